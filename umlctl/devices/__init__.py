@@ -1,0 +1,1 @@
+"""Device descriptions: parse and print what the kernel's `config` speaks; pure."""

@@ -1,0 +1,45 @@
+"""The one table of exit codes: what a script sees of how a command ended.
+
+`umlctl run` ends with the guest's own exit status (what it wrote to /proc/exitcode), so the
+codes of `run` alone lie where a guest's status rarely does, as with timeout(1) and env(1).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+OK: Final = 0
+REFUSED: Final = 1
+USAGE: Final = 2
+NO_GUEST: Final = 3
+TIMED_OUT: Final = 4
+GONE: Final = 5
+TRUNCATED: Final = 6
+FAILED: Final = 7
+NEVER_STARTED: Final = 125
+SIGNALLED: Final = 128
+PANIC: Final = 255
+
+TABLE: Final[tuple[tuple[int, str], ...]] = (
+    (OK, "done; for run: the guest ended with status 0"),
+    (REFUSED, "the guest or its supervisor said ERR; the reason is on standard error"),
+    (USAGE, "the command line is wrong; nothing was sent"),
+    (NO_GUEST, "no such guest, or nobody listens on its socket"),
+    (TIMED_OUT, "no answer within the deadline"),
+    (GONE, "the guest died, panicked or rebooted before it answered"),
+    (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
+    (FAILED, "something on this host failed: a file, a download, a permission"),
+    (NEVER_STARTED, "run: the guest never became ready"),
+    (SIGNALLED, "128+N, run: signal N ended the kernel, or made umlctl shut the guest down"),
+    (PANIC, "run: the guest panicked"),
+)
+
+BY_OUTCOME: Final = {
+    "answered": OK,
+    "refused": REFUSED,
+    "timed out": TIMED_OUT,
+    "guest gone": GONE,
+    "truncated": TRUNCATED,
+}

@@ -1,0 +1,1 @@
+"""What this machine offers: paths, kernels, processes."""

@@ -1,0 +1,149 @@
+"""Where things are: sockets, the run directory, the state directory, the cache.
+
+Everything follows from HOME and the XDG variables, read at each call:
+
+    ~/.uml/UMID/mconsole                 a guest's public socket, where uml_mconsole looks
+    $XDG_RUNTIME_DIR/umlctl/             gone at logout; else /tmp/umlctl-UID
+        supervisor/mconsole              the background supervisor's socket
+        k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
+        g/UMID/{lock,notify,console,...} what one running guest needs
+    $XDG_STATE_HOME/umlctl/              ~/.local/state/umlctl: what outlives a guest
+        guests/UMID/{record.json,console.log}
+    $XDG_CACHE_HOME/umlctl/              ~/.cache/umlctl: what can be fetched again
+
+One-shot commands come through here, so it imports `os` and nothing else: platformdirs would
+double their start.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+SUN_PATH: Final = 107
+"""The longest path of a unix socket, bytes."""
+UMID_MAX: Final = 63
+"""The kernel silently takes a random name instead of a longer one. arch/um/os-Linux/umid.c"""
+
+
+class BadUmid(ValueError):
+    """A name that cannot be a umid, and why."""
+
+
+def check_umid(umid: str) -> str:
+    """Return the name if the kernel and all our paths can take it.
+
+    Raises: BadUmid
+    """
+    if not umid:
+        raise BadUmid("a umid cannot be empty")
+    if umid.startswith((".", "-")):
+        raise BadUmid(f"a umid cannot begin with '{umid[0]}': {umid!r}")
+    bad = [c for c in umid if not (c.isalnum() and c.isascii()) and c not in "._+-"]
+    if bad:
+        raise BadUmid(f"a umid is made of letters, digits and . _ + -, not {bad[0]!r}: {umid!r}")
+    if len(umid) > UMID_MAX:
+        raise BadUmid(f"a umid has at most {UMID_MAX} characters, this one {len(umid)}: {umid}")
+    longest = max((public_socket(umid), kernel_socket(umid)), key=lambda path: len(os.fsencode(path)))
+    if len(os.fsencode(longest)) > SUN_PATH:
+        over = len(os.fsencode(longest)) - SUN_PATH
+        raise BadUmid(
+            f"the socket's path would be {over} bytes too long for a unix socket: {longest}; "
+            "take a shorter umid"
+        )
+    return umid
+
+
+def home() -> str:
+    """HOME as it is set, since the kernel and uml_mconsole look there too."""
+    return os.environ.get("HOME") or os.path.expanduser("~")
+
+
+def public_dir() -> str:
+    return home() + "/.uml"
+
+
+def public_socket(umid: str) -> str:
+    return f"{public_dir()}/{umid}/mconsole"
+
+
+def find_socket(guest: str) -> str:
+    """The socket that a name given by a person means: a umid, a socket, or its directory.
+
+    The order is that of uml_mconsole: ~/.uml, /tmp/uml, the name as a path. What does not
+    exist anywhere is taken for a umid, for the error to name a likely place.
+    """
+    if "/" in guest:
+        inside = guest + "/mconsole"
+        return inside if os.path.isdir(guest) else guest
+    for path in (public_socket(guest), f"/tmp/uml/{guest}/mconsole", guest):
+        if os.path.exists(path) and not os.path.isdir(path):
+            return path
+    return public_socket(guest)
+
+
+def run_dir() -> str:
+    """The directory for sockets and locks; not made here.
+
+    One whose name leaves no room for a socket is passed over.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if base.startswith("/") and len(base) <= 30 and os.path.isdir(base):
+        return base + "/umlctl"
+    return f"/tmp/umlctl-{os.getuid()}"
+
+
+def make_run_dir() -> str:
+    """Make the run directory and see that it is ours alone: /tmp is everybody's.
+
+    Raises: PermissionError
+    """
+    path = run_dir()
+    for directory in (path, path + "/k", path + "/g", path + "/supervisor"):
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            pass
+        found = os.lstat(directory)
+        if found.st_uid != os.getuid() or found.st_mode & 0o40077 != 0o40000:
+            raise PermissionError(
+                f"{directory} is not a private directory of yours: "
+                f"remove it, or set XDG_RUNTIME_DIR"
+            )
+    return path
+
+
+def kernel_dir() -> str:
+    return run_dir() + "/k"
+
+
+def kernel_socket(umid: str) -> str:
+    return f"{kernel_dir()}/{umid}/mconsole"
+
+
+def guest_dir(umid: str) -> str:
+    return f"{run_dir()}/g/{umid}"
+
+
+def supervisor_socket() -> str:
+    return run_dir() + "/supervisor/mconsole"
+
+
+def _xdg(variable: str, default: str) -> str:
+    value = os.environ.get(variable, "")
+    return (value if value.startswith("/") else f"{home()}/{default}") + "/umlctl"
+
+
+def state_dir() -> str:
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def record_dir(umid: str) -> str:
+    return f"{state_dir()}/guests/{umid}"
+
+
+def cache_dir() -> str:
+    return _xdg("XDG_CACHE_HOME", ".cache")

@@ -1,0 +1,1 @@
+"""The lifetime of guests: kernel process, exchanges, notifications, policy."""
