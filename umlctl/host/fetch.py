@@ -1,0 +1,198 @@
+"""Fetching the UML kernel from the distribution, as root or as anybody.
+
+Debian and Ubuntu have it in the package `user-mode-linux`. Root installs the package. Anybody
+else has apt-get download it, which needs no privilege, and unpacks it into the cache: first
+with the package lists of the system; where there are none, or old ones, with lists of our own
+kept in the cache too. So this works on a machine where `apt-get update` was never run.
+
+The downloads are as safe as apt makes them: it verifies signatures and checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import HostError
+from umlctl.host import kernels, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["PACKAGE", "fetch"]
+
+PACKAGE: Final = "user-mode-linux"
+_SECONDS: Final = 1800
+"""For one program: a download over a slow line takes its time, but nothing waits for ever."""
+
+# Hooks are for the system's lists and want root; translations are half of a download.
+_CONFIGURATION: Final = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Acquire::Languages "none";
+APT::Sandbox::User "";
+"""
+
+_ELSE: Final = (
+    f"name a kernel that you have with --kernel PATH or ${kernels.VARIABLE} "
+    "(one built from source with `make ARCH=um` serves)"
+)
+
+
+def fetch(say: Callable[[str], None]) -> str:
+    """Install the kernel, or unpack it into the cache; its absolute path.
+
+    `say` is told what is happening, a line at a time.
+
+    Raises: HostError
+    """
+    needed = ("apt-get",) if os.geteuid() == 0 else ("apt-get", "dpkg-deb")
+    for program in needed:
+        if shutil.which(program) is None:
+            raise HostError(
+                f"cannot fetch a UML kernel: there is no {program} here, and other ways than "
+                f"the Debian or Ubuntu package {PACKAGE} are not known; {_ELSE}"
+            )
+    return _install(say) if os.geteuid() == 0 else _unpack(say)
+
+
+def _install(say: Callable[[str], None]) -> str:
+    say(f"installing the package {PACKAGE}")
+    install = [
+        "install",
+        "--yes",
+        "--no-install-recommends",
+        "--option=DPkg::Lock::Timeout=300",
+        PACKAGE,
+    ]
+    if _apt(*install) is not None:
+        say("reading the package lists first: apt-get update")
+        _insist("read the package lists", _apt("update"))
+        _insist(f"install {PACKAGE}", _apt(*install))
+    path = shutil.which("linux.uml")
+    if path is None:
+        raise HostError(f"{PACKAGE} was installed, but there is no linux.uml in PATH; {_ELSE}")
+    return path
+
+
+def _unpack(say: Callable[[str], None]) -> str:
+    cache = Path(kernels.cache())
+    with _alone(cache, say), tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as new:
+        package = _download(new, say)
+        home = cache / package.stem
+        kernel = home / kernels.IN_PACKAGE
+        if not kernel.exists():
+            say(f"unpacking into {home}")
+            tree = Path(new, "tree")
+            _insist(
+                f"unpack {package.name}",
+                _run("dpkg-deb", "--extract", str(package), str(tree)),
+            )
+            if not os.access(tree / kernels.IN_PACKAGE, os.X_OK):
+                raise HostError(f"{package.name} has no {kernels.IN_PACKAGE} in it; {_ELSE}")
+            # What stands there without a kernel in it was damaged by hand.
+            shutil.rmtree(home, ignore_errors=True)
+            tree.rename(home)
+    return str(kernel)
+
+
+def _download(directory: str, say: Callable[[str], None]) -> Path:
+    """Have apt put the package into `directory`."""
+    say(f"downloading the package {PACKAGE}; no root needed")
+    if _apt("download", PACKAGE, cwd=directory) is not None:
+        private = _private()
+        say("reading the package lists first: apt-get update, in the cache")
+        _insist("read the package lists", _apt(*private, "update"))
+        say(f"downloading the package {PACKAGE}")
+        _insist(f"download {PACKAGE}", _apt(*private, "download", PACKAGE, cwd=directory))
+    packages = list(Path(directory).glob("*.deb"))
+    if not packages:
+        raise HostError(f"apt-get download {PACKAGE} left no package; {_ELSE}")
+    return packages[0]
+
+
+def _private() -> list[str]:
+    """Options that give apt state and lists of our own; the system's sources and keys serve."""
+    home = Path(paths.cache_dir(), "apt")
+    for directory in ("state/lists/partial", "cache/archives/partial"):
+        (home / directory).mkdir(parents=True, exist_ok=True)
+    configuration = home / "apt.conf"
+    configuration.write_text(_CONFIGURATION)
+    return [
+        f"--config-file={configuration}",
+        f"--option=Dir::State={home}/state",
+        f"--option=Dir::Cache={home}/cache",
+        "--option=Dir::State::status=/var/lib/dpkg/status",
+    ]
+
+
+@contextlib.contextmanager
+def _alone(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the cache's lock, and remove what fetches that were killed have left."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = os.open(cache / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise HostError(
+            f"cannot write to {cache}: {error.strerror}; set XDG_CACHE_HOME to a directory of yours"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another `umlctl setup` to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(".new-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _apt(*arguments: str, cwd: str | None = None) -> str | None:
+    return _run("apt-get", "--quiet", *arguments, cwd=cwd)
+
+
+def _run(*command: str, cwd: str | None = None) -> str | None:
+    """None if a program succeeded, else why it did not."""
+    environment = os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    # Into a file: a pipe would be held open by whatever the program leaves behind.
+    with tempfile.TemporaryFile() as output:
+        try:
+            status = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=cwd,
+                env=environment,
+                timeout=_SECONDS,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"it did not end within {_SECONDS // 60} minutes"
+        except OSError as error:
+            return error.strerror or str(error)
+        output.seek(0)
+        lines = output.read().decode(errors="replace").split("\n")
+    if status == 0:
+        return None
+    complaints = [line[3:] for line in lines if line.startswith(("E: ", "W: "))]
+    said = complaints or [line for line in lines if line.strip()]
+    return "; ".join(said[-3:]) or f"exit status {status}"
+
+
+def _insist(what: str, problem: str | None) -> None:
+    if problem is None:
+        return
+    hint = ""
+    if "Unable to locate" in problem or "no installation candidate" in problem:
+        hint = " (on Ubuntu it is in `universe`; the package exists for amd64 and i386 only)"
+    raise HostError(f"cannot {what}{hint}: {problem}; {_ELSE}")
