@@ -139,7 +139,7 @@ def find(explicit: str | None = None) -> str:
             try:
                 probe(candidate.path)
             except NoKernel as error:
-                rejected = f" (passed over: {error})"
+                rejected = f" (passed over: {str(error).removesuffix('; ' + _ADVICE)})"
                 continue
         return candidate.path
     raise NoKernel(

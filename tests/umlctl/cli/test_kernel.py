@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from umlctl.cli.kernel import kernel
+from umlctl.host import kernels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def real_kernel() -> str:
+    return kernels.find()
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UMLCTL_KERNEL", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_list_shows_each_kernel_with_what_it_can_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_kernel: str
+) -> None:
+    (tmp_path / "linux").write_text("#!/bin/sh\necho nothing like it\n")
+    (tmp_path / "linux").chmod(0o755)
+    monkeypatch.setenv("UMLCTL_KERNEL", real_kernel)
+    release = kernels.probe(real_kernel).version
+
+    result = CliRunner().invoke(kernel, ["list", "--json"])
+    assert result.exit_code == 0
+    real, other = json.loads(result.stdout)
+    assert (real["path"], real["source"]) == (real_kernel, "$UMLCTL_KERNEL")
+    assert real["version"] == release
+    assert real["capabilities"]["mconsole"] == "yes"
+    assert (other["path"], other["source"]) == (f"{tmp_path}/linux", "PATH")
+    assert "not a UML kernel" in other["error"]
+
+    result = CliRunner().invoke(kernel, ["list"])
+    heading, first, second = result.stdout.splitlines()
+    assert heading.split() == ["KERNEL", "VERSION", "SOURCE", "CAN", "CANNOT"]
+    path, version, source, can, _cannot = first.split()
+    assert (path, version, source) == (real_kernel, release, "$UMLCTL_KERNEL")
+    assert {"mconsole", "ubd", "vec", "hostfs"} < set(can.split(","))
+    assert second.split()[:2] == [f"{tmp_path}/linux", "-"]
+
+
+def test_empty_list_names_setup() -> None:
+    result = CliRunner().invoke(kernel, ["list"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "umlctl setup" in result.stderr
+    assert json.loads(CliRunner().invoke(kernel, ["list", "--json"]).stdout) == []
+
+
+def test_help_has_examples() -> None:
+    assert (
+        "Examples:\n    umlctl kernel list\n"
+        in CliRunner().invoke(kernel, ["list", "--help"]).stdout
+    )
