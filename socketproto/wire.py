@@ -54,7 +54,7 @@ class RequestError(WireError):
 class _Record:
     """Frozen data by slots: `dataclasses` alone would double the start of a one-shot command."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)

@@ -108,9 +108,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "log", "TEXT...", "enter text into the kernel log", stopped=True, example="'test 12 begins'"
     ),
-    Command(
-        "proc", "PATH...", "read a file of the guest's /proc", stopped=True, example="meminfo"
-    ),
+    Command("proc", "PATH...", "read a file of the guest's /proc", stopped=True, example="meminfo"),
     Command("stack", "PID", "the kernel stack of a process", stopped=True, example="1"),
     Command("status", "", "state, memory, CPU and more, as JSON", GUEST, stopped=True),
     Command(

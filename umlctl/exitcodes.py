@@ -36,10 +36,25 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (PANIC, "run: the guest panicked"),
 )
 
-BY_OUTCOME: Final = {
+_BY_OUTCOME: Final = {
     "answered": OK,
     "refused": REFUSED,
     "timed out": TIMED_OUT,
     "guest gone": GONE,
     "truncated": TRUNCATED,
 }
+
+ECONNRESET: Final = -104
+"""What a supervisor answers when its guest died or rebooted under a request."""
+ETIMEDOUT: Final = -110
+"""What it answers when the kernel did not, in time."""
+
+
+def of(kind: str) -> int:
+    """The exit code of an exchange that ended so."""
+    return _BY_OUTCOME[kind]
+
+
+def of_error(error: int) -> int:
+    """The exit code of an answer with this error: a supervisor passes outcomes on as errors."""
+    return {ECONNRESET: GONE, ETIMEDOUT: TIMED_OUT}.get(error, REFUSED)

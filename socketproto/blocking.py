@@ -1,0 +1,297 @@
+"""One request over a plain socket: the road of one-shot commands and scripts.
+
+Standard library only, and of that as little as can be: `_socket` instead of `socket`, which
+brings enum and selectors and doubles the start of the interpreter.
+
+Two kinds of server answer on an mconsole socket, and they want different clients:
+
+* A bare kernel sends its replies without waiting. To a client that has not connected, it drops
+  what does not fit a queue of ten; a connected client has room for a few hundred. It also
+  misses wake-ups when it goes idle, so after a few milliseconds of silence it is kicked: an
+  unknown command from another socket, answered at once whatever the kernel is doing.
+* A `socketproto.listener` waits until its client can take more, from a socket of its own per
+  client, which a connected client could not hear. Replies are accepted from any socket of the
+  owner of the server's socket or of root, by the credentials that the host's kernel attaches.
+
+They are told apart by the mode of the socket: a listener's has no execute bits (SERVED_MODE).
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ECONNREFUSED, ENOENT
+from struct import Struct
+from time import monotonic, sleep
+
+import _socket
+
+from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome
+from socketproto.wire import REPLY_SIZE, Request, WireError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Final, Self
+
+SERVED_MODE: Final = 0o600
+"""Mode of a listener's socket; the kernel's own is 0777 less its umask."""
+TIMEOUT: Final = 15.0
+"""How long a whole exchange may take unless told otherwise, seconds."""
+KICK_AFTER: Final = 0.003
+KICK_CEILING: Final = 1.0
+"""The first kick after this many seconds of silence, then twice as long up to the ceiling."""
+KICK: Final = Request(b"k").encode()
+"""A command that no kernel knows. Never `go`: it would resume a stopped guest."""
+
+SEND_PAUSE: Final = 0.0005
+SEND_CEILING: Final = 0.05
+NOT_SENT: Final = "the request could not be sent: the server takes no more"
+NO_ANSWER: Final = "no answer within the deadline"
+
+_UCRED: Final = Struct("=iII")
+CREDENTIALS_ROOM: Final = _socket.CMSG_SPACE(_UCRED.size)
+
+
+class Unreachable(ConnectionError):
+    """There is no server on a socket: it is missing, nobody listens, or it is not ours."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+class Link:
+    """A client's socket to one server, and what can be done with it without waiting.
+
+    Opened by `open`, and again when the server's socket was replaced, as a rebooting kernel
+    does it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.served = False
+        self.socket: _socket.socket | None = None
+        self._owner = -1
+        self._inode = -1
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+    def open(self) -> _socket.socket:
+        """The socket, bound and ready.
+
+        Raises: Unreachable
+        """
+        try:
+            found = os.stat(self.path)
+        except OSError as problem:
+            raise Unreachable(self.path, problem.strerror or str(problem)) from None
+        if found.st_mode & 0o170000 != 0o140000:
+            raise Unreachable(self.path, "this is not a socket")
+        if self.socket is not None and found.st_ino == self._inode:
+            return self.socket
+        self.close()
+        self._inode = found.st_ino
+        self._owner = found.st_uid
+        self.served = not found.st_mode & 0o111
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            if self.served:
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+            sock.bind(b"")
+            if not self.served:
+                sock.connect(self.path)
+        except OSError as problem:
+            sock.close()
+            raise self._unreachable(problem) from None
+        self.socket = sock
+        return sock
+
+    def send(self, datagram: bytes) -> bool:
+        """Send, unless the server's queue is full: then False.
+
+        Raises: Unreachable
+        """
+        sock = self.open()
+        try:
+            if self.served:
+                sock.sendto(datagram, _socket.MSG_DONTWAIT, self.path)
+            else:
+                sock.send(datagram, _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as problem:
+            raise self._unreachable(problem) from None
+        return True
+
+    def receive(self) -> bytes | None:
+        """One datagram, or None for one from somebody who is not the server.
+
+        Raises: what the socket raises when there is nothing to read
+        """
+        assert self.socket is not None
+        if not self.served:
+            return self.socket.recv(REPLY_SIZE)
+        # The room is for credentials exactly: descriptors sent along are dropped by the host.
+        datagram, ancillary, _flags, _from = self.socket.recvmsg(REPLY_SIZE, CREDENTIALS_ROOM)
+        return datagram if sender(ancillary)[1] in (0, self._owner) else None
+
+    def kick(self) -> str:
+        """Wake a kernel that missed its wake-up; why the server is gone, if it is."""
+        other = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            if os.stat(self.path).st_ino != self._inode:
+                return "it restarted before it answered"
+            if self.served:
+                other.connect(self.path)
+            else:
+                other.sendto(KICK, _socket.MSG_DONTWAIT, self.path)
+        except OSError as problem:
+            if problem.errno in (ECONNREFUSED, ENOENT):
+                return "it ended before it answered"
+        finally:
+            other.close()
+        return ""
+
+    def _unreachable(self, problem: OSError) -> Unreachable:
+        if problem.errno == ECONNREFUSED:
+            return Unreachable(self.path, "nobody listens on this socket: its guest is gone")
+        return Unreachable(self.path, problem.strerror or str(problem))
+
+
+class Connection:
+    """A client of an mconsole server, for one request at a time.
+
+    Replies carry no request id, so after an exchange that did not end well the socket is
+    thrown away and the next request gets a fresh one.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.link = Link(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.link.close()
+
+    def request(
+        self,
+        command: str | bytes,
+        timeout: float = TIMEOUT,
+        *,
+        renew: bool = False,
+        each: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        """Send one command and wait for its outcome.
+
+        timeout: seconds for the whole exchange; with `renew`, between two replies
+        each: called with the data of every reply as it comes, instead of keeping it
+
+        Raises: Unreachable; WireError: the command cannot be sent (length, NUL)
+        """
+        datagram = encode(command)
+        deadline = monotonic() + timeout
+        exchange = Exchange()
+        try:
+            if self._send(datagram, deadline):
+                self._collect(exchange, deadline, timeout if renew else 0, each)
+            else:
+                exchange.silence(NOT_SENT)
+        finally:
+            outcome = exchange.outcome
+            if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
+                self.close()
+        assert outcome is not None
+        return outcome
+
+    def _send(self, datagram: bytes, deadline: float) -> bool:
+        pause = SEND_PAUSE
+        while not self.link.send(datagram):
+            # The server is stuck, or there are many of us. A socket that has not connected
+            # cannot wait for room, so look again, ever more rarely.
+            left = deadline - monotonic()
+            if left <= 0:
+                return False
+            sleep(min(pause, left))
+            pause = min(pause * 2, SEND_CEILING)
+        return True
+
+    def _collect(
+        self,
+        exchange: Exchange,
+        deadline: float,
+        renew: float,
+        each: Callable[[bytes], None] | None,
+    ) -> None:
+        link = self.link
+        assert link.socket is not None
+        pause = KICK_CEILING if link.served else KICK_AFTER
+        while exchange.outcome is None:
+            left = deadline - monotonic()
+            if left <= 0:
+                exchange.silence(NO_ANSWER)
+                return
+            link.socket.settimeout(min(left, pause))
+            try:
+                datagram = link.receive()
+            except TimeoutError:
+                gone = link.kick()
+                if gone:
+                    exchange.closed(gone)
+                pause = min(pause * 2, KICK_CEILING)
+                continue
+            if datagram is None:
+                continue
+            try:
+                reply = exchange.receive(datagram, keep=each is None)
+            except WireError:
+                continue
+            if renew:
+                deadline = monotonic() + renew
+            if each is not None and reply.data:
+                each(reply.data)
+
+
+def encode(command: str | bytes) -> bytes:
+    """A command as a request's datagram.
+
+    Raises: WireError
+    """
+    data = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
+    return Request(data).encode()
+
+
+def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int]:
+    """Pid and uid of a datagram's sender by what SO_PASSCRED attached; -1 where it did not."""
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
+            pid, uid, _gid = _UCRED.unpack_from(data)
+            return pid, uid
+    return -1, -1
+
+
+def request(path: str, command: str | bytes, timeout: float = TIMEOUT) -> Outcome:
+    """Send one command to the server at `path` and wait for its outcome.
+
+    A server that is not there is an outcome too: GONE, with the reason.
+
+    timeout: seconds for the whole exchange
+    """
+    with Connection(path) as connection:
+        try:
+            return connection.request(command, timeout)
+        except Unreachable as problem:
+            return Outcome(GONE, reason=str(problem))

@@ -1,0 +1,119 @@
+"""The trio end of a client; the same `Link` as in `blocking`, with waits that can be cancelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from socketproto.blocking import (
+    KICK_AFTER,
+    KICK_CEILING,
+    NO_ANSWER,
+    NOT_SENT,
+    SEND_CEILING,
+    SEND_PAUSE,
+    TIMEOUT,
+    Link,
+    encode,
+)
+from socketproto.exchange import ANSWERED, REFUSED, Exchange, Outcome
+from socketproto.wire import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A client of an mconsole server. Requests of several tasks are sent one after another."""
+
+    def __init__(self, path: str) -> None:
+        self.link = Link(path)
+        self._lock = trio.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.link.close()
+
+    async def request(
+        self,
+        command: str | bytes,
+        timeout: float = TIMEOUT,
+        *,
+        renew: bool = False,
+        each: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        """Send one command and wait for its outcome, as `blocking.Connection.request`.
+
+        Cancelling it throws the socket away: a late reply is nobody's.
+
+        Raises: Unreachable, WireError
+        """
+        datagram = encode(command)
+        async with self._lock:
+            exchange = Exchange()
+            deadline = trio.current_time() + timeout
+            try:
+                if await self._send(datagram, deadline):
+                    await self._collect(exchange, deadline, timeout if renew else 0, each)
+                else:
+                    exchange.silence(NOT_SENT)
+            finally:
+                outcome = exchange.outcome
+                if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
+                    self.close()
+            assert outcome is not None
+            return outcome
+
+    async def _send(self, datagram: bytes, deadline: float) -> bool:
+        pause = SEND_PAUSE
+        while not self.link.send(datagram):
+            if trio.current_time() >= deadline:
+                return False
+            await trio.sleep(pause)
+            pause = min(pause * 2, SEND_CEILING)
+        return True
+
+    async def _collect(
+        self,
+        exchange: Exchange,
+        deadline: float,
+        renew: float,
+        each: Callable[[bytes], None] | None,
+    ) -> None:
+        link = self.link
+        assert link.socket is not None
+        link.socket.setblocking(False)
+        pause = KICK_CEILING if link.served else KICK_AFTER
+        while exchange.outcome is None:
+            if trio.current_time() >= deadline:
+                exchange.silence(NO_ANSWER)
+                return
+            try:
+                datagram = link.receive()
+            except BlockingIOError:
+                with trio.move_on_at(min(trio.current_time() + pause, deadline)) as nap:
+                    await trio.lowlevel.wait_readable(link.socket.fileno())
+                if nap.cancelled_caught:
+                    gone = link.kick()
+                    if gone:
+                        exchange.closed(gone)
+                    pause = min(pause * 2, KICK_CEILING)
+                continue
+            if datagram is None:
+                continue
+            try:
+                reply = exchange.receive(datagram, keep=each is None)
+            except WireError:
+                continue
+            if renew:
+                deadline = trio.current_time() + renew
+            if each is not None and reply.data:
+                each(reply.data)

@@ -1,0 +1,279 @@
+"""The trio end of a server: a socket that many clients can use, none of them at another's cost.
+
+Three things about unix datagram sockets decide how this is written:
+
+* What a client has not read counts against the send buffer of the socket it was sent from. Sent
+  from the public socket, the replies to forty dead clients would silence it for everybody. So
+  each client is answered from a socket of its own, connected to it.
+* Only a connected socket can wait for room in its peer's queue, which holds ten datagrams.
+* A client that has connected to the public socket hears that one alone (the others get EPERM).
+  It has to be answered from there, within a bound on time. `socketproto`'s own clients do not
+  connect to a listener.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.blocking import CREDENTIALS_ROOM, SERVED_MODE, sender
+from socketproto.exchange import pieces
+from socketproto.wire import REQUEST_SIZE, Reply, Request, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["Call", "ClientGone", "Listener"]
+
+PATIENCE: Final = 5.0
+"""A client that takes nothing for this long is given up, seconds."""
+WAITING_PER_CLIENT: Final = 64
+WAITING: Final = 1024
+"""Requests that may wait, from one client and in all; more are refused."""
+SEND_BUFFER: Final = 4 << 20
+DRAIN: Final = 64
+"""Datagrams received before others get their turn."""
+
+_Address = str | bytes
+
+
+class ClientGone(ConnectionError):
+    """The client has closed its socket, or takes nothing any more."""
+
+
+class Call:
+    """One request, and the means to answer it.
+
+    Fields:
+        data: the command
+        pid, uid: who sent it, by the host's kernel; -1 if unknown
+    """
+
+    __slots__ = ("_client", "_started", "data", "pid", "uid")
+
+    def __init__(self, client: _Client, data: bytes, pid: int, uid: int) -> None:
+        self._client = client
+        self._started = False
+        self.data = data
+        self.pid = pid
+        self.uid = uid
+
+    async def part(self, data: bytes = b"") -> None:
+        """Send a part of the answer; others follow. Without data: a sign of life.
+
+        Raises: ClientGone
+        """
+        for reply in pieces(data, more=True):
+            await self._client.send(reply.encode())
+        self._started = True
+
+    async def answer(self, data: bytes | str, error: int = 0) -> None:
+        """Send the answer, or its last part; `error` is 0, 1 or -errno.
+
+        Only the first reply of an exchange can carry an error, so one that comes after a part
+        was sent is marked in the text.
+
+        Raises: ClientGone
+        """
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogateescape")
+        if error and self._started:
+            data = b"ERR " + data
+        for reply in pieces(data, error):
+            await self._client.send(reply.encode())
+
+
+class _Client:
+    """One client's address: its waiting requests and the socket that answers it."""
+
+    __slots__ = ("_listener", "_socket", "address", "calls")
+
+    def __init__(self, listener: Listener, address: _Address) -> None:
+        self.address = address
+        self.calls: deque[Call] = deque()
+        self._listener = listener
+        self._socket: socket.socket | None = None
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            try:
+                sock.connect(self.address)
+            except BaseException:
+                sock.close()
+                raise
+            self._socket = sock
+        return self._socket
+
+    def try_send(self, datagram: bytes) -> bool:
+        """Send if there is room.
+
+        Raises: ClientGone
+        """
+        try:
+            self._connected().send(datagram)
+        except BlockingIOError:
+            return False
+        except PermissionError:
+            self.close()
+            return self._listener.send_from_public(self.address, datagram)
+        except OSError as problem:
+            raise ClientGone(str(problem)) from problem
+        return True
+
+    async def send(self, datagram: bytes) -> None:
+        if self.try_send(datagram):
+            return
+        pause = 0.001
+        with trio.move_on_after(PATIENCE):
+            while True:
+                if self._socket is not None:
+                    await trio.lowlevel.wait_writable(self._socket)
+                else:
+                    await trio.sleep(pause)
+                    pause = min(pause * 2, 0.05)
+                if self.try_send(datagram):
+                    return
+        raise ClientGone(f"the client took nothing for {PATIENCE:g} seconds")
+
+
+class Listener:
+    """A bound mconsole socket. Use `bind`, then `serve`, then `close`."""
+
+    def __init__(self, path: str, sock: socket.socket, inode: int) -> None:
+        self.path = path
+        self._socket = sock
+        self._inode = inode
+        self._clients: dict[_Address, _Client] = {}
+        self._waiting = 0
+
+    @classmethod
+    def bind(cls, path: str) -> Listener:
+        """Bind `path`, in place of whatever socket is there.
+
+        It appears complete or not at all: bound beside it, then renamed.
+
+        Raises: OSError
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        beside = path + "~"
+        try:
+            # Before bind: a datagram that is queued earlier carries no credentials.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SEND_BUFFER)
+            try:
+                os.unlink(beside)
+            except FileNotFoundError:
+                pass
+            sock.bind(beside)
+            os.chmod(beside, SERVED_MODE)
+            os.rename(beside, path)
+            return cls(path, sock, os.stat(path).st_ino)
+        except BaseException:
+            sock.close()
+            raise
+
+    def close(self) -> None:
+        """Close the socket and remove it, unless another stands in its place by now."""
+        self._socket.close()
+        for client in self._clients.values():
+            client.close()
+        try:
+            if os.stat(self.path).st_ino == self._inode:
+                os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+
+    def send_from_public(self, address: _Address, datagram: bytes) -> bool:
+        """Send to a client that has connected to us, if there is room.
+
+        Raises: ClientGone
+        """
+        try:
+            self._socket.sendto(datagram, address)
+        except BlockingIOError:
+            return False
+        except OSError as problem:
+            raise ClientGone(str(problem)) from problem
+        return True
+
+    async def serve(self, handle: Callable[[Call], Awaitable[None]]) -> None:
+        """Hand every request to `handle`: those of one client in order, clients side by side.
+
+        Never returns. An exception of `handle` ends it, but for ClientGone.
+        """
+        async with trio.open_nursery() as nursery:
+            while True:
+                for _ in range(DRAIN):
+                    try:
+                        datagram, ancillary, _flags, address = self._socket.recvmsg(
+                            REQUEST_SIZE, CREDENTIALS_ROOM
+                        )
+                    except BlockingIOError:
+                        await trio.lowlevel.wait_readable(self._socket)
+                        continue
+                    if not address:
+                        continue  # not bound: there is nowhere to send an answer
+                    self._take(nursery, handle, datagram, sender(ancillary), address)
+                await trio.lowlevel.checkpoint()
+
+    def _take(
+        self,
+        nursery: trio.Nursery,
+        handle: Callable[[Call], Awaitable[None]],
+        datagram: bytes,
+        who: tuple[int, int],
+        address: _Address,
+    ) -> None:
+        client = self._clients.get(address)
+        try:
+            request = Request.decode(datagram)
+            waiting = len(client.calls) if client else 0
+            if waiting >= WAITING_PER_CLIENT or self._waiting >= WAITING:
+                raise RequestError("too many requests are waiting; try again", -errno.EBUSY)
+        except RequestError as problem:
+            self._refuse(client, address, problem)
+            return
+        self._waiting += 1
+        if client is not None:
+            client.calls.append(Call(client, request.data, *who))
+            return
+        client = self._clients[address] = _Client(self, address)
+        client.calls.append(Call(client, request.data, *who))
+        nursery.start_soon(self._work, client, handle)
+
+    def _refuse(self, client: _Client | None, address: _Address, problem: RequestError) -> None:
+        """Tell the sender at once, or not at all: nobody waits for one that sends rubbish."""
+        if client is not None:
+            return  # an exchange of its own is under way, whose answer this would spoil
+        client = _Client(self, address)
+        try:
+            client.try_send(Reply(problem.error, False, str(problem).encode()[:511]).encode())
+        except ClientGone:
+            pass
+        finally:
+            client.close()
+
+    async def _work(self, client: _Client, handle: Callable[[Call], Awaitable[None]]) -> None:
+        try:
+            while client.calls:
+                call = client.calls.popleft()
+                self._waiting -= 1
+                await handle(call)
+        except ClientGone:
+            pass
+        finally:
+            self._waiting -= len(client.calls)
+            del self._clients[client.address]
+            client.close()

@@ -1,0 +1,202 @@
+"""What a command line means, and whether a kernel can take it without harm.
+
+The kernel's own parser takes any command whose name is a prefix (`stopx` stops), and answers
+requests that end it. Here a line is read strictly, by the command table, and what is known to
+kill or block a kernel is refused with the reason. The lists are data; each says where it was
+seen. A line that begins with '!' is forced: parsed as strictly, refused for nothing.
+
+Pure: the supervisor uses it for every request, a one-shot command for a bare kernel.
+"""
+
+from __future__ import annotations
+
+from errno import EBUSY, EINVAL, EPERM
+from posixpath import normpath
+
+from umlctl.commands import BY_NAME, Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+FORCE: Final = "!"
+
+SYSRQ_DEADLY: Final = {
+    "t": "`sysrq t` panics the kernel while it lists the tasks (seen on 6.1: 4 of 4)",
+}
+SYSRQ_STOPPED: Final = frozenset("0123456789bhmwsuei")
+"""Letters that a stopped guest takes without harm (6.1)."""
+
+PROC_ENDLESS: Final = {
+    "kcore": "it never ends, and blocks every later request for good (6.1)",
+    "kmsg": "it blocks until the kernel logs something, and every request with it",
+    "mem": "it is a process's memory, not a text",
+    "pagemap": "it is binary and as long as the address space",
+    "kpagecount": "it is binary",
+    "kpageflags": "it is binary",
+    "kpagecgroup": "it is binary",
+    "trace_pipe": "it blocks until something is traced, and every request with it",
+}
+"""Files of /proc, and of sysfs behind 1/root, that a request would never come back from."""
+
+PROC_BLOCKING_DIRS: Final = {
+    "fd": "a terminal or pipe behind it blocks every request until data comes",
+    "map_files": "what is mapped may be a device",
+}
+
+
+class Refusal(Exception):
+    """A line that is not passed on; the message is the answer, `error` its number."""
+
+    def __init__(self, message: str, error: int) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Line:
+    """A command line, read.
+
+    Fields:
+        command: its row in the table
+        argument: what follows the name
+        forced: it began with '!'
+    """
+
+    __slots__ = ("argument", "command", "forced")
+
+    def __init__(self, command: Command, argument: str, forced: bool) -> None:
+        self.command = command
+        self.argument = argument
+        self.forced = forced
+
+    @property
+    def text(self) -> str:
+        """The line as the kernel wants it."""
+        name = self.command.name
+        return f"{name} {self.argument}" if self.argument else name
+
+
+def read(text: str) -> Line:
+    """Read one line by the command table.
+
+    Raises: Refusal
+    """
+    forced = text.startswith(FORCE)
+    line = text[len(FORCE) :].lstrip() if forced else text
+    name, argument = _split(line)
+    command = BY_NAME.get(name)
+    if command is None:
+        raise Refusal(_unknown(name), 1)
+    if not command.takes_rest:
+        words = argument.split()
+        if len(words) > command.most:
+            extra = words[command.most]
+            raise Refusal(f"`{name}` takes {command.args or 'nothing'}, not {extra!r}", -EINVAL)
+        argument = " ".join(words)
+    elif name != "log":
+        argument = argument.strip()
+    if command.required and not argument:
+        raise Refusal(f"`{name}` needs {command.args}", -EINVAL)
+    return Line(command, argument, forced)
+
+
+def _split(line: str) -> tuple[str, str]:
+    for index, char in enumerate(line):
+        if char.isspace():
+            return line[:index], line[index + 1 :]
+    return line, ""
+
+
+def _unknown(name: str) -> str:
+    near = [
+        known for known in BY_NAME if name and (name.startswith(known) or known.startswith(name))
+    ]
+    hint = f"; did you mean `{near[0]}`?" if near else "; `help` lists the commands"
+    return f"Unknown command {name[:40]!r}{hint}"
+
+
+def check(line: Line, *, stopped: bool = False) -> None:
+    """See whether the kernel can take the line without harm, in the state it is in.
+
+    Raises: Refusal
+    """
+    if line.forced:
+        return
+    reason = _harm(line)
+    if reason:
+        raise Refusal(f"refused: {reason}; insist with --force, or a leading '!'", -EPERM)
+    if stopped and not _safe_when_stopped(line):
+        raise Refusal(
+            f"refused: the guest is stopped, and `{line.command.name}` would wedge it; "
+            "send `go` first",
+            -EBUSY,
+        )
+
+
+def _harm(line: Line) -> str:
+    name, argument = line.command.name, line.argument
+    if name == "sysrq":
+        if len(argument) > 1:
+            return f"`sysrq` takes one letter, and the kernel would act on {argument[0]!r}"
+        return SYSRQ_DEADLY.get(argument, "")
+    if name == "proc":
+        return proc_harm(argument)
+    if name == "config" and argument.startswith("udb"):
+        return "there is no device `udb`; did you mean `ubd`?"
+    return ""
+
+
+def proc_harm(path: str) -> str:
+    """Why reading this file of /proc would not come back; empty if nothing is known.
+
+    `..` stays inside /proc, and PID/root and PID/cwd lead to the guest's files, of which /dev
+    and another /proc are as dangerous.
+    """
+    parts = normpath("/" + path.strip()).split("/")[1:]
+    raw = path.strip().split("/")
+    inside = _behind_root(parts)
+    if inside is not None:
+        if inside[:1] == ["dev"]:
+            return f"{path}: a device may block, and every request with it"
+        if inside[:1] == ["proc"]:
+            return proc_harm("/".join(inside[1:]))
+        parts = inside
+    elif ".." in raw and any(part in ("root", "cwd") for part in raw):
+        # normpath does not know that PID/root is a link: `1/root/..` is the guest's root.
+        return f"{path}: write the path without `..`"
+    if parts and parts[-1] in PROC_ENDLESS and (inside is None or parts[-1] == "trace_pipe"):
+        return f"{path}: {PROC_ENDLESS[parts[-1]]}"
+    if inside is None:
+        for directory, reason in PROC_BLOCKING_DIRS.items():
+            if directory in parts[1:-1]:
+                return f"{path}: {reason}"
+    return ""
+
+
+def _behind_root(parts: list[str]) -> list[str] | None:
+    """What follows PID/root or PID/cwd; None if the path does not go through one."""
+    if parts[:1] == ["thread-self"]:
+        start = 1
+    elif parts and (parts[0].isdigit() or parts[0] == "self"):
+        start = 3 if parts[1:2] == ["task"] else 1
+    else:
+        return None
+    if parts[start : start + 1] in (["root"], ["cwd"]):
+        return parts[start + 1 :]
+    return None
+
+
+def _safe_when_stopped(line: Line) -> bool:
+    if line.command.name == "config":
+        return "=" not in line.argument
+    if line.command.name == "sysrq":
+        return not line.argument or line.argument in SYSRQ_STOPPED
+    return line.command.stopped
+
+
+def is_query(line: Line) -> bool:
+    """The line asks and changes nothing."""
+    name = line.command.name
+    return name in ("version", "help", "proc", "stack", "status") or (
+        name == "config" and "=" not in line.argument
+    )

@@ -1,0 +1,139 @@
+"""The kernel command line of a guest.
+
+Built from the definition alone, so that `status` can show it and a test can hold it. What the
+user gives wins over every default of ours, except for the three arguments by which a guest is
+found again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import UsageError
+from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONSOLE_IN: Final = 3
+CONSOLE_OUT: Final = 4
+"""Descriptors of the console, as the launcher opens them for the kernel."""
+LONGEST: Final = 4095
+"""COMMAND_LINE_SIZE of arch/um, less the NUL."""
+
+FAST_BOOT: Final = (
+    # Both benchmark RAID algorithms for most of a second, which only md and btrfs RAID 5/6 use.
+    "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks",
+    "lpj=15000000",  # calibrating takes as long as the rest of the boot
+    "pty.legacy_count=0",  # 256 device nodes that nobody opens
+)
+OURS: Final = {
+    "umid": "it is the guest's name: `umlctl run UMID`",
+    "uml_dir": "the supervisor gives each kernel a private one",
+    "mconsole": "the supervisor listens to the kernel's notifications",
+}
+TYPOS: Final = {"udb": "did you mean ubd?"}
+
+
+def build(definition: Definition, *, uml_dir: str, notify: str, init: str) -> list[str]:
+    """The arguments of the kernel, without its own path.
+
+    uml_dir: directory of the kernel's own socket
+    notify: path of the notify socket
+    init: our init program, for a root of "host" without one of its own
+
+    Raises: UsageError
+    """
+    user = [*definition.append, *definition.arguments]
+    for word in user:
+        key = _key(word)
+        if key in OURS:
+            raise UsageError(f"{word}: {key}= is not yours to set: {OURS[key]}")
+        for typo, hint in TYPOS.items():
+            if key.startswith(typo):
+                raise UsageError(f"{word}: {hint}")
+    ours = [
+        *_ours(definition, uml_dir, notify),
+        *_root(definition, init),
+        *_disks(definition),
+        *definition.nics,
+    ]
+    line = merge(ours, user)
+    length = sum(len(word.encode()) + 1 for word in line)
+    if length > LONGEST:
+        raise UsageError(f"the kernel command line has {length} bytes; {LONGEST} is the most")
+    return line
+
+
+def merge(defaults: Iterable[str], user: Iterable[str]) -> list[str]:
+    """The defaults that the user did not give, then what the user gave."""
+    given = list(user)
+    taken = {_key(word) for word in given}
+    if taken & {"ro", "rw"}:
+        taken |= {"ro", "rw"}
+    return [word for word in defaults if _key(word) not in taken] + given
+
+
+def _key(word: str) -> str:
+    """What an argument is about: `ubd0` for `ubd0r=file`, `vec0` for `vec0:transport=...`."""
+    key = word.partition("=")[0].partition(":")[0]
+    if key.startswith("ubd") and len(key) > 3:
+        return "ubd" + key[3:].rstrip("rsdct")
+    return key
+
+
+def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
+    words = [
+        f"mem={definition.mem >> 10}K",
+        f"umid={definition.umid}",
+        f"uml_dir={uml_dir}",
+        f"mconsole=notify:{notify}",
+        f"hostname={definition.umid}",
+        *FAST_BOOT,
+        "con=none",
+        "ssl=none",
+        f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}",
+    ]
+    if definition.single:
+        words.append("single")
+    if definition.verbose:
+        words.append("ignore_loglevel")
+    return words
+
+
+def _root(definition: Definition, init: str) -> list[str]:
+    words = []
+    if root_is_image(definition):
+        words += ["root=/dev/ubda", "rw"]
+    elif definition.root == HOST_ROOT:
+        words += ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
+    else:
+        directory = definition.root.rstrip("/") or "/"
+        if any(c.isspace() for c in directory):
+            raise UsageError(f"the kernel takes no blank in the root's path: {directory!r}")
+        words += ["root=/dev/root", "rootfstype=hostfs", f"rootflags={directory}", "rw"]
+    program = definition.init or (init if definition.root == HOST_ROOT else "")
+    if any(c.isspace() for c in program):
+        raise UsageError(f"the kernel takes no blank in the path of init: {program!r}")
+    if program:
+        words.append(f"init={program}")
+    return words
+
+
+def _disks(definition: Definition) -> list[str]:
+    """The disks, and always a ubd0.
+
+    Without one the kernel makes a device that cannot be used, and panics when it is removed.
+    """
+    words = list(definition.disks)
+    if root_is_image(definition):
+        words.insert(0, f"ubd0={definition.root}")
+    elif not any(_key(word) == "ubd0" for word in words):
+        words.insert(0, "ubd0=/dev/null")
+    for word in words:
+        if any(c.isspace() for c in word):
+            raise UsageError(
+                f"the kernel takes no blank in a disk's path at boot: {word!r}; "
+                "add it with `umlctl config` once the guest runs"
+            )
+    return words

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Process 1 of a guest that runs on the host's own userland, read-only: gives it the file
+# systems a system must write, a shell on the console, and an orderly end on Ctrl-Alt-Del.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+HOME=/root TERM=${TERM:-linux}
+export PATH HOME TERM
+
+mount -t proc -o nosuid,nodev,noexec proc /proc
+mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+[ -c /dev/null ] && [ -c /dev/tty0 ] || mount -t devtmpfs devtmpfs /dev
+for directory in /tmp /run /var/tmp /var/log /dev/shm; do
+    [ -d "$directory" ] || mkdir -p "$directory" 2>/dev/null || continue
+    mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$directory"
+done
+mkdir -p /dev/pts && mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
+mkdir -p /run/lock
+hostname=$(cat /proc/sys/kernel/hostname)
+ip link set lo up 2>/dev/null
+
+off() {
+    trap '' INT
+    kill -TERM -1 2>/dev/null
+    sleep 0.1
+    kill -KILL -1 2>/dev/null
+    sync
+    umount -a -r 2>/dev/null
+    echo o >/proc/sysrq-trigger
+    while :; do sleep 1; done
+}
+
+# Ctrl-Alt-Del becomes SIGINT to this process instead of a reboot without sync.
+trap off INT
+echo 0 >/proc/sys/kernel/ctrl-alt-del
+
+[ -e /proc/mconsole ] && echo "userspace is up" >/proc/mconsole
+echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it"
+cd /
+setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 &
+wait $!
+off

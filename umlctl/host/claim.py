@@ -1,0 +1,154 @@
+"""Making a umid ours before a kernel is started under it.
+
+A kernel that finds its umid in use boots under a random one and says so in its log only; it
+believes a pid file whose number may be somebody else's by now. So the umid is locked, what a
+dead guest left under it is removed, and a live one is reported, all before the boot.
+
+The lock is held by the supervisor and by the guest's tiny parent: it is free when both are gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from umlctl.errors import GuestInUse, HostError, UsageError
+from umlctl.host import paths, processes
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Claim:
+    """A umid that is ours, with its directories.
+
+    Fields:
+        umid: the name
+        directory: in the run directory, for what one running guest needs; empty at first
+        records: in the state directory, for what outlives it
+        lock: descriptor of the lock
+    """
+
+    def __init__(self, umid: str, directory: str, records: str, lock: int) -> None:
+        self.umid = umid
+        self.directory = directory
+        self.records = records
+        self.lock = lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Remove everything of the guest from the run directory, and let the umid go."""
+        if self.lock < 0:
+            return
+        remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+        public = os.path.dirname(paths.public_socket(self.umid))
+        for name in ("pid", "mconsole~", "mconsole"):
+            _unlink(f"{public}/{name}")
+        _rmdir(public)
+        remove_tree(self.directory)
+        _unlink(self.directory + ".lock")
+        os.close(self.lock)
+        self.lock = -1
+
+
+def claim(umid: str) -> Claim:
+    """Make the umid ours.
+
+    Raises: UsageError: no name for a guest; GuestInUse: a guest runs under it; HostError
+    """
+    try:
+        paths.check_umid(umid)
+        run = paths.make_run_dir()
+    except ValueError as problem:
+        raise UsageError(str(problem)) from problem
+    except OSError as problem:
+        raise HostError(str(problem)) from problem
+    directory = f"{run}/g/{umid}"
+    lock = _lock(umid, directory + ".lock")
+    try:
+        _refuse_strangers(umid)
+        public = os.path.dirname(paths.public_socket(umid))
+        remove_tree(os.path.dirname(paths.kernel_socket(umid)))
+        remove_tree(public)
+        remove_tree(directory)
+        records = paths.record_dir(umid)
+        for path in (directory, public, records):
+            os.makedirs(path, 0o700, exist_ok=True)
+    except OSError as problem:
+        os.close(lock)
+        raise HostError(f"{umid}: {problem}") from problem
+    except BaseException:
+        os.close(lock)
+        raise
+    return Claim(umid, directory, records, lock)
+
+
+def _lock(umid: str, path: str) -> int:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise GuestInUse(
+                f"{umid} is the name of a running guest (supervisor {owner}); take another name, "
+                f"or end it with `umlctl shutdown {umid}`"
+            ) from None
+        try:
+            same = os.fstat(lock).st_ino == os.stat(path).st_ino
+        except FileNotFoundError:
+            same = False
+        if same:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            return lock
+        os.close(lock)  # its holder removed the file while we waited for it
+
+
+def _refuse_strangers(umid: str) -> None:
+    """A kernel that somebody started by hand may have the name too, in ~/.uml."""
+    public = os.path.dirname(paths.public_socket(umid))
+    try:
+        with open(f"{public}/pid") as file:
+            pid = int(file.read())
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except (OSError, ValueError):
+        return
+    if f"umid={umid}".encode() in words and processes.start_time(pid) is not None:
+        raise GuestInUse(
+            f"{umid} is the name of a kernel that somebody started by hand (pid {pid}); "
+            "take another name"
+        )
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of ours with what is in it, if it is there."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except NotADirectoryError:
+        _unlink(path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _rmdir(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # somebody put a file of their own into it

@@ -1,0 +1,129 @@
+"""The processes of a guest, as /proc shows them.
+
+A guest is one main process (the kernel), two helpers that share its memory, one traced process
+per guest address space and, for a console on a terminal, a helper in a session of its own. The
+main process leads a process group that holds all but the last.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_RECVFROM: Final = "45"
+"""What a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or wait4."""
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third (state) on; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read().decode("ascii", "replace")
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since the host's boot: pids are used again."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def alive(pid: int, started: int) -> bool:
+    """The very process still lives; a zombie does not."""
+    return pid > 0 and start_time(pid) == started
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one, parents first."""
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        parent = queue.pop()
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            try:
+                with open(f"/proc/{parent}/task/{thread}/children") as file:
+                    children = [int(child) for child in file.read().split()]
+            except OSError:
+                continue
+            found += children
+            queue += children
+    return found
+
+
+def cpu_seconds(main: int) -> float | None:
+    """CPU time of the whole guest: the main process, its dead children, and its live ones."""
+    fields = _stat(main)
+    if fields is None:
+        return None
+    ticks = sum(int(field) for field in fields[11:15])
+    for pid in descendants(main):
+        child = _stat(pid)
+        if child is not None:
+            ticks += int(child[11]) + int(child[12])
+    return ticks / _TICKS
+
+
+def memory_used(main: int) -> int | None:
+    """Bytes of guest memory that the host has given: the blocks of the unlinked memory file.
+
+    None where the descriptors cannot be seen. Source: arch/um/os-Linux/mem.c
+    """
+    directory = f"/proc/{main}/fd"
+    try:
+        descriptors = os.listdir(directory)
+    except OSError:
+        return None
+    used = None
+    for descriptor in descriptors:
+        path = f"{directory}/{descriptor}"
+        try:
+            if os.readlink(path).endswith(" (deleted)"):
+                found = os.stat(path)
+                if found.st_mode & 0o170000 == 0o100000 and found.st_size > 1 << 20:
+                    used = max(used or 0, found.st_blocks * 512)
+        except OSError:
+            continue
+    return used
+
+
+def looks_stopped(main: int) -> bool | None:
+    """The kernel sits in an mconsole `stop`; None where this cannot be seen."""
+    try:
+        with open(f"/proc/{main}/syscall") as file:
+            return file.read().split()[0] == _RECVFROM
+    except (OSError, IndexError):
+        return None
+
+
+def kill_guest(main: int, others: list[int]) -> None:
+    """End a guest at once, so that none of its code is left to run as a process of this host.
+
+    The whole group gets SIGKILL in one call: were the main process to die alone, what it
+    traces would be let go and run on here. `others` are helpers in sessions of their own.
+    """
+    for kill, pid in [(os.killpg, main), *((os.kill, other) for other in others)]:
+        try:
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def outside_group(main: int) -> dict[int, int]:
+    """Helpers of the guest that a signal to its group does not reach: pid to start time."""
+    found = {}
+    for pid in descendants(main):
+        fields = _stat(pid)
+        if fields is not None and int(fields[2]) != main:
+            found[pid] = int(fields[19])
+    return found

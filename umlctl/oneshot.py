@@ -1,0 +1,188 @@
+"""The entry of `umlctl`, and the whole of a one-shot command.
+
+`umlctl VERB GUEST [ARGS]` has to cost no more than the interpreter's own start, so nothing is
+imported here that can be left for later: no re, argparse, socket, json, click. Whatever is not
+a plain one-shot command goes on to `umlctl.cli`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from socketproto.blocking import TIMEOUT, Connection, Unreachable
+from socketproto.wire import WireError
+from umlctl import exitcodes
+from umlctl.commands import BY_NAME, HOST, Command
+from umlctl.host.paths import find_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from socketproto.exchange import Outcome
+
+
+def main(argv: list[str]) -> int:
+    """Run `umlctl` with these arguments; the exit code."""
+    verb = argv[1] if len(argv) > 1 else ""
+    command = BY_NAME.get(verb)
+    if command is not None and command.served != HOST:
+        options = _options(argv[2:])
+        if options is not None:
+            return _guarded(lambda: ask(command, *options))
+    return _guarded(lambda: _cli(argv[1:]))
+
+
+def _cli(arguments: list[str]) -> int:
+    from umlctl.cli.main import run
+
+    return run(arguments)
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Errors as one line, interrupts and closed pipes as a shell expects them."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return exitcodes.SIGNALLED + 2
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
+        return exitcodes.SIGNALLED + 13
+    return code
+
+
+def _options(words: list[str]) -> tuple[str, list[str], bool, float, bool] | None:
+    """GUEST, ARGS and the three options that every verb has; None: let click see to it."""
+    guest = None
+    rest: list[str] = []
+    json = force = False
+    timeout = TIMEOUT
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if rest or not word.startswith("--"):
+            if guest is None:
+                guest = word
+            else:
+                rest.append(word)
+        elif word == "--json":
+            json = True
+        elif word == "--force":
+            force = True
+        elif word == "--timeout" and index < len(words):
+            try:
+                timeout = float(words[index])
+            except ValueError:
+                return None
+            index += 1
+        else:
+            return None
+    if guest is None or guest.startswith("-") or not 0 < timeout < 1e9:
+        return None
+    return guest, rest, json, timeout, force
+
+
+def ask(
+    command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
+) -> int:
+    """Send one command of the table to a guest, and show how it ended."""
+    wrong = _wrong_words(command, words)
+    if wrong:
+        return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
+    text = " ".join(words)
+    if command.name == "config" and text.startswith("ubd") and "=" in text:
+        text = _absolute(text)
+    text = f"{command.name} {text}" if text else command.name
+    path = find_socket(guest)
+    with Connection(path) as connection:
+        try:
+            text = prepare(connection, text, force)
+            if command.waits:
+                from umlctl.cli.views import follow
+
+                return follow(connection, command, guest, text, timeout, json)
+            outcome = connection.request(text, timeout)
+        except Unreachable as problem:
+            return unreachable(guest, problem)
+        except WireError as problem:
+            return say(f"{command.name} {guest}: {problem}", exitcodes.USAGE)
+        except PermissionError as problem:
+            return say(f"{command.name} {guest}: {problem}", exitcodes.REFUSED)
+    if json or command.name == "status":
+        from umlctl.cli.views import show_outcome
+
+        return show_outcome(guest, command.name, outcome, json)
+    return show(guest, command.name, outcome)
+
+
+def prepare(connection: Connection, text: str, force: bool) -> str:
+    """The text as this server wants it: a supervisor knows '!', a bare kernel has no guard.
+
+    Raises: Unreachable; PermissionError: a bare kernel would not survive it
+    """
+    connection.link.open()
+    if connection.link.served:
+        return "!" + text if force else text
+    if text.startswith(("proc", "sysrq", "config", "log")) and not force:
+        from umlctl.guard import Refusal, check, read
+
+        try:
+            check(read(text))
+        except Refusal as refusal:
+            raise PermissionError(str(refusal)) from None
+    if text.startswith("log ") and not text.endswith("\n"):
+        text += "\n"  # the kernel shows a line only when it ends
+    return text
+
+
+def show(guest: str, name: str, outcome: Outcome, out: TextIO | None = None) -> int:
+    """Print an answer, or say on standard error what became of it; the exit code."""
+    stream = out or sys.stdout
+    if outcome.kind in ("answered", "truncated") and outcome.data:
+        data = outcome.data
+        if name == "proc":
+            data = data.removeprefix(b"\n")  # the kernel begins each file with one
+        stream.flush()
+        stream.buffer.write(data if data.endswith(b"\n") or not data else data + b"\n")
+        stream.buffer.flush()
+    if outcome.ok:
+        return exitcodes.OK
+    if outcome.kind == "refused":
+        said = outcome.text.strip() or f"error {outcome.error}"
+        return say(f"{name} {guest}: {said}", exitcodes.of_error(outcome.error))
+    return say(f"{name} {guest}: {outcome.kind}: {outcome.reason}", exitcodes.of(outcome.kind))
+
+
+def unreachable(guest: str, problem: Unreachable) -> int:
+    return say(f"no guest {guest!r}: {problem}; `umlctl list` shows the guests", exitcodes.NO_GUEST)
+
+
+def say(message: str, code: int) -> int:
+    """One line on standard error; returns the code."""
+    sys.stdout.flush()
+    sys.stderr.write(f"umlctl: {message}\n")
+    return code
+
+
+def _wrong_words(command: Command, words: list[str]) -> str:
+    if len(words) < command.required:
+        return f"{command.name} needs {command.args}"
+    if len(words) > command.most and not command.takes_rest:
+        return f"{command.name} takes {command.args or 'no argument'}, not {words[-1]!r}"
+    return ""
+
+
+def _absolute(text: str) -> str:
+    """Disk files are the client's, and the kernel may live in another directory."""
+    from os import getcwd
+
+    from umlctl.devices.ubd import parse
+    from umlctl.errors import UsageError
+
+    try:
+        return str(parse(text).absolute(getcwd()))
+    except UsageError:
+        return text  # the guest says what is wrong, in its own words

@@ -1,0 +1,155 @@
+"""Starting a kernel: everything of the host that it needs, made and checked before.
+
+No trio here: `umlctl run` launches before it has imported what supervises, so that the guest
+boots meanwhile. The supervisor takes on a `Launched` guest whoever launched it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.errors import HostError, NeverStarted
+from umlctl.guest import cmdline
+from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
+from umlctl.host import paths, processes
+
+if TYPE_CHECKING:
+    from umlctl.host.claim import Claim
+
+SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
+INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
+_LOCK_FD: Final = 9
+
+
+class Launched(NamedTuple):
+    """A kernel that has been started.
+
+    Fields:
+        definition: what was asked for
+        claim: the umid, made ours
+        notify: the bound notify socket
+        shim: pid of the tiny parent, our child
+        pid: pid of the kernel's main process, which leads its process group
+        started: the main process's start time, clock ticks since the host's boot
+        command: kernel and arguments
+    """
+
+    definition: Definition
+    claim: Claim
+    notify: socket.socket
+    shim: int
+    pid: int
+    started: int
+    command: list[str]
+
+
+def launch(definition: Definition, claim: Claim) -> Launched:
+    """Start the kernel of a guest whose umid has been claimed.
+
+    Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
+    """
+    check_files(definition)
+    umid = definition.umid
+    directory = claim.directory
+    notify_path = f"{directory}/notify"
+    init = f"{directory}/init"
+    line = cmdline.build(definition, uml_dir=paths.kernel_dir(), notify=notify_path, init=init)
+    command = [definition.kernel, *line]
+    log = f"{claim.records}/console.log"
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        notify.bind(notify_path)
+        os.mkfifo(f"{directory}/console", 0o600)
+        _write(log, b"")
+        if definition.root == HOST_ROOT and not definition.init:
+            with open(INIT, "rb") as file:
+                _write(init, file.read(), 0o700)
+        namespace = os.geteuid() == 0
+        chain = [
+            *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
+            *(["taskset", "-c", definition.cpus] if definition.cpus else []),
+            *(["unshare", "--pid", "--fork", "--kill-child"] if namespace else []),
+            *("sh", SHIM, directory, log, definition.cwd),
+            "namespace" if namespace else "group",
+            *command,
+        ]
+        shim, pid = _spawn(chain, claim.lock, log)
+    except BaseException:
+        notify.close()
+        raise
+    started = processes.start_time(pid)
+    return Launched(definition, claim, notify, shim, pid, started or 0, command)
+
+
+def check_files(definition: Definition) -> None:
+    """See that the files of a definition are there, before a kernel is started on them.
+
+    Raises: HostError
+    """
+    if not os.access(definition.kernel, os.X_OK) or os.path.isdir(definition.kernel):
+        raise HostError(f"{definition.umid}: the kernel {definition.kernel} cannot be executed")
+    if not os.path.isdir(definition.cwd):
+        raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
+    if root_is_image(definition):
+        _check_readable(definition.umid, definition.root)
+    elif definition.root != HOST_ROOT and not os.path.isdir(definition.root):
+        raise HostError(f"{definition.umid}: there is no directory {definition.root}")
+    for text in definition.disks:
+        first, *_ = text.partition("=")[2].split(",")
+        # A missing first file of two is a COW file that the kernel makes.
+        if "," not in text:
+            _check_readable(definition.umid, first)
+
+
+def _check_readable(umid: str, path: str) -> None:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as problem:
+        raise HostError(f"{umid}: cannot read {path}: {problem.strerror}") from problem
+    if os.path.isdir(path):
+        raise HostError(f"{umid}: {path} is a directory, and a disk is a file")
+
+
+def _write(path: str, data: bytes, mode: int = 0o600) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _spawn(chain: list[str], lock: int, log: str) -> tuple[int, int]:
+    """Start the tiny parent; its pid and the kernel's."""
+    reader, writer = os.pipe()
+    try:
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_APPEND, 0),
+            (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
+        ]
+        try:
+            shim = os.posix_spawnp(chain[0], chain, os.environ, file_actions=actions, setsid=True)
+        except OSError as problem:
+            raise HostError(f"cannot run {chain[0]}: {problem.strerror}") from problem
+        os.close(writer)
+        writer = -1
+        said = b""
+        while not said.endswith(b"\n"):
+            piece = os.read(reader, 64)
+            if not piece:
+                break
+            said += piece
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    if not said.strip().isdigit():
+        os.waitpid(shim, 0)
+        with open(log, "rb") as file:
+            told = file.read(2000).decode("utf-8", "replace").strip()
+        raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
+    return shim, int(said)
