@@ -192,12 +192,13 @@ class Connection:
         command: str | bytes,
         timeout: float = TIMEOUT,
         *,
-        renew: bool = False,
+        renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
     ) -> Outcome:
         """Send one command and wait for its outcome.
 
-        timeout: seconds for the whole exchange; with `renew`, between two replies
+        timeout: seconds for the whole exchange
+        renew: if not 0, each reply puts the deadline this many seconds ahead
         each: called with the data of every reply as it comes, instead of keeping it
 
         Raises: Unreachable; WireError: the command cannot be sent (length, NUL)
@@ -207,7 +208,7 @@ class Connection:
         exchange = Exchange()
         try:
             if self._send(datagram, deadline):
-                self._collect(exchange, deadline, timeout if renew else 0, each)
+                self._collect(exchange, deadline, renew, each)
             else:
                 exchange.silence(NOT_SENT)
         finally:

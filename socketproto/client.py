@@ -47,7 +47,7 @@ class Client:
         command: str | bytes,
         timeout: float = TIMEOUT,
         *,
-        renew: bool = False,
+        renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
     ) -> Outcome:
         """Send one command and wait for its outcome, as `blocking.Connection.request`.
@@ -62,7 +62,7 @@ class Client:
             deadline = trio.current_time() + timeout
             try:
                 if await self._send(datagram, deadline):
-                    await self._collect(exchange, deadline, timeout if renew else 0, each)
+                    await self._collect(exchange, deadline, renew, each)
                 else:
                     exchange.silence(NOT_SENT)
             finally:

@@ -156,6 +156,13 @@ class Listener:
         self._inode = inode
         self._clients: dict[_Address, _Client] = {}
         self._waiting = 0
+        self._idle = trio.Event()
+
+    async def idle(self) -> None:
+        """Until every request that has been received is answered."""
+        while self._clients:
+            self._idle = trio.Event()
+            await self._idle.wait()
 
     @classmethod
     def bind(cls, path: str) -> Listener:
@@ -277,3 +284,5 @@ class Listener:
             self._waiting -= len(client.calls)
             del self._clients[client.address]
             client.close()
+            if not self._clients:
+                self._idle.set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from socketproto.blocking import TIMEOUT, Connection, Unreachable
+from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.commands import BY_NAME, HOST, Command
@@ -48,7 +48,7 @@ def _guarded(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return exitcodes.SIGNALLED + 2
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
+        sys.stdout = None  # nothing is left to flush at exit
         return exitcodes.SIGNALLED + 13
     return code
 
@@ -99,7 +99,7 @@ def ask(
     path = find_socket(guest)
     with Connection(path) as connection:
         try:
-            text = prepare(connection, text, force)
+            text = prepare(connection.link, text, force)
             if command.waits:
                 from umlctl.cli.views import follow
 
@@ -118,13 +118,13 @@ def ask(
     return show(guest, command.name, outcome)
 
 
-def prepare(connection: Connection, text: str, force: bool) -> str:
+def prepare(link: Link, text: str, force: bool) -> str:
     """The text as this server wants it: a supervisor knows '!', a bare kernel has no guard.
 
     Raises: Unreachable; PermissionError: a bare kernel would not survive it
     """
-    connection.link.open()
-    if connection.link.served:
+    link.open()
+    if link.served:
         return "!" + text if force else text
     if text.startswith(("proc", "sysrq", "config", "log")) and not force:
         from umlctl.guard import Refusal, check, read

@@ -46,6 +46,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         pidfile: holds the kernel's pid, locked while it runs; empty: none
         cwd: the directory that relative paths of `arguments` are taken from
         timeout: seconds that the boot may take
+        named: the umid was given, not made up
     """
 
     umid: str
@@ -64,6 +65,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pidfile: str = ""
     cwd: str = "/"
     timeout: float = BOOT_TIMEOUT
+    named: bool = True
 
 
 def parse_size(text: str) -> int:

@@ -90,6 +90,20 @@ def claim(umid: str) -> Claim:
     return Claim(umid, directory, records, lock)
 
 
+def forget(umid: str) -> None:
+    """Remove the records of a dead guest, unless somebody has just taken its name again."""
+    path = f"{paths.run_dir()}/g/{umid}.lock"
+    try:
+        lock = _lock(umid, path)
+    except (GuestInUse, OSError):
+        return
+    try:
+        remove_tree(paths.record_dir(umid))
+        _unlink(path)
+    finally:
+        os.close(lock)
+
+
 def _lock(umid: str, path: str) -> int:
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

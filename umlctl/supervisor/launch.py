@@ -6,8 +6,10 @@ boots meanwhile. The supervisor takes on a `Launched` guest whoever launched it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, NeverStarted
@@ -34,6 +36,8 @@ class Launched(NamedTuple):
         pid: pid of the kernel's main process, which leads its process group
         started: the main process's start time, clock ticks since the host's boot
         command: kernel and arguments
+        pidfile: descriptor of the locked pidfile; -1 if none was asked for
+        since: when it was started, seconds since 1970
     """
 
     definition: Definition
@@ -43,6 +47,8 @@ class Launched(NamedTuple):
     pid: int
     started: int
     command: list[str]
+    pidfile: int
+    since: float
 
 
 def launch(definition: Definition, claim: Claim) -> Launched:
@@ -58,6 +64,8 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     line = cmdline.build(definition, uml_dir=paths.kernel_dir(), notify=notify_path, init=init)
     command = [definition.kernel, *line]
     log = f"{claim.records}/console.log"
+    pidfile = _lock_pidfile(definition)
+    since = time.time()
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -77,11 +85,38 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             *command,
         ]
         shim, pid = _spawn(chain, claim.lock, log)
+        if pidfile >= 0:
+            os.ftruncate(pidfile, 0)
+            os.pwrite(pidfile, f"{pid}\n".encode(), 0)
     except BaseException:
         notify.close()
+        if pidfile >= 0:
+            os.unlink(definition.pidfile)
+            os.close(pidfile)
         raise
     started = processes.start_time(pid)
-    return Launched(definition, claim, notify, shim, pid, started or 0, command)
+    return Launched(definition, claim, notify, shim, pid, started or 0, command, pidfile, since)
+
+
+def _lock_pidfile(definition: Definition) -> int:
+    """Open the pidfile and lock it, if one is wanted; only a lock says that it is in use.
+
+    Raises: HostError
+    """
+    path = definition.pidfile
+    if not path:
+        return -1
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as problem:
+        raise HostError(f"cannot write the pidfile {path}: {problem.strerror}") from problem
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise HostError(f"the pidfile {path} is locked by a running guest, pid {owner}") from None
+    return descriptor
 
 
 def check_files(definition: Definition) -> None:

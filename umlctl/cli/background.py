@@ -1,0 +1,75 @@
+"""Reaching the user's background supervisor, and starting it when there is none."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl.errors import HostError
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from socketproto.exchange import Outcome
+
+ANSWERS: Final = 15.0
+"""A supervisor that gives no sign of life for so long is hung, seconds."""
+STARTS: Final = 20.0
+"""How long it may take to come up on a busy machine, seconds."""
+
+
+def ask_supervisor(command: str) -> Outcome:
+    """Send a command to the background supervisor, started first if need be.
+
+    Raises: HostError
+    """
+    deadline = time.monotonic() + STARTS
+    started = 0
+    while True:
+        outcome = ask_running_supervisor(command)
+        if outcome is not None:
+            break
+        if not started or _has_ended(started):
+            started = _start()
+        if time.monotonic() > deadline:
+            raise HostError(f"the supervisor did not start; see {log_path()}")
+        time.sleep(0.01)
+    if not outcome.ok:
+        raise HostError(f"the supervisor did not take `{command}`: {outcome}; see {log_path()}")
+    return outcome
+
+
+def ask_running_supervisor(command: str) -> Outcome | None:
+    """Send a command to the background supervisor; None if there is none."""
+    with Connection(paths.supervisor_socket()) as connection:
+        try:
+            return connection.request(command, ANSWERS, renew=ANSWERS)
+        except Unreachable:
+            return None
+
+
+def log_path() -> str:
+    return paths.state_dir() + "/supervisor.log"
+
+
+def _start() -> int:
+    """Start it in a session of its own, with its words going to its log; its pid."""
+    paths.make_run_dir()
+    os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
+    command = [sys.executable, "-m", "umlctl.supervisor.daemon"]
+    log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log_path(), log_flags, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

@@ -1,0 +1,185 @@
+"""`umlctl run` and `umlctl start`: options into a definition, and a definition into a guest."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from umlctl import exitcodes
+from umlctl.errors import UsageError
+from umlctl.guest import definition as definitions
+from umlctl.host import kernels, paths
+from umlctl.oneshot import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.guest.definition import Definition
+
+_OPTIONS = [
+    click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]"),
+    click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory."),
+    click.option(
+        "--root",
+        default=definitions.HOST_ROOT,
+        show_default=True,
+        metavar="host|DIR|IMAGE",
+        help="The root file system: this machine's own files, read-only; a directory; an image.",
+    ),
+    click.option("--init", default="", metavar="PROGRAM", help="Run PROGRAM as process 1."),
+    click.option(
+        "--disk",
+        "disks",
+        multiple=True,
+        metavar="[ubdN[FLAGS]=]FILE[,BACKING]",
+        help="A disk; repeat for more. The first free slot from 1 on, unless N is given.",
+    ),
+    click.option(
+        "--nic",
+        "nics",
+        multiple=True,
+        metavar="vecN:OPTIONS",
+        help="A network interface, as the kernel takes it; repeat for more.",
+    ),
+    click.option(
+        "--append",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A kernel argument; repeat for more. Wins over a default of ours.",
+    ),
+    click.option("--cpus", default="", metavar="LIST", help="Host CPUs to run on, as 0 or 0,2-3."),
+    click.option("--aslr", is_flag=True, help="Leave address-space randomisation on."),
+    click.option("--single", "-s", is_flag=True, help="Boot into single-user mode."),
+    click.option("--verbose", "-v", is_flag=True, help="Every kernel message on the console."),
+    click.option("--pidfile", default="", metavar="FILE", help="Hold the kernel's pid, locked."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=definitions.BOOT_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long the boot may take.",
+    ),
+]
+
+
+def _with_options(function: Callable[..., int]) -> Callable[..., int]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+class _Booting(click.Command):
+    """A command whose words after `--` are the kernel's, and none of its own arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        mine = args[: args.index("--")] if "--" in args else args
+        rest = super().parse_args(ctx, mine)
+        ctx.params["arguments"] = tuple(args[len(mine) + 1 :])
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- KERNEL ARGUMENTS]"]
+
+
+def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> Definition:
+    """Make a definition of command-line options.
+
+    Raises: UsageError, NoKernel
+    """
+    here = os.getcwd()
+    try:
+        paths.check_umid(umid)
+    except paths.BadUmid as problem:
+        raise UsageError(str(problem)) from None
+    root, pidfile = options.pop("root"), options.pop("pidfile")
+    if root != definitions.HOST_ROOT:
+        root = os.path.abspath(root) + ("/" if os.path.isdir(root) else "")
+    return definitions.check(
+        definitions.Definition(
+            umid=umid,
+            kernel=kernels.find(options.pop("kernel")),
+            mem=definitions.parse_size(options.pop("mem")),
+            root=root,
+            disks=definitions.number_disks(options.pop("disks"), here, 1),
+            pidfile=os.path.abspath(pidfile) if pidfile else "",
+            arguments=arguments,
+            cwd=here,
+            **options,
+        )
+    )
+
+
+@click.command(
+    cls=_Booting,
+    epilog="""\b
+Examples:
+  umlctl run                                    this machine's files, a name made up
+  umlctl run test --kernel ./linux --mem 1G     the kernel that you just built
+  umlctl run test --root debian.img -- quiet    an image; kernel arguments after --
+  umlctl run ci --init /tmp/test.sh; echo $?    its exit status: /proc/exitcode; 255: panic
+""",
+)
+@click.argument("umid", required=False)
+@_with_options
+def run(umid: str | None, arguments: tuple[str, ...], **options: Any) -> int:
+    """Boot a guest and supervise it in the foreground until it ends.
+
+    The exit code is the guest's own status, 255 after a panic, 125 if it never became ready.
+    Ctrl-C shuts the guest down in order; twice, it is killed.
+    """
+    from umlctl.cli.foreground import supervise
+
+    options["named"] = umid is not None
+    return supervise(define(umid or f"uml-{os.getpid()}", options, arguments))
+
+
+@click.command(
+    cls=_Booting,
+    epilog="""\b
+Examples:
+  umlctl start web --mem 512M --root web.img
+  umlctl start a && umlctl start b && umlctl list
+""",
+)
+@click.argument("umid")
+@_with_options
+def start(umid: str, arguments: tuple[str, ...], **options: Any) -> int:
+    """Boot a guest in the background; come back when it is ready, or has failed.
+
+    The supervisor is yours, started when first needed, and ends after its last guest.
+    """
+    import msgspec
+
+    from umlctl.cli.background import ask_supervisor
+
+    definition = define(umid, options, arguments)
+    paths.make_run_dir()
+    descriptor, path = tempfile.mkstemp(prefix="start-", dir=paths.run_dir())
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(definitions.encode(definition))
+        outcome = ask_supervisor(f"start {path}")
+    finally:
+        os.unlink(path)
+    answer = msgspec.json.decode(outcome.data)
+    if answer["code"]:
+        return say(answer["text"], answer["code"])
+    print(f"{umid} is {answer['status']['state']}, kernel pid {answer['status']['pid']}")
+    return exitcodes.OK
+
+
+@click.command("quit", epilog="\b\nExamples:\n  umlctl quit\n")
+def quit_supervisor() -> int:
+    """Shut all background guests down in order, and end their supervisor."""
+    from umlctl.cli.background import ask_running_supervisor
+
+    outcome = ask_running_supervisor("quit")
+    if outcome is None:
+        print("no background supervisor is running")
+    elif not outcome.ok:
+        return say(f"quit: {outcome}", exitcodes.of(outcome.kind))
+    return exitcodes.OK

@@ -1,0 +1,100 @@
+"""`umlctl run`: one guest, supervised by this very process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from umlctl import exitcodes
+from umlctl.host.claim import claim
+from umlctl.supervisor.launch import launch
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+    from umlctl.supervisor.history import Event
+    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.record import Ending
+
+SHUTDOWN: Final = 30.0
+"""What the guest gets for its own shutdown after a signal, seconds."""
+TOLD: Final = ("ready", "panicked", "rebooting", "wedged", "recovered", "hang", "shutdown")
+
+
+def supervise(definition: Definition) -> int:
+    """Boot the guest and stay with it to its end; the exit code."""
+    held = claim(definition.umid)
+    try:
+        launched = launch(definition, held)
+    except BaseException:
+        held.release()
+        raise
+    # The kernel boots while this process imports what supervises it.
+    import trio
+
+    ending = trio.run(_run, launched)
+    _say(definition.umid, _describe(ending))
+    return ending.code
+
+
+async def _run(launched: Launched) -> Ending:
+    import trio
+
+    from umlctl.supervisor.run import run_guest
+
+    umid = launched.definition.umid
+    caught = 0
+    async with trio.open_nursery() as nursery:
+
+        async def on_signals() -> None:
+            nonlocal caught
+            wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            with trio.open_signal_receiver(*wanted) as signals:
+                async for number in signals:
+                    if caught:
+                        guest.kill("killed by a second signal")
+                    else:
+                        caught = number
+                        name = signal.Signals(number).name
+                        nursery.start_soon(guest.shut_down, SHUTDOWN, f"{name} to the supervisor")
+
+        result: list[Ending] = []
+
+        async def live(task_status: trio.TaskStatus[object]) -> None:
+            result.append(await run_guest(launched, lambda event: _tell(umid, event), task_status))
+
+        guest = await nursery.start(live)
+        nursery.start_soon(on_signals)
+        await guest.dead.wait()
+        while not result:
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    if caught and result[0].code == exitcodes.OK:
+        import msgspec
+
+        return msgspec.structs.replace(result[0], code=exitcodes.SIGNALLED + caught)
+    return result[0]
+
+
+def _tell(umid: str, event: Event) -> None:
+    name = event["event"]
+    if name not in TOLD:
+        return
+    text = str(event.get("text", ""))
+    if name == "ready" and "after" in event:
+        text = f"after {event['after']:.2f}s, kernel pid in `umlctl status {umid}`"
+    _say(umid, f"{name}: {text}" if text else name)
+
+
+def _describe(ending: Ending) -> str:
+    from umlctl.supervisor.guest import describe
+
+    return describe(ending)
+
+
+def _say(umid: str, text: str) -> None:
+    try:
+        os.write(sys.stderr.fileno(), f"umlctl: {umid}: {text}\n".encode())
+    except OSError:
+        pass  # standard error is gone; the guest is not

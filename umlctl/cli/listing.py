@@ -1,0 +1,144 @@
+"""`umlctl list`: every guest of this user, whoever runs it."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import click
+import msgspec
+
+from socketproto import blocking
+from umlctl.cli import views
+from umlctl.host import paths, processes
+from umlctl.supervisor import record as records
+
+PATIENCE: Final = 2.0
+"""How long one guest may hold up the list, seconds; they are asked side by side."""
+
+
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  umlctl list
+  umlctl list --json | jq -r '.[] | select(.state == "running") | .umid'
+""",
+)
+@click.option("--json", "in_json", is_flag=True, help="Print an array of objects, as `status`.")
+def list_guests(in_json: bool) -> int:
+    """List all guests: running ones, bare kernels somebody started by hand, and dead ones."""
+    found = gather()
+    if in_json:
+        print(views.to_json(found))
+        return 0
+    if not found:
+        click.echo("no guests; `umlctl run` boots one", err=True)
+        return 0
+    rows: list[tuple[str, ...]] = [
+        ("UMID", "STATE", "SINCE", "PID", "MEMORY", "CPU", "REBOOTS", "NOTE")
+    ]
+    rows += [_row(status) for status in found]
+    views.columns(rows)
+    return 0
+
+
+def gather() -> list[dict[str, Any]]:
+    """The status of every guest, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records.load_all():
+        found[record.definition.umid] = _from_record(record)
+    names = _public_names()
+    if names:
+        with ThreadPoolExecutor(min(32, len(names))) as pool:
+            for name, status in zip(names, pool.map(_ask, names), strict=True):
+                if status is not None:
+                    found[name] = status
+    return [found[name] for name in sorted(found)]
+
+
+def _public_names() -> list[str]:
+    try:
+        return sorted(os.listdir(paths.public_dir()))
+    except OSError:
+        return []
+
+
+def _from_record(record: records.Record) -> dict[str, Any]:
+    """A guest that may live though nobody answers for it: its supervisor was killed."""
+    summary = records.summary(record)
+    lives = record.boot_id == records.host_boot_id() and processes.alive(record.pid, record.started)
+    if lives:
+        summary.update(state="unsupervised", pid=record.pid, since=record.since)
+        summary["sockets"] = {"kernel": paths.kernel_socket(record.definition.umid)}
+    return summary
+
+
+def _ask(name: str) -> dict[str, Any] | None:
+    """What the guest says of itself; None if nobody listens."""
+    path = paths.public_socket(name)
+    with blocking.Connection(path) as connection:
+        try:
+            connection.link.open()
+            if not connection.link.served:
+                return _bare(name, path, connection)
+            outcome = connection.request("status", PATIENCE)
+        except blocking.Unreachable:
+            return None
+    if not outcome.ok:
+        return _unknown(name, path, str(outcome))
+    status: dict[str, Any] = msgspec.json.decode(outcome.data)
+    return status
+
+
+def _bare(name: str, path: str, connection: blocking.Connection) -> dict[str, Any]:
+    outcome = connection.request("version", PATIENCE)
+    status = _unknown(name, path, "" if outcome.ok else str(outcome))
+    status["state"] = "unmanaged" if outcome.ok else "silent"
+    try:
+        with open(os.path.join(os.path.dirname(path), "pid")) as file:
+            status["pid"] = pid = int(file.read())
+        status["cpu"] = processes.cpu_seconds(pid)
+        status["memory"] = processes.memory_used(pid)
+        status["since"] = os.stat(path).st_mtime
+    except (OSError, ValueError):
+        pass
+    return status
+
+
+def _unknown(name: str, path: str, trouble: str) -> dict[str, Any]:
+    return {
+        "umid": name,
+        "state": "silent",
+        "since": time.time(),
+        "pid": None,
+        "supervisor_pid": None,
+        "kernel": None,
+        "memory": None,
+        "cpu": None,
+        "reboots": None,
+        "last_panic": None,
+        "trouble": trouble or None,
+        "sockets": {"mconsole": path},
+    }
+
+
+def _row(status: dict[str, Any]) -> tuple[str, ...]:
+    note = status.get("trouble") or ""
+    if status["state"] == "dead":
+        note = views.ending_text(status.get("ending"))
+    elif not note and status.get("last_panic"):
+        note = f"last panic: {status['last_panic']}"
+    cpu, reboots = status["cpu"], status["reboots"]
+    return (
+        status["umid"],
+        status["state"],
+        views.duration(max(0.0, time.time() - status["since"])),
+        str(status["pid"] or "-"),
+        views.size(status["memory"]),
+        "-" if cpu is None else f"{cpu:.1f}s",
+        "-" if reboots is None else str(reboots),
+        note,
+    )

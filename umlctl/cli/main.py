@@ -1,0 +1,111 @@
+"""The root of the command line: which module holds which command, loaded when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+import click
+
+from umlctl import __version__
+from umlctl.commands import BY_NAME, HOST
+from umlctl.errors import UmlctlError
+from umlctl.oneshot import say
+
+LAZY: Final = {
+    "run": "umlctl.cli.boot:run",
+    "start": "umlctl.cli.boot:start",
+    "list": "umlctl.cli.listing:list_guests",
+    "logs": "umlctl.cli.logs:logs",
+    "mconsole": "umlctl.cli.mconsole:mconsole",
+    "shell": "umlctl.cli.shell:shell",
+    "setup": "umlctl.cli.setup:setup",
+    "kernel": "umlctl.cli.kernel:kernel",
+    "quit": "umlctl.cli.boot:quit_supervisor",
+}
+HELP: Final = {
+    "run": "boot a guest and supervise it in the foreground",
+    "start": "boot a guest in the background",
+    "list": "all guests: running, bare and dead",
+    "logs": "what a guest has put on its console",
+    "mconsole": "send any text to a guest, or a command a line from standard input",
+    "shell": "a prompt for one guest",
+    "setup": "find a UML kernel on this machine, or fetch one",
+    "kernel": "the UML kernels of this machine and what they can do",
+    "quit": "end the background supervisor, its guests first",
+}
+
+
+class Root(click.Group):
+    """Commands from the command table and from LAZY; listing them imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        verbs = [name for name, command in BY_NAME.items() if command.served != HOST]
+        return [*LAZY, *verbs]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name in LAZY:
+            module, _, attribute = LAZY[cmd_name].partition(":")
+            found: click.Command = getattr(importlib.import_module(module), attribute)
+            return found
+        command = BY_NAME.get(cmd_name)
+        if command is None:
+            return None
+        from umlctl.cli.verbs import verb
+
+        return verb(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and one line each, without loading what is behind them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, HELP[name]) for name in LAZY])
+        with formatter.section("To one guest (GUEST: a umid, or the path of a socket)"):
+            formatter.write_dl(
+                [(n, BY_NAME[n].help) for n in self.list_commands(ctx) if n not in LAZY]
+            )
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name what is near to a mistyped command."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
+            hint = f"; did you mean {near[0]}?" if near else "; `umlctl --help` lists them"
+            ctx.fail(f"there is no command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  umlctl run                          a guest on this machine's own files, in the foreground
+  umlctl start demo --mem 512M        one in the background
+  umlctl version demo                 ask it something
+  umlctl config demo ubd1=disk.img    plug a disk in
+  umlctl shell demo                   a prompt
+  umlctl shutdown demo
+""",
+)
+@click.version_option(__version__, prog_name="umlctl", message="%(prog)s %(version)s")
+def root() -> None:
+    """Run User Mode Linux guests, and talk to them."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; the exit code."""
+    try:
+        result: Any = root.main(arguments, prog_name="umlctl", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except UmlctlError as problem:
+        return say(str(problem), problem.code)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,61 @@
+"""The click command of a row of the command table.
+
+`umlctl.oneshot` runs a plain one-shot command by itself; this is for `--help`, completion and
+command lines that it does not take.
+"""
+
+from __future__ import annotations
+
+import click
+
+from umlctl.cli import complete
+from umlctl.commands import SYSRQ, Command
+from umlctl.oneshot import ask
+from socketproto.blocking import TIMEOUT
+
+
+def verb(command: Command) -> click.Command:
+    """Make the click command."""
+
+    def callback(
+        guest: str, words: tuple[str, ...], in_json: bool, timeout: float, force: bool
+    ) -> int:
+        return ask(command, guest, list(words), in_json, timeout, force)
+
+    arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
+    text = command.help[0].upper() + command.help[1:] + "."
+    if command.danger:
+        text += f"\n\nMind: {command.danger}."
+    if command.name == "sysrq":
+        text += "\n\n\b\n" + "\n".join(f"{letter}  {meaning}" for letter, meaning in SYSRQ.items())
+    return click.Command(
+        command.name,
+        callback=callback,
+        params=[
+            click.Argument(["guest"], metavar="GUEST", shell_complete=complete.guests),
+            click.Argument(
+                ["words"],
+                nargs=-1,
+                metavar=command.args.replace("DEVICE[=CONFIG]...", "DEVICE[=CONFIG]") or "",
+                type=click.UNPROCESSED,
+            ),
+            click.Option(["--json", "in_json"], is_flag=True, help="Print the outcome as JSON."),
+            click.Option(
+                ["--timeout"],
+                type=click.FloatRange(0, min_open=True),
+                default=TIMEOUT,
+                show_default=True,
+                metavar="SECONDS",
+                help="Give up when there is no sign of an answer for so long.",
+            ),
+            click.Option(
+                ["--force"],
+                is_flag=True,
+                help="Send what is refused because it may harm the guest.",
+            ),
+        ],
+        help=text,
+        short_help=command.help,
+        epilog=f"\b\nExamples:\n  {arguments}\n  {arguments} --json",
+        context_settings={"ignore_unknown_options": command.takes_rest},
+    )

@@ -1,0 +1,169 @@
+"""How answers are shown: JSON for programs, lines for people."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from umlctl import exitcodes
+from umlctl.oneshot import say, show
+
+if TYPE_CHECKING:
+    from socketproto.blocking import Connection
+    from socketproto.exchange import Outcome
+    from umlctl.commands import Command
+
+
+def to_json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def outcome_json(guest: str, name: str, outcome: Outcome) -> str:
+    """An outcome as one line of JSON."""
+    return msgspec.json.encode(
+        {
+            "guest": guest,
+            "command": name,
+            "outcome": outcome.kind,
+            "error": outcome.error,
+            "text": outcome.data.decode("utf-8", "replace"),
+            "reason": outcome.reason,
+        }
+    ).decode()
+
+
+def show_outcome(guest: str, name: str, outcome: Outcome, json: bool) -> int:
+    """Print an answer that is JSON already, or make it JSON."""
+    if name == "status" and outcome.ok:
+        try:
+            status = msgspec.json.decode(outcome.data)
+        except msgspec.DecodeError:
+            return say(f"status {guest}: the answer is not JSON", exitcodes.TRUNCATED)
+        print(to_json(status) if json else "\n".join(status_lines(status)))
+        return exitcodes.OK
+    if json:
+        print(outcome_json(guest, name, outcome))
+        if outcome.kind == "refused":
+            return exitcodes.of_error(outcome.error)
+        return exitcodes.of(outcome.kind)
+    return show(guest, name, outcome)
+
+
+def follow(
+    connection: Connection, command: Command, guest: str, text: str, timeout: float, json: bool
+) -> int:
+    """A command whose answer may take long: signs of life renew the deadline."""
+    if command.name == "events":
+        buffer = b""
+
+        def each(data: bytes) -> None:
+            nonlocal buffer
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                print(line.decode("utf-8", "replace") if json else event_line(line), flush=True)
+
+        outcome = connection.request(text, timeout, renew=timeout, each=each)
+        return exitcodes.OK if outcome.ok else show(guest, command.name, outcome)
+    outcome = connection.request(text, timeout, renew=timeout)
+    if not outcome.ok:
+        return show_outcome(guest, command.name, outcome, json)
+    ending = msgspec.json.decode(outcome.data)
+    print(outcome.text if json else f"{guest} {ending_text(ending)}")
+    return int(ending["code"]) if command.name == "wait" else exitcodes.OK
+
+
+def event_line(line: bytes) -> str:
+    """One event for a person: time, name, what else is known."""
+    try:
+        event: dict[str, Any] = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return line.decode("utf-8", "replace")
+    when = time.strftime("%H:%M:%S", time.localtime(event.pop("time", 0)))
+    umid, name = event.pop("umid", ""), event.pop("event", "?")
+    text = event.pop("text", "")
+    facts = " ".join(f"{key}={value}" for key, value in event.items())
+    return " ".join(
+        part for part in (when, umid, name + (":" if text else ""), text, facts) if part
+    )
+
+
+def ending_text(ending: dict[str, Any] | None) -> str:
+    if not ending:
+        return "ended; nobody saw how"
+    words = str(ending["cause"])
+    if words == "exited":
+        words += f" with status {ending['code']}"
+    return f"{words}: {ending['text']}" if ending.get("text") else words
+
+
+def size(count: int | None) -> str:
+    """Bytes for a person."""
+    if count is None:
+        return "-"
+    for unit, shift in (("G", 30), ("M", 20), ("K", 10)):
+        if count >= 1 << shift:
+            return f"{count / (1 << shift):.1f}{unit}"
+    return str(count)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: 5.1s, 3m12s, 2h05m, 3d04h."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def status_lines(status: dict[str, Any]) -> list[str]:
+    """`status` for a person."""
+    state = f"{status['state']} for {duration(max(0.0, time.time() - status['since']))}"
+    rows = [("guest", status["umid"]), ("state", state)]
+    if status.get("trouble"):
+        rows.append(("trouble", status["trouble"]))
+    if status.get("ending"):
+        rows.append(("ended", ending_text(status["ending"])))
+    if status.get("last_panic"):
+        rows.append(("last panic", status["last_panic"]))
+    if status.get("pid"):
+        memory = f"{size(status['memory'])} of {size(status['memory_limit'])} used"
+        rows += [
+            ("pid", f"{status['pid']}, supervisor {status['supervisor_pid']}"),
+            ("memory", memory),
+            ("cpu", f"{status['cpu']:.2f}s" if status["cpu"] is not None else "-"),
+            ("reboots", str(status["reboots"])),
+        ]
+    rows += [("kernel", status["kernel"])]
+    rows += [(f"socket, {name}", path) for name, path in status.get("sockets", {}).items()]
+    if status.get("log"):
+        rows.append(("console log", status["log"]))
+    if status.get("command"):
+        rows.append(("command", " ".join(status["command"])))
+    width = max(len(name) for name, _ in rows) + 2
+    return [f"{name:<{width}}{value}" for name, value in rows]
+
+
+def columns(rows: list[tuple[str, ...]]) -> None:
+    """Print rows under the headings of the first; ruled on a terminal only by colour."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in rows[0]:
+            table.add_column(heading, overflow="fold")
+        for row in rows[1:]:
+            table.add_row(*row)
+        Console(highlight=False, markup=False).print(table)
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        )

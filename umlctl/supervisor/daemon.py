@@ -1,0 +1,231 @@
+"""The background supervisor of a user: any number of guests in one trio run.
+
+It is started when first needed, answers on a mconsole socket of its own (`start FILE`, `list`,
+`quit`) and ends by itself a while after its last guest.
+
+`python -m umlctl.supervisor.daemon` is how `umlctl start` starts it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+
+from socketproto.listener import Call, ClientGone, Listener
+from umlctl.commands import HOST
+from umlctl.errors import NeverStarted, UmlctlError
+from umlctl.guard import Refusal, read
+from umlctl.guest import definition as definitions
+from umlctl.host import claim, paths
+from umlctl.supervisor.guest import describe
+from umlctl.supervisor.launch import launch
+from umlctl.supervisor.run import run_guest
+from umlctl.supervisor.service import HEARTBEAT, SHUTDOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from umlctl.guest.definition import Definition
+    from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.history import Event
+    from umlctl.supervisor.launch import Launched
+
+STARTS: Final = 4
+"""Guests that may boot at once: with more, each takes longer than all one after another."""
+IDLE: Final = 10.0
+"""How long it stays without a guest, seconds."""
+
+
+class Daemon:
+    """The background supervisor."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._guests: dict[str, Guest] = {}
+        self._starting = trio.CapacityLimiter(STARTS)
+        self._busy = 0
+        self._quitting = False
+        self._nursery: trio.Nursery
+
+    async def run(self) -> None:
+        """Serve until told to quit, or until nothing has been to do for a while."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._listener.serve, self._handle)
+            nursery.start_soon(self._signals)
+            idle_since = trio.current_time()
+            while not self._quitting and trio.current_time() - idle_since < IDLE:
+                await trio.sleep(IDLE / 20)
+                if self._busy:
+                    idle_since = trio.current_time()
+            await self._stop_all("the supervisor ends")
+            with trio.move_on_after(1):
+                await self._listener.idle()
+            nursery.cancel_scope.cancel()
+
+    async def _signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for _number in signals:
+                self._quitting = True
+
+    async def _handle(self, call: Call) -> None:
+        try:
+            line = read(call.data.decode("utf-8", "surrogateescape"))
+            if line.command.served != HOST:
+                raise Refusal(
+                    f"`{line.command.name}` is for a guest's socket; this is the supervisor's",
+                    -errno.EINVAL,
+                )
+            if line.command.name == "list":
+                statuses = [guest.status() for guest in self._guests.values()]
+                await call.answer(msgspec.json.encode(statuses))
+            elif line.command.name == "quit":
+                self._quitting = True
+                await self._patiently(
+                    call, lambda: self._stop_all("the supervisor was told to end")
+                )
+                await call.answer("")
+            else:
+                await self._start(call, line.argument)
+        except Refusal as refusal:
+            await call.answer(str(refusal), refusal.error)
+
+    async def _start(self, call: Call, path: str) -> None:
+        answer: dict[str, object] = {}
+
+        async def start() -> None:
+            try:
+                guest = await self._start_guest(path)
+                answer.update(code=0, status=guest.status())
+            except UmlctlError as problem:
+                answer.update(code=problem.code, text=str(problem))
+
+        await self._patiently(call, start)
+        await call.answer(msgspec.json.encode(answer))
+
+    async def _start_guest(self, path: str) -> Guest:
+        if self._quitting:
+            raise NeverStarted("the supervisor is ending; start the guest again in a moment")
+        self._busy += 1
+        try:
+            async with self._starting:
+                definition = await trio.to_thread.run_sync(_read_definition, path)
+                launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
+                guest: Guest = await self._nursery.start(self._run_guest, launched)
+                await guest.ready.wait()
+        finally:
+            self._busy -= 1
+        if guest.ending is not None:
+            raise NeverStarted(
+                f"{guest.umid} {describe(guest.ending)}; `umlctl logs {guest.umid}` shows its console"
+            )
+        return guest
+
+    async def _run_guest(
+        self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """One broken guest must not break the others: what goes wrong here ends here."""
+        umid = launched.definition.umid
+        self._busy += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                guest = await nursery.start(run_guest_alone, launched)
+                self._guests[umid] = guest
+                task_status.started(guest)
+        finally:
+            self._busy -= 1
+            self._guests.pop(umid, None)
+
+    async def _patiently(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work to its end, giving the client signs of life as long as it is there."""
+        done = trio.Event()
+
+        async def finish() -> None:
+            await work()
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish)
+            gone = False
+            while not done.is_set():
+                with trio.move_on_after(HEARTBEAT):
+                    await done.wait()
+                if not done.is_set() and not gone:
+                    try:
+                        await call.part()
+                    except ClientGone:
+                        gone = True
+
+    async def _stop_all(self, why: str) -> None:
+        async with trio.open_nursery() as nursery:
+            for guest in list(self._guests.values()):
+                nursery.start_soon(guest.shut_down, SHUTDOWN, why)
+        while self._guests:
+            await trio.sleep(0.01)
+
+
+def _read_definition(path: str) -> Definition:
+    try:
+        with open(path, "rb") as file:
+            return definitions.decode(file.read())
+    except OSError as problem:
+        raise NeverStarted(f"cannot read {path}: {problem.strerror}") from problem
+
+
+def _claim_and_launch(definition: Definition) -> Launched:
+    held = claim.claim(definition.umid)
+    try:
+        return launch(definition, held)
+    except BaseException:
+        held.release()
+        raise
+
+
+async def run_guest_alone(
+    launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
+) -> None:
+    try:
+        await run_guest(launched, _log_event, task_status)
+    except UmlctlError as problem:
+        _say(f"{launched.definition.umid}: {problem}")
+
+
+def _log_event(event: Event) -> None:
+    _say(msgspec.json.encode(event).decode())
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Become the supervisor of this user, unless there is one; tell the starter when ready."""
+    run = paths.make_run_dir()
+    lock = os.open(f"{run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0  # somebody was faster
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    os.umask(0o077)
+    os.chdir("/")
+    listener = Listener.bind(paths.supervisor_socket())
+    try:
+        trio.run(Daemon(listener).run)
+    finally:
+        listener.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,494 @@
+"""One guest under supervision, from the moment its kernel was launched until nothing is left.
+
+    state      on                        next
+    booting    it is ready               running
+    booting    the kernel ends           dead (never started)
+    running    `stop`                    stopped
+    stopped    `go`                      running
+    running    a new SOCKET notification rebooting
+    stopped    a new SOCKET notification rebooting
+    rebooting  it is ready               running
+    any        the kernel ends           dead
+
+SOCKET says only that the kernel has a socket. A disk added right then panics the kernel, so a
+guest is ready when its root is mounted, which comes after all drivers have started; one with an
+initramfs, when its block driver has.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
+from umlctl import exitcodes
+from umlctl.host import paths, processes
+from umlctl.supervisor import record as records
+from umlctl.supervisor.history import History
+from umlctl.supervisor.kernel import Kernel
+from umlctl.supervisor.record import Ending, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.supervisor.history import Event
+    from umlctl.supervisor.launch import Launched
+
+POLL: Final = 0.005
+"""Between two looks at whether a booting guest is ready, seconds."""
+ROOT_GRACE: Final = 2.0
+"""How long a guest whose drivers are up may take to mount its root before it counts as ready."""
+DYING: Final = 3.0
+"""How long a panicking kernel may take to exit, seconds."""
+TERM: Final = 2.0
+"""How long SIGTERM may take, seconds."""
+SYNC: Final = 5.0
+LOG_TAIL: Final = 4096
+ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
+
+
+class Guest:
+    """A supervised guest.
+
+    Fields:
+        umid: its name
+        state: booting, running, stopped, rebooting or dead
+        since: when that state began, seconds since 1970
+        kernel: how to talk to it
+        history: what happened to it
+        ready: set while requests can be answered; `dead`: set when it has ended
+        ending: how it ended
+    """
+
+    def __init__(self, launched: Launched, tell: Callable[[Event], None] | None = None) -> None:
+        self.launched = launched
+        self.umid = launched.definition.umid
+        self.state = "booting"
+        self.since = launched.since
+        self.ready = trio.Event()
+        self.dead = trio.Event()
+        self.ending: Ending | None = None
+        self.history = History(self.umid, tell)
+        self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed)
+        self.reboots = 0
+        self.last_panic = ""
+        self.log = f"{launched.claim.records}/console.log"
+        self._panic = ""
+        self._asked_to_end = ""
+        self._forced_by = 0
+        self._outsiders: dict[int, int] = {}
+        self._troubled = trio.Event()
+        self._boot = trio.CancelScope()
+        self._record = Record(
+            definition=launched.definition,
+            supervisor_pid=os.getpid(),
+            pid=launched.pid,
+            started=launched.started,
+            boot_id=records.host_boot_id(),
+            since=self.since,
+        )
+
+    async def supervise(self) -> Ending:
+        """Watch the guest until it has ended, and remove all that is left of it."""
+        self.kernel.lose("the guest is still booting; try again when it is ready")
+        self.history.add("started", pid=self.launched.pid, kernel=self.launched.definition.kernel)
+        await self._save()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear, nursery)
+                nursery.start_soon(self._cure)
+                nursery.start_soon(self._limit_boot)
+                await self._main_gone()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._bury()
+        assert self.ending is not None
+        return self.ending
+
+    # What the kernel does
+
+    async def _hear(self, nursery: trio.Nursery) -> None:
+        """Take every notification at once: an unread one freezes the guest."""
+        while True:
+            for notification in self._read_notifications():
+                if notification.kind == SOCKET:
+                    self._has_socket(nursery, os.fsdecode(notification.data))
+                elif notification.kind == PANIC:
+                    self._panicked(notification.data.decode("utf-8", "replace"))
+                    nursery.start_soon(self._see_it_die)
+                elif notification.kind == USER:
+                    said = notification.data.decode("utf-8", "replace").strip()
+                    self.history.add("user", text=said)
+                elif notification.kind == HANG:
+                    self.history.add("hang", text="the guest's watchdog was not fed")
+            await trio.lowlevel.wait_readable(self.launched.notify)
+
+    def _read_notifications(self) -> list[Notification]:
+        found: list[Notification] = []
+        while len(found) < 64:
+            try:
+                datagram = self.launched.notify.recv(1024)
+            except BlockingIOError:
+                break
+            try:
+                found.append(Notification.decode(datagram))
+            except WireError:
+                continue
+        return found
+
+    def _has_socket(self, nursery: trio.Nursery, path: str) -> None:
+        if path != self.kernel.path:
+            # The kernel found the name in use after all and took a random one.
+            self._fail_boot(f"the kernel took another name: its socket is {path}")
+            return
+        if self.ready.is_set() or self.state == "rebooting":
+            self.reboots += 1
+            self._panic = ""
+            self._enter("rebooting")
+            self.kernel.lose("the guest rebooted; try again when it is ready")
+            self.ready = trio.Event()
+            self.history.add("rebooting", count=self.reboots)
+            if self._asked_to_end:
+                # The guest has shut down in order, and an init that maps Ctrl-Alt-Del to a
+                # reboot is starting it again.
+                self.signal(signal.SIGTERM)
+                return
+        self._boot.cancel()
+        self._boot = trio.CancelScope()
+        nursery.start_soon(self._await_ready, self._boot)
+
+    async def _await_ready(self, boot: trio.CancelScope) -> None:
+        kernel = Kernel(self.kernel.path, lambda _trouble: None)
+        drivers_up = None
+        with boot:
+            while True:
+                mounts = await kernel.ask("proc mounts", 1.0)
+                if mounts.ok and _root_mounted(mounts.data):
+                    break
+                if drivers_up is None:
+                    devices = await kernel.ask("proc devices", 1.0)
+                    if devices.ok and b" 98 ubd" in devices.data:
+                        drivers_up = trio.current_time()
+                elif self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE:
+                    break
+                kernel.found()
+                await trio.sleep(POLL)
+            self._is_ready()
+
+    def _has_initramfs(self) -> bool:
+        return any(word.startswith("initrd=") for word in self.launched.command)
+
+    def _is_ready(self) -> None:
+        again = self.state == "rebooting"
+        self._enter("running")
+        self.kernel.found()
+        self.note_outsiders()
+        self.ready.set()
+        self.history.add(
+            "ready", after=None if again else round(time.time() - self._record.since, 3)
+        )
+
+    def _panicked(self, text: str) -> None:
+        self._panic = self.last_panic = self._record.last_panic = text
+        self.kernel.lose(f"the guest panicked: {text}")
+        self.history.add("panicked", text=text)
+
+    async def _see_it_die(self) -> None:
+        await trio.sleep(DYING)
+        self.kill("panicked and did not exit")
+
+    async def _limit_boot(self) -> None:
+        limit = self.launched.definition.timeout
+        with trio.move_on_after(limit):
+            await self.ready.wait()
+            return
+        self._fail_boot(f"not ready within {limit:g} seconds")
+
+    def _fail_boot(self, reason: str) -> None:
+        self._asked_to_end = self._asked_to_end or f"never started: {reason}"
+        self.kill(reason)
+
+    async def _main_gone(self) -> None:
+        """Wait for the end of the main process, and kill at once whatever it leaves."""
+        try:
+            descriptor = os.pidfd_open(self.launched.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if processes.alive(self.launched.pid, self.launched.started):
+                await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def _bury(self) -> None:
+        processes.kill_guest(self.launched.pid, self._live_outsiders())
+        for notification in self._read_notifications():
+            if notification.kind == PANIC:
+                self._panicked(notification.data.decode("utf-8", "replace"))
+        status = await self._exit_status()
+        self.ending = self._how_it_ended(status)
+        self._enter("dead")
+        self.kernel.lose(f"the guest is dead: {describe(self.ending)}")
+        self.launched.notify.close()
+        self.history.add(
+            "ended", cause=self.ending.cause, code=self.ending.code, text=self.ending.text
+        )
+        self._record.ending = self.ending
+        await self._save()
+        self.ready.set()
+        self.dead.set()
+
+    async def _exit_status(self) -> int | None:
+        """What the tiny parent wrote down; None if it was killed before it could."""
+        shim = self.launched.shim
+        with trio.move_on_after(TERM):
+            await _reaped(shim)
+        try:
+            os.kill(shim, signal.SIGKILL)
+            await _reaped(shim)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        try:
+            with open(f"{self.launched.claim.directory}/status") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return None
+
+    def _how_it_ended(self, status: int | None) -> Ending:
+        now = time.time()
+        tail = self._log_tail()
+        panic = self._panic or _early_panic(tail)
+        if panic and not self._panic:
+            self._panicked(panic)
+        if not self.ready.is_set() and self.state == "booting":
+            reason = self._asked_to_end.removeprefix("never started: ")
+            said = panic or reason or _last_lines(tail) or f"exit status {status}"
+            return Ending(cause="never started", code=exitcodes.NEVER_STARTED, text=said, time=now)
+        if panic:
+            return Ending(cause="panicked", code=exitcodes.PANIC, text=panic, time=now)
+        if self._forced_by:
+            code = exitcodes.SIGNALLED + self._forced_by
+            return Ending(cause="killed", code=code, text=self._asked_to_end, time=now)
+        if self._asked_to_end or any(end in tail for end in ORDERLY_ENDS):
+            cause = "shut down" if self._asked_to_end else "exited"
+            code = 0 if self._asked_to_end or status in (None, 134) else status
+            return Ending(cause=cause, code=code, time=now)
+        if status is None:
+            return Ending(
+                cause="killed",
+                code=exitcodes.SIGNALLED + signal.SIGKILL,
+                text="by somebody else",
+                time=now,
+            )
+        if status > exitcodes.SIGNALLED and os.path.isdir(os.path.dirname(self.kernel.path)):
+            # The kernel had no chance to remove its directory: a signal, not an exit status.
+            text = f"signal {status - exitcodes.SIGNALLED} from somebody else"
+            return Ending(cause="killed", code=status, text=text, time=now)
+        return Ending(cause="exited", code=status, time=now)
+
+    def _log_tail(self) -> bytes:
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
+                return file.read()
+        except OSError:
+            return b""
+
+    # A kernel that does not answer
+
+    def _trouble_changed(self, trouble: str) -> None:
+        if trouble:
+            self.history.add("wedged", text=trouble)
+            self._troubled.set()
+        else:
+            self.history.add("recovered")
+
+    async def _cure(self) -> None:
+        while True:
+            await self._troubled.wait()
+            self._troubled = trio.Event()
+            pause = 0.2
+            while not await self.kernel.recover():
+                await trio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    # What is asked of it
+
+    def note_stopped(self) -> None:
+        if self.state == "running":
+            self._enter("stopped")
+            self.history.add("stopped")
+
+    def note_running(self) -> None:
+        if self.state == "stopped":
+            self._enter("running")
+            self.history.add("resumed")
+
+    def note_outsiders(self) -> None:
+        """Remember the helpers that a signal to the group would miss: after the end of the main
+        process nobody could tell whose they were."""
+        self._outsiders.update(processes.outside_group(self.launched.pid))
+
+    def _live_outsiders(self) -> list[int]:
+        return [pid for pid, born in self._outsiders.items() if processes.alive(pid, born)]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the main process; never SIGKILL, see `kill`."""
+        if processes.alive(self.launched.pid, self.launched.started):
+            os.kill(self.launched.pid, number)
+
+    def kill(self, why: str) -> None:
+        """End the kernel and all its processes now."""
+        if not self.dead.is_set():
+            self._forced_by = signal.SIGKILL
+            self._asked_to_end = self._asked_to_end or why
+            self.note_outsiders()
+            processes.kill_guest(self.launched.pid, self._live_outsiders())
+
+    async def shut_down(self, seconds: float, why: str) -> None:
+        """End the guest in order: its own shutdown, then halt, then SIGTERM, then the group.
+
+        seconds: for the guest's own shutdown
+        """
+        if self.dead.is_set():
+            return
+        self.history.add("shutdown", text=why, seconds=seconds)
+        if self.state == "booting":
+            self._asked_to_end = self._asked_to_end or why
+            self.signal(signal.SIGTERM)
+        else:
+            self._asked_to_end = why
+            if self.state == "stopped":
+                await self.kernel.ask("go")
+                self.note_running()
+            handled = await self.kernel.ask("proc sys/kernel/ctrl-alt-del", 2.0)
+            if handled.ok and handled.data.strip() == b"0":
+                await self.kernel.ask("cad", 2.0)
+                with trio.move_on_after(seconds):
+                    await self.dead.wait()
+            if self.dead.is_set():
+                return
+            # Nobody in the guest handles it, or not in time: what can be saved, is.
+            await self._emergency("s", b"Emergency Sync complete")
+            await self._emergency("u", b"Emergency Remount complete")
+            await self.kernel.ask("halt", 2.0)
+            with trio.move_on_after(TERM):
+                await self.dead.wait()
+            if not self.dead.is_set():
+                self.signal(signal.SIGTERM)
+        with trio.move_on_after(TERM):
+            await self.dead.wait()
+        if not self.dead.is_set():
+            self.kill(f"{why}; it did not end by itself")
+            await self.dead.wait()
+
+    async def _emergency(self, letter: str, done: bytes) -> None:
+        """A SysRq whose work the kernel does later: wait for its word in the log."""
+        try:
+            begin = os.stat(self.log).st_size
+        except OSError:
+            return
+        if not (await self.kernel.ask(f"sysrq {letter}", 2.0)).ok:
+            return
+        with trio.move_on_after(SYNC):
+            while not self.dead.is_set():
+                with open(self.log, "rb") as file:
+                    file.seek(begin)
+                    if done in file.read(1 << 20):
+                        return
+                await trio.sleep(POLL)
+
+    # What is known of it
+
+    def status(self) -> dict[str, Any]:
+        """What `status` shows; the words of the issue's JSON."""
+        pid = self.launched.pid
+        lives = not self.dead.is_set()
+        state = self.state
+        if lives and state in ("running", "stopped"):
+            looks = processes.looks_stopped(pid)
+            if looks is not None and looks != (state == "stopped"):
+                # A client went to the kernel's own socket, past us: believe the kernel.
+                (self.note_stopped if looks else self.note_running)()
+        definition = self.launched.definition
+        return {
+            "umid": self.umid,
+            "state": self.state,
+            "since": round(self.since, 3),
+            "pid": pid if lives else None,
+            "supervisor_pid": os.getpid(),
+            "kernel": definition.kernel,
+            "memory": processes.memory_used(pid) if lives else None,
+            "memory_limit": definition.mem,
+            "cpu": processes.cpu_seconds(pid) if lives else None,
+            "reboots": self.reboots,
+            "trouble": self.kernel.trouble or None,
+            "last_panic": self.last_panic or None,
+            "sockets": {
+                "mconsole": paths.public_socket(self.umid),
+                "kernel": self.kernel.path,
+            },
+            "log": self.log,
+            "command": self.launched.command,
+            "last_event": self.history.last,
+            "ending": msgspec.to_builtins(self.ending) if self.ending else None,
+        }
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self.since = time.time()
+
+    async def _save(self) -> None:
+        try:
+            await trio.to_thread.run_sync(records.save, self._record)
+        except OSError as problem:
+            self.history.add("not recorded", text=str(problem))
+
+
+def describe(ending: Ending) -> str:
+    """An ending in words."""
+    words = ending.cause
+    if ending.cause == "exited":
+        words += f" with status {ending.code}"
+    return f"{words}: {ending.text}" if ending.text else words
+
+
+def _root_mounted(mounts: bytes) -> bool:
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[1] == b"/":
+            return fields[2] != b"rootfs"
+    return False
+
+
+def _early_panic(tail: bytes) -> str:
+    """A panic before the kernel could notify anybody is in the log only."""
+    mark = b"Kernel panic - not syncing: "
+    where = tail.rfind(mark)
+    if where < 0:
+        return ""
+    return tail[where + len(mark) :].split(b"\n")[0].decode("utf-8", "replace").strip()
+
+
+def _last_lines(tail: bytes) -> str:
+    lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
+    return "; ".join(lines[-2:])
+
+
+async def _reaped(pid: int) -> None:
+    """Wait for a child of ours and reap it.
+
+    Raises: ChildProcessError
+    """
+    descriptor = os.pidfd_open(pid)
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+    os.waitpid(pid, 0)

@@ -1,0 +1,145 @@
+"""What is kept on disk of a guest: what was asked for, who runs it, and how it ended.
+
+One `record.json` a guest in the state directory, written whole or not at all. It is never
+believed about the present: whether a guest lives is seen from its lock and its process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from umlctl.guest.definition import Definition
+from umlctl.host import claim, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENDED_KEPT: Final = 50
+"""Records of dead guests that are kept; the oldest go first."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a guest ended.
+
+    Fields:
+        cause: "exited", "panicked", "killed", "shut down" or "never started"
+        code: the exit code of `umlctl run` and `umlctl wait`
+        text: the panic's message, or the reason
+        time: seconds since 1970
+    """
+
+    cause: str
+    code: int
+    text: str = ""
+    time: float = 0.0
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """One guest on disk.
+
+    Fields:
+        definition: what was asked for
+        supervisor_pid: who started it
+        pid, started: the kernel's main process, with its start time in clock ticks
+        boot_id: of the host, which pids are worthless without
+        since: when it was started, seconds since 1970
+        panics: texts of all panics
+        ending: None while it runs, as far as the writer knew
+    """
+
+    definition: Definition
+    supervisor_pid: int
+    pid: int
+    started: int
+    boot_id: str
+    since: float
+    last_panic: str = ""
+    ending: Ending | None = None
+
+
+def host_boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def save(record: Record) -> None:
+    """Write the record so that a crash at any moment leaves the old one or the new one.
+
+    Raises: OSError
+    """
+    write_atomically(path_of(record.definition.umid), msgspec.json.encode(record) + b"\n")
+
+
+def path_of(umid: str) -> str:
+    return f"{paths.record_dir(umid)}/record.json"
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    beside = f"{path}~"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(beside, path)
+
+
+def load(umid: str) -> Record | None:
+    """The record of a guest; None if there is none that can be read."""
+    try:
+        with open(path_of(umid), "rb") as file:
+            return msgspec.json.decode(file.read(), type=Record)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def load_all() -> Iterator[Record]:
+    """Every record that can be read, by name."""
+    try:
+        names = sorted(os.listdir(paths.state_dir() + "/guests"))
+    except OSError:
+        return
+    for name in names:
+        record = load(name)
+        if record is not None:
+            yield record
+
+
+def prune() -> None:
+    """Forget the oldest dead guests, and those that ended well under a name made up for them."""
+    ended = []
+    for record in load_all():
+        if record.ending is not None:
+            forget = record.ending.code == 0 and not record.definition.named
+            ended.append((0.0 if forget else record.ending.time, record.definition.umid))
+    ended.sort()
+    kept = 0
+    for moment, umid in reversed(ended):
+        kept += 1
+        if not moment or kept > ENDED_KEPT:
+            claim.forget(umid)
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """A guest without a supervisor as `list` and `status` show it."""
+    ending = record.ending
+    return {
+        "umid": record.definition.umid,
+        "state": "dead",
+        "since": ending.time if ending else record.since,
+        "pid": None,
+        "supervisor_pid": None,
+        "kernel": record.definition.kernel,
+        "memory": None,
+        "cpu": None,
+        "reboots": None,
+        "last_panic": record.last_panic or None,
+        "sockets": {},
+        "ending": msgspec.to_builtins(ending) if ending else None,
+    }

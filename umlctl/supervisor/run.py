@@ -1,0 +1,67 @@
+"""One guest from its launched kernel to its end, with its door open: what `umlctl run` and the
+background supervisor both do.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.listener import Listener
+from umlctl.errors import HostError
+from umlctl.host import paths
+from umlctl.supervisor import record as records
+from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.record import write_atomically
+from umlctl.supervisor.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.supervisor.history import Event
+    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.record import Ending
+
+LAST_ANSWERS: Final = 1.0
+"""How long clients that wait for the end may take to hear of it, seconds."""
+
+
+async def run_guest(
+    launched: Launched,
+    tell: Callable[[Event], None] | None = None,
+    task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED,
+) -> Ending:
+    """Supervise a guest to its end and serve its socket meanwhile. Nothing of it is left then.
+
+    tell: called with every event as it happens
+    """
+    guest = Guest(launched, tell)
+    listener = None
+    try:
+        try:
+            listener = Listener.bind(paths.public_socket(guest.umid))
+            # Where uml_mconsole's `int` looks, and a kernel that would take the name.
+            public = os.path.dirname(paths.public_socket(guest.umid))
+            write_atomically(f"{public}/pid", f"{launched.pid}\n".encode())
+        except OSError as problem:
+            guest.kill(str(problem))
+            await guest.supervise()
+            raise HostError(f"{guest.umid}: {problem}") from problem
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.serve, Service(guest).handle)
+            task_status.started(guest)
+            ending = await guest.supervise()
+            with trio.move_on_after(LAST_ANSWERS):
+                await listener.idle()
+            nursery.cancel_scope.cancel()
+        return ending
+    finally:
+        if listener is not None:
+            listener.close()
+        if launched.pidfile >= 0:
+            os.unlink(launched.definition.pidfile)
+            os.close(launched.pidfile)
+        launched.claim.release()
+        records.prune()

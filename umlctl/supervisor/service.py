@@ -1,0 +1,186 @@
+"""What answers on a guest's public socket: the kernel's commands, guarded, and our own."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+
+from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED, Outcome
+from socketproto.listener import ClientGone
+from socketproto.wire import MAX_TEXT
+from umlctl import exitcodes
+from umlctl.commands import COMMANDS, GUEST, KERNEL
+from umlctl.guard import Line, Refusal, check, is_query, read
+from umlctl.supervisor.history import line as history_line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from socketproto.listener import Call
+    from umlctl.supervisor.guest import Guest
+
+HEARTBEAT: Final = 1.0
+"""Between two signs of life to a client that waits for something slow, seconds."""
+SHUTDOWN: Final = 30.0
+"""What a guest gets for its own shutdown unless told otherwise, seconds."""
+LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
+
+_ERRORS: Final = {
+    TIMED_OUT: exitcodes.ETIMEDOUT,
+    GONE: exitcodes.ECONNRESET,
+    TRUNCATED: -errno.EIO,
+}
+
+
+class Service:
+    """Answers the clients of one guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._own: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
+            "status": self._status,
+            "events": self._events,
+            "wait": self._wait_for_end,
+            "shutdown": self._shutdown,
+            "kill": self._kill,
+        }
+
+    async def handle(self, call: Call) -> None:
+        """Answer one request, whatever it is.
+
+        Raises: ClientGone
+        """
+        guest = self._guest
+        text = call.data.decode("utf-8", "surrogateescape")
+        try:
+            line = read(text)
+            if line.command.served == KERNEL:
+                check(line, stopped=guest.state == "stopped")
+                outcome = await self._ask_kernel(line)
+                self._note(call, line, outcome)
+                if outcome.kind in (ANSWERED, REFUSED):
+                    await call.answer(outcome.data, outcome.error)
+                else:
+                    await call.answer(str(outcome), _ERRORS[outcome.kind])
+            elif line.command.served == GUEST:
+                await self._own[line.command.name](call, line)
+            else:
+                name = line.command.name
+                raise Refusal(f"`{name}` is for the supervisor's own socket", -errno.EINVAL)
+        except Refusal as refusal:
+            guest.history.add("refused", text=str(refusal), request=text[:80], uid=call.uid)
+            await call.answer(str(refusal), refusal.error)
+
+    async def _ask_kernel(self, line: Line) -> Outcome:
+        kernel, name = self._guest.kernel, line.command.name
+        if name == "help":
+            return _with_our_help(await kernel.ask("help"))
+        if name == "log":
+            return await self._log(line.argument)
+        if name == "proc":
+            running = self._guest.state == "running"
+            return await kernel.read_file(line.text, may_stop=running)
+        return await kernel.ask(line.text)
+
+    async def _log(self, text: str) -> Outcome:
+        """The kernel shows a line when it ends, so each piece is sent as a line of its own.
+
+        uml_mconsole sends the end of a line by itself; it has been sent by then.
+        """
+        outcome = Outcome(ANSWERED)
+        data = text.rstrip("\n").encode("utf-8", "surrogateescape")
+        for start in range(0, len(data), LOG_PIECE):
+            piece = data[start : start + LOG_PIECE].decode("utf-8", "surrogateescape")
+            outcome = await self._guest.kernel.ask(f"log {piece}\n")
+            if not outcome.ok:
+                break
+        return outcome
+
+    def _note(self, call: Call, line: Line, outcome: Outcome) -> None:
+        """What the answer means for the guest's state and history."""
+        guest, name = self._guest, line.command.name
+        if not outcome.ok:
+            if not is_query(line):
+                guest.history.add(
+                    "failed", request=line.text[:80], text=str(outcome).strip(), uid=call.uid
+                )
+        elif name == "stop":
+            guest.note_stopped()
+        elif name == "go":
+            guest.note_running()
+        elif name == "config" and "=" in line.argument:
+            guest.note_outsiders()
+            guest.history.add("device added", device=line.argument, uid=call.uid)
+        elif name == "remove":
+            guest.history.add("device removed", device=line.argument, uid=call.uid)
+        elif name in ("halt", "reboot", "cad"):
+            guest.history.add(name, uid=call.uid)
+
+    # Our own commands
+
+    async def _status(self, call: Call, _line: Line) -> None:
+        await call.answer(msgspec.json.encode(self._guest.status()))
+
+    async def _events(self, call: Call, _line: Line) -> None:
+        past, subscription = self._guest.history.subscribe()
+        try:
+            await call.part(b"".join(history_line(event) for event in past))
+            while True:
+                with trio.move_on_after(HEARTBEAT):
+                    event = await subscription.get()
+                    await call.part(history_line(event))
+                    if event["event"] == "ended":
+                        break
+                    continue
+                await call.part()
+        finally:
+            subscription.close()
+        await call.answer(b"")
+
+    async def _wait_for_end(self, call: Call, _line: Line) -> None:
+        await self._wait(call)
+
+    async def _wait(self, call: Call) -> None:
+        guest = self._guest
+        while True:
+            with trio.move_on_after(HEARTBEAT):
+                await guest.dead.wait()
+                break
+            await call.part()
+        await call.answer(msgspec.json.encode(guest.ending))
+
+    async def _shutdown(self, call: Call, line: Line) -> None:
+        try:
+            seconds = float(line.argument or SHUTDOWN)
+            if not 0 <= seconds < 1e6:
+                raise ValueError
+        except ValueError:
+            raise Refusal(
+                f"`shutdown` takes a number of seconds, not {line.argument!r}", -errno.EINVAL
+            ) from None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._guest.shut_down, seconds, f"asked for by uid {call.uid}")
+            try:
+                await self._wait(call)
+            except ClientGone:
+                await self._guest.dead.wait()  # the shutdown that it asked for goes on
+
+    async def _kill(self, call: Call, _line: Line) -> None:
+        self._guest.kill(f"killed by uid {call.uid}")
+        await self._wait(call)
+
+
+def _with_our_help(outcome: Outcome) -> Outcome:
+    """The kernel's list, and what we add to it."""
+    if not outcome.ok:
+        return outcome
+    ours = [
+        f"    {command.name} {command.args} - {command.help}".replace("  -", " -")
+        for command in COMMANDS
+        if command.served == GUEST
+    ]
+    text = outcome.data.rstrip(b"\n") + b"\nFrom the supervisor: \n" + "\n".join(ours).encode()
+    return Outcome(ANSWERED, 0, text + b"\n", "", outcome.pieces)
