@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -40,8 +41,10 @@ def setup(kernel: str | None, in_json: bool) -> None:
     if in_json:
         click.echo(as_json(found))
         return
-    can, cannot = summary(found)
-    _say(f"Linux {found.version}; it can: {can}; it cannot: {cannot}")
+    # For people; `$(umlctl setup)` wants the path alone.
+    if sys.stdout.isatty():
+        can, cannot = summary(found)
+        _say(f"Linux {found.version}; it can: {can}; it cannot: {cannot}")
     if kernel is not None:
         _say(f"to use it always: export {kernels.VARIABLE}={path}")
     click.echo(path)
