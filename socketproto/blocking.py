@@ -18,12 +18,11 @@ They are told apart by the mode of the socket: a listener's has no execute bits 
 
 from __future__ import annotations
 
+import _socket
 import os
 from errno import ECONNREFUSED, ENOENT
 from struct import Struct
 from time import monotonic, sleep
-
-import _socket
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome
 from socketproto.wire import REPLY_SIZE, Request, WireError

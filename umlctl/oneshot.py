@@ -12,7 +12,7 @@ import sys
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.commands import BY_NAME, HOST, Command
+from umlctl.commands import BY_NAME, HOST, KERNEL, Command
 from umlctl.host.paths import find_socket
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     verb = argv[1] if len(argv) > 1 else ""
     command = BY_NAME.get(verb)
     if command is not None and command.served != HOST:
-        options = _options(argv[2:])
+        options = _options(command, argv[2:])
         if options is not None:
             return _guarded(lambda: ask(command, *options))
     return _guarded(lambda: _cli(argv[1:]))
@@ -53,8 +53,11 @@ def _guarded(work: Callable[[], int]) -> int:
     return code
 
 
-def _options(words: list[str]) -> tuple[str, list[str], bool, float, bool] | None:
-    """GUEST, ARGS and the three options that every verb has; None: let click see to it."""
+def _options(command: Command, words: list[str]) -> tuple[str, list[str], bool, float, bool] | None:
+    """GUEST, ARGS and the three options that every verb has; None: let click see to it.
+
+    Options may stand anywhere, but the text of `log` is a text from its first word on.
+    """
     guest = None
     rest: list[str] = []
     json = force = False
@@ -63,7 +66,10 @@ def _options(words: list[str]) -> tuple[str, list[str], bool, float, bool] | Non
     while index < len(words):
         word = words[index]
         index += 1
-        if rest or not word.startswith("--"):
+        if word == "--" and guest is not None:
+            rest += words[index:]
+            break
+        if (rest and command.name == "log") or not word.startswith("--"):
             if guest is None:
                 guest = word
             else:
@@ -106,6 +112,12 @@ def ask(
                 return follow(connection, command, guest, text, timeout, json)
             outcome = connection.request(text, timeout)
         except Unreachable as problem:
+            if command.served != KERNEL:
+                from umlctl.cli.afterlife import answer
+
+                code = answer(command.name, guest, json)
+                if code is not None:
+                    return code
             return unreachable(guest, problem)
         except WireError as problem:
             return say(f"{command.name} {guest}: {problem}", exitcodes.USAGE)
@@ -121,12 +133,20 @@ def ask(
 def prepare(link: Link, text: str, force: bool) -> str:
     """The text as this server wants it: a supervisor knows '!', a bare kernel has no guard.
 
-    Raises: Unreachable; PermissionError: a bare kernel would not survive it
+    Raises: Unreachable; PermissionError: a bare kernel has no such command, or would not
+        survive it
     """
     link.open()
     if link.served:
         return "!" + text if force else text
-    if text.startswith(("proc", "sysrq", "config", "log")) and not force:
+    name = text.partition(" ")[0]
+    command = BY_NAME.get(name)
+    if command is not None and command.served != KERNEL:
+        raise PermissionError(
+            f"nobody supervises this guest, and a bare kernel has no `{name}`; "
+            "guests of `umlctl run` and `umlctl start` have"
+        )
+    if name in ("proc", "sysrq", "config") and not force:
         from umlctl.guard import Refusal, check, read
 
         try:

@@ -13,9 +13,9 @@ from umlctl.supervisor.launch import launch
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
+    from umlctl.host.records import Ending
     from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
-    from umlctl.supervisor.record import Ending
 
 SHUTDOWN: Final = 30.0
 """What the guest gets for its own shutdown after a signal, seconds."""
@@ -60,15 +60,15 @@ async def _run(launched: Launched) -> Ending:
                         nursery.start_soon(guest.shut_down, SHUTDOWN, f"{name} to the supervisor")
 
         result: list[Ending] = []
+        over = trio.Event()
 
         async def live(task_status: trio.TaskStatus[object]) -> None:
             result.append(await run_guest(launched, lambda event: _tell(umid, event), task_status))
+            over.set()
 
         guest = await nursery.start(live)
         nursery.start_soon(on_signals)
-        await guest.dead.wait()
-        while not result:
-            await trio.sleep(0.001)
+        await over.wait()
         nursery.cancel_scope.cancel()
     if caught and result[0].code == exitcodes.OK:
         import msgspec
@@ -83,7 +83,7 @@ def _tell(umid: str, event: Event) -> None:
         return
     text = str(event.get("text", ""))
     if name == "ready" and "after" in event:
-        text = f"after {event['after']:.2f}s, kernel pid in `umlctl status {umid}`"
+        text = f"after {event['after']:.2f}s, kernel pid {event['pid']}"
     _say(umid, f"{name}: {text}" if text else name)
 
 

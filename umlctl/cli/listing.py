@@ -11,9 +11,8 @@ import click
 import msgspec
 
 from socketproto import blocking
-from umlctl.cli import views
-from umlctl.host import paths, processes
-from umlctl.supervisor import record as records
+from umlctl.cli import afterlife, views
+from umlctl.host import paths, processes, records
 
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
@@ -47,15 +46,12 @@ def list_guests(in_json: bool) -> int:
 
 def gather() -> list[dict[str, Any]]:
     """The status of every guest, by name."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records.load_all():
-        found[record.definition.umid] = _from_record(record)
+    found = {record.definition.umid: afterlife.summary(record) for record in records.load_all()}
     names = _public_names()
     if names:
         with ThreadPoolExecutor(min(32, len(names))) as pool:
-            for name, status in zip(names, pool.map(_ask, names), strict=True):
-                if status is not None:
-                    found[name] = status
+            answers = zip(names, pool.map(_ask, names), strict=True)
+            found.update({name: status for name, status in answers if status is not None})
     return [found[name] for name in sorted(found)]
 
 
@@ -64,16 +60,6 @@ def _public_names() -> list[str]:
         return sorted(os.listdir(paths.public_dir()))
     except OSError:
         return []
-
-
-def _from_record(record: records.Record) -> dict[str, Any]:
-    """A guest that may live though nobody answers for it: its supervisor was killed."""
-    summary = records.summary(record)
-    lives = record.boot_id == records.host_boot_id() and processes.alive(record.pid, record.started)
-    if lives:
-        summary.update(state="unsupervised", pid=record.pid, since=record.since)
-        summary["sockets"] = {"kernel": paths.kernel_socket(record.definition.umid)}
-    return summary
 
 
 def _ask(name: str) -> dict[str, Any] | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import click
 
+from socketproto.blocking import TIMEOUT
 from umlctl.cli import complete
 from umlctl.commands import SYSRQ, Command
 from umlctl.oneshot import ask
-from socketproto.blocking import TIMEOUT
 
 
 def verb(command: Command) -> click.Command:

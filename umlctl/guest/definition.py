@@ -100,6 +100,11 @@ def check(definition: Definition) -> Definition:
     for word in definition.arguments:
         if "\n" in word or "\0" in word:
             raise UsageError(f"a kernel argument is one line: {word!r}")
+    _check_devices(definition)
+    return definition
+
+
+def _check_devices(definition: Definition) -> None:
     slots: dict[int, str] = {0: definition.root} if root_is_image(definition) else {}
     for text in definition.disks:
         disk = ubd.parse(text)
@@ -109,7 +114,6 @@ def check(definition: Definition) -> Definition:
     for nic in definition.nics:
         if not nic.startswith(("vec", "eth")):
             raise UsageError(f"a NIC is vecN:KEY=VALUE,... or ethN=TRANSPORT,..., not {nic!r}")
-    return definition
 
 
 def root_is_image(definition: Definition) -> bool:

@@ -81,7 +81,7 @@ def find_socket(guest: str) -> str:
     if "/" in guest:
         inside = guest + "/mconsole"
         return inside if os.path.isdir(guest) else guest
-    for path in (public_socket(guest), f"/tmp/uml/{guest}/mconsole", guest):
+    for path in (public_socket(guest), f"/tmp/uml/{guest}/mconsole", guest):  # noqa: S108
         if os.path.exists(path) and not os.path.isdir(path):
             return path
     return public_socket(guest)

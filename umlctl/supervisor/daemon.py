@@ -125,7 +125,8 @@ class Daemon:
             self._busy -= 1
         if guest.ending is not None:
             raise NeverStarted(
-                f"{guest.umid} {describe(guest.ending)}; `umlctl logs {guest.umid}` shows its console"
+                f"{guest.umid} {describe(guest.ending)}; "
+                f"`umlctl logs {guest.umid}` shows its console"
             )
         return guest
 
@@ -168,8 +169,8 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             for guest in list(self._guests.values()):
                 nursery.start_soon(guest.shut_down, SHUTDOWN, why)
-        while self._guests:
-            await trio.sleep(0.01)
+        for guest in list(self._guests.values()):
+            await guest.buried.wait()
 
 
 def _read_definition(path: str) -> Definition:

@@ -27,11 +27,10 @@ import trio
 
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl import exitcodes
-from umlctl.host import paths, processes
-from umlctl.supervisor import record as records
+from umlctl.host import paths, processes, records
+from umlctl.host.records import Ending, Record
 from umlctl.supervisor.history import History
 from umlctl.supervisor.kernel import Kernel
-from umlctl.supervisor.record import Ending, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +60,8 @@ class Guest:
         since: when that state began, seconds since 1970
         kernel: how to talk to it
         history: what happened to it
-        ready: set while requests can be answered; `dead`: set when it has ended
+        ready: set while requests can be answered
+        dead: set when it has ended; `buried`: when nothing of it is left on this host
         ending: how it ended
     """
 
@@ -72,6 +72,7 @@ class Guest:
         self.since = launched.since
         self.ready = trio.Event()
         self.dead = trio.Event()
+        self.buried = trio.Event()
         self.ending: Ending | None = None
         self.history = History(self.umid, tell)
         self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed)
@@ -80,7 +81,7 @@ class Guest:
         self.log = f"{launched.claim.records}/console.log"
         self._panic = ""
         self._asked_to_end = ""
-        self._forced_by = 0
+        self._forced = False
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._boot = trio.CancelScope()
@@ -190,9 +191,8 @@ class Guest:
         self.kernel.found()
         self.note_outsiders()
         self.ready.set()
-        self.history.add(
-            "ready", after=None if again else round(time.time() - self._record.since, 3)
-        )
+        after = None if again else round(self.since - self._record.since, 3)
+        self.history.add("ready", after=after, pid=self.launched.pid)
 
     def _panicked(self, text: str) -> None:
         self._panic = self.last_panic = self._record.last_panic = text
@@ -211,7 +211,6 @@ class Guest:
         self._fail_boot(f"not ready within {limit:g} seconds")
 
     def _fail_boot(self, reason: str) -> None:
-        self._asked_to_end = self._asked_to_end or f"never started: {reason}"
         self.kill(reason)
 
     async def _main_gone(self) -> None:
@@ -261,36 +260,35 @@ class Guest:
             return None
 
     def _how_it_ended(self, status: int | None) -> Ending:
-        now = time.time()
         tail = self._log_tail()
         panic = self._panic or _early_panic(tail)
         if panic and not self._panic:
             self._panicked(panic)
         if not self.ready.is_set() and self.state == "booting":
-            reason = self._asked_to_end.removeprefix("never started: ")
-            said = panic or reason or _last_lines(tail) or f"exit status {status}"
-            return Ending(cause="never started", code=exitcodes.NEVER_STARTED, text=said, time=now)
-        if panic:
-            return Ending(cause="panicked", code=exitcodes.PANIC, text=panic, time=now)
-        if self._forced_by:
-            code = exitcodes.SIGNALLED + self._forced_by
-            return Ending(cause="killed", code=code, text=self._asked_to_end, time=now)
-        if self._asked_to_end or any(end in tail for end in ORDERLY_ENDS):
-            cause = "shut down" if self._asked_to_end else "exited"
-            code = 0 if self._asked_to_end or status in (None, 134) else status
-            return Ending(cause=cause, code=code, time=now)
-        if status is None:
-            return Ending(
-                cause="killed",
-                code=exitcodes.SIGNALLED + signal.SIGKILL,
-                text="by somebody else",
-                time=now,
-            )
-        if status > exitcodes.SIGNALLED and os.path.isdir(os.path.dirname(self.kernel.path)):
-            # The kernel had no chance to remove its directory: a signal, not an exit status.
-            text = f"signal {status - exitcodes.SIGNALLED} from somebody else"
-            return Ending(cause="killed", code=status, text=text, time=now)
-        return Ending(cause="exited", code=status, time=now)
+            text = panic or self._asked_to_end or _last_lines(tail) or f"exit status {status}"
+            cause, code = "never started", exitcodes.NEVER_STARTED
+        elif panic:
+            cause, code, text = "panicked", exitcodes.PANIC, panic
+        elif self._forced:
+            text = self._asked_to_end
+            cause, code = "killed", exitcodes.SIGNALLED + signal.SIGKILL
+        elif self._asked_to_end:
+            cause, code, text = "shut down", exitcodes.OK, ""
+        elif any(end in tail for end in ORDERLY_ENDS):
+            # A guest can die of SIGABRT after that, under load.
+            cause, code, text = "exited", 0 if status in (None, 134) else status, ""
+        elif status is None or self._was_signalled(status):
+            code = exitcodes.SIGNALLED + signal.SIGKILL if status is None else status
+            cause, text = "killed", f"signal {code - exitcodes.SIGNALLED} from somebody else"
+        else:
+            cause, code, text = "exited", status, ""
+        return Ending(cause=cause, code=code, text=text, time=time.time())
+
+    def _was_signalled(self, status: int) -> bool:
+        """A shell says 128+N for signal N and for an exit with that status; a kernel that exits
+        removes its directory."""
+        directory = os.path.dirname(self.kernel.path)
+        return status > exitcodes.SIGNALLED and os.path.isdir(directory)
 
     def _log_tail(self) -> bytes:
         try:
@@ -346,7 +344,7 @@ class Guest:
     def kill(self, why: str) -> None:
         """End the kernel and all its processes now."""
         if not self.dead.is_set():
-            self._forced_by = signal.SIGKILL
+            self._forced = True
             self._asked_to_end = self._asked_to_end or why
             self.note_outsiders()
             processes.kill_guest(self.launched.pid, self._live_outsiders())
@@ -428,6 +426,7 @@ class Guest:
             "memory_limit": definition.mem,
             "cpu": processes.cpu_seconds(pid) if lives else None,
             "reboots": self.reboots,
+            "exchanges": self.kernel.exchanges,
             "trouble": self.kernel.trouble or None,
             "last_panic": self.last_panic or None,
             "sockets": {
@@ -491,4 +490,4 @@ async def _reaped(pid: int) -> None:
         await trio.lowlevel.wait_readable(descriptor)
     finally:
         os.close(descriptor)
-    os.waitpid(pid, 0)
+    os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended

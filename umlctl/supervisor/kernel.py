@@ -36,12 +36,14 @@ class Kernel:
     Fields:
         path: of the socket
         trouble: why the kernel cannot answer now; empty if it can
+        exchanges: requests sent to it so far
     """
 
     def __init__(self, path: str, changed: Callable[[str], None]) -> None:
         """changed: called with `trouble` whenever it begins ("wedged...") or ends ("")."""
         self.path = path
         self.trouble = ""
+        self.exchanges = 0
         self._changed = changed
         self._lock = trio.Lock()
         self._flying: trio.CancelScope | None = None
@@ -76,6 +78,7 @@ class Kernel:
         with trio.CancelScope() as scope, Client(self.path) as client:
             # A fresh socket a request: a late reply cannot be taken for the next one's.
             self._flying = scope
+            self.exchanges += 1
             try:
                 outcome = await client.request(text, timeout, renew=renew)
             except Unreachable as problem:
@@ -83,8 +86,9 @@ class Kernel:
             finally:
                 self._flying = None
             if outcome.kind == TIMED_OUT and not probe:
+                name = text.partition(" ")[0]
                 self.trouble = (
-                    f"the kernel has not answered `{text.split()[0]}` within {timeout:g} seconds; "
+                    f"the kernel has not answered `{name}` within {timeout:g} seconds; "
                     "it is asked again until it does"
                 )
                 self._changed(self.trouble)

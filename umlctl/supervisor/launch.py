@@ -57,7 +57,6 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
     check_files(definition)
-    umid = definition.umid
     directory = claim.directory
     notify_path = f"{directory}/notify"
     init = f"{directory}/init"

@@ -11,18 +11,17 @@ import trio
 
 from socketproto.listener import Listener
 from umlctl.errors import HostError
-from umlctl.host import paths
-from umlctl.supervisor import record as records
+from umlctl.host import paths, records
+from umlctl.host.records import write_atomically
 from umlctl.supervisor.guest import Guest
-from umlctl.supervisor.record import write_atomically
 from umlctl.supervisor.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from umlctl.host.records import Ending
     from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
-    from umlctl.supervisor.record import Ending
 
 LAST_ANSWERS: Final = 1.0
 """How long clients that wait for the end may take to hear of it, seconds."""
@@ -65,3 +64,4 @@ async def run_guest(
             os.close(launched.pidfile)
         launched.claim.release()
         records.prune()
+        guest.buried.set()

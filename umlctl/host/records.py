@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from umlctl.guest.definition import Definition
+from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
 from umlctl.host import claim, paths
 
 if TYPE_CHECKING:
@@ -118,11 +118,9 @@ def prune() -> None:
         if record.ending is not None:
             forget = record.ending.code == 0 and not record.definition.named
             ended.append((0.0 if forget else record.ending.time, record.definition.umid))
-    ended.sort()
-    kept = 0
-    for moment, umid in reversed(ended):
-        kept += 1
-        if not moment or kept > ENDED_KEPT:
+    ended.sort(reverse=True)
+    for place, (moment, umid) in enumerate(ended):
+        if not moment or place >= ENDED_KEPT:
             claim.forget(umid)
 
 

@@ -1,0 +1,180 @@
+"""Real guests for the live tests: a private home a test process, and guests booted in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from umlctl.host import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEADLINE = 60.0
+
+
+class House:
+    """A home of its own for guests: HOME and the XDG directories lead into it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.home = f"{path}/h"
+        self.run = f"{path}/r"
+        os.makedirs(self.home)
+        os.makedirs(self.run, 0o700)
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "UMLCTL_"))},
+            "HOME": self.home,
+            "XDG_RUNTIME_DIR": self.run,
+            "XDG_STATE_HOME": f"{path}/s",
+        }
+        kernel = os.environ.get("UMLCTL_KERNEL")
+        if kernel:
+            self.env["UMLCTL_KERNEL"] = kernel
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "umlctl", *words]
+
+    def umlctl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `umlctl WORDS` to its end."""
+        return subprocess.run(
+            self.command(*words),
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    def ok(self, *words: str, stdin: str = "") -> str:
+        """Run `umlctl WORDS`, which must succeed; what it printed."""
+        done = self.umlctl(*words, stdin=stdin)
+        assert done.returncode == 0, (words, done)
+        return done.stdout
+
+    def stock(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """Run the stock client."""
+        return subprocess.run(
+            ["uml_mconsole", *words],
+            env=self.env,
+            capture_output=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    def status(self, umid: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ok("status", umid, "--json"))
+        return found
+
+    def listed(self, umid: str) -> dict[str, Any]:
+        """The row of `list` for a guest."""
+        rows = json.loads(self.ok("list", "--json"))
+        return {row["umid"]: row for row in rows}[umid]
+
+    def public(self, umid: str) -> str:
+        return f"{self.home}/.uml/{umid}/mconsole"
+
+    def kernel_socket(self, umid: str) -> str:
+        return f"{self.run}/umlctl/k/{umid}/mconsole"
+
+    def leftovers(self, umid: str) -> list[str]:
+        """What is left on this host of a guest that has ended, but for its records."""
+        found = [
+            path
+            for path in (
+                f"{self.home}/.uml/{umid}",
+                f"{self.run}/umlctl/k/{umid}",
+                f"{self.run}/umlctl/g/{umid}",
+                f"{self.run}/umlctl/g/{umid}.lock",
+            )
+            if os.path.lexists(path)
+        ]
+        return found + [f"process {pid}" for pid in processes_of(f"umid={umid}")]
+
+    def start(self, umid: str, *words: str) -> None:
+        self.ok("start", umid, "--mem", "64M", *words)
+
+    @contextlib.contextmanager
+    def running(self, umid: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """`umlctl run` in the foreground, ready."""
+        process = subprocess.Popen(
+            self.command("run", umid, "--mem", "64M", *words),
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_for(lambda: self.umlctl("version", umid).returncode == 0, f"{umid} is ready")
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE)
+
+
+def processes_of(word: str) -> list[int]:
+    """Processes with this word on their command line."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if word.encode() in words and processes.start_time(int(name)) is not None:
+                found.append(int(name))
+    return found
+
+
+def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
+    """Look again until it is so."""
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline:g}s: {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """One home for all tests of a test process; its background supervisor ends with it."""
+    path = tempfile.mkdtemp(prefix="u", dir="/tmp")
+    home = House(path)
+    try:
+        yield home
+    finally:
+        home.umlctl("quit")
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def shared(house: House) -> str:
+    """A guest that tests share: they may ask it anything and must leave it as it was."""
+    house.start("shared")
+    return "shared"
+
+
+_count = 0
+
+
+@pytest.fixture
+def umid(house: House) -> Iterator[str]:
+    """A name of this test's own; whatever runs under it is ended, and nothing may be left."""
+    global _count  # noqa: PLW0603 - names are made up once a process
+    _count += 1
+    name = f"g{_count}"
+    yield name
+    house.umlctl("kill", name)
+    wait_for(lambda: not house.leftovers(name), f"nothing is left of {name}", 10)

@@ -1,0 +1,215 @@
+"""The commands on a real guest: through the supervisor, and on the kernel's own socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from socketproto.blocking import Connection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.live.conftest import House
+
+STACKS = 1000
+
+
+def _stock_text(output: bytes) -> bytes:
+    return output.removeprefix(b"OK ").removeprefix(b"ERR ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "version",
+        "config con0",
+        "config ubd0",
+        "config ubd7",
+        "config vec0",
+        "proc version",
+        "proc filesystems",
+        "proc sys/kernel/hostname",
+        "proc no/such",
+        "stack 1",
+        "stack",
+        "stack 99999",
+        "remove ubd5",
+        "config ubd77=/x",
+        "config nonsense=1",
+        "sysrq h",
+        "log from a test",
+        "stopx",
+        "",
+    ],
+)
+def test_the_stock_client_and_ours_give_the_same_text(house: House, shared: str, line: str) -> None:
+    stock = house.stock(shared, *line.split())
+    if line.startswith("log"):
+        assert stock.returncode == 0
+        house.ok("log", shared, "from a test")
+        return
+    ours = Connection(house.public(shared))
+    with ours:
+        outcome = ours.request(line)
+    if line:
+        assert _stock_text(stock.stdout).strip() == outcome.data.strip()
+        assert stock.returncode == outcome.error & 0xFF
+    assert outcome.kind in ("answered", "refused")
+
+
+def test_help_lists_what_the_kernel_and_the_supervisor_know(house: House, shared: str) -> None:
+    text = house.ok("help", shared)
+    assert "stack <pid>" in text
+    assert "shutdown [SECONDS]" in text
+
+
+def test_proc_prints_the_file_and_nothing_else(house: House, shared: str) -> None:
+    assert house.ok("proc", shared, "sys/kernel/hostname") == f"{shared}\n"
+
+
+def test_a_guest_is_found_by_umid_by_socket_and_by_directory(house: House, shared: str) -> None:
+    socket = house.public(shared)
+    by_name = house.ok("version", shared)
+    assert by_name == house.ok("version", socket) == house.ok("version", os.path.dirname(socket))
+
+
+def test_our_client_works_on_the_kernels_own_socket(house: House, shared: str) -> None:
+    bare = house.kernel_socket(shared)
+    assert house.ok("version", bare) == house.ok("version", shared)
+    refused = house.umlctl("proc", bare, "kcore")
+    assert refused.returncode == 1
+    assert "never ends" in refused.stderr
+    lacking = house.umlctl("status", bare)
+    assert lacking.returncode == 1
+    assert "nobody supervises" in lacking.stderr
+
+
+def test_json_tells_the_outcome(house: House, shared: str) -> None:
+    good = json.loads(house.ok("version", shared, "--json"))
+    assert good["outcome"] == "answered"
+    bad = house.umlctl("remove", shared, "ubd5", "--json")
+    assert bad.returncode == 1
+    assert json.loads(bad.stdout)["error"] == -19
+
+
+def test_a_batch_answers_each_line_in_order(house: House, shared: str) -> None:
+    done = house.umlctl("mconsole", shared, "-", stdin="version\nnonsense\n\n# no\nproc version\n")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("OK Linux shared")
+    assert lines[1].startswith("ERR Unknown command")
+    assert lines[2] == "OK "
+    assert lines[3].startswith("Linux version")
+    assert done.returncode == 1
+
+
+def test_a_batch_survives_a_thousand_commands(house: House, shared: str) -> None:
+    out = house.ok("mconsole", shared, "-", stdin="version\n" * 1000)
+    assert set(out.splitlines()) == {"OK " + house.ok("version", shared).strip()}
+    assert len(out.splitlines()) == 1000
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_thousand_stacks_come_back_whole_through_the_stock_client(
+    house: House, shared: str, reading: bool
+) -> None:
+    with Connection(house.kernel_socket(shared)) as direct:
+        reference = direct.request("stack 1").data
+    with Connection(house.public(shared)) as never_reads:
+        link = never_reads.link
+        link.open()
+        if not reading:
+            from socketproto.blocking import encode
+
+            for _ in range(20):
+                link.send(encode("stack 1"))
+        script = 'for i in $(seq "$1"); do uml_mconsole "$2" stack 1 || exit 1; done'
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", str(STACKS), shared],
+            env=house.env,
+            capture_output=True,
+            check=True,
+            timeout=100,
+        )
+    answers = done.stdout.split(b"OK ")[1:]
+    assert len(answers) == STACKS
+    assert {answer.strip() for answer in answers} == {reference.strip()}
+
+
+def test_a_thousand_stacks_come_back_whole_from_the_bare_kernel(house: House, shared: str) -> None:
+    with Connection(house.kernel_socket(shared)) as direct:
+        answers = {direct.request("stack 1").data for _ in range(STACKS)}
+        assert len(answers) == 1
+    batch = house.ok("mconsole", house.kernel_socket(shared), "-", stdin="stack 1\n" * STACKS)
+    expected = answers.pop().rstrip(b"\n").decode()
+    assert batch == f"OK {expected}\n" * STACKS
+
+
+def test_a_long_file_comes_back_whole(house: House, shared: str) -> None:
+    """Longer than the kernel's send buffer, which drops what it cannot hold."""
+    text = "".join(f"line {number:06}\n" for number in range(100_000))
+    # The guest's root is this machine's, but for the directories that it must write.
+    long = f"{house.path}/long" if not house.path.startswith("/tmp") else f"/opt/{os.getpid()}.long"
+    with open(long, "w") as file:
+        file.write(text)
+    try:
+        assert house.ok("proc", shared, f"1/root{long}") == text
+    finally:
+        os.unlink(long)
+    assert house.status(shared)["state"] == "running"
+
+
+def test_a_log_line_reaches_the_console_at_once(house: House, shared: str) -> None:
+    house.ok("log", shared, "a word", "from us")
+    assert "a word from us" in house.ok("logs", shared)
+    words = "x" * 700
+    house.ok("mconsole", shared, "log " + words[:500])
+    assert words[:500] in house.ok("logs", shared, "-n", "3")
+
+
+def test_status_says_what_scripts_need(house: House, shared: str) -> None:
+    status = house.status(shared)
+    assert status["umid"] == shared
+    assert status["state"] == "running"
+    assert status["memory"] > 1 << 20
+    assert status["cpu"] > 0
+    assert status["reboots"] == 0
+    assert status["last_panic"] is None
+    assert status["sockets"]["mconsole"] == house.public(shared)
+    assert os.readlink(f"/proc/{status['pid']}/exe").endswith("linux.uml")
+    assert house.listed(shared)["pid"] == status["pid"]
+
+
+def test_no_guest_of_that_name_is_an_error_with_its_code(house: House) -> None:
+    done = house.umlctl("version", "nobody")
+    assert done.returncode == 3
+    assert "umlctl list" in done.stderr
+
+
+def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> None:
+    house.start(umid)
+    house.ok("stop", umid)
+    assert house.status(umid)["state"] == "stopped"
+    assert house.ok("proc", umid, "uptime")
+    for words in (["config", umid, "ubd1=/etc/passwd"], ["halt", umid], ["reboot", umid]):
+        refused = house.umlctl(*words)
+        assert refused.returncode == 1
+        assert "stopped" in refused.stderr
+    house.ok("go", umid)
+    assert house.status(umid)["state"] == "running"
+
+
+def test_a_disk_and_a_nic_are_plugged_and_seen(house: House, umid: str, tmp_path: Path) -> None:
+    house.start(umid)
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(b"\0" * (1 << 20))
+    house.ok("config", umid, f"ubd1={disk}")
+    assert "1024 ubdb" in house.ok("proc", umid, "partitions")
+    house.ok("config", umid, "eth0=mcast")
+    assert ":" in house.ok("proc", umid, "1/root/sys/class/net/eth0/address")
+    house.ok("remove", umid, "ubd1")
+    assert "ubdb" not in house.ok("proc", umid, "partitions")

@@ -1,0 +1,325 @@
+"""The life of a guest: boot, reboot, panic, every way to end, and what is left of it: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.live.conftest import DEADLINE, processes_of, wait_for
+from umlctl.host import processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.live.conftest import House
+
+EARLY_BOOTS = 100
+
+SPIN = """#!/bin/sh
+# Writes to the host file system as long as it runs, and reports when it has begun.
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /tmp
+( while :; do :; done ) &
+( while :; do echo x >/tmp/spin; done ) &
+echo spinning >/proc/mconsole
+while :; do read -r line </dev/tty0; done
+"""
+
+
+def _script(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o755)
+    directory = path.parent
+    while directory != directory.parent and directory.stat().st_uid == os.getuid():
+        directory.chmod(directory.stat().st_mode | 0o755)
+        directory = directory.parent
+        if str(directory) == "/tmp":
+            break
+    return str(path)
+
+
+def _events(house: House, umid: str) -> list[dict[str, Any]]:
+    """The history of a guest up to now."""
+    process = subprocess.Popen(
+        house.command("events", umid, "--json"),
+        env=house.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    marker = f"marker-{os.getpid()}-{threading.get_ident()}"
+    house.umlctl("mconsole", umid, marker)
+    found = []
+    assert process.stdout is not None
+    with process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if marker in event.get("request", ""):
+                break
+            found.append(event)
+        process.terminate()
+    return found
+
+
+def test_run_ends_with_the_guests_own_status(house: House, umid: str, tmp_path: Path) -> None:
+    script = _script(
+        tmp_path / "init",
+        "#!/bin/sh\nmount -t proc proc /proc\necho 42 >/proc/exitcode\n"
+        "echo o >/proc/sysrq-trigger\nwhile :; do sleep 1; done\n",
+    )
+    done = house.umlctl("run", umid, "--init", script)
+    assert done.returncode == 42, done
+    assert house.listed(umid)["ending"]["cause"] == "exited"
+    assert house.leftovers(umid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_supervisor_shuts_the_guest_down_in_order(
+    house: House, umid: str, number: signal.Signals
+) -> None:
+    with house.running(umid) as process:
+        wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")
+        process.send_signal(number)
+        assert process.wait(DEADLINE) == 128 + number
+    assert "reboot: Power down" in house.ok("logs", umid)
+    assert house.listed(umid)["ending"]["cause"] == "shut down"
+    assert house.leftovers(umid) == []
+
+
+def test_shutdown_is_orderly(house: House, umid: str) -> None:
+    house.start(umid)
+    wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")
+    assert "shut down" in house.ok("shutdown", umid)
+    assert "reboot: Power down" in house.ok("logs", umid)
+
+
+def test_shutdown_of_a_guest_that_ignores_it_syncs_and_halts(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    script = _script(
+        tmp_path / "init",
+        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
+        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
+        "while :; do sleep 1; done\n",
+    )
+    house.start(umid, "--init", script)
+    wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
+    house.ok("shutdown", umid, "1")
+    log = house.ok("logs", umid)
+    assert "Emergency Sync complete" in log
+    assert house.listed(umid)["ending"]["code"] == 0
+
+
+def test_a_panic_is_the_answer_to_who_waits(house: House, umid: str) -> None:
+    with house.running(umid) as process:
+        waiting = subprocess.Popen(
+            house.command("wait", umid), env=house.env, stdout=subprocess.PIPE, text=True
+        )
+        answer = house.umlctl("sysrq", umid, "c")
+        assert answer.returncode == 5
+        assert "sysrq triggered crash" in answer.stderr
+        assert process.wait(DEADLINE) == 255
+        out, _ = waiting.communicate(timeout=DEADLINE)
+        assert waiting.returncode == 255
+        assert "sysrq triggered crash" in out
+    row = house.listed(umid)
+    assert row["state"] == "dead"
+    assert row["last_panic"] == "sysrq triggered crash"
+    assert house.leftovers(umid) == []
+
+
+def test_a_reboot_keeps_the_guest_and_ends_who_waits(house: House, umid: str) -> None:
+    house.start(umid)
+    pid = house.status(umid)["pid"]
+    house.ok("reboot", umid)
+    wait_for(lambda: house.status(umid)["reboots"] == 1, "the reboot is seen")
+    wait_for(lambda: house.status(umid)["state"] == "running", "the guest is back")
+    assert house.status(umid)["pid"] == pid
+    house.ok("version", umid)
+    house.ok("stack", umid, "1")
+
+
+@pytest.mark.parametrize("scope", ["namespace", "group"])
+def test_nothing_runs_on_when_the_main_process_is_killed(
+    house: House, umid: str, tmp_path: Path, scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel traced would run on here as a process of this host."""
+    script = _script(tmp_path / "init", SPIN)
+    if scope == "group":
+        # As for an ordinary user, whose guests have no pid namespace.
+        fake = tmp_path / "bin" / "unshare"
+        fake.parent.mkdir()
+        _script(fake, '#!/bin/sh\nwhile [ "$1" != sh ]; do shift; done\nexec "$@"\n')
+        shim = tmp_path / "bin" / "sh"
+        _script(
+            shim,
+            '#!/bin/bash\nargs=("$@")\n'
+            'for i in "${!args[@]}"; do\n'
+            '  [ "${args[$i]}" = namespace ] && args[$i]=group\n'
+            'done\nexec /bin/sh "${args[@]}"\n',
+        )
+        monkeypatch.setitem(house.env, "PATH", f"{fake.parent}:{os.environ['PATH']}")
+    with house.running(umid, "--init", script) as process:
+        wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "it spins")
+        pid = house.status(umid)["pid"]
+        family = [pid, *processes.descendants(pid)]
+        born = {member: processes.start_time(member) for member in family}
+        os.kill(pid, signal.SIGKILL)
+        wait_for(
+            lambda: (
+                not any(
+                    start is not None and processes.alive(member, start)
+                    for member, start in born.items()
+                )
+            ),
+            "nothing of the guest runs",
+            5,
+        )
+        assert process.wait(DEADLINE) == 128 + signal.SIGKILL
+    assert not os.path.exists("/tmp/spin")
+    assert house.listed(umid)["ending"]["cause"] == "killed"
+    assert house.leftovers(umid) == []
+
+
+def test_the_guest_outlives_its_supervisor_and_its_tiny_parent_buries_it(
+    house: House, umid: str
+) -> None:
+    with house.running(umid) as process:
+        pid = house.status(umid)["pid"]
+        process.kill()
+        process.wait(DEADLINE)
+        assert house.listed(umid)["state"] == "unsupervised"
+        refused = house.umlctl("start", umid)
+        assert refused.returncode == 1
+        assert "running guest" in refused.stderr
+        assert house.ok("version", house.kernel_socket(umid)).startswith("Linux")
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs", 5)
+    # What the dead supervisor could not remove, the next guest of that name does.
+    house.start(umid)
+
+
+def test_a_guest_without_a_supervisor_can_be_killed(house: House, umid: str) -> None:
+    with house.running(umid) as process:
+        process.kill()
+        process.wait(DEADLINE)
+        assert house.status(umid)["state"] == "unsupervised"
+        assert "its supervisor is gone" in house.umlctl("shutdown", umid).stderr
+        house.ok("kill", umid)
+    assert house.leftovers(umid) == []
+    assert house.listed(umid)["ending"]["cause"] == "killed"
+
+
+def test_wait_tells_of_a_guest_that_is_dead_already(house: House, umid: str) -> None:
+    house.start(umid)
+    house.umlctl("sysrq", umid, "c")
+    wait_for(lambda: house.listed(umid)["state"] == "dead", "it is dead")
+    done = house.umlctl("wait", umid)
+    assert done.returncode == 255
+    assert "sysrq triggered crash" in done.stdout
+
+
+def test_a_name_in_use_is_refused_and_says_by_whom(house: House, umid: str) -> None:
+    house.start(umid)
+    again = house.umlctl("run", umid)
+    assert again.returncode == 1
+    assert "running guest" in again.stderr
+    house.ok("version", umid)
+
+
+def test_a_disk_at_the_earliest_moment_never_panics(house: House, tmp_path: Path) -> None:
+    """A disk added before the kernel's drivers are up panics it."""
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(b"\0" * (1 << 16))
+    names = [f"early{number}" for number in range(EARLY_BOOTS)]
+    failures: list[str] = []
+
+    def boot(mine: list[str]) -> None:
+        for name in mine:
+            process = subprocess.Popen(
+                house.command("run", name, "--mem", "64M"),
+                env=house.env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            from socketproto.blocking import request
+
+            answer = request(house.public(name), f"config ubd1={disk}", 5)
+            while not answer.ok and process.poll() is None:
+                answer = request(house.public(name), f"config ubd1={disk}", 5)
+            seen = request(house.public(name), "proc partitions", 5)
+            if b"ubdb" not in seen.data:
+                failures.append(f"{name}: {answer} {seen}")
+            request(house.public(name), "kill", 10)
+            process.wait(DEADLINE)
+
+    threads = [threading.Thread(target=boot, args=(names[n::3],)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    ended = {row["umid"]: row for row in json.loads(house.ok("list", "--json"))}
+    panics = [n for n in names if n in ended and ended[n]["last_panic"]]
+    assert panics == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--root", "/no/such/image"], "cannot read /no/such/image"),
+        (["--kernel", "/bin/true"], ""),
+        (["--disk", "/no/such/disk"], "cannot read /no/such/disk"),
+        (["--init", "/no/such/init"], "init"),
+    ],
+)
+def test_a_guest_that_cannot_start_says_why_and_leaves_nothing(
+    house: House, umid: str, words: list[str], said: str
+) -> None:
+    done = house.umlctl("run", umid, "--timeout", "5", *words)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert house.leftovers(umid) == []
+
+
+def test_an_image_without_a_system_fails_to_start_with_the_kernels_words(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"\0" * (1 << 20))
+    done = house.umlctl("start", umid, "--root", str(image))
+    assert done.returncode == 125
+    assert "VFS: Unable to mount root fs" in done.stderr
+
+
+def test_a_pidfile_is_locked_while_the_guest_runs(house: House, umid: str, tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    with house.running(umid, "--pidfile", str(pidfile)):
+        assert int(pidfile.read_text()) == house.status(umid)["pid"]
+        second = house.umlctl("run", f"{umid}-b", "--pidfile", str(pidfile))
+        assert second.returncode == 7
+        assert "locked" in second.stderr
+    assert not pidfile.exists()
+
+
+def test_arguments_of_the_user_win_over_ours(house: House, umid: str) -> None:
+    house.start(umid, "--append", "lpj=20000000", "--", "quiet", "mem=96M")
+    words = house.ok("proc", umid, "cmdline").split()
+    assert "quiet" in words
+    assert "lpj=20000000" in words
+    assert [word for word in words if word.startswith("mem=")] == ["mem=96M"]
+
+
+def test_memory_is_the_same_at_every_boot_without_randomisation(house: House, umid: str) -> None:
+    totals = set()
+    for _ in range(3):
+        house.start(umid)
+        totals.add(house.ok("proc", umid, "meminfo").splitlines()[0])
+        house.umlctl("kill", umid)
+    assert len(totals) == 1

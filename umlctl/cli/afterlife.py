@@ -1,0 +1,94 @@
+"""A guest that nobody supervises: what its record says of it, and how to end it all the same."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Final
+
+from umlctl import exitcodes
+from umlctl.cli import views
+from umlctl.errors import GuestInUse
+from umlctl.host import claim, paths, processes, records
+from umlctl.oneshot import say
+
+ENDS: Final = 5.0
+"""How long the host may take to clear a killed guest away, seconds."""
+
+
+def lives(record: records.Record) -> bool:
+    """The guest runs, whatever became of its supervisor."""
+    if record.ending is not None or record.boot_id != records.host_boot_id():
+        return False
+    return processes.alive(record.pid, record.started)
+
+
+def summary(record: records.Record) -> dict[str, Any]:
+    """The guest as `list` and `status` show it."""
+    found = records.summary(record)
+    if lives(record):
+        found.update(
+            state="unsupervised",
+            pid=record.pid,
+            since=record.since,
+            memory=processes.memory_used(record.pid),
+            cpu=processes.cpu_seconds(record.pid),
+            sockets={"kernel": paths.kernel_socket(record.definition.umid)},
+        )
+    return found
+
+
+def answer(name: str, guest: str, json: bool) -> int | None:
+    """Answer `status`, `wait` or `kill` for a guest without a supervisor.
+
+    The exit code; None if there is no such guest, or only a living one could tell.
+    """
+    record = records.load(guest) if "/" not in guest else None
+    if record is None:
+        return None
+    if name == "status":
+        status = summary(record)
+        print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
+        return exitcodes.OK
+    if lives(record):
+        if name == "kill":
+            return _kill(record)
+        return say(
+            f"{name} {guest}: the guest runs (pid {record.pid}), but its supervisor is gone; "
+            f"`umlctl mconsole {paths.kernel_socket(guest)} TEXT` reaches its kernel, "
+            f"`umlctl kill {guest}` ends it",
+            exitcodes.NO_GUEST,
+        )
+    if name == "wait":
+        found = records.summary(record)["ending"]
+        print(views.to_json(found) if json else f"{guest} {views.ending_text(found)}")
+        return record.ending.code if record.ending else exitcodes.GONE
+    return None
+
+
+def _kill(record: records.Record) -> int:
+    """End a guest that its supervisor left behind, and remove what it left."""
+    umid = record.definition.umid
+    outsiders = list(processes.outside_group(record.pid))
+    processes.kill_guest(record.pid, outsiders)
+    deadline = time.monotonic() + ENDS
+    while True:
+        try:
+            held = claim.claim(umid)
+        except GuestInUse:
+            # The tiny parent holds the name until it has written down how the guest ended.
+            if time.monotonic() > deadline:
+                return say(f"kill {umid}: something of it is still there", exitcodes.FAILED)
+            time.sleep(0.01)
+        else:
+            break
+    record.ending = records.Ending(
+        cause="killed",
+        code=exitcodes.SIGNALLED + 9,
+        text=f"by uid {os.getuid()}, after its supervisor was gone",
+        time=time.time(),
+    )
+    records.save(record)
+    held.release()
+    print(f"{umid} killed")
+    return exitcodes.OK
