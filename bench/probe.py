@@ -1,0 +1,154 @@
+"""Round trips, measured inside one process with the installed wheel; run by `bench.measures`.
+
+    probe.py trips KERNEL PUBLIC ROUNDS COUNT    p50 and p99 of each road, a list a round
+    probe.py late  KERNEL PUBLIC COUNT           requests that waited longer than 20 ms
+    probe.py dead  PUBLIC ROUNDS COUNT           p99 of a live client, alone and among dead ones
+
+KERNEL is the kernel's own socket, PUBLIC the supervisor's. Prints JSON, times in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import sys
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from socketproto.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LATE: Final = 0.020
+DEAD: Final = 40
+DEADLINE: Final = 10.0
+_HEAD: Final = struct.Struct("=III")
+
+
+def request(command: bytes) -> bytes:
+    return _HEAD.pack(0xCAFEBABE, 2, len(command)) + command.ljust(512, b"\0")
+
+
+VERSION: Final = request(b"version")
+STACK: Final = request(b"stack 1")
+
+
+def bound() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind("")
+    sock.settimeout(DEADLINE)
+    return sock
+
+
+def connected_loop(path: str, count: int) -> list[float]:
+    """As bare as it gets: a connected socket, for the kernel."""
+    taken = []
+    with bound() as sock:
+        sock.connect(path)
+        for _ in range(count):
+            begin = time.perf_counter()
+            sock.send(VERSION)
+            sock.recv(524)
+            taken.append(time.perf_counter() - begin)
+    return taken
+
+
+def unconnected_loop(path: str, count: int) -> list[float]:
+    """The same through the supervisor, which answers from another socket."""
+    taken = []
+    with bound() as sock:
+        for _ in range(count):
+            begin = time.perf_counter()
+            sock.sendto(VERSION, path)
+            sock.recv(524)
+            taken.append(time.perf_counter() - begin)
+    return taken
+
+
+def client_loop(path: str, count: int) -> list[float]:
+    """Our trio client."""
+    return trio.run(_client_loop, path, count)
+
+
+async def _client_loop(path: str, count: int) -> list[float]:
+    taken = []
+    with Client(path) as client:
+        for _ in range(count):
+            begin = time.perf_counter()
+            outcome = await client.request("version", DEADLINE)
+            taken.append(time.perf_counter() - begin)
+            if not outcome.ok:
+                raise RuntimeError(f"{path}: {outcome}")
+    return taken
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def trips(kernel: str, public: str, rounds: int, count: int) -> dict[str, Any]:
+    roads: dict[str, Callable[[int], list[float]]] = {
+        "direct": partial(connected_loop, kernel),
+        "client": partial(client_loop, kernel),
+        "public": partial(unconnected_loop, public),
+    }
+    found: dict[str, Any] = {name: {"p50": [], "p99": []} for name in roads}
+    for road in roads.values():
+        road(20)
+    for _ in range(rounds):
+        for name, road in roads.items():
+            taken = road(count)
+            found[name]["p50"].append(percentile(taken, 0.5))
+            found[name]["p99"].append(percentile(taken, 0.99))
+    return found
+
+
+def late(kernel: str, public: str, count: int) -> dict[str, Any]:
+    found = {}
+    for name, path in {"direct": kernel, "public": public}.items():
+        taken = client_loop(path, count)
+        found[name] = {
+            "late": sum(one > LATE for one in taken),
+            "longest": max(taken),
+            "total": sum(taken),
+        }
+    return found
+
+
+def dead(public: str, rounds: int, count: int) -> dict[str, Any]:
+    found: dict[str, list[float]] = {"alone": [], "among": []}
+    unconnected_loop(public, 50)
+    for _ in range(rounds):
+        found["alone"].append(percentile(unconnected_loop(public, count), 0.99))
+        with ExitStack() as stack:
+            for _client in range(DEAD):
+                stack.enter_context(bound()).sendto(STACK, public)
+            # Until they are all served as far as their queues go.
+            unconnected_loop(public, 50)
+            found["among"].append(percentile(unconnected_loop(public, count), 0.99))
+        unconnected_loop(public, 50)
+    return found
+
+
+def main(words: list[str]) -> int:
+    what, *arguments = words
+    paths = [word for word in arguments if not word.isdigit()]
+    numbers = [int(word) for word in arguments if word.isdigit()]
+    measures: dict[str, Callable[..., dict[str, Any]]] = {
+        "trips": trips,
+        "late": late,
+        "dead": dead,
+    }
+    print(json.dumps(measures[what](*paths, *numbers)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
