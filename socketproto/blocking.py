@@ -73,7 +73,7 @@ class Link:
         self.served = False
         self.socket: _socket.socket | None = None
         self._owner = -1
-        self._inode = -1
+        self._which: tuple[int, ...] = ()
 
     def close(self) -> None:
         if self.socket is not None:
@@ -91,10 +91,11 @@ class Link:
             raise Unreachable(self.path, problem.strerror or str(problem)) from None
         if found.st_mode & 0o170000 != 0o140000:
             raise Unreachable(self.path, "this is not a socket")
-        if self.socket is not None and found.st_ino == self._inode:
+        which = _which(found)
+        if self.socket is not None and which == self._which:
             return self.socket
         self.close()
-        self._inode = found.st_ino
+        self._which = which
         self._owner = found.st_uid
         self.served = not found.st_mode & 0o111
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
@@ -115,6 +116,7 @@ class Link:
 
         Raises: Unreachable
         """
+        kept = self.socket
         sock = self.open()
         try:
             if self.served:
@@ -124,6 +126,9 @@ class Link:
         except BlockingIOError:
             return False
         except OSError as problem:
+            if problem.errno == ECONNREFUSED and sock is kept:
+                self.close()  # its server is gone; there may be another by now
+                return self.send(datagram)
             raise self._unreachable(problem) from None
         return True
 
@@ -143,7 +148,7 @@ class Link:
         """Wake a kernel that missed its wake-up; why the server is gone, if it is."""
         other = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         try:
-            if os.stat(self.path).st_ino != self._inode:
+            if _which(os.stat(self.path)) != self._which:
                 return "it restarted before it answered"
             if self.served:
                 other.connect(self.path)
@@ -239,18 +244,21 @@ class Connection:
         link = self.link
         assert link.socket is not None
         pause = KICK_CEILING if link.served else KICK_AFTER
+        gone = ""
         while exchange.outcome is None:
             left = deadline - monotonic()
             if left <= 0:
-                exchange.silence(NO_ANSWER)
+                exchange.closed(gone) if gone else exchange.silence(NO_ANSWER)
                 return
-            link.socket.settimeout(min(left, pause))
+            link.socket.settimeout(0.0 if gone else min(left, pause))
             try:
                 datagram = link.receive()
-            except TimeoutError:
-                gone = link.kick()
+            except (TimeoutError, BlockingIOError):
                 if gone:
                     exchange.closed(gone)
+                    return
+                # What it sent last may have come since.
+                gone = link.kick()
                 pause = min(pause * 2, KICK_CEILING)
                 continue
             if datagram is None:
@@ -263,6 +271,11 @@ class Connection:
                 deadline = monotonic() + renew
             if each is not None and reply.data:
                 each(reply.data)
+
+
+def _which(found: os.stat_result) -> tuple[int, ...]:
+    """Tells a socket from the one that replaces it, which often gets the same inode number."""
+    return found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid
 
 
 def encode(command: str | bytes) -> bytes:

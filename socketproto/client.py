@@ -92,19 +92,21 @@ class Client:
         assert link.socket is not None
         link.socket.setblocking(False)
         pause = KICK_CEILING if link.served else KICK_AFTER
+        gone = ""
         while exchange.outcome is None:
             if trio.current_time() >= deadline:
-                exchange.silence(NO_ANSWER)
+                exchange.closed(gone) if gone else exchange.silence(NO_ANSWER)
                 return
             try:
                 datagram = link.receive()
             except BlockingIOError:
+                if gone:
+                    exchange.closed(gone)
+                    return
                 with trio.move_on_at(min(trio.current_time() + pause, deadline)) as nap:
                     await trio.lowlevel.wait_readable(link.socket.fileno())
                 if nap.cancelled_caught:
-                    gone = link.kick()
-                    if gone:
-                        exchange.closed(gone)
+                    gone = link.kick()  # what it sent last may have come since
                     pause = min(pause * 2, KICK_CEILING)
                 continue
             if datagram is None:
