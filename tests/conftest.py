@@ -1,17 +1,31 @@
-"""What every test may use: short directories, a home of its own, bounded property tests."""
+"""What every test may use: short directories, a home of its own, a fake kernel's socket,
+bounded property tests.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import socket
 import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from socketproto.exchange import pieces
+from socketproto.wire import MAGIC, REQUEST_SIZE, Reply
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    Address = str | bytes
+    Answer = Callable[["Bare", bytes, Address], Iterable[bytes]]
+
+DEADLINE = 30.0
+"""For conditions that must come true; a test that meets it has failed."""
 
 settings.register_profile("umlctl", deadline=None, max_examples=80, derandomize=True, database=None)
 settings.load_profile("umlctl")
@@ -39,3 +53,143 @@ def house(short: str, monkeypatch: pytest.MonkeyPatch) -> str:
         os.mkdir(f"{short}/{place}", 0o700)
         monkeypatch.setenv(name, f"{short}/{place}")
     return short
+
+
+class Bare:
+    """The socket of a kernel that nobody supervises: world-executable, one datagram at a time.
+
+    Fields:
+        answer: what is sent for a command, as datagrams; whatever does not fit is dropped
+        seen: commands received
+        senders: the address of each
+        asleep: so many datagrams are left lying until the next one wakes it
+    """
+
+    def __init__(self, path: str, answer: Answer, mode: int = 0o755) -> None:
+        self.path = path
+        self.answer = answer
+        self.mode = mode
+        self.seen: list[bytes] = []
+        self.senders: list[Address] = []
+        self.asleep = 0
+        self.socket: socket.socket | None = None
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._wake = socket.socketpair()
+
+    @property
+    def open_socket(self) -> socket.socket:
+        assert self.socket is not None
+        return self.socket
+
+    def bind(self) -> None:
+        """Stand at the path, in place of what is there, without reading yet."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        os.chmod(self.path, self.mode)
+
+    def unbind(self, *, remove: bool = True) -> None:
+        """Be gone, as an ended kernel; without `remove`, as a panicked one."""
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+            if remove:
+                os.unlink(self.path)
+
+    def start(self) -> None:
+        if self.socket is None:
+            self.bind()
+        self._thread = threading.Thread(target=self._run, name=self.path)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more; the socket stays."""
+        if self._thread is not None:
+            self._wake[1].send(b"x")
+            self._thread.join(DEADLINE)
+            assert not self._thread.is_alive()
+            self._thread = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.unbind()
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        if self.socket is not None:
+            self.socket.close()
+        for end in self._wake:
+            end.close()
+
+    def wait_seen(self, count: int) -> None:
+        """Until so many commands have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.seen) >= count, DEADLINE), self.seen
+
+    def send(self, datagrams: Iterable[bytes], address: Address) -> None:
+        for datagram in datagrams:
+            try:
+                self.open_socket.sendto(datagram, socket.MSG_DONTWAIT, address)
+            except (BlockingIOError, ConnectionRefusedError):
+                continue
+
+    def _run(self) -> None:
+        held: list[tuple[bytes, Address]] = []
+        while True:
+            waiting = [self._wake[0], *([self.socket] if self.socket is not None else [])]
+            ready = select.select(waiting, [], [], DEADLINE)[0]
+            assert ready, "nothing came"
+            if self._wake[0] in ready:
+                self._wake[0].recv(1)
+                return
+            datagram, address = self.open_socket.recvfrom(REQUEST_SIZE)
+            held.append((datagram, address))
+            if self.asleep:
+                self.asleep -= 1
+                continue
+            for each in held:
+                self._take(*each)
+            held = []
+
+    def _take(self, datagram: bytes, address: Address) -> None:
+        assert datagram.startswith(MAGIC.to_bytes(4, "little"))
+        data = datagram[12 : 12 + int.from_bytes(datagram[8:12], "little")]
+        with self._changed:
+            self.seen.append(data)
+            self.senders.append(address)
+            self._changed.notify_all()
+        replies = list(self.answer(self, data, address))
+        if address and self.socket is not None:
+            self.send(replies, address)
+
+
+def echo(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
+    """Answers with the command itself; like a kernel, it does not know `k`."""
+    if data == b"k":
+        return [Reply(1, False, b"Unknown command").encode()]
+    return [reply.encode() for reply in pieces(data)]
+
+
+@pytest.fixture
+def bare(short: str) -> Iterator[Callable[..., Bare]]:
+    """Makes fake kernels: `bare(answer, name=..., mode=...)`, running."""
+    made: list[Bare] = []
+
+    def make(
+        answer: Answer = echo, *, name: str = "mconsole", mode: int = 0o755, start: bool = True
+    ) -> Bare:
+        server = Bare(f"{short}/{name}", answer, mode)
+        made.append(server)
+        server.bind()
+        if start:
+            server.start()
+        return server
+
+    yield make
+    for server in made:
+        server.close()
