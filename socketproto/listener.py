@@ -184,8 +184,12 @@ class Listener:
             except FileNotFoundError:
                 pass
             sock.bind(beside)
-            os.chmod(beside, SERVED_MODE)
-            os.rename(beside, path)
+            try:
+                os.chmod(beside, SERVED_MODE)
+                os.rename(beside, path)
+            except BaseException:
+                os.unlink(beside)
+                raise
             return cls(path, sock, os.stat(path).st_ino)
         except BaseException:
             sock.close()
