@@ -114,6 +114,7 @@ def test_kernel_that_missed_its_wake_up_is_kicked_by_an_unknown_command(bare: Ma
     server.asleep = 1
     with Connection(server.path) as connection:
         assert connection.request("version").data == b"version"
+    server.wait_seen(2)
     assert server.seen[:2] == [b"version", b"k"]
     assert Request(b"k").encode() == KICK
     assert b"go" not in server.seen
@@ -126,7 +127,7 @@ def test_kernel_is_kicked_again_until_it_wakes(bare: MakeBare) -> None:
     with Connection(server.path) as connection:
         assert connection.request("version").data == b"version"
     server.wait_seen(5)
-    assert server.seen == [b"version", *[b"k"] * 4]
+    assert server.seen[:5] == [b"version", *[b"k"] * 4]
 
 
 def test_silence_is_a_timeout_and_the_late_reply_is_nobodys(bare: MakeBare) -> None:
