@@ -28,8 +28,9 @@ def setup(kernel: str | None, in_json: bool) -> None:
     """Find a UML kernel, or fetch one; print its path.
 
     Looked for, in this order: --kernel, $UMLCTL_KERNEL, linux.uml in PATH, linux in PATH if it
-    is UML, the cache. Where there is none, root installs the Debian or Ubuntu package
-    user-mode-linux; anybody else has it downloaded and unpacked into the cache.
+    is UML, the cache. Where there is none, root installs the package user-mode-linux; anybody
+    else has it downloaded and unpacked into the cache. Where the system has no such package,
+    as on Ubuntu, it is Debian's that goes into the cache.
     """
     try:
         path = kernels.find(kernel)

@@ -1,11 +1,15 @@
 """Fetching the UML kernel from the distribution, as root or as anybody.
 
-Debian and Ubuntu have it in the package `user-mode-linux`. Root installs the package. Anybody
-else has apt-get download it, which needs no privilege, and unpacks it into the cache: first
-with the package lists of the system; where there are none, or old ones, with lists of our own
-kept in the cache too. So this works on a machine where `apt-get update` was never run.
+Debian has it in the package `user-mode-linux`. Root installs the package. Anybody else has
+apt-get download it, which needs no privilege, and unpacks it into the cache: first with the
+package lists of the system; where there are none, or old ones, with lists of our own kept in
+the cache too. So this works on a machine where `apt-get update` was never run.
 
-The downloads are as safe as apt makes them: it verifies signatures and checksums.
+Ubuntu has no such package (none from 24.04 to 26.04), but has Debian's keys. There everybody,
+root too, gets Debian's package into the cache; the system's sources stay as they are.
+
+The downloads are as safe as apt makes them: it verifies signatures and checksums, and Debian's
+keys come in a package that the system's own keys vouch for.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["PACKAGE", "fetch"]
 
 PACKAGE: Final = "user-mode-linux"
+_KEYS: Final = "debian-archive-keyring"
+_DEBIAN: Final = "http://deb.debian.org/debian trixie main"
 _SECONDS: Final = 1800
 """For one program: a download over a slow line takes its time, but nothing waits for ever."""
 
@@ -53,17 +59,18 @@ def fetch(say: Callable[[str], None]) -> str:
 
     Raises: HostError
     """
-    needed = ("apt-get",) if os.geteuid() == 0 else ("apt-get", "dpkg-deb")
-    for program in needed:
+    for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
             raise HostError(
-                f"cannot fetch a UML kernel: there is no {program} here, and other ways than "
-                f"the Debian or Ubuntu package {PACKAGE} are not known; {_ELSE}"
+                f"cannot fetch a UML kernel: there is no {program} here, and no other way is "
+                f"known than Debian's package {PACKAGE}; {_ELSE}"
             )
-    return _install(say) if os.geteuid() == 0 else _unpack(say)
+    installed = _install(say) if os.geteuid() == 0 else None
+    return installed or _unpack(say)
 
 
-def _install(say: Callable[[str], None]) -> str:
+def _install(say: Callable[[str], None]) -> str | None:
+    """As root; None if this system has no such package."""
     say(f"installing the package {PACKAGE}")
     install = [
         "install",
@@ -75,7 +82,10 @@ def _install(say: Callable[[str], None]) -> str:
     if _apt(*install) is not None:
         say("reading the package lists first: apt-get update")
         _insist("read the package lists", _apt("update"))
-        _insist(f"install {PACKAGE}", _apt(*install))
+        problem = _apt(*install)
+        if problem is not None and _is_unknown(problem):
+            return None
+        _insist(f"install {PACKAGE}", problem)
     path = shutil.which("linux.uml")
     if path is None:
         raise HostError(f"{PACKAGE} was installed, but there is no linux.uml in PATH; {_ELSE}")
@@ -85,16 +95,13 @@ def _install(say: Callable[[str], None]) -> str:
 def _unpack(say: Callable[[str], None]) -> str:
     cache = Path(kernels.cache())
     with _alone(cache, say), tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as new:
-        package = _download(new, say)
+        package = _download(Path(new), say)
         home = cache / package.stem
         kernel = home / kernels.IN_PACKAGE
         if not kernel.exists():
             say(f"unpacking into {home}")
             tree = Path(new, "tree")
-            _insist(
-                f"unpack {package.name}",
-                _run("dpkg-deb", "--extract", str(package), str(tree)),
-            )
+            _extract(package, tree)
             if not os.access(tree / kernels.IN_PACKAGE, os.X_OK):
                 raise HostError(f"{package.name} has no {kernels.IN_PACKAGE} in it; {_ELSE}")
             # What stands there without a kernel in it was damaged by hand.
@@ -103,34 +110,75 @@ def _unpack(say: Callable[[str], None]) -> str:
     return str(kernel)
 
 
-def _download(directory: str, say: Callable[[str], None]) -> Path:
+def _download(directory: Path, say: Callable[[str], None]) -> Path:
     """Have apt put the package into `directory`."""
     say(f"downloading the package {PACKAGE}; no root needed")
-    if _apt("download", PACKAGE, cwd=directory) is not None:
-        private = _private()
-        say("reading the package lists first: apt-get update, in the cache")
-        _insist("read the package lists", _apt(*private, "update"))
-        say(f"downloading the package {PACKAGE}")
-        _insist(f"download {PACKAGE}", _apt(*private, "download", PACKAGE, cwd=directory))
-    packages = list(Path(directory).glob("*.deb"))
-    if not packages:
-        raise HostError(f"apt-get download {PACKAGE} left no package; {_ELSE}")
-    return packages[0]
+    if _apt("download", PACKAGE, cwd=directory) is None:
+        return _downloaded(PACKAGE, directory)
+    own = _private("host")
+    say("reading the package lists first: apt-get update, in the cache")
+    _insist("read the package lists", _apt(*own, "update"))
+    say(f"downloading the package {PACKAGE}")
+    problem = _apt(*own, "download", PACKAGE, cwd=directory)
+    if problem is not None and _is_unknown(problem):
+        say("this system has no such package; taking Debian's")
+        own = _private("debian", _keys(directory, own))
+        _insist("read Debian's package lists", _apt(*own, "update"))
+        problem = _apt(*own, "download", PACKAGE, cwd=directory)
+    _insist(f"download {PACKAGE}", problem)
+    return _downloaded(PACKAGE, directory)
 
 
-def _private() -> list[str]:
-    """Options that give apt state and lists of our own; the system's sources and keys serve."""
+def _downloaded(package: str, directory: Path) -> Path:
+    found = next(directory.glob(f"{package}_*.deb"), None)
+    if found is None:
+        raise HostError(f"apt-get download {package} left no package; {_ELSE}")
+    return found
+
+
+def _extract(package: Path, tree: Path) -> None:
+    problem = _run("dpkg-deb", "--extract", str(package), str(tree))
+    _insist(f"unpack {package.name}", problem)
+
+
+def _keys(directory: Path, own: list[str]) -> Path:
+    """Debian's keys, from a package of this system."""
+    _insist(f"download {_KEYS}", _apt(*own, "download", _KEYS, cwd=directory))
+    tree = directory / "keys"
+    _extract(_downloaded(_KEYS, directory), tree)
+    found = next((tree / "usr/share/keyrings").glob(f"{_KEYS}.[gp]*"), None)
+    if found is None:
+        raise HostError(f"{_KEYS} has no keyring in it; {_ELSE}")
+    return found
+
+
+def _private(name: str, keys: Path | None = None) -> list[str]:
+    """Options that give apt state and lists of our own.
+
+    With `keys` they are Debian's lists, else those of the system's sources.
+    """
     home = Path(paths.cache_dir(), "apt")
+    state = home / name
     for directory in ("state/lists/partial", "cache/archives/partial"):
-        (home / directory).mkdir(parents=True, exist_ok=True)
+        (state / directory).mkdir(parents=True, exist_ok=True)
     configuration = home / "apt.conf"
     configuration.write_text(_CONFIGURATION)
-    return [
+    options = [
         f"--config-file={configuration}",
-        f"--option=Dir::State={home}/state",
-        f"--option=Dir::Cache={home}/cache",
+        f"--option=Dir::State={state}/state",
+        f"--option=Dir::Cache={state}/cache",
         "--option=Dir::State::status=/var/lib/dpkg/status",
     ]
+    if keys is not None:
+        sources = state / "sources.list"
+        sources.write_text(f"deb [signed-by={keys}] {_DEBIAN}\n")
+        options += [
+            f"--option=Dir::Etc::sourcelist={sources}",
+            "--option=Dir::Etc::sourceparts=-",
+            "--option=Dir::Etc::preferences=-",
+            "--option=Dir::Etc::preferencesparts=-",
+        ]
+    return options
 
 
 @contextlib.contextmanager
@@ -156,11 +204,11 @@ def _alone(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
         os.close(lock)
 
 
-def _apt(*arguments: str, cwd: str | None = None) -> str | None:
+def _apt(*arguments: str, cwd: Path | None = None) -> str | None:
     return _run("apt-get", "--quiet", *arguments, cwd=cwd)
 
 
-def _run(*command: str, cwd: str | None = None) -> str | None:
+def _run(*command: str, cwd: Path | None = None) -> str | None:
     """None if a program succeeded, else why it did not."""
     environment = os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     # Into a file: a pipe would be held open by whatever the program leaves behind.
@@ -189,10 +237,16 @@ def _run(*command: str, cwd: str | None = None) -> str | None:
     return "; ".join(said[-3:]) or f"exit status {status}"
 
 
+def _is_unknown(problem: str) -> bool:
+    """Whether apt says that no source has the package."""
+    return any(
+        words in problem
+        for words in ("Unable to locate", "no installation candidate", "has no candidate")
+    )
+
+
 def _insist(what: str, problem: str | None) -> None:
     if problem is None:
         return
-    hint = ""
-    if "Unable to locate" in problem or "no installation candidate" in problem:
-        hint = " (on Ubuntu it is in `universe`; the package exists for amd64 and i386 only)"
+    hint = " (Debian has it for amd64 and i386)" if _is_unknown(problem) else ""
     raise HostError(f"cannot {what}{hint}: {problem}; {_ELSE}")

@@ -14,13 +14,23 @@ from umlctl.host import fetch, kernels
 
 PACKAGE = "user-mode-linux_6.1um4+b13_amd64"
 
-# `lists` exists where `apt-get update` was run; `down` where the network is down.
+# `lists` exists where `apt-get update` was run, `down` where the network is down, `ubuntu`
+# where the system's sources do not have the kernel.
 APT_GET = """\
 #!/bin/sh
 cd_=$PWD; cd "$(dirname "$0")/.."
 echo "$*" >> apt.log
-case "$*" in *Dir::State=*) lists=own-lists;; *) lists=lists;; esac
+case "$*" in
+*/apt/debian/*) lists=debian-lists;;
+*/apt/host/*) lists=own-lists;;
+*) lists=lists;;
+esac
 for verb; do case $verb in -*) ;; *) break;; esac; done
+for name; do :; done
+[ $verb$lists$name = downloadown-listsdebian-archive-keyring ] && {
+    : > "$cd_/${name}_2023.4_all.deb"; exit; }
+[ -e ubuntu ] && [ -e $lists ] && [ $lists != debian-lists ] && [ $verb != update ] && {
+    echo "E: Package '$name' has no installation candidate"; exit 100; }
 case $verb in
 update)
     [ -e down ] && { echo 'E: Failed to fetch http://mirror/InRelease' >&2; exit 100; }
@@ -37,6 +47,9 @@ esac
 DPKG_DEB = """\
 #!/bin/sh
 [ -e "$(dirname "$0")/../damaged" ] && { echo 'dpkg-deb: error: unexpected end'; exit 2; }
+case $2 in *keyring*)
+    mkdir -p "$3/usr/share/keyrings"; : > "$3/usr/share/keyrings/debian-archive-keyring.gpg"; exit
+esac
 mkdir -p "$3/usr/bin"
 printf '#!/bin/sh\\n' > "$3/usr/bin/linux.uml"; chmod +x "$3/usr/bin/linux.uml"
 """
@@ -100,7 +113,7 @@ def test_user_without_package_lists_gets_own_ones(user: Host) -> None:
     assert user.verbs == ["download", "update", "download"]
     configuration = user.top / "cache/umlctl/apt/apt.conf"
     assert "#clear APT::Update::Post-Invoke;" in configuration.read_text()
-    assert (user.top / "cache/umlctl/apt/state/lists/partial").is_dir()
+    assert (user.top / "cache/umlctl/apt/host/state/lists/partial").is_dir()
 
 
 def test_nothing_is_left_beside_the_kernel(user: Host) -> None:
@@ -140,11 +153,30 @@ def test_network_down_gives_apts_words(user: Host) -> None:
         user.fetch()
 
 
-def test_no_such_package_says_where_it_exists(user: Host) -> None:
-    (user.top / "bin/apt-get").write_text(
-        "#!/bin/sh\ncase \"$*\" in *download*) echo 'E: Unable to locate package'; exit 100; esac\n"
-    )
-    with pytest.raises(HostError, match=r"`universe`.*Unable to locate"):
+def test_system_without_the_package_takes_debians(user: Host) -> None:
+    user.has("ubuntu")
+    assert user.fetch() == user.kernel
+    # The system's, our own of the system's sources, Debian's keys, Debian's.
+    assert user.verbs == [
+        *("download", "update", "download"),
+        *("download", "update", "download"),
+    ]
+    sources = (user.top / "cache/umlctl/apt/debian/sources.list").read_text()
+    assert "deb [signed-by=" in sources
+    assert "debian-archive-keyring.gpg] http://deb.debian.org/debian " in sources
+
+
+def test_root_of_a_system_without_the_package_takes_debians(root: Host) -> None:
+    root.has("ubuntu")
+    assert root.fetch() == root.kernel
+    assert root.verbs[:3] == ["install", "update", "install"]
+
+
+def test_no_such_package_anywhere_says_where_it_exists(user: Host) -> None:
+    user.has("ubuntu")
+    apt_get = user.top / "bin/apt-get"
+    apt_get.write_text(apt_get.read_text().replace("[ $lists != debian-lists ] && ", ""))
+    with pytest.raises(HostError, match=r"amd64 and i386.*no installation candidate"):
         user.fetch()
 
 
@@ -193,8 +225,7 @@ def test_root_without_package_lists_updates_first(root: Host) -> None:
     assert root.verbs == ["install", "update", "install"]
 
 
-def test_root_needs_no_dpkg_deb_and_no_cache(root: Host) -> None:
+def test_root_needs_no_cache(root: Host) -> None:
     root.has("lists")
-    (root.top / "bin/dpkg-deb").unlink()
     root.fetch()
     assert not (root.top / "cache").exists()
