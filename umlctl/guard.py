@@ -149,10 +149,10 @@ def _harm(line: Line) -> str:
 def proc_harm(path: str) -> str:
     """Why reading this file of /proc would not come back; empty if nothing is known.
 
-    `..` stays inside /proc, and PID/root and PID/cwd lead to the guest's files, of which /dev
-    and another /proc are as dangerous.
+    `..` stays inside /proc, and PID/root leads to the guest's files, of which /dev and another
+    /proc are as dangerous. PID/cwd leads anywhere, into these too.
     """
-    parts = normpath("/" + path.strip()).split("/")[1:]
+    parts = normpath("/" + path.strip().lstrip("/")).split("/")[1:]
     raw = path.strip().split("/")
     inside = _behind_root(parts)
     if inside is not None:
@@ -161,6 +161,8 @@ def proc_harm(path: str) -> str:
         if inside[:1] == ["proc"]:
             return proc_harm("/".join(inside[1:]))
         parts = inside
+    elif "cwd" in parts[1:-1]:
+        return f"{path}: write the path from PID/root on"
     elif ".." in raw and any(part in ("root", "cwd") for part in raw):
         # normpath does not know that PID/root is a link: `1/root/..` is the guest's root.
         return f"{path}: write the path without `..`"
@@ -174,14 +176,14 @@ def proc_harm(path: str) -> str:
 
 
 def _behind_root(parts: list[str]) -> list[str] | None:
-    """What follows PID/root or PID/cwd; None if the path does not go through one."""
+    """What follows PID/root; None if the path does not go through it."""
     if parts[:1] == ["thread-self"]:
         start = 1
     elif parts and (parts[0].isdigit() or parts[0] == "self"):
         start = 3 if parts[1:2] == ["task"] else 1
     else:
         return None
-    if parts[start : start + 1] in (["root"], ["cwd"]):
+    if parts[start : start + 1] == ["root"]:
         return parts[start + 1 :]
     return None
 
