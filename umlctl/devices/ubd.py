@@ -8,7 +8,7 @@ s synchronous, d no COW detection, c no locking, t no discard. Source: arch/um/d
 
 from __future__ import annotations
 
-from os.path import abspath
+from os.path import abspath, join
 
 from umlctl.errors import UsageError
 
@@ -46,7 +46,7 @@ class Ubd:
     def absolute(self, base: str) -> Ubd:
         """The same device with its paths taken from the directory `base`."""
         files = tuple(
-            abspath(f"{base}/{path}") if index < 2 and path and not path.startswith("/") else path
+            abspath(join(base, path)) if index < 2 and path and not path.startswith("/") else path
             for index, path in enumerate(self.files)
         )
         return Ubd(self.slot, self.flags, files)
