@@ -18,6 +18,8 @@ ANSWERS: Final = 15.0
 """A supervisor that gives no sign of life for so long is hung, seconds."""
 STARTS: Final = 20.0
 """How long it may take to come up on a busy machine, seconds."""
+LOG_MOST: Final = 1 << 20
+"""A log longer than this is put aside when a supervisor starts, bytes."""
 
 
 def ask_supervisor(command: str) -> Outcome:
@@ -58,6 +60,11 @@ def _start() -> int:
     """Start it in a session of its own, with its words going to its log; its pid."""
     paths.make_run_dir()
     os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
+    try:
+        if os.stat(log_path()).st_size > LOG_MOST:
+            os.rename(log_path(), log_path() + ".1")
+    except FileNotFoundError:
+        pass
     command = [sys.executable, "-m", "umlctl.supervisor.daemon"]
     log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     actions = [

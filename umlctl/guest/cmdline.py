@@ -75,11 +75,14 @@ def merge(defaults: Iterable[str], user: Iterable[str]) -> list[str]:
 
 
 def _key(word: str) -> str:
-    """What an argument is about: `ubd0` for `ubd0r=file`, `vec0` for `vec0:transport=...`."""
+    """What an argument is about: `ubd0` for `ubd0r=file` and `ubda=file`, `vec0` for `vec0:...`."""
     key = word.partition("=")[0].partition(":")[0]
-    if key.startswith("ubd") and len(key) > 3:
-        return "ubd" + key[3:].rstrip("rsdct")
-    return key
+    slot = key[3:4]
+    if not key.startswith("ubd") or not slot:
+        return key
+    if "a" <= slot <= "p":
+        return f"ubd{ord(slot) - ord('a')}"
+    return key.rstrip("rsdct")
 
 
 def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:

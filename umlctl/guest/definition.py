@@ -101,6 +101,10 @@ def check(definition: Definition) -> Definition:
         if "\n" in word or "\0" in word:
             raise UsageError(f"a kernel argument is one line: {word!r}")
     _check_devices(definition)
+    try:
+        encode(definition)
+    except UnicodeEncodeError as problem:
+        raise UsageError(f"names and arguments are UTF-8 text: {problem}") from None
     return definition
 
 

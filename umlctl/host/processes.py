@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _RECVFROM: Final = "45"
 """What a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or wait4."""
+_WAITING: Final = "__skb_wait_for_more_packets"
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -98,10 +99,17 @@ def memory_used(main: int) -> int | None:
 
 
 def looks_stopped(main: int) -> bool | None:
-    """The kernel sits in an mconsole `stop`; None where this cannot be seen."""
+    """The kernel sits in an mconsole `stop`; None where this cannot be seen.
+
+    A running kernel is in the same system call for a moment with every request; only a stopped
+    one sleeps in it.
+    """
     try:
         with open(f"/proc/{main}/syscall") as file:
-            return file.read().split()[0] == _RECVFROM
+            if file.read().split()[0] != _RECVFROM:
+                return False
+        with open(f"/proc/{main}/wchan") as file:
+            return file.read().strip() == _WAITING
     except (OSError, IndexError):
         return None
 

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -23,8 +24,9 @@ from umlctl.host.paths import find_socket, state_dir
 from umlctl.oneshot import ask, prepare, say, show, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
 
@@ -104,7 +106,6 @@ async def _interactive(guest: str) -> int:
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
     from prompt_toolkit.completion import Completer
     from prompt_toolkit.history import FileHistory
-    from prompt_toolkit.patch_stdout import patch_stdout
     from trio_asyncio import aio_as_trio
 
     class NameCompleter(_Names, Completer):
@@ -124,52 +125,65 @@ async def _interactive(guest: str) -> int:
         except Unreachable as problem:
             return unreachable(guest, problem)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_leave_on_signals, session)
-            with patch_stdout():
-                while True:
-                    try:
-                        line = await aio_as_trio(session.prompt_async)(f"{guest}> ")
-                    except Interrupted:
-                        continue
-                    except EndOfInput:
-                        break
-                    words = _words(line)
-                    if words and words[0] in LEAVE:
-                        break
-                    if words:
+            running = _Running()
+            nursery.start_soon(_heed_signals, session, running)
+            while not running.leaving:
+                try:
+                    # No SIGINT handler of its own: Ctrl-C is a key at the prompt.
+                    line = await aio_as_trio(session.prompt_async)(
+                        f"{guest}> ", handle_sigint=False
+                    )
+                except Interrupted:
+                    continue
+                except EndOfInput:
+                    break
+                words = _words(line)
+                if words and words[0] in LEAVE:
+                    break
+                if words:
+                    with running.scope():
                         await _obey(client, guest, words)
             nursery.cancel_scope.cancel()
     return exitcodes.OK
 
 
-async def _leave_on_signals(session: object) -> None:
-    """End the prompt as Ctrl-D does: dying of the signal would leave the terminal raw."""
-    from prompt_toolkit import PromptSession
+class _Running:
+    """The command that is running, for Ctrl-C to give up; and whether the shell is to end."""
 
-    assert isinstance(session, PromptSession)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
-        async for _number in signals:
-            if session.app.is_running:
-                session.app.exit(exception=EndOfInput)
+    def __init__(self) -> None:
+        self.leaving = False
+        self._scope: trio.CancelScope | None = None
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        with trio.CancelScope() as self._scope:
+            yield
+        self._scope = None
+
+    def give_up(self) -> None:
+        if self._scope is not None:
+            say("given up", exitcodes.OK)
+            self._scope.cancel()
+
+
+async def _heed_signals(session: PromptSession[str], running: _Running) -> None:
+    """SIGINT gives up the running command, and only it; the others end the shell as Ctrl-D does:
+    dying of them would leave the terminal raw."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for number in signals:
+            running.give_up()
+            if number != signal.SIGINT:
+                running.leaving = True
+                if session.app.is_running:
+                    session.app.exit(exception=EndOfInput)
 
 
 async def _obey(client: Client, guest: str, words: list[str]) -> None:
-    """Send one command; Ctrl-C gives it up, and only it."""
     command = BY_NAME.get(words[0])
     if command is None or command.served == HOST:
         say(f"{guest}: {_unknown(words[0])}", exitcodes.USAGE)
-        return
-    async with trio.open_nursery() as nursery:
-
-        async def on_interrupt() -> None:
-            with trio.open_signal_receiver(signal.SIGINT) as signals:
-                async for _number in signals:
-                    say(f"{words[0]}: given up", exitcodes.OK)
-                    nursery.cancel_scope.cancel()
-
-        nursery.start_soon(on_interrupt)
+    else:
         await _ask(client, guest, command, " ".join(words))
-        nursery.cancel_scope.cancel()
 
 
 async def _ask(client: Client, guest: str, command: Command, text: str) -> None:

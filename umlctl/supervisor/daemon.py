@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 STARTS: Final = 4
 """Guests that may boot at once: with more, each takes longer than all one after another."""
+CHATTER: Final = ("refused", "failed", "user")
+"""Events that a client or a guest can cause without end; they are not for the log on disk."""
 IDLE: Final = 10.0
 """How long it stays without a guest, seconds."""
 
@@ -197,9 +200,13 @@ async def run_guest_alone(
         await run_guest(launched, _log_event, task_status)
     except UmlctlError as problem:
         _say(f"{launched.definition.umid}: {problem}")
+    except Exception as problem:  # noqa: BLE001 - the other guests go on
+        _say(f"{launched.definition.umid}: " + "".join(traceback.format_exception(problem)))
 
 
 def _log_event(event: Event) -> None:
+    if event["event"] in CHATTER:
+        return
     _say(msgspec.json.encode(event).decode())
 
 

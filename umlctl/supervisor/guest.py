@@ -76,7 +76,7 @@ class Guest:
         self.ending: Ending | None = None
         self.history = History(self.umid, tell)
         self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed)
-        self.reboots = 0
+        self.reboots = self.refused = 0
         self.last_panic = ""
         self.log = f"{launched.claim.records}/console.log"
         self._panic = ""
@@ -404,6 +404,10 @@ class Guest:
 
     # What is known of it
 
+    def looks_stopped(self) -> bool:
+        """The host sees the kernel wait in `stop`, whatever the kernel says."""
+        return processes.looks_stopped(self.launched.pid) is True
+
     def status(self) -> dict[str, Any]:
         """What `status` shows; the words of the issue's JSON."""
         pid = self.launched.pid
@@ -426,6 +430,7 @@ class Guest:
             "memory_limit": definition.mem,
             "cpu": processes.cpu_seconds(pid) if lives else None,
             "reboots": self.reboots,
+            "refused": self.refused,
             "exchanges": self.kernel.exchanges,
             "trouble": self.kernel.trouble or None,
             "last_panic": self.last_panic or None,

@@ -55,7 +55,7 @@ class History:
 
     def add(self, event: str, **facts: object) -> None:
         """Something has happened; facts that are None or empty are left out."""
-        known = {key: value for key, value in facts.items() if value not in (None, "")}
+        known = {key: _clean(value) for key, value in facts.items() if value not in (None, "")}
         entry: Event = {"time": round(time.time(), 3), "umid": self.umid, "event": event, **known}
         self._ring.append(entry)
         for subscription in self.subscriptions:
@@ -75,6 +75,13 @@ class History:
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self._ring)
+
+
+def _clean(value: object) -> object:
+    """Text from clients and guests may hold bytes that are no UTF-8, and JSON cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 def line(event: Event) -> bytes:

@@ -121,23 +121,33 @@ class Kernel:
                     await self._ask("go", DEADLINE)
 
     async def recover(self) -> bool:
-        """Ask a kernel in trouble whether it is back; True if it is.
-
-        A guest that was stopped while a request slept can be left with its interrupt handler
-        waiting on its own socket. An unknown command, its error awaited, and a `go` a little
-        later free it; a guest that is merely slow takes no harm from them.
-        """
+        """Ask a kernel in trouble whether it is back; True if it is."""
         async with self._lock:
             if not self.trouble or self._lost:
                 return True
             answered = await self._ask("version", 1.0, probe=True)
             if not answered.ok:
-                unknown = await self._ask(QUIET, 1.0, probe=True)
-                if unknown.kind != TIMED_OUT:
-                    await trio.sleep(0.1)
-                    await self._ask("go", 1.0, probe=True)
-                    answered = await self._ask("version", 1.0, probe=True)
+                await self._free()
+                answered = await self._ask("version", 1.0, probe=True)
             if answered.ok:
                 self.trouble = ""
                 self._changed("")
             return answered.ok
+
+    async def free(self) -> Outcome:
+        """Resume a guest that is stuck in `stop` though the kernel says that it is not stopped."""
+        async with self._lock:
+            return await self._free()
+
+    async def _free(self) -> Outcome:
+        """Free a kernel whose interrupt handler waits on its own socket.
+
+        A request that sleeps while the guest is stopped can leave it so. An unknown command,
+        its error awaited, and a `go` a little later free it (7 of 7); both at once do not, and
+        a guest that is merely slow takes no harm from them.
+        """
+        unknown = await self._ask(QUIET, 1.0, probe=True)
+        if unknown.kind == TIMED_OUT:
+            return unknown
+        await trio.sleep(0.1)
+        return await self._ask("go", 1.0, probe=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,6 +27,8 @@ HEARTBEAT: Final = 1.0
 """Between two signs of life to a client that waits for something slow, seconds."""
 SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
+NOTED: Final = 10
+"""Refusals that the history takes in a second; `status` counts them all."""
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
 _ERRORS: Final = {
@@ -40,6 +43,7 @@ class Service:
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
+        self._second = self._noted = 0
         self._own: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
             "status": self._status,
             "events": self._events,
@@ -71,8 +75,25 @@ class Service:
                 name = line.command.name
                 raise Refusal(f"`{name}` is for the supervisor's own socket", -errno.EINVAL)
         except Refusal as refusal:
-            guest.history.add("refused", text=str(refusal), request=text[:80], uid=call.uid)
+            self._refused(call, text, refusal)
             await call.answer(str(refusal), refusal.error)
+        except ClientGone:
+            raise
+        except Exception as problem:  # noqa: BLE001 - one request must not end a guest
+            trace = "".join(traceback.format_exception(problem))
+            guest.history.add("internal error", text=trace, request=text[:80], uid=call.uid)
+            await call.answer(f"internal error: {problem!r}; see `umlctl events`", -errno.EIO)
+
+    def _refused(self, call: Call, text: str, refusal: Refusal) -> None:
+        """Note a refusal, unless somebody floods us: then the history would hold nothing else."""
+        guest = self._guest
+        guest.refused += 1
+        second = int(trio.current_time())
+        if second != self._second:
+            self._second, self._noted = second, 0
+        if self._noted < NOTED:
+            self._noted += 1
+            guest.history.add("refused", text=str(refusal), request=text[:80], uid=call.uid)
 
     async def _ask_kernel(self, line: Line) -> Outcome:
         kernel, name = self._guest.kernel, line.command.name
@@ -80,6 +101,11 @@ class Service:
             return _with_our_help(await kernel.ask("help"))
         if name == "log":
             return await self._log(line.argument)
+        if name == "go":
+            outcome = await kernel.ask(line.text)
+            if outcome.kind == REFUSED and self._guest.looks_stopped():
+                outcome = await kernel.free()
+            return outcome
         if name == "proc":
             running = self._guest.state == "running"
             return await kernel.read_file(line.text, may_stop=running)

@@ -1,0 +1,172 @@
+"""What a supervisor is sent that no client should send, and kernels that do not answer."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from socketproto.blocking import Connection, encode, request
+from socketproto.wire import MAGIC, Request
+from tests.live.conftest import DEADLINE, wait_for
+from umlctl.host import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.live.conftest import House
+
+DATAGRAMS = 100_000
+
+
+def _rubbish(source: random.Random) -> bytes:
+    """A datagram that is no request of any command: random, cut short or changed."""
+    good = encode(source.choice(["version", "halt", "reboot", "config ubd1=/x", "sysrq b", "stop"]))
+    kind = source.randrange(6)
+    if kind == 0:
+        return source.randbytes(source.randrange(600))
+    if kind == 1:
+        return good[: source.randrange(12)]
+    if kind == 2:
+        return source.randbytes(4) + good[4:]
+    if kind == 3:
+        return struct.pack("=III", MAGIC, source.choice([0, 1, 3, 2**32 - 1]), 4) + good[12:]
+    if kind == 4:
+        return struct.pack("=III", MAGIC, 2, source.randrange(512, 2**32)) + good[12:]
+    word = bytes(source.randrange(1, 256) for _ in range(source.randrange(1, 60)))
+    return Request(b"x" + word.replace(b"\0", b"")).encode()
+
+
+def test_rubbish_never_reaches_the_kernel(house: House, umid: str) -> None:
+    house.start(umid)
+    before = house.status(umid)["exchanges"]
+    source = random.Random(20_261_121)
+    address = house.public(umid)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.bind("")
+        sender.setblocking(False)
+        sent = 0
+        while sent < DATAGRAMS:
+            try:
+                sender.sendto(_rubbish(source), address)
+                sent += 1
+            except BlockingIOError:
+                # The supervisor's queue is full for a moment; and what it answers us is read.
+                _drain(sender)
+        _drain(sender)
+    assert house.ok("version", umid).startswith("Linux")
+    assert house.status(umid)["exchanges"] == before + 1
+    assert house.status(umid)["state"] == "running"
+
+
+def _drain(sock: socket.socket) -> None:
+    try:
+        while True:
+            sock.recv(1024)
+    except BlockingIOError:
+        pass
+
+
+@pytest.fixture
+def frozen(house: House, umid: str) -> Iterator[str]:
+    """A guest whose kernel process is held by SIGSTOP."""
+    house.start(umid)
+    pid = house.status(umid)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield umid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_kernel_that_does_not_answer_is_said_and_comes_back(house: House, frozen: str) -> None:
+    path = house.public(frozen)
+    first = request(path, "version", 30)
+    assert first.kind == "refused"
+    assert first.error == -110
+    assert "has not answered" in house.status(frozen)["trouble"]
+    # Those after it are told at once.
+    second = house.umlctl("version", frozen)
+    assert second.returncode == 5
+    assert "has not answered" in second.stderr
+    os.kill(house.status(frozen)["pid"], signal.SIGCONT)
+    wait_for(lambda: house.umlctl("version", frozen).returncode == 0, "it is back")
+    assert house.status(frozen)["trouble"] is None
+
+
+def test_a_wedged_kernel_is_recovered_by_go(house: House, umid: str) -> None:
+    """A request that sleeps while the guest is stopped can leave it waiting on its own socket.
+
+    It takes some tries to get there, past the supervisor, which refuses such requests.
+    """
+    house.start(umid)
+    pid = house.status(umid)["pid"]
+    for _ in range(200):
+        with Connection(house.kernel_socket(umid)) as kernel:
+            for command in ("stop", "config eth0=mcast", "remove eth0", "go"):
+                kernel.request(command, 0.3)
+        if processes.looks_stopped(pid):
+            break
+    else:
+        pytest.fail("the kernel could not be wedged")
+    assert house.status(umid)["state"] == "stopped"
+    house.ok("go", umid)
+    assert house.status(umid)["state"] == "running"
+    assert not processes.looks_stopped(pid)
+
+
+def test_a_client_that_asks_for_everything_and_reads_nothing_delays_nobody(
+    house: House, shared: str
+) -> None:
+    dead = []
+    try:
+        for _ in range(40):
+            connection = Connection(house.public(shared))
+            connection.link.open()
+            for _ in range(5):
+                connection.link.send(encode("stack 1"))
+            dead.append(connection)
+        with Connection(house.public(shared)) as live:
+            for _ in range(200):
+                assert live.request("version", 2).ok
+            with Connection(house.kernel_socket(shared)) as direct:
+                assert live.request("stack 1", 2).data == direct.request("stack 1").data
+    finally:
+        for connection in dead:
+            connection.close()
+
+
+def test_a_guest_that_floods_its_notify_socket_is_not_frozen(house: House, umid: str) -> None:
+    house.start(umid)
+    pid = house.status(umid)["pid"]
+    console = f"{house.run}/umlctl/g/{umid}/console"
+    script = "for i in $(seq 500); do echo flood$i >/proc/mconsole; done; echo flo''oded\n"
+    wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")
+    with open(console, "w") as keyboard:
+        keyboard.write(script)
+    wait_for(lambda: "flooded" in house.ok("logs", umid), "it was not frozen")
+    assert house.status(umid)["pid"] == pid
+
+
+def test_two_hundred_clients_at_once_are_all_answered(house: House, shared: str) -> None:
+    connections = [Connection(house.public(shared)) for _ in range(200)]
+    try:
+        for connection in connections:
+            connection.link.open()
+            while not connection.link.send(encode("version")):
+                pass
+        for connection in connections:
+            assert connection.link.socket is not None
+            connection.link.socket.settimeout(DEADLINE)
+            datagram = None
+            while datagram is None:
+                datagram = connection.link.receive()
+            assert b"Linux shared" in datagram
+    finally:
+        for connection in connections:
+            connection.close()
