@@ -29,6 +29,8 @@ SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
 NOTED: Final = 10
 """Refusals that the history takes in a second; `status` counts them all."""
+WEDGES: Final = 5
+"""A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
 _ERRORS: Final = {
@@ -103,8 +105,11 @@ class Service:
             return await self._log(line.argument)
         if name == "go":
             outcome = await kernel.ask(line.text)
-            if outcome.kind == REFUSED and self._guest.looks_stopped():
-                outcome = await kernel.free()
+            for _ in range(WEDGES):
+                if outcome.kind not in (ANSWERED, REFUSED) or not self._guest.looks_stopped():
+                    break
+                freed = await kernel.free()
+                outcome = freed if freed.ok else outcome
             return outcome
         if name == "proc":
             running = self._guest.state == "running"
