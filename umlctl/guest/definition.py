@@ -104,7 +104,7 @@ def check(definition: Definition) -> Definition:
     try:
         encode(definition)
     except UnicodeEncodeError as problem:
-        raise UsageError(f"names and arguments are UTF-8 text: {problem}") from None
+        raise UsageError(f"names and arguments are UTF-8, not {problem.object!r}") from None
     return definition
 
 
