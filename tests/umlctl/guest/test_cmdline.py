@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umlctl.errors import UsageError
+from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, merge
+from umlctl.guest.definition import Definition, check
+
+
+def line(**fields: Any) -> list[str]:
+    definition = check(Definition(**{"umid": "demo", "kernel": "/linux", **fields}))
+    return build(definition, uml_dir="/run/k", notify="/run/g/demo/notify", init="/run/init")
+
+
+def value(words: list[str], key: str) -> str:
+    """The value of the one argument of this name."""
+    found = [word.partition("=")[2] for word in words if word.partition("=")[0] == key]
+    assert len(found) == 1, (key, words)
+    return found[0]
+
+
+def test_defaults_are_those_of_the_measurements() -> None:
+    assert line() == [
+        "mem=262144K",
+        "umid=demo",
+        "uml_dir=/run/k",
+        "mconsole=notify:/run/g/demo/notify",
+        "hostname=demo",
+        *FAST_BOOT,
+        "con=none",
+        "ssl=none",
+        "con0=fd:3,fd:4",
+        "root=/dev/root",
+        "rootfstype=hostfs",
+        "rootflags=/",
+        "ro",
+        "init=/run/init",
+        "ubd0=/dev/null",
+    ]
+
+
+def test_quiet_is_never_ours() -> None:
+    """It mutes the answers to `stack` and `sysrq`."""
+    assert "quiet" not in line(single=True, verbose=True)
+
+
+def test_switches_add_their_words() -> None:
+    words = line(single=True, verbose=True)
+    assert {"single", "ignore_loglevel"} <= set(words)
+
+
+# The root
+
+
+def test_directory_is_a_root_to_write_with_its_own_init() -> None:
+    words = line(root="/srv/tree/")
+    assert value(words, "rootflags") == "/srv/tree"
+    assert value(words, "rootfstype") == "hostfs"
+    assert "rw" in words
+    assert not any(word.startswith("init=") for word in words)
+    assert value(line(root="/"), "rootflags") == "/"
+
+
+def test_image_is_the_first_disk() -> None:
+    words = line(root="/root.img", disks=("ubd1=/data.img",))
+    assert value(words, "root") == "/dev/ubda"
+    assert value(words, "ubd0") == "/root.img"
+    assert value(words, "ubd1") == "/data.img"
+    assert "rw" in words
+    assert "rootfstype=hostfs" not in words
+
+
+def test_init_of_the_user_is_run() -> None:
+    for root in ("host", "/srv/", "/root.img"):
+        assert value(line(root=root, init="/tmp/test.sh"), "init") == "/tmp/test.sh"
+
+
+# Disks and NICs
+
+
+def test_there_is_always_a_ubd0() -> None:
+    """Without one the kernel makes a device that it panics on."""
+    assert value(line(), "ubd0") == "/dev/null"
+    assert value(line(disks=("ubd1=/a",)), "ubd0") == "/dev/null"
+    assert value(line(disks=("ubd0=/a",)), "ubd0") == "/a"
+
+
+@pytest.mark.parametrize("disk", ["ubd0r=/a", "ubda=/a", "ubdar=/a"])
+def test_first_disk_by_any_name_is_the_ubd0(disk: str) -> None:
+    for words in (line(disks=(disk,)), line(arguments=(disk,)), line(append=(disk,))):
+        assert [word for word in words if word.startswith("ubd")] == [disk]
+
+
+def test_nics_are_passed_on() -> None:
+    nics = ("vec0:transport=tap,ifname=t0", "eth1=mcast")
+    assert set(nics) <= set(line(nics=nics))
+
+
+# What the user gives
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"),
+    [
+        ("mem=1G", "mem=262144K"),
+        ("con=pts", "con=none"),
+        ("con0=xterm", "con0=fd:3,fd:4"),
+        ("ssl=pty", "ssl=none"),
+        ("root=/dev/ubdb", "root=/dev/root"),
+        ("rw", "ro"),
+        ("init=/bin/sh", "init=/run/init"),
+        ("hostname=other", "hostname=demo"),
+        ("ubd0=/mine", "ubd0=/dev/null"),
+        ("ubd0r=/mine", "ubd0=/dev/null"),
+        ("lpj=1", FAST_BOOT[1]),
+    ],
+)
+def test_argument_of_the_user_wins(given: str, gone: str) -> None:
+    for words in (line(append=(given,)), line(arguments=(given,))):
+        assert words[-1] == given
+        assert gone not in words
+
+
+def test_ro_and_rw_of_the_user_are_both_kept_in_order() -> None:
+    assert line(arguments=("rw", "ro"))[-2:] == ["rw", "ro"]
+    assert "rw" not in line(root="/root.img", append=("ro",))
+
+
+def test_arguments_stand_last_as_they_were_given() -> None:
+    words = line(append=("a=1", "b"), arguments=("systemd.unit=x", "with blank", "a=2"))
+    assert words[-5:] == ["a=1", "b", "systemd.unit=x", "with blank", "a=2"]
+
+
+@pytest.mark.parametrize("word", ["umid=x", "uml_dir=/tmp", "mconsole=notify:/x", "umid"])
+def test_arguments_that_find_the_guest_again_are_not_the_users(word: str) -> None:
+    for fields in ({"append": (word,)}, {"arguments": (word,)}):
+        with pytest.raises(UsageError, match="not yours to set"):
+            line(**fields)
+
+
+def test_mistyped_disk_is_named() -> None:
+    with pytest.raises(UsageError, match="did you mean ubd"):
+        line(arguments=("udb1=/a",))
+
+
+words = st.sampled_from(
+    ["mem=1M", "mem=2M", "ubd0=/a", "ubd0r=/b", "ubda=/e", "vec0:x=y", "vec0:z", "ro", "rw", "con"]
+)
+
+
+@given(st.lists(words, max_size=5, unique=True), st.lists(words, max_size=5))
+def test_merge_keeps_all_of_the_user_and_only_other_defaults(
+    defaults: list[str], user: list[str]
+) -> None:
+    merged = merge(defaults, user)
+    kept = merged[: len(merged) - len(user)]
+    assert merged[len(kept) :] == user
+    assert [word for word in defaults if word in kept] == kept
+    about = ["mem", "ubd0", "vec0", "con"]
+    for word in kept:
+        topic = next((topic for topic in about if word.startswith(topic)), "")
+        assert not topic or not any(other.startswith(topic) for other in user)
+
+
+# Limits
+
+
+def test_line_may_have_4095_bytes() -> None:
+    short = len(" ".join(line())) + 1
+    assert len(" ".join(line(append=("x" * (LONGEST - short - 1),)))) == LONGEST - 1
+    with pytest.raises(UsageError, match=r"has 4096 bytes; 4095 is the most"):
+        line(append=("x" * (LONGEST - short),))
+
+
+def test_length_is_counted_in_bytes() -> None:
+    with pytest.raises(UsageError, match="4095 is the most"):
+        line(append=("ü" * 2000,))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"root": "/srv/a b/"}, {"init": "/bin/a b"}, {"disks": ("ubd1=/a b",)}, {"root": "/a b.img"}],
+)
+def test_blanks_that_the_kernel_would_split_at_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="takes no blank"):
+        line(**fields)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umlctl.errors import UsageError
+from umlctl.guest.definition import (
+    MEM_DEFAULT,
+    MEM_LEAST,
+    Definition,
+    check,
+    decode,
+    encode,
+    number_disks,
+    parse_size,
+    root_is_image,
+)
+
+
+def define(**fields: Any) -> Definition:
+    return Definition(**{"umid": "demo", "kernel": "/linux", **fields})
+
+
+# Sizes
+
+
+@given(st.integers(0, 1 << 50), st.sampled_from(["", "b", "B"]))
+def test_size_is_a_number_with_a_unit(count: int, end: str) -> None:
+    assert parse_size(f"{count}{end}") == count
+    for shift, unit in ((10, "kK"), (20, "mM"), (30, "gG")):
+        for letter in unit:
+            assert parse_size(f" {count}{letter}{end} ") == count << shift
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1M", "1.5G", "1 M", "1T", "0x10", "64MiB", "all"])
+def test_what_is_no_size_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="a size is a number"):
+        parse_size(text)
+
+
+# Checking
+
+
+def test_plain_definition_is_sound() -> None:
+    definition = define()
+    assert check(definition) is definition
+    assert definition.mem == MEM_DEFAULT == parse_size("256M")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"mem": MEM_LEAST - 1}, "at least 24M"),
+        ({"mem": 0}, "at least 24M"),
+        ({"cpus": "0-"}, "cpus are a list"),
+        ({"cpus": "a"}, "cpus are a list"),
+        ({"cpus": "0;reboot"}, "cpus are a list"),
+        ({"cpus": "0\n"}, "cpus are a list"),
+        ({"timeout": 0.0}, "more than 0"),
+        ({"timeout": -1.0}, "more than 0"),
+        ({"append": ("a b",)}, "without blanks"),
+        ({"append": ("",)}, "without blanks"),
+        ({"append": ("a\0",)}, "without blanks"),
+        ({"append": ("a\n",)}, "without blanks"),
+        ({"arguments": ("a\nb",)}, "one line"),
+        ({"arguments": ("a\0b",)}, "one line"),
+        ({"disks": ("disk.img",)}, "a disk is ubdN"),
+        ({"disks": ("ubd16=/a",)}, "not 16"),
+        ({"disks": ("ubd1=/a", "ubd1r=/b")}, "ubd1 is given twice: ubd1=/a and ubd1r=/b"),
+        ({"disks": ("ubd1=/a", "ubdb=/b")}, "ubd1 is given twice"),
+        ({"disks": ("ubd0=/a",), "root": "/root.img"}, "ubd0 is given twice: /root.img"),
+        ({"nics": ("tap0",)}, "a NIC is vecN"),
+        ({"nics": ("",)}, "a NIC is vecN"),
+    ],
+)
+def test_unsound_definition_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check(define(**fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kernel": "/\udcff"},
+        {"root": "/\udcff/"},
+        {"init": "/\udcff"},
+        {"disks": ("ubd1=/\udcff",)},
+        {"arguments": ("x=\udcff",)},
+        {"append": ("x=\udcff",)},
+        {"pidfile": "/\udcff"},
+        {"cwd": "/\udcff"},
+    ],
+)
+def test_name_that_cannot_be_written_down_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="UTF-8"):
+        check(define(**fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mem": MEM_LEAST},
+        {"cpus": "0"},
+        {"cpus": "0,2-3"},
+        {"append": ("quiet", "a=b=c", 'dyndbg="+p"')},
+        {"arguments": ("with blank", "")},
+        {"disks": ("ubd0=/a", "ubd1r=/b,/c", "ubdp=/d")},
+        {"disks": ("ubd1=/a",), "root": "/root.img"},
+        {"disks": ("ubd0=/a",), "root": "/root/"},
+        {"nics": ("vec0:transport=tap,ifname=t", "eth0=mcast")},
+        {"root": "/bücher.img"},
+    ],
+)
+def test_sound_definition_is_taken(fields: dict[str, Any]) -> None:
+    definition = define(**fields)
+    assert check(definition) is definition
+
+
+def test_root_is_an_image_unless_it_is_the_host_or_a_directory() -> None:
+    kinds = {root: root_is_image(define(root=root)) for root in ("host", "/srv/", "/", "/a.img")}
+    assert kinds == {"host": False, "/srv/": False, "/": False, "/a.img": True}
+
+
+def test_definition_is_frozen_and_knows_its_fields() -> None:
+    with pytest.raises(AttributeError):
+        define().umid = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        define(memory=1)
+
+
+# Numbering disks
+
+
+def test_plain_files_get_the_next_free_slots() -> None:
+    disks = number_disks(("a.img", "ubd1=b.img", "/c.img,back", "ubdd=d"), "/home", 1)
+    assert disks == (
+        "ubd2=/home/a.img",
+        "ubd1=/home/b.img",
+        "ubd4=/c.img,/home/back",
+        "ubd3=/home/d",
+    )
+
+
+def test_numbered_disks_are_sound_and_numbered_no_more() -> None:
+    disks = number_disks(tuple(f"{number}.img" for number in range(15)), "/", 1)
+    assert len({disk.partition("=")[0] for disk in disks}) == 15
+    check(define(disks=disks))
+    assert number_disks(disks, "/elsewhere", 1) == disks
+
+
+def test_more_disks_than_slots_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"no free disk slot for 15.img"):
+        number_disks(tuple(f"{number}.img" for number in range(16)), "/", 1)
+
+
+# On disk
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(
+    st.builds(
+        Definition,
+        umid=texts,
+        kernel=texts,
+        mem=st.integers(MEM_LEAST, 1 << 40),
+        root=texts,
+        init=texts,
+        arguments=st.lists(texts.filter(lambda text: not set(text) & {"\n", "\0"}), max_size=3).map(
+            tuple
+        ),
+        timeout=st.floats(1, 1e6),
+        aslr=st.booleans(),
+        named=st.booleans(),
+    )
+)
+def test_definition_survives_the_disk(definition: Definition) -> None:
+    assert decode(encode(definition)) == definition
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"umid": "a"}',
+        b'{"umid": "a", "kernel": 1}',
+        b'{"umid": "a", "kernel": "/k", "unknown": 1}',
+        b'{"umid": "a", "kernel": "/k", "mem": "64M"}',
+        b'{"umid": "a", "kernel": "/k", "mem": 1}',
+        b'{"umid": "a", "kernel": "/k", "disks": ["x"]}',
+        b'{"umid": "\xff", "kernel": "/k"}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_definition_is_a_usage_error(data: bytes) -> None:
+    with pytest.raises(UsageError):
+        decode(data)
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_is_a_usage_error(data: bytes) -> None:
+    with pytest.raises(UsageError):
+        decode(data)
+
+
+@given(st.integers(0, 200))
+def test_definition_cut_short_is_a_usage_error(length: int) -> None:
+    whole = encode(define(disks=("ubd1=/a",)))
+    cut = whole[: min(length, len(whole) - 1)]
+    with pytest.raises(UsageError):
+        decode(cut)
+
+
+def test_definition_is_json_that_others_can_read() -> None:
+    fields = msgspec.json.decode(encode(define(mem=64 << 20)))
+    assert fields["umid"] == "demo"
+    assert fields["mem"] == 67108864
