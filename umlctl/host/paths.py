@@ -45,6 +45,8 @@ def check_umid(umid: str) -> str:
     bad = [c for c in umid if not (c.isalnum() and c.isascii()) and c not in "._+-"]
     if bad:
         raise BadUmid(f"a umid is made of letters, digits and . _ + -, not {bad[0]!r}: {umid!r}")
+    if umid.endswith(".lock"):
+        raise BadUmid(f"a umid cannot end with .lock, as the locks of guests do: {umid!r}")
     if len(umid) > UMID_MAX:
         raise BadUmid(f"a umid has at most {UMID_MAX} characters, this one {len(umid)}: {umid}")
     longest = max(
