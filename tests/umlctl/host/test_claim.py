@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.errors import GuestInUse, HostError, UsageError
+from umlctl.host import paths
+from umlctl.host.claim import claim, forget, remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOLD = """
+import sys
+from umlctl.host.claim import claim
+held = claim(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def program(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs until its standard input ends or it is killed."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def left(house: str) -> list[str]:
+    """Files and directories of guests, but for those of the house itself."""
+    found = []
+    for base, directories, files in os.walk(house):
+        found += [os.path.join(base, name) for name in directories + files]
+    structure = ("/h/.uml", "/r/umlctl", "/r/umlctl/k", "/r/umlctl/g", "/r/umlctl/supervisor")
+    ours = {house + name for name in (*structure, "/h", "/r", "/s", "/c")}
+    return sorted(path.removeprefix(house) for path in found if path not in ours)
+
+
+def put(path: str, text: str = "stale") -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def test_claimed_umid_has_its_private_directories(house: str) -> None:
+    with claim("demo") as held:
+        assert held.directory == paths.guest_dir("demo")
+        assert held.records == paths.record_dir("demo")
+        for path in (held.directory, held.records, os.path.dirname(paths.public_socket("demo"))):
+            assert os.stat(path).st_mode == 0o40700
+        with open(f"{held.directory}.lock") as lock:
+            assert lock.read() == f"{os.getpid()}\n"
+
+
+def test_released_umid_leaves_only_its_records(house: str) -> None:
+    held = claim("demo")
+    put(f"{held.directory}/notify")
+    put(f"{held.records}/console.log")
+    put(paths.kernel_socket("demo"))
+    for name in ("pid", "mconsole", "mconsole~"):
+        put(f"{house}/h/.uml/demo/{name}")
+    held.release()
+    held.release()
+    guests = "/s/umlctl/guests"
+    assert left(house) == ["/s/umlctl", guests, f"{guests}/demo", f"{guests}/demo/console.log"]
+
+
+def test_file_of_somebody_else_in_the_public_directory_is_kept(house: str) -> None:
+    held = claim("demo")
+    put(f"{house}/h/.uml/demo/notes")
+    held.release()
+    assert "/h/.uml/demo/notes" in left(house)
+
+
+def test_umid_in_use_is_refused_with_the_supervisors_pid(house: str) -> None:
+    with claim("demo"), pytest.raises(GuestInUse, match=rf"demo.*supervisor {os.getpid()}"):
+        claim("demo")
+    claim("demo").release()
+
+
+def test_umid_held_by_another_process_is_free_when_it_is_killed(house: str) -> None:
+    with program(sys.executable, "-c", HOLD, "demo") as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(GuestInUse, match=f"supervisor {other.pid}"):
+            claim("demo")
+        other.kill()
+        other.wait()
+        claim("demo").release()
+    assert not [path for path in left(house) if path.startswith(("/r", "/h"))]
+
+
+def test_lock_is_kept_while_somebody_inherits_it(house: str) -> None:
+    """The guest's tiny parent holds it too: supervisors may die."""
+    held = claim("demo")
+    copy = os.dup(held.lock)
+    os.close(held.lock)
+    with pytest.raises(GuestInUse):
+        claim("demo")
+    os.close(copy)
+    claim("demo").release()
+
+
+def test_what_a_dead_guest_left_is_removed(house: str) -> None:
+    put(paths.kernel_socket("demo"))
+    put(f"{house}/r/umlctl/k/demo/pid", "1")
+    put(f"{paths.guest_dir('demo')}/init")
+    put(f"{paths.guest_dir('demo')}.lock", "999")
+    put(f"{paths.record_dir('demo')}/record.json")
+    os.makedirs(f"{house}/h/.uml/demo")
+    put(f"{house}/h/.uml/demo/pid", "1\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stale:
+        stale.bind(paths.public_socket("demo"))
+    for name in ("", "/k", "/g"):
+        os.chmod(f"{house}/r/umlctl{name}", 0o700)
+    with claim("demo") as held:
+        assert os.listdir(held.directory) == []
+        assert os.listdir(f"{house}/h/.uml/demo") == []
+        assert not os.path.exists(os.path.dirname(paths.kernel_socket("demo")))
+        assert os.listdir(held.records) == ["record.json"]
+
+
+@pytest.mark.parametrize("umid", ["", "..", "a/b", "n" * 64])
+def test_name_that_is_no_umid_is_a_usage_error(house: str, umid: str) -> None:
+    with pytest.raises(UsageError):
+        claim(umid)
+    assert not left(house)
+
+
+def test_run_dir_that_is_not_ours_is_a_host_error(house: str) -> None:
+    os.mkdir(paths.run_dir(), 0o777)
+    os.chmod(paths.run_dir(), 0o777)
+    with pytest.raises(HostError, match="not a private directory"):
+        claim("demo")
+
+
+def test_home_that_cannot_be_written_is_a_host_error_and_frees_the_name(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(f"{house}/h/.uml", "a file, where a directory should be")
+    with pytest.raises(HostError, match="demo: "):
+        claim("demo")
+    os.unlink(f"{house}/h/.uml")
+    claim("demo").release()
+
+
+def test_kernel_started_by_hand_under_the_name_is_respected(house: str) -> None:
+    with program("sh", "-c", "read line", "linux", "mem=64M", "umid=demo") as kernel:
+        put(f"{house}/h/.uml/demo/pid", f"{kernel.pid}\n")
+        with pytest.raises(GuestInUse, match=f"started by hand .pid {kernel.pid}"):
+            claim("demo")
+        assert os.path.exists(f"{house}/h/.uml/demo/pid")
+        kernel.kill()
+        kernel.wait()
+        claim("demo").release()
+
+
+@pytest.mark.parametrize("pid", ["1", "", "x", "-1", "ours", "99999999"])
+def test_pid_file_whose_number_is_somebody_elses_now_is_stale(house: str, pid: str) -> None:
+    put(f"{house}/h/.uml/demo/pid", pid.replace("ours", str(os.getpid())))
+    with claim("demo") as held:
+        assert held.umid == "demo"
+    assert "/h/.uml/demo" not in left(house)
+
+
+# Forgetting
+
+
+def test_forgotten_guest_has_no_records(house: str) -> None:
+    claim("demo").release()
+    claim("other").release()
+    forget("demo")
+    assert os.listdir(f"{house}/s/umlctl/guests") == ["other"]
+    assert not os.listdir(f"{house}/r/umlctl/g")
+
+
+def test_guest_whose_name_was_taken_again_is_not_forgotten(house: str) -> None:
+    with claim("demo"):
+        forget("demo")
+        assert os.path.isdir(paths.record_dir("demo"))
+
+
+def test_guest_nobody_knows_is_forgotten_without_a_word(house: str) -> None:
+    forget("demo")
+    assert not left(house)
+
+
+def test_tree_is_removed_whatever_stands_there(house: str) -> None:
+    put(f"{house}/t/a/b")
+    put(f"{house}/f")
+    for name in ("t", "f", "missing"):
+        remove_tree(f"{house}/{name}")
+    assert not left(house)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.host import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEADLINE = 30.0
+TREE = """
+import os, signal, sys
+def child(leave):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        if leave:
+            os.setsid()
+        os.write(writer, b"x")
+        signal.pause()
+    os.read(reader, 1)
+    return pid
+print(child(False), child(True), flush=True)
+signal.pause()
+"""
+"""A leader with one child in its group and one in a session of its own."""
+
+
+@contextmanager
+def leader(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that leads its own group, as a kernel does; its whole group goes with it."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            processes.kill_guest(process.pid, processes.descendants(process.pid))
+
+
+@contextmanager
+def tree() -> Iterator[tuple[int, int, int]]:
+    """Pids of a leader, its child, and its child that left the group."""
+    with leader(TREE) as process:
+        inside, outside = map(int, line(process).split())
+        yield process.pid, inside, outside
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def gone(pid: int) -> bool:
+    """No such process, or only what waits to be reaped."""
+    return processes.start_time(pid) is None
+
+
+def test_process_is_known_by_pid_and_start_time() -> None:
+    started = processes.start_time(os.getpid())
+    assert started is not None
+    assert processes.alive(os.getpid(), started)
+    assert not processes.alive(os.getpid(), started + 1)
+    assert not processes.alive(0, started)
+    assert not processes.alive(-1, started)
+
+
+def test_process_that_is_not_there_has_no_start_time() -> None:
+    assert processes.start_time(1 << 30) is None
+    assert not processes.alive(1 << 30, 1)
+    assert processes.cpu_seconds(1 << 30) is None
+    assert processes.memory_used(1 << 30) is None
+    assert processes.looks_stopped(1 << 30) is None
+    assert processes.descendants(1 << 30) == []
+    assert processes.outside_group(1 << 30) == {}
+
+
+def test_zombie_does_not_live() -> None:
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert os.path.exists(f"/proc/{pid}/stat")
+        assert processes.start_time(pid) is None
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_name_with_blanks_and_brackets_does_not_confuse() -> None:
+    script = "open('/proc/self/comm', 'w').write('a) R (b 1'); print(flush=True); input()"
+    with leader(script) as process:
+        line(process)
+        started = processes.start_time(process.pid)
+        assert started is not None
+        assert processes.alive(process.pid, started)
+
+
+def test_descendants_are_found_in_other_sessions_too() -> None:
+    with tree() as (main, inside, outside):
+        assert set(processes.descendants(main)) == {inside, outside}
+        assert processes.outside_group(main) == {outside: processes.start_time(outside)}
+
+
+def test_killed_guest_leaves_no_process() -> None:
+    with tree() as (main, inside, outside):
+        processes.kill_guest(main, [outside])
+        until(lambda: all(map(gone, (main, inside, outside))))
+
+
+def test_stopped_processes_are_killed_too() -> None:
+    with tree() as (main, inside, outside):
+        os.killpg(main, signal.SIGSTOP)
+        processes.kill_guest(main, [outside])
+        until(lambda: all(map(gone, (main, inside, outside))))
+
+
+def test_killing_what_is_gone_is_no_error() -> None:
+    with tree() as (main, _inside, outside):
+        processes.kill_guest(main, [outside])
+        until(lambda: gone(main) and gone(outside))
+    processes.kill_guest(main, [outside])
+
+
+def test_cpu_of_children_counts() -> None:
+    spin = "import os\nif not os.fork():\n    while True: pass\nprint(flush=True)\ninput()"
+    with leader(spin) as process:
+        line(process)
+        first = processes.cpu_seconds(process.pid)
+        assert first is not None
+        until(lambda: (processes.cpu_seconds(process.pid) or 0) > first + 0.05)
+
+
+def test_memory_is_what_the_unlinked_file_really_takes() -> None:
+    with tempfile.TemporaryFile() as memory, tempfile.TemporaryFile() as small:
+        memory.truncate(64 << 20)
+        small.write(b"x" * 4096)
+        small.flush()
+        before = processes.memory_used(os.getpid())
+        memory.seek(32 << 20)
+        memory.write(b"x" * (4 << 20))
+        memory.flush()
+        after = processes.memory_used(os.getpid())
+    assert before is not None
+    assert before < 1 << 20
+    assert after is not None
+    assert 4 << 20 <= after < 8 << 20
+
+
+def test_process_without_guest_memory_has_none() -> None:
+    with leader("print(flush=True); input()") as process:
+        line(process)
+        assert processes.memory_used(process.pid) is None
+
+
+def test_kernel_that_sleeps_on_its_socket_looks_stopped(short: str) -> None:
+    script = (
+        "import socket, sys\n"
+        "sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "sock.bind(sys.argv[1])\n"
+        "print(flush=True)\n"
+        "sock.recv(1)\n"
+        "print(flush=True)\n"
+        "input()\n"
+    )
+    with leader(script, f"{short}/s") as process:
+        line(process)
+        until(lambda: processes.looks_stopped(process.pid))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", f"{short}/s")
+        line(process)
+        until(lambda: processes.looks_stopped(process.pid) is False)
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_no_process_has_a_number_below_one(pid: int) -> None:
+    assert not processes.alive(pid, 0)
