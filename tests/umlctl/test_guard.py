@@ -281,7 +281,7 @@ def test_stopped_guest_takes_what_is_safe(text: str) -> None:
         "halt",
         "reboot",
         "cad",
-        *(f"sysrq {letter}" for letter in set(SYSRQ) - set("0123456789bhmwsueit")),
+        *(f"sysrq {letter}" for letter in sorted(set(SYSRQ) - set("0123456789bhmwsueit"))),
     ],
 )
 def test_stopped_guest_is_not_sent_what_would_wedge_it(text: str) -> None:
