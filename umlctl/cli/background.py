@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from socketproto.blocking import Connection, Unreachable
+from socketproto.exchange import GONE
 from umlctl.errors import HostError
 from umlctl.host import paths
 
@@ -31,10 +33,12 @@ def ask_supervisor(command: str) -> Outcome:
     started = 0
     while True:
         outcome = ask_running_supervisor(command)
-        if outcome is not None:
+        if outcome is None:
+            if not started or _has_ended(started):
+                started = _start()
+        elif outcome.kind != GONE and outcome.error != -errno.EAGAIN:
             break
-        if not started or _has_ended(started):
-            started = _start()
+        # Else it is ending, and has no guest any more: a new one comes after it.
         if time.monotonic() > deadline:
             raise HostError(f"the supervisor did not start; see {log_path()}")
         time.sleep(0.01)

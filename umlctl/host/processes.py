@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _RECVFROM: Final = "45"
 """What a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or wait4."""
 _WAITING: Final = "__skb_wait_for_more_packets"
@@ -125,6 +126,28 @@ def kill_guest(main: int, others: list[int]) -> None:
             kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def adopt_orphans() -> None:
+    """Have this process inherit its orphaned descendants, instead of the host's init.
+
+    What a killed guest leaves is then reaped here: init may be a program that reaps nothing,
+    as in many containers.
+    """
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_group(main: int) -> bool:
+    """Reap the dead of a guest's process group that have become our children; True if none is
+    left to wait for."""
+    try:
+        while os.waitpid(-main, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False
 
 
 def outside_group(main: int) -> dict[int, int]:

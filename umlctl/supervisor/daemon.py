@@ -54,8 +54,8 @@ class Daemon:
         self._listener = listener
         self._guests: dict[str, Guest] = {}
         self._starting = trio.CapacityLimiter(STARTS)
-        self._busy = 0
-        self._quitting = False
+        self._busy = self._was_busy = 0
+        self._quitting = trio.Event()
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
@@ -64,11 +64,12 @@ class Daemon:
             self._nursery = nursery
             nursery.start_soon(self._listener.serve, self._handle)
             nursery.start_soon(self._signals)
-            idle_since = trio.current_time()
-            while not self._quitting and trio.current_time() - idle_since < IDLE:
-                await trio.sleep(IDLE / 20)
-                if self._busy:
-                    idle_since = trio.current_time()
+            while not self._quitting.is_set():
+                with trio.move_on_after(IDLE):
+                    await self._quitting.wait()
+                if self._busy == self._was_busy == 0:
+                    self._quitting.set()
+                self._was_busy = self._busy
             await self._stop_all("the supervisor ends")
             with trio.move_on_after(1):
                 await self._listener.idle()
@@ -77,7 +78,7 @@ class Daemon:
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _number in signals:
-                self._quitting = True
+                self._quitting.set()
 
     async def _handle(self, call: Call) -> None:
         try:
@@ -91,11 +92,13 @@ class Daemon:
                 statuses = [guest.status() for guest in self._guests.values()]
                 await call.answer(msgspec.json.encode(statuses))
             elif line.command.name == "quit":
-                self._quitting = True
+                self._quitting.set()
                 await self._patiently(
                     call, lambda: self._stop_all("the supervisor was told to end")
                 )
                 await call.answer("")
+            elif self._quitting.is_set():
+                raise Refusal("the supervisor is ending; try again in a moment", -errno.EAGAIN)
             else:
                 await self._start(call, line.argument)
         except Refusal as refusal:
@@ -115,8 +118,6 @@ class Daemon:
         await call.answer(msgspec.json.encode(answer))
 
     async def _start_guest(self, path: str) -> Guest:
-        if self._quitting:
-            raise NeverStarted("the supervisor is ending; start the guest again in a moment")
         self._busy += 1
         try:
             async with self._starting:

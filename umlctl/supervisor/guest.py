@@ -28,7 +28,7 @@ import trio
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl import exitcodes
 from umlctl.host import paths, processes, records
-from umlctl.host.records import Ending, Record
+from umlctl.host.records import Ending
 from umlctl.supervisor.history import History
 from umlctl.supervisor.kernel import Kernel
 
@@ -69,7 +69,7 @@ class Guest:
         self.launched = launched
         self.umid = launched.definition.umid
         self.state = "booting"
-        self.since = launched.since
+        self.since = launched.record.since
         self.ready = trio.Event()
         self.dead = trio.Event()
         self.buried = trio.Event()
@@ -85,20 +85,12 @@ class Guest:
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._boot = trio.CancelScope()
-        self._record = Record(
-            definition=launched.definition,
-            supervisor_pid=os.getpid(),
-            pid=launched.pid,
-            started=launched.started,
-            boot_id=records.host_boot_id(),
-            since=self.since,
-        )
+        self._record = launched.record
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
         self.kernel.lose("the guest is still booting; try again when it is ready")
         self.history.add("started", pid=self.launched.pid, kernel=self.launched.definition.kernel)
-        await self._save()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, nursery)
@@ -231,6 +223,9 @@ class Guest:
             if notification.kind == PANIC:
                 self._panicked(notification.data.decode("utf-8", "replace"))
         status = await self._exit_status()
+        with trio.move_on_after(TERM):
+            while not processes.reap_group(self.launched.pid):  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(POLL)
         self.ending = self._how_it_ended(status)
         self._enter("dead")
         self.kernel.lose(f"the guest is dead: {describe(self.ending)}")

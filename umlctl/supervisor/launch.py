@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
-from umlctl.host import paths, processes
+from umlctl.host import paths, processes, records
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
+    from umlctl.host.records import Record
 
 SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
@@ -37,7 +38,7 @@ class Launched(NamedTuple):
         started: the main process's start time, clock ticks since the host's boot
         command: kernel and arguments
         pidfile: descriptor of the locked pidfile; -1 if none was asked for
-        since: when it was started, seconds since 1970
+        record: what is on disk of it
     """
 
     definition: Definition
@@ -48,7 +49,7 @@ class Launched(NamedTuple):
     started: int
     command: list[str]
     pidfile: int
-    since: float
+    record: Record
 
 
 def launch(definition: Definition, claim: Claim) -> Launched:
@@ -93,8 +94,17 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             os.unlink(definition.pidfile)
             os.close(pidfile)
         raise
-    started = processes.start_time(pid)
-    return Launched(definition, claim, notify, shim, pid, started or 0, command, pidfile, since)
+    started = processes.start_time(pid) or 0
+    record = records.Record(
+        definition=definition,
+        supervisor_pid=os.getpid(),
+        pid=pid,
+        started=started,
+        boot_id=records.host_boot_id(),
+        since=since,
+    )
+    records.save(record)
+    return Launched(definition, claim, notify, shim, pid, started, command, pidfile, record)
 
 
 def _lock_pidfile(definition: Definition) -> int:

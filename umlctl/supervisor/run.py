@@ -11,7 +11,7 @@ import trio
 
 from socketproto.listener import Listener
 from umlctl.errors import HostError
-from umlctl.host import paths, records
+from umlctl.host import paths, processes, records
 from umlctl.host.records import write_atomically
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.service import Service
@@ -40,11 +40,12 @@ async def run_guest(
     listener = None
     try:
         try:
+            processes.adopt_orphans()
             listener = Listener.bind(paths.public_socket(guest.umid))
             # Where uml_mconsole's `int` looks, and a kernel that would take the name.
             public = os.path.dirname(paths.public_socket(guest.umid))
             write_atomically(f"{public}/pid", f"{launched.pid}\n".encode())
-        except OSError as problem:
+        except Exception as problem:
             guest.kill(str(problem))
             await guest.supervise()
             raise HostError(f"{guest.umid}: {problem}") from problem
