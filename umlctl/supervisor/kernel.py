@@ -118,7 +118,7 @@ class Kernel:
                 return await self._ask(text, DEADLINE, renew=BETWEEN_PIECES)
             finally:
                 with trio.CancelScope(shield=True):
-                    await self._ask("go", DEADLINE)
+                    await self._ask("go", DEADLINE, probe=True)
 
     async def recover(self) -> bool:
         """Ask a kernel in trouble whether it is back; True if it is."""
