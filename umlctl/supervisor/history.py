@@ -28,9 +28,12 @@ class Subscription:
         self._send, self._receive = trio.open_memory_channel[Event](BEHIND)
 
     def put(self, event: Event) -> None:
-        try:
-            self._send.send_nowait(event)
-        except trio.WouldBlock:
+        if not self._missed:
+            try:
+                self._send.send_nowait(event)
+            except trio.WouldBlock:
+                self._missed = 1
+        else:  # nothing later before it is told how many were missed
             self._missed += 1
 
     async def get(self) -> Event:
