@@ -156,7 +156,9 @@ def test_home_that_cannot_be_written_is_a_host_error_and_frees_the_name(
 
 
 def test_kernel_started_by_hand_under_the_name_is_respected(house: str) -> None:
-    with program("sh", "-c", "read line", "linux", "mem=64M", "umid=demo") as kernel:
+    with program("sh", "-c", "echo up; read line", "linux", "mem=64M", "umid=demo") as kernel:
+        assert kernel.stdout is not None
+        assert kernel.stdout.readline() == "up\n"
         put(f"{house}/h/.uml/demo/pid", f"{kernel.pid}\n")
         with pytest.raises(GuestInUse, match=f"started by hand .pid {kernel.pid}"):
             claim("demo")

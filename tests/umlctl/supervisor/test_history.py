@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+import trio.testing
+
+from umlctl.supervisor.history import BEHIND, KEPT, Event, History, line
+
+
+def names(events: list[Event]) -> list[str]:
+    return [event["event"] for event in events]
+
+
+def test_event_has_its_time_its_guest_and_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1234.56789)
+    assert History("demo").last is None
+    history = History("demo")
+    history.add("ready", after=0.25, text="", device=None, count=0)
+    expected = {"time": 1234.568, "umid": "demo", "event": "ready", "after": 0.25, "count": 0}
+    assert history.last == expected
+    assert list(history) == [expected]
+
+
+def test_events_are_told_as_they_happen() -> None:
+    told: list[Event] = []
+    history = History("demo", told.append)
+    history.add("started")
+    history.add("ready")
+    assert names(told) == ["started", "ready"]
+
+
+def test_event_is_one_line_of_json() -> None:
+    history = History("demo")
+    history.add("panicked", text="two\nlines \udcff ü")
+    assert history.last is not None
+    said = line(history.last)
+    assert said.endswith(b"\n")
+    assert said.count(b"\n") == 1
+    assert json.loads(said)["text"].startswith("two\nlines ")
+
+
+def test_oldest_events_are_forgotten() -> None:
+    history = History("demo")
+    for number in range(KEPT + 5):
+        history.add(f"e{number}")
+    assert names(list(history)) == [f"e{number}" for number in range(5, KEPT + 5)]
+
+
+async def test_subscriber_sees_what_was_and_what_comes_once() -> None:
+    history = History("demo")
+    history.add("before")
+    past, subscription = history.subscribe()
+    history.add("after")
+    assert names(past) == ["before"]
+    assert (await subscription.get())["event"] == "after"
+    with pytest.raises(trio.TooSlowError), trio.fail_after(0):
+        await subscription.get()
+
+
+async def test_waiting_subscriber_is_woken() -> None:
+    history = History("demo")
+    _past, subscription = history.subscribe()
+    got: list[Event] = []
+
+    async def read() -> None:
+        got.append(await subscription.get())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        history.add("ready")
+    assert names(got) == ["ready"]
+
+
+async def test_slow_subscriber_is_told_where_and_how_many_it_missed() -> None:
+    history = History("demo")
+    _past, slow = history.subscribe()
+    _past, quick = history.subscribe()
+    seen: list[Event] = []
+    for number in range(BEHIND + 7):
+        history.add(f"e{number}")
+        seen.append(await quick.get())
+    got = [await slow.get()]
+    history.add("late")
+    got += [await slow.get() for _ in range(BEHIND)]
+    history.add("afterwards")
+    got.append(await slow.get())
+    assert names(seen) == [f"e{number}" for number in range(BEHIND + 7)]
+    assert names(got) == [*(f"e{n}" for n in range(BEHIND)), "missed", "afterwards"]
+    assert got[BEHIND]["count"] == 7 + 1
+
+
+async def test_subscriber_that_left_is_not_kept() -> None:
+    history = History("demo")
+    _past, subscription = history.subscribe()
+    subscription.close()
+    subscription.close()
+    history.add("ready")
+    assert not history.subscriptions

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+
+from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
+from umlctl.supervisor import kernel as module
+from umlctl.supervisor.kernel import SURE_PIECES, Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pytest
+
+    from tests.conftest import Address, Bare
+
+    MakeBare = Callable[..., Bare]
+
+SOON = 0.05
+"""A deadline that is meant to pass, seconds."""
+
+
+def reply(data: bytes, error: int = 0) -> list[bytes]:
+    return [each.encode() for each in pieces(data, error)]
+
+
+def unknown(server: Bare, data: bytes, address: Address) -> Iterable[bytes]:
+    """What a kernel answers to kicks."""
+    return reply(b"Unknown command", 1) if data == b"k" else reply(data)
+
+
+def mute(_server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+    """Answers only what the kernel does in interrupt context."""
+    return reply(b"Unknown command", 1) if data in (b"k", b"go") else []
+
+
+class Watched(Kernel):
+    """With what it said of its trouble."""
+
+    def __init__(self, path: str) -> None:
+        self.told: list[str] = []
+        super().__init__(path, self.told.append)
+
+
+async def test_request_is_answered(bare: MakeBare) -> None:
+    kernel = Watched(bare(unknown).path)
+    assert await kernel.ask("version") == Outcome(ANSWERED, data=b"version", pieces=1)
+    assert (await kernel.ask("k")).kind == REFUSED
+    assert not kernel.told
+
+
+async def test_every_request_has_a_socket_of_its_own(bare: MakeBare) -> None:
+    server = bare(unknown)
+    kernel = Watched(server.path)
+    for _ in range(3):
+        assert (await kernel.ask("version")).ok
+    assert len(set(server.senders)) == 3
+
+
+async def test_one_request_is_in_flight_and_the_others_wait_in_order(bare: MakeBare) -> None:
+    most = waiting = 0
+
+    def answer(_server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+        nonlocal most, waiting
+        waiting += 1
+        most = max(most, waiting)
+        waiting -= 1
+        return reply(data)
+
+    server = bare(answer)
+    kernel = Watched(server.path)
+    order: list[str] = []
+
+    async def ask(text: str) -> None:
+        assert (await kernel.ask(text)).text == text
+        order.append(text)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(ask, f"stack {number}")
+            await trio.testing.wait_all_tasks_blocked()
+    assert most == 1
+    assert order == [f"stack {number}" for number in range(10)]
+
+
+async def test_lost_kernel_ends_every_wait_at_once_with_the_reason(bare: MakeBare) -> None:
+    server = bare(mute)
+    kernel = Watched(server.path)
+    outcomes: list[Outcome] = []
+
+    async def ask(text: str) -> None:
+        outcomes.append(await kernel.ask(text))
+
+    async with trio.open_nursery() as nursery:
+        for text in ("version", "help", "stack 1"):
+            nursery.start_soon(ask, text)
+        await trio.to_thread.run_sync(server.wait_seen, 1)
+        kernel.lose("the guest panicked: Oops")
+    assert outcomes == [Outcome(GONE, reason="the guest panicked: Oops")] * 3
+    assert await kernel.ask("version") == outcomes[0]
+    assert await kernel.read_file("proc stat", may_stop=True) == outcomes[0]
+    assert not kernel.told
+
+
+async def test_kernel_that_came_back_is_asked_again(bare: MakeBare) -> None:
+    kernel = Watched(bare(unknown).path)
+    kernel.lose("it reboots")
+    assert not (await kernel.ask("version")).ok
+    kernel.found()
+    assert (await kernel.ask("version")).ok
+
+
+async def test_socket_that_is_not_there_is_a_guest_gone(short: str) -> None:
+    kernel = Watched(f"{short}/none")
+    outcome = await kernel.ask("version")
+    assert outcome.kind == GONE
+    assert "socket is gone (No such file" in outcome.reason
+    assert not kernel.trouble
+
+
+async def test_silence_is_trouble_for_those_behind_at_once(bare: MakeBare) -> None:
+    server = bare(mute)
+    kernel = Watched(server.path)
+    outcomes: list[Outcome] = []
+
+    async def ask(text: str) -> None:
+        outcomes.append(await kernel.ask(text, SOON))
+
+    async with trio.open_nursery() as nursery:
+        for text in ("version", "help", "help"):
+            nursery.start_soon(ask, text)
+            await trio.testing.wait_all_tasks_blocked()
+    assert sorted(outcome.kind for outcome in outcomes) == [GONE, GONE, TIMED_OUT]
+    assert "`version` within 0.05 seconds" in kernel.trouble
+    assert [outcome.reason for outcome in outcomes[1:]] == [kernel.trouble] * 2
+    assert kernel.told == [kernel.trouble]
+    assert [data for data in server.seen if data != b"k"] == [b"version"]
+
+
+async def test_kernel_that_answers_again_is_out_of_trouble(bare: MakeBare) -> None:
+    server = bare(mute)
+    kernel = Watched(server.path)
+    assert (await kernel.ask("version", SOON)).kind == TIMED_OUT
+    server.answer = unknown
+    assert await kernel.recover()
+    assert not kernel.trouble
+    assert kernel.told[1:] == [""]
+    assert (await kernel.ask("version")).ok
+    assert b"go" not in server.seen
+
+
+async def test_kernel_without_trouble_has_nothing_to_recover_from(bare: MakeBare) -> None:
+    server = bare(unknown)
+    kernel = Watched(server.path)
+    assert await kernel.recover()
+    assert not server.seen
+
+
+async def test_wedged_kernel_is_freed_by_an_unknown_command_and_go(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`go` frees it only after the unknown command was answered."""
+
+    def wedged(server: Bare, data: bytes, address: Address) -> Iterable[bytes]:
+        if data == b"go":
+            assert b"k" in server.seen
+            server.answer = unknown
+            return reply(b"Not stopped", 1)
+        return mute(server, data, address)
+
+    real = trio.sleep
+
+    async def nap(seconds: float) -> None:
+        await real(0 if seconds == 0.1 else seconds)
+
+    server = bare(wedged)
+    kernel = Watched(server.path)
+    assert (await kernel.ask("version", SOON)).kind == TIMED_OUT
+    monkeypatch.setattr(trio, "sleep", nap)
+    assert await kernel.recover()
+    assert server.seen[-1] == b"version"
+    assert not kernel.trouble
+
+
+# Long files
+
+
+class Stoppable:
+    """A kernel that drops what its send buffer cannot hold, unless it is stopped."""
+
+    def __init__(self, size: int) -> None:
+        self.text = b"".join(b"%07d\n" % number for number in range(size // 8))
+        self.stopped = False
+        self.reads = 0
+        self.silent_when_stopped = False
+
+    def __call__(self, _server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+        if data in (b"stop", b"go"):
+            self.stopped = data == b"stop"
+            return reply(b"")
+        if data == b"k":
+            return reply(b"Unknown command", 1)
+        self.reads += 1
+        if self.stopped and self.silent_when_stopped:
+            return []
+        whole = reply(self.text)
+        return whole if self.stopped else [*whole[:100], *whole[101:]]
+
+
+async def test_short_file_is_read_once(bare: MakeBare) -> None:
+    server = bare(unknown)
+    kernel = Watched(server.path)
+    outcome = await kernel.read_file("proc meminfo", may_stop=True)
+    assert outcome.data == b"proc meminfo"
+    assert server.seen == [b"proc meminfo"]
+
+
+async def test_long_file_is_read_again_while_the_guest_is_stopped(bare: MakeBare) -> None:
+    guest = Stoppable(160 * 511)
+    server = bare(guest)
+    kernel = Watched(server.path)
+    outcome = await kernel.read_file("proc kallsyms", may_stop=True)
+    assert outcome.pieces > SURE_PIECES
+    assert outcome.data == guest.text
+    assert [data for data in server.seen if data != b"k"] == [
+        b"proc kallsyms",
+        b"stop",
+        b"proc kallsyms",
+        b"go",
+    ]
+    assert not guest.stopped
+
+
+async def test_guest_that_may_not_be_stopped_is_not(bare: MakeBare) -> None:
+    guest = Stoppable(160 * 511)
+    server = bare(guest)
+    kernel = Watched(server.path)
+    outcome = await kernel.read_file("proc kallsyms", may_stop=False)
+    assert len(outcome.data) < len(guest.text)
+    assert guest.reads == 1
+    assert b"stop" not in server.seen
+
+
+async def test_guest_runs_again_though_the_read_while_stopped_failed(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEADLINE", 0.5)
+    guest = Stoppable(160 * 511)
+    guest.silent_when_stopped = True
+    server = bare(guest)
+    kernel = Watched(server.path)
+    outcome = await kernel.read_file("proc kallsyms", may_stop=True)
+    assert outcome.kind == TIMED_OUT
+    assert kernel.trouble
+    assert not guest.stopped
+    assert server.seen[-1] == b"go"
+
+
+async def test_guest_runs_again_though_the_reader_was_cancelled(bare: MakeBare) -> None:
+    guest = Stoppable(160 * 511)
+    guest.silent_when_stopped = True
+    server = bare(guest)
+    kernel = Watched(server.path)
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            await kernel.read_file("proc kallsyms", may_stop=True)
+
+        nursery.start_soon(read)
+        await trio.to_thread.run_sync(wait_reads, server, guest)
+        nursery.cancel_scope.cancel()
+    assert not guest.stopped
+
+
+def wait_reads(server: Bare, guest: Stoppable) -> None:
+    """Until the second read of the file has come."""
+    count = 0
+    while guest.reads < 2:
+        count += 1
+        server.wait_seen(count)
