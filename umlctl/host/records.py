@@ -94,9 +94,10 @@ def load(umid: str) -> Record | None:
     """The record of a guest; None if there is none that can be read."""
     try:
         with open(path_of(umid), "rb") as file:
-            return msgspec.json.decode(file.read(), type=Record)
+            record = msgspec.json.decode(file.read(), type=Record)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+    return record if record.definition.umid == umid else None
 
 
 def load_all() -> Iterator[Record]:
