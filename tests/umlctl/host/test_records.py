@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from umlctl.guest.definition import Definition
+from umlctl.host import paths, records
+from umlctl.host.claim import claim
+from umlctl.host.records import ENDED_KEPT, Ending, Record, load, load_all, prune, save, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def record(umid: str = "demo", *, named: bool = True, **fields: Any) -> Record:
+    definition = Definition(umid=umid, kernel="/linux", named=named)
+    return Record(
+        **{
+            "definition": definition,
+            "supervisor_pid": 10,
+            "pid": 20,
+            "started": 30,
+            "boot_id": "boot",
+            "since": 40.5,
+            **fields,
+        }
+    )
+
+
+def keep(umid: str = "demo", **fields: Any) -> Record:
+    """A record on disk, as of a guest that was started."""
+    os.makedirs(paths.record_dir(umid), exist_ok=True)
+    made = record(umid, **fields)
+    save(made)
+    return made
+
+
+def ended(code: int, time: float) -> Ending:
+    return Ending(cause="exited", code=code, time=time)
+
+
+@pytest.fixture
+def run_dir(house: str) -> Iterator[str]:
+    yield paths.make_run_dir()
+    assert not os.listdir(f"{paths.run_dir()}/g"), "forgetting leaves no locks"
+
+
+def test_record_survives_the_disk(house: str) -> None:
+    plain = keep()
+    assert load("demo") == plain
+    over = keep(last_panic="Oops ü", ending=Ending(cause="panicked", code=255, text="x", time=1.5))
+    assert load("demo") == over != plain
+    assert os.listdir(paths.record_dir("demo")) == ["record.json"]
+    assert os.stat(records.path_of("demo")).st_mode == 0o100600
+
+
+def test_guest_without_a_record_has_none(house: str) -> None:
+    assert load("demo") is None
+    assert list(load_all()) == []
+    prune()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"definition": {}}', b"\0" * 4096]
+)
+def test_record_that_cannot_be_read_is_none_and_spoils_no_other(house: str, data: bytes) -> None:
+    good = keep("good")
+    keep("bad")
+    with open(records.path_of("bad"), "wb") as file:
+        file.write(data)
+    assert load("bad") is None
+    assert list(load_all()) == [good]
+
+
+def test_record_cut_at_any_byte_is_none(house: str) -> None:
+    keep()
+    whole = msgspec.json.encode(load("demo"))
+    for length in range(len(whole)):
+        with open(records.path_of("demo"), "wb") as file:
+            file.write(whole[:length])
+        assert load("demo") is None
+
+
+def test_record_of_another_name_is_not_believed(house: str, run_dir: str) -> None:
+    """Whoever forgets a guest removes the directory of its name."""
+    os.makedirs(paths.record_dir("demo"))
+    for umid in ("../..", "other", "/"):
+        stray = record(umid, named=False, ending=ended(0, 1.0))
+        with open(records.path_of("demo"), "wb") as file:
+            file.write(msgspec.json.encode(stray))
+        assert load("demo") is None
+        prune()
+    assert os.path.isdir(paths.record_dir("demo"))
+
+
+def test_write_that_fails_leaves_the_old_record(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = keep()
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    for call in ("write", "fsync", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(OSError, match="full"):
+                save(record(last_panic="new"))
+        assert load("demo") == old
+    save(record(last_panic="new"))
+    assert load("demo") == record(last_panic="new")
+
+
+def test_data_that_the_host_takes_in_pieces_is_written_whole(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
+    made = keep(last_panic="long " * 100)
+    assert load("demo") == made
+
+
+def test_records_are_listed_by_name(house: str) -> None:
+    for umid in ("b", "a", "c"):
+        keep(umid)
+    assert [each.definition.umid for each in load_all()] == ["a", "b", "c"]
+
+
+def test_newest_ended_guests_are_kept(run_dir: str) -> None:
+    for number in range(ENDED_KEPT + 5):
+        keep(f"g{number:02}", ending=ended(1, 1000.0 + number))
+    prune()
+    left = [each.definition.umid for each in load_all()]
+    assert left == [f"g{number:02}" for number in range(5, ENDED_KEPT + 5)]
+
+
+def test_guest_that_ended_well_under_a_made_up_name_is_forgotten(run_dir: str) -> None:
+    keep("uml-1", named=False, ending=ended(0, 5.0))
+    keep("uml-2", named=False, ending=ended(255, 5.0))
+    keep("named", ending=ended(0, 5.0))
+    keep("uml-3", named=False)
+    prune()
+    assert [each.definition.umid for each in load_all()] == ["named", "uml-2", "uml-3"]
+
+
+def test_guest_whose_name_runs_again_is_not_pruned(run_dir: str) -> None:
+    keep("uml-1", named=False, ending=ended(0, 5.0))
+    with claim("uml-1"):
+        prune()
+        assert load("uml-1")
+    prune()
+    assert not load("uml-1")
+
+
+def test_summary_of_a_dead_guest_has_every_field_of_a_status(house: str) -> None:
+    over = record(last_panic="Oops", ending=Ending(cause="panicked", code=255, text="Oops", time=9))
+    assert summary(over) == {
+        "umid": "demo",
+        "state": "dead",
+        "since": 9,
+        "pid": None,
+        "supervisor_pid": None,
+        "kernel": "/linux",
+        "memory": None,
+        "cpu": None,
+        "reboots": None,
+        "last_panic": "Oops",
+        "sockets": {},
+        "ending": {"cause": "panicked", "code": 255, "text": "Oops", "time": 9},
+    }
+    unseen = summary(record())
+    assert (unseen["since"], unseen["ending"], unseen["last_panic"]) == (40.5, None, None)
+
+
+def test_boot_of_this_host_has_an_id() -> None:
+    assert len(records.host_boot_id()) == 36
