@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from contextlib import suppress
+from select import select
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Client"]
+
+FD_SETSIZE: Final = 1024
+"""select(2) takes lower descriptors only; poll(2) would wait whole milliseconds."""
 
 
 class Client:
@@ -71,6 +76,33 @@ class Client:
                     self.close()
             assert outcome is not None
             return outcome
+
+    def ask_at_once(self, question: str | bytes, patience: float) -> Outcome | None:
+        """Ask without giving way to other tasks, for an answer that is due at once.
+
+        None if it did not come within `patience` seconds, or another task's exchange is under
+        way. It is nobody's then: what is asked must do no harm if it is asked again.
+
+        Raises: Unreachable, WireError
+        """
+        if self._lock.locked() or not self.link.send(encode(question)):
+            return None
+        exchange = Exchange()
+        assert self.link.socket is not None
+        ready = [self.link.socket]
+        deadline = trio.current_time() + patience
+        if self.link.socket.fileno() < FD_SETSIZE:
+            while exchange.outcome is None:
+                left = deadline - trio.current_time()
+                if left <= 0 or not select(ready, (), (), left)[0]:
+                    break
+                datagram = self.link.receive()
+                if datagram is not None:
+                    with suppress(WireError):
+                        exchange.receive(datagram)
+        if exchange.outcome is None:
+            self.close()
+        return exchange.outcome
 
     async def _send(self, datagram: bytes, deadline: float) -> bool:
         pause = SEND_PAUSE

@@ -28,6 +28,10 @@ from socketproto.wire import REQUEST_SIZE, Reply, Request, RequestError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    Answer = tuple[bytes, int]
+    Handle = Callable[["Call"], Awaitable[None]]
+    AtOnce = Callable[["Call"], Answer | None]
+
 __all__ = ["Call", "ClientGone", "Listener"]
 
 PATIENCE: Final = 5.0
@@ -38,6 +42,11 @@ WAITING: Final = 1024
 SEND_BUFFER: Final = 4 << 20
 DRAIN: Final = 64
 """Datagrams received before others get their turn."""
+AT_ONCE_TURNS: Final = 8
+"""What an answer at once counts for among them."""
+KEPT: Final = 4
+"""Sockets kept connected to the clients answered last, who often ask again: to make one and
+connect it costs as much as to answer."""
 
 _Address = str | bytes
 
@@ -50,14 +59,15 @@ class Call:
     """One request, and the means to answer it.
 
     Fields:
+        client: who gets the answer
         data: the command
         pid, uid: who sent it, by the host's kernel; -1 if unknown
     """
 
-    __slots__ = ("_client", "_started", "data", "pid", "uid")
+    __slots__ = ("_started", "client", "data", "pid", "uid")
 
     def __init__(self, client: _Client, data: bytes, pid: int, uid: int) -> None:
-        self._client = client
+        self.client = client
         self._started = False
         self.data = data
         self.pid = pid
@@ -69,7 +79,7 @@ class Call:
         Raises: ClientGone
         """
         for reply in pieces(data, more=True):
-            await self._client.send(reply.encode())
+            await self.client.send(reply.encode())
         self._started = True
 
     async def answer(self, data: bytes | str, error: int = 0) -> None:
@@ -85,17 +95,19 @@ class Call:
         if error and self._started:
             data = b"ERR " + data
         for reply in pieces(data, error):
-            await self._client.send(reply.encode())
+            await self.client.send(reply.encode())
 
 
 class _Client:
     """One client's address: its waiting requests and the socket that answers it."""
 
-    __slots__ = ("_listener", "_socket", "address", "calls")
+    __slots__ = ("_kept", "_listener", "_socket", "address", "calls", "unsent")
 
     def __init__(self, listener: Listener, address: _Address) -> None:
         self.address = address
         self.calls: deque[Call] = deque()
+        self.unsent: list[bytes] = []
+        self._kept = False
         self._listener = listener
         self._socket: socket.socket | None = None
 
@@ -103,6 +115,12 @@ class _Client:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def keep(self) -> bool:
+        """There is a socket to be kept for another request; whoever has the address then may
+        be another client."""
+        self._kept = self._socket is not None
+        return self._kept
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
@@ -120,6 +138,7 @@ class _Client:
 
         Raises: ClientGone
         """
+        kept, self._kept = self._kept, False
         try:
             self._connected().send(datagram)
         except BlockingIOError:
@@ -128,8 +147,22 @@ class _Client:
             self.close()
             return self._listener.send_from_public(self.address, datagram)
         except OSError as problem:
+            if kept:
+                self.close()
+                return self.try_send(datagram)
             raise ClientGone(str(problem)) from problem
         return True
+
+    def send_now(self, data: bytes, error: int) -> None:
+        """Send of an answer what there is room for; the rest is `unsent`.
+
+        Raises: ClientGone
+        """
+        datagrams = [reply.encode() for reply in pieces(data, error)]
+        for index, datagram in enumerate(datagrams):
+            if not self.try_send(datagram):
+                self.unsent = datagrams[index:]
+                return
 
     async def send(self, datagram: bytes) -> None:
         if self.try_send(datagram):
@@ -155,6 +188,7 @@ class Listener:
         self._socket = sock
         self._inode = inode
         self._clients: dict[_Address, _Client] = {}
+        self._kept: dict[_Address, _Client] = {}
         self._waiting = 0
         self._idle = trio.Event()
 
@@ -198,7 +232,7 @@ class Listener:
     def close(self) -> None:
         """Close the socket and remove it, unless another stands in its place by now."""
         self._socket.close()
-        for client in self._clients.values():
+        for client in [*self._clients.values(), *self._kept.values()]:
             client.close()
         try:
             if os.stat(self.path).st_ino == self._inode:
@@ -219,14 +253,18 @@ class Listener:
             raise ClientGone(str(problem)) from problem
         return True
 
-    async def serve(self, handle: Callable[[Call], Awaitable[None]]) -> None:
+    async def serve(self, handle: Handle, at_once: AtOnce | None = None) -> None:
         """Hand every request to `handle`: those of one client in order, clients side by side.
+
+        at_once: asked first; an answer that it has (data and error) is sent, and `handle` hears
+            nothing of the request. Everything else waits while it works.
 
         Never returns. An exception of `handle` ends it, but for ClientGone.
         """
         async with trio.open_nursery() as nursery:
             while True:
-                for _ in range(DRAIN):
+                turns = DRAIN
+                while turns > 0:
                     try:
                         datagram, ancillary, _flags, address = self._socket.recvmsg(
                             REQUEST_SIZE, CREDENTIALS_ROOM
@@ -234,19 +272,20 @@ class Listener:
                     except BlockingIOError:
                         await trio.lowlevel.wait_readable(self._socket)
                         continue
+                    turns -= 1
                     if not address:
                         continue  # not bound: there is nowhere to send an answer
-                    self._take(nursery, handle, datagram, sender(ancillary), address)
+                    call = self._take(datagram, sender(ancillary), address)
+                    if call is None:
+                        continue
+                    answer = None if at_once is None else at_once(call)
+                    if answer is not None:
+                        turns -= AT_ONCE_TURNS
+                    self._start(nursery, handle, call, answer)
                 await trio.lowlevel.checkpoint()
 
-    def _take(
-        self,
-        nursery: trio.Nursery,
-        handle: Callable[[Call], Awaitable[None]],
-        datagram: bytes,
-        who: tuple[int, int],
-        address: _Address,
-    ) -> None:
+    def _take(self, datagram: bytes, who: tuple[int, int], address: _Address) -> Call | None:
+        """Read one request; the call if its client has nothing under way, else it waits."""
         client = self._clients.get(address)
         try:
             request = Request.decode(datagram)
@@ -255,14 +294,40 @@ class Listener:
                 raise RequestError("too many requests are waiting; try again", -errno.EBUSY)
         except RequestError as problem:
             self._refuse(client, address, problem)
-            return
-        self._waiting += 1
-        if client is not None:
-            client.calls.append(Call(client, request.data, *who))
-            return
-        client = self._clients[address] = _Client(self, address)
+            return None
+        if client is None:
+            client = self._kept.pop(address, None) or _Client(self, address)
+            return Call(client, request.data, *who)
         client.calls.append(Call(client, request.data, *who))
+        self._waiting += 1
+        return None
+
+    def _start(
+        self, nursery: trio.Nursery, handle: Handle, call: Call, answer: Answer | None
+    ) -> None:
+        """See to the first call of a client: send the answer, or have one made."""
+        client = call.client
+        if answer is not None:
+            try:
+                client.send_now(*answer)
+            except ClientGone:
+                client.close()
+                return
+            if not client.unsent:
+                self._let_go(client)
+                return
+        else:
+            client.calls.append(call)
+            self._waiting += 1
+        self._clients[client.address] = client
         nursery.start_soon(self._work, client, handle)
+
+    def _let_go(self, client: _Client) -> None:
+        """A client has its answers; it often asks again."""
+        if client.keep():
+            self._kept[client.address] = client
+            if len(self._kept) > KEPT:
+                self._kept.pop(next(iter(self._kept))).close()
 
     def _refuse(self, client: _Client | None, address: _Address, problem: RequestError) -> None:
         """Tell the sender at once, or not at all: nobody waits for one that sends rubbish."""
@@ -276,17 +341,25 @@ class Listener:
         finally:
             client.close()
 
-    async def _work(self, client: _Client, handle: Callable[[Call], Awaitable[None]]) -> None:
+    async def _work(self, client: _Client, handle: Handle) -> None:
+        whole = False
         try:
+            for datagram in client.unsent:
+                await client.send(datagram)
+            client.unsent = []
             while client.calls:
                 call = client.calls.popleft()
                 self._waiting -= 1
                 await handle(call)
+            whole = True
         except ClientGone:
             pass
         finally:
             self._waiting -= len(client.calls)
             del self._clients[client.address]
-            client.close()
+            if whole:
+                self._let_go(client)
+            else:
+                client.close()
             if not self._clients:
                 self._idle.set()

@@ -50,7 +50,8 @@ async def run_guest(
             await guest.supervise()
             raise HostError(f"{guest.umid}: {problem}") from problem
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.serve, Service(guest).handle)
+            service = Service(guest)
+            nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
             task_status.started(guest)
             ending = await guest.supervise()
             with trio.move_on_after(LAST_ANSWERS):

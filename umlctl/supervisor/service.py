@@ -20,7 +20,7 @@ from umlctl.supervisor.history import line as history_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from socketproto.listener import Call
+    from socketproto.listener import Answer, Call
     from umlctl.supervisor.guest import Guest
 
 HEARTBEAT: Final = 1.0
@@ -31,6 +31,8 @@ NOTED: Final = 10
 """Refusals that the history takes in a second; `status` counts them all."""
 WEDGES: Final = 5
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
+QUESTIONS: Final = ("version", "config", "stack", "proc")
+"""What the kernel answers at once as a rule; asked twice, it does no harm."""
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
 _ERRORS: Final = {
@@ -53,6 +55,20 @@ class Service:
             "shutdown": self._shutdown,
             "kill": self._kill,
         }
+
+    def answer_at_once(self, call: Call) -> Answer | None:
+        """Answer a plain question to a kernel that has nothing else to do, or leave it."""
+        try:
+            line = read(call.data.decode("utf-8", "surrogateescape"))
+            if line.command.name not in QUESTIONS or not is_query(line):
+                return None
+            check(line, stopped=self._guest.state == "stopped")
+            outcome = self._guest.kernel.ask_at_once(line.text)
+        except Exception:  # noqa: BLE001 - a refusal too: `handle` meets it again, and says so
+            return None
+        if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
+            return None
+        return outcome.data, outcome.error
 
     async def handle(self, call: Call) -> None:
         """Answer one request, whatever it is.
