@@ -80,7 +80,7 @@ class House:
 
     def listed(self, umid: str) -> dict[str, Any]:
         """The row of `list` for a guest."""
-        rows = json.loads(self.ok("list", "--json"))
+        rows: list[dict[str, Any]] = json.loads(self.ok("list", "--json"))
         return {row["umid"]: row for row in rows}[umid]
 
     def public(self, umid: str) -> str:

@@ -26,7 +26,7 @@ SPIN = """#!/bin/sh
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /tmp
 ( while :; do :; done ) &
-( while :; do echo x >/tmp/spin; done ) &
+( while :; do echo x >{written}; done ) &
 echo spinning >/proc/mconsole
 while :; do read -r line </dev/tty0; done
 """
@@ -144,46 +144,42 @@ def test_a_reboot_keeps_the_guest_and_ends_who_waits(house: House, umid: str) ->
     house.ok("stack", umid, "1")
 
 
-@pytest.mark.parametrize("scope", ["namespace", "group"])
-def test_nothing_runs_on_when_the_main_process_is_killed(
-    house: House, umid: str, tmp_path: Path, scope: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the kernel traced would run on here as a process of this host."""
-    script = _script(tmp_path / "init", SPIN)
-    if scope == "group":
-        # As for an ordinary user, whose guests have no pid namespace.
-        fake = tmp_path / "bin" / "unshare"
-        fake.parent.mkdir()
-        _script(fake, '#!/bin/sh\nwhile [ "$1" != sh ]; do shift; done\nexec "$@"\n')
-        shim = tmp_path / "bin" / "sh"
-        _script(
-            shim,
-            '#!/bin/bash\nargs=("$@")\n'
-            'for i in "${!args[@]}"; do\n'
-            '  [ "${args[$i]}" = namespace ] && args[$i]=group\n'
-            'done\nexec /bin/sh "${args[@]}"\n',
-        )
-        monkeypatch.setitem(house.env, "PATH", f"{fake.parent}:{os.environ['PATH']}")
-    with house.running(umid, "--init", script) as process:
+def _kill_main_process(house: House, umid: str, init: str) -> None:
+    """SIGKILL to the kernel's main process alone; then nothing of the guest may run on."""
+    with house.running(umid, "--init", init) as process:
         wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "it spins")
         pid = house.status(umid)["pid"]
-        family = [pid, *processes.descendants(pid)]
-        born = {member: processes.start_time(member) for member in family}
+        family = {member: processes.start_time(member) for member in processes.descendants(pid)}
         os.kill(pid, signal.SIGKILL)
         wait_for(
-            lambda: (
-                not any(
-                    start is not None and processes.alive(member, start)
-                    for member, start in born.items()
-                )
-            ),
+            lambda: not any(born and processes.alive(p, born) for p, born in family.items()),
             "nothing of the guest runs",
             5,
         )
         assert process.wait(DEADLINE) == 128 + signal.SIGKILL
-    assert not os.path.exists("/tmp/spin")
     assert house.listed(umid)["ending"]["cause"] == "killed"
     assert house.leftovers(umid) == []
+
+
+def test_no_guest_code_runs_here_when_the_main_process_is_killed(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    """What the kernel traced would run on as a process of this host, and write to its files."""
+    written = f"/tmp/umlctl-{os.getpid()}-{umid}"
+    init = _script(tmp_path / "init", SPIN.format(written=written))
+    _kill_main_process(house, umid, init)
+    assert not os.path.exists(written)
+
+
+def test_where_there_are_no_namespaces_the_group_is_killed(
+    house: House, umid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = tmp_path / "bin" / "unshare"
+    refusing.parent.mkdir()
+    _script(refusing, "#!/bin/sh\nexit 1\n")
+    monkeypatch.setitem(house.env, "PATH", f"{refusing.parent}:{os.environ['PATH']}")
+    init = _script(tmp_path / "init", SPIN.format(written="/dev/null"))
+    _kill_main_process(house, umid, init)
 
 
 def test_the_guest_outlives_its_supervisor_and_its_tiny_parent_buries_it(

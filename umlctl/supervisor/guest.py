@@ -48,6 +48,8 @@ TERM: Final = 2.0
 """How long SIGTERM may take, seconds."""
 SYNC: Final = 5.0
 LOG_TAIL: Final = 4096
+ABORTS: Final = (None, 134, 127)
+"""Statuses of a kernel that aborts: by SIGABRT, or where that is kept from it, see confine."""
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 
 
@@ -259,7 +261,7 @@ class Guest:
         panic = self._panic or _early_panic(tail)
         if panic and not self._panic:
             self._panicked(panic)
-        if not self.ready.is_set() and self.state == "booting":
+        if self._never_started(tail, panic):
             text = panic or self._asked_to_end or _last_lines(tail) or f"exit status {status}"
             cause, code = "never started", exitcodes.NEVER_STARTED
         elif panic:
@@ -271,13 +273,22 @@ class Guest:
             cause, code, text = "shut down", exitcodes.OK, ""
         elif any(end in tail for end in ORDERLY_ENDS):
             # A guest can die of SIGABRT after that, under load.
-            cause, code, text = "exited", 0 if status in (None, 134) else status, ""
+            cause, code, text = "exited", 0 if status in ABORTS else status, ""
         elif status is None or self._was_signalled(status):
             code = exitcodes.SIGNALLED + signal.SIGKILL if status is None else status
             cause, text = "killed", f"signal {code - exitcodes.SIGNALLED} from somebody else"
         else:
             cause, code, text = "exited", status, ""
         return Ending(cause=cause, code=code, text=text, time=time.time())
+
+    def _never_started(self, tail: bytes, panic: str) -> bool:
+        """It ended before we saw it ready, and not because its init was done so soon."""
+        if self.ready.is_set() or self.state != "booting":
+            return False
+        over = panic.startswith("Attempted to kill init") or any(
+            end in tail for end in ORDERLY_ENDS
+        )
+        return bool(self._asked_to_end) or not over
 
     def _was_signalled(self, status: int) -> bool:
         """A shell says 128+N for signal N and for an exit with that status; a kernel that exits

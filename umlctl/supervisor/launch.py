@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
-from umlctl.host import paths, processes, records
+from umlctl.host import confine, paths, processes, records
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
@@ -75,16 +75,12 @@ def launch(definition: Definition, claim: Claim) -> Launched:
         if definition.root == HOST_ROOT and not definition.init:
             with open(INIT, "rb") as file:
                 _write(init, file.read(), 0o700)
-        namespace = os.geteuid() == 0
         chain = [
             *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
             *(["taskset", "-c", definition.cpus] if definition.cpus else []),
-            *(["unshare", "--pid", "--fork", "--kill-child"] if namespace else []),
             *("sh", SHIM, directory, log, definition.cwd),
-            "namespace" if namespace else "group",
-            *command,
         ]
-        shim, pid = _spawn(chain, claim.lock, log)
+        shim, pid = _start(chain, command, claim.lock, log)
         if pidfile >= 0:
             os.ftruncate(pidfile, 0)
             os.pwrite(pidfile, f"{pid}\n".encode(), 0)
@@ -165,8 +161,30 @@ def _write(path: str, data: bytes, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
-def _spawn(chain: list[str], lock: int, log: str) -> tuple[int, int]:
-    """Start the tiny parent; its pid and the kernel's."""
+def _start(chain: list[str], command: list[str], lock: int, log: str) -> tuple[int, int]:
+    """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
+
+    Raises: HostError, NeverStarted
+    """
+    told = ""
+    for scope in confine.scopes(command[0]):
+        words = [*chain, scope, *command]
+        if scope == "group":
+            shim, said = _spawn(words, lock, log)
+        else:
+            # The thread that is made for it ends before the supervisor goes on.
+            shim, said = confine.confined(lambda words=words: _spawn(words, lock, log))  # type: ignore[misc]
+        if said.strip().isdigit():
+            return shim, int(said)
+        os.waitpid(shim, 0)
+        with open(log, "r+b") as file:
+            told = file.read(2000).decode("utf-8", "replace").strip()
+            file.truncate(0)  # the next scope begins with an empty log
+    raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
+
+
+def _spawn(words: list[str], lock: int, log: str) -> tuple[int, bytes]:
+    """Start the tiny parent; its pid, and what it says: the kernel's pid."""
     reader, writer = os.pipe()
     try:
         actions = [
@@ -176,9 +194,9 @@ def _spawn(chain: list[str], lock: int, log: str) -> tuple[int, int]:
             (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
         ]
         try:
-            shim = os.posix_spawnp(chain[0], chain, os.environ, file_actions=actions, setsid=True)
+            shim = os.posix_spawnp(words[0], words, os.environ, file_actions=actions, setsid=True)
         except OSError as problem:
-            raise HostError(f"cannot run {chain[0]}: {problem.strerror}") from problem
+            raise HostError(f"cannot run {words[0]}: {problem.strerror}") from problem
         os.close(writer)
         writer = -1
         said = b""
@@ -191,9 +209,4 @@ def _spawn(chain: list[str], lock: int, log: str) -> tuple[int, int]:
         os.close(reader)
         if writer >= 0:
             os.close(writer)
-    if not said.strip().isdigit():
-        os.waitpid(shim, 0)
-        with open(log, "rb") as file:
-            told = file.read(2000).decode("utf-8", "replace").strip()
-        raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
-    return shim, int(said)
+    return shim, said

@@ -1,31 +1,37 @@
-# The tiny parent of a guest's kernel; it outlives the supervisor.
+# The tiny parent of a guest's kernel; it outlives the supervisor, and holds the guest's lock.
 #
 # usage: sh shim.sh DIRECTORY LOG CWD SCOPE KERNEL [ARGUMENTS...]
 #
-# Opens the console (the FIFO for reading and writing, so that it never sees an end; the log for
-# appending), says the kernel's pid, waits, and the moment the kernel is gone kills all that it
-# left: a traced process that is let go would run on as a process of this host. SCOPE is what
-# to kill: `namespace` where this shell is pid 1 of one, else `group`. Then it writes down how the
-# kernel ended.
+# Starts the kernel, says its pid, waits, and writes down how it ended. SCOPE is what ends with
+# the kernel whatever kills it: what it traces must not be let go, to run on as a process of this
+# host. In a `namespace` (of pids) or a `user` namespace the kernel is process 1, and the host
+# ends all others with it, at once. Where neither is to be had, its process `group` is killed
+# here, a moment later.
+if [ "$1" = kernel ]; then
+    # Opens the console, the FIFO for reading and writing so that it never sees an end. The pid
+    # is the host's even inside a pid namespace, since this /proc is the host's.
+    directory=$2 log=$3
+    shift 3
+    read -r pid rest </proc/self/stat
+    echo "$pid"
+    exec "$@" 3<>"$directory/console" 4>>"$log" 9>&- </dev/null >>"$log" 2>&1
+fi
 directory=$1 log=$2 cwd=$3 scope=$4
 shift 4
 umask 077
 ulimit -c 0
 cd "$cwd" || exit 126
-(
-    # The host's pid even inside a pid namespace: this /proc is the host's.
-    read -r pid rest </proc/self/stat
-    echo "$pid"
-    exec "$@" 3<>"$directory/console" 4>>"$log" 9>&- </dev/null >>"$log" 2>&1
-) &
+set -- sh "$0" kernel "$directory" "$log" "$@"
+case $scope in
+namespace) set -- unshare --pid --fork --kill-child "$@" ;;
+user) set -- unshare --user --map-current-user --pid --fork --kill-child "$@" ;;
+esac
+rm -f "$directory/status"
+"$@" &
 main=$!
 exec >/dev/null
 wait "$main"
 status=$?
-if [ "$scope" = namespace ]; then
-    kill -KILL -1
-else
-    kill -KILL -- "-$main"
-fi 2>/dev/null
+[ "$scope" = group ] && kill -KILL -- "-$main" 2>/dev/null
 echo "$status" >"$directory/status~" && mv "$directory/status~" "$directory/status"
 exit 0
