@@ -76,9 +76,10 @@ class _Booting(click.Command):
     """A command whose words after `--` are the kernel's, and none of its own arguments."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        mine = args[: args.index("--")] if "--" in args else args
-        rest = super().parse_args(ctx, mine)
-        ctx.params["arguments"] = tuple(args[len(mine) + 1 :])
+        end = args.index("--") if "--" in args else len(args)
+        arguments = tuple(args[end + 1 :])
+        rest = super().parse_args(ctx, args[:end])
+        ctx.params["arguments"] = arguments
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
