@@ -132,12 +132,12 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     if status.get("last_panic"):
         rows.append(("last panic", status["last_panic"]))
     if status.get("pid"):
-        memory = f"{size(status['memory'])} of {size(status['memory_limit'])} used"
+        limit = f" of {size(status['memory_limit'])}" if "memory_limit" in status else ""
         rows += [
-            ("pid", f"{status['pid']}, supervisor {status['supervisor_pid']}"),
-            ("memory", memory),
+            ("pid", f"{status['pid']}, supervisor {status['supervisor_pid'] or 'gone'}"),
+            ("memory", f"{size(status['memory'])}{limit} used"),
             ("cpu", f"{status['cpu']:.2f}s" if status["cpu"] is not None else "-"),
-            ("reboots", str(status["reboots"])),
+            ("reboots", "-" if status["reboots"] is None else str(status["reboots"])),
         ]
     rows += [("kernel", status["kernel"])]
     rows += [(f"socket, {name}", path) for name, path in status.get("sockets", {}).items()]
