@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from socketproto.exchange import ANSWERED, Outcome
+from umlctl.cli import background, foreground, main
+from umlctl.guest.definition import Definition, decode
+from umlctl.host import kernels, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Boot = Callable[..., Definition]
+
+
+class Started:
+    """What `run` and `start` would have booted, and what is printed."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.definitions: list[Definition] = []
+        self.code = 0
+        self.answer: dict[str, Any] = {
+            "code": 0,
+            "status": {"state": "running", "pid": 4711},
+            "text": "",
+        }
+        self._capfd = capfd
+        self.out = self.err = ""
+
+    def main(self, *words: str) -> int:
+        code = main.run(list(words))
+        sys.stdout.flush()
+        self.out, self.err = self._capfd.readouterr()
+        return code
+
+    def supervise(self, definition: Definition) -> int:
+        self.definitions.append(definition)
+        return self.code
+
+    def ask_supervisor(self, command: str) -> Outcome:
+        verb, path = command.split(" ", 1)
+        assert verb == "start"
+        assert os.stat(path).st_mode == 0o100600
+        with open(path, "rb") as file:
+            self.definitions.append(decode(file.read()))
+        return Outcome(ANSWERED, data=msgspec.json.encode(self.answer))
+
+
+@pytest.fixture
+def started(
+    house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Started:
+    made = Started(capfd)
+    monkeypatch.chdir(house)
+    monkeypatch.setattr(kernels, "find", lambda name=None: name or "/usr/bin/linux.uml")
+    monkeypatch.setattr(foreground, "supervise", made.supervise)
+    monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)
+    return made
+
+
+@pytest.fixture
+def boot(started: Started) -> Boot:
+    """The definition that `umlctl run WORDS` and `umlctl start WORDS` agree on."""
+
+    def boot(*words: str) -> Definition:
+        for verb in ("run", "start"):
+            assert started.main(verb, *words) == 0, started.err
+        one, other = started.definitions[-2:]
+        assert one == other
+        return one
+
+    return boot
+
+
+def test_defaults(boot: Boot, house: str) -> None:
+    assert boot("demo") == Definition(umid="demo", kernel="/usr/bin/linux.uml", cwd=house)
+
+
+def test_options_become_the_definition(boot: Boot, house: str) -> None:
+    words = "demo --kernel ./linux --mem 1G --init /bin/init --append a=1 --append quiet"
+    words += " --cpus 0,2-3 --aslr -s -v --pidfile run/pid --timeout 2.5 --nic vec0:transport=tap"
+    assert boot(*words.split()) == Definition(
+        umid="demo",
+        kernel="./linux",
+        mem=1 << 30,
+        init="/bin/init",
+        append=("a=1", "quiet"),
+        cpus="0,2-3",
+        aslr=True,
+        single=True,
+        verbose=True,
+        pidfile=f"{house}/run/pid",
+        timeout=2.5,
+        nics=("vec0:transport=tap",),
+        cwd=house,
+    )
+
+
+def test_options_may_stand_before_and_after_the_umid(boot: Boot) -> None:
+    assert boot("--mem", "64M", "demo", "--single") == boot("demo", "--single", "--mem", "64M")
+
+
+def test_words_after_two_dashes_are_the_kernels(boot: Boot) -> None:
+    arguments = ("quiet", "--verbose", "-s", "--", "umlinit=x y", "--help")
+    definition = boot("demo", "--mem", "64M", "--", *arguments)
+    assert definition.arguments == arguments
+    assert not definition.verbose
+    assert not definition.single
+    assert boot("demo", "--").arguments == ()
+
+
+def test_root_is_a_directory_an_image_or_the_host(boot: Boot, house: str) -> None:
+    os.mkdir(f"{house}/tree")
+    assert boot("demo", "--root", "tree").root == f"{house}/tree/"
+    assert boot("demo", "--root", "tree/").root == f"{house}/tree/"
+    assert boot("demo", "--root", "debian.img").root == f"{house}/debian.img"
+    assert boot("demo", "--root", "host").root == "host"
+    assert boot("demo", "--root", "./host").root == f"{house}/host"
+
+
+def test_disks_are_numbered_and_absolute(boot: Boot, house: str) -> None:
+    disks = ("--disk", "a.img", "--disk", "ubd1r=/b", "--disk", "c.cow,d.img")
+    assert boot("demo", *disks).disks == (
+        f"ubd2={house}/a.img",
+        "ubd1r=/b",
+        f"ubd3={house}/c.cow,{house}/d.img",
+    )
+
+
+def test_foreground_guest_without_a_name_gets_one_that_is_forgotten(started: Started) -> None:
+    assert started.main("run") == 0
+    definition = started.definitions[-1]
+    assert definition.umid == f"uml-{os.getpid()}"
+    assert not definition.named
+    assert started.main("run", "--", "quiet") == 0
+    assert started.definitions[-1].arguments == ("quiet",)
+    assert started.main("run", "demo") == 0
+    assert started.definitions[-1].named
+
+
+def test_code_of_the_guest_is_that_of_run(started: Started) -> None:
+    started.code = 42
+    assert started.main("run", "demo") == 42
+
+
+def test_guest_that_started_is_told(started: Started) -> None:
+    assert started.main("start", "demo") == 0
+    assert started.out == "demo is running, kernel pid 4711\n"
+
+
+def test_guest_that_did_not_start_is_told_with_its_code(started: Started) -> None:
+    started.answer = {"code": 125, "text": "demo never started: it has no root"}
+    assert started.main("start", "demo") == 125
+    assert started.err == "umlctl: demo never started: it has no root\n"
+
+
+def test_definition_handed_over_leaves_no_file(started: Started) -> None:
+    before = set(os.listdir(paths.make_run_dir()))
+    assert started.main("start", "demo") == 0
+    assert set(os.listdir(paths.run_dir())) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a/b"], "a umid is made of"),
+        (["n" * 64], "at most 63"),
+        (["demo", "--mem", "lots"], "a size is a number"),
+        (["demo", "--mem", "1M"], "at least 24M"),
+        (["demo", "--disk", "ubd16=/a"], "from 0 to 15"),
+        (["demo", "--disk", "ubd1=/a", "--disk", "ubd1=/b"], "given twice"),
+        (["demo", "--root", "x.img", "--disk", "ubd0=/b"], "given twice"),
+        (["demo", "--nic", "tap"], "a NIC is"),
+        (["demo", "--append", "a b"], "without blanks"),
+        (["demo", "--cpus", "all"], "cpus are a list"),
+        (["demo", "--timeout", "0"], "range"),
+        (["demo", "--disk", "\udcff.img"], "UTF-8"),
+        (["demo", "--", "a\nb"], "one line"),
+    ],
+)
+def test_wrong_option_is_a_usage_error_and_nothing_is_started(
+    started: Started, words: list[str], said: str
+) -> None:
+    for verb in ("run", "start"):
+        assert started.main(verb, *words) == 2
+        assert said in started.err
+    assert not started.definitions
+
+
+def test_kernel_that_is_not_there_is_an_error(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("UMLCTL_KERNEL", "/nowhere/linux")
+    assert started.main("run", "demo") == 7
+    assert "/nowhere/linux" in started.err
+
+
+def test_quit_without_a_supervisor_is_done(started: Started) -> None:
+    assert started.main("quit") == 0
+    assert started.out == "no background supervisor is running\n"

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from umlctl import __version__, errors
+from umlctl.cli import main
+from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERBS = [command.name for command in COMMANDS if command.served != HOST]
+OWN = list(main.LAZY)
+
+
+class Run:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+
+@pytest.fixture
+def run(house: str, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    def run(*arguments: str) -> Run:
+        code = main.run(list(arguments))
+        sys.stdout.flush()
+        return Run(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *OWN])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help_with_examples(
+    run: Callable[..., Run], verb: str, option: str
+) -> None:
+    done = run(verb, option)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"Usage: umlctl {verb}")
+    if verb != "kernel":
+        assert f"Examples:\n  umlctl {verb}" in done.out.replace("\n    ", "\n  ")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_says_what_the_table_says(run: Callable[..., Run], verb: str) -> None:
+    command = BY_NAME[verb]
+    text = " ".join(run(verb, "--help").out.split())
+    assert command.help[1:] in text
+    assert command.danger in text
+    assert "GUEST" in text
+    for option in ("--json", "--timeout SECONDS", "--force"):
+        assert option in text
+    for word in command.args.replace("...", "").split():
+        assert word in text
+
+
+def test_help_of_sysrq_lists_the_letters(run: Callable[..., Run]) -> None:
+    text = run("sysrq", "--help").out
+    for letter, meaning in SYSRQ.items():
+        assert f"{letter}  {meaning}\n" in text
+
+
+def test_commands_of_both_supervisors_are_not_mixed_up(run: Callable[..., Run]) -> None:
+    """`start`, `list` and `quit` are commands of their own, not verbs with a GUEST."""
+    hosts = {command.name for command in COMMANDS if command.served == HOST}
+    assert hosts <= set(OWN)
+    assert not hosts & set(VERBS)
+
+
+def test_every_command_is_listed_with_one_line(run: Callable[..., Run]) -> None:
+    done = run("--help")
+    assert done.code == 0
+    listed = [line.split(maxsplit=1) for line in done.out.splitlines() if line.startswith("  ")]
+    about = {words[0]: words[1] for words in listed if len(words) == 2}
+    for verb in VERBS:
+        assert about[verb] == BY_NAME[verb].help
+    for verb in OWN:
+        assert about[verb] == main.HELP[verb]
+    assert set(main.HELP) == set(OWN)
+
+
+def test_listing_commands_loads_none_of_them() -> None:
+    script = (
+        "import sys; from umlctl.cli.main import run; run(['--help'])\n"
+        "print([n for n in sys.modules if n.startswith('umlctl.cli.')])\n"
+        "print({'trio', 'prompt_toolkit', 'msgspec', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-2:] == ["['umlctl.cli.main']", "set()"]
+
+
+def test_version_is_told(run: Callable[..., Run]) -> None:
+    assert run("--version").out == f"umlctl {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("verison", "there is no command 'verison'; did you mean version?"),
+        ("shutdwon", "did you mean shutdown?"),
+        ("lst", "did you mean list?"),
+        ("nonsense", "there is no command 'nonsense'; `umlctl --help` lists them"),
+    ],
+)
+def test_mistyped_command_is_a_usage_error_with_a_hint(
+    run: Callable[..., Run], typed: str, said: str
+) -> None:
+    done = run(typed, "demo")
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_nothing_to_do_shows_the_help_as_a_usage_error(run: Callable[..., Run]) -> None:
+    done = run()
+    assert done.code == 2
+    assert "Usage: umlctl" in done.err + done.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nonsense"],
+        ["version"],
+        ["version", "demo", "--nonsense"],
+        ["version", "demo", "--timeout", "soon"],
+        ["version", "demo", "--timeout", "0"],
+        ["logs"],
+        ["logs", "demo", "-n", "-1"],
+        ["run", "a", "b"],
+        ["start"],
+        ["mconsole", "demo"],
+        ["shell"],
+    ],
+)
+def test_wrong_command_line_is_a_usage_error(run: Callable[..., Run], words: list[str]) -> None:
+    done = run(*words)
+    assert (done.code, done.out) == (2, "")
+    assert "Error: " in done.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.UsageError, errors.NoGuest, errors.GuestInUse, errors.NeverStarted, errors.HostError],
+)
+def test_error_is_one_line_and_its_code(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, error: type[errors.UmlctlError]
+) -> None:
+    def fail(*_: Any, **__: Any) -> int:
+        raise error("what happened")
+
+    monkeypatch.setattr(main.root, "invoke", fail)
+    done = run("list")
+    assert (done.code, done.out, done.err) == (error.code, "", "umlctl: what happened\n")
+
+
+def test_abort_is_an_interrupt(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    def abort(*_: Any, **__: Any) -> int:
+        raise click.Abort
+
+    monkeypatch.setattr(main.root, "invoke", abort)
+    assert run("list").code == 130
+
+
+def test_guests_are_completed(house: str) -> None:
+    import os
+
+    from umlctl.cli.complete import guests
+
+    context, parameter = click.Context(click.Command("x")), click.Argument(["guest"])
+    assert guests(context, parameter, "") == []
+    for name in ("demo", "deb", "web"):
+        os.makedirs(f"{house}/h/.uml/{name}")
+    assert guests(context, parameter, "de") == ["deb", "demo"]

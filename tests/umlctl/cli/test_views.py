@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from socketproto.blocking import Connection
+from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
+from umlctl import exitcodes
+from umlctl.cli import views
+from umlctl.commands import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.conftest import Bare
+
+STATUS: dict[str, Any] = {
+    "umid": "demo",
+    "state": "running",
+    "since": 1000.0,
+    "pid": 20,
+    "supervisor_pid": 10,
+    "kernel": "/usr/bin/linux.uml",
+    "memory": 50 << 20,
+    "memory_limit": 256 << 20,
+    "cpu": 1.234,
+    "reboots": 2,
+    "last_panic": None,
+    "sockets": {"mconsole": "/h/.uml/demo/mconsole"},
+    "command": ["/usr/bin/linux.uml", "mem=64M"],
+}
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1065.0)
+    monkeypatch.setattr(time, "localtime", time.gmtime)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (1023, "1023"),
+        (1024, "1.0K"),
+        (53 << 20, "53.0M"),
+        (1536 << 20, "1.5G"),
+        (1 << 40, "1024.0G"),
+    ],
+)
+def test_size_is_shown_in_its_unit(count: int | None, shown: str) -> None:
+    assert views.size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.0s"),
+        (5.12, "5.1s"),
+        (59.9, "59.9s"),
+        (60, "1m00s"),
+        (192, "3m12s"),
+        (3600, "1h00m"),
+        (7500, "2h05m"),
+        (86400, "1d00h"),
+        (273600, "3d04h"),
+    ],
+)
+def test_duration_is_shown_in_two_units(seconds: float, shown: str) -> None:
+    assert views.duration(seconds) == shown
+
+
+@given(st.floats(0, 1e9))
+def test_any_duration_is_short(seconds: float) -> None:
+    assert len(views.duration(seconds)) <= 9
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (
+            {"time": 45296, "umid": "demo", "event": "ready", "after": 0.2},
+            "12:34:56 demo ready after=0.2",
+        ),
+        (
+            {"time": 45296.9, "umid": "demo", "event": "panicked", "text": "Oops"},
+            "12:34:56 demo panicked: Oops",
+        ),
+        ({}, "00:00:00 ?"),
+    ],
+)
+def test_event_is_one_line_for_a_person(event: dict[str, Any], shown: str) -> None:
+    assert views.event_line(json.dumps(event).encode()) == shown
+
+
+def test_event_that_is_no_json_is_shown_as_it_is() -> None:
+    assert views.event_line(b"ERR \xff") == "ERR \ufffd"
+
+
+@pytest.mark.parametrize(
+    ("ending", "shown"),
+    [
+        (None, "ended; nobody saw how"),
+        ({"cause": "exited", "code": 3, "text": ""}, "exited with status 3"),
+        ({"cause": "panicked", "code": 255, "text": "Oops"}, "panicked: Oops"),
+        ({"cause": "shut down", "code": 0}, "shut down"),
+    ],
+)
+def test_ending_is_told(ending: dict[str, Any] | None, shown: str) -> None:
+    assert views.ending_text(ending) == shown
+
+
+def test_status_of_a_running_guest_for_a_person() -> None:
+    assert views.status_lines(STATUS) == [
+        "guest             demo",
+        "state             running for 1m05s",
+        "pid               20, supervisor 10",
+        "memory            50.0M of 256.0M used",
+        "cpu               1.23s",
+        "reboots           2",
+        "kernel            /usr/bin/linux.uml",
+        "socket, mconsole  /h/.uml/demo/mconsole",
+        "command           /usr/bin/linux.uml mem=64M",
+    ]
+
+
+def test_status_says_what_is_wrong() -> None:
+    wrong = STATUS | {"trouble": "wedged", "last_panic": "Oops", "cpu": None, "memory": None}
+    lines = views.status_lines(wrong)
+    for line in ("trouble           wedged", "last panic        Oops", "cpu               -"):
+        assert line in lines
+
+
+def test_status_of_a_dead_guest_says_how_it_ended() -> None:
+    ending = {"cause": "killed", "code": 137, "text": "by uid 0"}
+    dead = STATUS | {"state": "dead", "pid": None, "ending": ending, "sockets": {}, "command": []}
+    assert views.status_lines(dead) == [
+        "guest   demo",
+        "state   dead for 1m05s",
+        "ended   killed: by uid 0",
+        "kernel  /usr/bin/linux.uml",
+    ]
+
+
+def test_status_of_a_guest_without_a_supervisor_lacks_what_only_that_knows() -> None:
+    unsupervised = {key: value for key, value in STATUS.items() if key != "memory_limit"}
+    unsupervised |= {"state": "unsupervised", "reboots": None, "supervisor_pid": None}
+    lines = [line.split() for line in views.status_lines(unsupervised)]
+    for line in ("pid 20, supervisor gone", "memory 50.0M used", "reboots -"):
+        assert line.split() in lines
+
+
+# Outcomes
+
+
+def capture(capfdbinary: pytest.CaptureFixture[bytes]) -> tuple[bytes, str]:
+    sys.stdout.flush()
+    out, err = capfdbinary.readouterr()
+    return out, err.decode()
+
+
+def test_outcome_as_json_is_one_line() -> None:
+    text = views.outcome_json("demo", "version", Outcome(REFUSED, -22, b"a\n\xff", "", 1))
+    assert "\n" not in text
+    assert json.loads(text) == {
+        "guest": "demo",
+        "command": "version",
+        "outcome": "refused",
+        "error": -22,
+        "text": "a\n\ufffd",
+        "reason": "",
+    }
+
+
+def test_status_is_shown_as_json_or_for_a_person(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    outcome = Outcome(ANSWERED, data=json.dumps(STATUS).encode())
+    assert views.show_outcome("demo", "status", outcome, json=True) == 0
+    assert json.loads(capture(capfdbinary)[0]) == STATUS
+    assert views.show_outcome("demo", "status", outcome, json=False) == 0
+    assert capture(capfdbinary)[0].startswith(b"guest ")
+
+
+def test_status_that_is_no_json_is_an_error(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code = views.show_outcome("demo", "status", Outcome(ANSWERED, data=b"{"), json=True)
+    assert code == exitcodes.TRUNCATED
+    assert capture(capfdbinary) == (b"", "umlctl: status demo: the answer is not JSON\n")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (Outcome(ANSWERED), exitcodes.OK),
+        (Outcome(REFUSED, -22, b"no"), exitcodes.REFUSED),
+        (Outcome(REFUSED, -104, b"gone"), exitcodes.GONE),
+        (Outcome(TIMED_OUT, reason="late"), exitcodes.TIMED_OUT),
+        (Outcome(GONE, reason="dead"), exitcodes.GONE),
+    ],
+)
+def test_code_is_the_same_with_and_without_json(
+    capfdbinary: pytest.CaptureFixture[bytes], outcome: Outcome, code: int
+) -> None:
+    for name in ("version", "status"):
+        if name == "status" and outcome.ok:
+            continue
+        for in_json in (False, True):
+            assert views.show_outcome("demo", name, outcome, json=in_json) == code
+    capture(capfdbinary)
+
+
+# Following
+
+
+def follow(server: Bare, name: str, *, in_json: bool = False) -> int:
+    with Connection(server.path) as connection:
+        return views.follow(connection, BY_NAME[name], "demo", name, 20.0, in_json)
+
+
+def answering(*parts: bytes, error: int = 0) -> Callable[..., Iterable[bytes]]:
+    """Each part a piece of its own, then the end."""
+
+    def answer(*_: object) -> list[bytes]:
+        replies = [reply.encode() for part in parts for reply in pieces(part, more=True)]
+        return [*replies, *[reply.encode() for reply in pieces(b"", error)]]
+
+    return answer
+
+
+def test_events_are_shown_line_by_line_however_they_are_cut(
+    bare: Callable[..., Bare], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    one = {"time": 0, "umid": "demo", "event": "ready"}
+    other = {"time": 1, "umid": "demo", "event": "ended"}
+    text = f"{json.dumps(one)}\n{json.dumps(other)}\n".encode()
+    server = bare(answering(text[:10], b"", text[10:70], text[70:]), mode=0o600)
+    assert follow(server, "events") == 0
+    assert capture(capfdbinary) == (b"00:00:00 demo ready\n00:00:01 demo ended\n", "")
+    assert follow(server, "events", in_json=True) == 0
+    assert capture(capfdbinary)[0] == text
+
+
+def test_wait_ends_with_the_code_of_the_guest(
+    bare: Callable[..., Bare], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    ending = b'{"cause":"panicked","code":255,"text":"Oops","time":1.0}'
+    server = bare(answering(b"", b"", ending), mode=0o600)
+    assert follow(server, "wait") == 255
+    assert capture(capfdbinary)[0] == b"demo panicked: Oops\n"
+    assert follow(server, "wait", in_json=True) == 255
+    assert capture(capfdbinary)[0] == ending + b"\n"
+    assert follow(server, "shutdown") == exitcodes.OK
+
+
+def test_following_that_is_refused_says_why(
+    bare: Callable[..., Bare], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    server = bare(answering(error=-16), mode=0o600)
+    for name in ("events", "wait"):
+        assert follow(server, name) == exitcodes.REFUSED
+        assert capture(capfdbinary) == (b"", f"umlctl: {name} demo: error -16\n")
+
+
+# Columns
+
+
+def test_columns_are_as_wide_as_their_widest_cell(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    views.columns([("UMID", "STATE", "NOTE"), ("a", "running", ""), ("longer", "dead", "x y")])
+    assert capture(capfdbinary)[0].decode().splitlines() == [
+        "UMID    STATE    NOTE",
+        "a       running",
+        "longer  dead     x y",
+    ]
+
+
+def test_terminal_gets_every_cell_too(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    views.columns([("UMID", "NOTE"), ("demo", "[bold] is no markup")])
+    out = capture(capfdbinary)[0].decode()
+    for cell in ("UMID", "NOTE", "demo", "[bold] is no markup"):
+        assert cell in out

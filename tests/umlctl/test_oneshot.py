@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import umlctl
+from socketproto import blocking
+from socketproto.exchange import pieces
+from umlctl import exitcodes, oneshot
+from umlctl.commands import COMMANDS, HOST, KERNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Address, Bare
+
+    MakeBare = Callable[..., Bare]
+
+ROOT = Path(umlctl.__file__).parent.parent
+HEAVY = {
+    *("trio", "click", "msgspec", "prompt_toolkit", "rich", "re", "socket", "json", "enum"),
+    *("typing", "argparse", "pathlib", "dataclasses", "asyncio", "subprocess", "selectors"),
+    *("contextlib", "functools", "collections", "logging", "importlib.metadata", "shutil"),
+}
+SCRIPT = """
+import sys
+before = set(sys.modules)
+sys.path.insert(0, {root!r})
+from umlctl.oneshot import main
+code = main({argv!r})
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def reply(data: bytes, error: int = 0) -> list[bytes]:
+    return [each.encode() for each in pieces(data, error)]
+
+
+def saying(data: bytes, error: int = 0) -> Callable[..., list[bytes]]:
+    return lambda *_: reply(data, error)
+
+
+class Run:
+    """One command line, run here: its code and what it printed."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code = code
+        self.out = out
+        self.err = err.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(house: str, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Run]:
+    def run(*arguments: str) -> Run:
+        code = oneshot.main(["umlctl", *arguments])
+        sys.stdout.flush()
+        return Run(code, *capfdbinary.readouterr())
+
+    return run
+
+
+def in_subprocess(*argv: str) -> subprocess.CompletedProcess[str]:
+    script = SCRIPT.format(root=str(ROOT), argv=["umlctl", *argv])
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# What it costs
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o600])
+@pytest.mark.parametrize(
+    "words", [["version"], ["stack", "1"], ["log", "hello"], ["stop"], ["proc", "uptime"]]
+)
+def test_one_shot_command_imports_nearly_nothing(
+    bare: MakeBare, words: list[str], mode: int
+) -> None:
+    verb, *arguments = words
+    done = in_subprocess(verb, bare(mode=mode).path, *arguments)
+    assert done.returncode == 0, done
+    imported = set(done.stderr.split())
+    assert not imported & HEAVY
+    if words != ["proc", "uptime"]:  # a bare kernel has no guard of its own
+        ours = {name for name in imported if name.startswith(("umlctl", "socketproto"))}
+        assert ours == {
+            *("socketproto", "socketproto.blocking", "socketproto.exchange", "socketproto.wire"),
+            *("umlctl", "umlctl.commands", "umlctl.exitcodes", "umlctl.oneshot"),
+            *("umlctl.host", "umlctl.host.paths"),
+        }
+    assert len(imported) < 24, imported
+
+
+def test_command_that_fails_imports_no_more(short: str) -> None:
+    done = in_subprocess("version", f"{short}/none")
+    assert done.returncode == exitcodes.NO_GUEST
+    *_, imported = done.stderr.splitlines()
+    assert not set(imported.split()) & HEAVY
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (["version"], b"version"),
+        (["help"], b"help"),
+        (["stack", "1"], b"stack 1"),
+        (["proc", "sys/kernel/hostname"], b"proc sys/kernel/hostname"),
+        (["config", "ubd1"], b"config ubd1"),
+        (["config", "ubd1=/a,/b"], b"config ubd1=/a,/b"),
+        (["config", "vec0:transport=tap,ifname=t"], b"config vec0:transport=tap,ifname=t"),
+        (["remove", "ubd1"], b"remove ubd1"),
+        (["sysrq"], b"sysrq"),
+        (["sysrq", "m"], b"sysrq m"),
+        (["log", "two", "words"], b"log two words\n"),
+        (["log", "one line\n"], b"log one line\n"),
+        (["log", "--force", "text", "--json"], b"log text --json\n"),
+        (["log", "text", "--json", "--timeout"], b"log text --json --timeout\n"),
+        (["log", "--", "--json"], b"log --json\n"),
+    ],
+)
+def test_words_go_to_a_bare_kernel_as_one_command(
+    run: Callable[..., Run], bare: MakeBare, words: list[str], sent: bytes
+) -> None:
+    server = bare()
+    verb, *arguments = words
+    assert run(verb, server.path, *arguments).code == 0
+    assert [data for data in server.seen if data != b"k"] == [sent]
+
+
+def test_options_may_stand_anywhere_and_end_at_two_dashes(
+    run: Callable[..., Run], bare: MakeBare
+) -> None:
+    server = bare()
+    assert run("stack", "--json", server.path, "--timeout", "9", "1").json["text"] == "stack 1"
+    assert run("stack", server.path, "1", "--json").json["text"] == "stack 1"
+    assert run("config", server.path, "--", "--json").out == b"config --json\n"
+
+
+def test_disk_paths_are_the_callers(
+    run: Callable[..., Run], bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = bare()
+    monkeypatch.chdir(house)
+    assert run("config", server.path, "ubd1r=a.cow,b.img").code == 0
+    assert run("config", server.path, "ubd99=no,such,slot,at,all").code == 0
+    assert [data for data in server.seen if data != b"k"] == [
+        f"config ubd1r={house}/a.cow,{house}/b.img".encode(),
+        b"config ubd99=no,such,slot,at,all",
+    ]
+
+
+def test_bytes_that_are_no_text_go_through(run: Callable[..., Run], bare: MakeBare) -> None:
+    done = run("proc", bare().path, "1/root/tmp/\udcff")
+    assert done.out == b"proc 1/root/tmp/\xff\n"
+
+
+def test_guest_is_found_by_its_umid(run: Callable[..., Run], bare: MakeBare, house: str) -> None:
+    os.makedirs(f"{house}/h/.uml/demo")
+    bare(name="h/.uml/demo/mconsole")
+    assert run("version", "demo").out == b"version\n"
+    assert run("version", f"{house}/h/.uml/demo").out == b"version\n"
+
+
+@pytest.mark.parametrize("words", [["proc", "kcore"], ["sysrq", "t"], ["config", "udb1=/x"]])
+def test_bare_kernel_is_guarded_unless_forced(
+    run: Callable[..., Run], bare: MakeBare, words: list[str]
+) -> None:
+    server = bare()
+    verb, *arguments = words
+    refused = run(verb, server.path, *arguments)
+    assert (refused.code, refused.out) == (exitcodes.REFUSED, b"")
+    assert f"umlctl: {verb} {server.path}: refused: " in refused.err
+    assert not server.seen
+    assert run(verb, server.path, "--force", *arguments).code == 0
+    assert server.seen[0] == " ".join(words).encode()
+
+
+def test_supervisor_is_told_to_force(run: Callable[..., Run], bare: MakeBare) -> None:
+    server = bare(mode=0o600)
+    assert run("proc", server.path, "kcore").code == 0
+    assert run("proc", server.path, "kcore", "--force").code == 0
+    assert server.seen == [b"proc kcore", b"!proc kcore"]
+
+
+@pytest.mark.parametrize(
+    "verb", [command.name for command in COMMANDS if command.served not in (KERNEL, HOST)]
+)
+def test_bare_kernel_is_not_sent_what_only_a_supervisor_knows(
+    run: Callable[..., Run], bare: MakeBare, verb: str
+) -> None:
+    server = bare()
+    done = run(verb, server.path)
+    assert done.code == exitcodes.REFUSED
+    assert f"a bare kernel has no `{verb}`" in done.err
+    assert not server.seen
+
+
+# What is shown
+
+
+def test_answer_is_printed_with_one_end_of_line(run: Callable[..., Run], bare: MakeBare) -> None:
+    server = bare(saying(b"Linux demo"))
+    assert run("version", server.path).out == b"Linux demo\n"
+    server.answer = saying(b"two\nlines\n")
+    assert run("version", server.path).out == b"two\nlines\n"
+    server.answer = saying(b"")
+    assert run("go", server.path).out == b""
+
+
+def test_file_is_printed_without_the_line_that_the_kernel_puts_before_it(
+    run: Callable[..., Run], bare: MakeBare
+) -> None:
+    server = bare(saying(b"\n\nMemTotal: \xff\n"))
+    assert run("proc", server.path, "meminfo").out == b"\nMemTotal: \xff\n"
+    server.answer = saying(b"\n")
+    assert run("proc", server.path, "empty").out == b""
+
+
+def test_err_goes_to_standard_error(run: Callable[..., Run], bare: MakeBare) -> None:
+    server = bare(saying(b"no such device\n", -errno.ENODEV))
+    done = run("remove", server.path, "ubd7")
+    assert (done.code, done.out) == (exitcodes.REFUSED, b"")
+    assert done.err == f"umlctl: remove {server.path}: no such device\n"
+    server.answer = saying(b"", 1)
+    assert run("remove", server.path, "eth7").err.endswith(": error 1\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(-104, exitcodes.GONE), (-110, exitcodes.TIMED_OUT), (-16, exitcodes.REFUSED)],
+)
+def test_outcome_that_a_supervisor_passes_on_sets_the_code(
+    run: Callable[..., Run], bare: MakeBare, error: int, code: int
+) -> None:
+    server = bare(saying(b"why", error), mode=0o600)
+    assert run("version", server.path).code == code
+    done = run("version", server.path, "--json")
+    assert (done.code, done.json["error"], done.json["outcome"]) == (code, error, "refused")
+
+
+def test_silence_is_a_timeout(run: Callable[..., Run], bare: MakeBare) -> None:
+    done = run("version", bare(lambda *_: []).path, "--timeout", "0.05")
+    assert (done.code, done.out) == (exitcodes.TIMED_OUT, b"")
+    assert done.err.endswith(": timed out: no answer within the deadline\n")
+
+
+def test_lost_end_is_said_after_what_came(run: Callable[..., Run], bare: MakeBare) -> None:
+    server = bare(lambda _server, data, _address: reply(b"x" * 600)[:1] if data != b"k" else [])
+    done = run("stack", server.path, "1", "--timeout", "0.05")
+    assert (done.code, done.out) == (exitcodes.TRUNCATED, b"x" * 511 + b"\n")
+    assert "truncated" in done.err
+
+
+def test_guest_that_ends_under_a_request_is_gone(run: Callable[..., Run], bare: MakeBare) -> None:
+    def end(server: Bare, _data: bytes, _address: Address) -> list[bytes]:
+        server.unbind()
+        return []
+
+    done = run("halt", bare(end).path)
+    assert done.code == exitcodes.GONE
+    assert "guest gone" in done.err
+
+
+def test_guest_that_is_not_there_is_named(run: Callable[..., Run]) -> None:
+    done = run("version", "demo")
+    assert (done.code, done.out) == (exitcodes.NO_GUEST, b"")
+    assert done.err.startswith("umlctl: no guest 'demo': ")
+    assert "`umlctl list`" in done.err
+
+
+def test_outcome_as_json(run: Callable[..., Run], bare: MakeBare) -> None:
+    done = run("version", bare(saying(b"Linux \xff")).path, "--json")
+    assert done.code == 0
+    assert done.json["text"] == "Linux \ufffd"
+    assert (done.json["command"], done.json["outcome"]) == ("version", "answered")
+    assert done.out.count(b"\n") == 1
+
+
+# Wrong command lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["remove"], "remove PATH: remove needs DEVICE"),
+        (["stack"], "stack PATH: stack needs PID"),
+        (["version", "now"], "version PATH: version takes no argument, not 'now'"),
+        (["stack", "1", "2"], "stack PATH: stack takes PID, not '2'"),
+        (["log", "x" * 600], "log PATH: a command has at most 511 bytes"),
+    ],
+)
+def test_wrong_words_are_said_and_nothing_is_sent(
+    run: Callable[..., Run], bare: MakeBare, words: list[str], said: str
+) -> None:
+    server = bare()
+    verb, *arguments = words
+    done = run(verb, server.path, *arguments)
+    assert (done.code, done.out) == (exitcodes.USAGE, b"")
+    assert said.replace("PATH", server.path) in done.err
+    assert not server.seen
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["version"],
+        ["version", "--help"],
+        ["version", "demo", "--unknown"],
+        ["version", "demo", "--timeout"],
+        ["version", "demo", "--timeout", "soon"],
+        ["version", "demo", "--timeout", "0"],
+        ["version", "demo", "--timeout", "-1"],
+        ["version", "demo", "--timeout", "nan"],
+        ["version", "demo", "--timeout", "inf"],
+        ["version", "-v"],
+        ["list"],
+        ["--version"],
+        [],
+        ["nonsense"],
+    ],
+)
+def test_what_is_no_plain_command_goes_to_the_full_command_line(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    handed: list[list[str]] = []
+
+    def cli(arguments: list[str]) -> int:
+        handed.append(arguments)
+        return 77
+
+    monkeypatch.setattr(oneshot, "_cli", cli)
+    assert oneshot.main(["umlctl", *words]) == 77
+    assert handed == [words]
+
+
+def test_interrupt_and_closed_pipe_are_as_a_shell_expects(
+    monkeypatch: pytest.MonkeyPatch, bare: MakeBare
+) -> None:
+    server = bare()
+    for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 141)):
+
+        def fail(*_: object, error: type[BaseException] = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(blocking.Connection, "request", fail)
+            patch.setattr(sys, "stdout", sys.stdout)
+            assert oneshot.main(["umlctl", "version", server.path]) == code
