@@ -78,6 +78,22 @@ def test_run_ends_with_the_guests_own_status(house: House, umid: str, tmp_path: 
     assert house.leftovers(umid) == []
 
 
+@pytest.mark.parametrize(
+    ("last", "code", "told"),
+    [
+        ("echo o >/proc/sysrq-trigger; while :; do /bin/sleep 1; done", 0, "exited with status 0"),
+        ("exit 3", 255, "panicked: Attempted to kill init"),
+    ],
+)
+def test_an_init_that_ends_at_once_was_started_all_the_same(
+    house: House, umid: str, tmp_path: Path, last: str, code: int, told: str
+) -> None:
+    init = _script(tmp_path / "init", f"#!/bin/sh\n/bin/mount -t proc proc /proc\n{last}\n")
+    for _ in range(5):
+        done = house.umlctl("run", umid, "--init", init)
+        assert (done.returncode, told in done.stderr) == (code, True), done
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_supervisor_shuts_the_guest_down_in_order(
     house: House, umid: str, number: signal.Signals
