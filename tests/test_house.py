@@ -1,0 +1,204 @@
+"""The rules of the house: which module may know which, and how modules are named and sized."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+import socketproto
+import umlctl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(umlctl.__file__).parent.parent
+PACKAGES: Final = (Path(socketproto.__file__).parent, Path(umlctl.__file__).parent)
+LONGEST: Final = 700
+"""Lines of a module."""
+NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
+HEAVY: Final = {"trio", "trio_asyncio", "prompt_toolkit", "rich", "pyroute2"}
+DOING: Final = {
+    *("asyncio", "builtins", "ctypes", "datetime", "fcntl", "io", "mmap", "multiprocessing", "os"),
+    *("pathlib", "random", "select", "selectors", "shutil", "signal", "socket", "subprocess"),
+    *("sys", "tempfile", "threading", "time", "_socket"),
+}
+"""Modules of the standard library through which a program touches the world or the clock."""
+ROOMS: Final = (
+    # What stands further down may import what stands above it, and nothing the other way.
+    ("socketproto",),
+    ("umlctl", "umlctl.exitcodes", "umlctl.commands"),
+    ("umlctl.errors", "umlctl.guard"),
+    ("umlctl.devices",),
+    ("umlctl.guest", "umlctl.storage"),
+    ("umlctl.host",),
+    ("umlctl.supervisor",),
+    ("umlctl.oneshot", "umlctl.shell", "umlctl.cli", "umlctl.__main__"),
+)
+
+
+class Module:
+    """One source file and what it imports."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        self.name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        self.text = path.read_text()
+        self.tree = ast.parse(self.text)
+
+    def imports(self, *, lazy: bool = True) -> set[str]:
+        """Names of the modules imported when this one runs, `a.b` for `from a import b` too.
+
+        lazy: those inside functions as well; what is only for the type checker is left out
+        """
+        return set(_imported(self.tree, lazy=lazy))
+
+    def imports_any(self, names: set[str], *, lazy: bool = True) -> set[str]:
+        return {found for found in self.imports(lazy=lazy) if inside(found, names)}
+
+
+def _imported(tree: ast.AST, *, lazy: bool) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if not lazy and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            if node.module.partition(".")[0] not in sys.stdlib_module_names:
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield node.module
+        yield from _imported(node, lazy=lazy)
+
+
+def inside(name: str, packages: set[str] | tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+MODULES: Final = [Module(path) for package in PACKAGES for path in sorted(package.rglob("*.py"))]
+BY_NAME: Final = {module.name: module for module in MODULES}
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.name))
+
+
+def room(name: str) -> int:
+    """Which of ROOMS a module stands in."""
+    found = [
+        (len(member), index)
+        for index, members in enumerate(ROOMS)
+        for member in members
+        if name == member or (name.startswith(member + ".") and member != "umlctl")
+    ]
+    assert found, f"{name} has no room: give it one in ROOMS, and in the design"
+    return max(found)[1]
+
+
+def in_package(name: str) -> list[Module]:
+    return [module for module in MODULES if inside(module.name, (name,))]
+
+
+# Who may know whom
+
+
+@each_module
+def test_module_imports_only_rooms_above_it(module: Module) -> None:
+    own = room(module.name)
+    upward = {found for found in module.imports() if found in BY_NAME and room(found) > own}
+    assert not upward
+
+
+@each_module
+def test_there_is_no_circle(module: Module) -> None:
+    """Of imports that are made as a module is loaded."""
+    seen: set[str] = set()
+    todo = {module.name}
+    while todo:
+        name = todo.pop()
+        found = {each for each in BY_NAME[name].imports(lazy=False) if each in BY_NAME}
+        assert module.name not in found, f"{name} imports {module.name} back"
+        todo |= found - seen
+        seen |= found
+
+
+@pytest.mark.parametrize("module", in_package("socketproto"), ids=lambda module: str(module.name))
+def test_socketproto_knows_nothing_of_umlctl(module: Module) -> None:
+    assert not module.imports_any({"umlctl"})
+
+
+@pytest.mark.parametrize("name", ["socketproto.wire", "socketproto.exchange"])
+def test_protocol_is_pure(name: str) -> None:
+    assert not BY_NAME[name].imports_any(DOING | HEAVY)
+    assert not calls(BY_NAME[name], {"open", "print", "input"})
+
+
+@pytest.mark.parametrize(
+    "module",
+    [*in_package("umlctl.devices"), *in_package("umlctl.guest"), BY_NAME["umlctl.guard"]],
+    ids=lambda module: str(module.name),
+)
+def test_descriptions_are_pure(module: Module) -> None:
+    """`os.path` may join names; it may not look at files."""
+    touching = module.imports_any(DOING | HEAVY)
+    assert touching <= {"os.path"}
+    looking = {"exists", "isfile", "isdir", "stat", "getsize", "realpath", "lexists", "islink"}
+    assert not calls(module, {"open", "print", "input"} | looking)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [*in_package("umlctl.shell"), *in_package("umlctl.cli"), BY_NAME["umlctl.oneshot"]],
+    ids=lambda module: str(module.name),
+)
+def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:
+    """`umlctl run` alone supervises a guest itself."""
+    known = module.imports_any({"umlctl.supervisor"})
+    if module.name == "umlctl.cli.foreground":
+        assert known
+    else:
+        assert not known
+
+
+def test_heavy_imports_are_behind_the_commands_that_need_them() -> None:
+    at_the_top = {
+        module.name: heavy for module in MODULES if (heavy := module.imports_any(HEAVY, lazy=False))
+    }
+    allowed = ("socketproto.client", "socketproto.listener", "umlctl.supervisor", "umlctl.shell")
+    assert not {name for name in at_the_top if not inside(name, allowed)}
+
+
+def test_click_stays_at_the_command_line() -> None:
+    using = {module.name for module in MODULES if module.imports_any({"click"})}
+    assert not {name for name in using if not inside(name, ("umlctl.cli",))}
+
+
+def calls(module: Module, names: set[str]) -> set[str]:
+    """Which of these functions are called, by their last name."""
+    found = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            found.add(ast.unparse(node.func).rpartition(".")[2])
+    return found & names
+
+
+# How they look
+
+
+@each_module
+def test_module_is_of_a_size_to_be_read(module: Module) -> None:
+    assert module.text.count("\n") <= LONGEST
+
+
+@each_module
+def test_module_is_named_for_what_it_holds(module: Module) -> None:
+    assert not set(module.name.split(".")) & NAMELESS
+
+
+@each_module
+def test_module_says_why_it_exists(module: Module) -> None:
+    assert ast.get_docstring(module.tree)
