@@ -163,6 +163,8 @@ def house() -> Iterator[House]:
 def shared(house: House) -> str:
     """A guest that tests share: they may ask it anything and must leave it as it was."""
     house.start("shared")
+    wait_for(lambda: "exit` ends it" in house.ok("logs", "shared"), "userspace is up")
+    wait_for(lambda: house.ok("stack", "shared", "1").count("\n") > 5, "process 1 waits")
     return "shared"
 
 

@@ -187,20 +187,35 @@ def test_no_guest_code_runs_here_when_the_main_process_is_killed(
     assert not os.path.exists(written)
 
 
-def test_where_there_are_no_namespaces_the_group_is_killed(
-    house: House, umid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_namespaces(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that refuses them."""
     refusing = tmp_path / "bin" / "unshare"
     refusing.parent.mkdir()
     _script(refusing, "#!/bin/sh\nexit 1\n")
     monkeypatch.setitem(house.env, "PATH", f"{refusing.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("no_namespaces")
+def test_where_there_are_no_namespaces_the_group_is_killed(
+    house: House, umid: str, tmp_path: Path
+) -> None:
     init = _script(tmp_path / "init", SPIN.format(written="/dev/null"))
     _kill_main_process(house, umid, init)
 
 
-def test_the_guest_outlives_its_supervisor_and_its_tiny_parent_buries_it(
+def test_the_guest_outlives_its_supervisor_and_ends_whole(house: House, umid: str) -> None:
+    _outlive(house, umid)
+
+
+@pytest.mark.usefixtures("no_namespaces")
+def test_without_namespaces_the_tiny_parent_ends_what_the_kernel_leaves(
     house: House, umid: str
 ) -> None:
+    _outlive(house, umid)
+
+
+def _outlive(house: House, umid: str) -> None:
     with house.running(umid) as process:
         pid = house.status(umid)["pid"]
         process.kill()

@@ -32,6 +32,6 @@ main=$!
 exec >/dev/null
 wait "$main"
 status=$?
-[ "$scope" = group ] && kill -KILL -- "-$main" 2>/dev/null
+[ "$scope" = group ] && kill -KILL "-$main" 2>/dev/null # dash takes no -- here
 echo "$status" >"$directory/status~" && mv "$directory/status~" "$directory/status"
 exit 0
