@@ -1,0 +1,81 @@
+"""Questions that the supervisor asks without giving way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from socketproto.exchange import pieces
+from umlctl.supervisor import kernel as module
+from umlctl.supervisor.kernel import SKIPPED, SURE_PIECES, Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.conftest import Address, Bare
+
+    MakeBare = Callable[..., Bare]
+
+
+def answer(_server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+    if data == b"proc slow":
+        return []
+    long = b"x" * 511 * (SURE_PIECES + 1)
+    return [each.encode() for each in pieces(long if data == b"proc long" else data)]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 5.0)
+
+
+def asked(kernel: Kernel, question: str) -> bytes | None:
+    outcome = kernel.ask_at_once(question)
+    return outcome.data if outcome is not None else None
+
+
+@pytest.mark.usefixtures("patient")
+async def test_question_is_answered_at_once(bare: MakeBare) -> None:
+    kernel = Kernel(bare(answer).path, lambda _trouble: None)
+    assert [asked(kernel, "version") for _ in range(3)] == [b"version"] * 3
+    assert kernel.exchanges == 3
+    kernel.lose("over")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_answer_that_may_lack_pieces_is_none(bare: MakeBare) -> None:
+    kernel = Kernel(bare(answer).path, lambda _trouble: None)
+    assert asked(kernel, "proc long") is None
+    kernel.lose("over")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_kernel_that_is_lost_or_in_trouble_is_not_asked(bare: MakeBare) -> None:
+    server = bare(answer)
+    kernel = Kernel(server.path, lambda _trouble: None)
+    kernel.lose("it rebooted")
+    assert asked(kernel, "version") is None
+    kernel.found()
+    kernel.trouble = "wedged"
+    assert asked(kernel, "version") is None
+    kernel.found()
+    assert asked(kernel, "version") == b"version"
+    kernel.lose("over")
+
+
+async def test_after_a_slow_one_the_next_few_go_the_usual_way(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(bare(answer).path, lambda _trouble: None)
+    monkeypatch.setattr(module, "AT_ONCE", 0.001)
+    assert asked(kernel, "proc slow") is None
+    monkeypatch.setattr(module, "AT_ONCE", 5.0)
+    assert [asked(kernel, "version") for _ in range(SKIPPED)] == [None] * SKIPPED
+    assert asked(kernel, "version") == b"version"
+    kernel.lose("over")
+
+
+async def test_kernel_that_is_not_there_is_none(short: str) -> None:
+    kernel = Kernel(f"{short}/mconsole", lambda _trouble: None)
+    assert asked(kernel, "version") is None
