@@ -122,7 +122,10 @@ class House:
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=DEADLINE)
+            process.wait(DEADLINE)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
 
 def processes_of(word: str) -> list[int]:
@@ -176,7 +179,7 @@ def umid(house: House) -> Iterator[str]:
     """A name of this test's own; whatever runs under it is ended, and nothing may be left."""
     global _count  # noqa: PLW0603 - names are made up once a process
     _count += 1
-    name = f"g{_count}"
+    name = f"g{os.getpid()}-{_count}"  # other test processes look at the same /proc
     yield name
     house.umlctl("kill", name)
     wait_for(lambda: not house.leftovers(name), f"nothing is left of {name}", 10)

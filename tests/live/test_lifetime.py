@@ -172,7 +172,8 @@ def _kill_main_process(house: House, umid: str, init: str) -> None:
             "nothing of the guest runs",
             5,
         )
-        assert process.wait(DEADLINE) == 128 + signal.SIGKILL
+        _, said = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 128 + signal.SIGKILL, said
     assert house.listed(umid)["ending"]["cause"] == "killed"
     assert house.leftovers(umid) == []
 

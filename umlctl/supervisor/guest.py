@@ -274,11 +274,11 @@ class Guest:
         elif any(end in tail for end in ORDERLY_ENDS):
             # A guest can die of SIGABRT after that, under load.
             cause, code, text = "exited", 0 if status in ABORTS else status, ""
-        elif status is None or self._was_signalled(status):
-            code = exitcodes.SIGNALLED + signal.SIGKILL if status is None else status
-            cause, text = "killed", f"signal {code - exitcodes.SIGNALLED} from somebody else"
+        elif number := self._signal(status):
+            cause, code = "killed", exitcodes.SIGNALLED + number
+            text = f"signal {number} from somebody else"
         else:
-            cause, code, text = "exited", status, ""
+            cause, code, text = "exited", status or 0, ""
         return Ending(cause=cause, code=code, text=text, time=time.time())
 
     def _never_started(self, tail: bytes, panic: str) -> bool:
@@ -290,11 +290,19 @@ class Guest:
         )
         return bool(self._asked_to_end) or not over
 
-    def _was_signalled(self, status: int) -> bool:
-        """A shell says 128+N for signal N and for an exit with that status; a kernel that exits
-        removes its directory."""
-        directory = os.path.dirname(self.kernel.path)
-        return status > exitcodes.SIGNALLED and os.path.isdir(directory)
+    def _signal(self, status: int | None) -> int:
+        """The signal that ended the kernel; 0 if it exited.
+
+        A shell says 128+N for signal N and for an exit with that status, and unshare(1) says 1
+        for SIGKILL; but a kernel that exits removes its directory.
+        """
+        if status is None:
+            return signal.SIGKILL
+        if not os.path.isdir(os.path.dirname(self.kernel.path)):
+            return 0
+        if status == 1:
+            return signal.SIGKILL
+        return max(0, status - exitcodes.SIGNALLED)
 
     def _log_tail(self) -> bytes:
         try:
