@@ -60,7 +60,7 @@ class Bare:
 
     Fields:
         answer: what is sent for a command, as datagrams; whatever does not fit is dropped
-        seen: commands received
+        seen: datagrams' commands received, kicks too: a slow machine may see any number of them
         senders: the address of each
         asleep: so many datagrams are left lying until the next one wakes it
     """
@@ -76,6 +76,18 @@ class Bare:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._wake = socket.socketpair()
+
+    @property
+    def commands(self) -> list[bytes]:
+        """What was received but for kicks."""
+        return [data for data in self.seen if data != b"k"]
+
+    @property
+    def clients(self) -> list[Address]:
+        """The senders of these."""
+        return [
+            sender for data, sender in zip(self.seen, self.senders, strict=True) if data != b"k"
+        ]
 
     @property
     def open_socket(self) -> socket.socket:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOON = 0.05
 """A deadline that is meant to pass, seconds."""
+LATER = 0.5
+"""One that is meant to pass when something has come before, seconds."""
 
 
 def whole(data: bytes, error: int = 0) -> list[bytes]:
@@ -62,7 +64,7 @@ async def test_requests_of_several_tasks_take_turns(bare: MakeBare) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 nursery.start_soon(ask, number)
-    assert len(set(server.senders)) == 1
+    assert len(set(server.clients)) == 1
     for number, outcome in answers.items():
         assert outcome.data == f"request {number:3} ".encode() * 80
 
@@ -87,13 +89,13 @@ async def test_silence_is_a_timeout_and_the_late_reply_is_nobodys(bare: MakeBare
         assert client.link.socket is None
         server.answer = lambda *_: whole(b"in time")
         assert (await client.request("help")).data == b"in time"
-    assert server.senders[0] != server.senders[-1]
+    assert server.clients[0] != server.clients[-1]
 
 
 async def test_answer_that_lacks_its_end_is_truncated(bare: MakeBare) -> None:
     server = bare(lambda _server, data, _address: whole(b"x" * 1200)[:-1] if data != b"k" else [])
     with Client(server.path) as client:
-        outcome = await client.request("stack 1", SOON)
+        outcome = await client.request("stack 1", LATER)
     assert outcome == Outcome(TRUNCATED, 0, b"x" * 1022, NO_ANSWER, 2)
 
 
@@ -154,6 +156,7 @@ async def test_answer_that_came_while_the_server_ended_is_not_lost(
     real = Link.kick
 
     def kick(link: Link) -> str:
+        server.wait_seen(1)
         server.stop()
         server.send(whole(b"y" * 600), server.senders[0])
         server.unbind()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 DEADLINE = 30.0
-LONG = b"".join(b"line %06d\n" % number for number in range(8000))
+LONG = b"".join(b"line %06d\n" % number for number in range(25_000))
 """More than any socket's queue holds."""
 
 

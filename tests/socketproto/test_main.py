@@ -51,7 +51,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     real = blocking.Connection.request
 
     def request(connection: blocking.Connection, command: str) -> object:
-        return real(connection, command, 0.1)
+        return real(connection, command, 0.5)
 
     monkeypatch.setattr(blocking.Connection, "request", request)
 
@@ -67,7 +67,7 @@ def test_answer_is_printed_as_it_came(bare: MakeBare, capfdbinary: Capture) -> N
     assert program.main([server.path, "proc", "meminfo"]) == 0
     sys.stdout.flush()
     assert capfdbinary.readouterr() == (b"\nMemTotal: \xff\n", b"")
-    assert server.seen == [b"proc meminfo"]
+    assert server.commands == [b"proc meminfo"]
 
 
 def test_empty_answer_prints_nothing(bare: MakeBare, capfdbinary: Capture) -> None:
