@@ -50,6 +50,10 @@ def _guarded(work: Callable[[], int]) -> int:
     except BrokenPipeError:
         sys.stdout = None  # nothing is left to flush at exit
         return exitcodes.SIGNALLED + 13
+    except OSError as problem:
+        sys.stdout = None  # a full disk is full at exit too
+        sys.stderr.write(f"umlctl: {problem}\n")
+        return exitcodes.FAILED
     return code
 
 

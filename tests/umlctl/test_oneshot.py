@@ -365,3 +365,20 @@ def test_interrupt_and_closed_pipe_are_as_a_shell_expects(
             patch.setattr(blocking.Connection, "request", fail)
             patch.setattr(sys, "stdout", sys.stdout)
             assert oneshot.main(["umlctl", "version", server.path]) == code
+
+
+@pytest.mark.parametrize("words", [("version", "SOCKET"), ("run", "--help")])
+def test_full_disk_is_one_line_on_standard_error(bare: MakeBare, words: tuple[str, ...]) -> None:
+    server = bare()
+    arguments = [server.path if word == "SOCKET" else word for word in words]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "umlctl", *arguments],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == exitcodes.FAILED
+    assert done.stderr == "umlctl: [Errno 28] No space left on device\n"
