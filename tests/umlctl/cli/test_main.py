@@ -60,11 +60,16 @@ def test_help_of_a_verb_says_what_the_table_says(run: Callable[..., Run], verb: 
 
 
 @pytest.mark.parametrize("words", [[], ["version"], ["run"]])
-def test_help_has_a_short_name(run: Callable[..., Run], words: list[str]) -> None:
-    """In a process of its own: click keeps the names of a command's help option."""
-    command = [sys.executable, "-m", "umlctl", *words, "-h"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == run(*words, "--help").out
+def test_help_has_a_short_name(words: list[str]) -> None:
+    """In processes of their own: click keeps the names of a command's help option."""
+
+    def told(option: str) -> str:
+        command = [sys.executable, "-m", "umlctl", *words, option]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    assert told("-h") == told("--help") != ""
 
 
 def test_help_of_sysrq_lists_the_letters(run: Callable[..., Run]) -> None:
