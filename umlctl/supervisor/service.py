@@ -29,7 +29,7 @@ SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
 NOTED: Final = 10
 """Refusals that the history takes in a second; `status` counts them all."""
-WEDGES: Final = 5
+WEDGES: Final = 20
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 QUESTIONS: Final = ("version", "config", "stack", "proc")
 """What the kernel answers at once as a rule; asked twice, it does no harm."""
