@@ -36,6 +36,7 @@ PROC_ENDLESS: Final = {
     "kpageflags": "it is binary",
     "kpagecgroup": "it is binary",
     "trace_pipe": "it blocks until something is traced, and every request with it",
+    "trace_pipe_raw": "it blocks until something is traced, and every request with it",
 }
 """Files of /proc, and of sysfs behind 1/root, that a request would never come back from."""
 
@@ -166,7 +167,11 @@ def proc_harm(path: str) -> str:
     elif ".." in raw and any(part in ("root", "cwd") for part in raw):
         # normpath does not know that PID/root is a link: `1/root/..` is the guest's root.
         return f"{path}: write the path without `..`"
-    if parts and parts[-1] in PROC_ENDLESS and (inside is None or parts[-1] == "trace_pipe"):
+    if (
+        parts
+        and parts[-1] in PROC_ENDLESS
+        and (inside is None or parts[-1].startswith("trace_pipe"))
+    ):
         return f"{path}: {PROC_ENDLESS[parts[-1]]}"
     if inside is None:
         for directory, reason in PROC_BLOCKING_DIRS.items():

@@ -75,6 +75,7 @@ def test_proc_prints_the_file_and_nothing_else(house: House, shared: str) -> Non
 def test_a_guest_is_found_by_umid_by_socket_and_by_directory(house: House, shared: str) -> None:
     socket = house.public(shared)
     by_name = house.ok("version", shared)
+    assert house.ok("logs", socket, "-n", "1") == house.ok("logs", shared, "-n", "1")
     assert by_name == house.ok("version", socket) == house.ok("version", os.path.dirname(socket))
 
 

@@ -23,7 +23,7 @@ Examples:
 @click.option("-n", "--lines", type=click.IntRange(0), metavar="LINES", help="Only the last LINES.")
 def logs(guest: str, lines: int | None) -> int:
     """Print what a guest has put on its console since it was started."""
-    path = f"{paths.record_dir(os.path.basename(guest))}/console.log"
+    path = f"{paths.record_dir(paths.umid_of(guest))}/console.log"
     try:
         with open(path, "rb") as file:
             if lines is not None:

@@ -71,7 +71,10 @@ def claim(umid: str) -> Claim:
     except OSError as problem:
         raise HostError(str(problem)) from problem
     directory = f"{run}/g/{umid}"
-    lock = _lock(umid, directory + ".lock")
+    try:
+        lock = _lock(umid, directory + ".lock")
+    except OSError as problem:
+        raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
     try:
         _refuse_strangers(umid)
         public = os.path.dirname(paths.public_socket(umid))

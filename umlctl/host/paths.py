@@ -89,6 +89,14 @@ def find_socket(guest: str) -> str:
     return public_socket(guest)
 
 
+def umid_of(guest: str) -> str:
+    """The umid that a name given by a person means: of a path, its directory's name."""
+    name = guest.rstrip("/")
+    if "/" in name and name.endswith("/mconsole"):
+        name = os.path.dirname(name)
+    return os.path.basename(name)
+
+
 def run_dir() -> str:
     """The directory for sockets and locks; not made here.
 

@@ -20,7 +20,7 @@ from socketproto.client import Client
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.commands import BY_NAME, GUEST, HOST, Command
-from umlctl.host.paths import find_socket, state_dir
+from umlctl.host.paths import find_socket, state_dir, umid_of
 from umlctl.oneshot import ask, prepare, say, show, unreachable
 
 if TYPE_CHECKING:
@@ -217,11 +217,8 @@ async def _ask(client: Client, guest: str, command: Command, text: str) -> None:
 
 def _history_file(guest: str) -> str:
     """Where the lines typed for this guest are kept, private."""
-    name = os.path.basename(guest.rstrip("/"))
-    if name == "mconsole":
-        name = os.path.basename(os.path.dirname(guest))
     directory = f"{state_dir()}/history"
     os.makedirs(directory, 0o700, exist_ok=True)
-    path = f"{directory}/{name}"
+    path = f"{directory}/{umid_of(guest)}"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return path
