@@ -24,7 +24,7 @@ BATCH: Final = 1000
 class Counts:
     """How often each thing is measured."""
 
-    oneshot: int = 60
+    oneshot: int = 100
     batch: int = 3
     rounds: int = 30
     trips: int = 300

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import _socket
 import os
+from _struct import Struct
 from errno import ECONNREFUSED, ENOENT
-from struct import Struct
 from time import monotonic, sleep
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome

@@ -12,7 +12,7 @@ No I/O, and no import that costs a one-shot command anything: no dataclasses, en
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct  # what `struct` re-exports, without loading it
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
