@@ -201,11 +201,24 @@ def _tool(name: str) -> str:
 def _patiently(command: list[str]) -> None:
     """Run one step of the installation, silent unless it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        command, cwd="/", env=environment, capture_output=True, text=True, check=False
+    child = subprocess.Popen(
+        command,
+        cwd="/",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    if done.returncode:
-        raise BenchError(f"{' '.join(command)} failed: {done.stdout}{done.stderr}")
+    try:
+        said, _ = child.communicate()
+    except BaseException:
+        os.killpg(child.pid, signal.SIGKILL)  # pip runs another pip
+        child.wait()
+        raise
+    if child.returncode:
+        raise BenchError(f"{' '.join(command)} failed: {said}")
 
 
 def _end(pid: int) -> None:
