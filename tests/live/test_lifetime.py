@@ -107,6 +107,26 @@ def test_a_signal_to_the_supervisor_shuts_the_guest_down_in_order(
     assert house.leftovers(umid) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_the_supervisor_is_still_starting_leaves_nothing(
+    house: House, umid: str, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        house.command("run", umid, "--mem", "64M"),
+        env=house.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: os.path.exists(f"{house.run}/umlctl/g/{umid}/notify"), "the launch has begun")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert "Traceback" not in said
+    assert process.returncode > 0
+    assert house.leftovers(umid) == []
+
+
 def test_shutdown_is_orderly(house: House, umid: str) -> None:
     house.start(umid)
     wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")

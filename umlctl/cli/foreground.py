@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
 
+ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that shut the guest down in order."""
 SHUTDOWN: Final = 30.0
 """What the guest gets for its own shutdown after a signal, seconds."""
 TOLD: Final = ("ready", "panicked", "rebooting", "wedged", "recovered", "hang", "shutdown")
@@ -24,6 +26,17 @@ TOLD: Final = ("ready", "panicked", "rebooting", "wedged", "recovered", "hang", 
 
 def supervise(definition: Definition) -> int:
     """Boot the guest and stay with it to its end; the exit code."""
+    # Held back until there is somebody to heed them: a kernel would be left behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        ending = _boot(definition)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    _say(definition.umid, _describe(ending))
+    return ending.code
+
+
+def _boot(definition: Definition) -> Ending:
     held = claim(definition.umid)
     try:
         launched = launch(definition, held)
@@ -33,9 +46,10 @@ def supervise(definition: Definition) -> int:
     # The kernel boots while this process imports what supervises it.
     import trio
 
-    ending = trio.run(_run, launched)
-    _say(definition.umid, _describe(ending))
-    return ending.code
+    try:
+        return trio.run(_run, launched)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None  # what went wrong, not how trio wraps it
 
 
 async def _run(launched: Launched) -> Ending:
@@ -49,8 +63,8 @@ async def _run(launched: Launched) -> Ending:
 
         async def on_signals() -> None:
             nonlocal caught
-            wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-            with trio.open_signal_receiver(*wanted) as signals:
+            with trio.open_signal_receiver(*ENDING) as signals:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
                 async for number in signals:
                     if caught:
                         guest.kill("killed by a second signal")

@@ -194,7 +194,10 @@ def _spawn(words: list[str], lock: int, log: str) -> tuple[int, bytes]:
             (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
         ]
         try:
-            shim = os.posix_spawnp(words[0], words, os.environ, file_actions=actions, setsid=True)
+            # The signals that its starter holds back are not held back from a kernel.
+            shim = os.posix_spawnp(
+                words[0], words, os.environ, file_actions=actions, setsid=True, setsigmask=()
+            )
         except OSError as problem:
             raise HostError(f"cannot run {words[0]}: {problem.strerror}") from problem
         os.close(writer)
