@@ -70,7 +70,7 @@ def _kill(record: records.Record) -> int:
     """End a guest that its supervisor left behind, and remove what it left."""
     umid = record.definition.umid
     outsiders = list(processes.outside_group(record.pid))
-    processes.kill_guest(record.pid, outsiders)
+    processes.kill_guest(record.pid, record.started, outsiders)
     deadline = time.monotonic() + ENDS
     while True:
         try:

@@ -47,15 +47,17 @@ class Claim:
         """Remove everything of the guest from the run directory, and let the umid go."""
         if self.lock < 0:
             return
-        remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
-        public = os.path.dirname(paths.public_socket(self.umid))
-        for name in ("pid", "mconsole~", "mconsole"):
-            _unlink(f"{public}/{name}")
-        _rmdir(public)
-        remove_tree(self.directory)
-        _unlink(self.directory + ".lock")
-        os.close(self.lock)
-        self.lock = -1
+        lock, self.lock = self.lock, -1
+        try:
+            remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+            public = os.path.dirname(paths.public_socket(self.umid))
+            for name in ("pid", "pid~", "mconsole~", "mconsole"):
+                _unlink(f"{public}/{name}")
+            _rmdir(public)
+            remove_tree(self.directory)
+            _unlink(self.directory + ".lock")
+        finally:
+            os.close(lock)
 
 
 def claim(umid: str) -> Claim:
@@ -84,11 +86,11 @@ def claim(umid: str) -> Claim:
         records = paths.record_dir(umid)
         for path in (directory, public, records):
             os.makedirs(path, 0o700, exist_ok=True)
-    except OSError as problem:
+    except BaseException as problem:
+        _unlink(directory + ".lock")
         os.close(lock)
-        raise HostError(f"{umid}: {problem}") from problem
-    except BaseException:
-        os.close(lock)
+        if isinstance(problem, OSError):
+            raise HostError(f"{umid}: {problem}") from problem
         raise
     return Claim(umid, directory, records, lock)
 
@@ -119,15 +121,19 @@ def _lock(umid: str, path: str) -> int:
                 f"{umid} is the name of a running guest (supervisor {owner}); take another name, "
                 f"or end it with `umlctl shutdown {umid}`"
             ) from None
-        try:
-            same = os.fstat(lock).st_ino == os.stat(path).st_ino
-        except FileNotFoundError:
-            same = False
-        if same:
+        if stands_at(lock, path):
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             return lock
         os.close(lock)  # its holder removed the file while we waited for it
+
+
+def stands_at(descriptor: int, path: str) -> bool:
+    """The open file still has this name: it was not removed, nor another put in its place."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _refuse_strangers(umid: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,17 +116,21 @@ def looks_stopped(main: int) -> bool | None:
         return None
 
 
-def kill_guest(main: int, others: list[int]) -> None:
+def kill_guest(main: int, started: int, others: list[int]) -> None:
     """End a guest at once, so that none of its code is left to run as a process of this host.
 
     The whole group gets SIGKILL in one call: were the main process to die alone, what it
-    traces would be let go and run on here. `others` are helpers in sessions of their own.
+    traces would be let go and run on here. A kernel so young that it does not lead a group yet
+    traces nothing. `others` are helpers in sessions of their own.
     """
-    for kill, pid in [(os.killpg, main), *((os.kill, other) for other in others)]:
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    try:
+        os.killpg(main, signal.SIGKILL)
+    except ProcessLookupError:
+        if alive(main, started):
+            others = [main, *others]
+    for pid in others:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:

@@ -220,7 +220,16 @@ class Guest:
             os.close(descriptor)
 
     async def _bury(self) -> None:
-        processes.kill_guest(self.launched.pid, self._live_outsiders())
+        self._kill_processes()
+        try:
+            await self._take_stock()
+        finally:
+            self.launched.notify.close()
+            self.ready.set()
+            self.dead.set()
+
+    async def _take_stock(self) -> None:
+        """Find out how it ended, and write it down."""
         for notification in self._read_notifications():
             if notification.kind == PANIC:
                 self._panicked(notification.data.decode("utf-8", "replace"))
@@ -231,25 +240,20 @@ class Guest:
         self.ending = self._how_it_ended(status)
         self._enter("dead")
         self.kernel.lose(f"the guest is dead: {describe(self.ending)}")
-        self.launched.notify.close()
         self.history.add(
             "ended", cause=self.ending.cause, code=self.ending.code, text=self.ending.text
         )
         self._record.ending = self.ending
         await self._save()
-        self.ready.set()
-        self.dead.set()
 
     async def _exit_status(self) -> int | None:
         """What the tiny parent wrote down; None if it was killed before it could."""
         shim = self.launched.shim
-        with trio.move_on_after(TERM):
+        with trio.move_on_after(TERM) as patience:
             await _reaped(shim)
-        try:
+        if patience.cancelled_caught:
             os.kill(shim, signal.SIGKILL)
             await _reaped(shim)
-        except (ProcessLookupError, ChildProcessError):
-            pass
         try:
             with open(f"{self.launched.claim.directory}/status") as file:
                 return int(file.read())
@@ -350,6 +354,10 @@ class Guest:
     def _live_outsiders(self) -> list[int]:
         return [pid for pid, born in self._outsiders.items() if processes.alive(pid, born)]
 
+    def _kill_processes(self) -> None:
+        launched = self.launched
+        processes.kill_guest(launched.pid, launched.started, self._live_outsiders())
+
     def signal(self, number: int) -> None:
         """Send a signal to the main process; never SIGKILL, see `kill`."""
         if processes.alive(self.launched.pid, self.launched.started):
@@ -361,7 +369,7 @@ class Guest:
             self._forced = True
             self._asked_to_end = self._asked_to_end or why
             self.note_outsiders()
-            processes.kill_guest(self.launched.pid, self._live_outsiders())
+            self._kill_processes()
 
     async def shut_down(self, seconds: float, why: str) -> None:
         """End the guest in order: its own shutdown, then halt, then SIGTERM, then the group.

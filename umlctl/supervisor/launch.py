@@ -16,6 +16,7 @@ from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
 from umlctl.host import confine, paths, processes, records
+from umlctl.host.claim import stands_at
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
@@ -67,6 +68,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     pidfile = _lock_pidfile(definition)
     since = time.time()
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    shim = pid = started = 0
     try:
         notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         notify.bind(notify_path)
@@ -81,25 +83,28 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             *("sh", SHIM, directory, log, definition.cwd),
         ]
         shim, pid = _start(chain, command, claim.lock, log)
+        started = processes.start_time(pid) or 0
         if pidfile >= 0:
             os.ftruncate(pidfile, 0)
             os.pwrite(pidfile, f"{pid}\n".encode(), 0)
-    except BaseException:
+        record = records.Record(
+            definition=definition,
+            supervisor_pid=os.getpid(),
+            pid=pid,
+            started=started,
+            boot_id=records.host_boot_id(),
+            since=since,
+        )
+        records.save(record)
+    except BaseException as problem:
+        if pid:
+            processes.kill_guest(pid, started, [])
+            os.waitpid(shim, 0)
         notify.close()
-        if pidfile >= 0:
-            os.unlink(definition.pidfile)
-            os.close(pidfile)
+        remove_pidfile(definition, pidfile)
+        if isinstance(problem, OSError):
+            raise HostError(f"{definition.umid}: {problem}") from problem
         raise
-    started = processes.start_time(pid) or 0
-    record = records.Record(
-        definition=definition,
-        supervisor_pid=os.getpid(),
-        pid=pid,
-        started=started,
-        boot_id=records.host_boot_id(),
-        since=since,
-    )
-    records.save(record)
     return Launched(definition, claim, notify, shim, pid, started, command, pidfile, record)
 
 
@@ -109,19 +114,31 @@ def _lock_pidfile(definition: Definition) -> int:
     Raises: HostError
     """
     path = definition.pidfile
-    if not path:
-        return -1
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as problem:
-        raise HostError(f"cannot write the pidfile {path}: {problem.strerror}") from problem
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    while path:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise HostError(f"cannot write the pidfile {path}: {problem.strerror}") from problem
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise HostError(
+                f"the pidfile {path} is locked by a running guest, pid {owner}"
+            ) from None
+        if stands_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)  # its holder removed the file while we waited for it
+    return -1
+
+
+def remove_pidfile(definition: Definition, descriptor: int) -> None:
+    """Remove a pidfile of ours and let it go; one that somebody has put in its place is kept."""
+    if descriptor >= 0:
+        if stands_at(descriptor, definition.pidfile):
+            os.unlink(definition.pidfile)
         os.close(descriptor)
-        raise HostError(f"the pidfile {path} is locked by a running guest, pid {owner}") from None
-    return descriptor
 
 
 def check_files(definition: Definition) -> None:

@@ -14,6 +14,7 @@ from umlctl.errors import HostError
 from umlctl.host import paths, processes, records
 from umlctl.host.records import write_atomically
 from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.launch import remove_pidfile
 from umlctl.supervisor.service import Service
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ async def run_guest(
             nursery.cancel_scope.cancel()
         return ending
     finally:
-        if listener is not None:
-            listener.close()
-        if launched.pidfile >= 0:
-            os.unlink(launched.definition.pidfile)
-            os.close(launched.pidfile)
-        launched.claim.release()
+        try:
+            if listener is not None:
+                listener.close()
+            remove_pidfile(launched.definition, launched.pidfile)
+        finally:
+            launched.claim.release()
+            guest.buried.set()
         records.prune()
-        guest.buried.set()

@@ -163,6 +163,7 @@ def test_kernel_started_by_hand_under_the_name_is_respected(house: str) -> None:
         with pytest.raises(GuestInUse, match=f"started by hand .pid {kernel.pid}"):
             claim("demo")
         assert os.path.exists(f"{house}/h/.uml/demo/pid")
+        assert not os.path.exists(f"{house}/r/umlctl/g/demo.lock")
         kernel.kill()
         kernel.wait()
         claim("demo").release()

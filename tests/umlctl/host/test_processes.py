@@ -49,7 +49,7 @@ def leader(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            processes.kill_guest(process.pid, processes.descendants(process.pid))
+            processes.kill_guest(process.pid, 0, processes.descendants(process.pid))
 
 
 @contextmanager
@@ -123,22 +123,32 @@ def test_descendants_are_found_in_other_sessions_too() -> None:
 
 def test_killed_guest_leaves_no_process() -> None:
     with tree() as (main, inside, outside):
-        processes.kill_guest(main, [outside])
+        processes.kill_guest(main, 0, [outside])
         until(lambda: all(map(gone, (main, inside, outside))))
 
 
 def test_stopped_processes_are_killed_too() -> None:
     with tree() as (main, inside, outside):
         os.killpg(main, signal.SIGSTOP)
-        processes.kill_guest(main, [outside])
+        processes.kill_guest(main, 0, [outside])
         until(lambda: all(map(gone, (main, inside, outside))))
+
+
+def test_kernel_that_leads_no_group_yet_is_killed_alone() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        started = processes.start_time(process.pid)
+        assert started is not None
+        processes.kill_guest(process.pid, started + 1, [])
+        assert process.poll() is None, "its number is another's by now"
+        processes.kill_guest(process.pid, started, [])
+        assert process.wait(DEADLINE) == -signal.SIGKILL
 
 
 def test_killing_what_is_gone_is_no_error() -> None:
     with tree() as (main, _inside, outside):
-        processes.kill_guest(main, [outside])
+        processes.kill_guest(main, 0, [outside])
         until(lambda: gone(main) and gone(outside))
-    processes.kill_guest(main, [outside])
+    processes.kill_guest(main, 0, [outside])
 
 
 def test_cpu_of_children_counts() -> None:
