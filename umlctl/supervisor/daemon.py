@@ -21,6 +21,7 @@ import msgspec
 import trio
 
 from socketproto.listener import Call, ClientGone, Listener
+from umlctl import exitcodes
 from umlctl.commands import HOST
 from umlctl.errors import NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
@@ -43,6 +44,8 @@ STARTS: Final = 4
 """Guests that may boot at once: with more, each takes longer than all one after another."""
 CHATTER: Final = ("refused", "failed", "user")
 """Events that a client or a guest can cause without end; they are not for the log on disk."""
+PAUSE: Final = 0.02
+"""Between two looks at whether all guests are gone, seconds."""
 IDLE: Final = 10.0
 """How long it stays without a guest, seconds."""
 
@@ -103,6 +106,11 @@ class Daemon:
                 await self._start(call, line.argument)
         except Refusal as refusal:
             await call.answer(str(refusal), refusal.error)
+        except ClientGone:
+            raise
+        except Exception as problem:  # noqa: BLE001 - one request must not end the guests
+            _say_trace(call.data.decode("utf-8", "backslashreplace"), problem)
+            await call.answer(f"internal error: {problem!r}", -errno.EIO)
 
     async def _start(self, call: Call, path: str) -> None:
         answer: dict[str, object] = {}
@@ -112,7 +120,10 @@ class Daemon:
                 guest = await self._start_guest(path)
                 answer.update(code=0, status=guest.status())
             except UmlctlError as problem:
-                answer.update(code=problem.code, text=str(problem))
+                answer.update(code=problem.code, text=_printable(problem))
+            except Exception as problem:  # noqa: BLE001 - one start must not end the guests
+                _say_trace(f"start {path}", problem)
+                answer.update(code=exitcodes.FAILED, text=_printable(problem))
 
         await self._patiently(call, start)
         await call.answer(msgspec.json.encode(answer))
@@ -122,6 +133,8 @@ class Daemon:
         try:
             async with self._starting:
                 definition = await trio.to_thread.run_sync(_read_definition, path)
+                if self._quitting.is_set():
+                    raise NeverStarted(f"{definition.umid}: the supervisor ends; start it again")
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
                 guest: Guest = await self._nursery.start(self._run_guest, launched)
                 await guest.ready.wait()
@@ -137,17 +150,27 @@ class Daemon:
     async def _run_guest(
         self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """One broken guest must not break the others: what goes wrong here ends here."""
+        """One broken guest must not break the others: what goes wrong here ends here.
+
+        Raises: NeverStarted: to who started it
+        """
         umid = launched.definition.umid
+        guest = None
         self._busy += 1
         try:
             async with trio.open_nursery() as nursery:
-                guest = await nursery.start(run_guest_alone, launched)
+                guest = await nursery.start(run_guest, launched, _log_event)
                 self._guests[umid] = guest
                 task_status.started(guest)
+        except ExceptionGroup as group:
+            problem = group.exceptions[0]
+            if guest is None:
+                raise NeverStarted(str(problem)) from problem
+            _say_trace(umid, problem)
         finally:
             self._busy -= 1
-            self._guests.pop(umid, None)
+            if guest is not None and self._guests.get(umid) is guest:
+                del self._guests[umid]
 
     async def _patiently(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work to its end, giving the client signs of life as long as it is there."""
@@ -170,11 +193,12 @@ class Daemon:
                         gone = True
 
     async def _stop_all(self, why: str) -> None:
-        async with trio.open_nursery() as nursery:
-            for guest in list(self._guests.values()):
-                nursery.start_soon(guest.shut_down, SHUTDOWN, why)
-        for guest in list(self._guests.values()):
-            await guest.buried.wait()
+        """End all guests, those too that are being launched just now."""
+        while self._busy:
+            async with trio.open_nursery() as nursery:
+                for guest in self._guests.values():
+                    nursery.start_soon(guest.shut_down, SHUTDOWN, why)
+            await trio.sleep(PAUSE)
 
 
 def _read_definition(path: str) -> Definition:
@@ -194,15 +218,9 @@ def _claim_and_launch(definition: Definition) -> Launched:
         raise
 
 
-async def run_guest_alone(
-    launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
-) -> None:
-    try:
-        await run_guest(launched, _log_event, task_status)
-    except UmlctlError as problem:
-        _say(f"{launched.definition.umid}: {problem}")
-    except Exception as problem:  # noqa: BLE001 - the other guests go on
-        _say(f"{launched.definition.umid}: " + "".join(traceback.format_exception(problem)))
+def _printable(problem: Exception) -> str:
+    """Names of files may be no UTF-8, and JSON is."""
+    return str(problem).encode("utf-8", "backslashreplace").decode()
 
 
 def _log_event(event: Event) -> None:
@@ -211,9 +229,16 @@ def _log_event(event: Event) -> None:
     _say(msgspec.json.encode(event).decode())
 
 
+def _say_trace(what: str, problem: BaseException) -> None:
+    _say(f"{what}: " + "".join(traceback.format_exception(problem)))
+
+
 def _say(message: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n")
-    sys.stderr.flush()
+    line = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n"
+    try:
+        os.write(sys.stderr.fileno(), line.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # a full disk takes no log, and the guests go on
 
 
 def main() -> int:

@@ -63,7 +63,7 @@ class Guest:
         kernel: how to talk to it
         history: what happened to it
         ready: set while requests can be answered
-        dead: set when it has ended; `buried`: when nothing of it is left on this host
+        dead: set when it has ended
         ending: how it ended
     """
 
@@ -74,7 +74,6 @@ class Guest:
         self.since = launched.record.since
         self.ready = trio.Event()
         self.dead = trio.Event()
-        self.buried = trio.Event()
         self.ending: Ending | None = None
         self.history = History(self.umid, tell)
         self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed)

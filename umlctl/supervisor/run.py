@@ -66,5 +66,4 @@ async def run_guest(
             remove_pidfile(launched.definition, launched.pidfile)
         finally:
             launched.claim.release()
-            guest.buried.set()
         records.prune()

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+
+from socketproto.client import Client
+from socketproto.listener import Listener
+from umlctl import exitcodes
+from umlctl.guest import definition as definitions
+from umlctl.host import paths, processes
+from umlctl.host.claim import claim
+from umlctl.supervisor import daemon
+from umlctl.supervisor.launch import launch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from umlctl.supervisor.launch import Launched
+
+DEADLINE = 30.0
+
+
+@pytest.fixture
+def define(house: str, tmp_path: Path) -> Callable[[str], str]:
+    """Write down a guest whose kernel does nothing; the file's path."""
+    kernel = tmp_path / "linux"
+    kernel.write_text("#!/bin/sh\nexec sleep 600\n")
+    kernel.chmod(0o700)
+
+    def write(umid: str) -> str:
+        path = f"{house}/{umid}.json"
+        definition = definitions.Definition(umid=umid, kernel=str(kernel), timeout=DEADLINE)
+        with open(path, "wb") as file:
+            file.write(definitions.encode(definition))
+        return path
+
+    return write
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[str]:
+    """A background supervisor; the path of its socket."""
+    paths.make_run_dir()
+    listener = Listener.bind(paths.supervisor_socket())
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.Daemon(listener).run)
+            yield listener.path
+            with Client(listener.path) as client:
+                assert (await client.request("quit", DEADLINE)).ok
+    listener.close()
+
+
+async def start(path: str, file: str) -> dict[str, Any]:
+    with Client(path) as client:
+        outcome = await client.request(f"start {file}", DEADLINE)
+    assert outcome.ok, outcome
+    answer: dict[str, Any] = msgspec.json.decode(outcome.data)
+    return answer
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space left"), ValueError("what?")])
+async def test_guest_that_cannot_be_launched_is_that_guests_failure(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def fail(*_: object) -> Launched:
+        raise problem
+
+    monkeypatch.setattr(daemon, "launch", fail)
+    async with serving() as path:
+        for _ in range(2):
+            answer = await start(path, define("demo"))
+            assert (answer["code"], answer["text"]) == (exitcodes.FAILED, str(problem))
+        with claim("demo"):
+            pass
+
+
+async def test_guest_without_a_door_is_that_guests_failure(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt() -> None:
+        raise OSError(errno.EPERM, "no door")
+
+    async with serving() as path:
+        monkeypatch.setattr(processes, "adopt_orphans", adopt)
+        for _ in range(2):
+            answer = await start(path, define("demo"))
+            assert answer["code"] == exitcodes.NEVER_STARTED
+            assert "no door" in answer["text"]
+
+
+async def test_guest_that_is_being_launched_ends_with_the_supervisor(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[Launched] = []
+    told: list[dict[str, Any]] = []
+    async with trio.open_nursery() as nursery, serving() as path:
+
+        def slow(*arguments: Any) -> Launched:
+            found = launch(*arguments)
+            trio.from_thread.run(quit_meanwhile)
+            launched.append(found)
+            return found
+
+        async def quit_meanwhile() -> None:
+            nursery.start_soon(quit_now)
+            with Client(path) as client:
+                while (await client.request("start nothing")).error != -errno.EAGAIN:
+                    pass
+
+        async def quit_now() -> None:
+            with Client(path) as client:
+                await client.request("quit", DEADLINE)
+
+        monkeypatch.setattr(daemon, "launch", slow)
+        told.append(await start(path, define("demo")))
+    assert told[0]["code"] == exitcodes.NEVER_STARTED
+    assert not processes.alive(launched[0].pid, launched[0].started)
+    with claim("demo"):
+        pass
+
+
+def test_full_disk_takes_no_log_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    daemon._log_event({"event": "ready"})
+    daemon._say_trace("demo", ValueError("what?"))
