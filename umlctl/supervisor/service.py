@@ -175,14 +175,14 @@ class Service:
         past, subscription = self._guest.history.subscribe()
         try:
             await call.part(b"".join(history_line(event) for event in past))
-            while True:
+            over = any(event["event"] == "ended" for event in past)
+            while not over:
+                event = None
                 with trio.move_on_after(HEARTBEAT):
                     event = await subscription.get()
-                    await call.part(history_line(event))
-                    if event["event"] == "ended":
-                        break
-                    continue
-                await call.part()
+                # Out of the scope: a slow client must not lose the event that it is sent.
+                await call.part(b"" if event is None else history_line(event))
+                over = event is not None and event["event"] == "ended"
         finally:
             subscription.close()
         await call.answer(b"")
