@@ -434,7 +434,7 @@ class Guest:
         pid = self.launched.pid
         lives = not self.dead.is_set()
         state = self.state
-        if lives and state in ("running", "stopped"):
+        if lives and state in ("running", "stopped") and not self.kernel.busy:
             looks = processes.looks_stopped(pid)
             if looks is not None and looks != (state == "stopped"):
                 # A client went to the kernel's own socket, past us: believe the kernel.

@@ -68,6 +68,11 @@ class Kernel:
         self._lost = ""
         self.trouble = ""
 
+    @property
+    def busy(self) -> bool:
+        """A request is under way: what the kernel looks like now is its doing."""
+        return self._lock.locked()
+
     async def ask(self, text: str, timeout: float = DEADLINE) -> Outcome:
         """One exchange, in its turn."""
         reason = self._lost or self.trouble

@@ -233,6 +233,22 @@ async def test_long_file_is_read_again_while_the_guest_is_stopped(bare: MakeBare
     assert not guest.stopped
 
 
+async def test_kernel_is_busy_as_long_as_it_is_stopped_for_a_read(bare: MakeBare) -> None:
+    guest = Stoppable(160 * 511)
+    busy: dict[bytes, bool] = {}
+
+    def answer(server: Bare, data: bytes, address: Address) -> Iterable[bytes]:
+        busy[data] = kernel.busy
+        return guest(server, data, address)
+
+    kernel = Watched(bare(answer).path)
+    assert not kernel.busy
+    await kernel.read_file("proc kallsyms", may_stop=True)
+    assert busy[b"stop"]
+    assert busy[b"go"]
+    assert not kernel.busy
+
+
 async def test_guest_that_may_not_be_stopped_is_not(bare: MakeBare) -> None:
     guest = Stoppable(160 * 511)
     server = bare(guest)
