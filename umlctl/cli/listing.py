@@ -75,8 +75,12 @@ def _ask(name: str) -> dict[str, Any] | None:
             return None
     if not outcome.ok:
         return _unknown(name, path, str(outcome))
-    status: dict[str, Any] = msgspec.json.decode(outcome.data)
-    return status
+    try:
+        status = msgspec.json.decode(outcome.data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        status = {}
+    # Another program's answer, or an older supervisor's, must not spoil the list.
+    return _unknown(name, path, "" if status else "its answer is not a status") | status
 
 
 def _bare(name: str, path: str, connection: blocking.Connection) -> dict[str, Any]:
