@@ -69,7 +69,8 @@ def _start() -> int:
             os.rename(log_path(), log_path() + ".1")
     except FileNotFoundError:
         pass
-    command = [sys.executable, "-m", "umlctl.supervisor.daemon"]
+    # -P: what lies in the current directory is not to be imported.
+    command = [sys.executable, "-P", "-m", "umlctl.supervisor.daemon"]
     log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
