@@ -1,0 +1,75 @@
+"""What a guest can have for a root: this machine, a directory, an image."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.conftest import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.live.conftest import House
+
+INIT = """#!/bin/sh
+mount -t proc proc /proc
+trap 'poweroff -f' INT
+echo 0 >/proc/sys/kernel/ctrl-alt-del
+echo written >/written
+echo the system is up
+while :; do sleep 1; done
+"""
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest system: busybox and an init."""
+    root = tmp_path_factory.mktemp("tree")
+    for name in ("bin", "sbin", "proc", "dev"):
+        (root / name).mkdir()
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    shutil.copy(busybox, root / "bin" / "busybox")
+    for name in ("sh", "mount", "poweroff", "sleep"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "sbin" / "init").write_text(INIT)
+    (root / "sbin" / "init").chmod(0o755)
+    return root
+
+
+def test_a_directory_is_a_root_that_can_be_written(
+    house: House, umid: str, tree: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "root"
+    shutil.copytree(tree, mine, symlinks=True)
+    house.start(umid, "--root", str(mine))
+    assert "/ hostfs rw" in house.ok("proc", umid, "mounts")
+    wait_for((mine / "written").exists, "the guest has written to it")
+    house.ok("shutdown", umid)
+
+
+def test_an_image_is_a_root_and_whole_after_shutdown(
+    house: House, umid: str, tree: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "root.img"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(image)], check=True)
+    house.start(umid, "--root", str(image))
+    assert "/ ext4 rw" in house.ok("proc", umid, "mounts")
+    assert house.ok("config", umid, "ubd0").strip() == str(image)
+    wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
+    house.ok("shutdown", umid)
+    checked = subprocess.run(["e2fsck", "-fn", str(image)], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_this_machine_is_a_root_that_cannot_be_written(house: House, shared: str) -> None:
+    mounts = house.ok("proc", shared, "mounts")
+    assert "/ hostfs ro" in mounts
+    assert "tmpfs /tmp" in mounts
+    assert "tmpfs /run" in mounts
