@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import json
 import os
 import random
 import signal
 import socket
 import struct
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,7 +96,7 @@ def test_a_kernel_that_does_not_answer_is_said_and_comes_back(house: House, froz
     assert "has not answered" in house.status(frozen)["trouble"]
     # Those after it are told at once.
     second = house.umlctl("version", frozen)
-    assert second.returncode == 5
+    assert second.returncode == 4
     assert "has not answered" in second.stderr
     os.kill(house.status(frozen)["pid"], signal.SIGCONT)
     wait_for(lambda: house.umlctl("version", frozen).returncode == 0, "it is back")
@@ -173,3 +176,50 @@ def test_two_hundred_clients_at_once_are_all_answered(house: House, shared: str)
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_a_guest_keeps_nothing_open_of_who_started_it(house: House, umid: str) -> None:
+    """A lock that its starter holds would be held as long as it runs."""
+    path = f"{house.path}/lock"
+    script = 'exec 7>"$1"; flock 7; shift; exec "$@"'
+    words = [*house.command("start", umid, "--mem", "64M")]
+    subprocess.run(["sh", "-c", script, "sh", path, *words], env=house.env, check=True)
+    with open(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_pidfile_that_is_no_file_is_refused_and_kept(house: House, umid: str) -> None:
+    path = f"{house.path}/fifo"
+    os.mkfifo(path)
+    done = house.umlctl("start", umid, "--pidfile", path)
+    assert done.returncode == 7
+    assert "no regular file" in done.stderr
+    assert os.path.exists(path)
+    os.unlink(path)
+
+
+def test_a_closed_standard_output_or_error_breaks_nothing(house: House, shared: str) -> None:
+    for redirection in (">&-", "2>&-", "<&-"):
+        words = ["sh", "-c", f'exec "$@" {redirection}', "sh", *house.command("version", shared)]
+        done = subprocess.run(words, env=house.env, capture_output=True, check=False)
+        assert done.returncode == 0, done
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *house.command("version", "nobody")]
+    assert subprocess.run(words, env=house.env, check=False).returncode == 3
+
+
+def test_no_timeout_is_a_number_that_no_clock_knows(house: House, shared: str, umid: str) -> None:
+    for words in (["version", shared], ["run", umid], ["mconsole", shared, "version"]):
+        for value in ("nan", "inf", "-1", "0"):
+            done = house.umlctl(*words, "--timeout", value)
+            assert done.returncode == 2, done
+            assert "Traceback" not in done.stderr
+
+
+def test_a_batch_has_one_outcome_a_line_whatever_happens(house: House, umid: str) -> None:
+    house.start(umid)
+    lines = ["version", "x" * 600, "log \udcff", "sysrq c", "version", "version"]
+    done = house.umlctl("mconsole", umid, "-", "--json", stdin="\n".join(lines))
+    outcomes = [json.loads(line)["outcome"] for line in done.stdout.splitlines()]
+    assert outcomes[:4] == ["answered", "refused", "answered", "refused"]
+    assert len(outcomes) == len(lines)
+    assert done.returncode == 2

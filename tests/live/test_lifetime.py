@@ -66,14 +66,18 @@ def _events(house: House, umid: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_run_ends_with_the_guests_own_status(house: House, umid: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [42, 127, 134])
+def test_run_ends_with_the_guests_own_status(
+    house: House, umid: str, tmp_path: Path, status: int
+) -> None:
     script = _script(
         tmp_path / "init",
-        "#!/bin/sh\nmount -t proc proc /proc\necho 42 >/proc/exitcode\n"
+        "#!/bin/sh\nmount -t proc proc /proc\necho Kernel panic - not syncing: no\n"
+        f"echo {status} >/proc/exitcode\n"
         "echo o >/proc/sysrq-trigger\nwhile :; do sleep 1; done\n",
     )
     done = house.umlctl("run", umid, "--init", script)
-    assert done.returncode == 42, done
+    assert done.returncode == status, done
     assert house.listed(umid)["ending"]["cause"] == "exited"
     assert house.leftovers(umid) == []
 
@@ -248,7 +252,9 @@ def _outlive(house: House, umid: str) -> None:
         assert house.ok("version", house.kernel_socket(umid)).startswith("Linux")
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs", 5)
-    # What the dead supervisor could not remove, the next guest of that name does.
+    # What the dead supervisor could not remove, whoever looks next does.
+    assert house.listed(umid)["state"] == "dead"
+    assert house.leftovers(umid) == []
     house.start(umid)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from umlctl import exitcodes
 from umlctl.cli import views
-from umlctl.errors import GuestInUse
+from umlctl.errors import GuestInUse, UmlctlError
 from umlctl.host import claim, paths, processes, records
 from umlctl.oneshot import say
 
@@ -23,8 +23,34 @@ def lives(record: records.Record) -> bool:
     return processes.alive(record.pid, record.started)
 
 
+def bury(record: records.Record) -> None:
+    """Write down how a guest ended whose supervisor was gone by then, and remove what it left."""
+    if record.ending is not None or lives(record):
+        return
+    umid = record.definition.umid
+    try:
+        with open(f"{paths.guest_dir(umid)}/status") as file:
+            status = int(file.read())
+    except (OSError, ValueError):
+        status = None
+    try:
+        held = claim.claim(umid)
+    except UmlctlError:
+        return  # somebody has just started it again, or is burying it
+    known = "" if status is None else f"status {status}"
+    record.ending = records.Ending(
+        cause="ended",
+        code=exitcodes.GONE if status is None else status,
+        text=known or "nobody saw how",
+        time=time.time(),
+    )
+    records.save(record)
+    held.release()
+
+
 def summary(record: records.Record) -> dict[str, Any]:
     """The guest as `list` and `status` show it."""
+    bury(record)
     found = records.summary(record)
     if lives(record):
         found.update(
@@ -46,6 +72,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
     record = records.load(guest) if "/" not in guest else None
     if record is None:
         return None
+    bury(record)
     if name == "status":
         status = summary(record)
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))

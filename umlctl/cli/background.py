@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import GONE
 from umlctl.errors import HostError
-from umlctl.host import paths
+from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
@@ -77,6 +77,7 @@ def _start() -> int:
         (os.POSIX_SPAWN_OPEN, 1, log_path(), log_flags, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
+    processes.keep_descriptors()
     return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umlctl import exitcodes
+from umlctl.cli.seconds import SECONDS
 from umlctl.errors import UsageError
 from umlctl.guest import definition as definitions
 from umlctl.host import kernels, paths
@@ -57,7 +58,7 @@ _OPTIONS = [
     click.option("--pidfile", default="", metavar="FILE", help="Hold the kernel's pid, locked."),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=SECONDS,
         default=definitions.BOOT_TIMEOUT,
         show_default=True,
         metavar="SECONDS",

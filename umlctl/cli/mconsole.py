@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import sys
+from errno import EPERM
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from socketproto.blocking import TIMEOUT, Connection, Unreachable
-from socketproto.wire import WireError
+from socketproto.exchange import GONE, REFUSED, Outcome
+from socketproto.wire import REQUEST_SIZE, WireError
 from umlctl import exitcodes
 from umlctl.cli import complete, views
+from umlctl.cli.seconds import SECONDS
 from umlctl.host.paths import find_socket
 from umlctl.oneshot import prepare, say, show, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST: Final = 2 * REQUEST_SIZE
+"""More of a line than this is not kept, bytes; it is too long already."""
 
 
 @click.command(
@@ -27,7 +37,7 @@ Examples:
 @click.option("--json", "in_json", is_flag=True, help="Print each outcome as a line of JSON.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     default=TIMEOUT,
     show_default=True,
     metavar="SECONDS",
@@ -59,33 +69,38 @@ def mconsole(guest: str, text: tuple[str, ...], in_json: bool, timeout: float, f
 
 
 def _batch(connection: Connection, guest: str, in_json: bool, timeout: float, force: bool) -> int:
+    """One outcome a line, whatever becomes of the guest meanwhile."""
     first = exitcodes.OK
-    out = sys.stdout.buffer
-    for raw in sys.stdin.buffer:
-        text = raw.rstrip(b"\n").decode("utf-8", "surrogateescape")
-        if not text.strip() or text.startswith("#"):
-            continue
+    for text in _lines():
         try:
-            outcome = connection.request(
-                prepare(connection.link, text, force), timeout, renew=timeout
-            )
+            line = prepare(connection.link, text, force)
+            outcome = connection.request(line, timeout, renew=timeout)
+            code = exitcodes.of(outcome.kind)
+            if outcome.kind == REFUSED:
+                code = exitcodes.of_error(outcome.error)
         except Unreachable as problem:
-            return unreachable(guest, problem)
-        except (WireError, PermissionError) as problem:
-            code, answer = exitcodes.REFUSED, f"ERR {problem}".encode()
+            code, outcome = exitcodes.NO_GUEST, Outcome(GONE, reason=str(problem))
+        except WireError as problem:
+            code, outcome = exitcodes.USAGE, Outcome(REFUSED, 1, str(problem).encode())
+        except PermissionError as problem:
+            code, outcome = exitcodes.REFUSED, Outcome(REFUSED, -EPERM, str(problem).encode())
+        if in_json:
+            answer = views.outcome_json(guest, text, outcome).encode()
         else:
-            code = (
-                exitcodes.of_error(outcome.error)
-                if outcome.kind == "refused"
-                else exitcodes.of(outcome.kind)
-            )
-            said = (
-                outcome.data if outcome.kind in ("answered", "refused") else str(outcome).encode()
-            )
+            said = str(outcome).encode("utf-8", "surrogateescape")
             answer = (b"OK " if outcome.ok else b"ERR ") + said.rstrip(b"\n")
-            if in_json:
-                answer = views.outcome_json(guest, text, outcome).encode()
-        out.write(answer + b"\n")
-        out.flush()
+        sys.stdout.buffer.write(answer + b"\n")
+        sys.stdout.buffer.flush()
         first = first or code
     return first
+
+
+def _lines() -> Iterator[str]:
+    """The commands on standard input; of one that is too long for any, the beginning."""
+    while raw := sys.stdin.buffer.readline(LONGEST):
+        rest = raw
+        while rest and not rest.endswith(b"\n"):
+            rest = sys.stdin.buffer.readline(LONGEST)
+        text = raw.rstrip(b"\n").decode("utf-8", "surrogateescape")
+        if text.strip() and not text.startswith("#"):
+            yield text

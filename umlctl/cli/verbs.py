@@ -10,6 +10,7 @@ import click
 
 from socketproto.blocking import TIMEOUT
 from umlctl.cli import complete
+from umlctl.cli.seconds import SECONDS
 from umlctl.commands import SYSRQ, Command
 from umlctl.oneshot import ask
 
@@ -42,7 +43,7 @@ def verb(command: Command) -> click.Command:
             click.Option(["--json", "in_json"], is_flag=True, help="Print the outcome as JSON."),
             click.Option(
                 ["--timeout"],
-                type=click.FloatRange(0, min_open=True),
+                type=SECONDS,
                 default=TIMEOUT,
                 show_default=True,
                 metavar="SECONDS",

@@ -26,7 +26,7 @@ def outcome_json(guest: str, name: str, outcome: Outcome) -> str:
     return msgspec.json.encode(
         {
             "guest": guest,
-            "command": name,
+            "command": name.encode("utf-8", "backslashreplace").decode(),
             "outcome": outcome.kind,
             "error": outcome.error,
             "text": outcome.data.decode("utf-8", "replace"),

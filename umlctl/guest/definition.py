@@ -89,7 +89,7 @@ def check(definition: Definition) -> Definition:
         raise UsageError(f"a guest needs at least {least}M of memory, not {definition.mem} bytes")
     if definition.cpus and not _CPUS.fullmatch(definition.cpus):
         raise UsageError(f"cpus are a list such as 0 or 0,2-3, not {definition.cpus!r}")
-    if definition.timeout <= 0:
+    if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
     for word in definition.append:
         if not word or any(c.isspace() for c in word) or "\0" in word:

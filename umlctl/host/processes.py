@@ -133,6 +133,17 @@ def kill_guest(main: int, started: int, others: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def keep_descriptors() -> None:
+    """Let nothing that is spawned inherit more than it is given: what the caller of this process
+    left open would stay open, and locked, as long as a guest runs."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                continue  # the one that listed them
+
+
 def adopt_orphans() -> None:
     """Have this process inherit its orphaned descendants, instead of the host's init.
 

@@ -48,8 +48,6 @@ TERM: Final = 2.0
 """How long SIGTERM may take, seconds."""
 SYNC: Final = 5.0
 LOG_TAIL: Final = 4096
-ABORTS: Final = (None, 134, 127)
-"""Statuses of a kernel that aborts: by SIGABRT, or where that is kept from it, see confine."""
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 
 
@@ -251,7 +249,7 @@ class Guest:
         with trio.move_on_after(TERM) as patience:
             await _reaped(shim)
         if patience.cancelled_caught:
-            os.kill(shim, signal.SIGKILL)
+            os.killpg(shim, signal.SIGKILL)
             await _reaped(shim)
         try:
             with open(f"{self.launched.claim.directory}/status") as file:
@@ -261,9 +259,13 @@ class Guest:
 
     def _how_it_ended(self, status: int | None) -> Ending:
         tail = self._log_tail()
-        panic = self._panic or _early_panic(tail)
-        if panic and not self._panic:
-            self._panicked(panic)
+        orderly = any(end in tail for end in ORDERLY_ENDS)
+        if not (self._panic or orderly or self.ready.is_set()):
+            # Before it could notify anybody; later, whatever the guest prints is no evidence.
+            early = _early_panic(tail)
+            if early:
+                self._panicked(early)
+        panic = self._panic
         if self._never_started(tail, panic):
             text = panic or self._asked_to_end or _last_lines(tail) or f"exit status {status}"
             cause, code = "never started", exitcodes.NEVER_STARTED
@@ -274,9 +276,9 @@ class Guest:
             cause, code = "killed", exitcodes.SIGNALLED + signal.SIGKILL
         elif self._asked_to_end:
             cause, code, text = "shut down", exitcodes.OK, ""
-        elif any(end in tail for end in ORDERLY_ENDS):
-            # A guest can die of SIGABRT after that, under load.
-            cause, code, text = "exited", 0 if status in ABORTS else status, ""
+        elif orderly and self._aborted(status):
+            # Under load a guest can, after it has ended in order.
+            cause, code, text = "exited", exitcodes.OK, ""
         elif number := self._signal(status):
             cause, code = "killed", exitcodes.SIGNALLED + number
             text = f"signal {number} from somebody else"
@@ -292,6 +294,10 @@ class Guest:
             end in tail for end in ORDERLY_ENDS
         )
         return bool(self._asked_to_end) or not over
+
+    def _aborted(self, status: int | None) -> bool:
+        """The kernel aborted, by SIGABRT or where that is kept from it, see confine."""
+        return status in (134, 127) and os.path.isdir(os.path.dirname(self.kernel.path))
 
     def _signal(self, status: int | None) -> int:
         """The signal that ended the kernel; 0 if it exited.
@@ -387,7 +393,10 @@ class Guest:
                 await self.kernel.ask("go")
                 self.note_running()
             handled = await self.kernel.ask("proc sys/kernel/ctrl-alt-del", 2.0)
-            if handled.ok and handled.data.strip() == b"0":
+            if not handled.ok:
+                # It cannot be asked; where nobody handles it, the guest is reset at once.
+                await self._emergency("s", b"Emergency Sync complete")
+            if not handled.ok or handled.data.strip() == b"0":
                 await self.kernel.ask("cad", 2.0)
                 with trio.move_on_after(seconds):
                     await self.dead.wait()

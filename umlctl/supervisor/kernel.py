@@ -31,6 +31,9 @@ AT_ONCE: Final = 0.0002
 woken again costs as much."""
 SKIPPED: Final = 16
 """After one that was not answered so soon, as by a busy guest, so many go the usual way."""
+INTERRUPT: Final = frozenset({"sysrq", "help", "cad", "go", "log", "stack"})
+"""What the kernel answers in interrupt context, though its worker for all else is stuck.
+Source: arch/um/drivers/mconsole_user.c, commands[]"""
 QUIET: Final = "k"
 """A command that the kernel does not know: answered at once, in interrupt context."""
 
@@ -75,11 +78,19 @@ class Kernel:
 
     async def ask(self, text: str, timeout: float = DEADLINE) -> Outcome:
         """One exchange, in its turn."""
-        reason = self._lost or self.trouble
-        if reason:
-            return Outcome(GONE, reason=reason)
+        unable = self._unable(text)
+        if unable is not None:
+            return unable
         async with self._lock:
             return await self._ask(text, timeout)
+
+    def _unable(self, text: str) -> Outcome | None:
+        """How an exchange ends that need not be tried."""
+        if self._lost:
+            return Outcome(GONE, reason=self._lost)
+        if self.trouble and text.partition(" ")[0] not in INTERRUPT:
+            return Outcome(TIMED_OUT, reason=self.trouble)
+        return None
 
     def ask_at_once(self, question: str) -> Outcome | None:
         """One exchange without giving way to other tasks, if it is nobody else's turn.
@@ -108,9 +119,9 @@ class Kernel:
         self, text: str, timeout: float, *, renew: float = 0.0, probe: bool = False
     ) -> Outcome:
         """One exchange by the holder of the lock."""
-        reason = self._lost or ("" if probe else self.trouble)
-        if reason:
-            return Outcome(GONE, reason=reason)
+        unable = self._unable("go" if probe else text)
+        if unable is not None:
+            return unable
         with trio.CancelScope() as scope, Client(self.path) as client:
             # A fresh socket a request: a late reply cannot be taken for the next one's.
             self._flying = scope
@@ -140,9 +151,9 @@ class Kernel:
 
         may_stop: the guest runs, and may be stopped for the time of one read
         """
-        reason = self._lost or self.trouble
-        if reason:
-            return Outcome(GONE, reason=reason)
+        unable = self._unable(text)
+        if unable is not None:
+            return unable
         async with self._lock:
             outcome = await self._ask(text, DEADLINE, renew=BETWEEN_PIECES)
             long = outcome.pieces > SURE_PIECES and len(outcome.data) < BYTE_CAP

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -116,7 +117,10 @@ def _lock_pidfile(definition: Definition) -> int:
     path = definition.pidfile
     while path:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise HostError(f"cannot write the pidfile {path}: it is no regular file")
         except OSError as problem:
             raise HostError(f"cannot write the pidfile {path}: {problem.strerror}") from problem
         try:
@@ -211,6 +215,7 @@ def _spawn(words: list[str], lock: int, log: str) -> tuple[int, bytes]:
             (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
         ]
         try:
+            processes.keep_descriptors()
             # The signals that its starter holds back are not held back from a kernel.
             shim = os.posix_spawnp(
                 words[0], words, os.environ, file_actions=actions, setsid=True, setsigmask=()
