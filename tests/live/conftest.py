@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -116,6 +117,7 @@ class House:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_signals,  # noqa: PLW1509
         )
         try:
             wait_for(lambda: self.umlctl("version", umid).returncode == 0, f"{umid} is ready")
@@ -126,6 +128,12 @@ class House:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+
+def heed_signals() -> None:
+    """As at a prompt, even where these tests run in the background, and ignore SIGINT."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def processes_of(word: str) -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live.conftest import DEADLINE, processes_of, wait_for
+from tests.live.conftest import DEADLINE, heed_signals, processes_of, wait_for
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def test_a_signal_while_the_supervisor_is_still_starting_leaves_nothing(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_signals,  # noqa: PLW1509
     )
     wait_for(lambda: os.path.exists(f"{house.run}/umlctl/g/{umid}/notify"), "the launch has begun")
     process.send_signal(number)
@@ -129,6 +130,21 @@ def test_a_signal_while_the_supervisor_is_still_starting_leaves_nothing(
     assert "Traceback" not in said
     assert process.returncode > 0
     assert house.leftovers(umid) == []
+
+
+def test_what_nohup_ignores_stays_ignored(house: House, umid: str) -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *house.command("run", umid, "--mem", "64M")],
+        env=house.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: house.umlctl("version", umid).returncode == 0, f"{umid} is ready")
+    process.send_signal(signal.SIGHUP)
+    house.ok("version", umid)
+    process.terminate()
+    assert process.wait(DEADLINE) == 128 + signal.SIGTERM
 
 
 def test_shutdown_is_orderly(house: House, umid: str) -> None:

@@ -26,17 +26,19 @@ TOLD: Final = ("ready", "panicked", "rebooting", "wedged", "recovered", "hang", 
 
 def supervise(definition: Definition) -> int:
     """Boot the guest and stay with it to its end; the exit code."""
+    # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.
+    heeded = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
     # Held back until there is somebody to heed them: a kernel would be left behind.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
-        ending = _boot(definition)
+        ending = _boot(definition, heeded)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
     _say(definition.umid, _describe(ending))
     return ending.code
 
 
-def _boot(definition: Definition) -> Ending:
+def _boot(definition: Definition, heeded: list[signal.Signals]) -> Ending:
     held = claim(definition.umid)
     try:
         launched = launch(definition, held)
@@ -47,12 +49,12 @@ def _boot(definition: Definition) -> Ending:
     import trio
 
     try:
-        return trio.run(_run, launched)
+        return trio.run(_run, launched, heeded)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # what went wrong, not how trio wraps it
 
 
-async def _run(launched: Launched) -> Ending:
+async def _run(launched: Launched, heeded: list[signal.Signals]) -> Ending:
     import trio
 
     from umlctl.supervisor.run import run_guest
@@ -63,8 +65,8 @@ async def _run(launched: Launched) -> Ending:
 
         async def on_signals() -> None:
             nonlocal caught
-            with trio.open_signal_receiver(*ENDING) as signals:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            with trio.open_signal_receiver(*heeded) as signals:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
                 async for number in signals:
                     if caught:
                         guest.kill("killed by a second signal")
@@ -81,7 +83,8 @@ async def _run(launched: Launched) -> Ending:
             over.set()
 
         guest = await nursery.start(live)
-        nursery.start_soon(on_signals)
+        if heeded:
+            nursery.start_soon(on_signals)
         await over.wait()
         nursery.cancel_scope.cancel()
     if caught and result[0].code == exitcodes.OK:
