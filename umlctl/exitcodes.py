@@ -48,6 +48,8 @@ ECONNRESET: Final = -104
 """What a supervisor answers when its guest died or rebooted under a request."""
 ETIMEDOUT: Final = -110
 """What it answers when the kernel did not, in time."""
+ENODATA: Final = -61
+"""What it answers with what it got of an answer whose rest is lost."""
 
 
 def of(kind: str) -> int:
@@ -57,4 +59,4 @@ def of(kind: str) -> int:
 
 def of_error(error: int) -> int:
     """The exit code of an answer with this error: a supervisor passes outcomes on as errors."""
-    return {ECONNRESET: GONE, ETIMEDOUT: TIMED_OUT}.get(error, REFUSED)
+    return {ECONNRESET: GONE, ETIMEDOUT: TIMED_OUT, ENODATA: TRUNCATED}.get(error, REFUSED)

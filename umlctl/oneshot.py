@@ -181,6 +181,9 @@ def prepare(link: Link, text: str, force: bool) -> str:
 def show(guest: str, name: str, outcome: Outcome, out: TextIO | None = None) -> int:
     """Print an answer, or say on standard error what became of it; the exit code."""
     stream = out or sys.stdout
+    if outcome.error == exitcodes.ENODATA:
+        reason = "a part of the answer is lost"
+        outcome = type(outcome)("truncated", 0, outcome.data, reason, outcome.pieces)
     if outcome.kind in ("answered", "truncated") and outcome.data:
         data = outcome.data
         if name == "proc":

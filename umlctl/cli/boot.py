@@ -167,7 +167,10 @@ def start(umid: str, arguments: tuple[str, ...], **options: Any) -> int:
         outcome = ask_supervisor(f"start {path}")
     finally:
         os.unlink(path)
-    answer = msgspec.json.decode(outcome.data)
+    try:
+        answer = msgspec.json.decode(outcome.data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return say(f"start {umid}: {outcome}", exitcodes.FAILED)
     if answer["code"]:
         return say(answer["text"], answer["code"])
     print(f"{umid} is {answer['status']['state']}, kernel pid {answer['status']['pid']}")

@@ -70,7 +70,10 @@ def follow(
     outcome = connection.request(text, timeout, renew=timeout)
     if not outcome.ok:
         return show_outcome(guest, command.name, outcome, json)
-    ending = msgspec.json.decode(outcome.data)
+    try:
+        ending = msgspec.json.decode(outcome.data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return say(f"{command.name} {guest}: {outcome.text}", exitcodes.REFUSED)
     print(outcome.text if json else f"{guest} {ending_text(ending)}")
     return int(ending["code"]) if command.name == "wait" else exitcodes.OK
 

@@ -426,10 +426,13 @@ class Guest:
             return
         with trio.move_on_after(SYNC):
             while not self.dead.is_set():
-                with open(self.log, "rb") as file:
-                    file.seek(begin)
-                    if done in file.read(1 << 20):
-                        return
+                try:
+                    with open(self.log, "rb") as file:
+                        file.seek(begin)
+                        if done in file.read(1 << 20):
+                            return
+                except OSError:
+                    return  # somebody has removed the log; there is nothing to wait for
                 await trio.sleep(POLL)
 
     # What is known of it

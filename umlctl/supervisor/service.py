@@ -38,7 +38,6 @@ LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 _ERRORS: Final = {
     TIMED_OUT: exitcodes.ETIMEDOUT,
     GONE: exitcodes.ECONNRESET,
-    TRUNCATED: -errno.EIO,
 }
 
 
@@ -85,6 +84,8 @@ class Service:
                 self._note(call, line, outcome)
                 if outcome.kind in (ANSWERED, REFUSED):
                     await call.answer(outcome.data, outcome.error)
+                elif outcome.kind == TRUNCATED:
+                    await call.answer(outcome.data, exitcodes.ENODATA)
                 else:
                     await call.answer(str(outcome), _ERRORS[outcome.kind])
             elif line.command.served == GUEST:
