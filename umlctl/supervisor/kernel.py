@@ -31,6 +31,8 @@ AT_ONCE: Final = 0.0002
 woken again costs as much."""
 SKIPPED: Final = 16
 """After one that was not answered so soon, as by a busy guest, so many go the usual way."""
+PROBE: Final = 1.0
+"""The longest that a kernel in trouble may take to answer, seconds."""
 INTERRUPT: Final = frozenset({"sysrq", "help", "cad", "go", "log", "stack"})
 """What the kernel answers in interrupt context, though its worker for all else is stuck.
 Source: arch/um/drivers/mconsole_user.c, commands[]"""
@@ -82,6 +84,8 @@ class Kernel:
         if unable is not None:
             return unable
         async with self._lock:
+            if self.trouble:
+                timeout = min(timeout, PROBE)
             return await self._ask(text, timeout)
 
     def _unable(self, text: str) -> Outcome | None:
@@ -172,10 +176,10 @@ class Kernel:
         async with self._lock:
             if not self.trouble or self._lost:
                 return True
-            answered = await self._ask("version", 1.0, probe=True)
+            answered = await self._ask("version", PROBE, probe=True)
             if not answered.ok:
                 await self._free()
-                answered = await self._ask("version", 1.0, probe=True)
+                answered = await self._ask("version", PROBE, probe=True)
             if answered.ok:
                 self.trouble = ""
                 self._changed("")
@@ -193,8 +197,8 @@ class Kernel:
         its error awaited, and a `go` a little later free it (7 of 7); both at once do not, and
         a guest that is merely slow takes no harm from them.
         """
-        unknown = await self._ask(QUIET, 1.0, probe=True)
+        unknown = await self._ask(QUIET, PROBE, probe=True)
         if unknown.kind == TIMED_OUT:
             return unknown
         await trio.sleep(0.1)
-        return await self._ask("go", 1.0, probe=True)
+        return await self._ask("go", PROBE, probe=True)

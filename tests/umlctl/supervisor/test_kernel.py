@@ -129,14 +129,22 @@ async def test_silence_is_trouble_for_those_behind_at_once(bare: MakeBare) -> No
         outcomes.append(await kernel.ask(text, SOON))
 
     async with trio.open_nursery() as nursery:
-        for text in ("version", "help", "help"):
+        for text in ("version", "proc uptime", "config con0"):
             nursery.start_soon(ask, text)
             await trio.testing.wait_all_tasks_blocked()
-    assert sorted(outcome.kind for outcome in outcomes) == [GONE, GONE, TIMED_OUT]
+    assert sorted(outcome.kind for outcome in outcomes) == [TIMED_OUT] * 3
     assert "`version` within 0.05 seconds" in kernel.trouble
     assert [outcome.reason for outcome in outcomes[1:]] == [kernel.trouble] * 2
     assert kernel.told == [kernel.trouble]
     assert server.commands == [b"version"]
+
+
+async def test_what_needs_no_worker_is_asked_of_a_kernel_in_trouble(bare: MakeBare) -> None:
+    server = bare(mute)
+    kernel = Watched(server.path)
+    await kernel.ask("version", SOON)
+    assert (await kernel.ask("sysrq s", SOON)).kind == TIMED_OUT
+    assert server.commands == [b"version", b"sysrq s"]
 
 
 async def test_kernel_that_answers_again_is_out_of_trouble(bare: MakeBare) -> None:
