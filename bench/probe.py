@@ -1,10 +1,11 @@
 """Round trips, measured inside one process with the installed wheel; run by `bench.measures`.
 
-    probe.py trips KERNEL PUBLIC ROUNDS COUNT    p50 and p99 of each road, a list a round
-    probe.py late  KERNEL PUBLIC COUNT           requests that waited longer than 20 ms
-    probe.py dead  PUBLIC ROUNDS COUNT           p99 of a live client, alone and among dead ones
+    probe.py trips KERNEL PUBLIC ROUNDS COUNT PAUSE    p50 and p99 of each road, a list a round
+    probe.py late  KERNEL PUBLIC COUNT                 requests that waited longer than 20 ms
+    probe.py dead  PUBLIC ROUNDS COUNT                 p99 of a live client, alone and among dead
 
-KERNEL is the kernel's own socket, PUBLIC the supervisor's. Prints JSON, times in seconds.
+KERNEL is the kernel's own socket, PUBLIC the supervisor's, PAUSE microseconds before each
+request. Prints JSON, times in seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LATE: Final = 0.020
 DEAD: Final = 40
 DEADLINE: Final = 10.0
+STALL: Final = 1.0
+"""A kernel that missed its wake-up may sleep for long; who has no clients' care kicks it then."""
 _HEAD: Final = struct.Struct("=III")
 
 
@@ -36,50 +39,68 @@ def request(command: bytes) -> bytes:
 
 
 VERSION: Final = request(b"version")
+KICK: Final = request(b"k")
 STACK: Final = request(b"stack 1")
 
 
 def bound() -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind("")
-    sock.settimeout(DEADLINE)
+    sock.settimeout(STALL)
     return sock
 
 
-def connected_loop(path: str, count: int) -> list[float]:
+def answer(sock: socket.socket, path: str) -> None:
+    try:
+        sock.recv(524)
+    except TimeoutError:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.sendto(KICK, path)
+        sock.settimeout(DEADLINE)
+        sock.recv(524)
+        sock.settimeout(STALL)
+
+
+def connected_loop(path: str, count: int, pause: float = 0.0) -> list[float]:
     """As bare as it gets: a connected socket, for the kernel."""
     taken = []
     with bound() as sock:
         sock.connect(path)
         for _ in range(count):
+            if pause:
+                time.sleep(pause)
             begin = time.perf_counter()
             sock.send(VERSION)
-            sock.recv(524)
+            answer(sock, path)
             taken.append(time.perf_counter() - begin)
     return taken
 
 
-def unconnected_loop(path: str, count: int) -> list[float]:
+def unconnected_loop(path: str, count: int, pause: float = 0.0) -> list[float]:
     """The same through the supervisor, which answers from another socket."""
     taken = []
     with bound() as sock:
         for _ in range(count):
+            if pause:
+                time.sleep(pause)
             begin = time.perf_counter()
             sock.sendto(VERSION, path)
-            sock.recv(524)
+            answer(sock, path)
             taken.append(time.perf_counter() - begin)
     return taken
 
 
-def client_loop(path: str, count: int) -> list[float]:
+def client_loop(path: str, count: int, pause: float = 0.0) -> list[float]:
     """Our trio client."""
-    return trio.run(_client_loop, path, count)
+    return trio.run(_client_loop, path, count, pause)
 
 
-async def _client_loop(path: str, count: int) -> list[float]:
+async def _client_loop(path: str, count: int, pause: float) -> list[float]:
     taken = []
     with Client(path) as client:
         for _ in range(count):
+            if pause:
+                await trio.sleep(pause)
             begin = time.perf_counter()
             outcome = await client.request("version", DEADLINE)
             taken.append(time.perf_counter() - begin)
@@ -93,11 +114,12 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def trips(kernel: str, public: str, rounds: int, count: int) -> dict[str, Any]:
+def trips(kernel: str, public: str, rounds: int, count: int, pause: int) -> dict[str, Any]:
+    seconds = pause / 1e6
     roads: dict[str, Callable[[int], list[float]]] = {
-        "direct": partial(connected_loop, kernel),
-        "client": partial(client_loop, kernel),
-        "public": partial(unconnected_loop, public),
+        "direct": partial(connected_loop, kernel, pause=seconds),
+        "client": partial(client_loop, kernel, pause=seconds),
+        "public": partial(unconnected_loop, public, pause=seconds),
     }
     found: dict[str, Any] = {name: {"p50": [], "p99": []} for name in roads}
     for road in roads.values():

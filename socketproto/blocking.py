@@ -111,13 +111,15 @@ class Link:
         self.socket = sock
         return sock
 
-    def send(self, datagram: bytes) -> bool:
+    def send(self, datagram: bytes, *, look: bool = True) -> bool:
         """Send, unless the server's queue is full: then False.
+
+        look: see first whether the socket has been replaced; without, one that is open is used
 
         Raises: Unreachable
         """
         kept = self.socket
-        sock = self.open()
+        sock = self.open() if look or kept is None else kept
         try:
             if self.served:
                 sock.sendto(datagram, _socket.MSG_DONTWAIT, self.path)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from select import select
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -20,15 +19,13 @@ from socketproto.blocking import (
     encode,
 )
 from socketproto.exchange import ANSWERED, REFUSED, Exchange, Outcome
+from socketproto.soon import readable_soon
 from socketproto.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Client"]
-
-FD_SETSIZE: Final = 1024
-"""select(2) takes lower descriptors only; poll(2) would wait whole milliseconds."""
 
 
 class Client:
@@ -80,26 +77,24 @@ class Client:
     def ask_at_once(self, question: str | bytes, patience: float) -> Outcome | None:
         """Ask without giving way to other tasks, for an answer that is due at once.
 
-        None if it did not come within `patience` seconds, or another task's exchange is under
-        way. It is nobody's then: what is asked must do no harm if it is asked again.
+        None if it did not come within `patience` seconds, as from a server that is no longer
+        there, or another task's exchange is under way. It is nobody's then: what is asked must
+        do no harm if it is asked again.
 
         Raises: Unreachable, WireError
         """
-        if self._lock.locked() or not self.link.send(encode(question)):
+        if self._lock.locked() or not self.link.send(encode(question), look=False):
             return None
         exchange = Exchange()
         assert self.link.socket is not None
-        ready = [self.link.socket]
         deadline = trio.current_time() + patience
-        if self.link.socket.fileno() < FD_SETSIZE:
-            while exchange.outcome is None:
-                left = deadline - trio.current_time()
-                if left <= 0 or not select(ready, (), (), left)[0]:
-                    break
-                datagram = self.link.receive()
-                if datagram is not None:
-                    with suppress(WireError):
-                        exchange.receive(datagram)
+        while exchange.outcome is None:
+            if not readable_soon(self.link.socket, deadline - trio.current_time()):
+                break
+            datagram = self.link.receive()
+            if datagram is not None:
+                with suppress(WireError):
+                    exchange.receive(datagram)
         if exchange.outcome is None:
             self.close()
         return exchange.outcome

@@ -23,6 +23,7 @@ import trio
 
 from socketproto.blocking import CREDENTIALS_ROOM, SERVED_MODE, sender
 from socketproto.exchange import pieces
+from socketproto.soon import readable_soon
 from socketproto.wire import REQUEST_SIZE, Reply, Request, RequestError
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ DRAIN: Final = 64
 """Datagrams received before others get their turn."""
 AT_ONCE_TURNS: Final = 8
 """What an answer at once counts for among them."""
+LINGER: Final = 0.0001
+"""How long its client may take to ask again before others get their turn, seconds: to give way
+and be woken again costs as much."""
 KEPT: Final = 4
 """Sockets kept connected to the clients answered last, who often ask again: to make one and
 connect it costs as much as to answer."""
@@ -279,9 +283,10 @@ class Listener:
                     if call is None:
                         continue
                     answer = None if at_once is None else at_once(call)
+                    self._start(nursery, handle, call, answer)
                     if answer is not None:
                         turns -= AT_ONCE_TURNS
-                    self._start(nursery, handle, call, answer)
+                        readable_soon(self._socket, LINGER)
                 await trio.lowlevel.checkpoint()
 
     def _take(self, datagram: bytes, who: tuple[int, int], address: _Address) -> Call | None:

@@ -1,0 +1,50 @@
+"""Waiting for what is due at once, without giving way to the other tasks of this process.
+
+A client, the supervisor and the kernel that take turns on a machine with idle processors spend
+most of a round trip waking each other: a processor that has gone to sleep needs longer than the
+answer does. So for a moment this process stays awake and offers its processor to whoever wants
+it, which is a client or a kernel on the same one. When somebody keeps it for long, the machine
+is busy; then sleeping is right for a while, since who sleeps comes first when it wakes.
+"""
+
+from __future__ import annotations
+
+import os
+from select import select
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import _socket
+
+FD_SETSIZE: Final = 1024
+"""select(2) takes lower descriptors only; poll(2) would wait whole milliseconds."""
+CROWDED: Final = 0.0005
+"""Somebody who keeps the processor for longer has work of its own, seconds."""
+RESPITE: Final = 1.0
+"""For so long nothing is offered after that, seconds."""
+
+
+class _Host:
+    """What is known of this machine: until when it is taken for busy."""
+
+    busy_until = 0.0
+
+
+def readable_soon(sock: _socket.socket, seconds: float) -> bool:
+    """Whether there is something to read within a moment: `seconds` is a fraction of 0.001."""
+    if sock.fileno() >= FD_SETSIZE:
+        return False
+    waiting = (sock,)
+    now = monotonic()
+    deadline = now + seconds
+    while not select(waiting, (), (), 0)[0]:
+        if now >= deadline:
+            return False
+        if now < _Host.busy_until:
+            return bool(select(waiting, (), (), deadline - now)[0])
+        os.sched_yield()
+        before, now = now, monotonic()
+        if now - before > CROWDED:
+            _Host.busy_until = now + RESPITE
+    return True
