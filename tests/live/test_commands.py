@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.live.conftest import House
 
 STACKS = 1000
+UNWALKED = b"Received SIGSEGV in SIGSEGV handler, aborting stack trace!"
+"""The kernel's whole answer to `stack` when the request meets it on its signal stack, as on a busy
+host. Source: arch/um/kernel/sysrq.c, show_stack"""
 
 
 def _stock_text(output: bytes) -> bytes:
@@ -119,7 +122,7 @@ def test_a_thousand_stacks_come_back_whole_through_the_stock_client(
     house: House, shared: str, reading: bool
 ) -> None:
     with Connection(house.kernel_socket(shared)) as direct:
-        reference = direct.request("stack 1").data
+        reference = max((direct.request("stack 1").data for _ in range(20)), key=len)
     with Connection(house.public(shared)) as never_reads:
         link = never_reads.link
         link.open()
@@ -136,18 +139,21 @@ def test_a_thousand_stacks_come_back_whole_through_the_stock_client(
             check=True,
             timeout=100,
         )
-    answers = done.stdout.split(b"OK ")[1:]
+    answers = [answer.strip() for answer in done.stdout.split(b"OK ")[1:]]
     assert len(answers) == STACKS
-    assert {answer.strip() for answer in answers} == {reference.strip()}
+    assert set(answers) <= {reference.strip(), UNWALKED}
+    assert answers.count(UNWALKED) < STACKS // 10
 
 
 def test_a_thousand_stacks_come_back_whole_from_the_bare_kernel(house: House, shared: str) -> None:
     with Connection(house.kernel_socket(shared)) as direct:
-        answers = {direct.request("stack 1").data for _ in range(STACKS)}
-        assert len(answers) == 1
+        answers = [direct.request("stack 1").data.strip() for _ in range(STACKS)]
+    reference = max(answers, key=len)
     batch = house.ok("mconsole", house.kernel_socket(shared), "-", stdin="stack 1\n" * STACKS)
-    expected = answers.pop().rstrip(b"\n").decode()
-    assert batch == f"OK {expected}\n" * STACKS
+    answers += [answer.strip() for answer in batch.encode().split(b"OK ")[1:]]
+    assert len(answers) == 2 * STACKS
+    assert set(answers) <= {reference, UNWALKED}
+    assert answers.count(UNWALKED) < STACKS // 10
 
 
 def test_a_long_file_comes_back_whole(house: House, umid: str, tmp_path: Path) -> None:

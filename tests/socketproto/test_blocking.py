@@ -201,7 +201,9 @@ def test_kernel_that_reboots_before_it_answers_is_gone(bare: MakeBare) -> None:
     server = bare(reboot)
     with Connection(server.path) as connection:
         outcome = connection.request("reboot")
-    assert outcome == Outcome(GONE, reason="it restarted before it answered")
+    # Whether it is back already when it is looked for is a matter of moments.
+    assert outcome.kind == GONE
+    assert outcome.reason in ("it restarted before it answered", "it ended before it answered")
 
 
 def test_next_request_finds_the_socket_of_a_restarted_kernel(bare: MakeBare) -> None:

@@ -29,6 +29,8 @@ SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
 NOTED: Final = 10
 """Refusals that the history takes in a second; `status` counts them all."""
+SETTLE: Final = 0.02
+"""How long a kernel that has answered `go` may take to show whether it runs, seconds."""
 WEDGES: Final = 20
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 QUESTIONS: Final = ("version", "config", "stack", "proc")
@@ -121,17 +123,22 @@ class Service:
         if name == "log":
             return await self._log(line.argument)
         if name == "go":
-            outcome = await kernel.ask(line.text)
-            for _ in range(WEDGES):
-                if outcome.kind not in (ANSWERED, REFUSED) or not self._guest.looks_stopped():
-                    break
-                freed = await kernel.free()
-                outcome = freed if freed.ok else outcome
-            return outcome
+            return await self._go(line.text)
         if name == "proc":
             running = self._guest.state == "running"
             return await kernel.read_file(line.text, may_stop=running)
         return await kernel.ask(line.text)
+
+    async def _go(self, text: str) -> Outcome:
+        """Resume the guest, though it be stuck in `stop` several times over."""
+        outcome = await self._guest.kernel.ask(text)
+        for _ in range(WEDGES):
+            await trio.sleep(SETTLE)
+            if outcome.kind not in (ANSWERED, REFUSED) or not self._guest.looks_stopped():
+                break
+            freed = await self._guest.kernel.free()
+            outcome = freed if freed.ok else outcome
+        return outcome
 
     async def _log(self, text: str) -> Outcome:
         """The kernel shows a line when it ends, so each piece is sent as a line of its own.
