@@ -110,13 +110,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command("proc", "PATH...", "read a file of the guest's /proc", stopped=True, example="meminfo"),
     Command("stack", "PID", "the kernel stack of a process", stopped=True, example="1"),
-    Command("status", "", "state, memory, CPU and more, as JSON", GUEST, stopped=True),
+    Command("status", "", "state, memory, CPU and more", GUEST, stopped=True),
     Command(
         "events", "", "the guest's history, then what happens", GUEST, stopped=True, waits=True
     ),
-    Command(
-        "wait", "", "until the guest ends; how it ended, as JSON", GUEST, stopped=True, waits=True
-    ),
+    Command("wait", "", "until the guest ends, and how it ended", GUEST, stopped=True, waits=True),
     Command(
         "shutdown",
         "[SECONDS]",
@@ -136,7 +134,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         danger="file systems are not synced",
     ),
     Command("start", "FILE...", "start the guest that FILE defines", HOST, waits=True),
-    Command("list", "", "the guests of this supervisor, as JSON", HOST),
+    Command("list", "", "the guests of this supervisor", HOST),
     Command("quit", "", "shut all guests down in order and end", HOST, waits=True),
 )
 

@@ -27,6 +27,9 @@ def main(argv: list[str]) -> int:
     """Run `umlctl` with these arguments; the exit code."""
     _open_missing()
     verb = argv[1] if len(argv) > 1 else ""
+    if argv[1:] == ["help"]:
+        argv = [argv[0], "--help"]  # whose commands, if no guest is named: ours
+        verb = ""
     command = BY_NAME.get(verb)
     if command is not None and command.served != HOST:
         options = _options(command, argv[2:])

@@ -47,7 +47,7 @@ class Record(msgspec.Struct, kw_only=True):
         pid, started: the kernel's main process, with its start time in clock ticks
         boot_id: of the host, which pids are worthless without
         since: when it was started, seconds since 1970
-        panics: texts of all panics
+        last_panic: text of the last panic; empty if there was none
         ending: None while it runs, as far as the writer knew
     """
 
