@@ -111,11 +111,12 @@ def test_a_wedged_kernel_is_recovered_by_go(house: House, umid: str) -> None:
     house.start(umid)
     pid = house.status(umid)["pid"]
     tries = itertools.count()
+    nic = "transport=tap,ifname=nowhere"
 
     def wedged() -> bool | None:
-        device = f"eth{next(tries)}"
+        device = f"vec{next(tries)}"
         with Connection(house.kernel_socket(umid)) as kernel:
-            for command in ("stop", f"config {device}=mcast", f"remove {device}", "go"):
+            for command in ("stop", f"config {device}:{nic}", f"remove {device}", "go"):
                 kernel.request(command, 0.3)
         return processes.looks_stopped(pid)
 

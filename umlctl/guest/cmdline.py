@@ -126,13 +126,15 @@ def _root(definition: Definition, init: str) -> list[str]:
 def _disks(definition: Definition) -> list[str]:
     """The disks, and always a ubd0.
 
-    Without one the kernel makes a device that cannot be used, and panics when it is removed.
+    Without one the kernel makes a device that cannot be used, and panics when it is removed. It is
+    read-only: later kernels (6.12) lock the file as long as the device is there, and a second
+    guest that cannot have its lock panics.
     """
     words = list(definition.disks)
     if root_is_image(definition):
         words.insert(0, f"ubd0={definition.root}")
     elif not any(_key(word) == "ubd0" for word in words):
-        words.insert(0, "ubd0=/dev/null")
+        words.insert(0, "ubd0r=/dev/null")
     for word in words:
         if any(c.isspace() for c in word):
             raise UsageError(

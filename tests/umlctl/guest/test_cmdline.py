@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_measurements() -> None:
         "rootflags=/",
         "ro",
         "init=/run/init",
-        "ubd0=/dev/null",
+        "ubd0r=/dev/null",
     ]
 
 
@@ -84,8 +84,8 @@ def test_init_of_the_user_is_run() -> None:
 
 def test_there_is_always_a_ubd0() -> None:
     """Without one the kernel makes a device that it panics on."""
-    assert value(line(), "ubd0") == "/dev/null"
-    assert value(line(disks=("ubd1=/a",)), "ubd0") == "/dev/null"
+    assert value(line(), "ubd0r") == "/dev/null"
+    assert value(line(disks=("ubd1=/a",)), "ubd0r") == "/dev/null"
     assert value(line(disks=("ubd0=/a",)), "ubd0") == "/a"
 
 
@@ -114,8 +114,8 @@ def test_nics_are_passed_on() -> None:
         ("rw", "ro"),
         ("init=/bin/sh", "init=/run/init"),
         ("hostname=other", "hostname=demo"),
-        ("ubd0=/mine", "ubd0=/dev/null"),
-        ("ubd0r=/mine", "ubd0=/dev/null"),
+        ("ubd0=/mine", "ubd0r=/dev/null"),
+        ("ubd0r=/mine", "ubd0r=/dev/null"),
         ("lpj=1", FAST_BOOT[1]),
     ],
 )
