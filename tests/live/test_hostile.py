@@ -63,8 +63,10 @@ def test_rubbish_never_reaches_the_kernel(house: House, umid: str) -> None:
                 # The supervisor's queue is full for a moment; and what it answers us is read.
                 _drain(sender)
         _drain(sender)
+    assert house.status(umid)["exchanges"] == before
     assert house.ok("version", umid).startswith("Linux")
-    assert house.status(umid)["exchanges"] == before + 1
+    # A question that is not answered at once is asked a second time, the usual way.
+    assert house.status(umid)["exchanges"] - before in (1, 2)
     assert house.status(umid)["state"] == "running"
 
 
