@@ -15,15 +15,11 @@ from __future__ import annotations
 
 from umlctl import exitcodes
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import ClassVar
-
 
 class UmlctlError(Exception):
     """The root; `code` is the exit code."""
 
-    code: ClassVar[int] = exitcodes.FAILED
+    code: int = exitcodes.FAILED
 
 
 class UsageError(UmlctlError):

@@ -1,1 +1,33 @@
-"""Device descriptions: parse and print what the kernel's `config` speaks; pure."""
+"""Device descriptions: parse and print what the kernel's `config` speaks; pure.
+
+Here is what every family shares, and it stays light: one-shot commands load it.
+"""
+
+from __future__ import annotations
+
+from umlctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+LONGEST: Final = 511
+"""Bytes of a request, `config` and all. Source: MCONSOLE_MAX_DATA in arch/um/drivers/mconsole.h"""
+
+
+def check_request(text: str) -> None:
+    """See that `config` can carry a device's text.
+
+    Raises: UsageError
+    """
+    if "\0" in text:
+        raise UsageError(f"the kernel reads a device up to the first NUL: take it out of {text!r}")
+    try:
+        size = len(f"config {text}".encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise UsageError(f"a device is UTF-8 text, not {text!r}") from None
+    if size > LONGEST:
+        raise UsageError(
+            f"`config` has {LONGEST} bytes for a device, and this needs {size}: use shorter paths, "
+            f"such as symbolic links: {text[:40]!r}..."
+        )

@@ -1,0 +1,67 @@
+"""Any device, by the family that its text begins with.
+
+The kernel takes a family by its first letters and goes on from there, so that `memory=` is `mem`,
+and `remove ubd7x` removes ubd7. Here a text is one device or an error.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from umlctl.devices import check_request, eth, lines, mem, ubd, values, vec
+from umlctl.errors import UsageError
+
+Device: TypeAlias = ubd.Ubd | vec.Vec | eth.Eth | lines.Line | mem.Mem
+
+FAMILIES: Final = ("ubd", "vec", "eth", "con", "ssl", "mem")
+
+
+def parse(text: str, *, insist: bool = False) -> Device:
+    """Read a device as `config` takes it.
+
+    insist: take what is dangerous too
+
+    Raises: UsageError
+    """
+    check_request(text)
+    match _family(text):
+        case "ubd":
+            return ubd.parse(text)
+        case "vec":
+            return vec.parse(text, insist=insist)
+        case "eth":
+            return eth.parse(text)
+        case "mem":
+            return mem.parse(text)
+    return lines.parse(text, insist=insist)
+
+
+def parse_name(text: str) -> str:
+    """The name of a device as `remove` and the query take it: ubd0 of ubda.
+
+    Raises: UsageError
+    """
+    check_request(text)
+    family = _family(text)
+    rest = text[3:]
+    if family == "mem":
+        if rest:
+            raise UsageError(f"memory is `mem`, not {text!r}")
+        return text
+    if family == "ubd":
+        slot, more = ubd.unit(text)
+        if more:
+            raise UsageError(f"a disk's name ends after its number, not with {more!r}: {text!r}")
+        return f"ubd{slot}"
+    counts = {"vec": vec.COUNT, "eth": eth.COUNT, **lines.COUNTS}
+    return f"{family}{values.unit(rest, family, counts[family], text)}"
+
+
+def _family(text: str) -> str:
+    family = text[:3]
+    if family == "udb":
+        raise UsageError(f"there is no device `udb`; did you mean `ubd`? {text!r}")
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise UsageError(f"a device begins with one of {known}, not {text!r}")
+    return family
