@@ -1,0 +1,1 @@
+"""What guests keep their data in: COW files."""
