@@ -10,10 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UsageError
-from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
+from umlctl.guest.definition import (
+    HOST_ROOT,
+    Definition,
+    is_device,
+    root_disk,
+    root_is_image,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 CONSOLE_IN: Final = 3
 CONSOLE_OUT: Final = 4
@@ -32,19 +38,32 @@ OURS: Final = {
     "uml_dir": "the supervisor gives each kernel a private one",
     "mconsole": "the supervisor listens to the kernel's notifications",
 }
+NICS: Final = "UMLCTL_NICS"
+"""A kernel argument that is none, and becomes a variable of init's environment."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
 
-def build(definition: Definition, *, uml_dir: str, notify: str, init: str) -> list[str]:
+def build(
+    definition: Definition,
+    *,
+    uml_dir: str,
+    notify: str,
+    init: str,
+    devices: Sequence[str] = (),
+    nics: str = "",
+) -> list[str]:
     """The arguments of the kernel, without its own path.
 
     uml_dir: directory of the kernel's own socket
     notify: path of the notify socket
     init: our init program, for a root of "host" without one of its own
+    devices: disks and NICs in the kernel's words
+    nics: what our init program is to make of the NICs: NAME,ADDRESS,GATEWAY,RESOLVER; more
+        after a ';'
 
     Raises: UsageError
     """
-    user = [*definition.append, *definition.arguments]
+    user = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
     for word in user:
         key = _key(word)
         if key in OURS:
@@ -55,9 +74,10 @@ def build(definition: Definition, *, uml_dir: str, notify: str, init: str) -> li
     ours = [
         *_ours(definition, uml_dir, notify),
         *_root(definition, init),
-        *_disks(definition),
-        *definition.nics,
+        *_with_disk(devices),
     ]
+    if nics and definition.root == HOST_ROOT:
+        ours.append(f"{NICS}={nics}")
     line = merge(ours, user)
     length = sum(len(word.encode()) + 1 for word in line)
     if length > LONGEST:
@@ -97,6 +117,8 @@ def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
         "ssl=none",
         f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}",
     ]
+    if definition.ncpus > 1:
+        words.append(f"ncpus={definition.ncpus}")
     if definition.single:
         words.append("single")
     if definition.verbose:
@@ -107,7 +129,7 @@ def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
 def _root(definition: Definition, init: str) -> list[str]:
     words = []
     if root_is_image(definition):
-        words += ["root=/dev/ubda", "rw"]
+        words += ["root=/dev/ubda", "ro" if root_disk(definition).readonly else "rw"]
     elif definition.root == HOST_ROOT:
         words += ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
     else:
@@ -123,22 +145,20 @@ def _root(definition: Definition, init: str) -> list[str]:
     return words
 
 
-def _disks(definition: Definition) -> list[str]:
-    """The disks, and always a ubd0.
+def _with_disk(devices: Sequence[str]) -> list[str]:
+    """The devices, and always a ubd0.
 
     Without one the kernel makes a device that cannot be used, and panics when it is removed. It is
     read-only: later kernels (6.12) lock the file as long as the device is there, and a second
     guest that cannot have its lock panics.
     """
-    words = list(definition.disks)
-    if root_is_image(definition):
-        words.insert(0, f"ubd0={definition.root}")
-    elif not any(_key(word) == "ubd0" for word in words):
+    words = list(devices)
+    if not any(_key(word) == "ubd0" for word in words):
         words.insert(0, "ubd0r=/dev/null")
     for word in words:
         if any(c.isspace() for c in word):
             raise UsageError(
                 f"the kernel takes no blank in a disk's path at boot: {word!r}; "
-                "add it with `umlctl config` once the guest runs"
+                "add it with `umlctl disk add` once the guest runs"
             )
     return words

@@ -8,12 +8,16 @@ a `Definition` need not.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from umlctl.devices import ubd
+from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
+from umlctl.guest import plug
+
+if TYPE_CHECKING:
+    from umlctl.guest.plug import Disk, Nic
 
 HOST_ROOT: Final = "host"
 MEM_DEFAULT: Final = 256 << 20
@@ -33,12 +37,14 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         umid: its name
         kernel: path of the UML binary
         mem: bytes of guest memory
-        root: "host" (this machine's userland, read-only), a directory, or an image file
+        root: "host" (this machine's userland, read-only), a directory, or an image file with
+            the options of a disk
         init: the program that becomes pid 1; empty: our own on "host", else the root's
-        disks: `ubdN[FLAGS]=FILE[,BACKING[,SERIAL]]`, absolute paths
-        nics: `vecN:...` or `ethN=...`, as the kernel takes them
+        disks, nics: in the words of `umlctl.guest.plug`, numbered
         append: `KEY=VALUE` or `WORD`, one kernel argument each, without blanks
         arguments: further kernel arguments, as they stand
+        mem_dir: where the file behind its memory is made; empty: where the kernel likes
+        ncpus: processors of the guest; more than 1 takes a kernel with SMP
         cpus: host CPUs it may run on, as taskset(1) takes them; empty: any
         aslr: leave address-space randomisation on
         single: boot into single-user mode
@@ -58,6 +64,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     nics: tuple[str, ...] = ()
     append: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    mem_dir: str = ""
+    ncpus: int = 1
     cpus: str = ""
     aslr: bool = False
     single: bool = False
@@ -87,6 +95,8 @@ def check(definition: Definition) -> Definition:
     if definition.mem < MEM_LEAST:
         least = MEM_LEAST >> 20
         raise UsageError(f"a guest needs at least {least}M of memory, not {definition.mem} bytes")
+    if definition.ncpus < 1:
+        raise UsageError(f"a guest has at least one processor, not {definition.ncpus}")
     if definition.cpus and not _CPUS.fullmatch(definition.cpus):
         raise UsageError(f"cpus are a list such as 0 or 0,2-3, not {definition.cpus!r}")
     if not 0 < definition.timeout <= 1e9:
@@ -100,7 +110,7 @@ def check(definition: Definition) -> Definition:
     for word in definition.arguments:
         if "\n" in word or "\0" in word:
             raise UsageError(f"a kernel argument is one line: {word!r}")
-    _check_devices(definition)
+    devices(definition)
     try:
         encode(definition)
     except UnicodeEncodeError as problem:
@@ -108,16 +118,50 @@ def check(definition: Definition) -> Definition:
     return definition
 
 
-def _check_devices(definition: Definition) -> None:
-    slots: dict[int, str] = {0: definition.root} if root_is_image(definition) else {}
-    for text in definition.disks:
-        disk = ubd.parse(text)
-        if disk.slot in slots:
-            raise UsageError(f"ubd{disk.slot} is given twice: {slots[disk.slot]} and {text}")
-        slots[disk.slot] = text
-    for nic in definition.nics:
-        if not nic.startswith(("vec", "eth")):
-            raise UsageError(f"a NIC is vecN:KEY=VALUE,... or ethN=TRANSPORT,..., not {nic!r}")
+def devices(definition: Definition) -> list[Disk | Nic]:
+    """The disks and NICs on the command line, those among the user's own arguments too.
+
+    Raises: UsageError
+    """
+    found: dict[str, Disk | Nic] = {}
+    if root_is_image(definition):
+        found["ubd0"] = root_disk(definition)
+    disks: list[Disk | Nic] = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    for asked in disks + [plug.parse_nic(text) for text in definition.nics]:
+        name = name_of(asked)
+        if name in found:
+            raise UsageError(f"{name} is given twice: {found[name]} and {asked}")
+        found[name] = asked
+    for word in (*definition.append, *definition.arguments):
+        if is_device(word):  # wins, as all that the user gives the kernel does
+            device = parse.parse(word, insist=True)
+            if isinstance(device, ubd.Ubd):
+                found[device.name] = plug.of_device(device.absolute(definition.cwd))
+            else:
+                found[device.name] = plug.parse_nic(word, insist=True)
+    return list(found.values())
+
+
+def is_device(word: str) -> bool:
+    """A kernel argument that makes a disk or a NIC."""
+    number = word[3:4]
+    return (word.startswith("ubd") and "=" in word and (number.isdigit() or number.isalpha())) or (
+        word.startswith(("vec", "eth")) and number.isdigit()
+    )
+
+
+def name_of(asked: Disk | Nic) -> str:
+    """The device's name; its number has been given.
+
+    Raises: UsageError
+    """
+    if isinstance(asked, plug.Disk):
+        if asked.slot is None:
+            raise UsageError(f"the disk {asked} has no slot")
+        return f"ubd{asked.slot}"
+    if asked.number is None:
+        raise UsageError(f"the NIC {asked} has no number")
+    return f"{'eth' if asked.text.startswith('eth') else 'vec'}{asked.number}"
 
 
 def root_is_image(definition: Definition) -> bool:
@@ -125,30 +169,12 @@ def root_is_image(definition: Definition) -> bool:
     return definition.root != HOST_ROOT and not definition.root.endswith("/")
 
 
-def number_disks(disks: tuple[str, ...], base: str, first: int) -> tuple[str, ...]:
-    """Give each plain FILE the next free slot from `first` on, and make paths absolute.
-
-    base: the directory of relative paths
+def root_disk(definition: Definition) -> Disk:
+    """The root's image as a disk.
 
     Raises: UsageError
     """
-    taken = {ubd.parse(text).slot for text in disks if _names_slot(text)}
-    free = (slot for slot in range(first, ubd.SLOTS) if slot not in taken)
-    numbered = []
-    for text in disks:
-        if _names_slot(text):
-            disk = ubd.parse(text)
-        else:
-            slot = next(free, None)
-            if slot is None:
-                raise UsageError(f"there is no free disk slot for {text}: {ubd.SLOTS} are all")
-            disk = ubd.parse(f"ubd{slot}={text}")
-        numbered.append(str(disk.absolute(base)))
-    return tuple(numbered)
-
-
-def _names_slot(text: str) -> bool:
-    return text.startswith("ubd") and "=" in text
+    return msgspec.structs.replace(plug.parse_disk(definition.root, definition.cwd), slot=0)
 
 
 def encode(definition: Definition) -> bytes:

@@ -16,6 +16,20 @@ mkdir -p /dev/pts && mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
 mkdir -p /run/lock
 hostname=$(cat /proc/sys/kernel/hostname)
 ip link set lo up 2>/dev/null
+# NAME,ADDRESS[,GATEWAY,RESOLVER], more after a ';': the NICs that this guest was started with.
+echo "${UMLCTL_NICS-}" | tr ';' '\n' | while IFS=, read -r nic address gateway resolver; do
+    [ -n "$nic" ] || continue
+    ip link set "$nic" up && ip addr add "$address" dev "$nic"
+    [ -z "$gateway" ] || ip route add default via "$gateway"
+    [ -z "$resolver" ] || {
+        file=$(readlink -m /etc/resolv.conf)
+        case $file in
+        /run/*) mkdir -p "${file%/*}" && echo "nameserver $resolver" >"$file" ;;
+        *) echo "nameserver $resolver" >/run/resolv.conf && mount --bind /run/resolv.conf "$file" ;;
+        esac
+    }
+done
+unset UMLCTL_NICS
 
 off() {
     trap '' INT
@@ -35,6 +49,7 @@ echo 0 >/proc/sys/kernel/ctrl-alt-del
 [ -e /proc/mconsole ] && echo "userspace is up" >/proc/mconsole
 echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it"
 cd /
+: >/run/shell
 setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 &
 wait $!
 off

@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
+from umlctl.guest import plug
 from umlctl.guest.definition import (
     MEM_DEFAULT,
     MEM_LEAST,
     Definition,
     check,
     decode,
+    devices,
     encode,
-    number_disks,
+    is_device,
+    name_of,
     parse_size,
     root_is_image,
 )
@@ -68,13 +71,21 @@ def test_plain_definition_is_sound() -> None:
         ({"append": ("a\n",)}, "without blanks"),
         ({"arguments": ("a\nb",)}, "one line"),
         ({"arguments": ("a\0b",)}, "one line"),
-        ({"disks": ("disk.img",)}, "a disk is ubdN"),
+        ({"disks": ("disk.img",)}, "the disk /disk.img has no slot"),
+        ({"disks": ("/a,slot=1,rw",)}, "not 'rw'"),
         ({"disks": ("ubd16=/a",)}, "not 16"),
-        ({"disks": ("ubd1=/a", "ubd1r=/b")}, "ubd1 is given twice: ubd1=/a and ubd1r=/b"),
+        ({"disks": ("ubd1=/a", "ubd1r=/b")}, "ubd1 is given twice: /a,slot=1 and /b,slot=1,ro"),
         ({"disks": ("ubd1=/a", "ubdb=/b")}, "ubd1 is given twice"),
         ({"disks": ("ubd0=/a",), "root": "/root.img"}, "ubd0 is given twice: /root.img"),
-        ({"nics": ("tap0",)}, "a NIC is vecN"),
-        ({"nics": ("",)}, "a NIC is vecN"),
+        ({"disks": ("/a,slot=1", "/b,slot=1")}, "ubd1 is given twice"),
+        ({"nics": ("tap0",)}, "a NIC is user"),
+        ({"nics": ("",)}, "a NIC is user"),
+        ({"nics": ("user",)}, "the NIC user has no number"),
+        ({"nics": ("user,nic=0", "vec0:transport=fd,fd=3")}, "vec0 is given twice: user,nic=0"),
+        ({"nics": ("vec0:transport=raw,ifname=e,bpffile=/p",)}, "unless you insist"),
+        ({"arguments": ("ubd16=/a",)}, "not 16"),
+        ({"append": ("ubdx=/a",)}, "a disk has a number"),
+        ({"append": ("vec0:nonsense",)}, "OPTION=VALUE"),
     ],
 )
 def test_unsound_definition_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -111,7 +122,10 @@ def test_name_that_cannot_be_written_down_is_refused(fields: dict[str, Any]) -> 
         {"disks": ("ubd0=/a", "ubd1r=/b,/c", "ubdp=/d")},
         {"disks": ("ubd1=/a",), "root": "/root.img"},
         {"disks": ("ubd0=/a",), "root": "/root/"},
+        {"disks": ("/a,slot=1,ro", "/b,slot=2,cow=/c,serial=S,no-trim")},
         {"nics": ("vec0:transport=tap,ifname=t", "eth0=mcast")},
+        {"nics": ("user,nic=0,forward=8080:80", "switch=lan,nic=1", "tap=auto,nic=2")},
+        {"disks": ("ubd1=/a",), "arguments": ("ubd1=/b", "vec0:transport=raw,ifname=e,ifup=/p")},
         {"root": "/bücher.img"},
     ],
 )
@@ -132,29 +146,62 @@ def test_definition_is_frozen_and_knows_its_fields() -> None:
         define(memory=1)
 
 
-# Numbering disks
+# Devices
 
 
-def test_plain_files_get_the_next_free_slots() -> None:
-    disks = number_disks(("a.img", "ubd1=b.img", "/c.img,back", "ubdd=d"), "/home", 1)
-    assert disks == (
-        "ubd2=/home/a.img",
-        "ubd1=/home/b.img",
-        "ubd4=/c.img,/home/back",
-        "ubd3=/home/d",
+def test_devices_are_the_root_the_disks_and_the_nics() -> None:
+    found = devices(
+        define(
+            root="/root.img",
+            disks=("ubd1r=/a", "/b,slot=3,discard"),
+            nics=("user,nic=0", "eth0=mcast"),
+        )
     )
+    assert [name_of(each) for each in found] == ["ubd0", "ubd1", "ubd3", "vec0", "eth0"]
+    assert found[:2] == [
+        plug.Disk(file="/root.img", slot=0),
+        plug.Disk(file="/a", slot=1, readonly=True),
+    ]
+    assert found[3] == plug.Nic(kind="user", number=0)
+    assert devices(define()) == devices(define(root="/srv/")) == []
 
 
-def test_numbered_disks_are_sound_and_numbered_no_more() -> None:
-    disks = number_disks(tuple(f"{number}.img" for number in range(15)), "/", 1)
-    assert len({disk.partition("=")[0] for disk in disks}) == 15
-    check(define(disks=disks))
-    assert number_disks(disks, "/elsewhere", 1) == disks
+def test_device_among_the_kernels_arguments_wins() -> None:
+    words = ("ubdar=mine.img", "vec0:transport=raw,ifname=e0,bpffile=/p", "eth1=mcast", "quiet")
+    for field in ("append", "arguments"):
+        found = devices(
+            define(root="/root.img", nics=("user,nic=0",), cwd="/home", **{field: words})
+        )
+        assert [name_of(each) for each in found] == ["ubd0", "vec0", "eth1"]
+        assert found[0] == plug.Disk(file="/home/mine.img", slot=0, readonly=True)
+        assert str(found[1]) == words[1]
 
 
-def test_more_disks_than_slots_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no free disk slot for 15.img"):
-        number_disks(tuple(f"{number}.img" for number in range(16)), "/", 1)
+def test_disks_of_a_definition_are_taken_from_its_directory() -> None:
+    (disk,) = devices(define(disks=("a.img,slot=1,cow=b.cow",), cwd="/home/me"))
+    assert disk == plug.Disk(file="/home/me/a.img", slot=1, cow="/home/me/b.cow")
+
+
+@pytest.mark.parametrize(
+    ("word", "device"),
+    [
+        ("ubd0=/a", True),
+        ("ubdar=/a", True),
+        ("ubdx=/a", True),
+        ("vec0:x", True),
+        ("eth9=x", True),
+        ("ubd", False),
+        ("ubd=/a", False),
+        ("ubd0", False),
+        ("vector=1", False),
+        ("ethtool=x", False),
+        ("con0=null", False),
+        ("quiet", False),
+        ("", False),
+    ],
+)
+def test_disks_and_nics_are_told_from_other_arguments(word: str, device: bool) -> None:
+    assert is_device(word) == device
 
 
 # On disk
