@@ -7,6 +7,7 @@ Everything follows from HOME and the XDG variables, read at each call:
         supervisor/mconsole              the background supervisor's socket
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
         g/UMID/{lock,notify,console,...} what one running guest needs
+        n/NAME/{port,control,lock,...}   the switch of a network segment
     $XDG_STATE_HOME/umlctl/              ~/.local/state/umlctl: what outlives a guest
         guests/UMID/{record.json,console.log}
     $XDG_CACHE_HOME/umlctl/              ~/.cache/umlctl: what can be fetched again
@@ -27,10 +28,16 @@ SUN_PATH: Final = 107
 """The longest path of a unix socket, bytes."""
 UMID_MAX: Final = 63
 """The kernel silently takes a random name instead of a longer one. arch/um/os-Linux/umid.c"""
+NETWORK_MAX: Final = 32
+"""Leaves room for the sockets, and for the kernel's `dst=` of one."""
 
 
 class BadUmid(ValueError):
     """A name that cannot be a umid, and why."""
+
+
+class BadNetwork(ValueError):
+    """A name that cannot be a network segment's, and why."""
 
 
 def check_umid(umid: str) -> str:
@@ -38,13 +45,7 @@ def check_umid(umid: str) -> str:
 
     Raises: BadUmid
     """
-    if not umid:
-        raise BadUmid("a umid cannot be empty")
-    if umid.startswith((".", "-")):
-        raise BadUmid(f"a umid cannot begin with '{umid[0]}': {umid!r}")
-    bad = [c for c in umid if not (c.isalnum() and c.isascii()) and c not in "._+-"]
-    if bad:
-        raise BadUmid(f"a umid is made of letters, digits and . _ + -, not {bad[0]!r}: {umid!r}")
+    _check_letters(umid, "a umid", BadUmid)
     if umid.endswith(".lock"):
         raise BadUmid(f"a umid cannot end with .lock, as the locks of guests do: {umid!r}")
     if len(umid) > UMID_MAX:
@@ -59,6 +60,37 @@ def check_umid(umid: str) -> str:
             "take a shorter umid"
         )
     return umid
+
+
+def check_network(name: str) -> str:
+    """Return the name if a network segment can have it.
+
+    Raises: BadNetwork
+    """
+    _check_letters(name, "a network's name", BadNetwork)
+    if len(name) > NETWORK_MAX:
+        raise BadNetwork(
+            f"a network's name has at most {NETWORK_MAX} characters, this one {len(name)}: {name}"
+        )
+    longest = network_control(name) + "~"  # what it is called while it is being made
+    if len(os.fsencode(longest)) > SUN_PATH:
+        over = len(os.fsencode(longest)) - SUN_PATH
+        raise BadNetwork(
+            f"the socket's path would be {over} bytes too long for a unix socket: {longest}; "
+            "take a shorter name"
+        )
+    return name
+
+
+def _check_letters(name: str, what: str, problem: type[ValueError]) -> None:
+    """It is one harmless component of a path, and no option."""
+    if not name:
+        raise problem(f"{what} cannot be empty")
+    if name.startswith((".", "-")):
+        raise problem(f"{what} cannot begin with '{name[0]}': {name!r}")
+    bad = [c for c in name if not (c.isalnum() and c.isascii()) and c not in "._+-"]
+    if bad:
+        raise problem(f"{what} is made of letters, digits and . _ + -, not {bad[0]!r}: {name!r}")
 
 
 def home() -> str:
@@ -114,7 +146,7 @@ def make_run_dir() -> str:
     Raises: PermissionError
     """
     path = run_dir()
-    for directory in (path, path + "/k", path + "/g", path + "/supervisor"):
+    for directory in (path, path + "/k", path + "/g", path + "/n", path + "/supervisor"):
         try:
             os.mkdir(directory, 0o700)
         except FileExistsError:
@@ -138,6 +170,32 @@ def kernel_socket(umid: str) -> str:
 
 def guest_dir(umid: str) -> str:
     return f"{run_dir()}/g/{umid}"
+
+
+def networks_dir() -> str:
+    return run_dir() + "/n"
+
+
+def network_dir(name: str) -> str:
+    return f"{networks_dir()}/{name}"
+
+
+def network_port(name: str) -> str:
+    """Where kernels connect: `transport=bess,dst=` this."""
+    return network_dir(name) + "/port"
+
+
+def network_control(name: str) -> str:
+    return network_dir(name) + "/control"
+
+
+def network_options(name: str) -> str:
+    """How its switch was started, for who finds it killed."""
+    return network_dir(name) + "/options"
+
+
+def network_log(name: str) -> str:
+    return network_dir(name) + "/log"
 
 
 def supervisor_socket() -> str:

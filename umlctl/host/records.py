@@ -38,6 +38,58 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     time: float = 0.0
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of the host that a device keeps open.
+
+    Fields:
+        path: as it was given
+        device, inode: which file that is, whatever its name
+        write: the guest may write it
+    """
+
+    path: str
+    device: int
+    inode: int
+    write: bool
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One device in a guest's table.
+
+    Fields:
+        name: "ubd3", "vec0", "con1", "ssl0", "mem"
+        asked: what was asked for, in the words of `plug` or the kernel's
+        kernel: what the kernel was given
+        boot: it is on the kernel's command line, and comes back with a reboot by itself
+        holds: files of the host that it uses
+        mac: of a NIC
+        addr: what the guest is meant to take: a hint
+        network: the switch of ours that a NIC is on
+        tap, bridge: the host's end of a NIC
+        address: the pair of addresses that a tunnel owns on this host
+        made: what was made for it, and goes with it: files to remove, a tap, a switch
+        shared: others may use its files; that is the user's own business
+        observed: what the guest said of it last; None: the guest does not have it
+        problem: why it is not there; empty if it is
+    """
+
+    name: str
+    asked: str
+    kernel: str
+    boot: bool = False
+    holds: list[Hold] = []
+    mac: str = ""
+    addr: str = ""
+    network: str = ""
+    tap: str = ""
+    bridge: str = ""
+    address: str = ""
+    made: dict[str, str] = {}
+    shared: bool = False
+    observed: dict[str, Any] | None = None
+    problem: str = ""
+
+
 class Record(msgspec.Struct, kw_only=True):
     """One guest on disk.
 
@@ -48,6 +100,8 @@ class Record(msgspec.Struct, kw_only=True):
         boot_id: of the host, which pids are worthless without
         since: when it was started, seconds since 1970
         last_panic: text of the last panic; empty if there was none
+        devices: its device table, in the order in which they were plugged
+        removed: devices of the command line that were taken away
         ending: None while it runs, as far as the writer knew
     """
 
@@ -58,6 +112,8 @@ class Record(msgspec.Struct, kw_only=True):
     boot_id: str
     since: float
     last_panic: str = ""
+    devices: list[Entry] = []
+    removed: list[str] = []
     ending: Ending | None = None
 
 

@@ -42,8 +42,8 @@ def left(house: str) -> list[str]:
     found = []
     for base, directories, files in os.walk(house):
         found += [os.path.join(base, name) for name in directories + files]
-    structure = ("/h/.uml", "/r/umlctl", "/r/umlctl/k", "/r/umlctl/g", "/r/umlctl/supervisor")
-    ours = {house + name for name in (*structure, "/h", "/r", "/s", "/c")}
+    structure = ("/h/.uml", "/r/umlctl", *(f"/r/umlctl/{name}" for name in ("k", "g", "n")))
+    ours = {house + name for name in (*structure, "/r/umlctl/supervisor", "/h", "/r", "/s", "/c")}
     return sorted(path.removeprefix(house) for path in found if path not in ours)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.host import paths
-from umlctl.host.paths import BadUmid, check_umid
+from umlctl.host.paths import BadNetwork, BadUmid, check_network, check_umid
 
 
 @pytest.mark.parametrize("umid", ["a", "demo", "a.b_c+d-1", "X", "0", "n" * 63, "locks"])
@@ -71,11 +71,50 @@ def test_umid_is_one_harmless_path_component(umid: str) -> None:
     assert 0 < len(umid) <= 63
 
 
+@pytest.mark.parametrize("name", ["a", "lan", "g1.0", "a.b_c+d-1", "n" * 32])
+def test_name_is_a_networks(house: str, name: str) -> None:
+    assert check_network(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "a network's name cannot be empty"),
+        ("..", "begin with '.'"),
+        ("-v", "begin with '-'"),
+        ("a/b", "not '/'"),
+        ("a,b", "not ','"),
+        ("a=b", "not '='"),
+        ("n" * 33, "at most 32 characters, this one 33"),
+    ],
+)
+def test_name_that_a_network_cannot_have_is_refused(house: str, name: str, said: str) -> None:
+    with pytest.raises(BadNetwork, match=said):
+        check_network(name)
+
+
+def test_network_whose_socket_would_have_too_long_a_path_is_refused(
+    short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = f"{short}/{'ü' * 14}"
+    os.mkdir(long)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", long)
+    fits = 107 - len(os.fsencode(paths.network_control("") + "~"))
+    for length in range(1, 33):
+        if length <= fits:
+            assert check_network("n" * length)
+        else:
+            with pytest.raises(BadNetwork, match="too long for a unix socket"):
+                check_network("n" * length)
+
+
 def test_everything_follows_from_home_and_xdg(house: str) -> None:
     assert paths.public_socket("a") == f"{house}/h/.uml/a/mconsole"
     assert paths.run_dir() == f"{house}/r/umlctl"
     assert paths.kernel_socket("a") == f"{house}/r/umlctl/k/a/mconsole"
     assert paths.guest_dir("a") == f"{house}/r/umlctl/g/a"
+    assert paths.network_port("a") == f"{house}/r/umlctl/n/a/port"
+    assert paths.network_control("a") == f"{house}/r/umlctl/n/a/control"
     assert paths.supervisor_socket() == f"{house}/r/umlctl/supervisor/mconsole"
     assert paths.state_dir() == f"{house}/s/umlctl"
     assert paths.record_dir("a") == f"{house}/s/umlctl/guests/a"
@@ -117,12 +156,12 @@ def test_run_dir_is_made_for_us_alone(house: str) -> None:
     finally:
         os.umask(old)
     assert made == paths.run_dir() == paths.make_run_dir()
-    for name in ("", "/k", "/g", "/supervisor"):
+    for name in ("", "/k", "/g", "/n", "/supervisor"):
         found = os.stat(made + name)
         assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, os.getuid())
 
 
-@pytest.mark.parametrize("name", ["", "/k", "/g", "/supervisor"])
+@pytest.mark.parametrize("name", ["", "/k", "/g", "/n", "/supervisor"])
 def test_run_dir_that_others_can_enter_is_refused(house: str, name: str) -> None:
     made = paths.make_run_dir()
     os.chmod(made + name, 0o750)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.errors import HostError
+from umlctl.guest.plug import parse_disk, parse_nic
+from umlctl.host import hardware, inuse, nics
+from umlctl.host.inuse import Use
+from umlctl.host.records import Entry
+
+if TYPE_CHECKING:
+    from umlctl.guest.plug import Disk, Nic
+
+
+@pytest.fixture
+def images(house: str) -> str:
+    for name in ("a.img", "b.img"):
+        with open(f"{house}/{name}", "wb") as file:
+            file.write(bytes(4096))
+    os.mkdir(f"{house}/records")
+    return house
+
+
+def prepare(place: str, *texts: str) -> list[Entry]:
+    asked: list[Disk | Nic] = [
+        parse_nic(text) if text.startswith("vec") else parse_disk(text, place) for text in texts
+    ]
+    return hardware.prepare_all(asked, "demo", f"{place}/records", f"{place}/console.log")
+
+
+def files(place: str) -> set[str]:
+    return {f"{each}/{name}" for each in (place, f"{place}/records") for name in os.listdir(each)}
+
+
+def test_devices_of_a_command_line_are_ready_and_come_back_by_themselves(images: str) -> None:
+    entries = prepare(images, "a.img,slot=1", "vec0:transport=fd,fd=3", "b.img,slot=2,discard")
+    assert [entry.name for entry in entries] == ["ubd1", "vec0", "ubd2"]
+    assert all(entry.boot for entry in entries)
+    for entry in entries:
+        assert hardware.release(entry, "demo", f"{images}/console.log") == ""
+    assert os.listdir(f"{images}/records") == []
+
+
+def test_one_that_fails_leaves_nothing_of_the_others(images: str) -> None:
+    before = files(images)
+    for last in ("none,slot=3", "a.img,slot=3,ro"):
+        with pytest.raises(HostError):
+            prepare(
+                images, "a.img,slot=1", "b.img,slot=2,cow=new.cow", "b.img,slot=4,discard", last
+            )
+        assert files(images) == before
+
+
+def test_devices_of_one_command_line_are_seen_by_each_other(images: str) -> None:
+    with pytest.raises(HostError, match="is written by demo as its ubd1"):
+        prepare(images, "a.img,slot=1", "a.img,slot=2")
+    mac = "mac=02:00:00:00:00:01"
+    with pytest.raises(HostError, match="is the MAC address of demo's vec0"):
+        prepare(images, f"vec0:transport=fd,fd=3,{mac}", f"vec1:transport=fd,fd=4,{mac}")
+
+
+def test_devices_of_other_guests_are_seen(images: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (entry,) = prepare(images, "a.img,slot=5")
+    monkeypatch.setattr(inuse, "devices_of_all", lambda but: [Use(f"not {but}", entry)])
+    with pytest.raises(HostError, match="is written by not demo as its ubd5"):
+        prepare(images, "a.img,slot=1")
+
+
+def test_init_is_told_of_nics_with_an_address() -> None:
+    def nic(name: str, asked: str, addr: str = "") -> Entry:
+        return Entry(name=name, asked=asked, kernel="", addr=addr)
+
+    entries = [
+        nic("vec0", "user,nic=0", "10.0.2.15/24"),
+        nic("vec1", "switch=lan"),
+        nic("eth0", "eth0=mcast", "10.0.0.2/8"),
+        nic("ubd1", "/a"),
+    ]
+    assert hardware.for_init(entries) == ("vec0,10.0.2.15/24,10.0.2.2,10.0.2.3;eth0,10.0.0.2/8")
+    assert hardware.for_init(entries[1:2]) == ""
+
+
+def test_lines_and_memory_need_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr(nics, "release", fail)
+    monkeypatch.setattr(nics, "undo", fail)
+    for name in ("con1", "ssl0", "mem"):
+        entry = Entry(name=name, asked="", kernel="")
+        hardware.undo(entry, "demo", "/none")
+        assert hardware.release(entry, "demo", "/none") == ""

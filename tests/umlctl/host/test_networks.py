@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from umlctl.errors import HostError, UsageError
+from umlctl.host import inuse, networks, segments, taps
+from umlctl.host.inuse import Use
+from umlctl.host.networks import BRIDGE, Network
+from umlctl.host.records import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Fake:
+    """The host's switches and bridges, as far as they are used here.
+
+    Fields:
+        running: names of switches
+        done: what was asked of the host, in order
+    """
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.done: list[tuple[Any, ...]] = []
+
+    def start(self, name: str, **options: Any) -> str:
+        self.done.append(("start", name, options))
+        return f"the switch {name}"
+
+    def is_running(self, name: str) -> bool:
+        segments.find(name)  # refuses what is no name of a switch
+        return name in self.running
+
+    def make_bridge(self, name: str, address: str = "") -> None:
+        taps.check_name(name)
+        self.done.append(("make", name, address))
+
+    def remove_bridge(self, name: str) -> None:
+        self.done.append(("remove", name))
+
+    def quit(self, name: str) -> None:
+        self.done.append(("quit", name))
+
+
+@pytest.fixture
+def fake(house: str, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake()
+    monkeypatch.setattr(segments, "start", made.start)
+    monkeypatch.setattr(segments, "running", made.is_running)
+    monkeypatch.setattr(segments.Segment, "quit", lambda segment: made.quit(segment.name))
+    monkeypatch.setattr(taps, "make_bridge", made.make_bridge)
+    monkeypatch.setattr(taps, "remove_bridge", made.remove_bridge)
+    return made
+
+
+def files(house: str) -> Sequence[str]:
+    path = f"{house}/s/umlctl/networks"
+    return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+
+LAN = Network(name="lan", user=True, forwards=("8080:10.0.2.15:80",), up="true", down="false")
+BR = Network(name="br0", kind=BRIDGE, address="10.1.0.1/24")
+
+
+def test_network_is_kept_and_forgotten(fake: Fake, house: str) -> None:
+    assert networks.load("lan") is None
+    assert networks.load_all() == []
+    networks.create(LAN)
+    networks.create(BR)
+    assert networks.load("lan") == LAN
+    assert networks.load_all() == [BR, LAN]
+    assert files(house) == ["br0.json", "lan.json"]
+    networks.remove("lan")
+    networks.remove("br0")
+    assert networks.load_all() == []
+    assert files(house) == []
+    assert fake.done == [("make", "br0", "10.1.0.1/24"), ("remove", "br0")]
+
+
+def test_network_is_defined_once(fake: Fake) -> None:
+    networks.create(LAN)
+    with pytest.raises(HostError, match=r"there is a network lan; `umlctl network rm`"):
+        networks.create(Network(name="lan"))
+    assert networks.load("lan") == LAN
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "-x", "a b", "n" * 40])
+def test_name_that_no_switch_can_have_is_refused(fake: Fake, house: str, name: str) -> None:
+    for create in (Network(name=name), Network(name=name, user=True)):
+        with pytest.raises(UsageError, match="a network's name"):
+            networks.create(create)
+    with pytest.raises(UsageError, match="a network's name"):
+        networks.start_switch(name)
+    assert files(house) == []
+    assert fake.done == []
+
+
+def test_name_of_a_bridge_need_not_be_one_of_a_switch(fake: Fake) -> None:
+    networks.create(Network(name="br@0", kind=BRIDGE))
+    networks.remove("br@0")
+    assert fake.done == [("make", "br@0", ""), ("remove", "br@0")]
+
+
+def test_bridge_that_cannot_be_kept_is_not_left(
+    fake: Fake, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(networks, "write_atomically", full)
+    for network in (BR, LAN):
+        with pytest.raises(HostError, match=f"{network.name} cannot be kept: .*No space left"):
+            networks.create(network)
+    assert fake.done == [("make", "br0", "10.1.0.1/24"), ("remove", "br0")]
+    assert files(house) == []
+
+
+def test_bridge_that_cannot_be_made_is_not_kept(
+    fake: Fake, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise HostError("this process needs CAP_NET_ADMIN")
+
+    monkeypatch.setattr(taps, "make_bridge", refuse)
+    with pytest.raises(HostError, match="CAP_NET_ADMIN"):
+        networks.create(BR)
+    assert files(house) == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"name": 1}', b'{"name": "x", "unknown": 1}', b"\xff\xfe"]
+)
+def test_definition_that_cannot_be_read_is_named_and_hides_no_other(
+    fake: Fake, house: str, data: bytes
+) -> None:
+    networks.create(LAN)
+    path = f"{house}/s/umlctl/networks/bad.json"
+    with open(path, "wb") as file:
+        file.write(data)
+    with pytest.raises(HostError, match=f"the network bad cannot be read: .*; see {path}"):
+        networks.load("bad")
+    assert networks.load_all() == [LAN]
+
+
+# Ending
+
+
+def test_network_that_is_not_there_cannot_be_removed(fake: Fake) -> None:
+    with pytest.raises(HostError, match=r"there is no network lan; `umlctl network list`"):
+        networks.remove("lan")
+
+
+def test_switch_that_nobody_defined_ends(fake: Fake) -> None:
+    fake.running.add("lan")
+    networks.remove("lan")
+    assert fake.done == [("quit", "lan")]
+
+
+def test_switch_that_runs_ends_with_its_definition(fake: Fake) -> None:
+    networks.create(LAN)
+    fake.running.add("lan")
+    networks.remove("lan")
+    assert fake.done == [("quit", "lan")]
+    assert networks.load("lan") is None
+
+
+@pytest.mark.parametrize("network", [LAN, BR], ids=lambda network: str(network.name))
+def test_network_with_guests_on_it_stays(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, network: Network
+) -> None:
+    networks.create(network)
+    fake.running.add("lan")
+    fake.done.clear()
+    entry = Entry(name="vec0", asked="", kernel="")
+    if network.kind == BRIDGE:
+        entry.bridge = "br0"
+    else:
+        entry.network = "lan"
+    other = Entry(name="vec1", asked="", kernel="", network="other", bridge="br1")
+    uses = [Use("demo", entry), Use("demo", other)]
+    monkeypatch.setattr(inuse, "devices_of_all", lambda: uses)
+    with pytest.raises(HostError, match=f"on {network.name} are demo's vec0; take these out"):
+        networks.remove(network.name)
+    assert networks.load(network.name) == network
+    assert fake.done == []
+
+
+# Starting
+
+
+def test_switch_without_a_definition_is_started_plain(fake: Fake) -> None:
+    assert str(networks.start_switch("lan")) == "the switch lan"
+    assert fake.done == [("start", "lan", {})]
+
+
+def test_switch_is_started_as_it_was_defined(fake: Fake) -> None:
+    networks.create(LAN)
+    networks.start_switch("lan")
+    ((_, name, options),) = fake.done
+    assert name == "lan"
+    assert (options["user"], options["forwards"]) == (True, LAN.forwards)
+
+
+def test_bridge_is_no_switch(fake: Fake) -> None:
+    networks.create(BR)
+    with pytest.raises(UsageError, match="br0 is a bridge: join it with tap=auto,bridge=br0"):
+        networks.start_switch("br0")

@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import closing
+from typing import Any
+
+import msgspec
+import pytest
+
+from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.guest.plug import parse_nic
+from umlctl.host import macs, nics, paths, processes, segments, taps
+from umlctl.host.inuse import Use
+from umlctl.host.networks import BRIDGE, Network
+from umlctl.host.records import Entry, write_atomically
+from umlctl.host.taps import Link
+
+DEADLINE = 30.0
+MAC = "02:00:00:00:00:01"
+
+
+class Host:
+    """A host's switches and taps, as far as NICs see them.
+
+    Fields:
+        links: interfaces that are there, by name
+        done: what was asked of the host, in order
+        fails: raised by whatever starts or makes something
+    """
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+        self.links: dict[str, Link] = {}
+        self.done: list[tuple[Any, ...]] = []
+        self.fails: UmlctlError | None = None
+
+    def add(self, name: str, kind: str = "tap", *, bridge: str = "", in_use: bool = False) -> None:
+        self.links[name] = Link(
+            name=name,
+            kind=kind,
+            owner=None,
+            group=None,
+            in_use=in_use,
+            bridge=bridge,
+            mac="",
+            up=True,
+            persistent=True,
+            multi_queue=False,
+        )
+
+    def start(self, name: str, **options: Any) -> segments.Segment:
+        self.done.append(("start", name, options))
+        if self.fails is not None:
+            raise self.fails
+        return segments.Segment(name)
+
+    def quit(self, name: str) -> None:
+        self.done.append(("quit", name))
+
+    def make_tap(self, name: str, *, owner: int, bridge: str = "") -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.done.append(("make", name, owner, bridge))
+        self.add(name, bridge=bridge)
+
+    def remove_tap(self, name: str) -> None:
+        self.done.append(("remove", name))
+        self.links.pop(name, None)
+
+    def check_tap(self, name: str, uid: int) -> Link:
+        self.done.append(("check", name, uid))
+        if name not in self.links:
+            raise HostError(f"there is no tap {name}")
+        return self.links[name]
+
+    def prepare(self, text: str, number: int = 0, *users: Use, umid: str = "demo") -> Entry:
+        asked = parse_nic(text, insist=True)
+        number = number if asked.number is None else asked.number
+        return nics.prepare(asked, number, umid, self.log, users)
+
+    @property
+    def said(self) -> str:
+        """What is in the guest's log."""
+        with open(self.log) as file:
+            return file.read()
+
+
+@pytest.fixture
+def host(house: str, monkeypatch: pytest.MonkeyPatch) -> Host:
+    with open(f"{house}/console.log", "w") as file:
+        file.write("the kernel's words\n")
+    made = Host(f"{house}/console.log")
+    monkeypatch.setattr(segments, "start", made.start)
+    monkeypatch.setattr(segments.Segment, "quit", lambda segment: made.quit(segment.name))
+    monkeypatch.setattr(taps, "look", made.links.get)
+    monkeypatch.setattr(taps, "make_tap", made.make_tap)
+    monkeypatch.setattr(taps, "remove_tap", made.remove_tap)
+    monkeypatch.setattr(taps, "check_tap", made.check_tap)
+    return made
+
+
+def use(umid: str = "other", **fields: Any) -> Use:
+    """A NIC of another guest."""
+    return Use(umid, Entry(**{"name": "vec3", "asked": "", "kernel": "", **fields}))
+
+
+# Switches
+
+
+def test_nic_on_a_switch_is_ready(host: Host) -> None:
+    entry = host.prepare("switch=lan,addr=10.0.0.5/24", 2)
+    mac = macs.mac_of("demo", 2)
+    assert (entry.name, entry.mac, entry.network) == ("vec2", mac, "lan")
+    assert entry.kernel == (f"vec2:transport=bess,dst={paths.network_port('lan')},mac={entry.mac}")
+    assert (entry.asked, entry.addr) == ("switch=lan,addr=10.0.0.5/24", "10.0.0.5/24")
+    assert entry.made == {}
+    assert host.done == [("start", "lan", {})]
+    nics.undo(entry)
+    assert nics.release(entry, "demo", host.log) == ""
+    assert len(host.done) == 1, "the switch is everybody's"
+
+
+def test_nic_of_its_own_has_a_switch_of_its_own(host: Host) -> None:
+    entry = host.prepare("user,forward=8080:80", 1)
+    name = nics.private_segment("demo", 1)
+    assert (entry.network, entry.made) == (name, {"segment": name})
+    assert entry.addr == "10.0.2.15/24"
+    ((_, started, options),) = host.done
+    assert started == name
+    assert options == {"user": True, "forwards": ("8080:80",), "host_loopback": True}
+    assert nics.release(entry, "demo", host.log) == ""
+    assert host.done[1:] == [("quit", name)]
+
+
+def test_nic_of_its_own_may_be_told_otherwise(host: Host) -> None:
+    assert host.prepare("user,addr=10.0.2.16/24").addr == "10.0.2.16/24"
+    host.done.clear()
+    host.prepare("user,isolated")
+    assert host.done[0][2]["host_loopback"] is False
+
+
+@pytest.mark.parametrize("error", [HostError("port 8080 is taken"), UsageError("no port")])
+def test_switch_of_its_own_that_fails_is_not_left(host: Host, error: UmlctlError) -> None:
+    host.fails = error
+    with pytest.raises(type(error), match=str(error)):
+        host.prepare("user,forward=8080:80")
+    assert host.done[1:] == [("quit", nics.private_segment("demo", 0))]
+
+
+@pytest.mark.parametrize("name", ["a/b", "-x", "n" * 40, ".."])
+def test_name_that_no_switch_can_have_is_refused(host: Host, name: str) -> None:
+    with pytest.raises(UsageError, match="a network's name"):
+        host.prepare(f"switch={name}")
+    assert host.done == []
+
+
+def test_private_segments_have_names_of_their_own(house: str) -> None:
+    umids = ["demo", "demo2", "n" * 63, "n" * 62, "n" * 62 + "m"]
+    names = {nics.private_segment(umid, number) for umid in umids for number in (0, 1, 63)}
+    assert len(names) == 3 * len(umids)
+    for name in names:
+        assert paths.check_network(name) == name
+
+
+# MAC addresses
+
+
+def test_mac_is_the_one_asked_for(host: Host) -> None:
+    entry = host.prepare("switch=lan,mac=02:AB:00:00:00:01")
+    assert entry.mac == "02:ab:00:00:00:01"
+    assert entry.kernel.endswith(",mac=02:ab:00:00:00:01")
+
+
+def test_mac_is_the_same_at_every_start_and_another_for_each_nic(host: Host) -> None:
+    found = [
+        host.prepare(text, number, umid=umid).mac
+        for umid in ("demo", "other")
+        for text, number in (
+            ("switch=lan", 0),
+            ("switch=lan", 1),
+            ("eth0=mcast", 0),
+            ("eth1=mcast", 1),
+        )
+    ]
+    assert len(set(found)) == len(found)
+    assert host.prepare("switch=lan").mac == host.prepare("user").mac == found[0]
+
+
+@pytest.mark.parametrize(
+    "text", [f"switch=lan,mac={MAC}", f"vec0:transport=fd,fd=3,mac={MAC}", f"eth0=mcast,{MAC}"]
+)
+def test_mac_of_another_nic_is_refused(host: Host, text: str) -> None:
+    with pytest.raises(HostError, match=f"{MAC} is the MAC address of other's vec3; .* mac="):
+        host.prepare(text, 0, use(mac=MAC))
+    assert host.done == []
+    assert host.prepare(text, 0, use(mac="02:00:00:00:00:02"), use(mac="")).mac == MAC
+
+
+# Taps
+
+
+def test_tap_is_made_and_goes_with_the_nic(host: Host) -> None:
+    entry = host.prepare("tap=auto,bridge=br0")
+    name = taps.tap_name("demo", 0)
+    assert (entry.tap, entry.bridge, entry.made) == (name, "br0", {"tap": name})
+    assert entry.kernel.startswith(f"vec0:transport=tap,ifname={name},mac={entry.mac}")
+    assert host.done == [("make", name, os.getuid(), "br0")]
+    assert nics.release(entry, "demo", host.log) == ""
+    assert host.done[1:] == [("remove", name)]
+
+
+def test_tap_that_a_dead_supervisor_left_is_made_anew(host: Host) -> None:
+    name = taps.tap_name("demo", 0)
+    host.add(name, bridge="br9")
+    entry = host.prepare("tap=auto")
+    assert host.done == [("remove", name), ("make", name, os.getuid(), "")]
+    assert entry.bridge == ""
+
+
+def test_tap_of_the_user_is_checked_and_stays(host: Host) -> None:
+    host.add("tap0", bridge="br0")
+    entry = host.prepare("tap=tap0")
+    assert (entry.tap, entry.bridge, entry.made) == ("tap0", "br0", {})
+    nics.release(entry, "demo", host.log)
+    assert host.done == [("check", "tap0", os.getuid())]
+    assert "tap0" in host.links
+
+
+def test_tap_of_a_given_name_is_made_if_its_bridge_is_known(host: Host) -> None:
+    entry = host.prepare("tap=mine,bridge=br0")
+    assert entry.made == {"tap": "mine"}
+    with pytest.raises(HostError, match="there is no tap other"):
+        host.prepare("tap=other")
+
+
+@pytest.mark.parametrize(("bridge", "where"), [("br1", "on br1"), ("", "on no bridge")])
+def test_tap_on_another_bridge_is_refused(host: Host, bridge: str, where: str) -> None:
+    host.add("tap0", bridge=bridge)
+    with pytest.raises(HostError, match=f"the tap tap0 is {where}, not on br0"):
+        host.prepare("tap=tap0,bridge=br0")
+    assert "tap0" in host.links
+
+
+@pytest.mark.parametrize("text", ["tap=tap0", "vec0:transport=tap,ifname=tap0", "eth0=tuntap,tap0"])
+def test_tap_of_another_guest_is_refused(host: Host, text: str) -> None:
+    host.add("tap0")
+    with pytest.raises(HostError, match="the tap tap0 belongs to other's vec3"):
+        host.prepare(text, 0, use(tap="tap0"))
+    assert host.prepare(text, 0, use(tap="tap1")).tap == "tap0"
+
+
+def test_tap_that_cannot_be_made_leaves_nothing(host: Host) -> None:
+    host.fails = HostError("this process needs CAP_NET_ADMIN")
+    with pytest.raises(HostError, match="CAP_NET_ADMIN"):
+        host.prepare("tap=auto")
+    assert host.done == []
+
+
+# In the kernel's words
+
+
+def test_device_in_the_kernels_words_gets_a_mac_and_its_number(host: Host) -> None:
+    entry = host.prepare("transport=fd,fd=3,mtu=900", 4)
+    assert entry.kernel == f"vec4:transport=fd,fd=3,mtu=900,mac={macs.mac_of('demo', 4)}"
+    entry = host.prepare(f"transport=fd,nic=5,fd=3,mac={MAC}")
+    assert (entry.name, entry.kernel) == ("vec5", f"vec5:transport=fd,fd=3,mac={MAC}")
+    entry = host.prepare("vec7:transport=fd,fd=3")
+    assert (entry.name, entry.mac) == ("vec7", macs.mac_of("demo", 7))
+    entry = host.prepare("eth1=mcast")
+    assert (entry.name, entry.kernel) == ("eth1", f"eth1=mcast,{entry.mac}")
+
+
+def test_transport_without_a_mac_has_none(host: Host) -> None:
+    entry = host.prepare("eth0=pcap,e0")
+    assert (entry.kernel, entry.mac) == ("eth0=pcap,e0", "")
+
+
+def test_interface_that_is_not_there_is_refused(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nics, "_check_capability", lambda *_: None)
+    with pytest.raises(HostError, match="vec0: this host has no interface e0"):
+        host.prepare("vec0:transport=raw,ifname=e0")
+    host.add("e0", "other")
+    assert host.prepare("vec0:transport=raw,ifname=e0").tap == ""
+
+
+def test_switch_of_others_has_to_listen(host: Host, short: str) -> None:
+    text = f"vec0:transport=bess,dst={short}/switch"
+    with pytest.raises(HostError, match=f"there is no socket {short}/switch; start its switch"):
+        host.prepare(text)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as listener:
+        listener.bind(f"{short}/switch")
+        with pytest.raises(HostError, match=r"nobody listens on .*/switch; its switch has ended"):
+            host.prepare(text)
+        listener.listen()
+        assert host.prepare(text).kernel.startswith(text)
+    with pytest.raises(HostError, match="nobody listens"):
+        host.prepare(text)
+
+
+def test_directory_of_a_vde_switch_holds_its_socket(host: Host, short: str) -> None:
+    os.mkdir(f"{short}/vde")
+    text = f"eth0=vde,{short}/vde"
+    with pytest.raises(HostError, match=f"there is no socket {short}/vde/ctl"):
+        host.prepare(text)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        listener.bind(f"{short}/vde/ctl")
+        listener.listen()
+        assert host.prepare(text).name == "eth0"
+
+
+def test_tunnel_is_of_one_guest(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nics, "_check_capability", lambda *_: None)
+    entry = host.prepare("transport=gre,src=10.0.0.1,dst=10.0.0.2")
+    assert entry.address == "gre 10.0.0.1 10.0.0.2"
+    with pytest.raises(HostError, match=r"other's vec3 has the tunnel gre 10.0.0.1 10.0.0.2"):
+        host.prepare(
+            "transport=gre,src=10.0.0.1,dst=10.0.0.2,rx_key=1,tx_key=1",
+            1,
+            use(address=entry.address),
+        )
+    host.prepare("transport=gre,src=10.0.0.1,dst=10.0.0.3", 1, use(address=entry.address))
+
+
+@pytest.mark.parametrize(("effective", "refused"), [("0", True), ("2000", False), ("1000", True)])
+def test_capability_is_looked_for(
+    host: Host, house: str, monkeypatch: pytest.MonkeyPatch, effective: str, refused: bool
+) -> None:
+    with open(f"{house}/status", "w") as file:
+        file.write(f"Name:\tx\nCapEff:\t{effective.zfill(16)}\n")
+
+    def opened(path: str, *arguments: Any) -> Any:
+        return open(f"{house}/status" if path == "/proc/self/status" else path, *arguments)
+
+    monkeypatch.setattr(nics, "open", opened, raising=False)
+    text = "transport=gre,src=10.0.0.1,dst=10.0.0.2"
+    if refused:
+        with pytest.raises(HostError, match="needs CAP_NET_RAW, which you do not have"):
+            host.prepare(text)
+    else:
+        host.prepare(text)
+
+
+# Hooks
+
+
+def hooked(up: str = "", down: str = "", **fields: Any) -> Network:
+    network = Network(**{"name": "lan", "up": up, "down": down, **fields})
+    path = f"{paths.state_dir()}/networks"
+    os.makedirs(path, exist_ok=True)
+    write_atomically(f"{path}/{network.name}.json", msgspec.json.encode(network))
+    return network
+
+
+def test_hooks_run_with_what_there_is_to_know(host: Host, house: str) -> None:
+    hooked(*(f"env | grep ^UMLCTL_ | sort >{house}/{which}" for which in ("up", "down")))
+    entry = host.prepare("switch=lan,addr=10.0.0.5/24", 2)
+    expected = {
+        "UMLCTL_GUEST": "demo",
+        "UMLCTL_NIC": "vec2",
+        "UMLCTL_MAC": entry.mac,
+        "UMLCTL_ADDR": "10.0.0.5/24",
+        "UMLCTL_NETWORK": "lan",
+        "UMLCTL_TAP": "",
+        "UMLCTL_BRIDGE": "",
+    }
+    assert not os.path.exists(f"{house}/down")
+    assert nics.release(entry, "demo", host.log) == ""
+    for which in ("up", "down"):
+        with open(f"{house}/{which}") as file:
+            assert dict(line.rstrip("\n").split("=", 1) for line in file) == expected
+
+
+def test_hooks_of_a_bridge_know_the_tap(host: Host, house: str) -> None:
+    hooked(f"echo $UMLCTL_BRIDGE $UMLCTL_TAP >{house}/up", name="br0", kind=BRIDGE)
+    host.prepare("tap=auto,bridge=br0")
+    with open(f"{house}/up") as file:
+        assert file.read() == f"br0 {taps.tap_name('demo', 0)}\n"
+
+
+def test_what_a_hook_says_is_in_the_guests_log(host: Host) -> None:
+    hooked("echo joined; echo beware >&2; cat", "echo left")
+    entry = host.prepare("switch=lan")
+    nics.release(entry, "demo", host.log)
+    assert host.said == "the kernel's words\njoined\nbeware\nleft\n"
+
+
+def test_hook_may_refuse_a_nic(host: Host) -> None:
+    hooked("echo not you; exit 3", name="br0", kind=BRIDGE)
+    with pytest.raises(
+        HostError, match="the `up` hook of br0 ended with 3; `umlctl logs demo` has what it said"
+    ):
+        host.prepare("tap=auto,bridge=br0")
+    assert host.said.endswith("not you\n")
+    assert host.done[-1] == ("remove", taps.tap_name("demo", 0))
+    assert host.links == {}
+
+
+def test_hook_that_fails_at_the_end_is_told_and_all_is_let_go(host: Host) -> None:
+    hooked(down="exit 4", name="br0", kind=BRIDGE)
+    entry = host.prepare("tap=auto,bridge=br0")
+    assert "the `down` hook of br0 ended with 4" in nics.release(entry, "demo", host.log)
+    assert host.links == {}
+
+
+def test_hook_that_takes_too_long_is_ended_with_all_its_processes(
+    host: Host, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nics, "HOOK", 1.0)
+    hooked(f"sleep 600 & echo $! >{house}/pid; wait")
+    with pytest.raises(HostError, match=r"the `up` hook of lan took more than 1 seconds"):
+        host.prepare("switch=lan")
+    with open(f"{house}/pid") as file:
+        pid = int(file.read())
+    started = processes.start_time(pid)
+    end = time.monotonic() + DEADLINE
+    while started is not None and processes.alive(pid, started):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_hook_whose_log_cannot_be_written_is_told(host: Host, house: str) -> None:
+    hooked("true", "true")
+    entry = host.prepare("switch=lan")
+    host.log = f"{house}/none/console.log"
+    assert "the `down` hook of lan cannot be run: " in nics.release(entry, "demo", host.log)
+    with pytest.raises(HostError, match=r"hook of lan cannot be run: .*No such file"):
+        host.prepare("switch=lan")
+
+
+def test_network_whose_definition_is_spoilt_is_told(host: Host) -> None:
+    hooked("true")
+    entry = host.prepare("switch=lan")
+    with open(f"{paths.state_dir()}/networks/lan.json", "w") as file:
+        file.write("{")
+    assert "the network lan cannot be read" in nics.release(entry, "demo", host.log)
+
+
+def test_nic_of_no_network_has_no_hooks(host: Host) -> None:
+    hooked("exit 1", "exit 1")
+    entry = host.prepare("vec0:transport=fd,fd=3")
+    assert nics.release(entry, "demo", host.log) == ""

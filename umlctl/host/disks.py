@@ -1,0 +1,275 @@
+"""The host's side of a disk: everything that is wrong with a file is said before a kernel sees it.
+
+The kernel answers OK to a directory, a locked file, a COW file that does not fit its backing
+file, and fails when the guest opens the disk, with a line in the guest's log. Source:
+ubd_config, ubd_open_dev in arch/um/drivers/ubd_kern.c
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import HostError
+from umlctl.host.records import Entry, Hold
+from umlctl.storage import cow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.guest.plug import Disk
+    from umlctl.host.inuse import Use
+
+LEAST_FREE: Final = 1 << 20
+"""A new COW file needs this beside its bitmap, bytes."""
+NOTHING: Final = "/dev/null"
+"""What stands behind ubd0 of a guest without one: a disk of no size."""
+
+_FLOCK: Final = struct.Struct("hhqqi4x")
+
+
+def prepare(asked: Disk, slot: int, directory: str, users: Iterable[Use]) -> Entry:
+    """See that a disk will work, and make the COW file that it is to have.
+
+    directory: where a COW file to discard is made
+    users: the devices of all other guests, and the others of this one
+
+    Raises: HostError, UsageError; nothing is left behind then
+    """
+    name = f"ubd{slot}"
+    if asked.file == NOTHING and not (asked.cow or asked.discard):
+        return Entry(name=name, asked=str(asked), kernel=str(asked.device(slot, "")))
+    top = f"{directory}/{name}.cow" if asked.discard else asked.cow
+    device = asked.device(slot, top)
+    holds = _check_pair(name, top, asked) if top else _check_file(name, asked)
+    if not asked.shared:
+        _check_free(name, holds, users)
+    made = {}
+    if top and (asked.discard or not os.path.lexists(top)):
+        _make_cow(name, top, asked.file, discard=asked.discard)
+        made = {"discard" if asked.discard else "cow": top}
+        holds = [_hold(top, write=not asked.readonly), *holds]
+    return Entry(
+        name=name,
+        asked=str(asked),
+        kernel=str(device),
+        holds=holds,
+        made=made,
+        shared=asked.shared,
+    )
+
+
+def undo(entry: Entry) -> None:
+    """The disk was not plugged after all: remove what was made for it."""
+    for path in entry.made.values():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def release(entry: Entry) -> None:
+    """The disk is no longer there: what was made to be discarded, is."""
+    if "discard" in entry.made:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(entry.made["discard"])
+
+
+def _check_file(name: str, asked: Disk) -> list[Hold]:
+    """A disk without a COW file, or one that is given by its COW file alone."""
+    path, write = asked.file, not asked.readonly
+    hint = "" if asked.readonly else "; read-only or with a COW file it need not be"
+    hold = _look(name, path, write=write, hint=hint)
+    header = None if asked.raw else _header(name, path)
+    if header is None:
+        return [hold]
+    backing = header.backing
+    under = _look(name, backing, write=False, hint=f"; it is the backing file of {path}")
+    if _header(name, backing) is not None:
+        raise HostError(f"{name}: {backing}, the backing file of {path}, is a COW file itself")
+    _check_fits(name, path, header, backing)
+    return [hold, under]
+
+
+def _check_pair(name: str, top: str, asked: Disk) -> list[Hold]:
+    """A COW file and its backing file; the holds of both, of the one alone if it is to be made."""
+    backing = asked.file
+    under = _look(name, backing, write=False)
+    if _header(name, backing) is not None:
+        raise HostError(
+            f"{name}: {backing} is a COW file itself, and cannot be the backing file of another; "
+            f"plug it alone"
+        )
+    if asked.discard:
+        return [under]
+    directory = os.path.dirname(top)
+    if not os.path.lexists(top):
+        if not os.path.isdir(directory):
+            raise HostError(f"{name}: there is no directory {directory} for the COW file {top}")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise HostError(f"{name}: cannot make the COW file {top}: Permission denied")
+        return [under]
+    over = _look(name, top, write=not asked.readonly)
+    if (over.device, over.inode) == (under.device, under.inode):
+        raise HostError(f"{name}: {top} cannot be its own backing file")
+    header = _header(name, top)
+    if header is None:
+        raise HostError(
+            f"{name}: {top} exists and is no COW file; take another name, and it is made"
+        )
+    _check_fits(name, top, header, backing)
+    return [over, under]
+
+
+def _check_fits(name: str, top: str, header: cow.Header, backing: str) -> None:
+    why = cow.mismatch(header, backing)
+    if why:
+        raise HostError(
+            f"{name}: the COW file {top} does not fit its backing file: {why}; "
+            f"put the backing file back as it was, its time of change too, or begin a new COW file"
+        )
+
+
+def _look(name: str, path: str, *, write: bool, hint: str = "") -> Hold:
+    """Open the file as the kernel will.
+
+    Raises: HostError
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise HostError(f"{name}: {path} is a directory, and a disk is a file")
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise HostError(f"{name}: {path} is neither a file nor a block device")
+        flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path, flags)
+    except OSError as problem:
+        verb = "write" if write and problem.errno != errno.ENOENT else "read"
+        more = hint if problem.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else ""
+        raise HostError(f"{name}: cannot {verb} {path}: {problem.strerror}{more}") from problem
+    try:
+        if not os.lseek(descriptor, 0, os.SEEK_END):
+            raise HostError(
+                f"{name}: {path} is empty; `truncate -s 1G {path}` would give it a size"
+            )
+    finally:
+        os.close(descriptor)
+    return _hold(path, write=write)
+
+
+def _hold(path: str, *, write: bool) -> Hold:
+    found = os.stat(path)
+    return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write)
+
+
+def _header(name: str, path: str) -> cow.Header | None:
+    try:
+        return cow.read(path)
+    except cow.BadCow as problem:
+        raise HostError(f"{name}: {problem}; `raw` would plug it as it stands") from None
+    except OSError as problem:
+        raise HostError(f"{name}: cannot read {path}: {problem.strerror}") from problem
+
+
+def _locked_by(hold: Hold) -> int | None:
+    """Who has a lock that the kernel's own would not get past; 0: somebody unseen from here."""
+    want = fcntl.F_WRLCK if hold.write else fcntl.F_RDLCK
+    try:
+        descriptor = os.open(hold.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(want, os.SEEK_SET, 0, 0, 0))
+    except OSError:
+        return None  # a file system without locks
+    finally:
+        os.close(descriptor)
+    kind, _, _, _, pid = _FLOCK.unpack(answer)
+    return None if kind == fcntl.F_UNLCK else max(0, pid)
+
+
+def _process(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return f"process {pid}" if pid else "a process that cannot be seen from here"
+    for word in words:
+        if word.startswith(b"umid="):
+            return f"the guest {os.fsdecode(word[5:])} (pid {pid})"
+    return f"process {pid} ({os.path.basename(os.fsdecode(words[0]))})"
+
+
+def _check_free(name: str, holds: list[Hold], users: Iterable[Use]) -> None:
+    """Refuse a second writer of a file, and a writer beside readers: of ours, or of the host.
+
+    Raises: HostError
+    """
+    for hold in holds:
+        for umid, entry in users:
+            for other in [] if entry.shared else entry.holds:
+                same = (hold.device, hold.inode) == (other.device, other.inode)
+                if same and (hold.write or other.write):
+                    raise HostError(f"{name}: {_conflict(hold, other, umid, entry)}")
+        holder = _locked_by(hold)
+        if holder is not None:
+            raise HostError(f"{name}: {hold.path} is locked by {_process(holder)}")
+        if hold.write:
+            _check_loops(name, hold)
+
+
+def _conflict(hold: Hold, other: Hold, umid: str, entry: Entry) -> str:
+    who = f"{umid} as its {entry.name}"
+    if other.write:
+        return (
+            f"{hold.path} is written by {who}, and who else uses it would find it changing; take "
+            "it out there first (`shared` is for file systems that are made for it)"
+        )
+    return (
+        f"{hold.path} is read by {who}, which would find it changing; give this one a COW file "
+        "over it, to keep or to discard, or plug it read-only"
+    )
+
+
+def _check_loops(name: str, hold: Hold) -> None:
+    """A file that this host has behind a loop device, mounted maybe.
+
+    Raises: HostError
+    """
+    try:
+        loops = [each for each in os.listdir("/sys/block") if each.startswith("loop")]
+    except OSError:
+        return
+    for loop in loops:
+        try:
+            with open(f"/sys/block/{loop}/loop/backing_file", "rb") as file:
+                path = file.read().rstrip(b"\n")
+            found = os.stat(path)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (hold.device, hold.inode):
+            raise HostError(
+                f"{name}: {hold.path} is behind /dev/{loop} of this host; "
+                f"unmount it and `losetup -d /dev/{loop}` first"
+            )
+
+
+def _make_cow(name: str, top: str, backing: str, *, discard: bool) -> None:
+    directory = os.path.dirname(top)
+    try:
+        if discard:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(top)
+        space = os.statvfs(directory)
+        free = space.f_bavail * space.f_frsize
+        need = cow.length(cow.size_of(backing)) - cow.size_of(backing) + LEAST_FREE
+        if free < need:
+            raise HostError(
+                f"{name}: {directory} has {free} bytes free, and a COW file begins with {need}"
+            )
+        cow.create(top, backing)
+    except OSError as problem:
+        raise HostError(f"{name}: cannot make the COW file {top}: {problem.strerror}") from problem

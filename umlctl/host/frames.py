@@ -1,0 +1,183 @@
+"""What a switch knows of Ethernet frames: who is behind which port, and what waits to get there.
+
+A guest is not trusted: it may send from any number of addresses, and take nothing. So the table
+of addresses is bounded, for each port too, and so is what waits for one; what does not fit is
+dropped and counted, as a switch of metal would.
+
+This is run for every frame. No clock is asked: the owner calls `tick` now and then.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEADER: Final = 14
+"""Bytes of an Ethernet header; what is shorter is no frame."""
+LONGEST: Final = 1 << 17
+"""No frame is longer: a kernel's MTU ends at 65535."""
+TICK: Final = 10.0
+"""How often `tick` is to be called, seconds."""
+AGE: Final = 30
+"""An address unheard of for so many ticks is forgotten: 300 seconds."""
+ADDRESSES: Final = 4096
+ADDRESSES_EACH: Final = 1024
+"""Addresses known, in all and behind one port."""
+WAITING: Final = 512
+WAITING_BYTES: Final = 1 << 20
+"""What may wait for a port that takes nothing, beyond its socket's own buffer."""
+SEND_BUFFER: Final = 4 << 20
+"""Asked for; the host's net.core.wmem_max bounds it."""
+LISTEN: Final = select.EPOLLIN | select.EPOLLRDHUP
+GONE: Final = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
+
+PortT = TypeVar("PortT")
+
+
+class AddressTable(Generic[PortT]):
+    """Which port an address was last heard from."""
+
+    def __init__(self, most: int = ADDRESSES, each: int = ADDRESSES_EACH) -> None:
+        self._most = most
+        self._each = each
+        self._now = 0
+        # Both are in the order in which addresses were last heard, to the tick.
+        self._known: OrderedDict[bytes, tuple[PortT, int]] = OrderedDict()
+        self._behind: dict[PortT, OrderedDict[bytes, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def route(self, header: bytes, port: PortT) -> PortT | None:
+        """Learn where a frame came from; return where it goes.
+
+        None: to all others; the port itself: nowhere, its owner has it already
+        """
+        source = header[6:12]
+        found = self._known.get(source)
+        if found is None or found[0] is not port or found[1] != self._now:
+            self._learn(source, port)
+        found = self._known.get(header[:6])
+        return None if found is None else found[0]
+
+    def _learn(self, address: bytes, port: PortT) -> None:
+        if address[0] & 1:
+            return  # a group's address is nobody's: never learned, it is sent to all
+        self._forget(address)
+        behind = self._behind.setdefault(port, OrderedDict())
+        if len(behind) >= self._each:
+            self._forget(next(iter(behind)))
+        elif len(self._known) >= self._most:
+            self._forget(next(iter(self._known)))
+        self._known[address] = (port, self._now)
+        behind[address] = None
+
+    def _forget(self, address: bytes) -> None:
+        found = self._known.pop(address, None)
+        if found is not None:
+            del self._behind[found[0]][address]
+
+    def remove(self, port: PortT) -> None:
+        """The port is gone."""
+        for address in self._behind.pop(port, ()):
+            del self._known[address]
+
+    def tick(self) -> None:
+        """Some time has passed: forget who has been silent for long."""
+        self._now += 1
+        while self._known:
+            address, (_, heard) = next(iter(self._known.items()))
+            if heard > self._now - AGE:
+                return
+            self._forget(address)
+
+    def behind(self, port: PortT) -> list[bytes]:
+        """The addresses of a port, the one heard last being the first."""
+        return list(reversed(self._behind.get(port, ())))
+
+
+class Port:
+    """One connection that frames come from and go to.
+
+    Fields:
+        number: its name; never given twice by one switch
+        pid: who connected
+        connection: SOCK_SEQPACKET, one frame a packet, non-blocking
+        inode: tells whether two descriptors are one connection
+        uplink: it leads out of the segment
+    """
+
+    __slots__ = (
+        *("_arm", "_send", "_waiting", "_waiting_bytes", "connection", "dropped", "fd"),
+        *("in_bytes", "in_frames", "inode", "number", "out_bytes", "out_frames", "pid", "uplink"),
+    )
+
+    def __init__(
+        self,
+        number: int,
+        pid: int,
+        connection: socket.socket,
+        inode: int,
+        arm: Callable[[int, int], object],
+        *,
+        uplink: bool = False,
+    ) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.number = number
+        self.pid = pid
+        self.connection = connection
+        self.fd = connection.fileno()
+        self.inode = inode
+        self.uplink = uplink
+        self.in_frames = self.in_bytes = self.out_frames = self.out_bytes = self.dropped = 0
+        self._send = connection.send
+        self._arm = arm
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+
+    def put(self, frame: memoryview) -> None:
+        """Send a frame now or, if its reader is slow, later; or drop it."""
+        if not self._waiting:
+            try:
+                self.out_bytes += self._send(frame)
+            except BlockingIOError:
+                self._arm(self.fd, LISTEN | select.EPOLLOUT)
+            except OSError:  # it is dead; that comes as an event of its own
+                self.dropped += 1
+                return
+            else:
+                self.out_frames += 1
+                return
+        if len(self._waiting) >= WAITING or self._waiting_bytes + len(frame) > WAITING_BYTES:
+            self.dropped += 1
+            return
+        self._waiting.append(bytes(frame))
+        self._waiting_bytes += len(frame)
+
+    def drain(self) -> None:
+        """There is room again: send what waits."""
+        while self._waiting:
+            try:
+                size = self._send(self._waiting[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                self.dropped += len(self._waiting)
+                self._waiting.clear()
+                break
+            self._waiting.popleft()
+            self._waiting_bytes -= size
+            self.out_bytes += size
+            self.out_frames += 1
+        self._waiting_bytes = 0
+        self._arm(self.fd, LISTEN)
+
+    def counters(self) -> dict[str, int]:
+        names = ("in_frames", "in_bytes", "out_frames", "out_bytes", "dropped")
+        return {name: getattr(self, name) for name in names}

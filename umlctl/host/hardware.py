@@ -1,0 +1,94 @@
+"""The host's side of any device: whichever family it is of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from umlctl.guest.plug import USER, USER_GATEWAY, USER_RESOLVER, Disk, Nic
+from umlctl.host import disks, inuse, nics
+from umlctl.host.inuse import Use
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.host.records import Entry
+
+
+def prepare(
+    asked: Disk | Nic, number: int, umid: str, directory: str, log: str, users: list[Use]
+) -> Entry:
+    """Have the host's side of a device ready; the caller holds `inuse.lock`.
+
+    directory: of the guest's records
+
+    Raises: HostError, UsageError; nothing is left behind then
+    """
+    if isinstance(asked, Disk):
+        return disks.prepare(asked, number, directory, users)
+    return nics.prepare(asked, number, umid, log, users)
+
+
+def prepare_all(asked: Iterable[Disk | Nic], umid: str, directory: str, log: str) -> list[Entry]:
+    """The same for all devices on a kernel's command line; their numbers have been given.
+
+    Raises: HostError, UsageError; nothing is left behind then
+    """
+    users = inuse.devices_of_all(but=umid)
+    entries: list[Entry] = []
+    try:
+        for each in asked:
+            number = each.slot if isinstance(each, Disk) else each.number
+            assert number is not None
+            others = users + [Use(umid, entry) for entry in entries]
+            entry = prepare(each, number, umid, directory, log, others)
+            entry.boot = True
+            entries.append(entry)
+    except BaseException:
+        undo_all(entries, umid, log)
+        raise
+    return entries
+
+
+def renew(entry: Entry, pid: int) -> None:
+    """The guest has rebooted: have the host's side of a device ready again.
+
+    pid: of its kernel, the same as before
+
+    Raises: HostError
+    """
+    if entry.name.startswith(("vec", "eth")):
+        nics.renew(entry, pid)
+
+
+def undo(entry: Entry, umid: str, log: str) -> None:
+    """The device was not plugged after all: remove what was made for it."""
+    if entry.name.startswith("ubd"):
+        disks.undo(entry)
+    elif entry.name.startswith(("vec", "eth")):
+        nics.release(entry, umid, log)
+
+
+def undo_all(entries: Iterable[Entry], umid: str, log: str) -> None:
+    for entry in entries:
+        undo(entry, umid, log)
+
+
+def release(entry: Entry, umid: str, log: str) -> str:
+    """The device is no longer there: let go what was made for it; what failed."""
+    if entry.name.startswith("ubd"):
+        disks.release(entry)
+    elif entry.name.startswith(("vec", "eth")):
+        return nics.release(entry, umid, log)
+    return ""
+
+
+def for_init(entries: Iterable[Entry]) -> str:
+    """What our init program is to make of the NICs, see `cmdline.build`."""
+    words = []
+    for entry in entries:
+        if entry.name.startswith(("vec", "eth")) and entry.addr:
+            user = entry.asked.startswith(USER)
+            words.append(
+                ",".join([entry.name, entry.addr, *((USER_GATEWAY, USER_RESOLVER) if user else ())])
+            )
+    return ";".join(words)

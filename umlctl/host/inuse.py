@@ -1,0 +1,76 @@
+"""What the guests of this user hold of the host: one look, under one lock.
+
+Two kernels that write one image destroy it, and the kernel's own locks are taken late, at the
+first mount, and lost by accident. So whoever starts a guest or plugs a device looks at the
+recorded devices of all live guests first, and writes his own down before he lets the lock go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.errors import HostError
+from umlctl.host import paths, processes, records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from umlctl.host.records import Entry
+
+PATIENCE: Final = 20.0
+"""How long another supervisor may hold the lock, seconds."""
+PAUSE: Final = 0.005
+
+
+class Use(NamedTuple):
+    """One device of one live guest."""
+
+    umid: str
+    entry: Entry
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Keep all other supervisors of this user from plugging anything.
+
+    Raises: HostError
+    """
+    try:
+        path = f"{paths.make_run_dir()}/devices.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise HostError(f"the devices cannot be locked: {problem}") from problem
+    try:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise HostError(
+                        f"another supervisor has held {path} for {PATIENCE:g} seconds"
+                    ) from None
+                time.sleep(PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def devices_of_all(but: str = "") -> list[Use]:
+    """The devices of every live guest of this user, but for one."""
+    boot = records.host_boot_id()
+    return [
+        Use(record.definition.umid, entry)
+        for record in records.load_all()
+        if record.devices
+        and record.definition.umid != but
+        and record.ending is None
+        and record.boot_id == boot
+        and processes.alive(record.pid, record.started)
+        for entry in record.devices
+    ]

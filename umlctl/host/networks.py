@@ -1,0 +1,151 @@
+"""Networks by name: switches of our own, and bridges of the host, as they were defined.
+
+A switch needs no definition: the first guest that joins a name starts it, and it ends after the
+last. A definition adds an uplink, forwards or hooks, and is one file in the state directory.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import msgspec
+
+from umlctl.errors import HostError, UsageError
+from umlctl.host import inuse, paths, segments, taps
+from umlctl.host.records import write_atomically
+from umlctl.host.segments import Segment
+
+SWITCH: Final = "switch"
+BRIDGE: Final = "bridge"
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One network, as defined.
+
+    Fields:
+        name: of the switch; of the bridge's interface
+        kind: SWITCH or BRIDGE
+        user: the switch has an uplink to the internet
+        isolated: what listens on the host's loopback is out of reach, with `user`
+        forwards: HOSTPORT:GUESTADDR:GUESTPORT of the host, with `user`
+        address: of the bridge on the host, with its prefix length
+        up, down: shell commands, run when a NIC joins and when it leaves
+    """
+
+    name: str
+    kind: str = SWITCH
+    user: bool = False
+    isolated: bool = False
+    forwards: tuple[str, ...] = ()
+    address: str = ""
+    up: str = ""
+    down: str = ""
+
+
+def _directory() -> str:
+    return f"{paths.state_dir()}/networks"
+
+
+def check_name(name: str) -> str:
+    """Return the name if a switch can have it.
+
+    Raises: UsageError
+    """
+    try:
+        return paths.check_network(name)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from problem
+
+
+def load(name: str) -> Network | None:
+    """The definition; None if there is none.
+
+    Raises: HostError: it cannot be read
+    """
+    path = f"{_directory()}/{name}.json"
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=Network)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise HostError(f"the network {name} cannot be read: {problem}; see {path}") from problem
+
+
+def load_all() -> list[Network]:
+    """All definitions that can be read, by name."""
+    found = []
+    try:
+        files = sorted(os.listdir(_directory()))
+    except OSError:
+        return []
+    for file in files:
+        if file.endswith(".json"):
+            try:
+                network = load(file.removesuffix(".json"))
+            except HostError:
+                continue
+            if network is not None:
+                found.append(network)
+    return found
+
+
+def create(network: Network) -> None:
+    """Define a network, and make its bridge.
+
+    Raises: HostError, UsageError
+    """
+    if load(network.name) is not None:
+        raise HostError(f"there is a network {network.name}; `umlctl network rm` removes it")
+    if network.kind == BRIDGE:
+        taps.make_bridge(network.name, network.address)
+    else:
+        check_name(network.name)
+    try:
+        os.makedirs(_directory(), 0o700, exist_ok=True)
+        write_atomically(f"{_directory()}/{network.name}.json", msgspec.json.encode(network))
+    except OSError as problem:
+        if network.kind == BRIDGE:
+            taps.remove_bridge(network.name)
+        raise HostError(f"the network {network.name} cannot be kept: {problem}") from problem
+
+
+def remove(name: str) -> None:
+    """Forget a network; its switch or its bridge ends.
+
+    Raises: HostError: there is none, or guests are on it
+    """
+    network = load(name)
+    bridge = network is not None and network.kind == BRIDGE  # some names are a bridge's only
+    running = not bridge and segments.running(name)
+    if network is None and not running:
+        raise HostError(f"there is no network {name}; `umlctl network list` shows them")
+    on = [
+        f"{use.umid}'s {use.entry.name}"
+        for use in inuse.devices_of_all()
+        if name in (use.entry.network, use.entry.bridge)
+    ]
+    if on:
+        raise HostError(f"on {name} are {', '.join(on)}; take these out first")
+    if running:
+        Segment(name).quit()
+    if network is not None:
+        if bridge:
+            taps.remove_bridge(name)
+        os.unlink(f"{_directory()}/{name}.json")
+
+
+def start_switch(name: str) -> Segment:
+    """Have the switch of this name running.
+
+    Raises: HostError, UsageError
+    """
+    network = load(check_name(name))
+    if network is None:
+        return segments.start(name)
+    if network.kind == BRIDGE:
+        raise UsageError(f"{name} is a bridge: join it with tap=auto,bridge={name}")
+    return segments.start(
+        name, user=network.user, forwards=network.forwards, host_loopback=not network.isolated
+    )

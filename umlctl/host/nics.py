@@ -1,0 +1,296 @@
+"""The host's side of a NIC: what it is plugged into is made or checked before a kernel sees it.
+
+The kernel answers OK to every transport; it opens the host's side when the guest sets the link
+up, and says what went wrong in the guest's log only. Source: vector_config, vector_net_open in
+arch/um/drivers/vector_kern.c
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from umlctl.devices import eth, needs, vec
+from umlctl.devices.parse import parse
+from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.guest.plug import AUTO, KERNEL, TAP, USER, USER_ADDRESS
+from umlctl.host import macs, networks, paths, segments, taps
+from umlctl.host.records import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.guest.plug import Nic
+    from umlctl.host.inuse import Use
+
+HOOK: Final = 10.0
+"""How long a hook may take, seconds."""
+
+
+def prepare(asked: Nic, number: int, umid: str, log: str, users: Iterable[Use]) -> Entry:
+    """Have the host's end of a NIC ready.
+
+    log: the guest's, which the hooks' output goes to
+    users: the devices of all other guests, and the others of this one
+
+    Raises: HostError, UsageError; nothing is left behind then
+    """
+    kind = "eth" if asked.text.startswith("eth") else "vec"
+    entry = Entry(name=f"{kind}{number}", asked=str(asked), kernel="", addr=asked.addr)
+    entry.mac = macs.normal(asked.mac) if asked.mac else macs.mac_of(umid, number, kind)
+    _check_mac(entry, users)
+    try:
+        if asked.kind == KERNEL:
+            _kernel(entry, asked, users)
+        elif asked.kind == TAP:
+            _tap(entry, asked, umid, number, users)
+        else:
+            _switch(entry, asked, umid, number)
+        _hook("up", entry, umid, log)
+    except BaseException:
+        undo(entry)
+        raise
+    return entry
+
+
+def undo(entry: Entry) -> None:
+    """Remove what was made for a NIC."""
+    if "tap" in entry.made:
+        with contextlib.suppress(HostError):
+            taps.remove_tap(entry.made["tap"])
+    if "segment" in entry.made:
+        with contextlib.suppress(UmlctlError):
+            segments.Segment(entry.made["segment"]).quit()
+
+
+def renew(entry: Entry, pid: int) -> None:
+    """The guest has rebooted: have the host's end of a NIC ready again.
+
+    The kernel starts itself anew without closing what the link had open.
+
+    pid: of the kernel, the same as before
+
+    Raises: HostError
+    """
+    if entry.network:
+        segments.Segment(entry.network).forget(pid)
+    if not entry.tap:
+        return
+    if "tap" in entry.made:
+        taps.replace_tap(entry.tap, owner=os.getuid(), bridge=entry.bridge)
+        return
+    link = taps.look(entry.tap)
+    if link is not None and link.in_use:
+        raise HostError(
+            f"{entry.name}: a kernel that reboots keeps its tap {entry.tap} open and cannot open "
+            "it again; shut the guest down and start it, or plug it into a switch"
+        )
+
+
+def release(entry: Entry, umid: str, log: str) -> str:
+    """The NIC is no longer there: run its hook and remove what was made for it; what failed."""
+    said = ""
+    try:
+        _hook("down", entry, umid, log)
+    except HostError as problem:
+        said = str(problem)
+    undo(entry)
+    return said
+
+
+def private_segment(umid: str, number: int) -> str:
+    """The name of the switch that one NIC of kind user has for itself."""
+    name = f"{umid}.{number}"
+    if len(name) <= paths.NETWORK_MAX:
+        return name
+    digest = hashlib.sha256(umid.encode()).hexdigest()[:8]
+    return f"{umid[: paths.NETWORK_MAX - 12]}-{digest}.{number}"
+
+
+def _check_mac(entry: Entry, users: Iterable[Use]) -> None:
+    for umid, other in users:
+        if other.mac and other.mac == entry.mac:
+            raise HostError(
+                f"{entry.name}: {entry.mac} is the MAC address of {umid}'s {other.name}; "
+                "take another with mac="
+            )
+
+
+def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
+    if asked.kind == USER:
+        name = private_segment(umid, number)
+        entry.made["segment"] = name  # though it starts, its uplink or a forward may fail
+        segment = segments.start(
+            name, user=True, forwards=asked.forwards, host_loopback=not asked.isolated
+        )
+        entry.addr = entry.addr or USER_ADDRESS
+    else:
+        name = asked.name
+        segment = networks.start_switch(name)
+    entry.network = name
+    entry.kernel = str(
+        vec.parse(f"{entry.name}:transport=bess,dst={segment.port_socket},mac={entry.mac}")
+    )
+
+
+def _tap(entry: Entry, asked: Nic, umid: str, number: int, users: Iterable[Use]) -> None:
+    name = taps.tap_name(umid, number) if asked.name == AUTO else asked.name
+    there = taps.look(name)
+    if asked.name == AUTO or (there is None and asked.bridge):
+        if there is not None:
+            taps.remove_tap(name)  # left by a supervisor that was killed
+            there = None
+        taps.make_tap(name, owner=os.getuid(), bridge=asked.bridge)
+        entry.made["tap"] = name
+    else:
+        _take_tap(entry, name, users)
+        if asked.bridge and there is not None and there.bridge != asked.bridge:
+            on = f"on {there.bridge}" if there.bridge else "on no bridge"
+            raise HostError(f"{entry.name}: the tap {name} is {on}, not on {asked.bridge}")
+    entry.tap, entry.bridge = name, asked.bridge or (there.bridge if there else "")
+    entry.kernel = str(vec.parse(f"{entry.name}:transport=tap,ifname={name},mac={entry.mac},gro=1"))
+
+
+def _take_tap(entry: Entry, name: str, users: Iterable[Use]) -> None:
+    """A tap that is there is this guest's, and nobody else's."""
+    for umid, other in users:
+        if other.tap == name:
+            raise HostError(f"{entry.name}: the tap {name} belongs to {umid}'s {other.name}")
+    taps.check_tap(name, os.getuid())
+    entry.tap = name
+
+
+def _kernel(entry: Entry, asked: Nic, users: Iterable[Use]) -> None:
+    """A device in the kernel's own words, with a MAC address of ours if it names none."""
+    text = asked.text
+    if text.startswith("transport="):
+        text = f"{entry.name}:{text}"
+    device = parse(text, insist=True)
+    if not isinstance(device, (vec.Vec, eth.Eth)):
+        raise UsageError(f"a NIC is vecN:... or ethN=..., not {text!r}")
+    entry.name = device.name
+    if device.mac:
+        entry.mac = device.mac
+        _check_mac(entry, users)
+    else:
+        device = device.with_mac(entry.mac)
+        entry.mac = device.mac  # some of the old transports take none
+    entry.kernel = str(device)
+    for need in device.needs():
+        _provide(entry, need, users)
+
+
+def _provide(entry: Entry, need: needs.Need, users: Iterable[Use]) -> None:
+    """See that the host has what a device needs of it.
+
+    Raises: HostError
+    """
+    name, value = entry.name, need.value
+    if need.kind == needs.TAP:
+        _take_tap(entry, value, users)
+    elif need.kind == needs.INTERFACE:
+        if taps.look(value) is None:
+            raise HostError(f"{name}: this host has no interface {value}")
+    elif need.kind in (needs.SEQPACKET, needs.CONTROL):
+        _check_listens(name, value)
+    elif need.kind == needs.CAPABILITY:
+        _check_capability(name, value)
+    elif need.kind == needs.ADDRESS:
+        entry.address = value
+        for umid, other in users:
+            if other.address == value:
+                raise HostError(
+                    f"{name}: {umid}'s {other.name} has the tunnel {value} already, and one host "
+                    "can have one between the same addresses; the keys do not tell them apart"
+                )
+
+
+def _check_listens(name: str, path: str) -> None:
+    """Somebody listens on a unix socket. It is not connected to: slirp4netns takes one guest.
+
+    Raises: HostError
+    """
+    path = f"{path}/ctl" if os.path.isdir(path) else path
+    if not os.path.exists(path):
+        raise HostError(f"{name}: there is no socket {path}; start its switch first")
+    with open("/proc/net/unix", "rb") as file:
+        next(file)
+        for line in file:
+            fields = line.split(maxsplit=7)
+            listens = len(fields) == 8 and int(fields[3], 16) & 0x10000
+            if listens and fields[7].rstrip(b"\n") == os.fsencode(path):
+                return
+    raise HostError(f"{name}: nobody listens on {path}; its switch has ended")
+
+
+def has_capability(name: str) -> bool:
+    """This process has it, and so has a kernel that it starts."""
+    bit = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}[name]
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    return bool(effective >> bit & 1)
+
+
+def _check_capability(name: str, capability: str) -> None:
+    if not has_capability(capability):
+        raise HostError(
+            f"{name}: this transport needs {capability}, which you do not have; run umlctl as "
+            "root, or take --user, --switch or a tap that an administrator has made for you"
+        )
+
+
+def _hook(which: str, entry: Entry, umid: str, log: str) -> None:
+    """Run a network's hook, with what there is to know in its environment.
+
+    Raises: HostError
+    """
+    network = entry.network or entry.bridge
+    definition = networks.load(network) if network else None
+    command = getattr(definition, which) if definition else ""
+    if not command:
+        return
+    facts = {
+        "UMLCTL_GUEST": umid,
+        "UMLCTL_NIC": entry.name,
+        "UMLCTL_MAC": entry.mac,
+        "UMLCTL_ADDR": entry.addr,
+        "UMLCTL_NETWORK": network,
+        "UMLCTL_TAP": entry.tap,
+        "UMLCTL_BRIDGE": entry.bridge,
+    }
+    what = f"{entry.name}: the `{which}` hook of {network}"
+    try:
+        code = _run(command, os.environ | facts, log)
+    except subprocess.TimeoutExpired:
+        raise HostError(f"{what} took more than {HOOK:g} seconds") from None
+    except OSError as problem:
+        raise HostError(f"{what} cannot be run: {problem}") from problem
+    if code:
+        raise HostError(f"{what} ended with {code}; `umlctl logs {umid}` has what it said")
+
+
+def _run(command: str, environment: dict[str, str], log: str) -> int:
+    """Run a shell command in a session of its own, which ends with it if it takes too long.
+
+    Raises: TimeoutExpired; OSError
+    """
+    with open(log, "ab") as output:
+        shell = subprocess.Popen(  # noqa: S602 - the user's own words
+            command,
+            shell=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    with shell:
+        try:
+            return shell.wait(HOOK)
+        except BaseException:
+            os.killpg(shell.pid, signal.SIGKILL)
+            raise

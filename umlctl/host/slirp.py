@@ -1,0 +1,463 @@
+"""The way out of a network segment: slirp4netns, a TCP/IP stack that is an ordinary program.
+
+It takes frames from one connection and makes of them connections of this host, so that a guest
+reaches the internet without a privilege, a bridge or a tap device. Ports of the host can be
+forwarded to a guest. It is fed by a switch, whose loop it must never hold up: all here is done
+in short steps, by its events and timers.
+
+What slirp4netns 1.2 does, which this is written around: a child of it listens, takes one
+connection for it, and refuses all others; only then its API socket appears. When the connection
+ends it does not end, but spins; so it is killed then. Until it has the connection it does not
+watch its --exit-fd. So the pipe of that also sends SIGIO, which is fatal, to the whole group as
+soon as the switch is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+
+from umlctl.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from umlctl.host.frames import Port
+    from umlctl.host.switch import Switch
+
+    Done = Callable[[str | None], None]
+
+PROGRAM: Final = "slirp4netns"
+GUEST: Final = "10.0.2.15"
+"""What its DHCP gives to the first who asks."""
+ADDRESSES: Final = {
+    "network": "10.0.2.0/24",
+    "gateway": "10.0.2.2",
+    "dns": "10.0.2.3",
+    "dhcp": True,
+}
+STARTS: Final = 10.0
+"""How long it may take to listen, seconds."""
+ANSWERS: Final = 5.0
+"""How long it may take to answer a request, seconds."""
+SOON: Final = 0.01
+DELAY: Final = 0.1
+DELAY_MOST: Final = 5.0
+"""Before it is started again, seconds; each time twice as long."""
+STABLE: Final = 10.0
+"""After so long the next end of it counts as the first, seconds."""
+_ANSWER_MOST: Final = 1 << 16
+
+
+class Forward(NamedTuple):
+    """A port of the host that leads to one of a guest.
+
+    Fields:
+        guest: its address; empty for the one that the uplink takes for its guest
+    """
+
+    protocol: str
+    host: str
+    port: int
+    guest: str
+    guest_port: int
+
+    def __str__(self) -> str:
+        guest = self.guest and self.guest + ":"
+        return f"{self.protocol}:{self.host}:{self.port}:{guest}{self.guest_port}"
+
+    def check_free(self) -> None:
+        """See that the port of the host can be had.
+
+        Raises: HostError
+        """
+        tcp = self.protocol == "tcp"
+        with socket.socket(
+            socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+        ) as probe:
+            try:
+                if tcp:  # as slirp4netns does; of UDP it would allow two at once
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self.host, self.port))
+                if tcp:
+                    probe.listen()
+            except OSError as problem:
+                raise HostError(
+                    f"cannot forward {self.protocol} port {self.port} of {self.host}: "
+                    f"{problem.strerror}; take another port"
+                ) from problem
+
+
+def parse_forward(text: str) -> Forward:
+    """Understand [tcp:|udp:][HOSTADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT.
+
+    Raises: UsageError
+    """
+    words = text.split(":")
+    protocol = words.pop(0) if words[0] in ("tcp", "udp") else "tcp"
+    host = words.pop(0) if words and "." in words[0] else "127.0.0.1"
+    guest = words.pop(1) if len(words) == 3 else ""
+    if len(words) != 2:
+        raise UsageError(
+            "a forward is [tcp:|udp:][HOSTADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT, as 8080:80, "
+            f"not {text!r}"
+        )
+    check_address(host)
+    if guest:
+        check_address(guest)
+    for word in words:
+        if not (word.isascii() and word.isdigit() and 0 < int(word[:6]) < 65536):
+            raise UsageError(f"a port is a number from 1 to 65535, not {word!r}: {text!r}")
+    return Forward(protocol, host, int(words[0]), guest, int(words[1]))
+
+
+def check_address(text: str) -> str:
+    """Return the text if it is an IPv4 address.
+
+    Raises: UsageError
+    """
+    try:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        raise UsageError(f"no IPv4 address: {text!r}") from None
+    return text
+
+
+def find_program() -> str:
+    """Where slirp4netns is.
+
+    Raises: HostError
+    """
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise HostError(f"user networking needs {PROGRAM}: apt install {PROGRAM}")
+    return found
+
+
+class _Rule:
+    """A forward that is wanted.
+
+    Fields:
+        pending: not yet asked for, or not yet answered, since slirp4netns came up
+        error: why it is not there
+        kept: it is asked for again if it fails
+        waiting: who wants to know how it went
+    """
+
+    def __init__(self, forward: Forward, *, kept: bool) -> None:
+        self.forward = forward
+        self.pending = True
+        self.error: str | None = None
+        self.kept = kept
+        self.waiting: list[Done] = []
+
+
+class Uplink:
+    """slirp4netns as one more port of a switch, started again whenever it ends.
+
+    Fields:
+        pid: of the program; 0 while there is none
+        port: its port; None while it is not connected
+        restarts: how often it had to be started again
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        directory: str,
+        *,
+        guest: str = GUEST,
+        host_loopback: bool = False,
+        forwards: Iterable[Forward] = (),
+    ) -> None:
+        self.pid = 0
+        self.port: Port | None = None
+        self.restarts = 0
+        self.guest = guest
+        self._switch = switch
+        self._path = f"{directory}/slirp"
+        self._api = f"{directory}/slirp.api"
+        self._command = [find_program(), "--target-type=bess", f"--api-socket={self._api}"]
+        if not host_loopback:
+            self._command.append("--disable-host-loopback")
+        self._rules = [_Rule(forward, kept=True) for forward in dict.fromkeys(forwards)]
+        self._asking: _Question | None = None
+        self._pidfd = -1
+        self._since = 0.0
+        self._delay = DELAY
+        self._tie = -1
+
+    def start(self) -> None:
+        """Start the program, and have it connected soon."""
+        self._remove()
+        try:
+            self.pid, self._pidfd = self._spawn()
+        except OSError as problem:
+            self._switch.say(f"cannot start {PROGRAM}: {problem}")
+            self._start_later()
+            return
+        self._switch.watch(self._pidfd, select.EPOLLIN, self._ended)
+        self._since = time.monotonic()
+        self._connect(self.pid)
+
+    def _spawn(self) -> tuple[int, int]:
+        """Start the program as the leader of a group that dies with us; its pid and pidfd."""
+        parent = os.getpid()
+        reader, self._tie = os.pipe()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become(reader, parent)
+            with contextlib.suppress(OSError):  # it was faster
+                os.setpgid(pid, pid)
+            try:
+                return pid, os.pidfd_open(pid)
+            except OSError:
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
+        except OSError:
+            os.close(self._tie)
+            raise
+        finally:
+            os.close(reader)
+
+    def _become(self, reader: int, parent: int) -> NoReturn:
+        try:
+            os.setpgid(0, 0)
+            os.set_inheritable(reader, True)
+            fcntl.fcntl(reader, fcntl.F_SETOWN, -os.getpid())
+            fcntl.fcntl(reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+            command = [*self._command, f"--exit-fd={reader}", self._path]
+            if os.getppid() == parent:
+                os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+        except OSError as problem:
+            sys.stderr.write(f"{PROGRAM}: {problem.strerror}\n")
+            sys.stderr.flush()
+        finally:
+            os._exit(127)
+
+    def _connect(self, pid: int) -> None:
+        """Connect to the program as soon as it listens."""
+        if pid != self.pid:
+            return  # it has ended since
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+            self.port = self._switch.add_port(connection, pid, uplink=True)
+        except OSError as problem:
+            connection.close()
+            if time.monotonic() < self._since + STARTS:
+                self._switch.after(SOON, lambda: self._connect(pid))
+            else:
+                self._switch.say(f"{PROGRAM} does not listen: {problem}")
+                self._kill()
+            return
+        self._since = time.monotonic()
+        for rule in self._rules:
+            rule.pending, rule.error = True, None
+        self._ask_next()
+
+    def lost_port(self) -> None:
+        """The switch has closed the port, since the program has ended or is about to."""
+        self.port = None
+        self._kill()
+
+    def _kill(self) -> None:
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        """It has ended: nothing of its group is to be left either."""
+        self._kill()
+        os.waitpid(self.pid, 0)
+        self.pid = 0
+        self._switch.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        os.close(self._tie)
+
+    def _ended(self, _events: int) -> None:
+        self._reap()
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
+        if self.port is not None:
+            self._switch.close_port(self.port)
+        if time.monotonic() > self._since + STABLE:
+            self._delay = DELAY
+        self._start_later()
+
+    def _start_later(self) -> None:
+        self._switch.say(f"{PROGRAM} has ended; it is started again in {self._delay:.1f} s")
+        self.restarts += 1
+        self._switch.after(self._delay, self.start)
+        self._delay = min(self._delay * 2, DELAY_MOST)
+
+    def close(self) -> None:
+        """End it for good."""
+        if self.pid:
+            self._reap()
+        self._remove()
+
+    def _remove(self) -> None:
+        for path in (self._path, self._api):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    # Forwards
+
+    def forward(self, forward: Forward, done: Done) -> None:
+        """Add a forward; `done` is told None, or what is wrong: then it is not kept."""
+        rule = next((rule for rule in self._rules if rule.forward == forward), None)
+        if rule is None:
+            rule = _Rule(forward, kept=False)
+            self._rules.append(rule)
+        if rule.error is not None:
+            rule.pending, rule.error = True, None
+        rule.waiting.append(done)
+        if rule.pending:
+            self._ask_next()
+        else:
+            self._settle(rule, None)
+
+    def _ask_next(self) -> None:
+        """Ask for the next forward, if none is being asked for."""
+        while self.port is not None and self._asking is None:
+            rule = next((rule for rule in self._rules if rule.pending), None)
+            if rule is None:
+                return
+            try:
+                rule.forward.check_free()
+            except HostError as problem:
+                self._settle(rule, str(problem))
+            else:
+                answered = functools.partial(self._answered, rule)
+                self._asking = _Question(
+                    self._switch, self._api, rule.forward, self.guest, answered
+                )
+
+    def _answered(self, rule: _Rule, error: str | None) -> None:
+        self._asking = None
+        self._settle(rule, error)
+        self._ask_next()
+
+    def _settle(self, rule: _Rule, error: str | None) -> None:
+        rule.pending, rule.error = False, error
+        if error is None:
+            rule.kept = True
+        else:
+            self._switch.say(error)
+            if not rule.kept:
+                self._rules.remove(rule)
+        waiting, rule.waiting = rule.waiting, []
+        for done in waiting:
+            done(error)
+
+    def forwards(self) -> list[Forward]:
+        """Those that are there whenever the program is."""
+        return [rule.forward for rule in self._rules if rule.kept]
+
+    def status(self) -> dict[str, object]:
+        return {
+            "program": PROGRAM,
+            "pid": self.pid,
+            "up": self.port is not None,
+            "restarts": self.restarts,
+            **ADDRESSES,
+            **({} if self.port is None else self.port.counters()),
+        }
+
+    def forwards_status(self) -> list[dict[str, object]]:
+        return [
+            {
+                "forward": str(rule.forward),
+                "guest": rule.forward.guest or self.guest,
+                "pending": rule.pending,
+                "error": rule.error,
+            }
+            for rule in self._rules
+        ]
+
+
+class _Question:
+    """One request to add a forward, and its answer; one connection each."""
+
+    def __init__(self, switch: Switch, path: str, forward: Forward, guest: str, done: Done) -> None:
+        self._switch = switch
+        self._path = path
+        self._forward = forward
+        self._done = done
+        self._answer = b""
+        self._deadline = time.monotonic() + ANSWERS
+        arguments = {
+            "proto": forward.protocol,
+            "host_addr": forward.host,
+            "host_port": forward.port,
+            "guest_addr": forward.guest or guest,
+            "guest_port": forward.guest_port,
+        }
+        self._request = json.dumps({"execute": "add_hostfwd", "arguments": arguments}).encode()
+        self._connection: socket.socket | None = None
+        self._open = True
+        self._switch.after(0, self._ask)
+        self._switch.after(ANSWERS, lambda: self._finish("no answer"))
+
+    def _ask(self) -> None:
+        """Connect; the socket appears some time after the port is connected."""
+        if not self._open:
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+            connection.send(self._request)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            self._switch.after(SOON, self._ask)
+            return
+        self._connection = connection
+        self._switch.watch(connection.fileno(), select.EPOLLIN, self._read)
+
+    def _read(self, _events: int) -> None:
+        assert self._connection is not None
+        try:
+            data = self._connection.recv(_ANSWER_MOST)
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            self._finish(str(problem))
+            return
+        self._answer += data
+        if data and len(self._answer) <= _ANSWER_MOST:
+            return
+        try:
+            answer = json.loads(self._answer)
+            error = None if "return" in answer else str(answer["error"]["desc"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            error = "an answer that makes no sense"
+        self._finish(error)
+
+    def _finish(self, error: str | None) -> None:
+        if self._open:
+            self.close()
+            self._done(error and f"cannot forward {self._forward}: {PROGRAM}: {error}")
+
+    def close(self) -> None:
+        self._open = False
+        if self._connection is not None:
+            self._switch.unwatch(self._connection.fileno())
+            self._connection.close()
+            self._connection = None
