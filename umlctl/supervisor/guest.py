@@ -29,7 +29,9 @@ from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl import exitcodes
 from umlctl.host import paths, processes, records
 from umlctl.host.records import Ending
+from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History
+from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Guest:
         since: when that state began, seconds since 1970
         kernel: how to talk to it
         history: what happened to it
+        devices: its device table
         ready: set while requests can be answered
         dead: set when it has ended
         ending: how it ended
@@ -85,6 +88,9 @@ class Guest:
         self._troubled = trio.Event()
         self._boot = trio.CancelScope()
         self._record = launched.record
+        self.devices = Devices(
+            self._record, launched.claim.records, self.kernel, self.history, self.log
+        )
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
@@ -95,6 +101,7 @@ class Guest:
                 nursery.start_soon(self._hear, nursery)
                 nursery.start_soon(self._cure)
                 nursery.start_soon(self._limit_boot)
+                nursery.start_soon(hold_networks, self.devices, self.launched.pid, self.history)
                 await self._main_gone()
                 nursery.cancel_scope.cancel()
         finally:
@@ -158,7 +165,10 @@ class Guest:
     async def _await_ready(self, boot: trio.CancelScope) -> None:
         kernel = Kernel(self.kernel.path, lambda _trouble: None)
         drivers_up = None
+        again = self.state == "rebooting"
         with boot:
+            if again:
+                await self.devices.renew()
             while True:
                 mounts = await kernel.ask("proc mounts", 1.0)
                 if mounts.ok and _root_mounted(mounts.data):
@@ -171,6 +181,7 @@ class Guest:
                     break
                 kernel.found()
                 await trio.sleep(POLL)
+            await self.devices.after_boot(kernel, again=again)
             self._is_ready()
 
     def _has_initramfs(self) -> bool:
@@ -220,6 +231,8 @@ class Guest:
         self._kill_processes()
         try:
             await self._take_stock()
+            for problem in await trio.to_thread.run_sync(self.devices.bury):
+                self.history.add("failed", text=problem)
         finally:
             self.launched.notify.close()
             self.ready.set()
@@ -471,6 +484,7 @@ class Guest:
                 "mconsole": paths.public_socket(self.umid),
                 "kernel": self.kernel.path,
             },
+            "devices": self.devices.listing(),
             "log": self.log,
             "command": self.launched.command,
             "last_event": self.history.last,

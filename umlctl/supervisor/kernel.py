@@ -80,7 +80,7 @@ class Kernel:
 
     async def ask(self, text: str, timeout: float = DEADLINE) -> Outcome:
         """One exchange, in its turn."""
-        unable = self._unable(text)
+        unable = self.unable(text)
         if unable is not None:
             return unable
         async with self._lock:
@@ -88,7 +88,7 @@ class Kernel:
                 timeout = min(timeout, PROBE)
             return await self._ask(text, timeout)
 
-    def _unable(self, text: str) -> Outcome | None:
+    def unable(self, text: str) -> Outcome | None:
         """How an exchange ends that need not be tried."""
         if self._lost:
             return Outcome(GONE, reason=self._lost)
@@ -123,7 +123,7 @@ class Kernel:
         self, text: str, timeout: float, *, renew: float = 0.0, probe: bool = False
     ) -> Outcome:
         """One exchange by the holder of the lock."""
-        unable = self._unable("go" if probe else text)
+        unable = self.unable("go" if probe else text)
         if unable is not None:
             return unable
         with trio.CancelScope() as scope, Client(self.path) as client:
@@ -155,7 +155,7 @@ class Kernel:
 
         may_stop: the guest runs, and may be stopped for the time of one read
         """
-        unable = self._unable(text)
+        unable = self.unable(text)
         if unable is not None:
             return unable
         async with self._lock:

@@ -7,6 +7,7 @@ boots meanwhile. The supervisor takes on a `Launched` guest whoever launched it.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import socket
 import stat
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
+from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
 from umlctl.host import confine, paths, processes, records
 from umlctl.host.claim import stands_at
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
-    from umlctl.host.records import Record
+    from umlctl.host.records import Entry, Record
 
 SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
@@ -59,13 +61,39 @@ def launch(definition: Definition, claim: Claim) -> Launched:
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
+    log = f"{claim.records}/console.log"
+    _write(log, b"")
+    asked = definitions.devices(definition)
+    if not asked:
+        return _launch(definition, claim, log, [], "")
+    # Imported for those who need it: a guest without devices starts the sooner.
+    from umlctl.host import hardware, inuse
+
+    with inuse.lock():
+        entries = hardware.prepare_all(asked, claim.umid, claim.records, log)
+        try:
+            return _launch(definition, claim, log, entries, hardware.for_init(entries))
+        except BaseException:
+            hardware.undo_all(entries, claim.umid, log)
+            raise
+
+
+def _launch(
+    definition: Definition, claim: Claim, log: str, entries: list[Entry], for_init: str
+) -> Launched:
     check_files(definition)
     directory = claim.directory
     notify_path = f"{directory}/notify"
     init = f"{directory}/init"
-    line = cmdline.build(definition, uml_dir=paths.kernel_dir(), notify=notify_path, init=init)
+    line = cmdline.build(
+        definition,
+        uml_dir=paths.kernel_dir(),
+        notify=notify_path,
+        init=init,
+        devices=[entry.kernel for entry in entries],
+        nics=for_init,
+    )
     command = [definition.kernel, *line]
-    log = f"{claim.records}/console.log"
     pidfile = _lock_pidfile(definition)
     since = time.time()
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -74,7 +102,6 @@ def launch(definition: Definition, claim: Claim) -> Launched:
         notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         notify.bind(notify_path)
         os.mkfifo(f"{directory}/console", 0o600)
-        _write(log, b"")
         if definition.root == HOST_ROOT and not definition.init:
             with open(INIT, "rb") as file:
                 _write(init, file.read(), 0o700)
@@ -83,7 +110,8 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             *(["taskset", "-c", definition.cpus] if definition.cpus else []),
             *("sh", SHIM, directory, log, definition.cwd),
         ]
-        shim, pid = _start(chain, command, claim.lock, log)
+        environment = os.environ | ({"TMPDIR": definition.mem_dir} if definition.mem_dir else {})
+        shim, pid = _start(chain, command, claim.lock, log, environment)
         started = processes.start_time(pid) or 0
         if pidfile >= 0:
             os.ftruncate(pidfile, 0)
@@ -95,6 +123,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             started=started,
             boot_id=records.host_boot_id(),
             since=since,
+            devices=entries,
         )
         records.save(record)
     except BaseException as problem:
@@ -154,24 +183,33 @@ def check_files(definition: Definition) -> None:
         raise HostError(f"{definition.umid}: the kernel {definition.kernel} cannot be executed")
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
-    if root_is_image(definition):
-        _check_readable(definition.umid, definition.root)
-    elif definition.root != HOST_ROOT and not os.path.isdir(definition.root):
-        raise HostError(f"{definition.umid}: there is no directory {definition.root}")
-    for text in definition.disks:
-        first, *_ = text.partition("=")[2].split(",")
-        # A missing first file of two is a COW file that the kernel makes.
-        if "," not in text:
-            _check_readable(definition.umid, first)
+    if definition.mem_dir:
+        _check_mem_dir(definition)
+    root = definition.root
+    if root != HOST_ROOT and not root_is_image(definition) and not os.path.isdir(root):
+        raise HostError(f"{definition.umid}: there is no directory {root}")
 
 
-def _check_readable(umid: str, path: str) -> None:
+def _check_mem_dir(definition: Definition) -> None:
+    """The kernel runs code from its memory file, and dies of a full file system.
+
+    Raises: HostError
+    """
+    directory = definition.mem_dir
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        space = os.statvfs(directory)
     except OSError as problem:
-        raise HostError(f"{umid}: cannot read {path}: {problem.strerror}") from problem
-    if os.path.isdir(path):
-        raise HostError(f"{umid}: {path} is a directory, and a disk is a file")
+        raise HostError(f"cannot have memory in {directory}: {problem.strerror}") from problem
+    if space.f_flag & os.ST_NOEXEC:
+        raise HostError(f"cannot have memory in {directory}: it is mounted noexec")
+    free = space.f_bavail * space.f_frsize
+    if free < definition.mem:
+        raise HostError(
+            f"cannot have memory in {directory}: {free >> 20}M are free there, "
+            f"and the guest is to have {definition.mem >> 20}M"
+        )
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise HostError(f"cannot have memory in {directory}: Permission denied")
 
 
 def _write(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -182,7 +220,9 @@ def _write(path: str, data: bytes, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
-def _start(chain: list[str], command: list[str], lock: int, log: str) -> tuple[int, int]:
+def _start(
+    chain: list[str], command: list[str], lock: int, log: str, environment: dict[str, str]
+) -> tuple[int, int]:
     """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
 
     Raises: HostError, NeverStarted
@@ -191,10 +231,11 @@ def _start(chain: list[str], command: list[str], lock: int, log: str) -> tuple[i
     for scope in confine.scopes(command[0]):
         words = [*chain, scope, *command]
         if scope == "group":
-            shim, said = _spawn(words, lock, log)
+            shim, said = _spawn(words, lock, log, environment)
         else:
             # The thread that is made for it ends before the supervisor goes on.
-            shim, said = confine.confined(lambda words=words: _spawn(words, lock, log))  # type: ignore[misc]
+            spawn = functools.partial(_spawn, words, lock, log, environment)
+            shim, said = confine.confined(spawn)
         if said.strip().isdigit():
             return shim, int(said)
         os.waitpid(shim, 0)
@@ -204,7 +245,7 @@ def _start(chain: list[str], command: list[str], lock: int, log: str) -> tuple[i
     raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
 
 
-def _spawn(words: list[str], lock: int, log: str) -> tuple[int, bytes]:
+def _spawn(words: list[str], lock: int, log: str, environment: dict[str, str]) -> tuple[int, bytes]:
     """Start the tiny parent; its pid, and what it says: the kernel's pid."""
     reader, writer = os.pipe()
     try:
@@ -218,7 +259,7 @@ def _spawn(words: list[str], lock: int, log: str) -> tuple[int, bytes]:
             processes.keep_descriptors()
             # The signals that its starter holds back are not held back from a kernel.
             shim = os.posix_spawnp(
-                words[0], words, os.environ, file_actions=actions, setsid=True, setsigmask=()
+                words[0], words, environment, file_actions=actions, setsid=True, setsigmask=()
             )
         except OSError as problem:
             raise HostError(f"cannot run {words[0]}: {problem.strerror}") from problem

@@ -14,7 +14,9 @@ from socketproto.listener import ClientGone
 from socketproto.wire import MAX_TEXT
 from umlctl import exitcodes
 from umlctl.commands import COMMANDS, GUEST, KERNEL
+from umlctl.errors import UsageError
 from umlctl.guard import Line, Refusal, check, is_query, read
+from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.supervisor.history import line as history_line
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Service:
             "wait": self._wait_for_end,
             "shutdown": self._shutdown,
             "kill": self._kill,
+            "plug": self._plug,
+            "devices": self._devices,
         }
 
     def answer_at_once(self, call: Call) -> Answer | None:
@@ -82,7 +86,7 @@ class Service:
             line = read(text)
             if line.command.served == KERNEL:
                 check(line, stopped=guest.state == "stopped")
-                outcome = await self._ask_kernel(line)
+                outcome = await self._ask_kernel(line, call.uid)
                 self._note(call, line, outcome)
                 if outcome.kind in (ANSWERED, REFUSED):
                     await call.answer(outcome.data, outcome.error)
@@ -116,8 +120,14 @@ class Service:
             self._noted += 1
             guest.history.add("refused", text=str(refusal), request=text[:80], uid=call.uid)
 
-    async def _ask_kernel(self, line: Line) -> Outcome:
+    async def _ask_kernel(self, line: Line, uid: int | None) -> Outcome:
         kernel, name = self._guest.kernel, line.command.name
+        if name == "config" and "=" in line.argument:
+            outcome = await self._guest.devices.config(line.argument, uid, force=line.forced)
+            self._guest.note_outsiders()
+            return outcome
+        if name == "remove":
+            return await self._guest.devices.remove(line.argument, uid)
         if name == "help":
             return _with_our_help(await kernel.ask("help"))
         if name == "log":
@@ -166,11 +176,6 @@ class Service:
             guest.note_stopped()
         elif name == "go":
             guest.note_running()
-        elif name == "config" and "=" in line.argument:
-            guest.note_outsiders()
-            guest.history.add("device added", device=line.argument, uid=call.uid)
-        elif name == "remove":
-            guest.history.add("device removed", device=line.argument, uid=call.uid)
         elif name in ("halt", "reboot", "cad"):
             guest.history.add(name, uid=call.uid)
 
@@ -222,6 +227,31 @@ class Service:
                 await self._wait(call)
             except ClientGone:
                 await self._guest.dead.wait()  # the shutdown that it asked for goes on
+
+    async def _plug(self, call: Call, line: Line) -> None:
+        kind, _, text = line.argument.partition(" ")
+        guest = self._guest
+        if guest.state == "stopped" and not line.forced:
+            raise Refusal(
+                "the guest is stopped, and a new device would wedge it; send `go` first",
+                -errno.EBUSY,
+            )
+        try:
+            if kind == "disk":
+                asked: Disk | Nic = parse_disk(text.strip())
+            elif kind == "nic":
+                asked = parse_nic(text.strip(), insist=line.forced)
+            else:
+                raise UsageError(f"`plug` takes `disk` or `nic`, not {kind!r}")
+        except UsageError as problem:
+            raise Refusal(str(problem), -errno.EINVAL) from None
+        entry = await guest.devices.plug(asked, call.uid, force=line.forced)
+        await call.answer(msgspec.json.encode(entry))
+
+    async def _devices(self, call: Call, _line: Line) -> None:
+        if self._guest.state == "running":
+            await self._guest.devices.observe()
+        await call.answer(msgspec.json.encode(self._guest.devices.listing()))
 
     async def _kill(self, call: Call, _line: Line) -> None:
         self._guest.kill(f"killed by uid {call.uid}")

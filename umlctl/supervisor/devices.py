@@ -1,0 +1,541 @@
+"""The device table of one guest: what was asked for, what the guest has, and both kept the same.
+
+The kernel says OK to devices that do not work, cannot list what it has, and forgets everything
+at a reboot. So each device is written down before the kernel hears of it, looked for in the
+guest afterwards, taken out again if it is not there, and plugged again after a reboot, before
+anybody else's request.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
+from umlctl import exitcodes
+from umlctl.devices import eth, lines, mem, ubd, vec
+from umlctl.devices.parse import parse, parse_name
+from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.guard import Refusal
+from umlctl.guest import plug
+from umlctl.host import disks, hardware, inuse, records
+from umlctl.host.inuse import Use
+from umlctl.host.records import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from umlctl.guest.plug import Disk, Nic
+    from umlctl.host.records import Record
+    from umlctl.supervisor.history import History
+    from umlctl.supervisor.kernel import Kernel
+
+PLUGGING: Final = "it is being plugged"
+"""The problem of an entry between its being written down and the guest's having it."""
+LOOKS: Final = 3
+"""How often a new device is looked for in the guest."""
+BETWEEN_LOOKS: Final = 0.05
+MEM_SPARE: Final = 8 << 20
+"""What a guest keeps when memory is taken from it: with less its kernel may die, bytes."""
+NET: Final = "sys/net/ipv4/conf"
+"""Has a directory for each NIC, and needs nothing mounted in the guest."""
+
+
+class Devices:
+    """The table of one guest.
+
+    Fields:
+        entries: in the order in which they were plugged
+        changed: set when they have changed; another from then on
+    """
+
+    def __init__(
+        self, record: Record, directory: str, kernel: Kernel, history: History, log: str
+    ) -> None:
+        """directory: of the guest's records."""
+        self._record = record
+        self._umid = record.definition.umid
+        self._directory = directory
+        self._kernel = kernel
+        self._history = history
+        self._log = log
+        self._lock = trio.Lock()
+        self._unrenewed: dict[str, str] = {}
+        self.changed = trio.Event()
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self._record.devices
+
+    def find(self, name: str) -> Entry | None:
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The table as `status` and `devices` show it."""
+        return [_shown(entry) for entry in self.entries]
+
+    def networks(self) -> set[str]:
+        """The switches of ours that the guest is on."""
+        return {entry.network for entry in self.entries if entry.network and not entry.problem}
+
+    def _has_changed(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    # What is asked for
+
+    async def plug(self, asked: Disk | Nic, uid: int | None, *, force: bool = False) -> Entry:
+        """Plug a disk or a NIC: the guest has it then, or everything is as it was.
+
+        force: leave out the looks at the guest
+
+        Raises: Refusal
+        """
+        async with self._locked():
+            name, number = self._name_for(asked)
+            entry = await self._in_thread(self._write_down, asked, number)
+            try:
+                await self._give(entry, self._kernel, look=not force)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(self._strike, entry)
+                raise
+            entry.problem = ""
+            await self._save()
+        self._history.add("device added", device=name, text=entry.kernel, uid=uid)
+        self._has_changed()
+        return entry
+
+    async def config(self, text: str, uid: int | None, *, force: bool = False) -> Outcome:
+        """What `config DEVICE=...` means: the table's way for what the table knows.
+
+        Raises: Refusal
+        """
+        try:
+            device = parse(text, insist=force)
+        except UsageError as problem:
+            if force:
+                return await self._kernel.ask(f"config {text}")
+            raise Refusal(str(problem), -errno.EINVAL) from None
+        if isinstance(device, ubd.Ubd):
+            device = device.absolute(self._record.definition.cwd)  # as the kernel would
+            await self.plug(plug.of_device(device), uid, force=force)
+        elif isinstance(device, (vec.Vec, eth.Eth)):
+            await self.plug(plug.parse_nic(text, insist=force), uid, force=force)
+        elif isinstance(device, mem.Mem):
+            await self._memory(device, uid, force=force)
+        else:
+            await self._line(device, uid, force=force)
+        return Outcome(ANSWERED)
+
+    async def remove(self, text: str, uid: int | None) -> Outcome:
+        """Take a device away; its host's side goes with it.
+
+        Raises: Refusal
+        """
+        try:
+            name = parse_name(text)
+        except UsageError as problem:
+            raise Refusal(str(problem), -errno.EINVAL) from None
+        async with self._locked():
+            outcome = await self._kernel.ask(f"remove {name}")
+            entry = self.find(name)
+            if not outcome.ok:
+                if outcome.error == -errno.EBUSY or "open" in outcome.text:
+                    raise Refusal(await self._who_opens(name, outcome), outcome.error)
+                lost = entry is not None and entry.problem and entry.observed is None
+                if not lost or outcome.kind != REFUSED:
+                    return outcome
+                outcome = Outcome(ANSWERED)  # the kernel has nothing to take away
+            if entry is not None:
+                if entry.boot:
+                    self._record.removed.append(name)
+                said = await trio.to_thread.run_sync(self._let_go, entry)
+                if said:
+                    self._history.add("failed", request=f"remove {name}", text=said, uid=uid)
+        self._history.add("device removed", device=name, uid=uid)
+        self._has_changed()
+        return outcome
+
+    # After a boot
+
+    async def renew(self) -> None:
+        """The kernel begins anew: have the host's side ready before its init can use it."""
+        self._unrenewed = {}
+        async with self._lock:
+            for entry in self.entries:
+                try:
+                    await trio.to_thread.run_sync(hardware.renew, entry, self._record.pid)
+                except HostError as problem:
+                    self._unrenewed[entry.name] = str(problem)
+
+    async def after_boot(self, kernel: Kernel, *, again: bool) -> None:
+        """See what the guest has, and after a reboot give it again what it lacks.
+
+        kernel: answers already, though not yet to others
+        again: the guest has rebooted
+        """
+        if not (self.entries or self._record.removed):
+            return
+        async with self._lock:
+            if again:
+                for name in self._record.removed:
+                    await kernel.ask(f"remove {name}")
+            for entry in self.entries:
+                entry.problem = await self._restore(entry, kernel, again=again)
+                if entry.problem:
+                    self._history.add("device lost", device=entry.name, text=entry.problem)
+            await self._save()
+        self._has_changed()
+
+    async def _restore(self, entry: Entry, kernel: Kernel, *, again: bool) -> str:
+        """Have a device in the guest as it was before; why it is not, or is of no use."""
+        try:
+            if again and not entry.boot:
+                await self._give(entry, kernel, look=True)
+            else:
+                entry.observed = await self._look(entry, kernel)
+        except Refusal as problem:
+            entry.observed = None
+            return str(problem)
+        if entry.observed is None:
+            return "the guest does not have it"
+        return self._unrenewed.get(entry.name, "")
+
+    async def observe(self) -> None:
+        """Look at every device again."""
+        async with self._lock:
+            for entry in self.entries:
+                observed = await self._look(entry, self._kernel)
+                if observed is not None:
+                    entry.observed = observed
+
+    def bury(self) -> list[str]:
+        """The guest has ended: let everything go that was made for its devices; what failed."""
+        said = []
+        for entry in reversed(self.entries):
+            if entry.problem == PLUGGING:
+                hardware.undo(entry, self._umid, self._log)
+            elif problem := hardware.release(entry, self._umid, self._log):
+                said.append(problem)
+        return said
+
+    # The ways of a device
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """One change at a time; what the host finds wrong becomes the answer."""
+        async with self._lock:
+            unable = self._kernel.unable("config")
+            if unable is not None:
+                raise _refused("refused", unable)
+            try:
+                yield
+            except UmlctlError as problem:
+                cause = problem.__cause__
+                number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
+                raise Refusal(str(problem), -number) from problem
+
+    async def _in_thread(self, work: Callable[..., Entry], *arguments: object) -> Entry:
+        return await trio.to_thread.run_sync(work, *arguments)
+
+    def _name_for(self, asked: Disk | Nic) -> tuple[str, int]:
+        """The device's name and number.
+
+        Raises: Refusal
+        """
+        taken = {entry.name for entry in self.entries}
+        if isinstance(asked, plug.Disk):
+            limit, prefix, number = ubd.SLOTS, "ubd", asked.slot
+            first = 1
+        else:
+            limit, prefix, number = plug.NICS, "vec", asked.number
+            first = 0
+            if asked.text.startswith("eth"):
+                prefix = "eth"
+        if number is None:
+            free = (n for n in range(first, limit) if f"{prefix}{n}" not in taken)
+            number = next(free, None)
+            if number is None:
+                raise Refusal(f"all {limit} of {prefix}0.. are in use", -errno.EBUSY)
+        name = f"{prefix}{number}"
+        there = self.find(name)
+        if there is not None:
+            raise Refusal(
+                f"{name} is in use: {there.asked}; take another, or `remove {name}` first",
+                -errno.EBUSY,
+            )
+        return name, number
+
+    def _write_down(self, asked: Disk | Nic, number: int) -> Entry:
+        """Check the host's side and reserve it, before any other supervisor can."""
+        with inuse.lock():
+            users = inuse.devices_of_all(but=self._umid)
+            users += [Use(self._umid, entry) for entry in self.entries]
+            entry = hardware.prepare(asked, number, self._umid, self._directory, self._log, users)
+            entry.problem = PLUGGING
+            self.entries.append(entry)
+            try:
+                records.save(self._record)
+            except OSError as problem:
+                self.entries.remove(entry)
+                hardware.undo(entry, self._umid, self._log)
+                raise HostError(f"{entry.name}: cannot be written down: {problem}") from problem
+        return entry
+
+    def _strike(self, entry: Entry) -> None:
+        """It was not plugged after all."""
+        hardware.undo(entry, self._umid, self._log)
+        self.entries.remove(entry)
+        self._save_quietly()
+
+    def _let_go(self, entry: Entry) -> str:
+        said = hardware.release(entry, self._umid, self._log)
+        self.entries.remove(entry)
+        self._save_quietly()
+        return said
+
+    async def _give(self, entry: Entry, kernel: Kernel, *, look: bool) -> None:
+        """Have the kernel make the device, and see that the guest has it.
+
+        Raises: Refusal: and the kernel does not have it either
+        """
+        taken = False
+        if entry.name == "ubd0":  # /dev/null stands there until somebody wants it
+            there = await kernel.ask("config ubd0")
+            if there.ok and there.text.strip() == disks.NOTHING:
+                taken = (await kernel.ask("remove ubd0")).ok
+        try:
+            await self._make(entry, kernel, look=look)
+        except BaseException:
+            if taken:
+                with trio.CancelScope(shield=True):
+                    await kernel.ask(f"config ubd0r={disks.NOTHING}")
+            raise
+
+    async def _make(self, entry: Entry, kernel: Kernel, *, look: bool) -> None:
+        entry.observed = None  # not what was seen before a reboot
+        undo = True
+        try:
+            outcome = await kernel.ask(f"config {entry.kernel}")
+            undo = outcome.ok
+            if not outcome.ok:
+                raise _refused(entry.name, outcome)
+            if not look or await self._appears(entry, kernel):
+                undo = False
+                return
+        finally:
+            if undo:
+                with trio.CancelScope(shield=True):
+                    await kernel.ask(f"remove {entry.name}")
+        raise Refusal(
+            f"{entry.name}: the kernel took it, and the guest does not have it; "
+            f"`umlctl logs {self._umid}` may say why",
+            -errno.ENODEV,
+        )
+
+    async def _appears(self, entry: Entry, kernel: Kernel) -> bool:
+        """Whether the guest has what its kernel has taken; it may need a moment."""
+        for _ in range(LOOKS):
+            entry.observed = await self._look(entry, kernel)
+            if entry.observed is not None:
+                return True
+            await trio.sleep(BETWEEN_LOOKS)
+        return False
+
+    async def _look(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+        """What the guest has under the name of an entry; None if it has nothing."""
+        if entry.name.startswith("ubd"):
+            return await _look_at_disk(entry, kernel)
+        if entry.name.startswith(("vec", "eth")):
+            return await _look_at_nic(entry, kernel)
+        if entry.name == "mem":
+            return await memory(kernel)
+        answer = await kernel.ask(f"config {entry.name}")
+        return {"config": answer.text.strip()} if answer.ok else None
+
+    async def _who_opens(self, name: str, outcome: Outcome) -> str:
+        """Why a device cannot be removed, as far as can be known from outside."""
+        if name.startswith("ubd"):
+            node = f"/dev/{_block(name)}"
+            mounts = await self._kernel.ask("proc mounts")
+            where = [
+                fields[1]
+                for fields in (line.split() for line in mounts.text.splitlines())
+                if len(fields) > 2 and _is_of(fields, node)
+            ]
+            if where:
+                return f"{name} is mounted in the guest on {', '.join(where)}; unmount it first"
+            return f"{name} is open in the guest, by a process or as swap; it is not mounted"
+        if name.startswith(("vec", "eth")):
+            return f"{name} is up in the guest; `ip link set {name} down` there first"
+        return f"{name}: {outcome.text.strip()}"
+
+    # Lines and memory
+
+    async def _line(self, device: lines.Line, uid: int | None, *, force: bool) -> None:
+        name = device.name
+        async with self._locked():
+            before = await self._kernel.ask(f"config {name}")
+            outcome = await self._kernel.ask(f"config {device}")
+            if not outcome.ok:
+                was = before.text.strip()
+                if before.ok and was and was != "none":
+                    # A string that the kernel cannot read costs the old one.
+                    await self._kernel.ask(f"config {name}={was}")
+                raise _refused(name, outcome)
+            entry = self.find(name)
+            if entry is None:
+                entry = Entry(name=name, asked=str(device), kernel=str(device))
+                self.entries.append(entry)
+            entry.asked = entry.kernel = str(device)
+            entry.boot, entry.problem = False, ""
+            if not force:
+                entry.observed = await self._look(entry, self._kernel)
+            await self._save()
+        self._history.add("device added", device=name, text=str(device), uid=uid)
+
+    async def _memory(self, device: mem.Mem, uid: int | None, *, force: bool) -> None:
+        """Take memory from the guest, or give back what was taken."""
+        async with self._locked():
+            entry = self.find("mem")
+            taken = -_change(entry) if entry else 0
+            before = await memory(self._kernel)
+            if before is None:
+                raise Refusal("mem: the guest does not say how much it has", -errno.EIO)
+            if not force:
+                _check_memory(device.change, taken, before["available"])
+            outcome = await self._kernel.ask(f"config {device}")
+            if not outcome.ok:
+                raise _refused("mem", outcome)
+            taken -= device.change
+            if entry is None:
+                entry = Entry(name="mem", asked="", kernel="")
+                self.entries.append(entry)
+            if taken <= 0:
+                self.entries.remove(entry)
+            entry.asked = entry.kernel = str(mem.Mem(-taken)) if taken > 0 else ""
+            entry.observed, entry.problem = await memory(self._kernel), ""
+            await self._save()
+        self._history.add("memory changed", change=device.change, taken=max(0, taken), uid=uid)
+
+    # On disk
+
+    async def _save(self) -> None:
+        await trio.to_thread.run_sync(self._save_quietly)
+
+    def _save_quietly(self) -> None:
+        try:
+            records.save(self._record)
+        except OSError as problem:
+            said = str(problem)
+            trio.from_thread.run_sync(lambda: self._history.add("not recorded", text=said))
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(entry)
+    return {
+        key: value
+        for key, value in shown.items()
+        if key in ("name", "asked", "kernel", "boot", "observed") or value
+    }
+
+
+def _change(entry: Entry) -> int:
+    device = parse(entry.kernel)
+    assert isinstance(device, mem.Mem)
+    return device.change
+
+
+def _check_memory(change: int, taken: int, available: int) -> None:
+    """Refuse what the kernel would say OK to and not do, or not survive.
+
+    Raises: Refusal
+    """
+    if change > 0 and change > taken:
+        had = f"{taken >> 10}K was taken from it" if taken else "nothing was taken from it"
+        raise Refusal(
+            f"mem: a guest gets back at most what was taken from it, and {had}; "
+            "start it with a larger --mem",
+            -errno.EINVAL,
+        )
+    if change < 0 and -change > available - MEM_SPARE:
+        raise Refusal(
+            f"mem: the guest has {available >> 10}K to spare and keeps {MEM_SPARE >> 10}K of it; "
+            f"{-change >> 10}K is too much",
+            -errno.ENOMEM,
+        )
+
+
+def _refused(name: str, outcome: Outcome) -> Refusal:
+    if outcome.kind in (GONE, TIMED_OUT):
+        number = -errno.ECONNRESET if outcome.kind == GONE else -errno.ETIMEDOUT
+        return Refusal(f"{name}: {outcome.reason}", number)
+    said = outcome.text.strip()
+    if name.startswith("eth") and said in ("", "Bad configuration option"):
+        said = "this kernel has no such transport; `umlctl kernel list` shows what it has"
+    elif not said:
+        said = "the kernel cannot, and does not say why; its log may"
+    return Refusal(f"{name}: {said}", outcome.error or exitcodes.FAILED)
+
+
+def _block(name: str) -> str:
+    """The guest's name of a disk: `ubdd` for `ubd3`."""
+    return f"ubd{chr(ord('a') + int(name[3:]))}"
+
+
+def _is_of(mount: list[str], node: str) -> bool:
+    """A line of /proc/mounts is about a disk, or about a partition of it."""
+    device, _, kind = mount[:3]
+    if device == "/dev/root" and kind != "hostfs":
+        return node == "/dev/ubda"
+    return device.startswith(node) and not device.removeprefix(node).strip("0123456789")
+
+
+async def _look_at_disk(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    """Its size as the guest sees it, if the kernel has these files behind it."""
+    answer = await kernel.ask(f"config {entry.name}")
+    device = parse(entry.kernel)
+    if not answer.ok or not isinstance(device, ubd.Ubd) or not device.answers(answer.text.strip()):
+        return None
+    partitions = await kernel.ask("proc partitions")
+    block = _block(entry.name)
+    parts = [line.split() for line in partitions.text.splitlines() if line]
+    sizes = {fields[3]: int(fields[2]) << 10 for fields in parts[1:] if len(fields) == 4}
+    if block not in sizes:
+        return {"size": 0} if disks.NOTHING in device.files else None
+    return {
+        "block": block,
+        "size": sizes[block],
+        "partitions": sorted(name for name in sizes if name.startswith(block) and name != block),
+    }
+
+
+async def _look_at_nic(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    there = await kernel.ask(f"proc {NET}/{entry.name}/forwarding")
+    if not there.ok:
+        return None
+    found: dict[str, Any] = {}
+    if " /sys sysfs " not in (await kernel.ask("proc 1/mounts")).text:
+        return found  # and the kernel's log is spared a line for each file that is not there
+    for fact in ("address", "operstate", "mtu"):
+        answer = await kernel.ask(f"proc 1/root/sys/class/net/{entry.name}/{fact}")
+        if answer.ok:
+            found[fact] = answer.text.strip()
+    return found
+
+
+async def memory(kernel: Kernel) -> dict[str, int] | None:
+    """The guest's memory in bytes: total, free, available."""
+    answer = await kernel.ask("proc meminfo")
+    names = {"MemTotal:": "total", "MemFree:": "free", "MemAvailable:": "available"}
+    found = {}
+    for line in answer.text.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[0] in names and fields[1].isdigit():
+            found[names[fields[0]]] = int(fields[1]) << 10
+    return found if len(found) == len(names) else None

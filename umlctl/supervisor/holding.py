@@ -1,0 +1,78 @@
+"""Keeping a guest's connections to its switches, whatever becomes of these.
+
+A kernel whose switch hangs up burns half a CPU until somebody sets the link down and up inside
+the guest. So the supervisor holds duplicates of the connections: when a switch is killed, the
+guest does not notice, and the next switch takes them over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.errors import HostError
+from umlctl.host.segments import Holder, revive
+
+if TYPE_CHECKING:
+    from umlctl.supervisor.devices import Devices
+    from umlctl.supervisor.history import History
+
+PAUSE: Final = 0.1
+PAUSE_MOST: Final = 5.0
+"""Between two tries to have a switch again: the first, then twice as long up to the most."""
+
+
+async def hold_networks(devices: Devices, pid: int, history: History) -> None:
+    """Hold what the kernel's process connects to the switches in its guest's table."""
+    held: dict[str, trio.CancelScope] = {}
+
+    async def hold(network: str, scope: trio.CancelScope) -> None:
+        with scope:
+            await _hold(network, pid, history)
+        if held.get(network) is scope:
+            del held[network]  # it was ended on purpose; there may be another of its name
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            changed = devices.changed
+            wanted = devices.networks()
+            for network in held.keys() - wanted:
+                held.pop(network).cancel()
+            for network in wanted - held.keys():
+                held[network] = trio.CancelScope()
+                nursery.start_soon(hold, network, held[network])
+            await changed.wait()
+
+
+async def _hold(network: str, pid: int, history: History) -> None:
+    holder = None
+    lost = False
+    pause = PAUSE
+    try:
+        while True:
+            try:
+                if holder is None:
+                    await trio.to_thread.run_sync(revive, network)
+                    holder = await trio.to_thread.run_sync(Holder, network, pid)
+                elif lost:
+                    await trio.to_thread.run_sync(holder.reconnect)
+                    history.add("network back", network=network)
+                    lost = False
+                pause = PAUSE
+            except HostError as problem:
+                history.add("network lost", network=network, text=str(problem))
+                await trio.sleep(pause)
+                pause = min(2 * pause, PAUSE_MOST)
+                continue
+            await trio.lowlevel.wait_readable(holder.fileno())
+            if holder.read():
+                continue
+            if holder.ended:
+                history.add("network ended", network=network)
+                return
+            history.add("network lost", network=network, text="its switch has ended")
+            lost = True
+    finally:
+        if holder is not None:
+            holder.close()
