@@ -110,6 +110,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command("proc", "PATH...", "read a file of the guest's /proc", stopped=True, example="meminfo"),
     Command("stack", "PID", "the kernel stack of a process", stopped=True, example="1"),
+    Command(
+        "plug",
+        "disk|nic SPEC...",
+        "add a disk or a NIC in the words of --disk and --nic",
+        GUEST,
+        example="disk /tmp/disk.img,ro",
+    ),
+    Command("devices", "", "the device table: asked for, and seen in the guest", GUEST),
     Command("status", "", "state, memory, CPU and more", GUEST, stopped=True),
     Command(
         "events", "", "the guest's history, then what happens", GUEST, stopped=True, waits=True

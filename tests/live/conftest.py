@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from socketproto.blocking import Connection
 from umlctl.host import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from socketproto.exchange import Outcome
 
 DEADLINE = 60.0
 
@@ -104,6 +108,37 @@ class House:
         ]
         return found + [f"process {pid}" for pid in processes_of(f"umid={umid}")]
 
+    def ask(self, umid: str, text: str) -> Outcome:
+        """One request, without a process for it."""
+        with Connection(self.public(umid)) as connection:
+            return connection.request(text, DEADLINE, renew=DEADLINE)
+
+    def table(self, umid: str) -> dict[str, dict[str, Any]]:
+        """The device table, by name."""
+        return {row["name"]: row for row in json.loads(self.ask(umid, "devices").data)}
+
+    def shell(self, umid: str, command: str) -> str:
+        """Have the shell on the guest's console do something, which must succeed; what it said."""
+        status, output = self.try_shell(umid, command)
+        assert status == 0, (command, output)
+        return output
+
+    def try_shell(self, umid: str, command: str) -> tuple[int, str]:
+        """The same, with the exit status. Needs a guest on the host's own files."""
+        name = f"/tmp/.{next(_commands)}"
+        line = f"{{ {command}\n}} >{name}.o 2>&1; echo $? >{name}~; mv {name}~ {name}\n"
+        with open(f"{self.run}/umlctl/g/{umid}/console", "w") as console:
+            console.write(line)
+        wait_for(lambda: self.ask(umid, f"proc 1/root{name}").ok, f"{umid} has done {command}")
+        status = int(self.ask(umid, f"proc 1/root{name}").data.strip(b"\n\0") or b"1")
+        output = self.ask(umid, f"proc 1/root{name}.o").data
+        return status, output.decode("utf-8", "replace").strip("\n\0")
+
+    def has_shell(self, umid: str) -> None:
+        """Wait for the guest's shell, after a boot or a reboot."""
+        wait_for(lambda: self.ask(umid, "version").ok, f"{umid} answers")
+        wait_for(lambda: self.ask(umid, "proc 1/root/run/shell").ok, f"{umid} has a shell")
+
     def start(self, umid: str, *words: str) -> None:
         self.ok("start", umid, "--mem", "64M", *words)
 
@@ -180,6 +215,7 @@ def shared(house: House) -> str:
 
 
 _count = 0
+_commands = itertools.count(1)
 
 
 @pytest.fixture

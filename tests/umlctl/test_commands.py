@@ -28,7 +28,7 @@ def test_supervisors_have_what_the_protocol_promises() -> None:
         for place in (GUEST, HOST)
     }
     assert served == {
-        GUEST: {"status", "events", "wait", "shutdown", "kill"},
+        GUEST: {"status", "events", "wait", "shutdown", "kill", "plug", "devices"},
         HOST: {"start", "list", "quit"},
     }
 

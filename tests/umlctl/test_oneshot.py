@@ -14,7 +14,7 @@ import umlctl
 from socketproto import blocking
 from socketproto.exchange import pieces
 from umlctl import exitcodes, oneshot
-from umlctl.commands import COMMANDS, HOST, KERNEL
+from umlctl.commands import COMMANDS, HOST, KERNEL, Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,15 +202,17 @@ def test_supervisor_is_told_to_force(run: Callable[..., Run], bare: MakeBare) ->
 
 
 @pytest.mark.parametrize(
-    "verb", [command.name for command in COMMANDS if command.served not in (KERNEL, HOST)]
+    "command",
+    [command for command in COMMANDS if command.served not in (KERNEL, HOST)],
+    ids=lambda command: command.name,
 )
 def test_bare_kernel_is_not_sent_what_only_a_supervisor_knows(
-    run: Callable[..., Run], bare: MakeBare, verb: str
+    run: Callable[..., Run], bare: MakeBare, command: Command
 ) -> None:
     server = bare()
-    done = run(verb, server.path)
+    done = run(command.name, server.path, *command.example.split())
     assert done.code == exitcodes.REFUSED
-    assert f"a bare kernel has no `{verb}`" in done.err
+    assert f"a bare kernel has no `{command.name}`" in done.err
     assert not server.seen
 
 
@@ -303,6 +305,7 @@ def test_outcome_as_json(run: Callable[..., Run], bare: MakeBare) -> None:
     [
         (["remove"], "remove PATH: remove needs DEVICE"),
         (["stack"], "stack PATH: stack needs PID"),
+        (["plug", "disk"], "plug PATH: plug needs disk|nic SPEC..."),
         (["version", "now"], "version PATH: version takes no argument, not 'now'"),
         (["stack", "1", "2"], "stack PATH: stack takes PID, not '2'"),
         (["log", "x" * 600], "log PATH: a command has at most 511 bytes"),

@@ -12,6 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli.seconds import SECONDS
 from umlctl.errors import UsageError
 from umlctl.guest import definition as definitions
+from umlctl.guest import plug
 from umlctl.host import kernels, paths
 from umlctl.oneshot import say
 
@@ -27,29 +28,38 @@ _OPTIONS = [
         "--root",
         default=definitions.HOST_ROOT,
         show_default=True,
-        metavar="host|DIR|IMAGE",
-        help="The root file system: this machine's own files, read-only; a directory; an image.",
+        metavar="host|DIR|IMAGE[,OPTION]...",
+        help="This machine's own files, read-only; a directory; an image, with a disk's options.",
     ),
     click.option("--init", default="", metavar="PROGRAM", help="Run PROGRAM as process 1."),
     click.option(
         "--disk",
         "disks",
         multiple=True,
-        metavar="[ubdN[FLAGS]=]FILE[,BACKING]",
-        help="A disk; repeat for more. The first free slot from 1 on, unless N is given.",
+        metavar="FILE[,OPTION]...",
+        help="A disk; repeat for more. See `umlctl disk add --help` for the options.",
     ),
     click.option(
         "--nic",
         "nics",
         multiple=True,
-        metavar="vecN:OPTIONS",
-        help="A network interface, as the kernel takes it; repeat for more.",
+        metavar="user|switch=NAME|tap=NAME[,OPTION]...",
+        help="A network interface; repeat for more. See `umlctl nic add --help`.",
     ),
     click.option(
         "--append",
         multiple=True,
         metavar="KEY=VALUE",
         help="A kernel argument; repeat for more. Wins over a default of ours.",
+    ),
+    click.option(
+        "--mem-dir",
+        default="",
+        metavar="DIR",
+        help="Where the memory's file is made, such as a tmpfs of one NUMA node.",
+    ),
+    click.option(
+        "--ncpus", type=int, default=1, show_default=True, metavar="N", help="Guest processors."
     ),
     click.option("--cpus", default="", metavar="LIST", help="Host CPUs to run on, as 0 or 0,2-3."),
     click.option("--aslr", is_flag=True, help="Leave address-space randomisation on."),
@@ -98,21 +108,42 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
     except paths.BadUmid as problem:
         raise UsageError(str(problem)) from None
     root, pidfile = options.pop("root"), options.pop("pidfile")
+    mem_dir = options.pop("mem_dir")
+    kernel = kernels.find(options.pop("kernel"))
+    if options["ncpus"] > 1:  # asking the kernel costs time, so only then
+        _check_smp(kernel, options["ncpus"])
     if root != definitions.HOST_ROOT:
-        root = os.path.abspath(root) + ("/" if os.path.isdir(root) else "")
+        file, comma, words = root.partition(",")
+        if os.path.isdir(root):
+            root = os.path.abspath(root) + "/"
+        else:
+            root = os.path.abspath(file) + comma + words
     return definitions.check(
         definitions.Definition(
             umid=umid,
-            kernel=kernels.find(options.pop("kernel")),
+            kernel=kernel,
             mem=definitions.parse_size(options.pop("mem")),
             root=root,
-            disks=definitions.number_disks(options.pop("disks"), here, 1),
+            disks=plug.number_disks(options.pop("disks"), here, 1),
+            nics=plug.number_nics(options.pop("nics")),
+            mem_dir=os.path.abspath(mem_dir) if mem_dir else "",
             pidfile=os.path.abspath(pidfile) if pidfile else "",
             arguments=arguments,
             cwd=here,
             **options,
         )
     )
+
+
+def _check_smp(kernel: str, ncpus: int) -> None:
+    """See that the kernel can have so many processors.
+
+    Raises: UsageError, NoKernel
+    """
+    most = kernels.probe(kernel).most_cpus
+    if ncpus > most:
+        has = "has no SMP" if most == 1 else f"can have {most}"
+        raise UsageError(f"{ncpus} processors are too many: the kernel {kernel} {has}")
 
 
 @click.command(
@@ -143,7 +174,8 @@ def run(umid: str | None, arguments: tuple[str, ...], **options: Any) -> int:
     cls=_Booting,
     epilog="""\b
 Examples:
-  umlctl start web --mem 512M --root web.img
+  umlctl start web --mem 512M --root web.img --nic user,forward=8080:80
+  umlctl start a --root base.img,cow=a.cow --nic switch=lan --disk data.img
   umlctl start a && umlctl start b && umlctl list
 """,
 )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from umlctl.devices import lines, ubd
 from umlctl.errors import NoKernel
+from umlctl.guest import plug
 from umlctl.host import kernels
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def _facts(found: Kernel) -> dict[str, object]:
         "missing": found.missing,
         "transports": found.transports,
         "most_cpus": found.most_cpus,
+        "limits": {"ubd": ubd.SLOTS, "vec": plug.NICS, **lines.COUNTS},
         "options": sorted(found.options),
     }
 

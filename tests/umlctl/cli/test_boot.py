@@ -83,7 +83,8 @@ def test_defaults(boot: Boot, house: str) -> None:
 
 def test_options_become_the_definition(boot: Boot, house: str) -> None:
     words = "demo --kernel ./linux --mem 1G --init /bin/init --append a=1 --append quiet"
-    words += " --cpus 0,2-3 --aslr -s -v --pidfile run/pid --timeout 2.5 --nic vec0:transport=tap"
+    words += " --cpus 0,2-3 --aslr -s -v --pidfile run/pid --timeout 2.5"
+    words += " --nic vec0:transport=tap,ifname=t --nic user,forward=8080:80"
     assert boot(*words.split()) == Definition(
         umid="demo",
         kernel="./linux",
@@ -96,7 +97,7 @@ def test_options_become_the_definition(boot: Boot, house: str) -> None:
         verbose=True,
         pidfile=f"{house}/run/pid",
         timeout=2.5,
-        nics=("vec0:transport=tap",),
+        nics=("vec0:transport=tap,ifname=t", "user,nic=1,forward=8080:80"),
         cwd=house,
     )
 
@@ -124,11 +125,25 @@ def test_root_is_a_directory_an_image_or_the_host(boot: Boot, house: str) -> Non
 
 
 def test_disks_are_numbered_and_absolute(boot: Boot, house: str) -> None:
-    disks = ("--disk", "a.img", "--disk", "ubd1r=/b", "--disk", "c.cow,d.img")
+    texts = ("a.img", "ubd1r=/b", "d.img,cow=c.cow,serial=S", "ubd5=c.cow,d.img", "ubdgr=e,f")
+    disks = [word for text in texts for word in ("--disk", text)]
     assert boot("demo", *disks).disks == (
-        f"ubd2={house}/a.img",
-        "ubd1r=/b",
-        f"ubd3={house}/c.cow,{house}/d.img",
+        f"{house}/a.img,slot=2",
+        "/b,slot=1,ro",
+        f"{house}/d.img,slot=3,cow={house}/c.cow,serial=S",
+        f"{house}/d.img,slot=5,cow={house}/c.cow",
+        f"ubd6r={house}/e,{house}/f",
+    )
+
+
+def test_nics_are_numbered(boot: Boot) -> None:
+    texts = ("user", "vec0:transport=fd,fd=3", "switch=lan,nic=2", "tap=auto,bridge=br0")
+    nics = [word for text in texts for word in ("--nic", text)]
+    assert boot("demo", *nics).nics == (
+        "user,nic=1",
+        "vec0:transport=fd,fd=3",
+        "switch=lan,nic=2",
+        "tap=auto,nic=3,bridge=br0",
     )
 
 
@@ -175,7 +190,13 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--disk", "ubd16=/a"], "from 0 to 15"),
         (["demo", "--disk", "ubd1=/a", "--disk", "ubd1=/b"], "given twice"),
         (["demo", "--root", "x.img", "--disk", "ubd0=/b"], "given twice"),
-        (["demo", "--nic", "tap"], "a NIC is"),
+        (["demo", "--disk", "c.cow,d.img"], "not 'd.img'"),
+        (["demo", "--disk", "a.img,discard,cow=b"], "not both"),
+        (["demo", "--nic", "tap"], "tap needs a name"),
+        (["demo", "--nic", "tap0"], "a NIC is"),
+        (["demo", "--nic", "vec0:transport=tap"], "tap needs ifname="),
+        (["demo", "--nic", "user,nic=0", "--nic", "switch=a,nic=0"], "given twice"),
+        (["demo", "--", "vec0:transport=tap"], "tap needs ifname="),
         (["demo", "--append", "a b"], "without blanks"),
         (["demo", "--cpus", "all"], "cpus are a list"),
         (["demo", "--timeout", "0"], "range"),

@@ -1,0 +1,275 @@
+"""Networks of real guests: switches without root, the internet through the user, taps."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.conftest import wait_for
+from umlctl.host import taps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.live.conftest import House
+
+MEGABYTES = 100
+
+
+@pytest.fixture
+def pair(house: House, umid: str) -> Iterator[tuple[str, str]]:
+    """Two guests with shells."""
+    other = f"{umid}-b"
+    for name in (umid, other):
+        house.start(name)
+        house.has_shell(name)
+    yield umid, other
+    house.umlctl("kill", other)
+    wait_for(lambda: not house.leftovers(other), f"nothing is left of {other}", 10)
+
+
+def join(house: House, guest: str, address: str, *words: str) -> None:
+    """Plug a NIC in and set it up."""
+    shown = json.loads(house.ok("nic", "add", guest, *words, "--guest-addr", address, "--json"))
+    nic = shown["name"]
+    house.shell(guest, f"ip addr add {address} dev {nic} && ip link set {nic} up")
+
+
+def pings(house: House, guest: str, address: str) -> bool:
+    return house.try_shell(guest, f"busybox ping -c 1 -W 1 {address}")[0] == 0
+
+
+RECEIVE = """
+import hashlib, socket
+listener = socket.create_server(("", 5000))
+open("/tmp/listens", "w")
+connection, _ = listener.accept()
+digest = hashlib.sha256()
+while data := connection.recv(1 << 16):
+    digest.update(data)
+connection.sendall(digest.hexdigest().encode())
+"""
+SEND = """
+import hashlib, random, socket, sys
+piece = random.Random(1).randbytes(1 << 20)
+digest = hashlib.sha256()
+with socket.create_connection((sys.argv[1], 5000)) as connection:
+    for _ in range(int(sys.argv[2])):
+        connection.sendall(piece)
+        digest.update(piece)
+    connection.shutdown(socket.SHUT_WR)
+    assert connection.recv(100).decode() == digest.hexdigest()
+"""
+
+
+def send(house: House, source: str, sink: str, address: str, megabytes: int) -> None:
+    """Move bytes from one guest to another by TCP; they arrive as they were sent."""
+    house.shell(sink, f"python3 -c '{RECEIVE}' >/tmp/err 2>&1 &")
+    wait_for(lambda: house.ask(sink, "proc 1/root/tmp/listens").ok, "it listens")
+    house.shell(source, f"python3 -c '{SEND}' {address} {megabytes}")
+
+
+def network(house: House, name: str) -> dict[str, object]:
+    shown: dict[str, object] = json.loads(house.ok("network", "show", name))
+    return shown
+
+
+@pytest.mark.timeout(240)
+def test_two_guests_on_a_switch_reach_each_other(house: House, pair: tuple[str, str]) -> None:
+    one, other = pair
+    join(house, one, "10.9.0.1/24", "--switch", "lan")
+    join(house, other, "10.9.0.2/24", "--switch", "lan")
+    assert pings(house, one, "10.9.0.2")
+    assert pings(house, other, "10.9.0.1")
+    send(house, one, other, "10.9.0.2", MEGABYTES)
+    assert "lan" in house.ok("network", "list")
+    ports = network(house, "lan")["ports"]
+    assert {port["pid"] for port in ports} == {house.status(name)["pid"] for name in pair}  # type: ignore[attr-defined]
+
+
+def test_a_killed_switch_is_replaced_and_the_guests_do_not_notice(
+    house: House, pair: tuple[str, str]
+) -> None:
+    one, other = pair
+    join(house, one, "10.9.0.1/24", "--switch", "mortal")
+    join(house, other, "10.9.0.2/24", "--switch", "mortal")
+    assert pings(house, one, "10.9.0.2")
+    for _ in range(3):
+        was = network(house, "mortal")["pid"]
+        assert isinstance(was, int)
+        os.kill(was, signal.SIGKILL)
+        wait_for(lambda: pings(house, one, "10.9.0.2"), "they reach each other again")
+        assert network(house, "mortal")["pid"] != was
+        assert house.shell(one, "cat /sys/class/net/vec0/operstate").strip() in ("up", "unknown")
+    # A guest that had lost its switch would compute without end.
+    before = house.status(one)["cpu"]
+    house.shell(one, "sleep 1")
+    assert house.status(one)["cpu"] - before < 0.4
+
+
+def test_a_switch_outlives_the_supervisor(house: House, umid: str) -> None:
+    with house.running(umid, "--nic", "switch=stays,addr=10.9.1.1/24") as process:
+        house.has_shell(umid)
+        house.shell(umid, "ip addr show vec0 | grep -q 10.9.1.1")  # our init has set it up
+        pid = network(house, "stays")["pid"]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert network(house, "stays")["pid"] == pid
+        assert len(network(house, "stays")["ports"]) == 1  # type: ignore[arg-type]
+        house.ok("kill", umid)
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"from the host's loopback")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def host_server() -> Iterator[int]:
+    """A web server on the host's loopback; its port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def fetch(port: int) -> bytes:
+    """What comes from a port of the host's loopback."""
+    found = b""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            while piece := connection.recv(4096):
+                found += piece
+    except OSError:
+        return found
+    return found
+
+
+def test_a_guest_behind_the_user_reaches_the_host_and_is_reached(house: House, umid: str) -> None:
+    port = free_port()
+    house.start(umid, "--nic", f"user,forward={port}:80")
+    house.has_shell(umid)
+    with host_server() as served:
+        got = house.shell(umid, f"busybox wget -q -O - http://10.0.2.2:{served}/")
+        assert got == "from the host's loopback"
+    assert house.shell(umid, "cat /etc/resolv.conf") == "nameserver 10.0.2.3"
+    house.shell(
+        umid, "while :; do echo from the guest | busybox nc -l -p 80; done >/dev/null 2>&1 &"
+    )
+    wait_for(lambda: fetch(port) == b"from the guest\n", "the forward leads into the guest")
+    (nic,) = house.table(umid).values()
+    shown = network(house, nic["network"])
+    uplink = shown["uplink"]
+    assert isinstance(uplink, dict)
+    # What it needs is restarted if it dies, with the forwards.
+    os.kill(uplink["pid"], signal.SIGKILL)
+    wait_for(lambda: fetch(port) == b"from the guest\n", "the forward leads into the guest again")
+    switch = shown["pid"]
+    assert isinstance(switch, int)
+    os.kill(switch, signal.SIGKILL)
+    wait_for(lambda: fetch(port) == b"from the guest\n", "also after the switch has been killed")
+    pids = [network(house, nic["network"])["pid"]]
+    pids.append(network(house, nic["network"])["uplink"]["pid"])  # type: ignore[index]
+    house.ok("kill", umid)
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "both end with it")
+
+
+def test_an_isolated_guest_does_not_reach_the_hosts_loopback(house: House, umid: str) -> None:
+    house.start(umid, "--nic", "user,isolated")
+    house.has_shell(umid)
+    with host_server() as served:
+        status, _ = house.try_shell(
+            umid, f"busybox timeout 2 busybox wget -q -O - http://10.0.2.2:{served}/"
+        )
+        assert status
+
+
+def test_a_forward_whose_port_is_taken_is_refused(house: House, umid: str) -> None:
+    house.start(umid)
+    with host_server() as taken:
+        refused = house.umlctl("nic", "add", umid, "--user", "--forward", f"{taken}:80")
+    assert refused.returncode == 1
+    assert str(taken) in refused.stderr
+    assert house.table(umid) == {}
+    assert f"{umid}.0" not in house.ok("network", "list")
+
+
+def test_a_guest_on_a_tap_reaches_the_host(house: House, umid: str) -> None:
+    """As root; anybody else is told what it takes, and nothing is touched."""
+    bridge = f"ub{os.getpid()}"
+    if not taps.may_configure():
+        refused = house.umlctl("network", "create", bridge, "--bridge")
+        assert refused.returncode == 7
+        assert "ip link add" in refused.stderr
+        house.start(umid)
+        refused = house.umlctl("nic", "add", umid, "--tap", "auto")
+        assert refused.returncode == 1
+        assert house.table(umid) == {}
+        return
+    house.ok("network", "create", bridge, "--bridge", "--address", "10.99.7.1/24")
+    try:
+        house.start(umid)
+        house.has_shell(umid)
+        join(house, umid, "10.99.7.2/24", "--tap", "auto", "--bridge", bridge)
+        tap = house.table(umid)["vec0"]["tap"]
+        assert pings(house, umid, "10.99.7.1")
+        busy = house.umlctl("network", "rm", bridge)
+        assert busy.returncode != 0
+        assert f"{umid}'s vec0" in busy.stderr
+        house.ok("reboot", umid)
+        wait_for(lambda: house.status(umid)["reboots"] == 1, "it reboots")
+        house.has_shell(umid)
+        house.shell(umid, "ip addr add 10.99.7.2/24 dev vec0 && ip link set vec0 up")
+        assert pings(house, umid, "10.99.7.1")
+        house.ok("kill", umid)
+        wait_for(lambda: not os.path.exists(f"/sys/class/net/{tap}"), "the tap goes with its guest")
+    finally:
+        house.umlctl("kill", umid)
+        house.ok("network", "rm", bridge)
+    assert not os.path.exists(f"/sys/class/net/{bridge}")
+
+
+def test_hooks_run_with_the_networks_facts_and_may_refuse(house: House, umid: str) -> None:
+    house.start(umid)
+    name = f"hooked{os.getpid()}"
+    said = 'echo "$UMLCTL_GUEST $UMLCTL_NIC $UMLCTL_NETWORK $UMLCTL_MAC"'
+    house.ok("network", "create", name, "--up", f"{said} is up", "--down", f"{said} is down")
+    house.ok("nic", "add", umid, "--switch", name)
+    mac = house.table(umid)["vec0"]["mac"]
+    assert f"{umid} vec0 {name} {mac} is up" in house.ok("logs", umid)
+    house.ok("nic", "rm", umid, "vec0")
+    assert f"{umid} vec0 {name} {mac} is down" in house.ok("logs", umid)
+    house.ok("network", "rm", name)
+    house.ok("network", "create", name, "--up", "echo not today; exit 3")
+    refused = house.umlctl("nic", "add", umid, "--switch", name)
+    assert refused.returncode == 1
+    assert "ended with 3" in refused.stderr
+    assert "not today" in house.ok("logs", umid)
+    assert house.table(umid) == {}
+    house.ok("network", "rm", name)
+    assert name not in house.ok("network", "list")

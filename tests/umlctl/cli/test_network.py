@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from umlctl import exitcodes
+from umlctl.cli import main
+from umlctl.errors import HostError
+from umlctl.host import networks, segments, taps
+from umlctl.host.networks import BRIDGE, Network
+from umlctl.host.taps import Bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Host:
+    """What runs on this host, and the command line in front of it."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.bridges: list[Bridge] = []
+        self.running: dict[str, dict[str, Any] | HostError] = {}
+        self.made: list[tuple[str, str]] = []
+        self.out = self.err = ""
+        self._capfd = capfd
+
+    def status(self, name: str) -> dict[str, Any]:
+        status = self.running[name]
+        if isinstance(status, HostError):
+            raise status
+        return status
+
+    def main(self, *words: str) -> int:
+        code = main.run(["network", *words])
+        sys.stdout.flush()
+        self.out, self.err = self._capfd.readouterr()
+        return code
+
+
+@pytest.fixture
+def host(house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Host:
+    made = Host(capfd)
+    make: Callable[[str, str], None] = lambda name, address: made.made.append((name, address))  # noqa: E731
+    monkeypatch.setattr(taps, "bridges", lambda: made.bridges)
+    monkeypatch.setattr(taps, "make_bridge", make)
+    monkeypatch.setattr(segments, "names", lambda: sorted(made.running))
+    monkeypatch.setattr(segments, "running", lambda name: name in made.running)
+    monkeypatch.setattr(segments.Segment, "status", lambda segment: made.status(segment.name))
+    return made
+
+
+# Making
+
+
+def test_network_is_defined(host: Host) -> None:
+    words = "lab --user --forward 8080:10.0.2.15:80 --up true --down false"
+    assert host.main("create", *words.split()) == 0
+    assert host.out == "network lab is defined\n"
+    assert networks.load("lab") == Network(
+        name="lab", user=True, forwards=("8080:10.0.2.15:80",), up="true", down="false"
+    )
+
+
+def test_bridge_is_made(host: Host) -> None:
+    assert host.main("create", "br0", "--bridge", "--address", "10.1.0.1/24") == 0
+    assert host.made == [("br0", "10.1.0.1/24")]
+    assert networks.load("br0") == Network(name="br0", kind=BRIDGE, address="10.1.0.1/24")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Missing argument 'NAME'"),
+        (["lan", "--nonsense"], "No such option"),
+        (["br0", "--bridge", "--user"], "are for switches"),
+        (["br0", "--bridge", "--forward", "1:2"], "are for switches"),
+        (["lan", "--address", "10.0.0.1/24"], "--address is for a bridge"),
+        (["lan", "--forward", "1:2"], "add --user"),
+        (["a/b"], "a network's name is made of"),
+        (["n" * 40], "at most 32"),
+    ],
+)
+def test_wrong_command_line_is_a_usage_error_and_nothing_is_made(
+    host: Host, words: list[str], said: str
+) -> None:
+    assert host.main("create", *words) == exitcodes.USAGE
+    assert said in host.err
+    assert host.made == []
+    assert networks.load_all() == []
+
+
+def test_network_that_is_there_is_an_error(host: Host) -> None:
+    assert host.main("create", "lan") == 0
+    assert host.main("create", "lan") == exitcodes.FAILED
+    assert "umlctl: there is a network lan" in host.err
+
+
+# Removing
+
+
+def test_network_is_removed(host: Host) -> None:
+    host.main("create", "lan")
+    assert host.main("rm", "lan") == 0
+    assert host.out == "network lan is gone\n"
+    assert host.main("rm", "lan") == exitcodes.FAILED
+    assert "there is no network lan" in host.err
+
+
+# Showing
+
+
+@pytest.fixture
+def full(host: Host) -> Host:
+    host.main("create", "lan", "--user")
+    host.main("create", "br0", "--bridge")
+    host.running = {
+        "lan": {"ports": [{"number": 1}, {"number": 2}], "uplink": {"up": True}},
+        "quick": {"ports": [], "uplink": None},
+        "stuck": HostError("the switch does not answer"),
+    }
+    host.bridges = [Bridge("br0", ("t0",), True), Bridge("docker0", (), True)]
+    return host
+
+
+def test_networks_are_listed(full: Host) -> None:
+    assert full.main("list") == 0
+    heading, *rows = [line.split() for line in full.out.splitlines()]
+    assert heading == ["NETWORK", "KIND", "STATE", "PORTS", "UPLINK"]
+    assert rows == [
+        ["br0", "bridge", "there", "1", "-"],
+        ["docker0", "bridge", "there", "0", "-"],
+        ["lan", "switch", "running", "2", "slirp4netns"],
+        ["quick", "switch", "running", "0", "-"],
+        ["stuck", "switch", "silent", "-", "-"],
+    ]
+
+
+def test_networks_as_json(full: Host) -> None:
+    assert full.main("list", "--json") == 0
+    found = {each["name"]: each for each in json.loads(full.out)}
+    assert list(found) == ["br0", "docker0", "lan", "quick", "stuck"]
+    assert (found["lan"]["defined"], found["lan"]["user"]) == (True, True)
+    assert not found["quick"]["defined"]
+    assert found["stuck"]["problem"] == "the switch does not answer"
+
+
+def test_one_network_is_shown_whole(full: Host) -> None:
+    assert full.main("show", "lan") == 0
+    assert json.loads(full.out)["ports"] == [{"number": 1}, {"number": 2}]
+    assert full.main("show", "none") == exitcodes.FAILED
+    assert full.err == "umlctl: there is no network none; `umlctl network list` shows them\n"
+
+
+def test_empty_list_says_how_a_network_is_made(host: Host) -> None:
+    assert host.main("list") == 0
+    assert host.out == ""
+    assert "`umlctl nic add GUEST --switch NAME`" in host.err
+    assert host.main("list", "--json") == 0
+    assert json.loads(host.out) == []

@@ -1,0 +1,107 @@
+"""`umlctl disk`: the disks of a running guest."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from umlctl import exitcodes
+from umlctl.cli import plugging, views
+from umlctl.devices.parse import parse_name
+from umlctl.errors import UsageError
+from umlctl.guest.plug import Disk, parse_disk
+
+
+@click.group()
+def disk() -> None:
+    """Plug disks into a running guest, and take them out."""
+
+
+@disk.command(
+    "add",
+    epilog="""\b
+Examples:
+  umlctl disk add demo data.img                 the first free slot
+  umlctl disk add demo base.img --cow mine.cow  base.img stays as it is
+  umlctl disk add demo base.img --discard       and what is written is forgotten at the end
+  umlctl disk add demo debian.iso --ro --slot 3
+""",
+)
+@plugging.guest_argument
+@click.argument("file", type=click.Path())
+@click.option("--slot", type=click.IntRange(0, 15), metavar="N", help="ubdN. [default: a free one]")
+@click.option("--ro", "readonly", is_flag=True, help="Read-only; others may read the file too.")
+@click.option("--sync", is_flag=True, help="Each write is on the host's disk when it returns.")
+@click.option("--cow", default="", metavar="COW", help="Write to COW, made if missing, not FILE.")
+@click.option("--discard", is_flag=True, help="The same with a COW file that ends with the guest.")
+@click.option("--serial", default="", metavar="S", help="The serial number that the guest sees.")
+@click.option("--no-trim", is_flag=True, help="Do not punch holes where the guest discards.")
+@click.option("--shared", is_flag=True, help="Others may write the file too: yours to coordinate.")
+@click.option("--raw", is_flag=True, help="Take a COW file as it stands, header and all.")
+@plugging.force_option
+@plugging.timeout_option
+@plugging.json_option
+def add(guest: str, file: str, in_json: bool, timeout: float, force: bool, **options: Any) -> int:
+    """Plug FILE, an image or a block device, into a guest.
+
+    The file is looked at first: whether it can be read and written, who else uses it, whether a
+    COW file fits its backing file. It is plugged when the guest has it, and then again after
+    every reboot. `run` and `start` take the same as --disk FILE,slot=1,ro,cow=COW,...
+    """
+    if options["cow"]:
+        options["cow"] = os.path.abspath(options["cow"])
+    asked = Disk(file=os.path.abspath(file), **options)
+    if options["cow"] and options["discard"]:
+        raise UsageError("--cow keeps what is written and --discard does not: take one")
+    asked.device(asked.slot or 0, asked.cow)  # a ',' in a name would be read as an option
+    parse_disk(str(asked))
+    entry = plugging.plugged(guest, f"disk {asked}", timeout, force=force)
+    if in_json:
+        print(views.to_json(entry))
+    else:
+        observed = entry.get("observed") or {}
+        node = f" as /dev/{observed['block']}" if observed.get("block") else ""
+        print(f"{entry['name']} is in {guest}{node}, {views.size(observed.get('size'))}")
+    return exitcodes.OK
+
+
+@disk.command("rm", epilog="\b\nExamples:\n  umlctl disk rm demo ubd1\n  umlctl disk rm demo 1\n")
+@plugging.guest_argument
+@click.argument("disk", shell_complete=plugging.complete_devices("ubd"))
+@plugging.timeout_option
+def rm(guest: str, disk: str, timeout: float) -> int:
+    """Take a disk out of a guest; it must not be mounted there. Its file stays."""
+    name = parse_name(f"ubd{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
+    if not name.startswith("ubd"):
+        raise UsageError(f"a disk is ubdN or N, not {disk!r}")
+    plugging.request(guest, f"remove {name}", timeout)
+    print(f"{name} is out of {guest}")
+    return exitcodes.OK
+
+
+@disk.command("list", epilog="\b\nExamples:\n  umlctl disk list demo --json\n")
+@plugging.guest_argument
+@plugging.json_option
+def list_disks(guest: str, in_json: bool) -> int:
+    """List the disks of a guest: what was asked for, and what the guest has."""
+    rows = [row for row in plugging.devices(guest) if row["name"].startswith("ubd")]
+    if in_json:
+        print(views.to_json(rows))
+        return exitcodes.OK
+    table: list[tuple[str, ...]] = [("DISK", "GUEST", "SIZE", "ASKED", "NOTE")]
+    for row in rows:
+        seen = row["observed"] or {}
+        block = seen.get("block")
+        table.append(
+            (
+                row["name"],
+                f"/dev/{block}" if block else "-",
+                views.size(seen.get("size")),
+                row["asked"],
+                row.get("problem", ""),
+            )
+        )
+    views.columns(table)
+    return exitcodes.OK

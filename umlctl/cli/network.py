@@ -1,0 +1,162 @@
+"""`umlctl network`: switches and bridges of this host for guests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import click
+
+from umlctl import exitcodes
+from umlctl.cli import views
+from umlctl.errors import HostError, UsageError
+from umlctl.host import networks, nics, segments, taps
+from umlctl.host.networks import BRIDGE, SWITCH, Network
+
+
+@click.group()
+def network() -> None:
+    """Networks that guests join: switches without root, bridges with."""
+
+
+@network.command(
+    "create",
+    epilog="""\b
+Examples:
+  umlctl network create lab --user                a switch whose guests reach the internet
+  umlctl network create lan --up 'logger joined: $UMLCTL_GUEST'
+  umlctl network create br0 --bridge --address 10.1.0.1/24
+""",
+)
+@click.argument("name")
+@click.option("--bridge", is_flag=True, help="A bridge of the host, for taps; needs root.")
+@click.option("--address", default="", metavar="ADDR/N", help="The host's own on the bridge.")
+@click.option("--user", is_flag=True, help="The switch has an uplink through slirp4netns.")
+@click.option("--isolated", is_flag=True, help="With --user: not the host's loopback.")
+@click.option(
+    "--forward", "forwards", multiple=True, metavar="HOST:ADDR:GUEST", help="With --user."
+)
+@click.option("--up", default="", metavar="COMMAND", help="Run when a NIC joins; may refuse it.")
+@click.option("--down", default="", metavar="COMMAND", help="Run when a NIC leaves.")
+def create(name: str, bridge: bool, **options: Any) -> int:
+    """Define a network.
+
+    A plain switch needs no definition: the first guest with --switch NAME starts it, and it
+    ends after the last. Hooks find UMLCTL_GUEST, _NIC, _MAC, _ADDR, _NETWORK, _TAP and _BRIDGE
+    in their environment; what they say is in the guest's log.
+    """
+    if bridge and (options["user"] or options["forwards"]):
+        raise UsageError("--user and --forward are for switches; a bridge has the host's routes")
+    if options["address"] and not bridge:
+        raise UsageError("--address is for a bridge")
+    if (options["forwards"] or options["isolated"]) and not options["user"]:
+        raise UsageError("--forward and --isolated are for an uplink: add --user")
+    networks.create(Network(name=name, kind=BRIDGE if bridge else SWITCH, **options))
+    print(f"network {name} is defined")
+    return exitcodes.OK
+
+
+@network.command("rm", epilog="\b\nExamples:\n  umlctl network rm lan\n")
+@click.argument("name")
+def rm(name: str) -> int:
+    """Forget a network that no guest is on, and end its switch or bridge."""
+    networks.remove(name)
+    print(f"network {name} is gone")
+    return exitcodes.OK
+
+
+@network.command("list", epilog="\b\nExamples:\n  umlctl network list --json\n")
+@click.option("--json", "in_json", is_flag=True, help="Print an array of objects.")
+def list_networks(in_json: bool) -> int:
+    """List the networks: those defined, switches that run, and the host's bridges."""
+    found = gather()
+    if in_json:
+        print(views.to_json(found))
+        return exitcodes.OK
+    if not found:
+        click.echo("no networks; `umlctl nic add GUEST --switch NAME` makes one", err=True)
+        return exitcodes.OK
+    table: list[tuple[str, ...]] = [("NETWORK", "KIND", "STATE", "PORTS", "UPLINK")]
+    for each in found:
+        ports = each.get("ports")
+        table.append(
+            (
+                each["name"],
+                each["kind"],
+                each["state"],
+                "-" if ports is None else str(len(ports)),
+                "slirp4netns" if each.get("uplink") else "-",
+            )
+        )
+    views.columns(table)
+    return exitcodes.OK
+
+
+@network.command("show", epilog="\b\nExamples:\n  umlctl network show lan\n")
+@click.argument("name")
+def show(name: str) -> int:
+    """Show all that is known of a network, as JSON: its ports, their MACs and counters."""
+    for each in gather():
+        if each["name"] == name:
+            print(views.to_json(each))
+            return exitcodes.OK
+    raise HostError(f"there is no network {name}; `umlctl network list` shows them")
+
+
+@network.command("check", epilog="\b\nExamples:\n  umlctl network check\n")
+@click.option("--json", "in_json", is_flag=True, help="Print an array of objects.")
+def check(in_json: bool) -> int:
+    """Show what each kind of NIC needs of this host, and whether you have it.
+
+    Nothing is changed: no capability is given to anything, and no interface is made.
+    """
+    tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
+    raw = nics.has_capability("CAP_NET_RAW")
+    found = [
+        ("--switch NAME", "nothing", True),
+        ("--user", "the program slirp4netns", shutil.which("slirp4netns") is not None),
+        ("--tap NAME", "a tap that is yours, and /dev/net/tun", tun),
+        ("--tap auto", "CAP_NET_ADMIN, and /dev/net/tun", taps.may_configure()),
+        ("--tap ... --bridge BR", "CAP_NET_ADMIN, or a tap that is on it", taps.may_configure()),
+        ("--transport l2tpv3,udp=1,...", "nothing", True),
+        ("--transport gre,... l2tpv3,...", "CAP_NET_RAW", raw),
+        ("--transport raw,...", "CAP_NET_RAW", raw),
+        ("--transport hybrid,...", "CAP_NET_RAW, and a tap that is yours", raw and tun),
+        ("--transport bess,...", "a switch that listens", True),
+    ]
+    if in_json:
+        print(views.to_json([{"nic": n, "needs": needs, "met": met} for n, needs, met in found]))
+        return exitcodes.OK
+    rows = [(n, needs, "yes" if met else "no") for n, needs, met in found]
+    views.columns([("NIC", "NEEDS", "MET"), *rows])
+    return exitcodes.OK
+
+
+def gather() -> list[dict[str, Any]]:
+    """Every network, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in networks.load_all():
+        found[each.name] = {
+            "name": each.name,
+            "kind": each.kind,
+            "state": "defined",
+            "defined": True,
+            "user": each.user,
+            "isolated": each.isolated,
+            "forwards": each.forwards,
+            "address": each.address,
+            "up": each.up,
+            "down": each.down,
+        }
+    for name in segments.names():
+        entry = found.setdefault(name, {"name": name, "kind": SWITCH, "defined": False})
+        try:
+            entry |= {"state": "running"} | segments.Segment(name).status()
+        except HostError as problem:
+            entry |= {"state": "silent", "problem": str(problem)}
+    for bridge in taps.bridges():
+        default = {"name": bridge.name, "kind": BRIDGE, "defined": False}
+        entry = found.setdefault(bridge.name, default)
+        entry |= {"state": "there", "ports": bridge.members}
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,149 @@
+"""`umlctl nic`: the network interfaces of a running guest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from umlctl import exitcodes
+from umlctl.cli import plugging, views
+from umlctl.devices.parse import parse_name
+from umlctl.errors import UsageError
+from umlctl.guest.plug import (
+    SWITCH,
+    TAP,
+    USER,
+    USER_GATEWAY,
+    USER_RESOLVER,
+    Nic,
+    parse_nic,
+)
+
+
+@click.group()
+def nic() -> None:
+    """Plug network interfaces into a running guest, and take them out."""
+
+
+@nic.command(
+    "add",
+    epilog="""\b
+Examples:
+  umlctl nic add demo --user                          the internet, without root
+  umlctl nic add demo --user --forward 8080:80        and the host's port 8080 to its port 80
+  umlctl nic add demo --switch lan                    a network of guests, made when needed
+  umlctl nic add demo --tap auto --bridge br0         on a bridge of the host (root)
+  umlctl nic add demo --transport gre,src=10.0.0.1,dst=10.0.0.2
+""",
+)
+@plugging.guest_argument
+@click.option("--user", is_flag=True, help="Behind slirp4netns; DHCP gives 10.0.2.15.")
+@click.option("--switch", metavar="NAME", help="On the switch NAME, with your other guests.")
+@click.option("--tap", metavar="NAME|auto", help="On a tap that is yours, or one made for it.")
+@click.option("--transport", metavar="T,KEY=VALUE,...", help="As the kernel's vector driver takes.")
+@click.option("--bridge", default="", metavar="BR", help="With --tap: the bridge that it joins.")
+@click.option("--forward", "forwards", multiple=True, metavar="HOST:GUEST", help="Ports: --user.")
+@click.option("--isolated", is_flag=True, help="With --user: the host's loopback is out of reach.")
+@click.option("--mac", default="", metavar="MAC", help="[default: derived from the guest's name]")
+@click.option("--guest-addr", "addr", default="", metavar="ADDR/N", help="What it should take.")
+@click.option("--nic", "number", type=click.IntRange(0, 63), metavar="N", help="vecN.")
+@plugging.force_option
+@plugging.timeout_option
+@plugging.json_option
+def add(
+    guest: str,
+    user: bool,
+    switch: str | None,
+    tap: str | None,
+    transport: str | None,
+    in_json: bool,
+    timeout: float,
+    force: bool,
+    **options: Any,
+) -> int:
+    """Plug a network interface into a guest.
+
+    The host's side is made or checked first. The interface is plugged when the guest has it,
+    and then again, under its name and MAC address, after every reboot. `run` and `start` take
+    the same as --nic user,forward=8080:80 or --nic switch=lan,mac=...
+    """
+    kinds = {USER: user, SWITCH: switch, TAP: tap, "transport": transport}
+    given = [kind for kind, value in kinds.items() if value]
+    if len(given) != 1:
+        raise UsageError("a NIC needs one of --user, --switch, --tap and --transport")
+    kind = given[0]
+    asked = Nic(
+        kind="kernel" if kind == "transport" else kind,
+        name=switch or tap or "",
+        text=f"transport={transport}" if transport else "",
+        **options,
+    )
+    parse_nic(str(asked), insist=force)
+    entry = plugging.plugged(guest, f"nic {asked}", timeout, force=force)
+    if in_json:
+        print(views.to_json(entry))
+        return exitcodes.OK
+    where = _host_side(entry)
+    print(f"{entry['name']} is in {guest}, MAC {entry['mac']}{f', {where}' if where else ''}")
+    if entry.get("addr"):
+        route = f" && ip route add default via {USER_GATEWAY}" if user else ""
+        name = entry["name"]
+        print(
+            f"in the guest: ip addr add {entry['addr']} dev {name} && ip link set {name} up{route}"
+        )
+    if user:
+        print(f"or any DHCP client; names are resolved by {USER_RESOLVER}")
+    return exitcodes.OK
+
+
+@nic.command("rm", epilog="\b\nExamples:\n  umlctl nic rm demo vec0\n")
+@plugging.guest_argument
+@click.argument("nic", shell_complete=plugging.complete_devices("nic"))
+@plugging.timeout_option
+def rm(guest: str, nic: str, timeout: float) -> int:
+    """Take a network interface out of a guest; it must be down there."""
+    name = parse_name(f"vec{nic}" if nic.isdigit() else nic)
+    if not name.startswith(("vec", "eth")):
+        raise UsageError(f"a NIC is vecN or ethN, not {nic!r}")
+    plugging.request(guest, f"remove {name}", timeout)
+    print(f"{name} is out of {guest}")
+    return exitcodes.OK
+
+
+@nic.command("list", epilog="\b\nExamples:\n  umlctl nic list demo --json\n")
+@plugging.guest_argument
+@plugging.json_option
+def list_nics(guest: str, in_json: bool) -> int:
+    """List the network interfaces of a guest, with the host's end of each."""
+    rows = [row for row in plugging.devices(guest) if row["name"].startswith(("vec", "eth"))]
+    if in_json:
+        print(views.to_json(rows))
+        return exitcodes.OK
+    table: list[tuple[str, ...]] = [("NIC", "MAC", "STATE", "HOST", "ADDRESS", "NOTE")]
+    for row in rows:
+        seen = row["observed"] or {}
+        table.append(
+            (
+                row["name"],
+                row.get("mac", "-"),
+                seen.get("operstate", "-"),
+                _host_side(row),
+                row.get("addr", "-"),
+                row.get("problem", ""),
+            )
+        )
+    views.columns(table)
+    return exitcodes.OK
+
+
+def _host_side(entry: dict[str, Any]) -> str:
+    """What a NIC is plugged into on this host, in words."""
+    if entry["asked"].partition(",")[0] == USER:
+        return "behind slirp4netns"
+    if entry.get("network"):
+        return f"switch {entry['network']}"
+    if entry.get("tap"):
+        on = f" on {entry['bridge']}" if entry.get("bridge") else ""
+        return f"tap {entry['tap']}{on}"
+    return str(entry["asked"]).partition("transport=")[2].partition(",")[0]

@@ -1,0 +1,109 @@
+"""What `disk`, `nic` and `mem` have in common: one request to a guest's supervisor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from socketproto.blocking import Connection, Unreachable
+from socketproto.exchange import REFUSED
+from socketproto.wire import WireError
+from umlctl import exitcodes
+from umlctl.cli import complete
+from umlctl.cli.seconds import SECONDS
+from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
+from umlctl.host.paths import find_socket
+from umlctl.oneshot import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE: Final = 30.0
+"""A switch or a slirp4netns may have to be started first, seconds."""
+
+guest_argument = click.argument("guest", shell_complete=complete.guests)
+json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+timeout_option = click.option(
+    "--timeout",
+    type=SECONDS,
+    default=PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up when there is no answer for so long.",
+)
+force_option = click.option(
+    "--force", is_flag=True, help="Take what is refused as dangerous; do not look at the guest."
+)
+
+
+class Refused(UmlctlError):
+    """The supervisor or the kernel said no, or did not answer; the message is theirs."""
+
+    def __init__(self, message: str, code: int = exitcodes.REFUSED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def request(guest: str, text: str, timeout: float = PATIENCE, *, force: bool = False) -> bytes:
+    """What the guest's supervisor answers.
+
+    Raises: NoGuest, Refused, UsageError
+    """
+    with Connection(find_socket(guest)) as connection:
+        try:
+            line = prepare(connection.link, text, force)
+            outcome = connection.request(line, timeout, renew=timeout)
+        except Unreachable as problem:
+            raise NoGuest(
+                f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
+            ) from None
+        except WireError as problem:
+            raise UsageError(f"{guest}: {problem}; shorter paths fit") from None
+        except PermissionError as problem:
+            raise Refused(f"{guest}: {problem}") from None
+    if outcome.ok:
+        return outcome.data
+    if outcome.kind == REFUSED:
+        said = outcome.text.strip() or f"error {outcome.error}"
+        raise Refused(f"{guest}: {said}", exitcodes.of_error(outcome.error))
+    what = text.partition(" ")[0]
+    raise Refused(f"{what} {guest}: {outcome}", exitcodes.of(outcome.kind))
+
+
+def plugged(guest: str, text: str, timeout: float, *, force: bool) -> dict[str, Any]:
+    """Have a device plugged; its entry in the table."""
+    entry: dict[str, Any] = _decoded(guest, request(guest, f"plug {text}", timeout, force=force))
+    return entry
+
+
+def devices(guest: str) -> list[dict[str, Any]]:
+    """The guest's device table."""
+    table: list[dict[str, Any]] = _decoded(guest, request(guest, "devices"))
+    return table
+
+
+def _decoded(guest: str, data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise HostError(f"{guest}: the answer is none that umlctl knows") from None
+
+
+def complete_devices(family: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Names of a guest's devices, for shell completion.
+
+    family: "ubd" or "nic"
+    """
+    prefixes = ("vec", "eth") if family == "nic" else (family,)
+
+    def offered(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            rows = devices(ctx.params.get("guest") or "")
+        except UmlctlError:
+            return []
+        names = [str(row["name"]) for row in rows]
+        return [name for name in names if name.startswith(prefixes) and name.startswith(incomplete)]
+
+    return offered
