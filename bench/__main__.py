@@ -6,17 +6,21 @@ import argparse
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.house import BenchError, house
 from bench.measures import ALONE, GUEST, QUICK, WITH_GUEST, Counts, Row
+from bench.networks import throughput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+OTHERS: Final = {**ALONE, "networks": throughput}
+
+
 def main() -> int:
-    names = [*WITH_GUEST, *ALONE]
+    names = [*WITH_GUEST, *OTHERS]
     parser = argparse.ArgumentParser(
         prog="bench", description="Measure umlctl, installed from a wheel, against its peers."
     )
@@ -55,7 +59,7 @@ def measure(wanted: set[str], counts: Counts) -> Iterator[Row]:
                 for name, rows in WITH_GUEST.items():
                     if name in wanted:
                         yield from rows(here, counts)
-        for name, rows in ALONE.items():
+        for name, rows in OTHERS.items():
             if name in wanted:
                 yield from rows(here, counts)
 

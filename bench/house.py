@@ -69,6 +69,10 @@ class House:
     def kernel_socket(self, name: str) -> str:
         return str(self.top / "r/umlctl/k" / name / "mconsole")
 
+    def console(self, name: str) -> str:
+        """Where a guest's console reads from."""
+        return str(self.top / "r/umlctl/g" / name / "console")
+
     def kernel(self) -> str:
         """The kernel that umlctl takes."""
         return self.output([self.umlctl, "setup"]).strip()
@@ -144,11 +148,11 @@ class House:
         return taken
 
     @contextlib.contextmanager
-    def guest(self, name: str) -> Iterator[None]:
+    def guest(self, name: str, *options: str) -> Iterator[None]:
         """A supervised guest, ready."""
         with open(self.top / f"{name}.err", "wb") as errors:
             supervisor = subprocess.Popen(
-                [self.umlctl, "run", name],
+                [self.umlctl, "run", name, *options],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

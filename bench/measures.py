@@ -34,10 +34,19 @@ class Counts:
     dead_rounds: int = 8
     dead_trips: int = 1500
     boots: int = 7
+    transfers: int = 7
 
 
 QUICK: Final = Counts(
-    oneshot=15, batch=1, rounds=8, trips=200, late=3000, dead_rounds=3, dead_trips=800, boots=3
+    oneshot=15,
+    batch=1,
+    rounds=8,
+    trips=200,
+    late=3000,
+    dead_rounds=3,
+    dead_trips=800,
+    boots=3,
+    transfers=3,
 )
 
 
