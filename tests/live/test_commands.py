@@ -209,13 +209,16 @@ def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> Non
     assert house.status(umid)["state"] == "running"
 
 
-def test_a_disk_and_a_nic_are_plugged_and_seen(house: House, umid: str, tmp_path: Path) -> None:
+def test_config_plugs_a_disk_that_is_seen_and_refuses_a_missing_tap(
+    house: House, umid: str, tmp_path: Path
+) -> None:
     house.start(umid)
     disk = tmp_path / "disk.img"
     disk.write_bytes(b"\0" * (1 << 20))
     house.ok("config", umid, f"ubd1={disk}")
     assert "1024 ubdb" in house.ok("proc", umid, "partitions")
-    house.ok("config", umid, "vec0:transport=tap,ifname=nowhere")
-    assert ":" in house.ok("proc", umid, "1/root/sys/class/net/vec0/address")
+    missing = house.umlctl("config", umid, "vec0:transport=tap,ifname=nowhere")
+    assert missing.returncode == 1
+    assert "there is no tap nowhere; an administrator can: sudo ip tuntap" in missing.stderr
     house.ok("remove", umid, "ubd1")
     assert "ubdb" not in house.ok("proc", umid, "partitions")

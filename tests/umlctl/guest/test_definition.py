@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from umlctl.errors import UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import (
+    HOST_ROOT,
     MEM_DEFAULT,
     MEM_LEAST,
     Definition,
@@ -216,7 +217,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
         umid=texts,
         kernel=texts,
         mem=st.integers(MEM_LEAST, 1 << 40),
-        root=texts,
+        root=st.one_of(
+            st.just(HOST_ROOT), texts.map(lambda text: f"{text}/"), st.just("/images/a.img,ro")
+        ),
         init=texts,
         arguments=st.lists(texts.filter(lambda text: not set(text) & {"\n", "\0"}), max_size=3).map(
             tuple
