@@ -55,9 +55,18 @@ class Claim:
                 _unlink(f"{public}/{name}")
             _rmdir(public)
             remove_tree(self.directory)
+            self._forget_nothing()
             _unlink(self.directory + ".lock")
         finally:
             os.close(lock)
+
+    def _forget_nothing(self) -> None:
+        """A guest that never started, and whose log is empty, leaves no records."""
+        log = f"{self.records}/console.log"
+        if not os.path.exists(f"{self.records}/record.json"):
+            if os.path.exists(log) and not os.path.getsize(log):
+                _unlink(log)
+            _rmdir(self.records)
 
 
 def claim(umid: str) -> Claim:

@@ -322,7 +322,7 @@ class Devices:
         undo = True
         try:
             outcome = await kernel.ask(f"config {entry.kernel}")
-            undo = outcome.ok
+            undo = outcome.kind != REFUSED  # in silence it may have taken it
             if not outcome.ok:
                 raise _refused(entry.name, outcome)
             if not look or await self._appears(entry, kernel):

@@ -9,7 +9,7 @@ import pytest
 
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl.cli import background, foreground, main
-from umlctl.guest.definition import Definition, decode
+from umlctl.guest.definition import Definition, decode, root_disk
 from umlctl.host import kernels, paths
 
 if TYPE_CHECKING:
@@ -115,6 +115,31 @@ def test_words_after_two_dashes_are_the_kernels(boot: Boot) -> None:
     assert boot("demo", "--").arguments == ()
 
 
+def test_root_image_takes_the_options_of_a_disk(boot: Boot, house: str) -> None:
+    definition = boot("demo", "--root", "base.img,cow=a.cow,sync")
+    assert definition.root == f"{house}/base.img,cow=a.cow,sync"
+    assert str(root_disk(definition)) == f"{house}/base.img,slot=0,sync,cow={house}/a.cow"
+
+
+def test_memory_can_be_made_elsewhere(boot: Boot, house: str) -> None:
+    assert boot("demo", "--mem-dir", "tmp").mem_dir == f"{house}/tmp"
+
+
+def test_processors_are_as_many_as_the_kernel_can_have(
+    started: Started, boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"SMP": "y", "NR_CPUS": "64"}
+    kernel = kernels.Kernel("/linux", "6.19", frozenset(), config)
+    monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
+    assert boot("demo", "--ncpus", "64").ncpus == 64
+    assert started.main("run", "demo", "--ncpus", "65") == 2
+    assert "65 processors are too many: the kernel /usr/bin/linux.uml can have 64" in started.err
+    config.clear()
+    assert started.main("run", "demo", "--ncpus", "2") == 2
+    assert "the kernel /usr/bin/linux.uml has no SMP" in started.err
+    assert boot("demo", "--ncpus", "1").ncpus == 1
+
+
 def test_root_is_a_directory_an_image_or_the_host(boot: Boot, house: str) -> None:
     os.mkdir(f"{house}/tree")
     assert boot("demo", "--root", "tree").root == f"{house}/tree/"
@@ -199,6 +224,8 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--", "vec0:transport=tap"], "tap needs ifname="),
         (["demo", "--append", "a b"], "without blanks"),
         (["demo", "--cpus", "all"], "cpus are a list"),
+        (["demo", "--ncpus", "0"], "at least one processor"),
+        (["demo", "--root", "x.img,slot=3,nonsense"], "not 'nonsense'"),
         (["demo", "--timeout", "0"], "range"),
         (["demo", "--disk", "\udcff.img"], "UTF-8"),
         (["demo", "--", "a\nb"], "one line"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import pytest
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.errors import HostError
-from umlctl.host import networks, segments, taps
+from umlctl.host import networks, nics, segments, taps
 from umlctl.host.networks import BRIDGE, Network
 from umlctl.host.taps import Bridge
 
@@ -160,3 +162,29 @@ def test_empty_list_says_how_a_network_is_made(host: Host) -> None:
     assert "`umlctl nic add GUEST --switch NAME`" in host.err
     assert host.main("list", "--json") == 0
     assert json.loads(host.out) == []
+
+
+# What this host has
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_what_each_kind_of_nic_needs_is_checked(
+    host: Host, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr(nics, "has_capability", lambda _name: able)
+    monkeypatch.setattr(taps, "may_configure", lambda: able)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if able else None)
+    monkeypatch.setattr(os, "access", lambda path, _mode: able or path != "/dev/net/tun")
+    assert host.main("check", "--json") == 0
+    met = {each["nic"]: each["met"] for each in json.loads(host.out)}
+    assert met["--switch NAME"] is True
+    assert met["--transport l2tpv3,udp=1,..."] is True
+    assert met["--user"] is able
+    assert met["--tap NAME"] is able
+    assert met["--tap auto"] is able
+    assert met["--transport raw,..."] is able
+    assert host.main("check") == 0
+    heading, *rows = host.out.splitlines()
+    assert heading.split() == ["NIC", "NEEDS", "MET"]
+    assert len(rows) == len(met)
+    assert all(row.endswith(("yes", "no")) for row in rows)

@@ -181,8 +181,9 @@ def test_pid_file_whose_number_is_somebody_elses_now_is_stale(house: str, pid: s
 
 
 def test_forgotten_guest_has_no_records(house: str) -> None:
-    claim("demo").release()
-    claim("other").release()
+    for name in ("demo", "other"):
+        with claim(name) as held:
+            os.close(os.open(f"{held.records}/record.json", os.O_CREAT))
     forget("demo")
     assert os.listdir(f"{house}/s/umlctl/guests") == ["other"]
     assert not os.listdir(f"{house}/r/umlctl/g")
@@ -205,3 +206,12 @@ def test_tree_is_removed_whatever_stands_there(house: str) -> None:
     for name in ("t", "f", "missing"):
         remove_tree(f"{house}/{name}")
     assert not left(house)
+
+
+def test_guest_that_never_started_leaves_no_records_but_what_it_said(house: str) -> None:
+    with claim("demo") as held:
+        os.close(os.open(f"{held.records}/console.log", os.O_CREAT))
+    assert not os.path.exists(held.records)
+    with claim("demo") as held, open(f"{held.records}/console.log", "w") as file:
+        file.write("a hook said no\n")
+    assert os.listdir(held.records) == ["console.log"]

@@ -93,3 +93,11 @@ def test_lines_and_memory_need_nothing_of_the_host(monkeypatch: pytest.MonkeyPat
         entry = Entry(name=name, asked="", kernel="")
         hardware.undo(entry, "demo", "/none")
         assert hardware.release(entry, "demo", "/none") == ""
+
+
+def test_only_nics_need_the_host_again_after_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed = []
+    monkeypatch.setattr(nics, "renew", lambda entry, pid: renewed.append((entry.name, pid)))
+    for name in ("ubd1", "vec0", "eth3", "con1", "mem"):
+        hardware.renew(Entry(name=name, asked="", kernel=""), 4711)
+    assert renewed == [("vec0", 4711), ("eth3", 4711)]

@@ -164,6 +164,39 @@ def test_private_segments_have_names_of_their_own(house: str) -> None:
         assert paths.check_network(name) == name
 
 
+# After a reboot
+
+
+def test_reboot_breaks_the_old_connection_to_a_switch(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten = []
+    monkeypatch.setattr(
+        segments.Segment, "forget", lambda segment, pid: forgotten.append((segment.name, pid))
+    )
+    nics.renew(host.prepare("switch=lan"), 4711)
+    assert forgotten == [("lan", 4711)]
+
+
+def test_tap_of_ours_is_made_anew_and_the_administrators_is_left(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int, str]] = []
+    monkeypatch.setattr(
+        taps, "replace_tap", lambda name, *, owner, bridge: made.append((name, owner, bridge))
+    )
+    ours = host.prepare("tap=auto,bridge=br0")
+    nics.renew(ours, 4711)
+    assert made == [(ours.tap, os.getuid(), "br0")]
+    host.add("t0")
+    theirs = host.prepare("tap=t0", 1)
+    nics.renew(theirs, 4711)
+    host.add("t0", in_use=True)
+    with pytest.raises(HostError, match="vec1: a kernel that reboots keeps its tap t0 open"):
+        nics.renew(theirs, 4711)
+    assert len(made) == 1
+
+
 # MAC addresses
 
 

@@ -349,6 +349,17 @@ async def test_request_that_is_given_up_leaves_nothing(guest: Guest) -> None:
     assert guest.files == before
 
 
+async def test_kernel_that_does_not_answer_has_the_device_taken_out_again(guest: Guest) -> None:
+    before = guest.files
+    guest.kernel.answers[f"config ubd1={guest.path}/a.img"] = Outcome(TIMED_OUT, reason="silence")
+    with pytest.raises(Refusal, match="ubd1: silence") as refusal:
+        await guest.plug("a.img")
+    assert refusal.value.error == -errno.ETIMEDOUT
+    assert guest.kernel.asked[-1] == "remove ubd1", "it may have taken it"
+    assert guest.names == []
+    assert guest.files == before
+
+
 async def test_what_the_host_finds_wrong_is_the_answer(guest: Guest) -> None:
     with pytest.raises(Refusal, match=f"cannot read {guest.path}/none: No such file") as refusal:
         await guest.plug("none")

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import trio
 
@@ -92,3 +93,44 @@ async def test_pidfile_that_somebody_put_in_its_place_is_kept(
         guest: Guest = await nursery.start(run_guest, launched, None)
         guest.kill("the test is over")
     os.unlink(f"{house}/pid")
+
+
+async def test_memory_goes_where_it_is_told_to(
+    definition: Definition, house: str, tmp_path: Path
+) -> None:
+    (tmp_path / "linux").write_text(f"#!/bin/sh\necho $TMPDIR >{house}/seen\nexec sleep 600\n")
+    launched = launch(msgspec.structs.replace(definition, mem_dir=house), claim("demo"))
+    async with trio.open_nursery() as nursery:
+        guest: Guest = await nursery.start(run_guest, launched, None)
+        guest.kill("the test is over")
+    with open(f"{house}/seen") as file:
+        assert file.read() == f"{house}\n"
+
+
+def test_memory_is_not_made_where_nothing_can_be_executed(
+    definition: Definition, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = list(os.statvfs(house))
+    there[8] = os.ST_NOEXEC
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(there))
+    with claim("demo") as held, pytest.raises(HostError, match="it is mounted noexec"):
+        launch(msgspec.structs.replace(definition, mem_dir=house), held)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mem_dir": "/none"}, "memory in /none: No such file"),
+        ({"mem_dir": "{house}", "mem": 1 << 60}, "M are free there"),
+        ({"cwd": "/none"}, "there is no directory /none"),
+        ({"root": "/none/"}, "there is no directory /none/"),
+        ({"kernel": "/none"}, "the kernel /none cannot be executed"),
+    ],
+)
+def test_host_is_looked_at_before_anything_is_started(
+    definition: Definition, house: str, change: dict[str, Any], said: str
+) -> None:
+    change = {k: v.format(house=house) if isinstance(v, str) else v for k, v in change.items()}
+    with claim("demo") as held, pytest.raises(HostError, match=said):
+        launch(msgspec.structs.replace(definition, **change), held)
+    assert processes_of(definition) == []
