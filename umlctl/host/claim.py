@@ -55,12 +55,12 @@ class Claim:
                 _unlink(f"{public}/{name}")
             _rmdir(public)
             remove_tree(self.directory)
-            self._forget_nothing()
+            self._drop_empty_records()
             _unlink(self.directory + ".lock")
         finally:
             os.close(lock)
 
-    def _forget_nothing(self) -> None:
+    def _drop_empty_records(self) -> None:
         """A guest that never started, and whose log is empty, leaves no records."""
         log = f"{self.records}/console.log"
         if not os.path.exists(f"{self.records}/record.json"):
