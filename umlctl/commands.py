@@ -112,8 +112,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("stack", "PID", "the kernel stack of a process", stopped=True, example="1"),
     Command(
         "plug",
-        "disk|nic SPEC...",
-        "add a disk or a NIC in the words of --disk and --nic",
+        "disk|nic|console SPEC...",
+        "add a disk or a NIC in the words of --disk and --nic; a console",
         GUEST,
         example="disk /tmp/disk.img,ro",
     ),

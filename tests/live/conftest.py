@@ -127,7 +127,7 @@ class House:
         """The same, with the exit status. Needs a guest on the host's own files."""
         name = f"/tmp/.{next(_commands)}"
         line = f"{{ {command}\n}} >{name}.o 2>&1; echo $? >{name}~; mv {name}~ {name}\n"
-        with open(f"{self.run}/umlctl/g/{umid}/console", "w") as console:
+        with open(f"{self.run}/umlctl/g/{umid}/con0.in", "w") as console:
             console.write(line)
         wait_for(lambda: self.ask(umid, f"proc 1/root{name}").ok, f"{umid} has done {command}")
         status = int(self.ask(umid, f"proc 1/root{name}").data.strip(b"\n\0") or b"1")

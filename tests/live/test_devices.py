@@ -247,7 +247,7 @@ def test_everything_is_back_after_every_reboot(house: House, guest: str, tmp_pat
     ways = (
         lambda: house.ok("reboot", guest),
         lambda: house.ok("sysrq", guest, "b"),
-        lambda: Path(f"{house.run}/umlctl/g/{guest}/console").write_text(
+        lambda: Path(f"{house.run}/umlctl/g/{guest}/con0.in").write_text(
             "echo b >/proc/sysrq-trigger\n"
         ),
     )

@@ -154,7 +154,7 @@ def test_a_client_that_asks_for_everything_and_reads_nothing_delays_nobody(
 def test_a_guest_that_floods_its_notify_socket_is_not_frozen(house: House, umid: str) -> None:
     house.start(umid)
     pid = house.status(umid)["pid"]
-    console = f"{house.run}/umlctl/g/{umid}/console"
+    console = f"{house.run}/umlctl/g/{umid}/con0.in"
     script = "for i in $(seq 500); do echo flood$i >/proc/mconsole; done; echo flo''oded\n"
     wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")
     with open(console, "w") as keyboard:

@@ -305,7 +305,7 @@ def test_outcome_as_json(run: Callable[..., Run], bare: MakeBare) -> None:
     [
         (["remove"], "remove PATH: remove needs DEVICE"),
         (["stack"], "stack PATH: stack needs PID"),
-        (["plug", "disk"], "plug PATH: plug needs disk|nic SPEC..."),
+        (["plug", "disk"], "plug PATH: plug needs disk|nic|console SPEC..."),
         (["version", "now"], "version PATH: version takes no argument, not 'now'"),
         (["stack", "1", "2"], "stack PATH: stack takes PID, not '2'"),
         (["log", "x" * 600], "log PATH: a command has at most 511 bytes"),

@@ -158,7 +158,8 @@ Examples:
 )
 @click.argument("umid", required=False)
 @_with_options
-def run(umid: str | None, arguments: tuple[str, ...], **options: Any) -> int:
+@click.option("--console", is_flag=True, help="Attach the terminal to its console; ^] leaves it.")
+def run(umid: str | None, arguments: tuple[str, ...], *, console: bool, **options: Any) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
 
     The exit code is the guest's own status, 255 after a panic, 125 if it never became ready.
@@ -167,7 +168,7 @@ def run(umid: str | None, arguments: tuple[str, ...], **options: Any) -> int:
     from umlctl.cli.foreground import supervise
 
     options["named"] = umid is not None
-    return supervise(define(umid or f"uml-{os.getpid()}", options, arguments))
+    return supervise(define(umid or f"uml-{os.getpid()}", options, arguments), console=console)
 
 
 @click.command(
@@ -181,16 +182,27 @@ Examples:
 )
 @click.argument("umid")
 @_with_options
-def start(umid: str, arguments: tuple[str, ...], **options: Any) -> int:
+@click.option("--console", is_flag=True, help="Attach to its console at once, as `console` does.")
+def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: Any) -> int:
     """Boot a guest in the background; come back when it is ready, or has failed.
 
     The supervisor is yours, started when first needed, and ends after its last guest.
     """
+    definition = define(umid, options, arguments)
+    if console:
+        from umlctl.cli.console import attach_while
+
+        return attach_while(umid, lambda: _start(definition, quietly=True))
+    return _start(definition)
+
+
+def _start(definition: Definition, *, quietly: bool = False) -> int:
+    """Have the background supervisor start a guest; the exit code."""
     import msgspec
 
     from umlctl.cli.background import ask_supervisor
 
-    definition = define(umid, options, arguments)
+    umid = definition.umid
     paths.make_run_dir()
     descriptor, path = tempfile.mkstemp(prefix="start-", dir=paths.run_dir())
     try:
@@ -205,7 +217,8 @@ def start(umid: str, arguments: tuple[str, ...], **options: Any) -> int:
         return say(f"start {umid}: {outcome}", exitcodes.FAILED)
     if answer["code"]:
         return say(answer["text"], answer["code"])
-    print(f"{umid} is {answer['status']['state']}, kernel pid {answer['status']['pid']}")
+    if not quietly:
+        print(f"{umid} is {answer['status']['state']}, kernel pid {answer['status']['pid']}")
     return exitcodes.OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,8 @@ from umlctl.host.claim import claim
 from umlctl.supervisor.launch import launch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from umlctl.guest.definition import Definition
     from umlctl.host.records import Ending
     from umlctl.supervisor.history import Event
@@ -24,21 +27,44 @@ SHUTDOWN: Final = 30.0
 TOLD: Final = ("ready", "panicked", "rebooting", "wedged", "recovered", "hang", "shutdown")
 
 
-def supervise(definition: Definition) -> int:
-    """Boot the guest and stay with it to its end; the exit code."""
+def supervise(definition: Definition, *, console: bool = False) -> int:
+    """Boot the guest and stay with it to its end; the exit code.
+
+    console: have the terminal on its console meanwhile
+    """
+    viewer = _attach(definition.umid) if console else None
+
+    def tell(event: Event) -> None:
+        if viewer is None or viewer.poll() is not None:  # else the screen is the guest's
+            _tell(definition.umid, event)
+
     # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.
     heeded = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
     # Held back until there is somebody to heed them: a kernel would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
-        ending = _boot(definition, heeded)
+        ending = _boot(definition, heeded, tell)
+    except BaseException:
+        if viewer is not None:
+            viewer.terminate()
+        raise
     finally:
+        if viewer is not None:
+            viewer.wait()  # it shows the last words, and puts the terminal right
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
     _say(definition.umid, _describe(ending))
     return ending.code
 
 
-def _boot(definition: Definition, heeded: list[signal.Signals]) -> Ending:
+def _attach(umid: str) -> subprocess.Popen[bytes]:
+    """Start a process that attaches this terminal to the console, as soon as there is one."""
+    command = [sys.executable, "-P", "-m", "umlctl.cli.console", umid]
+    return subprocess.Popen(command)
+
+
+def _boot(
+    definition: Definition, heeded: list[signal.Signals], tell: Callable[[Event], None]
+) -> Ending:
     held = claim(definition.umid)
     try:
         launched = launch(definition, held)
@@ -49,17 +75,18 @@ def _boot(definition: Definition, heeded: list[signal.Signals]) -> Ending:
     import trio
 
     try:
-        return trio.run(_run, launched, heeded)
+        return trio.run(_run, launched, heeded, tell)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # what went wrong, not how trio wraps it
 
 
-async def _run(launched: Launched, heeded: list[signal.Signals]) -> Ending:
+async def _run(
+    launched: Launched, heeded: list[signal.Signals], tell: Callable[[Event], None]
+) -> Ending:
     import trio
 
     from umlctl.supervisor.run import run_guest
 
-    umid = launched.definition.umid
     caught = 0
     async with trio.open_nursery() as nursery:
 
@@ -79,7 +106,7 @@ async def _run(launched: Launched, heeded: list[signal.Signals]) -> Ending:
         over = trio.Event()
 
         async def live(task_status: trio.TaskStatus[object]) -> None:
-            result.append(await run_guest(launched, lambda event: _tell(umid, event), task_status))
+            result.append(await run_guest(launched, tell, task_status))
             over.set()
 
         guest = await nursery.start(live)

@@ -1,57 +1,226 @@
-"""`umlctl logs`: the console of a guest, from its first byte on, alive or dead."""
+"""`umlctl logs` and `umlctl dmesg`: what a guest has put on its consoles, alive or dead."""
 
 from __future__ import annotations
 
 import os
+import re
+import select
 import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from umlctl.cli import complete
-from umlctl.errors import NoGuest
-from umlctl.host import paths
+from umlctl.errors import NoGuest, UsageError
+from umlctl.host import consolelog, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LOOK: Final = 0.25
+"""Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
+_AGO: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_CLOCKS: Final = ("%H:%M:%S", "%H:%M")
+_STAMP: Final = re.compile(rb"\[ *\d+\.\d{6}\] ")
+"""What the kernel puts before each line of its own, see umlctl.guest.cmdline."""
+
+
+def _options(function: Callable[..., int]) -> Callable[..., int]:
+    for option in (
+        click.option("-f", "--follow", is_flag=True, help="Go on with what comes, to the end."),
+        click.option("--boot", type=int, metavar="N", help="0: the last boot; -1: the one before."),
+        click.option("--since", metavar="TIME", help="As 10m (ago), 14:30 or 2026-01-31T14:30."),
+        click.option(
+            "-n", "--lines", type=click.IntRange(0), metavar="LINES", help="Only the last LINES."
+        ),
+        click.argument("guest", shell_complete=complete.guests),
+    ):
+        function = option(function)
+    return function
 
 
 @click.command(
     epilog="""\b
 Examples:
   umlctl logs demo
-  umlctl logs demo -n 20
+  umlctl logs demo -n 20 -f
+  umlctl logs demo --boot -1          the boot before the last reboot or start
+  umlctl logs demo --since 10m
+  umlctl logs demo --console ssl0
 """,
 )
-@click.argument("guest", shell_complete=complete.guests)
-@click.option("-n", "--lines", type=click.IntRange(0), metavar="LINES", help="Only the last LINES.")
-def logs(guest: str, lines: int | None) -> int:
+@_options
+@click.option(
+    "--console", default="0", show_default=True, metavar="CONSOLE", help="As `umlctl console`."
+)
+def logs(
+    guest: str,
+    lines: int | None,
+    since: str | None,
+    boot: int | None,
+    follow: bool,
+    console: str,
+) -> int:
     """Print what a guest has put on its console since it was started."""
-    path = f"{paths.record_dir(paths.umid_of(guest))}/console.log"
-    try:
-        with open(path, "rb") as file:
-            if lines is not None:
-                file.seek(_start_of_last(file.fileno(), lines))
-            while data := file.read(1 << 20):
-                sys.stdout.buffer.write(data)
-    except FileNotFoundError:
-        raise NoGuest(
-            f"there is no log of a guest {guest!r} ({path}); a bare kernel's console is its own"
-        ) from None
+    name = f"con{console}" if console.isdigit() else console
+    show(guest, name, _as_it_is, lines=lines, since=since, boot=boot, follow=follow)
     return 0
 
 
-def _start_of_last(descriptor: int, lines: int) -> int:
-    """Where the last lines of a file begin, read from its end: it may be long."""
-    end = position = os.fstat(descriptor).st_size
-    if end and os.pread(descriptor, 1, end - 1) == b"\n":
-        position -= 1
-    left = lines
-    while position > 0 and left > 0:
-        begin = max(0, position - 65536)
-        block = os.pread(descriptor, position - begin, begin)
-        while left and (found := block.rfind(b"\n")) >= 0:
-            left -= 1
-            position = begin + found
-            block = block[:found]
-            if not left:
-                return position + 1
-        if left:
-            position = begin
-    return position if lines else end
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl dmesg demo
+  umlctl dmesg demo -n 5 -f
+""",
+)
+@_options
+def dmesg(guest: str, lines: int | None, since: str | None, boot: int | None, follow: bool) -> int:
+    """Print the kernel's own messages on a guest's console, those of the last boot."""
+    boot = 0 if boot is None and since is None else boot
+    show(guest, "con0", _kernels_own, lines=lines, since=since, boot=boot, follow=follow)
+    return 0
+
+
+def show(
+    guest: str,
+    console: str,
+    kept: Callable[[Iterator[bytes]], Iterator[bytes]],
+    *,
+    lines: int | None,
+    since: str | None,
+    boot: int | None,
+    follow: bool,
+) -> None:
+    """Print a part of a log, of which what is `kept`.
+
+    Raises: NoGuest, UsageError, OSError
+    """
+    umid = paths.umid_of(guest)
+    name = "console" if console == "con0" else console
+    log = f"{paths.record_dir(umid)}/{name}.log"
+    moment = None if since is None else _moment(since, time.time())
+    log, begin, end = _part(log, boot)
+    try:
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoGuest(
+            f"there is no log of {console} of a guest {guest!r} ({log}); "
+            "a bare kernel's console is its own"
+        ) from None
+    try:
+        first = consolelog.first_line(descriptor)
+        if moment is not None:
+            begin = max(begin, consolelog.written_since(log, moment))
+        begin = max(begin, first)
+        last = os.fstat(descriptor).st_size if end is None else end
+        if lines is not None and kept is _as_it_is:
+            begin = consolelog.last_lines(descriptor, lines, begin, last)
+        pieces = kept(consolelog.read(descriptor, begin, last))
+        if lines is not None and kept is not _as_it_is:
+            pieces = iter(list(_lines(pieces))[-lines:] if lines else [])
+        output = sys.stdout.buffer
+        for piece in pieces:
+            output.write(piece)
+        output.flush()
+        if follow and end is None:
+            for piece in kept(_following(umid, log, descriptor, last)):
+                output.write(piece)
+                output.flush()
+    finally:
+        os.close(descriptor)
+
+
+def _part(log: str, boot: int | None) -> tuple[str, int, int | None]:
+    """The file that holds a boot, and its offsets there.
+
+    Raises: UsageError
+    """
+    if boot is None:
+        return log, 0, None
+    if boot > 0:
+        raise UsageError(f"--boot is 0 for the last boot, -1 for the one before, not {boot}")
+    found: list[tuple[str, int, int | None]] = []
+    for path in (log + ".1", log):
+        index = consolelog.index_of(log) + path.removeprefix(log)
+        boots = [entry.offset for entry in consolelog.boots(index)]
+        ends: list[int | None] = [*boots[1:], None]
+        found += [(path, begin, end) for begin, end in zip(boots, ends, strict=False)]
+    if -boot >= len(found):
+        raise UsageError(f"--boot {boot}: the log has {len(found)} boots")
+    return found[boot - 1]
+
+
+def _moment(text: str, now: float) -> float:
+    """The time that a person means, seconds since 1970.
+
+    Raises: UsageError
+    """
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return now - float(ago[1]) * _UNITS[ago[2]]
+    for clock in _CLOCKS:
+        try:
+            found = datetime.strptime(text, clock)  # noqa: DTZ007 - a person's own time
+        except ValueError:
+            continue
+        today = datetime.fromtimestamp(now)  # noqa: DTZ006
+        return today.replace(
+            hour=found.hour, minute=found.minute, second=found.second, microsecond=0
+        ).timestamp()
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise UsageError(
+            f"--since takes 10m (or s, h, d), 14:30 or 2026-01-31T14:30, not {text!r}"
+        ) from None
+
+
+def _as_it_is(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    return pieces
+
+
+def _kernels_own(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The kernel's lines; one may begin behind a prompt."""
+    return (line[found.start() :] for line in _lines(pieces) if (found := _STAMP.search(line)))
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).splitlines(keepends=True) or [b""]
+        yield from whole
+        if rest.endswith(b"\n"):
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
+def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[bytes]:
+    """What is added to a log from an offset on, until its guest is gone."""
+    from umlctl.host.inotify import Watch
+
+    watch = None
+    try:
+        watch = Watch()
+        watch.add(log)
+    except OSError:
+        pass  # looking now and then will do
+    while True:
+        lives = os.path.exists(paths.guest_dir(umid))
+        offset = max(offset, consolelog.start(descriptor))
+        size = os.fstat(descriptor).st_size
+        for data in consolelog.read(descriptor, offset, size):
+            offset += len(data)
+            yield data
+        if not lives:
+            return
+        if watch is None:
+            time.sleep(LOOK)
+        else:
+            select.select([watch], [], [], LOOK)
+            watch.clear()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CONSOLE_IN: Final = 3
 CONSOLE_OUT: Final = 4
 """Descriptors of the console, as the launcher opens them for the kernel."""
+AGENT: Final = "ssl63"
+AGENT_DESCRIPTOR: Final = 19
+"""The line on which our init program is told of window sizes, and what the kernel reads there."""
 LONGEST: Final = 4095
 """COMMAND_LINE_SIZE of arch/um, less the NUL."""
 
@@ -85,6 +88,11 @@ def build(
     return line
 
 
+def has_agent(definition: Definition) -> bool:
+    """Our own init program runs in the guest, and listens on AGENT."""
+    return definition.root == HOST_ROOT and not definition.init
+
+
 def merge(defaults: Iterable[str], user: Iterable[str]) -> list[str]:
     """The defaults that the user did not give, then what the user gave."""
     given = list(user)
@@ -116,7 +124,10 @@ def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
         "con=none",
         "ssl=none",
         f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}",
+        "printk.time=1",  # tells the kernel's lines from others on a console
     ]
+    if has_agent(definition):
+        words.append(f"{AGENT}=fd:{AGENT_DESCRIPTOR},null")
     if definition.ncpus > 1:
         words.append(f"ncpus={definition.ncpus}")
     if definition.single:

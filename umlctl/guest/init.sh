@@ -31,6 +31,11 @@ echo "${UMLCTL_NICS-}" | tr ';' '\n' | while IFS=, read -r nic address gateway r
 done
 unset UMLCTL_NICS
 
+# The supervisor says here how large the windows of a console's viewers are.
+while read -r what line rows columns; do
+    [ "$what" = size ] && stty -F "/dev/$line" rows "$rows" columns "$columns"
+done </dev/ttyS63 >/dev/null 2>&1 &
+
 off() {
     trap '' INT
     kill -TERM -1 2>/dev/null

@@ -62,11 +62,13 @@ class Claim:
 
     def _drop_empty_records(self) -> None:
         """A guest that never started, and whose log is empty, leaves no records."""
-        log = f"{self.records}/console.log"
-        if not os.path.exists(f"{self.records}/record.json"):
-            if os.path.exists(log) and not os.path.getsize(log):
-                _unlink(log)
-            _rmdir(self.records)
+        try:
+            names = os.listdir(self.records)
+        except FileNotFoundError:
+            return
+        logs = [f"{self.records}/{name}" for name in names if name.endswith(".log")]
+        if "record.json" not in names and not any(os.path.getsize(log) for log in logs):
+            remove_tree(self.records)
 
 
 def claim(umid: str) -> Claim:

@@ -27,8 +27,10 @@ import trio
 
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl import exitcodes
+from umlctl.guest.cmdline import has_agent
 from umlctl.host import paths, processes, records
 from umlctl.host.records import Ending
+from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
@@ -90,6 +92,12 @@ class Guest:
         self._record = launched.record
         self.devices = Devices(
             self._record, launched.claim.records, self.kernel, self.history, self.log
+        )
+        self.consoles = Consoles(
+            launched.claim.directory,
+            launched.claim.records,
+            self.history,
+            agent=has_agent(launched.definition),
         )
 
     async def supervise(self) -> Ending:
@@ -153,6 +161,7 @@ class Guest:
             self.kernel.lose("the guest rebooted; try again when it is ready")
             self.ready = trio.Event()
             self.history.add("rebooting", count=self.reboots)
+            self.consoles.note_boot()
             if self._asked_to_end:
                 # The guest has shut down in order, and an init that maps Ctrl-Alt-Del to a
                 # reboot is starting it again.
@@ -485,6 +494,7 @@ class Guest:
                 "kernel": self.kernel.path,
             },
             "devices": self.devices.listing(),
+            "consoles": self.consoles.listing(),
             "log": self.log,
             "command": self.launched.command,
             "last_event": self.history.last,

@@ -18,7 +18,7 @@ from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
-from umlctl.host import confine, paths, processes, records
+from umlctl.host import attaching, confine, consolelog, paths, processes, records
 from umlctl.host.claim import stands_at
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
 _LOCK_FD: Final = 9
+Opening = tuple[int, int, str, int, int]
+"""A file that a new process has open: POSIX_SPAWN_OPEN, descriptor, path, flags, mode."""
 
 
 class Launched(NamedTuple):
@@ -62,7 +64,10 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
     log = f"{claim.records}/console.log"
+    for name in attaching.CONSOLES:
+        consolelog.begin(f"{claim.records}/{attaching.log_name(name)}")
     _write(log, b"")
+    consolelog.Index(log).add(consolelog.LAUNCH, time.time(), 0)
     asked = definitions.devices(definition)
     if not asked:
         return _launch(definition, claim, log, [], "")
@@ -101,7 +106,8 @@ def _launch(
     try:
         notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         notify.bind(notify_path)
-        os.mkfifo(f"{directory}/console", 0o600)
+        for name in (*attaching.CONSOLES, "agent"):
+            os.mkfifo(f"{directory}/{name}.in", 0o600)
         if definition.root == HOST_ROOT and not definition.init:
             with open(INIT, "rb") as file:
                 _write(init, file.read(), 0o700)
@@ -111,7 +117,8 @@ def _launch(
             *("sh", SHIM, directory, log, definition.cwd),
         ]
         environment = os.environ | ({"TMPDIR": definition.mem_dir} if definition.mem_dir else {})
-        shim, pid = _start(chain, command, claim.lock, log, environment)
+        lines = _lines(directory, claim.records)
+        shim, pid = _start(chain, command, claim.lock, log, environment, lines)
         started = processes.start_time(pid) or 0
         if pidfile >= 0:
             os.ftruncate(pidfile, 0)
@@ -220,8 +227,28 @@ def _write(path: str, data: bytes, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
+def _lines(directory: str, records: str) -> list[Opening]:
+    """The descriptors that the kernel has from the start, for lines that are plugged later."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    agent = f"{directory}/agent.in"
+    lines: list[Opening] = [(os.POSIX_SPAWN_OPEN, cmdline.AGENT_DESCRIPTOR, agent, os.O_RDWR, 0)]
+    for number, name in enumerate(attaching.CONSOLES[1:]):
+        first = attaching.FIRST_DESCRIPTOR + 2 * number
+        log = f"{records}/{attaching.log_name(name)}"
+        lines += [
+            (os.POSIX_SPAWN_OPEN, first, f"{directory}/{name}.in", os.O_RDWR, 0),
+            (os.POSIX_SPAWN_OPEN, first + 1, log, flags, 0o600),
+        ]
+    return lines
+
+
 def _start(
-    chain: list[str], command: list[str], lock: int, log: str, environment: dict[str, str]
+    chain: list[str],
+    command: list[str],
+    lock: int,
+    log: str,
+    environment: dict[str, str],
+    lines: list[Opening],
 ) -> tuple[int, int]:
     """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
 
@@ -231,10 +258,10 @@ def _start(
     for scope in confine.scopes(command[0]):
         words = [*chain, scope, *command]
         if scope == "group":
-            shim, said = _spawn(words, lock, log, environment)
+            shim, said = _spawn(words, lock, log, environment, lines)
         else:
             # The thread that is made for it ends before the supervisor goes on.
-            spawn = functools.partial(_spawn, words, lock, log, environment)
+            spawn = functools.partial(_spawn, words, lock, log, environment, lines)
             shim, said = confine.confined(spawn)
         if said.strip().isdigit():
             return shim, int(said)
@@ -245,7 +272,9 @@ def _start(
     raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
 
 
-def _spawn(words: list[str], lock: int, log: str, environment: dict[str, str]) -> tuple[int, bytes]:
+def _spawn(
+    words: list[str], lock: int, log: str, environment: dict[str, str], lines: list[Opening]
+) -> tuple[int, bytes]:
     """Start the tiny parent; its pid, and what it says: the kernel's pid."""
     reader, writer = os.pipe()
     try:
@@ -254,6 +283,7 @@ def _spawn(words: list[str], lock: int, log: str, environment: dict[str, str]) -
             (os.POSIX_SPAWN_DUP2, writer, 1),
             (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_APPEND, 0),
             (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
+            *lines,  # last: their numbers may be those of our own descriptors
         ]
         try:
             processes.keep_descriptors()

@@ -13,7 +13,7 @@ from socketproto.listener import Listener
 from umlctl.errors import HostError
 from umlctl.host import paths, processes, records
 from umlctl.host.records import write_atomically
-from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.guest import Guest, describe
 from umlctl.supervisor.launch import remove_pidfile
 from umlctl.supervisor.service import Service
 
@@ -52,10 +52,12 @@ async def run_guest(
             raise HostError(f"{guest.umid}: {problem}") from problem
         async with trio.open_nursery() as nursery:
             service = Service(guest)
+            await nursery.start(guest.consoles.run)
             nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
             task_status.started(guest)
             ending = await guest.supervise()
             with trio.move_on_after(LAST_ANSWERS):
+                await guest.consoles.end(describe(ending))
                 await listener.idle()
             nursery.cancel_scope.cancel()
         return ending

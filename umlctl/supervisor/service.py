@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import UsageError
 from umlctl.guard import Line, Refusal, check, is_query, read
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
+from umlctl.host.attaching import config, console_name
 from umlctl.supervisor.history import line as history_line
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ WEDGES: Final = 20
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 QUESTIONS: Final = ("version", "config", "stack", "proc")
 """What the kernel answers at once as a rule; asked twice, it does no harm."""
+PRINTED: Final = ("stack", "sysrq")
+"""What the kernel answers with what it has printed."""
+_STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
 _ERRORS: Final = {
@@ -73,7 +78,7 @@ class Service:
             return None
         if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
             return None
-        return outcome.data, outcome.error
+        return _unstamped(line, outcome).data, outcome.error
 
     async def handle(self, call: Call) -> None:
         """Answer one request, whatever it is.
@@ -88,6 +93,7 @@ class Service:
                 check(line, stopped=guest.state == "stopped")
                 outcome = await self._ask_kernel(line, call.uid)
                 self._note(call, line, outcome)
+                outcome = _unstamped(line, outcome)
                 if outcome.kind in (ANSWERED, REFUSED):
                     await call.answer(outcome.data, outcome.error)
                 elif outcome.kind == TRUNCATED:
@@ -125,9 +131,12 @@ class Service:
         if name == "config" and "=" in line.argument:
             outcome = await self._guest.devices.config(line.argument, uid, force=line.forced)
             self._guest.note_outsiders()
+            self._guest.consoles.sync(self._guest.devices.entries)
             return outcome
         if name == "remove":
-            return await self._guest.devices.remove(line.argument, uid)
+            outcome = await self._guest.devices.remove(line.argument, uid)
+            self._guest.consoles.sync(self._guest.devices.entries)
+            return outcome
         if name == "help":
             return _with_our_help(await kernel.ask("help"))
         if name == "log":
@@ -237,16 +246,31 @@ class Service:
                 -errno.EBUSY,
             )
         try:
+            if kind == "console":
+                await self._plug_console(call, text.strip(), force=line.forced)
+                return
             if kind == "disk":
                 asked: Disk | Nic = parse_disk(text.strip())
             elif kind == "nic":
                 asked = parse_nic(text.strip(), insist=line.forced)
             else:
-                raise UsageError(f"`plug` takes `disk` or `nic`, not {kind!r}")
+                raise UsageError(f"`plug` takes `disk`, `nic` or `console`, not {kind!r}")
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
         entry = await guest.devices.plug(asked, call.uid, force=line.forced)
         await call.answer(msgspec.json.encode(entry))
+
+    async def _plug_console(self, call: Call, text: str, *, force: bool) -> None:
+        try:
+            name = console_name(text)
+        except ValueError as problem:
+            raise Refusal(str(problem), -errno.EINVAL) from None
+        guest = self._guest
+        if name not in guest.consoles.by_name:
+            await guest.devices.config(config(name), call.uid, force=force)
+            guest.consoles.sync(guest.devices.entries)
+        found = next(each for each in guest.consoles.listing() if each["name"] == name)
+        await call.answer(msgspec.json.encode(found))
 
     async def _devices(self, call: Call, _line: Line) -> None:
         if self._guest.state == "running":
@@ -256,6 +280,14 @@ class Service:
     async def _kill(self, call: Call, _line: Line) -> None:
         self._guest.kill(f"killed by uid {call.uid}")
         await self._wait(call)
+
+
+def _unstamped(line: Line, outcome: Outcome) -> Outcome:
+    """Without the times before the kernel's lines, which are for the console."""
+    if line.command.name not in PRINTED:
+        return outcome
+    data = _STAMP.sub(b"", outcome.data)
+    return Outcome(outcome.kind, outcome.error, data, outcome.reason, outcome.pieces)
 
 
 def _with_our_help(outcome: Outcome) -> Outcome:

@@ -14,7 +14,7 @@ if [ "$1" = kernel ]; then
     shift 3
     read -r pid rest </proc/self/stat
     echo "$pid"
-    exec "$@" 3<>"$directory/console" 4>>"$log" 9>&- </dev/null >>"$log" 2>&1
+    exec "$@" 3<>"$directory/con0.in" 4>>"$log" 9>&- </dev/null >>"$log" 2>&1
 fi
 directory=$1 log=$2 cwd=$3 scope=$4
 shift 4

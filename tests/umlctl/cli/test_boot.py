@@ -38,7 +38,8 @@ class Started:
         self.out, self.err = self._capfd.readouterr()
         return code
 
-    def supervise(self, definition: Definition) -> int:
+    def supervise(self, definition: Definition, *, console: bool) -> int:
+        assert not console
         self.definitions.append(definition)
         return self.code
 

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from datetime import datetime
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
-from umlctl.cli.logs import _start_of_last, logs
+from umlctl.cli.logs import dmesg, logs
 from umlctl.errors import NoGuest
-from umlctl.host import paths
+from umlctl.host import consolelog, paths
 
 
 def write(umid: str, data: bytes) -> None:
@@ -56,19 +57,83 @@ def test_empty_log_shows_nothing(house: str) -> None:
     assert shown("demo") == shown("demo", "-n", "5") == b""
 
 
-@given(st.lists(st.integers(0, 70_000), max_size=6), st.booleans(), st.integers(0, 8))
-def test_last_lines_of_a_long_log_are_found(sizes: list[int], ended: bool, lines: int) -> None:
-    data = b"\n".join(b"x" * size for size in sizes) + (b"\n" if ended else b"")
-    descriptor = os.memfd_create("log")
-    try:
-        os.write(descriptor, data)
-        start = _start_of_last(descriptor, lines)
-    finally:
-        os.close(descriptor)
-    assert data[start:] == b"".join(data.splitlines(keepends=True)[-lines:] if lines else [])
-
-
 def test_guest_without_a_log_is_no_guest(house: str) -> None:
     result = CliRunner().invoke(logs, ["demo"])
     assert isinstance(result.exception, NoGuest)
-    assert "there is no log of a guest 'demo'" in str(result.exception)
+    assert "there is no log of con0 of a guest 'demo'" in str(result.exception)
+
+
+def test_boots_are_told_apart(house: str) -> None:
+    write("demo", b"")
+    log = f"{paths.record_dir('demo')}/console.log"
+    with open(log, "wb") as file:
+        file.write(b"Core dump limits :\nfirst\n")
+    index = consolelog.Index(log)
+    index.add(consolelog.LAUNCH, 1.0, 0)
+    consolelog.begin(log)
+    with open(log, "wb") as file:
+        file.write(b"Core dump limits :\nsecond\nCore dump limits :\nthird\n")
+    index.add(consolelog.LAUNCH, 2.0, 0)
+    index.add(consolelog.BOOT, 3.0, 26)
+    assert shown("demo", "--boot", "0") == b"Core dump limits :\nthird\n"
+    assert shown("demo", "--boot", "-1") == b"Core dump limits :\nsecond\n"
+    assert shown("demo", "--boot", "-2") == b"Core dump limits :\nfirst\n"
+    assert shown("demo", "--boot", "-1", "-n", "1") == b"second\n"
+    for wrong, said in (("-3", "the log has 3 boots"), ("1", "0 for the last boot")):
+        result = CliRunner().invoke(logs, ["demo", "--boot", wrong])
+        assert said in str(result.exception)
+
+
+def test_log_since_a_time(house: str) -> None:
+    write("demo", b"old\nnew\n")
+    index = consolelog.Index(f"{paths.record_dir('demo')}/console.log")
+    now = time.time()
+    for ago, offset in ((7200, 0), (3000, 4)):
+        index.add(consolelog.MOMENT, now - ago, offset)
+    assert shown("demo", "--since", "3h") == b"old\nnew\n"
+    assert shown("demo", "--since", "40m") == b"new\n"
+    since = datetime.fromtimestamp(now - 2400).isoformat()  # noqa: DTZ006 - as people say it
+    assert shown("demo", "--since", since) == b"new\n"
+    result = CliRunner().invoke(logs, ["demo", "--since", "yesterday"])
+    assert "--since takes 10m" in str(result.exception)
+
+
+def test_log_of_another_console(house: str) -> None:
+    write("demo", b"zero\n")
+    with open(f"{paths.record_dir('demo')}/con1.log", "wb") as file:
+        file.write(b"one\n")
+    assert shown("demo", "--console", "1") == shown("demo", "--console", "con1") == b"one\n"
+    assert shown("demo", "--console", "0") == b"zero\n"
+
+
+def test_kernels_own_messages_are_those_with_a_time(house: str) -> None:
+    write("demo", b"hello\n[    0.010000] one\n# ls\n# [  123.456789] two\r\n")
+    result = CliRunner().invoke(dmesg, ["demo"])
+    assert "the log has 0 boots" in str(result.exception)
+    log = f"{paths.record_dir('demo')}/console.log"
+    consolelog.Index(log).add(consolelog.LAUNCH, 1.0, 0)
+    for words, expected in (
+        ((), b"[    0.010000] one\n[  123.456789] two\r\n"),
+        (("-n", "1"), b"[  123.456789] two\r\n"),
+        (("-n", "0"), b""),
+    ):
+        result = CliRunner().invoke(dmesg, ["demo", *words])
+        assert result.stdout_bytes == expected
+
+
+def test_followed_log_ends_with_its_guest(house: str) -> None:
+    write("demo", b"one\n")
+    os.makedirs(paths.guest_dir("demo"))
+    log = f"{paths.record_dir('demo')}/console.log"
+
+    def guest() -> None:
+        with open(log, "ab") as file:
+            for line in (b"two\n", b"three\n"):
+                file.write(line)
+                file.flush()
+        os.rmdir(paths.guest_dir("demo"))
+
+    thread = threading.Thread(target=guest)
+    thread.start()
+    assert shown("demo", "-f") == b"one\ntwo\nthree\n"
+    thread.join()

@@ -150,6 +150,7 @@ def test_nothing_to_do_shows_the_help_as_a_usage_error(run: Callable[..., Run]) 
         ["version", "demo", "--timeout", "soon"],
         ["version", "demo", "--timeout", "0"],
         ["logs"],
+        ["console"],
         ["logs", "demo", "-n", "-1"],
         ["run", "a", "b"],
         ["start"],

@@ -42,6 +42,8 @@ def test_defaults_are_those_of_the_measurements() -> None:
         "con=none",
         "ssl=none",
         "con0=fd:3,fd:4",
+        "printk.time=1",
+        "ssl63=fd:19,null",
         "root=/dev/root",
         "rootfstype=hostfs",
         "rootflags=/",

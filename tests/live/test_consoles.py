@@ -1,0 +1,251 @@
+"""Consoles of real guests, through real terminals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pexpect
+import pytest
+
+from tests.live.conftest import DEADLINE, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.live.conftest import House
+
+
+@pytest.fixture(scope="module")
+def guest(house: House) -> Iterator[str]:
+    umid = f"consoles-{os.getpid()}"
+    house.start(umid)
+    house.has_shell(umid)
+    yield umid
+    house.umlctl("kill", umid)
+
+
+class Terminals:
+    """Terminals with `umlctl console` in them."""
+
+    def __init__(self, house: House, guest: str) -> None:
+        self._house = house
+        self._guest = guest
+        self._open: list[pexpect.spawn[str]] = []
+
+    def __call__(self, *words: str, rows: int = 24, columns: int = 80) -> Any:
+        program, *arguments = self._house.command("console", self._guest, *words)
+        child = pexpect.spawn(
+            program,
+            arguments,
+            env=self._house.env,
+            dimensions=(rows, columns),
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+        self._open.append(child)
+        child.expect("attached to")
+        return child
+
+    def close(self) -> None:
+        for child in self._open:
+            child.close(force=True)
+
+
+@pytest.fixture
+def terminals(house: House, guest: str) -> Iterator[Terminals]:
+    opened = Terminals(house, guest)
+    yield opened
+    opened.close()
+    wait_for(lambda: not viewers(house, guest), "all viewers are gone")
+
+
+def viewers(house: House, guest: str) -> list[dict[str, Any]]:
+    return [viewer for console in house.status(guest)["consoles"] for viewer in console["viewers"]]
+
+
+def has_keyboard(house: House, guest: str, pid: int) -> bool:
+    return any(each["pid"] == pid and each["keyboard"] for each in viewers(house, guest))
+
+
+def test_two_terminals_share_a_console(house: House, guest: str, terminals: Terminals) -> None:
+    first = terminals(rows=31, columns=97)
+    first.send("\rstty size\r")
+    first.expect("31 97")
+    second = terminals()
+    second.expect(f"pid {first.pid} has the keyboard; --force takes it")
+    first.send("echo one$((1+1))\r")
+    second.expect("one2")
+    assert has_keyboard(house, guest, first.pid)
+    first.setwinsize(40, 120)
+    first.send("while ! stty size | grep 40; do sleep 0.1; done\r")
+    first.expect("40 120")
+    third = terminals("--force")
+    first.expect(f"pid {third.pid} has the keyboard now")
+    third.send("echo three$((1+2))\r")
+    second.expect("three3")
+    third.send("\x1d\x1d\x1d")
+    third.expect(pexpect.EOF)
+    third.close()
+    assert third.exitstatus == 0
+    wait_for(lambda: has_keyboard(house, guest, first.pid), "the first has the keyboard again")
+
+
+def test_programs_are_told_that_the_window_has_changed(terminals: Terminals) -> None:
+    terminal = terminals(rows=20, columns=60)
+    terminal.send(
+        "sh -c 'trap \"stty size; exit\" WINCH; echo re''ady; while :; do sleep 1; done'\r"
+    )
+    terminal.expect("ready")
+    terminal.setwinsize(35, 100)
+    terminal.expect("35 100")
+    terminal.send("\x1d")
+    terminal.expect(pexpect.EOF)
+
+
+def test_reader_does_not_type_and_another_key_leaves(
+    house: House, guest: str, terminals: Terminals
+) -> None:
+    terminal = terminals("--read-only", "--escape", "^A")
+    terminal.send("echo no$((1+1))\r\x1d")
+    typist = terminals()
+    typist.send("echo yes$((1+1))\r")
+    terminal.expect("yes2")
+    assert "no2" not in terminal.before
+    assert not has_keyboard(house, guest, terminal.pid)
+    terminal.send("\x01")
+    terminal.expect(pexpect.EOF)
+
+
+def test_terminal_is_as_it_was_afterwards(house: House, guest: str) -> None:
+    """However the viewer ends."""
+    shell = pexpect.spawn(
+        "/bin/sh", env={**house.env, "PS1": "host> "}, encoding="utf-8", timeout=DEADLINE
+    )
+    for end in ("\x1d", signal.SIGTERM, signal.SIGHUP):
+        shell.send("stty -a | md5sum; echo done\r")
+        shell.expect(r"([0-9a-f]{32})")
+        before = shell.match[1]
+        shell.expect("host> $")
+        shell.send(" ".join(house.command("console", guest)) + "\r")
+        shell.expect("attached to")
+        wait_for(lambda: viewers(house, guest), "the viewer is attached")
+        if isinstance(end, str):
+            shell.send(end)
+        else:
+            os.kill(viewers(house, guest)[0]["pid"], end)
+        wait_for(lambda: not viewers(house, guest), "the viewer is gone")
+        shell.expect("host> $")
+        shell.send("stty -a | md5sum; echo done\r")
+        shell.expect(r"([0-9a-f]{32})")
+        assert shell.match[1] == before
+    shell.close(force=True)
+
+
+def test_line_is_plugged_when_it_is_first_wanted(
+    house: House, guest: str, terminals: Terminals
+) -> None:
+    for name, device in (("1", "/dev/tty1"), ("ssl2", "/dev/ttyS2")):
+        terminal = terminals(name)
+        house.shell(guest, f"setsid sh -c 'exec sh -i <{device} >{device} 2>&1' &")
+        terminal.expect("# ")
+        terminal.send("echo on $(tty)\r")
+        terminal.expect(f"on {device}")
+        assert name.removeprefix("con") in "".join(house.table(guest))
+        assert f"on {device}" in house.ok("logs", guest, "--console", name)
+        terminal.send("exit\r\x1d")
+        terminal.expect(pexpect.EOF)
+    house.ok("reboot", guest)
+    house.has_shell(guest)
+    terminal = terminals("ssl2")
+    house.shell(guest, "echo after the reboot >/dev/ttyS2")
+    terminal.expect("after the reboot")
+    terminal.send("\x1d")
+    terminal.expect(pexpect.EOF)
+    house.ok("remove", guest, "ssl2")
+    consoles = [console["name"] for console in house.status(guest)["consoles"]]
+    assert consoles == ["con0", "con1"]
+
+
+def test_script_types_and_reads(house: House, guest: str) -> None:
+    output = house.ok("console", guest, stdin="echo sum $((20+3))\n")
+    assert "sum 23" in output
+
+
+def test_socket_is_the_bare_console(house: House, guest: str) -> None:
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(DEADLINE)
+        stream.connect(house.status(guest)["consoles"][0]["socket"])
+        stream.sendall(b"echo plain$((1+1))\n")
+        seen = b""
+        while b"plain2" not in seen:
+            seen += stream.recv(4096)
+
+
+def test_kernels_messages_of_each_boot_can_be_read(house: House, guest: str) -> None:
+    house.ok("log", guest, "before the reboot")
+    house.ok("reboot", guest)
+    house.has_shell(guest)
+    house.ok("log", guest, "after the reboot")
+    assert "after the reboot" in house.ok("dmesg", guest)
+    assert "before the reboot" not in house.ok("dmesg", guest)
+    assert "Linux version" in house.ok("dmesg", guest)
+    assert "before the reboot" in house.ok("dmesg", guest, "--boot", "-1")
+    assert "before the reboot" in house.ok("logs", guest)
+    assert "runs on the host's files" not in house.ok("dmesg", guest)
+    answer = house.ok("stack", guest, "1")
+    assert not re.search(r"^\[ *\d+\.\d{6}\]", answer, re.MULTILINE)
+
+
+def test_flood_is_bounded_and_harms_nobody(house: House, guest: str, terminals: Terminals) -> None:
+    """50 MB: the log keeps its last 16 MiB, whole; a viewer that never reads changes nothing."""
+    stuck = terminals("--read-only")
+    stuck.delaybeforesend = None
+    supervisor = house.status(guest)["supervisor_pid"]
+    house.shell(guest, "seq 1000000 7250000 >/dev/tty0; echo the end >/dev/tty0")
+    log = house.status(guest)["log"]
+    wait_for(lambda: os.stat(log).st_blocks * 512 < 21 << 20, "the log is cut")
+    wait_for(lambda: house.ok("logs", guest, "-n", "9").find("the end") >= 0, "it is all there")
+    numbers = re.findall(r"^(\d{7})\r?$", house.ok("logs", guest), re.MULTILINE)
+    assert numbers[-1] == "7250000"
+    assert len(numbers) * 9 > 15 << 20
+    assert [int(number) for number in numbers] == list(range(int(numbers[0]), 7250001))
+    with open(f"/proc/{supervisor}/status") as file:
+        (resident,) = [line.split()[1] for line in file if line.startswith("VmHWM:")]
+    assert int(resident) < 64 << 10, "KiB"
+
+
+def test_console_from_the_first_byte(house: House, umid: str) -> None:
+    program, *arguments = house.command("start", umid, "--mem", "64M", "--console")
+    child = pexpect.spawn(
+        program, arguments, env=house.env, encoding="utf-8", timeout=DEADLINE, maxread=1 << 20
+    )
+    child.expect("Core dump limits")
+    child.expect("Linux version")
+    child.expect("runs on the host's files")
+    child.send("exit\r")
+    child.expect(f"{umid} has ended: exited with status 0")
+    child.expect(pexpect.EOF)
+
+
+def test_console_in_the_foreground(house: House, umid: str) -> None:
+    program, *arguments = house.command("run", umid, "--mem", "64M", "--console")
+    child = pexpect.spawn(
+        program, arguments, env=house.env, encoding="utf-8", timeout=DEADLINE, maxread=1 << 20
+    )
+    child.expect("Core dump limits")
+    child.expect("runs on the host's files")
+    child.send("echo 7 >/proc/exitcode; exit\r")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 7
+    assert house.leftovers(umid) == []
+
+
+def test_missing_guest_is_said(house: House) -> None:
+    done = house.umlctl("console", "nobody")
+    assert done.returncode == 3
+    assert "no guest 'nobody' with a console to attach to" in done.stderr

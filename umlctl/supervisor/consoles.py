@@ -1,0 +1,548 @@
+"""The consoles of one guest: their logs within bounds, and whoever looks at them.
+
+The kernel writes each console to a file and reads it from a FIFO, so that nothing here is needed
+for the guest to go on. A viewer is a place in the file: one that is slow, or does not read at
+all, delays nobody, and costs no memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from umlctl.host import attaching, consolelog
+from umlctl.host.attaching import HELLO, INPUT, NOTICE, OUTPUT, PACKET, SIZE, Hello, Notice
+from umlctl.host.inotify import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from umlctl.host.records import Entry
+    from umlctl.supervisor.history import History
+
+LOOK: Final = 0.25
+"""Between two looks at the size of the logs, seconds."""
+LOOK_OFTEN: Final = 0.02
+"""The same while one grows fast."""
+FAST: Final = consolelog.BOUND // 8
+MOMENTS: Final = 1.0
+"""Between two entries of an index, seconds."""
+GATHER: Final = 0.002
+"""How long output is gathered before its viewers are woken again, seconds."""
+UNWATCHED: Final = 0.02
+"""Between two looks for viewers where the host has no more inotify, seconds."""
+HELLO_WAITS: Final = 5.0
+"""How long somebody may take to say what it wants, seconds."""
+PIECE: Final = PACKET - 1
+VIEWERS: Final = 256
+SCREEN: Final = 65536
+"""The most that is shown of the past, bytes."""
+_UCRED: Final = struct.Struct("3i")
+
+
+class Viewer:
+    """Somebody who is attached.
+
+    Fields:
+        pid, uid: of the process
+        since: seconds since 1970
+        offset: of the log's byte that it gets next
+        wants: would type if it could
+        turn: set while it has the keyboard
+        said: what it has yet to be told
+        scope: cancelled to let it go
+    """
+
+    def __init__(self, connection: trio.socket.SocketType, *, wants: bool) -> None:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        self.pid, self.uid, _ = _UCRED.unpack(credentials)
+        self.since = time.time()
+        self.connection = connection
+        self.offset = 0
+        self.wants = wants
+        self.turn = trio.Event()
+        self.said: list[Notice] = []
+        self.scope = trio.CancelScope()
+
+
+class Console:
+    """One console: a log, a FIFO, and its viewers.
+
+    Fields:
+        name: con0
+        viewers: in the order in which they came
+        typist: the one of them who has the keyboard
+    """
+
+    def __init__(self, name: str, directory: str, records: str) -> None:
+        self.name = name
+        self.log = f"{records}/{attaching.log_name(name)}"
+        self.viewers: list[Viewer] = []
+        self.typist: Viewer | None = None
+        self.grown = trio.Event()
+        self._fifo = f"{directory}/{name}.in"
+        self._typing = trio.Lock()
+        self._file = -1
+        self._index = consolelog.Index(self.log)
+        self._seen = self._noted = 0
+        self._noted_at = 0.0
+
+    # The log
+
+    @property
+    def size(self) -> int:
+        try:
+            return os.stat(self.log).st_size
+        except OSError:
+            return 0
+
+    def wake(self) -> None:
+        """Have all viewers look: there may be more."""
+        self.grown.set()
+        self.grown = trio.Event()
+
+    def keep(self) -> bool:
+        """Note the time of what is new, and cut off what is old; whether it grows fast.
+
+        Raises: OSError
+        """
+        size = self.size
+        grown, self._seen = size - self._seen, size
+        now = time.time()
+        if size != self._noted and now - self._noted_at >= MOMENTS:
+            self._index.add(consolelog.MOMENT, now, self._noted)
+            self._noted, self._noted_at = size, now
+        if grown:
+            consolelog.trim(self.log)
+        return grown > FAST
+
+    def note_boot(self) -> None:
+        """A boot has begun.
+
+        Raises: OSError
+        """
+        self._index.add(consolelog.BOOT, time.time(), consolelog.find_boot(self.log, self.size))
+
+    def read(self, viewer: Viewer) -> bytes:
+        """The next bytes for a viewer; none if it has them all.
+
+        Raises: OSError
+        """
+        if self._file < 0:
+            self._file = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+        begin = consolelog.start(self._file)
+        if viewer.offset < begin:
+            viewer.said.append(Notice(lost=begin - viewer.offset))
+            viewer.offset = begin
+        return os.pread(self._file, PIECE, viewer.offset)
+
+    def begin(self, viewer: Viewer, hello: Hello) -> None:
+        """Set where a viewer begins, and tell it."""
+        size = self.size
+        if hello.offset is not None:
+            viewer.offset = min(max(0, hello.offset), size)
+        else:
+            viewer.offset = size
+            if hello.lines > 0 and size:
+                descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    least = max(consolelog.start(descriptor), size - SCREEN)
+                    viewer.offset = consolelog.last_lines(descriptor, hello.lines, least)
+                finally:
+                    os.close(descriptor)
+        viewer.said.append(Notice(offset=viewer.offset, replay=size - viewer.offset))
+
+    # The keyboard
+
+    def enter(self, viewer: Viewer, *, force: bool) -> None:
+        self.viewers.append(viewer)
+        if not viewer.wants:
+            return
+        if self.typist is not None and force:
+            self.typist.turn = trio.Event()
+            self.say(self.typist, Notice(keyboard="taken", by=viewer.pid))
+            self.typist = None
+        if self.typist is None:
+            self._give(viewer)
+        else:
+            viewer.said.append(Notice(keyboard="waiting", by=self.typist.pid))
+
+    def leave(self, viewer: Viewer) -> None:
+        self.viewers.remove(viewer)
+        self.let_go(viewer)
+
+    def let_go(self, viewer: Viewer) -> None:
+        """It types no more: the next who would gets the keyboard."""
+        viewer.wants = False
+        if self.typist is viewer:
+            self.typist = None
+            following = next((each for each in self.viewers if each.wants), None)
+            if following is not None:
+                self._give(following)
+
+    def _give(self, viewer: Viewer) -> None:
+        self.typist = viewer
+        viewer.turn.set()
+        self.say(viewer, Notice(keyboard="yours"))
+
+    def say(self, viewer: Viewer, notice: Notice) -> None:
+        viewer.said.append(notice)
+        self.wake()
+
+    async def type(self, data: bytes) -> None:
+        """Hand bytes to the guest; waits while it takes none.
+
+        Raises: OSError
+        """
+        async with self._typing:
+            # A description of our own: the kernel sets flags on its one.
+            descriptor = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                while data:
+                    try:
+                        data = data[os.write(descriptor, data) :]
+                    except BlockingIOError:
+                        await trio.lowlevel.wait_writable(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class Consoles:
+    """The consoles of one guest that can be attached to, and their sockets.
+
+    Fields:
+        by_name: those that the guest has
+        ended: how the guest has ended; empty as long as it lives
+    """
+
+    def __init__(self, directory: str, records: str, history: History, *, agent: bool) -> None:
+        """directory: of the running guest; records: what outlives it
+
+        agent: the guest's init program is ours, and takes window sizes
+        """
+        self.by_name = {"con0": Console("con0", directory, records)}
+        self.ended = ""
+        self._directory = directory
+        self._records = records
+        self._history = history
+        self._agent = agent
+        self._watch: Watch | None = None
+        self._watching = trio.Event()
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._listeners: dict[str, socket.socket] = {}
+        self._nursery: trio.Nursery | None = None
+        self._complained: set[str] = set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve viewers and keep the logs, until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for name in ("attach", *self.by_name):
+                    self._serve(name)
+                nursery.start_soon(self._keep)
+                nursery.start_soon(self._wake)
+                task_status.started()
+        finally:
+            self._nursery = None
+            for console in self.by_name.values():
+                console.close()
+            for listener in self._listeners.values():
+                listener.close()
+            if self._watch is not None:
+                self._watch.close()
+
+    async def end(self, how: str) -> None:
+        """The guest has ended: viewers get the rest, are told, and let go."""
+        self.ended = how
+        for console in self.by_name.values():
+            console.wake()
+        while any(console.viewers for console in self.by_name.values()):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+    def note_boot(self) -> None:
+        """The guest boots again: its system console has begun to say so."""
+        with self._quietly("con0"):
+            self.by_name["con0"].note_boot()
+
+    def sync(self, entries: list[Entry]) -> None:
+        """Have the consoles that the device table has."""
+        wanted = {"con0"}
+        for entry in entries:
+            name = entry.name
+            if name in attaching.CONSOLES[1:] and entry.kernel == attaching.config(name):
+                wanted.add(name)
+        for name in self.by_name.keys() - wanted:
+            self._drop(name)
+        for name in wanted - self.by_name.keys():
+            self.by_name[name] = Console(name, self._directory, self._records)
+            self._serve(name)
+
+    def listing(self) -> list[dict[str, Any]]:
+        """As `status` shows them."""
+        return [
+            {
+                "name": console.name,
+                "socket": f"{self._directory}/{console.name}",
+                "log": console.log,
+                "viewers": [
+                    {
+                        "pid": viewer.pid,
+                        "uid": viewer.uid,
+                        "since": round(viewer.since, 3),
+                        "keyboard": viewer is console.typist,
+                    }
+                    for viewer in console.viewers
+                ],
+            }
+            for console in self.by_name.values()
+        ]
+
+    # Logs
+
+    async def _keep(self) -> None:
+        while True:
+            fast = False
+            for console in list(self.by_name.values()):
+                with self._quietly(console.name):
+                    fast |= console.keep()
+            await trio.sleep(LOOK_OFTEN if fast else LOOK)
+
+    @contextmanager
+    def _quietly(self, name: str) -> Iterator[None]:
+        """A log that cannot be kept is told of once, and is no reason to stop."""
+        try:
+            yield
+        except OSError as problem:
+            if name not in self._complained and problem.errno != errno.ENOENT:
+                self._complained.add(name)
+                self._history.add("log not kept", console=name, text=str(problem))
+
+    async def _wake(self) -> None:
+        """Wake the viewers of a console whenever its log grows."""
+        while True:
+            if not any(console.viewers for console in self.by_name.values()):
+                self._watching = trio.Event()
+                await self._watching.wait()
+            if self._watch is None:
+                await trio.sleep(UNWATCHED)
+            else:
+                await trio.lowlevel.wait_readable(self._watch)
+                self._watch.clear()
+            for console in self.by_name.values():
+                console.wake()
+            await trio.sleep(GATHER)
+
+    def _look_at(self, console: Console) -> None:
+        """Have viewers of a console woken from now on."""
+        try:
+            if self._watch is None:
+                self._watch = Watch()
+            self._watch.add(console.log)
+        except OSError:
+            if self._watch is not None:
+                self._watch.close()
+            self._watch = None  # looking often will do
+        self._watching.set()
+
+    # Viewers
+
+    def _bind(self, name: str) -> socket.socket:
+        kind = socket.SOCK_SEQPACKET if name == "attach" else socket.SOCK_STREAM
+        listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+        path = f"{self._directory}/{name}"
+        try:
+            if os.path.exists(path):
+                os.unlink(path)  # of a supervisor that was killed
+            listener.bind(path)
+            os.chmod(path, 0o600)
+            listener.listen(16)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _serve(self, name: str) -> None:
+        """Open a socket; a guest whose consoles cannot be attached to is a guest."""
+        if self._nursery is None:
+            return
+        try:
+            self._listeners[name] = self._bind(name)
+        except OSError as problem:
+            self._history.add("failed", request=f"socket {name}", text=str(problem))
+            return
+        self._nursery.start_soon(self._accept, name)
+
+    def _drop(self, name: str) -> None:
+        console = self.by_name.pop(name)
+        if name in self._listeners:
+            self._listeners.pop(name).close()
+            os.unlink(f"{self._directory}/{name}")
+        if name in self._scopes:
+            self._scopes.pop(name).cancel()
+        for viewer in console.viewers:
+            viewer.scope.cancel()
+        console.close()
+
+    async def _accept(self, name: str) -> None:
+        listener = trio.socket.from_stdlib_socket(self._listeners[name])
+        with trio.CancelScope() as scope:
+            self._scopes[name] = scope
+            async with trio.open_nursery() as nursery:
+                while True:
+                    try:
+                        connection, _ = await listener.accept()
+                    except OSError:
+                        if listener.fileno() < 0:
+                            return
+                        await trio.sleep(LOOK)  # no descriptors, perhaps; others may end
+                        continue
+                    if name == "attach":
+                        nursery.start_soon(self._attach, connection)
+                    else:
+                        nursery.start_soon(self._view_plainly, connection, Hello(console=name))
+
+    async def _view_plainly(self, connection: trio.socket.SocketType, hello: Hello) -> None:
+        await self._view(connection, hello, packets=False)
+
+    async def _attach(self, connection: trio.socket.SocketType) -> None:
+        with connection:
+            hello = None
+            try:
+                with trio.move_on_after(HELLO_WAITS):
+                    hello = _read_hello(await connection.recv(PACKET))
+                if hello is not None and hello.console not in self.by_name:
+                    problem = f"the guest has no console {hello.console}"
+                    await _tell(connection, Notice(problem=problem))
+                    hello = None
+            except (OSError, msgspec.DecodeError):
+                return
+            if hello is not None:
+                await self._view(connection, hello, packets=True)
+
+    async def _view(
+        self, connection: trio.socket.SocketType, hello: Hello, *, packets: bool
+    ) -> None:
+        """Serve one viewer to its end; its connection is closed then."""
+        console = self.by_name[hello.console]
+        with connection:
+            if len(console.viewers) >= VIEWERS:
+                return
+            viewer = Viewer(connection, wants=hello.keyboard)
+            self._look_at(console)
+            try:
+                with self._quietly(console.name):
+                    console.begin(viewer, hello)
+                console.enter(viewer, force=hello.force)
+                with viewer.scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._take, console, viewer, packets)
+                        await self._show(console, viewer, packets)
+                        nursery.cancel_scope.cancel()
+            except* OSError:
+                pass  # the viewer is gone, or its console
+            finally:
+                if viewer in console.viewers:
+                    console.leave(viewer)
+
+    async def _show(self, console: Console, viewer: Viewer, packets: bool) -> None:
+        """Send what the guest writes, and what there is to say."""
+        while True:
+            grown, ended = console.grown, self.ended
+            data = console.read(viewer)
+            for notice in viewer.said:
+                if packets:
+                    await _tell(viewer.connection, notice)
+            viewer.said.clear()
+            if data:
+                viewer.offset += len(data)
+                await _send(viewer.connection, OUTPUT + data if packets else data)
+            elif ended:
+                if packets:
+                    await _tell(viewer.connection, Notice(ended=ended))
+                return
+            else:
+                await grown.wait()
+
+    async def _take(self, console: Console, viewer: Viewer, packets: bool) -> None:
+        """Take what the viewer types, until it is gone."""
+        if packets:
+            while data := await viewer.connection.recv(PACKET):
+                if console.typist is not viewer:
+                    continue  # it has been told
+                if data[:1] == INPUT:
+                    await console.type(data[1:])
+                elif data[:1] == SIZE:
+                    console.say(viewer, Notice(size=self._resize(console.name, data[1:])))
+        else:
+            while data := await viewer.connection.recv(PACKET):
+                while console.typist is not viewer:  # nobody tells it; what it says can wait
+                    with trio.move_on_after(LOOK):
+                        await viewer.turn.wait()
+                    if _hung_up(viewer.connection):
+                        viewer.scope.cancel()
+                        return
+                await console.type(data)
+            console.let_go(viewer)
+            while not _hung_up(viewer.connection):  # noqa: ASYNC110 - it may still read
+                await trio.sleep(LOOK)
+        viewer.scope.cancel()
+
+    def _resize(self, name: str, data: bytes) -> bool:
+        """Tell the guest a window's size; whether there is somebody in it to hear."""
+        try:
+            rows, columns = msgspec.json.decode(data, type=tuple[int, int])
+        except msgspec.DecodeError:
+            return False
+        if not self._agent or not (0 < rows < 10000 and 0 < columns < 10000):
+            return False
+        line = f"tty{'S' if name.startswith('ssl') else ''}{name[3:]}"
+        try:
+            descriptor = os.open(
+                f"{self._directory}/agent.in", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            try:
+                os.write(descriptor, f"size {line} {rows} {columns}\n".encode())
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
+        return True
+
+
+def _read_hello(packet: bytes) -> Hello | None:
+    """Raises: DecodeError"""
+    if packet[:1] != HELLO:
+        return None
+    return msgspec.json.decode(packet[1:], type=Hello)
+
+
+def _hung_up(connection: trio.socket.SocketType) -> bool:
+    """The other end is closed, and not only for writing."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+async def _tell(connection: trio.socket.SocketType, notice: Notice) -> None:
+    await _send(connection, NOTICE + msgspec.json.encode(notice))
+
+
+async def _send(connection: trio.socket.SocketType, data: bytes) -> None:
+    """Send all of it; a packet goes as a whole."""
+    while data:
+        data = data[await connection.send(data) :]
