@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import wait_for
+from tests.live.conftest import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +73,32 @@ def test_this_machine_is_a_root_that_cannot_be_written(house: House, shared: str
     assert "/ hostfs ro" in mounts
     assert "tmpfs /tmp" in mounts
     assert "tmpfs /run" in mounts
+
+
+def as_somebody() -> list[str]:
+    """The command that runs another as an ordinary user, to whom root's files are another's."""
+    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    works = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    return command if works else []  # as whoever runs the tests
+
+
+@pytest.mark.parametrize("init", ["", "/init"])
+def test_ordinary_user_is_root_in_the_guest(house: House, tmp_path: Path, init: str) -> None:
+    """Though mount is a set-user-ID program of somebody who is not root there."""
+    program = tmp_path / "init"
+    program.write_text(
+        "#!/bin/sh\nmount -t proc proc /proc && mount -t tmpfs tmpfs /mnt && umount /mnt &&\n"
+        "[ $(id -u) = 0 ] && echo 42 >/proc/exitcode\n"
+        "echo o >/proc/sysrq-trigger; while :; do sleep 1; done\n"
+    )
+    program.chmod(0o755)
+    words = ["--init", str(program)] if init else []
+    done = subprocess.run(
+        [*as_somebody(), *house.command("run", "--mem", "64M", "--console", *words)],
+        env=house.env,
+        input=b"" if init else b"mount -t tmpfs tmpfs /mnt && echo 42 >/proc/exitcode; exit\n",
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 42, done

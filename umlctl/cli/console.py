@@ -42,8 +42,6 @@ COMES_BACK: Final = 5.0
 QUIET: Final = 0.5
 """A console without output for so long has said all, for who attached without a terminal."""
 PAUSE: Final = 0.05
-PAST: Final = 24
-"""Lines of the past that are shown where there is no terminal."""
 
 _QUESTIONS: Final = re.compile(
     rb"\x1b\[[?>=]?[0-9;]*[cn]|\x1b\[\?[0-9;]*\$p|\x1bP[^\x1b]*\x1b\\|\x1b\]\d+;\?[^\x07\x1b]*"
@@ -223,7 +221,7 @@ class Viewer:
             "console": self._console,
             "keyboard": self._keyboard,
             "force": self._force,
-            "lines": self._size()[0] if self._terminal else PAST,
+            "lines": self._size()[0] if self._terminal else 0,
         }
         if self._offset is not None:
             hello["offset"] = self._offset

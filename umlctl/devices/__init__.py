@@ -23,9 +23,9 @@ def check_request(text: str) -> None:
     if "\0" in text:
         raise UsageError(f"the kernel reads a device up to the first NUL: take it out of {text!r}")
     try:
-        size = len(f"config {text}".encode("utf-8", "surrogateescape"))
+        size = len(f"config {text}".encode())
     except UnicodeEncodeError:
-        raise UsageError(f"a device is UTF-8 text, not {text!r}") from None
+        raise UsageError(f"a device is described in UTF-8, not {text[:80]!r}") from None
     if size > LONGEST:
         raise UsageError(
             f"`config` has {LONGEST} bytes for a device, and this needs {size}: use shorter paths, "

@@ -42,7 +42,8 @@ OURS: Final = {
     "mconsole": "the supervisor listens to the kernel's notifications",
 }
 NICS: Final = "UMLCTL_NICS"
-"""A kernel argument that is none, and becomes a variable of init's environment."""
+INIT: Final = "UMLCTL_INIT"
+"""Kernel arguments that are none, and become variables of init's environment."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
 
@@ -54,12 +55,14 @@ def build(
     init: str,
     devices: Sequence[str] = (),
     nics: str = "",
+    wrapped: bool = False,
 ) -> list[str]:
     """The arguments of the kernel, without its own path.
 
     uml_dir: directory of the kernel's own socket
     notify: path of the notify socket
-    init: our init program, for a root of "host" without one of its own
+    init: our init program, for a root of "host"
+    wrapped: ours starts the user's there, as it must for a kernel that is not root's
     devices: disks and NICs in the kernel's words
     nics: what our init program is to make of the NICs: NAME,ADDRESS,GATEWAY,RESOLVER; more
         after a ';'
@@ -76,7 +79,7 @@ def build(
                 raise UsageError(f"{word}: {hint}")
     ours = [
         *_ours(definition, uml_dir, notify),
-        *_root(definition, init),
+        *_root(definition, init, wrapped=wrapped),
         *_with_disk(devices),
     ]
     if nics and definition.root == HOST_ROOT:
@@ -137,7 +140,7 @@ def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
     return words
 
 
-def _root(definition: Definition, init: str) -> list[str]:
+def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
     words = []
     if root_is_image(definition):
         words += ["root=/dev/ubda", "ro" if root_disk(definition).readonly else "rw"]
@@ -151,7 +154,9 @@ def _root(definition: Definition, init: str) -> list[str]:
     program = definition.init or (init if definition.root == HOST_ROOT else "")
     if any(c.isspace() for c in program):
         raise UsageError(f"the kernel takes no blank in the path of init: {program!r}")
-    if program:
+    if definition.init and definition.root == HOST_ROOT and wrapped:
+        words += [f"init={init}", f"{INIT}={program}"]
+    elif program:
         words.append(f"init={program}")
     return words
 

@@ -1,6 +1,18 @@
 #!/bin/sh
 # Process 1 of a guest that runs on the host's own userland, read-only: gives it the file
 # systems a system must write, a shell on the console, and an orderly end on Ctrl-Alt-Del.
+#
+# The kernel of an ordinary user may run in a user namespace, and sees root's files as nobody's
+# there: a set-user-ID program of root, such as mount, would turn root into nobody.
+if [ ! -O / ] && [ -z "$UMLCTL_AS_ROOT" ]; then
+    UMLCTL_AS_ROOT=1 exec setpriv --no-new-privs "$0" "$@"
+fi
+unset UMLCTL_AS_ROOT
+if [ -n "$UMLCTL_INIT" ]; then # another program is to be process 1
+    program=$UMLCTL_INIT
+    unset UMLCTL_INIT
+    exec "$program" "$@"
+fi
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/root TERM=${TERM:-linux}
 export PATH HOME TERM

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from umlctl.guest.plug import Disk
     from umlctl.host.inuse import Use
 
+SECTOR: Final = 512
 LEAST_FREE: Final = 1 << 20
 """A new COW file needs this beside its bitmap, bytes."""
 NOTHING: Final = "/dev/null"
@@ -64,29 +65,61 @@ def prepare(asked: Disk, slot: int, directory: str, users: Iterable[Use]) -> Ent
     )
 
 
-def undo(entry: Entry) -> None:
-    """The disk was not plugged after all: remove what was made for it."""
-    for path in entry.made.values():
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+def undo(entry: Entry) -> str:
+    """The disk was not plugged after all: remove what was made for it; what failed."""
+    return "; ".join(filter(None, [_discard(entry, path) for path in entry.made.values()]))
 
 
-def release(entry: Entry) -> None:
-    """The disk is no longer there: what was made to be discarded, is."""
-    if "discard" in entry.made:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(entry.made["discard"])
+def release(entry: Entry) -> str:
+    """The disk is no longer there: what was made to be discarded, is; what failed."""
+    return _discard(entry, entry.made["discard"]) if "discard" in entry.made else ""
+
+
+def _discard(entry: Entry, path: str) -> str:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as problem:
+        return f"{entry.name}: cannot remove {path}: {problem.strerror}"
+    return ""
+
+
+def renew(entry: Entry) -> None:
+    """The guest has rebooted, and opens the disk's files again: see that they are what they were.
+
+    Raises: HostError
+    """
+    for hold in entry.holds:
+        try:
+            found = _hold(hold.path, write=hold.write)
+        except OSError as problem:
+            raise HostError(f"{entry.name}: cannot read {hold.path}: {problem.strerror}") from None
+        if (found.device, found.inode) != (hold.device, hold.inode):
+            raise HostError(
+                f"{entry.name}: another file was put in the place of {hold.path} since it was "
+                "plugged; take the disk out and plug it again"
+            )
+    if len(entry.holds) > 1:
+        top, backing = entry.holds[0].path, entry.holds[1].path
+        header = _header(entry.name, top)
+        if header is not None:
+            _check_fits(entry.name, top, header, backing)
 
 
 def _check_file(name: str, asked: Disk) -> list[Hold]:
     """A disk without a COW file, or one that is given by its COW file alone."""
     path, write = asked.file, not asked.readonly
     hint = "" if asked.readonly else "; read-only or with a COW file it need not be"
-    hold = _look(name, path, write=write, hint=hint)
+    hold = _look(name, path, write=write, hint=hint, shared=asked.shared)
     header = None if asked.raw else _header(name, path)
     if header is None:
         return [hold]
     backing = header.backing
+    try:
+        backing.encode()
+    except UnicodeEncodeError:
+        raise HostError(f"{name}: {path} names its backing file in no UTF-8: {backing!r}") from None
     under = _look(name, backing, write=False, hint=f"; it is the backing file of {path}")
     if _header(name, backing) is not None:
         raise HostError(f"{name}: {backing}, the backing file of {path}, is a COW file itself")
@@ -133,8 +166,8 @@ def _check_fits(name: str, top: str, header: cow.Header, backing: str) -> None:
         )
 
 
-def _look(name: str, path: str, *, write: bool, hint: str = "") -> Hold:
-    """Open the file as the kernel will.
+def _look(name: str, path: str, *, write: bool, hint: str = "", shared: bool = False) -> Hold:
+    """Open the file as the kernel will; a block device as nobody but this guest may.
 
     Raises: HostError
     """
@@ -145,24 +178,76 @@ def _look(name: str, path: str, *, write: bool, hint: str = "") -> Hold:
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise HostError(f"{name}: {path} is neither a file nor a block device")
         flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
+        if write and stat.S_ISBLK(mode) and not shared:
+            flags |= os.O_EXCL
         descriptor = os.open(path, flags)
     except OSError as problem:
+        if problem.errno == errno.EBUSY:
+            raise HostError(
+                f"{name}: this host uses {path} itself: it is mounted, swap or part of something; "
+                "end that first"
+            ) from None
         verb = "write" if write and problem.errno != errno.ENOENT else "read"
         more = hint if problem.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else ""
         raise HostError(f"{name}: cannot {verb} {path}: {problem.strerror}{more}") from problem
     try:
-        if not os.lseek(descriptor, 0, os.SEEK_END):
-            raise HostError(
-                f"{name}: {path} is empty; `truncate -s 1G {path}` would give it a size"
-            )
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+    except OSError as problem:
+        raise HostError(f"{name}: {path} has no size: {problem.strerror}") from problem
     finally:
         os.close(descriptor)
+    if size < SECTOR:
+        raise HostError(
+            f"{name}: {path} is {'smaller than a sector' if size else 'empty'}; "
+            f"`truncate -s 1G {path}` would give it a size"
+        )
     return _hold(path, write=write)
 
 
 def _hold(path: str, *, write: bool) -> Hold:
+    """What a path leads to; a block device by its number, a loop device by its file.
+
+    Raises: OSError
+    """
     found = os.stat(path)
+    if stat.S_ISBLK(found.st_mode):
+        number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+        behind = _behind(f"/sys/dev/block/{number}")
+        if behind is None:
+            return Hold(path=path, device=found.st_rdev, inode=0, write=write)
+        found = behind
     return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write)
+
+
+def _behind(block: str) -> os.stat_result | None:
+    """The file behind a loop device, by the device's directory in /sys."""
+    try:
+        with open(f"{block}/loop/backing_file", "rb") as file:
+            return os.stat(file.read().rstrip(b"\n"))
+    except OSError:
+        return None
+
+
+def _same(one: Hold, other: Hold) -> bool:
+    """Two paths lead to the same bytes; or a partition to some of those of its whole disk."""
+    if (one.device, one.inode) == (other.device, other.inode):
+        return True
+    if one.inode or other.inode:
+        return False
+    return _whole(one.device) == other.device or one.device == _whole(other.device)
+
+
+def _whole(device: int) -> int:
+    """The disk that a partition is of; itself, if it is none."""
+    directory = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    try:
+        if os.path.exists(f"{directory}/partition"):
+            with open(f"{directory}/../dev") as file:
+                major, minor = file.read().split(":")
+            return os.makedev(int(major), int(minor))
+    except (OSError, ValueError):
+        pass
+    return device
 
 
 def _header(name: str, path: str) -> cow.Header | None:
@@ -211,8 +296,7 @@ def _check_free(name: str, holds: list[Hold], users: Iterable[Use]) -> None:
     for hold in holds:
         for umid, entry in users:
             for other in [] if entry.shared else entry.holds:
-                same = (hold.device, hold.inode) == (other.device, other.inode)
-                if same and (hold.write or other.write):
+                if _same(hold, other) and (hold.write or other.write):
                     raise HostError(f"{name}: {_conflict(hold, other, umid, entry)}")
         holder = _locked_by(hold)
         if holder is not None:
@@ -243,14 +327,11 @@ def _check_loops(name: str, hold: Hold) -> None:
         loops = [each for each in os.listdir("/sys/block") if each.startswith("loop")]
     except OSError:
         return
+    if stat.S_ISBLK(os.stat(hold.path).st_mode):
+        return
     for loop in loops:
-        try:
-            with open(f"/sys/block/{loop}/loop/backing_file", "rb") as file:
-                path = file.read().rstrip(b"\n")
-            found = os.stat(path)
-        except OSError:
-            continue
-        if (found.st_dev, found.st_ino) == (hold.device, hold.inode):
+        found = _behind(f"/sys/block/{loop}")
+        if found and (found.st_dev, found.st_ino) == (hold.device, hold.inode):
             raise HostError(
                 f"{name}: {hold.path} is behind /dev/{loop} of this host; "
                 f"unmount it and `losetup -d /dev/{loop}` first"

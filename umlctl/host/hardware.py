@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from umlctl.guest.plug import USER, USER_GATEWAY, USER_RESOLVER, Disk, Nic
 from umlctl.host import disks, inuse, nics
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umlctl.host.records import Entry
+
+PLUGGING: Final = "it is being plugged"
+"""The problem of an entry between its being written down and the guest's having it."""
 
 
 def prepare(
@@ -56,16 +59,19 @@ def renew(entry: Entry, pid: int) -> None:
 
     Raises: HostError
     """
-    if entry.name.startswith(("vec", "eth")):
+    if entry.name.startswith("ubd"):
+        disks.renew(entry)
+    elif entry.name.startswith(("vec", "eth")):
         nics.renew(entry, pid)
 
 
-def undo(entry: Entry, umid: str, log: str) -> None:
-    """The device was not plugged after all: remove what was made for it."""
+def undo(entry: Entry, umid: str, log: str) -> str:
+    """The device was not plugged after all: remove what was made for it; what failed."""
     if entry.name.startswith("ubd"):
-        disks.undo(entry)
-    elif entry.name.startswith(("vec", "eth")):
-        nics.release(entry, umid, log)
+        return disks.undo(entry)
+    if entry.name.startswith(("vec", "eth")):
+        return nics.release(entry, umid, log)
+    return ""
 
 
 def undo_all(entries: Iterable[Entry], umid: str, log: str) -> None:
@@ -76,10 +82,21 @@ def undo_all(entries: Iterable[Entry], umid: str, log: str) -> None:
 def release(entry: Entry, umid: str, log: str) -> str:
     """The device is no longer there: let go what was made for it; what failed."""
     if entry.name.startswith("ubd"):
-        disks.release(entry)
-    elif entry.name.startswith(("vec", "eth")):
+        return disks.release(entry)
+    if entry.name.startswith(("vec", "eth")):
         return nics.release(entry, umid, log)
     return ""
+
+
+def release_all(entries: Iterable[Entry], umid: str, log: str) -> list[str]:
+    """A guest has ended: let everything go, the last first; what failed."""
+    said = []
+    for entry in reversed(list(entries)):
+        try:
+            said.append((undo if entry.problem == PLUGGING else release)(entry, umid, log))
+        except Exception as problem:  # noqa: BLE001 - one that fails must not keep the others
+            said.append(f"{entry.name}: {problem!r}")
+    return [each for each in said if each]
 
 
 def for_init(entries: Iterable[Entry]) -> str:

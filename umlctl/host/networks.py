@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import inuse, paths, segments, taps
+from umlctl.host import inuse, paths, segments, slirp, taps
 from umlctl.host.records import write_atomically
 from umlctl.host.segments import Segment
 
@@ -48,12 +48,12 @@ def _directory() -> str:
 
 
 def check_name(name: str) -> str:
-    """Return the name if a switch can have it.
+    """Return the name if people can give it to a switch.
 
     Raises: UsageError
     """
     try:
-        return paths.check_network(name)
+        return paths.check_public_network(name)
     except ValueError as problem:
         raise UsageError(str(problem)) from problem
 
@@ -96,6 +96,17 @@ def create(network: Network) -> None:
 
     Raises: HostError, UsageError
     """
+    for forward in network.forwards:
+        slirp.parse_forward(forward)
+    try:
+        data = msgspec.json.encode(network)
+    except UnicodeEncodeError as problem:
+        raise UsageError(f"a network is described in UTF-8, not {problem.object!r}") from None
+    with inuse.lock():
+        _create(network, data)
+
+
+def _create(network: Network, data: bytes) -> None:
     if load(network.name) is not None:
         raise HostError(f"there is a network {network.name}; `umlctl network rm` removes it")
     if network.kind == BRIDGE:
@@ -104,7 +115,7 @@ def create(network: Network) -> None:
         check_name(network.name)
     try:
         os.makedirs(_directory(), 0o700, exist_ok=True)
-        write_atomically(f"{_directory()}/{network.name}.json", msgspec.json.encode(network))
+        write_atomically(f"{_directory()}/{network.name}.json", data)
     except OSError as problem:
         if network.kind == BRIDGE:
             taps.remove_bridge(network.name)
@@ -116,6 +127,11 @@ def remove(name: str) -> None:
 
     Raises: HostError: there is none, or guests are on it
     """
+    with inuse.lock():
+        _remove(name)
+
+
+def _remove(name: str) -> None:
     network = load(name)
     bridge = network is not None and network.kind == BRIDGE  # some names are a bridge's only
     running = not bridge and segments.running(name)

@@ -7,7 +7,6 @@ arch/um/drivers/vector_kern.c
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import signal
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from umlctl.guest.plug import Nic
     from umlctl.host.inuse import Use
 
+PRIVATE_IDLE: Final = 120.0
+"""How long a switch of one NIC waits for it, seconds: other NICs may have hooks."""
 HOOK: Final = 10.0
 """How long a hook may take, seconds."""
 
@@ -57,14 +58,21 @@ def prepare(asked: Nic, number: int, umid: str, log: str, users: Iterable[Use]) 
     return entry
 
 
-def undo(entry: Entry) -> None:
-    """Remove what was made for a NIC."""
-    if "tap" in entry.made:
-        with contextlib.suppress(HostError):
-            taps.remove_tap(entry.made["tap"])
-    if "segment" in entry.made:
-        with contextlib.suppress(UmlctlError):
-            segments.Segment(entry.made["segment"]).quit()
+def undo(entry: Entry) -> str:
+    """Remove what was made for a NIC; what failed."""
+    said = []
+    for kind, remove in (("tap", taps.remove_tap), ("segment", _quit)):
+        if kind in entry.made:
+            try:
+                remove(entry.made[kind])
+            except UmlctlError as problem:
+                said.append(f"{entry.name}: {problem}")
+    return "; ".join(said)
+
+
+def _quit(name: str) -> None:
+    if segments.running(name):
+        segments.Segment(name).quit()
 
 
 def renew(entry: Entry, pid: int) -> None:
@@ -98,17 +106,16 @@ def release(entry: Entry, umid: str, log: str) -> str:
         _hook("down", entry, umid, log)
     except HostError as problem:
         said = str(problem)
-    undo(entry)
-    return said
+    return "; ".join(filter(None, [said, undo(entry)]))
 
 
 def private_segment(umid: str, number: int) -> str:
-    """The name of the switch that one NIC of kind user has for itself."""
-    name = f"{umid}.{number}"
+    """The name of the switch that one NIC of kind user has for itself; nobody else can."""
+    name = f"{umid}{paths.PRIVATE}{number}"
     if len(name) <= paths.NETWORK_MAX:
         return name
     digest = hashlib.sha256(umid.encode()).hexdigest()[:8]
-    return f"{umid[: paths.NETWORK_MAX - 12]}-{digest}.{number}"
+    return f"{umid[: paths.NETWORK_MAX - 13]}-{digest}{paths.PRIVATE}{number}"
 
 
 def _check_mac(entry: Entry, users: Iterable[Use]) -> None:
@@ -123,9 +130,14 @@ def _check_mac(entry: Entry, users: Iterable[Use]) -> None:
 def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
     if asked.kind == USER:
         name = private_segment(umid, number)
+        _quit(name)  # left by a supervisor that was killed
         entry.made["segment"] = name  # though it starts, its uplink or a forward may fail
         segment = segments.start(
-            name, user=True, forwards=asked.forwards, host_loopback=not asked.isolated
+            name,
+            user=True,
+            forwards=asked.forwards,
+            host_loopback=not asked.isolated,
+            idle=PRIVATE_IDLE,
         )
         entry.addr = entry.addr or USER_ADDRESS
     else:
@@ -267,7 +279,7 @@ def _hook(which: str, entry: Entry, umid: str, log: str) -> None:
         code = _run(command, os.environ | facts, log)
     except subprocess.TimeoutExpired:
         raise HostError(f"{what} took more than {HOOK:g} seconds") from None
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         raise HostError(f"{what} cannot be run: {problem}") from problem
     if code:
         raise HostError(f"{what} ended with {code}; `umlctl logs {umid}` has what it said")

@@ -30,6 +30,8 @@ UMID_MAX: Final = 63
 """The kernel silently takes a random name instead of a longer one. arch/um/os-Linux/umid.c"""
 NETWORK_MAX: Final = 32
 """Leaves room for the sockets, and for the kernel's `dst=` of one."""
+PRIVATE: Final = ".."
+"""In the name of a switch of ours that is no network for people."""
 
 
 class BadUmid(ValueError):
@@ -174,6 +176,17 @@ def guest_dir(umid: str) -> str:
 
 def networks_dir() -> str:
     return run_dir() + "/n"
+
+
+def check_public_network(name: str) -> str:
+    """Return the name if people can give it to a network.
+
+    Raises: BadNetwork
+    """
+    check_network(name)
+    if PRIVATE in name:
+        raise BadNetwork(f"names with {PRIVATE} are for switches of one NIC: {name!r}")
+    return name
 
 
 def network_dir(name: str) -> str:

@@ -7,6 +7,7 @@ believed about the present: whether a guest lives is seen from its lock and its 
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -117,6 +118,9 @@ class Record(msgspec.Struct, kw_only=True):
     ending: Ending | None = None
 
 
+_saving = threading.Lock()
+
+
 def host_boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
@@ -127,7 +131,8 @@ def save(record: Record) -> None:
 
     Raises: OSError
     """
-    write_atomically(path_of(record.definition.umid), msgspec.json.encode(record) + b"\n")
+    with _saving:  # a guest may end in one thread while a device is plugged in another
+        write_atomically(path_of(record.definition.umid), msgspec.json.encode(record) + b"\n")
 
 
 def path_of(umid: str) -> str:

@@ -385,7 +385,11 @@ class Holder:
         self._orphans: list[int] = []
         self._answers: list[Message] = []
         self._connection: socket.socket | None = None
-        self._take_up(time.monotonic() + timeout)
+        try:
+            self._take_up(time.monotonic() + timeout)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -132,8 +132,11 @@ class Switch:
         )
 
     def say(self, text: str) -> None:
-        sys.stderr.write(f"{time.strftime('%F %T')} {self.name}: {text}\n")
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(f"{time.strftime('%F %T')} {self.name}: {text}\n")
+            sys.stderr.flush()
+        except OSError:
+            pass  # a full disk is no reason to stop switching
 
     def _end(self) -> None:
         self._running = False

@@ -218,7 +218,10 @@ class Control:
             return {"error": str(problem)}
 
         def done(error: str | None) -> None:
-            self._switch.save_options()
+            try:
+                self._switch.save_options()
+            except OSError as problem:
+                error = error or f"done, and not kept for later: {problem}"
             self._send(client, {"ok": True} if error is None else {"error": error})
 
         self._switch.uplink.forward(forward, done)

@@ -46,6 +46,8 @@ CHATTER: Final = ("refused", "failed", "user")
 """Events that a client or a guest can cause without end; they are not for the log on disk."""
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
+UP: Final = 5.0
+"""How long the first process of a guest that is ready may take to say that it has begun."""
 IDLE: Final = 10.0
 """How long it stays without a guest, seconds."""
 
@@ -138,6 +140,8 @@ class Daemon:
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
                 guest: Guest = await self._nursery.start(self._run_guest, launched)
                 await guest.ready.wait()
+                with trio.move_on_after(UP):
+                    await guest.up.wait()
         finally:
             self._busy -= 1
         if guest.ending is not None:

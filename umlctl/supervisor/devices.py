@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import History
     from umlctl.supervisor.kernel import Kernel
 
-PLUGGING: Final = "it is being plugged"
-"""The problem of an entry between its being written down and the guest's having it."""
+UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
+"""The problem of an entry whose plugging was given up, and whose removal could not be."""
+ABSENT: Final = "the guest does not have it"
+FACT: Final = 64
+"""The longest fact that a guest tells of a device, characters."""
 LOOKS: Final = 3
 """How often a new device is looked for in the guest."""
 BETWEEN_LOOKS: Final = 0.05
@@ -50,20 +53,29 @@ class Devices:
 
     Fields:
         entries: in the order in which they were plugged
+        talk: held while the kernel is told about a device; who stops the guest waits for it
         changed: set when they have changed; another from then on
     """
 
     def __init__(
-        self, record: Record, directory: str, kernel: Kernel, history: History, log: str
+        self,
+        record: Record,
+        directory: str,
+        kernel: Kernel,
+        history: History,
+        log: str,
+        stopped: Callable[[], bool],
     ) -> None:
-        """directory: of the guest's records."""
+        """directory: of the guest's records; stopped: whether the guest is."""
         self._record = record
         self._umid = record.definition.umid
         self._directory = directory
         self._kernel = kernel
         self._history = history
         self._log = log
+        self._stopped = stopped
         self._lock = trio.Lock()
+        self.talk = trio.Lock()
         self._unrenewed: dict[str, str] = {}
         self.changed = trio.Event()
 
@@ -91,6 +103,9 @@ class Devices:
     async def plug(self, asked: Disk | Nic, uid: int | None, *, force: bool = False) -> Entry:
         """Plug a disk or a NIC: the guest has it then, or everything is as it was.
 
+        A kernel that does not answer may take it all the same, later: then the entry stays, with
+        its problem, until `settle`.
+
         force: leave out the looks at the guest
 
         Raises: Refusal
@@ -99,10 +114,14 @@ class Devices:
             name, number = self._name_for(asked)
             entry = await self._in_thread(self._write_down, asked, number)
             try:
-                await self._give(entry, self._kernel, look=not force)
+                async with self._talking(force=force):
+                    await self._give(entry, self._kernel, look=not force)
             except BaseException:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._strike, entry)
+                    if entry.problem == hardware.PLUGGING:
+                        await trio.to_thread.run_sync(self._strike, entry)
+                    else:
+                        await self._save()
                 raise
             entry.problem = ""
             await self._save()
@@ -142,15 +161,15 @@ class Devices:
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
         async with self._locked():
-            outcome = await self._kernel.ask(f"remove {name}")
-            entry = self.find(name)
-            if not outcome.ok:
-                if outcome.error == -errno.EBUSY or "open" in outcome.text:
-                    raise Refusal(await self._who_opens(name, outcome), outcome.error)
-                lost = entry is not None and entry.problem and entry.observed is None
-                if not lost or outcome.kind != REFUSED:
-                    return outcome
-                outcome = Outcome(ANSWERED)  # the kernel has nothing to take away
+            async with self._talking():
+                outcome = await self._kernel.ask(f"remove {name}")
+                entry = self.find(name)
+                if not outcome.ok:
+                    if outcome.error == -errno.EBUSY or "open" in outcome.text:
+                        raise Refusal(await self._who_opens(name, outcome), outcome.error)
+                    if entry is None or not _is_gone(outcome):
+                        return outcome
+                    outcome = Outcome(ANSWERED)  # the kernel has nothing to take away
             if entry is not None:
                 if entry.boot:
                     self._record.removed.append(name)
@@ -166,12 +185,11 @@ class Devices:
     async def renew(self) -> None:
         """The kernel begins anew: have the host's side ready before its init can use it."""
         self._unrenewed = {}
-        async with self._lock:
-            for entry in self.entries:
-                try:
-                    await trio.to_thread.run_sync(hardware.renew, entry, self._record.pid)
-                except HostError as problem:
-                    self._unrenewed[entry.name] = str(problem)
+        for entry in list(self.entries):  # whoever has the lock may be waiting for a hook
+            try:
+                await trio.to_thread.run_sync(hardware.renew, entry, self._record.pid)
+            except HostError as problem:
+                self._unrenewed[entry.name] = str(problem)
 
     async def after_boot(self, kernel: Kernel, *, again: bool) -> None:
         """See what the guest has, and after a reboot give it again what it lacks.
@@ -184,7 +202,10 @@ class Devices:
         async with self._lock:
             if again:
                 for name in self._record.removed:
-                    await kernel.ask(f"remove {name}")
+                    outcome = await kernel.ask(f"remove {name}")
+                    if not _is_gone(outcome):
+                        said = str(outcome).strip()
+                        self._history.add("failed", request=f"remove {name}", text=said)
             for entry in self.entries:
                 entry.problem = await self._restore(entry, kernel, again=again)
                 if entry.problem:
@@ -194,17 +215,28 @@ class Devices:
 
     async def _restore(self, entry: Entry, kernel: Kernel, *, again: bool) -> str:
         """Have a device in the guest as it was before; why it is not, or is of no use."""
+        unable = self._unrenewed.get(entry.name, "")
         try:
             if again and not entry.boot:
+                if unable and entry.name.startswith("ubd"):
+                    entry.observed = None
+                    return unable
                 await self._give(entry, kernel, look=True)
             else:
                 entry.observed = await self._look(entry, kernel)
         except Refusal as problem:
             entry.observed = None
             return str(problem)
-        if entry.observed is None:
-            return "the guest does not have it"
-        return self._unrenewed.get(entry.name, "")
+        return ABSENT if entry.observed is None else unable
+
+    async def settle(self) -> None:
+        """The kernel answers again: take out what it may have got while it did not."""
+        async with self._lock:
+            for entry in [each for each in self.entries if each.problem == UNSETTLED]:
+                if _is_gone(await self._kernel.ask(f"remove {entry.name}")):
+                    await trio.to_thread.run_sync(self._strike, entry)
+                    self._history.add("device removed", device=entry.name, text="not plugged")
+        self._has_changed()
 
     async def observe(self) -> None:
         """Look at every device again."""
@@ -213,16 +245,18 @@ class Devices:
                 observed = await self._look(entry, self._kernel)
                 if observed is not None:
                     entry.observed = observed
+                    entry.problem = "" if entry.problem == ABSENT else entry.problem
+                elif not entry.problem and (await self._kernel.ask("version")).ok:
+                    # Somebody was at the kernel's own socket, or renamed it.
+                    entry.observed, entry.problem = None, ABSENT
+                    self._history.add("device lost", device=entry.name, text=ABSENT)
 
-    def bury(self) -> list[str]:
+    async def bury(self) -> list[str]:
         """The guest has ended: let everything go that was made for its devices; what failed."""
-        said = []
-        for entry in reversed(self.entries):
-            if entry.problem == PLUGGING:
-                hardware.undo(entry, self._umid, self._log)
-            elif problem := hardware.release(entry, self._umid, self._log):
-                said.append(problem)
-        return said
+        async with self._lock:
+            return await trio.to_thread.run_sync(
+                hardware.release_all, self.entries, self._umid, self._log
+            )
 
     # The ways of a device
 
@@ -239,6 +273,20 @@ class Devices:
                 cause = problem.__cause__
                 number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
                 raise Refusal(str(problem), -number) from problem
+
+    @asynccontextmanager
+    async def _talking(self, *, force: bool = False) -> AsyncIterator[None]:
+        """No `stop` comes between what the kernel is told: it would wedge the guest.
+
+        Raises: Refusal
+        """
+        async with self.talk:
+            if self._stopped() and not force:
+                raise Refusal(
+                    "the guest is stopped, and a device would wedge it; send `go` first",
+                    -errno.EBUSY,
+                )
+            yield
 
     async def _in_thread(self, work: Callable[..., Entry], *arguments: object) -> Entry:
         return await trio.to_thread.run_sync(work, *arguments)
@@ -277,27 +325,34 @@ class Devices:
             users = inuse.devices_of_all(but=self._umid)
             users += [Use(self._umid, entry) for entry in self.entries]
             entry = hardware.prepare(asked, number, self._umid, self._directory, self._log, users)
-            entry.problem = PLUGGING
+            entry.problem = hardware.PLUGGING
             self.entries.append(entry)
             try:
                 records.save(self._record)
-            except OSError as problem:
+            except BaseException as problem:
                 self.entries.remove(entry)
                 hardware.undo(entry, self._umid, self._log)
-                raise HostError(f"{entry.name}: cannot be written down: {problem}") from problem
+                if isinstance(problem, OSError):
+                    raise HostError(f"{entry.name}: cannot be written down: {problem}") from problem
+                raise
         return entry
 
     def _strike(self, entry: Entry) -> None:
         """It was not plugged after all."""
-        hardware.undo(entry, self._umid, self._log)
-        self.entries.remove(entry)
-        self._save_quietly()
+        self._drop(entry, hardware.undo(entry, self._umid, self._log))
 
     def _let_go(self, entry: Entry) -> str:
         said = hardware.release(entry, self._umid, self._log)
+        self._drop(entry, "")
+        return said
+
+    def _drop(self, entry: Entry, said: str) -> None:
         self.entries.remove(entry)
         self._save_quietly()
-        return said
+        if said:
+            trio.from_thread.run_sync(
+                lambda: self._history.add("failed", request=f"undo {entry.name}", text=said)
+            )
 
     async def _give(self, entry: Entry, kernel: Kernel, *, look: bool) -> None:
         """Have the kernel make the device, and see that the guest has it.
@@ -322,7 +377,8 @@ class Devices:
         undo = True
         try:
             outcome = await kernel.ask(f"config {entry.kernel}")
-            undo = outcome.kind != REFUSED  # in silence it may have taken it
+            if outcome.kind == REFUSED:
+                undo = False
             if not outcome.ok:
                 raise _refused(entry.name, outcome)
             if not look or await self._appears(entry, kernel):
@@ -331,12 +387,21 @@ class Devices:
         finally:
             if undo:
                 with trio.CancelScope(shield=True):
-                    await kernel.ask(f"remove {entry.name}")
-        raise Refusal(
-            f"{entry.name}: the kernel took it, and the guest does not have it; "
-            f"`umlctl logs {self._umid}` may say why",
-            -errno.ENODEV,
-        )
+                    await self._take_out(entry, kernel)
+        said = f"{entry.name}: the kernel took it, and the guest does not have it"
+        if entry.problem != hardware.PLUGGING:
+            said += f"; {entry.problem}"
+        raise Refusal(f"{said}; `umlctl logs {self._umid}` may say why", -errno.ENODEV)
+
+    async def _take_out(self, entry: Entry, kernel: Kernel) -> None:
+        """Undo a `config`. If that cannot be, the entry's problem says so."""
+        outcome = await kernel.ask(f"remove {entry.name}")
+        if _is_gone(outcome):
+            return
+        if outcome.kind == REFUSED:
+            entry.problem = f"it cannot be taken out again: {outcome.text.strip()}"
+        else:
+            entry.problem = UNSETTLED
 
     async def _appears(self, entry: Entry, kernel: Kernel) -> bool:
         """Whether the guest has what its kernel has taken; it may need a moment."""
@@ -408,7 +473,7 @@ class Devices:
             if before is None:
                 raise Refusal("mem: the guest does not say how much it has", -errno.EIO)
             if not force:
-                _check_memory(device.change, taken, before["available"])
+                _check_memory(device.change, taken, before["free"])
             outcome = await self._kernel.ask(f"config {device}")
             if not outcome.ok:
                 raise _refused("mem", outcome)
@@ -436,6 +501,16 @@ class Devices:
             trio.from_thread.run_sync(lambda: self._history.add("not recorded", text=said))
 
 
+def _is_gone(outcome: Outcome) -> bool:
+    """What a `remove` has come to: the kernel does not have the device."""
+    return (
+        outcome.ok
+        or outcome.kind == GONE
+        or outcome.error == -errno.ENODEV
+        or "configured as 'none'" in outcome.text
+    )
+
+
 def _shown(entry: Entry) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(entry)
     return {
@@ -451,7 +526,7 @@ def _change(entry: Entry) -> int:
     return device.change
 
 
-def _check_memory(change: int, taken: int, available: int) -> None:
+def _check_memory(change: int, taken: int, free: int) -> None:
     """Refuse what the kernel would say OK to and not do, or not survive.
 
     Raises: Refusal
@@ -463,10 +538,10 @@ def _check_memory(change: int, taken: int, available: int) -> None:
             "start it with a larger --mem",
             -errno.EINVAL,
         )
-    if change < 0 and -change > available - MEM_SPARE:
+    if change < 0 and -change > free - MEM_SPARE:
         raise Refusal(
-            f"mem: the guest has {available >> 10}K to spare and keeps {MEM_SPARE >> 10}K of it; "
-            f"{-change >> 10}K is too much",
+            f"mem: the guest has {free >> 10}K free and keeps {MEM_SPARE >> 10}K of it; "
+            f"{-change >> 10}K is too much; `echo 3 >/proc/sys/vm/drop_caches` there frees some",
             -errno.ENOMEM,
         )
 
@@ -524,8 +599,9 @@ async def _look_at_nic(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
         return found  # and the kernel's log is spared a line for each file that is not there
     for fact in ("address", "operstate", "mtu"):
         answer = await kernel.ask(f"proc 1/root/sys/class/net/{entry.name}/{fact}")
-        if answer.ok:
-            found[fact] = answer.text.strip()
+        if answer.ok:  # the guest's own words
+            said = answer.data.decode("utf-8", "backslashreplace").strip()
+            found[fact] = said[:FACT]
     return found
 
 

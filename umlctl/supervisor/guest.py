@@ -50,6 +50,8 @@ DYING: Final = 3.0
 """How long a panicking kernel may take to exit, seconds."""
 TERM: Final = 2.0
 """How long SIGTERM may take, seconds."""
+USERSPACE: Final = "userspace is up"
+"""What our own init program notifies."""
 SYNC: Final = 5.0
 LOG_TAIL: Final = 4096
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
@@ -66,6 +68,7 @@ class Guest:
         history: what happened to it
         devices: its device table
         ready: set while requests can be answered
+        up: set once its first process has begun, as far as can be known
         dead: set when it has ended
         ending: how it ended
     """
@@ -76,6 +79,7 @@ class Guest:
         self.state = "booting"
         self.since = launched.record.since
         self.ready = trio.Event()
+        self.up = trio.Event()
         self.dead = trio.Event()
         self.ending: Ending | None = None
         self.history = History(self.umid, tell)
@@ -91,7 +95,12 @@ class Guest:
         self._boot = trio.CancelScope()
         self._record = launched.record
         self.devices = Devices(
-            self._record, launched.claim.records, self.kernel, self.history, self.log
+            self._record,
+            launched.claim.records,
+            self.kernel,
+            self.history,
+            self.log,
+            lambda: self.state == "stopped",
         )
         self.consoles = Consoles(
             launched.claim.directory,
@@ -132,6 +141,8 @@ class Guest:
                 elif notification.kind == USER:
                     said = notification.data.decode("utf-8", "replace").strip()
                     self.history.add("user", text=said)
+                    if said == USERSPACE:
+                        self.up.set()
                 elif notification.kind == HANG:
                     self.history.add("hang", text="the guest's watchdog was not fed")
             await trio.lowlevel.wait_readable(self.launched.notify)
@@ -202,6 +213,8 @@ class Guest:
         self.kernel.found()
         self.note_outsiders()
         self.ready.set()
+        if not has_agent(self.launched.definition):
+            self.up.set()
         after = None if again else round(self.since - self._record.since, 3)
         self.history.add("ready", after=after, pid=self.launched.pid)
 
@@ -239,12 +252,15 @@ class Guest:
     async def _bury(self) -> None:
         self._kill_processes()
         try:
-            await self._take_stock()
-            for problem in await trio.to_thread.run_sync(self.devices.bury):
-                self.history.add("failed", text=problem)
+            try:
+                await self._take_stock()
+            finally:
+                for problem in await self.devices.bury():
+                    self.history.add("failed", text=problem)
         finally:
             self.launched.notify.close()
             self.ready.set()
+            self.up.set()
             self.dead.set()
 
     async def _take_stock(self) -> None:
@@ -360,6 +376,7 @@ class Guest:
             while not await self.kernel.recover():
                 await trio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+            await self.devices.settle()
 
     # What is asked of it
 

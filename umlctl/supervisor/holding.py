@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UsageError
+from umlctl.host import networks, paths
 from umlctl.host.segments import Holder, revive
 
 if TYPE_CHECKING:
@@ -45,23 +46,39 @@ async def hold_networks(devices: Devices, pid: int, history: History) -> None:
             await changed.wait()
 
 
+def _start(network: str) -> None:
+    """Have the switch running, as it was or, if it ended for want of guests, as it is defined.
+
+    Raises: HostError, UsageError
+    """
+    try:
+        revive(network)
+    except HostError:
+        if paths.PRIVATE in network:
+            raise
+        networks.start_switch(network)
+
+
 async def _hold(network: str, pid: int, history: History) -> None:
     holder = None
     lost = False
     pause = PAUSE
+    said = ""
     try:
         while True:
             try:
                 if holder is None:
-                    await trio.to_thread.run_sync(revive, network)
+                    await trio.to_thread.run_sync(_start, network)
                     holder = await trio.to_thread.run_sync(Holder, network, pid)
                 elif lost:
                     await trio.to_thread.run_sync(holder.reconnect)
                     history.add("network back", network=network)
                     lost = False
-                pause = PAUSE
-            except HostError as problem:
-                history.add("network lost", network=network, text=str(problem))
+                pause, said = PAUSE, ""
+            except (HostError, UsageError) as problem:
+                if str(problem) != said:  # once, though it be tried for ever
+                    said = str(problem)
+                    history.add("network lost", network=network, text=said)
                 await trio.sleep(pause)
                 pause = min(2 * pause, PAUSE_MOST)
                 continue

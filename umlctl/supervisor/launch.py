@@ -63,6 +63,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
+    check_files(definition)
     log = f"{claim.records}/console.log"
     for name in attaching.CONSOLES:
         consolelog.begin(f"{claim.records}/{attaching.log_name(name)}")
@@ -86,7 +87,6 @@ def launch(definition: Definition, claim: Claim) -> Launched:
 def _launch(
     definition: Definition, claim: Claim, log: str, entries: list[Entry], for_init: str
 ) -> Launched:
-    check_files(definition)
     directory = claim.directory
     notify_path = f"{directory}/notify"
     init = f"{directory}/init"
@@ -97,6 +97,7 @@ def _launch(
         init=init,
         devices=[entry.kernel for entry in entries],
         nics=for_init,
+        wrapped=os.geteuid() != 0,
     )
     command = [definition.kernel, *line]
     pidfile = _lock_pidfile(definition)
@@ -108,7 +109,7 @@ def _launch(
         notify.bind(notify_path)
         for name in (*attaching.CONSOLES, "agent"):
             os.mkfifo(f"{directory}/{name}.in", 0o600)
-        if definition.root == HOST_ROOT and not definition.init:
+        if definition.root == HOST_ROOT:
             with open(INIT, "rb") as file:
                 _write(init, file.read(), 0o700)
         chain = [

@@ -137,6 +137,9 @@ class Service:
             outcome = await self._guest.devices.remove(line.argument, uid)
             self._guest.consoles.sync(self._guest.devices.entries)
             return outcome
+        if name == "stop":
+            async with self._guest.devices.talk:
+                return await kernel.ask(line.text)
         if name == "help":
             return _with_our_help(await kernel.ask("help"))
         if name == "log":
@@ -240,11 +243,6 @@ class Service:
     async def _plug(self, call: Call, line: Line) -> None:
         kind, _, text = line.argument.partition(" ")
         guest = self._guest
-        if guest.state == "stopped" and not line.forced:
-            raise Refusal(
-                "the guest is stopped, and a new device would wedge it; send `go` first",
-                -errno.EBUSY,
-            )
         try:
             if kind == "console":
                 await self._plug_console(call, text.strip(), force=line.forced)

@@ -11,7 +11,7 @@ from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, merge
 from umlctl.guest.definition import Definition, check
 
 
-def line(*devices: str, addresses: str = "", **fields: Any) -> list[str]:
+def line(*devices: str, addresses: str = "", wrapped: bool = False, **fields: Any) -> list[str]:
     """The command line with these devices, in the kernel's words."""
     definition = check(Definition(**{"umid": "demo", "kernel": "/linux", **fields}))
     return build(
@@ -21,6 +21,7 @@ def line(*devices: str, addresses: str = "", **fields: Any) -> list[str]:
         init="/run/init",
         devices=devices,
         nics=addresses,
+        wrapped=wrapped,
     )
 
 
@@ -87,6 +88,16 @@ def test_image_is_the_first_disk() -> None:
 def test_init_of_the_user_is_run() -> None:
     for root in ("host", "/srv/", "/root.img"):
         assert value(line(root=root, init="/tmp/test.sh"), "init") == "/tmp/test.sh"
+
+
+def test_own_init_of_an_ordinary_user_is_started_by_ours() -> None:
+    """Whose set-user-ID programs would make it nobody."""
+    words = line(init="/tmp/test.sh", wrapped=True)
+    assert value(words, "init") == "/run/init"
+    assert value(words, "UMLCTL_INIT") == "/tmp/test.sh"
+    words = line(root="/srv/tree/", init="/sbin/init", wrapped=True)
+    assert value(words, "init") == "/sbin/init"
+    assert "UMLCTL_INIT=" not in " ".join(words)
 
 
 # Disks and NICs

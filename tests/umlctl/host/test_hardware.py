@@ -95,9 +95,21 @@ def test_lines_and_memory_need_nothing_of_the_host(monkeypatch: pytest.MonkeyPat
         assert hardware.release(entry, "demo", "/none") == ""
 
 
-def test_only_nics_need_the_host_again_after_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nics_need_the_host_again_after_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
     renewed = []
     monkeypatch.setattr(nics, "renew", lambda entry, pid: renewed.append((entry.name, pid)))
-    for name in ("ubd1", "vec0", "eth3", "con1", "mem"):
+    for name in ("vec0", "eth3", "con1", "mem"):
         hardware.renew(Entry(name=name, asked="", kernel=""), 4711)
     assert renewed == [("vec0", 4711), ("eth3", 4711)]
+
+
+def test_one_that_cannot_be_let_go_keeps_no_other(images: str) -> None:
+    entries = prepare(images, "a.img,slot=1,discard", "b.img,slot=2,discard")
+    (first, second) = (entry.made["discard"] for entry in entries)
+    os.unlink(second)
+    os.mkdir(second)
+    entries[1].made["discard"] = second + "/\0"  # raises what nobody expects
+    said = hardware.release_all(entries, "demo", f"{images}/console.log")
+    assert len(said) == 1
+    assert said[0].startswith("ubd2: ")
+    assert not os.path.exists(first)

@@ -35,6 +35,7 @@ class Host:
         self.links: dict[str, Link] = {}
         self.done: list[tuple[Any, ...]] = []
         self.fails: UmlctlError | None = None
+        self.switches: set[str] = set()
 
     def add(self, name: str, kind: str = "tap", *, bridge: str = "", in_use: bool = False) -> None:
         self.links[name] = Link(
@@ -52,12 +53,14 @@ class Host:
 
     def start(self, name: str, **options: Any) -> segments.Segment:
         self.done.append(("start", name, options))
+        self.switches.add(name)
         if self.fails is not None:
             raise self.fails
         return segments.Segment(name)
 
     def quit(self, name: str) -> None:
         self.done.append(("quit", name))
+        self.switches.remove(name)
 
     def make_tap(self, name: str, *, owner: int, bridge: str = "") -> None:
         if self.fails is not None:
@@ -93,6 +96,7 @@ def host(house: str, monkeypatch: pytest.MonkeyPatch) -> Host:
         file.write("the kernel's words\n")
     made = Host(f"{house}/console.log")
     monkeypatch.setattr(segments, "start", made.start)
+    monkeypatch.setattr(segments, "running", lambda name: name in made.switches)
     monkeypatch.setattr(segments.Segment, "quit", lambda segment: made.quit(segment.name))
     monkeypatch.setattr(taps, "look", made.links.get)
     monkeypatch.setattr(taps, "make_tap", made.make_tap)
@@ -129,15 +133,36 @@ def test_nic_of_its_own_has_a_switch_of_its_own(host: Host) -> None:
     assert entry.addr == "10.0.2.15/24"
     ((_, started, options),) = host.done
     assert started == name
+    idle = options.pop("idle")
+    assert idle > nics.HOOK
     assert options == {"user": True, "forwards": ("8080:80",), "host_loopback": True}
     assert nics.release(entry, "demo", host.log) == ""
     assert host.done[1:] == [("quit", name)]
 
 
+def test_switch_of_its_own_is_never_one_that_was_there(host: Host) -> None:
+    """A supervisor that was killed has left it, with other options maybe."""
+    name = nics.private_segment("demo", 0)
+    host.switches.add(name)
+    host.prepare("user,isolated")
+    assert [step[:2] for step in host.done] == [("quit", name), ("start", name)]
+    with pytest.raises(UsageError, match="are for switches of one NIC"):
+        host.prepare(f"switch={name}", 1)
+
+
+def test_what_cannot_be_removed_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_name: str) -> None:
+        raise HostError("somebody has it open")
+
+    entry = host.prepare("tap=auto")
+    monkeypatch.setattr(taps, "remove_tap", fail)
+    assert nics.release(entry, "demo", host.log) == "vec0: somebody has it open"
+
+
 def test_nic_of_its_own_may_be_told_otherwise(host: Host) -> None:
     assert host.prepare("user,addr=10.0.2.16/24").addr == "10.0.2.16/24"
     host.done.clear()
-    host.prepare("user,isolated")
+    host.prepare("user,isolated", 1)
     assert host.done[0][2]["host_loopback"] is False
 
 
@@ -149,9 +174,9 @@ def test_switch_of_its_own_that_fails_is_not_left(host: Host, error: UmlctlError
     assert host.done[1:] == [("quit", nics.private_segment("demo", 0))]
 
 
-@pytest.mark.parametrize("name", ["a/b", "-x", "n" * 40, ".."])
+@pytest.mark.parametrize("name", ["a/b", "-x", "n" * 40, "..", "a..b"])
 def test_name_that_no_switch_can_have_is_refused(host: Host, name: str) -> None:
-    with pytest.raises(UsageError, match="a network's name"):
+    with pytest.raises(UsageError, match=r"a network's name|are for switches of one NIC"):
         host.prepare(f"switch={name}")
     assert host.done == []
 

@@ -16,9 +16,10 @@ from umlctl.guard import Refusal
 from umlctl.guest.definition import Definition
 from umlctl.guest.plug import parse_disk, parse_nic
 from umlctl.host import disks, hardware, paths, processes, records
+from umlctl.host.hardware import PLUGGING
 from umlctl.host.records import Entry, Record
 from umlctl.supervisor import devices as module
-from umlctl.supervisor.devices import MEM_SPARE, PLUGGING, Devices
+from umlctl.supervisor.devices import ABSENT, MEM_SPARE, UNSETTLED, Devices
 from umlctl.supervisor.history import History
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 30.0
 MB = 1 << 20
+SILENCE = Outcome(TIMED_OUT, reason="silence")
 OPEN = Outcome(REFUSED, -errno.EBUSY, b"Device is currently open")
 
 
@@ -88,6 +90,8 @@ class FakeKernel:
         if text in self.answers:
             return self.answers[text]
         verb, _, argument = text.partition(" ")
+        if text == "version":
+            return ok("Linux")
         answer: Callable[[str], Outcome] = getattr(self, f"_{verb}")
         return answer(argument)
 
@@ -162,6 +166,7 @@ class Guest:
     def __init__(self, path: str) -> None:
         self.path = path
         self.kernel = FakeKernel()
+        self.stopped = False
         self.history = History("demo")
         self.directory = paths.record_dir("demo")
         os.makedirs(self.directory)
@@ -182,6 +187,7 @@ class Guest:
             cast("Kernel", self.kernel),
             self.history,
             f"{self.directory}/console.log",
+            lambda: self.stopped,
         )
         for name in ("a.img", "b.img"):
             with open(f"{path}/{name}", "wb") as file:
@@ -349,15 +355,100 @@ async def test_request_that_is_given_up_leaves_nothing(guest: Guest) -> None:
     assert guest.files == before
 
 
-async def test_kernel_that_does_not_answer_has_the_device_taken_out_again(guest: Guest) -> None:
+async def test_device_of_a_silent_kernel_is_taken_out_when_it_answers_again(guest: Guest) -> None:
+    """It may have taken it: until then the file is held, and the slot is in use."""
     before = guest.files
-    guest.kernel.answers[f"config ubd1={guest.path}/a.img"] = Outcome(TIMED_OUT, reason="silence")
+    kernel = guest.kernel
+
+    def silent(text: str) -> None:
+        if text.startswith("config ubd1="):
+            kernel._config(text.removeprefix("config "))  # it takes it, later
+            kernel.answers[text] = kernel.answers["remove ubd1"] = SILENCE
+
+    kernel.before = silent
     with pytest.raises(Refusal, match="ubd1: silence") as refusal:
-        await guest.plug("a.img")
+        await guest.plug("a.img,cow=new.cow")
     assert refusal.value.error == -errno.ETIMEDOUT
-    assert guest.kernel.asked[-1] == "remove ubd1", "it may have taken it"
+    assert guest.names == ["ubd1"]
+    assert guest.devices.entries[0].problem == UNSETTLED
+    assert guest.devices.entries[0].holds
+    await guest.devices.settle()
+    assert guest.names == ["ubd1"], "it is silent still"
+    kernel.answers.clear()
+    kernel.before = lambda _text: None
+    await guest.devices.settle()
     assert guest.names == []
+    assert kernel.disks == {"ubd0": "/dev/null"}
     assert guest.files == before
+
+
+async def test_device_that_cannot_be_taken_out_again_is_kept_with_its_problem(guest: Guest) -> None:
+    guest.kernel.hidden.add("ubd1")
+    guest.kernel.answers["remove ubd1"] = OPEN
+    with pytest.raises(Refusal, match="cannot be taken out again: Device is currently open"):
+        await guest.plug("a.img,cow=new.cow")
+    assert guest.names == ["ubd1"]
+    assert os.path.exists(f"{guest.path}/new.cow"), "the guest writes to it"  # noqa: ASYNC240
+    kept = records.load("demo")
+    assert kept is not None
+    assert "cannot be taken out" in kept.devices[0].problem
+
+
+async def test_stopped_guest_is_not_told_about_devices(guest: Guest) -> None:
+    entry = await guest.plug("b.img")
+    guest.kernel.asked.clear()
+    guest.stopped = True
+    for request in (guest.plug("a.img"), guest.devices.remove(entry.name, 0)):
+        with pytest.raises(Refusal, match="the guest is stopped") as refusal:
+            await request
+        assert refusal.value.error == -errno.EBUSY
+    assert guest.kernel.told == []
+    assert guest.names == [entry.name]
+
+
+@pytest.mark.parametrize("text", ["/\udcff.img", "a.img,serial=\udcff"])
+async def test_what_is_no_utf8_never_reaches_the_table(guest: Guest, text: str) -> None:
+    from umlctl.errors import UsageError
+
+    with pytest.raises(UsageError, match="UTF-8"):
+        parse_disk(text, guest.path)
+
+
+async def test_facts_of_a_hostile_guest_are_kept_short_and_sound(guest: Guest) -> None:
+    path = "proc 1/root/sys/class/net/vec0/address"
+    guest.kernel.answers[path] = Outcome(ANSWERED, 0, b"\xff" + b"x" * 10_000)
+    entry = await guest.plug("transport=fd,fd=3")
+    assert entry.observed is not None
+    assert entry.observed["address"].startswith("\\xffxx")
+    assert len(entry.observed["address"]) == 64
+    assert guest.names == ["vec0"]
+
+
+async def test_device_that_somebody_took_away_is_missed_and_can_be_dropped(guest: Guest) -> None:
+    for text in ("a.img", "transport=fd,fd=3"):
+        entry = await guest.plug(text)
+        guest.kernel.disks.pop(entry.name, None)
+        guest.kernel.nics.discard(entry.name)
+        await guest.devices.observe()
+        assert (entry.problem, entry.observed) == (ABSENT, None)
+        guest.kernel.answers[f"remove {entry.name}"] = refused("no such device", -errno.ENODEV)
+        assert (await guest.devices.remove(entry.name, 0)).ok
+        assert guest.names == []
+    assert [event["device"] for event in guest.events("device lost")] == ["ubd1", "vec0"]
+
+
+async def test_file_that_was_changed_is_not_plugged_again(guest: Guest) -> None:
+    await guest.plug("a.img")
+    await guest.plug("b.img,cow=new.cow")
+    os.rename(f"{guest.path}/a.img", f"{guest.path}/old.img")
+    os.mkdir(f"{guest.path}/a.img")
+    os.utime(f"{guest.path}/b.img", (1, 1))
+    await guest.devices.renew()
+    await guest.reboot()
+    assert guest.kernel.told == []
+    first, second = guest.devices.entries
+    assert "another file was put in the place of" in first.problem
+    assert "does not fit its backing file" in second.problem
 
 
 async def test_what_the_host_finds_wrong_is_the_answer(guest: Guest) -> None:
@@ -847,7 +938,7 @@ async def test_memory_is_taken_and_given_back(guest: Guest) -> None:
     [
         ("", "+4K", "nothing was taken from it; start it with a larger --mem", errno.EINVAL),
         ("mem=-8M", "+8196K", "8192K was taken from it", errno.EINVAL),
-        ("", "-193M", "204800K to spare and keeps 8192K of it; 197632K", errno.ENOMEM),
+        ("", "-193M", "204800K free and keeps 8192K of it; 197632K", errno.ENOMEM),
         ("", "-1G", "is too much", errno.ENOMEM),
     ],
 )
@@ -901,7 +992,7 @@ async def test_end_of_the_guest_lets_everything_go(guest: Guest) -> None:
     before = guest.files
     await guest.plug("a.img,discard")
     await guest.plug("b.img,cow=new.cow")
-    assert guest.devices.bury() == []
+    assert await guest.devices.bury() == []
     assert guest.files - before == {f"{guest.path}/new.cow"}
 
 
@@ -910,7 +1001,7 @@ async def test_end_amid_a_plugging_leaves_nothing_of_it(guest: Guest) -> None:
     entry = disks.prepare(parse_disk("a.img,cow=new.cow", guest.path), 1, guest.directory, ())
     entry.problem = PLUGGING
     guest.devices.entries.append(entry)
-    assert guest.devices.bury() == []
+    assert await guest.devices.bury() == []
     assert guest.files == before
 
 
@@ -926,5 +1017,5 @@ async def test_all_is_let_go_the_last_first_and_what_fails_is_told(
     for slot in (1, 2, 3):
         await guest.plug(f"a.img,ro,slot={slot}")
     monkeypatch.setattr(hardware, "release", release)
-    assert guest.devices.bury() == ["failed"]
+    assert await guest.devices.bury() == ["failed"]
     assert seen == ["demo ubd3", "demo ubd2", "demo ubd1"]

@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.umlctl.host.test_segments import Guest, kill, lock_holder, place, talk
 from umlctl.errors import HostError
-from umlctl.host import segments
+from umlctl.host import networks, segments
 from umlctl.supervisor import holding
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
@@ -137,13 +137,23 @@ async def test_switch_that_cannot_be_had_again_is_tried_until_it_can(
 
     def revive(name: str) -> Any:
         tries.append(name)
-        if len(tries) < 4:
-            raise HostError("no memory")
+        if len(tries) < 8:
+            raise HostError("no memory" if len(tries) < 3 else "no descriptors")
         return real(name)
 
     monkeypatch.setattr(holding, "revive", revive)
+    monkeypatch.setattr(networks, "start_switch", revive)
     segments.start("lan", idle=60)
     held = Holding("lan")
     async with held.running():
-        await until(lambda: len(tries) == 4)
-    assert [each["text"] for each in held.events()] == ["no memory"] * 3
+        await until(lambda: len(tries) == 8)
+    assert [each["text"] for each in held.events()] == ["no memory", "no descriptors"], "once each"
+
+
+async def test_switch_that_ended_for_want_of_guests_is_started_again(place: str) -> None:
+    """Hooks of other NICs can take longer than it waits."""
+    segments.start("lan").quit()
+    held = Holding("lan")
+    async with held.running():
+        await until(lambda: segments.running("lan"))
+    assert held.events() == []
