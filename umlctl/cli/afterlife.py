@@ -6,6 +6,8 @@ import os
 import time
 from typing import Any, Final
 
+import msgspec
+
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
@@ -44,8 +46,20 @@ def bury(record: records.Record) -> None:
         text=known or "nobody saw how",
         time=time.time(),
     )
+    _let_go(record)
     records.save(record)
     held.release()
+
+
+def _let_go(record: records.Record) -> None:
+    """Let everything go that was made for its devices; what failed is said."""
+    if record.devices:
+        from umlctl.host import hardware
+
+        umid = record.definition.umid
+        log = f"{paths.record_dir(umid)}/console.log"
+        for problem in hardware.release_all(record.devices, umid, log):
+            say(f"{umid}: {problem}", exitcodes.FAILED)
 
 
 def summary(record: records.Record) -> dict[str, Any]:
@@ -60,6 +74,8 @@ def summary(record: records.Record) -> dict[str, Any]:
             memory=processes.memory_used(record.pid),
             cpu=processes.cpu_seconds(record.pid),
             sockets={"kernel": paths.kernel_socket(record.definition.umid)},
+            devices=msgspec.to_builtins(record.devices),
+            root=record.definition.root,
         )
     return found
 
@@ -115,6 +131,7 @@ def _kill(record: records.Record) -> int:
         text=f"by uid {os.getuid()}, after its supervisor was gone",
         time=time.time(),
     )
+    _let_go(record)
     records.save(record)
     held.release()
     print(f"{umid} killed")

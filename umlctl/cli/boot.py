@@ -232,4 +232,6 @@ def quit_supervisor() -> int:
         print("no background supervisor is running")
     elif not outcome.ok:
         return say(f"quit: {outcome}", exitcodes.of(outcome.kind))
+    else:
+        print("the background supervisor has ended, and its guests before it")
     return exitcodes.OK

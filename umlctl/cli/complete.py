@@ -18,3 +18,24 @@ def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     except OSError:
         return []
     return sorted(name for name in names if name.startswith(incomplete))
+
+
+def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Switches that run, and those that are defined."""
+    from umlctl.host import networks, segments
+
+    names = {name for name in segments.names() if paths.PRIVATE not in name}
+    names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def bridges(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Bridges of this host."""
+    from umlctl.host import taps
+
+    return sorted(each.name for each in taps.bridges() if each.name.startswith(incomplete))
+
+
+def networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Switches and bridges."""
+    return sorted({*switches(ctx, param, incomplete), *bridges(ctx, param, incomplete)})

@@ -12,9 +12,16 @@ from umlctl.cli import plugging, views
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import Disk, parse_disk
+from umlctl.oneshot import say
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  umlctl disk add demo data.img
+  umlctl disk list demo
+"""
+)
 def disk() -> None:
     """Plug disks into a running guest, and take them out."""
 
@@ -30,7 +37,7 @@ Examples:
 """,
 )
 @plugging.guest_argument
-@click.argument("file", type=click.Path())
+@click.argument("file", type=click.Path(readable=False))
 @click.option("--slot", type=click.IntRange(0, 15), metavar="N", help="ubdN. [default: a free one]")
 @click.option("--ro", "readonly", is_flag=True, help="Read-only; others may read the file too.")
 @click.option("--sync", is_flag=True, help="Each write is on the host's disk when it returns.")
@@ -55,6 +62,8 @@ def add(guest: str, file: str, in_json: bool, timeout: float, force: bool, **opt
     asked = Disk(file=os.path.abspath(file), **options)
     if options["cow"] and options["discard"]:
         raise UsageError("--cow keeps what is written and --discard does not: take one")
+    if options["readonly"] and (options["cow"] or options["discard"]):
+        raise UsageError("--cow and --discard are for writing and --ro is not: take one")
     asked.device(asked.slot or 0, asked.cow)  # a ',' in a name would be read as an option
     parse_disk(str(asked))
     entry = plugging.plugged(guest, f"disk {asked}", timeout, force=force)
@@ -64,6 +73,12 @@ def add(guest: str, file: str, in_json: bool, timeout: float, force: bool, **opt
         observed = entry.get("observed") or {}
         node = f" as /dev/{observed['block']}" if observed.get("block") else ""
         print(f"{entry['name']} is in {guest}{node}, {views.size(observed.get('size'))}")
+        if entry.get("shared"):
+            say(
+                f"{entry['name']} is shared: nothing keeps other guests from writing to it; only a "
+                "cluster file system stands that",
+                exitcodes.OK,
+            )
     return exitcodes.OK
 
 
@@ -100,7 +115,7 @@ def list_disks(guest: str, in_json: bool) -> int:
                 f"/dev/{block}" if block else "-",
                 views.size(seen.get("size")),
                 row["asked"],
-                row.get("problem", ""),
+                row.get("problem") or ("shared" if row.get("shared") else ""),
             )
         )
     views.columns(table)

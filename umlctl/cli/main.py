@@ -97,7 +97,7 @@ Examples:
   umlctl run                          a guest on this machine's own files, in the foreground
   umlctl start demo --mem 512M        one in the background
   umlctl version demo                 ask it something
-  umlctl config demo ubd1=disk.img    plug a disk in
+  umlctl disk add demo disk.img       plug a disk in
   umlctl shell demo                   a prompt
   umlctl shutdown demo
 """,

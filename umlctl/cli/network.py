@@ -9,13 +9,19 @@ from typing import Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import views
+from umlctl.cli import complete, views
 from umlctl.errors import HostError, UsageError
-from umlctl.host import networks, nics, segments, taps
+from umlctl.host import networks, nics, paths, records, segments, taps
 from umlctl.host.networks import BRIDGE, SWITCH, Network
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  umlctl network list
+  umlctl network create lab --user
+"""
+)
 def network() -> None:
     """Networks that guests join: switches without root, bridges with."""
 
@@ -58,7 +64,7 @@ def create(name: str, bridge: bool, **options: Any) -> int:
 
 
 @network.command("rm", epilog="\b\nExamples:\n  umlctl network rm lan\n")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.networks)
 def rm(name: str) -> int:
     """Forget a network that no guest is on, and end its switch or bridge."""
     networks.remove(name)
@@ -70,7 +76,7 @@ def rm(name: str) -> int:
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects.")
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
-    found = gather()
+    found = [each for each in gather() if paths.PRIVATE not in each["name"]]  # not of one NIC
     if in_json:
         print(views.to_json(found))
         return exitcodes.OK
@@ -94,7 +100,7 @@ def list_networks(in_json: bool) -> int:
 
 
 @network.command("show", epilog="\b\nExamples:\n  umlctl network show lan\n")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.networks)
 def show(name: str) -> int:
     """Show all that is known of a network, as JSON: its ports, their MACs and counters."""
     for each in gather():
@@ -149,10 +155,13 @@ def gather() -> list[dict[str, Any]]:
             "up": each.up,
             "down": each.down,
         }
+    guests = {record.pid: record.definition.umid for record in records.load_all()}
     for name in segments.names():
         entry = found.setdefault(name, {"name": name, "kind": SWITCH, "defined": False})
         try:
             entry |= {"state": "running"} | segments.Segment(name).status()
+            for port in entry["ports"]:
+                port["guest"] = guests.get(port.get("pid"))
         except HostError as problem:
             entry |= {"state": "silent", "problem": str(problem)}
     for bridge in taps.bridges():

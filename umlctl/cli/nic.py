@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import plugging, views
+from umlctl.cli import complete, plugging, views
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import (
@@ -21,7 +21,13 @@ from umlctl.guest.plug import (
 )
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  umlctl nic add demo --user
+  umlctl nic list demo
+"""
+)
 def nic() -> None:
     """Plug network interfaces into a running guest, and take them out."""
 
@@ -39,11 +45,22 @@ Examples:
 )
 @plugging.guest_argument
 @click.option("--user", is_flag=True, help="Behind slirp4netns; DHCP gives 10.0.2.15.")
-@click.option("--switch", metavar="NAME", help="On the switch NAME, with your other guests.")
+@click.option(
+    "--switch",
+    metavar="NAME",
+    shell_complete=complete.switches,
+    help="On the switch NAME, with your other guests.",
+)
 @click.option("--tap", metavar="NAME|auto", help="On a tap that is yours, or one made for it.")
 @click.option("--transport", metavar="T,KEY=VALUE,...", help="As the kernel's vector driver takes.")
-@click.option("--bridge", default="", metavar="BR", help="With --tap: the bridge that it joins.")
-@click.option("--forward", "forwards", multiple=True, metavar="HOST:GUEST", help="Ports: --user.")
+@click.option(
+    "--bridge",
+    default="",
+    metavar="BR",
+    shell_complete=complete.bridges,
+    help="With --tap: the bridge that it joins.",
+)
+@click.option("--forward", "forwards", multiple=True, metavar="HOST:GUEST", help="A port: --user.")
 @click.option("--isolated", is_flag=True, help="With --user: the host's loopback is out of reach.")
 @click.option("--mac", default="", metavar="MAC", help="[default: derived from the guest's name]")
 @click.option("--guest-addr", "addr", default="", metavar="ADDR/N", help="What it should take.")
@@ -69,9 +86,10 @@ def add(
     the same as --nic user,forward=8080:80 or --nic switch=lan,mac=...
     """
     kinds = {USER: user, SWITCH: switch, TAP: tap, "transport": transport}
-    given = [kind for kind, value in kinds.items() if value]
+    given = [kind for kind, value in kinds.items() if value not in (None, False)]
     if len(given) != 1:
-        raise UsageError("a NIC needs one of --user, --switch, --tap and --transport")
+        what = "needs one" if not given else "takes only one"
+        raise UsageError(f"a NIC {what} of --user, --switch, --tap and --transport")
     kind = given[0]
     asked = Nic(
         kind="kernel" if kind == "transport" else kind,

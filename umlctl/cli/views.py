@@ -143,6 +143,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
             ("reboots", "-" if status["reboots"] is None else str(status["reboots"])),
         ]
     rows += [("kernel", status["kernel"])]
+    rows += _device_rows(status)
     rows += [(f"socket, {name}", path) for name, path in status.get("sockets", {}).items()]
     if status.get("log"):
         rows.append(("console log", status["log"]))
@@ -150,6 +151,20 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         rows.append(("command", " ".join(status["command"])))
     width = max(len(name) for name, _ in rows) + 2
     return [f"{name:<{width}}{value}" for name, value in rows]
+
+
+def _device_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if status.get("root"):
+        rows.append(("root", status["root"]))
+    for entry in status.get("devices", ()):
+        problem = f"; PROBLEM: {entry['problem']}" if entry.get("problem") else ""
+        rows.append((entry["name"], f"{entry['asked']}{problem}"))
+    for console in status.get("consoles", ()):
+        for viewer in console["viewers"]:
+            has = "has the keyboard of" if viewer["keyboard"] else "looks at"
+            rows.append(("viewer", f"pid {viewer['pid']} {has} {console['name']}"))
+    return rows
 
 
 def columns(rows: list[tuple[str, ...]]) -> None:

@@ -173,7 +173,7 @@ def make(  # noqa: PLR0913 - one argument for each thing the kernel takes
             if letter in value:
                 raise UsageError(
                     f"the kernel takes no {letter!r} in the {what} of a disk: {value!r}; "
-                    "use another name, such as a symbolic link"
+                    f"use another{', such as a symbolic link' if what != 'serial number' else ''}"
                 )
         if value != value.rstrip():
             raise UsageError(f"the {what} of a disk ends with a blank: {value!r}; rename it")

@@ -162,7 +162,7 @@ def _check_fits(name: str, top: str, header: cow.Header, backing: str) -> None:
     if why:
         raise HostError(
             f"{name}: the COW file {top} does not fit its backing file: {why}; "
-            f"put the backing file back as it was, its time of change too, or begin a new COW file"
+            f"else put the backing file back as it was, or begin a new COW file"
         )
 
 

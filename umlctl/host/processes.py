@@ -174,3 +174,16 @@ def outside_group(main: int) -> dict[int, int]:
         if fields is not None and int(fields[2]) != main:
             found[pid] = int(fields[19])
     return found
+
+
+def open_file(pid: int, number: str) -> str | None:
+    """What a process has open under a number, as /proc names it; None if nothing.
+
+    "socket:" where the host does not let us look.
+    """
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{number}")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return "socket:"

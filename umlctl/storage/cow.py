@@ -166,7 +166,10 @@ def mismatch(header: Header, backing: str) -> str:
     if now.size != header.size:
         return f"{backing} has {now.size} bytes now, and had {header.size} when it was made"
     if now.mtime != header.mtime:
-        return f"{backing} was changed after it was made ({now.mtime} now, {header.mtime} then)"
+        return (
+            f"{backing} was changed after it was made; if its bytes are as they were, "
+            f"`touch -d @{header.mtime} {backing}` says so"
+        )
     return ""
 
 

@@ -9,6 +9,8 @@ anybody else's request.
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +24,7 @@ from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guard import Refusal
 from umlctl.guest import plug
-from umlctl.host import disks, hardware, inuse, records
+from umlctl.host import disks, hardware, inuse, processes, records
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
 
@@ -110,6 +112,8 @@ class Devices:
 
         Raises: Refusal
         """
+        if not force and isinstance(asked, plug.Nic) and asked.kind == plug.KERNEL:
+            self._check_descriptor_of(asked)
         async with self._locked():
             name, number = self._name_for(asked)
             entry = await self._in_thread(self._write_down, asked, number)
@@ -314,7 +318,8 @@ class Devices:
         there = self.find(name)
         if there is not None:
             raise Refusal(
-                f"{name} is in use: {there.asked}; take another, or `remove {name}` first",
+                f"{name} is in use: {there.asked}; take another, or `umlctl remove "
+                f"{self._umid} {name}` first",
                 -errno.EBUSY,
             )
         return name, number
@@ -440,10 +445,48 @@ class Devices:
             return f"{name} is up in the guest; `ip link set {name} down` there first"
         return f"{name}: {outcome.text.strip()}"
 
+    def _check_descriptor_of(self, asked: Nic) -> None:
+        """See that `fd=N` of a NIC names a socket.
+
+        Raises: Refusal
+        """
+        for word in asked.text.replace(":", ",").split(","):
+            key, _, value = word.partition("=")
+            if key == "fd":
+                self._check_descriptor(value, "a NIC's", socket=True)
+
+    def _check_channels(self, device: lines.Line) -> None:
+        """See that a line's descriptors and terminals are there: the kernel looks at them late.
+
+        Raises: Refusal
+        """
+        for channel in device.channels:
+            kind, _, value = channel.partition(":")
+            if kind == "fd":
+                self._check_descriptor(value, f"{device.name}'s", socket=False)
+            elif kind == "tty" and not _is_terminal(value):
+                raise Refusal(f"{device.name}: {value} is no terminal of this host", -errno.ENODEV)
+
+    def _check_descriptor(self, number: str, whose: str, *, socket: bool) -> None:
+        target = processes.open_file(self._record.pid, number)
+        if target is None:
+            raise Refusal(
+                f"the kernel has no descriptor {number} open: it is started with what it has",
+                -errno.EBADF,
+            )
+        own = target.endswith(" (deleted)") or target.startswith("anon_inode")
+        if own or (socket and not target.startswith("socket:")):
+            raise Refusal(
+                f"the kernel's descriptor {number} is {target}, which cannot be {whose}",
+                -errno.EBADF,
+            )
+
     # Lines and memory
 
     async def _line(self, device: lines.Line, uid: int | None, *, force: bool) -> None:
         name = device.name
+        if not force:
+            self._check_channels(device)
         async with self._locked():
             before = await self._kernel.ask(f"config {name}")
             outcome = await self._kernel.ask(f"config {device}")
@@ -499,6 +542,13 @@ class Devices:
         except OSError as problem:
             said = str(problem)
             trio.from_thread.run_sync(lambda: self._history.add("not recorded", text=said))
+
+
+def _is_terminal(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode) and path != "/dev/null"
+    except OSError:
+        return False
 
 
 def _is_gone(outcome: Outcome) -> bool:

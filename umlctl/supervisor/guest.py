@@ -510,6 +510,7 @@ class Guest:
                 "mconsole": paths.public_socket(self.umid),
                 "kernel": self.kernel.path,
             },
+            "root": definition.root,
             "devices": self.devices.listing(),
             "consoles": self.consoles.listing(),
             "log": self.log,

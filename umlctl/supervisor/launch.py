@@ -70,12 +70,15 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     _write(log, b"")
     consolelog.Index(log).add(consolelog.LAUNCH, time.time(), 0)
     asked = definitions.devices(definition)
-    if not asked:
+    if not asked and not os.path.exists(records.path_of(claim.umid)):
         return _launch(definition, claim, log, [], "")
     # Imported for those who need it: a guest without devices starts the sooner.
     from umlctl.host import hardware, inuse
 
     with inuse.lock():
+        last = records.load(claim.umid)
+        if last is not None and last.ending is None:  # its supervisor was killed, and then it
+            hardware.release_all(last.devices, claim.umid, log)
         entries = hardware.prepare_all(asked, claim.umid, claim.records, log)
         try:
             return _launch(definition, claim, log, entries, hardware.for_init(entries))

@@ -151,7 +151,8 @@ def test_networks_as_json(full: Host) -> None:
 
 def test_one_network_is_shown_whole(full: Host) -> None:
     assert full.main("show", "lan") == 0
-    assert json.loads(full.out)["ports"] == [{"number": 1}, {"number": 2}]
+    ports = json.loads(full.out)["ports"]
+    assert ports == [{"number": 1, "guest": None}, {"number": 2, "guest": None}]
     assert full.main("show", "none") == exitcodes.FAILED
     assert full.err == "umlctl: there is no network none; `umlctl network list` shows them\n"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import errno
 import os
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from umlctl.errors import HostError, UsageError
 from umlctl.guest.plug import parse_disk
 from umlctl.host import disks
 from umlctl.host.inuse import Use
+from umlctl.host.records import Hold
 from umlctl.storage import cow
 
 if TYPE_CHECKING:
@@ -476,3 +478,58 @@ def test_host_without_sysfs_has_no_loop_devices(
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", listing)
         assert place.prepare("a.img").problem == ""
+
+
+# Block devices
+
+
+def test_block_device_that_the_host_uses_is_not_for_a_guest(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mounted, say: two kernels would write one file system."""
+    real = os.open
+    asked: list[int] = []
+
+    def opened(path: str, flags: int, *rest: Any) -> int:
+        if path == place("a.img"):
+            asked.append(flags)
+            if flags & os.O_EXCL:
+                raise OSError(errno.EBUSY, "Device or resource busy")
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(stat, "S_ISBLK", lambda _mode: True)
+    monkeypatch.setattr(os, "open", opened)
+    with place.refused("this host uses .*/a.img itself: it is mounted, swap or part of"):
+        place.prepare("a.img")
+    place.prepare("a.img,ro")
+    place.prepare("a.img,shared")
+    assert [bool(flags & os.O_EXCL) for flags in asked[:2]] == [True, False]
+
+
+def test_loop_device_is_its_file_and_a_partition_a_part_of_its_disk(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hold(device: int, inode: int = 0) -> Hold:
+        return Hold(path="", device=device, inode=inode, write=True)
+
+    sda, sda1, sdb1 = os.makedev(8, 0), os.makedev(8, 1), os.makedev(8, 17)
+    monkeypatch.setattr(disks, "_whole", {sda: sda, sda1: sda, sdb1: os.makedev(8, 16)}.get)
+    for one, other, same in (
+        (sda, sda, True),
+        (sda, sda1, True),
+        (sda1, sda, True),
+        (sda1, sdb1, False),
+    ):
+        assert disks._same(hold(one), hold(other)) is same
+    assert not disks._same(hold(5, 7), hold(5, 8))
+    monkeypatch.setattr(disks, "_behind", lambda _block: os.stat(place("b.img")))
+    monkeypatch.setattr(stat, "S_ISBLK", lambda _mode: True)
+    found = disks._hold(place("a.img"), write=True)
+    assert found.inode == os.stat(place("b.img")).st_ino
+
+
+def test_disk_of_less_than_a_sector_is_refused(place: Place) -> None:
+    with open(place("a.img"), "wb") as file:
+        file.write(b"short")
+    with place.refused("a.img is smaller than a sector"):
+        place.prepare("a.img")

@@ -230,6 +230,7 @@ class Guest:
 @pytest.fixture
 def guest(house: str, monkeypatch: pytest.MonkeyPatch) -> Guest:
     monkeypatch.setattr(module, "BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(processes, "open_file", lambda _pid, _number: "socket:[1]")
     made = Guest(house)
     made.history.add("the beginning")
     return made
@@ -414,6 +415,42 @@ async def test_what_is_no_utf8_never_reaches_the_table(guest: Guest, text: str) 
         parse_disk(text, guest.path)
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (None, "the kernel has no descriptor 5 open"),
+        ("/dev/shm/#17 (deleted)", "which cannot be"),
+        ("anon_inode:[eventpoll]", "which cannot be"),
+    ],
+)
+async def test_descriptor_of_the_kernels_own_is_no_device(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, target: str | None, said: str
+) -> None:
+    """The memory of the guest, for one."""
+    monkeypatch.setattr(processes, "open_file", lambda _pid, _number: target)
+    for text in ("vec0:transport=fd,fd=5", "con1=fd:5", "ssl0=null,fd:5"):
+        with pytest.raises(Refusal, match=said):
+            await guest.devices.config(text, 0)
+    with pytest.raises(Refusal, match=said):
+        await guest.plug("transport=fd,fd=5")
+    assert guest.kernel.told == []
+    await guest.devices.config("con1=fd:5", 0, force=True)
+    assert guest.names == ["con1"]
+
+
+async def test_nic_is_a_socket_and_a_line_is_a_terminal(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "open_file", lambda _pid, _number: "/dev/pts/1")
+    with pytest.raises(Refusal, match="descriptor 5 is /dev/pts/1, which cannot be a NIC's"):
+        await guest.plug("transport=fd,fd=5")
+    await guest.devices.config("con1=fd:5", 0)
+    for path in ("/nonexistent", "/dev/null", guest.path):
+        with pytest.raises(Refusal, match=r"con2: .* is no terminal of this host"):
+            await guest.devices.config(f"con2=tty:{path}", 0)
+    assert guest.names == ["con1"]
+
+
 async def test_facts_of_a_hostile_guest_are_kept_short_and_sound(guest: Guest) -> None:
     path = "proc 1/root/sys/class/net/vec0/address"
     guest.kernel.answers[path] = Outcome(ANSWERED, 0, b"\xff" + b"x" * 10_000)
@@ -555,7 +592,8 @@ async def test_slot_in_use_is_refused_with_what_is_there(guest: Guest) -> None:
     await guest.plug("a.img,slot=3")
     guest.kernel.asked.clear()
     with pytest.raises(
-        Refusal, match=rf"ubd3 is in use: {guest.path}/a.img,slot=3; take another, or `remove ubd3`"
+        Refusal,
+        match=rf"ubd3 is in use: {guest.path}/a.img,slot=3; take another, or `umlctl",
     ) as refusal:
         await guest.plug("b.img,slot=3")
     assert refusal.value.error == -errno.EBUSY
