@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
 DEADLINE = 60.0
+TOOLS = "".join(
+    f"export {name}={shlex.quote(os.environ[name])}; "
+    for name in ("PATH", "LD_LIBRARY_PATH")
+    if name in os.environ
+)
+"""Has a guest's shell find what these tests find on the host, wherever that was unpacked."""
 
 
 class House:
@@ -126,7 +133,7 @@ class House:
     def try_shell(self, umid: str, command: str) -> tuple[int, str]:
         """The same, with the exit status. Needs a guest on the host's own files."""
         name = f"/tmp/.{next(_commands)}"
-        line = f"{{ {command}\n}} >{name}.o 2>&1; echo $? >{name}~; mv {name}~ {name}\n"
+        line = f"{TOOLS}{{ {command}\n}} >{name}.o 2>&1; echo $? >{name}~; mv {name}~ {name}\n"
         with open(f"{self.run}/umlctl/g/{umid}/con0.in", "w") as console:
             console.write(line)
         wait_for(lambda: self.ask(umid, f"proc 1/root{name}").ok, f"{umid} has done {command}")

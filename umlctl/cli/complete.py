@@ -31,9 +31,13 @@ def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def bridges(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Bridges of this host."""
+    from umlctl.errors import HostError
     from umlctl.host import taps
 
-    return sorted(each.name for each in taps.bridges() if each.name.startswith(incomplete))
+    try:
+        return sorted(each.name for each in taps.bridges() if each.name.startswith(incomplete))
+    except HostError:
+        return []
 
 
 def networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

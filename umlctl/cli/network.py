@@ -164,7 +164,11 @@ def gather() -> list[dict[str, Any]]:
                 port["guest"] = guests.get(port.get("pid"))
         except HostError as problem:
             entry |= {"state": "silent", "problem": str(problem)}
-    for bridge in taps.bridges():
+    try:
+        bridges = taps.bridges()
+    except HostError:
+        bridges = []  # this host has no /sys, nor bridges that one could join
+    for bridge in bridges:
         default = {"name": bridge.name, "kind": BRIDGE, "defined": False}
         entry = found.setdefault(bridge.name, default)
         entry |= {"state": "there", "ports": bridge.members}

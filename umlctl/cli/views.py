@@ -180,8 +180,13 @@ def columns(rows: list[tuple[str, ...]]) -> None:
             table.add_row(*row)
         Console(highlight=False, markup=False).print(table)
         return
+    print("\n".join(aligned(rows)))
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines whose cells stand under each other."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print(
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

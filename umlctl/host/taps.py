@@ -201,6 +201,16 @@ def bridges() -> list[Bridge]:
     ]
 
 
+def names() -> list[str]:
+    """Every tap of this host.
+
+    Raises: HostError: there is no /sys
+    """
+    _require_sysfs()
+    found = sorted(os.listdir(SYSFS))
+    return [name for name in found if os.path.exists(f"{SYSFS}/{name}/tun_flags")]
+
+
 def check_bridge(name: str) -> Bridge:
     """Return the bridge of that name.
 

@@ -62,9 +62,9 @@ def test_empty_log_begins_at_its_end(descriptor: int) -> None:
     assert consolelog.start(descriptor) == consolelog.first_line(descriptor) == 0
 
 
-def test_file_system_without_holes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OSError, match=r"dev/full|Invalid|supported|device"):
-        consolelog.trim("/proc/self/status", bound=-10)
+def test_file_system_without_holes_says_so() -> None:
+    with pytest.raises(OSError, match="No such device"):
+        consolelog.trim("/dev/null", bound=-10)
 
 
 @given(st.lists(st.integers(0, 70_000), max_size=6), st.booleans(), st.integers(0, 8))
