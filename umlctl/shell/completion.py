@@ -1,0 +1,326 @@
+"""What could come next at the prompt: from text and cursor to kinds of suggestion; pure.
+
+`wanted` says which kinds fit where the cursor is, `offer` what these are for a guest of which
+`Facts` are known. Nothing here asks anybody: a guest that is slow or dead is as it was last seen.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.commands import COMMANDS, HOST, SYSRQ
+from umlctl.shell.typed import unquoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+COMMAND: Final = "command"
+GUEST: Final = "guest"
+DEVICE: Final = "device"
+FREE: Final = "free device"
+FILE: Final = "file"
+PROGRAM: Final = "program"
+PROC: Final = "proc"
+PID: Final = "pid"
+LETTER: Final = "sysrq letter"
+PLUG: Final = "what to plug"
+DISK_OPTION: Final = "disk option"
+NIC: Final = "nic"
+NIC_OPTION: Final = "nic option"
+NETWORK: Final = "network"
+TAP: Final = "tap"
+BRIDGE: Final = "bridge"
+CONSOLE: Final = "console"
+CHANNEL: Final = "channel"
+TRANSPORT: Final = "transport"
+VEC_OPTION: Final = "vec option"
+REMOVABLE: Final = "removable device"
+
+BUILT_IN: Final = {
+    "watch": "repeat a command and mark what changes: watch [-n SECONDS] COMMAND",
+    "switch": "talk to another guest: switch GUEST",
+    "top": "all guests, live",
+    "quit": "leave the shell; the guest goes on",
+    "exit": "leave the shell; the guest goes on",
+}
+READABLE: Final = {
+    "meminfo": "memory, by use",
+    "stat": "CPU time, context switches, boot time",
+    "vmstat": "counters of the memory management",
+    "loadavg": "load, and the last pid",
+    "uptime": "seconds since boot, and idle",
+    "mounts": "what is mounted",
+    "partitions": "block devices and their sizes",
+    "diskstats": "counters of the disks",
+    "interrupts": "interrupts by source",
+    "softirqs": "deferred work",
+    "cpuinfo": "the processor",
+    "cmdline": "the kernel's command line",
+    "version": "the kernel's version and build",
+    "devices": "device classes by number",
+    "filesystems": "file systems that the kernel knows",
+    "buddyinfo": "free memory by order",
+    "zoneinfo": "memory zones",
+    "locks": "file locks",
+    "crypto": "ciphers",
+    "cgroups": "control groups",
+    "timer_list": "pending timers",
+    "1/mounts": "what process 1 has mounted",
+    "1/mountinfo": "the same, with propagation",
+    "sys/kernel/hostname": "the host name",
+    "sys/kernel/random/boot_id": "another after each boot",
+    "sys/kernel/pid_max": "the largest pid",
+    "sys/fs/file-nr": "open files",
+    "tty/drivers": "terminal drivers",
+    "1/root/etc/os-release": "what runs there; 1/root/ leads to any text file of the guest",
+}
+"""Files of /proc that a kernel can really read for us (measured on 6.1), and what they say."""
+_DISK: Final = {
+    "slot=": "which ubdN; else a free one",
+    "ro": "read-only",
+    "sync": "each write is on the host's disk",
+    "cow=": "write to this COW file instead",
+    "discard": "forget what is written",
+    "serial=": "the serial number that the guest sees",
+    "no-trim": "no holes where the guest discards",
+    "shared": "others may write it too",
+    "raw": "a COW file as it stands",
+}
+_NIC: Final = {
+    "user": "the internet, through slirp4netns",
+    "switch=": "a network of guests",
+    "tap=": "a tap of the host",
+    "transport=": "the kernel's vector driver, as it takes it",
+}
+_NIC_OPTIONS: Final = {
+    "nic=": "which vecN; else a free one",
+    "mac=": "its MAC address",
+    "addr=": "the address it should take",
+    "bridge=": "the bridge that its tap joins",
+    "forward=": "HOSTPORT:GUESTPORT",
+    "isolated": "the host's loopback is out of reach",
+}
+_PLUG: Final = {"disk": "an image", "nic": "a network card", "console": "a line to attach to"}
+_CHANNELS: Final = {"null": "nothing", "pts": "a terminal of the host", "fd:": "a descriptor"}
+_TRANSPORTS: Final = {
+    "tap": "an interface of the host",
+    "bess": "a switch's socket",
+    "gre": "a GRE tunnel",
+    "l2tpv3": "an L2TPv3 tunnel",
+    "raw": "a raw socket on an interface",
+    "hybrid": "a tap to write, a raw socket to read",
+    "fd": "a socket the kernel was started with",
+}
+_VEC: Final = ("ifname=", "dst=", "src=", "mac=", "mtu=", "depth=", "gro=", "vec=", "headroom=")
+_CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
+SLOTS: Final = 16
+NICS: Final = 16
+"""More NICs than these are possible, and need no suggestion."""
+
+
+class Wanted(NamedTuple):
+    """What fits where the cursor is.
+
+    Fields:
+        kinds: of suggestions, the likeliest first
+        prefix: what has been typed of it
+    """
+
+    kinds: tuple[str, ...]
+    prefix: str
+
+
+class Suggestion(NamedTuple):
+    """One thing that could be typed instead of a prefix.
+
+    Fields:
+        text: it
+        meaning: in a few words; may be empty
+        final: nothing is added to it: a blank can follow
+    """
+
+    text: str
+    meaning: str = ""
+    final: bool = True
+
+
+class Facts(NamedTuple):
+    """What is known of the guest and its host.
+
+    Fields:
+        devices: names in the guest's table, with what was asked for
+        guests: names of guests, with their states
+        networks, taps, bridges: of the host
+        pids: processes of the guest
+    """
+
+    devices: Mapping[str, str] = MappingProxyType({})
+    guests: Mapping[str, str] = MappingProxyType({})
+    networks: tuple[str, ...] = ()
+    taps: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ()
+    pids: tuple[int, ...] = (1, 2)
+
+
+def wanted(text: str, cursor: int | None = None) -> Wanted:
+    """What fits at the cursor; at the end unless it is given."""
+    text = text[:cursor]
+    begin = 0
+    for place, letter in unquoted(text):
+        if letter == ";":
+            begin = place + 1
+        elif letter in "|>":
+            rest = text[place + 1 :].lstrip("> ")
+            if letter == "|":
+                return Wanted((PROGRAM,), rest) if " " not in rest else Wanted((FILE,), _last(rest))
+            return Wanted((FILE,), rest)
+    words = text[begin:].lstrip().split(" ")
+    return _in_command([word for word in words[:-1] if word], words[-1])
+
+
+def _in_command(before: list[str], word: str) -> Wanted:
+    """What fits for a word behind others of the same command."""
+    if before and before[0].startswith("!"):
+        before = [before[0][1:], *before[1:]]
+    if not before:
+        forced = word.startswith("!")
+        return Wanted((COMMAND,), word[forced:])
+    name, *arguments = before
+    if name == "watch":
+        if arguments[:1] == ["-n"]:
+            arguments = arguments[2:]
+            if len(before) == 2:
+                return Wanted((), word)
+        return _in_command(arguments, word)
+    if name == "help":
+        return Wanted((COMMAND,) if not arguments else (), word)
+    if name == "plug" and arguments:
+        return _in_plug(arguments[0], word) if len(arguments) == 1 else Wanted((), word)
+    if name == "config" and not arguments:
+        return _in_config(word)
+    kinds = {
+        "switch": GUEST,
+        "sysrq": LETTER,
+        "stack": PID,
+        "proc": PROC,
+        "remove": REMOVABLE,
+        "plug": PLUG,
+    }
+    return Wanted((kinds[name],) if name in kinds and not arguments else (), word)
+
+
+def _in_plug(what: str, word: str) -> Wanted:
+    last = word.rpartition(",")[2]
+    key, equals, value = last.partition("=")
+    if what == "console":
+        return Wanted((CONSOLE,), word)
+    if what == "disk":
+        if "," not in word or (key == "cow" and equals):
+            return Wanted((FILE,), value if equals and "," in word else word)
+        return Wanted((), value) if equals else Wanted((DISK_OPTION,), last)
+    if what == "nic":
+        if equals:
+            kinds = {"switch": NETWORK, "tap": TAP, "bridge": BRIDGE, "transport": TRANSPORT}
+            return Wanted((kinds[key],) if key in kinds else (), value)
+        if word.startswith("transport=") and "," in word:
+            return Wanted((VEC_OPTION, NIC_OPTION), last)
+        return Wanted((NIC_OPTION if "," in word else NIC,), last)
+    return Wanted((), word)
+
+
+def _in_config(word: str) -> Wanted:
+    name, equals, value = word.partition("=")
+    if name.startswith("vec") and ":" in word:
+        last = word.partition(":")[2].rpartition(",")[2]
+        key, equals, value = last.partition("=")
+        if not equals:
+            return Wanted((VEC_OPTION,), last)
+        kinds = {"transport": TRANSPORT, "ifname": TAP, "dst": FILE}
+        return Wanted((kinds[key],) if key in kinds else (), value)
+    if not equals:
+        return Wanted((DEVICE, FREE), word)
+    if name.startswith("ubd"):
+        return Wanted((FILE,), value.replace(":", ",").rpartition(",")[2])
+    if name.startswith(("con", "ssl")):
+        return Wanted((CHANNEL,), value.rpartition(",")[2])
+    return Wanted((), value)
+
+
+def _last(text: str) -> str:
+    return text.rpartition(" ")[2]
+
+
+def offer(
+    found: Wanted, facts: Facts, files: Callable[[str], Iterable[str]] = lambda _prefix: ()
+) -> list[Suggestion]:
+    """What can be typed instead of the prefix.
+
+    files: paths of the host that begin so; directories end with a '/'
+    """
+    suggestions = []
+    for kind in found.kinds:
+        if kind == FILE:
+            suggestions += [
+                Suggestion(path, final=not path.endswith("/")) for path in files(found.prefix)
+            ]
+        else:
+            suggestions += _of_kind(kind, facts)
+    return [each for each in suggestions if each.text.startswith(found.prefix)]
+
+
+def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
+    tables = {
+        LETTER: SYSRQ,
+        PROC: READABLE,
+        PLUG: _PLUG,
+        DISK_OPTION: _DISK,
+        NIC: _NIC,
+        NIC_OPTION: _NIC_OPTIONS,
+        CHANNEL: _CHANNELS,
+        TRANSPORT: _TRANSPORTS,
+        GUEST: facts.guests,
+    }
+    if kind in tables:
+        return [
+            Suggestion(text, meaning, final=not text.endswith(("=", ":")))
+            for text, meaning in tables[kind].items()
+        ]
+    if kind == COMMAND:
+        return _commands()
+    if kind in (DEVICE, REMOVABLE):
+        return [Suggestion(name, asked) for name, asked in facts.devices.items()]
+    if kind == FREE:
+        return _free(facts)
+    names: dict[str, Iterable[str]] = {
+        NETWORK: facts.networks,
+        TAP: (*facts.taps, "auto"),
+        BRIDGE: facts.bridges,
+        CONSOLE: (name for name in _CONSOLES if name not in facts.devices),
+        VEC_OPTION: ("transport=", *_VEC),
+        PID: map(str, facts.pids),
+    }
+    return [Suggestion(name, final=not name.endswith("=")) for name in names.get(kind, ())]
+
+
+def _commands() -> list[Suggestion]:
+    found = [
+        Suggestion(command.name, command.help, final=True)
+        for command in COMMANDS
+        if command.served != HOST
+    ]
+    return found + [Suggestion(name, help_text) for name, help_text in BUILT_IN.items()]
+
+
+def _free(facts: Facts) -> list[Suggestion]:
+    """Devices that are not there yet, the first few of each family."""
+    disks = [f"ubd{slot}" for slot in range(1, SLOTS) if f"ubd{slot}" not in facts.devices]
+    nics = [f"vec{number}" for number in range(NICS) if f"vec{number}" not in facts.devices]
+    lines = [name for name in _CONSOLES if name not in facts.devices]
+    return [
+        *(Suggestion(f"{name}=", "a disk", final=False) for name in disks),
+        *(Suggestion(f"{name}:transport=", "a network card", final=False) for name in nics),
+        *(Suggestion(f"{name}=", "a line", final=False) for name in lines),
+        Suggestion("mem=-", "take memory from it", final=False),
+        Suggestion("mem=+", "give it back", final=False),
+    ]

@@ -1,0 +1,198 @@
+"""What is known of the guest while the prompt waits: its state, its events, what it has.
+
+Connections of its own keep it, so that typing never waits for a guest; a guest that is slow or
+gone is shown as it was last seen, and as gone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from socketproto.blocking import Unreachable
+from socketproto.client import Client
+from socketproto.exchange import TIMED_OUT
+from umlctl.errors import UmlctlError
+from umlctl.host import networks, paths, segments, taps
+from umlctl.shell.completion import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EVERY: Final = 2.0
+"""Between two looks at the guest's status, seconds."""
+AGAIN: Final = 1.0
+"""Between two looks whether a guest that is gone is back, seconds."""
+PATIENCE: Final = 5.0
+"""A supervisor gives a sign of life every second; a kernel may be busy, seconds."""
+STATES: Final = {
+    "started": "booting",
+    "rebooting": "rebooting",
+    "ready": "running",
+    "stopped": "stopped",
+    "resumed": "running",
+    "ended": "dead",
+}
+"""What an event makes of the guest's state."""
+OWN: Final = ("stopped", "resumed", "device added", "device removed", "memory changed", "failed")
+"""Events that answer a command; whoever has just given one need not be told."""
+UNTOLD: Final = ("refused", "started")
+
+
+class Live:
+    """One guest, as it was last seen.
+
+    Fields:
+        guest: as it was named
+        state: of the guest; "unmanaged" for a bare kernel, "dead" if nobody listens
+        status: the last answer to `status`; empty if there is none
+        facts: for completion
+        last: the last event, in words
+        busy: a command of this shell is running
+    """
+
+    def __init__(
+        self, guest: str, changed: Callable[[], None], tell: Callable[[str], None]
+    ) -> None:
+        """changed: called when something to show has changed
+
+        tell: called with events, in words
+        """
+        self.guest = guest
+        self.state = "unknown"
+        self.status: dict[str, Any] = {}
+        self.facts = Facts()
+        self.last = ""
+        self.busy = False
+        self._changed = changed
+        self._tell = tell
+        self._wanted = trio.Event()
+
+    def refresh(self) -> None:
+        """Look soon: a command may have changed something."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Keep up with the guest until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            nursery.start_soon(self._poll)
+
+    def line(self) -> str:
+        """The guest at a glance, for the line below the prompt."""
+        status = self.status
+        words = [f"{paths.umid_of(self.guest)} {self.state}"]
+        if status.get("pid"):
+            from umlctl.cli.views import duration, size
+
+            words[0] += f" {duration(max(0.0, time.time() - status['since']))}"
+            words.append(f"{size(status.get('memory'))} memory")
+            if status.get("cpu") is not None:
+                words.append(f"{status['cpu']:.1f}s cpu")
+        if self.facts.devices:
+            words.append(f"{len(self.facts.devices)} devices")
+        if status.get("trouble"):
+            words.append(str(status["trouble"]))
+        if self.last:
+            words.append(self.last)
+        return " | ".join(words)
+
+    # Events
+
+    async def _follow(self) -> None:
+        while True:
+            with Client(paths.find_socket(self.guest)) as client:
+                try:
+                    client.link.open()
+                    if client.link.served:
+                        await self._listen(client)
+                except Unreachable:
+                    pass
+            await trio.sleep(AGAIN)
+
+    async def _listen(self, client: Client) -> None:
+        rest = b""
+        begun = time.time()
+
+        def each(data: bytes) -> None:
+            nonlocal rest
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._event(line, begun)
+
+        await client.request("events", PATIENCE, renew=PATIENCE, each=each)
+
+    def _event(self, line: bytes, begun: float) -> None:
+        from umlctl.cli.views import event_line
+
+        try:
+            event = msgspec.json.decode(line, type=dict[str, Any])
+            name, when = str(event["event"]), float(event["time"])
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+            return
+        self.state = STATES.get(name, self.state)
+        self.last = event_line(line)
+        if when > begun and name not in UNTOLD and not (self.busy and name in OWN):
+            self._tell(self.last)
+        self.refresh()
+        self._changed()
+
+    # Status
+
+    async def _poll(self) -> None:
+        while True:
+            self._wanted = trio.Event()
+            await self._look()
+            self._changed()
+            with trio.move_on_after(EVERY if self.state != "dead" else AGAIN):
+                await self._wanted.wait()
+
+    async def _look(self) -> None:
+        with Client(paths.find_socket(self.guest)) as client:
+            try:
+                client.link.open()
+                if client.link.served:
+                    await self._look_at_supervised(client)
+                else:
+                    await self._look_at_bare(client)
+            except Unreachable:
+                self.state, self.status = "dead", {}
+        self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
+
+    async def _look_at_supervised(self, client: Client) -> None:
+        outcome = await client.request("status", PATIENCE)
+        try:
+            status = msgspec.json.decode(outcome.data, type=dict[str, Any])
+            devices = {str(each["name"]): str(each["asked"]) for each in status["devices"]}
+        except (msgspec.DecodeError, KeyError, TypeError):
+            return
+        self.status, self.state = status, str(status.get("state", self.state))
+        consoles = {str(each["name"]): "a console" for each in status.get("consoles", ())}
+        self.facts = self.facts._replace(devices={**consoles, **devices})
+
+    async def _look_at_bare(self, client: Client) -> None:
+        outcome = await client.request("version", PATIENCE)
+        self.status = {}
+        self.state = "silent" if outcome.kind == TIMED_OUT else "unmanaged"
+
+
+def _of_the_host() -> dict[str, Any]:
+    """What this host has that a guest can be plugged into, and its guests."""
+    found: dict[str, Any] = {}
+    try:
+        found["guests"] = dict.fromkeys(sorted(os.listdir(paths.public_dir())), "")
+    except OSError:
+        pass
+    try:
+        names = {name for name in segments.names() if paths.PRIVATE not in name}
+        names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
+        found["networks"] = tuple(sorted(names))
+        found["bridges"] = tuple(each.name for each in taps.bridges())
+        found["taps"] = tuple(taps.names())
+    except UmlctlError:
+        pass
+    return found

@@ -1,0 +1,380 @@
+"""What commands do at the prompt, and without one: asking, showing, piping, watching."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import termios
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.blocking import TIMEOUT, Unreachable
+from socketproto.client import Client
+from socketproto.wire import WireError
+from umlctl import exitcodes
+from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
+from umlctl.errors import UmlctlError, UsageError
+from umlctl.host.paths import find_socket
+from umlctl.oneshot import prepare, say, show, unreachable
+from umlctl.shell import answers
+from umlctl.shell.completion import BUILT_IN
+from umlctl.shell.typed import Typed, read
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from socketproto.exchange import Outcome
+
+LEAVE: Final = ("quit", "exit")
+WATCH: Final = 2.0
+"""Between two looks of `watch`, seconds."""
+TOP: Final = 1.0
+CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
+BOLD_ON, BOLD_OFF = "\x1b[7m", "\x1b[27m"
+
+
+class Session:
+    """One guest, and how its answers are shown.
+
+    Fields:
+        guest: as it was named
+        fancy: answers are for a person at a terminal: tables, colours, a pager
+        confirm: asks a person whether to go on; None: nobody is there to be asked
+        leaving: the shell is to end
+        code: how the last command ended
+    """
+
+    def __init__(
+        self,
+        guest: str,
+        *,
+        fancy: bool,
+        confirm: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> None:
+        self.guest = guest
+        self.fancy = fancy
+        self.confirm = confirm
+        self.leaving = False
+        self.code = exitcodes.OK
+
+    async def obey(self, line: str) -> int:
+        """Do what one line says; the exit code."""
+        try:
+            self.code = await self._obey(read(line))
+        except UmlctlError as problem:
+            self.code = say(f"{self.guest}: {problem}", problem.code)
+        except OSError as problem:
+            self.code = say(f"{self.guest}: {problem}", exitcodes.FAILED)
+        return self.code
+
+    async def _obey(self, typed: Typed) -> int:
+        words = typed.words
+        if not words:
+            return exitcodes.OK
+        name = words[0].removeprefix("!")
+        if name in LEAVE:
+            self.leaving = True
+            return exitcodes.OK
+        if name == "switch":
+            return self._switch(words)
+        if name == "watch":
+            return await self._watch(words[1:])
+        if name == "top":
+            return await self._top()
+        if name == "help" and len(words) > 1:
+            print("\n".join(help_lines(words[1])))
+            return exitcodes.OK
+        command = BY_NAME.get(name)
+        if command is None or command.served == HOST:
+            raise UsageError(unknown(name))
+        cost = dangerous(words)
+        if cost and self.confirm is not None and not await self.confirm(f"{cost}. Go on?"):
+            return say("not sent", exitcodes.OK)
+        return await self._ask(command, typed)
+
+    # Asking
+
+    async def _ask(self, command: Command, typed: Typed) -> int:
+        if command.name == "events" and not (typed.program or typed.file):
+            from umlctl.cli.views import event_line
+
+            rest = b""
+
+            def each(data: bytes) -> None:
+                nonlocal rest
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    print(event_line(line), flush=True)
+
+            outcome = await self.request(typed.words, each)
+            return exitcodes.OK if outcome is not None else exitcodes.NO_GUEST
+        outcome = await self.request(typed.words)
+        if outcome is None:
+            return exitcodes.NO_GUEST
+        if outcome.ok and (typed.program or typed.file):
+            return await self._hand_on(typed, plain_text(command.name, outcome))
+        if outcome.ok and self.fancy:
+            await self._present(command, typed.words, outcome)
+            return exitcodes.OK
+        return _plainly(self.guest, command, outcome)
+
+    async def request(
+        self, words: list[str], each: Callable[[bytes], None] | None = None
+    ) -> Outcome | None:
+        """One exchange with the guest; None if it could not be: it has been said why."""
+        forced = words[0].startswith("!")
+        command = BY_NAME[words[0].removeprefix("!")]
+        with Client(find_socket(self.guest)) as client:
+            try:
+                client.link.open()
+                text = " ".join([command.name, *words[1:]])
+                text = prepare(client.link, text, forced)
+                return await client.request(
+                    text, TIMEOUT, renew=TIMEOUT if command.waits else 0.0, each=each
+                )
+            except Unreachable as problem:
+                unreachable(self.guest, problem)
+            except (WireError, PermissionError) as problem:
+                say(f"{self.guest}: {problem}", exitcodes.USAGE)
+        return None
+
+    # Showing
+
+    async def _present(self, command: Command, words: list[str], outcome: Outcome) -> None:
+        """Show an answer to a person; a long one through a pager."""
+        if command.served == GUEST:
+            from umlctl.cli.views import show_outcome
+
+            show_outcome(self.guest, command.name, outcome, json=False)
+            return
+        text = plain_text(command.name, outcome).decode("utf-8", "replace")
+        shown = rendered(command.name, words, text)
+        if shown.count("\n") >= shutil.get_terminal_size().lines - 1:
+            pager = os.environ.get("PAGER") or "less -R"
+            await _run(pager, shown.encode())
+        else:
+            sys.stdout.write(shown)
+            sys.stdout.flush()
+
+    async def _hand_on(self, typed: Typed, data: bytes) -> int:
+        if typed.file:
+            await trio.to_thread.run_sync(_write, typed, data)
+            return exitcodes.OK
+        return await _run(typed.program, data)
+
+    # Commands of the shell itself
+
+    def _switch(self, words: list[str]) -> int:
+        if len(words) != 2:
+            raise UsageError("`switch` needs a guest: switch GUEST")
+        if not os.path.exists(find_socket(words[1])):
+            raise UsageError(f"no guest {words[1]!r}; `top` shows the guests")
+        self.guest = words[1]
+        return exitcodes.OK
+
+    async def _watch(self, words: list[str]) -> int:
+        every = WATCH
+        if words[:1] == ["-n"]:
+            try:
+                every = float(words[1])
+                if not 0 < every < 1e6:
+                    raise ValueError
+            except (IndexError, ValueError):
+                raise UsageError("`watch -n` needs seconds") from None
+            words = words[2:]
+        command = BY_NAME.get(words[0]) if words else None
+        if command is None or command.served == HOST or command.waits or dangerous(words):
+            raise UsageError("`watch` needs a command that asks: watch [-n SECONDS] COMMAND")
+        before = ""
+        while True:
+            outcome = await self.request(words)
+            if outcome is None or not outcome.ok:
+                return (
+                    exitcodes.NO_GUEST
+                    if outcome is None
+                    else _plainly(self.guest, command, outcome)
+                )
+            text = plain_text(command.name, outcome).decode("utf-8", "replace")
+            if command.name == "status":
+                text = _status_text(outcome)
+            heading = (
+                f"every {every:g}s: {' '.join(words)}  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
+            )
+            if self.fancy:
+                room = shutil.get_terminal_size().lines - 4
+                shown = "".join(marked(before, text).splitlines(keepends=True)[:room])
+                sys.stdout.write(CLEAR + heading + shown)
+            else:
+                sys.stdout.write(text)
+            sys.stdout.flush()
+            before = text
+            await trio.sleep(every)
+
+    async def _top(self) -> int:
+        from umlctl.cli import listing
+
+        while True:
+            found = await trio.to_thread.run_sync(listing.gather)
+            lines = listing.lines(found)
+            if not self.fancy:
+                print("\n".join(lines))
+                return exitcodes.OK
+            heading = f"{len(found)} guests  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
+            room = shutil.get_terminal_size().lines - 4
+            sys.stdout.write(CLEAR + heading + "\n".join(lines[:room]) + "\n")
+            sys.stdout.flush()
+            await trio.sleep(TOP)
+
+
+def unknown(word: str) -> str:
+    """What is said of a command that there is none of."""
+    near = [name for name in names() if word and name.startswith(word)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `help` lists the commands"
+    return f"there is no command {word!r}{hint}"
+
+
+def names() -> list[str]:
+    """What can begin a line."""
+    found = [name for name, command in BY_NAME.items() if command.served != HOST]
+    return [*found, *BUILT_IN]
+
+
+def help_lines(name: str) -> list[str]:
+    """A command's arguments, meaning, cost and example.
+
+    Raises: UsageError
+    """
+    if name in BUILT_IN:
+        return [f"{name}: {BUILT_IN[name]}"]
+    command = BY_NAME.get(name)
+    if command is None or command.served == HOST:
+        raise UsageError(unknown(name))
+    lines = [f"{name} {command.args}".rstrip(), f"    {command.help}"]
+    if command.served == KERNEL:
+        lines.append("    the kernel answers: bare kernels have it too")
+    if command.danger:
+        lines.append(f"    mind: {command.danger}")
+    if command.example:
+        lines.append(f"    example: {name} {command.example}")
+    return lines
+
+
+def plain_text(name: str, outcome: Outcome) -> bytes:
+    """An answer's text as `umlctl` prints it where no person looks."""
+    data = outcome.data
+    if name == "proc":
+        data = data.removeprefix(b"\n")  # the kernel begins each file with one
+    return data if data.endswith(b"\n") or not data else data + b"\n"
+
+
+def rendered(name: str, words: list[str], text: str) -> str:
+    """A kernel's answer for a person: a table where it is one, symbols in colour."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = answers.table(words[1], text) if name == "proc" and len(words) > 1 else None
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=rows is None)
+    with console.capture() as capture:
+        if rows is not None:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for place, heading in enumerate(rows[0]):
+                numbers = all(row[place][:1].isdigit() for row in rows[1:] if row[place])
+                table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+            for row in rows[1:]:
+                table.add_row(*(Text(cell) for cell in row))
+            console.print(table)
+        elif name in ("stack", "sysrq"):
+            styled = Text(text.rstrip("\n"))
+            for begin, end in answers.symbols(text):
+                styled.stylize("cyan", begin, end)
+            console.print(styled)
+        else:
+            console.print(Text(text.rstrip("\n")))
+    return capture.get()
+
+
+def marked(before: str, text: str) -> str:
+    """A text with the words inverted that were others before, at the same place."""
+    old = before.splitlines()
+    lines = []
+    for number, line in enumerate(text.splitlines()):
+        was = old[number] if number < len(old) else ""
+        if was == line or not before:
+            lines.append(line)
+            continue
+        words, known = line.split(" "), was.split(" ")
+        same = len(words) == len(known)
+        lines.append(
+            " ".join(
+                word if same and word == known[place] else f"{BOLD_ON}{word}{BOLD_OFF}"
+                for place, word in enumerate(words)
+            )
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _status_text(outcome: Outcome) -> str:
+    import msgspec
+
+    from umlctl.cli.views import status_lines
+
+    try:
+        return "\n".join(status_lines(msgspec.json.decode(outcome.data))) + "\n"
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return outcome.text
+
+
+def _plainly(guest: str, command: Command, outcome: Outcome) -> int:
+    if command.served == GUEST:
+        from umlctl.cli.views import show_outcome
+
+        return show_outcome(guest, command.name, outcome, json=False)
+    return show(guest, command.name, outcome)
+
+
+def _write(typed: Typed, data: bytes) -> None:
+    mode = os.O_APPEND if typed.append else os.O_TRUNC
+    path = os.path.expanduser(typed.file)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o666), "wb") as file:
+        file.write(data)
+
+
+async def _run(program: str, data: bytes) -> int:
+    """Run a program of the host on an answer; the terminal is as it was afterwards."""
+    with _terminal_kept():
+        try:
+            done = await trio.run_process(  # noqa: S604
+                program,
+                shell=True,
+                stdin=data,
+                check=False,
+                deliver_cancel=_end,
+            )
+        except OSError as problem:
+            return say(f"{program}: {problem}", exitcodes.FAILED)
+    return done.returncode if done.returncode >= 0 else exitcodes.SIGNALLED - done.returncode
+
+
+async def _end(process: trio.Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    with trio.move_on_after(1, shield=True):
+        await process.wait()
+    process.kill()
+
+
+@contextmanager
+def _terminal_kept() -> Iterator[None]:
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
