@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from umlctl.cli.main import LAZY, root
 from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 from umlctl.exitcodes import TABLE
+from umlctl.shell.completion import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,6 +154,19 @@ def _plain() -> Iterator[tuple[int, str]]:
         yield code, said.removeprefix("128+N, ")
 
 
+@pytest.mark.parametrize("name", ["shell", "console"])
+def test_page_of_one_command_has_its_options_and_no_other(name: str) -> None:
+    text = page(f"umlctl-{name}.1")
+    body = text.replace("watch Oo Fl n", "watch")  # an option at the prompt
+    assert flags(body) == options(commands()[name])
+
+
+def test_prompts_own_commands_are_in_its_page() -> None:
+    text = page("umlctl-shell.1")
+    for name in BUILT_IN:
+        assert re.search(rf"^\.It .*\b{name}\b", text, flags=re.MULTILINE), name
+
+
 def test_protocol_page_has_every_command_and_no_other() -> None:
     names = {
         name.rstrip(",")
@@ -170,7 +185,7 @@ def test_lazy_commands_are_commands() -> None:
 
 def test_pages_are_clean() -> None:
     done = subprocess.run(
-        ["mandoc", "-Tlint", "-W", "style", "umlctl.1", "mconsole.7"],
+        ["mandoc", "-Tlint", "-W", "style", *sorted(os.listdir(MAN))],
         cwd=MAN,
         capture_output=True,
         text=True,

@@ -148,6 +148,17 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 BY_NAME: Final = {command.name: command for command in COMMANDS}
 
+DANGEROUS: Final = {
+    "halt": "",
+    "reboot": "",
+    "kill": "",
+    "cad": "",
+    "sysrq": "bceiot",
+    "remove": "ubd0 ubda",
+}
+"""What a person is asked about first: a command, and of some only these arguments. An empty text
+is any."""
+
 SYSRQ: Final = {
     "0": "log level 0",
     "1": "log level 1",
@@ -176,3 +187,18 @@ SYSRQ: Final = {
     "u": "remount file systems read-only",
     "w": "blocked tasks",
 }
+
+
+def dangerous(words: list[str]) -> str:
+    """What a command may cost; empty if nothing that a person should be asked about."""
+    name, *arguments = [*words, ""][:2]
+    name = name.removeprefix("!")
+    if name not in DANGEROUS:
+        return ""
+    argument = arguments[0]
+    if name == "sysrq":
+        letter = argument[:1]
+        return f"`sysrq {letter}`: {SYSRQ[letter]}" if letter and letter in DANGEROUS[name] else ""
+    if name == "remove":
+        return f"{argument} is the root disk" if argument in DANGEROUS[name].split() else ""
+    return BY_NAME[name].danger

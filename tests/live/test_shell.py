@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pexpect
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.live.conftest import House
+
+
+PROMPT = r"running\S*>"
 
 
 def _open(house: House, guest: str) -> pexpect.spawn:
@@ -21,7 +27,7 @@ def _open(house: House, guest: str) -> pexpect.spawn:
         timeout=30,
         dimensions=(30, 120),
     )
-    child.expect(f"{guest}>")
+    child.expect(PROMPT)
     return child
 
 
@@ -37,7 +43,7 @@ def test_commands_are_answered_completed_and_remembered(house: House, shared: st
     child.expect("Device doesn't exist")
     child.send("nonsense\r")
     child.expect("there is no command")
-    child.expect(f"{shared}>")
+    child.expect(PROMPT)
     child.sendeof()
     child.expect(pexpect.EOF)
     child.close()
@@ -80,3 +86,136 @@ def test_a_shell_for_nobody_says_so(house: House) -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 3
+
+
+def test_a_day_at_the_prompt(house: House, umid: str, shared: str, tmp_path: Path) -> None:
+    """Completion from the guest, other clients' doings above the line, watching, another guest."""
+    house.start(umid)
+    house.has_shell(umid)
+    image = tmp_path / "data.img"
+    image.write_bytes(b"\0" * (1 << 20))
+    child = _open(house, umid)
+    # Live data: a device of the guest, a file of the host.
+    child.send(f"plug disk {tmp_path}/da")
+    child.expect("data.img")  # the menu of completions
+    child.send("\t\r")
+    child.expect('"name": *"ubd1"')
+    child.send("remove ubd")
+    child.expect("data.img")  # what ubd1 is
+    child.send("\x15proc partitions\r")
+    child.expect("NAME")
+    child.expect("ubdb")
+    child.send("stack 1\r")
+    child.expect("schedule")
+    child.send("remove ?")
+    child.expect("take a device away")
+    # Another client, while something is half typed.
+    child.send("\x15half-typed")
+    house.ok("stop", umid)
+    child.expect("stopped")
+    child.expect("half-typed")
+    house.ok("go", umid)
+    child.expect("resumed")
+    child.send("\x15proc meminfo | tr a-z A-Z | grep MEMTOTAL\r")
+    child.expect(r"MEMTOTAL: +\d+ KB")
+    child.send("halt\r")
+    child.expect("Go on")
+    child.send("no\r")
+    child.expect("not sent")
+    child.send(f"switch {shared}\r")
+    child.expect(f"{shared}.{{0,20}}running")
+    child.send("version\r")
+    child.expect(f"Linux {shared}")
+    child.send(f"switch {umid}\r")
+    child.expect(f"{umid}.{{0,20}}running")
+    child.send("half-typed")
+    house.umlctl("sysrq", umid, "c")
+    child.expect("panicked")
+    child.expect("half-typed")
+    child.expect("dead")
+    child.send("\x15ver")
+    child.expect("kernel name")  # a guest that is gone does not hold up typing
+    child.send("\x15\x04")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_watching_and_pasting(house: House, shared: str) -> None:
+    child = _open(house, shared)
+    child.send("watch -n 0.2 proc uptime\r")
+    child.expect("every 0.2s")
+    child.expect("every 0.2s")
+    child.sendintr()
+    child.expect("given up")
+    child.expect(PROMPT)
+    child.send("\x1b[200~version\nproc uptime\n\x1b[201~\r")
+    child.expect(f"Linux {shared}")
+    child.expect(r"\d+\.\d\d \d+\.\d\d")
+    child.expect(PROMPT)
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+
+
+def test_the_terminal_is_as_it_was_however_the_shell_ends(house: House, shared: str) -> None:
+    shell = pexpect.spawn(
+        "/bin/dash",
+        env={**house.env, "PS1": "host> ", "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(30, 200),
+    )
+    shell.expect("host> ")
+    for number in ("TERM", "HUP", ""):
+        settings = []
+        for _ in range(2):
+            shell.send("stty -a | md5sum\r")
+            shell.expect(r"([0-9a-f]{32})")
+            settings.append(shell.match[1])
+            shell.expect("host> ")
+            if len(settings) == 1:
+                shell.send(f"{sys.executable} -m umlctl shell {shared}\r")
+                shell.expect(PROMPT)
+                if number:
+                    subprocess.run(
+                        ["pkill", f"-{number}", "-f", f"umlctl shell {shared}$"], check=True
+                    )
+                else:
+                    shell.send("\x04")
+                shell.expect("host> ")
+        assert settings[0] == settings[1], number
+    shell.close(force=True)
+
+
+def test_a_bare_kernel_has_a_shell_that_says_what_is_lacking(house: House, shared: str) -> None:
+    socket = house.kernel_socket(shared)
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "umlctl", "shell", socket],
+        env={**house.env, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(30, 120),
+    )
+    child.expect("nobody supervises")
+    child.expect("unmanaged")
+    child.send("version\r")
+    child.expect(f"Linux {shared}")
+    child.send("proc meminfo\r")
+    child.expect("MemTotal")
+    child.send("q")  # the pager
+    child.expect(r"unmanaged\S*>")
+    child.send("status\r")
+    child.expect("a bare kernel has no `status`")
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+
+
+def test_commands_and_scripts_have_exit_codes(house: House, shared: str) -> None:
+    assert house.ok("shell", shared, "-c", "version; proc sys/kernel/hostname").endswith(
+        f"{shared}\n"
+    )
+    failed = house.umlctl("shell", shared, "--keep-going", stdin="remove ubd7\nversion\n")
+    assert failed.returncode == 1
+    assert "Linux" in failed.stdout
+    assert house.umlctl("shell", shared, "-c", "nonsense").returncode == 2

@@ -36,12 +36,18 @@ def list_guests(in_json: bool) -> int:
     if not found:
         click.echo("no guests; `umlctl run` boots one", err=True)
         return 0
-    rows: list[tuple[str, ...]] = [
-        ("UMID", "STATE", "SINCE", "PID", "MEMORY", "CPU", "REBOOTS", "NOTE")
-    ]
-    rows += [_row(status) for status in found]
-    views.columns(rows)
+    views.columns(_rows(found))
     return 0
+
+
+def lines(found: list[dict[str, Any]]) -> list[str]:
+    """The list as text."""
+    return views.aligned(_rows(found))
+
+
+def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    headings = ("UMID", "STATE", "SINCE", "PID", "MEMORY", "CPU", "REBOOTS", "NOTE")
+    return [headings, *(_row(status) for status in found)]
 
 
 def gather() -> list[dict[str, Any]]:

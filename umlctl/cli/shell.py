@@ -7,13 +7,27 @@ import click
 from umlctl.cli import complete
 
 
-@click.command(epilog="\b\nExamples:\n  umlctl shell demo\n  echo version | umlctl shell demo\n")
-@click.argument("guest", shell_complete=complete.guests)
-def shell(guest: str) -> int:
-    """Open a prompt for one guest: its commands, with history and completion.
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl shell                           the only guest, or a list to choose from
+  umlctl shell demo
+  umlctl shell demo -c 'stop; version; go'
+  umlctl shell demo --keep-going < script
+At the prompt: Tab completes, `help COMMAND` and `COMMAND ?` explain, Ctrl-C gives up what runs,
+Ctrl-D leaves.
+"""
+)
+@click.argument("guest", required=False, shell_complete=complete.guests)
+@click.option("-c", "commands", metavar="COMMANDS", help="Do these, with `;` between them.")
+@click.option("--keep-going", is_flag=True, help="Go on after a command that fails.")
+@click.option("--plain", is_flag=True, help="Answers as they are: no tables, colours or pager.")
+@click.option("--vi", is_flag=True, help="The keys of vi.")
+def shell(guest: str | None, commands: str | None, keep_going: bool, plain: bool, vi: bool) -> int:
+    """Open a prompt for a guest: its commands, with history and completion.
 
     Without a terminal, commands are read from standard input, one a line.
     """
     from umlctl.shell.repl import run
 
-    return run(guest)
+    return run(guest, commands=commands, keep_going=keep_going, plain=plain, vi=vi)

@@ -146,12 +146,13 @@ class Live:
     async def _poll(self) -> None:
         while True:
             self._wanted = trio.Event()
-            await self._look()
+            await self.look()
             self._changed()
             with trio.move_on_after(EVERY if self.state != "dead" else AGAIN):
                 await self._wanted.wait()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Ask the guest how it is."""
         with Client(paths.find_socket(self.guest)) as client:
             try:
                 client.link.open()

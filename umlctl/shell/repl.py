@@ -1,4 +1,4 @@
-"""The prompt of `umlctl shell`.
+"""`umlctl shell`: the prompt, and what reads commands where there is no terminal.
 
 prompt_toolkit runs on asyncio and the rest of us on trio; trio-asyncio joins them. Interrupt and
 end of input come as plain exceptions, since KeyboardInterrupt does not survive the crossing.
@@ -7,30 +7,41 @@ end of input come as plain exceptions, since KeyboardInterrupt does not survive 
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+import termios
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from socketproto.blocking import TIMEOUT, Unreachable
-from socketproto.client import Client
-from socketproto.wire import WireError
+from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.commands import BY_NAME, GUEST, HOST, Command
+from umlctl.commands import BY_NAME
+from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, state_dir, umid_of
-from umlctl.oneshot import ask, prepare, say, show, unreachable
+from umlctl.oneshot import say
+from umlctl.shell import completion
+from umlctl.shell.live import Live
+from umlctl.shell.session import Session, help_lines, names
+from umlctl.shell.typed import split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyPressEvent
 
-LEAVE: Final = ("quit", "exit")
+COLOURS: Final = {"running": "ansigreen", "unmanaged": "ansigreen", "dead": "ansired"}
+"""Of a guest's state in the prompt; any other is yellow."""
+FIRST_LOOK: Final = 0.5
+"""How long the first prompt waits for the guest's state, seconds."""
+MENU: Final = 400
+"""The most that is suggested at once: a directory can be long."""
 
 
 class Interrupted(Exception):
@@ -41,178 +52,326 @@ class EndOfInput(Exception):
     """Ctrl-D at the prompt."""
 
 
-def run(guest: str) -> int:
-    """Read commands and send them, until the input ends; the exit code."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _script(guest)
+def run(
+    guest: str | None,
+    *,
+    commands: str | None = None,
+    keep_going: bool = False,
+    plain: bool = False,
+    vi: bool = False,
+) -> int:
+    """Read commands and send them, until the input ends; the exit code.
+
+    guest: None: it is chosen at the prompt
+    commands: what to do instead of reading input
+    keep_going: a command that fails does not end a script
+    plain: show answers as they are, at a terminal too
+
+    Raises: NoGuest
+    """
+    interactive = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
+    if guest is None:
+        guest = _choose(interactive=interactive)
+    if not interactive:
+        lines = sys.stdin if commands is None else iter([commands])
+        session = Session(guest, fancy=False)
+        return trio.run(_script, session, lines, keep_going)
+    _greet(guest)
     import trio_asyncio
 
-    code: int = trio_asyncio.run(_interactive, guest)
+    with _sane_terminal():
+        code: int = trio_asyncio.run(_interactive, guest, plain, vi)
     return code
 
 
-def _script(guest: str) -> int:
-    """Without a terminal: a command a line; the first failure ends it."""
-    for raw in sys.stdin:
-        words = _words(raw)
-        if not words or words[0].startswith("#"):
-            continue
-        if words[0] in LEAVE:
-            break
-        command = BY_NAME.get(words[0])
-        if command is None or command.served == HOST:
-            return say(f"{guest}: {_unknown(words[0])}", exitcodes.USAGE)
-        code = ask(command, guest, words[1:], json=False, timeout=TIMEOUT, force=False)
-        if code:
-            return code
+async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> int:
+    """Without a terminal: a command a line, or more between `;`; the first failure ends it."""
+    first = exitcodes.OK
+    for line in lines:
+        for command in split(line):
+            code = await session.obey(command)
+            if session.leaving:
+                return first
+            first = first or code
+            if code and not keep_going:
+                return code
+    return first
+
+
+def _choose(*, interactive: bool) -> str:
+    """The guest to talk to: the only one, or the one that a person says.
+
+    Raises: NoGuest
+    """
+    from umlctl.cli import listing
+
+    found = [status for status in listing.gather() if status["state"] not in ("dead", "silent")]
+    if not found:
+        raise NoGuest("no guest runs; `umlctl start NAME` boots one")
+    if len(found) == 1:
+        return str(found[0]["umid"])
+    known = [str(status["umid"]) for status in found]
+    if not interactive:
+        raise NoGuest(f"which guest? There are {', '.join(known)}")
+    from prompt_toolkit import prompt
+    from prompt_toolkit.completion import WordCompleter
+
+    print("\n".join(listing.lines(found)))
+    while True:
+        try:
+            said = prompt("guest: ", completer=WordCompleter(known, sentence=True)).strip()
+        except (KeyboardInterrupt, EOFError):
+            raise NoGuest("no guest was chosen") from None
+        if said in known:
+            return said
+        print(f"there is no guest {said!r}")
+
+
+@contextmanager
+def _sane_terminal() -> Iterator[None]:
+    """The terminal is afterwards as it was, whatever happens."""
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _greet(guest: str) -> None:
+    """See that somebody listens, and say what a bare kernel lacks.
+
+    Raises: NoGuest
+    """
+    with Connection(find_socket(guest)) as connection:
+        try:
+            connection.link.open()
+        except Unreachable as problem:
+            raise NoGuest(
+                f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
+            ) from None
+        if not connection.link.served:
+            print(
+                f"nobody supervises {guest}: its kernel answers, and status, events, plug and "
+                "shutdown are not to be had"
+            )
+
+
+async def _interactive(guest: str, plain: bool, vi: bool) -> int:
+    shell = _Shell(guest, plain=plain, vi=vi)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shell.heed_signals)
+        while not shell.session.leaving:
+            await shell.talk()
+        nursery.cancel_scope.cancel()
     return exitcodes.OK
 
 
-def _words(line: str) -> list[str]:
-    """A line as words; one with an open quote is split at blanks, as the guest would have it."""
-    try:
-        return shlex.split(line)
-    except ValueError:
-        return line.split()
+class _Shell:
+    """The prompt, of one guest at a time."""
+
+    def __init__(self, guest: str, *, plain: bool, vi: bool) -> None:
+        self.session = Session(guest, fancy=not plain, confirm=self._confirm)
+        self._vi = vi
+        self._running: trio.CancelScope | None = None
+        self._live: Live
+        self._prompt: PromptSession[str]
+
+    async def talk(self) -> None:
+        """Be the prompt of a guest until another is wanted, or none."""
+        guest = self.session.guest
+        async with self._living(guest):
+            while self.session.guest == guest and not self.session.leaving:
+                line = await self._ask_for_line()
+                if line is None:
+                    continue
+                with trio.CancelScope() as self._running:
+                    self._live.busy = True
+                    for command in split(line):
+                        await self.session.obey(command)
+                self._running = None
+                self._live.busy = False
+                self._live.refresh()
+
+    @asynccontextmanager
+    async def _living(self, guest: str) -> AsyncIterator[None]:
+        """Keep up with a guest as long as this is entered."""
+        self._live = Live(guest, self._redraw, self._tell)
+        self._prompt = self._make_prompt(guest)
+        with trio.move_on_after(FIRST_LOOK):
+            await self._live.look()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._live.run)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _ask_for_line(self) -> str | None:
+        from prompt_toolkit.patch_stdout import patch_stdout
+        from trio_asyncio import aio_as_trio
+
+        try:
+            with patch_stdout(raw=True):
+                # No SIGINT handler of its own: Ctrl-C is a key at the prompt.
+                line: str = await aio_as_trio(self._prompt.prompt_async)(
+                    self._message, handle_sigint=False
+                )
+        except Interrupted:
+            return None
+        except EndOfInput:
+            self.session.leaving = True
+            return None
+        return line
+
+    async def _confirm(self, question: str) -> bool:
+        from prompt_toolkit import PromptSession
+        from trio_asyncio import aio_as_trio
+
+        asked: PromptSession[str] = PromptSession(
+            interrupt_exception=Interrupted, eof_exception=EndOfInput
+        )
+        try:
+            said: str = await aio_as_trio(asked.prompt_async)(
+                f"{question} [y/N] ", handle_sigint=False
+            )
+        except (Interrupted, EndOfInput):
+            return False
+        return said.strip().lower() in ("y", "yes")
+
+    async def heed_signals(self) -> None:
+        """SIGINT gives up the running command, and only it; the others end the shell as Ctrl-D
+        does: dying of them would leave the terminal raw."""
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for number in signals:
+                if self._running is not None:
+                    say("given up", exitcodes.OK)
+                    self._running.cancel()
+                if number != signal.SIGINT:
+                    self.session.leaving = True
+                    if self._prompt.app.is_running:
+                        self._prompt.app.exit(exception=EndOfInput)
+
+    # What is seen
+
+    def _message(self) -> list[tuple[str, str]]:
+        state = self._live.state
+        colour = COLOURS.get(state, "ansiyellow")
+        name = umid_of(self.session.guest)
+        return [("bold", name), ("", " "), (colour, state), ("", "> ")]
+
+    def _redraw(self) -> None:
+        if self._prompt.app.is_running:
+            self._prompt.app.invalidate()
+
+    def _tell(self, text: str) -> None:
+        print(f"* {text}", flush=True)
+
+    def _make_prompt(self, guest: str) -> PromptSession[str]:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+        from prompt_toolkit.completion import Completer
+        from prompt_toolkit.enums import EditingMode
+        from prompt_toolkit.lexers import Lexer
+
+        class ShellCompleter(_Completer, Completer):
+            pass
+
+        class ShellLexer(_Lexer, Lexer):
+            pass
+
+        return PromptSession(
+            history=history(_history_file(guest)),
+            completer=ShellCompleter(self._live),
+            lexer=ShellLexer(),
+            auto_suggest=AutoSuggestFromHistory(),
+            complete_while_typing=True,
+            bottom_toolbar=self._live.line,
+            editing_mode=EditingMode.VI if self._vi else EditingMode.EMACS,
+            key_bindings=_keys(),
+            interrupt_exception=Interrupted,
+            eof_exception=EndOfInput,
+        )
 
 
-def _unknown(word: str) -> str:
-    near = [name for name in _names() if name.startswith(word)]
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; `help` lists the commands"
-    return f"there is no command {word!r}{hint}"
+class _Completer:
+    """Completes with what `umlctl.shell.completion` says, of a guest as it was last seen."""
 
-
-def _names() -> list[str]:
-    return [name for name, command in BY_NAME.items() if command.served != HOST]
-
-
-class _Names:
-    """Completes the first word of a line."""
+    def __init__(self, live: Live) -> None:
+        self._live = live
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterable[Completion]:
         from prompt_toolkit.completion import Completion
 
-        before = document.text_before_cursor.lstrip()
-        if " " in before:
+        found = completion.wanted(document.text_before_cursor)
+        offered = completion.offer(found, self._live.facts, _files)
+        for suggestion in offered[:MENU]:
+            yield Completion(
+                suggestion.text, -len(found.prefix), display_meta=suggestion.meaning or None
+            )
+
+
+class _Lexer:
+    """Colours the command: known, dangerous, or unknown."""
+
+    def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
+        def line(number: int) -> StyleAndTextTuples:
+            text = document.lines[number]
+            word = text.split(" ", 1)[0]
+            known = word.removeprefix("!")
+            if known not in names():
+                begins = any(name.startswith(known) for name in names())
+                return [("" if begins else "ansired", word), ("", text[len(word) :])]
+            danger = known in BY_NAME and BY_NAME[known].danger
+            return [("ansiyellow" if danger else "ansigreen", word), ("", text[len(word) :])]
+
+        return line
+
+
+def _keys() -> Any:
+    from prompt_toolkit.application import run_in_terminal
+    from prompt_toolkit.key_binding import KeyBindings
+
+    keys = KeyBindings()
+
+    @keys.add("?")
+    def explain(event: KeyPressEvent) -> None:
+        """Help with the command before the cursor, without sending anything."""
+        buffer = event.current_buffer
+        word = buffer.document.text_before_cursor.strip()
+        if word and word not in names():
+            buffer.insert_text("?")
             return
-        for name in [*_names(), *LEAVE]:
-            if name.startswith(before):
-                meta = BY_NAME[name].help if name in BY_NAME else "leave the shell"
-                yield Completion(name, -len(before), display_meta=meta)
+        lines = help_lines(word) if word else ["  ".join(names())]
+        run_in_terminal(lambda: print("\n".join(lines)))
+
+    return keys
 
 
-async def _interactive(guest: str) -> int:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-    from prompt_toolkit.completion import Completer
-    from prompt_toolkit.history import FileHistory
-    from trio_asyncio import aio_as_trio
-
-    class NameCompleter(_Names, Completer):
-        pass
-
-    session: PromptSession[str] = PromptSession(
-        history=FileHistory(_history_file(guest)),
-        completer=NameCompleter(),
-        auto_suggest=AutoSuggestFromHistory(),
-        complete_while_typing=True,
-        interrupt_exception=Interrupted,
-        eof_exception=EndOfInput,
-    )
-    with Client(find_socket(guest)) as client:
-        try:
-            client.link.open()
-        except Unreachable as problem:
-            return unreachable(guest, problem)
-        async with trio.open_nursery() as nursery:
-            running = _Running()
-            nursery.start_soon(_heed_signals, session, running)
-            while not running.leaving:
-                try:
-                    # No SIGINT handler of its own: Ctrl-C is a key at the prompt.
-                    line = await aio_as_trio(session.prompt_async)(
-                        f"{guest}> ", handle_sigint=False
-                    )
-                except Interrupted:
-                    continue
-                except EndOfInput:
-                    break
-                words = _words(line)
-                if words and words[0] in LEAVE:
-                    break
-                if words:
-                    with running.scope():
-                        await _obey(client, guest, words)
-            nursery.cancel_scope.cancel()
-    return exitcodes.OK
-
-
-class _Running:
-    """The command that is running, for Ctrl-C to give up; and whether the shell is to end."""
-
-    def __init__(self) -> None:
-        self.leaving = False
-        self._scope: trio.CancelScope | None = None
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        with trio.CancelScope() as self._scope:
-            yield
-        self._scope = None
-
-    def give_up(self) -> None:
-        if self._scope is not None:
-            say("given up", exitcodes.OK)
-            self._scope.cancel()
-
-
-async def _heed_signals(session: PromptSession[str], running: _Running) -> None:
-    """SIGINT gives up the running command, and only it; the others end the shell as Ctrl-D does:
-    dying of them would leave the terminal raw."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        async for number in signals:
-            running.give_up()
-            if number != signal.SIGINT:
-                running.leaving = True
-                if session.app.is_running:
-                    session.app.exit(exception=EndOfInput)
-
-
-async def _obey(client: Client, guest: str, words: list[str]) -> None:
-    command = BY_NAME.get(words[0])
-    if command is None or command.served == HOST:
-        say(f"{guest}: {_unknown(words[0])}", exitcodes.USAGE)
-    else:
-        await _ask(client, guest, command, " ".join(words))
-
-
-async def _ask(client: Client, guest: str, command: Command, text: str) -> None:
-    from umlctl.cli.views import event_line, show_outcome
-
-    rest = b""
-
-    def each(data: bytes) -> None:
-        nonlocal rest
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            print(event_line(line))
-
+def _files(prefix: str) -> list[str]:
+    """Paths of this host that begin so."""
+    begin = prefix.rpartition("/")[2]
+    shown = prefix[: len(prefix) - len(begin)]
+    where = os.path.expanduser(shown or ".")
     try:
-        text = prepare(client.link, text, force=False)
-        outcome = await client.request(
-            text,
-            renew=TIMEOUT if command.waits else 0.0,
-            each=each if command.name == "events" else None,
-        )
-    except Unreachable as problem:
-        unreachable(guest, problem)
-    except (WireError, PermissionError) as problem:
-        say(f"{guest}: {problem}", exitcodes.USAGE)
-    else:
-        if command.served == GUEST:
-            show_outcome(guest, command.name, outcome, json=False)
-        else:
-            show(guest, command.name, outcome)
+        with os.scandir(where) as entries:
+            found = [
+                f"{shown}{entry.name}{'/' if entry.is_dir() else ''}"
+                for entry in entries
+                if entry.name.startswith(begin) and (begin or not entry.name.startswith("."))
+            ]
+    except OSError:
+        return []
+    return sorted(found)
+
+
+def history(path: str) -> History:
+    """Lines typed before, kept in a file."""
+    from prompt_toolkit.history import FileHistory
+
+    class Kept(FileHistory):
+        def append_string(self, string: str) -> None:
+            if not string.startswith(" "):  # whoever begins so wants it forgotten
+                super().append_string(string)
+
+    return Kept(path)
 
 
 def _history_file(guest: str) -> str:

@@ -155,7 +155,7 @@ def test_nothing_to_do_shows_the_help_as_a_usage_error(run: Callable[..., Run]) 
         ["run", "a", "b"],
         ["start"],
         ["mconsole", "demo"],
-        ["shell"],
+        ["shell", "demo", "more"],
     ],
 )
 def test_wrong_command_line_is_a_usage_error(run: Callable[..., Run], words: list[str]) -> None:

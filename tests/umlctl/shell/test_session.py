@@ -1,0 +1,378 @@
+"""Commands of the shell, before a supervisor that answers what it is told to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+
+from umlctl import exitcodes
+from umlctl.commands import BY_NAME, DANGEROUS, dangerous
+from umlctl.shell import repl
+from umlctl.shell.live import Live
+from umlctl.shell.repl import run
+from umlctl.shell.session import Session, help_lines, marked, names, rendered
+
+if TYPE_CHECKING:
+    from tests.umlctl.cli.conftest import Supervisor
+
+DEADLINE = 30.0
+MEMINFO = b"\nMemTotal:       1024 kB\nMemFree:         512 kB\n"
+
+
+class At:
+    """A session, and what is printed in it."""
+
+    def __init__(self, supervisor: Supervisor, capfd: pytest.CaptureFixture[str]) -> None:
+        self.supervisor = supervisor
+        self.session = Session("demo", fancy=False)
+        self.asked: list[str] = []
+        self.says = False
+        self.out = self.err = ""
+        self._capfd = capfd
+
+    async def confirm(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.says
+
+    async def obey(self, line: str) -> int:
+        with trio.fail_after(DEADLINE):
+            code = await self.session.obey(line)
+        sys.stdout.flush()
+        self.out, self.err = self._capfd.readouterr()
+        return code
+
+
+@pytest.fixture
+def at(supervisor: Supervisor, capfd: pytest.CaptureFixture[str]) -> At:
+    supervisor.answers["version"] = (b"Linux demo", 0)
+    supervisor.answers["proc meminfo"] = (MEMINFO, 0)
+    supervisor.refuse("remove ubd7", "Device doesn't exist", -19)
+    return At(supervisor, capfd)
+
+
+# Asking
+
+
+async def test_answer_is_printed_as_it_is(at: At) -> None:
+    assert await at.obey("version") == 0
+    assert at.out == "Linux demo\n"
+    assert await at.obey("proc meminfo") == 0
+    assert at.out == MEMINFO.decode()[1:]
+
+
+async def test_refusal_is_said_with_its_code(at: At) -> None:
+    assert await at.obey("remove ubd7") == exitcodes.REFUSED
+    assert at.err == "umlctl: remove demo: Device doesn't exist\n"
+
+
+@pytest.mark.parametrize("line", ["", "   ", "# a comment"])
+async def test_nothing_asks_nothing(at: At, line: str) -> None:
+    assert await at.obey(line) == 0
+    assert at.supervisor.asked == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nonsense", "there is no command 'nonsense'; `help` lists"),
+        ("ver", "did you mean version?"),
+        ("start", "there is no command 'start'"),
+        ("switch", "needs a guest"),
+        ("switch nobody", "no guest 'nobody'"),
+        ("watch", "needs a command that asks"),
+        ("watch -n x version", "needs seconds"),
+        ("watch events", "needs a command that asks"),
+        ("watch halt", "needs a command that asks"),
+        ("help nonsense", "there is no command 'nonsense'"),
+        ("version |", "needs a program"),
+    ],
+)
+async def test_wrong_line_is_a_usage_error_and_nothing_is_sent(
+    at: At, line: str, said: str
+) -> None:
+    assert await at.obey(line) == exitcodes.USAGE
+    assert said in at.err
+    assert at.supervisor.asked == []
+
+
+async def test_guest_that_is_gone_is_said(at: At) -> None:
+    at.session.guest = "nobody"
+    assert await at.obey("version") == exitcodes.NO_GUEST
+    assert "no guest 'nobody'" in at.err
+
+
+async def test_insisting_is_passed_on(at: At) -> None:
+    assert await at.obey("!sysrq t") == 0
+    assert at.supervisor.asked == ["!sysrq t"]
+
+
+# Where answers go
+
+
+async def test_answer_is_the_input_of_a_program(at: At) -> None:
+    assert await at.obey("proc meminfo | grep Free | tr a-z A-Z") == 0
+    assert at.out == "MEMFREE:         512 KB\n"
+    assert await at.obey("proc meminfo | exit 3") == 3
+
+
+async def test_answer_is_written_to_a_file(at: At, house: str) -> None:
+    assert await at.obey("version > 'an answer'") == 0
+    assert await at.obey("version >> 'an answer'") == 0
+    assert at.out == ""
+    with open(f"{house}/an answer") as file:
+        assert file.read() == "Linux demo\n" * 2
+    assert await at.obey("version > /nonexistent/file") == exitcodes.FAILED
+    assert "No such file" in at.err
+    assert await at.obey("remove ubd7 > refused") == exitcodes.REFUSED
+    assert "refused" not in os.listdir(house)
+
+
+# What a person is asked about
+
+
+@pytest.mark.parametrize(
+    ("line", "cost"),
+    [
+        ("halt", "not synced"),
+        ("!halt", "not synced"),
+        ("reboot", "not synced"),
+        ("kill", "not synced"),
+        ("cad", "reboots unsynced"),
+        ("sysrq b", "reboot at once"),
+        ("sysrq c", "crash"),
+        ("remove ubd0", "root disk"),
+        ("remove ubda", "root disk"),
+    ],
+)
+async def test_dangerous_command_is_asked_about_first(at: At, line: str, cost: str) -> None:
+    at.session.confirm = at.confirm
+    assert await at.obey(line) == 0
+    assert cost in at.asked[0]
+    assert at.supervisor.asked == []
+    assert "not sent" in at.err
+    at.says = True
+    await at.obey(line)
+    assert at.supervisor.asked == [line]
+
+
+@pytest.mark.parametrize("line", ["stop", "go", "sysrq m", "sysrq", "remove ubd1", "version"])
+async def test_harmless_command_is_not_asked_about(at: At, line: str) -> None:
+    at.session.confirm = at.confirm
+    await at.obey(line)
+    assert at.asked == []
+    assert at.supervisor.asked == [line]
+
+
+async def test_script_is_not_asked(at: At) -> None:
+    assert await at.obey("halt") == 0
+    assert at.supervisor.asked == ["halt"]
+
+
+def test_every_danger_is_of_a_command_and_has_words() -> None:
+    for name, arguments in DANGEROUS.items():
+        assert name in BY_NAME
+        if not arguments:
+            assert dangerous([name])
+    for letter in "bceiot":
+        assert letter in dangerous(["sysrq", letter])
+
+
+# Commands of the shell itself
+
+
+async def test_leaving(at: At) -> None:
+    await at.obey("quit")
+    assert at.session.leaving
+
+
+async def test_other_guest(at: At, house: str) -> None:
+    os.makedirs(f"{house}/h/.uml/other")
+    os.symlink(f"{house}/h/.uml/demo/mconsole", f"{house}/h/.uml/other/mconsole")
+    assert await at.obey("switch other") == 0
+    assert at.session.guest == "other"
+
+
+async def test_help_with_one_command(at: At) -> None:
+    assert await at.obey("help config") == 0
+    assert "add a device" in at.out
+    assert "example: config ubd1=" in at.out
+    assert at.supervisor.asked == []
+    for name in names():
+        assert help_lines(name)
+
+
+async def test_watching_repeats_and_can_be_given_up(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    async def sleep(seconds: float) -> None:
+        seen.append(seconds)
+        await trio.lowlevel.checkpoint()
+        if len(seen) == 3:
+            scope.cancel()
+
+    monkeypatch.setattr(trio, "sleep", sleep)
+    with trio.CancelScope() as scope:
+        await at.session.obey("watch -n 0.5 version")
+    assert scope.cancelled_caught
+    assert seen == [0.5] * 3
+    assert at.supervisor.asked == ["version"] * 3
+
+
+async def test_watching_what_fails_ends(at: At) -> None:
+    assert await at.obey("watch remove ubd7") == exitcodes.REFUSED
+
+
+# For people
+
+
+def test_changes_are_marked() -> None:
+    assert marked("", "a 1\n") == "a 1\n"
+    assert marked("a 1\nb 2\n", "a 1\nb 3\n") == "a 1\nb \x1b[7m3\x1b[27m\n"
+    assert marked("a 1\n", "a 1\nnew\n") == "a 1\n\x1b[7mnew\x1b[27m\n"
+
+
+def test_known_file_is_shown_as_a_table_and_another_as_it_is() -> None:
+    shown = rendered("proc", ["proc", "meminfo"], MEMINFO.decode())
+    assert shown.splitlines()[0].split() == ["WHAT", "SIZE", "KB"]
+    assert "1.0M" in shown
+    assert rendered("proc", ["proc", "uptime"], "1 2 [x]\n") == "1 2 [x]\n"
+    assert rendered("stack", ["stack", "1"], "[<60048bdf>] f+0x1/0x2\n").endswith("f+0x1/0x2\n")
+
+
+# Scripts
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def lines(*texts: str) -> None:
+        monkeypatch.setattr(sys, "stdin", iter(texts))
+
+    class Input(list[str]):
+        def isatty(self) -> bool:
+            return False
+
+    def given(*texts: str) -> None:
+        monkeypatch.setattr(sys, "stdin", Input(texts))
+
+    return given
+
+
+def test_script_ends_at_the_first_failure(at: At, lines: Any) -> None:
+    lines("version\n", "remove ubd7\n", "proc meminfo\n")
+    assert run("demo") == exitcodes.REFUSED
+    assert at.supervisor.asked == ["version", "remove ubd7"]
+
+
+def test_script_may_go_on_and_has_failed_all_the_same(at: At, lines: Any) -> None:
+    lines("remove ubd7\n", "nonsense\n", "version; quit\n", "version\n")
+    assert run("demo", keep_going=True) == exitcodes.REFUSED
+    assert at.supervisor.asked == ["remove ubd7", "version"]
+
+
+def test_commands_of_the_command_line(at: At) -> None:
+    assert run("demo", commands="version; remove ubd7; version") == exitcodes.REFUSED
+    assert at.supervisor.asked == ["version", "remove ubd7"]
+    assert run("demo", commands="log 'a; b'") == 0
+    assert at.supervisor.asked[-1] == "log a; b"
+
+
+def test_only_guest_is_chosen(at: At) -> None:
+    at.supervisor.answer("status", {"umid": "demo", "state": "running"})
+    assert run(None, commands="version") == 0
+
+
+def test_no_guest_is_said(house: str) -> None:
+    from umlctl.errors import NoGuest
+
+    with pytest.raises(NoGuest, match="`umlctl start NAME` boots one"):
+        run(None, commands="version")
+
+
+# What is known of the guest
+
+
+async def test_guest_is_seen_with_its_devices(at: At) -> None:
+    status = {
+        "umid": "demo",
+        "state": "running",
+        "since": 1.0,
+        "pid": 17,
+        "memory": 1 << 20,
+        "cpu": 0.5,
+        "devices": [{"name": "ubd1", "asked": "/a.img"}],
+        "consoles": [{"name": "con0"}],
+    }
+    at.supervisor.answer("status", status)
+    live = Live("demo", lambda: None, lambda _text: None)
+    await live.look()
+    assert live.state == "running"
+    assert live.facts.devices == {"con0": "a console", "ubd1": "/a.img"}
+    assert "1.0M memory" in live.line()
+    at.supervisor.answers["status"] = (b"rubbish", 0)
+    await live.look()
+    assert live.facts.devices == {"con0": "a console", "ubd1": "/a.img"}, "as last seen"
+
+
+async def test_guest_that_is_gone_is_dead(house: str) -> None:
+    live = Live("nobody", lambda: None, lambda _text: None)
+    await live.look()
+    assert live.state == "dead"
+    assert "dead" in live.line()
+
+
+async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> None:
+    told: list[str] = []
+    live = Live("demo", lambda: None, told.append)
+
+    def event(name: str, when: float) -> bytes:
+        return msgspec.json.encode({"time": when, "umid": "demo", "event": name})
+
+    for busy, name, when, is_told in (
+        (False, "panicked", 5.0, True),
+        (False, "panicked", 1.0, False),
+        (False, "device added", 6.0, True),
+        (True, "device added", 7.0, False),
+        (True, "panicked", 8.0, True),
+        (False, "refused", 9.0, False),
+    ):
+        before = len(told)
+        live.busy = busy
+        live._event(event(name, when), 2.0)
+        assert (len(told) > before) is is_told, (busy, name, when)
+    for name, state in (("stopped", "stopped"), ("ready", "running"), ("ended", "dead")):
+        live._event(event(name, 9.0), 2.0)
+        assert live.state == state
+    live._event(b"rubbish", 2.0)
+    live._event(b"{}", 2.0)
+
+
+def test_files_of_the_host_are_offered(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(house)
+    for name in ("a.img", "ab.img", ".hidden"):
+        with open(f"{house}/{name}", "w"):
+            pass
+    os.mkdir(f"{house}/a dir")
+    assert repl._files("a") == ["a dir/", "a.img", "ab.img"]
+    assert repl._files(f"{house}/ab") == [f"{house}/ab.img"]
+    assert ".hidden" not in repl._files("")
+    assert repl._files(".h") == [".hidden"]
+    assert repl._files("/nonexistent/x") == []
+
+
+def test_history_is_private_and_forgets_what_begins_with_a_blank(house: str) -> None:
+    path = repl._history_file("demo")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    history = repl.history(path)
+    history.append_string("version")
+    history.append_string(" secret")
+    with open(path) as file:
+        text = file.read()
+    assert "+version" in text
+    assert "secret" not in text

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umlctl.errors import UsageError
+from umlctl.shell.typed import Typed, read, split, unquoted, words
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", Typed([])),
+        ("   ", Typed([])),
+        ("# proc meminfo", Typed([])),
+        ("version", Typed(["version"])),
+        ("  proc   meminfo ", Typed(["proc", "meminfo"])),
+        ("log 'a  b'", Typed(["log", "a  b"])),
+        ('log "it\'s"', Typed(["log", "it's"])),
+        ("log it's", Typed(["log", "it's"])),
+        ("proc meminfo | grep Mem", Typed(["proc", "meminfo"], program="grep Mem")),
+        ("proc meminfo|wc -l|cat", Typed(["proc", "meminfo"], program="wc -l|cat")),
+        ("log 'a | b > c; d'", Typed(["log", "a | b > c; d"])),
+        ("log a\\|b", Typed(["log", "a|b"])),
+        ("stack 1 > /tmp/x", Typed(["stack", "1"], file="/tmp/x")),
+        ("stack 1 >x", Typed(["stack", "1"], file="x")),
+        ("stack 1 >> 'a b'", Typed(["stack", "1"], file="a b", append=True)),
+        ("config ubd1=/a b.img", Typed(["config", "ubd1=/a", "b.img"])),
+        ("!sysrq t", Typed(["!sysrq", "t"])),
+    ],
+)
+def test_line_is_a_command_and_where_its_answer_goes(line: str, expected: Typed) -> None:
+    assert read(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("proc meminfo |", "needs a program"),
+        ("proc meminfo >", "one file"),
+        ("proc meminfo > a b", "one file"),
+    ],
+)
+def test_line_without_an_end_is_a_usage_error(line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (";;", []),
+        ("version", ["version"]),
+        ("stop; version;go", ["stop", " version", "go"]),
+        ("log 'a;b'; go", ["log 'a;b'", " go"]),
+        ("one\ntwo; three\n\n", ["one", "two", " three"]),
+    ],
+)
+def test_text_is_split_into_commands(text: str, expected: list[str]) -> None:
+    assert split(text) == expected
+
+
+@given(st.text())
+def test_anything_can_be_typed(text: str) -> None:
+    for each in split(text):
+        try:
+            typed = read(each)
+        except UsageError:
+            continue
+        assert not (typed.program and typed.file)
+
+
+@given(st.lists(st.text(min_size=1, alphabet=st.characters(codec="utf-8")), max_size=4))
+def test_quoted_words_are_what_they_were(texts: list[str]) -> None:
+    line = shlex.join(texts)
+    assert words(line) == texts
+    assert not [letter for _, letter in unquoted(line) if letter in "|>;"]
