@@ -8,15 +8,19 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
+from bench import consoles, networks
 from bench.house import BenchError, house
 from bench.measures import ALONE, GUEST, QUICK, WITH_GUEST, Counts, Row
-from bench.networks import throughput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-OTHERS: Final = {**ALONE, "networks": throughput}
+OTHERS: Final = {
+    **ALONE,
+    "networks": networks.throughput,
+    "consoles": consoles.throughput,
+}
 
 
 def main() -> int:

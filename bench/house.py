@@ -71,7 +71,7 @@ class House:
 
     def console(self, name: str) -> str:
         """Where a guest's console reads from."""
-        return str(self.top / "r/umlctl/g" / name / "console")
+        return str(self.top / "r/umlctl/g" / name / "con0.in")
 
     def kernel(self) -> str:
         """The kernel that umlctl takes."""

@@ -36,6 +36,10 @@ LOOK_OFTEN: Final = 0.02
 FAST: Final = consolelog.BOUND // 8
 MOMENTS: Final = 1.0
 """Between two entries of an index, seconds."""
+READING: Final = 1.0
+"""A viewer that has taken nothing for so long does not read, seconds."""
+MOST: Final = 8 * consolelog.BOUND
+"""The most that is kept for a viewer that is behind, bytes."""
 GATHER: Final = 0.002
 """How long output is gathered before its viewers are woken again, seconds."""
 UNWATCHED: Final = 0.02
@@ -56,6 +60,7 @@ class Viewer:
         pid, uid: of the process
         since: seconds since 1970
         offset: of the log's byte that it gets next
+        moved: when it last took something, by trio's clock
         wants: would type if it could
         turn: set while it has the keyboard
         said: what it has yet to be told
@@ -68,6 +73,7 @@ class Viewer:
         self.since = time.time()
         self.connection = connection
         self.offset = 0
+        self.moved = trio.current_time()
         self.wants = wants
         self.turn = trio.Event()
         self.said: list[Notice] = []
@@ -122,8 +128,14 @@ class Console:
             self._index.add(consolelog.MOMENT, now, self._noted)
             self._noted, self._noted_at = size, now
         if grown:
-            consolelog.trim(self.log)
+            consolelog.trim(self.log, self._bound(size))
         return grown > FAST
+
+    def _bound(self, size: int) -> int:
+        """What is to be kept: more for viewers that are behind and reading, within reason."""
+        now = trio.current_time()
+        behind = [size - each.offset for each in self.viewers if now - each.moved < READING]
+        return min(max([consolelog.BOUND, *behind]), MOST)
 
     def note_boot(self) -> None:
         """A boot has begun.
@@ -469,8 +481,9 @@ class Consoles:
                     await _tell(viewer.connection, notice)
             viewer.said.clear()
             if data:
-                viewer.offset += len(data)
                 await _send(viewer.connection, OUTPUT + data if packets else data)
+                viewer.offset += len(data)
+                viewer.moved = trio.current_time()
             elif ended:
                 if packets:
                     await _tell(viewer.connection, Notice(ended=ended))

@@ -208,11 +208,27 @@ async def test_viewer_without_inotify_sees_all_the_same(
         await viewer.sees(b"hello\n")
 
 
+async def test_more_is_kept_for_a_viewer_that_is_behind_and_reading(kernel: Kernel) -> None:
+    async with kernel.running():
+        viewer = await attached(kernel)
+        await viewer.is_told(offset=0)
+        console = kernel.consoles.by_name["con0"]
+        (known,) = console.viewers
+        for behind, since, kept in (
+            (0, 0, consolelog.BOUND),
+            (2 * consolelog.BOUND, 0, 2 * consolelog.BOUND),
+            (2 * consolelog.BOUND, 10, consolelog.BOUND),
+            (100 * consolelog.BOUND, 0, module.MOST),
+        ):
+            known.moved = trio.current_time() - since
+            assert console._bound(known.offset + behind) == kept
+
+
 async def test_viewer_that_is_too_slow_is_told_what_it_missed(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = consolelog.trim
-    monkeypatch.setattr(consolelog, "trim", lambda log: real(log, 100_000))
+    monkeypatch.setattr(consolelog, "trim", lambda log, _bound: real(log, 100_000))
     kernel.write(b"x" * 300_000)
     async with kernel.running():
         console = kernel.consoles.by_name["con0"]
@@ -412,7 +428,7 @@ async def test_log_is_kept_within_its_bound_with_its_times(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = consolelog.trim
-    monkeypatch.setattr(consolelog, "trim", lambda log: real(log, 50_000))
+    monkeypatch.setattr(consolelog, "trim", lambda log, _bound: real(log, 50_000))
     monkeypatch.setattr(module, "MOMENTS", 0.0)
     log = f"{kernel.records}/console.log"
     async with kernel.running():
@@ -434,7 +450,7 @@ async def test_log_that_cannot_be_cut_is_told_of_once(
 ) -> None:
     tries = []
 
-    def trim(log: str) -> None:
+    def trim(log: str, _bound: int) -> None:
         tries.append(log)
         raise OSError(95, "Operation not supported", log)
 
