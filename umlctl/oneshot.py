@@ -13,7 +13,7 @@ from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.commands import BY_NAME, HOST, KERNEL, Command
-from umlctl.host.paths import find_socket
+from umlctl.host.paths import find_socket, has_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +114,33 @@ def ask(
     command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
 ) -> int:
     """Send one command of the table to a guest, and show how it ended."""
+    try:
+        try:
+            return _ask(command, guest, words, json, timeout, force)
+        except Unreachable as problem:
+            if not has_record(guest):
+                raise
+            from umlctl.cli.afterlife import answer, take_over
+
+            if take_over(guest):
+                return _ask(command, guest, words, json, timeout, force)
+            code = answer(command.name, guest, json) if command.served != KERNEL else None
+            return unreachable(guest, problem) if code is None else code
+    except Unreachable as problem:
+        return unreachable(guest, problem)
+    except WireError as problem:
+        return say(f"{command.name} {guest}: {problem}", exitcodes.USAGE)
+    except PermissionError as problem:
+        return say(f"{command.name} {guest}: {problem}", exitcodes.REFUSED)
+
+
+def _ask(
+    command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
+) -> int:
+    """The same; what keeps the request from being sent is raised.
+
+    Raises: Unreachable, WireError, PermissionError
+    """
     wrong = _wrong_words(command, words)
     if wrong:
         return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
@@ -121,27 +148,13 @@ def ask(
     if command.name == "config" and text.startswith("ubd") and "=" in text:
         text = _absolute(text)
     text = f"{command.name} {text}" if text else command.name
-    path = find_socket(guest)
-    with Connection(path) as connection:
-        try:
-            text = prepare(connection.link, text, force)
-            if command.waits:
-                from umlctl.cli.views import follow
+    with Connection(find_socket(guest)) as connection:
+        text = prepare(connection.link, text, force)
+        if command.waits:
+            from umlctl.cli.views import follow
 
-                return follow(connection, command, guest, text, timeout, json)
-            outcome = connection.request(text, timeout)
-        except Unreachable as problem:
-            if command.served != KERNEL:
-                from umlctl.cli.afterlife import answer
-
-                code = answer(command.name, guest, json)
-                if code is not None:
-                    return code
-            return unreachable(guest, problem)
-        except WireError as problem:
-            return say(f"{command.name} {guest}: {problem}", exitcodes.USAGE)
-        except PermissionError as problem:
-            return say(f"{command.name} {guest}: {problem}", exitcodes.REFUSED)
+            return follow(connection, command, guest, text, timeout, json)
+        outcome = connection.request(text, timeout)
     if json or command.name == "status":
         from umlctl.cli.views import show_outcome
 

@@ -270,10 +270,6 @@ def _outlive(house: House, umid: str) -> None:
         pid = house.status(umid)["pid"]
         process.kill()
         process.wait(DEADLINE)
-        assert house.listed(umid)["state"] == "unsupervised"
-        refused = house.umlctl("start", umid)
-        assert refused.returncode == 1
-        assert "running guest" in refused.stderr
         assert house.ok("version", house.kernel_socket(umid)).startswith("Linux")
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs", 5)
@@ -283,15 +279,116 @@ def _outlive(house: House, umid: str) -> None:
     house.start(umid)
 
 
-def test_a_guest_without_a_supervisor_can_be_killed(house: House, umid: str) -> None:
+# Adoption
+
+
+def _kill_supervisor(house: House, umid: str) -> int:
+    """SIGKILL to who supervises a guest; its pid."""
+    pid: int = house.status(umid)["supervisor_pid"]
+    started = processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: started is None or not processes.alive(pid, started), "it is gone")
+    return pid
+
+
+@pytest.mark.parametrize("command", ["version", "status", "list", "devices", "adopt"])
+def test_any_command_has_a_lost_guest_adopted(house: House, umid: str, command: str) -> None:
     with house.running(umid) as process:
+        kernel = house.status(umid)["pid"]
         process.kill()
         process.wait(DEADLINE)
-        assert house.status(umid)["state"] == "unsupervised"
-        assert "its supervisor is gone" in house.umlctl("shutdown", umid).stderr
-        house.ok("kill", umid)
+        house.ok(command, *([] if command in ("list", "adopt") else [umid]))
+        status = house.status(umid)
+        assert (status["state"], status["pid"]) == ("running", kernel)
+        assert status["supervisor_pid"] != process.pid
+        refused = house.umlctl("start", umid)
+        assert refused.returncode == 1
+        assert "running guest" in refused.stderr
+    house.ok("kill", umid)
     assert house.leftovers(umid) == []
     assert house.listed(umid)["ending"]["cause"] == "killed"
+
+
+def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> None:
+    """Its devices, its console, its state; and how it ends is known."""
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"\0" * (1 << 20))
+    house.start(umid, "--nic", "switch=adopted", "--pidfile", str(tmp_path / "pid"))
+    house.has_shell(umid)
+    house.ok("disk", "add", umid, str(image), "--slot", "5")
+    house.ok("console", umid, "1")
+    house.shell(umid, "x=42; echo $x >/tmp/x")
+    before = house.table(umid)
+    _kill_supervisor(house, umid)
+    assert house.umlctl("start", f"{umid}b", "--disk", str(image)).returncode != 0, "it is held"
+    assert house.table(umid) == before
+    assert house.shell(umid, "echo $x") == "42", "the same shell"
+    status = house.status(umid)
+    assert [console["name"] for console in status["consoles"]] == ["con0", "con1"]
+    assert "after the adoption" not in house.ok("logs", umid)
+    house.ok("log", umid, "after the adoption")
+    assert "after the adoption" in house.ok("logs", umid)
+    house.ok("stop", umid)
+    _kill_supervisor(house, umid)
+    assert house.status(umid)["state"] == "stopped"
+    house.ok("go", umid)
+    _kill_supervisor(house, umid)
+    house.ok("adopt")
+    house.ok("disk", "rm", umid, "5")
+    house.shell(umid, "echo 9 >/proc/exitcode")
+    house.ok("console", umid, stdin="exit\n")
+    assert house.umlctl("wait", umid).returncode == 9
+    assert house.leftovers(umid) == []
+    assert not (tmp_path / "pid").exists()
+
+
+def test_reboot_that_nobody_saw_is_noticed(house: House, umid: str, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"\0" * (1 << 20))
+    house.start(umid)
+    house.ok("disk", "add", umid, str(image))
+    boot = house.ok("proc", umid, "sys/kernel/random/boot_id")
+    wait_for(lambda: boot.strip() in _record(house, umid), "the boot is written down")
+    _kill_supervisor(house, umid)
+    socket = house.kernel_socket(umid)
+    inode = os.stat(socket).st_ino
+    house.ok("mconsole", socket, "reboot")
+    wait_for(lambda: os.path.exists(socket) and os.stat(socket).st_ino != inode, "it reboots")
+    house.ok("adopt")
+    wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it is ready")
+    assert "while it had no supervisor" in _story(house, umid)
+    assert "1024 ubdb" in house.ok("proc", umid, "partitions")
+
+
+def test_guest_that_died_meanwhile_is_not_adopted(house: House, umid: str) -> None:
+    house.start(umid)
+    kernel = house.status(umid)["pid"]
+    _kill_supervisor(house, umid)
+    os.killpg(kernel, signal.SIGKILL)
+    wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs")
+    assert house.listed(umid)["state"] == "dead"
+    assert house.umlctl("version", umid).returncode == 3
+    assert house.leftovers(umid) == []
+
+
+def _record(house: House, umid: str) -> str:
+    with open(f"{house.path}/s/umlctl/guests/{umid}/record.json") as file:
+        return file.read()
+
+
+def _story(house: House, umid: str) -> str:
+    """What has been so far."""
+    with subprocess.Popen(
+        house.command("events", umid), env=house.env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        found = ""
+        for line in process.stdout:
+            found += line
+            if "ready" in line:
+                break
+        process.terminate()
+    return found
 
 
 def test_wait_tells_of_a_guest_that_is_dead_already(house: House, umid: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import pexpect
+
+from tests.live.conftest import processes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,7 +168,7 @@ def test_the_terminal_is_as_it_was_however_the_shell_ends(house: House, shared: 
         dimensions=(30, 200),
     )
     shell.expect("host> ")
-    for number in ("TERM", "HUP", ""):
+    for number in (signal.SIGTERM, signal.SIGHUP, 0):
         settings = []
         for _ in range(2):
             shell.send("stty -a | md5sum\r")
@@ -177,9 +179,10 @@ def test_the_terminal_is_as_it_was_however_the_shell_ends(house: House, shared: 
                 shell.send(f"{sys.executable} -m umlctl shell {shared}\r")
                 shell.expect(PROMPT)
                 if number:
-                    subprocess.run(
-                        ["pkill", f"-{number}", "-f", f"umlctl shell {shared}$"], check=True
-                    )
+                    for pid in processes_of("shell"):
+                        with open(f"/proc/{pid}/cmdline") as file:
+                            if file.read().endswith(f"\0shell\0{shared}\0"):
+                                os.kill(pid, number)
                 else:
                     shell.send("\x04")
                 shell.expect("host> ")
@@ -203,7 +206,7 @@ def test_a_bare_kernel_has_a_shell_that_says_what_is_lacking(house: House, share
     child.expect(f"Linux {shared}")
     child.send("proc meminfo\r")
     child.expect("MemTotal")
-    child.send("q")  # the pager
+    child.send("q\x15")  # the pager, where there is one
     child.expect(r"unmanaged\S*>")
     child.send("status\r")
     child.expect("a bare kernel has no `status`")

@@ -25,6 +25,23 @@ def lives(record: records.Record) -> bool:
     return processes.alive(record.pid, record.started)
 
 
+def take_over(guest: str) -> bool:
+    """Have the background supervisor adopt a guest that runs on without its own, and all others.
+
+    guest: as it was named; a path is nobody's to take over
+    """
+    record = records.load(guest) if "/" not in guest else None
+    if record is None or not lives(record) or claim.has_owner(guest):
+        return False
+    from umlctl.cli.background import ask_supervisor
+
+    try:
+        ask_supervisor("adopt")
+    except UmlctlError as problem:
+        say(f"{guest}: {problem}", exitcodes.FAILED)
+    return claim.has_owner(guest)
+
+
 def bury(record: records.Record) -> None:
     """Write down how a guest ended whose supervisor was gone by then, and remove what it left."""
     if record.ending is not None or lives(record):

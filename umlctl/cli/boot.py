@@ -235,3 +235,24 @@ def quit_supervisor() -> int:
     else:
         print("the background supervisor has ended, and its guests before it")
     return exitcodes.OK
+
+
+@click.command(epilog="\b\nExamples:\n  umlctl adopt\n")
+def adopt() -> int:
+    """Take over every guest that runs on though its supervisor was killed.
+
+    Any command to such a guest does the same by itself.
+    """
+    from umlctl.cli.background import ask_supervisor
+    from umlctl.host import claim, records
+
+    lost = [record.definition.umid for record in records.without_supervisor()]
+    if lost:
+        ask_supervisor("adopt")
+    code = exitcodes.OK
+    for umid in lost:
+        if claim.has_owner(umid):
+            print(f"{umid} has a supervisor again")
+        else:
+            code = say(f"{umid}: could not be taken over", exitcodes.FAILED)
+    return code

@@ -208,6 +208,8 @@ class Viewer:
                 break
             except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
                 connection.close()
+                if waits is None and self._adopted():
+                    continue
                 if waits is None or not waits():
                     raise NoGuest(
                         f"no guest {self._umid!r} with a console to attach to runs here ({path}); "
@@ -228,6 +230,12 @@ class Viewer:
         self._connection = connection
         self._send(HELLO + json.dumps(hello).encode())
 
+    def _adopted(self) -> bool:
+        """The guest had no supervisor any more, and has one now."""
+        from umlctl.cli.afterlife import take_over
+
+        return take_over(self._umid)
+
     def _send(self, packet: bytes) -> None:
         assert self._connection is not None
         try:
@@ -240,6 +248,9 @@ class Viewer:
         assert self._connection is not None
         self._connection.close()
         self._force, self._typing = bool(self._typing), None if self._keyboard else False
+        from umlctl.cli.afterlife import take_over
+
+        take_over(self._umid)
         deadline = time.monotonic() + COMES_BACK
         try:
             self._connect(lambda: time.monotonic() < deadline)

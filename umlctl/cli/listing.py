@@ -52,6 +52,9 @@ def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def gather() -> list[dict[str, Any]]:
     """The status of every guest, by name."""
+    for record in records.without_supervisor():
+        if afterlife.take_over(record.definition.umid):
+            break  # and all others with it
     found = {record.definition.umid: afterlife.summary(record) for record in records.load_all()}
     names = _public_names()
     if names:

@@ -27,6 +27,7 @@ LAZY: Final = {
     "shell": "umlctl.cli.shell:shell",
     "setup": "umlctl.cli.setup:setup",
     "kernel": "umlctl.cli.kernel:kernel",
+    "adopt": "umlctl.cli.boot:adopt",
     "quit": "umlctl.cli.boot:quit_supervisor",
 }
 HELP: Final = {
@@ -44,6 +45,7 @@ HELP: Final = {
     "shell": "a prompt for one guest",
     "setup": "find a UML kernel on this machine, or fetch one",
     "kernel": "the UML kernels of this machine and what they can do",
+    "adopt": "take over guests whose supervisor was killed",
     "quit": "end the background supervisor, its guests first",
 }
 

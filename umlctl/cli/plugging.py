@@ -11,7 +11,7 @@ from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import REFUSED
 from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.cli import complete
+from umlctl.cli import afterlife, complete
 from umlctl.cli.seconds import SECONDS
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import records
@@ -48,7 +48,9 @@ class Refused(UmlctlError):
         self.code = code
 
 
-def request(guest: str, text: str, timeout: float = PATIENCE, *, force: bool = False) -> bytes:
+def request(
+    guest: str, text: str, timeout: float = PATIENCE, *, force: bool = False, again: bool = False
+) -> bytes:
     """What the guest's supervisor answers.
 
     Raises: NoGuest, Refused, UsageError
@@ -58,6 +60,8 @@ def request(guest: str, text: str, timeout: float = PATIENCE, *, force: bool = F
             line = prepare(connection.link, text, force)
             outcome = connection.request(line, timeout, renew=timeout)
         except Unreachable as problem:
+            if not again and afterlife.take_over(guest):
+                return request(guest, text, timeout, force=force, again=True)
             raise NoGuest(
                 f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
             ) from None

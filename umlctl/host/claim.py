@@ -29,13 +29,15 @@ class Claim:
         directory: in the run directory, for what one running guest needs; empty at first
         records: in the state directory, for what outlives it
         lock: descriptor of the lock
+        owner: descriptor of a lock that only the supervisor has: free when it is gone
     """
 
-    def __init__(self, umid: str, directory: str, records: str, lock: int) -> None:
+    def __init__(self, umid: str, directory: str, records: str, lock: int, owner: int) -> None:
         self.umid = umid
         self.directory = directory
         self.records = records
         self.lock = lock
+        self.owner = owner
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +61,7 @@ class Claim:
             _unlink(self.directory + ".lock")
         finally:
             os.close(lock)
+            os.close(self.owner)
 
     def _drop_empty_records(self) -> None:
         """A guest that never started, and whose log is empty, leaves no records."""
@@ -97,13 +100,64 @@ def claim(umid: str) -> Claim:
         records = paths.record_dir(umid)
         for path in (directory, public, records):
             os.makedirs(path, 0o700, exist_ok=True)
+        owner = _own(umid, directory)
     except BaseException as problem:
         _unlink(directory + ".lock")
         os.close(lock)
         if isinstance(problem, OSError):
             raise HostError(f"{umid}: {problem}") from problem
         raise
-    return Claim(umid, directory, records, lock)
+    return Claim(umid, directory, records, lock, owner)
+
+
+def take_over(umid: str) -> Claim:
+    """Make the umid of a guest ours that runs on without its supervisor.
+
+    Raises: GuestInUse: it has one; HostError
+    """
+    directory = paths.guest_dir(umid)
+    try:
+        owner = _own(umid, directory)
+    except OSError as problem:
+        raise HostError(f"{umid}: cannot be taken over: {problem}") from problem
+    try:
+        # Its tiny parent has the lock, unless somebody has killed that too.
+        lock = os.open(directory + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        os.close(owner)
+        raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return Claim(umid, directory, paths.record_dir(umid), lock, owner)
+
+
+def has_owner(umid: str) -> bool:
+    """A supervisor has the guest."""
+    try:
+        os.close(_own(umid, paths.guest_dir(umid)))
+    except GuestInUse:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _own(umid: str, directory: str) -> int:
+    """Be the one supervisor of a guest; the descriptor of the lock that says so.
+
+    Raises: GuestInUse; OSError
+    """
+    owner = os.open(f"{directory}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(owner)
+        raise GuestInUse(f"{umid} has a supervisor") from None
+    return owner
 
 
 def forget(umid: str) -> None:

@@ -228,5 +228,10 @@ def record_dir(umid: str) -> str:
     return f"{state_dir()}/guests/{umid}"
 
 
+def has_record(guest: str) -> bool:
+    """Something was written down of a guest of that name; a path is nobody's."""
+    return "/" not in guest and os.path.exists(f"{record_dir(guest)}/record.json")
+
+
 def cache_dir() -> str:
     return _xdg("XDG_CACHE_HOME", ".cache")

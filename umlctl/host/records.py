@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
-from umlctl.host import claim, paths
+from umlctl.host import claim, paths, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +102,8 @@ class Record(msgspec.Struct, kw_only=True):
         since: when it was started, seconds since 1970
         last_panic: text of the last panic; empty if there was none
         devices: its device table, in the order in which they were plugged
+        shim: pid of the tiny parent; 0 if unknown
+        guest_boot: the guest's own boot id, another after each reboot; empty if unknown
         removed: devices of the command line that were taken away
         ending: None while it runs, as far as the writer knew
     """
@@ -115,6 +117,8 @@ class Record(msgspec.Struct, kw_only=True):
     last_panic: str = ""
     devices: list[Entry] = []
     removed: list[str] = []
+    shim: int = 0
+    guest_boot: str = ""
     ending: Ending | None = None
 
 
@@ -172,6 +176,19 @@ def load_all() -> Iterator[Record]:
         record = load(name)
         if record is not None:
             yield record
+
+
+def without_supervisor() -> list[Record]:
+    """Guests that run though the process that supervised them does not, as far as can be seen."""
+    boot = host_boot_id()
+    return [
+        record
+        for record in load_all()
+        if record.ending is None
+        and record.boot_id == boot
+        and processes.alive(record.pid, record.started)
+        and not claim.has_owner(record.definition.umid)
+    ]
 
 
 def prune() -> None:

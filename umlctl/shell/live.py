@@ -16,6 +16,7 @@ import trio
 from socketproto.blocking import Unreachable
 from socketproto.client import Client
 from socketproto.exchange import TIMED_OUT
+from umlctl.cli.afterlife import take_over
 from umlctl.errors import UmlctlError
 from umlctl.host import networks, paths, segments, taps
 from umlctl.shell.completion import Facts
@@ -162,6 +163,7 @@ class Live:
                     await self._look_at_bare(client)
             except Unreachable:
                 self.state, self.status = "dead", {}
+                await trio.to_thread.run_sync(take_over, self.guest)
         self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
 
     async def _look_at_supervised(self, client: Client) -> None:

@@ -17,6 +17,7 @@ from socketproto.blocking import TIMEOUT, Unreachable
 from socketproto.client import Client
 from socketproto.wire import WireError
 from umlctl import exitcodes
+from umlctl.cli.afterlife import take_over
 from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host.paths import find_socket
@@ -124,7 +125,11 @@ class Session:
         return _plainly(self.guest, command, outcome)
 
     async def request(
-        self, words: list[str], each: Callable[[bytes], None] | None = None
+        self,
+        words: list[str],
+        each: Callable[[bytes], None] | None = None,
+        *,
+        again: bool = False,
     ) -> Outcome | None:
         """One exchange with the guest; None if it could not be: it has been said why."""
         forced = words[0].startswith("!")
@@ -138,6 +143,8 @@ class Session:
                     text, TIMEOUT, renew=TIMEOUT if command.waits else 0.0, each=each
                 )
             except Unreachable as problem:
+                if not again and await trio.to_thread.run_sync(take_over, self.guest):
+                    return await self.request(words, each, again=True)
                 unreachable(self.guest, problem)
             except (WireError, PermissionError) as problem:
                 say(f"{self.guest}: {problem}", exitcodes.USAGE)
@@ -154,8 +161,8 @@ class Session:
             return
         text = plain_text(command.name, outcome).decode("utf-8", "replace")
         shown = rendered(command.name, words, text)
-        if shown.count("\n") >= shutil.get_terminal_size().lines - 1:
-            pager = os.environ.get("PAGER") or "less -R"
+        pager = os.environ.get("PAGER") or ("less -R" if shutil.which("less") else "")
+        if pager and shown.count("\n") >= shutil.get_terminal_size().lines - 1:
             await _run(pager, shown.encode())
         else:
             sys.stdout.write(shown)

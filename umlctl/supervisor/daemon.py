@@ -23,12 +23,12 @@ import trio
 from socketproto.listener import Call, ClientGone, Listener
 from umlctl import exitcodes
 from umlctl.commands import HOST
-from umlctl.errors import NeverStarted, UmlctlError
+from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
-from umlctl.host import claim, paths
+from umlctl.host import claim, paths, records
 from umlctl.supervisor.guest import describe
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.run import run_guest
 from umlctl.supervisor.service import HEARTBEAT, SHUTDOWN
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.host.records import Record
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
@@ -59,6 +60,7 @@ class Daemon:
         self._listener = listener
         self._guests: dict[str, Guest] = {}
         self._starting = trio.CapacityLimiter(STARTS)
+        self._adopting = trio.Lock()
         self._busy = self._was_busy = 0
         self._quitting = trio.Event()
         self._nursery: trio.Nursery
@@ -69,6 +71,7 @@ class Daemon:
             self._nursery = nursery
             nursery.start_soon(self._listener.serve, self._handle)
             nursery.start_soon(self._signals)
+            await self._adopt_all()
             while not self._quitting.is_set():
                 with trio.move_on_after(IDLE):
                     await self._quitting.wait()
@@ -104,6 +107,9 @@ class Daemon:
                 await call.answer("")
             elif self._quitting.is_set():
                 raise Refusal("the supervisor is ending; try again in a moment", -errno.EAGAIN)
+            elif line.command.name == "adopt":
+                await self._adopt_all()
+                await call.answer("")
             else:
                 await self._start(call, line.argument)
         except Refusal as refusal:
@@ -113,6 +119,27 @@ class Daemon:
         except Exception as problem:  # noqa: BLE001 - one request must not end the guests
             _say_trace(call.data.decode("utf-8", "backslashreplace"), problem)
             await call.answer(f"internal error: {problem!r}", -errno.EIO)
+
+    async def _adopt_all(self) -> None:
+        """Take over every guest that runs on without its supervisor, and see that they answer."""
+
+        async def take(record: Record) -> None:
+            try:
+                launched = await trio.to_thread.run_sync(adopt, record)
+                await self._nursery.start(self._run_guest, launched)
+            except GuestInUse:
+                pass  # somebody has it, or it is no more
+            except UmlctlError as problem:
+                _say(f"{record.definition.umid}: {problem}")
+
+        async with self._adopting:
+            async with trio.open_nursery() as nursery:
+                for record in await trio.to_thread.run_sync(records.without_supervisor):
+                    nursery.start_soon(take, record)
+            with trio.move_on_after(UP):
+                for guest in list(self._guests.values()):
+                    if guest.launched.adopted:
+                        await guest.ready.wait()
 
     async def _start(self, call: Call, path: str) -> None:
         answer: dict[str, object] = {}

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -50,6 +51,7 @@ DYING: Final = 3.0
 """How long a panicking kernel may take to exit, seconds."""
 TERM: Final = 2.0
 """How long SIGTERM may take, seconds."""
+BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
 SYNC: Final = 5.0
@@ -92,6 +94,7 @@ class Guest:
         self._forced = False
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
+        self._rebooting = trio.Event()
         self._boot = trio.CancelScope()
         self._record = launched.record
         self.devices = Devices(
@@ -112,12 +115,17 @@ class Guest:
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
         self.kernel.lose("the guest is still booting; try again when it is ready")
-        self.history.add("started", pid=self.launched.pid, kernel=self.launched.definition.kernel)
+        what = "adopted" if self.launched.adopted else "started"
+        self.history.add(what, pid=self.launched.pid, kernel=self.launched.definition.kernel)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, nursery)
                 nursery.start_soon(self._cure)
-                nursery.start_soon(self._limit_boot)
+                nursery.start_soon(self._note_boots)
+                if self.launched.adopted:
+                    nursery.start_soon(self._await_ready, self._boot)
+                else:
+                    nursery.start_soon(self._limit_boot)
                 nursery.start_soon(hold_networks, self.devices, self.launched.pid, self.history)
                 await self._main_gone()
                 nursery.cancel_scope.cancel()
@@ -171,6 +179,8 @@ class Guest:
             self._enter("rebooting")
             self.kernel.lose("the guest rebooted; try again when it is ready")
             self.ready = trio.Event()
+            self._rebooting.set()
+            self._rebooting = trio.Event()
             self.history.add("rebooting", count=self.reboots)
             self.consoles.note_boot()
             if self._asked_to_end:
@@ -201,19 +211,45 @@ class Guest:
                     break
                 kernel.found()
                 await trio.sleep(POLL)
+            if self.launched.adopted and not again and await self._has_rebooted(kernel):
+                again = True
+                await self.devices.renew()
             await self.devices.after_boot(kernel, again=again)
+            self.consoles.sync(self.devices.entries)
             self._is_ready()
+
+    async def _has_rebooted(self, kernel: Kernel) -> bool:
+        """A guest that was adopted has, while nobody looked."""
+        boot = await kernel.ask(BOOT_ID, 1.0)
+        known = self._record.guest_boot
+        if not (boot.ok and known) or boot.text.strip() == known:
+            return False
+        self.reboots += 1
+        self.history.add("rebooted", text="while it had no supervisor")
+        return True
+
+    async def _note_boots(self) -> None:
+        """Write down which boot this is, for who may have to adopt the guest."""
+        while True:
+            ready = self.ready
+            await ready.wait()
+            boot = await self.kernel.ask(BOOT_ID)
+            if boot.ok and boot.text.strip() != self._record.guest_boot:
+                self._record.guest_boot = boot.text.strip()
+                await self._save()
+            while self.ready is ready:
+                await self._rebooting.wait()
 
     def _has_initramfs(self) -> bool:
         return any(word.startswith("initrd=") for word in self.launched.command)
 
     def _is_ready(self) -> None:
         again = self.state == "rebooting"
-        self._enter("running")
+        self._enter("stopped" if self.looks_stopped() else "running")
         self.kernel.found()
         self.note_outsiders()
         self.ready.set()
-        if not has_agent(self.launched.definition):
+        if self.launched.adopted or not has_agent(self.launched.definition):
             self.up.set()
         after = None if again else round(self.since - self._record.since, 3)
         self.history.add("ready", after=after, pid=self.launched.pid)
@@ -284,6 +320,8 @@ class Guest:
     async def _exit_status(self) -> int | None:
         """What the tiny parent wrote down; None if it was killed before it could."""
         shim = self.launched.shim
+        if not shim:
+            return None
         with trio.move_on_after(TERM) as patience:
             await _reaped(shim)
         if patience.cancelled_caught:
@@ -561,13 +599,14 @@ def _last_lines(tail: bytes) -> str:
 
 
 async def _reaped(pid: int) -> None:
-    """Wait for a child of ours and reap it.
-
-    Raises: ChildProcessError
-    """
-    descriptor = os.pidfd_open(pid)
+    """Wait for the end of a process, and reap it if it is a child of ours."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     try:
         await trio.lowlevel.wait_readable(descriptor)
     finally:
         os.close(descriptor)
-    os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended

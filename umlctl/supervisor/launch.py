@@ -6,6 +6,7 @@ boots meanwhile. The supervisor takes on a `Launched` guest whoever launched it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -14,12 +15,12 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.errors import HostError, NeverStarted
+from umlctl.errors import GuestInUse, HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
 from umlctl.host import attaching, confine, consolelog, paths, processes, records
-from umlctl.host.claim import stands_at
+from umlctl.host.claim import stands_at, take_over
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
@@ -45,6 +46,7 @@ class Launched(NamedTuple):
         command: kernel and arguments
         pidfile: descriptor of the locked pidfile; -1 if none was asked for
         record: what is on disk of it
+        adopted: it ran already, and its supervisor was gone; `shim` is no child of ours then
     """
 
     definition: Definition
@@ -56,6 +58,7 @@ class Launched(NamedTuple):
     command: list[str]
     pidfile: int
     record: Record
+    adopted: bool = False
 
 
 def launch(definition: Definition, claim: Claim) -> Launched:
@@ -105,11 +108,9 @@ def _launch(
     command = [definition.kernel, *line]
     pidfile = _lock_pidfile(definition)
     since = time.time()
-    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    notify = _notify_socket(notify_path)
     shim = pid = started = 0
     try:
-        notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        notify.bind(notify_path)
         for name in (*attaching.CONSOLES, "agent"):
             os.mkfifo(f"{directory}/{name}.in", 0o600)
         if definition.root == HOST_ROOT:
@@ -135,6 +136,7 @@ def _launch(
             boot_id=records.host_boot_id(),
             since=since,
             devices=entries,
+            shim=shim,
         )
         records.save(record)
     except BaseException as problem:
@@ -147,6 +149,63 @@ def _launch(
             raise HostError(f"{definition.umid}: {problem}") from problem
         raise
     return Launched(definition, claim, notify, shim, pid, started, command, pidfile, record)
+
+
+def adopt(record: Record) -> Launched:
+    """Take over a guest that runs on though its supervisor is gone.
+
+    Raises: GuestInUse: it has one, or is no more; HostError
+    """
+    definition = record.definition
+    held = take_over(definition.umid)
+    notify = None
+    try:
+        if record.ending is not None or not processes.alive(record.pid, record.started):
+            raise GuestInUse(f"{definition.umid} does not run any more")
+        path = f"{held.directory}/notify"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        notify = _notify_socket(path)
+        with open(f"/proc/{record.pid}/cmdline", "rb") as file:
+            command = os.fsdecode(file.read()).rstrip("\0").split("\0")
+        pidfile = _lock_pidfile(definition)
+        record.supervisor_pid = os.getpid()
+        records.save(record)
+    except BaseException as problem:
+        if notify is not None:
+            notify.close()
+        os.close(held.lock)
+        os.close(held.owner)
+        if isinstance(problem, OSError):
+            raise HostError(f"{definition.umid}: cannot be taken over: {problem}") from problem
+        raise
+    return Launched(
+        definition,
+        held,
+        notify,
+        record.shim,
+        record.pid,
+        record.started,
+        command,
+        pidfile,
+        record,
+        adopted=True,
+    )
+
+
+def _notify_socket(path: str) -> socket.socket:
+    """Where a kernel's notifications arrive.
+
+    Raises: OSError
+    """
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        notify.bind(path)
+    except BaseException:
+        notify.close()
+        raise
+    return notify
 
 
 def _lock_pidfile(definition: Definition) -> int:

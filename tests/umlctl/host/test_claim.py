@@ -125,7 +125,7 @@ def test_what_a_dead_guest_left_is_removed(house: str) -> None:
     for name in ("", "/k", "/g"):
         os.chmod(f"{house}/r/umlctl{name}", 0o700)
     with claim("demo") as held:
-        assert os.listdir(held.directory) == []
+        assert os.listdir(held.directory) == ["owner"]
         assert os.listdir(f"{house}/h/.uml/demo") == []
         assert not os.path.exists(os.path.dirname(paths.kernel_socket("demo")))
         assert os.listdir(held.records) == ["record.json"]
