@@ -245,6 +245,21 @@ def test_console_in_the_foreground(house: House, umid: str) -> None:
     assert house.leftovers(umid) == []
 
 
+def test_viewer_goes_on_though_the_supervisor_is_killed(house: House, umid: str) -> None:
+    house.start(umid)
+    house.has_shell(umid)
+    opened = Terminals(house, umid)
+    terminal, other = opened(), opened("--read-only")
+    terminal.send("x=42\r")
+    for _ in range(3):
+        os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
+        terminal.send("echo $x$x\r")
+        for each in (terminal, other):
+            each.expect("4242")
+    wait_for(lambda: has_keyboard(house, umid, terminal.pid), "it has the keyboard again")
+    opened.close()
+
+
 def test_missing_guest_is_said(house: House) -> None:
     done = house.umlctl("console", "nobody")
     assert done.returncode == 3

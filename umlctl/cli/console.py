@@ -172,6 +172,7 @@ class Viewer:
         self._offset = offset
         self._replay = 0
         self._typing: bool | None = None if keyboard else False  # nobody has said yet
+        self._unsent = b""
         self._modes: set[bytes] = set()
         self._terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._connection: socket.socket | None = None
@@ -236,12 +237,13 @@ class Viewer:
 
         return take_over(self._umid)
 
-    def _send(self, packet: bytes) -> None:
+    def _send(self, packet: bytes) -> bool:
         assert self._connection is not None
         try:
             self._connection.send(packet)
         except OSError:
-            pass  # the next look at the connection shows why
+            return False  # the next look at the connection shows why
+        return True
 
     def _come_back(self) -> bool:
         """The supervisor is gone, and its guest perhaps not: the next one has it soon."""
@@ -306,7 +308,8 @@ class Viewer:
             self.left = True
             self._code = exitcodes.OK
         if data and self._typing:
-            self._send(INPUT + data)
+            if not self._send(INPUT + data):
+                self._unsent += data
         elif data and self._keyboard and self._code is None:
             self._note("somebody else has the keyboard; --force takes it")
 
@@ -346,6 +349,8 @@ class Viewer:
         keyboard = notice.get("keyboard")
         if keyboard == "yours":
             self._typing = True
+            if self._unsent and self._send(INPUT + self._unsent):
+                self._unsent = b""
             if self._terminal:
                 self._tell_size()
         elif keyboard:
