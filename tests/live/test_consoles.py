@@ -260,6 +260,41 @@ def test_viewer_goes_on_though_the_supervisor_is_killed(house: House, umid: str)
     opened.close()
 
 
+def test_guest_that_does_not_start_has_no_console_to_wait_for(house: House, umid: str) -> None:
+    done = house.umlctl("run", umid, "--console", "--kernel", "/bin/false")
+    assert done.returncode == 125
+    done = house.umlctl("start", umid, "--console", "--kernel", "/bin/false")
+    assert done.returncode == 125
+
+
+def test_console_of_another_guest_is_not_taken_for_the_new_one(house: House, guest: str) -> None:
+    done = house.umlctl("start", guest, "--console", stdin="touch /tmp/typed\n")
+    assert done.returncode == 1
+    assert "is the name of a running guest" in done.stderr
+    assert house.try_shell(guest, "test -e /tmp/typed")[0] == 1
+
+
+def test_viewer_of_a_stopped_guest_can_be_left(house: House, guest: str) -> None:
+    house.ok("stop", guest)
+    opened = Terminals(house, guest)
+    try:
+        for end in ("key", signal.SIGTERM):
+            terminal = opened()
+            for _ in range(100):
+                terminal.send("x" * 1000)
+            if isinstance(end, str):
+                terminal.send("\x1d")
+            else:
+                os.kill(terminal.pid, end)
+            terminal.expect(pexpect.EOF)
+            wait_for(lambda: not viewers(house, guest), "the viewer is gone")
+    finally:
+        opened.close()
+        house.ok("go", guest)
+    house.ok("console", guest, stdin="\x15\n")
+    assert house.shell(guest, "echo well") == "well"
+
+
 def test_missing_guest_is_said(house: House) -> None:
     done = house.umlctl("console", "nobody")
     assert done.returncode == 3

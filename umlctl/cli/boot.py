@@ -191,6 +191,11 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
     definition = define(umid, options, arguments)
     if console:
         from umlctl.cli.console import attach_while
+        from umlctl.errors import GuestInUse
+        from umlctl.host.claim import has_owner
+
+        if has_owner(umid):  # it would be attached to that one
+            raise GuestInUse(f"{umid} is the name of a running guest; take another name")
 
         return attach_while(umid, lambda: _start(definition, quietly=True))
     return _start(definition)

@@ -16,6 +16,7 @@ import termios
 import threading
 import time
 import tty
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,8 @@ COMES_BACK: Final = 5.0
 QUIET: Final = 0.5
 """A console without output for so long has said all, for who attached without a terminal."""
 PAUSE: Final = 0.05
+BEHIND: Final = 256
+"""Packets of input that a guest that takes none may be behind."""
 
 _QUESTIONS: Final = re.compile(
     rb"\x1b\[[?>=]?[0-9;]*[cn]|\x1b\[\?[0-9;]*\$p|\x1bP[^\x1b]*\x1b\\|\x1b\]\d+;\?[^\x07\x1b]*"
@@ -91,12 +94,12 @@ def attach_while(umid: str, start: Callable[[], int]) -> int:
 
     Raises: HostError, UmlctlError of `start`
     """
-    codes: list[int | UmlctlError] = []
+    codes: list[int | BaseException] = []
 
     def work() -> None:
         try:
             codes.append(start())
-        except UmlctlError as problem:
+        except BaseException as problem:  # noqa: BLE001 - raised again below
             codes.append(problem)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -106,11 +109,11 @@ def attach_while(umid: str, start: Callable[[], int]) -> int:
         code = viewer.run(lambda: not codes)
     except NoGuest:
         code = exitcodes.NO_GUEST  # it did not come to be; why, has `start` to say
-    if viewer.left:
+    if viewer.left and not codes:
         return code  # the guest boots on
     thread.join()
     (result,) = codes
-    if isinstance(result, UmlctlError):
+    if isinstance(result, BaseException):
         raise result
     return result or code
 
@@ -172,7 +175,9 @@ class Viewer:
         self._offset = offset
         self._replay = 0
         self._typing: bool | None = None if keyboard else False  # nobody has said yet
-        self._unsent = b""
+        self._outgoing: deque[bytes] = deque()
+        self._lost_at = 0.0
+        self._kept: list[bytes] = []
         self._modes: set[bytes] = set()
         self._terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._connection: socket.socket | None = None
@@ -206,6 +211,7 @@ class Viewer:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:
                 connection.connect(path)
+                connection.setblocking(False)
                 break
             except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
                 connection.close()
@@ -237,27 +243,42 @@ class Viewer:
 
         return take_over(self._umid)
 
-    def _send(self, packet: bytes) -> bool:
+    def _send(self, packet: bytes) -> None:
+        self._outgoing.append(packet)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what can be; a guest that is stopped takes nothing."""
         assert self._connection is not None
-        try:
-            self._connection.send(packet)
-        except OSError:
-            return False  # the next look at the connection shows why
-        return True
+        while self._outgoing:
+            try:
+                self._connection.send(self._outgoing[0])
+            except OSError:
+                return  # full, or gone: the next look at the connection shows which
+            self._outgoing.popleft()
 
     def _come_back(self) -> bool:
         """The supervisor is gone, and its guest perhaps not: the next one has it soon."""
         assert self._connection is not None
         self._connection.close()
+        now = time.monotonic()
+        self._lost_at = self._lost_at or now
+        if now - self._lost_at > COMES_BACK:
+            return False
+        time.sleep(PAUSE)
+        # What was typed meanwhile goes to the next one, after its greeting.
+        kept = [packet for packet in self._outgoing if packet[:1] == INPUT]
+        self._outgoing.clear()
         self._force, self._typing = bool(self._typing), None if self._keyboard else False
         from umlctl.cli.afterlife import take_over
 
         take_over(self._umid)
-        deadline = time.monotonic() + COMES_BACK
+        deadline = self._lost_at + COMES_BACK
         try:
             self._connect(lambda: time.monotonic() < deadline)
         except (NoGuest, HostError):
             return False
+        self._kept = kept
         return True
 
     # Moving bytes
@@ -273,9 +294,14 @@ class Viewer:
             while self._code is None:
                 assert self._connection is not None
                 files: list[Any] = [self._connection, wakes]
-                if self._typing is not None and not self._input_over:
+                if self._reads():
                     files.append(sys.stdin)
-                ready, _, _ = select.select(files, [], [], QUIET if self._input_over else None)
+                writes = [self._connection] if self._outgoing else []
+                ready, sendable, _ = select.select(
+                    files, writes, [], QUIET if self._input_over else None
+                )
+                if sendable:
+                    self._flush()
                 if wakes in ready:
                     os.read(wakes, 64)
                 if self._resized:
@@ -284,7 +310,7 @@ class Viewer:
                     self._take_input()
                 if self._connection in ready:
                     self._take_packet()
-                elif self._input_over and not ready:
+                elif self._input_over and not (ready or self._outgoing):
                     self._code = exitcodes.OK
         finally:
             for number, handler in handlers.items():
@@ -292,6 +318,12 @@ class Viewer:
             signal.set_wakeup_fd(before)
             os.close(wakes)
             os.close(wakened)
+
+    def _reads(self) -> bool:
+        """Whether to read what is typed: a script's only when it can be passed on."""
+        if self._input_over or len(self._outgoing) > BEHIND:
+            return False
+        return self._typing is True or (self._terminal and self._typing is not None)
 
     def _caught(self, number: int, _frame: object) -> None:
         if number == signal.SIGWINCH:
@@ -308,8 +340,7 @@ class Viewer:
             self.left = True
             self._code = exitcodes.OK
         if data and self._typing:
-            if not self._send(INPUT + data):
-                self._unsent += data
+            self._send(INPUT + data)
         elif data and self._keyboard and self._code is None:
             self._note("somebody else has the keyboard; --force takes it")
 
@@ -317,8 +348,12 @@ class Viewer:
         assert self._connection is not None
         try:
             packet = self._connection.recv(PACKET)
+        except BlockingIOError:
+            return
         except OSError:
             packet = b""
+        if packet:
+            self._lost_at = 0.0
         if packet[:1] == OUTPUT:
             self._show(packet[1:])
         elif packet[:1] == NOTICE:
@@ -349,8 +384,9 @@ class Viewer:
         keyboard = notice.get("keyboard")
         if keyboard == "yours":
             self._typing = True
-            if self._unsent and self._send(INPUT + self._unsent):
-                self._unsent = b""
+            self._outgoing.extend(self._kept)
+            self._kept = []
+            self._flush()
             if self._terminal:
                 self._tell_size()
         elif keyboard:
@@ -364,6 +400,7 @@ class Viewer:
                 f"type: stty rows {rows} columns {columns}"
             )
         if "lost" in notice:
+            self._offset = (self._offset or 0) + notice["lost"]
             self._note(f"{notice['lost']} bytes were cut off before they were shown")
         if notice.get("problem"):
             self._note(notice["problem"])
@@ -443,16 +480,18 @@ class Viewer:
             self._code = self._code or exitcodes.FAILED
 
 
-def main(umid: str) -> int:
-    """Be the terminal of `umlctl run --console`, which is the parent; the exit code."""
-    parent = os.getppid()
+def main(umid: str, alive: int) -> int:
+    """Be the terminal of `umlctl run --console`, which is the parent; the exit code.
+
+    alive: a descriptor that ends when there can be no such guest any more
+    """
     try:
         return Viewer(umid, "con0", escape_key(ESCAPE), offset=0).run(
-            lambda: os.getppid() == parent
+            lambda: not select.select([alive], [], [], 0)[0]
         )
     except UmlctlError:
         return exitcodes.NO_GUEST  # it did not come to be; why, has the parent to say
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -32,7 +32,7 @@ def supervise(definition: Definition, *, console: bool = False) -> int:
 
     console: have the terminal on its console meanwhile
     """
-    viewer = _attach(definition.umid) if console else None
+    viewer, alive = _attach(definition.umid) if console else (None, -1)
 
     def tell(event: Event) -> None:
         if viewer is None or viewer.poll() is not None:  # else the screen is the guest's
@@ -44,22 +44,29 @@ def supervise(definition: Definition, *, console: bool = False) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
         ending = _boot(definition, heeded, tell)
-    except BaseException:
-        if viewer is not None:
-            viewer.terminate()
-        raise
     finally:
         if viewer is not None:
+            os.close(alive)
             viewer.wait()  # it shows the last words, and puts the terminal right
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
     _say(definition.umid, _describe(ending))
     return ending.code
 
 
-def _attach(umid: str) -> subprocess.Popen[bytes]:
-    """Start a process that attaches this terminal to the console, as soon as there is one."""
-    command = [sys.executable, "-P", "-m", "umlctl.cli.console", umid]
-    return subprocess.Popen(command)
+def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a process that attaches this terminal to the console, as soon as there is one.
+
+    It gives up if there is none by the time the descriptor is closed that is returned.
+    """
+    alive, ours = os.pipe()
+    try:
+        command = [sys.executable, "-P", "-m", "umlctl.cli.console", umid, str(alive)]
+        return subprocess.Popen(command, pass_fds=[alive]), ours
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(alive)
 
 
 def _boot(

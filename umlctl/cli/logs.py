@@ -103,7 +103,10 @@ def show(
     name = "console" if console == "con0" else console
     log = f"{paths.record_dir(umid)}/{name}.log"
     moment = None if since is None else _moment(since, time.time())
-    log, begin, end = _part(log, boot)
+    if os.path.exists(log):
+        log, begin, end = _part(log, boot)
+    else:
+        begin, end = 0, None
     try:
         descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

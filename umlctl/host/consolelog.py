@@ -217,7 +217,7 @@ def find_boot(log: str, end: int) -> int:
 
 
 def read(descriptor: int, begin: int, end: int) -> Iterator[bytes]:
-    """The bytes of a log between two offsets, in pieces.
+    """The bytes of a log between two offsets, in pieces; without what is cut off meanwhile.
 
     Raises: OSError
     """
@@ -225,5 +225,7 @@ def read(descriptor: int, begin: int, end: int) -> Iterator[bytes]:
         data = os.pread(descriptor, min(1 << 20, end - begin), begin)
         if not data:
             return
+        cut = max(0, start(descriptor) - begin)  # afterwards: it may have been while we read
         begin += len(data)
-        yield data
+        if data[cut:]:
+            yield data[cut:]

@@ -91,6 +91,8 @@ class Live:
             from umlctl.cli.views import duration, size
 
             words[0] += f" {duration(max(0.0, time.time() - status['since']))}"
+            if status.get("started"):
+                words.append(f"up {duration(max(0.0, time.time() - status['started']))}")
             words.append(f"{size(status.get('memory'))} memory")
             if status.get("cpu") is not None:
                 words.append(f"{status['cpu']:.1f}s cpu")

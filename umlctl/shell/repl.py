@@ -173,6 +173,7 @@ class _Shell:
         self.session = Session(guest, fancy=not plain, confirm=self._confirm)
         self._vi = vi
         self._running: trio.CancelScope | None = None
+        self._held: list[str] = []
         self._live: Live
         self._prompt: PromptSession[str]
 
@@ -190,6 +191,9 @@ class _Shell:
                         await self.session.obey(command)
                 self._running = None
                 self._live.busy = False
+                held, self._held = self._held, []
+                for text in held:
+                    self._tell(text)
                 self._live.refresh()
 
     @asynccontextmanager
@@ -248,6 +252,7 @@ class _Shell:
                     self.session.leaving = True
                     if self._prompt.app.is_running:
                         self._prompt.app.exit(exception=EndOfInput)
+                    return  # once is enough
 
     # What is seen
 
@@ -262,7 +267,10 @@ class _Shell:
             self._prompt.app.invalidate()
 
     def _tell(self, text: str) -> None:
-        print(f"* {text}", flush=True)
+        if self._running is None:
+            print(f"* {text}", flush=True)
+        else:
+            self._held.append(text)  # the screen may be a pager's
 
     def _make_prompt(self, guest: str) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
@@ -283,6 +291,7 @@ class _Shell:
             lexer=ShellLexer(),
             auto_suggest=AutoSuggestFromHistory(),
             complete_while_typing=True,
+            complete_in_thread=True,
             bottom_toolbar=self._live.line,
             editing_mode=EditingMode.VI if self._vi else EditingMode.EMACS,
             key_bindings=_keys(),
@@ -327,16 +336,19 @@ class _Lexer:
 
 def _keys() -> Any:
     from prompt_toolkit.application import run_in_terminal
+    from prompt_toolkit.filters import vi_navigation_mode
     from prompt_toolkit.key_binding import KeyBindings
 
     keys = KeyBindings()
 
-    @keys.add("?")
+    @keys.add("?", filter=~vi_navigation_mode)
     def explain(event: KeyPressEvent) -> None:
         """Help with the command before the cursor, without sending anything."""
         buffer = event.current_buffer
-        word = buffer.document.text_before_cursor.strip()
-        if word and word not in names():
+        before = buffer.document.text_before_cursor
+        word = before.strip()
+        rest = word in BY_NAME and BY_NAME[word].takes_rest and before.endswith(" ")
+        if rest or (word and word not in names()):
             buffer.insert_text("?")
             return
         lines = help_lines(word) if word else ["  ".join(names())]

@@ -170,7 +170,7 @@ class Session:
 
     async def _hand_on(self, typed: Typed, data: bytes) -> int:
         if typed.file:
-            await trio.to_thread.run_sync(_write, typed, data)
+            await trio.to_thread.run_sync(_write, typed, data, abandon_on_cancel=True)
             return exitcodes.OK
         return await _run(typed.program, data)
 

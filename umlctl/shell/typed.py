@@ -56,6 +56,8 @@ def read(text: str) -> Typed:
         return Typed([])
     program = file = ""
     append = False
+    if _is_open(text) and set(text) & set("|>;"):
+        raise UsageError(f"a quote is not closed, and what follows it would be lost: {text!r}")
     for place, letter in unquoted(text):
         if letter == "|":
             program = text[place + 1 :].strip()
@@ -80,6 +82,14 @@ def words(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
+
+
+def _is_open(text: str) -> bool:
+    try:
+        shlex.split(text)
+    except ValueError:
+        return True
+    return False
 
 
 def unquoted(text: str) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -99,7 +99,7 @@ class Console:
         self._typing = trio.Lock()
         self._file = -1
         self._index = consolelog.Index(self.log)
-        self._seen = self._noted = 0
+        self._seen = self._noted = self.size
         self._noted_at = 0.0
 
     # The log
@@ -127,7 +127,7 @@ class Console:
         if size != self._noted and now - self._noted_at >= MOMENTS:
             self._index.add(consolelog.MOMENT, now, self._noted)
             self._noted, self._noted_at = size, now
-        if grown:
+        if size > consolelog.BOUND:
             consolelog.trim(self.log, self._bound(size))
         return grown > FAST
 
@@ -142,7 +142,17 @@ class Console:
 
         Raises: OSError
         """
-        self._index.add(consolelog.BOOT, time.time(), consolelog.find_boot(self.log, self.size))
+        size = self.size
+        begin = consolelog.find_boot(self.log, size) if self.name == "con0" else size
+        self._index.add(consolelog.BOOT, time.time(), begin)
+
+    def note_launch(self) -> None:
+        """It is there for the first time since the guest was started.
+
+        Raises: OSError
+        """
+        if not consolelog.boots(consolelog.index_of(self.log)):
+            self._index.add(consolelog.LAUNCH, time.time(), 0)
 
     def read(self, viewer: Viewer) -> bytes:
         """The next bytes for a viewer; none if it has them all.
@@ -207,13 +217,15 @@ class Console:
         self.say(viewer, Notice(keyboard="yours"))
 
     def say(self, viewer: Viewer, notice: Notice) -> None:
+        if notice.size is not None:  # only the last counts
+            viewer.said = [each for each in viewer.said if each.size is None]
         viewer.said.append(notice)
         self.wake()
 
-    async def type(self, data: bytes) -> None:
-        """Hand bytes to the guest; waits while it takes none.
+    async def type(self, data: bytes, viewer: Viewer) -> None:
+        """Hand what a viewer types to the guest; waits while it takes none.
 
-        Raises: OSError
+        Raises: OSError: among them that the viewer is gone
         """
         async with self._typing:
             # A description of our own: the kernel sets flags on its one.
@@ -223,7 +235,10 @@ class Console:
                     try:
                         data = data[os.write(descriptor, data) :]
                     except BlockingIOError:
-                        await trio.lowlevel.wait_writable(descriptor)
+                        with trio.move_on_after(LOOK):
+                            await trio.lowlevel.wait_writable(descriptor)
+                        if _hung_up(viewer.connection):
+                            raise BrokenPipeError from None
             finally:
                 os.close(descriptor)
 
@@ -253,6 +268,7 @@ class Consoles:
         self._history = history
         self._agent = agent
         self._watch: Watch | None = None
+        self._unwatched = False
         self._watching = trio.Event()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._listeners: dict[str, socket.socket] = {}
@@ -288,8 +304,9 @@ class Consoles:
 
     def note_boot(self) -> None:
         """The guest boots again: its system console has begun to say so."""
-        with self._quietly("con0"):
-            self.by_name["con0"].note_boot()
+        for console in self.by_name.values():
+            with self._quietly(console.name):
+                console.note_boot()
 
     def sync(self, entries: list[Entry]) -> None:
         """Have the consoles that the device table has."""
@@ -301,7 +318,9 @@ class Consoles:
         for name in self.by_name.keys() - wanted:
             self._drop(name)
         for name in wanted - self.by_name.keys():
-            self.by_name[name] = Console(name, self._directory, self._records)
+            console = self.by_name[name] = Console(name, self._directory, self._records)
+            with self._quietly(name):
+                console.note_launch()
             self._serve(name)
 
     def listing(self) -> list[dict[str, Any]]:
@@ -353,7 +372,10 @@ class Consoles:
             if self._watch is None:
                 await trio.sleep(UNWATCHED)
             else:
-                await trio.lowlevel.wait_readable(self._watch)
+                try:
+                    await trio.lowlevel.wait_readable(self._watch)
+                except trio.ClosedResourceError:
+                    continue
                 self._watch.clear()
             for console in self.by_name.values():
                 console.wake()
@@ -361,15 +383,18 @@ class Consoles:
 
     def _look_at(self, console: Console) -> None:
         """Have viewers of a console woken from now on."""
-        try:
-            if self._watch is None:
-                self._watch = Watch()
-            self._watch.add(console.log)
-        except OSError:
-            if self._watch is not None:
-                self._watch.close()
-            self._watch = None  # looking often will do
         self._watching.set()
+        try:
+            if self._watch is None and not self._unwatched:
+                self._watch = Watch()
+            if self._watch is not None:
+                self._watch.add(console.log)
+        except OSError:
+            self._unwatched = True  # looking often will do, for all of them
+            if self._watch is not None:
+                trio.lowlevel.notify_closing(self._watch)
+                self._watch.close()
+                self._watch = None
 
     # Viewers
 
@@ -397,7 +422,7 @@ class Consoles:
         except OSError as problem:
             self._history.add("failed", request=f"socket {name}", text=str(problem))
             return
-        self._nursery.start_soon(self._accept, name)
+        self._nursery.start_soon(self._accept, name, self._listeners[name])
 
     def _drop(self, name: str) -> None:
         console = self.by_name.pop(name)
@@ -410,8 +435,10 @@ class Consoles:
             viewer.scope.cancel()
         console.close()
 
-    async def _accept(self, name: str) -> None:
-        listener = trio.socket.from_stdlib_socket(self._listeners[name])
+    async def _accept(self, name: str, bound: socket.socket) -> None:
+        if bound.fileno() < 0:
+            return  # dropped already
+        listener = trio.socket.from_stdlib_socket(bound)
         with trio.CancelScope() as scope:
             self._scopes[name] = scope
             async with trio.open_nursery() as nursery:
@@ -423,53 +450,68 @@ class Consoles:
                             return
                         await trio.sleep(LOOK)  # no descriptors, perhaps; others may end
                         continue
-                    if name == "attach":
-                        nursery.start_soon(self._attach, connection)
-                    else:
-                        nursery.start_soon(self._view_plainly, connection, Hello(console=name))
+                    nursery.start_soon(self._welcome, name, connection)
 
-    async def _view_plainly(self, connection: trio.socket.SocketType, hello: Hello) -> None:
-        await self._view(connection, hello, packets=False)
+    async def _welcome(self, name: str, connection: trio.socket.SocketType) -> None:
+        """Serve who has connected, whatever it sends: it must not end the guest."""
+        try:
+            with connection:
+                if name == "attach":
+                    await self._attach(connection)
+                else:
+                    await self._view(connection, Hello(console=name), packets=False)
+        except Exception as problem:  # noqa: BLE001
+            self._history.add("internal error", console=name, text=repr(problem))
 
     async def _attach(self, connection: trio.socket.SocketType) -> None:
-        with connection:
-            hello = None
-            try:
-                with trio.move_on_after(HELLO_WAITS):
-                    hello = _read_hello(await connection.recv(PACKET))
-                if hello is not None and hello.console not in self.by_name:
-                    problem = f"the guest has no console {hello.console}"
-                    await _tell(connection, Notice(problem=problem))
-                    hello = None
-            except (OSError, msgspec.DecodeError):
-                return
-            if hello is not None:
-                await self._view(connection, hello, packets=True)
+        hello = None
+        try:
+            with trio.move_on_after(HELLO_WAITS):
+                hello = _read_hello(await connection.recv(PACKET))
+        except (OSError, msgspec.DecodeError, ValueError, RecursionError):
+            return
+        if hello is not None:
+            await self._view(connection, hello, packets=True)
 
     async def _view(
         self, connection: trio.socket.SocketType, hello: Hello, *, packets: bool
     ) -> None:
-        """Serve one viewer to its end; its connection is closed then."""
-        console = self.by_name[hello.console]
-        with connection:
-            if len(console.viewers) >= VIEWERS:
-                return
-            viewer = Viewer(connection, wants=hello.keyboard)
-            self._look_at(console)
-            try:
-                with self._quietly(console.name):
-                    console.begin(viewer, hello)
-                console.enter(viewer, force=hello.force)
-                with viewer.scope:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._take, console, viewer, packets)
-                        await self._show(console, viewer, packets)
-                        nursery.cancel_scope.cancel()
-            except* OSError:
-                pass  # the viewer is gone, or its console
-            finally:
-                if viewer in console.viewers:
-                    console.leave(viewer)
+        """Serve one viewer to its end."""
+        console = self.by_name.get(hello.console)
+        problem = ""
+        if console is None:
+            problem = f"the guest has no console {hello.console}"
+        elif len(console.viewers) >= VIEWERS:
+            problem = f"{console.name} has {VIEWERS} viewers already"
+        try:
+            if console is not None and not problem:
+                await self._view_console(console, connection, hello, packets=packets)
+        except* OSError as group:
+            problem = str(group.exceptions[0])  # the viewer is gone, or its console
+        if problem and packets:
+            with suppress(OSError):
+                await _tell(connection, Notice(problem=problem))
+
+    async def _view_console(
+        self,
+        console: Console,
+        connection: trio.socket.SocketType,
+        hello: Hello,
+        *,
+        packets: bool,
+    ) -> None:
+        viewer = Viewer(connection, wants=hello.keyboard)
+        self._look_at(console)
+        console.begin(viewer, hello)
+        console.enter(viewer, force=hello.force)
+        try:
+            with viewer.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._take, console, viewer, packets)
+                    await self._show(console, viewer, packets)
+                    nursery.cancel_scope.cancel()
+        finally:
+            console.leave(viewer)
 
     async def _show(self, console: Console, viewer: Viewer, packets: bool) -> None:
         """Send what the guest writes, and what there is to say."""
@@ -498,7 +540,7 @@ class Consoles:
                 if console.typist is not viewer:
                     continue  # it has been told
                 if data[:1] == INPUT:
-                    await console.type(data[1:])
+                    await console.type(data[1:], viewer)
                 elif data[:1] == SIZE:
                     console.say(viewer, Notice(size=self._resize(console.name, data[1:])))
         else:
@@ -509,7 +551,7 @@ class Consoles:
                     if _hung_up(viewer.connection):
                         viewer.scope.cancel()
                         return
-                await console.type(data)
+                await console.type(data, viewer)
             console.let_go(viewer)
             while not _hung_up(viewer.connection):  # noqa: ASYNC110 - it may still read
                 await trio.sleep(LOOK)

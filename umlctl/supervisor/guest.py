@@ -533,6 +533,7 @@ class Guest:
             "umid": self.umid,
             "state": self.state,
             "since": round(self.since, 3),
+            "started": round(self._record.since, 3),
             "pid": pid if lives else None,
             "supervisor_pid": os.getpid(),
             "kernel": definition.kernel,

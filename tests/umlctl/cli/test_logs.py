@@ -61,6 +61,7 @@ def test_guest_without_a_log_is_no_guest(house: str) -> None:
     result = CliRunner().invoke(logs, ["demo"])
     assert isinstance(result.exception, NoGuest)
     assert "there is no log of con0 of a guest 'demo'" in str(result.exception)
+    assert isinstance(CliRunner().invoke(dmesg, ["demo"]).exception, NoGuest)
 
 
 def test_boots_are_told_apart(house: str) -> None:

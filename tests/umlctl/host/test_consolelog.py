@@ -58,6 +58,16 @@ def test_old_lines_are_cut_and_no_other(log: str, descriptor: int) -> None:
     assert os.fstat(descriptor).st_blocks * 512 <= bound * 2
 
 
+def test_what_is_cut_while_it_is_read_is_left_out(log: str, descriptor: int) -> None:
+    os.write(descriptor, b"x" * 3_000_000)
+    pieces = consolelog.read(descriptor, 0, 3_000_000)
+    assert set(next(pieces)) == {ord("x")}
+    consolelog.trim(log, 10 * BLOCK)
+    rest = b"".join(pieces)
+    assert set(rest) == {ord("x")}
+    assert len(rest) <= 11 * BLOCK
+
+
 def test_empty_log_begins_at_its_end(descriptor: int) -> None:
     assert consolelog.start(descriptor) == consolelog.first_line(descriptor) == 0
 

@@ -42,6 +42,8 @@ def test_line_is_a_command_and_where_its_answer_goes(line: str, expected: Typed)
         ("proc meminfo |", "needs a program"),
         ("proc meminfo >", "one file"),
         ("proc meminfo > a b", "one file"),
+        ("log it's > /tmp/x", "a quote is not closed"),
+        ("log 'a | b", "a quote is not closed"),
     ],
 )
 def test_line_without_an_end_is_a_usage_error(line: str, said: str) -> None:

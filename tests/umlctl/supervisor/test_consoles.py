@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from umlctl.host import attaching, consolelog
 from umlctl.host.attaching import HELLO, INPUT, NOTICE, OUTPUT, PACKET, SIZE
+from umlctl.host.inotify import Watch
 from umlctl.host.records import Entry
 from umlctl.supervisor import consoles as module
 from umlctl.supervisor.consoles import Consoles
@@ -229,6 +231,7 @@ async def test_viewer_that_is_too_slow_is_told_what_it_missed(
 ) -> None:
     real = consolelog.trim
     monkeypatch.setattr(consolelog, "trim", lambda log, _bound: real(log, 100_000))
+    monkeypatch.setattr(consolelog, "BOUND", 0)
     kernel.write(b"x" * 300_000)
     async with kernel.running():
         console = kernel.consoles.by_name["con0"]
@@ -405,7 +408,9 @@ async def test_consoles_are_those_of_the_table(kernel: Kernel) -> None:
         b"hnull",
         b"x",
         b'h{"console": 1}',
-        b'h{"console": "../x"}',
+        b'h{"console": "../"}',
+        b'h{"console": "\xff"}',
+        b'h{"console": "con0", "x": ' + b"[" * 60_000,
         b"\xff" * 9000,
     ],
 )
@@ -421,6 +426,57 @@ async def test_rubbish_is_let_go_and_nobody_else(kernel: Kernel, packet: bytes) 
         await good.is_told(keyboard="yours")
 
 
+async def test_console_that_goes_as_somebody_comes_harms_nobody(kernel: Kernel) -> None:
+    line = Entry(name="con1", asked="", kernel=attaching.config("con1"))
+    async with kernel.running():
+        for _ in range(30):
+            kernel.consoles.sync([line])
+            plain = await trio.open_unix_socket(f"{kernel.directory}/con1")
+            viewer = await attached(kernel, "con1")
+            kernel.consoles.sync([])
+            await plain.aclose()
+            viewer.close()
+        good = await attached(kernel)
+        await good.is_told(keyboard="yours")
+    assert not [event for event in kernel.history if event["event"] == "internal error"]
+
+
+async def test_viewers_are_woken_though_a_log_cannot_be_watched(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more watches, or somebody has removed the file."""
+    async with kernel.running():
+        first = await attached(kernel)
+        await first.is_told(keyboard="yours")
+        await trio.testing.wait_all_tasks_blocked()
+
+        def none(_watch: object, path: str) -> None:
+            raise OSError(28, "no more watches", path)
+
+        monkeypatch.setattr(Watch, "add", none)
+        second = await attached(kernel, keyboard=False)
+        await second.is_told(offset=0)
+        kernel.write("to both\n")
+        for viewer in (first, second):
+            await viewer.sees(b"to both\n")
+
+
+async def test_viewer_that_dies_with_its_input_pending_lets_others_type(kernel: Kernel) -> None:
+    async with kernel.running():
+        first = await attached(kernel)
+        await first.is_told(keyboard="yours")
+        for _ in range(40):  # more than a FIFO holds, to a guest that takes none
+            with trio.move_on_after(0.2):
+                await first.type(b"x" * 4096)
+        first.close()
+        second = await attached(kernel)
+        await second.is_told(keyboard="yours")
+        while kernel.read():
+            pass
+        await second.type(b"mine")
+        await kernel.hears(b"mine")
+
+
 # Logs
 
 
@@ -429,6 +485,7 @@ async def test_log_is_kept_within_its_bound_with_its_times(
 ) -> None:
     real = consolelog.trim
     monkeypatch.setattr(consolelog, "trim", lambda log, _bound: real(log, 50_000))
+    monkeypatch.setattr(consolelog, "BOUND", 0)
     monkeypatch.setattr(module, "MOMENTS", 0.0)
     log = f"{kernel.records}/console.log"
     async with kernel.running():
@@ -455,6 +512,7 @@ async def test_log_that_cannot_be_cut_is_told_of_once(
         raise OSError(95, "Operation not supported", log)
 
     monkeypatch.setattr(consolelog, "trim", trim)
+    monkeypatch.setattr(consolelog, "BOUND", 0)
     monkeypatch.setattr(module, "LOOK", 0.001)
     async with kernel.running():
         for _ in range(3):
