@@ -40,6 +40,7 @@ Examples:
   umlctl nic add demo --user --forward 8080:80        and the host's port 8080 to its port 80
   umlctl nic add demo --switch lan                    a network of guests, made when needed
   umlctl nic add demo --tap auto --bridge br0         on a bridge of the host (root)
+  umlctl nic add demo --tap auto --host-addr 10.1.0.1/24 --guest-addr 10.1.0.2/24
   umlctl nic add demo --transport gre,src=10.0.0.1,dst=10.0.0.2
 """,
 )
@@ -60,6 +61,7 @@ Examples:
     shell_complete=complete.bridges,
     help="With --tap: the bridge that it joins.",
 )
+@click.option("--host-addr", "host", default="", metavar="ADDR/N", help="Of this host on the tap.")
 @click.option("--forward", "forwards", multiple=True, metavar="HOST:GUEST", help="A port: --user.")
 @click.option("--isolated", is_flag=True, help="With --user: the host's loopback is out of reach.")
 @click.option("--mac", default="", metavar="MAC", help="[default: derived from the guest's name]")
@@ -160,8 +162,10 @@ def _host_side(entry: dict[str, Any]) -> str:
     if entry["asked"].partition(",")[0] == USER:
         return "behind slirp4netns"
     if entry.get("network"):
-        return f"switch {entry['network']}"
+        port = entry.get("host", {}).get("port")
+        return f"switch {entry['network']}" + (f", port {port}" if port else "")
     if entry.get("tap"):
         on = f" on {entry['bridge']}" if entry.get("bridge") else ""
-        return f"tap {entry['tap']}{on}"
+        address = f" {entry['host_addr']}" if entry.get("host_addr") else ""
+        return f"tap {entry['tap']}{on}{address}"
     return str(entry["asked"]).partition("transport=")[2].partition(",")[0]

@@ -3,7 +3,7 @@
     FILE[,slot=N][,ro][,sync][,cow=FILE|,discard][,serial=S][,no-trim][,shared][,raw]
     ubdN[FLAGS]=FILE[,BACKING[,SERIAL]]                          as the kernel takes it
 
-    user|switch=NAME|tap=NAME|tap=auto|transport=...[,nic=N][,mac=M][,addr=A][,bridge=B][,forward=F][,isolated]
+    user|switch=NAME|tap=NAME|tap=auto|transport=...[,nic=N][,mac=M][,addr=A][,bridge=B][,host=A][,forward=F][,isolated]
     vecN:transport=...,...    ethN=TRANSPORT,...                 as the kernel takes it
 
 The same text is an option, a line of a definition, the argument of the mconsole command `plug`,
@@ -110,6 +110,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
         mac: empty: derived from the guest's name
         addr: what the guest is meant to take, with or without a prefix length: a hint
         bridge: that a tap joins
+        host: the host's own address on a tap made for it, with its prefix length
         forwards: HOSTPORT:GUESTPORT, with USER
         isolated: what listens on the host's loopback is out of reach, with USER
         text: the kernel's own words, with KERNEL; without a number `transport=...`
@@ -121,6 +122,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     mac: str = ""
     addr: str = ""
     bridge: str = ""
+    host: str = ""
     forwards: tuple[str, ...] = ()
     isolated: bool = False
     text: str = ""
@@ -133,6 +135,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
         words += [f"mac={self.mac}"] if self.mac else []
         words += [f"addr={self.addr}"] if self.addr else []
         words += [f"bridge={self.bridge}"] if self.bridge else []
+        words += [f"host={self.host}"] if self.host else []
         words += [f"forward={forward}" for forward in self.forwards]
         words += ["isolated"] if self.isolated else []
         return ",".join(words)
@@ -244,6 +247,7 @@ def parse_nic(text: str, *, insist: bool = False) -> Nic:
         mac=found.get("mac", ""),
         addr=found.get("addr", ""),
         bridge=found.get("bridge", ""),
+        host=found.get("host", ""),
         forwards=tuple(forwards),
         isolated="isolated" in found,
         text=",".join([first, *rest]) if kind == "transport" else "",
@@ -273,7 +277,7 @@ def _nic_options(words: list[str], text: str) -> tuple[dict[str, str], list[str]
         key, _, argument = word.partition("=")
         if word == "isolated":
             found[key] = word
-        elif key not in ("nic", "mac", "addr", "bridge", "forward"):
+        elif key not in ("nic", "mac", "addr", "bridge", "host", "forward"):
             rest.append(word)
         elif not argument:
             raise UsageError(f"{key} needs a value: {key}=..., in {text!r}")
@@ -289,15 +293,20 @@ def _nic_options(words: list[str], text: str) -> tuple[dict[str, str], list[str]
 def _check_nic(nic: Nic, text: str, *, insist: bool) -> None:
     if nic.bridge and nic.kind != TAP:
         raise UsageError(f"a bridge is joined by a tap: tap=auto,bridge={nic.bridge}, not {text!r}")
+    if nic.host and (nic.kind != TAP or nic.name != AUTO or nic.bridge):
+        raise UsageError(
+            f"`host=` is the host's address on a tap made for the NIC, tap=auto without a bridge; "
+            f"a bridge has its own, not {text!r}"
+        )
     if (nic.forwards or nic.isolated) and nic.kind != USER:
         raise UsageError(f"`forward=` and `isolated` are for a NIC of kind user: {text!r}")
-    if nic.addr:
+    for address in filter(None, (nic.addr, nic.host)):
         import ipaddress  # costs as much as all the rest
 
         try:
-            ipaddress.ip_interface(nic.addr)
+            ipaddress.ip_interface(address)
         except ValueError:
-            raise UsageError(f"{nic.addr!r} is no address such as 10.0.0.5/24") from None
+            raise UsageError(f"{address!r} is no address such as 10.0.0.5/24") from None
     if nic.text:
         parse.parse(f"vec0:{nic.text}", insist=insist)
     if nic.mac:

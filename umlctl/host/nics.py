@@ -89,7 +89,7 @@ def renew(entry: Entry, pid: int) -> None:
     if not entry.tap:
         return
     if "tap" in entry.made:
-        taps.replace_tap(entry.tap, owner=os.getuid(), bridge=entry.bridge)
+        taps.replace_tap(entry.tap, owner=os.getuid(), bridge=entry.bridge, address=entry.host_addr)
         return
     link = taps.look(entry.tap)
     if link is not None and link.in_use:
@@ -156,7 +156,8 @@ def _tap(entry: Entry, asked: Nic, umid: str, number: int, users: Iterable[Use])
         if there is not None:
             taps.remove_tap(name)  # left by a supervisor that was killed
             there = None
-        taps.make_tap(name, owner=os.getuid(), bridge=asked.bridge)
+        taps.make_tap(name, owner=os.getuid(), bridge=asked.bridge, address=asked.host)
+        entry.host_addr = asked.host
         entry.made["tap"] = name
     else:
         _take_tap(entry, name, users)

@@ -67,6 +67,7 @@ class Entry(msgspec.Struct, kw_only=True):
         addr: what the guest is meant to take: a hint
         network: the switch of ours that a NIC is on
         tap, bridge: the host's end of a NIC
+        host_addr: the host's own address on its tap
         address: the pair of addresses that a tunnel owns on this host
         made: what was made for it, and goes with it: files to remove, a tap, a switch
         shared: others may use its files; that is the user's own business
@@ -84,6 +85,7 @@ class Entry(msgspec.Struct, kw_only=True):
     network: str = ""
     tap: str = ""
     bridge: str = ""
+    host_addr: str = ""
     address: str = ""
     made: dict[str, str] = {}
     shared: bool = False

@@ -401,10 +401,11 @@ def _instead(commands: list[str]) -> str:
 # Making and removing
 
 
-def make_tap(name: str, *, owner: int, bridge: str = "") -> None:
+def make_tap(name: str, *, owner: int, bridge: str = "", address: str = "") -> None:
     """Make a tap that stays, belongs to the owner, is a member of the bridge if given, and is up.
 
     owner: uid
+    address: the host's own on it, with its mask
 
     Raises: HostError: nothing was left behind; UsageError
     """
@@ -415,6 +416,7 @@ def make_tap(name: str, *, owner: int, bridge: str = "") -> None:
         raise UsageError(f"no user has the number {owner}")
     if bridge:
         check_name(bridge)
+    host = _host_address(address) if address else None
     commands = tap_commands(name, owner, bridge)
     require_net_admin(f"to make the tap {name}", *commands)
     if bridge:
@@ -426,10 +428,16 @@ def make_tap(name: str, *, owner: int, bridge: str = "") -> None:
             with _netlink() as route:
                 master = {"master": _index(bridge)} if bridge else {}
                 route.link("set", index=_index(name), state="up", **master)
+                if host is not None:
+                    _add_address(route, _index(name), host)
             fcntl.ioctl(tap, _TUNSETPERSIST, 1)
 
 
-def replace_tap(name: str, *, owner: int, bridge: str = "") -> None:
+def _add_address(route: Any, index: int, host: Any) -> None:
+    route.addr("add", index=index, address=str(host.ip), prefixlen=host.network.prefixlen)
+
+
+def replace_tap(name: str, *, owner: int, bridge: str = "", address: str = "") -> None:
     """Make a tap anew under a program that has it open, and loses it.
 
     A UML kernel that reboots forgets to close its taps, and cannot open them again.
@@ -441,7 +449,7 @@ def replace_tap(name: str, *, owner: int, bridge: str = "") -> None:
     if look(name) is not None:
         with _said(f"cannot remove the tap {name}", [_removal(name)]), _netlink() as route:
             route.link("del", index=_index(name))
-    make_tap(name, owner=owner, bridge=bridge)
+    make_tap(name, owner=owner, bridge=bridge, address=address)
 
 
 def remove_tap(name: str) -> None:
@@ -488,8 +496,7 @@ def make_bridge(name: str, address: str = "") -> None:
             index = _index(name)
             try:
                 if host is not None:
-                    length = host.network.prefixlen
-                    route.addr("add", index=index, address=str(host.ip), prefixlen=length)
+                    _add_address(route, index, host)
                 route.link("set", index=index, state="up")
             except BaseException:
                 route.link("del", index=index)

@@ -98,6 +98,7 @@ _NIC_OPTIONS: Final = {
     "mac=": "its MAC address",
     "addr=": "the address it should take",
     "bridge=": "the bridge that its tap joins",
+    "host=": "the host's own address on its tap",
     "forward=": "HOSTPORT:GUESTPORT",
     "isolated": "the host's loopback is out of reach",
 }

@@ -24,7 +24,7 @@ from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guard import Refusal
 from umlctl.guest import plug
-from umlctl.host import disks, hardware, inuse, processes, records
+from umlctl.host import disks, hardware, inuse, processes, records, segments
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
 """The problem of an entry whose plugging was given up, and whose removal could not be."""
 ABSENT: Final = "the guest does not have it"
+SWITCH: Final = 1.0
+"""How long a switch may take to say who is on it, seconds."""
 FACT: Final = 64
 """The longest fact that a guest tells of a device, characters."""
 LOOKS: Final = 3
@@ -91,6 +93,23 @@ class Devices:
     def listing(self) -> list[dict[str, Any]]:
         """The table as `status` and `devices` show it."""
         return [_shown(entry) for entry in self.entries]
+
+    async def host_sides(self) -> dict[str, dict[str, Any]]:
+        """What serves the NICs on switches, by device: the switch's pid and port, its uplink's."""
+        found: dict[str, dict[str, Any]] = {}
+        for network in self.networks():
+            status: dict[str, Any] = {}
+            with trio.move_on_after(SWITCH):
+                try:
+                    status = await trio.to_thread.run_sync(
+                        segments.Segment(network).status, abandon_on_cancel=True
+                    )
+                except UmlctlError:
+                    continue
+            for entry in self.entries:
+                if status and entry.network == network:
+                    found[entry.name] = _host_side(entry, status, self._record.pid)
+        return found
 
     def networks(self) -> set[str]:
         """The switches of ours that the guest is on."""
@@ -542,6 +561,19 @@ class Devices:
         except OSError as problem:
             said = str(problem)
             trio.from_thread.run_sync(lambda: self._history.add("not recorded", text=said))
+
+
+def _host_side(entry: Entry, status: dict[str, Any], pid: int) -> dict[str, Any]:
+    """What a switch says of one NIC's end; a port is known by its MAC once it has sent."""
+    ports = [port for port in status["ports"] if port["pid"] == pid]
+    if len(ports) > 1:
+        ports = [port for port in ports if entry.mac in port["macs"]]
+    uplink = status.get("uplink") or {}
+    return {
+        "switch_pid": status["pid"],
+        "port": ports[0]["id"] if len(ports) == 1 else None,
+        "uplink_pid": uplink.get("pid"),
+    }
 
 
 def _is_terminal(path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -194,7 +194,16 @@ class Service:
     # Our own commands
 
     async def _status(self, call: Call, _line: Line) -> None:
-        await call.answer(msgspec.json.encode(self._guest.status()))
+        hosts = await self._guest.devices.host_sides()
+        status = self._guest.status()
+        await call.answer(msgspec.json.encode(status | {"devices": self._listing(hosts)}))
+
+    def _listing(self, hosts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """The device table, with what serves each device on the host."""
+        return [
+            entry | ({"host": hosts[entry["name"]]} if entry["name"] in hosts else {})
+            for entry in self._guest.devices.listing()
+        ]
 
     async def _events(self, call: Call, _line: Line) -> None:
         past, subscription = self._guest.history.subscribe()
@@ -273,7 +282,8 @@ class Service:
     async def _devices(self, call: Call, _line: Line) -> None:
         if self._guest.state == "running":
             await self._guest.devices.observe()
-        await call.answer(msgspec.json.encode(self._guest.devices.listing()))
+        hosts = await self._guest.devices.host_sides()
+        await call.answer(msgspec.json.encode(self._listing(hosts)))
 
     async def _kill(self, call: Call, _line: Line) -> None:
         self._guest.kill(f"killed by uid {call.uid}")

@@ -62,10 +62,10 @@ class Host:
         self.done.append(("quit", name))
         self.switches.remove(name)
 
-    def make_tap(self, name: str, *, owner: int, bridge: str = "") -> None:
+    def make_tap(self, name: str, *, owner: int, bridge: str = "", address: str = "") -> None:
         if self.fails is not None:
             raise self.fails
-        self.done.append(("make", name, owner, bridge))
+        self.done.append(("make", name, owner, bridge, *([address] if address else [])))
         self.add(name, bridge=bridge)
 
     def remove_tap(self, name: str) -> None:
@@ -208,7 +208,9 @@ def test_tap_of_ours_is_made_anew_and_the_administrators_is_left(
 ) -> None:
     made: list[tuple[str, int, str]] = []
     monkeypatch.setattr(
-        taps, "replace_tap", lambda name, *, owner, bridge: made.append((name, owner, bridge))
+        taps,
+        "replace_tap",
+        lambda name, *, owner, bridge, address: made.append((name, owner, bridge + address)),
     )
     ours = host.prepare("tap=auto,bridge=br0")
     nics.renew(ours, 4711)
@@ -220,6 +222,21 @@ def test_tap_of_ours_is_made_anew_and_the_administrators_is_left(
     with pytest.raises(HostError, match="vec1: a kernel that reboots keeps its tap t0 open"):
         nics.renew(theirs, 4711)
     assert len(made) == 1
+
+
+def test_tap_of_its_own_has_an_address_of_the_host_again_after_a_reboot(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = host.prepare("tap=auto,host=10.1.0.1/24,addr=10.1.0.2/24")
+    assert entry.host_addr == "10.1.0.1/24"
+    assert host.done[-1] == ("make", entry.tap, os.getuid(), "", "10.1.0.1/24")
+    again: list[str] = []
+    monkeypatch.setattr(taps, "replace_tap", lambda _name, **facts: again.append(facts["address"]))
+    nics.renew(entry, 4711)
+    assert again == ["10.1.0.1/24"]
+    for text in ("tap=t0,host=10.1.0.1/24", "switch=lan,host=10.1.0.1/24", "tap=auto,host=x"):
+        with pytest.raises(UsageError):
+            host.prepare(text, 1)
 
 
 # MAC addresses
