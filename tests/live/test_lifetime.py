@@ -305,7 +305,7 @@ def test_any_command_has_a_lost_guest_adopted(house: House, umid: str, command: 
         assert refused.returncode == 1
         assert "running guest" in refused.stderr
     house.ok("kill", umid)
-    assert house.leftovers(umid) == []
+    wait_for(lambda: not house.leftovers(umid), "nothing is left of it")
     assert house.listed(umid)["ending"]["cause"] == "killed"
 
 
@@ -338,7 +338,7 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     house.shell(umid, "echo 9 >/proc/exitcode")
     house.ok("console", umid, stdin="exit\n")
     assert house.umlctl("wait", umid).returncode == 9
-    assert house.leftovers(umid) == []
+    wait_for(lambda: not house.leftovers(umid), "nothing is left of it")
     assert not (tmp_path / "pid").exists()
 
 
@@ -351,9 +351,13 @@ def test_reboot_that_nobody_saw_is_noticed(house: House, umid: str, tmp_path: Pa
     wait_for(lambda: boot.strip() in _record(house, umid), "the boot is written down")
     _kill_supervisor(house, umid)
     socket = house.kernel_socket(umid)
-    inode = os.stat(socket).st_ino
     house.ok("mconsole", socket, "reboot")
-    wait_for(lambda: os.path.exists(socket) and os.stat(socket).st_ino != inode, "it reboots")
+
+    def rebooted() -> bool:
+        done = house.umlctl("proc", socket, "sys/kernel/random/boot_id", "--timeout", "1")
+        return done.returncode == 0 and done.stdout not in ("", boot)
+
+    wait_for(rebooted, "it reboots")
     house.ok("adopt")
     wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it is ready")
     assert "while it had no supervisor" in _story(house, umid)
@@ -368,7 +372,7 @@ def test_guest_that_died_meanwhile_is_not_adopted(house: House, umid: str) -> No
     wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs")
     assert house.listed(umid)["state"] == "dead"
     assert house.umlctl("version", umid).returncode == 3
-    assert house.leftovers(umid) == []
+    wait_for(lambda: not house.leftovers(umid), "nothing is left of it")
 
 
 def _record(house: House, umid: str) -> str:
