@@ -115,6 +115,8 @@ _TRANSPORTS: Final = {
 }
 _VEC: Final = ("ifname=", "dst=", "src=", "mac=", "mtu=", "depth=", "gro=", "vec=", "headroom=")
 _CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
+BEHIND: Final = "1/root/"
+"""What leads from /proc to any file of the guest."""
 SLOTS: Final = 16
 NICS: Final = 16
 """More NICs than these are possible, and need no suggestion."""
@@ -154,6 +156,7 @@ class Facts(NamedTuple):
         guests: names of guests, with their states
         networks, taps, bridges: of the host
         pids: processes of the guest
+        root: the directory of this host that is the guest's root, if one is; ends with a '/'
     """
 
     devices: Mapping[str, str] = MappingProxyType({})
@@ -162,6 +165,7 @@ class Facts(NamedTuple):
     taps: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
     pids: tuple[int, ...] = (1, 2)
+    root: str = ""
 
 
 def wanted(text: str, cursor: int | None = None) -> Wanted:
@@ -264,6 +268,13 @@ def offer(
         if kind == FILE:
             suggestions += [
                 Suggestion(path, final=not path.endswith("/")) for path in files(found.prefix)
+            ]
+        elif kind == PROC and facts.root and found.prefix.startswith(BEHIND):
+            # The guest's files are the host's, and a kernel cannot list them.
+            inside = facts.root + found.prefix.removeprefix(BEHIND)
+            suggestions += [
+                Suggestion(BEHIND + path.removeprefix(facts.root), final=not path.endswith("/"))
+                for path in files(inside)
             ]
         else:
             suggestions += _of_kind(kind, facts)

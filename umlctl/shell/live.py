@@ -18,6 +18,7 @@ from socketproto.client import Client
 from socketproto.exchange import TIMED_OUT
 from umlctl.cli.afterlife import take_over
 from umlctl.errors import UmlctlError
+from umlctl.guest.definition import HOST_ROOT
 from umlctl.host import networks, paths, segments, taps
 from umlctl.shell.completion import Facts
 
@@ -177,7 +178,11 @@ class Live:
             return
         self.status, self.state = status, str(status.get("state", self.state))
         consoles = {str(each["name"]): "a console" for each in status.get("consoles", ())}
-        self.facts = self.facts._replace(devices={**consoles, **devices})
+        root = str(status.get("root", ""))
+        self.facts = self.facts._replace(
+            devices={**consoles, **devices},
+            root="/" if root == HOST_ROOT else root if root.endswith("/") else "",
+        )
 
     async def _look_at_bare(self, client: Client) -> None:
         outcome = await client.request("version", PATIENCE)

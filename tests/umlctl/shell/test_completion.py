@@ -250,6 +250,27 @@ def test_files_are_the_hosts() -> None:
     assert texts("config ubd1=a,b", FACTS, "bb", "c") == ["bb"]
 
 
+def test_files_of_a_guest_on_the_hosts_files_are_offered() -> None:
+    def files(prefix: str) -> list[str]:
+        return [
+            path for path in ("/srv/etc/", "/srv/etc/passwd", "/etc/") if path.startswith(prefix)
+        ]
+
+    on_tree = FACTS._replace(root="/srv/")
+    offered = offer(wanted("proc 1/root/etc"), on_tree, files)
+    assert [(each.text, each.final) for each in offered] == [
+        ("1/root/etc/", False),
+        ("1/root/etc/passwd", True),
+    ]
+    on_host = FACTS._replace(root="/")
+    assert [each.text for each in offer(wanted("proc 1/root/"), on_host, files)] == [
+        "1/root/srv/etc/",
+        "1/root/srv/etc/passwd",
+        "1/root/etc/",
+    ]
+    assert texts("proc 1/root/") == ["1/root/etc/os-release"], "an image's are not known"
+
+
 def test_networks_taps_and_bridges_are_the_hosts() -> None:
     assert texts("plug nic switch=") == ["lab", "lan"]
     assert texts("plug nic switch=lan") == ["lan"]
