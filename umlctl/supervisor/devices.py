@@ -27,6 +27,7 @@ from umlctl.guest import plug
 from umlctl.host import disks, hardware, inuse, processes, records, segments
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
+from umlctl.supervisor import looks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,15 +42,11 @@ UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kerne
 ABSENT: Final = "the guest does not have it"
 SWITCH: Final = 1.0
 """How long a switch may take to say who is on it, seconds."""
-FACT: Final = 64
-"""The longest fact that a guest tells of a device, characters."""
 LOOKS: Final = 3
 """How often a new device is looked for in the guest."""
 BETWEEN_LOOKS: Final = 0.05
 MEM_SPARE: Final = 8 << 20
 """What a guest keeps when memory is taken from it: with less its kernel may die, bytes."""
-NET: Final = "sys/net/ipv4/conf"
-"""Has a directory for each NIC, and needs nothing mounted in the guest."""
 
 
 class Devices:
@@ -439,23 +436,23 @@ class Devices:
     async def _look(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
         """What the guest has under the name of an entry; None if it has nothing."""
         if entry.name.startswith("ubd"):
-            return await _look_at_disk(entry, kernel)
+            return await looks.look_at_disk(entry, kernel)
         if entry.name.startswith(("vec", "eth")):
-            return await _look_at_nic(entry, kernel)
+            return await looks.look_at_nic(entry, kernel)
         if entry.name == "mem":
-            return await memory(kernel)
+            return await looks.memory(kernel)
         answer = await kernel.ask(f"config {entry.name}")
         return {"config": answer.text.strip()} if answer.ok else None
 
     async def _who_opens(self, name: str, outcome: Outcome) -> str:
         """Why a device cannot be removed, as far as can be known from outside."""
         if name.startswith("ubd"):
-            node = f"/dev/{_block(name)}"
+            node = f"/dev/{looks.block_of(name)}"
             mounts = await self._kernel.ask("proc mounts")
             where = [
                 fields[1]
                 for fields in (line.split() for line in mounts.text.splitlines())
-                if len(fields) > 2 and _is_of(fields, node)
+                if len(fields) > 2 and looks.is_of(fields, node)
             ]
             if where:
                 return f"{name} is mounted in the guest on {', '.join(where)}; unmount it first"
@@ -531,7 +528,7 @@ class Devices:
         async with self._locked():
             entry = self.find("mem")
             taken = -_change(entry) if entry else 0
-            before = await memory(self._kernel)
+            before = await looks.memory(self._kernel)
             if before is None:
                 raise Refusal("mem: the guest does not say how much it has", -errno.EIO)
             if not force:
@@ -546,7 +543,7 @@ class Devices:
             if taken <= 0:
                 self.entries.remove(entry)
             entry.asked = entry.kernel = str(mem.Mem(-taken)) if taken > 0 else ""
-            entry.observed, entry.problem = await memory(self._kernel), ""
+            entry.observed, entry.problem = await looks.memory(self._kernel), ""
             await self._save()
         self._history.add("memory changed", change=device.change, taken=max(0, taken), uid=uid)
 
@@ -638,62 +635,3 @@ def _refused(name: str, outcome: Outcome) -> Refusal:
     elif not said:
         said = "the kernel cannot, and does not say why; its log may"
     return Refusal(f"{name}: {said}", outcome.error or exitcodes.FAILED)
-
-
-def _block(name: str) -> str:
-    """The guest's name of a disk: `ubdd` for `ubd3`."""
-    return f"ubd{chr(ord('a') + int(name[3:]))}"
-
-
-def _is_of(mount: list[str], node: str) -> bool:
-    """A line of /proc/mounts is about a disk, or about a partition of it."""
-    device, _, kind = mount[:3]
-    if device == "/dev/root" and kind != "hostfs":
-        return node == "/dev/ubda"
-    return device.startswith(node) and not device.removeprefix(node).strip("0123456789")
-
-
-async def _look_at_disk(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
-    """Its size as the guest sees it, if the kernel has these files behind it."""
-    answer = await kernel.ask(f"config {entry.name}")
-    device = parse(entry.kernel)
-    if not answer.ok or not isinstance(device, ubd.Ubd) or not device.answers(answer.text.strip()):
-        return None
-    partitions = await kernel.ask("proc partitions")
-    block = _block(entry.name)
-    parts = [line.split() for line in partitions.text.splitlines() if line]
-    sizes = {fields[3]: int(fields[2]) << 10 for fields in parts[1:] if len(fields) == 4}
-    if block not in sizes:
-        return {"size": 0} if disks.NOTHING in device.files else None
-    return {
-        "block": block,
-        "size": sizes[block],
-        "partitions": sorted(name for name in sizes if name.startswith(block) and name != block),
-    }
-
-
-async def _look_at_nic(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
-    there = await kernel.ask(f"proc {NET}/{entry.name}/forwarding")
-    if not there.ok:
-        return None
-    found: dict[str, Any] = {}
-    if " /sys sysfs " not in (await kernel.ask("proc 1/mounts")).text:
-        return found  # and the kernel's log is spared a line for each file that is not there
-    for fact in ("address", "operstate", "mtu"):
-        answer = await kernel.ask(f"proc 1/root/sys/class/net/{entry.name}/{fact}")
-        if answer.ok:  # the guest's own words
-            said = answer.data.decode("utf-8", "backslashreplace").strip()
-            found[fact] = said[:FACT]
-    return found
-
-
-async def memory(kernel: Kernel) -> dict[str, int] | None:
-    """The guest's memory in bytes: total, free, available."""
-    answer = await kernel.ask("proc meminfo")
-    names = {"MemTotal:": "total", "MemFree:": "free", "MemAvailable:": "available"}
-    found = {}
-    for line in answer.text.splitlines():
-        fields = line.split()
-        if len(fields) == 3 and fields[0] in names and fields[1].isdigit():
-            found[names[fields[0]]] = int(fields[1]) << 10
-    return found if len(found) == len(names) else None
