@@ -11,7 +11,7 @@ import pytest
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.host import paths
-from umlctl.host.claim import claim, forget, remove_tree
+from umlctl.host.claim import claim, forget, has_owner, remove_tree, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,3 +215,44 @@ def test_guest_that_never_started_leaves_no_records_but_what_it_said(house: str)
     with claim("demo") as held, open(f"{held.records}/console.log", "w") as file:
         file.write("a hook said no\n")
     assert os.listdir(held.records) == ["console.log"]
+
+
+# Taking over
+
+
+def test_guest_without_a_supervisor_is_taken_over_by_one(house: str) -> None:
+    held = claim("demo")
+    assert has_owner("demo")
+    with pytest.raises(GuestInUse, match="demo has a supervisor"):
+        take_over("demo")
+    parent = os.dup(held.lock)  # the tiny parent's, which lives on
+    os.close(held.owner)
+    os.close(held.lock)
+    assert not has_owner("demo")
+    taken = take_over("demo")
+    assert has_owner("demo")
+    with pytest.raises(GuestInUse):
+        take_over("demo")
+    with pytest.raises(GuestInUse, match="running guest"):
+        claim("demo")
+    os.close(parent)
+    taken.release()
+    assert not has_owner("demo")
+    assert not os.listdir(f"{house}/r/umlctl/g")
+    claim("demo").release()
+
+
+def test_guest_whose_tiny_parent_is_gone_too_can_be_taken_over(house: str) -> None:
+    held = claim("demo")
+    os.close(held.owner)
+    os.close(held.lock)
+    with take_over("demo"), pytest.raises(GuestInUse, match="running guest"):
+        claim("demo")
+
+
+def test_name_without_a_guest_cannot_be_taken_over(house: str) -> None:
+    paths.make_run_dir()
+    with pytest.raises(HostError, match="cannot be taken over"):
+        take_over("demo")
+    assert not has_owner("demo")
+    assert not os.listdir(f"{house}/r/umlctl/g")

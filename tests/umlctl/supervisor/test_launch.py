@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import trio
 
-from umlctl.errors import HostError
+from umlctl.errors import GuestInUse, HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import processes, records
 from umlctl.host.claim import claim
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
@@ -144,3 +144,46 @@ def test_host_is_looked_at_before_anything_is_started(
     with claim("demo") as held, pytest.raises(HostError, match=said):
         launch(msgspec.structs.replace(definition, **change), held)
     assert processes_of(definition) == []
+
+
+# Adoption
+
+
+async def test_kernel_without_a_supervisor_is_adopted_and_ends_as_any(
+    definition: Definition, house: str
+) -> None:
+    first = launch(definition, claim("demo"))
+    first.notify.close()  # as the death of its supervisor leaves it
+    for descriptor in (first.claim.owner, first.claim.lock, first.pidfile):
+        os.close(descriptor)
+    (record,) = records.without_supervisor()
+    adopted = adopt(record)
+    assert (adopted.pid, adopted.shim, adopted.adopted) == (first.pid, first.shim, True)
+    assert records.without_supervisor() == []
+    with pytest.raises(GuestInUse, match="has a supervisor"):
+        adopt(record)
+    async with trio.open_nursery() as nursery:
+        guest: Guest = await nursery.start(run_guest, adopted, None)
+        guest.kill("the test is over")
+    assert not processes.alive(first.pid, first.started)
+    assert not os.path.exists(f"{house}/pid")  # noqa: ASYNC240
+    kept = records.load("demo")
+    assert kept is not None
+    assert kept.ending is not None
+    assert guest.history.last is not None
+    assert [event["event"] for event in guest.history][:1] == ["adopted"]
+
+
+def test_kernel_that_has_ended_is_not_adopted(definition: Definition) -> None:
+    first = launch(definition, claim("demo"))
+    first.notify.close()
+    for descriptor in (first.claim.owner, first.claim.lock, first.pidfile):
+        os.close(descriptor)
+    (record,) = records.without_supervisor()
+    processes.kill_guest(first.pid, first.started, [])
+    os.waitpid(first.shim, 0)
+    assert records.without_supervisor() == []
+    with pytest.raises(GuestInUse, match="does not run any more"):
+        adopt(record)
+    with claim("demo"):
+        pass  # the name is free
