@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING, Final
 
 from umlctl.devices import eth, needs, vec
@@ -30,6 +32,9 @@ PRIVATE_IDLE: Final = 120.0
 """How long a switch of one NIC waits for it, seconds: other NICs may have hooks."""
 HOOK: Final = 10.0
 """How long a hook may take, seconds."""
+HOOK_SAYS: Final = 1 << 16
+"""What of a hook's output is kept, bytes."""
+PAUSE: Final = 0.02
 
 
 def prepare(asked: Nic, number: int, umid: str, log: str, users: Iterable[Use]) -> Entry:
@@ -289,21 +294,37 @@ def _hook(which: str, entry: Entry, umid: str, log: str) -> None:
 def _run(command: str, environment: dict[str, str], log: str) -> int:
     """Run a shell command in a session of its own, which ends with it if it takes too long.
 
-    Raises: TimeoutExpired; OSError
+    Raises: TimeoutExpired; OSError, ValueError
     """
-    with open(log, "ab") as output:
-        shell = subprocess.Popen(  # noqa: S602 - the user's own words
-            command,
-            shell=True,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    with shell:
+    said = b""
+    deadline = time.monotonic() + HOOK
+    with subprocess.Popen(  # noqa: S602 - the user's own words
+        command,
+        shell=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as shell:
+        assert shell.stdout is not None
+        output = shell.stdout.fileno()
         try:
-            return shell.wait(HOOK)
+            while True:
+                readable = select.select([output], [], [], PAUSE)[0]
+                data = os.read(output, 1 << 16) if readable else b""
+                said = (said + data)[:HOOK_SAYS]
+                # What it leaves in the background may keep the pipe open.
+                if not data and shell.poll() is not None:
+                    break
+                if time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(command, HOOK)
+                if readable and not data:
+                    time.sleep(PAUSE)  # it has closed its output, and goes on
         except BaseException:
             os.killpg(shell.pid, signal.SIGKILL)
             raise
+        finally:
+            with open(log, "ab") as file:
+                file.write(said)
+    return shell.returncode

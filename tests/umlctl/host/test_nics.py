@@ -523,3 +523,23 @@ def test_nic_of_no_network_has_no_hooks(host: Host) -> None:
     hooked("exit 1", "exit 1")
     entry = host.prepare("vec0:transport=fd,fd=3")
     assert nics.release(entry, "demo", host.log) == ""
+
+
+def test_hook_that_talks_without_end_fills_no_disk(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nics, "HOOK", 0.5)
+    hooked("yes")
+    with pytest.raises(HostError, match=r"took more than 0\.5 seconds"):
+        host.prepare("switch=lan")
+    assert 1000 < os.path.getsize(host.log) < 2 * nics.HOOK_SAYS
+
+
+def test_hook_may_leave_something_running(host: Host, house: str) -> None:
+    hooked(f"echo said; (sleep 0.3; touch {house}/later) & exec >&- 2>&-")
+    begin = time.monotonic()
+    host.prepare("switch=lan")
+    assert "said\n" in host.said
+    while not os.path.exists(f"{house}/later"):
+        assert time.monotonic() < begin + DEADLINE
+        time.sleep(0.01)
