@@ -14,6 +14,8 @@ from umlctl.errors import GuestInUse, UmlctlError
 from umlctl.host import claim, paths, processes, records
 from umlctl.oneshot import say
 
+DIES: Final = 0.5
+"""How long a supervisor that was killed may hold what it had, seconds."""
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
 
@@ -31,10 +33,19 @@ def take_over(guest: str) -> bool:
     guest: as it was named; a path is nobody's to take over
     """
     record = records.load(guest) if "/" not in guest else None
-    if record is None or not lives(record) or claim.has_owner(guest):
+    if record is None or not lives(record):
         return False
-    from umlctl.cli.background import ask_supervisor
+    from umlctl.cli.background import ask_running_supervisor, ask_supervisor
 
+    deadline = time.monotonic() + DIES
+    while claim.has_owner(guest):
+        # It is being adopted just now, and this is answered when that is done;
+        if ask_running_supervisor("adopt") is not None:
+            return True
+        # or its supervisor is not quite dead, or starts or ends it.
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
     try:
         ask_supervisor("adopt")
     except UmlctlError as problem:
