@@ -11,7 +11,6 @@ import fcntl
 import functools
 import os
 import random
-import shutil
 import signal
 import string
 import subprocess
@@ -614,9 +613,6 @@ def test_taps_are_made_from_a_thread_of_trio() -> None:
     assert found("t0").bridge == "b0"
 
 
-@pytest.mark.skipif(
-    shutil.which("ip") is None, reason="there is no `ip`: nothing runs its commands"
-)
 @alone
 @with_tun
 def test_commands_for_an_administrator_make_the_same() -> None:
