@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 COUNTS: Final[Mapping[str, int]] = {"con": 16, "ssl": 64}
 NONE: Final = "none"
-SYSTEM_CONSOLE: Final = "con0"
 
 PLAIN: Final = ("null", "pts", "pty", "xterm")
 """Channels that are a word."""
@@ -78,11 +77,6 @@ class Line:
     @property
     def name(self) -> str:
         return f"{self.family}{self.number}"
-
-    @property
-    def changeable(self) -> bool:
-        """Not the system console: the guest has it open from boot to halt."""
-        return self.name != SYSTEM_CONSOLE
 
     def answers(self, text: str) -> bool:
         """Whether this is the line of which the kernel's query says `text`.

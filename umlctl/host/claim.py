@@ -12,13 +12,18 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+FLOCK: Final = struct.Struct("hhqqi4x")
+"""struct flock of fcntl(2): type, whence, start, length, pid."""
 
 
 class Claim:
@@ -136,14 +141,17 @@ def take_over(umid: str) -> Claim:
 
 
 def has_owner(umid: str) -> bool:
-    """A supervisor has the guest."""
+    """A supervisor has the guest. It is only asked: who looks must not be in anybody's way."""
     try:
-        os.close(_own(umid, paths.guest_dir(umid)))
-    except GuestInUse:
-        return True
+        owner = os.open(f"{paths.guest_dir(umid)}/owner", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        pass
-    return False
+        return False
+    try:
+        answer = fcntl.fcntl(owner, fcntl.F_OFD_GETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
+    finally:
+        os.close(owner)
+    kind: int = FLOCK.unpack(answer)[0]
+    return kind != fcntl.F_UNLCK
 
 
 def _own(umid: str, directory: str) -> int:
@@ -153,10 +161,13 @@ def _own(umid: str, directory: str) -> int:
     """
     owner = os.open(f"{directory}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.fcntl(owner, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
+    except (BlockingIOError, PermissionError):
         os.close(owner)
         raise GuestInUse(f"{umid} has a supervisor") from None
+    except BaseException:
+        os.close(owner)
+        raise
     return owner
 
 

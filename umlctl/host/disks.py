@@ -12,10 +12,10 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
+from umlctl.host.claim import FLOCK
 from umlctl.host.records import Entry, Hold
 from umlctl.storage import cow
 
@@ -30,8 +30,6 @@ LEAST_FREE: Final = 1 << 20
 """A new COW file needs this beside its bitmap, bytes."""
 NOTHING: Final = "/dev/null"
 """What stands behind ubd0 of a guest without one: a disk of no size."""
-
-_FLOCK: Final = struct.Struct("hhqqi4x")
 
 
 def prepare(asked: Disk, slot: int, directory: str, users: Iterable[Use]) -> Entry:
@@ -267,12 +265,12 @@ def _locked_by(hold: Hold) -> int | None:
     except OSError:
         return None
     try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(want, os.SEEK_SET, 0, 0, 0))
+        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, FLOCK.pack(want, os.SEEK_SET, 0, 0, 0))
     except OSError:
         return None  # a file system without locks
     finally:
         os.close(descriptor)
-    kind, _, _, _, pid = _FLOCK.unpack(answer)
+    kind, _, _, _, pid = FLOCK.unpack(answer)
     return None if kind == fcntl.F_UNLCK else max(0, pid)
 
 

@@ -183,14 +183,6 @@ def running(name: str) -> bool:
     return True
 
 
-def find(name: str) -> Segment:
-    """The segment of that name, whether it runs or not.
-
-    Raises: UsageError
-    """
-    return Segment(name)
-
-
 def names() -> list[str]:
     """The segments that run."""
     _reap()

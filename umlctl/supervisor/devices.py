@@ -480,8 +480,10 @@ class Devices:
             kind, _, value = channel.partition(":")
             if kind == "fd":
                 self._check_descriptor(value, f"{device.name}'s", socket=False)
-            elif kind == "tty" and not _is_terminal(value):
-                raise Refusal(f"{device.name}: {value} is no terminal of this host", -errno.ENODEV)
+        for need in device.needs():
+            if not _is_terminal(need.value):
+                said = f"{device.name}: {need.value} is no terminal of this host"
+                raise Refusal(said, -errno.ENODEV)
 
     def _check_descriptor(self, number: str, whose: str, *, socket: bool) -> None:
         target = processes.open_file(self._record.pid, number)

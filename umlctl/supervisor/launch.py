@@ -159,6 +159,7 @@ def adopt(record: Record) -> Launched:
     definition = record.definition
     held = take_over(definition.umid)
     notify = None
+    pidfile = -1
     try:
         if record.ending is not None or not processes.alive(record.pid, record.started):
             raise GuestInUse(f"{definition.umid} does not run any more")
@@ -174,6 +175,8 @@ def adopt(record: Record) -> Launched:
     except BaseException as problem:
         if notify is not None:
             notify.close()
+        if pidfile >= 0:
+            os.close(pidfile)
         os.close(held.lock)
         os.close(held.owner)
         if isinstance(problem, OSError):

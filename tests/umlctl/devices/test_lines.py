@@ -102,12 +102,6 @@ def test_one_channel_is_both() -> None:
     assert parse("con1=pts") != "con1=pts"
 
 
-def test_system_console_cannot_be_changed() -> None:
-    assert not parse("con0=pts").changeable
-    assert parse("con1=pts").changeable
-    assert parse("ssl0=pts").changeable
-
-
 @pytest.mark.parametrize(
     ("text", "answer", "same"),
     [

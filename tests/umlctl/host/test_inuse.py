@@ -101,7 +101,7 @@ def test_lock_is_waited_for(house: str) -> None:
     with holder() as process:
         thread = threading.Thread(target=take)
         thread.start()
-        assert not got.is_set()
+        assert not got.wait(0.05)
         let_go(process)
         assert got.wait(DEADLINE)
         thread.join(DEADLINE)

@@ -33,7 +33,7 @@ class Fake:
         return f"the switch {name}"
 
     def is_running(self, name: str) -> bool:
-        segments.find(name)  # refuses what is no name of a switch
+        segments.Segment(name)  # refuses what is no name of a switch
         return name in self.running
 
     def make_bridge(self, name: str, address: str = "") -> None:

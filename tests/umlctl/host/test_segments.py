@@ -153,7 +153,7 @@ def test_switch_of_a_name_that_is_just_ending_is_followed_by_another(place: str)
 
 @pytest.mark.parametrize("name", ["", "a/b", "n" * 33, "-x"])
 def test_bad_name_is_refused(place: str, name: str) -> None:
-    for refused in (segments.start, segments.find, segments.running, segments.revive):
+    for refused in (segments.start, segments.running, segments.revive):
         with pytest.raises(UsageError, match="a network's name"):
             refused(name)
 

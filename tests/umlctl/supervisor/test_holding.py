@@ -122,9 +122,9 @@ async def test_network_that_was_ended_on_purpose_is_not_started_again(place: str
             await trio.to_thread.run_sync(lan.quit)
             await holding.until_event("network ended")
             assert not segments.running("lan")
-            segments.start("lan")
-            holding.table.change("lan")  # another guest's NIC was plugged into the new one
-            await trio.testing.wait_all_tasks_blocked()
+            lan = segments.start("lan")
+            holding.table.change("lan")  # a NIC was plugged into the new one
+            await until(lambda: lan.status()["holders"] == 1)
     assert [each["event"] for each in holding.events()] == ["network ended"]
 
 
