@@ -51,8 +51,12 @@ class Client:
         *,
         renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
+        suspended: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Send one command and wait for its outcome, as `blocking.Connection.request`.
+
+        suspended: asked when the deadline has passed: the server is held, as by a debugger, and
+            the deadline begins anew
 
         Cancelling it throws the socket away: a late reply is nobody's.
 
@@ -61,10 +65,10 @@ class Client:
         datagram = encode(command)
         async with self._lock:
             exchange = Exchange()
-            deadline = trio.current_time() + timeout
+            deadline = _Deadline(timeout, renew, suspended)
             try:
                 if await self._send(datagram, deadline):
-                    await self._collect(exchange, deadline, renew, each)
+                    await self._collect(exchange, deadline, each)
                 else:
                     exchange.silence(NOT_SENT)
             finally:
@@ -99,10 +103,10 @@ class Client:
             self.close()
         return exchange.outcome
 
-    async def _send(self, datagram: bytes, deadline: float) -> bool:
+    async def _send(self, datagram: bytes, deadline: _Deadline) -> bool:
         pause = SEND_PAUSE
         while not self.link.send(datagram):
-            if trio.current_time() >= deadline:
+            if deadline.passed():
                 return False
             await trio.sleep(pause)
             pause = min(pause * 2, SEND_CEILING)
@@ -111,8 +115,7 @@ class Client:
     async def _collect(
         self,
         exchange: Exchange,
-        deadline: float,
-        renew: float,
+        deadline: _Deadline,
         each: Callable[[bytes], None] | None,
     ) -> None:
         link = self.link
@@ -121,7 +124,7 @@ class Client:
         pause = KICK_CEILING if link.served else KICK_AFTER
         gone = ""
         while exchange.outcome is None:
-            if trio.current_time() >= deadline:
+            if deadline.passed():
                 exchange.closed(gone) if gone else exchange.silence(NO_ANSWER)
                 return
             try:
@@ -130,7 +133,7 @@ class Client:
                 if gone:
                     exchange.closed(gone)
                     return
-                with trio.move_on_at(min(trio.current_time() + pause, deadline)) as nap:
+                with trio.move_on_at(min(trio.current_time() + pause, deadline.at)) as nap:
                     await trio.lowlevel.wait_readable(link.socket.fileno())
                 if nap.cancelled_caught:
                     gone = link.kick()  # what it sent last may have come since
@@ -142,7 +145,32 @@ class Client:
                 reply = exchange.receive(datagram, keep=each is None)
             except WireError:
                 continue
-            if renew:
-                deadline = trio.current_time() + renew
+            deadline.renew()
             if each is not None and reply.data:
                 each(reply.data)
+
+
+class _Deadline:
+    """When an exchange is given up.
+
+    Fields:
+        at: by trio's clock
+    """
+
+    def __init__(self, timeout: float, renewed: float, suspended: Callable[[], bool]) -> None:
+        self.at = trio.current_time() + timeout
+        self._timeout = timeout
+        self._renewed = renewed
+        self._suspended = suspended
+
+    def passed(self) -> bool:
+        if trio.current_time() < self.at:
+            return False
+        if not self._suspended():
+            return True
+        self.at = trio.current_time() + self._timeout
+        return False
+
+    def renew(self) -> None:
+        if self._renewed:
+            self.at = trio.current_time() + self._renewed

@@ -103,7 +103,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "cad", "", "press Ctrl-Alt-Del", danger="a guest that does not handle it reboots unsynced"
     ),
-    Command("stop", "", "pause the guest until `go`", stopped=True),
+    Command(
+        "stop",
+        "[SECONDS]",
+        "pause the guest until `go`, or for so long",
+        stopped=True,
+        example="60",
+    ),
     Command("go", "", "resume a stopped guest", stopped=True),
     Command(
         "log", "TEXT...", "enter text into the kernel log", stopped=True, example="'test 12 begins'"

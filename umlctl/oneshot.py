@@ -180,6 +180,10 @@ def prepare(link: Link, text: str, force: bool) -> str:
         )
     if text.startswith("!"):
         return prepare(link, text[1:].lstrip(), force=True)
+    if name == "stop" and text.strip() != name:
+        raise PermissionError(
+            "nobody supervises this guest, who would resume it in time; `stop` alone is until `go`"
+        )
     # A kernel takes any name that begins with one of its own: `proc/kcore` reads kcore.
     if not force and (command is None or name in ("proc", "sysrq", "config")):
         from umlctl.guard import Refusal, check, read

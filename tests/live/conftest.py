@@ -171,6 +171,33 @@ class House:
                 if stream is not None:
                     stream.close()
 
+    @contextlib.contextmanager
+    def by_hand(self, umid: str) -> Iterator[str]:
+        """A kernel that nobody supervises, with a shell as process 1; its mconsole socket."""
+        path = f"{self.path}/hand/{umid}/mconsole"
+        kernel = json.loads(self.ok("kernel", "list", "--json"))[0]["path"]
+        words = (
+            f"mem=64M uml_dir={self.path}/hand umid={umid} ubd0=/dev/null con=null con0=fd:0,fd:1 "
+            f"root=/dev/root rootfstype=hostfs ro init=/bin/sh hostname={umid}"
+        )
+        process = subprocess.Popen(
+            ["setarch", os.uname().machine, "-R", kernel, *words.split()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            wait_for(lambda: self.umlctl("version", path).returncode == 0, "it answers")
+            yield path
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(DEADLINE)
+            assert process.stdin is not None
+            process.stdin.close()
+            shutil.rmtree(os.path.dirname(path))
+
 
 def heed_signals() -> None:
     """As at a prompt, even where these tests run in the background, and ignore SIGINT."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from socketproto.blocking import Connection
+from tests.live.conftest import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,6 +216,44 @@ def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> Non
         assert "stopped" in refused.stderr
     house.ok("go", umid)
     assert house.status(umid)["state"] == "running"
+
+
+def test_a_pause_ends_by_itself(house: House, umid: str) -> None:
+    house.start(umid)
+    refused = house.umlctl("stop", umid, "soon")
+    assert refused.returncode == 1
+    assert "takes a number of seconds, not 'soon'" in refused.stderr
+    house.ok("stop", umid, "3600")
+    assert house.status(umid)["resume"] > time.time()
+    house.ok("go", umid)
+    house.ok("stop", umid, "0.2")
+    wait_for(lambda: house.status(umid)["state"] == "running", "it is resumed")
+    assert house.status(umid)["resume"] is None
+    bare = house.umlctl("stop", house.kernel_socket(umid), "1")
+    assert bare.returncode == 1
+    assert "nobody supervises" in bare.stderr
+    assert house.status(umid)["state"] == "running"
+
+
+def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None:
+    """As by a debugger; and it can be ended all the same."""
+    house.start(umid)
+    pid = house.status(umid)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    assert house.status(umid)["state"] == "suspended"
+    late = house.umlctl("version", umid, "--timeout", "0.2")
+    assert late.returncode == 4
+    asked = subprocess.Popen(
+        house.command("proc", umid, "uptime"), env=house.env, stdout=subprocess.PIPE
+    )
+    wait_for(lambda: "kill -CONT" in str(house.listed(umid)["trouble"]), "it is said why")
+    assert asked.poll() is None
+    os.kill(pid, signal.SIGCONT)
+    assert asked.communicate()[0].strip()
+    assert house.status(umid)["state"] == "running"
+    os.kill(pid, signal.SIGSTOP)
+    house.ok("shutdown", umid, "0.1")
+    assert house.listed(umid)["ending"]["cause"] == "killed"
 
 
 def test_config_plugs_a_disk_that_is_seen_and_refuses_a_missing_tap(

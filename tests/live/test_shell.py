@@ -90,7 +90,9 @@ def test_a_shell_for_nobody_says_so(house: House) -> None:
     assert child.exitstatus == 3
 
 
-def test_a_day_at_the_prompt(house: House, umid: str, shared: str, tmp_path: Path) -> None:
+def test_a_day_at_the_prompt(  # noqa: PLR0915 - a day is long
+    house: House, umid: str, shared: str, tmp_path: Path
+) -> None:
     """Completion from the guest, other clients' doings above the line, watching, another guest."""
     house.start(umid)
     house.has_shell(umid)
@@ -109,7 +111,10 @@ def test_a_day_at_the_prompt(house: House, umid: str, shared: str, tmp_path: Pat
     child.expect("ubdb")
     child.send("stack 1\r")
     child.expect("schedule")
-    child.send("remove ?")
+    shell = house.shell(umid, "echo $$")
+    child.send(f"stack {shell[:-1]}")
+    child.expect(rf"\s{shell}\s")  # the menu, of the guest's own processes
+    child.send("\x15remove ?")
     child.expect("take a device away")
     # Another client, while something is half typed.
     child.send("\x15half-typed")
@@ -212,6 +217,56 @@ def test_a_bare_kernel_has_a_shell_that_says_what_is_lacking(house: House, share
     child.expect("a bare kernel has no `status`")
     child.send("\x04")
     child.expect(pexpect.EOF)
+
+
+def test_a_day_at_the_prompt_of_a_kernel_that_nobody_supervises(
+    house: House, umid: str, shared: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "data.img"
+    image.write_bytes(b"\0" * (1 << 20))
+    with house.by_hand(umid) as socket:
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "umlctl", "shell", socket],
+            env={**house.env, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"},
+            encoding="utf-8",
+            timeout=30,
+            dimensions=(30, 120),
+        )
+        child.expect("nobody supervises")
+        child.expect(r"unmanaged\S*>")
+        child.send("vers")
+        child.expect("kernel name, host name")
+        child.send("\t\r")
+        child.expect(f"Linux {umid}")
+        child.send(f"config ubd1={tmp_path}/da")
+        child.expect("data.img")
+        child.send("\t\r")
+        child.expect(r"unmanaged\S*>")
+        child.send("proc partitions | grep ubd\r")
+        child.expect("1024 ubdb")
+        child.send("stack 1\r")
+        child.expect("schedule")
+        child.send("watch -n 0.2 proc meminfo\r")
+        child.expect("MemTotal")
+        child.sendintr()
+        child.expect("given up")
+        child.send("plug disk x\r")
+        child.expect("a bare kernel has no `plug`")
+        child.send("proc kcore\r")
+        child.expect("refused: kcore")
+        child.send(f"switch {shared}\r")
+        child.expect(f"{shared}.{{0,20}}running")
+        child.send(f"switch {socket}\r")
+        child.expect(r"unmanaged\S*>")
+        child.send("half-typed")
+        house.umlctl("sysrq", socket, "c")
+        child.expect("dead")
+        child.expect("half-typed")
+        child.send("\x15\x04")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0
 
 
 def test_commands_and_scripts_have_exit_codes(house: House, shared: str) -> None:

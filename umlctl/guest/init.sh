@@ -19,6 +19,7 @@ export PATH HOME TERM
 
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup 2>/dev/null
 [ -c /dev/null ] && [ -c /dev/tty0 ] || mount -t devtmpfs devtmpfs /dev
 for directory in /tmp /run /var/tmp /var/log /dev/shm; do
     [ -d "$directory" ] || mkdir -p "$directory" 2>/dev/null || continue

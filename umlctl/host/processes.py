@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +115,36 @@ def looks_stopped(main: int) -> bool | None:
             return file.read().strip() == _WAITING
     except (OSError, IndexError):
         return None
+
+
+class Held(NamedTuple):
+    """Somebody keeps the kernel's main process from running.
+
+    Fields:
+        state: "traced" or "suspended"
+        by: whom, in words
+    """
+
+    state: str
+    by: str
+
+
+def held(main: int) -> Held | None:
+    """Whether and by whom the kernel's main process is kept from running."""
+    fields = _stat(main)
+    if fields is None or fields[0] not in "tT":
+        return None
+    if fields[0] == "T":
+        by = f"its process is stopped by a signal; `kill -CONT {main}` lets it go on"
+        return Held("suspended", by)
+    tracer = name = ""
+    with suppress(OSError, IndexError):
+        with open(f"/proc/{main}/status") as file:
+            tracer = file.read().partition("TracerPid:")[2].split()[0]
+        with open(f"/proc/{tracer}/comm") as file:
+            name = file.read().strip()
+    by = f"a debugger holds it: {name or 'a process'}, pid {tracer or 'unknown'}"
+    return Held("traced", by)
 
 
 def kill_guest(main: int, started: int, others: list[int]) -> None:

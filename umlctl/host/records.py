@@ -107,6 +107,7 @@ class Record(msgspec.Struct, kw_only=True):
         shim: pid of the tiny parent; 0 if unknown
         guest_boot: the guest's own boot id, another after each reboot; empty if unknown
         removed: devices of the command line that were taken away
+        resume: when it is to be resumed if it is stopped, seconds since 1970; 0: when told to
         ending: None while it runs, as far as the writer knew
     """
 
@@ -121,6 +122,7 @@ class Record(msgspec.Struct, kw_only=True):
     removed: list[str] = []
     shim: int = 0
     guest_boot: str = ""
+    resume: float = 0.0
     ending: Ending | None = None
 
 

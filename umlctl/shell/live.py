@@ -177,6 +177,8 @@ class Live:
         except (msgspec.DecodeError, KeyError, TypeError):
             return
         self.status, self.state = status, str(status.get("state", self.state))
+        if self.state in ("running", "stopped"):
+            await self._look_at_processes(client)
         consoles = {str(each["name"]): "a console" for each in status.get("consoles", ())}
         root = str(status.get("root", ""))
         self.facts = self.facts._replace(
@@ -188,6 +190,26 @@ class Live:
         outcome = await client.request("version", PATIENCE)
         self.status = {}
         self.state = "silent" if outcome.kind == TIMED_OUT else "unmanaged"
+        if outcome.ok:
+            await self._look_at_processes(client)
+
+    async def _look_at_processes(self, client: Client) -> None:
+        """A kernel cannot list /proc, but a control group can list its processes."""
+        mounts = await client.request("proc 1/mounts", PATIENCE)
+        where = cgroup_mount(mounts.text) if mounts.ok else ""
+        listed = where and await client.request(f"proc 1/root{where}/cgroup.procs", PATIENCE)
+        if listed and listed.ok:
+            pids = {int(word) for word in listed.text.split() if word.isdecimal()}
+            self.facts = self.facts._replace(pids=tuple(sorted({1, 2} | pids)))
+
+
+def cgroup_mount(mounts: str) -> str:
+    """Where a guest has the control groups of version 2; empty if nowhere."""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[2] == "cgroup2" and fields[1].startswith("/"):
+            return fields[1]
+    return ""
 
 
 def _of_the_host() -> dict[str, Any]:

@@ -17,6 +17,7 @@ initramfs, when its block driver has.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from socketproto.exchange import ANSWERED, REFUSED
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl import exitcodes
 from umlctl.guest.cmdline import has_agent
@@ -40,6 +42,7 @@ from umlctl.supervisor.kernel import Kernel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from socketproto.exchange import Outcome
     from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
 
@@ -55,6 +58,16 @@ BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
 SYNC: Final = 5.0
+HELD: Final = 0.1
+"""Between two looks whether a debugger still holds it, seconds."""
+ORDERLY: Final = 30.0
+"""What a halt may take besides the guest's own shutdown, seconds."""
+AGAIN: Final = 1.0
+"""Between two tries to resume a guest whose pause is over, seconds."""
+SETTLE: Final = 0.02
+"""How long a kernel that has answered `go` may take to show whether it runs, seconds."""
+WEDGES: Final = 20
+"""A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 LOG_TAIL: Final = 4096
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 
@@ -85,7 +98,7 @@ class Guest:
         self.dead = trio.Event()
         self.ending: Ending | None = None
         self.history = History(self.umid, tell)
-        self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed)
+        self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed, self.held)
         self.reboots = self.refused = 0
         self.last_panic = ""
         self.log = f"{launched.claim.records}/console.log"
@@ -95,6 +108,7 @@ class Guest:
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
+        self._paused = trio.Event()
         self._boot = trio.CancelScope()
         self._record = launched.record
         self.devices = Devices(
@@ -122,6 +136,7 @@ class Guest:
                 nursery.start_soon(self._hear, nursery)
                 nursery.start_soon(self._cure)
                 nursery.start_soon(self._note_boots)
+                nursery.start_soon(self._end_pauses)
                 if self.launched.adopted:
                     nursery.start_soon(self._await_ready, self._boot)
                 else:
@@ -265,9 +280,12 @@ class Guest:
 
     async def _limit_boot(self) -> None:
         limit = self.launched.definition.timeout
-        with trio.move_on_after(limit):
-            await self.ready.wait()
-            return
+        while True:
+            with trio.move_on_after(limit):
+                await self.ready.wait()
+                return
+            if not self.held():
+                break
         self._fail_boot(f"not ready within {limit:g} seconds")
 
     def _fail_boot(self, reason: str) -> None:
@@ -411,22 +429,58 @@ class Guest:
             await self._troubled.wait()
             self._troubled = trio.Event()
             pause = 0.2
-            while not await self.kernel.recover():
+            while self.held() or not await self.kernel.recover():
                 await trio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             await self.devices.settle()
 
     # What is asked of it
 
-    def note_stopped(self) -> None:
+    def note_stopped(self, seconds: float | None = None) -> None:
+        """It is stopped; `seconds` is how long at most."""
         if self.state == "running":
             self._enter("stopped")
-            self.history.add("stopped")
+            self.history.add("stopped", seconds=seconds)
+        self._record.resume = 0.0 if seconds is None else time.time() + seconds
+        self._paused.set()
 
     def note_running(self) -> None:
         if self.state == "stopped":
             self._enter("running")
+            self._record.resume = 0.0
+            self._paused.set()
             self.history.add("resumed")
+
+    async def resume(self) -> Outcome:
+        """`go`, though the guest be stuck in `stop` several times over."""
+        outcome = await self.kernel.ask("go")
+        for _ in range(WEDGES):
+            await trio.sleep(SETTLE)
+            if outcome.kind not in (ANSWERED, REFUSED) or not self.looks_stopped():
+                break
+            freed = await self.kernel.free()
+            outcome = freed if freed.ok else outcome
+        if outcome.ok:
+            self.note_running()
+        return outcome
+
+    async def _end_pauses(self) -> None:
+        """Resume the guest when a pause has lasted as long as it should."""
+        await self.ready.wait()
+        saved = self._record.resume
+        while True:
+            self._paused = trio.Event()
+            due = self._record.resume
+            if due != saved:
+                await self._save()  # for who may have to adopt it
+                saved = due
+            with trio.move_on_after(max(0.0, due - time.time()) if due else math.inf):
+                await self._paused.wait()
+                continue
+            if self.state != "stopped":
+                self._record.resume = 0.0
+            elif not (await self.resume()).ok:
+                await trio.sleep(AGAIN)
 
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main
@@ -466,31 +520,45 @@ class Guest:
             self.signal(signal.SIGTERM)
         else:
             self._asked_to_end = why
-            if self.state == "stopped":
-                await self.kernel.ask("go")
-                self.note_running()
-            handled = await self.kernel.ask("proc sys/kernel/ctrl-alt-del", 2.0)
-            if not handled.ok:
-                # It cannot be asked; where nobody handles it, the guest is reset at once.
-                await self._emergency("s", b"Emergency Sync complete")
-            if not handled.ok or handled.data.strip() == b"0":
-                await self.kernel.ask("cad", 2.0)
-                with trio.move_on_after(seconds):
-                    await self.dead.wait()
-            if self.dead.is_set():
-                return
-            # Nobody in the guest handles it, or not in time: what can be saved, is.
-            await self._emergency("s", b"Emergency Sync complete")
-            await self._emergency("u", b"Emergency Remount complete")
-            await self.kernel.ask("halt", 2.0)
-            with trio.move_on_after(TERM):
-                await self.dead.wait()
+            with trio.move_on_after(seconds) as patience:
+                while self.held():  # noqa: ASYNC110 - nobody tells
+                    await trio.sleep(HELD)
+            if patience.cancelled_caught:
+                held = self.held()
+                self.kill(f"{why}; {held.by}" if held else why)
+            # Whoever waits for a kernel that is held meanwhile must not hold this up.
+            with trio.move_on_after(seconds + ORDERLY):
+                await self._end_in_order(seconds)
             if not self.dead.is_set():
                 self.signal(signal.SIGTERM)
         with trio.move_on_after(TERM):
             await self.dead.wait()
         if not self.dead.is_set():
             self.kill(f"{why}; it did not end by itself")
+            await self.dead.wait()
+
+    async def _end_in_order(self, seconds: float) -> None:
+        """Have the guest shut itself down, or save what can be saved and halt it."""
+        if self.dead.is_set():
+            return
+        if self.state == "stopped":
+            await self.kernel.ask("go")
+            self.note_running()
+        handled = await self.kernel.ask("proc sys/kernel/ctrl-alt-del", 2.0)
+        if not handled.ok:
+            # It cannot be asked; where nobody handles it, the guest is reset at once.
+            await self._emergency("s", b"Emergency Sync complete")
+        if not handled.ok or handled.data.strip() == b"0":
+            await self.kernel.ask("cad", 2.0)
+            with trio.move_on_after(seconds):
+                await self.dead.wait()
+        if self.dead.is_set():
+            return
+        # Nobody in the guest handles it, or not in time: what can be saved, is.
+        await self._emergency("s", b"Emergency Sync complete")
+        await self._emergency("u", b"Emergency Remount complete")
+        await self.kernel.ask("halt", 2.0)
+        with trio.move_on_after(TERM):
             await self.dead.wait()
 
     async def _emergency(self, letter: str, done: bytes) -> None:
@@ -514,6 +582,10 @@ class Guest:
 
     # What is known of it
 
+    def held(self) -> processes.Held | None:
+        """Who keeps its process from running, such as a debugger."""
+        return None if self.dead.is_set() else processes.held(self.launched.pid)
+
     def looks_stopped(self) -> bool:
         """The host sees the kernel wait in `stop`, whatever the kernel says."""
         return processes.looks_stopped(self.launched.pid) is True
@@ -529,9 +601,10 @@ class Guest:
                 # A client went to the kernel's own socket, past us: believe the kernel.
                 (self.note_stopped if looks else self.note_running)()
         definition = self.launched.definition
+        held = self.held()
         return {
             "umid": self.umid,
-            "state": self.state,
+            "state": held.state if held else self.state,
             "since": round(self.since, 3),
             "started": round(self._record.since, 3),
             "pid": pid if lives else None,
@@ -543,8 +616,9 @@ class Guest:
             "reboots": self.reboots,
             "refused": self.refused,
             "exchanges": self.kernel.exchanges,
-            "trouble": self.kernel.trouble or None,
+            "trouble": (held.by if held else self.kernel.trouble) or None,
             "last_panic": self.last_panic or None,
+            "resume": self._record.resume or None,
             "sockets": {
                 "mconsole": paths.public_socket(self.umid),
                 "kernel": self.kernel.path,

@@ -49,12 +49,21 @@ class Kernel:
         exchanges: requests sent to it so far
     """
 
-    def __init__(self, path: str, changed: Callable[[str], None]) -> None:
-        """changed: called with `trouble` whenever it begins ("wedged...") or ends ("")."""
+    def __init__(
+        self,
+        path: str,
+        changed: Callable[[str], None],
+        held: Callable[[], object] = lambda: False,
+    ) -> None:
+        """changed: called with `trouble` whenever it begins ("wedged...") or ends ("").
+
+        held: whether somebody keeps it from running, such as a debugger: requests then wait
+        """
         self.path = path
         self.trouble = ""
         self.exchanges = 0
         self._changed = changed
+        self._held = held
         self._lock = trio.Lock()
         self._question = Client(path)
         self._skip = 0
@@ -78,14 +87,17 @@ class Kernel:
         """A request is under way: what the kernel looks like now is its doing."""
         return self._lock.locked()
 
-    async def ask(self, text: str, timeout: float = DEADLINE) -> Outcome:
-        """One exchange, in its turn."""
+    async def ask(self, text: str, timeout: float = 0.0) -> Outcome:
+        """One exchange, in its turn.
+
+        timeout: seconds; 0: the usual, suspended while the kernel is held
+        """
         unable = self.unable(text)
         if unable is not None:
             return unable
         async with self._lock:
             if self.trouble:
-                timeout = min(timeout, PROBE)
+                timeout = min(timeout or DEADLINE, PROBE)
             return await self._ask(text, timeout)
 
     def unable(self, text: str) -> Outcome | None:
@@ -120,9 +132,11 @@ class Kernel:
         return outcome
 
     async def _ask(
-        self, text: str, timeout: float, *, renew: float = 0.0, probe: bool = False
+        self, text: str, timeout: float = 0.0, *, renew: float = 0.0, probe: bool = False
     ) -> Outcome:
         """One exchange by the holder of the lock."""
+        suspended = _never if timeout else self._is_held
+        timeout = timeout or DEADLINE
         unable = self.unable("go" if probe else text)
         if unable is not None:
             return unable
@@ -131,7 +145,7 @@ class Kernel:
             self._flying = scope
             self.exchanges += 1
             try:
-                outcome = await client.request(text, timeout, renew=renew)
+                outcome = await client.request(text, timeout, renew=renew, suspended=suspended)
             except Unreachable as problem:
                 outcome = Outcome(GONE, reason=f"the kernel's socket is gone ({problem.why})")
             finally:
@@ -159,17 +173,20 @@ class Kernel:
         if unable is not None:
             return unable
         async with self._lock:
-            outcome = await self._ask(text, DEADLINE, renew=BETWEEN_PIECES)
+            outcome = await self._ask(text, renew=BETWEEN_PIECES)
             long = outcome.pieces > SURE_PIECES and len(outcome.data) < BYTE_CAP
             if not (long and may_stop and outcome.kind in (ANSWERED, TRUNCATED)):
                 return outcome
-            if not (await self._ask("stop", DEADLINE)).ok:
+            if not (await self._ask("stop")).ok:
                 return outcome
             try:
-                return await self._ask(text, DEADLINE, renew=BETWEEN_PIECES)
+                return await self._ask(text, renew=BETWEEN_PIECES)
             finally:
                 with trio.CancelScope(shield=True):
                     await self._ask("go", DEADLINE, probe=True)
+
+    def _is_held(self) -> bool:
+        return bool(self._held())
 
     async def recover(self) -> bool:
         """Ask a kernel in trouble whether it is back; True if it is."""
@@ -202,3 +219,7 @@ class Kernel:
             return unknown
         await trio.sleep(0.1)
         return await self._ask("go", PROBE, probe=True)
+
+
+def _never() -> bool:
+    return False

@@ -33,10 +33,6 @@ SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
 NOTED: Final = 10
 """Refusals that the history takes in a second; `status` counts them all."""
-SETTLE: Final = 0.02
-"""How long a kernel that has answered `go` may take to show whether it runs, seconds."""
-WEDGES: Final = 20
-"""A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 QUESTIONS: Final = ("version", "config", "stack", "proc")
 """What the kernel answers at once as a rule; asked twice, it does no harm."""
 PRINTED: Final = ("stack", "sysrq")
@@ -138,29 +134,22 @@ class Service:
             self._guest.consoles.sync(self._guest.devices.entries)
             return outcome
         if name == "stop":
+            seconds = _seconds(line)
             async with self._guest.devices.talk:
-                return await kernel.ask(line.text)
+                outcome = await kernel.ask(name)
+            if outcome.ok:
+                self._guest.note_stopped(seconds)
+            return outcome
         if name == "help":
             return _with_our_help(await kernel.ask("help"))
         if name == "log":
             return await self._log(line.argument)
         if name == "go":
-            return await self._go(line.text)
+            return await self._guest.resume()
         if name == "proc":
             running = self._guest.state == "running"
             return await kernel.read_file(line.text, may_stop=running)
         return await kernel.ask(line.text)
-
-    async def _go(self, text: str) -> Outcome:
-        """Resume the guest, though it be stuck in `stop` several times over."""
-        outcome = await self._guest.kernel.ask(text)
-        for _ in range(WEDGES):
-            await trio.sleep(SETTLE)
-            if outcome.kind not in (ANSWERED, REFUSED) or not self._guest.looks_stopped():
-                break
-            freed = await self._guest.kernel.free()
-            outcome = freed if freed.ok else outcome
-        return outcome
 
     async def _log(self, text: str) -> Outcome:
         """The kernel shows a line when it ends, so each piece is sent as a line of its own.
@@ -184,10 +173,6 @@ class Service:
                 guest.history.add(
                     "failed", request=line.text[:80], text=str(outcome).strip(), uid=call.uid
                 )
-        elif name == "stop":
-            guest.note_stopped()
-        elif name == "go":
-            guest.note_running()
         elif name in ("halt", "reboot", "cad"):
             guest.history.add(name, uid=call.uid)
 
@@ -234,14 +219,8 @@ class Service:
         await call.answer(msgspec.json.encode(guest.ending))
 
     async def _shutdown(self, call: Call, line: Line) -> None:
-        try:
-            seconds = float(line.argument or SHUTDOWN)
-            if not 0 <= seconds < 1e6:
-                raise ValueError
-        except ValueError:
-            raise Refusal(
-                f"`shutdown` takes a number of seconds, not {line.argument!r}", -errno.EINVAL
-            ) from None
+        seconds = _seconds(line)
+        seconds = SHUTDOWN if seconds is None else seconds
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._guest.shut_down, seconds, f"asked for by uid {call.uid}")
             try:
@@ -280,7 +259,7 @@ class Service:
         await call.answer(msgspec.json.encode(found))
 
     async def _devices(self, call: Call, _line: Line) -> None:
-        if self._guest.state == "running":
+        if self._guest.state == "running" and not self._guest.held():
             await self._guest.devices.observe()
         hosts = await self._guest.devices.host_sides()
         await call.answer(msgspec.json.encode(self._listing(hosts)))
@@ -288,6 +267,25 @@ class Service:
     async def _kill(self, call: Call, _line: Line) -> None:
         self._guest.kill(f"killed by uid {call.uid}")
         await self._wait(call)
+
+
+def _seconds(line: Line) -> float | None:
+    """The seconds that a command was given; None if it was given none.
+
+    Raises: Refusal
+    """
+    if not line.argument:
+        return None
+    try:
+        seconds = float(line.argument)
+        if not 0 <= seconds < 1e6:
+            raise ValueError
+    except ValueError:
+        raise Refusal(
+            f"`{line.command.name}` takes a number of seconds, not {line.argument!r}",
+            -errno.EINVAL,
+        ) from None
+    return seconds
 
 
 def _unstamped(line: Line, outcome: Outcome) -> Outcome:

@@ -204,3 +204,28 @@ def test_kernel_that_sleeps_on_its_socket_looks_stopped(short: str) -> None:
 @pytest.mark.parametrize("pid", [0, -1])
 def test_no_process_has_a_number_below_one(pid: int) -> None:
     assert not processes.alive(pid, 0)
+
+
+def test_process_that_a_debugger_or_a_signal_holds_is_known() -> None:
+    script = "import ctypes, os, signal, sys\n"
+    traced = (
+        "ctypes.CDLL(None).ptrace(0, 0, 0, 0)\n"  # PTRACE_TRACEME
+        "os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    for held, state, word in (
+        (traced, "traced", str(os.getpid())),
+        ("os.kill(os.getpid(), signal.SIGSTOP)\n", "suspended", "kill -CONT"),
+    ):
+        process = subprocess.Popen([sys.executable, "-c", script + held])
+        try:
+            end = time.monotonic() + DEADLINE
+            while (found := processes.held(process.pid)) is None:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            assert found.state == state
+            assert word in found.by
+        finally:
+            process.kill()
+            process.wait()
+    assert processes.held(os.getpid()) is None
+    assert processes.held(process.pid) is None
