@@ -52,6 +52,12 @@ _QUESTIONS: Final = re.compile(
 )
 """What a terminal would answer: of the past, nobody waits for it any more."""
 _MODES: Final = re.compile(rb"\x1b\[\?([0-9;]+)([hl])")
+_OTHERS: Final = re.compile(rb"\x1b=|\x1b\[\d*;?\d*r|\x1b\([^B]|\x0e")
+"""An application's keypad, a part of the screen that scrolls alone, another set of letters."""
+_USUAL: Final = b"\x1b7\x1b[r\x1b8\x1b>\x1b(B\x0f"
+"""What undoes all of these."""
+_LONGEST: Final = 64
+"""The most of a sequence that may come in the next packet, bytes."""
 _SHOWN: Final = (b"25", b"7")
 """Modes that a terminal has on: the cursor, and wrapping."""
 
@@ -179,6 +185,8 @@ class Viewer:
         self._lost_at = 0.0
         self._kept: list[bytes] = []
         self._modes: set[bytes] = set()
+        self._other_modes = False
+        self._begun = b""
         self._terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._connection: socket.socket | None = None
         self._resized = False
@@ -369,14 +377,22 @@ class Viewer:
             if self._replay > 0:
                 self._replay -= len(data)
                 data = _QUESTIONS.sub(b"", data)
-            for modes, switch in _MODES.findall(data):
-                for mode in modes.split(b";"):
-                    usual = mode in _SHOWN
-                    if (switch == b"h") != usual:
-                        self._modes.add(mode)
-                    else:
-                        self._modes.discard(mode)
+            self._note_modes(data)
         self._write(data)
+
+    def _note_modes(self, data: bytes) -> None:
+        """Remember what has to be undone at the end."""
+        data = self._begun + data
+        for modes, switch in _MODES.findall(data):
+            for mode in modes.split(b";"):
+                usual = mode in _SHOWN
+                if (switch == b"h") != usual:
+                    self._modes.add(mode)
+                else:
+                    self._modes.discard(mode)
+        self._other_modes = self._other_modes or _OTHERS.search(data) is not None
+        begun = data[-_LONGEST:].rpartition(b"\x1b")
+        self._begun = begun[1] + begun[2] if begun[1] else b""
 
     def _hear(self, notice: dict[str, Any]) -> None:
         if "offset" in notice:
@@ -456,7 +472,7 @@ class Viewer:
         undone = [
             b"\x1b[?" + mode + (b"h" if mode in _SHOWN else b"l") for mode in sorted(self._modes)
         ]
-        return b"".join(undone) + b"\x1b[0m\r\n"
+        return b"".join(undone) + (_USUAL if self._other_modes else b"") + b"\x1b[0m\r\n"
 
     def _say_who(self) -> None:
         if self._terminal:
