@@ -235,6 +235,18 @@ def test_a_pause_ends_by_itself(house: House, umid: str) -> None:
     assert house.status(umid)["state"] == "running"
 
 
+def test_what_others_do_to_the_kernel_itself_is_seen(house: House, umid: str) -> None:
+    house.start(umid)
+    kernel = house.kernel_socket(umid)
+    house.ok("stop", kernel)
+    wait_for(lambda: house.status(umid)["state"] == "stopped", "it is seen to be stopped")
+    for _ in range(50):
+        house.ok("proc", umid, "uptime")
+        assert house.status(umid)["state"] == "stopped"
+    house.ok("go", kernel)
+    wait_for(lambda: house.status(umid)["state"] == "running", "it is seen to run")
+
+
 def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None:
     """As by a debugger; and it can be ended all the same."""
     house.start(umid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.cli.views import size
 
@@ -32,6 +32,35 @@ def table(path: str, text: str) -> Table | None:
         return reader(lines)
     except (ValueError, IndexError):
         return None
+
+
+def devices(entries: list[dict[str, Any]]) -> Table:
+    """A guest's device table."""
+    rows = [
+        [str(each["name"]), _in_guest(each), str(each["asked"]), str(each.get("problem") or "")]
+        for each in entries
+    ]
+    return [["DEVICE", "GUEST", "ASKED", "NOTE"], *rows]
+
+
+def plugged(entry: dict[str, Any]) -> str:
+    """What `plug` answers, in words."""
+    name = str(entry["name"])
+    if "socket" in entry:
+        return f"{name} can be attached to: umlctl console GUEST {name.removeprefix('con')}"
+    seen = _in_guest(entry)
+    return f"{name} is in the guest{f' as {seen}' if seen not in (name, '-') else ''}"
+
+
+def _in_guest(entry: dict[str, Any]) -> str:
+    """What a device is called in the guest, with its size or its state."""
+    seen = entry.get("observed")
+    if seen is None:
+        return "-"
+    name = f"/dev/{seen['block']}" if seen.get("block") else str(entry["name"])
+    if seen.get("size"):
+        name += f", {size(seen['size'])}"
+    return name
 
 
 def symbols(text: str) -> list[tuple[int, int]]:

@@ -98,7 +98,8 @@ class Live:
             if status.get("cpu") is not None:
                 words.append(f"{status['cpu']:.1f}s cpu")
         if self.facts.devices:
-            words.append(f"{len(self.facts.devices)} devices")
+            count = len(self.facts.devices)
+            words.append(f"{count} device{'s' if count > 1 else ''}")
         if status.get("trouble"):
             words.append(str(status["trouble"]))
         if self.last:

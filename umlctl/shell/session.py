@@ -154,6 +154,9 @@ class Session:
 
     async def _present(self, command: Command, words: list[str], outcome: Outcome) -> None:
         """Show an answer to a person; a long one through a pager."""
+        if command.name in ("devices", "plug"):
+            sys.stdout.write(table_of_devices(outcome))
+            return
         if command.served == GUEST:
             from umlctl.cli.views import show_outcome
 
@@ -277,6 +280,21 @@ def plain_text(name: str, outcome: Outcome) -> bytes:
     if name == "proc":
         data = data.removeprefix(b"\n")  # the kernel begins each file with one
     return data if data.endswith(b"\n") or not data else data + b"\n"
+
+
+def table_of_devices(outcome: Outcome) -> str:
+    """The answer of `devices` or `plug` for a person."""
+    import msgspec
+
+    from umlctl.cli.views import aligned
+
+    try:
+        found = msgspec.json.decode(outcome.data)
+        if isinstance(found, list):
+            return "\n".join(aligned([tuple(row) for row in answers.devices(found)])) + "\n"
+        return answers.plugged(found) + "\n"
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return outcome.text + "\n"
 
 
 def rendered(name: str, words: list[str], text: str) -> str:

@@ -68,6 +68,8 @@ SETTLE: Final = 0.02
 """How long a kernel that has answered `go` may take to show whether it runs, seconds."""
 WEDGES: Final = 20
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
+MOMENT: Final = 0.1
+"""A stopped guest that is seen to run for longer is stopped no more, seconds."""
 LOG_TAIL: Final = 4096
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 
@@ -109,6 +111,7 @@ class Guest:
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
         self._paused = trio.Event()
+        self._seen_running = math.inf
         self._boot = trio.CancelScope()
         self._record = launched.record
         self.devices = Devices(
@@ -594,12 +597,8 @@ class Guest:
         """What `status` shows; the words of the issue's JSON."""
         pid = self.launched.pid
         lives = not self.dead.is_set()
-        state = self.state
-        if lives and state in ("running", "stopped") and not self.kernel.busy:
-            looks = processes.looks_stopped(pid)
-            if looks is not None and looks != (state == "stopped"):
-                # A client went to the kernel's own socket, past us: believe the kernel.
-                (self.note_stopped if looks else self.note_running)()
+        if lives:
+            self._look_at_pause()
         definition = self.launched.definition
         held = self.held()
         return {
@@ -631,6 +630,23 @@ class Guest:
             "last_event": self.history.last,
             "ending": msgspec.to_builtins(self.ending) if self.ending else None,
         }
+
+    def _look_at_pause(self) -> None:
+        """A client may have gone to the kernel's own socket, past us: believe the kernel.
+
+        A stopped one looks as if it ran for a moment after each request.
+        """
+        looks = None
+        if self.state in ("running", "stopped") and not self.kernel.busy:
+            looks = processes.looks_stopped(self.launched.pid)
+        if looks is None or looks == (self.state == "stopped"):
+            self._seen_running = math.inf
+        elif looks:
+            self.note_stopped()
+        elif trio.current_time() - self._seen_running > MOMENT:
+            self.note_running()
+        else:
+            self._seen_running = min(self._seen_running, trio.current_time())
 
     def _enter(self, state: str) -> None:
         self.state = state

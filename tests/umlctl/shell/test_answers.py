@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.shell.answers import _READERS, symbols, table
+from umlctl.shell.answers import _READERS, devices, plugged, symbols, table
 
 FILES = {
     "meminfo": (
@@ -101,3 +101,22 @@ def test_symbols_of_a_trace_are_found() -> None:
         "[<6002c320>]",
         "interrupt_end+0x0/0xd5",
     ]
+
+
+def test_device_table_says_what_is_in_the_guest() -> None:
+    disk = {
+        "name": "ubd1",
+        "asked": "/a.img",
+        "observed": {"block": "ubdb", "size": 1 << 20},
+        "problem": "",
+    }
+    nic = {"name": "vec0", "asked": "user", "observed": {"operstate": "up"}, "problem": ""}
+    lost = {"name": "ubd2", "asked": "/b.img", "observed": None, "problem": "the file is gone"}
+    assert devices([disk, nic, lost])[1:] == [
+        ["ubd1", "/dev/ubdb, 1.0M", "/a.img", ""],
+        ["vec0", "vec0", "user", ""],
+        ["ubd2", "-", "/b.img", "the file is gone"],
+    ]
+    assert plugged(disk) == "ubd1 is in the guest as /dev/ubdb, 1.0M"
+    assert plugged(nic) == "vec0 is in the guest"
+    assert "umlctl console GUEST 1" in plugged({"name": "con1", "socket": "/s"})
