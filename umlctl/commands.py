@@ -126,7 +126,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("devices", "", "the device table: asked for, and seen in the guest", GUEST),
     Command("status", "", "state, memory, CPU and more", GUEST, stopped=True),
     Command(
-        "events", "", "the guest's history, then what happens", GUEST, stopped=True, waits=True
+        "events",
+        "[past]",
+        "the guest's history, then what happens",
+        GUEST,
+        stopped=True,
+        waits=True,
+        example="past",
     ),
     Command("wait", "", "until the guest ends, and how it ended", GUEST, stopped=True, waits=True),
     Command(
@@ -154,6 +160,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
 )
 
 BY_NAME: Final = {command.name: command for command in COMMANDS}
+
+OWN_FACES: Final = frozenset({"events"})
+"""What takes more on the command line than it says here, in a module of its own."""
 
 DANGEROUS: Final = {
     "halt": "",

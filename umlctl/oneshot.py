@@ -12,7 +12,7 @@ import sys
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.commands import BY_NAME, HOST, KERNEL, Command
+from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, Command
 from umlctl.host.paths import find_socket, has_record
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
         argv = [argv[0], "--help"]  # whose commands, if no guest is named: ours
         verb = ""
     command = BY_NAME.get(verb)
-    if command is not None and command.served != HOST:
+    if command is not None and command.served != HOST and verb not in OWN_FACES:
         options = _options(command, argv[2:])
         if options is not None:
             return _guarded(lambda: ask(command, *options))

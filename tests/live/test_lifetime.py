@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,24 +45,7 @@ def _script(path: Path, text: str) -> str:
 
 def _events(house: House, umid: str) -> list[dict[str, Any]]:
     """The history of a guest up to now."""
-    process = subprocess.Popen(
-        house.command("events", umid, "--json"),
-        env=house.env,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    marker = f"marker-{time.monotonic_ns()}"
-    house.umlctl("mconsole", umid, marker)
-    found = []
-    assert process.stdout is not None
-    with process:
-        for line in process.stdout:
-            event = json.loads(line)
-            if marker in event.get("request", ""):
-                break
-            found.append(event)
-        process.terminate()
-    return found
+    return [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
 
 
 @pytest.mark.parametrize("status", [42, 127, 134])
@@ -382,17 +364,7 @@ def _record(house: House, umid: str) -> str:
 
 def _story(house: House, umid: str) -> str:
     """What has been so far."""
-    with subprocess.Popen(
-        house.command("events", umid), env=house.env, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        found = ""
-        for line in process.stdout:
-            found += line
-            if "ready" in line:
-                break
-        process.terminate()
-    return found
+    return house.ok("events", umid)
 
 
 def test_wait_tells_of_a_guest_that_is_dead_already(house: House, umid: str) -> None:

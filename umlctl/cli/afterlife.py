@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import claim, paths, processes, records
+from umlctl.host import claim, eventlog, paths, processes, records
 from umlctl.oneshot import say
 
 DIES: Final = 0.5
@@ -76,7 +77,18 @@ def bury(record: records.Record) -> None:
     )
     _let_go(record)
     records.save(record)
+    _note(record)
     held.release()
+
+
+def _note(record: records.Record) -> None:
+    """Write into the guest's history how it ended, since no supervisor has."""
+    ending = record.ending
+    assert ending is not None
+    facts = {"cause": ending.cause, "code": ending.code, "text": ending.text}
+    event = {"time": ending.time, "umid": record.definition.umid, "event": "ended", **facts}
+    with suppress(OSError):
+        eventlog.append(record.definition.umid, eventlog.encode(event))
 
 
 def _let_go(record: records.Record) -> None:
@@ -161,6 +173,7 @@ def _kill(record: records.Record) -> int:
     )
     _let_go(record)
     records.save(record)
+    _note(record)
     held.release()
     print(f"{umid} killed")
     return exitcodes.OK

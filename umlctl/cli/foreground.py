@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.host.eventlog import Event
     from umlctl.host.records import Ending
-    from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -139,7 +139,7 @@ def _tell(umid: str, event: Event) -> None:
 
 
 def _describe(ending: Ending) -> str:
-    from umlctl.supervisor.guest import describe
+    from umlctl.supervisor.endings import describe
 
     return describe(ending)
 

@@ -7,12 +7,11 @@ import re
 import select
 import sys
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from umlctl.cli import complete
+from umlctl.cli import complete, seconds
 from umlctl.errors import NoGuest, UsageError
 from umlctl.host import consolelog, paths
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 LOOK: Final = 0.25
 """Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
-_AGO: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_CLOCKS: Final = ("%H:%M:%S", "%H:%M")
 _STAMP: Final = re.compile(rb"\[ *\d+\.\d{6}\] ")
 """What the kernel puts before each line of its own, see umlctl.guest.cmdline."""
 
@@ -102,7 +98,7 @@ def show(
     umid = paths.umid_of(guest)
     name = "console" if console == "con0" else console
     log = f"{paths.record_dir(umid)}/{name}.log"
-    moment = None if since is None else _moment(since, time.time())
+    moment = None if since is None else seconds.moment(since, time.time())
     if os.path.exists(log):
         log, begin, end = _part(log, boot)
     else:
@@ -155,31 +151,6 @@ def _part(log: str, boot: int | None) -> tuple[str, int, int | None]:
     if -boot >= len(found):
         raise UsageError(f"--boot {boot}: the log has {len(found)} boots")
     return found[boot - 1]
-
-
-def _moment(text: str, now: float) -> float:
-    """The time that a person means, seconds since 1970.
-
-    Raises: UsageError
-    """
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return now - float(ago[1]) * _UNITS[ago[2]]
-    for clock in _CLOCKS:
-        try:
-            found = datetime.strptime(text, clock)  # noqa: DTZ007 - a person's own time
-        except ValueError:
-            continue
-        today = datetime.fromtimestamp(now)  # noqa: DTZ006
-        return today.replace(
-            hour=found.hour, minute=found.minute, second=found.second, microsecond=0
-        ).timestamp()
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise UsageError(
-            f"--since takes 10m (or s, h, d), 14:30 or 2026-01-31T14:30, not {text!r}"
-        ) from None
 
 
 def _as_it_is(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from umlctl import __version__
-from umlctl.commands import BY_NAME, HOST
+from umlctl.commands import BY_NAME, HOST, OWN_FACES
 from umlctl.errors import UmlctlError
 from umlctl.oneshot import say
 
@@ -23,6 +23,7 @@ LAZY: Final = {
     "console": "umlctl.cli.console:console",
     "logs": "umlctl.cli.logs:logs",
     "dmesg": "umlctl.cli.logs:dmesg",
+    "events": "umlctl.cli.events:events",
     "mconsole": "umlctl.cli.mconsole:mconsole",
     "shell": "umlctl.cli.shell:shell",
     "info": "umlctl.cli.info:info",
@@ -42,6 +43,7 @@ HELP: Final = {
     "console": "a terminal on a guest's console",
     "logs": "what a guest has put on its console",
     "dmesg": "the kernel's own messages on a guest's console",
+    "events": "what has happened to a guest, or to all of them",
     "mconsole": "send any text to a guest, or a command a line from standard input",
     "shell": "a prompt for one guest",
     "info": "what this host has for guests",
@@ -57,7 +59,7 @@ class Root(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         verbs = [name for name, command in BY_NAME.items() if command.served != HOST]
-        return [*LAZY, *verbs]
+        return [*LAZY, *(name for name in verbs if name not in OWN_FACES)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name in LAZY:

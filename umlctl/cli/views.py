@@ -56,17 +56,6 @@ def follow(
     connection: Connection, command: Command, guest: str, text: str, timeout: float, json: bool
 ) -> int:
     """A command whose answer may take long: signs of life renew the deadline."""
-    if command.name == "events":
-        buffer = b""
-
-        def each(data: bytes) -> None:
-            nonlocal buffer
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
-                print(line.decode("utf-8", "replace") if json else event_line(line), flush=True)
-
-        outcome = connection.request(text, timeout, renew=timeout, each=each)
-        return exitcodes.OK if outcome.ok else show(guest, command.name, outcome)
     outcome = connection.request(text, timeout, renew=timeout)
     if not outcome.ok:
         return show_outcome(guest, command.name, outcome, json)
@@ -87,6 +76,8 @@ def event_line(line: bytes) -> str:
     when = time.strftime("%H:%M:%S", time.localtime(event.pop("time", 0)))
     umid, name = event.pop("umid", ""), event.pop("event", "?")
     text = event.pop("text", "")
+    if "console" in event:
+        event["console"] = f"{len(event['console'])} lines, see --json"
     facts = " ".join(f"{key}={value}" for key, value in event.items())
     return " ".join(
         part for part in (when, umid, name + (":" if text else ""), text, facts) if part

@@ -27,7 +27,8 @@ from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.host import claim, paths, records
-from umlctl.supervisor.guest import describe
+from umlctl.supervisor.endings import describe
+from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.run import run_guest
 from umlctl.supervisor.service import HEARTBEAT, SHUTDOWN
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.host.eventlog import Event
     from umlctl.host.records import Record
     from umlctl.supervisor.guest import Guest
-    from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
 
 STARTS: Final = 4
@@ -257,7 +258,7 @@ def _printable(problem: Exception) -> str:
 def _log_event(event: Event) -> None:
     if event["event"] in CHATTER:
         return
-    _say(msgspec.json.encode(event).decode())
+    _say(msgspec.json.encode(brief(event)).decode())
 
 
 def _say_trace(what: str, problem: BaseException) -> None:

@@ -29,13 +29,12 @@ import trio
 
 from socketproto.exchange import ANSWERED, REFUSED
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
-from umlctl import exitcodes
 from umlctl.guest.cmdline import has_agent
-from umlctl.host import paths, processes, records
-from umlctl.host.records import Ending
+from umlctl.host import consolelog, paths, processes, records
+from umlctl.supervisor import endings, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
-from umlctl.supervisor.history import History
+from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
 
@@ -43,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from socketproto.exchange import Outcome
-    from umlctl.supervisor.history import Event
+    from umlctl.host.eventlog import Event
+    from umlctl.host.records import Ending
     from umlctl.supervisor.launch import Launched
 
 POLL: Final = 0.005
@@ -57,7 +57,6 @@ TERM: Final = 2.0
 BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
-SYNC: Final = 5.0
 HELD: Final = 0.1
 """Between two looks whether a debugger still holds it, seconds."""
 ORDERLY: Final = 30.0
@@ -70,8 +69,10 @@ WEDGES: Final = 20
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 MOMENT: Final = 0.1
 """A stopped guest that is seen to run for longer is stopped no more, seconds."""
+PANIC_LINES: Final = 200
+PANIC_BYTES: Final = 64 << 10
+"""How much of the console an event tells of a panic."""
 LOG_TAIL: Final = 4096
-ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 
 
 class Guest:
@@ -99,7 +100,9 @@ class Guest:
         self.up = trio.Event()
         self.dead = trio.Event()
         self.ending: Ending | None = None
-        self.history = History(self.umid, tell)
+        self.history = History(self.umid, tell, on_disk=True)
+        if launched.adopted:
+            self.history.load()
         self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed, self.held)
         self.reboots = self.refused = 0
         self.last_panic = ""
@@ -275,7 +278,23 @@ class Guest:
     def _panicked(self, text: str) -> None:
         self._panic = self.last_panic = self._record.last_panic = text
         self.kernel.lose(f"the guest panicked: {text}")
-        self.history.add("panicked", text=text)
+        self.history.add("panicked", text=text, console=self._last_console_lines())
+
+    def _last_console_lines(self) -> list[str]:
+        """What led to a panic, as it stands on the console."""
+        try:
+            descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return []
+        try:
+            size = os.fstat(descriptor).st_size
+            begin = consolelog.last_lines(descriptor, PANIC_LINES, max(0, size - PANIC_BYTES))
+            text = os.pread(descriptor, size - begin, begin)
+        except OSError:
+            return []
+        finally:
+            os.close(descriptor)
+        return text.lstrip(b"\0").decode("utf-8", "replace").splitlines()
 
     async def _see_it_die(self) -> None:
         await trio.sleep(DYING)
@@ -331,7 +350,7 @@ class Guest:
                 await trio.sleep(POLL)
         self.ending = self._how_it_ended(status)
         self._enter("dead")
-        self.kernel.lose(f"the guest is dead: {describe(self.ending)}")
+        self.kernel.lose(f"the guest is dead: {endings.describe(self.ending)}")
         self.history.add(
             "ended", cause=self.ending.cause, code=self.ending.code, text=self.ending.text
         )
@@ -356,59 +375,23 @@ class Guest:
 
     def _how_it_ended(self, status: int | None) -> Ending:
         tail = self._log_tail()
-        orderly = any(end in tail for end in ORDERLY_ENDS)
-        if not (self._panic or orderly or self.ready.is_set()):
+        was_ready = self.ready.is_set() or self.state != "booting"
+        if not (self._panic or self.ready.is_set() or endings.is_orderly(tail)):
             # Before it could notify anybody; later, whatever the guest prints is no evidence.
-            early = _early_panic(tail)
+            early = endings.early_panic(tail)
             if early:
                 self._panicked(early)
-        panic = self._panic
-        if self._never_started(tail, panic):
-            text = panic or self._asked_to_end or _last_lines(tail) or f"exit status {status}"
-            cause, code = "never started", exitcodes.NEVER_STARTED
-        elif panic:
-            cause, code, text = "panicked", exitcodes.PANIC, panic
-        elif self._forced:
-            text = self._asked_to_end
-            cause, code = "killed", exitcodes.SIGNALLED + signal.SIGKILL
-        elif self._asked_to_end:
-            cause, code, text = "shut down", exitcodes.OK, ""
-        elif orderly and self._aborted(status):
-            # Under load a guest can, after it has ended in order.
-            cause, code, text = "exited", exitcodes.OK, ""
-        elif number := self._signal(status):
-            cause, code = "killed", exitcodes.SIGNALLED + number
-            text = f"signal {number} from somebody else"
-        else:
-            cause, code, text = "exited", status or 0, ""
-        return Ending(cause=cause, code=code, text=text, time=time.time())
-
-    def _never_started(self, tail: bytes, panic: str) -> bool:
-        """It ended before we saw it ready, and not because its init was done so soon."""
-        if self.ready.is_set() or self.state != "booting":
-            return False
-        over = panic.startswith("Attempted to kill init") or any(
-            end in tail for end in ORDERLY_ENDS
+        return endings.judge(
+            endings.Evidence(
+                status=status,
+                tail=tail,
+                was_ready=was_ready,
+                panic=self._panic,
+                asked=self._asked_to_end,
+                forced=self._forced,
+                left=os.path.isdir(os.path.dirname(self.kernel.path)),
+            )
         )
-        return bool(self._asked_to_end) or not over
-
-    def _aborted(self, status: int | None) -> bool:
-        """The kernel aborted, by SIGABRT or where that is kept from it, see confine."""
-        return status in (134, 127) and os.path.isdir(os.path.dirname(self.kernel.path))
-
-    def _signal(self, status: int | None) -> int:
-        """The signal that ended the kernel; 0 if it exited.
-
-        A shell says 128+N for signal N and for an exit with that status, and unshare(1) says 1
-        for SIGKILL; but a kernel that exits removes its directory.
-        """
-        if status is None:
-            return signal.SIGKILL
-        if not os.path.isdir(os.path.dirname(self.kernel.path)):
-            return 0
-        if status == 1:
-            return signal.SIGKILL
-        return max(0, status - exitcodes.SIGNALLED)
 
     def _log_tail(self) -> bytes:
         try:
@@ -531,7 +514,7 @@ class Guest:
                 self.kill(f"{why}; {held.by}" if held else why)
             # Whoever waits for a kernel that is held meanwhile must not hold this up.
             with trio.move_on_after(seconds + ORDERLY):
-                await self._end_in_order(seconds)
+                await orderly.end(self, seconds)
             if not self.dead.is_set():
                 self.signal(signal.SIGTERM)
         with trio.move_on_after(TERM):
@@ -539,49 +522,6 @@ class Guest:
         if not self.dead.is_set():
             self.kill(f"{why}; it did not end by itself")
             await self.dead.wait()
-
-    async def _end_in_order(self, seconds: float) -> None:
-        """Have the guest shut itself down, or save what can be saved and halt it."""
-        if self.dead.is_set():
-            return
-        if self.state == "stopped":
-            await self.kernel.ask("go")
-            self.note_running()
-        handled = await self.kernel.ask("proc sys/kernel/ctrl-alt-del", 2.0)
-        if not handled.ok:
-            # It cannot be asked; where nobody handles it, the guest is reset at once.
-            await self._emergency("s", b"Emergency Sync complete")
-        if not handled.ok or handled.data.strip() == b"0":
-            await self.kernel.ask("cad", 2.0)
-            with trio.move_on_after(seconds):
-                await self.dead.wait()
-        if self.dead.is_set():
-            return
-        # Nobody in the guest handles it, or not in time: what can be saved, is.
-        await self._emergency("s", b"Emergency Sync complete")
-        await self._emergency("u", b"Emergency Remount complete")
-        await self.kernel.ask("halt", 2.0)
-        with trio.move_on_after(TERM):
-            await self.dead.wait()
-
-    async def _emergency(self, letter: str, done: bytes) -> None:
-        """A SysRq whose work the kernel does later: wait for its word in the log."""
-        try:
-            begin = os.stat(self.log).st_size
-        except OSError:
-            return
-        if not (await self.kernel.ask(f"sysrq {letter}", 2.0)).ok:
-            return
-        with trio.move_on_after(SYNC):
-            while not self.dead.is_set():
-                try:
-                    with open(self.log, "rb") as file:
-                        file.seek(begin)
-                        if done in file.read(1 << 20):
-                            return
-                except OSError:
-                    return  # somebody has removed the log; there is nothing to wait for
-                await trio.sleep(POLL)
 
     # What is known of it
 
@@ -627,7 +567,7 @@ class Guest:
             "consoles": self.consoles.listing(),
             "log": self.log,
             "command": self.launched.command,
-            "last_event": self.history.last,
+            "last_event": brief(self.history.last),
             "ending": msgspec.to_builtins(self.ending) if self.ending else None,
         }
 
@@ -659,34 +599,12 @@ class Guest:
             self.history.add("not recorded", text=str(problem))
 
 
-def describe(ending: Ending) -> str:
-    """An ending in words."""
-    words = ending.cause
-    if ending.cause == "exited":
-        words += f" with status {ending.code}"
-    return f"{words}: {ending.text}" if ending.text else words
-
-
 def _root_mounted(mounts: bytes) -> bool:
     for line in mounts.splitlines():
         fields = line.split()
         if len(fields) > 2 and fields[1] == b"/":
             return fields[2] != b"rootfs"
     return False
-
-
-def _early_panic(tail: bytes) -> str:
-    """A panic before the kernel could notify anybody is in the log only."""
-    mark = b"Kernel panic - not syncing: "
-    where = tail.rfind(mark)
-    if where < 0:
-        return ""
-    return tail[where + len(mark) :].split(b"\n")[0].decode("utf-8", "replace").strip()
-
-
-def _last_lines(tail: bytes) -> str:
-    lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
-    return "; ".join(lines[-2:])
 
 
 async def _reaped(pid: int) -> None:

@@ -1,22 +1,27 @@
-"""A guest's ordered history: what happened to it, kept in a ring and told to subscribers."""
+"""A guest's ordered history: what happened to it, written to disk and told to subscribers.
+
+The last of it is kept in memory, so that `events` costs no look at the disk.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 import trio
+
+from umlctl.host import eventlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from umlctl.host.eventlog import Event
+
 KEPT: Final = 1000
 BEHIND: Final = 256
 """Events that a slow subscriber may be behind before it misses some."""
-
-Event = dict[str, Any]
+STARTED: Final = "started"
 
 
 class Subscription:
@@ -25,7 +30,7 @@ class Subscription:
     def __init__(self, history: History) -> None:
         self._history = history
         self._missed = 0
-        self._send, self._receive = trio.open_memory_channel[Event](BEHIND)
+        self._send, self._receive = trio.open_memory_channel[eventlog.Event](BEHIND)
 
     def put(self, event: Event) -> None:
         if not self._missed:
@@ -36,35 +41,80 @@ class Subscription:
         else:  # nothing later before it is told how many were missed
             self._missed += 1
 
-    async def get(self) -> Event:
-        """The next event; after a gap, one that says how many were missed."""
+    async def get(self) -> Event | None:
+        """The next event; after a gap, one that says how many were missed; None: there are no
+        more."""
         if self._missed and not self._receive.statistics().current_buffer_used:
             missed, self._missed = self._missed, 0
             return {"time": time.time(), "event": "missed", "count": missed}
-        return await self._receive.receive()
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            return None
+
+    def end(self) -> None:
+        """No more will come."""
+        self._send.close()
 
     def close(self) -> None:
         self._history.subscriptions.discard(self)
 
 
 class History:
-    """Events of one guest. Each has at least `time` (seconds since 1970), `umid` and `event`."""
+    """Events of one guest. Each has at least `time` (seconds since 1970), `umid` and `event`.
 
-    def __init__(self, umid: str, tell: Callable[[Event], None] | None = None) -> None:
+    Fields:
+        ended: nothing more will happen to it
+    """
+
+    def __init__(
+        self, umid: str, tell: Callable[[Event], None] | None = None, *, on_disk: bool = False
+    ) -> None:
+        """tell: called with every event
+
+        on_disk: it is written down, and what was written of this life of the guest is known
+        """
         self.umid = umid
+        self.ended = False
         self.subscriptions: set[Subscription] = set()
         self._ring: deque[Event] = deque(maxlen=KEPT)
         self._tell = tell
+        self._on_disk = on_disk
+        self._unwritten = 0
+
+    def load(self) -> None:
+        """Take up what was written down of a guest that goes on."""
+        try:
+            for event in eventlog.Reader(self.umid).read():
+                if event["event"] == STARTED:
+                    self._ring.clear()
+                self._ring.append(event)
+        except OSError:
+            pass  # then its history begins here
 
     def add(self, event: str, **facts: object) -> None:
         """Something has happened; facts that are None or empty are left out."""
-        known = {key: _clean(value) for key, value in facts.items() if value not in (None, "")}
+        known = {key: _clean(value) for key, value in facts.items() if value not in (None, "", [])}
         entry: Event = {"time": round(time.time(), 3), "umid": self.umid, "event": event, **known}
         self._ring.append(entry)
+        if self._on_disk:
+            self._write(entry)
         for subscription in self.subscriptions:
             subscription.put(entry)
         if self._tell is not None:
             self._tell(entry)
+
+    def _write(self, entry: Event) -> None:
+        """A full disk takes no history, and the guest goes on; the gap is told of later."""
+        data = eventlog.encode(entry)
+        if self._unwritten:
+            gap = {"time": entry["time"], "umid": self.umid, "event": "missed"}
+            data = eventlog.encode({**gap, "count": self._unwritten}) + data
+        try:
+            eventlog.append(self.umid, data)
+            self._unwritten = 0
+        except OSError:
+            self._unwritten += 1
 
     @property
     def last(self) -> Event | None:
@@ -74,7 +124,15 @@ class History:
         """What has been, and what is to come, with nothing lost or doubled between them."""
         subscription = Subscription(self)
         self.subscriptions.add(subscription)
+        if self.ended:
+            subscription.end()
         return list(self._ring), subscription
+
+    def end(self) -> None:
+        """Nothing more will happen: subscribers hear the rest, and that this is all."""
+        self.ended = True
+        for subscription in self.subscriptions:
+            subscription.end()
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self._ring)
@@ -84,9 +142,11 @@ def _clean(value: object) -> object:
     """Text from clients and guests may hold bytes that are no UTF-8, and JSON cannot."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
     return value
 
 
-def line(event: Event) -> bytes:
-    """An event as one line of JSON."""
-    return msgspec.json.encode(event) + b"\n"
+def brief(event: Event | None) -> Event | None:
+    """An event without what was on the console."""
+    return None if event is None else {key: event[key] for key in event if key != "console"}

@@ -13,15 +13,16 @@ from socketproto.listener import Listener
 from umlctl.errors import HostError
 from umlctl.host import paths, processes, records
 from umlctl.host.records import write_atomically
-from umlctl.supervisor.guest import Guest, describe
+from umlctl.supervisor.endings import describe
+from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.launch import remove_pidfile
 from umlctl.supervisor.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from umlctl.host.eventlog import Event
     from umlctl.host.records import Ending
-    from umlctl.supervisor.history import Event
     from umlctl.supervisor.launch import Launched
 
 LAST_ANSWERS: Final = 1.0
@@ -56,6 +57,7 @@ async def run_guest(
             nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
             task_status.started(guest)
             ending = await guest.supervise()
+            guest.history.end()
             with trio.move_on_after(LAST_ANSWERS):
                 await guest.consoles.end(describe(ending))
                 await listener.idle()

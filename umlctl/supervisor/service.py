@@ -18,8 +18,8 @@ from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import UsageError
 from umlctl.guard import Line, Refusal, check, is_query, read
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
+from umlctl.host import eventlog
 from umlctl.host.attaching import config, console_name
-from umlctl.supervisor.history import line as history_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from socketproto.listener import Answer, Call
     from umlctl.supervisor.guest import Guest
 
+PAST: Final = "past"
+"""Asks `events` for what has been, and no more."""
 HEARTBEAT: Final = 1.0
 """Between two signs of life to a client that waits for something slow, seconds."""
 SHUTDOWN: Final = 30.0
@@ -190,18 +192,21 @@ class Service:
             for entry in self._guest.devices.listing()
         ]
 
-    async def _events(self, call: Call, _line: Line) -> None:
+    async def _events(self, call: Call, line: Line) -> None:
+        if line.argument not in ("", PAST):
+            raise Refusal(f"`events` takes `{PAST}` or nothing", -errno.EINVAL)
         past, subscription = self._guest.history.subscribe()
         try:
-            await call.part(b"".join(history_line(event) for event in past))
-            over = any(event["event"] == "ended" for event in past)
+            await call.part(b"".join(eventlog.encode(event) for event in past))
+            over = line.argument == PAST
             while not over:
-                event = None
+                data = b""
                 with trio.move_on_after(HEARTBEAT):
                     event = await subscription.get()
+                    over = event is None
+                    data = b"" if event is None else eventlog.encode(event)
                 # Out of the scope: a slow client must not lose the event that it is sent.
-                await call.part(b"" if event is None else history_line(event))
-                over = event is not None and event["event"] == "ended"
+                await call.part(data)
         finally:
             subscription.close()
         await call.answer(b"")

@@ -234,19 +234,6 @@ def answering(*parts: bytes, error: int = 0) -> Callable[..., Iterable[bytes]]:
     return answer
 
 
-def test_events_are_shown_line_by_line_however_they_are_cut(
-    bare: Callable[..., Bare], capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    one = {"time": 0, "umid": "demo", "event": "ready"}
-    other = {"time": 1, "umid": "demo", "event": "ended"}
-    text = f"{json.dumps(one)}\n{json.dumps(other)}\n".encode()
-    server = bare(answering(text[:10], b"", text[10:70], text[70:]), mode=0o600)
-    assert follow(server, "events") == 0
-    assert capture(capfdbinary) == (b"00:00:00 demo ready\n00:00:01 demo ended\n", "")
-    assert follow(server, "events", in_json=True) == 0
-    assert capture(capfdbinary)[0] == text
-
-
 def test_wait_ends_with_the_code_of_the_guest(
     bare: Callable[..., Bare], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -263,7 +250,7 @@ def test_following_that_is_refused_says_why(
     bare: Callable[..., Bare], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     server = bare(answering(error=-16), mode=0o600)
-    for name in ("events", "wait"):
+    for name in ("shutdown", "wait"):
         assert follow(server, name) == exitcodes.REFUSED
         assert capture(capfdbinary) == (b"", f"umlctl: {name} demo: error -16\n")
 

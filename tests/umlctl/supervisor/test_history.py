@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import trio
 import trio.testing
 
-from umlctl.supervisor.history import BEHIND, KEPT, Event, History, line
+from umlctl.host import paths
+from umlctl.host.eventlog import Event, Reader, encode
+from umlctl.supervisor.history import BEHIND, KEPT, History, Subscription, brief
 
 
 def names(events: list[Event]) -> list[str]:
@@ -35,7 +38,7 @@ def test_event_is_one_line_of_json() -> None:
     history = History("demo")
     history.add("panicked", text="two\nlines \udcff ü")
     assert history.last is not None
-    said = line(history.last)
+    said = encode(history.last)
     assert said.endswith(b"\n")
     assert said.count(b"\n") == 1
     assert json.loads(said)["text"].startswith("two\nlines ")
@@ -54,9 +57,15 @@ async def test_subscriber_sees_what_was_and_what_comes_once() -> None:
     past, subscription = history.subscribe()
     history.add("after")
     assert names(past) == ["before"]
-    assert (await subscription.get())["event"] == "after"
+    assert (await next_of(subscription))["event"] == "after"
     with pytest.raises(trio.TooSlowError), trio.fail_after(0):
         await subscription.get()
+
+
+async def next_of(subscription: Subscription) -> Event:
+    event = await subscription.get()
+    assert event is not None
+    return event
 
 
 async def test_waiting_subscriber_is_woken() -> None:
@@ -65,13 +74,25 @@ async def test_waiting_subscriber_is_woken() -> None:
     got: list[Event] = []
 
     async def read() -> None:
-        got.append(await subscription.get())
+        got.append(await next_of(subscription))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
         await trio.testing.wait_all_tasks_blocked()
         history.add("ready")
     assert names(got) == ["ready"]
+
+
+async def test_subscribers_hear_the_rest_and_that_it_is_all() -> None:
+    history = History("demo")
+    _past, early = history.subscribe()
+    history.add("ended")
+    history.end()
+    past, late = history.subscribe()
+    assert names(past) == ["ended"]
+    assert (await next_of(early))["event"] == "ended"
+    assert await early.get() is None
+    assert await late.get() is None
 
 
 async def test_slow_subscriber_is_told_where_and_how_many_it_missed() -> None:
@@ -81,12 +102,12 @@ async def test_slow_subscriber_is_told_where_and_how_many_it_missed() -> None:
     seen: list[Event] = []
     for number in range(BEHIND + 7):
         history.add(f"e{number}")
-        seen.append(await quick.get())
-    got = [await slow.get()]
+        seen.append(await next_of(quick))
+    got = [await next_of(slow)]
     history.add("late")
-    got += [await slow.get() for _ in range(BEHIND)]
+    got += [await next_of(slow) for _ in range(BEHIND)]
     history.add("afterwards")
-    got.append(await slow.get())
+    got.append(await next_of(slow))
     assert names(seen) == [f"e{number}" for number in range(BEHIND + 7)]
     assert names(got) == [*(f"e{n}" for n in range(BEHIND)), "missed", "afterwards"]
     assert got[BEHIND]["count"] == 7 + 1
@@ -99,3 +120,54 @@ async def test_subscriber_that_left_is_not_kept() -> None:
     subscription.close()
     history.add("ready")
     assert not history.subscriptions
+
+
+# On disk
+
+
+@pytest.fixture
+def kept(house: str) -> History:
+    os.makedirs(paths.record_dir("demo"))
+    return History("demo", on_disk=True)
+
+
+def written() -> list[str]:
+    return names(list(Reader("demo").read()))
+
+
+def test_events_are_written_down_as_they_happen(kept: History) -> None:
+    kept.add("started")
+    assert written() == ["started"]
+    kept.add("ready", text="\udcff")
+    assert written() == ["started", "ready"]
+
+
+def test_guest_that_goes_on_has_the_history_of_this_life(kept: History) -> None:
+    for name in ("started", "ended", "started", "ready"):
+        kept.add(name)
+    later = History("demo", on_disk=True)
+    later.load()
+    assert names(list(later)) == ["started", "ready"]
+    assert written() == ["started", "ended", "started", "ready"], "and not twice"
+
+
+def test_what_a_full_disk_did_not_take_is_counted(
+    kept: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    kept.add("started")
+    with monkeypatch.context() as patch:
+        patch.setattr("umlctl.host.eventlog.append", full)
+        kept.add("one")
+        kept.add("two")
+    kept.add("three")
+    assert written() == ["started", "missed", "three"]
+    assert next(e for e in Reader("demo").read() if e["event"] == "missed")["count"] == 2
+    assert names(list(kept)) == ["started", "one", "two", "three"]
+
+
+def test_brief_event_has_no_console() -> None:
+    assert brief(None) is None
+    assert brief({"event": "panicked", "console": ["a"]}) == {"event": "panicked"}

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner
+
+from umlctl.cli.events import events
+from umlctl.host import eventlog, paths
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.umlctl.cli.conftest import Supervisor
+
+
+def happens(umid: str, moment: float, name: str, **facts: Any) -> None:
+    os.makedirs(paths.record_dir(umid), exist_ok=True)
+    event = {"time": moment, "umid": umid, "event": name, **facts}
+    eventlog.append(umid, eventlog.encode(event))
+
+
+def shown(*arguments: str) -> list[dict[str, Any]]:
+    result = CliRunner().invoke(events, [*arguments, "--json"])
+    assert result.exception is None, result
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def names(found: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in found]
+
+
+def test_history_of_a_guest_is_shown(house: str) -> None:
+    happens("demo", 1.0, "started")
+    happens("demo", 2.0, "ended", text="well")
+    assert names(shown("demo")) == ["started", "ended"]
+    assert names(shown("demo", "-n", "1")) == ["ended"]
+    assert shown("demo", "-n", "0") == []
+    result = CliRunner().invoke(events, ["demo"])
+    assert result.stdout.splitlines()[1].endswith("demo ended: well")
+
+
+def test_histories_of_all_guests_are_one(house: str) -> None:
+    happens("a", 1.0, "one")
+    happens("b", 2.0, "two")
+    happens("a", 3.0, "three")
+    assert names(shown("--all")) == ["one", "two", "three"]
+    assert names(shown("--all", "-n", "2")) == ["two", "three"]
+    assert names(shown("--all", "--since", "1970-01-01T00:00:02+00:00")) == ["two", "three"]
+
+
+def test_guest_or_all_has_to_be_said(house: str) -> None:
+    for words in ([], ["demo", "--all"]):
+        result = CliRunner().invoke(events, words)
+        assert "needs a guest, or --all" in str(result.exception)
+
+
+def test_what_happens_is_followed_until_the_guest_is_gone(house: str) -> None:
+    happens("demo", 1.0, "started")
+    os.makedirs(paths.guest_dir("demo"))
+    found: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: found.extend(shown("demo", "-f")))
+    thread.start()
+    happens("demo", 2.0, "ready")
+    happens("demo", 3.0, "ended")
+    os.rmdir(paths.guest_dir("demo"))
+    thread.join(20)
+    assert names(found) == ["started", "ready", "ended"]
+
+
+def test_guest_of_somebody_else_is_asked(supervisor: Supervisor) -> None:
+    path = paths.public_socket("demo")
+    past = b'{"time":1.0,"umid":"demo","event":"ready"}\nrubbish\n'
+    supervisor.answers["events past"] = (past, 0)
+    assert supervisor.main("events", path, "--json") == 0
+    assert json.loads(supervisor.out)["event"] == "ready"
+    assert "no event: b'rubbish'" in supervisor.err
+    supervisor.answers["events"] = (past, 0)
+    assert supervisor.main("events", path, "-f", "-n", "1", "--json") == 0
+    assert json.loads(supervisor.out)["event"] == "ready"
+    supervisor.refuse("events past", "not for you", -1)
+    assert supervisor.main("events", path) == 1
+    assert "not for you" in supervisor.err
+
+
+def test_no_such_guest_is_said(house: str, capfd: pytest.CaptureFixture[str]) -> None:
+    result = CliRunner().invoke(events, ["nobody"], standalone_mode=False)
+    assert result.return_value == 3
+    assert "no guest 'nobody'" in capfd.readouterr().err or "no guest" in result.output

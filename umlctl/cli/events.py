@@ -1,0 +1,165 @@
+"""`umlctl events`: what has happened to guests, alive or dead, and what happens to them."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from socketproto.blocking import TIMEOUT, Connection, Unreachable
+from socketproto.exchange import REFUSED
+from umlctl import exitcodes
+from umlctl.cli import afterlife, complete
+from umlctl.cli.seconds import moment
+from umlctl.cli.views import event_line
+from umlctl.errors import UsageError
+from umlctl.host import eventlog, paths
+from umlctl.oneshot import prepare, say, show, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from umlctl.host.eventlog import Event
+
+LOOK: Final = 0.25
+"""Between two looks for guests that are new, or gone, seconds."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl events demo                 what has happened to it, in its former lives too
+  umlctl events demo -f              and what happens, until it ends
+  umlctl events --all --since 1h     of all guests, in order
+  umlctl events --all -f --json | jq 'select(.event == "panicked")'
+""",
+)
+@click.argument("guest", required=False, shell_complete=complete.guests)
+@click.option("--all", "of_all", is_flag=True, help="Of all guests of this user.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens.")
+@click.option("--since", metavar="TIME", help="As 10m (ago), 14:30 or 2026-01-31T14:30.")
+@click.option("-n", "--lines", type=click.IntRange(0), metavar="LINES", help="Only the last LINES.")
+@click.option("--json", "in_json", is_flag=True, help="Print each as a line of JSON.")
+def events(
+    guest: str | None,
+    of_all: bool,
+    follow: bool,
+    since: str | None,
+    lines: int | None,
+    in_json: bool,
+) -> int:
+    """Print what has happened to a guest, or to all of them."""
+    if (guest is None) != of_all:
+        raise UsageError("`events` needs a guest, or --all")
+    begin = 0.0 if since is None else moment(since, time.time())
+
+    def show_event(event: Event) -> None:
+        if event["time"] >= begin:
+            line = eventlog.encode(event)
+            print(line.decode().rstrip("\n") if in_json else event_line(line), flush=True)
+
+    if guest is not None and not os.path.exists(eventlog.path_of(paths.umid_of(guest))):
+        return _ask(guest, show_event, follow=follow, lines=lines)
+    names = eventlog.guests() if guest is None else [paths.umid_of(guest)]
+    readers = {name: eventlog.Reader(name) for name in names}
+    past = [event for event in _merged(readers) if event["time"] >= begin]
+    for event in past[len(past) - lines if lines is not None and lines < len(past) else 0 :]:
+        show_event(event)
+    if follow:
+        if guest is not None:
+            afterlife.take_over(guest)  # or nobody would write down what happens to it
+        for event in _following(readers, guest):
+            show_event(event)
+    return exitcodes.OK
+
+
+def _merged(readers: dict[str, eventlog.Reader]) -> Iterator[Event]:
+    return heapq.merge(*(reader.read() for reader in readers.values()), key=_time_of)
+
+
+def _time_of(event: Event) -> float:
+    return float(event["time"])
+
+
+def _following(readers: dict[str, eventlog.Reader], guest: str | None) -> Iterator[Event]:
+    """What happens: to one guest until it is gone, to all for ever."""
+    watch = _Watched()
+    while True:
+        lives = guest is None or os.path.exists(paths.guest_dir(paths.umid_of(guest)))
+        if guest is None:
+            for name in set(eventlog.guests()) - readers.keys():
+                readers[name] = eventlog.Reader(name)
+        for name in readers:
+            watch.add(name)
+        yield from _merged(readers)
+        if not lives:
+            return
+        watch.wait()
+
+
+class _Watched:
+    """Histories that are watched for more."""
+
+    def __init__(self) -> None:
+        from umlctl.host.inotify import Watch
+
+        self._names: set[str] = set()
+        self._watch: Watch | None = None
+        with suppress(OSError):  # then looking now and then will do
+            self._watch = Watch()
+
+    def add(self, name: str) -> None:
+        if self._watch is not None and name not in self._names:
+            with suppress(OSError):
+                self._watch.add(os.path.dirname(eventlog.path_of(name)))
+                self._names.add(name)
+
+    def wait(self) -> None:
+        """Until there may be more."""
+        if self._watch is None:
+            time.sleep(LOOK)
+        else:
+            select.select([self._watch], [], [], LOOK)
+            self._watch.clear()
+
+
+def _ask(
+    guest: str, show_event: Callable[[Event], None], *, follow: bool, lines: int | None
+) -> int:
+    """Ask the supervisor of a guest that is not of this user, or has another home."""
+    rest = b""
+    past: list[Any] = []
+
+    def each(data: bytes) -> None:
+        nonlocal rest
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            event = eventlog.decode(line)
+            if event is None:
+                say(f"{guest}: this is no event: {line[:80]!r}", exitcodes.OK)
+            elif lines is not None and not follow:
+                past.append(event)
+            else:
+                show_event(event)
+
+    with Connection(paths.find_socket(guest)) as connection:
+        try:
+            text = prepare(connection.link, "events" if follow else "events past", force=False)
+            outcome = connection.request(text, TIMEOUT, renew=TIMEOUT, each=each)
+        except Unreachable as problem:
+            return unreachable(guest, problem)
+        except PermissionError as problem:
+            return say(f"events {guest}: {problem}", exitcodes.REFUSED)
+    for event in past[-lines:] if lines else []:
+        show_event(event)
+    sys.stdout.flush()
+    if outcome.kind == REFUSED and rest:
+        said = rest.decode("utf-8", "replace").strip()
+        return say(f"events {guest}: {said}", exitcodes.of_error(outcome.error))
+    return exitcodes.OK if outcome.ok else show(guest, "events", outcome)

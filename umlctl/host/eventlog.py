@@ -1,0 +1,131 @@
+"""The history of a guest on disk: a line of JSON an event, in the order in which they happened.
+
+It outlives the guest and its supervisors, and is bounded: when the file is full it becomes
+`events.jsonl.1`, in place of the one before. Lines that were cut off, as by a crash or a full
+disk, are left out by who reads.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BOUND: Final = 1 << 20
+"""How much of the history one file holds, bytes; there are two of them."""
+LONGEST: Final = 256 << 10
+"""A line that is longer is none of ours, bytes."""
+
+Event = dict[str, Any]
+
+
+def path_of(umid: str) -> str:
+    return f"{paths.record_dir(umid)}/events.jsonl"
+
+
+def encode(event: Event) -> bytes:
+    """An event as one line of JSON."""
+    return msgspec.json.encode(event) + b"\n"
+
+
+def decode(line: bytes) -> Event | None:
+    """Read a line; None if it is no event of ours."""
+    try:
+        event = msgspec.json.decode(line, type=dict[str, Any])
+        if isinstance(event["event"], str) and isinstance(event["time"], int | float):
+            return event
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):
+        pass
+    return None
+
+
+def append(umid: str, line: bytes) -> None:
+    """Add a line as a whole, or as little as the disk holds; the next one stands alone then.
+
+    Raises: OSError
+    """
+    path = path_of(umid)
+    descriptor = _open(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and size + len(line) > BOUND:
+            os.rename(path, path + ".1")
+            os.close(descriptor)
+            descriptor = -1
+            descriptor = _open(path)
+            size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        view = memoryview(line)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def guests() -> list[str]:
+    """Guests that have a history on disk."""
+    try:
+        names = sorted(os.listdir(f"{paths.state_dir()}/guests"))
+    except OSError:
+        return []
+    return [name for name in names if os.path.exists(path_of(name))]
+
+
+class Reader:
+    """One guest's history, from its beginning on; `read` goes on where it ended the last time."""
+
+    def __init__(self, umid: str) -> None:
+        self._path = path_of(umid)
+        self._rest = b""
+        self._offset = 0
+        self._inode = 0
+
+    def read(self) -> Iterator[Event]:
+        """What there is and has not been read yet.
+
+        Raises: OSError
+        """
+        if not self._inode:
+            yield from self._read(self._path + ".1")
+            self._rest, self._offset = b"", 0
+        elif self._inode_of(self._path) != self._inode:
+            if self._inode_of(self._path + ".1") == self._inode:
+                yield from self._read(self._path + ".1")
+            self._rest, self._offset = b"", 0
+        yield from self._read(self._path)
+
+    def _inode_of(self, path: str) -> int:
+        try:
+            return os.stat(path).st_ino
+        except FileNotFoundError:
+            return 0
+
+    def _read(self, path: str) -> Iterator[Event]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            self._inode = os.fstat(descriptor).st_ino
+            while data := os.pread(descriptor, BOUND, self._offset):
+                self._offset += len(data)
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                self._rest = self._rest[:LONGEST]
+                for line in lines:
+                    event = decode(line)
+                    if event is not None:
+                        yield event
+        finally:
+            os.close(descriptor)

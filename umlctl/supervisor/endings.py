@@ -1,0 +1,111 @@
+"""How a guest ended, from what is left to be seen; pure."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Final, NamedTuple
+
+from umlctl import exitcodes
+from umlctl.host.records import Ending
+
+ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
+_PANIC: Final = b"Kernel panic - not syncing: "
+
+
+class Evidence(NamedTuple):
+    """What is known of a guest that has ended.
+
+    Fields:
+        status: what its tiny parent wrote down; None if it was killed before it could
+        tail: the end of its console log
+        was_ready: it was seen to be ready, in this boot or one before
+        panic: the text of its panic; empty if there was none
+        asked: why it was told to end; empty if nobody told it
+        forced: it was killed, and not only asked
+        left: the kernel has left its directory, which one that exits removes
+    """
+
+    status: int | None
+    tail: bytes
+    was_ready: bool
+    panic: str
+    asked: str
+    forced: bool
+    left: bool
+
+
+def judge(seen: Evidence) -> Ending:
+    """How it ended."""
+    if _never_started(seen):
+        text = seen.panic or seen.asked or _last_lines(seen.tail) or f"exit status {seen.status}"
+        cause, code = "never started", exitcodes.NEVER_STARTED
+    elif seen.panic:
+        cause, code, text = "panicked", exitcodes.PANIC, seen.panic
+    elif seen.forced:
+        cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, seen.asked
+    elif seen.asked:
+        cause, code, text = "shut down", exitcodes.OK, ""
+    elif is_orderly(seen.tail) and _aborted(seen):
+        # Under load a guest can, after it has ended in order.
+        cause, code, text = "exited", exitcodes.OK, ""
+    elif number := _signal(seen):
+        cause, code = "killed", exitcodes.SIGNALLED + number
+        text = f"signal {number} from somebody else"
+    else:
+        cause, code, text = "exited", seen.status or 0, ""
+    return Ending(cause=cause, code=code, text=text, time=time.time())
+
+
+def is_orderly(tail: bytes) -> bool:
+    """The kernel has said that it halts."""
+    return any(end in tail for end in ORDERLY_ENDS)
+
+
+def early_panic(tail: bytes) -> str:
+    """A panic before the kernel could notify anybody is in the log only."""
+    where = tail.rfind(_PANIC)
+    if where < 0:
+        return ""
+    return tail[where + len(_PANIC) :].split(b"\n")[0].decode("utf-8", "replace").strip()
+
+
+def describe(ending: Ending) -> str:
+    """An ending in words."""
+    words = ending.cause
+    if ending.cause == "exited":
+        words += f" with status {ending.code}"
+    return f"{words}: {ending.text}" if ending.text else words
+
+
+def _never_started(seen: Evidence) -> bool:
+    """It ended before we saw it ready, and not because its init was done so soon."""
+    if seen.was_ready:
+        return False
+    over = seen.panic.startswith("Attempted to kill init") or is_orderly(seen.tail)
+    return bool(seen.asked) or not over
+
+
+def _aborted(seen: Evidence) -> bool:
+    """The kernel aborted, by SIGABRT or where that is kept from it, see umlctl.host.confine."""
+    return seen.status in (134, 127) and seen.left
+
+
+def _signal(seen: Evidence) -> int:
+    """The signal that ended the kernel; 0 if it exited.
+
+    A shell says 128+N for signal N and for an exit with that status, and unshare(1) says 1
+    for SIGKILL; but a kernel that exits removes its directory.
+    """
+    if seen.status is None:
+        return signal.SIGKILL
+    if not seen.left:
+        return 0
+    if seen.status == 1:
+        return signal.SIGKILL
+    return max(0, seen.status - exitcodes.SIGNALLED)
+
+
+def _last_lines(tail: bytes) -> str:
+    lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
+    return "; ".join(lines[-2:])
