@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli.seconds import SECONDS
 from umlctl.errors import UsageError
 from umlctl.guest import definition as definitions
-from umlctl.guest import plug
+from umlctl.guest import plug, policy
 from umlctl.host import kernels, paths
 from umlctl.oneshot import say
 
@@ -74,6 +74,30 @@ _OPTIONS = [
         metavar="SECONDS",
         help="How long the boot may take.",
     ),
+    click.option(
+        "--restart",
+        type=click.Choice(policy.RESTARTS),
+        default=policy.NO,
+        show_default=True,
+        help="Start it again when it has ended, but for a user's own doing.",
+    ),
+    *(
+        click.option(
+            f"--on-{event}",
+            type=click.Choice(policy.ACTIONS),
+            default=None,
+            help=f"What to do when it {does}. [default: as --restart says]",
+        )
+        for event, does in (("panic", "panics"), ("hang", "hangs"), ("exit", "ends by itself"))
+    ),
+    click.option(
+        "--hang-after",
+        type=SECONDS,
+        default=definitions.HANG_AFTER,
+        show_default=True,
+        metavar="SECONDS",
+        help="Without a sign of life for so long it counts as hung.",
+    ),
 ]
 
 
@@ -130,7 +154,7 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             pidfile=os.path.abspath(pidfile) if pidfile else "",
             arguments=arguments,
             cwd=here,
-            **options,
+            **{name: value for name, value in options.items() if value is not None},
         )
     )
 

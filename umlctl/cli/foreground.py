@@ -113,7 +113,7 @@ async def _run(
         over = trio.Event()
 
         async def live(task_status: trio.TaskStatus[object]) -> None:
-            result.append(await run_guest(launched, tell, task_status))
+            result.append(await run_guest(launched, tell, task_status=task_status))
             over.set()
 
         guest = await nursery.start(live)

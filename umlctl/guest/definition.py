@@ -14,7 +14,7 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import plug
+from umlctl.guest import plug, policy
 
 if TYPE_CHECKING:
     from umlctl.guest.plug import Disk, Nic
@@ -24,6 +24,7 @@ MEM_DEFAULT: Final = 256 << 20
 MEM_LEAST: Final = 24 << 20
 """With less the kernel dies before it can say why. Measured on 6.1 without randomisation."""
 BOOT_TIMEOUT: Final = 60.0
+HANG_AFTER: Final = 30.0
 
 _SIZE: Final = re.compile(r"(\d+)([kmg]?)b?", re.IGNORECASE)
 _CPUS: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -52,6 +53,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         pidfile: holds the kernel's pid, locked while it runs; empty: none
         cwd: the directory that relative paths of `arguments` are taken from
         timeout: seconds that the boot may take
+        restart: "no", "on-failure" or "always", see umlctl.guest.policy
+        on_panic, on_hang, on_exit: "nothing", "restart", "kill" or "stop-others"; empty: as
+            `restart` says
+        hang_after: seconds without a sign of life after which it counts as hung
         named: the umid was given, not made up
     """
 
@@ -73,6 +78,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pidfile: str = ""
     cwd: str = "/"
     timeout: float = BOOT_TIMEOUT
+    restart: str = policy.NO
+    on_panic: str = ""
+    on_hang: str = ""
+    on_exit: str = ""
+    hang_after: float = HANG_AFTER
     named: bool = True
 
 
@@ -101,6 +111,7 @@ def check(definition: Definition) -> Definition:
         raise UsageError(f"cpus are a list such as 0 or 0,2-3, not {definition.cpus!r}")
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
+    _check_policy(definition)
     for word in definition.append:
         if not word or any(c.isspace() for c in word) or "\0" in word:
             raise UsageError(
@@ -116,6 +127,20 @@ def check(definition: Definition) -> Definition:
     except UnicodeEncodeError as problem:
         raise UsageError(f"names and arguments are UTF-8, not {problem.object!r}") from None
     return definition
+
+
+def _check_policy(definition: Definition) -> None:
+    """Raises: UsageError"""
+    if not 1 <= definition.hang_after <= 1e9:
+        raise UsageError(
+            f"a guest counts as hung after a second at least, not {definition.hang_after:g}"
+        )
+    if definition.restart not in policy.RESTARTS:
+        known = ", ".join(policy.RESTARTS)
+        raise UsageError(f"restart is one of {known}, not {definition.restart!r}")
+    for action in (definition.on_panic, definition.on_hang, definition.on_exit):
+        if action and action not in policy.ACTIONS:
+            raise UsageError(f"an action is one of {', '.join(policy.ACTIONS)}, not {action!r}")
 
 
 def devices(definition: Definition) -> list[Disk | Nic]:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+OWNER: Final = "owner"
 FLOCK: Final = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2): type, whence, start, length, pid."""
 
@@ -67,6 +69,16 @@ class Claim:
         finally:
             os.close(lock)
             os.close(self.owner)
+
+    def clear(self) -> None:
+        """Remove what the last life of the guest left, for the next one under the same claim.
+
+        Raises: OSError
+        """
+        remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+        for name in os.listdir(self.directory):
+            if name != OWNER:
+                remove_tree(f"{self.directory}/{name}")
 
     def _drop_empty_records(self) -> None:
         """A guest that never started, and whose log is empty, leaves no records."""
@@ -143,7 +155,7 @@ def take_over(umid: str) -> Claim:
 def has_owner(umid: str) -> bool:
     """A supervisor has the guest. It is only asked: who looks must not be in anybody's way."""
     try:
-        owner = os.open(f"{paths.guest_dir(umid)}/owner", os.O_RDONLY | os.O_CLOEXEC)
+        owner = os.open(f"{paths.guest_dir(umid)}/{OWNER}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -159,7 +171,7 @@ def _own(umid: str, directory: str) -> int:
 
     Raises: GuestInUse; OSError
     """
-    owner = os.open(f"{directory}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    owner = os.open(f"{directory}/{OWNER}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.fcntl(owner, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
     except (BlockingIOError, PermissionError):
@@ -230,13 +242,12 @@ def _refuse_strangers(umid: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of ours with what is in it, if it is there."""
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        pass
-    except NotADirectoryError:
-        _unlink(path)
+    """Remove a directory of ours with what is in it, or a file in its place, if it is there."""
+    with suppress(FileNotFoundError):
+        try:
+            os.unlink(path)  # rmtree would open it, and wait where it is a FIFO
+        except IsADirectoryError:
+            shutil.rmtree(path)
 
 
 def _unlink(path: str) -> None:

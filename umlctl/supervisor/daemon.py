@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import signal
 import sys
@@ -191,7 +192,8 @@ class Daemon:
         self._busy += 1
         try:
             async with trio.open_nursery() as nursery:
-                guest = await nursery.start(run_guest, launched, _log_event)
+                others = functools.partial(self._stop_others, umid)
+                guest = await nursery.start(run_guest, launched, _log_event, others)
                 self._guests[umid] = guest
                 task_status.started(guest)
         except ExceptionGroup as group:
@@ -223,6 +225,12 @@ class Daemon:
                         await call.part()
                     except ClientGone:
                         gone = True
+
+    def _stop_others(self, umid: str, why: str) -> None:
+        """End all guests but one, in order."""
+        for other in self._guests.values():
+            if other.umid != umid:
+                self._nursery.start_soon(other.shut_down, SHUTDOWN, why)
 
     async def _stop_all(self, why: str) -> None:
         """End all guests, those too that are being launched just now."""

@@ -29,6 +29,7 @@ import trio
 
 from socketproto.exchange import ANSWERED, REFUSED
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
+from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import consolelog, paths, processes, records
 from umlctl.supervisor import endings, orderly
@@ -37,6 +38,7 @@ from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
+from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,26 +91,47 @@ class Guest:
         up: set once its first process has begun, as far as can be known
         dead: set when it has ended
         ending: how it ended
+        no_restart: set when a user has ended it
+        over: set when it has ended for good, and is not started again
+        restarts: how often it was started again
+        asked_to_end: why a user has ended it, or a policy; empty if nobody has
+        watcher: whether it hangs
     """
 
-    def __init__(self, launched: Launched, tell: Callable[[Event], None] | None = None) -> None:
-        self.launched = launched
+    def __init__(
+        self,
+        launched: Launched,
+        tell: Callable[[Event], None] | None = None,
+        stop_others: Callable[[str], None] = lambda _why: None,
+    ) -> None:
+        """tell: called with every event
+
+        stop_others: called to end all other guests, with the reason
+        """
         self.umid = launched.definition.umid
+        self.stop_others = stop_others
+        self.history = History(self.umid, tell, on_disk=True)
+        if launched.adopted:
+            self.history.load()
+        self.over = trio.Event()
+        self.no_restart = trio.Event()
+        self.reboots = self.refused = self.restarts = 0
+        self.last_panic = ""
+        self.begin(launched)
+
+    def begin(self, launched: Launched) -> None:
+        """A life of the guest has begun: its first, or another."""
+        self.launched = launched
         self.state = "booting"
         self.since = launched.record.since
         self.ready = trio.Event()
         self.up = trio.Event()
         self.dead = trio.Event()
         self.ending: Ending | None = None
-        self.history = History(self.umid, tell, on_disk=True)
-        if launched.adopted:
-            self.history.load()
         self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed, self.held)
-        self.reboots = self.refused = 0
-        self.last_panic = ""
         self.log = f"{launched.claim.records}/console.log"
+        self.asked_to_end = ""
         self._panic = ""
-        self._asked_to_end = ""
         self._forced = False
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
@@ -131,6 +154,7 @@ class Guest:
             self.history,
             agent=has_agent(launched.definition),
         )
+        self.watcher = Watcher(self)
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
@@ -143,6 +167,7 @@ class Guest:
                 nursery.start_soon(self._cure)
                 nursery.start_soon(self._note_boots)
                 nursery.start_soon(self._end_pauses)
+                nursery.start_soon(self.watcher.run)
                 if self.launched.adopted:
                     nursery.start_soon(self._await_ready, self._boot)
                 else:
@@ -173,7 +198,7 @@ class Guest:
                     if said == USERSPACE:
                         self.up.set()
                 elif notification.kind == HANG:
-                    self.history.add("hang", text="the guest's watchdog was not fed")
+                    self.watcher.is_hung("its watchdog was not fed")
             await trio.lowlevel.wait_readable(self.launched.notify)
 
     def _read_notifications(self) -> list[Notification]:
@@ -204,7 +229,7 @@ class Guest:
             self._rebooting = trio.Event()
             self.history.add("rebooting", count=self.reboots)
             self.consoles.note_boot()
-            if self._asked_to_end:
+            if self.asked_to_end:
                 # The guest has shut down in order, and an init that maps Ctrl-Alt-Del to a
                 # reboot is starting it again.
                 self.signal(signal.SIGTERM)
@@ -279,6 +304,8 @@ class Guest:
         self._panic = self.last_panic = self._record.last_panic = text
         self.kernel.lose(f"the guest panicked: {text}")
         self.history.add("panicked", text=text, console=self._last_console_lines())
+        if policy.on_panic(self.launched.definition) in (policy.KILL, policy.RESTART):
+            self._kill_processes()
 
     def _last_console_lines(self) -> list[str]:
         """What led to a panic, as it stands on the console."""
@@ -298,7 +325,7 @@ class Guest:
 
     async def _see_it_die(self) -> None:
         await trio.sleep(DYING)
-        self.kill("panicked and did not exit")
+        self.kill("panicked and did not exit", by_policy=True)
 
     async def _limit_boot(self) -> None:
         limit = self.launched.definition.timeout
@@ -311,7 +338,7 @@ class Guest:
         self._fail_boot(f"not ready within {limit:g} seconds")
 
     def _fail_boot(self, reason: str) -> None:
-        self.kill(reason)
+        self.kill(reason, by_policy=True)
 
     async def _main_gone(self) -> None:
         """Wait for the end of the main process, and kill at once whatever it leaves."""
@@ -387,7 +414,7 @@ class Guest:
                 tail=tail,
                 was_ready=was_ready,
                 panic=self._panic,
-                asked=self._asked_to_end,
+                asked=self.asked_to_end,
                 forced=self._forced,
                 left=os.path.isdir(os.path.dirname(self.kernel.path)),
             )
@@ -485,27 +512,48 @@ class Guest:
         if processes.alive(self.launched.pid, self.launched.started):
             os.kill(self.launched.pid, number)
 
-    def kill(self, why: str) -> None:
-        """End the kernel and all its processes now."""
+    def kill(self, why: str, *, by_policy: bool = False) -> None:
+        """End the kernel and all its processes now.
+
+        by_policy: no user wants it, and it may be started again
+        """
+        if not by_policy:
+            self._stay_dead()
         if not self.dead.is_set():
             self._forced = True
-            self._asked_to_end = self._asked_to_end or why
+            self.asked_to_end = self.asked_to_end or why
             self.note_outsiders()
             self._kill_processes()
+
+    async def await_restart(self, seconds: float, tries: int) -> bool:
+        """Wait to be started again; False if a user does not want that."""
+        assert self.ending is not None
+        self._enter("restarting")
+        self.history.add("restarting", seconds=seconds, tries=tries)
+        how = endings.describe(self.ending)
+        self.kernel.lose(f"the guest has ended ({how}) and is to be started again")
+        with trio.move_on_after(seconds):
+            await self.no_restart.wait()
+        return not self.no_restart.is_set()
+
+    def _stay_dead(self) -> None:
+        """A user ends it: it is not started again."""
+        self.no_restart.set()
 
     async def shut_down(self, seconds: float, why: str) -> None:
         """End the guest in order: its own shutdown, then halt, then SIGTERM, then the group.
 
         seconds: for the guest's own shutdown
         """
+        self._stay_dead()
         if self.dead.is_set():
             return
         self.history.add("shutdown", text=why, seconds=seconds)
         if self.state == "booting":
-            self._asked_to_end = self._asked_to_end or why
+            self.asked_to_end = self.asked_to_end or why
             self.signal(signal.SIGTERM)
         else:
-            self._asked_to_end = why
+            self.asked_to_end = why
             with trio.move_on_after(seconds) as patience:
                 while self.held():  # noqa: ASYNC110 - nobody tells
                     await trio.sleep(HELD)
@@ -543,7 +591,7 @@ class Guest:
         held = self.held()
         return {
             "umid": self.umid,
-            "state": held.state if held else self.state,
+            "state": self._shown_state(held),
             "since": round(self.since, 3),
             "started": round(self._record.since, 3),
             "pid": pid if lives else None,
@@ -553,9 +601,10 @@ class Guest:
             "memory_limit": definition.mem,
             "cpu": processes.cpu_seconds(pid) if lives else None,
             "reboots": self.reboots,
+            "restarts": self.restarts,
             "refused": self.refused,
             "exchanges": self.kernel.exchanges,
-            "trouble": (held.by if held else self.kernel.trouble) or None,
+            "trouble": self._trouble(held) or None,
             "last_panic": self.last_panic or None,
             "resume": self._record.resume or None,
             "sockets": {
@@ -570,6 +619,19 @@ class Guest:
             "last_event": brief(self.history.last),
             "ending": msgspec.to_builtins(self.ending) if self.ending else None,
         }
+
+    def _shown_state(self, held: processes.Held | None) -> str:
+        if held is not None:
+            return held.state
+        return "hung" if self.watcher.hung and self.ending is None else self.state
+
+    def _trouble(self, held: processes.Held | None) -> str:
+        if held is not None:
+            return held.by
+        if self.ending is not None:
+            again = "to be started again: " if self.state == "restarting" else ""
+            return again and again + endings.describe(self.ending)
+        return self.kernel.trouble or self.watcher.hung
 
     def _look_at_pause(self) -> None:
         """A client may have gone to the kernel's own socket, past us: believe the kernel.

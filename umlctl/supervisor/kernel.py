@@ -87,17 +87,17 @@ class Kernel:
         """A request is under way: what the kernel looks like now is its doing."""
         return self._lock.locked()
 
-    async def ask(self, text: str, timeout: float = 0.0) -> Outcome:
+    async def ask(self, text: str, timeout: float = DEADLINE) -> Outcome:
         """One exchange, in its turn.
 
-        timeout: seconds; 0: the usual, suspended while the kernel is held
+        timeout: seconds, suspended while the kernel is held
         """
         unable = self.unable(text)
         if unable is not None:
             return unable
         async with self._lock:
             if self.trouble:
-                timeout = min(timeout or DEADLINE, PROBE)
+                timeout = min(timeout, PROBE)
             return await self._ask(text, timeout)
 
     def unable(self, text: str) -> Outcome | None:
@@ -132,11 +132,10 @@ class Kernel:
         return outcome
 
     async def _ask(
-        self, text: str, timeout: float = 0.0, *, renew: float = 0.0, probe: bool = False
+        self, text: str, timeout: float = DEADLINE, *, renew: float = 0.0, probe: bool = False
     ) -> Outcome:
         """One exchange by the holder of the lock."""
-        suspended = _never if timeout else self._is_held
-        timeout = timeout or DEADLINE
+        suspended = _never if probe else self._is_held
         unable = self.unable("go" if probe else text)
         if unable is not None:
             return unable
@@ -153,7 +152,7 @@ class Kernel:
             if outcome.kind == TIMED_OUT and not probe:
                 name = text.partition(" ")[0]
                 self.trouble = (
-                    f"the kernel has not answered `{name}` within {timeout:g} seconds; "
+                    f"the kernel has not answered `{name}` within {timeout:.3g} seconds; "
                     "it is asked again until it does"
                 )
                 self._changed(self.trouble)

@@ -151,6 +151,18 @@ def _launch(
     return Launched(definition, claim, notify, shim, pid, started, command, pidfile, record)
 
 
+def launch_again(last: Launched) -> Launched:
+    """Start a guest that has ended once more, under the claim that it has.
+
+    Raises: HostError, UsageError, NeverStarted
+    """
+    try:
+        last.claim.clear()
+    except OSError as problem:
+        raise HostError(f"{last.definition.umid}: {problem}") from problem
+    return launch(last.definition, last.claim)
+
+
 def adopt(record: Record) -> Launched:
     """Take over a guest that runs on though its supervisor is gone.
 

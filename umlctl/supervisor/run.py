@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from socketproto.listener import Listener
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UmlctlError
+from umlctl.guest import policy
 from umlctl.host import paths, processes, records
 from umlctl.host.records import write_atomically
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.guest import Guest
-from umlctl.supervisor.launch import remove_pidfile
+from umlctl.supervisor.launch import launch_again, remove_pidfile
+from umlctl.supervisor.restarts import Restarts
 from umlctl.supervisor.service import Service
 
 if TYPE_CHECKING:
@@ -32,34 +34,30 @@ LAST_ANSWERS: Final = 1.0
 async def run_guest(
     launched: Launched,
     tell: Callable[[Event], None] | None = None,
+    stop_others: Callable[[str], None] = lambda _why: None,
     task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED,
 ) -> Ending:
     """Supervise a guest to its end and serve its socket meanwhile. Nothing of it is left then.
 
     tell: called with every event as it happens
+    stop_others: called where its policy is to end all other guests, with the reason
     """
-    guest = Guest(launched, tell)
+    guest = Guest(launched, tell, stop_others)
     listener = None
     try:
         try:
             processes.adopt_orphans()
             listener = Listener.bind(paths.public_socket(guest.umid))
-            # Where uml_mconsole's `int` looks, and a kernel that would take the name.
-            public = os.path.dirname(paths.public_socket(guest.umid))
-            write_atomically(f"{public}/pid", f"{launched.pid}\n".encode())
+            _write_pid(guest)
         except Exception as problem:
             guest.kill(str(problem))
             await guest.supervise()
             raise HostError(f"{guest.umid}: {problem}") from problem
         async with trio.open_nursery() as nursery:
             service = Service(guest)
-            await nursery.start(guest.consoles.run)
             nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
-            task_status.started(guest)
-            ending = await guest.supervise()
-            guest.history.end()
+            ending = await _live(guest, task_status)
             with trio.move_on_after(LAST_ANSWERS):
-                await guest.consoles.end(describe(ending))
                 await listener.idle()
             nursery.cancel_scope.cancel()
         return ending
@@ -67,7 +65,71 @@ async def run_guest(
         try:
             if listener is not None:
                 listener.close()
-            remove_pidfile(launched.definition, launched.pidfile)
+            remove_pidfile(guest.launched.definition, guest.launched.pidfile)
         finally:
             launched.claim.release()
         records.prune()
+
+
+async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
+    """All lives of a guest; how the last one ended."""
+    restarts = Restarts(guest.launched.definition)
+    started = False
+    while True:
+        async with trio.open_nursery() as life:
+            await life.start(guest.consoles.run)
+            if not started:
+                started = True
+                task_status.started(guest)
+            ending = await guest.supervise()
+            again = _is_wanted_again(guest, ending, restarts)
+            if not again:
+                guest.history.end()
+                guest.over.set()
+            with trio.move_on_after(LAST_ANSWERS):
+                await guest.consoles.end(describe(ending))
+            life.cancel_scope.cancel()
+        if again and await _start_again(guest, restarts):
+            continue
+        guest.history.end()
+        guest.over.set()
+        return ending
+
+
+def _is_wanted_again(guest: Guest, ending: Ending, restarts: Restarts) -> bool:
+    """Do what is to be done after a life, but for a restart: whether that is to be."""
+    asked, hung = guest.no_restart.is_set(), bool(guest.watcher.hung)
+    action = restarts.action(ending, asked=asked, hung=hung)
+    if action == policy.STOP_OTHERS and not hung:
+        guest.stop_others(f"{guest.umid} {describe(ending)}")
+    return action == policy.RESTART
+
+
+async def _start_again(guest: Guest, restarts: Restarts) -> bool:
+    """Begin another life, after a pause that is longer each time; False if it is not to be."""
+    while (pause := restarts.pause()) is not None:
+        if not await guest.await_restart(pause, restarts.tries):
+            return False
+        remove_pidfile(guest.launched.definition, guest.launched.pidfile)
+        try:
+            launched = await trio.to_thread.run_sync(launch_again, guest.launched)
+        except UmlctlError as problem:
+            guest.history.add("failed", request="restart", text=str(problem))
+            guest.launched = guest.launched._replace(pidfile=-1)
+            continue
+        restarts.begin()
+        guest.restarts += 1
+        guest.begin(launched)
+        _write_pid(guest)
+        return True
+    guest.history.add("given up", text=f"{restarts.tries} restarts in a row did not help")
+    return False
+
+
+def _write_pid(guest: Guest) -> None:
+    """Where uml_mconsole's `int` looks, and a kernel that would take the name.
+
+    Raises: OSError
+    """
+    public = os.path.dirname(paths.public_socket(guest.umid))
+    write_atomically(f"{public}/pid", f"{guest.launched.pid}\n".encode())

@@ -218,7 +218,7 @@ class Service:
         guest = self._guest
         while True:
             with trio.move_on_after(HEARTBEAT):
-                await guest.dead.wait()
+                await guest.over.wait()
                 break
             await call.part()
         await call.answer(msgspec.json.encode(guest.ending))
@@ -231,7 +231,7 @@ class Service:
             try:
                 await self._wait(call)
             except ClientGone:
-                await self._guest.dead.wait()  # the shutdown that it asked for goes on
+                await self._guest.over.wait()  # the shutdown that it asked for goes on
 
     async def _plug(self, call: Call, line: Line) -> None:
         kind, _, text = line.argument.partition(" ")

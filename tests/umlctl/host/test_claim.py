@@ -256,3 +256,17 @@ def test_name_without_a_guest_cannot_be_taken_over(house: str) -> None:
         take_over("demo")
     assert not has_owner("demo")
     assert not os.listdir(f"{house}/r/umlctl/g")
+
+
+def test_cleared_claim_is_as_new_and_still_ours(house: str) -> None:
+    with claim("demo") as held:
+        os.mkfifo(f"{held.directory}/con0.in")
+        os.makedirs(f"{held.directory}/sub/dir")
+        kernel = os.path.dirname(paths.kernel_socket("demo"))
+        os.makedirs(kernel)
+        held.clear()
+        assert os.listdir(held.directory) == ["owner"]
+        assert not os.path.exists(kernel)
+        assert has_owner("demo")
+        with pytest.raises(GuestInUse):
+            claim("demo")

@@ -1,0 +1,123 @@
+"""Guests that panic, hang or end, and what is done about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from tests.live.conftest import wait_for
+
+if TYPE_CHECKING:
+    from tests.live.conftest import House
+
+SPIN = (
+    "echo -1 >/proc/sys/kernel/sched_rt_runtime_us; exec chrt -f 99 sh -c 'while :; do :; done'\n"
+)
+"""Nothing else of the guest runs any more."""
+
+
+def story(house: House, umid: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+
+
+def names(house: House, umid: str) -> list[str]:
+    return [event["event"] for event in story(house, umid)]
+
+
+def is_back(house: House, umid: str, restarts: int) -> None:
+    def back() -> bool:
+        status = house.listed(umid)
+        return (status["state"], status.get("restarts")) == ("running", restarts)
+
+    wait_for(back, f"{umid} is started again")
+
+
+def test_guest_is_started_again_until_a_user_ends_it(house: House, umid: str) -> None:
+    house.start(umid, "--restart", "on-failure")
+    house.umlctl("sysrq", umid, "c")
+    is_back(house, umid, 1)
+    os.kill(house.status(umid)["pid"], signal.SIGKILL)
+    is_back(house, umid, 2)
+    assert house.ok("version", umid).startswith("Linux")
+    house.ok("shutdown", umid)
+    assert house.listed(umid)["state"] == "dead"
+    panic = next(event for event in story(house, umid) if event["event"] == "panicked")
+    assert panic["text"] == "sysrq triggered crash"
+    assert 10 < len(panic["console"]) <= 200
+    assert any("sysrq triggered crash" in line for line in panic["console"])
+    assert names(house, umid).count("restarting") == 2
+
+
+def test_guest_that_is_to_be_started_again_can_be_ended(house: House, umid: str) -> None:
+    house.start(umid, "--restart", "always")
+    for tries in range(1, 3):
+        house.umlctl("sysrq", umid, "c")
+        is_back(house, umid, tries)
+    house.umlctl("sysrq", umid, "c")
+    wait_for(lambda: house.listed(umid)["state"] == "restarting", "it is dead for the moment")
+    assert "started again" in house.umlctl("version", umid).stderr
+    assert house.umlctl("kill", umid).returncode == 0
+    assert house.umlctl("wait", umid).returncode == 255
+    assert house.listed(umid)["state"] == "dead"
+
+
+def test_guest_that_ends_well_is_started_again_only_if_always(house: House, umid: str) -> None:
+    house.start(umid, "--restart", "on-failure")
+    house.has_shell(umid)
+    house.ok("console", umid, stdin="exit\n")
+    assert house.umlctl("wait", umid).returncode == 0
+    house.start(umid, "--on-exit", "restart")
+    house.has_shell(umid)
+    house.ok("console", umid, stdin="exit\n")
+    is_back(house, umid, 1)
+
+
+def test_guest_that_hangs_is_seen_and_started_again(house: House, umid: str) -> None:
+    house.start(umid, "--on-hang", "restart", "--hang-after", "2")
+    house.has_shell(umid)
+    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        console.write(SPIN)
+    is_back(house, umid, 1)
+    hung = next(event for event in story(house, umid) if event["event"] == "hung")
+    assert hung["action"] == "restart"
+    assert "has not answered" in hung["text"]
+
+
+def test_guest_that_is_stopped_or_held_is_not_hung(house: House, umid: str) -> None:
+    house.start(umid, "--on-hang", "kill", "--hang-after", "1")
+    house.ok("stop", umid, "3")
+    wait_for(lambda: house.status(umid)["state"] == "running", "the pause is over")
+    pid = house.status(umid)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: "suspended" in names(house, umid), "it is seen to be held")
+    house.umlctl("version", umid, "--timeout", "3")
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: "released" in names(house, umid), "it is seen to go on")
+    assert house.ok("proc", umid, "uptime")
+    assert "hung" not in names(house, umid)
+
+
+def test_one_guest_can_take_the_others_with_it(house: House, umid: str) -> None:
+    """In a home of its own, since other tests have guests too."""
+    from tests.live.conftest import House
+
+    other = House(f"{house.path}/others")
+    try:
+        other.start("a", "--on-panic", "stop-others")
+        other.start("b")
+        other.umlctl("sysrq", "a", "c")
+        assert other.umlctl("wait", "b").returncode == 0
+        assert other.listed("b")["ending"]["cause"] == "shut down"
+        assert "a panicked" in str(story(other, "b"))
+    finally:
+        other.umlctl("quit")
+
+
+def test_foreground_guest_is_started_again_too(house: House, umid: str) -> None:
+    with house.running(umid, "--restart", "on-failure") as process:
+        house.umlctl("sysrq", umid, "c")
+        is_back(house, umid, 1)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umlctl.supervisor.endings import Evidence, describe, early_panic, judge
+
+WELL = b"[    1.0] reboot: Power down\n"
+
+
+def seen(**fields: Any) -> Evidence:
+    usual: dict[str, Any] = {
+        "status": 0,
+        "tail": WELL,
+        "was_ready": True,
+        "panic": "",
+        "asked": "",
+        "forced": False,
+        "left": False,
+    }
+    return Evidence(**{**usual, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause", "code", "text"),
+    [
+        ({}, "exited", 0, ""),
+        ({"status": 42}, "exited", 42, ""),
+        ({"status": 134, "left": True}, "exited", 0, ""),
+        ({"status": 134, "left": True, "tail": b""}, "killed", 134, "signal 6"),
+        ({"status": 139, "left": True, "tail": b""}, "killed", 139, "signal 11"),
+        ({"status": 1, "left": True, "tail": b""}, "killed", 137, "signal 9"),
+        ({"status": None}, "killed", 137, "signal 9"),
+        ({"status": 139}, "exited", 139, ""),
+        ({"panic": "Oops"}, "panicked", 255, "Oops"),
+        ({"asked": "by uid 0"}, "shut down", 0, ""),
+        ({"asked": "by uid 0", "forced": True}, "killed", 137, "by uid 0"),
+        ({"was_ready": False, "tail": b"a\nb\n\nc\n", "status": 1}, "never started", 125, "b; c"),
+        ({"was_ready": False, "tail": b"", "status": 1}, "never started", 125, "exit status 1"),
+        ({"was_ready": False, "tail": b"", "panic": "no root"}, "never started", 125, "no root"),
+        ({"was_ready": False, "panic": "Attempted to kill init!"}, "panicked", 255, "Attempted"),
+        ({"was_ready": False, "status": 3}, "exited", 3, ""),
+        ({"was_ready": False, "asked": "by uid 0"}, "never started", 125, "by uid 0"),
+    ],
+)
+def test_ending_follows_from_what_is_seen(
+    fields: dict[str, Any], cause: str, code: int, text: str
+) -> None:
+    ending = judge(seen(**fields))
+    assert (ending.cause, ending.code) == (cause, code)
+    assert ending.text.startswith(text)
+
+
+def test_ending_in_words() -> None:
+    assert describe(judge(seen(status=3))) == "exited with status 3"
+    assert describe(judge(seen(panic="Oops"))) == "panicked: Oops"
+
+
+def test_panic_before_the_first_notification_is_in_the_log() -> None:
+    tail = b"x\nKernel panic - not syncing: VFS: no root\nCPU: 0\n"
+    assert early_panic(tail) == "VFS: no root"
+    assert early_panic(WELL) == ""
+
+
+@given(st.binary(max_size=300))
+def test_any_log_is_read(tail: bytes) -> None:
+    assert "\n" not in early_panic(tail)
+    judge(seen(tail=tail, was_ready=False, status=1))

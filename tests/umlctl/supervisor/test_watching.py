@@ -1,0 +1,143 @@
+"""A watcher of a guest that is made up; tests/live has real ones."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from socketproto.exchange import ANSWERED, TIMED_OUT, Outcome
+from umlctl.guest.definition import Definition
+from umlctl.host.processes import Held
+from umlctl.supervisor.history import History
+from umlctl.supervisor.watching import Watcher
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+class Made:
+    """A guest whose clock, state and holder a test sets."""
+
+    def __init__(self, **fields: Any) -> None:
+        definition = Definition(umid="demo", kernel="/linux", hang_after=30.0, **fields)
+        self.umid = "demo"
+        self.launched = SimpleNamespace(definition=definition)
+        self.state = "running"
+        self.ready, self.dead = trio.Event(), trio.Event()
+        self.history = History("demo")
+        self.kernel = SimpleNamespace(trouble="", ask=self._ask)
+        self.ticks = True
+        self.asked = 0
+        self.holder: Held | None = None
+        self.killed: list[str] = []
+        self.stopped: list[str] = []
+        self.watcher = Watcher(self)  # type: ignore[arg-type]
+
+    async def _ask(self, _text: str, _timeout: float) -> Outcome:
+        self.asked += 1
+        if self.kernel.trouble:
+            return Outcome(TIMED_OUT)
+        return Outcome(ANSWERED, data=b"%d" % (self.asked if self.ticks else 0))
+
+    def held(self) -> Held | None:
+        return self.holder
+
+    def kill(self, why: str, *, by_policy: bool) -> None:
+        assert by_policy
+        self.killed.append(why)
+        self.dead.set()
+
+    def stop_others(self, why: str) -> None:
+        self.stopped.append(why)
+
+    @property
+    def story(self) -> list[str]:
+        return [event["event"] for event in self.history]
+
+    async def lives(self, seconds: float) -> None:
+        """Be watched for so long."""
+        self.ready.set()
+        with trio.move_on_after(seconds):
+            await self.watcher.run()
+
+
+async def test_guest_that_is_well_is_asked_now_and_then(autojump_clock: MockClock) -> None:
+    guest = Made()
+    await guest.lives(3600)
+    assert guest.story == []
+    assert 300 < guest.asked < 400
+
+
+async def test_guest_whose_clock_stands_is_hung(autojump_clock: MockClock) -> None:
+    guest = Made()
+    guest.ticks = False
+    await guest.lives(120)
+    assert guest.story == ["hung"], "said once"
+    assert guest.watcher.hung
+    guest.ticks = True
+    await guest.lives(60)
+    assert guest.story == ["hung", "well again"]
+    assert not guest.watcher.hung
+
+
+async def test_guest_that_does_not_answer_is_hung(autojump_clock: MockClock) -> None:
+    guest = Made()
+    guest.kernel.trouble = "it does not answer"
+    await guest.lives(29)
+    assert guest.story == []
+    await guest.lives(60)
+    assert [event.get("text") for event in guest.history] == ["it does not answer"]
+
+
+@pytest.mark.parametrize("state", ["stopped", "booting", "dead"])
+async def test_guest_that_is_not_meant_to_run_is_not_hung(
+    autojump_clock: MockClock, state: str
+) -> None:
+    guest = Made()
+    guest.state, guest.ticks = state, False
+    await guest.lives(3600)
+    assert guest.story == []
+
+
+async def test_guest_that_is_held_is_not_hung(autojump_clock: MockClock) -> None:
+    guest = Made(on_hang="kill")
+    guest.holder = Held("traced", "gdb")
+    guest.kernel.trouble = "it does not answer"
+    await guest.lives(3600)
+    assert guest.story == ["traced"]
+    guest.holder, guest.kernel.trouble = None, ""
+    await guest.lives(10)
+    assert guest.story == ["traced", "released"]
+    assert not guest.killed
+
+
+async def test_reboot_that_does_not_end_is_a_hang(autojump_clock: MockClock) -> None:
+    guest = Made(timeout=100.0)
+    guest.state = "rebooting"
+    await guest.lives(99)
+    assert guest.story == []
+    await guest.lives(110)
+    assert guest.story == ["hung"]
+
+
+@pytest.mark.parametrize(
+    ("action", "killed", "stopped"),
+    [("nothing", 0, 0), ("kill", 1, 0), ("restart", 1, 0), ("stop-others", 0, 1)],
+)
+async def test_what_is_to_be_done_is_done_once(
+    autojump_clock: MockClock, action: str, killed: int, stopped: int
+) -> None:
+    guest = Made(on_hang=action)
+    guest.ticks = False
+    await guest.lives(300)
+    assert (len(guest.killed), len(guest.stopped)) == (killed, stopped)
+
+
+async def test_watchdog_that_was_not_fed_is_a_hang(autojump_clock: MockClock) -> None:
+    guest = Made(on_hang="kill")
+    guest.watcher.is_hung("its watchdog was not fed")
+    guest.watcher.is_hung("its watchdog was not fed")
+    assert guest.killed == ["hung: its watchdog was not fed"]

@@ -1,0 +1,97 @@
+"""Whether a guest is well: it answers, its clock moves, and nobody keeps it from running.
+
+A guest that is stopped on purpose, or held by a debugger or a signal, is not hung.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.guest import policy
+
+if TYPE_CHECKING:
+    from umlctl.host.processes import Held
+    from umlctl.supervisor.guest import Guest
+
+LOOK: Final = 1.0
+"""Between two looks at the host's side of a guest, seconds."""
+CLOCK: Final = "proc uptime"
+"""What only a guest that is well answers, and differently each time."""
+ASKED: Final = 3
+"""How often it is asked in the time after which it counts as hung."""
+PATIENCE: Final = 10.0
+"""The longest that one question waits, seconds."""
+
+
+class Watcher:
+    """Watches one life of a guest.
+
+    Fields:
+        hung: why the guest counts as hung; empty if it does not
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        self.hung = ""
+        self._guest = guest
+        self._limit = guest.launched.definition.hang_after
+        self._held: Held | None = None
+        self._clock = ""
+        self._well = self._asked = trio.current_time()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self._guest.ready.wait()
+        self._is_well()
+        while True:
+            await trio.sleep(min(LOOK, self._limit / ASKED))
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once."""
+        guest = self._guest
+        self._note_held(guest.held())
+        if self._held is not None or guest.state not in ("running", "rebooting"):
+            self._is_well()
+            return
+        now = trio.current_time()
+        due = now - self._asked >= self._limit / ASKED
+        if guest.state == "running" and due and not guest.kernel.trouble:
+            self._asked = now
+            outcome = await guest.kernel.ask(CLOCK, max(LOOK, min(self._limit / ASKED, PATIENCE)))
+            if outcome.ok and outcome.text != self._clock:
+                self._clock = outcome.text
+                self._is_well()
+        patience = self._limit
+        if guest.state == "rebooting":
+            patience = max(patience, guest.launched.definition.timeout)
+        if trio.current_time() - self._well > patience:
+            why = guest.kernel.trouble or f"nothing of it has moved for {patience:g} seconds"
+            self.is_hung(why)
+
+    def is_hung(self, why: str) -> None:
+        """It hangs: say so once, and do what is to be done then."""
+        if self.hung or self._guest.dead.is_set():
+            return
+        self.hung = why
+        action = policy.on_hang(self._guest.launched.definition)
+        self._guest.history.add("hung", text=why, action=action)
+        if action in (policy.KILL, policy.RESTART):
+            self._guest.kill(f"hung: {why}", by_policy=True)
+        elif action == policy.STOP_OTHERS:
+            self._guest.stop_others(f"{self._guest.umid} hangs")
+
+    def _is_well(self) -> None:
+        self._well = trio.current_time()
+        if self.hung and self._guest.state == "running":
+            self.hung = ""
+            self._guest.history.add("well again")
+
+    def _note_held(self, held: Held | None) -> None:
+        if (held is None) != (self._held is None):
+            if held is not None:
+                self._guest.history.add(held.state, text=held.by)
+            else:
+                self._guest.history.add("released")
+        self._held = held
