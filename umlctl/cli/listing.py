@@ -85,11 +85,10 @@ def _ask(name: str) -> dict[str, Any] | None:
     if not outcome.ok:
         return _unknown(name, path, str(outcome))
     try:
-        status = msgspec.json.decode(outcome.data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        status = {}
-    # Another program's answer, or an older supervisor's, must not spoil the list.
-    return _unknown(name, path, "" if status else "its answer is not a status") | status
+        status = views.read_status(outcome.data)
+    except msgspec.DecodeError:  # another program's answer must not spoil the list
+        return _unknown(name, path, "its answer is not a status")
+    return status | {"umid": name}
 
 
 def _bare(name: str, path: str, connection: blocking.Connection) -> dict[str, Any]:

@@ -17,6 +17,66 @@ if TYPE_CHECKING:
     from umlctl.commands import Command
 
 
+class _Device(msgspec.Struct):
+    name: str
+    asked: str
+    problem: str = ""
+
+
+class _Viewer(msgspec.Struct):
+    pid: int
+    keyboard: bool
+
+
+class _Console(msgspec.Struct):
+    name: str
+    viewers: list[_Viewer] = []
+
+
+class _Ending(msgspec.Struct):
+    cause: str
+    code: int
+    text: str = ""
+
+
+class _Status(msgspec.Struct):
+    """What is shown of a status, and what stands for what is missing."""
+
+    state: str
+    umid: str = ""
+    since: float = 0.0
+    pid: int | None = None
+    supervisor_pid: int | None = None
+    kernel: str | None = None
+    memory: int | None = None
+    memory_limit: int | None = None
+    cpu: float | None = None
+    reboots: int | None = None
+    trouble: str | None = None
+    last_panic: str | None = None
+    ending: _Ending | None = None
+    root: str = ""
+    log: str = ""
+    command: list[str] = []
+    sockets: dict[str, str] = {}
+    devices: list[_Device] = []
+    consoles: list[_Console] = []
+
+
+def read_status(data: bytes) -> dict[str, Any]:
+    """An answer to `status`, of a supervisor older than we are or of another program altogether.
+
+    Raises: msgspec.DecodeError
+    """
+    try:
+        checked = msgspec.json.decode(data, type=_Status)
+        found: dict[str, Any] = msgspec.json.decode(data)
+    except (UnicodeDecodeError, RecursionError) as problem:
+        raise msgspec.DecodeError(str(problem)) from None
+    missing: dict[str, Any] = msgspec.to_builtins(checked)
+    return missing | found
+
+
 def to_json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
@@ -39,10 +99,13 @@ def show_outcome(guest: str, name: str, outcome: Outcome, json: bool) -> int:
     """Print an answer that is JSON already, or make it JSON."""
     if name == "status" and outcome.ok:
         try:
-            status = msgspec.json.decode(outcome.data)
-        except msgspec.DecodeError:
-            return say(f"status {guest}: the answer is not JSON", exitcodes.TRUNCATED)
-        print(to_json(status) if json else "\n".join(status_lines(status)))
+            status = read_status(outcome.data)
+        except msgspec.DecodeError as problem:
+            return say(f"status {guest}: the answer is no status: {problem}", exitcodes.TRUNCATED)
+        if json:
+            print(to_json(msgspec.json.decode(outcome.data)))
+        else:
+            print("\n".join(status_lines(status)))
         return exitcodes.OK
     if json:
         print(outcome_json(guest, name, outcome))
@@ -60,24 +123,24 @@ def follow(
     if not outcome.ok:
         return show_outcome(guest, command.name, outcome, json)
     try:
-        ending = msgspec.json.decode(outcome.data, type=dict[str, Any])
-    except msgspec.DecodeError:
+        ending = msgspec.json.decode(outcome.data, type=_Ending)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return say(f"{command.name} {guest}: {outcome.text}", exitcodes.REFUSED)
-    print(outcome.text if json else f"{guest} {ending_text(ending)}")
-    return int(ending["code"]) if command.name == "wait" else exitcodes.OK
+    print(outcome.text if json else f"{guest} {ending_text(msgspec.to_builtins(ending))}")
+    return ending.code if command.name == "wait" else exitcodes.OK
 
 
 def event_line(line: bytes) -> str:
     """One event for a person: time, name, what else is known."""
     try:
-        event: dict[str, Any] = msgspec.json.decode(line)
-    except msgspec.DecodeError:
+        event = msgspec.json.decode(line, type=dict[str, Any])
+        when = time.strftime("%H:%M:%S", time.localtime(event.pop("time", 0)))
+    except (msgspec.DecodeError, ValueError, TypeError, OverflowError, OSError, RecursionError):
         return line.decode("utf-8", "replace")
-    when = time.strftime("%H:%M:%S", time.localtime(event.pop("time", 0)))
-    umid, name = event.pop("umid", ""), event.pop("event", "?")
-    text = event.pop("text", "")
-    if "console" in event:
-        event["console"] = f"{len(event['console'])} lines, see --json"
+    umid, name = str(event.pop("umid", "")), str(event.pop("event", "?"))
+    text = str(event.pop("text", ""))
+    if isinstance(lines := event.get("console"), list):
+        event["console"] = f"{len(lines)} lines, see --json"
     facts = " ".join(f"{key}={value}" for key, value in event.items())
     return " ".join(
         part for part in (when, umid, name + (":" if text else ""), text, facts) if part
@@ -126,7 +189,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     if status.get("last_panic"):
         rows.append(("last panic", status["last_panic"]))
     if status.get("pid"):
-        limit = f" of {size(status['memory_limit'])}" if "memory_limit" in status else ""
+        limit = f" of {size(status['memory_limit'])}" if status.get("memory_limit") else ""
         rows += [
             ("pid", f"{status['pid']}, supervisor {status['supervisor_pid'] or 'gone'}"),
             ("memory", f"{size(status['memory'])}{limit} used"),
@@ -152,7 +215,7 @@ def _device_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
         problem = f"; PROBLEM: {entry['problem']}" if entry.get("problem") else ""
         rows.append((entry["name"], f"{entry['asked']}{problem}"))
     for console in status.get("consoles", ()):
-        for viewer in console["viewers"]:
+        for viewer in console.get("viewers", ()):
             has = "has the keyboard of" if viewer["keyboard"] else "looks at"
             rows.append(("viewer", f"pid {viewer['pid']} {has} {console['name']}"))
     return rows

@@ -137,7 +137,7 @@ class Live:
         try:
             event = msgspec.json.decode(line, type=dict[str, Any])
             name, when = str(event["event"]), float(event["time"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError):
             return
         self.state = STATES.get(name, self.state)
         self.last = event_line(line)
@@ -171,17 +171,19 @@ class Live:
         self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
 
     async def _look_at_supervised(self, client: Client) -> None:
+        from umlctl.cli.views import read_status
+
         outcome = await client.request("status", PATIENCE)
         try:
-            status = msgspec.json.decode(outcome.data, type=dict[str, Any])
-            devices = {str(each["name"]): str(each["asked"]) for each in status["devices"]}
-        except (msgspec.DecodeError, KeyError, TypeError):
+            status = read_status(outcome.data)
+        except msgspec.DecodeError:
             return
-        self.status, self.state = status, str(status.get("state", self.state))
+        self.status, self.state = status, status["state"]
         if self.state in ("running", "stopped"):
             await self._look_at_processes(client)
-        consoles = {str(each["name"]): "a console" for each in status.get("consoles", ())}
-        root = str(status.get("root", ""))
+        devices = {each["name"]: each["asked"] for each in status["devices"]}
+        consoles = {each["name"]: "a console" for each in status["consoles"]}
+        root = status["root"]
         self.facts = self.facts._replace(
             devices={**consoles, **devices},
             root="/" if root == HOST_ROOT else root if root.endswith("/") else "",

@@ -347,11 +347,11 @@ def marked(before: str, text: str) -> str:
 def _status_text(outcome: Outcome) -> str:
     import msgspec
 
-    from umlctl.cli.views import status_lines
+    from umlctl.cli.views import read_status, status_lines
 
     try:
-        return "\n".join(status_lines(msgspec.json.decode(outcome.data))) + "\n"
-    except (msgspec.DecodeError, KeyError, TypeError):
+        return "\n".join(status_lines(read_status(outcome.data))) + "\n"
+    except msgspec.DecodeError:
         return outcome.text
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,7 +193,9 @@ def test_status_is_shown_as_json_or_for_a_person(
 def test_status_that_is_no_json_is_an_error(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     code = views.show_outcome("demo", "status", Outcome(ANSWERED, data=b"{"), json=True)
     assert code == exitcodes.TRUNCATED
-    assert capture(capfdbinary) == (b"", "umlctl: status demo: the answer is not JSON\n")
+    out, err = capture(capfdbinary)
+    assert out == b""
+    assert err.startswith("umlctl: status demo: the answer is no status: ")
 
 
 @pytest.mark.parametrize(
@@ -278,3 +281,50 @@ def test_terminal_gets_every_cell_too(
     out = capture(capfdbinary)[0].decode()
     for cell in ("UMID", "NOTE", "demo", "[bold] is no markup"):
         assert cell in out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[]",
+        b"3",
+        b'{"time": "noon"}',
+        b'{"time": 1e300}',
+        b'{"time": -1e18}',
+        b'{"event": "a\xff"}',
+        b'{"a":' + b"[" * 100_000,
+    ],
+)
+def test_line_that_is_no_event_is_shown_as_it_is(line: bytes) -> None:
+    assert views.event_line(line) == line.decode("utf-8", "replace")
+
+
+def test_event_of_strange_values_is_shown_all_the_same() -> None:
+    said = views.event_line(b'{"time": 0, "umid": 3, "event": null, "text": ["a"], "x": {}}')
+    assert "3 None: ['a'] x={}" in said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"state": 3}',
+        b'{"state": "running", "since": "noon"}',
+        b'{"state": "running", "cpu": []}',
+        b'{"state": "running", "devices": [{}]}',
+        b'{"state": "dead", "ending": {"cause": 1}}',
+        b'{"state": "\xff"}',
+        b'{"state":' + b"[" * 100_000,
+    ],
+)
+def test_answer_that_is_no_status_is_refused(data: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        views.read_status(data)
+
+
+def test_status_of_an_older_supervisor_is_shown_with_what_it_has() -> None:
+    found = views.read_status(b'{"umid": "a", "state": "running", "pid": 3, "new": 1}')
+    assert found["new"] == 1
+    assert any(row.startswith("pid") for row in views.status_lines(found))
