@@ -150,7 +150,9 @@ def parse_disk(text: str, base: str = "") -> Disk:
     """
     if names_slot(text):
         device = ubd.parse(text)
-        return _absolute(of_device(device.absolute(base) if base else device), base)
+        disk = _absolute(of_device(device.absolute(base) if base else device), base)
+        disk.device(device.slot, disk.cow)  # it can be said again, too
+        return disk
     file, *words = text.split(",")
     if not file:
         raise UsageError(f"a disk begins with its file: {text!r}")

@@ -116,7 +116,7 @@ def parse_forward(text: str) -> Forward:
     if guest:
         check_address(guest)
     for word in words:
-        if not (word.isascii() and word.isdigit() and 0 < int(word[:6]) < 65536):
+        if not (word.isascii() and word.isdigit() and len(word) < 6 and 0 < int(word) < 65536):
             raise UsageError(f"a port is a number from 1 to 65535, not {word!r}: {text!r}")
     return Forward(protocol, host, int(words[0]), guest, int(words[1]))
 

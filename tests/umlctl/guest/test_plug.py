@@ -118,6 +118,8 @@ def test_disk_is_read(text: str, disk: Disk) -> None:
         ("ubd1=", "one file"),
         ("ubd1x=/a", "flags"),
         ("ubd1d=/a,/b", "flag d"),
+        ("ubd1r=/a\f,/b", "ends with a blank"),
+        ("ubd1=/a ,/b", "ends with a blank"),
     ],
 )
 def test_disk_that_cannot_be_is_refused(text: str, said: str) -> None:
