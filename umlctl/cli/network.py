@@ -13,6 +13,7 @@ from umlctl.cli import complete, views
 from umlctl.errors import HostError, UsageError
 from umlctl.host import networks, nics, paths, records, segments, taps
 from umlctl.host.networks import BRIDGE, SWITCH, Network
+from umlctl.oneshot import say
 
 
 @click.group(
@@ -67,8 +68,8 @@ def create(name: str, bridge: bool, **options: Any) -> int:
 @click.argument("name", shell_complete=complete.networks)
 def rm(name: str) -> int:
     """Forget a network that no guest is on, and end its switch or bridge."""
-    networks.remove(name)
-    print(f"network {name} is gone")
+    aside = networks.remove(name)
+    print(f"network {name} is gone" + (f"; its definition is kept as {aside}" if aside else ""))
     return exitcodes.OK
 
 
@@ -77,6 +78,8 @@ def rm(name: str) -> int:
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
     found = [each for each in gather() if paths.PRIVATE not in each["name"]]  # not of one NIC
+    for problem in networks.unreadable():
+        say(str(problem), exitcodes.OK)
     if in_json:
         print(views.to_json(found))
         return exitcodes.OK

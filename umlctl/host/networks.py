@@ -14,6 +14,7 @@ import msgspec
 from umlctl.errors import HostError, UsageError
 from umlctl.host import inuse, paths, segments, slirp, taps
 from umlctl.host.records import write_atomically
+from umlctl.host.sealed import Damaged, seal, unseal
 from umlctl.host.segments import Segment
 
 SWITCH: Final = "switch"
@@ -66,29 +67,49 @@ def load(name: str) -> Network | None:
     path = f"{_directory()}/{name}.json"
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=Network)
+            network = msgspec.json.decode(unseal(file.read()), type=Network)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise HostError(f"the network {name} cannot be read: {problem}; see {path}") from problem
+    except (OSError, Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise HostError(
+            f"the network {name} cannot be read: {problem}; see {path}, or have it set aside by "
+            f"`umlctl network rm {name}`"
+        ) from problem
+    if network.name != name:
+        raise HostError(f"the network {name} cannot be read: {path} is of {network.name!r}")
+    return network
 
 
 def load_all() -> list[Network]:
     """All definitions that can be read, by name."""
     found = []
+    for name in _names():
+        try:
+            network = load(name)
+        except HostError:
+            continue
+        if network is not None:
+            found.append(network)
+    return found
+
+
+def unreadable() -> list[HostError]:
+    """What is wrong with the definitions that cannot be read."""
+    found = []
+    for name in _names():
+        try:
+            load(name)
+        except HostError as problem:
+            found.append(problem)
+    return found
+
+
+def _names() -> list[str]:
     try:
         files = sorted(os.listdir(_directory()))
     except OSError:
         return []
-    for file in files:
-        if file.endswith(".json"):
-            try:
-                network = load(file.removesuffix(".json"))
-            except HostError:
-                continue
-            if network is not None:
-                found.append(network)
-    return found
+    return [file.removesuffix(".json") for file in files if file.endswith(".json")]
 
 
 def create(network: Network) -> None:
@@ -115,24 +136,32 @@ def _create(network: Network, data: bytes) -> None:
         check_name(network.name)
     try:
         os.makedirs(_directory(), 0o700, exist_ok=True)
-        write_atomically(f"{_directory()}/{network.name}.json", data)
+        write_atomically(f"{_directory()}/{network.name}.json", seal(data))
     except OSError as problem:
         if network.kind == BRIDGE:
             taps.remove_bridge(network.name)
         raise HostError(f"the network {network.name} cannot be kept: {problem}") from problem
 
 
-def remove(name: str) -> None:
+def remove(name: str) -> str:
     """Forget a network; its switch or its bridge ends.
+
+    Returns: where its definition is now, if that cannot be read; else nothing
 
     Raises: HostError: there is none, or guests are on it
     """
     with inuse.lock():
-        _remove(name)
+        return _remove(name)
 
 
-def _remove(name: str) -> None:
-    network = load(name)
+def _remove(name: str) -> str:
+    aside = ""
+    path = f"{_directory()}/{name}.json"
+    try:
+        network = load(name)
+    except HostError:
+        network = Network(name=name)
+        aside = f"{path}.unreadable"
     bridge = network is not None and network.kind == BRIDGE  # some names are a bridge's only
     running = not bridge and segments.running(name)
     if network is None and not running:
@@ -149,7 +178,14 @@ def _remove(name: str) -> None:
     if network is not None:
         if bridge:
             taps.remove_bridge(name)
-        os.unlink(f"{_directory()}/{name}.json")
+        try:
+            if aside:
+                os.rename(path, aside)
+            else:
+                os.unlink(path)
+        except OSError as problem:
+            raise HostError(f"{path} cannot be removed: {problem.strerror}") from problem
+    return aside
 
 
 def start_switch(name: str) -> Segment:

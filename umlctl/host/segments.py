@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes, slirp
+from umlctl.host.sealed import Damaged, unseal
 from umlctl.host.switch_control import descriptors
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ IDLE: Final = 10.0
 ANSWER: Final = 1 << 20
 """The longest answer, bytes."""
 LOG_TAIL: Final = 1000
+OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
+"""What a switch writes down of itself."""
 _PAUSE: Final = 0.01
 
 _children: set[int] = set()
@@ -156,19 +159,33 @@ def revive(name: str) -> Segment:
     """
     segment = Segment(name)
     if not _stays(name):
-        options: list[str] = []
-        try:
-            with open(paths.network_options(name)) as file:
-                for option, value in json.load(file).items():
-                    if option == "name" or value is False:
-                        continue
-                    word = "--" + option.replace("_", "-")
-                    for each in value if isinstance(value, list) else [value]:
-                        options += [word] if each is True else [word, str(each)]
-        except (OSError, ValueError, AttributeError) as problem:
-            raise HostError(f"network {name} cannot be started as it was: {problem}") from problem
-        _launch(name, options)
+        _launch(name, read_options(name))
     return segment
+
+
+def read_options(name: str) -> list[str]:
+    """What a switch was started with, as words.
+
+    Raises: HostError: it was not written down, or cannot be read
+    """
+    words = []
+    path = paths.network_options(name)
+    try:
+        with open(path, "rb") as file:
+            found = _decode(unseal(file.read()))
+        if not found.keys() <= OPTIONS:
+            raise Damaged(f"{path} says more than a switch does")
+    except (OSError, Damaged, HostError) as problem:
+        raise HostError(f"network {name} cannot be started as it was: {problem}") from problem
+    for option, value in found.items():
+        if option != "name" and value is not False:
+            word = "--" + option.replace("_", "-")
+            for each in value if isinstance(value, list) else [value]:
+                words += [word] if each is True else [word, str(each)]
+    for word in words:
+        if "\0" in word or not word.isprintable():
+            raise HostError(f"network {name} cannot be started as it was: {path} says {word!r}")
+    return words
 
 
 def running(name: str) -> bool:
@@ -344,7 +361,21 @@ def _exchange(
         raise _NotThere(str(problem)) from problem
     if not answer:
         raise _NotThere("it ended")
-    return json.loads(answer)  # type: ignore[no-any-return]
+    return _decode(answer)
+
+
+def _decode(data: bytes) -> Message:
+    """The JSON object that a switch has sent or written.
+
+    Raises: HostError
+    """
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise HostError(f"no JSON object but {data[:40]!r}: {problem}") from None
+    if not isinstance(found, dict):
+        raise HostError(f"no JSON object but {data[:40]!r}")
+    return found
 
 
 def _readable(fd: int, deadline: float) -> bool:
@@ -414,10 +445,14 @@ class Holder:
                 self._disconnect()
                 _reap()
             else:
-                self._take(json.loads(data), descriptors(ancillary).tolist())
+                self._take(data, descriptors(ancillary).tolist())
         return False
 
-    def _take(self, message: Message, given: list[int]) -> None:
+    def _take(self, data: bytes, given: list[int]) -> None:
+        try:
+            message = _decode(data)
+        except HostError:
+            message = {}  # it is not waited for what it was to say: that has an end
         match message, given:
             case {"port": int(number), "pid": self.pid}, [fd]:
                 self._held[number] = fd

@@ -33,6 +33,7 @@ from umlctl.errors import UmlctlError
 from umlctl.host import paths, slirp
 from umlctl.host.claim import remove_tree, stands_at
 from umlctl.host.frames import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
+from umlctl.host.sealed import seal
 from umlctl.host.switch_control import Control, peer
 
 if TYPE_CHECKING:
@@ -291,8 +292,8 @@ class Switch:
         if self.uplink is not None:
             self._options.forward = [str(forward) for forward in self.uplink.forwards()]
         path = paths.network_options(self.name)
-        with open(path + "~", "w") as file:
-            json.dump(vars(self._options), file)
+        with open(path + "~", "wb") as file:
+            file.write(seal(json.dumps(vars(self._options)).encode()))
         os.rename(path + "~", path)
 
     def close(self) -> None:

@@ -71,6 +71,7 @@ async def _hold(network: str, pid: int, history: History) -> None:
                     await trio.to_thread.run_sync(_start, network)
                     holder = await trio.to_thread.run_sync(Holder, network, pid)
                 elif lost:
+                    await trio.to_thread.run_sync(_start, network)
                     await trio.to_thread.run_sync(holder.reconnect)
                     history.add("network back", network=network)
                     lost = False

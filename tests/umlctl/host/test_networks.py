@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.damage import damaged
 from umlctl.errors import HostError, UsageError
 from umlctl.host import inuse, networks, segments, taps
 from umlctl.host.inuse import Use
@@ -210,3 +211,59 @@ def test_bridge_is_no_switch(fake: Fake) -> None:
     networks.create(BR)
     with pytest.raises(UsageError, match="br0 is a bridge: join it with tap=auto,bridge=br0"):
         networks.start_switch("br0")
+
+
+# Definitions that cannot be read
+
+
+def test_damaged_definition_is_read_whole_or_refused(fake: Fake, house: str) -> None:
+    networks.create(LAN)
+    path = f"{house}/s/umlctl/networks/lan.json"
+    with open(path, "rb") as file:
+        whole = file.read()
+    refused = 0
+    for data in damaged(whole):
+        with open(path, "wb") as file:
+            file.write(data)
+        try:
+            assert networks.load("lan") == LAN
+        except HostError as problem:
+            assert "the network lan cannot be read" in str(problem)  # noqa: PT017
+            refused += 1
+            with pytest.raises(HostError, match="cannot be read"):
+                networks.start_switch("lan")
+    assert refused > 2 * len(whole) - 20
+    assert fake.done == []
+
+
+def test_definition_that_somebody_wrote_by_hand_is_taken(fake: Fake, house: str) -> None:
+    os.makedirs(f"{house}/s/umlctl/networks")
+    with open(f"{house}/s/umlctl/networks/lan.json", "w") as file:
+        file.write('{"name": "lan",\n "user": true}\n')
+    assert networks.load("lan") == Network(name="lan", user=True)
+
+
+def test_definition_of_another_name_is_not_believed(fake: Fake, house: str) -> None:
+    networks.create(LAN)
+    os.rename(f"{house}/s/umlctl/networks/lan.json", f"{house}/s/umlctl/networks/wan.json")
+    with pytest.raises(HostError, match="is of 'lan'"):
+        networks.load("wan")
+
+
+def test_unreadable_definition_is_said_and_removing_it_keeps_it(fake: Fake, house: str) -> None:
+    networks.create(BR)
+    networks.create(LAN)
+    with open(f"{house}/s/umlctl/networks/lan.json", "w") as file:
+        file.write("{")
+    (problem,) = networks.unreadable()
+    assert "`umlctl network rm lan`" in str(problem)
+    assert networks.load_all() == [BR]
+    with pytest.raises(HostError, match="cannot be read"):
+        networks.create(LAN)
+    fake.running.add("lan")
+    aside = networks.remove("lan")
+    assert ("quit", "lan") in fake.done
+    assert files(house) == ["br0.json", "lan.json.unreadable"]
+    assert aside == f"{house}/s/umlctl/networks/lan.json.unreadable"
+    networks.create(LAN)
+    assert networks.remove("lan") == ""

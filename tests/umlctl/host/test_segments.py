@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.damage import damaged
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes, segments
 from umlctl.host.segments import Holder, Segment
@@ -321,3 +322,42 @@ def test_holder_of_a_dead_process_is_no_harm(place: str) -> None:
     with Holder("lan", 1 << 30) as holder:
         assert holder.ports == []
         assert holder.read()
+
+
+# What was written down of a switch
+
+
+def test_damaged_options_are_read_whole_or_refused(place: str) -> None:
+    segments.start("lan", idle=60)
+    options = segments.read_options("lan")
+    path = paths.network_options("lan")
+    with open(path, "rb") as file:
+        whole = file.read()
+    refused = 0
+    for data in damaged(whole):
+        with open(path, "wb") as file:
+            file.write(data)
+        try:
+            assert segments.read_options("lan") == options
+        except HostError as problem:
+            assert "network lan cannot be started as it was" in str(problem)  # noqa: PT017
+            refused += 1
+    assert refused > 2 * len(whole) - 20
+
+
+@pytest.mark.parametrize("said", [b"[]", b"{", b"\xff", b"[" * 100_000, b"3"])
+def test_switch_that_answers_nonsense_is_an_error(said: bytes) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(said)
+        with pytest.raises(HostError, match="no JSON object"):
+            segments._exchange(ours, {"status": True}, time.monotonic() + DEADLINE)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\nb"])
+def test_options_that_nobody_wrote_are_refused(place: str, value: str) -> None:
+    os.makedirs(paths.network_dir("lan"))
+    with open(paths.network_options("lan"), "w") as file:
+        json.dump({"forward": [value]}, file)
+    with pytest.raises(HostError, match="cannot be started as it was"):
+        segments.revive("lan")

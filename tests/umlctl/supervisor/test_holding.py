@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.umlctl.host.test_segments import Guest, kill, lock_holder, place, talk
 from umlctl.errors import HostError
-from umlctl.host import networks, segments
+from umlctl.host import networks, paths, segments
 from umlctl.supervisor import holding
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
@@ -157,3 +157,19 @@ async def test_switch_that_ended_for_want_of_guests_is_started_again(place: str)
     async with held.running():
         await until(lambda: segments.running("lan"))
     assert held.events() == []
+
+
+async def test_switch_whose_options_are_damaged_is_started_as_it_is_defined(place: str) -> None:
+    segments.start("lan", idle=60)
+    held = Holding("lan")
+    with Guest(segments.Segment("lan")) as connection:
+        async with held.running():
+            await until(lambda: segments.Segment("lan").status()["holders"] == 1)
+            with open(paths.network_options("lan"), "r+b") as file:
+                file.truncate(20)
+            kill("lan")
+            await held.until_event("network back")
+            status = await trio.to_thread.run_sync(segments.Segment("lan").status)
+        assert len(status["ports"]) == 1
+        connection.send(b"x" * 60)
+    assert [each["event"] for each in held.events()] == ["network lost", "network back"]
