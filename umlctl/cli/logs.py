@@ -115,7 +115,8 @@ def show(
         if moment is not None:
             begin = max(begin, consolelog.written_since(log, moment))
         begin = max(begin, first)
-        last = os.fstat(descriptor).st_size if end is None else end
+        size = os.fstat(descriptor).st_size
+        last = size if end is None else min(size, end)  # an index may be damaged
         if lines is not None and kept is _as_it_is:
             begin = consolelog.last_lines(descriptor, lines, begin, last)
         pieces = kept(consolelog.read(descriptor, begin, last))

@@ -138,3 +138,18 @@ def test_followed_log_ends_with_its_guest(house: str) -> None:
     thread.start()
     assert shown("demo", "-f") == b"one\ntwo\nthree\n"
     thread.join()
+
+
+@pytest.mark.parametrize("offset", ["0", "4", "13", "99999", "9" * 30])
+def test_index_that_is_wrong_breaks_nothing(house: str, offset: str) -> None:
+    write("demo", b"one\ntwo\nthree\n")
+    index = consolelog.index_of(f"{paths.record_dir('demo')}/console.log")
+    with open(index, "w") as file:
+        file.write(f"launch 1.000 {offset}\nat 2.000 {offset}\nboot 3.000 {offset}\n")
+    for words in (
+        ["--boot", "0"],
+        ["--boot", "-1"],
+        ["--boot", "-1", "-n", "2"],
+        ["--since", "1s"],
+    ):
+        assert shown("demo", *words) in b"one\ntwo\nthree\n"

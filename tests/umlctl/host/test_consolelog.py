@@ -156,3 +156,51 @@ def test_boot_is_found_by_its_first_words(log: str, descriptor: int) -> None:
     assert consolelog.find_boot(log, os.fstat(descriptor).st_size) == len(BANNER) + 9
     os.write(descriptor, b"x" * 100_000)
     assert consolelog.find_boot(log, os.fstat(descriptor).st_size) == os.path.getsize(log)
+
+
+# An index that is damaged
+
+
+def test_cut_index_loses_what_the_cut_took(log: str) -> None:
+    index = Index(log)
+    for number in range(5):
+        index.add(MOMENT, 10.0 + number, 100 * number)
+    path = consolelog.index_of(log)
+    with open(path, "rb") as file:
+        whole = file.read()
+    entries = consolelog.read_index(path)
+    for length in range(len(whole)):
+        with open(path, "wb") as file:
+            file.write(whole[:length])
+        assert consolelog.read_index(path) == entries[: whole[:length].count(b"\n")]
+
+
+def test_damaged_index_loses_the_line_that_is_hit_and_those_behind_a_hole(log: str) -> None:
+    index = Index(log)
+    for number in range(5):
+        index.add(BOOT, 10.0 + number, 100 * number)
+    path = consolelog.index_of(log)
+    with open(path, "rb") as file:
+        whole = file.read()
+    entries = consolelog.read_index(path)
+    for place in range(len(whole)):
+        data = whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]
+        with open(path, "wb") as file:
+            file.write(data)
+        found = consolelog.read_index(path)
+        hit = whole[:place].count(b"\n")
+        assert found[:hit] == entries[:hit]
+        assert len(set(entries) - set(found)) <= 2, "a newline that is lost joins two lines"
+    with open(path, "wb") as file:
+        file.write(whole[:40].ljust(len(whole), b"\0"))
+    assert consolelog.read_index(path) == entries[: whole[:40].count(b"\n")]
+
+
+def test_index_after_a_power_cut_goes_on(log: str) -> None:
+    """What is added behind NULs is found again."""
+    with open(consolelog.index_of(log), "wb") as file:
+        file.write(b"boot 1.000 0\nat 2.0" + b"\0" * 50)
+    index = Index(log)
+    index.add(MOMENT, 3.0, 300)
+    index.add(MOMENT, 4.0, 400)
+    assert consolelog.read_index(consolelog.index_of(log))[-1] == Entry(MOMENT, 4.0, 400)
