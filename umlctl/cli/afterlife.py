@@ -12,7 +12,7 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import claim, eventlog, paths, processes, records
+from umlctl.host import claim, eventlog, lost, paths, processes, records
 from umlctl.oneshot import say
 
 DIES: Final = 0.5
@@ -33,7 +33,7 @@ def take_over(guest: str) -> bool:
 
     guest: as it was named; a path is nobody's to take over
     """
-    record = records.load(guest) if "/" not in guest else None
+    record = lost.find(guest) if "/" not in guest else None
     if record is None or not lives(record):
         return False
     from umlctl.cli.background import ask_running_supervisor, ask_supervisor
@@ -125,8 +125,14 @@ def answer(name: str, guest: str, json: bool) -> int | None:
 
     The exit code; None if there is no such guest, or only a living one could tell.
     """
-    record = records.load(guest) if "/" not in guest else None
+    if "/" in guest:
+        return None
+    record = lost.find(guest)
     if record is None:
+        try:
+            records.read(guest)
+        except records.Unreadable as problem:
+            return say(f"{name} {guest}: {problem}", exitcodes.FAILED)
         return None
     bury(record)
     if name == "status":
@@ -172,6 +178,9 @@ def _kill(record: records.Record) -> int:
         time=time.time(),
     )
     _let_go(record)
+    aside = lost.set_aside(umid)
+    if aside:
+        say(aside, exitcodes.OK)
     records.save(record)
     _note(record)
     held.release()

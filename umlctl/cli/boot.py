@@ -273,13 +273,16 @@ def adopt() -> int:
     Any command to such a guest does the same by itself.
     """
     from umlctl.cli.background import ask_supervisor
-    from umlctl.host import claim, records
+    from umlctl.host import claim, lost, records
 
-    lost = [record.definition.umid for record in records.without_supervisor()]
-    if lost:
+    alone = [record.definition.umid for record in lost.without_supervisor()]
+    unreadable = list(records.unreadable())
+    if alone or unreadable:
         ask_supervisor("adopt")
     code = exitcodes.OK
-    for umid in lost:
+    for _, problem in unreadable:
+        say(f"{problem}; it was set aside", exitcodes.OK)
+    for umid in alone:
         if claim.has_owner(umid):
             print(f"{umid} has a supervisor again")
         else:

@@ -12,7 +12,8 @@ import msgspec
 
 from socketproto import blocking
 from umlctl.cli import afterlife, views
-from umlctl.host import paths, processes, records
+from umlctl.host import claim, lost, paths, processes, records
+from umlctl.oneshot import say
 
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
@@ -30,6 +31,8 @@ Examples:
 def list_guests(in_json: bool) -> int:
     """List all guests: running ones, bare kernels somebody started by hand, and dead ones."""
     found = gather()
+    for _, problem in records.unreadable():
+        say(f"{problem}; `umlctl adopt` sets it aside", 0)
     if in_json:
         print(views.to_json(found))
         return 0
@@ -52,10 +55,14 @@ def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def gather() -> list[dict[str, Any]]:
     """The status of every guest, by name."""
-    for record in records.without_supervisor():
+    for record in lost.without_supervisor():
         if afterlife.take_over(record.definition.umid):
             break  # and all others with it
-    found = {record.definition.umid: afterlife.summary(record) for record in records.load_all()}
+    kept = {record.definition.umid: record for record in records.load_all()}
+    for record in lost.unrecorded(kept):
+        if not claim.has_owner(record.definition.umid):  # one that is being started has
+            kept[record.definition.umid] = record
+    found = {umid: afterlife.summary(record) for umid, record in kept.items()}
     names = _public_names()
     if names:
         with ThreadPoolExecutor(min(32, len(names))) as pool:

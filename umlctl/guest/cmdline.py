@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from umlctl.devices import ubd
 from umlctl.errors import UsageError
+from umlctl.guest import plug
 from umlctl.guest.definition import (
     HOST_ROOT,
     Definition,
+    check,
     is_device,
+    parse_size,
     root_disk,
     root_is_image,
 )
@@ -44,6 +50,8 @@ OURS: Final = {
 NICS: Final = "UMLCTL_NICS"
 INIT: Final = "UMLCTL_INIT"
 """Kernel arguments that are none, and become variables of init's environment."""
+NO_DISK: Final = "ubd0r=/dev/null"
+"""What ubd0 is of a guest without one."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
 
@@ -170,7 +178,7 @@ def _with_disk(devices: Sequence[str]) -> list[str]:
     """
     words = list(devices)
     if not any(_key(word) == "ubd0" for word in words):
-        words.insert(0, "ubd0r=/dev/null")
+        words.insert(0, NO_DISK)
     for word in words:
         if any(c.isspace() for c in word):
             raise UsageError(
@@ -178,3 +186,41 @@ def _with_disk(devices: Sequence[str]) -> list[str]:
                 "add it with `umlctl disk add` once the guest runs"
             )
     return words
+
+
+def recover(words: Sequence[str], cwd: str) -> Definition:
+    """The definition that a running kernel was started with, as far as its words tell.
+
+    words: the kernel and its arguments, as `build` made them; cwd: its directory
+
+    Raises: UsageError: they are no such words
+    """
+    found = {_key(word): word.partition("=")[2] for word in reversed(words[1:])}
+    if not OURS.keys() <= found.keys():
+        raise UsageError(f"no kernel that was started here: {words!r}")
+    root, init = HOST_ROOT, found.get("init", "")
+    if found.get("root") == "/dev/ubda":
+        disk = next((word for word in words if is_device(word) and _key(word) == "ubd0"), "")
+        root = str(msgspec.structs.replace(plug.of_device(ubd.parse(disk)), slot=None))
+    elif found.get("rootflags", "/") != "/":
+        root = found["rootflags"] + "/"
+    if root == HOST_ROOT:
+        init = "" if AGENT in found else found.get(INIT, init)
+    known = Definition(
+        umid=found["umid"],
+        kernel=words[0],
+        mem=parse_size(found.get("mem", "256M")),
+        root=root,
+        init=init,
+        cwd=cwd,
+    )
+    ours = build(known, uml_dir="", notify="", init=found.get("init", ""), wrapped=INIT in found)
+    arguments = [
+        word
+        for word in words[1:]
+        if word not in ours
+        and _key(word) not in OURS
+        and not word.startswith(f"{NICS}=")
+        and not (root_is_image(known) and _key(word) == "ubd0")
+    ]
+    return check(msgspec.structs.replace(known, arguments=tuple(arguments)))

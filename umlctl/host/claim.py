@@ -87,7 +87,8 @@ class Claim:
         except FileNotFoundError:
             return
         logs = [f"{self.records}/{name}" for name in names if name.endswith(".log")]
-        if "record.json" not in names and not any(os.path.getsize(log) for log in logs):
+        kept = any(name.startswith("record.json") for name in names)  # those set aside, too
+        if not kept and not any(os.path.getsize(log) for log in logs):
             remove_tree(self.records)
 
 

@@ -52,7 +52,7 @@ def prepare(asked: Disk, slot: int, directory: str, users: Iterable[Use]) -> Ent
     if top and (asked.discard or not os.path.lexists(top)):
         _make_cow(name, top, asked.file, discard=asked.discard)
         made = {"discard" if asked.discard else "cow": top}
-        holds = [_hold(top, write=not asked.readonly), *holds]
+        holds = [hold_of(top, write=not asked.readonly), *holds]
     return Entry(
         name=name,
         asked=str(asked),
@@ -90,7 +90,7 @@ def renew(entry: Entry) -> None:
     """
     for hold in entry.holds:
         try:
-            found = _hold(hold.path, write=hold.write)
+            found = hold_of(hold.path, write=hold.write)
         except OSError as problem:
             raise HostError(f"{entry.name}: cannot read {hold.path}: {problem.strerror}") from None
         if (found.device, found.inode) != (hold.device, hold.inode):
@@ -199,10 +199,10 @@ def _look(name: str, path: str, *, write: bool, hint: str = "", shared: bool = F
             f"{name}: {path} is {'smaller than a sector' if size else 'empty'}; "
             f"`truncate -s 1G {path}` would give it a size"
         )
-    return _hold(path, write=write)
+    return hold_of(path, write=write)
 
 
-def _hold(path: str, *, write: bool) -> Hold:
+def hold_of(path: str, *, write: bool) -> Hold:
     """What a path leads to; a block device by its number, a loop device by its file.
 
     Raises: OSError

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError
-from umlctl.host import paths, processes, records
+from umlctl.host import lost, paths, processes, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,15 +62,24 @@ def lock() -> Iterator[None]:
 
 
 def devices_of_all(but: str = "") -> list[Use]:
-    """The devices of every live guest of this user, but for one."""
+    """The devices of every live guest of this user, but for one.
+
+    Of one whose record is lost, those that it was started with.
+    """
     boot = records.host_boot_id()
-    return [
-        Use(record.definition.umid, entry)
-        for record in records.load_all()
+    known = list(records.load_all())
+    live = [
+        record
+        for record in known
         if record.devices
-        and record.definition.umid != but
         and record.ending is None
         and record.boot_id == boot
         and processes.alive(record.pid, record.started)
+    ]
+    live += lost.unrecorded({record.definition.umid for record in known} | {but})
+    return [
+        Use(record.definition.umid, entry)
+        for record in live
+        if record.definition.umid != but
         for entry in record.devices
     ]

@@ -229,8 +229,10 @@ def record_dir(umid: str) -> str:
 
 
 def has_record(guest: str) -> bool:
-    """Something was written down of a guest of that name; a path is nobody's."""
-    return "/" not in guest and os.path.exists(f"{record_dir(guest)}/record.json")
+    """Something was written down of a guest of that name, or is there of it; a path is nobody's."""
+    return "/" not in guest and any(
+        os.path.exists(path) for path in (f"{record_dir(guest)}/record.json", guest_dir(guest))
+    )
 
 
 def cache_dir() -> str:

@@ -44,6 +44,12 @@ def alive(pid: int, started: int) -> bool:
     return pid > 0 and start_time(pid) == started
 
 
+def parent(pid: int) -> int:
+    """The parent's pid; 0 if there is no such process, or it has none."""
+    fields = _stat(pid)
+    return 0 if fields is None else int(fields[1])
+
+
 def descendants(pid: int) -> list[int]:
     """All processes below this one, parents first."""
     found: list[int] = []

@@ -2,24 +2,41 @@
 
 One `record.json` a guest in the state directory, written whole or not at all. It is never
 believed about the present: whether a guest lives is seen from its lock and its process.
+
+A record that cannot be read, or that a newer umlctl has written, is not interpreted. Who has the
+guest's name sets it aside, beside where it was; all others leave it and say so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from umlctl.errors import HostError
 from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
-from umlctl.host import claim, paths, processes
+from umlctl.host import claim, paths
+from umlctl.host.sealed import Damaged, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENDED_KEPT: Final = 50
 """Records of dead guests that are kept; the oldest go first."""
+VERSION: Final = 1
+"""Of a record. One that an older umlctl could read, and would understand wrongly, has another."""
+ASIDE: Final = "record.json.unreadable-"
+"""How the name of a record begins that was set aside; the time follows."""
+ASIDE_KEPT: Final = 3
+"""Records of one guest that were set aside and are kept."""
+
+
+class Unreadable(HostError):
+    """There is a record, and what it says cannot be known."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +114,7 @@ class Record(msgspec.Struct, kw_only=True):
     """One guest on disk.
 
     Fields:
+        version: VERSION
         definition: what was asked for
         supervisor_pid: who started it
         pid, started: the kernel's main process, with its start time in clock ticks
@@ -124,6 +142,11 @@ class Record(msgspec.Struct, kw_only=True):
     guest_boot: str = ""
     resume: float = 0.0
     ending: Ending | None = None
+    version: int = VERSION
+
+
+class _Version(msgspec.Struct):
+    version: int = VERSION
 
 
 _saving = threading.Lock()
@@ -140,7 +163,7 @@ def save(record: Record) -> None:
     Raises: OSError
     """
     with _saving:  # a guest may end in one thread while a device is plugged in another
-        write_atomically(path_of(record.definition.umid), msgspec.json.encode(record) + b"\n")
+        write_atomically(path_of(record.definition.umid), seal(msgspec.json.encode(record)))
 
 
 def path_of(umid: str) -> str:
@@ -160,48 +183,108 @@ def write_atomically(path: str, data: bytes) -> None:
     os.rename(beside, path)
 
 
+def read(umid: str) -> Record | None:
+    """The record of a guest; None if there is none.
+
+    Raises: Unreadable
+    """
+    path = path_of(umid)
+    try:
+        with open(path, "rb") as file:
+            data = unseal(file.read())
+        version = msgspec.json.decode(data, type=_Version).version
+        if version > VERSION:
+            raise Unreadable(
+                f"the record of {umid} is of a newer umlctl: its version is {version}, and this "
+                f"one knows {VERSION} ({path})"
+            )
+        record = msgspec.json.decode(data, type=Record)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise Unreadable(f"the record of {umid} cannot be read: {why} ({path})") from problem
+    if record.definition.umid != umid:
+        raise Unreadable(f"the record of {umid} is another guest's ({path})")
+    return record
+
+
 def load(umid: str) -> Record | None:
     """The record of a guest; None if there is none that can be read."""
     try:
-        with open(path_of(umid), "rb") as file:
-            record = msgspec.json.decode(file.read(), type=Record)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return read(umid)
+    except Unreadable:
         return None
-    return record if record.definition.umid == umid else None
+
+
+def names() -> list[str]:
+    """Guests of which something is kept, sorted; there may be no record among it."""
+    try:
+        return sorted(os.listdir(paths.state_dir() + "/guests"))
+    except OSError:
+        return []
 
 
 def load_all() -> Iterator[Record]:
     """Every record that can be read, by name."""
-    try:
-        names = sorted(os.listdir(paths.state_dir() + "/guests"))
-    except OSError:
-        return
-    for name in names:
+    for name in names():
         record = load(name)
         if record is not None:
             yield record
 
 
-def without_supervisor() -> list[Record]:
-    """Guests that run though the process that supervised them does not, as far as can be seen."""
-    boot = host_boot_id()
-    return [
-        record
-        for record in load_all()
-        if record.ending is None
-        and record.boot_id == boot
-        and processes.alive(record.pid, record.started)
-        and not claim.has_owner(record.definition.umid)
-    ]
+def unreadable() -> Iterator[tuple[str, Unreadable]]:
+    """The guests whose records cannot be read, by name, and why."""
+    for name in names():
+        try:
+            read(name)
+        except Unreadable as problem:
+            yield name, problem
+
+
+def set_aside(umid: str) -> str:
+    """Set a record aside that cannot be read; what was wrong and where it is now, or nothing.
+
+    It is for who has the guest's name, see umlctl.host.claim: nobody else writes a record.
+    """
+    try:
+        read(umid)
+    except Unreadable as problem:
+        path = path_of(umid)
+        directory = os.path.dirname(path)
+        moment = time.time()
+        clock = time.strftime("%Y%m%dT%H%M%S", time.localtime(moment))
+        place = f"{directory}/{ASIDE}{clock}.{int(moment * 1000) % 1000:03}"
+        try:
+            for old in _aside(umid)[ASIDE_KEPT - 1 :]:
+                os.unlink(f"{directory}/{old}")
+            os.rename(path, place)
+        except OSError as other:
+            return f"{problem}; it cannot be set aside: {other.strerror}"
+        return f"{problem}; it is kept as {os.path.basename(place)}"
+    return ""
+
+
+def _aside(umid: str) -> list[str]:
+    """The records of a guest that were set aside, the newest first."""
+    with contextlib.suppress(OSError):
+        found = os.listdir(paths.record_dir(umid))
+        return sorted((name for name in found if name.startswith(ASIDE)), reverse=True)
+    return []
 
 
 def prune() -> None:
     """Forget the oldest dead guests, and those that ended well under a name made up for them."""
     ended = []
-    for record in load_all():
-        if record.ending is not None:
+    for umid in names():
+        record = load(umid)
+        if record is not None and record.ending is not None:
             forget = record.ending.code == 0 and not record.definition.named
-            ended.append((0.0 if forget else record.ending.time, record.definition.umid))
+            ended.append((0.0 if forget else record.ending.time, umid))
+        elif aside := _aside(umid):
+            with contextlib.suppress(OSError):
+                moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime
+                ended.append((moment, umid))
     ended.sort(reverse=True)
     for place, (moment, umid) in enumerate(ended):
         if not moment or place >= ENDED_KEPT:

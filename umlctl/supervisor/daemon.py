@@ -27,7 +27,7 @@ from umlctl.commands import HOST
 from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
-from umlctl.host import claim, paths, records
+from umlctl.host import claim, lost, paths
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
@@ -133,10 +133,14 @@ class Daemon:
                 pass  # somebody has it, or it is no more
             except UmlctlError as problem:
                 _say(f"{record.definition.umid}: {problem}")
+            except Exception as problem:  # noqa: BLE001 - a broken record must not end the guests
+                _say_trace(f"adopt {record.definition.umid}", problem)
 
         async with self._adopting:
+            for said in await trio.to_thread.run_sync(lost.set_dead_aside):
+                _say(said)
             async with trio.open_nursery() as nursery:
-                for record in await trio.to_thread.run_sync(records.without_supervisor):
+                for record in await trio.to_thread.run_sync(lost.without_supervisor):
                     nursery.start_soon(take, record)
             with trio.move_on_after(UP):
                 for guest in list(self._guests.values()):

@@ -38,6 +38,7 @@ from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
+from umlctl.supervisor.rediscover import UNTRACED, find_again
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ class Guest:
         self.kernel.lose("the guest is still booting; try again when it is ready")
         what = "adopted" if self.launched.adopted else "started"
         self.history.add(what, pid=self.launched.pid, kernel=self.launched.definition.kernel)
+        if self.launched.lost:
+            self.history.add("record lost", text=self.launched.lost)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, nursery)
@@ -260,6 +263,9 @@ class Guest:
             if self.launched.adopted and not again and await self._has_rebooted(kernel):
                 again = True
                 await self.devices.renew()
+            if self.launched.adopted and self.launched.lost and not again:
+                for name in await find_again(self._record, kernel):
+                    self.history.add("device lost", device=name, text=UNTRACED)
             await self.devices.after_boot(kernel, again=again)
             self.consoles.sync(self.devices.entries)
             self._is_ready()

@@ -21,6 +21,7 @@ from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
 from umlctl.host import attaching, confine, consolelog, paths, processes, records
 from umlctl.host.claim import stands_at, take_over
+from umlctl.host.lost import shim_of
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
@@ -47,6 +48,7 @@ class Launched(NamedTuple):
         pidfile: descriptor of the locked pidfile; -1 if none was asked for
         record: what is on disk of it
         adopted: it ran already, and its supervisor was gone; `shim` is no child of ours then
+        lost: what became of its record, if that could not be read; else empty
     """
 
     definition: Definition
@@ -59,6 +61,7 @@ class Launched(NamedTuple):
     pidfile: int
     record: Record
     adopted: bool = False
+    lost: str = ""
 
 
 def launch(definition: Definition, claim: Claim) -> Launched:
@@ -73,7 +76,9 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     _write(log, b"")
     consolelog.Index(log).add(consolelog.LAUNCH, time.time(), 0)
     asked = definitions.devices(definition)
-    if not asked and not os.path.exists(records.path_of(claim.umid)):
+    known = os.path.exists(records.path_of(claim.umid))
+    aside = records.set_aside(claim.umid) if known else ""
+    if not asked and not known:
         return _launch(definition, claim, log, [], "")
     # Imported for those who need it: a guest without devices starts the sooner.
     from umlctl.host import hardware, inuse
@@ -84,10 +89,11 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             hardware.release_all(last.devices, claim.umid, log)
         entries = hardware.prepare_all(asked, claim.umid, claim.records, log)
         try:
-            return _launch(definition, claim, log, entries, hardware.for_init(entries))
+            launched = _launch(definition, claim, log, entries, hardware.for_init(entries))
         except BaseException:
             hardware.undo_all(entries, claim.umid, log)
             raise
+    return launched._replace(lost=aside)
 
 
 def _launch(
@@ -166,6 +172,8 @@ def launch_again(last: Launched) -> Launched:
 def adopt(record: Record) -> Launched:
     """Take over a guest that runs on though its supervisor is gone.
 
+    record: what is on disk of it, or what is known without
+
     Raises: GuestInUse: it has one, or is no more; HostError
     """
     definition = record.definition
@@ -182,7 +190,12 @@ def adopt(record: Record) -> Launched:
         with open(f"/proc/{record.pid}/cmdline", "rb") as file:
             command = os.fsdecode(file.read()).rstrip("\0").split("\0")
         pidfile = _lock_pidfile(definition)
+        aside = records.set_aside(definition.umid)
+        if not aside and not os.path.exists(records.path_of(definition.umid)):
+            aside = f"there is no record of {definition.umid}"
+        os.makedirs(held.records, 0o700, exist_ok=True)
         record.supervisor_pid = os.getpid()
+        record.shim = shim_of(record.pid)
         records.save(record)
     except BaseException as problem:
         if notify is not None:
@@ -205,6 +218,7 @@ def adopt(record: Record) -> Launched:
         pidfile,
         record,
         adopted=True,
+        lost=aside,
     )
 
 

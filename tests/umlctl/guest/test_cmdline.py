@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
-from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, merge
+from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, has_agent, merge, recover
 from umlctl.guest.definition import Definition, check
 
 
@@ -228,3 +228,51 @@ def test_blanks_that_the_kernel_would_split_at_are_refused(fields: dict[str, Any
 def test_disk_with_a_blank_can_be_added_later() -> None:
     with pytest.raises(UsageError, match=r"takes no blank .*'ubd1=/a b'; add it with `umlctl disk"):
         line("ubd1=/a b")
+
+
+# The way back
+
+
+@pytest.mark.parametrize(
+    ("fields", "devices"),
+    [
+        ({}, []),
+        ({"mem": 64 << 20, "verbose": True, "ncpus": 2, "single": True}, ["ubd1=/d"]),
+        ({"init": "/bin/sh"}, []),
+        ({"root": "/srv/root/", "init": "/init"}, []),
+        ({"root": "/r.img"}, ["ubd0=/r.img"]),
+        ({"root": "/r.img,ro"}, ["ubd0r=/r.img"]),
+        ({"root": "/r.img,cow=/r.cow"}, ["ubd0=/r.cow,/r.img"]),
+        ({"append": ("quiet", "a=b"), "arguments": ("panic=1",)}, ["vec0:transport=tap,ifname=t"]),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_definition_is_found_again_in_what_runs(
+    fields: dict[str, Any], devices: list[str], *, wrapped: bool
+) -> None:
+    words = line(*devices, addresses="vec0,10.0.0.1", wrapped=wrapped, **fields)
+    found = recover(["/linux", *words], "/there")
+    assert (found.umid, found.kernel, found.cwd) == ("demo", "/linux", "/there")
+    given = Definition(umid="demo", kernel="/linux", **fields)
+    assert (found.mem, found.root, found.init) == (given.mem, given.root, given.init)
+    assert has_agent(found) == has_agent(given)
+    # What is a device of the command line again is not among what only the kernel hears.
+    others = [word for word in devices if not word.startswith("ubd0")]
+    again = line(
+        *devices, addresses="vec0,10.0.0.1", wrapped=wrapped, **_fields(found, without=others)
+    )
+    assert sorted(again) == sorted(words)
+
+
+def _fields(definition: Definition, without: list[str]) -> dict[str, Any]:
+    names = ("mem", "root", "init")
+    kept = tuple(word for word in definition.arguments if word not in without)
+    return {name: getattr(definition, name) for name in names} | {"arguments": kept}
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["linux"], ["linux", "umid=a"], ["sh", "-c", "umid=a uml_dir=/k mconsole=x"]]
+)
+def test_what_was_not_started_here_has_no_definition(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="no kernel that was started here"):
+        recover(words, "/")

@@ -527,7 +527,7 @@ def test_loop_device_is_its_file_and_a_partition_a_part_of_its_disk(
     assert not disks._same(hold(5, 7), hold(5, 8))
     monkeypatch.setattr(disks, "_behind", lambda _block: os.stat(place("b.img")))
     monkeypatch.setattr(stat, "S_ISBLK", lambda _mode: True)
-    found = disks._hold(place("a.img"), write=True)
+    found = disks.hold_of(place("a.img"), write=True)
     assert found.inode == os.stat(place("b.img")).st_ino
 
 

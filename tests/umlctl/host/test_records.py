@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from tests.damage import damaged
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, records
 from umlctl.host.claim import claim
@@ -75,13 +78,120 @@ def test_record_that_cannot_be_read_is_none_and_spoils_no_other(house: str, data
     assert list(load_all()) == [good]
 
 
-def test_record_cut_at_any_byte_is_none(house: str) -> None:
+def put(data: bytes, umid: str = "demo") -> None:
+    with open(records.path_of(umid), "wb") as file:
+        file.write(data)
+
+
+def test_damaged_record_is_read_whole_or_said_to_be_unreadable(house: str) -> None:
+    made = keep(last_panic="Oops", ending=ended(3, 1.5))
+    with open(records.path_of("demo"), "rb") as file:
+        whole = file.read()
+    unreadable = 0
+    for data in damaged(whole):
+        put(data)
+        try:
+            found = records.read("demo")
+        except records.Unreadable as problem:
+            assert "the record of demo cannot be read: " in str(problem)  # noqa: PT017
+            assert records.path_of("demo") in str(problem)  # noqa: PT017
+            assert load("demo") is None
+            unreadable += 1
+        else:
+            assert found == made
+    assert unreadable > 2 * len(whole) - 20, "only the end, and the seal itself, can be spared"
+
+
+def test_record_of_a_newer_umlctl_is_not_interpreted(house: str) -> None:
+    newer = msgspec.to_builtins(keep()) | {
+        "version": records.VERSION + 1,
+        "definition": "elsewhere",
+    }
+    put(msgspec.json.encode(newer))
+    with pytest.raises(records.Unreadable, match="of a newer umlctl: its version is 2"):
+        records.read("demo")
+
+
+def test_record_from_before_there_were_versions_is_read(house: str) -> None:
+    made = keep()
+    old = msgspec.to_builtins(made)
+    del old["version"]
+    put(msgspec.json.encode(old))
+    assert records.read("demo") == made
+
+
+def test_record_nested_without_end_is_unreadable(house: str) -> None:
     keep()
-    whole = msgspec.json.encode(load("demo"))
-    for length in range(len(whole)):
-        with open(records.path_of("demo"), "wb") as file:
-            file.write(whole[:length])
-        assert load("demo") is None
+    put(b'{"x":' + b"[" * 100_000)
+    with pytest.raises(records.Unreadable):
+        records.read("demo")
+
+
+def test_directory_in_place_of_a_record_is_unreadable_and_can_be_set_aside(house: str) -> None:
+    os.makedirs(records.path_of("demo"))
+    with pytest.raises(records.Unreadable, match="Is a directory"):
+        records.read("demo")
+    assert "it is kept as" in records.set_aside("demo")
+    assert records.read("demo") is None
+
+
+def test_unreadable_record_is_set_aside_and_nothing_is_lost(house: str) -> None:
+    keep()
+    put(b"{")
+    assert [umid for umid, _ in records.unreadable()] == ["demo"]
+    said = records.set_aside("demo")
+    (kept,) = os.listdir(paths.record_dir("demo"))
+    assert kept.startswith("record.json.unreadable-2")
+    assert said.endswith(f"it is kept as {kept}")
+    with open(f"{paths.record_dir('demo')}/{kept}", "rb") as file:
+        assert file.read() == b"{"
+    assert list(records.unreadable()) == []
+
+
+def test_record_that_can_be_read_is_not_set_aside(house: str) -> None:
+    assert records.set_aside("demo") == ""
+    made = keep()
+    assert records.set_aside("demo") == ""
+    assert load("demo") == made
+
+
+def test_records_set_aside_are_bounded_and_the_newest_stay(house: str) -> None:
+    keep()
+    for number in range(10):
+        put(b"%d" % number)
+        assert records.set_aside("demo")
+        time.sleep(0.001)  # their names are their times
+    names = sorted(os.listdir(paths.record_dir("demo")))
+    assert len(names) == records.ASIDE_KEPT
+    with open(f"{paths.record_dir('demo')}/{names[-1]}", "rb") as file:
+        assert file.read() == b"9"
+
+
+def test_record_that_cannot_be_moved_is_said(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep()
+    put(b"{")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "rename", fail)
+    assert records.set_aside("demo").endswith("it cannot be set aside: Read-only file system")
+
+
+def test_guest_of_which_only_set_aside_records_are_left_is_forgotten_in_its_turn(
+    run_dir: str,
+) -> None:
+    keep("lost")
+    put(b"{", "lost")
+    records.set_aside("lost")
+    prune()
+    assert records.names() == ["lost"]
+    os.utime(f"{paths.record_dir('lost')}/{os.listdir(paths.record_dir('lost'))[0]}", (5.0, 5.0))
+    for number in range(ENDED_KEPT):
+        keep(f"g{number:02}", ending=ended(1, 1000.0 + number))
+    prune()
+    assert "lost" not in records.names()
+    assert len(records.names()) == ENDED_KEPT
 
 
 def test_record_of_another_name_is_not_believed(house: str, run_dir: str) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,15 +12,17 @@ import trio
 
 from umlctl.errors import GuestInUse, HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import processes, records
+from umlctl.host import lost, processes, records
 from umlctl.host.claim import claim
 from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.launch import Launched
 
 DEADLINE = 30.0
 
@@ -156,10 +160,10 @@ async def test_kernel_without_a_supervisor_is_adopted_and_ends_as_any(
     first.notify.close()  # as the death of its supervisor leaves it
     for descriptor in (first.claim.owner, first.claim.lock, first.pidfile):
         os.close(descriptor)
-    (record,) = records.without_supervisor()
+    (record,) = lost.without_supervisor()
     adopted = adopt(record)
     assert (adopted.pid, adopted.shim, adopted.adopted) == (first.pid, first.shim, True)
-    assert records.without_supervisor() == []
+    assert lost.without_supervisor() == []
     with pytest.raises(GuestInUse, match="has a supervisor"):
         adopt(record)
     async with trio.open_nursery() as nursery:
@@ -179,11 +183,90 @@ def test_kernel_that_has_ended_is_not_adopted(definition: Definition) -> None:
     first.notify.close()
     for descriptor in (first.claim.owner, first.claim.lock, first.pidfile):
         os.close(descriptor)
-    (record,) = records.without_supervisor()
+    (record,) = lost.without_supervisor()
     processes.kill_guest(first.pid, first.started, [])
     os.waitpid(first.shim, 0)
-    assert records.without_supervisor() == []
+    assert lost.without_supervisor() == []
     with pytest.raises(GuestInUse, match="does not run any more"):
         adopt(record)
     with claim("demo"):
         pass  # the name is free
+
+
+# Records that are lost
+
+
+def abandon(launched: Launched) -> None:
+    """What the death of its supervisor leaves of a guest."""
+    launched.notify.close()
+    for descriptor in (launched.claim.owner, launched.claim.lock, launched.pidfile):
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def spoil(data: bytes = b"{") -> None:
+    with open(records.path_of("demo"), "wb") as file:
+        file.write(data)
+
+
+async def finish(launched: Launched) -> list[dict[str, Any]]:
+    """Supervise a guest, and end it; its events."""
+    async with trio.open_nursery() as nursery:
+        guest: Guest = await nursery.start(run_guest, launched, None)
+        guest.kill("the test is over")
+    return list(guest.history)
+
+
+async def test_guest_that_is_started_where_a_record_cannot_be_read_says_so(
+    definition: Definition,
+) -> None:
+    os.makedirs(os.path.dirname(records.path_of("demo")))
+    spoil()
+    launched = launch(definition, claim("demo"))
+    assert records.load("demo") == launched.record
+    events = await finish(launched)
+    assert [event["event"] for event in events][:2] == ["started", "record lost"]
+    assert "it is kept as record.json.unreadable-" in events[1]["text"]
+
+
+async def test_guest_whose_record_was_damaged_is_adopted_and_says_so(
+    definition: Definition,
+) -> None:
+    first = launch(definition, claim("demo"))
+    abandon(first)
+    spoil()
+    adopted = adopt(first.record)
+    assert records.load("demo") == adopted.record
+    events = await finish(adopted)
+    assert [event["event"] for event in events][:2] == ["adopted", "record lost"]
+    assert len(os.listdir(os.path.dirname(records.path_of("demo")))) > 1
+
+
+async def test_guest_whose_records_were_removed_is_adopted_and_says_so(
+    definition: Definition,
+) -> None:
+    first = launch(definition, claim("demo"))
+    abandon(first)
+    shutil.rmtree(os.path.dirname(records.path_of("demo")))
+    events = await finish(adopt(first.record))
+    assert events[1]["text"] == "there is no record of demo"
+
+
+async def test_number_of_another_process_is_not_taken_for_the_tiny_parent(
+    definition: Definition, bystander: int
+) -> None:
+    """What does not end is killed, group and all."""
+    first = launch(definition, claim("demo"))
+    abandon(first)
+    adopted = adopt(msgspec.structs.replace(first.record, shim=bystander))
+    assert adopted.shim == first.shim
+    await finish(adopted)
+    assert processes.start_time(bystander)
+
+
+@pytest.fixture
+def bystander() -> Iterator[int]:
+    """A process that is nobody's business; its pid."""
+    with subprocess.Popen(["sleep", "600"], process_group=0) as other:
+        yield other.pid
+        other.kill()

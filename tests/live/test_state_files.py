@@ -1,0 +1,139 @@
+"""State on disk that is damaged while nobody looks: nothing but what was in it is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.live.conftest import House, processes_of, wait_for
+from umlctl.host import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DAMAGES: Final[tuple[tuple[str, Callable[[bytes], bytes | None]], ...]] = (
+    ("version", lambda _data: b""),
+    ("list", lambda data: data[:30]),
+    ("adopt", lambda data: data[:-3]),
+    ("devices", lambda data: b"\0" * len(data)),
+    ("status", lambda data: data.replace(b'"pid":', b'"pid":1')),
+    ("adopt", lambda _data: b'{"version":2,"guest":{}}'),
+    ("list", lambda _data: None),
+)
+"""A command that comes next, and what has become of the record until then."""
+
+
+def record(house: House, umid: str) -> Path:
+    return Path(f"{house.path}/s/umlctl/guests/{umid}/record.json")
+
+
+def kill_supervisor(house: House, umid: str) -> None:
+    pid: int = house.status(umid)["supervisor_pid"]
+    started = processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: started is None or not processes.alive(pid, started), "it is gone")
+
+
+def events(house: House, umid: str) -> list[dict[str, Any]]:
+    """What has happened to a guest."""
+    return [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+
+
+def names(found: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in found]
+
+
+def test_guest_is_adopted_however_its_record_is_damaged(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    """By any command, with its devices; its history and the log say what was lost."""
+    for name in ("first", "second"):
+        (tmp_path / name).write_bytes(b"\0" * (1 << 20))
+    house.start(umid, "--disk", str(tmp_path / "first"), "--nic", f"switch={umid}")
+    house.has_shell(umid)
+    house.ok("disk", "add", umid, str(tmp_path / "second"), "--slot", "7")
+    house.ok("nic", "add", umid, "--user")
+    house.ok("console", umid, "1")
+    kernel = house.status(umid)["pid"]
+    before = {name: entry["kernel"] for name, entry in house.table(umid).items()}
+    path = record(house, umid)
+    for command, damage in DAMAGES:
+        kill_supervisor(house, umid)
+        data = damage(path.read_bytes())
+        if data is None:
+            path.unlink()
+        else:
+            path.write_bytes(data)
+        done = house.umlctl(command, *([] if command in ("list", "adopt") else [umid]))
+        assert done.returncode == 0, done
+        assert "Traceback" not in done.stderr
+        status = house.status(umid)
+        assert (status["state"], status["pid"]) == ("running", kernel)
+        after = {name: entry["kernel"] for name, entry in house.table(umid).items()}
+        assert after == before, command
+        *_, adopted, lost, ready = events(house, umid)
+        assert names([adopted, lost, ready]) == ["adopted", "record lost", "ready"]
+        assert ("it is kept as" in lost["text"]) == (data is not None)
+        assert lost["text"] in Path(f"{house.path}/s/umlctl/supervisor.log").read_text()
+    refused = house.umlctl("start", f"{umid}b", "--disk", str(tmp_path / "first"))
+    assert f"{umid} as its ubd1" in refused.stderr
+    house.ok("nic", "rm", umid, "1")
+    house.ok("disk", "rm", umid, "7")
+    house.shell(umid, "echo 9 >/proc/exitcode")
+    house.ok("console", umid, stdin="exit\n")
+    assert house.umlctl("wait", umid).returncode == 9, "and how it ends is known"
+
+
+def test_disk_of_a_guest_without_record_and_supervisor_is_not_free(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    """Two kernels that write one image destroy it."""
+    image = tmp_path / "image"
+    image.write_bytes(b"\0" * (1 << 20))
+    with house.running(umid, "--disk", str(image)) as process:
+        process.kill()
+        process.wait()
+        record(house, umid).write_bytes(b"{")
+        other = house.umlctl("run", f"{umid}b", "--mem", "64M", "--disk", str(image))
+        assert f"{image} is written by {umid} as its ubd1" in other.stderr
+    house.ok("kill", umid)
+
+
+def test_guest_without_record_and_supervisor_can_be_killed(house: House, umid: str) -> None:
+    with house.running(umid) as process:
+        process.kill()
+        process.wait()
+        record(house, umid).write_bytes(b"{")
+        done = house.umlctl("kill", umid)
+        assert done.returncode == 0, done
+    assert not processes_of(f"umid={umid}")
+    assert house.listed(umid)["ending"]["cause"] == "killed"
+    assert names(events(house, umid))[-4:] == ["adopted", "record lost", "ready", "ended"]
+
+
+def test_dead_guest_whose_record_is_damaged_is_said_once_and_kept(house: House, umid: str) -> None:
+    with house.running(umid):
+        pass
+    path = record(house, umid)
+    path.write_bytes(path.read_bytes()[:40])
+    listed = house.umlctl("list", "--json")
+    assert listed.returncode == 0
+    assert umid not in [row["umid"] for row in json.loads(listed.stdout)]
+    assert f"the record of {umid} cannot be read" in listed.stderr
+    assert "`umlctl adopt` sets it aside" in listed.stderr
+    status = house.umlctl("status", umid)
+    assert status.returncode != 0
+    assert f"the record of {umid} cannot be read" in status.stderr
+    house.ok("adopt")
+    assert f"the record of {umid}" not in house.umlctl("list").stderr
+    assert (
+        f"the record of {umid} cannot be read"
+        in Path(f"{house.path}/s/umlctl/supervisor.log").read_text()
+    )
+    (kept,) = path.parent.glob("record.json.unreadable-*")
+    assert kept.read_bytes().startswith(b'{"definition"')
+    house.ok("logs", umid)
+    assert names(events(house, umid))[-2:] == ["ended", "record lost"]

@@ -1,0 +1,61 @@
+"""A guest whose supervisor is gone and whose record is lost, without anybody to adopt it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
+from umlctl import exitcodes
+from umlctl.cli import afterlife, listing
+from umlctl.host import eventlog, processes, records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["run_dir"]
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No supervisor comes."""
+    adopt: Callable[[str], bool] = lambda _guest: False  # noqa: E731
+    monkeypatch.setattr(afterlife, "take_over", adopt)
+
+
+def test_running_guest_is_listed(run_dir: str, nobody: None) -> None:
+    leave()
+    spoil()
+    with running() as pid:
+        (row,) = listing.gather()
+    assert (row["umid"], row["state"], row["pid"]) == ("demo", "unsupervised", pid)
+    assert row["kernel"] == "/usr/bin/linux"
+
+
+def test_running_guest_is_killed_and_its_record_kept(
+    run_dir: str, nobody: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave()
+    spoil()
+    with running() as pid:
+        assert afterlife.answer("kill", "demo", json=False) == exitcodes.OK
+        assert processes.start_time(pid) is None
+    said = capsys.readouterr()
+    assert said.out == "demo killed\n"
+    assert "it is kept as record.json.unreadable-" in said.err
+    kept = records.load("demo")
+    assert kept is not None
+    assert kept.ending is not None
+    assert kept.ending.cause == "killed"
+    assert [event["event"] for event in eventlog.Reader("demo").read()] == ["record lost", "ended"]
+
+
+def test_dead_guest_is_said_to_have_an_unreadable_record(
+    run_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil()
+    assert afterlife.answer("status", "demo", json=True) == exitcodes.FAILED
+    assert "status demo: the record of demo cannot be read" in capsys.readouterr().err
+    assert afterlife.answer("status", "nobody", json=True) is None
+    assert afterlife.answer("status", "/demo", json=True) is None

@@ -1,0 +1,222 @@
+"""Guests that run on though their supervisor does not, even those whose record is lost.
+
+A record may be missing, damaged or of a newer umlctl. What its guest was started with can still
+be seen then: on the command line of its kernel, which names the guest and our own directory.
+What was plugged since, its supervisor asks the guest for (umlctl.supervisor.rediscover).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from umlctl.devices import eth, ubd, vec
+from umlctl.devices.parse import parse
+from umlctl.errors import UmlctlError, UsageError
+from umlctl.guest import cmdline, plug
+from umlctl.guest.definition import Definition, is_device
+from umlctl.host import claim, disks, eventlog, macs, paths, processes, records
+from umlctl.host.records import Entry, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+SHIM: Final = b"shim.sh"
+"""On the command line of a guest's tiny parent, and of what stands between it and the kernel."""
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def without_supervisor() -> list[Record]:
+    """Guests that run though the process that supervised them does not, as far as can be seen."""
+    boot = records.host_boot_id()
+    found = [
+        record
+        for record in records.load_all()
+        if record.ending is None
+        and record.boot_id == boot
+        and processes.alive(record.pid, record.started)
+        and not claim.has_owner(record.definition.umid)
+    ]
+    known = {record.definition.umid for record in found}
+    return found + [each for each in unrecorded(known) if not claim.has_owner(each.definition.umid)]
+
+
+def unrecorded(known: Container[str] = ()) -> list[Record]:
+    """Guests that run and have no record that can be read: what would stand there.
+
+    known: those that have one
+    """
+    try:
+        names = os.listdir(f"{paths.run_dir()}/g")
+    except OSError:
+        return []
+    here = [name for name in names if not name.endswith(".lock") and name not in known]
+    seen = [see(name) for name in sorted(here) if records.load(name) is None]
+    return [record for record in seen if record is not None]
+
+
+def set_dead_aside() -> list[str]:
+    """Set the unreadable records aside of guests that do not run, and remove what these left.
+
+    Returns: what is to be said of each
+    """
+    said = []
+    for umid, _ in list(records.unreadable()):
+        if see(umid) is None:
+            with contextlib.suppress(UmlctlError), claim.claim(umid):
+                said.append(set_aside(umid))
+    return [each for each in said if each]
+
+
+def set_aside(umid: str) -> str:
+    """Set a record aside that cannot be read, of a guest that nobody supervises any more, and
+    write it into the guest's history; what is to be said of it, or nothing.
+    """
+    said = records.set_aside(umid)
+    if said:
+        event = {"time": round(time.time(), 3), "umid": umid, "event": "record lost", "text": said}
+        with contextlib.suppress(OSError):
+            eventlog.append(umid, eventlog.encode(event))
+    return said
+
+
+def find(umid: str) -> Record | None:
+    """The record of a guest; if it is lost and the guest runs, what would stand there."""
+    return records.load(umid) or see(umid)
+
+
+def see(umid: str) -> Record | None:
+    """What a guest's record would say, of its kernel's process; None if none runs."""
+    pid = _find_kernel(umid)
+    started = processes.start_time(pid) if pid else None
+    if not started:
+        return None
+    words = [os.fsdecode(word) for word in _words(pid)]
+    try:
+        cwd = os.readlink(f"/proc/{pid}/cwd")
+        definition = cmdline.recover(words, cwd)
+    except (OSError, UsageError):
+        definition = Definition(umid=umid, kernel=words[0] if words else "")
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / _TICKS
+    return Record(
+        definition=definition,
+        supervisor_pid=0,
+        pid=pid,
+        started=started,
+        boot_id=records.host_boot_id(),
+        since=round(time.time() - age, 3),
+        devices=[entry for word in words[1:] if (entry := _entry(umid, word)) is not None],
+        shim=shim_of(pid),
+    )
+
+
+def _find_kernel(umid: str) -> int:
+    """The main process of a guest that was started here; 0 if there is none."""
+    mine = {f"umid={umid}".encode(), os.fsencode(f"uml_dir={paths.kernel_dir()}")}
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and mine <= set(words := _words(int(name))):
+            ours = os.stat(f"/proc/{name}", follow_symlinks=False).st_uid == os.geteuid()
+            if ours and not _is_before_kernel(words):
+                found.add(int(name))
+    for pid in sorted(found):  # its helpers are its children, and look the same
+        if processes.parent(pid) not in found and processes.start_time(pid) is not None:
+            return pid
+    return 0
+
+
+def _words(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return []
+
+
+def _is_before_kernel(words: list[bytes]) -> bool:
+    return any(os.path.basename(word) == SHIM for word in words[:8])
+
+
+def shim_of(pid: int) -> int:
+    """The tiny parent of a kernel; 0 if that was killed. No record is believed about it: a
+    number in one may be another process's by now."""
+    shim = 0
+    above = processes.parent(pid)
+    while above and _is_before_kernel(_words(above)):
+        shim, above = above, processes.parent(above)
+    return shim
+
+
+def _entry(umid: str, word: str) -> Entry | None:
+    """What the device table would say of a word of the command line; None if it is no device."""
+    if not is_device(word) or word == cmdline.NO_DISK:
+        return None
+    try:
+        device = parse(word, insist=True)
+    except UsageError:
+        return None
+    if isinstance(device, ubd.Ubd):
+        entry = disk_entry(umid, device)
+    elif isinstance(device, (vec.Vec, eth.Eth)):
+        entry = nic_entry(umid, device)
+    else:
+        return None
+    entry.boot = True
+    return entry
+
+
+def disk_entry(umid: str, device: ubd.Ubd) -> Entry:
+    """A disk, of what its kernel was told."""
+    entry = Entry(
+        name=device.name,
+        asked=str(plug.of_device(device)),
+        kernel=str(device),
+        shared=device.shared,
+    )
+    for index, path in enumerate(each for each in device.files[:2] if each):
+        try:
+            entry.holds.append(disks.hold_of(path, write=device.writable and not index))
+        except OSError:
+            continue
+    discarded = f"{paths.record_dir(umid)}/{device.name}.cow"
+    if device.cow == discarded:
+        entry.made["discard"] = discarded
+        entry.asked = f"{device.backing},slot={device.slot},discard"
+    return entry
+
+
+def nic_entry(umid: str, device: vec.Vec | eth.Eth) -> Entry:
+    """A NIC, of what its kernel was told."""
+    from umlctl.host import nics, taps  # who looks at guests rarely needs them
+
+    words = str(device)
+    entry = Entry(name=device.name, asked=words, kernel=words)
+    entry.mac = device.mac or macs.mac_of(umid, device.number, device.name[:3])
+    if not isinstance(device, vec.Vec):
+        return entry
+    port = device.get("dst")
+    if device.transport == "bess" and port == paths.network_port(network := _network_of(port)):
+        entry.network = network
+        if network == nics.private_segment(umid, device.number):
+            entry.made["segment"] = network
+            entry.asked = f"user,nic={device.number}"
+        else:
+            entry.asked = f"switch={network},nic={device.number}"
+    elif device.transport == "tap":
+        entry.tap = device.get("ifname")
+        try:
+            link = taps.look(entry.tap)
+            if entry.tap == taps.tap_name(umid, device.number):
+                entry.made["tap"] = entry.tap
+        except UmlctlError:
+            link = None
+        entry.bridge = link.bridge if link and link.bridge else ""
+        entry.asked = f"tap={'auto' if entry.made else entry.tap},nic={device.number}"
+        entry.asked += f",bridge={entry.bridge}" if entry.bridge else ""
+    return entry
+
+
+def _network_of(port: str) -> str:
+    return os.path.basename(os.path.dirname(port))

@@ -1,0 +1,99 @@
+"""What a guest whose record is lost has besides what it was started with, as far as it tells.
+
+The kernel answers for its disks and lines, but says neither flags nor options. NICs it cannot
+list: those that are plugged into something of ours are known by what that is named.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.devices import ubd, vec
+from umlctl.devices.parse import parse
+from umlctl.errors import UmlctlError, UsageError
+from umlctl.host import attaching, disks, lost, macs, nics, paths, segments, taps
+from umlctl.host.records import Entry
+from umlctl.supervisor import looks
+
+if TYPE_CHECKING:
+    from umlctl.host.records import Record
+    from umlctl.supervisor.kernel import Kernel
+
+NICS: Final = 16
+"""So many are looked for."""
+UNTRACED: Final = "nobody can see any more where it leads; take it out and plug it again"
+"""What becomes of the others."""
+
+
+async def find_again(record: Record, kernel: Kernel) -> list[str]:
+    """Add to a guest's devices what the guest has and its record does not know.
+
+    Returns: the names of NICs of which only the guest could say where they lead
+    """
+    known = {entry.name for entry in record.devices}
+    umid = record.definition.umid
+    for slot in range(ubd.SLOTS):
+        said = (await kernel.ask(f"config ubd{slot}")).text.strip()
+        if f"ubd{slot}" not in known and said.startswith("/") and said != disks.NOTHING:
+            entry = await trio.to_thread.run_sync(_disk, umid, slot, said)
+            record.devices += [entry] if entry else []
+    for name in attaching.CONSOLES[1:]:
+        words = attaching.config(name)
+        said = (await kernel.ask(f"config {name}")).text.strip()
+        if name not in known and words.startswith(f"{name}={said.partition(',')[0]},"):
+            record.devices.append(Entry(name=name, asked=words, kernel=words))
+    there = [
+        number
+        for number in range(NICS)
+        if f"vec{number}" not in known
+        and (await kernel.ask(f"proc {looks.NET}/vec{number}/forwarding")).ok
+    ]
+    untraced = []
+    for number in there:
+        entry = await trio.to_thread.run_sync(_nic, umid, number, record.pid)
+        if entry is None:
+            untraced.append(f"vec{number}")
+        else:
+            record.devices.append(entry)
+    return untraced
+
+
+def _disk(umid: str, slot: int, files: str) -> Entry | None:
+    try:
+        device = parse(f"ubd{slot}={files}")
+        assert isinstance(device, ubd.Ubd)
+        return lost.disk_entry(umid, device)
+    except UsageError:
+        return None
+
+
+def _nic(umid: str, number: int, pid: int) -> Entry | None:
+    """A NIC whose host's end has a name of ours, or is a port of a switch of ours."""
+    mac = macs.mac_of(umid, number)
+    try:
+        tap = taps.tap_name(umid, number)
+        if os.path.exists(f"{taps.SYSFS}/{tap}"):
+            words = f"transport=tap,ifname={tap},mac={mac},gro=1"
+        else:
+            network = _network(nics.private_segment(umid, number), mac, pid)
+            words = f"transport=bess,dst={paths.network_port(network)},mac={mac}"
+            if not network:
+                return None
+        return lost.nic_entry(umid, vec.parse(f"vec{number}:{words}"))
+    except UmlctlError:
+        return None
+
+
+def _network(private: str, mac: str, pid: int) -> str:
+    """The switch that a NIC is on; empty if none has heard of it yet."""
+    for name in segments.names():
+        if name == private:
+            return name
+        if paths.PRIVATE not in name:
+            ports = segments.Segment(name).status()["ports"]
+            if any(port["pid"] == pid and mac in port["macs"] for port in ports):
+                return name
+    return ""
