@@ -1,0 +1,92 @@
+"""What is read of the disk, cut or scrambled as it may be. HOME and the XDG directories lead to
+a place of the harness's own.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from umlctl.errors import HostError
+from umlctl.host import claim, consolelog, networks, paths, records, segments
+from umlctl.storage import cow as cows
+
+
+def _put(path: str, data: bytes) -> str:
+    """Have the data stand at a path."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb", buffering=0) as file:
+        file.write(data)
+    return path
+
+
+def record(data: bytes) -> None:
+    """A guest's record is read whole, or said to be unreadable."""
+    _put(records.path_of("demo"), data)
+    try:
+        found = records.read("demo")
+    except records.Unreadable:
+        assert records.load("demo") is None
+        assert "it is kept as" in records.set_aside("demo")
+        return
+    assert found is not None
+    assert found.definition.umid == "demo"
+    records.save(found)
+    assert records.read("demo") == found
+    assert records.summary(found)
+
+
+def network(data: bytes) -> None:
+    """The definition of a network."""
+    _put(f"{paths.state_dir()}/networks/lan.json", data)
+    try:
+        found = networks.load("lan")
+    except HostError:
+        assert networks.load_all() == []
+        return
+    assert networks.load_all() == [found]
+
+
+def index(data: bytes) -> None:
+    """The index of a console's log."""
+    log = f"{paths.state_dir()}/console.log"
+    path = _put(consolelog.index_of(log), data)
+    entries = consolelog.read_index(path)
+    assert len(entries) <= data.count(b"\n")
+    assert set(consolelog.boots(path)) <= set(entries)
+    for entry in entries:
+        assert consolelog.written_since(log, entry.time) >= 0
+
+
+def switch_options(data: bytes) -> None:
+    """How a switch was started, for who starts it again."""
+    _put(paths.network_options("lan"), data)
+    with suppress(HostError):
+        for word in segments.read_options("lan"):
+            assert "\0" not in word
+
+
+def pid_files(data: bytes) -> None:
+    """The files of a guest that hold a number: of a kernel of that name, and of a lock's owner."""
+    public = os.path.dirname(paths.public_socket("demo"))
+    _put(f"{public}/pid", data)
+    _put(f"{paths.make_run_dir()}/g/demo.lock", data)
+    with claim.claim("demo") as held:
+        assert not os.path.exists(f"{public}/pid")
+        _put(f"{held.directory}/owner", data)
+        assert claim.has_owner("demo")
+
+
+def cow(data: bytes) -> None:
+    """The header of a COW file."""
+    path = _put(f"{paths.state_dir()}/disk", data)
+    try:
+        header = cows.read(path)
+    except cows.BadCow:
+        return
+    if header is not None:
+        with suppress(cows.BadCow):
+            again = cows.decode(cows.encode(header))
+            assert again == cows.Header(3, *header[1:])
+        with suppress(OSError, ValueError):
+            cows.mismatch(header, path)
