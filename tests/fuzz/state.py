@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from umlctl.cli import events, views
 from umlctl.errors import HostError
-from umlctl.host import claim, consolelog, networks, paths, records, segments
+from umlctl.host import claim, consolelog, eventlog, networks, paths, records, segments
 from umlctl.storage import cow as cows
 
 
@@ -56,6 +57,22 @@ def index(data: bytes) -> None:
     assert set(consolelog.boots(path)) <= set(entries)
     for entry in entries:
         assert consolelog.written_since(log, entry.time) >= 0
+
+
+def history(data: bytes) -> None:
+    """The history of a guest, in two files and read while it grows."""
+    path = eventlog.path_of("demo")
+    _put(path + ".1", data[: len(data) // 3])
+    _put(path, data[: len(data) // 2])
+    reader = eventlog.Reader("demo")
+    found = list(reader.read())
+    _put(path, data)
+    found += reader.read()
+    for event in sorted(found, key=events._time_of):
+        assert eventlog.decode(eventlog.encode(event)) == event
+        assert views.event_line(eventlog.encode(event))
+    eventlog.append("demo", eventlog.encode({"time": 1.0, "event": "last"}))
+    assert list(reader.read())[-1] == {"time": 1.0, "event": "last"}
 
 
 def switch_options(data: bytes) -> None:

@@ -37,6 +37,7 @@ MODULES: Final = {
     "record": "state",
     "network": "state",
     "index": "state",
+    "history": "state",
     "switch_options": "state",
     "pid_files": "state",
     "cow": "state",
