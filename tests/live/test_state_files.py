@@ -137,3 +137,18 @@ def test_dead_guest_whose_record_is_damaged_is_said_once_and_kept(house: House, 
     assert kept.read_bytes().startswith(b'{"definition"')
     house.ok("logs", umid)
     assert names(events(house, umid))[-2:] == ["ended", "record lost"]
+
+
+def test_record_that_is_damaged_under_its_supervisor_is_written_anew(
+    house: House, umid: str
+) -> None:
+    house.start(umid)
+    path = record(house, umid)
+    path.write_bytes(b"{")
+    for command in ("list", "adopt"):
+        done = house.umlctl(command)
+        assert done.returncode == 0
+        assert "its supervisor writes it anew" in done.stderr
+    house.ok("console", umid, "1")
+    assert house.umlctl("list").stderr == ""
+    assert json.loads(path.read_bytes())["definition"]["umid"] == umid

@@ -273,6 +273,7 @@ def adopt() -> int:
     Any command to such a guest does the same by itself.
     """
     from umlctl.cli.background import ask_supervisor
+    from umlctl.cli.listing import WRITTEN_ANEW
     from umlctl.host import claim, lost, records
 
     alone = [record.definition.umid for record in lost.without_supervisor()]
@@ -280,8 +281,9 @@ def adopt() -> int:
     if alone or unreadable:
         ask_supervisor("adopt")
     code = exitcodes.OK
-    for _, problem in unreadable:
-        say(f"{problem}; it was set aside", exitcodes.OK)
+    still = dict(records.unreadable())
+    for umid, problem in unreadable:
+        say(f"{problem}; {WRITTEN_ANEW if umid in still else 'it was set aside'}", exitcodes.OK)
     for umid in alone:
         if claim.has_owner(umid):
             print(f"{umid} has a supervisor again")

@@ -11,10 +11,12 @@ import click
 import msgspec
 
 from socketproto import blocking
+from umlctl import exitcodes
 from umlctl.cli import afterlife, views
 from umlctl.host import claim, lost, paths, processes, records
 from umlctl.oneshot import say
 
+WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
 
@@ -31,8 +33,9 @@ Examples:
 def list_guests(in_json: bool) -> int:
     """List all guests: running ones, bare kernels somebody started by hand, and dead ones."""
     found = gather()
-    for _, problem in records.unreadable():
-        say(f"{problem}; `umlctl adopt` sets it aside", 0)
+    for umid, problem in records.unreadable():
+        has = claim.has_owner(umid)
+        say(f"{problem}; {WRITTEN_ANEW if has else '`umlctl adopt` sets it aside'}", exitcodes.OK)
     if in_json:
         print(views.to_json(found))
         return 0

@@ -118,9 +118,10 @@ def _find_kernel(umid: str) -> int:
     found = set()
     for name in os.listdir("/proc"):
         if name.isdigit() and mine <= set(words := _words(int(name))):
-            ours = os.stat(f"/proc/{name}", follow_symlinks=False).st_uid == os.geteuid()
-            if ours and not _is_before_kernel(words):
-                found.add(int(name))
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                ours = os.stat(f"/proc/{name}").st_uid == os.geteuid()
+                if ours and not _is_before_kernel(words):
+                    found.add(int(name))
     for pid in sorted(found):  # its helpers are its children, and look the same
         if processes.parent(pid) not in found and processes.start_time(pid) is not None:
             return pid

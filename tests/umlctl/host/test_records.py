@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +234,40 @@ def test_data_that_the_host_takes_in_pieces_is_written_whole(
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
     made = keep(last_panic="long " * 100)
     assert load("demo") == made
+
+
+KILLED = """
+import os, signal, sys
+from umlctl.host import records
+call, count = sys.argv[1], int(sys.argv[2])
+real = getattr(os, call)
+
+def die(*arguments):
+    if call == "write":
+        real(arguments[0], arguments[1][:count])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+kept = records.read("demo")
+kept.last_panic = "new " * 50
+setattr(os, call, die)
+records.save(kept)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "count"),
+    [*(("write", count) for count in (0, 1, 100, 300, 10_000)), ("fsync", 0), ("rename", 0)],
+)
+def test_writer_that_is_killed_at_any_byte_leaves_the_old_record(
+    house: str, call: str, count: int
+) -> None:
+    old = keep()
+    command = [sys.executable, "-c", KILLED, call, str(count)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert records.read("demo") == old
+    save(record(last_panic="newer"))
+    assert records.read("demo") == record(last_panic="newer")
+    assert os.listdir(paths.record_dir("demo")) == ["record.json"]
 
 
 def test_records_are_listed_by_name(house: str) -> None:
