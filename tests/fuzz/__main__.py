@@ -60,12 +60,17 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error("--seconds is 1 at least")
     if (options.replay or options.inside) and len(options.targets) != 1:
         parser.error("--replay takes one TARGET")
-    if options.replay or options.inside:
-        with tempfile.TemporaryDirectory(prefix="u-", dir="/tmp") as home:
-            set_home(home)
-            if options.replay:
-                return replay(options.targets[0], Path(options.replay))
-            return fuzz(options.targets[0], options.seconds, options.keep)
+    if options.inside:
+        return fuzz(options.targets[0], options.seconds, options.keep)
+    with tempfile.TemporaryDirectory(prefix="u-", dir="/tmp") as home:
+        set_home(home)
+        if options.replay:
+            return replay(options.targets[0], Path(options.replay))
+        return fuzz_all(options.targets or list(MODULES), options.seconds, options.keep.absolute())
+
+
+def fuzz_all(targets: Sequence[str], seconds: int, keep: Path) -> int:
+    """Fuzz one target after the other, each in a process of its own; 1 if something was found."""
     try:
         import atheris  # noqa: F401 - to say it at once
     except ImportError:
@@ -74,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> int:
             f"this is Python {sys.version.split()[0]}: `./dev chaos` installs it; set PYTHON to "
             "another interpreter if need be. `--replay` does without"
         )
-    return run_all(options.targets or list(MODULES), options.seconds, options.keep.absolute())
+    return int(bool([target for target in targets if not fuzz_one(target, seconds, keep)]))
 
 
 def set_home(home: str) -> None:
@@ -127,34 +132,30 @@ def fuzz(target: str, seconds: int, keep: Path) -> int:
     return 0
 
 
-def run_all(targets: Sequence[str], seconds: int, keep: Path) -> int:
-    """Fuzz one after the other; 1 if something was found."""
-    failed = []
-    for target in targets:
-        (keep / NEW / target).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.fuzz", "--inside", target]
-        command += ["--seconds", str(seconds), "--keep", str(keep)]
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="backslashreplace",
-            check=False,
-        )
-        if done.returncode == 0:
-            print(f"{target}: {_count(done.stdout)} inputs, nothing found", flush=True)
-            continue
-        failed.append(target)
-        print(done.stdout)
-        found = _WRITTEN.findall(done.stdout)
-        for path in found:
-            print(f"{target}: FOUND {path}; `python -m tests.fuzz {target} --replay {path}`")
-        if not found:
-            print(f"{target}: FAILED with {done.returncode}", flush=True)
-    if failed:
-        print(f"found something in {', '.join(failed)}", file=sys.stderr)
-    return int(bool(failed))
+def fuzz_one(target: str, seconds: int, keep: Path) -> bool:
+    """Have one target fuzzed; nothing was found."""
+    (keep / NEW / target).mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tests.fuzz", "--inside", target]
+    command += ["--seconds", str(seconds), "--keep", str(keep)]
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+    )
+    if done.returncode == 0:
+        print(f"{target}: {_count(done.stdout)} inputs, nothing found", flush=True)
+        return True
+    print(done.stdout)
+    found = _WRITTEN.findall(done.stdout)
+    for path in found:
+        print(f"{target}: FOUND {path}; `python -m tests.fuzz {target} --replay {path}`")
+    if not found:
+        print(f"{target}: FAILED with {done.returncode}")
+    sys.stdout.flush()
+    return False
 
 
 def _count(said: str) -> str:
