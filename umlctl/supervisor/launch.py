@@ -21,7 +21,6 @@ from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
 from umlctl.host import attaching, confine, consolelog, paths, processes, records
 from umlctl.host.claim import stands_at, take_over
-from umlctl.host.lost import shim_of
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
@@ -176,6 +175,8 @@ def adopt(record: Record) -> Launched:
 
     Raises: GuestInUse: it has one, or is no more; HostError
     """
+    from umlctl.host.lost import shim_of  # who launches does not need it
+
     definition = record.definition
     held = take_over(definition.umid)
     notify = None
