@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umlctl import exitcodes
+from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
 from umlctl.errors import UsageError
 from umlctl.guest import definition as definitions
@@ -98,6 +99,13 @@ _OPTIONS = [
         metavar="SECONDS",
         help="Without a sign of life for so long it counts as hung.",
     ),
+    click.option(
+        "--after",
+        multiple=True,
+        metavar="GUEST",
+        shell_complete=complete.guests,
+        help="Only once GUEST is ready, and end before it; repeat for more.",
+    ),
 ]
 
 
@@ -128,7 +136,8 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
     """
     here = os.getcwd()
     try:
-        paths.check_umid(umid)
+        for name in (umid, *options["after"]):
+            paths.check_umid(name)
     except paths.BadUmid as problem:
         raise UsageError(str(problem)) from None
     root, pidfile = options.pop("root"), options.pop("pidfile")
@@ -192,7 +201,9 @@ def run(umid: str | None, arguments: tuple[str, ...], *, console: bool, **option
     from umlctl.cli.foreground import supervise
 
     options["named"] = umid is not None
-    return supervise(define(umid or f"uml-{os.getpid()}", options, arguments), console=console)
+    definition = define(umid or f"uml-{os.getpid()}", options, arguments)
+    _await_earlier(definition)
+    return supervise(definition, console=console)
 
 
 @click.command(
@@ -201,7 +212,7 @@ def run(umid: str | None, arguments: tuple[str, ...], *, console: bool, **option
 Examples:
   umlctl start web --mem 512M --root web.img --nic user,forward=8080:80
   umlctl start a --root base.img,cow=a.cow --nic switch=lan --disk data.img
-  umlctl start a && umlctl start b && umlctl list
+  umlctl start db && umlctl start web --after db && umlctl list
 """,
 )
 @click.argument("umid")
@@ -213,6 +224,7 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
     The supervisor is yours, started when first needed, and ends after its last guest.
     """
     definition = define(umid, options, arguments)
+    _await_earlier(definition)
     if console:
         from umlctl.cli.console import attach_while
         from umlctl.errors import GuestInUse
@@ -223,6 +235,13 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
 
         return attach_while(umid, lambda: _start(definition, quietly=True))
     return _start(definition)
+
+
+def _await_earlier(definition: Definition) -> None:
+    if definition.after:
+        from umlctl.cli.earlier import await_earlier
+
+        await_earlier(definition)
 
 
 def _start(definition: Definition, *, quietly: bool = False) -> int:

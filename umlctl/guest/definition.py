@@ -57,6 +57,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         on_panic, on_hang, on_exit: "nothing", "restart", "kill" or "stop-others"; empty: as
             `restart` says
         hang_after: seconds without a sign of life after which it counts as hung
+        after: guests that are started before it, and ended after it
         named: the umid was given, not made up
     """
 
@@ -83,6 +84,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     on_hang: str = ""
     on_exit: str = ""
     hang_after: float = HANG_AFTER
+    after: tuple[str, ...] = ()
     named: bool = True
 
 
@@ -112,6 +114,16 @@ def check(definition: Definition) -> Definition:
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
     _check_policy(definition)
+    _check_words(definition)
+    devices(definition)
+    try:
+        encode(definition)
+    except UnicodeEncodeError as problem:
+        raise UsageError(f"names and arguments are UTF-8, not {problem.object!r}") from None
+    return definition
+
+
+def _check_words(definition: Definition) -> None:
     for word in definition.append:
         if not word or any(c.isspace() for c in word) or "\0" in word:
             raise UsageError(
@@ -121,12 +133,11 @@ def check(definition: Definition) -> Definition:
     for word in definition.arguments:
         if "\n" in word or "\0" in word:
             raise UsageError(f"a kernel argument is one line: {word!r}")
-    devices(definition)
-    try:
-        encode(definition)
-    except UnicodeEncodeError as problem:
-        raise UsageError(f"names and arguments are UTF-8, not {problem.object!r}") from None
-    return definition
+    for name in definition.after:
+        if name == definition.umid:
+            raise UsageError(f"{name} cannot come after itself")
+        if not name or "/" in name or any(c.isspace() for c in name) or "\0" in name:
+            raise UsageError(f"--after takes the name of a guest, not {name!r}")
 
 
 def _check_policy(definition: Definition) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from socketproto.exchange import ANSWERED, Outcome
-from umlctl.cli import background, foreground, main
+from umlctl.cli import background, earlier, foreground, main
 from umlctl.guest.definition import Definition, decode, root_disk
 from umlctl.host import kernels, paths
 
@@ -61,6 +61,7 @@ def started(
     monkeypatch.setattr(kernels, "find", lambda name=None: name or "/usr/bin/linux.uml")
     monkeypatch.setattr(foreground, "supervise", made.supervise)
     monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)
+    monkeypatch.setattr(earlier, "await_earlier", lambda _definition: None)
     return made
 
 
@@ -85,6 +86,7 @@ def test_defaults(boot: Boot, house: str) -> None:
 def test_options_become_the_definition(boot: Boot, house: str) -> None:
     words = "demo --kernel ./linux --mem 1G --init /bin/init --append a=1 --append quiet"
     words += " --cpus 0,2-3 --aslr -s -v --pidfile run/pid --timeout 2.5"
+    words += " --after db --after mail"
     words += " --nic vec0:transport=tap,ifname=t --nic user,forward=8080:80"
     assert boot(*words.split()) == Definition(
         umid="demo",
@@ -98,6 +100,7 @@ def test_options_become_the_definition(boot: Boot, house: str) -> None:
         verbose=True,
         pidfile=f"{house}/run/pid",
         timeout=2.5,
+        after=("db", "mail"),
         nics=("vec0:transport=tap,ifname=t", "user,nic=1,forward=8080:80"),
         cwd=house,
     )
@@ -228,6 +231,8 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--ncpus", "0"], "at least one processor"),
         (["demo", "--root", "x.img,slot=3,nonsense"], "not 'nonsense'"),
         (["demo", "--timeout", "0"], "range"),
+        (["demo", "--after", "demo"], "cannot come after itself"),
+        (["demo", "--after", "a/b"], "a umid is made of"),
         (["demo", "--disk", "\udcff.img"], "UTF-8"),
         (["demo", "--", "a\nb"], "one line"),
     ],

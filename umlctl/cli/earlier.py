@@ -1,0 +1,59 @@
+"""Guests that another one comes after: they have to run before it is started."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl.cli import afterlife
+from umlctl.errors import NeverStarted, NoGuest
+from umlctl.host import claim, paths
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+
+PAUSE: Final = 0.05
+"""Between two looks at a guest that is booting, seconds."""
+COMING: Final = ("booting", "rebooting")
+
+
+def await_earlier(definition: Definition) -> None:
+    """Wait for those that are booting; as long as its own boot may take.
+
+    Raises: NoGuest: one does not run; NeverStarted: one is not ready in time
+    """
+    deadline = time.monotonic() + definition.timeout
+    for name in definition.after:
+        while (state := _state(name)) in COMING:
+            if time.monotonic() > deadline:
+                raise NeverStarted(
+                    f"{definition.umid} comes after {name}, which is not ready within "
+                    f"{definition.timeout:g} seconds; see `umlctl logs {name}`"
+                )
+            time.sleep(PAUSE)
+        if not state:
+            raise NoGuest(
+                f"{definition.umid} comes after {name}, which does not run; start {name} first"
+            )
+
+
+def _state(name: str) -> str:
+    """What a guest is doing; empty if it does not run."""
+    with Connection(paths.public_socket(name)) as connection:
+        try:
+            connection.link.open()
+            if not connection.link.served:
+                return "running"  # a bare kernel can say no more than that
+            outcome = connection.request("status")
+        except Unreachable:
+            # Its supervisor has not opened the door yet, or is gone.
+            return "booting" if claim.has_owner(name) or afterlife.take_over(name) else ""
+    try:
+        found = msgspec.json.decode(outcome.data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "booting"  # it is asked again
+    state = found.get("state", "booting")
+    return "" if state == "dead" else str(state)
