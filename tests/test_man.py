@@ -108,10 +108,14 @@ def test_page_has_every_command_and_no_other() -> None:
 def test_each_command_has_its_options_and_no_other() -> None:
     text = page("umlctl.1")
     known = commands()
-    for name in ("run", "start"):
-        assert flags(section(text, BOOTING)) == options(known[name]), name
-    for command in VERBS:
-        assert flags(section(text, GUEST)) == options(known[command.name]), command.name
+    for title in (BOOTING, GUEST):
+        each = items(section(text, title), "Cm")
+        found = {name: options(known[name]) for name in each if options(known[name])}
+        common = set.intersection(*found.values())
+        own = {name: found[name] - common for name in found}
+        # What follows the last of them is of all: the options that they share.
+        assert {name: flags(each[name]) - common for name in own} == own
+        assert flags(section(text, title)) == common.union(*own.values())
     for name, said in items(section(text, OTHER), "Cm").items():
         assert flags(said) == options(known[name]), name
 

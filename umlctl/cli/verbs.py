@@ -6,6 +6,8 @@ command lines that it does not take.
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from socketproto.blocking import TIMEOUT
@@ -14,16 +16,38 @@ from umlctl.cli.seconds import SECONDS
 from umlctl.commands import SYSRQ, Command
 from umlctl.oneshot import ask
 
+_ALL: Final = (
+    click.Option(
+        ["--all", "everyone"],
+        is_flag=True,
+        help="All guests, instead of GUEST: side by side, and each before those it comes after.",
+    ),
+)
+
 
 def verb(command: Command) -> click.Command:
     """Make the click command."""
 
     def callback(
-        guest: str, words: tuple[str, ...], in_json: bool, timeout: float, force: bool
+        guest: str | None,
+        words: tuple[str, ...],
+        in_json: bool,
+        timeout: float,
+        force: bool,
+        everyone: bool = False,
     ) -> int:
+        if everyone:
+            from umlctl.cli.stopping import shut_all_down
+
+            return shut_all_down([guest, *words] if guest else [], in_json, timeout)
+        if guest is None:
+            raise click.MissingParameter(param_hint="'GUEST'", param_type="argument")
         return ask(command, guest, list(words), in_json, timeout, force)
 
     arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
+    more = (
+        "umlctl shutdown --all 60 --json" if command.name == "shutdown" else f"{arguments} --json"
+    )
     text = command.help[0].upper() + command.help[1:] + "."
     if command.danger:
         text += f"\n\nMind: {command.danger}."
@@ -33,7 +57,12 @@ def verb(command: Command) -> click.Command:
         command.name,
         callback=callback,
         params=[
-            click.Argument(["guest"], metavar="GUEST", shell_complete=complete.guests),
+            click.Argument(
+                ["guest"],
+                metavar="GUEST",
+                required=command.name != "shutdown",
+                shell_complete=complete.guests,
+            ),
             click.Argument(
                 ["words"],
                 nargs=-1,
@@ -54,9 +83,10 @@ def verb(command: Command) -> click.Command:
                 is_flag=True,
                 help="Send what is refused because it may harm the guest.",
             ),
+            *(_ALL if command.name == "shutdown" else ()),
         ],
         help=text,
         short_help=command.help,
-        epilog=f"\b\nExamples:\n  {arguments}\n  {arguments} --json",
+        epilog=f"\b\nExamples:\n  {arguments}\n  {more}",
         context_settings={"ignore_unknown_options": command.takes_rest},
     )

@@ -27,6 +27,7 @@ from umlctl.commands import HOST
 from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
+from umlctl.guest.order import ends, in_order
 from umlctl.host import claim, lost, paths
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.history import brief
@@ -63,6 +64,7 @@ class Daemon:
         self._guests: dict[str, Guest] = {}
         self._starting = trio.CapacityLimiter(STARTS)
         self._adopting = trio.Lock()
+        self._stopping = trio.Lock()
         self._busy = self._was_busy = 0
         self._quitting = trio.Event()
         self._nursery: trio.Nursery
@@ -238,11 +240,20 @@ class Daemon:
 
     async def _stop_all(self, why: str) -> None:
         """End all guests, those too that are being launched just now."""
-        while self._busy:
-            async with trio.open_nursery() as nursery:
-                for guest in self._guests.values():
-                    nursery.start_soon(guest.shut_down, SHUTDOWN, why)
-            await trio.sleep(PAUSE)
+        async with self._stopping:
+            while self._busy:
+                await self._stop_in_order(why)
+                await trio.sleep(PAUSE)
+
+    async def _stop_in_order(self, why: str) -> None:
+        guests = dict(self._guests)
+        after = {umid: guest.launched.definition.after for umid, guest in guests.items()}
+
+        async def end(umid: str) -> None:
+            await guests[umid].shut_down(SHUTDOWN, why)
+
+        async with trio.open_nursery() as nursery:
+            in_order(ends(after), end, nursery.start_soon)
 
 
 def _read_definition(path: str) -> Definition:

@@ -23,6 +23,7 @@ class Evidence(NamedTuple):
         panic: the text of its panic; empty if there was none
         asked: why it was told to end; empty if nobody told it
         forced: it was killed, and not only asked
+        late: it was asked, and halted because it took too long; empty if not
         left: the kernel has left its directory, which one that exits removes
     """
 
@@ -32,6 +33,7 @@ class Evidence(NamedTuple):
     panic: str
     asked: str
     forced: bool
+    late: str
     left: bool
 
 
@@ -45,7 +47,7 @@ def judge(seen: Evidence) -> Ending:
     elif seen.forced:
         cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, seen.asked
     elif seen.asked:
-        cause, code, text = "shut down", exitcodes.OK, ""
+        cause, code, text = "shut down", exitcodes.OK, seen.late
     elif is_orderly(seen.tail) and _aborted(seen):
         # Under load a guest can, after it has ended in order.
         cause, code, text = "exited", exitcodes.OK, ""

@@ -97,6 +97,7 @@ class Guest:
         restarts: how often it was started again
         asked_to_end: why a user has ended it, or a policy; empty if nobody has
         watcher: whether it hangs
+        late: that it did not end by itself in time; empty if it did
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Guest:
         self.ending: Ending | None = None
         self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed, self.held)
         self.log = f"{launched.claim.records}/console.log"
-        self.asked_to_end = ""
+        self.asked_to_end = self.late = ""
         self._panic = ""
         self._forced = False
         self._outsiders: dict[int, int] = {}
@@ -422,6 +423,7 @@ class Guest:
                 panic=self._panic,
                 asked=self.asked_to_end,
                 forced=self._forced,
+                late=self.late,
                 left=os.path.isdir(os.path.dirname(self.kernel.path)),
             )
         )

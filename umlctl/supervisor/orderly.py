@@ -38,6 +38,8 @@ async def end(guest: Guest, seconds: float) -> None:
         await guest.kernel.ask("cad", ANSWER)
         with trio.move_on_after(seconds):
             await guest.dead.wait()
+            return
+        guest.late = f"it had not ended by itself within {seconds:g}s, and was halted"
     if guest.dead.is_set():
         return
     # Nobody in the guest handles it, or not in time: what can be saved, is.

@@ -1,0 +1,136 @@
+"""`umlctl shutdown --all`: every guest of this user is ended in order, whoever supervises it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import msgspec
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl import exitcodes
+from umlctl.cli import afterlife, views
+from umlctl.errors import UsageError
+from umlctl.guest import order
+from umlctl.host import paths, records
+from umlctl.oneshot import say
+
+SHUTDOWN: Final = 30.0
+"""What each guest gets for its own shutdown unless told otherwise, seconds."""
+LAST: Final = 60.0
+"""What its supervisor may take beyond that to sync, halt and in the end kill it, seconds."""
+IN_ORDER: Final = ("shut down", "exited")
+
+
+def shut_all_down(words: list[str], in_json: bool, timeout: float) -> int:
+    """End all guests side by side, those first that come after others; the exit code.
+
+    timeout: a supervisor that gives no sign of life for so long is given up, seconds
+
+    Raises: UsageError
+    """
+    import trio
+
+    seconds = _seconds(words)
+    after = _running()
+    if not after and not in_json:
+        say("no guest runs", exitcodes.OK)
+        return exitcodes.OK
+    results: list[dict[str, Any]] = []
+
+    async def end(umid: str) -> None:
+        say(f"{umid}: is shut down", exitcodes.OK)
+        began = trio.current_time()
+        ending = {"cause": "ended", "code": exitcodes.TIMED_OUT, "text": ""}
+        with trio.move_on_after(seconds + LAST) as limit:
+            ending = await _ending(umid, seconds, timeout)
+        if limit.cancelled_caught:
+            ending["text"] = f"it is still there after {seconds + LAST:g} seconds"
+        result = {
+            "umid": umid,
+            "in_order": ending["cause"] in IN_ORDER and not ending["text"],
+            "seconds": round(trio.current_time() - began, 3),
+            "ending": ending,
+        }
+        results.append(result)
+        _tell(result)
+
+    async def end_all() -> None:
+        async with trio.open_nursery() as nursery:
+            order.in_order(order.ends(after), end, nursery.start_soon)
+
+    trio.run(end_all)
+    if in_json:
+        print(views.to_json(results))
+    return exitcodes.OK if all(each["in_order"] for each in results) else exitcodes.FAILED
+
+
+def _seconds(words: list[str]) -> float:
+    """Raises: UsageError"""
+    try:
+        seconds = float(words[0]) if words else SHUTDOWN
+        if len(words) > 1 or not 0 <= seconds < 1e6:
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"shutdown --all takes a number of seconds, not {' '.join(words)!r}"
+        ) from None
+    return seconds
+
+
+def _running() -> dict[str, tuple[str, ...]]:
+    """Guests that have a supervisor, and those that each comes after."""
+    for record in records.without_supervisor():
+        if afterlife.take_over(record.definition.umid):
+            break  # and all others with it
+    found = {
+        record.definition.umid: record.definition.after
+        for record in records.load_all()
+        if afterlife.lives(record)
+    }
+    try:
+        names = os.listdir(paths.public_dir())
+    except OSError:
+        names = []
+    return found | {name: () for name in names if name not in found and _is_served(name)}
+
+
+def _is_served(name: str) -> bool:
+    """A bare kernel, which somebody has started by hand, is that person's to end."""
+    with Connection(paths.public_socket(name)) as connection:
+        try:
+            connection.link.open()
+        except Unreachable:
+            return False
+        return bool(connection.link.served)
+
+
+async def _ending(umid: str, seconds: float, timeout: float) -> dict[str, Any]:
+    """Have a guest's supervisor end it; how it ended."""
+    from socketproto.client import Client
+
+    ending = {"cause": "ended", "code": exitcodes.GONE, "text": ""}
+    try:
+        with Client(paths.public_socket(umid)) as client:
+            outcome = await client.request(f"shutdown {seconds:g}", timeout, renew=timeout)
+        if outcome.ok:
+            ending |= msgspec.json.decode(outcome.data, type=dict[str, Any])
+        else:
+            ending["text"] = f"its supervisor did not end it: {outcome}"
+    except Unreachable as problem:
+        record = records.load(umid)
+        if record is not None and record.ending is not None:
+            ending = msgspec.to_builtins(record.ending)  # a moment before it was asked to
+        else:
+            ending["text"] = f"its supervisor cannot be asked: {problem}"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        ending["text"] = "its supervisor's answer is no ending"
+    return ending
+
+
+def _tell(result: dict[str, Any]) -> None:
+    words = views.ending_text(result["ending"])
+    if result["in_order"]:
+        say(f"{result['umid']}: {words}, after {result['seconds']:.1f}s", exitcodes.OK)
+    else:
+        say(f"{result['umid']}: did not end in order: {words}", exitcodes.FAILED)
