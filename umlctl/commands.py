@@ -155,6 +155,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command("start", "FILE...", "start the guest that FILE defines", HOST, waits=True),
     Command("adopt", "", "take over guests whose supervisor is gone", HOST, waits=True),
+    Command("autostart", "", "start every enabled guest that does not run", HOST, waits=True),
     Command("list", "", "the guests of this supervisor", HOST),
     Command("quit", "", "shut all guests down in order and end", HOST, waits=True),
 )

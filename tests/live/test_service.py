@@ -96,3 +96,40 @@ def test_guest_waits_for_the_one_that_it_comes_after(own: House) -> None:
     assert "web comes after db, which does not run; start db first" in refused.stderr
     own.start("db")
     own.start("web", "--after", "db")
+
+
+def test_enabled_guests_are_started_in_order(own: House) -> None:
+    own.start("db")
+    own.start("web", "--after", "db")
+    own.start("mail", "--after", "db")
+    for name in ("db", "web", "mail"):
+        own.ok("enable", name)
+    own.ok("quit")
+    done = own.umlctl("autostart", "--json")
+    results = {each["umid"]: each for each in json.loads(done.stdout)}
+    assert done.returncode == 0, done
+    assert {each["outcome"] for each in results.values()} == {"started"}
+    began = {name: own.status(name)["started"] for name in ("db", "web", "mail")}
+    assert began["db"] < min(began["web"], began["mail"])
+    assert results.keys() == began.keys()
+    again = own.umlctl("autostart")
+    assert "umlctl: web: ran already" in again.stderr
+
+
+def test_autostart_goes_on_past_a_guest_that_fails(own: House) -> None:
+    own.start("db", "--append", "quiet")
+    own.start("web", "--after", "db")
+    own.start("mail")
+    for name in ("db", "web", "mail"):
+        own.ok("enable", name)
+    own.ok("quit")
+    file = f"{own.path}/s/umlctl/enabled/db.json"
+    with open(file) as opened:
+        definition = json.load(opened)
+    with open(file, "w") as opened:
+        json.dump({**definition, "root": "/nowhere/"}, opened)
+    done = own.umlctl("autostart")
+    assert done.returncode == 7, done
+    assert "umlctl: mail: started, kernel pid" in done.stderr
+    assert "umlctl: db: was not started: db: there is no directory /nowhere/" in done.stderr
+    assert "umlctl: web: was not started: it comes after db, which was not started" in done.stderr

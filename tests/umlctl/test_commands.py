@@ -29,7 +29,7 @@ def test_supervisors_have_what_the_protocol_promises() -> None:
     }
     assert served == {
         GUEST: {"status", "events", "wait", "shutdown", "kill", "plug", "devices"},
-        HOST: {"start", "adopt", "list", "quit"},
+        HOST: {"start", "adopt", "autostart", "list", "quit"},
     }
 
 

@@ -14,6 +14,8 @@ from umlctl.errors import HostError
 from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from socketproto.exchange import Outcome
 
 ANSWERS: Final = 15.0
@@ -24,15 +26,17 @@ LOG_MOST: Final = 1 << 20
 """A log longer than this is put aside when a supervisor starts, bytes."""
 
 
-def ask_supervisor(command: str) -> Outcome:
+def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) -> Outcome:
     """Send a command to the background supervisor, started first if need be.
+
+    each: called with every piece of the answer as it comes, instead of keeping it
 
     Raises: HostError
     """
     deadline = time.monotonic() + STARTS
     started = 0
     while True:
-        outcome = ask_running_supervisor(command)
+        outcome = ask_running_supervisor(command, each)
         if outcome is None:
             if not started or _has_ended(started):
                 started = _start()
@@ -47,11 +51,13 @@ def ask_supervisor(command: str) -> Outcome:
     return outcome
 
 
-def ask_running_supervisor(command: str) -> Outcome | None:
+def ask_running_supervisor(
+    command: str, each: Callable[[bytes], None] | None = None
+) -> Outcome | None:
     """Send a command to the background supervisor; None if there is none."""
     with Connection(paths.supervisor_socket()) as connection:
         try:
-            return connection.request(command, ANSWERS, renew=ANSWERS)
+            return connection.request(command, ANSWERS, renew=ANSWERS, each=each)
         except Unreachable:
             return None
 

@@ -43,3 +43,18 @@ def bridges(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 def networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Switches and bridges."""
     return sorted({*switches(ctx, param, incomplete), *bridges(ctx, param, incomplete)})
+
+
+def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Guests of which something was written down, dead or alive."""
+    from umlctl.host import records
+
+    names = [record.definition.umid for record in records.load_all()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Guests that are started without being asked for."""
+    from umlctl.host import enabled as found
+
+    return [each.umid for each in found.load_all() if each.umid.startswith(incomplete)]

@@ -26,12 +26,16 @@ PATIENCE: Final = 2.0
     epilog="""\b
 Examples:
   umlctl list
+  umlctl list --enabled
   umlctl list --json | jq -r '.[] | select(.state == "running") | .umid'
 """,
 )
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects, as `status`.")
-def list_guests(in_json: bool) -> int:
+@click.option("--enabled", is_flag=True, help="Those that `autostart` starts, and what they are.")
+def list_guests(in_json: bool, enabled: bool) -> int:
     """List all guests: running ones, bare kernels somebody started by hand, and dead ones."""
+    if enabled:
+        return _list_enabled(in_json)
     found = gather()
     for umid, problem in records.unreadable():
         has = claim.has_owner(umid)
@@ -43,6 +47,23 @@ def list_guests(in_json: bool) -> int:
         click.echo("no guests; `umlctl run` boots one", err=True)
         return 0
     views.columns(_rows(found))
+    return 0
+
+
+def _list_enabled(in_json: bool) -> int:
+    from umlctl.cli.autostart import shown
+
+    found = shown()
+    if in_json:
+        print(views.to_json(found))
+    elif not found:
+        click.echo("no guest is enabled; `umlctl enable GUEST` does it", err=True)
+    else:
+        rows: list[tuple[str, ...]] = [("UMID", "STATE", "AFTER", "NOTE")]
+        for each in found:
+            state, after = each["state"] or "-", " ".join(each["after"]) or "-"
+            rows.append((each["umid"], state, after, each["problem"] or ""))
+        views.columns(rows)
     return 0
 
 

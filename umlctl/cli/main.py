@@ -31,6 +31,9 @@ LAZY: Final = {
     "kernel": "umlctl.cli.kernel:kernel",
     "adopt": "umlctl.cli.boot:adopt",
     "quit": "umlctl.cli.boot:quit_supervisor",
+    "enable": "umlctl.cli.autostart:enable",
+    "disable": "umlctl.cli.autostart:disable",
+    "autostart": "umlctl.cli.autostart:autostart",
 }
 HELP: Final = {
     "run": "boot a guest and supervise it in the foreground",
@@ -51,6 +54,9 @@ HELP: Final = {
     "kernel": "the UML kernels of this machine and what they can do",
     "adopt": "take over guests whose supervisor was killed",
     "quit": "end the background supervisor, its guests first",
+    "enable": "have a guest started by autostart",
+    "disable": "have it started no more",
+    "autostart": "start every enabled guest that does not run",
 }
 
 

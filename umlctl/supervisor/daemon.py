@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -29,6 +29,7 @@ from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
 from umlctl.host import claim, lost, paths
+from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.host.eventlog import Event
     from umlctl.host.records import Record
+    from umlctl.supervisor.autostart import Result
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
 
@@ -64,6 +66,7 @@ class Daemon:
         self._guests: dict[str, Guest] = {}
         self._starting = trio.CapacityLimiter(STARTS)
         self._adopting = trio.Lock()
+        self._autostarting = trio.Lock()
         self._stopping = trio.Lock()
         self._busy = self._was_busy = 0
         self._quitting = trio.Event()
@@ -114,6 +117,8 @@ class Daemon:
             elif line.command.name == "adopt":
                 await self._adopt_all()
                 await call.answer("")
+            elif line.command.name == "autostart":
+                await self._autostart(call)
             else:
                 await self._start(call, line.argument)
         except Refusal as refusal:
@@ -150,26 +155,52 @@ class Daemon:
                         await guest.ready.wait()
 
     async def _start(self, call: Call, path: str) -> None:
-        answer: dict[str, object] = {}
+        answer: dict[str, Any] = {}
 
         async def start() -> None:
-            try:
-                guest = await self._start_guest(path)
-                answer.update(code=0, status=guest.status())
-            except UmlctlError as problem:
-                answer.update(code=problem.code, text=_printable(problem))
-            except Exception as problem:  # noqa: BLE001 - one start must not end the guests
-                _say_trace(f"start {path}", problem)
-                answer.update(code=exitcodes.FAILED, text=_printable(problem))
+            answer.update(await self._attempt(f"start {path}", lambda: _read_definition(path)))
 
         await self._patiently(call, start)
         await call.answer(msgspec.json.encode(answer))
 
-    async def _start_guest(self, path: str) -> Guest:
+    async def _autostart(self, call: Call) -> None:
+        """Start what is enabled; a line for each guest, as it becomes known."""
+        news = bytearray()
+
+        async def start() -> None:
+            await self.start_enabled(
+                lambda result: news.extend(msgspec.json.encode(result) + b"\n")
+            )
+
+        await self._patiently(call, start, news)
+        await call.answer(bytes(news))
+
+    async def start_enabled(self, tell: Callable[[Result], None]) -> None:
+        """Start every guest that is enabled and does not run."""
+
+        async def start(definition: Definition) -> dict[str, Any]:
+            return await self._attempt(f"start {definition.umid}", lambda: definition)
+
+        async with self._autostarting:
+            await self._adopt_all()
+            await Autostart(start, tell).run()
+
+    async def _attempt(self, what: str, read: Callable[[], Definition]) -> dict[str, Any]:
+        """Start a guest; its status, or why there is none."""
+        try:
+            guest = await self._start_guest(read)
+            return {"code": 0, "status": guest.status()}
+        except UmlctlError as problem:
+            return {"code": problem.code, "text": _printable(problem)}
+        except Exception as problem:  # noqa: BLE001 - one start must not end the guests
+            _say_trace(what, problem)
+            return {"code": exitcodes.FAILED, "text": _printable(problem)}
+
+    async def _start_guest(self, read: Callable[[], Definition]) -> Guest:
         self._busy += 1
         try:
             async with self._starting:
-                definition = await trio.to_thread.run_sync(_read_definition, path)
+                definition = await trio.to_thread.run_sync(read)
                 if self._quitting.is_set():
                     raise NeverStarted(f"{definition.umid}: the supervisor ends; start it again")
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
@@ -212,8 +243,14 @@ class Daemon:
             if guest is not None and self._guests.get(umid) is guest:
                 del self._guests[umid]
 
-    async def _patiently(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work to its end, giving the client signs of life as long as it is there."""
+    async def _patiently(
+        self, call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
+    ) -> None:
+        """Do the work to its end, giving the client signs of life as long as it is there.
+
+        news: what the work has to say so far; what is sent is taken out
+        """
+        said = bytearray() if news is None else news
         done = trio.Event()
 
         async def finish() -> None:
@@ -227,8 +264,10 @@ class Daemon:
                 with trio.move_on_after(HEARTBEAT):
                     await done.wait()
                 if not done.is_set() and not gone:
+                    part = bytes(said)
+                    said.clear()
                     try:
-                        await call.part()
+                        await call.part(part)
                     except ClientGone:
                         gone = True
 

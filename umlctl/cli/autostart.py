@@ -1,0 +1,125 @@
+"""`umlctl enable`, `disable` and `autostart`: guests that are started without being named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from umlctl import exitcodes
+from umlctl.cli import complete, views
+from umlctl.errors import NoGuest
+from umlctl.host import enabled, paths, records
+from umlctl.oneshot import say
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl enable web
+  umlctl start web --mem 512M --after db && umlctl enable web
+"""
+)
+@click.argument("guest", shell_complete=complete.recorded)
+def enable(guest: str) -> int:
+    """Have GUEST started by `umlctl autostart`, as it was started last.
+
+    It may be running or have ended. What was plugged since is no part of it; after another
+    `start` with other options, enable it again.
+    """
+    umid = paths.umid_of(guest)
+    record = records.load(umid)
+    if record is None:
+        raise NoGuest(f"nothing is known of a guest {umid}; start it once, and then enable it")
+    enabled.enable(record.definition)
+    print(f"{umid} is enabled")
+    names = {each.umid for each in enabled.load_all()}
+    for name in record.definition.after:
+        if name not in names:
+            say(f"{umid} comes after {name}, which is not enabled", exitcodes.OK)
+    return exitcodes.OK
+
+
+@click.command(epilog="\b\nExamples:\n  umlctl disable web\n")
+@click.argument("guest", shell_complete=complete.enabled)
+def disable(guest: str) -> int:
+    """Have GUEST started by `umlctl autostart` no more; if it runs, it runs on."""
+    umid = paths.umid_of(guest)
+    if not enabled.disable(umid):
+        raise NoGuest(f"{umid} is not enabled; `umlctl list --enabled` shows the guests that are")
+    print(f"{umid} is not enabled any more")
+    return exitcodes.OK
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl autostart
+  (crontab -l; echo '@reboot umlctl autostart') | crontab -    where there is no systemd
+"""
+)
+@click.option("--json", "in_json", is_flag=True, help="Print an array of objects.")
+def autostart(in_json: bool) -> int:
+    """Start every guest that is enabled and does not run.
+
+    Each is started when those are ready that it comes after, side by side with others; one that
+    fails keeps only those from starting that come after it. The exit status is 0 if all run.
+    """
+    from umlctl.cli.background import ask_supervisor
+
+    results: list[dict[str, Any]] = []
+    rest = b""
+
+    def each(data: bytes) -> None:
+        nonlocal rest
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            result = _read(line)
+            if result:
+                results.append(result)
+                _tell(result)
+
+    if enabled.load_all():
+        ask_supervisor("autostart", each)
+    elif not in_json:
+        say("no guest is enabled; `umlctl enable GUEST` does it", exitcodes.OK)
+    if rest:
+        say(rest.decode("utf-8", "replace"), exitcodes.FAILED)
+    if in_json:
+        print(views.to_json(results))
+    return exitcodes.OK if all(result["up"] for result in results) else exitcodes.FAILED
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        say(line.decode("utf-8", "replace"), exitcodes.FAILED)
+        return None
+
+
+def _tell(result: dict[str, Any]) -> None:
+    if result["outcome"] == "started":
+        say(f"{result['umid']}: started, kernel pid {result['pid']}", exitcodes.OK)
+    elif result["up"]:
+        say(f"{result['umid']}: ran already", exitcodes.OK)
+    else:
+        say(f"{result['umid']}: was not started: {result['text']}", result["code"])
+
+
+def shown() -> list[dict[str, Any]]:
+    """The guests that are enabled, as `list --enabled` shows them."""
+    from umlctl.cli.listing import gather
+
+    states = {status["umid"]: status["state"] for status in gather()}
+    return [
+        {
+            "umid": each.umid,
+            "state": states.get(each.umid),
+            "after": each.definition.after if each.definition else (),
+            "definition": msgspec.to_builtins(each.definition),
+            "problem": each.problem or None,
+        }
+        for each in enabled.load_all()
+    ]

@@ -1,0 +1,133 @@
+"""Starting every guest that is enabled and does not run: in order, side by side where that may
+be, and on past those that fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from socketproto.blocking import Unreachable
+from socketproto.client import Client
+from umlctl import exitcodes
+from umlctl.guest.definition import BOOT_TIMEOUT
+from umlctl.guest.order import in_order, starts
+from umlctl.host import claim, enabled, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from umlctl.guest.definition import Definition
+
+PAUSE: Final = 0.05
+"""Between two looks at a guest that somebody else boots, seconds."""
+COMING: Final = ("booting", "rebooting")
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one guest.
+
+    Fields:
+        umid: its name
+        up: it runs
+        outcome: "started", "ran already" or "failed"
+        code: the exit code of a `start` that ended so
+        text: why it failed
+        pid: of the kernel that was started
+    """
+
+    umid: str
+    up: bool
+    outcome: str
+    code: int = 0
+    text: str = ""
+    pid: int | None = None
+
+
+class Autostart:
+    """One round of starting what is enabled."""
+
+    def __init__(
+        self,
+        start: Callable[[Definition], Awaitable[dict[str, Any]]],
+        tell: Callable[[Result], None],
+    ) -> None:
+        """start: has a guest started; its answer is that of the supervisor's `start`
+
+        tell: called with each result
+        """
+        self._start = start
+        self._tell = tell
+        self._up: set[str] = set()
+        self._wanted: dict[str, Definition] = {}
+        self._problems: dict[str, str] = {}
+
+    async def run(self) -> None:
+        found = await trio.to_thread.run_sync(enabled.load_all)
+        self._wanted = {each.umid: each.definition for each in found if each.definition}
+        order, never = starts({umid: each.after for umid, each in self._wanted.items()})
+        self._problems = {each.umid: each.problem for each in found if each.problem} | never
+        for umid, problem in sorted(self._problems.items()):
+            if not await self._runs_already(umid):
+                self._fail(umid, exitcodes.USAGE, problem)
+        async with trio.open_nursery() as nursery:
+            in_order(order, self._bring_up, nursery.start_soon)
+
+    async def _bring_up(self, umid: str) -> None:
+        if await self._runs_already(umid):
+            return
+        why = await self._missing(self._wanted[umid])
+        if why:
+            self._fail(umid, exitcodes.NEVER_STARTED, why)
+            return
+        answer = await self._start(self._wanted[umid])
+        if answer["code"]:
+            self._fail(umid, answer["code"], answer["text"])
+            return
+        self._up.add(umid)
+        pid = answer["status"]["pid"]
+        self._tell(Result(umid=umid, up=True, outcome="started", pid=pid))
+
+    async def _runs_already(self, umid: str) -> bool:
+        if not await runs(umid):
+            return False
+        self._up.add(umid)
+        self._tell(Result(umid=umid, up=True, outcome="ran already"))
+        return True
+
+    async def _missing(self, definition: Definition) -> str:
+        """What it comes after and is not there; empty if all is."""
+        for name in definition.after:
+            if name in self._up:
+                continue
+            if name in self._wanted or name in self._problems:
+                return f"it comes after {name}, which was not started"
+            if not await runs(name):
+                return f"it comes after {name}, which is not enabled and does not run"
+        return ""
+
+    def _fail(self, umid: str, code: int, text: str) -> None:
+        printable = text.encode("utf-8", "backslashreplace").decode()
+        self._tell(Result(umid=umid, up=False, outcome="failed", code=code, text=printable))
+
+
+async def runs(umid: str) -> bool:
+    """Somebody supervises a guest of this name, and it is up; one that boots is waited for."""
+    with trio.move_on_after(BOOT_TIMEOUT):
+        while claim.has_owner(umid):
+            state = await _state(umid)
+            if state not in COMING:
+                return state != "dead"
+            await trio.sleep(PAUSE)
+    return claim.has_owner(umid)
+
+
+async def _state(umid: str) -> str:
+    try:
+        with Client(paths.public_socket(umid)) as client:
+            outcome = await client.request("status")
+        return str(msgspec.json.decode(outcome.data, type=dict[str, Any])["state"])
+    except (Unreachable, msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        return "booting"  # its door is not open yet, or it cannot say; it is asked again
