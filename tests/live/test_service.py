@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
+import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live.conftest import House, wait_for
+from tests.live.conftest import DEADLINE, House, heed_signals, processes_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,47 @@ def own() -> Iterator[House]:
         shutil.rmtree(path)
 
 
+DB, WEB, MAIL, PROXY, DEAF = (
+    f"{name}-{os.getpid()}" for name in ("db", "web", "mail", "proxy", "deaf")
+)
+"""Other test processes look at the same /proc."""
+
+
+class Manager:
+    """A service manager's socket, and all that was said to it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(path)
+        self._socket.setblocking(False)
+
+    def heard(self, line: str) -> bool:
+        try:
+            while True:
+                self.lines += self._socket.recv(4096).decode().split("\n")
+        except BlockingIOError:
+            return line in self.lines
+
+    def forget(self) -> None:
+        self.heard("")
+        self.lines.clear()
+
+    def environment(self, watchdog: float) -> dict[str, str]:
+        return {"NOTIFY_SOCKET": self.path, "WATCHDOG_USEC": str(int(watchdog * 1e6))}
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(short: str) -> Iterator[Manager]:
+    made = Manager(f"{short}/notify")
+    yield made
+    made.close()
+
+
 def has_init(house: House, umid: str) -> None:
     wait_for(lambda: "exit` ends it" in house.ok("logs", umid), f"{umid} has an init")
 
@@ -41,30 +85,30 @@ def ended(house: House, umid: str) -> float:
 
 
 def test_all_guests_end_in_order_whoever_supervises_them(own: House) -> None:
-    own.start("db")
-    own.start("web", "--after", "db")
-    with own.running("proxy", "--after", "web") as process:
-        for name in ("db", "web", "proxy"):
+    own.start(DB)
+    own.start(WEB, "--after", DB)
+    with own.running(PROXY, "--after", WEB) as process:
+        for name in (DB, WEB, PROXY):
             has_init(own, name)
         done = own.umlctl("shutdown", "--all", "20", "--json")
         assert done.returncode == 0, done
         assert process.wait(30) == 0
     results = json.loads(done.stdout)
-    assert [each["umid"] for each in results] == ["proxy", "web", "db"]
+    assert [each["umid"] for each in results] == [PROXY, WEB, DB]
     assert all(each["in_order"] for each in results)
-    for name in ("proxy", "web", "db"):
+    for name in (PROXY, WEB, DB):
         assert f"umlctl: {name}: shut down, after" in done.stderr
-    assert ended(own, "proxy") < ended(own, "web") < ended(own, "db")
+    assert ended(own, PROXY) < ended(own, WEB) < ended(own, DB)
 
 
 def test_supervisor_ends_its_guests_in_order(own: House) -> None:
-    own.start("db")
-    own.start("web", "--after", "db")
-    own.start("proxy", "--after", "web", "--after", "db")
-    for name in ("db", "web", "proxy"):
+    own.start(DB)
+    own.start(WEB, "--after", DB)
+    own.start(PROXY, "--after", WEB, "--after", DB)
+    for name in (DB, WEB, PROXY):
         has_init(own, name)
     own.ok("quit")
-    assert ended(own, "proxy") < ended(own, "web") < ended(own, "db")
+    assert ended(own, PROXY) < ended(own, WEB) < ended(own, DB)
 
 
 def test_guest_that_has_to_be_halted_is_told(own: House) -> None:
@@ -77,59 +121,136 @@ def test_guest_that_has_to_be_halted_is_told(own: House) -> None:
         )
     os.chmod(own.path, 0o755)
     os.chmod(script, 0o755)
-    own.start("deaf", "--init", script)
-    own.start("web", "--after", "deaf")
-    has_init(own, "web")
+    own.start(DEAF, "--init", script)
+    own.start(WEB, "--after", DEAF)
+    has_init(own, WEB)
     wait_for(
-        lambda: own.ask("deaf", "proc sys/kernel/ctrl-alt-del").data.strip() == b"0", "it is deaf"
+        lambda: own.ask(DEAF, "proc sys/kernel/ctrl-alt-del").data.strip() == b"0", "it is deaf"
     )
     done = own.umlctl("shutdown", "--all", "1")
     assert done.returncode == 7, done
-    said = "deaf: did not end in order: shut down: it had not ended by itself within 1s"
+    said = f"{DEAF}: did not end in order: shut down: it had not ended by itself within 1s"
     assert said in done.stderr
-    assert "umlctl: web: shut down, after" in done.stderr
+    assert f"umlctl: {WEB}: shut down, after" in done.stderr
 
 
 def test_guest_waits_for_the_one_that_it_comes_after(own: House) -> None:
-    refused = own.umlctl("start", "web", "--mem", "64M", "--after", "db")
+    refused = own.umlctl("start", WEB, "--mem", "64M", "--after", DB)
     assert refused.returncode == 3, refused
-    assert "web comes after db, which does not run; start db first" in refused.stderr
-    own.start("db")
-    own.start("web", "--after", "db")
+    assert f"{WEB} comes after {DB}, which does not run; start {DB} first" in refused.stderr
+    own.start(DB)
+    own.start(WEB, "--after", DB)
 
 
 def test_enabled_guests_are_started_in_order(own: House) -> None:
-    own.start("db")
-    own.start("web", "--after", "db")
-    own.start("mail", "--after", "db")
-    for name in ("db", "web", "mail"):
+    own.start(DB)
+    own.start(WEB, "--after", DB)
+    own.start(MAIL, "--after", DB)
+    for name in (DB, WEB, MAIL):
         own.ok("enable", name)
     own.ok("quit")
     done = own.umlctl("autostart", "--json")
     results = {each["umid"]: each for each in json.loads(done.stdout)}
     assert done.returncode == 0, done
     assert {each["outcome"] for each in results.values()} == {"started"}
-    began = {name: own.status(name)["started"] for name in ("db", "web", "mail")}
-    assert began["db"] < min(began["web"], began["mail"])
+    began = {name: own.status(name)["started"] for name in (DB, WEB, MAIL)}
+    assert began[DB] < min(began[WEB], began[MAIL])
     assert results.keys() == began.keys()
     again = own.umlctl("autostart")
-    assert "umlctl: web: ran already" in again.stderr
+    assert f"umlctl: {WEB}: ran already" in again.stderr
 
 
 def test_autostart_goes_on_past_a_guest_that_fails(own: House) -> None:
-    own.start("db", "--append", "quiet")
-    own.start("web", "--after", "db")
-    own.start("mail")
-    for name in ("db", "web", "mail"):
+    own.start(DB, "--append", "quiet")
+    own.start(WEB, "--after", DB)
+    own.start(MAIL)
+    for name in (DB, WEB, MAIL):
         own.ok("enable", name)
     own.ok("quit")
-    file = f"{own.path}/s/umlctl/enabled/db.json"
+    file = f"{own.path}/s/umlctl/enabled/{DB}.json"
     with open(file) as opened:
         definition = json.load(opened)
     with open(file, "w") as opened:
         json.dump({**definition, "root": "/nowhere/"}, opened)
     done = own.umlctl("autostart")
     assert done.returncode == 7, done
-    assert "umlctl: mail: started, kernel pid" in done.stderr
-    assert "umlctl: db: was not started: db: there is no directory /nowhere/" in done.stderr
-    assert "umlctl: web: was not started: it comes after db, which was not started" in done.stderr
+    assert f"umlctl: {MAIL}: started, kernel pid" in done.stderr
+    assert f"umlctl: {DB}: was not started: {DB}: there is no directory /nowhere/" in done.stderr
+    said = f"umlctl: {WEB}: was not started: it comes after {DB}, which was not started"
+    assert said in done.stderr
+
+
+def test_job_runner_is_told_once_and_what_happens_is_json(
+    house: House, umid: str, manager: Manager
+) -> None:
+    reader, writer = os.pipe()
+    pipe = os.readlink(f"/proc/self/fd/{reader}")
+    process = subprocess.Popen(
+        house.command(
+            *("run", umid, "--mem", "64M", "--ready-fd", str(writer), "--log-format", "json")
+        ),
+        env=house.env | manager.environment(0.5),
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=[writer],
+        preexec_fn=heed_signals,  # noqa: PLW1509
+    )
+    os.close(writer)
+    try:
+        with open(reader) as ready:
+            line = ready.read()  # to its end: the descriptor is closed
+        pid = house.status(umid)["pid"]
+        assert line == f"{umid} {pid}\n"
+        wait_for(lambda: manager.heard("READY=1"), "the manager knows that it is ready")
+        manager.forget()
+        wait_for(lambda: manager.heard("WATCHDOG=1"), "there are signs of life")
+        has_init(house, umid)
+        kernels = processes_of(f"umid={umid}")
+        assert pid in kernels
+        for each in kernels:  # the tiny parent too
+            with open(f"/proc/{each}/environ", "rb") as file:
+                assert b"NOTIFY_SOCKET" not in file.read()
+            files = {os.readlink(f"/proc/{each}/fd/{fd}") for fd in os.listdir(f"/proc/{each}/fd")}
+            assert pipe not in files
+        house.ok("reboot", umid)
+        house.has_shell(umid)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 128 + signal.SIGTERM
+    wait_for(lambda: manager.heard("STOPPING=1"), "the manager knows that it ends")
+    assert "READY=1" not in manager.lines  # though it was ready again after the reboot
+    events = [json.loads(each) for each in said.splitlines()]
+    names = [event["event"] for event in events]
+    assert names[0] == "started"
+    assert names.count("ready") == 2
+    assert names.index("rebooting") < names.index("shutdown") < names.index("ended")
+    assert all(event["umid"] == umid for event in events)
+
+
+def test_guest_that_never_is_ready_is_not_said_to_be(
+    house: House, umid: str, manager: Manager
+) -> None:
+    reader, writer = os.pipe()
+    command = house.command("run", umid, "--ready-fd", str(writer), "--root", "/dev/null")
+    done = subprocess.run(
+        command,
+        env=house.env | manager.environment(0),
+        stderr=subprocess.PIPE,
+        pass_fds=[writer],
+        timeout=DEADLINE,
+        check=False,
+    )
+    os.close(writer)
+    with open(reader) as ready:
+        assert ready.read() == ""
+    assert done.returncode != 0
+    assert not manager.heard("READY=1")
+
+
+def test_descriptor_that_is_not_open_starts_nothing(house: House, umid: str) -> None:
+    done = house.umlctl("run", umid, "--ready-fd", "3")
+    assert (done.returncode, "no such descriptor is open" in done.stderr) == (2, True), done
+    assert not os.path.exists(f"{house.path}/s/umlctl/guests/{umid}")

@@ -11,7 +11,7 @@ import click
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
-from umlctl.errors import UsageError
+from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import definition as definitions
 from umlctl.guest import plug, policy
 from umlctl.host import kernels, paths
@@ -187,23 +187,54 @@ Examples:
   umlctl run test --kernel ./linux --mem 1G     the kernel that you just built
   umlctl run test --root debian.img -- quiet    an image; kernel arguments after --
   umlctl run ci --init /tmp/test.sh; echo $?    its exit status: /proc/exitcode; 255: panic
+  umlctl run db --ready-fd 3 --log-format json 3>ready 2>log    under a job runner
 """,
 )
 @click.argument("umid", required=False)
 @_with_options
 @click.option("--console", is_flag=True, help="Attach the terminal to its console; ^] leaves it.")
-def run(umid: str | None, arguments: tuple[str, ...], *, console: bool, **options: Any) -> int:
+@click.option(
+    "--ready-fd",
+    type=int,
+    metavar="N",
+    help="Write a line, UMID PID, to descriptor N when it is ready, and close it.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What happens to it, on standard error: in words, or all events as lines of JSON.",
+)
+def run(
+    umid: str | None,
+    arguments: tuple[str, ...],
+    *,
+    console: bool,
+    ready_fd: int | None,
+    log_format: str,
+    **options: Any,
+) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
 
     The exit code is the guest's own status, 255 after a panic, 125 if it never became ready.
     Ctrl-C shuts the guest down in order; twice, it is killed.
     """
-    from umlctl.cli.foreground import supervise
+    from umlctl.cli import foreground
 
     options["named"] = umid is not None
-    definition = define(umid or f"uml-{os.getpid()}", options, arguments)
-    _await_earlier(definition)
-    return supervise(definition, console=console)
+    umid = umid or f"uml-{os.getpid()}"
+    log = foreground.Log(umid, in_json=log_format == "json")
+    try:
+        if ready_fd is not None:
+            foreground.check_ready_descriptor(ready_fd)
+        definition = define(umid, options, arguments)
+        _await_earlier(definition)
+        return foreground.supervise(definition, log, console=console, ready_fd=ready_fd)
+    except UmlctlError as problem:
+        if log.in_json:
+            return log.fail(problem)
+        raise
 
 
 @click.command(

@@ -2,54 +2,177 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from umlctl import exitcodes
+from umlctl.errors import UsageError
+from umlctl.host import sdnotify
 from umlctl.host.claim import claim
 from umlctl.supervisor.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import trio
+
+    from umlctl.errors import UmlctlError
     from umlctl.guest.definition import Definition
     from umlctl.host.eventlog import Event
     from umlctl.host.records import Ending
+    from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that shut the guest down in order."""
 SHUTDOWN: Final = 30.0
 """What the guest gets for its own shutdown after a signal, seconds."""
-TOLD: Final = ("ready", "panicked", "rebooting", "wedged", "recovered", "hang", "shutdown")
+UP: Final = 5.0
+"""How long the first process of a guest that is ready may take to say that it has begun."""
+TOLD: Final = (
+    *("ready", "panicked", "rebooting", "wedged", "recovered", "hung"),
+    *("restarting", "given up", "shutdown"),
+)
+"""Events that are told in words; as JSON, all are."""
+BEHIND: Final = 256
+"""Events that a slow reader of standard error may be behind before it misses some."""
+LAST_WORDS: Final = 1.0
+"""How long it may take to read the last of them, seconds."""
 
 
-def supervise(definition: Definition, *, console: bool = False) -> int:
+class Log:
+    """What is said on standard error, in words or a line of JSON each.
+
+    It is written by a thread: a reader that stalls must not stall the guest.
+    """
+
+    def __init__(self, umid: str, *, in_json: bool) -> None:
+        self.umid = umid
+        self.in_json = in_json
+        self.quiet: Callable[[], bool] = lambda: False
+        self._missed = 0
+        self._send: trio.MemorySendChannel[Event] | None = None
+        self._written: trio.Event
+
+    def put(self, event: Event) -> None:
+        """Have an event written, or count it as missed."""
+        import trio
+
+        if (self.in_json or event["event"] in TOLD) and self._send is not None:
+            try:
+                self._send.send_nowait(event)
+            except trio.WouldBlock:
+                self._missed += 1
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Write events until the log is closed and all are written."""
+        import trio
+
+        self._send, events = trio.open_memory_channel[dict[str, Any]](BEHIND)
+        self._written = trio.Event()
+        task_status.started()
+        async for event in events:
+            missed, self._missed = self._missed, 0
+            if missed:
+                await self._write_aside(self.event("missed", count=missed))
+            if not self.quiet():  # else the screen is the guest's
+                await self._write_aside(event)
+        self._written.set()
+
+    async def _write_aside(self, event: Event) -> None:
+        import trio
+
+        await trio.to_thread.run_sync(self.write, event, abandon_on_cancel=True)
+
+    async def close(self) -> None:
+        """Wait until all is written, but not for ever."""
+        import trio
+
+        assert self._send is not None
+        self._send.close()
+        with trio.move_on_after(LAST_WORDS):
+            await self._written.wait()
+
+    def event(self, name: str, **facts: object) -> Event:
+        return {"time": round(time.time(), 3), "umid": self.umid, "event": name, **facts}
+
+    def write(self, event: Event) -> None:
+        """Write one event now."""
+        name, text = event["event"], str(event.get("text", ""))
+        if name == "ready" and "after" in event:
+            text = f"after {event['after']:.2f}s, kernel pid {event['pid']}"
+        elif name == "missed":
+            text = f"{event['count']} events, since nobody read them"
+        if self.in_json:
+            import msgspec
+
+            _write(2, msgspec.json.encode(event) + b"\n")
+        else:
+            self.say(f"{name}: {text}" if text else name)
+
+    def say(self, text: str) -> None:
+        _write(2, f"umlctl: {self.umid}: {text}\n".encode("utf-8", "backslashreplace"))
+
+    def fail(self, problem: UmlctlError) -> int:
+        """Say, as JSON, why there is no guest; the exit code."""
+        text = str(problem).encode("utf-8", "backslashreplace").decode()
+        self.write(self.event("error", text=text, code=problem.code))
+        return problem.code
+
+
+def check_ready_descriptor(descriptor: int) -> None:
+    """See that it can be told when the guest is ready.
+
+    Raises: UsageError
+    """
+    try:
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    except (OSError, ValueError, OverflowError):
+        raise UsageError(
+            f"--ready-fd {descriptor}: no such descriptor is open; "
+            f"open it, as in `umlctl run --ready-fd {descriptor} {descriptor}>FILE`"
+        ) from None
+    if descriptor < 3:
+        raise UsageError(
+            f"--ready-fd {descriptor}: that is a standard descriptor, and it is closed "
+            "when the guest is ready; take one from 3 on"
+        )
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        raise UsageError(f"--ready-fd {descriptor}: it is not open for writing")
+    os.set_inheritable(descriptor, False)
+
+
+def supervise(
+    definition: Definition, log: Log, *, console: bool = False, ready_fd: int | None = None
+) -> int:
     """Boot the guest and stay with it to its end; the exit code.
 
+    log: where it is said what happens
     console: have the terminal on its console meanwhile
+    ready_fd: where a line is written once it is ready; then it is closed
     """
+    manager = sdnotify.from_environment()
     viewer, alive = _attach(definition.umid) if console else (None, -1)
-
-    def tell(event: Event) -> None:
-        if viewer is None or viewer.poll() is not None:  # else the screen is the guest's
-            _tell(definition.umid, event)
-
+    if viewer is not None:
+        log.quiet = lambda: viewer.poll() is None
     # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.
     heeded = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
     # Held back until there is somebody to heed them: a kernel would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
-        ending = _boot(definition, heeded, tell)
+        ending = _boot(definition, Watch(log, manager, heeded, ready_fd))
     finally:
         if viewer is not None:
             os.close(alive)
             viewer.wait()  # it shows the last words, and puts the terminal right
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
-    _say(definition.umid, _describe(ending))
+    if not log.in_json:  # there it was an event
+        log.say(_describe(ending))
     return ending.code
 
 
@@ -69,9 +192,7 @@ def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
         os.close(alive)
 
 
-def _boot(
-    definition: Definition, heeded: list[signal.Signals], tell: Callable[[Event], None]
-) -> Ending:
+def _boot(definition: Definition, watch: Watch) -> Ending:
     held = claim(definition.umid)
     try:
         launched = launch(definition, held)
@@ -82,60 +203,86 @@ def _boot(
     import trio
 
     try:
-        return trio.run(_run, launched, heeded, tell)
+        return trio.run(watch.run, launched)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # what went wrong, not how trio wraps it
 
 
-async def _run(
-    launched: Launched, heeded: list[signal.Signals], tell: Callable[[Event], None]
-) -> Ending:
-    import trio
+class Watch:
+    """A guest in the foreground, and those who are told of it."""
 
-    from umlctl.supervisor.run import run_guest
+    def __init__(
+        self,
+        log: Log,
+        manager: sdnotify.Manager,
+        heeded: list[signal.Signals],
+        ready_fd: int | None,
+    ) -> None:
+        self._log = log
+        self._manager = manager
+        self._heeded = heeded
+        self._ready_fd = ready_fd
+        self._caught = 0
 
-    caught = 0
-    async with trio.open_nursery() as nursery:
+    async def run(self, launched: Launched) -> Ending:
+        """Stay with the guest to its end."""
+        import trio
 
-        async def on_signals() -> None:
-            nonlocal caught
-            with trio.open_signal_receiver(*heeded) as signals:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
-                async for number in signals:
-                    if caught:
-                        guest.kill("killed by a second signal")
-                    else:
-                        caught = number
-                        name = signal.Signals(number).name
-                        nursery.start_soon(guest.shut_down, SHUTDOWN, f"{name} to the supervisor")
+        from umlctl.supervisor.run import run_guest
 
         result: list[Ending] = []
         over = trio.Event()
 
-        async def live(task_status: trio.TaskStatus[object]) -> None:
-            result.append(await run_guest(launched, tell, task_status=task_status))
+        async def live(task_status: trio.TaskStatus[Guest]) -> None:
+            result.append(await run_guest(launched, self._log.put, task_status=task_status))
             over.set()
 
-        guest = await nursery.start(live)
-        if heeded:
-            nursery.start_soon(on_signals)
-        await over.wait()
-        nursery.cancel_scope.cancel()
-    if caught and result[0].code == exitcodes.OK:
-        import msgspec
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._log.run)
+            nursery.start_soon(self._manager.beat)
+            guest = await nursery.start(live)
+            if self._heeded:
+                nursery.start_soon(self._heed, guest)
+            nursery.start_soon(self._say_ready, guest)
+            await over.wait()
+            self._manager.stopping()
+            await self._log.close()
+            nursery.cancel_scope.cancel()
+        if self._caught and result[0].code == exitcodes.OK:
+            import msgspec
 
-        return msgspec.structs.replace(result[0], code=exitcodes.SIGNALLED + caught)
-    return result[0]
+            return msgspec.structs.replace(result[0], code=exitcodes.SIGNALLED + self._caught)
+        return result[0]
 
+    async def _heed(self, guest: Guest) -> None:
+        import trio
 
-def _tell(umid: str, event: Event) -> None:
-    name = event["event"]
-    if name not in TOLD:
-        return
-    text = str(event.get("text", ""))
-    if name == "ready" and "after" in event:
-        text = f"after {event['after']:.2f}s, kernel pid {event['pid']}"
-    _say(umid, f"{name}: {text}" if text else name)
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(*self._heeded) as signals:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, self._heeded)
+                async for number in signals:
+                    if self._caught:
+                        guest.kill("killed by a second signal")
+                    else:
+                        self._caught = number
+                        self._manager.stopping()
+                        name = signal.Signals(number).name
+                        nursery.start_soon(guest.shut_down, SHUTDOWN, f"{name} to the supervisor")
+
+    async def _say_ready(self, guest: Guest) -> None:
+        """Once: a guest that reboots is ready again, and its job has been all the while."""
+        import trio
+
+        await guest.ready.wait()
+        with trio.move_on_after(UP):
+            await guest.up.wait()
+        if guest.ending is not None:
+            return  # who waits for the line sees the descriptor closed without one
+        pid = guest.launched.pid
+        self._manager.ready(f"{guest.umid} is ready, kernel pid {pid}")
+        if self._ready_fd is not None:
+            line = f"{guest.umid} {pid}\n".encode()
+            await trio.to_thread.run_sync(_write_last, self._ready_fd, line, abandon_on_cancel=True)
 
 
 def _describe(ending: Ending) -> str:
@@ -144,8 +291,14 @@ def _describe(ending: Ending) -> str:
     return describe(ending)
 
 
-def _say(umid: str, text: str) -> None:
+def _write(descriptor: int, data: bytes) -> None:
     try:
-        os.write(sys.stderr.fileno(), f"umlctl: {umid}: {text}\n".encode())
+        while data:
+            data = data[os.write(descriptor, data) :]
     except OSError:
-        pass  # standard error is gone; the guest is not
+        pass  # nobody reads it any more; the guest is not gone
+
+
+def _write_last(descriptor: int, data: bytes) -> None:
+    _write(descriptor, data)
+    os.close(descriptor)

@@ -38,8 +38,12 @@ class Started:
         self.out, self.err = self._capfd.readouterr()
         return code
 
-    def supervise(self, definition: Definition, *, console: bool) -> int:
+    def supervise(
+        self, definition: Definition, log: foreground.Log, *, console: bool, ready_fd: int | None
+    ) -> int:
         assert not console
+        assert not log.in_json
+        assert ready_fd is None
         self.definitions.append(definition)
         return self.code
 

@@ -1,0 +1,107 @@
+"""Telling a service manager how we are, by sd_notify(3): a datagram of lines to the socket that
+NOTIFY_SOCKET names. systemd is one such manager; others speak the same.
+
+The protocol is this small and stable; the packages for it are either unmaintained or need
+systemd's own library.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+EXTEND: Final = 30.0
+"""While it starts or ends, a service asks for so much more time, seconds;"""
+EXTEND_EVERY: Final = 5.0
+"""and does so as often as this: what hangs is given up, what takes long is not."""
+AGAIN: Final = 0.2
+"""Before what a busy manager could not take is sent again, seconds."""
+
+
+class Manager:
+    """Whoever started this process as a service; or nobody, and then nothing is said.
+
+    Fields:
+        address: of its socket; empty: nobody
+        watchdog: it ends a service that gives no sign of life for so long, seconds; 0: it does not
+        busy: the service starts or ends
+    """
+
+    def __init__(self, address: str | bytes = "", watchdog: float = 0.0) -> None:
+        self.address = address
+        self.watchdog = watchdog
+        self.busy = True
+        self._said: set[str] = set()
+        self._unsent: list[str] = []
+
+    def ready(self, status: str) -> None:
+        """The service is up; said once."""
+        self._once("READY=1", busy=False)
+        self.status(status)
+
+    def stopping(self) -> None:
+        """The service ends; said once."""
+        self._once("STOPPING=1", busy=True)
+
+    def status(self, text: str) -> None:
+        """What it does, in a line for people."""
+        self._tell([f"STATUS={' '.join(text.split())}"])
+
+    def sign_of_life(self) -> float:
+        """Give one, and all that could not be said before; when the next is due, seconds."""
+        signs = ["WATCHDOG=1"] if self.watchdog else []
+        pause = self.watchdog / 2 if self.watchdog else EXTEND_EVERY
+        if self.busy:
+            signs.append(f"EXTEND_TIMEOUT_USEC={int(EXTEND * 1e6)}")
+            pause = min(pause, EXTEND_EVERY)
+        if signs or self._unsent:
+            self._tell([], signs)
+        return min(pause, AGAIN) if self._unsent else pause
+
+    async def beat(self) -> None:
+        """Give signs of life as long as trio's loop turns: one that hangs is restarted."""
+        import trio
+
+        while self.address:  # noqa: ASYNC110 - time is what this is about
+            await trio.sleep(self.sign_of_life())
+
+    def _once(self, line: str, *, busy: bool) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self.busy = busy
+            self._tell([line])
+
+    def _tell(self, lines: Iterable[str], signs: Iterable[str] = ()) -> None:
+        """Send, without waiting; what cannot be sent now is kept, but for the signs."""
+        if not self.address:
+            return
+        self._unsent += lines
+        data = "\n".join([*self._unsent, *signs]).encode("utf-8", "backslashreplace")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            try:
+                sender.sendto(data, socket.MSG_DONTWAIT, self.address)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # it is gone, and there is nobody to tell
+        self._unsent.clear()
+
+
+def from_environment() -> Manager:
+    """Our manager, as it has told us. It is taken out of the environment, in which everything
+    that we start would take it for its own.
+    """
+    address, microseconds, pid = (os.environ.pop(name, "") for name in VARIABLES)
+    watchdog = 0.0
+    if microseconds.isdecimal() and pid in ("", str(os.getpid())):
+        watchdog = int(microseconds) / 1e6
+    if address.startswith("@"):
+        return Manager(b"\0" + os.fsencode(address[1:]), watchdog)
+    if address.startswith("/"):
+        return Manager(address, watchdog)
+    return Manager()
