@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -254,3 +256,131 @@ def test_descriptor_that_is_not_open_starts_nothing(house: House, umid: str) -> 
     done = house.umlctl("run", umid, "--ready-fd", "3")
     assert (done.returncode, "no such descriptor is open" in done.stderr) == (2, True), done
     assert not os.path.exists(f"{house.path}/s/umlctl/guests/{umid}")
+
+
+# The supervisor as a service
+
+
+@contextlib.contextmanager
+def service(
+    house: House, manager: Manager, watchdog: float = 30.0
+) -> Iterator[subprocess.Popen[str]]:
+    """The supervisor, as the unit starts it."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "umlctl.supervisor.daemon", "--service"],
+        env=house.env | manager.environment(watchdog),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_signals,  # noqa: PLW1509
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def is_ready(manager: Manager) -> None:
+    wait_for(lambda: manager.heard("READY=1"), "the service is ready")
+
+
+def test_service_is_ready_when_what_is_enabled_has_been_started(
+    own: House, manager: Manager
+) -> None:
+    own.start(DB)
+    own.start(WEB, "--after", DB)
+    own.start(MAIL)
+    for name in (DB, WEB, MAIL):
+        own.ok("enable", name)
+    own.ok("quit")
+    with open(f"{own.path}/s/umlctl/enabled/{MAIL}.json", "w") as opened:
+        opened.write("{")
+    with service(own, manager, watchdog=0.5) as process:
+        is_ready(manager)
+        rows = {row["umid"]: row["state"] for row in json.loads(own.ok("list", "--json"))}
+        assert rows == {DB: "running", WEB: "running", MAIL: "dead"}
+        assert manager.heard("EXTEND_TIMEOUT_USEC=30000000")  # booting may take as long as it takes
+        assert "STATUS=2 guests run" in manager.lines
+        manager.forget()
+        wait_for(lambda: manager.heard("WATCHDOG=1"), "there are signs of life")
+        with open(f"/proc/{own.status(WEB)['pid']}/environ", "rb") as file:
+            assert b"NOTIFY_SOCKET" not in file.read()
+        for name in (DB, WEB):
+            has_init(own, name)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+    assert manager.heard("STOPPING=1")
+    assert "READY=1" not in manager.lines
+    assert ended(own, WEB) < ended(own, DB)
+    assert f"{DB}: started" in said
+    assert f"{MAIL}: failed: " in said
+    assert said.count('"cause":"shut down"') == 2
+
+
+def test_guests_outlive_a_service_that_is_killed_and_the_next_one_has_them(
+    own: House, manager: Manager
+) -> None:
+    with service(own, manager) as process:
+        is_ready(manager)
+        own.start(DB)
+        own.ok("enable", DB)
+        has_init(own, DB)
+        before = own.status(DB)
+        assert before["supervisor_pid"] == process.pid
+        process.kill()
+        process.wait(DEADLINE)
+    manager.forget()
+    with service(own, manager) as process:
+        is_ready(manager)
+        after = own.status(DB)
+        assert (after["pid"], after["supervisor_pid"]) == (before["pid"], process.pid)
+        own.ok("quit")
+        assert process.wait(DEADLINE) == 0
+        assert manager.heard("STOPPING=1")
+    assert ended(own, DB)
+
+
+def test_service_waits_for_its_turn(own: House, manager: Manager) -> None:
+    own.start(DB)
+    own.start(WEB)
+    own.ok("enable", WEB)
+    has_init(own, WEB)
+    own.ok("shutdown", WEB)
+    first = own.status(DB)["supervisor_pid"]
+    with service(own, manager) as process:
+        is_ready(manager)
+        assert manager.heard("STATUS=waiting for the supervisor to end that runs already")
+        assert own.status(WEB)["supervisor_pid"] == first  # it was told what is enabled
+        os.kill(first, signal.SIGKILL)
+        wait_for(
+            lambda: own.listed(DB).get("supervisor_pid") == process.pid, "the service has its turn"
+        )
+        assert own.status(WEB)["supervisor_pid"] == process.pid
+
+
+def test_service_that_waits_ends_what_it_waits_for(own: House, manager: Manager) -> None:
+    own.start(DB)
+    has_init(own, DB)
+    with service(own, manager) as process:
+        is_ready(manager)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+    assert ended(own, DB)
+    assert "no background supervisor is running" in own.ok("quit")
+
+
+def test_supervisor_that_a_command_starts_is_not_that_commands_service(
+    own: House, manager: Manager
+) -> None:
+    own.env |= manager.environment(30)
+    own.start(DB)
+    own.ok("quit")
+    assert not manager.heard("READY=1")
+    assert not manager.lines
+    with service(own, manager) as process:
+        is_ready(manager)
+        done = own.umlctl("quit")
+        assert "has ended" in done.stdout
+        assert process.wait(DEADLINE) == 0

@@ -3,7 +3,8 @@
 It is started when first needed, answers on a mconsole socket of its own (`start FILE`, `list`,
 `quit`) and ends by itself a while after its last guest.
 
-`python -m umlctl.supervisor.daemon` is how `umlctl start` starts it.
+`python -m umlctl.supervisor.daemon` is how `umlctl start` starts it. With `--service`, as a
+service manager does, it starts what is enabled, tells that manager how it is, and stays.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
 from umlctl.host import claim, lost, paths
+from umlctl.host.sdnotify import Manager, from_environment
 from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.run import run_guest
 from umlctl.supervisor.service import HEARTBEAT, SHUTDOWN
+from umlctl.supervisor.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,8 +64,23 @@ IDLE: Final = 10.0
 class Daemon:
     """The background supervisor."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        manager: Manager | None = None,
+        *,
+        service: bool = False,
+        start: bool = False,
+    ) -> None:
+        """manager: is told how we are
+
+        service: stay, though there be nothing to do
+        start: begin with what is enabled
+        """
         self._listener = listener
+        self._manager = manager or Manager()
+        self._service = service
+        self._start_first = start
         self._guests: dict[str, Guest] = {}
         self._starting = trio.CapacityLimiter(STARTS)
         self._adopting = trio.Lock()
@@ -79,16 +97,28 @@ class Daemon:
             nursery.start_soon(self._listener.serve, self._handle)
             nursery.start_soon(self._signals)
             await self._adopt_all()
+            nursery.start_soon(self._begin)
             while not self._quitting.is_set():
                 with trio.move_on_after(IDLE):
                     await self._quitting.wait()
-                if self._busy == self._was_busy == 0:
+                if self._busy == self._was_busy == 0 and not self._service:
                     self._quitting.set()
                 self._was_busy = self._busy
+            self._manager.stopping()
             await self._stop_all("the supervisor ends")
             with trio.move_on_after(1):
                 await self._listener.idle()
             nursery.cancel_scope.cancel()
+
+    async def _begin(self) -> None:
+        if self._start_first:
+            await self.start_enabled(_log_result)
+        if not self._quitting.is_set():
+            self._manager.ready(self._summary())
+
+    def _summary(self) -> str:
+        count = len(self._guests)
+        return f"{count} guest runs" if count == 1 else f"{count} guests run"
 
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
@@ -232,6 +262,7 @@ class Daemon:
                 others = functools.partial(self._stop_others, umid)
                 guest = await nursery.start(run_guest, launched, _log_event, others)
                 self._guests[umid] = guest
+                self._manager.status(self._summary())
                 task_status.started(guest)
         except ExceptionGroup as group:
             problem = group.exceptions[0]
@@ -242,6 +273,7 @@ class Daemon:
             self._busy -= 1
             if guest is not None and self._guests.get(umid) is guest:
                 del self._guests[umid]
+                self._manager.status(self._summary())
 
     async def _patiently(
         self, call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
@@ -335,25 +367,53 @@ def _say(message: str) -> None:
         pass  # a full disk takes no log, and the guests go on
 
 
-def main() -> int:
+def _log_result(result: Result) -> None:
+    _say(f"{result.umid}: {result.outcome}{f': {result.text}' if result.text else ''}")
+
+
+async def _serve(take: Callable[[int], bool], manager: Manager, *, service: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(manager.beat)
+        start = service
+        if not take(fcntl.LOCK_NB):
+            if not service:
+                return  # somebody was faster
+            turn = Turn(lambda: take(0), manager)
+            await turn.wait()
+            if not turn.came:
+                nursery.cancel_scope.cancel()
+                return
+            start = not turn.started
+        listener = Listener.bind(paths.supervisor_socket())
+        try:
+            await Daemon(listener, manager, service=service, start=start).run()
+        finally:
+            listener.close()
+        nursery.cancel_scope.cancel()
+
+
+def main(arguments: list[str]) -> int:
     """Become the supervisor of this user, unless there is one; tell the starter when ready."""
+    manager = from_environment()
+    service = arguments == ["--service"]
     run = paths.make_run_dir()
     lock = os.open(f"{run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return 0  # somebody was faster
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     os.umask(0o077)
     os.chdir("/")
-    listener = Listener.bind(paths.supervisor_socket())
-    try:
-        trio.run(Daemon(listener).run)
-    finally:
-        listener.close()
+
+    def take(flags: int) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | flags)
+        except BlockingIOError:
+            return False
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+    # Whoever started us to serve a command, its service manager is not told of us.
+    trio.run(functools.partial(_serve, take, manager if service else Manager(), service=service))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from socketproto.client import Client
 from socketproto.listener import Listener
@@ -134,3 +135,15 @@ def test_full_disk_takes_no_log_and_ends_nothing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "write", write)
     daemon._log_event({"event": "ready"})
     daemon._say_trace("demo", ValueError("what?"))
+
+
+async def test_service_stays_though_there_is_nothing_to_do(
+    house: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    paths.make_run_dir()
+    for service in (True, False):
+        listener = Listener.bind(paths.supervisor_socket())
+        with trio.move_on_after(daemon.IDLE * 10) as limit:
+            await daemon.Daemon(listener, service=service).run()
+        assert limit.cancelled_caught is service
+        listener.close()
