@@ -7,13 +7,10 @@ import itertools
 import json
 import os
 import random
-import signal
 import socket
 import struct
 import subprocess
 from typing import TYPE_CHECKING
-
-import pytest
 
 from socketproto.blocking import Connection, encode, request
 from socketproto.wire import MAGIC, Request
@@ -21,8 +18,6 @@ from tests.live.conftest import DEADLINE, wait_for
 from umlctl.host import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.live.conftest import House
 
 DATAGRAMS = 100_000
@@ -78,31 +73,31 @@ def _drain(sock: socket.socket) -> None:
         pass
 
 
-@pytest.fixture
-def frozen(house: House, umid: str) -> Iterator[str]:
-    """A guest whose kernel process is held by SIGSTOP."""
+SILENT = 20
+"""How long a guest is silent: twice what its kernel gets to answer, seconds."""
+
+
+def test_a_kernel_that_does_not_answer_is_said_and_comes_back(house: House, umid: str) -> None:
+    """One of its processes lets nothing else run, but what interrupts do."""
     house.start(umid)
-    pid = house.status(umid)["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield umid
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def test_a_kernel_that_does_not_answer_is_said_and_comes_back(house: House, frozen: str) -> None:
-    path = house.public(frozen)
-    first = request(path, "version", 30)
+    house.has_shell(umid)
+    spin = "chrt -f 98 sh -c 'while :; do :; done'"
+    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        console.write("echo -1 >/proc/sys/kernel/sched_rt_runtime_us\n")
+        console.write(f"chrt -f 99 timeout -s KILL {SILENT} {spin}\n")
+    wait_for(lambda: "chrt" in house.ok("logs", umid), "it has been told")
+    first = request(house.public(umid), "proc uptime", 30)
+    while first.ok:  # it was a moment faster
+        first = request(house.public(umid), "proc uptime", 30)
     assert first.kind == "refused"
     assert first.error == -110
-    assert "has not answered" in house.status(frozen)["trouble"]
+    assert "has not answered" in house.status(umid)["trouble"]
     # Those after it are told at once.
-    second = house.umlctl("version", frozen)
+    second = house.umlctl("proc", umid, "uptime")
     assert second.returncode == 4
     assert "has not answered" in second.stderr
-    os.kill(house.status(frozen)["pid"], signal.SIGCONT)
-    wait_for(lambda: house.umlctl("version", frozen).returncode == 0, "it is back")
-    assert house.status(frozen)["trouble"] is None
+    wait_for(lambda: house.umlctl("proc", umid, "uptime").returncode == 0, "it is back")
+    assert house.status(umid)["trouble"] is None
 
 
 def test_a_wedged_kernel_is_recovered_by_go(house: House, umid: str) -> None:

@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import afterlife, views
 from umlctl.errors import UsageError
 from umlctl.guest import order
-from umlctl.host import paths, records
+from umlctl.host import lost, paths, records
 from umlctl.oneshot import say
 
 SHUTDOWN: Final = 30.0
@@ -80,7 +80,7 @@ def _seconds(words: list[str]) -> float:
 
 def _running() -> dict[str, tuple[str, ...]]:
     """Guests that have a supervisor, and those that each comes after."""
-    for record in records.without_supervisor():
+    for record in lost.without_supervisor():
         if afterlife.take_over(record.definition.umid):
             break  # and all others with it
     found = {

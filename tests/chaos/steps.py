@@ -1,0 +1,232 @@
+"""What can be done to guests and their supervisor; each step leaves the world as it says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from socketproto.wire import Request
+from tests.chaos.world import SMALL, Violation
+from tests.live.conftest import processes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.chaos.world import Tormented, World
+
+    Step = Callable[[World, Tormented], None]
+
+QUERIES = ("version", "help", "status", "devices", "proc meminfo", "proc interrupts", "stack 1")
+RUBBISH = 40
+DISKS = 3
+
+
+def ask(world: World, guest: Tormented) -> None:
+    """A client asks some things."""
+    for _ in range(5):
+        outcome = world.house.ask(guest.umid, world.random.choice(QUERIES))
+        if not outcome.ok:
+            raise Violation(f"{guest.umid}: {outcome}")
+
+
+def ask_with_the_stock_client(world: World, guest: Tormented) -> None:
+    done = world.house.stock(guest.umid, "version")
+    if b"Linux" not in done.stdout:
+        raise Violation(f"{guest.umid}: the stock client got {done}")
+
+
+def kill_clients(world: World, guest: Tormented) -> None:
+    """Clients die in the middle of an answer."""
+    for words in (["proc", "1/mountinfo"], ["events", "-f"], ["stack", "1"]):
+        process = subprocess.Popen(
+            world.house.command(words[0], guest.umid, *words[1:]),
+            env=world.house.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        world.loose.append(process)
+    world.let_loose_go()
+
+
+def stop_a_client(world: World, guest: Tormented) -> None:
+    """A subscriber is stopped, and reads no more; it is killed some steps later."""
+    if len(world.loose) > 3:
+        world.let_loose_go()
+    process = subprocess.Popen(
+        world.house.command("events", world.house.public(guest.umid), "-f"),
+        env=world.house.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(process.pid, signal.SIGSTOP)
+    world.loose.append(process)
+
+
+def send_rubbish(world: World, guest: Tormented) -> None:
+    """Datagrams that are no requests, to all sockets that take some, and none is read."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.bind(f"{world.path}/rubbish")
+        sender.setblocking(False)
+        try:
+            for path in (
+                world.house.public(guest.umid),
+                f"{world.house.run}/umlctl/g/{guest.umid}/notify",
+            ):
+                for _ in range(RUBBISH):
+                    size = world.random.randrange(600)
+                    try:
+                        sender.sendto(world.random.randbytes(size), path)
+                    except OSError:
+                        break
+        finally:
+            os.unlink(f"{world.path}/rubbish")
+
+
+def flood(world: World, guest: Tormented) -> None:
+    """A client asks on and on, and reads nothing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.bind(f"{world.path}/flood")
+        sender.setblocking(False)
+        try:
+            for _ in range(300):
+                try:
+                    sender.sendto(Request(b"proc meminfo").encode(), world.house.public(guest.umid))
+                except OSError:
+                    break
+        finally:
+            os.unlink(f"{world.path}/flood")
+
+
+def plug_or_unplug(world: World, guest: Tormented) -> None:
+    if guest.stopped:
+        return
+    if guest.disks and (len(guest.disks) >= DISKS or world.random.random() < 0.5):
+        name = world.random.choice(sorted(guest.disks))
+        world.house.ok("disk", "rm", guest.umid, name)
+        os.unlink(guest.disks.pop(name))
+    else:
+        path = world.image(guest)
+        answer = world.house.ok("disk", "add", guest.umid, path)
+        guest.disks[answer.split()[0]] = path
+
+
+def plug_a_network_or_unplug_it(world: World, guest: Tormented) -> None:
+    if guest.stopped:
+        return
+    if guest.nics:
+        world.house.ok("nic", "rm", guest.umid, guest.nics.pop())
+    else:
+        answer = world.house.ok("nic", "add", guest.umid, "--switch", "chaos")
+        guest.nics.add(answer.split()[0])
+
+
+def stop_or_go(world: World, guest: Tormented) -> None:
+    world.house.ok("go" if guest.stopped else "stop", guest.umid)
+    guest.stopped = not guest.stopped
+
+
+def reboot(world: World, guest: Tormented) -> None:
+    if guest.stopped:
+        return
+    before = world.status(guest)["reboots"]
+    world.house.ok("reboot", guest.umid)
+    if not world.soon(lambda: _has_rebooted(world, guest, before)):
+        raise Violation(f"{guest.umid} has not rebooted: {world.status(guest)}")
+    world.learn(guest)
+
+
+def _has_rebooted(world: World, guest: Tormented, before: int) -> bool:
+    status: dict[str, Any] = world.status(guest)
+    return bool(status["state"] == "running" and status["reboots"] == before + 1)
+
+
+def panic(world: World, guest: Tormented) -> None:
+    if guest.stopped:
+        stop_or_go(world, guest)
+    world.house.umlctl("sysrq", guest.umid, "c")
+    guest.panics += 1
+    world.restarted(guest)
+
+
+def kill_the_kernel(world: World, guest: Tormented) -> None:
+    os.kill(guest.pid, signal.SIGKILL)
+    world.restarted(guest)
+
+
+def kill_the_supervisor(world: World, _guest: Tormented) -> None:
+    """The next command has all guests adopted, as they were."""
+    world.kill_supervisor()
+
+
+def kill_the_supervisor_and_a_kernel(world: World, guest: Tormented) -> None:
+    """A guest that dies unseen is reported, and can be started."""
+    world.kill_supervisor()
+    os.kill(guest.pid, signal.SIGKILL)
+    if not world.soon(lambda: world.house.listed(guest.umid)["state"] in ("dead", "running")):
+        raise Violation(f"{guest.umid}: its end was not seen: {world.house.listed(guest.umid)}")
+    if world.house.listed(guest.umid)["state"] == "running":
+        guest.lives += 1
+        guest.disks, guest.nics, guest.stopped = {}, set(), False
+        world.learn(guest)
+    else:
+        world.start(guest)
+
+
+def kill_the_switch(world: World, guest: Tormented) -> None:
+    """It is started again, and the guests on it do not notice."""
+    if not guest.nics:
+        return
+    for pid in processes_of("umlctl.host.switch"):
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            if world.path.encode() in file.read():
+                os.kill(pid, signal.SIGKILL)
+
+
+def fill_the_disk(world: World, guest: Tormented) -> None:
+    """The state directory is full for some requests; nothing but history is lost."""
+    if not world.small:
+        return
+    filler = f"{world.small}/filler"
+    try:
+        with open(filler, "wb", buffering=0) as file:
+            while file.write(b"\0" * (1 << 16)):
+                if file.tell() > SMALL:
+                    break
+    except OSError:
+        pass
+    try:
+        ask(world, guest)
+        if not guest.stopped:
+            stop_or_go(world, guest)
+            stop_or_go(world, guest)
+    finally:
+        os.unlink(filler)
+
+
+STEPS: dict[str, tuple[int, Step]] = {
+    step.__name__: (weight, step)
+    for weight, step in (
+        (6, ask),
+        (3, ask_with_the_stock_client),
+        (3, kill_clients),
+        (3, stop_a_client),
+        (3, send_rubbish),
+        (3, flood),
+        (8, plug_or_unplug),
+        (4, plug_a_network_or_unplug_it),
+        (6, stop_or_go),
+        (3, reboot),
+        (2, panic),
+        (2, kill_the_kernel),
+        (4, kill_the_supervisor),
+        (1, kill_the_supervisor_and_a_kernel),
+        (2, kill_the_switch),
+        (2, fill_the_disk),
+    )
+}
+"""Each with how often it is taken, as a weight."""
