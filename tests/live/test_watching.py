@@ -121,3 +121,21 @@ def test_foreground_guest_is_started_again_too(house: House, umid: str) -> None:
         is_back(house, umid, 1)
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_guest_that_died_unseen_is_started_again(house: House, umid: str) -> None:
+    """And so is one whose supervisor was killed while it was to be started again."""
+    house.start(umid, "--restart", "on-failure")
+    for _ in range(2):
+        status = house.status(umid)
+        os.kill(status["supervisor_pid"], signal.SIGKILL)
+        os.kill(status["pid"], signal.SIGKILL)
+        wait_for(lambda: house.listed(umid)["state"] == "running", "it is back")
+    supervisor = house.status(umid)["supervisor_pid"]
+    house.umlctl("sysrq", umid, "c")
+    wait_for(lambda: house.listed(umid)["state"] == "restarting", "it is to be started again")
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: house.listed(umid)["state"] == "running", "it is back")
+    house.ok("shutdown", umid)
+    assert house.listed(umid)["state"] == "dead"
+    assert names(house, umid).count("started") == 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import claim, eventlog, lost, paths, processes, records
+from umlctl.host import burial, claim, lost, paths, processes, records
 from umlctl.oneshot import say
 
 DIES: Final = 0.5
@@ -21,20 +20,17 @@ ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
 
 
-def lives(record: records.Record) -> bool:
-    """The guest runs, whatever became of its supervisor."""
-    if record.ending is not None or record.boot_id != records.host_boot_id():
-        return False
-    return processes.alive(record.pid, record.started)
-
-
 def take_over(guest: str) -> bool:
-    """Have the background supervisor adopt a guest that runs on without its own, and all others.
+    """Have the background supervisor adopt a guest that runs on without its own, and all others;
+    or start it again, if it has died and its policy is that.
 
     guest: as it was named; a path is nobody's to take over
     """
     record = lost.find(guest) if "/" not in guest else None
-    if record is None or not lives(record):
+    if record is None:
+        return False
+    bury(record)
+    if record.ending is not None and not record.again:
         return False
     from umlctl.cli.background import ask_running_supervisor, ask_supervisor
 
@@ -55,58 +51,16 @@ def take_over(guest: str) -> bool:
 
 
 def bury(record: records.Record) -> None:
-    """Write down how a guest ended whose supervisor was gone by then, and remove what it left."""
-    if record.ending is not None or lives(record):
-        return
-    umid = record.definition.umid
-    try:
-        with open(f"{paths.guest_dir(umid)}/status") as file:
-            status = int(file.read())
-    except (OSError, ValueError):
-        status = None
-    try:
-        held = claim.claim(umid)
-    except UmlctlError:
-        return  # somebody has just started it again, or is burying it
-    known = "" if status is None else f"status {status}"
-    record.ending = records.Ending(
-        cause="ended",
-        code=exitcodes.GONE if status is None else status,
-        text=known or "nobody saw how",
-        time=time.time(),
-    )
-    _let_go(record)
-    records.save(record)
-    _note(record)
-    held.release()
-
-
-def _note(record: records.Record) -> None:
-    """Write into the guest's history how it ended, since no supervisor has."""
-    ending = record.ending
-    assert ending is not None
-    facts = {"cause": ending.cause, "code": ending.code, "text": ending.text}
-    event = {"time": ending.time, "umid": record.definition.umid, "event": "ended", **facts}
-    with suppress(OSError):
-        eventlog.append(record.definition.umid, eventlog.encode(event))
-
-
-def _let_go(record: records.Record) -> None:
-    """Let everything go that was made for its devices; what failed is said."""
-    if record.devices:
-        from umlctl.host import hardware
-
-        umid = record.definition.umid
-        log = f"{paths.record_dir(umid)}/console.log"
-        for problem in hardware.release_all(record.devices, umid, log):
-            say(f"{umid}: {problem}", exitcodes.FAILED)
+    """See to a guest that has died unseen; what goes wrong is said."""
+    for problem in burial.bury(record):
+        say(f"{record.definition.umid}: {problem}", exitcodes.FAILED)
 
 
 def summary(record: records.Record) -> dict[str, Any]:
     """The guest as `list` and `status` show it."""
     bury(record)
     found = records.summary(record)
-    if lives(record):
+    if burial.lives(record):
         found.update(
             state="unsupervised",
             pid=record.pid,
@@ -139,7 +93,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
         status = summary(record)
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
         return exitcodes.OK
-    if lives(record):
+    if burial.lives(record):
         if name == "kill":
             return _kill(record)
         return say(
@@ -171,18 +125,12 @@ def _kill(record: records.Record) -> int:
             time.sleep(0.01)
         else:
             break
-    record.ending = records.Ending(
-        cause="killed",
-        code=exitcodes.SIGNALLED + 9,
-        text=f"by uid {os.getuid()}, after its supervisor was gone",
-        time=time.time(),
-    )
-    _let_go(record)
     aside = lost.set_aside(umid)
     if aside:
         say(aside, exitcodes.OK)
-    records.save(record)
-    _note(record)
+    text = f"by uid {os.getuid()}, after its supervisor was gone"
+    for problem in burial.end(record, "killed", exitcodes.SIGNALLED + 9, text):
+        say(f"{umid}: {problem}", exitcodes.FAILED)
     held.release()
     print(f"{umid} killed")
     return exitcodes.OK

@@ -13,7 +13,7 @@ import msgspec
 from socketproto import blocking
 from umlctl import exitcodes
 from umlctl.cli import afterlife, views
-from umlctl.host import claim, lost, paths, processes, records
+from umlctl.host import burial, claim, lost, paths, processes, records
 from umlctl.oneshot import say
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
@@ -82,6 +82,11 @@ def gather() -> list[dict[str, Any]]:
     for record in lost.without_supervisor():
         if afterlife.take_over(record.definition.umid):
             break  # and all others with it
+    for record in records.load_all():
+        afterlife.bury(record)
+    for record in burial.wanted_back():
+        if afterlife.take_over(record.definition.umid):
+            break
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in lost.unrecorded(kept):
         if not claim.has_owner(record.definition.umid):  # one that is being started has

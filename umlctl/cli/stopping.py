@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import afterlife, views
 from umlctl.errors import UsageError
 from umlctl.guest import order
-from umlctl.host import lost, paths, records
+from umlctl.host import burial, lost, paths, records
 from umlctl.oneshot import say
 
 SHUTDOWN: Final = 30.0
@@ -86,7 +86,7 @@ def _running() -> dict[str, tuple[str, ...]]:
     found = {
         record.definition.umid: record.definition.after
         for record in records.load_all()
-        if afterlife.lives(record)
+        if burial.lives(record)
     }
     try:
         names = os.listdir(paths.public_dir())

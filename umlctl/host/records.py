@@ -126,6 +126,7 @@ class Record(msgspec.Struct, kw_only=True):
         guest_boot: the guest's own boot id, another after each reboot; empty if unknown
         removed: devices of the command line that were taken away
         resume: when it is to be resumed if it is stopped, seconds since 1970; 0: when told to
+        again: it has ended, and is to be started again
         ending: None while it runs, as far as the writer knew
     """
 
@@ -141,6 +142,7 @@ class Record(msgspec.Struct, kw_only=True):
     shim: int = 0
     guest_boot: str = ""
     resume: float = 0.0
+    again: bool = False
     ending: Ending | None = None
     version: int = VERSION
 

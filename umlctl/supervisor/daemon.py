@@ -29,7 +29,7 @@ from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
-from umlctl.host import claim, lost, paths
+from umlctl.host import burial, claim, lost, paths, records
 from umlctl.host.sdnotify import Manager, from_environment
 from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.endings import describe
@@ -179,10 +179,29 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 for record in await trio.to_thread.run_sync(lost.without_supervisor):
                     nursery.start_soon(take, record)
+            await self._bring_back()
             with trio.move_on_after(UP):
                 for guest in list(self._guests.values()):
                     if guest.launched.adopted:
                         await guest.ready.wait()
+
+    async def _bring_back(self) -> None:
+        """See to guests that have died unseen, and start those again whose policy is that."""
+
+        async def start(record: Record) -> None:
+            umid = record.definition.umid
+            result = await self._attempt(f"restart {umid}", lambda: record.definition)
+            if result["code"]:
+                _say(f"restart {umid}: {result['text']}")
+
+        wanted = await trio.to_thread.run_sync(_find_wanted)
+        for record in wanted:
+            self._nursery.start_soon(start, record)
+        with trio.move_on_after(UP):
+            while any(  # noqa: ASYNC110 - nobody tells
+                record.definition.umid not in self._guests for record in wanted
+            ):
+                await trio.sleep(PAUSE)
 
     async def _start(self, call: Call, path: str) -> None:
         answer: dict[str, Any] = {}
@@ -325,6 +344,14 @@ class Daemon:
 
         async with trio.open_nursery() as nursery:
             in_order(ends(after), end, nursery.start_soon)
+
+
+def _find_wanted() -> list[Record]:
+    """Guests that have died unseen and are to be started again; all that have died are buried."""
+    for record in records.load_all():
+        for problem in burial.bury(record):
+            _say(f"{record.definition.umid}: {problem}")
+    return burial.wanted_back()
 
 
 def _read_definition(path: str) -> Definition:

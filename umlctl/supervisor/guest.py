@@ -17,7 +17,6 @@ initramfs, when its block driver has.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
@@ -27,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from socketproto.exchange import ANSWERED, REFUSED
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
@@ -38,13 +36,13 @@ from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
+from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from socketproto.exchange import Outcome
     from umlctl.host.eventlog import Event
     from umlctl.host.records import Ending
     from umlctl.supervisor.launch import Launched
@@ -64,14 +62,6 @@ HELD: Final = 0.1
 """Between two looks whether a debugger still holds it, seconds."""
 ORDERLY: Final = 30.0
 """What a halt may take besides the guest's own shutdown, seconds."""
-AGAIN: Final = 1.0
-"""Between two tries to resume a guest whose pause is over, seconds."""
-SETTLE: Final = 0.02
-"""How long a kernel that has answered `go` may take to show whether it runs, seconds."""
-WEDGES: Final = 20
-"""A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
-MOMENT: Final = 0.1
-"""A stopped guest that is seen to run for longer is stopped no more, seconds."""
 PANIC_LINES: Final = 200
 PANIC_BYTES: Final = 64 << 10
 """How much of the console an event tells of a panic."""
@@ -97,6 +87,7 @@ class Guest:
         restarts: how often it was started again
         asked_to_end: why a user has ended it, or a policy; empty if nobody has
         watcher: whether it hangs
+        pauses: who stops and resumes it
         late: that it did not end by itself in time; empty if it did
     """
 
@@ -138,8 +129,6 @@ class Guest:
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
-        self._paused = trio.Event()
-        self._seen_running = math.inf
         self._boot = trio.CancelScope()
         self._record = launched.record
         self.devices = Devices(
@@ -157,6 +146,7 @@ class Guest:
             agent=has_agent(launched.definition),
         )
         self.watcher = Watcher(self)
+        self.pauses = Pauses(self, self._record)
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
@@ -170,7 +160,7 @@ class Guest:
                 nursery.start_soon(self._hear, nursery)
                 nursery.start_soon(self._cure)
                 nursery.start_soon(self._note_boots)
-                nursery.start_soon(self._end_pauses)
+                nursery.start_soon(self.pauses.run)
                 nursery.start_soon(self.watcher.run)
                 if self.launched.adopted:
                     nursery.start_soon(self._await_ready, self._boot)
@@ -289,7 +279,7 @@ class Guest:
             boot = await self.kernel.ask(BOOT_ID)
             if boot.ok and boot.text.strip() != self._record.guest_boot:
                 self._record.guest_boot = boot.text.strip()
-                await self._save()
+                await self.save()
             while self.ready is ready:
                 await self._rebooting.wait()
 
@@ -389,7 +379,7 @@ class Guest:
             "ended", cause=self.ending.cause, code=self.ending.code, text=self.ending.text
         )
         self._record.ending = self.ending
-        await self._save()
+        await self.save()
 
     async def _exit_status(self) -> int | None:
         """What the tiny parent wrote down; None if it was killed before it could."""
@@ -463,45 +453,14 @@ class Guest:
             self._enter("stopped")
             self.history.add("stopped", seconds=seconds)
         self._record.resume = 0.0 if seconds is None else time.time() + seconds
-        self._paused.set()
+        self.pauses.changed.set()
 
     def note_running(self) -> None:
         if self.state == "stopped":
             self._enter("running")
             self._record.resume = 0.0
-            self._paused.set()
+            self.pauses.changed.set()
             self.history.add("resumed")
-
-    async def resume(self) -> Outcome:
-        """`go`, though the guest be stuck in `stop` several times over."""
-        outcome = await self.kernel.ask("go")
-        for _ in range(WEDGES):
-            await trio.sleep(SETTLE)
-            if outcome.kind not in (ANSWERED, REFUSED) or not self.looks_stopped():
-                break
-            freed = await self.kernel.free()
-            outcome = freed if freed.ok else outcome
-        if outcome.ok:
-            self.note_running()
-        return outcome
-
-    async def _end_pauses(self) -> None:
-        """Resume the guest when a pause has lasted as long as it should."""
-        await self.ready.wait()
-        saved = self._record.resume
-        while True:
-            self._paused = trio.Event()
-            due = self._record.resume
-            if due != saved:
-                await self._save()  # for who may have to adopt it
-                saved = due
-            with trio.move_on_after(max(0.0, due - time.time()) if due else math.inf):
-                await self._paused.wait()
-                continue
-            if self.state != "stopped":
-                self._record.resume = 0.0
-            elif not (await self.resume()).ok:
-                await trio.sleep(AGAIN)
 
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main
@@ -537,12 +496,22 @@ class Guest:
         """Wait to be started again; False if a user does not want that."""
         assert self.ending is not None
         self._enter("restarting")
+        self._record.again = True
+        await self.save()  # for the next supervisor, if this one is killed meanwhile
         self.history.add("restarting", seconds=seconds, tries=tries)
         how = endings.describe(self.ending)
         self.kernel.lose(f"the guest has ended ({how}) and is to be started again")
         with trio.move_on_after(seconds):
             await self.no_restart.wait()
+        if self.no_restart.is_set():
+            await self.give_up()
         return not self.no_restart.is_set()
+
+    async def give_up(self) -> None:
+        """It is not started again after all."""
+        self._enter("dead")
+        self._record.again = False
+        await self.save()
 
     def _stay_dead(self) -> None:
         """A user ends it: it is not started again."""
@@ -594,7 +563,7 @@ class Guest:
         pid = self.launched.pid
         lives = not self.dead.is_set()
         if lives:
-            self._look_at_pause()
+            self.pauses.look()
         definition = self.launched.definition
         held = self.held()
         return {
@@ -641,28 +610,11 @@ class Guest:
             return again and again + endings.describe(self.ending)
         return self.kernel.trouble or self.watcher.hung
 
-    def _look_at_pause(self) -> None:
-        """A client may have gone to the kernel's own socket, past us: believe the kernel.
-
-        A stopped one looks as if it ran for a moment after each request.
-        """
-        looks = None
-        if self.state in ("running", "stopped") and not self.kernel.busy:
-            looks = processes.looks_stopped(self.launched.pid)
-        if looks is None or looks == (self.state == "stopped"):
-            self._seen_running = math.inf
-        elif looks:
-            self.note_stopped()
-        elif trio.current_time() - self._seen_running > MOMENT:
-            self.note_running()
-        else:
-            self._seen_running = min(self._seen_running, trio.current_time())
-
     def _enter(self, state: str) -> None:
         self.state = state
         self.since = time.time()
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
         try:
             await trio.to_thread.run_sync(records.save, self._record)
         except OSError as problem:

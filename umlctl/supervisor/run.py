@@ -122,6 +122,7 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
         guest.begin(launched)
         _write_pid(guest)
         return True
+    await guest.give_up()
     guest.history.add("given up", text=f"{restarts.tries} restarts in a row did not help")
     return False
 

@@ -147,7 +147,7 @@ class Service:
         if name == "log":
             return await self._log(line.argument)
         if name == "go":
-            return await self._guest.resume()
+            return await self._guest.pauses.resume()
         if name == "proc":
             running = self._guest.state == "running"
             return await kernel.read_file(line.text, may_stop=running)

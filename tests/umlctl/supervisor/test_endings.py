@@ -19,6 +19,7 @@ def seen(**fields: Any) -> Evidence:
         "panic": "",
         "asked": "",
         "forced": False,
+        "late": "",
         "left": False,
     }
     return Evidence(**{**usual, **fields})

@@ -1,0 +1,85 @@
+"""Guests that died while nobody supervised them: how they ended is written down, what they left
+is removed, and those that are to be started again are known.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from umlctl import exitcodes
+from umlctl.errors import UmlctlError
+from umlctl.guest import policy
+from umlctl.host import claim, eventlog, paths, processes, records
+
+
+def lives(record: records.Record) -> bool:
+    """The guest runs, whatever became of its supervisor."""
+    if record.ending is not None or record.boot_id != records.host_boot_id():
+        return False
+    return processes.alive(record.pid, record.started)
+
+
+def bury(record: records.Record) -> list[str]:
+    """Write down how a guest ended whose supervisor was gone by then, and remove what it left.
+
+    Returns: what could not be let go of its devices
+    """
+    if record.ending is not None or lives(record):
+        return []
+    umid = record.definition.umid
+    try:
+        with open(f"{paths.guest_dir(umid)}/status") as file:
+            status = int(file.read())
+    except (OSError, ValueError):
+        status = None
+    try:
+        held = claim.claim(umid)
+    except UmlctlError:
+        return []  # somebody has just started it again, or is burying it
+    known = "" if status is None else f"status {status}"
+    code = exitcodes.GONE if status is None else status
+    if record.boot_id == records.host_boot_id():  # else the host has gone down, and it with it
+        record.again = policy.on_exit(record.definition, failed=code != 0) == policy.RESTART
+    with held:
+        return end(record, "ended", code, known or "nobody saw how")
+
+
+def end(record: records.Record, cause: str, code: int, text: str) -> list[str]:
+    """Write down, in its record and its history, how a guest ended, and let its devices go.
+
+    Returns: what could not be let go
+    """
+    moment = time.time()
+    record.ending = records.Ending(cause=cause, code=code, text=text, time=moment)
+    problems = _let_go(record)
+    records.save(record)
+    umid = record.definition.umid
+    facts = {"cause": cause, "code": code, "text": text}
+    event = {"time": round(moment, 3), "umid": umid, "event": "ended", **facts}
+    with suppress(OSError):
+        eventlog.append(umid, eventlog.encode(event))
+    return problems
+
+
+def wanted_back() -> list[records.Record]:
+    """Guests that have ended, have no supervisor any more, and are to be started again."""
+    boot = records.host_boot_id()
+    return [
+        record
+        for record in records.load_all()
+        if record.again
+        and record.ending is not None
+        and record.boot_id == boot
+        and not claim.has_owner(record.definition.umid)
+    ]
+
+
+def _let_go(record: records.Record) -> list[str]:
+    """Let everything go that was made for its devices."""
+    if not record.devices:
+        return []
+    from umlctl.host import hardware
+
+    umid = record.definition.umid
+    return hardware.release_all(record.devices, umid, f"{paths.record_dir(umid)}/console.log")
