@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import consoles, networks
+from bench import consoles, many, networks
 from bench.house import BenchError, house
 from bench.measures import ALONE, GUEST, QUICK, WITH_GUEST, Counts, Row
 
@@ -20,6 +20,7 @@ OTHERS: Final = {
     **ALONE,
     "networks": networks.throughput,
     "consoles": consoles.throughput,
+    "guests": many.guests,
 }
 
 
@@ -80,7 +81,7 @@ def line(row: Row) -> str:
     if row.unit == "x":
         figure, spread = f"{row.figure:.2f} x", f"{row.least:.2f}-{row.greatest:.2f}"
     else:
-        figure, spread = f"{row.figure:g} {row.unit}", ""
+        figure, spread = f"{row.figure:.3g} {row.unit}", ""
     met = {True: "yes", False: "NO", None: "-"}[row.met]
     return cells(row.what, figure, spread, row.wanted or "-", met, row.detail)
 

@@ -35,6 +35,7 @@ class Counts:
     dead_trips: int = 1500
     boots: int = 7
     transfers: int = 7
+    guests: int = 100
 
 
 QUICK: Final = Counts(
@@ -47,6 +48,7 @@ QUICK: Final = Counts(
     dead_trips=800,
     boots=3,
     transfers=3,
+    guests=20,
 )
 
 
