@@ -7,6 +7,7 @@ import random
 import sys
 import time
 
+from tests.chaos.kills import kill_supervisors
 from tests.chaos.torment import torment
 from tests.chaos.world import Violation
 
@@ -17,9 +18,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many runs, each with the next")
     parser.add_argument("--steps", type=int, default=100, help="of each run")
     parser.add_argument("--guests", type=int, default=3)
+    parser.add_argument("--kills", type=int, metavar="N", help="only kill the supervisor N times")
     parser.add_argument("--quiet", action="store_true", help="do not say each step")
     options = parser.parse_args()
     first = random.randrange(1 << 32) if options.seed is None else options.seed
+    if options.kills:
+        kill_supervisors(options.kills, options.guests, print)
+        return 0
     failed = 0
     for seed in range(first, first + options.seeds):
         begun = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chaos.kills import kill_supervisors
 from tests.chaos.torment import torment
 
 
@@ -11,3 +12,8 @@ from tests.chaos.torment import torment
 def test_nothing_breaks_what_must_be_true(seed: int) -> None:
     said: list[str] = []
     assert torment(seed, 25, 2, said.append) > 0, said
+
+
+def test_supervisors_that_are_killed_cost_nothing() -> None:
+    said: list[str] = []
+    assert kill_supervisors(4, 3, said.append) > 0, said
