@@ -324,6 +324,32 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     assert not (tmp_path / "pid").exists()
 
 
+def test_supervisor_killed_in_a_long_read_does_not_leave_the_guest_stopped(
+    house: House, umid: str
+) -> None:
+    """Long files are read while the guest is stopped, since its kernel drops pieces else."""
+    house.start(umid)
+    house.has_shell(umid)
+    house.shell(umid, "seq 1 100000 >/tmp/long")
+    marker = f"{house.run}/umlctl/g/{umid}/reading"
+    stopped = 0
+    for _ in range(8):
+        supervisor = house.status(umid)["supervisor_pid"]
+        with subprocess.Popen(
+            house.command("proc", umid, "1/root/tmp/long"),
+            env=house.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as reading:
+            while reading.poll() is None and not os.path.exists(marker):
+                pass
+            os.kill(supervisor, signal.SIGKILL)
+            stopped += os.path.exists(marker)
+        assert house.status(umid)["state"] == "running"
+        assert house.ok("proc", umid, "uptime")
+    assert stopped, "it was killed in a read at least once"
+
+
 def test_reboot_that_nobody_saw_is_noticed(house: House, umid: str, tmp_path: Path) -> None:
     image = tmp_path / "disk.img"
     image.write_bytes(b"\0" * (1 << 20))

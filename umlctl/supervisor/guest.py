@@ -37,7 +37,6 @@ from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
 from umlctl.supervisor.pauses import Pauses
-from umlctl.supervisor.rediscover import UNTRACED, find_again
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
@@ -121,7 +120,12 @@ class Guest:
         self.up = trio.Event()
         self.dead = trio.Event()
         self.ending: Ending | None = None
-        self.kernel = Kernel(paths.kernel_socket(self.umid), self._trouble_changed, self.held)
+        self.kernel = Kernel(
+            paths.kernel_socket(self.umid),
+            self._trouble_changed,
+            self.held,
+            f"{launched.claim.directory}/reading",
+        )
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = ""
         self._panic = ""
@@ -251,25 +255,24 @@ class Guest:
                     break
                 kernel.found()
                 await trio.sleep(POLL)
-            if self.launched.adopted and not again and await self._has_rebooted(kernel):
-                again = True
-                await self.devices.renew()
-            if self.launched.adopted and self.launched.lost and not again:
-                for name in await find_again(self._record, kernel):
-                    self.history.add("device lost", device=name, text=UNTRACED)
+            if self.launched.adopted and not again:
+                again = await self._catch_up(kernel)
             await self.devices.after_boot(kernel, again=again)
             self.consoles.sync(self.devices.entries)
             self._is_ready()
 
-    async def _has_rebooted(self, kernel: Kernel) -> bool:
-        """A guest that was adopted has, while nobody looked."""
+    async def _catch_up(self, kernel: Kernel) -> bool:
+        """See to what has become of a guest while nobody looked; whether it has rebooted."""
         boot = await kernel.ask(BOOT_ID, 1.0)
         known = self._record.guest_boot
-        if not (boot.ok and known) or boot.text.strip() == known:
-            return False
-        self.reboots += 1
-        self.history.add("rebooted", text="while it had no supervisor")
-        return True
+        if boot.ok and known and boot.text.strip() != known:
+            self.reboots += 1
+            self.history.add("rebooted", text="while it had no supervisor")
+            await self.devices.renew()
+            return True
+        if self.kernel.unmark() and self.looks_stopped():
+            await kernel.ask("go")  # its supervisor was killed while it read a file
+        return False
 
     async def _note_boots(self) -> None:
         """Write down which boot this is, for who may have to adopt the guest."""

@@ -8,6 +8,8 @@ are refused at once and it is asked again now and then.
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -17,7 +19,7 @@ from socketproto.client import Client
 from socketproto.exchange import ANSWERED, BYTE_CAP, GONE, TIMED_OUT, TRUNCATED, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DEADLINE: Final = 10.0
 """The longest that the kernel may take to answer one request, seconds."""
@@ -54,16 +56,20 @@ class Kernel:
         path: str,
         changed: Callable[[str], None],
         held: Callable[[], object] = lambda: False,
+        marker: str = "",
     ) -> None:
         """changed: called with `trouble` whenever it begins ("wedged...") or ends ("").
 
         held: whether somebody keeps it from running, such as a debugger: requests then wait
+        marker: a file that is there while it is stopped for the time of a read: a supervisor
+            that is killed then has left it so
         """
         self.path = path
         self.trouble = ""
         self.exchanges = 0
         self._changed = changed
         self._held = held
+        self._marker = marker
         self._lock = trio.Lock()
         self._question = Client(path)
         self._skip = 0
@@ -176,13 +182,32 @@ class Kernel:
             long = outcome.pieces > SURE_PIECES and len(outcome.data) < BYTE_CAP
             if not (long and may_stop and outcome.kind in (ANSWERED, TRUNCATED)):
                 return outcome
-            if not (await self._ask("stop")).ok:
-                return outcome
-            try:
-                return await self._ask(text, renew=BETWEEN_PIECES)
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._ask("go", DEADLINE, probe=True)
+            with self._marked():
+                if not (await self._ask("stop")).ok:
+                    return outcome
+                try:
+                    return await self._ask(text, renew=BETWEEN_PIECES)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._ask("go", DEADLINE, probe=True)
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """The kernel is stopped for the time of a read, should anybody ask."""
+        try:
+            if self._marker:
+                os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            yield
+        finally:
+            self.unmark()
+
+    def unmark(self) -> bool:
+        """It is stopped for no read any more; whether it was."""
+        try:
+            os.unlink(self._marker)
+        except OSError:
+            return False
+        return True
 
     def _is_held(self) -> bool:
         return bool(self._held())
