@@ -289,13 +289,14 @@ def encode(command: str | bytes) -> bytes:
     return Request(data).encode()
 
 
-def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int]:
-    """Pid and uid of a datagram's sender by what SO_PASSCRED attached; -1 where it did not."""
+def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, int]:
+    """Pid, uid and gid of a datagram's sender by what SO_PASSCRED attached; -1 where it did
+    not."""
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
-            pid, uid, _gid = _UCRED.unpack_from(data)
-            return pid, uid
-    return -1, -1
+            pid, uid, gid = _UCRED.unpack_from(data)
+            return pid, uid, gid
+    return -1, -1, -1
 
 
 def request(path: str, command: str | bytes, timeout: float = TIMEOUT) -> Outcome:

@@ -9,6 +9,8 @@ Three things about unix datagram sockets decide how this is written:
 * A client that has connected to the public socket hears that one alone (the others get EPERM).
   It has to be answered from there, within a bound on time. `socketproto`'s own clients do not
   connect to a listener.
+
+How much of each there may be, of one socket, one process, one user and in all, is in `turns`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +25,7 @@ import trio
 from socketproto.blocking import CREDENTIALS_ROOM, SERVED_MODE, sender
 from socketproto.exchange import pieces
 from socketproto.soon import readable_soon
+from socketproto.turns import ALL, PROCESS, SOCKET, USER, Node
 from socketproto.wire import REQUEST_SIZE, Reply, Request, RequestError
 
 if TYPE_CHECKING:
@@ -37,14 +39,11 @@ __all__ = ["Call", "ClientGone", "Listener"]
 
 PATIENCE: Final = 5.0
 """A client that takes nothing for this long is given up, seconds."""
-WAITING_PER_CLIENT: Final = 64
-WAITING: Final = 1024
-"""Requests that may wait, from one client and in all; more are refused."""
 SEND_BUFFER: Final = 4 << 20
 DRAIN: Final = 64
 """Datagrams received before others get their turn."""
 AT_ONCE_TURNS: Final = 8
-"""What an answer at once counts for among them."""
+"""What an answer at once, a refusal too, counts for among them."""
 LINGER: Final = 0.0001
 """How long its client may take to ask again before others get their turn, seconds: to give way
 and be woken again costs as much."""
@@ -65,17 +64,22 @@ class Call:
     Fields:
         client: who gets the answer
         data: the command
-        pid, uid: who sent it, by the host's kernel; -1 if unknown
+        pid, uid, gid: who sent it, by the host's kernel; -1 if unknown
+        aside: it has no turn any more
     """
 
-    __slots__ = ("_started", "client", "data", "pid", "uid")
+    __slots__ = ("_started", "aside", "client", "data", "gid", "pid", "uid")
 
-    def __init__(self, client: _Client, data: bytes, pid: int, uid: int) -> None:
+    def __init__(self, client: _Client, data: bytes, who: tuple[int, int, int]) -> None:
         self.client = client
         self._started = False
+        self.aside = False
         self.data = data
-        self.pid = pid
-        self.uid = uid
+        self.pid, self.uid, self.gid = who
+
+    def step_aside(self) -> None:
+        """It will take long, and costs little meanwhile: others of its process go on."""
+        self.client.step_aside(self)
 
     async def part(self, data: bytes = b"") -> None:
         """Send a part of the answer; others follow. Without data: a sign of life.
@@ -105,15 +109,23 @@ class Call:
 class _Client:
     """One client's address: its waiting requests and the socket that answers it."""
 
-    __slots__ = ("_kept", "_listener", "_socket", "address", "calls", "unsent")
+    __slots__ = ("_kept", "_listener", "_socket", "address", "node", "unsent", "working")
 
     def __init__(self, listener: Listener, address: _Address) -> None:
         self.address = address
-        self.calls: deque[Call] = deque()
+        self.node: Node[Call] | None = None
+        self.working: Call | None = None
         self.unsent: list[bytes] = []
         self._kept = False
         self._listener = listener
         self._socket: socket.socket | None = None
+
+    def step_aside(self, call: Call) -> None:
+        if call is self.working and not call.aside:
+            assert self.node is not None
+            call.aside = True
+            self.node.aside()
+            self._listener.go_on()
 
     def close(self) -> None:
         if self._socket is not None:
@@ -171,6 +183,18 @@ class _Client:
     async def send(self, datagram: bytes) -> None:
         if self.try_send(datagram):
             return
+        node = self.node
+        assert node is not None
+        assert self.working is not None
+        self.step_aside(self.working)  # the rest is the client's own time
+        node.is_stuck(+1)
+        try:
+            await self._send_patiently(datagram)
+        finally:
+            node.is_stuck(-1)
+            self._listener.go_on()
+
+    async def _send_patiently(self, datagram: bytes) -> None:
         pause = 0.001
         with trio.move_on_after(PATIENCE):
             while True:
@@ -193,8 +217,10 @@ class Listener:
         self._inode = inode
         self._clients: dict[_Address, _Client] = {}
         self._kept: dict[_Address, _Client] = {}
-        self._waiting = 0
+        self._turns: Node[Call] = Node(ALL)
         self._idle = trio.Event()
+        self._handle: Handle
+        self._nursery: trio.Nursery
 
     async def idle(self) -> None:
         """Until every request that has been received is answered."""
@@ -203,10 +229,12 @@ class Listener:
             await self._idle.wait()
 
     @classmethod
-    def bind(cls, path: str) -> Listener:
+    def bind(cls, path: str, mode: int = SERVED_MODE) -> Listener:
         """Bind `path`, in place of whatever socket is there.
 
         It appears complete or not at all: bound beside it, then renamed.
+
+        mode: without execute bits, by which clients know a listener
 
         Raises: OSError
         """
@@ -223,7 +251,7 @@ class Listener:
                 pass
             sock.bind(beside)
             try:
-                os.chmod(beside, SERVED_MODE)
+                os.chmod(beside, mode)
                 os.rename(beside, path)
             except BaseException:
                 os.unlink(beside)
@@ -265,7 +293,8 @@ class Listener:
 
         Never returns. An exception of `handle` ends it, but for ClientGone.
         """
-        async with trio.open_nursery() as nursery:
+        self._handle = handle
+        async with trio.open_nursery() as self._nursery:
             while True:
                 turns = DRAIN
                 while turns > 0:
@@ -279,53 +308,70 @@ class Listener:
                     turns -= 1
                     if not address:
                         continue  # not bound: there is nowhere to send an answer
-                    call = self._take(datagram, sender(ancillary), address)
-                    if call is None:
-                        continue
-                    answer = None if at_once is None else at_once(call)
-                    self._start(nursery, handle, call, answer)
-                    if answer is not None:
-                        turns -= AT_ONCE_TURNS
-                        readable_soon(self._socket, LINGER)
+                    turns -= self._take(datagram, sender(ancillary), address, at_once)
                 await trio.lowlevel.checkpoint()
 
-    def _take(self, datagram: bytes, who: tuple[int, int], address: _Address) -> Call | None:
-        """Read one request; the call if its client has nothing under way, else it waits."""
+    def _take(
+        self,
+        datagram: bytes,
+        who: tuple[int, int, int],
+        address: _Address,
+        at_once: AtOnce | None,
+    ) -> int:
+        """See to one request; for how many more than one it counts."""
         client = self._clients.get(address)
+        pid, uid, _gid = who
+        user = self._turns.below.get(uid)
+        process = user.below.get(pid) if user is not None else None
+        there = process or user or self._turns
         try:
-            request = Request.decode(datagram)
-            waiting = len(client.calls) if client else 0
-            if waiting >= WAITING_PER_CLIENT or self._waiting >= WAITING:
+            data = Request.decode(datagram).data
+            if client is not None:
+                assert client.node is not None
+                if client.node.full:
+                    return 0  # it has an answer coming, which a refusal would spoil
+            elif there.full:
                 raise RequestError("too many requests are waiting; try again", -errno.EBUSY)
         except RequestError as problem:
-            self._refuse(client, address, problem)
-            return None
+            if client is not None:
+                return 0
+            self._refuse(address, problem)
+            return AT_ONCE_TURNS
         if client is None:
             client = self._kept.pop(address, None) or _Client(self, address)
-            return Call(client, request.data, *who)
-        client.calls.append(Call(client, request.data, *who))
-        self._waiting += 1
-        return None
-
-    def _start(
-        self, nursery: trio.Nursery, handle: Handle, call: Call, answer: Answer | None
-    ) -> None:
-        """See to the first call of a client: send the answer, or have one made."""
-        client = call.client
-        if answer is not None:
-            try:
-                client.send_now(*answer)
-            except ClientGone:
-                client.close()
-                return
-            if not client.unsent:
-                self._let_go(client)
-                return
+            call = Call(client, data, who)
+            if at_once is not None and (process is None or not process.waiting):
+                answer = at_once(call)
+                if answer is not None:
+                    self._answer(call, answer)
+                    readable_soon(self._socket, LINGER)
+                    return AT_ONCE_TURNS
         else:
-            client.calls.append(call)
-            self._waiting += 1
-        self._clients[client.address] = client
-        nursery.start_soon(self._work, client, handle)
+            call = Call(client, data, who)
+        self._wait(client, call)
+        return 0
+
+    def _wait(self, client: _Client, call: Call) -> None:
+        """Have a call wait for its turn."""
+        if client.node is None:
+            user = self._turns.child(call.uid, USER)
+            client.node = user.child(call.pid, PROCESS).child(client.address, SOCKET)
+            self._clients[client.address] = client
+        client.node.put(call)
+        self.go_on()
+
+    def _answer(self, call: Call, answer: Answer) -> None:
+        """Send an answer that was there at once."""
+        client = call.client
+        try:
+            client.send_now(*answer)
+        except ClientGone:
+            client.close()
+            return
+        if client.unsent:
+            self._wait(client, call)
+        else:
+            self._let_go(client)
 
     def _let_go(self, client: _Client) -> None:
         """A client has its answers; it often asks again."""
@@ -334,10 +380,8 @@ class Listener:
             if len(self._kept) > KEPT:
                 self._kept.pop(next(iter(self._kept))).close()
 
-    def _refuse(self, client: _Client | None, address: _Address, problem: RequestError) -> None:
+    def _refuse(self, address: _Address, problem: RequestError) -> None:
         """Tell the sender at once, or not at all: nobody waits for one that sends rubbish."""
-        if client is not None:
-            return  # an exchange of its own is under way, whose answer this would spoil
         client = _Client(self, address)
         try:
             client.try_send(Reply(problem.error, False, str(problem).encode()[:511]).encode())
@@ -346,25 +390,46 @@ class Listener:
         finally:
             client.close()
 
-    async def _work(self, client: _Client, handle: Handle) -> None:
+    def go_on(self) -> None:
+        """Begin with every request whose turn it is."""
+        while (turn := self._turns.take()) is not None:
+            self._nursery.start_soon(self._work, *turn)
+
+    async def _work(self, node: Node[Call], call: Call) -> None:
+        """See to a request, and then to whichever is next."""
+        while True:
+            await self._serve(node, call)
+            turn = self._turns.take()
+            if turn is None:
+                return
+            node, call = turn
+            await trio.lowlevel.checkpoint()
+
+    async def _serve(self, node: Node[Call], call: Call) -> None:
+        client = call.client
+        client.working = call
         whole = False
         try:
-            for datagram in client.unsent:
-                await client.send(datagram)
-            client.unsent = []
-            while client.calls:
-                call = client.calls.popleft()
-                self._waiting -= 1
-                await handle(call)
+            if client.unsent:
+                unsent, client.unsent = client.unsent, []
+                for datagram in unsent:
+                    await client.send(datagram)
+            else:
+                await self._handle(call)
             whole = True
         except ClientGone:
             pass
         finally:
-            self._waiting -= len(client.calls)
-            del self._clients[client.address]
-            if whole:
-                self._let_go(client)
-            else:
-                client.close()
+            client.working = None
+            if not whole:
+                node.drop()
+            if not node.waiting:
+                client.node = None
+                del self._clients[client.address]
+                if whole:
+                    self._let_go(client)
+                else:
+                    client.close()
+            node.done(aside=call.aside)
             if not self._clients:
                 self._idle.set()

@@ -352,16 +352,16 @@ def as_another_user(sock: socket.socket, datagram: bytes, address: Address) -> N
 
 def make_replies_foreign(server: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where we are nobody but ourselves: the first reply counts as another user's."""
-    senders = iter([(1, os.geteuid() + 1)])
-    monkeypatch.setattr(blocking, "sender", lambda _: next(senders, (1, os.geteuid())))
+    senders = iter([(1, os.geteuid() + 1, 1)])
+    monkeypatch.setattr(blocking, "sender", lambda _: next(senders, (1, os.geteuid(), 1)))
 
 
 def test_reply_without_credentials_is_not_believed() -> None:
-    assert blocking.sender([]) == (-1, -1)
+    assert blocking.sender([]) == (-1, -1, -1)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, pack("=i", 0))
     credentials = (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, pack("=iII", 12, 34, 56))
-    assert blocking.sender([rights]) == (-1, -1)
-    assert blocking.sender([rights, credentials]) == (12, 34)
+    assert blocking.sender([rights]) == (-1, -1, -1)
+    assert blocking.sender([rights, credentials]) == (12, 34, 56)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o755])

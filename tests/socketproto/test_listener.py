@@ -20,6 +20,7 @@ from socketproto import listener as module
 from socketproto.client import Client
 from socketproto.exchange import Exchange, Outcome
 from socketproto.listener import Call, ClientGone, Listener
+from socketproto.turns import PROCESS, SOCKET
 from socketproto.wire import MAGIC, Reply, Request, RequestError
 
 if TYPE_CHECKING:
@@ -448,7 +449,7 @@ async def test_flood_of_one_client_is_bounded_and_what_was_taken_is_answered(sho
                 await client.send(b"%d" % number)
             await trio.testing.wait_all_tasks_blocked()
             release.set()
-            taken = 1 + module.WAITING_PER_CLIENT
+            taken = 1 + SOCKET.waiting
             for number in range(taken):
                 assert (await client.outcome()).data == b"%d" % number
             assert (await other.request("version")).ok
@@ -459,7 +460,7 @@ async def test_flood_of_one_client_is_bounded_and_what_was_taken_is_answered(sho
 async def test_request_too_many_is_refused_as_busy(
     short: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING", 4)
+    monkeypatch.setattr(module, "PROCESS", PROCESS._replace(waiting=4))
     release = trio.Event()
 
     async def handle(call: Call) -> None:
@@ -484,6 +485,99 @@ async def test_request_too_many_is_refused_as_busy(
                 assert (await flood.outcome()).data == b"%d" % number
             await other.send(b"version")
             assert (await other.outcome()).ok
+
+
+async def test_a_thousand_clients_at_once_get_one_answer_each(short: str) -> None:
+    seen: list[bytes] = []
+
+    async def handle(call: Call) -> None:
+        seen.append(call.data)
+        await trio.lowlevel.checkpoint()
+        await call.answer(call.data)
+
+    async with serving(short, handle) as listener:
+        with raw(listener, 1000) as clients:
+            for number, client in enumerate(clients):
+                await client.send(b"%d" % number)
+            for number, client in enumerate(clients):
+                assert (await client.receive()).data == b"%d" % number
+            await listener.idle()
+            assert all(client.queue_is_empty() for client in clients)
+    assert sorted(seen, key=int) == [b"%d" % number for number in range(1000)]
+
+
+async def test_quiet_process_waits_for_no_more_than_what_is_under_way(
+    short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process has many sockets, and much on each."""
+    order: list[bytes] = []
+    release = trio.Event()
+    processes = iter([*[1] * 60, *[2] * 60])
+    monkeypatch.setattr(module, "sender", lambda _: (next(processes), os.geteuid(), 0))
+
+    async def handle(call: Call) -> None:
+        await release.wait()
+        order.append(call.data)
+        await call.answer(call.data)
+
+    async with serving(short, handle) as listener:
+        with raw(listener, 20) as flood, raw(listener) as (quiet,):
+            for number in range(60):
+                await flood[number % 20].send(b"flood")
+            await trio.testing.wait_all_tasks_blocked()
+            await quiet.send(b"quiet")
+            await trio.testing.wait_all_tasks_blocked()
+            release.set()
+            assert (await quiet.outcome()).data == b"quiet"
+            await listener.idle()
+    assert len(order) == 61
+    assert order.index(b"quiet") <= PROCESS.working
+
+
+async def test_call_that_steps_aside_gives_its_turn_to_others_of_its_process(short: str) -> None:
+    release = trio.Event()
+
+    async def handle(call: Call) -> None:
+        if call.data == b"wait":
+            call.step_aside()
+            await release.wait()
+        await call.answer(call.data)
+
+    async with serving(short, handle) as listener:
+        with raw(listener, 3 * PROCESS.working) as waiting, Client(listener.path) as other:
+            for client in waiting:
+                await client.send(b"wait")
+                await client.send(b"after it")
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await other.request("version")).data == b"version"
+            assert all(client.queue_is_empty() for client in waiting)
+            release.set()
+            for client in waiting:
+                assert (await client.outcome()).data == b"wait"
+                assert (await client.outcome()).data == b"after it"
+
+
+async def test_no_more_answers_are_begun_for_a_process_that_takes_none(
+    short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each keeps a socket; those that wait keep nothing, and come when there is room again."""
+    monkeypatch.setattr(module, "PROCESS", PROCESS._replace(stuck=3))
+    begun = 0
+
+    async def handle(call: Call) -> None:
+        nonlocal begun
+        begun += 1
+        await call.answer(LONG[:20_000])
+
+    async with serving(short, handle) as listener:
+        with raw(listener, 12) as clients:
+            for client in clients:
+                await client.send(b"long")
+            await trio.testing.wait_all_tasks_blocked()
+            assert 3 <= begun <= 3 + PROCESS.working
+            for client in clients:
+                assert len((await client.outcome()).data) == 20_000
+            assert begun == 12
 
 
 def request(length: int, data: bytes, magic: int = MAGIC, version: int = 2) -> bytes:

@@ -1,0 +1,174 @@
+"""Whose turn it is: requests of many clients, each client's in order, nobody's at others' cost.
+
+A tree: all, the users, their processes, the sockets of these. Each node has so many requests
+under way at most, and gives its turns to what is below it one after another; so who sends much
+waits behind its own requests, whether it uses one socket, many, or many processes.
+
+Pure: no I/O, no clock, no tasks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_T = TypeVar("_T")
+
+
+class Bounds(NamedTuple):
+    """What one node may have at once.
+
+    Fields:
+        working: requests that are being answered
+        waiting: requests behind them; more are refused
+        stuck: answers that their client is too slow to take; with more, none is begun
+    """
+
+    working: int
+    waiting: int
+    stuck: int
+
+
+ALL: Final = Bounds(64, 8192, 1024)
+USER: Final = Bounds(16, 4096, 512)
+PROCESS: Final = Bounds(4, 2048, 256)
+SOCKET: Final = Bounds(1, 64, 1)
+
+
+class Node(Generic[_T]):
+    """One place in the tree.
+
+    Fields:
+        working, waiting, stuck: how much of each is here and below
+        below: what is below it, by its key
+        items: what waits here, where nothing is below
+        listed: it is in `next` of its parent: something here may have a turn
+    """
+
+    __slots__ = (
+        "below",
+        "bounds",
+        "items",
+        "key",
+        "listed",
+        "next",
+        "parent",
+        "stuck",
+        "waiting",
+        "working",
+    )
+
+    def __init__(self, bounds: Bounds, parent: Node[_T] | None = None, key: object = None) -> None:
+        self.bounds = bounds
+        self.parent = parent
+        self.key = key
+        self.items: deque[_T] = deque()
+        self.next: deque[Node[_T]] = deque()
+        self.listed = False
+        self.below: dict[object, Node[_T]] = {}
+        self.working = self.waiting = self.stuck = 0
+
+    def child(self, key: object, bounds: Bounds) -> Node[_T]:
+        """What stands below under a key; made if it is not there. It goes when it is idle."""
+        found = self.below.get(key)
+        if found is None:
+            found = self.below[key] = Node(bounds, self, key)
+        return found
+
+    def up(self) -> Iterator[Node[_T]]:
+        node: Node[_T] | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    @property
+    def full(self) -> bool:
+        """Nothing more may wait, here or above."""
+        return any(node.waiting >= node.bounds.waiting for node in self.up())
+
+    @property
+    def open(self) -> bool:
+        return self.working < self.bounds.working and self.stuck < self.bounds.stuck
+
+    def put(self, item: _T) -> None:
+        """Have it wait; only what has nothing below it holds items."""
+        self.items.append(item)
+        for node in self.up():
+            node.waiting += 1
+        self.list()
+
+    def take(self) -> tuple[Node[_T], _T] | None:
+        """The next item and where it waited; None if none may have a turn now.
+
+        It is under way from then on, until `done`.
+        """
+        node = self.pick()
+        if node is None:
+            return None
+        item = node.items.popleft()
+        for each in node.up():
+            each.working += 1
+            each.waiting -= 1
+        node.list()
+        return node, item
+
+    def pick(self) -> Node[_T] | None:
+        if not self.open:
+            return None  # it lines up again when it is
+        if self.items:
+            return self
+        while self.next:
+            node = self.next.popleft()
+            node.listed = False
+            found = node.pick()
+            if found is not None:
+                return found
+        return None
+
+    def done(self, *, aside: bool = False) -> None:
+        """A request from here is no longer under way; `aside`: it did not count above."""
+        self.working -= 1
+        if aside:
+            self.list()
+        else:
+            self.aside()
+
+    def aside(self) -> None:
+        """A request from here goes on without counting above: another may begin there."""
+        for node in self._above():
+            node.working -= 1
+        self.list()
+
+    def is_stuck(self, by: int) -> None:
+        """So many more answers, or fewer, cannot be sent for now."""
+        for node in self._above():
+            node.stuck += by
+        self.list()
+
+    def drop(self) -> list[_T]:
+        """What waits here, which need not wait any more."""
+        dropped = [*self.items]
+        self.items.clear()
+        for node in self.up():
+            node.waiting -= len(dropped)
+        return dropped
+
+    def _above(self) -> Iterator[Node[_T]]:
+        return self.parent.up() if self.parent is not None else iter(())
+
+    def list(self) -> None:
+        """Line up where there is something to take; leave where there will be nothing."""
+        for node in self.up():
+            parent = node.parent
+            if parent is None:
+                return
+            if node.listed:
+                continue
+            if node.open and (node.items or node.next):
+                node.listed = True
+                parent.next.append(node)
+            elif not (node.working or node.waiting or node.stuck or node.below):
+                parent.below.pop(node.key, None)
