@@ -68,6 +68,20 @@ _OPTIONS = [
     click.option("--verbose", "-v", is_flag=True, help="Every kernel message on the console."),
     click.option("--pidfile", default="", metavar="FILE", help="Hold the kernel's pid, locked."),
     click.option(
+        "--allow-user",
+        "allow_users",
+        multiple=True,
+        metavar="USER[:read|control]",
+        help="Let another user use its socket; a bare name may only read. Repeat for more.",
+    ),
+    click.option(
+        "--allow-group",
+        "allow_groups",
+        multiple=True,
+        metavar="GROUP[:read|control]",
+        help="The same for the members of a group.",
+    ),
+    click.option(
         "--timeout",
         type=SECONDS,
         default=definitions.BOOT_TIMEOUT,

@@ -15,6 +15,7 @@ import msgspec
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
 from umlctl.guest import plug, policy
+from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
     from umlctl.guest.plug import Disk, Nic
@@ -59,6 +60,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         hang_after: seconds without a sign of life after which it counts as hung
         after: guests that are started before it, and ended after it
         named: the umid was given, not made up
+        allow_users, allow_groups: who else may use its socket, see `umlctl.guest.grants`
     """
 
     umid: str
@@ -86,6 +88,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hang_after: float = HANG_AFTER
     after: tuple[str, ...] = ()
     named: bool = True
+    allow_users: tuple[str, ...] = ()
+    allow_groups: tuple[str, ...] = ()
 
 
 def parse_size(text: str) -> int:
@@ -114,6 +118,8 @@ def check(definition: Definition) -> Definition:
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
     _check_policy(definition)
+    for grant in (*definition.allow_users, *definition.allow_groups):
+        parse_grant(grant)
     _check_words(definition)
     devices(definition)
     try:
@@ -203,6 +209,11 @@ def name_of(asked: Disk | Nic) -> str:
 def root_is_image(definition: Definition) -> bool:
     """The root is a file rather than a directory: directories are written with a final '/'."""
     return definition.root != HOST_ROOT and not definition.root.endswith("/")
+
+
+def is_shared(definition: Definition) -> bool:
+    """Others than its owner and root may use its socket."""
+    return bool(definition.allow_users or definition.allow_groups)
 
 
 def root_disk(definition: Definition) -> Disk:

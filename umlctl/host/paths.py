@@ -8,6 +8,8 @@ Everything follows from HOME and the XDG variables, read at each call:
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
         g/UMID/{lock,notify,console,...} what one running guest needs
         n/NAME/{port,control,lock,...}   the switch of a network segment
+    /tmp/umlctl-share-UID/               root's: /run/umlctl-share
+        UMID/mconsole                    a guest's socket for others whom it allows
     $XDG_STATE_HOME/umlctl/              ~/.local/state/umlctl: what outlives a guest
         guests/UMID/{record.json,console.log}
     $XDG_CACHE_HOME/umlctl/              ~/.cache/umlctl: what can be fetched again
@@ -106,6 +108,16 @@ def public_dir() -> str:
 
 def public_socket(umid: str) -> str:
     return f"{public_dir()}/{umid}/mconsole"
+
+
+def shared_dir() -> str:
+    """Where other users find guests that allow them to. Others cannot get ahead of root in /run."""
+    uid = os.getuid()
+    return f"/tmp/umlctl-share-{uid}" if uid else "/run/umlctl-share"  # noqa: S108 - see sharing
+
+
+def shared_socket(umid: str) -> str:
+    return f"{shared_dir()}/{umid}/mconsole"
 
 
 def find_socket(guest: str) -> str:

@@ -35,6 +35,7 @@ from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
+from umlctl.supervisor.limits import Sparing
 from umlctl.supervisor.run import run_guest
 from umlctl.supervisor.service import HEARTBEAT, SHUTDOWN
 from umlctl.supervisor.turn import Turn
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 STARTS: Final = 4
 """Guests that may boot at once: with more, each takes longer than all one after another."""
-CHATTER: Final = ("refused", "failed", "user")
+CHATTER: Final = ("refused", "client refused", "failed", "user")
 """Events that a client or a guest can cause without end; they are not for the log on disk."""
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
@@ -88,6 +89,7 @@ class Daemon:
         self._stopping = trio.Lock()
         self._busy = self._was_busy = 0
         self._quitting = trio.Event()
+        self._strangers = Sparing()
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
@@ -127,6 +129,7 @@ class Daemon:
 
     async def _handle(self, call: Call) -> None:
         try:
+            self._check(call)
             line = read(call.data.decode("utf-8", "surrogateescape"))
             if line.command.served != HOST:
                 raise Refusal(
@@ -158,6 +161,22 @@ class Daemon:
         except Exception as problem:  # noqa: BLE001 - one request must not end the guests
             _say_trace(call.data.decode("utf-8", "backslashreplace"), problem)
             await call.answer(f"internal error: {problem!r}", -errno.EIO)
+
+    def _check(self, call: Call) -> None:
+        """See that the client is the owner or root: what starts guests is nobody else's.
+
+        Raises: Refusal
+        """
+        if call.uid in (0, os.geteuid()):
+            return
+        if self._strangers.take(trio.current_time()) is not None:
+            request = call.data[:80].decode("utf-8", "backslashreplace")
+            _say(f"client refused: uid {call.uid}, pid {call.pid}: {request}")
+        raise Refusal(
+            f"permission denied: this is the supervisor of uid {os.geteuid()}, and you are "
+            f"uid {call.uid}",
+            -errno.EPERM,
+        )
 
     async def _adopt_all(self) -> None:
         """Take over every guest that runs on without its supervisor, and see that they answer."""
@@ -301,6 +320,7 @@ class Daemon:
 
         news: what the work has to say so far; what is sent is taken out
         """
+        call.step_aside()
         said = bytearray() if news is None else news
         done = trio.Event()
 

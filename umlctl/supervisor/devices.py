@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from umlctl.guest.plug import Disk, Nic
     from umlctl.host.records import Record
-    from umlctl.supervisor.history import History
+    from umlctl.supervisor.history import By, History
     from umlctl.supervisor.kernel import Kernel
 
 UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
@@ -118,7 +118,7 @@ class Devices:
 
     # What is asked for
 
-    async def plug(self, asked: Disk | Nic, uid: int | None, *, force: bool = False) -> Entry:
+    async def plug(self, asked: Disk | Nic, by: By, *, force: bool = False) -> Entry:
         """Plug a disk or a NIC: the guest has it then, or everything is as it was.
 
         A kernel that does not answer may take it all the same, later: then the entry stays, with
@@ -145,11 +145,11 @@ class Devices:
                 raise
             entry.problem = ""
             await self._save()
-        self._history.add("device added", device=name, text=entry.kernel, uid=uid)
+        self._history.add("device added", device=name, text=entry.kernel, **by)
         self._has_changed()
         return entry
 
-    async def config(self, text: str, uid: int | None, *, force: bool = False) -> Outcome:
+    async def config(self, text: str, by: By, *, force: bool = False) -> Outcome:
         """What `config DEVICE=...` means: the table's way for what the table knows.
 
         Raises: Refusal
@@ -162,16 +162,16 @@ class Devices:
             raise Refusal(str(problem), -errno.EINVAL) from None
         if isinstance(device, ubd.Ubd):
             device = device.absolute(self._record.definition.cwd)  # as the kernel would
-            await self.plug(plug.of_device(device), uid, force=force)
+            await self.plug(plug.of_device(device), by, force=force)
         elif isinstance(device, (vec.Vec, eth.Eth)):
-            await self.plug(plug.parse_nic(text, insist=force), uid, force=force)
+            await self.plug(plug.parse_nic(text, insist=force), by, force=force)
         elif isinstance(device, mem.Mem):
-            await self._memory(device, uid, force=force)
+            await self._memory(device, by, force=force)
         else:
-            await self._line(device, uid, force=force)
+            await self._line(device, by, force=force)
         return Outcome(ANSWERED)
 
-    async def remove(self, text: str, uid: int | None) -> Outcome:
+    async def remove(self, text: str, by: By) -> Outcome:
         """Take a device away; its host's side goes with it.
 
         Raises: Refusal
@@ -195,8 +195,8 @@ class Devices:
                     self._record.removed.append(name)
                 said = await trio.to_thread.run_sync(self._let_go, entry)
                 if said:
-                    self._history.add("failed", request=f"remove {name}", text=said, uid=uid)
-        self._history.add("device removed", device=name, uid=uid)
+                    self._history.add("failed", request=f"remove {name}", text=said, **by)
+        self._history.add("device removed", device=name, **by)
         self._has_changed()
         return outcome
 
@@ -501,7 +501,7 @@ class Devices:
 
     # Lines and memory
 
-    async def _line(self, device: lines.Line, uid: int | None, *, force: bool) -> None:
+    async def _line(self, device: lines.Line, by: By, *, force: bool) -> None:
         name = device.name
         if not force:
             self._check_channels(device)
@@ -523,9 +523,9 @@ class Devices:
             if not force:
                 entry.observed = await self._look(entry, self._kernel)
             await self._save()
-        self._history.add("device added", device=name, text=str(device), uid=uid)
+        self._history.add("device added", device=name, text=str(device), **by)
 
-    async def _memory(self, device: mem.Mem, uid: int | None, *, force: bool) -> None:
+    async def _memory(self, device: mem.Mem, by: By, *, force: bool) -> None:
         """Take memory from the guest, or give back what was taken."""
         async with self._locked():
             entry = self.find("mem")
@@ -547,7 +547,7 @@ class Devices:
             entry.asked = entry.kernel = str(mem.Mem(-taken)) if taken > 0 else ""
             entry.observed, entry.problem = await looks.memory(self._kernel), ""
             await self._save()
-        self._history.add("memory changed", change=device.change, taken=max(0, taken), uid=uid)
+        self._history.add("memory changed", change=device.change, taken=max(0, taken), **by)
 
     # On disk
 

@@ -29,6 +29,7 @@ import trio
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
+from umlctl.guest.definition import is_shared
 from umlctl.host import consolelog, paths, processes, records
 from umlctl.supervisor import endings, orderly
 from umlctl.supervisor.consoles import Consoles
@@ -107,7 +108,7 @@ class Guest:
             self.history.load()
         self.over = trio.Event()
         self.no_restart = trio.Event()
-        self.reboots = self.refused = self.restarts = 0
+        self.reboots = self.restarts = self.refused = self.clients_refused = 0
         self.last_panic = ""
         self.begin(launched)
 
@@ -450,20 +451,20 @@ class Guest:
 
     # What is asked of it
 
-    def note_stopped(self, seconds: float | None = None) -> None:
+    def note_stopped(self, seconds: float | None = None, **by: int) -> None:
         """It is stopped; `seconds` is how long at most."""
         if self.state == "running":
             self._enter("stopped")
-            self.history.add("stopped", seconds=seconds)
+            self.history.add("stopped", seconds=seconds, **by)
         self._record.resume = 0.0 if seconds is None else time.time() + seconds
         self.pauses.changed.set()
 
-    def note_running(self) -> None:
+    def note_running(self, **by: int) -> None:
         if self.state == "stopped":
             self._enter("running")
             self._record.resume = 0.0
             self.pauses.changed.set()
-            self.history.add("resumed")
+            self.history.add("resumed", **by)
 
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main
@@ -583,14 +584,12 @@ class Guest:
             "reboots": self.reboots,
             "restarts": self.restarts,
             "refused": self.refused,
+            "clients_refused": self.clients_refused,
             "exchanges": self.kernel.exchanges,
             "trouble": self._trouble(held) or None,
             "last_panic": self.last_panic or None,
             "resume": self._record.resume or None,
-            "sockets": {
-                "mconsole": paths.public_socket(self.umid),
-                "kernel": self.kernel.path,
-            },
+            "sockets": self.sockets(),
             "root": definition.root,
             "devices": self.devices.listing(),
             "consoles": self.consoles.listing(),
@@ -612,6 +611,13 @@ class Guest:
             again = "to be started again: " if self.state == "restarting" else ""
             return again and again + endings.describe(self.ending)
         return self.kernel.trouble or self.watcher.hung
+
+    def sockets(self) -> dict[str, str]:
+        """Where it is talked to, by whom."""
+        found = {"mconsole": paths.public_socket(self.umid), "kernel": self.kernel.path}
+        if is_shared(self.launched.definition):
+            found["shared"] = paths.shared_socket(self.umid)
+        return found
 
     def _enter(self, state: str) -> None:
         self.state = state

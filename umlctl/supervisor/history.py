@@ -23,6 +23,9 @@ BEHIND: Final = 256
 """Events that a slow subscriber may be behind before it misses some."""
 STARTED: Final = "started"
 
+By = dict[str, int]
+"""Whose doing something is: uid and pid of a client."""
+
 
 class Subscription:
     """What one reader has yet to see."""

@@ -21,6 +21,7 @@ from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
 from umlctl.host import attaching, confine, consolelog, paths, processes, records
 from umlctl.host.claim import stands_at, take_over
+from umlctl.supervisor.access import check_names
 
 if TYPE_CHECKING:
     from umlctl.host.claim import Claim
@@ -69,6 +70,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
     check_files(definition)
+    check_names(definition)
     log = f"{claim.records}/console.log"
     for name in attaching.CONSOLES:
         consolelog.begin(f"{claim.records}/{attaching.log_name(name)}")

@@ -57,7 +57,7 @@ class Pauses:
             elif not (await self.resume()).ok:
                 await trio.sleep(AGAIN)
 
-    async def resume(self) -> Outcome:
+    async def resume(self, **by: int) -> Outcome:
         """`go`, though the guest be stuck in `stop` several times over."""
         guest = self._guest
         outcome = await guest.kernel.ask("go")
@@ -68,7 +68,7 @@ class Pauses:
             freed = await guest.kernel.free()
             outcome = freed if freed.ok else outcome
         if outcome.ok:
-            guest.note_running()
+            guest.note_running(**by)
         return outcome
 
     def look(self) -> None:

@@ -12,7 +12,8 @@ import trio
 from socketproto.listener import Listener
 from umlctl.errors import HostError, UmlctlError
 from umlctl.guest import policy
-from umlctl.host import paths, processes, records
+from umlctl.guest.definition import is_shared
+from umlctl.host import paths, processes, records, sharing
 from umlctl.host.records import write_atomically
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.guest import Guest
@@ -43,11 +44,14 @@ async def run_guest(
     stop_others: called where its policy is to end all other guests, with the reason
     """
     guest = Guest(launched, tell, stop_others)
-    listener = None
+    listeners: list[Listener] = []
     try:
         try:
             processes.adopt_orphans()
-            listener = Listener.bind(paths.public_socket(guest.umid))
+            listeners.append(Listener.bind(paths.public_socket(guest.umid)))
+            if is_shared(launched.definition):
+                shared = sharing.make(guest.umid)
+                listeners.append(Listener.bind(shared, sharing.SOCKET_MODE))
             _write_pid(guest)
         except Exception as problem:
             guest.kill(str(problem))
@@ -55,16 +59,20 @@ async def run_guest(
             raise HostError(f"{guest.umid}: {problem}") from problem
         async with trio.open_nursery() as nursery:
             service = Service(guest)
-            nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
+            for listener in listeners:
+                nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
             ending = await _live(guest, task_status)
             with trio.move_on_after(LAST_ANSWERS):
-                await listener.idle()
+                for listener in listeners:
+                    await listener.idle()
             nursery.cancel_scope.cancel()
         return ending
     finally:
         try:
-            if listener is not None:
+            for listener in listeners:
                 listener.close()
+            if is_shared(launched.definition):
+                sharing.remove(guest.umid)
             remove_pidfile(guest.launched.definition, guest.launched.pidfile)
         finally:
             launched.claim.release()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import traceback
+from collections import defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,15 +19,27 @@ from umlctl import exitcodes
 from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import UsageError
 from umlctl.guard import Line, Refusal, check, is_query, read
+from umlctl.guest.grants import CONTROL
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog
 from umlctl.host.attaching import config, console_name
+from umlctl.supervisor import access
+from umlctl.supervisor.limits import (
+    PRINTS,
+    PRINTS_A_SECOND,
+    PRINTS_LATE,
+    SUBSCRIPTIONS,
+    Bucket,
+    Counted,
+    Sparing,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from socketproto.listener import Answer, Call
     from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.history import By
 
 PAST: Final = "past"
 """Asks `events` for what has been, and no more."""
@@ -33,12 +47,12 @@ HEARTBEAT: Final = 1.0
 """Between two signs of life to a client that waits for something slow, seconds."""
 SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
-NOTED: Final = 10
-"""Refusals that the history takes in a second; `status` counts them all."""
 QUESTIONS: Final = ("version", "config", "stack", "proc")
 """What the kernel answers at once as a rule; asked twice, it does no harm."""
 PRINTED: Final = ("stack", "sysrq")
 """What the kernel answers with what it has printed."""
+PRINTING: Final = (*PRINTED, "log")
+"""What shows on the console, whose log is bounded: a flood would leave nothing else in it."""
 _STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
@@ -53,7 +67,10 @@ class Service:
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
-        self._second = self._noted = 0
+        self._access = access.of_guest(guest.launched.definition)
+        self._sparing: defaultdict[str, Sparing] = defaultdict(Sparing)
+        self._subscriptions = Counted(*SUBSCRIPTIONS)
+        self._prints: dict[int, Bucket] = {}
         self._own: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
             "status": self._status,
             "events": self._events,
@@ -70,7 +87,10 @@ class Service:
             line = read(call.data.decode("utf-8", "surrogateescape"))
             if line.command.name not in QUESTIONS or not is_query(line):
                 return None
+            access.check(line, self._access.known(call.uid, call.gid) or "", call.uid)
             check(line, stopped=self._guest.state == "stopped")
+            if line.command.name in PRINTING and self._print_wait(call) != 0:
+                return None
             outcome = self._guest.kernel.ask_at_once(line.text)
         except Exception:  # noqa: BLE001 - a refusal too: `handle` meets it again, and says so
             return None
@@ -85,11 +105,15 @@ class Service:
         """
         guest = self._guest
         text = call.data.decode("utf-8", "surrogateescape")
+        if not await self._allowed(call, text):
+            return
         try:
             line = read(text)
             if line.command.served == KERNEL:
                 check(line, stopped=guest.state == "stopped")
-                outcome = await self._ask_kernel(line, call.uid)
+                if line.command.name in PRINTING:
+                    await self._print_slowly(call)
+                outcome = await self._ask_kernel(line, by(call))
                 self._note(call, line, outcome)
                 outcome = _unstamped(line, outcome)
                 if outcome.kind in (ANSWERED, REFUSED):
@@ -110,29 +134,66 @@ class Service:
             raise
         except Exception as problem:  # noqa: BLE001 - one request must not end a guest
             trace = "".join(traceback.format_exception(problem))
-            guest.history.add("internal error", text=trace, request=text[:80], uid=call.uid)
+            guest.history.add("internal error", text=trace, request=text[:80], **by(call))
             await call.answer(f"internal error: {problem!r}; see `umlctl events`", -errno.EIO)
+
+    async def _allowed(self, call: Call, text: str) -> bool:
+        """See whether the client may ask this; if not, it is told so.
+
+        Raises: ClientGone
+        """
+        level = self._access.known(call.uid, call.gid)
+        if level is None:
+            level = await trio.to_thread.run_sync(self._access.level, call.uid, call.gid)
+        if level == CONTROL:
+            return True
+        try:
+            access.check_text(text, level, call.uid)
+        except Refusal as refusal:
+            guest = self._guest
+            guest.clients_refused += 1
+            self._note_sparingly(call, "client refused", text, str(refusal))
+            await call.answer(str(refusal), refusal.error)
+            return False
+        return True
+
+    def _print_wait(self, call: Call) -> float | None:
+        bucket = self._prints.get(call.uid)
+        if bucket is None:
+            bucket = self._prints[call.uid] = Bucket(PRINTS, PRINTS_A_SECOND, PRINTS_LATE)
+        return bucket.take(trio.current_time())
+
+    async def _print_slowly(self, call: Call) -> None:
+        """Give who has the kernel print much a pace.
+
+        Raises: Refusal
+        """
+        wait = self._print_wait(call)
+        if wait is None:
+            raise Refusal("too much is being printed on the console; try again", -errno.EBUSY)
+        await trio.sleep(wait)
 
     def _refused(self, call: Call, text: str, refusal: Refusal) -> None:
         """Note a refusal, unless somebody floods us: then the history would hold nothing else."""
-        guest = self._guest
-        guest.refused += 1
-        second = int(trio.current_time())
-        if second != self._second:
-            self._second, self._noted = second, 0
-        if self._noted < NOTED:
-            self._noted += 1
-            guest.history.add("refused", text=str(refusal), request=text[:80], uid=call.uid)
+        self._guest.refused += 1
+        self._note_sparingly(call, "refused", text, str(refusal))
 
-    async def _ask_kernel(self, line: Line, uid: int | None) -> Outcome:
+    def _note_sparingly(self, call: Call, event: str, request: str, said: str) -> None:
+        left_out = self._sparing[event].take(trio.current_time())
+        if left_out is not None:
+            self._guest.history.add(
+                event, text=said, request=request[:80], left_out=left_out or None, **by(call)
+            )
+
+    async def _ask_kernel(self, line: Line, by: By) -> Outcome:
         kernel, name = self._guest.kernel, line.command.name
         if name == "config" and "=" in line.argument:
-            outcome = await self._guest.devices.config(line.argument, uid, force=line.forced)
+            outcome = await self._guest.devices.config(line.argument, by, force=line.forced)
             self._guest.note_outsiders()
             self._guest.consoles.sync(self._guest.devices.entries)
             return outcome
         if name == "remove":
-            outcome = await self._guest.devices.remove(line.argument, uid)
+            outcome = await self._guest.devices.remove(line.argument, by)
             self._guest.consoles.sync(self._guest.devices.entries)
             return outcome
         if name == "stop":
@@ -140,14 +201,14 @@ class Service:
             async with self._guest.devices.talk:
                 outcome = await kernel.ask(name)
             if outcome.ok:
-                self._guest.note_stopped(seconds)
+                self._guest.note_stopped(seconds, **by)
             return outcome
         if name == "help":
             return _with_our_help(await kernel.ask("help"))
         if name == "log":
             return await self._log(line.argument)
         if name == "go":
-            return await self._guest.pauses.resume()
+            return await self._guest.pauses.resume(**by)
         if name == "proc":
             running = self._guest.state == "running"
             return await kernel.read_file(line.text, may_stop=running)
@@ -172,11 +233,9 @@ class Service:
         guest, name = self._guest, line.command.name
         if not outcome.ok:
             if not is_query(line):
-                guest.history.add(
-                    "failed", request=line.text[:80], text=str(outcome).strip(), uid=call.uid
-                )
+                self._note_sparingly(call, "failed", line.text, str(outcome).strip())
         elif name in ("halt", "reboot", "cad"):
-            guest.history.add(name, uid=call.uid)
+            guest.history.add(name, **by(call))
 
     # Our own commands
 
@@ -195,10 +254,29 @@ class Service:
     async def _events(self, call: Call, line: Line) -> None:
         if line.argument not in ("", PAST):
             raise Refusal(f"`events` takes `{PAST}` or nothing", -errno.EINVAL)
+        with self._subscribed(call):
+            await self._tell_events(call, past_only=line.argument == PAST)
+
+    @contextmanager
+    def _subscribed(self, call: Call) -> Iterator[None]:
+        """The answer goes on for as long as the guest likes, and other requests meanwhile.
+
+        Raises: Refusal
+        """
+        keys = (call.uid, call.pid), call.uid, None
+        if not self._subscriptions.take(keys):
+            raise Refusal("too many of `events` and `wait` are open; try again", -errno.EBUSY)
+        call.step_aside()
+        try:
+            yield
+        finally:
+            self._subscriptions.give_back(keys)
+
+    async def _tell_events(self, call: Call, *, past_only: bool) -> None:
         past, subscription = self._guest.history.subscribe()
         try:
             await call.part(b"".join(eventlog.encode(event) for event in past))
-            over = line.argument == PAST
+            over = past_only
             while not over:
                 data = b""
                 with trio.move_on_after(HEARTBEAT):
@@ -212,7 +290,8 @@ class Service:
         await call.answer(b"")
 
     async def _wait_for_end(self, call: Call, _line: Line) -> None:
-        await self._wait(call)
+        with self._subscribed(call):
+            await self._wait(call)
 
     async def _wait(self, call: Call) -> None:
         guest = self._guest
@@ -226,8 +305,10 @@ class Service:
     async def _shutdown(self, call: Call, line: Line) -> None:
         seconds = _seconds(line)
         seconds = SHUTDOWN if seconds is None else seconds
+        call.step_aside()
+        why = f"asked for by uid {call.uid}, pid {call.pid}"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guest.shut_down, seconds, f"asked for by uid {call.uid}")
+            nursery.start_soon(self._guest.shut_down, seconds, why)
             try:
                 await self._wait(call)
             except ClientGone:
@@ -248,7 +329,7 @@ class Service:
                 raise UsageError(f"`plug` takes `disk`, `nic` or `console`, not {kind!r}")
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
-        entry = await guest.devices.plug(asked, call.uid, force=line.forced)
+        entry = await guest.devices.plug(asked, by(call), force=line.forced)
         await call.answer(msgspec.json.encode(entry))
 
     async def _plug_console(self, call: Call, text: str, *, force: bool) -> None:
@@ -258,7 +339,7 @@ class Service:
             raise Refusal(str(problem), -errno.EINVAL) from None
         guest = self._guest
         if name not in guest.consoles.by_name:
-            await guest.devices.config(config(name), call.uid, force=force)
+            await guest.devices.config(config(name), by(call), force=force)
             guest.consoles.sync(guest.devices.entries)
         found = next(each for each in guest.consoles.listing() if each["name"] == name)
         await call.answer(msgspec.json.encode(found))
@@ -270,7 +351,8 @@ class Service:
         await call.answer(msgspec.json.encode(self._listing(hosts)))
 
     async def _kill(self, call: Call, _line: Line) -> None:
-        self._guest.kill(f"killed by uid {call.uid}")
+        call.step_aside()
+        self._guest.kill(f"killed by uid {call.uid}, pid {call.pid}")
         await self._wait(call)
 
 
@@ -291,6 +373,11 @@ def _seconds(line: Line) -> float | None:
             -errno.EINVAL,
         ) from None
     return seconds
+
+
+def by(call: Call) -> By:
+    """Whose doing an event is, as the history has it."""
+    return {"uid": call.uid, "pid": call.pid}
 
 
 def _unstamped(line: Line, outcome: Outcome) -> Outcome:

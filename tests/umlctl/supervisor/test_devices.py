@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 30.0
 MB = 1 << 20
+BY = {"uid": 1000, "pid": 4711}
 SILENCE = Outcome(TIMED_OUT, reason="silence")
 OPEN = Outcome(REFUSED, -errno.EBUSY, b"Device is currently open")
 
@@ -196,7 +197,7 @@ class Guest:
     async def plug(self, text: str, *, force: bool = False) -> Entry:
         nic = text.startswith(("vec", "eth", "switch", "transport"))
         asked = parse_nic(text) if nic else parse_disk(text, self.path)
-        return await self.devices.plug(asked, 1000, force=force)
+        return await self.devices.plug(asked, BY, force=force)
 
     async def reboot(self) -> None:
         self.kernel.reboot()
@@ -249,7 +250,10 @@ async def test_plugged_disk_is_in_the_guest_in_the_table_and_on_disk(guest: Gues
     assert kept is not None
     assert kept.devices == [entry]
     (event,) = guest.events("device added")
-    assert (event["device"], event["text"], event["uid"]) == ("ubd1", entry.kernel, 1000)
+    assert (event["device"], event["text"], event["uid"], event["pid"]) == (
+        *("ubd1", entry.kernel),
+        *(1000, 4711),
+    )
     assert changed.is_set()
     assert not guest.devices.changed.is_set()
 
@@ -399,7 +403,7 @@ async def test_stopped_guest_is_not_told_about_devices(guest: Guest) -> None:
     entry = await guest.plug("b.img")
     guest.kernel.asked.clear()
     guest.stopped = True
-    for request in (guest.plug("a.img"), guest.devices.remove(entry.name, 0)):
+    for request in (guest.plug("a.img"), guest.devices.remove(entry.name, BY)):
         with pytest.raises(Refusal, match="the guest is stopped") as refusal:
             await request
         assert refusal.value.error == -errno.EBUSY
@@ -430,11 +434,11 @@ async def test_descriptor_of_the_kernels_own_is_no_device(
     monkeypatch.setattr(processes, "open_file", lambda _pid, _number: target)
     for text in ("vec0:transport=fd,fd=5", "con1=fd:5", "ssl0=null,fd:5"):
         with pytest.raises(Refusal, match=said):
-            await guest.devices.config(text, 0)
+            await guest.devices.config(text, BY)
     with pytest.raises(Refusal, match=said):
         await guest.plug("transport=fd,fd=5")
     assert guest.kernel.told == []
-    await guest.devices.config("con1=fd:5", 0, force=True)
+    await guest.devices.config("con1=fd:5", BY, force=True)
     assert guest.names == ["con1"]
 
 
@@ -444,10 +448,10 @@ async def test_nic_is_a_socket_and_a_line_is_a_terminal(
     monkeypatch.setattr(processes, "open_file", lambda _pid, _number: "/dev/pts/1")
     with pytest.raises(Refusal, match="descriptor 5 is /dev/pts/1, which cannot be a NIC's"):
         await guest.plug("transport=fd,fd=5")
-    await guest.devices.config("con1=fd:5", 0)
+    await guest.devices.config("con1=fd:5", BY)
     for path in ("/nonexistent", "/dev/null", guest.path):
         with pytest.raises(Refusal, match=r"con2: .* is no terminal of this host"):
-            await guest.devices.config(f"con2=tty:{path}", 0)
+            await guest.devices.config(f"con2=tty:{path}", BY)
     assert guest.names == ["con1"]
 
 
@@ -469,7 +473,7 @@ async def test_device_that_somebody_took_away_is_missed_and_can_be_dropped(guest
         await guest.devices.observe()
         assert (entry.problem, entry.observed) == (ABSENT, None)
         guest.kernel.answers[f"remove {entry.name}"] = refused("no such device", -errno.ENODEV)
-        assert (await guest.devices.remove(entry.name, 0)).ok
+        assert (await guest.devices.remove(entry.name, BY)).ok
         assert guest.names == []
     assert [event["device"] for event in guest.events("device lost")] == ["ubd1", "vec0"]
 
@@ -547,9 +551,9 @@ async def test_kernel_that_cannot_answer_is_not_asked(
     guest.kernel.away = outcome
     for request in (
         guest.plug("a.img,cow=new.cow"),
-        guest.devices.config("mem=-8M", 0),
-        guest.devices.config("con1=null", 0),
-        guest.devices.remove("ubd1", 0),
+        guest.devices.config("mem=-8M", BY),
+        guest.devices.config("con1=null", BY),
+        guest.devices.remove("ubd1", BY),
     ):
         with pytest.raises(Refusal, match=outcome.reason) as refusal:
             await request
@@ -565,7 +569,7 @@ async def test_first_free_slot_is_taken_and_never_the_first_of_all(guest: Guest)
     assert (await guest.plug("a.img,ro,slot=2")).name == "ubd2"
     found = [(await guest.plug("a.img,ro")).name for _ in range(3)]
     assert found == ["ubd1", "ubd3", "ubd4"]
-    await guest.devices.remove("ubd1", 0)
+    await guest.devices.remove("ubd1", BY)
     assert (await guest.plug("a.img,ro")).name == "ubd1"
 
 
@@ -649,10 +653,10 @@ async def test_first_disk_that_is_one_is_not_taken_away(guest: Guest) -> None:
 
 
 async def test_config_plugs_what_the_table_knows(guest: Guest) -> None:
-    assert (await guest.devices.config("ubd1r=a.img", 1000)).ok
-    assert (await guest.devices.config("vec2:transport=fd,fd=3", 1000)).ok
-    assert (await guest.devices.config("con1=null", 1000)).ok
-    assert (await guest.devices.config("mem=-8M", 1000)).ok
+    assert (await guest.devices.config("ubd1r=a.img", BY)).ok
+    assert (await guest.devices.config("vec2:transport=fd,fd=3", BY)).ok
+    assert (await guest.devices.config("con1=null", BY)).ok
+    assert (await guest.devices.config("mem=-8M", BY)).ok
     assert guest.names == ["ubd1", "vec2", "con1", "mem"]
     assert guest.devices.entries[0].kernel == f"ubd1r={guest.path}/a.img"
 
@@ -660,11 +664,11 @@ async def test_config_plugs_what_the_table_knows(guest: Guest) -> None:
 @pytest.mark.parametrize("text", ["ubd99=/a", "vec0:nonsense", "udb1=/a", "foo=bar", "mem=1"])
 async def test_what_is_no_device_goes_to_the_kernel_only_if_forced(guest: Guest, text: str) -> None:
     with pytest.raises(Refusal) as refusal:
-        await guest.devices.config(text, 0)
+        await guest.devices.config(text, BY)
     assert refusal.value.error == -errno.EINVAL
     assert not guest.kernel.asked
     guest.kernel.answers[f"config {text}"] = ok("done")
-    assert (await guest.devices.config(text, 0, force=True)).text == "done"
+    assert (await guest.devices.config(text, BY, force=True)).text == "done"
     assert guest.names == []
 
 
@@ -672,8 +676,8 @@ async def test_dangerous_nic_is_plugged_only_if_forced(guest: Guest) -> None:
     text = "vec0:transport=fd,fd=3,ifup=/bin/sh"
     for dangerous in (text, "con1=port:9000"):
         with pytest.raises(Refusal):
-            await guest.devices.config(dangerous, 0)
-    assert (await guest.devices.config("con1=port:9000", 0, force=True)).ok
+            await guest.devices.config(dangerous, BY)
+    assert (await guest.devices.config("con1=port:9000", BY, force=True)).ok
     assert guest.names == ["con1"]
 
 
@@ -684,25 +688,25 @@ async def test_removed_device_is_gone_with_what_was_made_for_it(guest: Guest) ->
     before = guest.files
     await guest.plug("a.img,discard")
     changed = guest.devices.changed
-    assert (await guest.devices.remove("ubdb", 1000)).ok
+    assert (await guest.devices.remove("ubdb", BY)).ok
     assert guest.kernel.told[-1] == "remove ubd1"
     assert guest.names == []
     assert guest.files == before
     (event,) = guest.events("device removed")
-    assert (event["device"], event["uid"]) == ("ubd1", 1000)
+    assert (event["device"], event["uid"], event["pid"]) == ("ubd1", 1000, 4711)
     assert changed.is_set()
 
 
 async def test_removed_device_keeps_the_cow_file_that_stays(guest: Guest) -> None:
     await guest.plug("a.img,cow=new.cow")
-    await guest.devices.remove("ubd1", 0)
+    await guest.devices.remove("ubd1", BY)
     assert f"{guest.path}/new.cow" in guest.files
 
 
 async def test_hook_that_fails_is_told(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     await guest.plug("transport=fd,fd=3")
     monkeypatch.setattr(hardware, "release", lambda *_: "the `down` hook failed")
-    assert (await guest.devices.remove("vec0", 0)).ok
+    assert (await guest.devices.remove("vec0", BY)).ok
     assert guest.events("failed")[0]["text"] == "the `down` hook failed"
     assert guest.names == []
 
@@ -725,7 +729,7 @@ async def test_disk_that_is_open_stays_and_it_is_said_where(
     guest.kernel.answers["remove ubd1"] = OPEN
     guest.kernel.mounts = mounts
     with pytest.raises(Refusal, match=said) as refusal:
-        await guest.devices.remove("ubd1", 0)
+        await guest.devices.remove("ubd1", BY)
     assert refusal.value.error == -errno.EBUSY
     assert guest.names == ["ubd1"]
     assert f"{guest.directory}/ubd1.cow" in guest.files
@@ -739,14 +743,14 @@ async def test_other_device_that_is_open_stays(guest: Guest, name: str, said: st
     await guest.plug("transport=fd,fd=3")
     guest.kernel.answers[f"remove {name}"] = OPEN
     with pytest.raises(Refusal, match=said):
-        await guest.devices.remove(name, 0)
+        await guest.devices.remove(name, BY)
     assert guest.names == ["vec0"]
 
 
 async def test_what_the_kernel_says_of_a_device_that_is_not_there_is_the_answer(
     guest: Guest,
 ) -> None:
-    outcome = await guest.devices.remove("vec7", 0)
+    outcome = await guest.devices.remove("vec7", BY)
     assert (outcome.kind, outcome.error) == (REFUSED, -errno.ENODEV)
     assert not guest.events("device removed")
 
@@ -754,7 +758,7 @@ async def test_what_the_kernel_says_of_a_device_that_is_not_there_is_the_answer(
 @pytest.mark.parametrize("text", ["", "ubd", "ubd16", "ubd1x", "vec", "foo1", "memory"])
 async def test_what_is_no_name_is_refused(guest: Guest, text: str) -> None:
     with pytest.raises(Refusal) as refusal:
-        await guest.devices.remove(text, 0)
+        await guest.devices.remove(text, BY)
     assert refusal.value.error == -errno.EINVAL
     assert not guest.kernel.asked
 
@@ -788,8 +792,8 @@ async def test_devices_come_back_in_order_after_a_reboot(guest: Guest) -> None:
     texts = ("b.img,slot=5", "a.img,ro,slot=2", "transport=fd,fd=3", "a.img,ro,slot=1")
     for text in texts:
         await guest.plug(text)
-    await guest.devices.config("con1=null", 0)
-    await guest.devices.config("mem=-16M", 0)
+    await guest.devices.config("con1=null", BY)
+    await guest.devices.config("mem=-16M", BY)
     told = guest.kernel.told
     await guest.reboot()
     assert guest.kernel.told == told
@@ -803,7 +807,7 @@ async def test_devices_come_back_in_order_after_a_reboot(guest: Guest) -> None:
 async def test_device_of_the_command_line_that_was_removed_stays_away(guest: Guest) -> None:
     guest.boots_with("ubd1", "ubd1=/x")
     guest.kernel.disks["ubd1"] = "/x"
-    await guest.devices.remove("ubd1", 0)
+    await guest.devices.remove("ubd1", BY)
     kept = records.load("demo")
     assert kept is not None
     assert kept.removed == ["ubd1"]
@@ -835,7 +839,7 @@ async def test_nic_that_is_lost_can_be_removed(guest: Guest) -> None:
     guest.kernel.hidden.add("vec0")
     await guest.reboot()
     assert entry.problem
-    assert (await guest.devices.remove("vec0", 0)).ok
+    assert (await guest.devices.remove("vec0", BY)).ok
     assert guest.names == []
 
 
@@ -911,17 +915,17 @@ async def test_guest_is_on_the_switches_of_its_nics(guest: Guest) -> None:
 
 
 async def test_line_is_changed_and_seen(guest: Guest) -> None:
-    assert (await guest.devices.config("con1=null", 7)).ok
+    assert (await guest.devices.config("con1=null", BY)).ok
     (entry,) = guest.devices.entries
     assert (entry.name, entry.kernel, entry.observed) == ("con1", "con1=null", {"config": "null"})
-    await guest.devices.config("con1=fd:5", 7)
+    await guest.devices.config("con1=fd:5", BY)
     assert (entry.kernel, entry.observed) == ("con1=fd:5", {"config": "fd:5"})
     assert guest.names == ["con1"]
     assert [event["text"] for event in guest.events("device added")] == ["con1=null", "con1=fd:5"]
 
 
 async def test_line_that_the_kernel_cannot_read_leaves_the_old_one(guest: Guest) -> None:
-    await guest.devices.config("con1=fd:5", 0)
+    await guest.devices.config("con1=fd:5", BY)
 
     def lose(text: str) -> None:
         if text == "config con1=null":
@@ -930,7 +934,7 @@ async def test_line_that_the_kernel_cannot_read_leaves_the_old_one(guest: Guest)
     guest.kernel.before = lose
     guest.kernel.answers["config con1=null"] = refused("Failed to parse channel pair")
     with pytest.raises(Refusal, match="con1: Failed to parse"):
-        await guest.devices.config("con1=null", 0)
+        await guest.devices.config("con1=null", BY)
     assert guest.kernel.lines["con1"] == "fd:5"
     assert guest.devices.entries[0].kernel == "con1=fd:5"
 
@@ -938,17 +942,17 @@ async def test_line_that_the_kernel_cannot_read_leaves_the_old_one(guest: Guest)
 async def test_line_that_was_none_is_not_restored(guest: Guest) -> None:
     guest.kernel.answers["config con1=null"] = refused("no")
     with pytest.raises(Refusal, match="con1: no"):
-        await guest.devices.config("con1=null", 0)
+        await guest.devices.config("con1=null", BY)
     assert guest.kernel.told == ["config con1=null"]
     assert guest.names == []
 
 
 async def test_line_that_was_lost_is_well_again(guest: Guest) -> None:
-    await guest.devices.config("con1=null", 0)
+    await guest.devices.config("con1=null", BY)
     guest.kernel.answers["config con1=null"] = refused("no")
     await guest.reboot()
     assert guest.devices.entries[0].problem == "con1: no"
-    await guest.devices.config("con1=fd:5", 0)
+    await guest.devices.config("con1=fd:5", BY)
     assert guest.devices.entries[0].problem == ""
 
 
@@ -956,15 +960,15 @@ async def test_line_that_was_lost_is_well_again(guest: Guest) -> None:
 
 
 async def test_memory_is_taken_and_given_back(guest: Guest) -> None:
-    await guest.devices.config("mem=-64M", 7)
-    await guest.devices.config("mem=-16M", 7)
+    await guest.devices.config("mem=-64M", BY)
+    await guest.devices.config("mem=-16M", BY)
     (entry,) = guest.devices.entries
     assert entry.kernel == entry.asked == "mem=-80M"
     assert entry.observed is not None
     assert entry.observed["available"] == 120 * MB
-    await guest.devices.config("mem=+79M", 7)
+    await guest.devices.config("mem=+79M", BY)
     assert entry.kernel == "mem=-1M"
-    await guest.devices.config("mem=+1M", 7)
+    await guest.devices.config("mem=+1M", BY)
     assert guest.names == []
     assert guest.kernel.free == 200 * MB
     taken = [(event["change"], event["taken"]) for event in guest.events("memory changed")]
@@ -984,25 +988,25 @@ async def test_memory_that_the_guest_does_not_have_is_refused(
     guest: Guest, taken: str, change: str, said: str, error: int
 ) -> None:
     if taken:
-        await guest.devices.config(taken, 0)
+        await guest.devices.config(taken, BY)
     before = list(guest.kernel.told)
     with pytest.raises(Refusal, match=said) as refusal:
-        await guest.devices.config(f"mem={change}", 0)
+        await guest.devices.config(f"mem={change}", BY)
     assert refusal.value.error == -error
     assert guest.kernel.told == before
 
 
 async def test_last_spare_page_can_be_taken(guest: Guest) -> None:
     guest.kernel.free = MEM_SPARE + 4096
-    assert (await guest.devices.config("mem=-4K", 0)).ok
+    assert (await guest.devices.config("mem=-4K", BY)).ok
     with pytest.raises(Refusal, match="is too much"):
-        await guest.devices.config("mem=-4K", 0)
+        await guest.devices.config("mem=-4K", BY)
 
 
 async def test_memory_is_taken_beyond_reason_if_forced(guest: Guest) -> None:
     guest.kernel.free = 4 * MB
-    assert (await guest.devices.config("mem=-2M", 0, force=True)).ok
-    assert (await guest.devices.config("mem=+16M", 0, force=True)).ok
+    assert (await guest.devices.config("mem=-2M", BY, force=True)).ok
+    assert (await guest.devices.config("mem=+16M", BY, force=True)).ok
     assert guest.names == []
 
 
@@ -1012,14 +1016,14 @@ async def test_memory_of_a_guest_that_does_not_tell_is_left_alone(
 ) -> None:
     guest.kernel.answers["proc meminfo"] = answer
     with pytest.raises(Refusal, match="does not say how much it has"):
-        await guest.devices.config("mem=-8M", 0)
+        await guest.devices.config("mem=-8M", BY)
     assert guest.kernel.told == []
 
 
 async def test_memory_that_the_kernel_refuses_to_take_is_not_taken(guest: Guest) -> None:
     guest.kernel.answers["config mem=-8M"] = refused("no such device")
     with pytest.raises(Refusal, match="mem: no such device"):
-        await guest.devices.config("mem=-8M", 0)
+        await guest.devices.config("mem=-8M", BY)
     assert guest.names == []
 
 

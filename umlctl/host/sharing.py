@@ -1,0 +1,62 @@
+"""A place where other users reach the socket of a guest that allows them to.
+
+A guest's public socket is below its owner's home, which others may not be able to enter. So one
+that others may use has a second socket, in a directory that they can pass through and not list.
+The socket takes datagrams from everybody; who sent each is checked by who reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+from umlctl.errors import HostError
+from umlctl.host import paths
+
+MODE = 0o711
+SOCKET_MODE = 0o666
+
+
+def make(umid: str) -> str:
+    """Make the place for one guest, of which the umid is ours; the socket's path, still free.
+
+    Raises: HostError
+    """
+    path = paths.shared_socket(umid)
+    try:
+        for directory in (paths.shared_dir(), os.path.dirname(path)):
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                pass
+            found = os.lstat(directory)  # the directory above may be everybody's
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise HostError(
+                    f"{umid}: {directory}, where other users are to find the guest, is not a "
+                    "directory of yours: have it removed"
+                )
+            if stat.S_IMODE(found.st_mode) != MODE:
+                os.chmod(directory, MODE)
+    except OSError as problem:
+        raise HostError(f"{umid}: cannot be shared: {problem}") from problem
+    _refuse_other(path, umid)
+    return path
+
+
+def remove(umid: str) -> None:
+    """Remove the place of one guest, if it is empty: a socket is removed by who bound it."""
+    try:
+        os.rmdir(os.path.dirname(paths.shared_socket(umid)))
+    except OSError:
+        pass
+
+
+def _refuse_other(path: str, umid: str) -> None:
+    """A guest of the same name, under another XDG_RUNTIME_DIR, has the same place."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise HostError(f"{umid}: {path} is the socket of another guest of yours; take another name")

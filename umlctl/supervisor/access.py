@@ -1,0 +1,212 @@
+"""Who may ask what: by the credentials that the host's kernel attaches to each datagram.
+
+The owner of the supervisor and root may do everything; whom a guest's definition names may read,
+or control. Nobody else may do anything, whatever the modes of sockets and directories let by.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import HostError
+from umlctl.guard import Refusal, read
+from umlctl.guest.grants import CONTROL, READ, parse_grant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.guard import Line
+    from umlctl.guest.definition import Definition
+
+READING: Final = frozenset(
+    {"version", "help", "proc", "stack", "status", "devices", "events", "wait", "config"}
+)
+"""What who may only read can ask; of `config` only what asks, of `proc` only what is below."""
+
+READABLE: Final = frozenset(
+    {
+        *("buddyinfo", "cgroups", "cmdline", "consoles", "cpuinfo", "crypto", "devices"),
+        *("diskstats", "filesystems", "interrupts", "loadavg", "locks", "meminfo", "misc"),
+        *("modules", "mounts", "partitions", "pressure/cpu", "pressure/io", "pressure/memory"),
+        *("softirqs", "stat", "swaps", "uptime", "version", "vmstat", "zoneinfo"),
+        *("sys/fs/dentry-state", "sys/fs/file-nr", "sys/fs/inode-nr"),
+        *("sys/kernel/ctrl-alt-del", "sys/kernel/domainname", "sys/kernel/hostname"),
+        *("sys/kernel/osrelease", "sys/kernel/ostype", "sys/kernel/pid_max"),
+        *("sys/kernel/random/boot_id", "sys/kernel/random/entropy_avail", "sys/kernel/tainted"),
+        *("sys/kernel/threads-max", "sys/kernel/version", "tty/drivers"),
+    }
+)
+"""Files of /proc that tell of the guest as a whole; they are short, and none leads elsewhere."""
+READABLE_OF_A_PROCESS: Final = frozenset(
+    {
+        *("cgroup", "comm", "limits", "loginuid", "mountinfo", "mounts", "mountstats"),
+        *("oom_score", "stat", "statm", "status", "wchan"),
+    }
+)
+"""The same of one process: neither its files (root, cwd, fd) nor its memory, words or secrets."""
+
+MEMBERS_KEPT: Final = 60.0
+"""For so long it is remembered of which groups a user is, seconds."""
+
+
+class Access:
+    """What each user may do with one guest.
+
+    `level` is quick wherever it can be; where groups are named, the host's database of users is
+    asked, which may lie behind a network.
+    """
+
+    def __init__(self, users: dict[int, str], groups: dict[int, str]) -> None:
+        """users, groups: READ or CONTROL, by number; those of the owner and root are given."""
+        self._users = {**users, 0: CONTROL, os.geteuid(): CONTROL}
+        self._groups = groups
+        self._members: dict[int, tuple[float, frozenset[int]]] = {}
+
+    def known(self, uid: int, gid: int) -> str | None:
+        """READ, CONTROL or nothing (""), as far as it is known without asking anybody: else None.
+
+        uid, gid: of the sender, by the host's kernel; -1 if it did not say
+        """
+        level = self._users.get(uid, "")
+        if uid < 0 or not self._groups or level == CONTROL:
+            return level
+        levels = {level, self._groups.get(gid, "")}
+        if CONTROL in levels:
+            return CONTROL
+        moment, members = self._members.get(uid, (0.0, frozenset()))
+        if not moment or time.monotonic() > moment + MEMBERS_KEPT:
+            return None
+        levels |= {self._groups.get(group, "") for group in members}
+        return CONTROL if CONTROL in levels else READ if READ in levels else ""
+
+    def level(self, uid: int, gid: int) -> str:
+        """The same; may wait for the host's database of users."""
+        level = self.known(uid, gid)
+        while level is None:
+            self._members[uid] = (time.monotonic(), groups_of(uid))
+            level = self.known(uid, gid)
+        return level
+
+
+def groups_of(uid: int) -> frozenset[int]:
+    """The groups of a user by the host's database.
+
+    Not what /proc says of the sender: it may have ended, and its number be another's.
+    """
+    import pwd
+
+    try:
+        user = pwd.getpwuid(uid)
+        return frozenset(os.getgrouplist(user.pw_name, user.pw_gid))
+    except (KeyError, OSError):
+        return frozenset()
+
+
+def of_guest(definition: Definition) -> Access:
+    """The access that a definition gives. A name that is no longer known gives none."""
+    users: dict[int, str] = {}
+    groups: dict[int, str] = {}
+    for texts, found, number_of in (
+        (definition.allow_users, users, user_number),
+        (definition.allow_groups, groups, group_number),
+    ):
+        for grant in map(parse_grant, texts):
+            number = number_of(grant.name)
+            if number is not None and found.get(number) != CONTROL:
+                found[number] = grant.level
+    return Access(users, groups)
+
+
+def check_names(definition: Definition) -> None:
+    """See that the users and groups of a definition are there.
+
+    Raises: HostError
+    """
+    checks: tuple[tuple[tuple[str, ...], str, Callable[[str], int | None]], ...] = (
+        (definition.allow_users, "user", user_number),
+        (definition.allow_groups, "group", group_number),
+    )
+    for texts, what, number_of in checks:
+        for grant in map(parse_grant, texts):
+            if number_of(grant.name) is None:
+                raise HostError(f"{definition.umid}: this host has no {what} {grant.name}")
+
+
+def user_number(name: str) -> int | None:
+    """The uid of a name or number; None if there is none."""
+    import pwd
+
+    if name.isascii() and name.isdigit():
+        return _number(name)
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def group_number(name: str) -> int | None:
+    import grp
+
+    if name.isascii() and name.isdigit():
+        return _number(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def _number(digits: str) -> int | None:
+    number = int(digits[:12])
+    return number if number < 2**32 - 1 else None
+
+
+def check_text(text: str, level: str, uid: int) -> None:
+    """The same as `check` for a request as it came; what cannot be read is no secret.
+
+    Raises: Refusal
+    """
+    try:
+        line = read(text)
+    except Refusal:
+        if level:
+            return
+        line = read("version")
+    check(line, level, uid)
+
+
+def check(line: Line, level: str, uid: int) -> None:
+    """See whether a level suffices for a line.
+
+    Raises: Refusal
+    """
+    if level == CONTROL:
+        return
+    if level != READ:
+        raise _denied(f"uid {uid} may not use this guest; its owner can allow it, see --allow-user")
+    name = line.command.name
+    if name not in READING or (name == "config" and "=" in line.argument):
+        raise _denied(f"uid {uid} may only read, and `{name}` does more")
+    if line.forced:
+        raise _denied(f"uid {uid} may only read, and cannot insist on what is refused")
+    if name == "proc" and not readable(line.argument):
+        raise _denied(
+            f"uid {uid} may only read, and of /proc only what is listed in umlctl(1), "
+            f"not {line.argument[:80]!r}"
+        )
+
+
+def readable(path: str) -> bool:
+    """A file of /proc is for those too who may only read."""
+    path = path.removeprefix("/")
+    if path in READABLE:
+        return True
+    process, _, name = path.partition("/")
+    number = process.isascii() and process.isdigit()
+    return (number or process in ("self", "thread-self")) and name in READABLE_OF_A_PROCESS
+
+
+def _denied(why: str) -> Refusal:
+    return Refusal(f"permission denied: {why}", -errno.EPERM)

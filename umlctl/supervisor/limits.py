@@ -1,0 +1,108 @@
+"""How much of each thing one client, one user or one guest may have, in one place.
+
+What may wait for its turn on a socket is in `socketproto.turns`, how long an answer may be in
+`socketproto.exchange` (BYTE_CAP), how long a console's log in `umlctl.host.consolelog`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+SUBSCRIPTIONS: Final = (64, 256, 1024)
+"""Open `events` and `wait` of a guest: of one process, of one user, in all."""
+PRINTS: Final = 200
+PRINTS_A_SECOND: Final = 100.0
+PRINTS_LATE: Final = 5.0
+"""Requests that have the kernel print, of one user: so many at once, and then so many a second;
+more wait, and what would wait for more seconds than this is refused."""
+NOTED: Final = 20
+NOTED_EVERY: Final = 5.0
+NOTED_MOST: Final = 600.0
+"""Events of one kind that others can cause without end: the history takes so many at once, then
+one in so many seconds, and while there are more, ever fewer, down to one in so many."""
+NOTED_QUIET: Final = 60.0
+"""After so long without one, all is as it was at first, seconds."""
+
+
+class Counted:
+    """How many there are of something, under several keys, each with a bound of its own."""
+
+    def __init__(self, *bounds: int) -> None:
+        self._bounds = bounds
+        self._count: Counter[Hashable] = Counter()
+
+    def take(self, keys: tuple[Hashable, ...]) -> bool:
+        """One more under each key, unless there are too many under one: False."""
+        if any(self._count[key] >= most for key, most in zip(keys, self._bounds, strict=True)):
+            return False
+        self._count.update(keys)
+        return True
+
+    def give_back(self, keys: tuple[Hashable, ...]) -> None:
+        self._count.subtract(keys)
+        for key in keys:
+            if not self._count[key]:
+                del self._count[key]
+
+
+class Bucket:
+    """Holds what may come at once, and is filled again at a steady pace. It can be overdrawn."""
+
+    def __init__(self, most: float, a_second: float, late: float) -> None:
+        """late: the longest that anybody waits, seconds."""
+        self._most = self._left = most
+        self._a_second = a_second
+        self._late = late
+        self._seen = 0.0
+
+    def take(self, now: float) -> float | None:
+        """One out of it: how long to wait for it, seconds; None: too long, and nothing is taken.
+
+        now: seconds by a clock that never goes back
+        """
+        gained = (now - self._seen) * self._a_second if self._seen else 0.0
+        self._seen = now
+        self._left = min(self._most, self._left + gained)
+        wait = max(0.0, (1 - self._left) / self._a_second)
+        if wait > self._late:
+            return None
+        self._left -= 1
+        return wait
+
+
+class Sparing:
+    """Lets through what is rare; of what comes without end, ever less, with a count of the rest."""
+
+    def __init__(self) -> None:
+        self._left = NOTED
+        self._gap = NOTED_EVERY
+        self._next = 0.0
+        self._seen = 0.0
+        self._left_out = 0
+
+    def take(self, now: float) -> int | None:
+        """How many were left out before this one; None if it is to be left out too.
+
+        now: seconds by a clock that never goes back
+        """
+        if now - self._seen > max(NOTED_QUIET, self._gap):
+            self._left, self._gap = NOTED, NOTED_EVERY
+        self._seen = now
+        if self._left < NOTED and now >= self._next:
+            self._left = min(NOTED, self._left + 1 + int((now - self._next) / self._gap))
+            self._next = now + self._gap
+        if not self._left:
+            self._left_out += 1
+            return None
+        if self._left == NOTED:
+            self._next = now + self._gap
+        self._left -= 1
+        if not self._left:
+            self._gap = min(self._gap * 2, NOTED_MOST)
+            self._next = now + self._gap
+        left_out, self._left_out = self._left_out, 0
+        return left_out
