@@ -33,6 +33,8 @@ class Counts:
     late: int = 20_000
     dead_rounds: int = 8
     dead_trips: int = 1500
+    flood_rounds: int = 5
+    flood_trips: int = 1500
     boots: int = 7
     transfers: int = 7
     guests: int = 100
@@ -46,6 +48,8 @@ QUICK: Final = Counts(
     late=3000,
     dead_rounds=3,
     dead_trips=800,
+    flood_rounds=3,
+    flood_trips=800,
     boots=3,
     transfers=3,
     guests=20,
@@ -185,6 +189,15 @@ def dead(house: House, counts: Counts) -> Iterator[Row]:
     )
 
 
+def flood(house: House, counts: Counts) -> Iterator[Row]:
+    """A quiet client while another process sends as fast as it can."""
+    public = house.public_socket(GUEST)
+    found: Any = house.probe("flood", public, counts.flood_rounds, counts.flood_trips, PAUSE)
+    alone = found.pop("alone")
+    for name, taken in found.items():
+        yield ratio(f"p99 of a client while another floods, {name} : alone", taken, alone, most=20)
+
+
 def boots(house: House, counts: Counts) -> Iterator[Row]:
     """Boot, run an init, power off: `umlctl run` against the kernel as it comes."""
     kernel = house.kernel()
@@ -209,5 +222,6 @@ WITH_GUEST: Final[dict[str, Callable[[House, Counts], Iterator[Row]]]] = {
     "trips": trips,
     "late": late,
     "dead": dead,
+    "flood": flood,
 }
 ALONE: Final[dict[str, Callable[[House, Counts], Iterator[Row]]]] = {"boots": boots}

@@ -11,11 +11,13 @@ request. Prints JSON, times in seconds.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import struct
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,10 +26,17 @@ import trio
 from socketproto.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LATE: Final = 0.020
 DEAD: Final = 40
+FLOODS: Final = {
+    "one socket": (1, b"version"),
+    "64 sockets": (64, b"version"),
+    "64 sockets, long answers": (64, b"stack 1"),
+    "64 sockets, rubbish": (64, b"rubbish"),
+}
+"""What another process floods with: on how many sockets, and what."""
 DEADLINE: Final = 10.0
 STALL: Final = 1.0
 """A kernel that missed its wake-up may sleep for long; who has no clients' care kicks it then."""
@@ -159,6 +168,49 @@ def dead(public: str, rounds: int, count: int) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def flooding(public: str, sockets: int, command: bytes) -> Iterator[None]:
+    """Another process that sends on all its sockets as fast as it can, and reads what comes."""
+    pid = os.fork()
+    if not pid:
+        try:
+            _flood(public, sockets, command)
+        finally:
+            os._exit(1)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _flood(public: str, sockets: int, command: bytes) -> None:
+    socks = [bound() for _ in range(sockets)]
+    datagram = request(command)
+    for sock in socks:
+        sock.setblocking(False)
+    while True:
+        for sock in socks:
+            for work in (partial(sock.sendto, datagram, public), partial(sock.recv, 524)):
+                with suppress(BlockingIOError):
+                    work()
+
+
+def flood(public: str, rounds: int, count: int, pause: int) -> dict[str, Any]:
+    found: dict[str, list[float]] = {name: [] for name in ("alone", *FLOODS)}
+    unconnected_loop(public, 50)
+    for _ in range(rounds):
+        taken = unconnected_loop(public, count, pause / 1e6)
+        found["alone"].append(percentile(taken, 0.99))
+        for name, (sockets, command) in FLOODS.items():
+            with flooding(public, sockets, command):
+                unconnected_loop(public, 50)
+                taken = unconnected_loop(public, count, pause / 1e6)
+            found[name].append(percentile(taken, 0.99))
+            unconnected_loop(public, 50)
+    return found
+
+
 def main(words: list[str]) -> int:
     what, *arguments = words
     paths = [word for word in arguments if not word.isdigit()]
@@ -167,6 +219,7 @@ def main(words: list[str]) -> int:
         "trips": trips,
         "late": late,
         "dead": dead,
+        "flood": flood,
     }
     print(json.dumps(measures[what](*paths, *numbers)))
     return 0

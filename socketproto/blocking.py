@@ -22,7 +22,7 @@ import _socket
 import os
 from _struct import Struct
 from errno import ECONNREFUSED, ENOENT
-from time import monotonic, sleep
+from time import monotonic
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome
 from socketproto.wire import REPLY_SIZE, Request, WireError
@@ -43,11 +43,10 @@ KICK_CEILING: Final = 1.0
 KICK: Final = Request(b"k").encode()
 """A command that no kernel knows. Never `go`: it would resume a stopped guest."""
 
-SEND_PAUSE: Final = 0.0005
-SEND_CEILING: Final = 0.05
 NOT_SENT: Final = "the request could not be sent: the server takes no more"
 NO_ANSWER: Final = "no answer within the deadline"
 
+_TIMEVAL: Final = Struct("@ll")
 _UCRED: Final = Struct("=iII")
 CREDENTIALS_ROOM: Final = _socket.CMSG_SPACE(_UCRED.size)
 
@@ -131,6 +130,34 @@ class Link:
             if problem.errno == ECONNREFUSED and sock is kept:
                 self.close()  # its server is gone; there may be another by now
                 return self.send(datagram)
+            raise self._unreachable(problem) from None
+        return True
+
+    def send_patiently(self, datagram: bytes, seconds: float) -> bool:
+        """Send, waiting for room as long as that: who floods the server must not come first.
+
+        A socket that has not connected cannot be waited for but by the call that sends.
+
+        Raises: Unreachable
+        """
+        kept = self.socket
+        sock = self.open()
+        micros = max(1, int(seconds * 1e6))
+        sock.settimeout(None)
+        sock.setsockopt(
+            _socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _TIMEVAL.pack(*divmod(micros, 1_000_000))
+        )
+        try:
+            if self.served:
+                sock.sendto(datagram, self.path)
+            else:
+                sock.send(datagram)
+        except BlockingIOError:
+            return False
+        except OSError as problem:
+            if problem.errno == ECONNREFUSED and sock is kept:
+                self.close()
+                return self.send_patiently(datagram, seconds)
             raise self._unreachable(problem) from None
         return True
 
@@ -225,16 +252,10 @@ class Connection:
         return outcome
 
     def _send(self, datagram: bytes, deadline: float) -> bool:
-        pause = SEND_PAUSE
-        while not self.link.send(datagram):
-            # The server is stuck, or there are many of us. A socket that has not connected
-            # cannot wait for room, so look again, ever more rarely.
-            left = deadline - monotonic()
-            if left <= 0:
-                return False
-            sleep(min(pause, left))
-            pause = min(pause * 2, SEND_CEILING)
-        return True
+        # The server may be stuck, or there may be many of us.
+        return self.link.send(datagram) or self.link.send_patiently(
+            datagram, deadline - monotonic()
+        )
 
     def _collect(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -12,8 +13,6 @@ from socketproto.blocking import (
     KICK_CEILING,
     NO_ANSWER,
     NOT_SENT,
-    SEND_CEILING,
-    SEND_PAUSE,
     TIMEOUT,
     Link,
     encode,
@@ -104,12 +103,15 @@ class Client:
         return exchange.outcome
 
     async def _send(self, datagram: bytes, deadline: _Deadline) -> bool:
-        pause = SEND_PAUSE
         while not self.link.send(datagram):
             if deadline.passed():
                 return False
-            await trio.sleep(pause)
-            pause = min(pause * 2, SEND_CEILING)
+            # Only a connected socket can be waited for; a listener's client is none.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+                with suppress(OSError):
+                    other.connect(self.link.path)
+                with trio.move_on_at(deadline.at):
+                    await trio.lowlevel.wait_writable(other)
         return True
 
     async def _collect(

@@ -40,7 +40,7 @@ __all__ = ["Call", "ClientGone", "Listener"]
 PATIENCE: Final = 5.0
 """A client that takes nothing for this long is given up, seconds."""
 SEND_BUFFER: Final = 4 << 20
-DRAIN: Final = 64
+DRAIN: Final = 32
 """Datagrams received before others get their turn."""
 AT_ONCE_TURNS: Final = 8
 """What an answer at once, a refusal too, counts for among them."""
@@ -119,6 +119,11 @@ class _Client:
         self._kept = False
         self._listener = listener
         self._socket: socket.socket | None = None
+
+    @property
+    def full(self) -> bool:
+        """No more of its requests may wait."""
+        return self.node is not None and self.node.full
 
     def step_aside(self, call: Call) -> None:
         if call is self.working and not call.aside:
@@ -220,6 +225,7 @@ class Listener:
         self._turns: Node[Call] = Node(ALL)
         self._idle = trio.Event()
         self._handle: Handle
+        self._at_once: AtOnce | None = None
         self._nursery: trio.Nursery
 
     async def idle(self) -> None:
@@ -294,6 +300,7 @@ class Listener:
         Never returns. An exception of `handle` ends it, but for ClientGone.
         """
         self._handle = handle
+        self._at_once = at_once
         async with trio.open_nursery() as self._nursery:
             while True:
                 turns = DRAIN
@@ -308,29 +315,21 @@ class Listener:
                     turns -= 1
                     if not address:
                         continue  # not bound: there is nowhere to send an answer
-                    turns -= self._take(datagram, sender(ancillary), address, at_once)
+                    turns -= self._take(datagram, sender(ancillary), address)
                 await trio.lowlevel.checkpoint()
 
-    def _take(
-        self,
-        datagram: bytes,
-        who: tuple[int, int, int],
-        address: _Address,
-        at_once: AtOnce | None,
-    ) -> int:
+    def _take(self, datagram: bytes, who: tuple[int, int, int], address: _Address) -> int:
         """See to one request; for how many more than one it counts."""
         client = self._clients.get(address)
+        if client is not None and client.full:
+            return 0  # it has answers coming, which a refusal would spoil
         pid, uid, _gid = who
         user = self._turns.below.get(uid)
         process = user.below.get(pid) if user is not None else None
         there = process or user or self._turns
         try:
             data = Request.decode(datagram).data
-            if client is not None:
-                assert client.node is not None
-                if client.node.full:
-                    return 0  # it has an answer coming, which a refusal would spoil
-            elif there.full:
+            if client is None and there.full:
                 raise RequestError("too many requests are waiting; try again", -errno.EBUSY)
         except RequestError as problem:
             if client is not None:
@@ -340,8 +339,8 @@ class Listener:
         if client is None:
             client = self._kept.pop(address, None) or _Client(self, address)
             call = Call(client, data, who)
-            if at_once is not None and (process is None or not process.waiting):
-                answer = at_once(call)
+            if self._at_once is not None and (process is None or not process.waiting):
+                answer = self._at_once(call)
                 if answer is not None:
                     self._answer(call, answer)
                     readable_soon(self._socket, LINGER)
@@ -415,7 +414,11 @@ class Listener:
                 for datagram in unsent:
                     await client.send(datagram)
             else:
-                await self._handle(call)
+                answer = None if self._at_once is None else self._at_once(call)
+                if answer is None:
+                    await self._handle(call)
+                else:
+                    await call.answer(*answer)
             whole = True
         except ClientGone:
             pass

@@ -3,6 +3,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+import threading
 from functools import partial
 from struct import pack
 from typing import TYPE_CHECKING, Any, Self
@@ -239,22 +240,36 @@ def test_full_queue_is_waited_for_until_the_deadline(bare: MakeBare) -> None:
         assert connection.request("version", SOON) == Outcome(TIMED_OUT, reason=NOT_SENT)
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o600])
 def test_full_queue_is_waited_for_until_there_is_room(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    server = bare(start=False, mode=mode)
+    real = Link.send_patiently
+
+    def send(link: Link, datagram: bytes, seconds: float) -> bool:
+        assert 0 < seconds <= blocking.TIMEOUT
+        threading.Timer(SOON, server.start).start()
+        return real(link, datagram, seconds)
+
+    monkeypatch.setattr(Link, "send_patiently", send)
+    with full(server.path), Connection(server.path) as connection:
+        assert connection.request("version").data == b"version"
+
+
+def test_server_that_goes_while_its_queue_is_full_is_noticed(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = bare(start=False)
-    naps: list[float] = []
+    server = bare(start=False, mode=0o600)
+    real = Link.send_patiently
 
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 3:
-            server.start()
-            server.wait_seen(filler.count)
+    def send(link: Link, datagram: bytes, seconds: float) -> bool:
+        threading.Timer(SOON, server.unbind).start()
+        return real(link, datagram, seconds)
 
-    monkeypatch.setattr(blocking, "sleep", nap)
-    with full(server.path) as filler, Connection(server.path) as connection:
-        assert connection.request("version").data == b"version"
-    assert naps == [0.0005, 0.001, 0.002]
+    monkeypatch.setattr(Link, "send_patiently", send)
+    with full(server.path), Connection(server.path) as connection, pytest.raises(Unreachable):
+        connection.request("version")
 
 
 # A listener
