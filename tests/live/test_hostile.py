@@ -10,7 +10,7 @@ import random
 import socket
 import struct
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from socketproto.blocking import Connection, encode, request
 from socketproto.wire import MAGIC, Request
@@ -146,16 +146,35 @@ def test_a_client_that_asks_for_everything_and_reads_nothing_delays_nobody(
             connection.close()
 
 
-def test_a_guest_that_floods_its_notify_socket_is_not_frozen(house: House, umid: str) -> None:
+def test_a_guest_that_floods_its_notify_socket_harms_nobody(
+    house: House, umid: str, shared: str
+) -> None:
+    """It is not frozen, its history is not pushed out, and another's supervision goes on."""
     house.start(umid)
     pid = house.status(umid)["pid"]
-    console = f"{house.run}/umlctl/g/{umid}/con0.in"
-    script = "for i in $(seq 500); do echo flood$i >/proc/mconsole; done; echo flo''oded\n"
-    wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")
-    with open(console, "w") as keyboard:
-        keyboard.write(script)
-    wait_for(lambda: "flooded" in house.ok("logs", umid), "it was not frozen")
+    log = f"{house.path}/s/umlctl/supervisor.log"
+    before = os.stat(log).st_size
+    house.has_shell(umid)
+    house.shell(umid, "mkdir -p /tmp/x; (while :; do echo flood; done) >/proc/mconsole 2>&1 &")
+    wait_for(lambda: _told(house, umid)[-1].get("left_out", 0) > 500, "much is left out")
+    with Connection(house.public(shared)) as other:
+        for _ in range(50):
+            assert other.request("version", 5).ok
+    assert house.ask(umid, "version").ok
+    house.shell(umid, "kill %1; echo over >/proc/mconsole")
+    events = _told(house, umid)
+    assert events[0]["event"] == "started"
+    assert 20 <= sum(event["event"] == "user" for event in events) < 40
     assert house.status(umid)["pid"] == pid
+    assert os.stat(log).st_size - before < 10_000
+
+
+def _told(house: House, umid: str) -> list[dict[str, Any]]:
+    """The history so far."""
+    found: list[bytes] = []
+    with Connection(house.public(umid)) as connection:
+        connection.request("events", 0.5, each=found.append)
+    return [json.loads(line) for line in b"".join(found).splitlines()]
 
 
 def test_two_hundred_clients_at_once_are_all_answered(house: House, shared: str) -> None:

@@ -37,6 +37,7 @@ from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
+from umlctl.supervisor.limits import HEARD, HEARD_A_SECOND, Bucket, Sparing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.watching import Watcher
 
@@ -131,6 +132,7 @@ class Guest:
         self.asked_to_end = self.late = ""
         self._panic = ""
         self._forced = False
+        self._sparing = Sparing()
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
@@ -183,8 +185,11 @@ class Guest:
     # What the kernel does
 
     async def _hear(self, nursery: trio.Nursery) -> None:
-        """Take every notification at once: an unread one freezes the guest."""
+        """Take every notification at once: an unread one freezes the guest. But one whose root
+        sends them without end may wait a little: that freezes nobody else."""
+        pace = Bucket(HEARD, HEARD_A_SECOND, HEARD)
         while True:
+            wait = 0.0
             for notification in self._read_notifications():
                 if notification.kind == SOCKET:
                     self._has_socket(nursery, os.fsdecode(notification.data))
@@ -192,13 +197,20 @@ class Guest:
                     self._panicked(notification.data.decode("utf-8", "replace"))
                     nursery.start_soon(self._see_it_die)
                 elif notification.kind == USER:
-                    said = notification.data.decode("utf-8", "replace").strip()
-                    self.history.add("user", text=said)
-                    if said == USERSPACE:
-                        self.up.set()
+                    wait = pace.take(trio.current_time()) or 0.0
+                    self._told(notification.data.decode("utf-8", "replace").strip())
                 elif notification.kind == HANG:
                     self.watcher.is_hung("its watchdog was not fed")
+            await trio.sleep(wait)
             await trio.lowlevel.wait_readable(self.launched.notify)
+
+    def _told(self, said: str) -> None:
+        """The guest's root has something to say, or nothing and much of it."""
+        if said == USERSPACE:
+            self.up.set()
+        left_out = self._sparing.take(trio.current_time())
+        if left_out is not None:
+            self.history.add("user", text=said, left_out=left_out or None)
 
     def _read_notifications(self) -> list[Notification]:
         found: list[Notification] = []

@@ -19,6 +19,10 @@ PRINTS_A_SECOND: Final = 100.0
 PRINTS_LATE: Final = 5.0
 """Requests that have the kernel print, of one user: so many at once, and then so many a second;
 more wait, and what would wait for more seconds than this is refused."""
+HEARD: Final = 100
+HEARD_A_SECOND: Final = 1000.0
+"""Notifications that are taken of one guest's root: so many at once, and then so many a second;
+the guest waits with the rest."""
 NOTED: Final = 20
 NOTED_EVERY: Final = 5.0
 NOTED_MOST: Final = 600.0
