@@ -67,7 +67,7 @@ def summary(record: records.Record) -> dict[str, Any]:
             since=record.since,
             memory=processes.memory_used(record.pid),
             cpu=processes.cpu_seconds(record.pid),
-            sockets={"kernel": paths.kernel_socket(record.definition.umid)},
+            sockets={"kernel": claim.kernel_socket(record.definition)},
             devices=msgspec.to_builtins(record.devices),
             root=record.definition.root,
         )
@@ -98,7 +98,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
             return _kill(record)
         return say(
             f"{name} {guest}: the guest runs (pid {record.pid}), but its supervisor is gone; "
-            f"`umlctl mconsole {paths.kernel_socket(guest)} TEXT` reaches its kernel, "
+            f"`umlctl mconsole {claim.kernel_socket(record.definition)} TEXT` reaches its kernel, "
             f"`umlctl kill {guest}` ends it",
             exitcodes.NO_GUEST,
         )

@@ -62,11 +62,29 @@ _OPTIONS = [
     click.option(
         "--ncpus", type=int, default=1, show_default=True, metavar="N", help="Guest processors."
     ),
+    click.option(
+        "--memory-limit",
+        default="",
+        metavar="SIZE",
+        help="The most of the host's memory that it may use; it is ended with more.",
+    ),
+    click.option(
+        "--cpu-limit",
+        type=click.IntRange(min=1),
+        metavar="PERCENT",
+        help="The most of the host's processors that it gets; 150 is one and a half.",
+    ),
     click.option("--cpus", default="", metavar="LIST", help="Host CPUs to run on, as 0 or 0,2-3."),
     click.option("--aslr", is_flag=True, help="Leave address-space randomisation on."),
     click.option("--single", "-s", is_flag=True, help="Boot into single-user mode."),
     click.option("--verbose", "-v", is_flag=True, help="Every kernel message on the console."),
     click.option("--pidfile", default="", metavar="FILE", help="Hold the kernel's pid, locked."),
+    click.option(
+        "--user",
+        default="",
+        metavar="USER",
+        help="Run the kernel as USER, whose reach is then the guest's; for root.",
+    ),
     click.option(
         "--allow-user",
         "allow_users",
@@ -154,8 +172,11 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             paths.check_umid(name)
     except paths.BadUmid as problem:
         raise UsageError(str(problem)) from None
+    if options["user"] and os.geteuid():
+        raise UsageError("--user is for root: a guest of yours runs as you")
     root, pidfile = options.pop("root"), options.pop("pidfile")
     mem_dir = options.pop("mem_dir")
+    memory_limit = options.pop("memory_limit")
     kernel = kernels.find(options.pop("kernel"))
     if options["ncpus"] > 1:  # asking the kernel costs time, so only then
         _check_smp(kernel, options["ncpus"])
@@ -173,6 +194,8 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             root=root,
             disks=plug.number_disks(options.pop("disks"), here, 1),
             nics=plug.number_nics(options.pop("nics")),
+            memory_limit=definitions.parse_size(memory_limit) if memory_limit else 0,
+            cpu_limit=options.pop("cpu_limit") or 0,
             mem_dir=os.path.abspath(mem_dir) if mem_dir else "",
             pidfile=os.path.abspath(pidfile) if pidfile else "",
             arguments=arguments,
@@ -180,6 +203,16 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             **{name: value for name, value in options.items() if value is not None},
         )
     )
+
+
+def _warning(definition: Definition) -> str:
+    """What root may not expect: a guest on hostfs is no smaller than who starts it."""
+    if definition.root == definitions.HOST_ROOT and not definition.user and not os.geteuid():
+        return (
+            "root in this guest reaches every file of this host, as you do; "
+            "--user NAME gives it the reach of NAME"
+        )
+    return ""
 
 
 def _check_smp(kernel: str, ncpus: int) -> None:
@@ -243,6 +276,9 @@ def run(
         if ready_fd is not None:
             foreground.check_ready_descriptor(ready_fd)
         definition = define(umid, options, arguments)
+        warning = _warning(definition)
+        if warning:
+            log.write(log.event("warning", text=warning))
         _await_earlier(definition)
         return foreground.supervise(definition, log, console=console, ready_fd=ready_fd)
     except UmlctlError as problem:
@@ -269,6 +305,9 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
     The supervisor is yours, started when first needed, and ends after its last guest.
     """
     definition = define(umid, options, arguments)
+    warning = _warning(definition)
+    if warning:
+        say(f"{umid}: {warning}", exitcodes.OK)
     _await_earlier(definition)
     if console:
         from umlctl.cli.console import attach_while

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from umlctl import __version__
 from umlctl.cli import listing, views
-from umlctl.errors import NoKernel
-from umlctl.host import kernels, nics, paths
+from umlctl.errors import HostError, NoKernel
+from umlctl.guest import definition
+from umlctl.host import cgroups, kernels, nics, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_NAMESPACE: Final = (
+    "{} forbids user namespaces: were a kernel killed, its guest's processes would be let go "
+    "for a moment; allow them, or end guests by `umlctl kill` alone"
+)
 
 
 @click.command(epilog="\b\nExamples:\n  umlctl info\n  umlctl info --json | jq .memory_free\n")
@@ -31,8 +40,10 @@ def info(in_json: bool) -> int:
         ("guests", ", ".join(f"{n} {state}" for state, n in found["guests"].items()) or "none"),
         ("internet, --user", "yes" if found["slirp4netns"] else "no: slirp4netns is missing"),
         ("taps", "yes" if found["taps"] else "no: it takes CAP_NET_ADMIN and /dev/net/tun"),
+        ("limits", "yes" if found["limits"] else "no: see below"),
         ("run directory", found["run_dir"]),
         ("state directory", found["state_dir"]),
+        *(("hint", hint) for hint in found["hints"]),
     ]
     width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
@@ -66,9 +77,56 @@ def gather() -> dict[str, Any]:
         "guests": guests,
         "slirp4netns": shutil.which("slirp4netns") is not None,
         "taps": nics.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
+        "limits": not _no_limits(),
+        "hints": list(_hints(where)),
         "run_dir": paths.run_dir(),
         "state_dir": paths.state_dir(),
     }
+
+
+def _no_limits() -> str:
+    """Why --memory-limit and --cpu-limit cannot be had; empty if they can."""
+    try:
+        cgroups.place({"memory", "cpu"}, look=True)
+    except HostError as problem:
+        return str(problem)
+    return ""
+
+
+def _hints(memory: str) -> Iterator[str]:
+    """What this host forbids that guests are better with, and what can be done."""
+    if os.geteuid() and not _number("/proc/sys/user/max_user_namespaces", 1):
+        yield _NO_NAMESPACE.format("user.max_user_namespaces")
+    if os.geteuid() and not _number("/proc/sys/kernel/unprivileged_userns_clone", 1):
+        yield _NO_NAMESPACE.format("kernel.unprivileged_userns_clone")
+    if os.geteuid() and _number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0):
+        yield _NO_NAMESPACE.format("kernel.apparmor_restrict_unprivileged_userns")
+    scope = _number("/proc/sys/kernel/yama/ptrace_scope", 0)
+    if scope > 1:
+        yield (
+            f"kernel.yama.ptrace_scope is {scope}: kernels run their guests' processes by "
+            "ptrace, which it forbids; set it to 1 or 0"
+        )
+    try:
+        space = os.statvfs(memory)
+    except OSError:
+        yield f"there is no {memory}, where guests have their memory; mount a tmpfs there"
+    else:
+        if space.f_flag & os.ST_NOEXEC:
+            yield f"{memory} is mounted noexec, and no kernel starts; give --mem-dir another"
+        elif space.f_bavail * space.f_frsize < definition.MEM_DEFAULT:
+            yield f"{memory} has no room for a guest of 256M; give --mem-dir another"
+    limits = _no_limits()
+    if limits:
+        yield limits
+
+
+def _number(path: str, missing: int) -> int:
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return missing
 
 
 def _memory() -> dict[str, int]:

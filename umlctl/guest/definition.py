@@ -60,6 +60,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         hang_after: seconds without a sign of life after which it counts as hung
         after: guests that are started before it, and ended after it
         named: the umid was given, not made up
+        user: whom its kernel runs as, where root starts it; empty: who starts it
+        memory_limit: bytes of the host's memory that it may use; 0: no limit
+        cpu_limit: percent of one processor of the host; 0: no limit
         allow_users, allow_groups: who else may use its socket, see `umlctl.guest.grants`
     """
 
@@ -88,6 +91,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hang_after: float = HANG_AFTER
     after: tuple[str, ...] = ()
     named: bool = True
+    user: str = ""
+    memory_limit: int = 0
+    cpu_limit: int = 0
     allow_users: tuple[str, ...] = ()
     allow_groups: tuple[str, ...] = ()
 
@@ -113,6 +119,7 @@ def check(definition: Definition) -> Definition:
         raise UsageError(f"a guest needs at least {least}M of memory, not {definition.mem} bytes")
     if definition.ncpus < 1:
         raise UsageError(f"a guest has at least one processor, not {definition.ncpus}")
+    _check_limits(definition)
     if definition.cpus and not _CPUS.fullmatch(definition.cpus):
         raise UsageError(f"cpus are a list such as 0 or 0,2-3, not {definition.cpus!r}")
     if not 0 < definition.timeout <= 1e9:
@@ -121,12 +128,26 @@ def check(definition: Definition) -> Definition:
     for grant in (*definition.allow_users, *definition.allow_groups):
         parse_grant(grant)
     _check_words(definition)
-    devices(definition)
+    for device in devices(definition):
+        check_for_user(definition, device)
     try:
         encode(definition)
     except UnicodeEncodeError as problem:
         raise UsageError(f"names and arguments are UTF-8, not {problem.object!r}") from None
     return definition
+
+
+def _check_limits(definition: Definition) -> None:
+    least = MEM_LEAST
+    if definition.memory_limit and definition.memory_limit < least:
+        raise UsageError(
+            f"a guest needs at least {least >> 20}M of the host's memory, "
+            f"not {definition.memory_limit} bytes"
+        )
+    if not 0 <= definition.cpu_limit <= 100_000:
+        raise UsageError(
+            f"a limit of CPU is percent of one processor, at least 1, not {definition.cpu_limit}"
+        )
 
 
 def _check_words(definition: Definition) -> None:
@@ -209,6 +230,18 @@ def name_of(asked: Disk | Nic) -> str:
 def root_is_image(definition: Definition) -> bool:
     """The root is a file rather than a directory: directories are written with a final '/'."""
     return definition.root != HOST_ROOT and not definition.root.endswith("/")
+
+
+def check_for_user(definition: Definition, device: Disk | Nic) -> None:
+    """See that the device can be had by a kernel that runs as another user.
+
+    Raises: UsageError
+    """
+    if definition.user and isinstance(device, plug.Nic) and device.kind != plug.KERNEL:
+        raise UsageError(
+            f"a guest that runs as {definition.user} cannot have {device}: switches and taps of "
+            "root are out of its reach; start it as that user, without --user"
+        )
 
 
 def is_shared(definition: Definition) -> bool:

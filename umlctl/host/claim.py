@@ -17,10 +17,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
+from umlctl.guest.definition import is_shared
 from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from umlctl.guest.definition import Definition
 
 
 OWNER: Final = "owner"
@@ -90,6 +93,22 @@ class Claim:
         kept = any(name.startswith("record.json") for name in names)  # those set aside, too
         if not kept and not any(os.path.getsize(log) for log in logs):
             remove_tree(self.records)
+
+
+def kernel_socket(definition: Definition) -> str:
+    """The kernel's own socket, wherever that guest has it."""
+    if definition.user:
+        return f"{paths.open_dir(definition.umid)}/k/{definition.umid}/mconsole"
+    return paths.kernel_socket(definition.umid)
+
+
+def sockets(definition: Definition) -> dict[str, str]:
+    """Where a guest is talked to, by what is there."""
+    umid = definition.umid
+    found = {"mconsole": paths.public_socket(umid), "kernel": kernel_socket(definition)}
+    if is_shared(definition):
+        found["shared"] = paths.shared_socket(umid)
+    return found
 
 
 def claim(umid: str) -> Claim:

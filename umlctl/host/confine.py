@@ -15,6 +15,7 @@ from struct import pack
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable
 
 _T = TypeVar("_T")
@@ -36,20 +37,27 @@ def scopes(kernel: str) -> list[str]:
     """What may confine this kernel, the best first; the last always can. See shim.sh."""
     if os.uname().machine not in _SYS_KILL:
         return ["group"]
-    try:
-        os.getxattr(kernel, "security.capability")
-    except OSError:
-        pass
-    else:
-        # Its capabilities, given with setcap, would count for nothing in a user namespace.
+    if has_capabilities(kernel):
+        # They would count for nothing in a user namespace.
         return ["namespace", "group"] if os.geteuid() == 0 else ["group"]
     return ["namespace", "user", "group"] if os.geteuid() == 0 else ["user", "group"]
 
 
-def confined(start: Callable[[], _T]) -> _T:
+def has_capabilities(kernel: str) -> bool:
+    """It was given some with setcap(8), and gets them when it is executed."""
+    try:
+        os.getxattr(kernel, "security.capability")
+    except OSError:
+        return False
+    return True
+
+
+def confined(start: Callable[[], _T], *, abort: bool = False) -> _T:
     """Call `start` so that what it spawns can gain no privileges and cannot send SIGABRT.
 
     Both are a thread's own and inherited by what it spawns, so a thread is made for it.
+
+    abort: it can send SIGABRT all the same
 
     Raises: what `start` raises; OSError
     """
@@ -58,7 +66,7 @@ def confined(start: Callable[[], _T]) -> _T:
 
     def work() -> None:
         try:
-            _confine()
+            _confine(abort=abort)
             result.append(start())
         except BaseException as problem:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(problem)
@@ -71,9 +79,13 @@ def confined(start: Callable[[], _T]) -> _T:
     return result[0]
 
 
-def _confine() -> None:
+def _confine(*, abort: bool) -> None:
     import ctypes
 
+    libc = ctypes.CDLL(None, use_errno=True)
+    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if abort:
+        return
     program = b"".join(
         pack("=HBBI", *instruction)
         for instruction in (
@@ -87,10 +99,11 @@ def _confine() -> None:
     )
     buffer = ctypes.create_string_buffer(program, len(program))
     sock_fprog = pack("@HP", len(program) // 8, ctypes.addressof(buffer))
-    libc = ctypes.CDLL(None, use_errno=True)
-    for arguments in (
-        (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-        (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, sock_fprog, 0, 0),
-    ):
-        if libc.prctl(*arguments):
-            raise OSError(ctypes.get_errno(), "the kernel cannot be confined")
+    _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, sock_fprog, 0, 0)
+
+
+def _prctl(libc: ctypes.CDLL, *arguments: object) -> None:
+    import ctypes
+
+    if libc.prctl(*arguments):
+        raise OSError(ctypes.get_errno(), "the kernel cannot be confined")

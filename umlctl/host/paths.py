@@ -116,8 +116,13 @@ def shared_dir() -> str:
     return f"/tmp/umlctl-share-{uid}" if uid else "/run/umlctl-share"  # noqa: S108 - see sharing
 
 
+def open_dir(umid: str) -> str:
+    """A guest's directory there; what its kernel needs is in it too if it runs as another user."""
+    return f"{shared_dir()}/{umid}"
+
+
 def shared_socket(umid: str) -> str:
-    return f"{shared_dir()}/{umid}/mconsole"
+    return f"{open_dir(umid)}/mconsole"
 
 
 def find_socket(guest: str) -> str:

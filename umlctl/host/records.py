@@ -124,6 +124,7 @@ class Record(msgspec.Struct, kw_only=True):
         devices: its device table, in the order in which they were plugged
         shim: pid of the tiny parent; 0 if unknown
         guest_boot: the guest's own boot id, another after each reboot; empty if unknown
+        cgroup: the directory of its cgroup; empty if it has none
         removed: devices of the command line that were taken away
         resume: when it is to be resumed if it is stopped, seconds since 1970; 0: when told to
         again: it has ended, and is to be started again
@@ -141,6 +142,7 @@ class Record(msgspec.Struct, kw_only=True):
     removed: list[str] = []
     shim: int = 0
     guest_boot: str = ""
+    cgroup: str = ""
     resume: float = 0.0
     again: bool = False
     ending: Ending | None = None

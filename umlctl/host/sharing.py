@@ -1,8 +1,11 @@
-"""A place where other users reach the socket of a guest that allows them to.
+"""A place where other users reach what is theirs of a guest.
 
 A guest's public socket is below its owner's home, which others may not be able to enter. So one
 that others may use has a second socket, in a directory that they can pass through and not list.
 The socket takes datagrams from everybody; who sent each is checked by who reads it.
+
+A kernel that runs as another user than its supervisor has its own socket there, and finds the
+supervisor's for notifications.
 """
 
 from __future__ import annotations
@@ -12,20 +15,22 @@ import socket
 import stat
 
 from umlctl.errors import HostError
-from umlctl.host import paths
+from umlctl.host import claim, paths
 
 MODE = 0o711
 SOCKET_MODE = 0o666
 
 
-def make(umid: str) -> str:
+def make(umid: str, name: str = "mconsole") -> str:
     """Make the place for one guest, of which the umid is ours; the socket's path, still free.
+
+    name: of the socket that is to be there
 
     Raises: HostError
     """
-    path = paths.shared_socket(umid)
+    path = f"{paths.open_dir(umid)}/{name}"
     try:
-        for directory in (paths.shared_dir(), os.path.dirname(path)):
+        for directory in (paths.shared_dir(), paths.open_dir(umid)):
             try:
                 os.mkdir(directory, 0o700)
             except FileExistsError:
@@ -45,11 +50,8 @@ def make(umid: str) -> str:
 
 
 def remove(umid: str) -> None:
-    """Remove the place of one guest, if it is empty: a socket is removed by who bound it."""
-    try:
-        os.rmdir(os.path.dirname(paths.shared_socket(umid)))
-    except OSError:
-        pass
+    """Remove the place of one guest."""
+    claim.remove_tree(paths.open_dir(umid))
 
 
 def _refuse_other(path: str, umid: str) -> None:

@@ -24,6 +24,7 @@ from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guard import Refusal
 from umlctl.guest import plug
+from umlctl.guest.definition import check_for_user
 from umlctl.host import disks, hardware, inuse, processes, records, segments
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
@@ -128,6 +129,10 @@ class Devices:
 
         Raises: Refusal
         """
+        try:
+            check_for_user(self._record.definition, asked)
+        except UsageError as problem:
+            raise Refusal(str(problem), -errno.EINVAL) from None
         if not force and isinstance(asked, plug.Nic) and asked.kind == plug.KERNEL:
             self._check_descriptor_of(asked)
         async with self._locked():

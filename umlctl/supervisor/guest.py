@@ -29,15 +29,15 @@ import trio
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
-from umlctl.guest.definition import is_shared
-from umlctl.host import consolelog, paths, processes, records
+from umlctl.host import consolelog, processes, records
+from umlctl.host.claim import kernel_socket, sockets
 from umlctl.supervisor import endings, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
-from umlctl.supervisor.limits import HEARD, HEARD_A_SECOND, Bucket, Sparing
+from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.watching import Watcher
 
@@ -123,7 +123,7 @@ class Guest:
         self.dead = trio.Event()
         self.ending: Ending | None = None
         self.kernel = Kernel(
-            paths.kernel_socket(self.umid),
+            kernel_socket(launched.definition),
             self._trouble_changed,
             self.held,
             f"{launched.claim.directory}/reading",
@@ -132,7 +132,7 @@ class Guest:
         self.asked_to_end = self.late = ""
         self._panic = ""
         self._forced = False
-        self._sparing = Sparing()
+        self._hearing = Hearing(self.history)
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
@@ -187,7 +187,6 @@ class Guest:
     async def _hear(self, nursery: trio.Nursery) -> None:
         """Take every notification at once: an unread one freezes the guest. But one whose root
         sends them without end may wait a little: that freezes nobody else."""
-        pace = Bucket(HEARD, HEARD_A_SECOND, HEARD)
         while True:
             wait = 0.0
             for notification in self._read_notifications():
@@ -197,20 +196,14 @@ class Guest:
                     self._panicked(notification.data.decode("utf-8", "replace"))
                     nursery.start_soon(self._see_it_die)
                 elif notification.kind == USER:
-                    wait = pace.take(trio.current_time()) or 0.0
-                    self._told(notification.data.decode("utf-8", "replace").strip())
+                    said = notification.data.decode("utf-8", "replace").strip()
+                    wait = self._hearing.take(said, trio.current_time())
+                    if said == USERSPACE:
+                        self.up.set()
                 elif notification.kind == HANG:
                     self.watcher.is_hung("its watchdog was not fed")
             await trio.sleep(wait)
             await trio.lowlevel.wait_readable(self.launched.notify)
-
-    def _told(self, said: str) -> None:
-        """The guest's root has something to say, or nothing and much of it."""
-        if said == USERSPACE:
-            self.up.set()
-        left_out = self._sparing.take(trio.current_time())
-        if left_out is not None:
-            self.history.add("user", text=said, left_out=left_out or None)
 
     def _read_notifications(self) -> list[Notification]:
         found: list[Notification] = []
@@ -592,6 +585,7 @@ class Guest:
             "kernel": definition.kernel,
             "memory": processes.memory_used(pid) if lives else None,
             "memory_limit": definition.mem,
+            "cgroup": self._record.cgroup or None,
             "cpu": processes.cpu_seconds(pid) if lives else None,
             "reboots": self.reboots,
             "restarts": self.restarts,
@@ -601,7 +595,7 @@ class Guest:
             "trouble": self._trouble(held) or None,
             "last_panic": self.last_panic or None,
             "resume": self._record.resume or None,
-            "sockets": self.sockets(),
+            "sockets": sockets(definition),
             "root": definition.root,
             "devices": self.devices.listing(),
             "consoles": self.consoles.listing(),
@@ -623,13 +617,6 @@ class Guest:
             again = "to be started again: " if self.state == "restarting" else ""
             return again and again + endings.describe(self.ending)
         return self.kernel.trouble or self.watcher.hung
-
-    def sockets(self) -> dict[str, str]:
-        """Where it is talked to, by whom."""
-        found = {"mconsole": paths.public_socket(self.umid), "kernel": self.kernel.path}
-        if is_shared(self.launched.definition):
-            found["shared"] = paths.shared_socket(self.umid)
-        return found
 
     def _enter(self, state: str) -> None:
         self.state = state

@@ -19,13 +19,26 @@ from umlctl.errors import GuestInUse, HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest import definition as definitions
 from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
-from umlctl.host import attaching, confine, consolelog, paths, processes, records
-from umlctl.host.claim import stands_at, take_over
+from umlctl.host import (
+    attaching,
+    cgroups,
+    confine,
+    consolelog,
+    paths,
+    processes,
+    records,
+    sharing,
+    users,
+)
+from umlctl.host.claim import kernel_socket, remove_tree, stands_at, take_over
 from umlctl.supervisor.access import check_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from umlctl.host.claim import Claim
     from umlctl.host.records import Entry, Record
+    from umlctl.host.users import User
 
 SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
@@ -101,11 +114,13 @@ def _launch(
     definition: Definition, claim: Claim, log: str, entries: list[Entry], for_init: str
 ) -> Launched:
     directory = claim.directory
-    notify_path = f"{directory}/notify"
-    init = f"{directory}/init"
+    user = users.find(definition.user) if definition.user else None
+    place = own_place(definition, directory)
+    notify_path = f"{place}/notify"
+    init = f"{place}/init"
     line = cmdline.build(
         definition,
-        uml_dir=paths.kernel_dir(),
+        uml_dir=os.path.dirname(os.path.dirname(kernel_socket(definition))),
         notify=notify_path,
         init=init,
         devices=[entry.kernel for entry in entries],
@@ -113,24 +128,28 @@ def _launch(
         wrapped=os.geteuid() != 0,
     )
     command = [definition.kernel, *line]
+    if user:
+        _make_place(user, definition, entries)
     pidfile = _lock_pidfile(definition)
     since = time.time()
     notify = _notify_socket(notify_path)
     shim = pid = started = 0
+    cgroup = ""
     try:
-        for name in (*attaching.CONSOLES, "agent"):
-            os.mkfifo(f"{directory}/{name}.in", 0o600)
-        if definition.root == HOST_ROOT:
-            with open(INIT, "rb") as file:
-                _write(init, file.read(), 0o700)
+        cgroup = _cgroup(definition)
+        _make_files(definition, directory, place, user)
         chain = [
             *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
             *(["taskset", "-c", definition.cpus] if definition.cpus else []),
-            *("sh", SHIM, directory, log, definition.cwd),
+            *("sh", SHIM, directory, log, definition.cwd, f"{cgroup}/cgroup.procs" * bool(cgroup)),
         ]
         environment = os.environ | ({"TMPDIR": definition.mem_dir} if definition.mem_dir else {})
         lines = _lines(directory, claim.records)
-        shim, pid = _start(chain, command, claim.lock, log, environment, lines)
+        become = users.become(user) if user else []
+        spawn = functools.partial(
+            _spawn, lock=claim.lock, log=log, environment=environment, lines=lines
+        )
+        shim, pid = _start(chain, [*become, *command], definition.kernel, log, spawn)
         started = processes.start_time(pid) or 0
         if pidfile >= 0:
             os.ftruncate(pidfile, 0)
@@ -144,14 +163,17 @@ def _launch(
             since=since,
             devices=entries,
             shim=shim,
+            cgroup=cgroup,
         )
         records.save(record)
     except BaseException as problem:
         if pid:
             processes.kill_guest(pid, started, [])
             os.waitpid(shim, 0)
+        cgroups.remove(cgroup)
         notify.close()
         remove_pidfile(definition, pidfile)
+        remove_place(definition)
         if isinstance(problem, OSError):
             raise HostError(f"{definition.umid}: {problem}") from problem
         raise
@@ -170,6 +192,83 @@ def launch_again(last: Launched) -> Launched:
     return launch(last.definition, last.claim)
 
 
+def own_place(definition: Definition, directory: str) -> str:
+    """Where a guest's kernel finds what it needs: the guest's directory, unless it could not."""
+    return paths.open_dir(definition.umid) if definition.user else directory
+
+
+def _make_place(user: User, definition: Definition, entries: list[Entry]) -> None:
+    """Make the place of a kernel that runs as another user, and see that it can do so.
+
+    Raises: HostError
+    """
+    path = kernel_socket(definition)
+    if len(os.fsencode(path)) > paths.SUN_PATH:
+        raise HostError(
+            f"{definition.umid}: the path of its socket would be too long: {path}; "
+            "take a shorter umid"
+        )
+    _check_reach(user, definition, entries)
+    place = os.path.dirname(sharing.make(definition.umid, "notify"))
+    own = os.path.dirname(os.path.dirname(path))
+    for left in (own, f"{place}/notify", f"{place}/init"):
+        remove_tree(left)
+    os.mkdir(own, 0o700)
+    users.give(user, [own])
+
+
+def remove_place(definition: Definition) -> None:
+    """Remove the place of a kernel that ran as another user."""
+    if definition.user:
+        sharing.remove(definition.umid)
+
+
+def _make_files(definition: Definition, directory: str, place: str, user: User | None) -> None:
+    """Make what the kernel opens, beside the notify socket.
+
+    Raises: OSError
+    """
+    for name in (*attaching.CONSOLES, "agent"):
+        os.mkfifo(f"{directory}/{name}.in", 0o600)
+    if definition.root == HOST_ROOT:
+        with open(INIT, "rb") as file:
+            _write(f"{place}/init", file.read(), 0o700)
+    if user:
+        names = ["notify", *(["init"] if definition.root == HOST_ROOT else [])]
+        users.give(user, [f"{place}/{name}" for name in names])
+
+
+def _cgroup(definition: Definition) -> str:
+    """Make the cgroup that a guest is to have; its directory, or nothing.
+
+    Raises: HostError
+    """
+    if not (definition.memory_limit or definition.cpu_limit):
+        return ""
+    limits = {"memory": definition.memory_limit, "cpu": definition.cpu_limit}
+    return cgroups.make(definition.umid, **limits)
+
+
+def _check_reach(user: User, definition: Definition, entries: list[Entry]) -> None:
+    """See that the user can open what its kernel will.
+
+    Raises: HostError
+    """
+    files = [("x", definition.kernel), ("r", definition.kernel)]
+    if definition.root == HOST_ROOT or not root_is_image(definition):
+        files.append(("x", "/" if definition.root == HOST_ROOT else definition.root))
+    if definition.mem_dir:
+        files += [("x", definition.mem_dir), ("w", definition.mem_dir)]
+    mine = {path for entry in entries for path in entry.made.values()}
+    for entry in entries:
+        users.give(user, entry.made.values())
+        for hold in entry.holds:
+            files += [("r", hold.path), *([("w", hold.path)] if hold.write else [])]
+            if hold.path in mine:
+                files.append(("x", os.path.dirname(hold.path)))
+    users.check_reach(user, files)
+
+
 def adopt(record: Record) -> Launched:
     """Take over a guest that runs on though its supervisor is gone.
 
@@ -186,10 +285,12 @@ def adopt(record: Record) -> Launched:
     try:
         if record.ending is not None or not processes.alive(record.pid, record.started):
             raise GuestInUse(f"{definition.umid} does not run any more")
-        path = f"{held.directory}/notify"
+        path = f"{own_place(definition, held.directory)}/notify"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         notify = _notify_socket(path)
+        if definition.user:
+            users.give(users.find(definition.user), [path])
         with open(f"/proc/{record.pid}/cmdline", "rb") as file:
             command = os.fsdecode(file.read()).rstrip("\0").split("\0")
         pidfile = _lock_pidfile(definition)
@@ -340,24 +441,22 @@ def _lines(directory: str, records: str) -> list[Opening]:
 def _start(
     chain: list[str],
     command: list[str],
-    lock: int,
+    kernel: str,
     log: str,
-    environment: dict[str, str],
-    lines: list[Opening],
+    spawn: Callable[[list[str]], tuple[int, bytes]],
 ) -> tuple[int, int]:
     """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
 
     Raises: HostError, NeverStarted
     """
     told = ""
-    for scope in confine.scopes(command[0]):
-        words = [*chain, scope, *command]
-        if scope == "group":
-            shim, said = _spawn(words, lock, log, environment, lines)
+    for scope in confine.scopes(kernel):
+        start = functools.partial(spawn, [*chain, scope, *command])
+        if scope == "group" and confine.has_capabilities(kernel):
+            shim, said = start()
         else:
             # The thread that is made for it ends before the supervisor goes on.
-            spawn = functools.partial(_spawn, words, lock, log, environment, lines)
-            shim, said = confine.confined(spawn)
+            shim, said = confine.confined(start, abort=scope == "group")
         if said.strip().isdigit():
             return shim, int(said)
         os.waitpid(shim, 0)

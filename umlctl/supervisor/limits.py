@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from umlctl.supervisor.history import History
+
 SUBSCRIPTIONS: Final = (64, 256, 1024)
 """Open `events` and `wait` of a guest: of one process, of one user, in all."""
 PRINTS: Final = 200
@@ -110,3 +112,19 @@ class Sparing:
             self._next = now + self._gap
         left_out, self._left_out = self._left_out, 0
         return left_out
+
+
+class Hearing:
+    """What one guest's root says: it may be much, and nothing."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._pace = Bucket(HEARD, HEARD_A_SECOND, HEARD)
+        self._sparing = Sparing()
+
+    def take(self, said: str, now: float) -> float:
+        """Note what was said, or count it as left out; how long the next is to wait, seconds."""
+        left_out = self._sparing.take(now)
+        if left_out is not None:
+            self._history.add("user", text=said, left_out=left_out or None)
+        return self._pace.take(now) or 0.0

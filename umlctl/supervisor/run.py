@@ -13,11 +13,11 @@ from socketproto.listener import Listener
 from umlctl.errors import HostError, UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
-from umlctl.host import paths, processes, records, sharing
+from umlctl.host import cgroups, paths, processes, records, sharing
 from umlctl.host.records import write_atomically
 from umlctl.supervisor.endings import describe
 from umlctl.supervisor.guest import Guest
-from umlctl.supervisor.launch import launch_again, remove_pidfile
+from umlctl.supervisor.launch import launch_again, remove_pidfile, remove_place
 from umlctl.supervisor.restarts import Restarts
 from umlctl.supervisor.service import Service
 
@@ -45,6 +45,7 @@ async def run_guest(
     """
     guest = Guest(launched, tell, stop_others)
     listeners: list[Listener] = []
+    shared = ""
     try:
         try:
             processes.adopt_orphans()
@@ -71,8 +72,12 @@ async def run_guest(
         try:
             for listener in listeners:
                 listener.close()
-            if is_shared(launched.definition):
+            if guest.launched.record.cgroup:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(cgroups.remove, guest.launched.record.cgroup)
+            if shared:
                 sharing.remove(guest.umid)
+            remove_place(launched.definition)
             remove_pidfile(guest.launched.definition, guest.launched.pidfile)
         finally:
             launched.claim.release()

@@ -1,0 +1,135 @@
+"""What a guest's kernel may do on this host, and as whom."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.live.conftest import wait_for
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from tests.live.conftest import House
+
+ROOT = os.geteuid() == 0
+NOBODY = pwd.getpwnam("nobody")
+
+
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_kernel_has_as_little_as_it_needs(house: House, shared: str) -> None:
+    pid = house.status(shared)["pid"]
+    found = status_of(pid)
+    assert found["Umask"] == "0077"
+    assert found["NoNewPrivs"] == "1"
+    assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+
+
+def test_kernel_has_no_files_open_but_its_own(house: House, shared: str) -> None:
+    pid = house.status(shared)["pid"]
+    own = (
+        rf"{house.run}/umlctl/g/{shared}/\w+\.in",
+        rf"{house.path}/s/umlctl/guests/{shared}/\w+\.log",
+        r"/dev/(null|random|urandom)|/dev/shm/#\d+ \(deleted\)|anon_inode:.*|socket:.*|pipe:.*",
+    )
+    hostfs = ("/usr/", "/etc/", "/bin/", "/lib", "/run/", "/proc/", f"{house.run}/umlctl/g/")
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        target = os.readlink(f"/proc/{pid}/fd/{number}")
+        if not target.startswith(hostfs):  # what the guest's own processes have open
+            assert any(re.fullmatch(each, target) for each in own), target
+
+
+def test_limits_that_cannot_be_had_are_an_error(house: House, umid: str) -> None:
+    house.env["UMLCTL_CGROUP"] = f"{house.path}/none"
+    try:
+        for words in (["--memory-limit", "100M"], ["--cpu-limit", "50"]):
+            done = house.umlctl("run", umid, "--mem", "64M", *words)
+            assert done.returncode == 7
+            assert "does not let you limit what a guest uses" in done.stderr
+    finally:
+        del house.env["UMLCTL_CGROUP"]
+    for words in (["--memory-limit", "1M"], ["--memory-limit", "x"], ["--cpu-limit", "0"]):
+        assert house.umlctl("run", umid, *words).returncode == 2
+
+
+if ROOT:
+
+    def test_root_is_told_of_what_a_guest_on_hostfs_reaches(house: House, umid: str) -> None:
+        done = house.umlctl("start", umid, "--mem", "64M")
+        assert "reaches every file of this host" in done.stderr
+        assert house.umlctl("start", umid).stderr.count("reaches every file") == 1
+
+    def test_guest_runs_as_another_user(house: House, umid: str) -> None:
+        done = house.umlctl("start", umid, "--mem", "64M", "--user", "nobody")
+        assert (done.returncode, done.stderr) == (0, "")
+        pid = house.status(umid)["pid"]
+        found = status_of(pid)
+        assert found["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+        assert int(found["CapEff"], 16) == int(found["CapBnd"], 16) == 0
+        house.has_shell(umid)
+        assert house.try_shell(umid, "cat /etc/shadow")[0] != 0
+        assert house.shell(umid, "echo hello >/proc/mconsole; head -1 /etc/passwd")
+        house.ok("reboot", umid)
+        house.has_shell(umid)
+        os.kill(house.status(umid)["supervisor_pid"], 9)
+        wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it is adopted")
+        house.ok("reboot", umid)
+        house.has_shell(umid)
+        assert house.status(umid)["pid"] == pid
+        house.ok("kill", umid)
+        assert not os.path.exists(paths.open_dir(umid))
+
+    def test_disk_that_the_user_cannot_open_is_an_error(house: House, umid: str) -> None:
+        disk = f"{house.path}/secret"
+        with open(disk, "wb") as file:
+            file.truncate(1 << 20)
+        for words in (
+            ["--disk", disk],
+            ["--disk", f"{disk},discard"],
+            ["--kernel", _copy_of_kernel(house)],
+        ):
+            done = house.umlctl("start", umid, "--user", "nobody", *words)
+            assert done.returncode == 7, done
+            assert "nobody, as whom the guest is to run, cannot " in done.stderr
+        assert os.stat(disk).st_uid == 0
+        assert not os.path.exists(paths.open_dir(umid))
+
+    def test_disk_that_the_user_can_open_is_there(house: House, umid: str) -> None:
+        disk = f"/tmp/{umid}.img"
+        with open(disk, "wb") as file:
+            file.truncate(1 << 20)
+        os.chown(disk, NOBODY.pw_uid, -1)
+        try:
+            house.start(umid, "--user", "nobody", "--disk", disk)
+            assert house.table(umid)["ubd1"]["observed"]["size"] == 1 << 20
+            house.ok("kill", umid)
+        finally:
+            os.unlink(disk)
+
+    def test_switches_are_out_of_that_users_reach(house: House, umid: str) -> None:
+        done = house.umlctl("start", umid, "--user", "nobody", "--nic", "user")
+        assert (done.returncode, "out of its reach" in done.stderr) == (2, True)
+        house.start(umid, "--user", "nobody")
+        done = house.umlctl("nic", "add", umid, "--user")
+        assert (done.returncode, "out of its reach" in done.stderr) == (1, True)
+
+else:
+
+    def test_only_root_runs_guests_as_others(house: House, umid: str) -> None:
+        done = house.umlctl("run", umid, "--user", "nobody")
+        assert (done.returncode, "--user is for root" in done.stderr) == (2, True)
+
+
+def _copy_of_kernel(house: House) -> str:
+    path = f"{house.path}/linux"
+    with open(path, "w") as file:
+        file.write("#!/bin/sh\n")
+    os.chmod(path, 0o700)
+    return path

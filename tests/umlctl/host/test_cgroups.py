@@ -1,0 +1,130 @@
+"""Cgroups, in a tree that looks like the host's: few hosts let tests write to theirs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.errors import HostError
+from umlctl.host import cgroups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FILES = ("cgroup.procs", "memory.max", "memory.oom.group", "memory.swap.max", "cpu.max")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which new ones have files, as the host's kernel has them."""
+    real_mkdir, real_rmdir = os.mkdir, os.rmdir
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        real_mkdir(path, mode)
+        for name in FILES:
+            Path(path, name).touch()
+
+    def rmdir(path: str) -> None:
+        if Path(path, "cgroup.procs").exists() and Path(path, "cgroup.procs").read_text():
+            raise OSError(16, "Device or resource busy")
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        real_rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    monkeypatch.setenv("UMLCTL_CGROUP", str(tmp_path))
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    (tmp_path / "cgroup.subtree_control").write_text("memory\n")
+    (tmp_path / "cgroup.procs").touch()
+    return tmp_path
+
+
+def test_limits_are_written_and_nothing_stays(tree: Path) -> None:
+    made = Path(cgroups.make("demo", memory=64 << 20, cpu=150))
+    assert made == tree / "umlctl-demo"
+    said = {name: (made / name).read_text() for name in FILES}
+    assert said == {
+        "cgroup.procs": "",
+        "memory.max": f"{64 << 20}\n",
+        "memory.oom.group": "1\n",
+        "memory.swap.max": "0\n",
+        "cpu.max": "150000 100000\n",
+    }
+    assert (tree / "cgroup.subtree_control").read_text() == "+cpu\n"
+    assert cgroups.remove(str(made)) == ""
+    assert cgroups.remove(str(made)) == ""
+    assert not made.exists()
+
+
+def test_what_is_not_asked_for_is_not_limited(tree: Path) -> None:
+    made = Path(cgroups.make("demo", memory=0, cpu=50))
+    assert (made / "memory.max").read_text() == ""
+    assert (made / "cpu.max").read_text() == "50000 100000\n"
+
+
+def test_cgroup_that_was_left_is_made_anew(tree: Path) -> None:
+    left = Path(cgroups.make("demo", memory=64 << 20, cpu=0))
+    cgroups.make("demo", memory=0, cpu=10)
+    assert (left / "memory.max").read_text() == ""
+
+
+def test_cgroup_in_use_is_an_error_and_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cgroups.make("demo", memory=64 << 20, cpu=0)
+    Path(made, "cgroup.procs").write_text("4711\n")
+    with pytest.raises(HostError, match=r"demo: cannot make the cgroup .* busy"):
+        cgroups.make("demo", memory=64 << 20, cpu=0)
+    monkeypatch.setattr(cgroups, "LEFT", 0.02)
+    assert "stays: Device or resource busy" in cgroups.remove(made)
+
+
+def test_limit_that_cannot_be_written_leaves_nothing(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        real(path, mode)
+        os.unlink(f"{path}/memory.oom.group")
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(HostError, match=r"demo: cannot limit what it uses: .*memory\.oom\.group"):
+        cgroups.make("demo", memory=64 << 20, cpu=0)
+    assert not (tree / "umlctl-demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tree: (tree / "cgroup.controllers").write_text("cpu\n"), "no controller memory;"),
+        (lambda tree: (tree / "cgroup.controllers").unlink(), "no controller cpu and memory;"),
+        (lambda tree: (tree / "cgroup.procs").unlink(), "is not yours to change;"),
+        (lambda tree: (tree / "cgroup.subtree_control").unlink(), "does not pass its controllers"),
+    ],
+)
+def test_host_that_forbids_it_is_an_error_with_a_way_out(
+    tree: Path, change: Callable[[Path], object], said: str
+) -> None:
+    change(tree)
+    with pytest.raises(HostError, match=said) as caught:
+        cgroups.make("demo", memory=64 << 20, cpu=100)
+    assert "UMLCTL_CGROUP" in str(caught.value)
+    assert not (tree / "umlctl-demo").exists()
+
+
+def test_looking_changes_nothing(tree: Path) -> None:
+    assert cgroups.place({"memory", "cpu"}, look=True) == str(tree)
+    assert (tree / "cgroup.subtree_control").read_text() == "memory\n"
+
+
+def test_own_cgroup_and_those_above_it_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UMLCTL_CGROUP", raising=False)
+    mount = cgroups.mounted()
+    tried = list(cgroups._candidates())
+    assert tried[-1:] == ([mount] if mount else [])
+    for below, above in itertools.pairwise(tried):
+        assert os.path.dirname(below) == above
