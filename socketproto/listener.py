@@ -40,9 +40,9 @@ __all__ = ["Call", "ClientGone", "Listener"]
 PATIENCE: Final = 5.0
 """A client that takes nothing for this long is given up, seconds."""
 SEND_BUFFER: Final = 4 << 20
-DRAIN: Final = 32
+DRAIN: Final = 16
 """Datagrams received before others get their turn."""
-AT_ONCE_TURNS: Final = 8
+AT_ONCE_TURNS: Final = 2
 """What an answer at once, a refusal too, counts for among them."""
 LINGER: Final = 0.0001
 """How long its client may take to ask again before others get their turn, seconds: to give way

@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
 
 ALL: Final = Bounds(64, 8192, 1024)
 USER: Final = Bounds(16, 4096, 512)
-PROCESS: Final = Bounds(4, 2048, 256)
+PROCESS: Final = Bounds(2, 2048, 256)
 SOCKET: Final = Bounds(1, 64, 1)
 
 
