@@ -43,7 +43,7 @@ SEND_BUFFER: Final = 4 << 20
 DRAIN: Final = 16
 """Datagrams received before others get their turn."""
 AT_ONCE_TURNS: Final = 2
-"""What an answer at once, a refusal too, counts for among them."""
+"""What an answer at once counts for among them, beside itself."""
 LINGER: Final = 0.0001
 """How long its client may take to ask again before others get their turn, seconds: to give way
 and be woken again costs as much."""
@@ -335,7 +335,7 @@ class Listener:
             if client is not None:
                 return 0
             self._refuse(address, problem)
-            return AT_ONCE_TURNS
+            return 0
         if client is None:
             client = self._kept.pop(address, None) or _Client(self, address)
             call = Call(client, data, who)
