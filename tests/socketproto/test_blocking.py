@@ -4,6 +4,7 @@ import array
 import os
 import socket
 import threading
+from contextlib import contextmanager
 from functools import partial
 from struct import pack
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +19,7 @@ from socketproto.listener import Call, Listener
 from socketproto.wire import Reply, Request, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Address, Bare
 
@@ -240,20 +241,32 @@ def test_full_queue_is_waited_for_until_the_deadline(bare: MakeBare) -> None:
         assert connection.request("version", SOON) == Outcome(TIMED_OUT, reason=NOT_SENT)
 
 
+@contextmanager
+def soon(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> Iterator[None]:
+    """While a request waits for room, something happens."""
+    real = Link.send_patiently
+    timer = threading.Timer(SOON, happens)
+
+    def send(link: Link, datagram: bytes, seconds: float) -> bool:
+        assert 0 < seconds <= blocking.TIMEOUT
+        timer.start()
+        return real(link, datagram, seconds)
+
+    monkeypatch.setattr(Link, "send_patiently", send)
+    yield
+    timer.join()
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o600])
 def test_full_queue_is_waited_for_until_there_is_room(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     server = bare(start=False, mode=mode)
-    real = Link.send_patiently
-
-    def send(link: Link, datagram: bytes, seconds: float) -> bool:
-        assert 0 < seconds <= blocking.TIMEOUT
-        threading.Timer(SOON, server.start).start()
-        return real(link, datagram, seconds)
-
-    monkeypatch.setattr(Link, "send_patiently", send)
-    with full(server.path), Connection(server.path) as connection:
+    with (
+        full(server.path),
+        Connection(server.path) as connection,
+        soon(monkeypatch, server.start),
+    ):
         assert connection.request("version").data == b"version"
 
 
@@ -261,14 +274,12 @@ def test_server_that_goes_while_its_queue_is_full_is_noticed(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = bare(start=False, mode=0o600)
-    real = Link.send_patiently
-
-    def send(link: Link, datagram: bytes, seconds: float) -> bool:
-        threading.Timer(SOON, server.unbind).start()
-        return real(link, datagram, seconds)
-
-    monkeypatch.setattr(Link, "send_patiently", send)
-    with full(server.path), Connection(server.path) as connection, pytest.raises(Unreachable):
+    with (
+        full(server.path),
+        Connection(server.path) as connection,
+        soon(monkeypatch, server.unbind),
+        pytest.raises(Unreachable),
+    ):
         connection.request("version")
 
 
