@@ -11,7 +11,7 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import burial, claim, lost, paths, processes, records
+from umlctl.host import burial, claim, lost, processes, records
 from umlctl.oneshot import say
 
 DIES: Final = 0.5
