@@ -3,6 +3,7 @@
     probe.py trips KERNEL PUBLIC ROUNDS COUNT PAUSE    p50 and p99 of each road, a list a round
     probe.py late  KERNEL PUBLIC COUNT                 requests that waited longer than 20 ms
     probe.py dead  PUBLIC ROUNDS COUNT                 p99 of a live client, alone and among dead
+    probe.py flood PUBLIC ROUNDS COUNT PAUSE           p99 of a client, and while another floods
 
 KERNEL is the kernel's own socket, PUBLIC the supervisor's, PAUSE microseconds before each
 request. Prints JSON, times in seconds.
