@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.chaos.kills import kill_supervisors
 from tests.chaos.torment import torment
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_nothing_breaks_what_must_be_true(seed: int) -> None:
+def test_nothing_breaks_what_must_be_true() -> None:
     said: list[str] = []
-    assert torment(seed, 25, 2, said.append) > 0, said
+    assert torment(1, 25, 2, said.append) > 0, said
 
 
 def test_supervisors_that_are_killed_cost_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -73,6 +74,7 @@ class World:
         self.adoptions = 0
         self.requests = 0
         self.wrong: list[str] = []
+        self._images = itertools.count()
         self._over = threading.Event()
         self._clients = [threading.Thread(target=self._ask_on, args=(n,)) for n in range(2)]
         for guest in self.guests:
@@ -112,7 +114,7 @@ class World:
 
     def image(self, guest: Tormented) -> str:
         """A file of a guest's own."""
-        path = f"{self.path}/{guest.umid}-{len(os.listdir(self.path))}.img"
+        path = f"{self.path}/{next(self._images)}-{guest.umid}.img"
         with open(path, "wb") as file:
             file.truncate(SIZE)
         return path

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
 DEADLINE = 60.0
+WHOLE = bool(os.environ.get("UMLCTL_TEST_WHOLE"))
+"""Do as often as it takes to find what happens rarely: `./dev chaos` asks for that."""
 TOOLS = "".join(
     f"export {name}={shlex.quote(os.environ[name])}; "
     for name in ("PATH", "LD_LIBRARY_PATH")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.blocking import Connection
-from tests.live.conftest import wait_for
+from tests.live.conftest import WHOLE, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.live.conftest import House
 
-STACKS = 1000
+STACKS = 1000 if WHOLE else 200
 UNWALKED = b"Received SIGSEGV in SIGSEGV handler, aborting stack trace!"
 """The kernel's whole answer to `stack` when the request meets it on its signal stack, as on a busy
 host. Source: arch/um/kernel/sysrq.c, show_stack"""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import wait_for
+from tests.live.conftest import WHOLE, wait_for
 
 if TYPE_CHECKING:
     from tests.live.conftest import House
 
-CYCLES = 200
+CYCLES = 200 if WHOLE else 40
 REBOOTS = 10
 MEGABYTE = 1 << 20
 LOCKS = """

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live.conftest import DEADLINE, heed_signals, processes_of, wait_for
+from tests.live.conftest import DEADLINE, WHOLE, heed_signals, processes_of, wait_for
 from umlctl.host import processes
 
 if TYPE_CHECKING:
     from tests.live.conftest import House
 
-EARLY_BOOTS = 100
+EARLY_BOOTS = 100 if WHOLE else 30
 
 SPIN = """#!/bin/sh
 # Writes to the host file system as long as it runs, and reports when it has begun.

@@ -54,7 +54,6 @@ class Live:
         status: the last answer to `status`; empty if there is none
         facts: for completion
         last: the last event, in words
-        busy: a command of this shell is running
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class Live:
         self.status: dict[str, Any] = {}
         self.facts = Facts()
         self.last = ""
-        self.busy = False
         self._changed = changed
         self._tell = tell
         self._wanted = trio.Event()
@@ -141,7 +139,8 @@ class Live:
             return
         self.state = STATES.get(name, self.state)
         self.last = event_line(line)
-        if when > begun and name not in UNTOLD and not (self.busy and name in OWN):
+        ours = name in OWN and event.get("pid") == os.getpid()
+        if when > begun and name not in UNTOLD and not ours:
             self._tell(self.last)
         self.refresh()
         self._changed()

@@ -186,11 +186,9 @@ class _Shell:
                 if line is None:
                     continue
                 with trio.CancelScope() as self._running:
-                    self._live.busy = True
                     for command in split(line):
                         await self.session.obey(command)
                 self._running = None
-                self._live.busy = False
                 held, self._held = self._held, []
                 for text in held:
                     self._tell(text)

@@ -39,6 +39,7 @@ from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import Kernel
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
+from umlctl.supervisor.rediscover import UNTRACED, find_again
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
@@ -278,6 +279,9 @@ class Guest:
             return True
         if self.kernel.unmark() and self.looks_stopped():
             await kernel.ask("go")  # its supervisor was killed while it read a file
+        if self.launched.lost:
+            for name in await find_again(self._record, kernel):
+                self.history.add("device lost", device=name, text=UNTRACED)
         return False
 
     async def _note_boots(self) -> None:
