@@ -214,7 +214,7 @@ def dangerous(words: list[str]) -> str:
         return ""
     argument = arguments[0]
     if name == "sysrq":
-        letter = argument[:1]
+        letter = argument.strip()[:1]
         return f"`sysrq {letter}`: {SYSRQ[letter]}" if letter and letter in DANGEROUS[name] else ""
     if name == "remove":
         return f"{argument} is the root disk" if argument in DANGEROUS[name].split() else ""

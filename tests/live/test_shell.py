@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 
-from tests.live.conftest import processes_of
+from tests.live.conftest import processes_of, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,13 +18,25 @@ if TYPE_CHECKING:
 
 
 PROMPT = r"running\S*>"
+ASKED = "\x1b[6n"
+"""Where the cursor is: a terminal answers that, and so do these tests."""
 
 
-def _open(house: House, guest: str) -> pexpect.spawn:
-    child = pexpect.spawn(
+class Terminal(pexpect.spawn):  # type: ignore[misc]
+    """A terminal that answers as real ones do."""
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> Any:
+        data = super().read_nonblocking(size, timeout)
+        for _ in range(data.count(ASKED)):
+            self.send("\x1b[20;1R")
+        return data
+
+
+def _open(house: House, guest: str) -> Terminal:
+    child = Terminal(
         sys.executable,
         ["-m", "umlctl", "shell", guest],
-        env={**house.env, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        env={**house.env, "TERM": "xterm", "COLORTERM": ""},
         encoding="utf-8",
         timeout=30,
         dimensions=(30, 120),
@@ -81,7 +93,7 @@ def test_without_a_terminal_commands_come_from_standard_input(house: House, shar
 
 
 def test_a_shell_for_nobody_says_so(house: House) -> None:
-    child = pexpect.spawn(
+    child = Terminal(
         sys.executable, ["-m", "umlctl", "shell", "nobody"], env=house.env, encoding="utf-8"
     )
     child.expect("no guest 'nobody'")
@@ -165,9 +177,9 @@ def test_watching_and_pasting(house: House, shared: str) -> None:
 
 
 def test_the_terminal_is_as_it_was_however_the_shell_ends(house: House, shared: str) -> None:
-    shell = pexpect.spawn(
+    shell = Terminal(
         "/bin/dash",
-        env={**house.env, "PS1": "host> ", "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        env={**house.env, "PS1": "host> ", "TERM": "xterm", "COLORTERM": ""},
         encoding="utf-8",
         timeout=30,
         dimensions=(30, 200),
@@ -197,10 +209,10 @@ def test_the_terminal_is_as_it_was_however_the_shell_ends(house: House, shared: 
 
 def test_a_bare_kernel_has_a_shell_that_says_what_is_lacking(house: House, shared: str) -> None:
     socket = house.kernel_socket(shared)
-    child = pexpect.spawn(
+    child = Terminal(
         sys.executable,
         ["-m", "umlctl", "shell", socket],
-        env={**house.env, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        env={**house.env, "TERM": "xterm", "COLORTERM": ""},
         encoding="utf-8",
         timeout=30,
         dimensions=(30, 120),
@@ -225,10 +237,10 @@ def test_a_day_at_the_prompt_of_a_kernel_that_nobody_supervises(
     image = tmp_path / "data.img"
     image.write_bytes(b"\0" * (1 << 20))
     with house.by_hand(umid) as socket:
-        child = pexpect.spawn(
+        child = Terminal(
             sys.executable,
             ["-m", "umlctl", "shell", socket],
-            env={**house.env, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"},
+            env={**house.env, "TERM": "xterm", "COLORTERM": "", "PAGER": "cat"},
             encoding="utf-8",
             timeout=30,
             dimensions=(30, 120),
@@ -277,3 +289,74 @@ def test_commands_and_scripts_have_exit_codes(house: House, shared: str) -> None
     assert failed.returncode == 1
     assert "Linux" in failed.stdout
     assert house.umlctl("shell", shared, "-c", "nonsense").returncode == 2
+
+
+def test_what_appears_above_the_line_never_ends_the_shell(house: House, umid: str) -> None:
+    """Whatever key comes next."""
+    house.start(umid)
+    child = _open(house, umid)
+    for key in ("x", "\x0c", "\x7f", "\x15", "a", "\x0c"):
+        house.ok("stop", umid)
+        child.expect("stopped")
+        house.ok("go", umid)
+        child.expect("resumed")
+        child.send(key)
+        child.send("\x15stop ?")
+        child.expect("pause the guest")
+        child.send(key)
+        child.send("\x15")
+    child.send("version\r")
+    child.expect(f"Linux {umid}")
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+
+
+def test_without_a_guest_it_is_asked_which(house: House, umid: str, shared: str) -> None:
+    house.start(umid)
+    child = Terminal(
+        sys.executable,
+        ["-m", "umlctl", "shell"],
+        env={**house.env, "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(30, 120),
+    )
+    child.expect("guest:")
+    child.send("nobody\r")
+    child.expect("there is no guest 'nobody'")
+    child.send(f"{shared}\r")
+    child.expect(PROMPT)
+    child.send("version\r")
+    child.expect(f"Linux {shared}")
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+
+
+def test_ctrl_c_is_for_the_program_that_has_the_terminal(house: House, shared: str) -> None:
+    child = _open(house, shared)
+    child.send("version | sleep 600\r")
+    wait_for(lambda: processes_of("600"), "the program runs")
+    child.sendintr()
+    child.expect(PROMPT)
+    wait_for(lambda: not processes_of("600"), "it has ended")
+    ignores = "trap '' INT; echo ready; sleep 1; echo survived"
+    child.send(f'version | sh -c "{ignores}"\r')
+    child.expect("ready\r")
+    child.sendintr()
+    child.expect("survived\r")
+    child.expect(PROMPT)
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+
+
+def test_what_a_line_asks_in_vain_is_said(house: House, shared: str, tmp_path: Path) -> None:
+    script = f"top > {tmp_path}/f\nproc uptime > {tmp_path}/\0x\nhelp proc > {tmp_path}/h\n"
+    script += f"events > {tmp_path}/e\n"
+    done = house.umlctl("shell", shared, "--keep-going", stdin=script)
+    assert done.returncode == 2
+    assert "`top` is for the screen" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "read a file" in (tmp_path / "h").read_text()
+    assert '"ready"' in (tmp_path / "e").read_text()

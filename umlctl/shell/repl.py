@@ -113,18 +113,34 @@ def _choose(*, interactive: bool) -> str:
     known = [str(status["umid"]) for status in found]
     if not interactive:
         raise NoGuest(f"which guest? There are {', '.join(known)}")
-    from prompt_toolkit import prompt
-    from prompt_toolkit.completion import WordCompleter
+    import trio_asyncio
 
     print("\n".join(listing.lines(found)))
+    chosen: str | None = trio_asyncio.run(_ask_which, known)
+    if chosen is None:
+        raise NoGuest("no guest was chosen")
+    return chosen
+
+
+async def _ask_which(known: list[str]) -> str | None:
+    """Have a person say one of some guests; None if they would rather not."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from trio_asyncio import aio_as_trio
+
+    session: PromptSession[str] = PromptSession(
+        interrupt_exception=Interrupted, eof_exception=EndOfInput
+    )
     while True:
         try:
-            said = prompt("guest: ", completer=WordCompleter(known, sentence=True)).strip()
-        except (KeyboardInterrupt, EOFError):
-            raise NoGuest("no guest was chosen") from None
-        if said in known:
-            return said
-        print(f"there is no guest {said!r}")
+            said = await aio_as_trio(session.prompt_async)(
+                "guest: ", completer=WordCompleter(known, sentence=True), handle_sigint=False
+            )
+        except (Interrupted, EndOfInput):
+            return None
+        if said.strip() in known:
+            return str(said.strip())
+        print(f"there is no guest {said.strip()!r}")
 
 
 @contextmanager
@@ -207,15 +223,13 @@ class _Shell:
             nursery.cancel_scope.cancel()
 
     async def _ask_for_line(self) -> str | None:
-        from prompt_toolkit.patch_stdout import patch_stdout
         from trio_asyncio import aio_as_trio
 
         try:
-            with patch_stdout(raw=True):
-                # No SIGINT handler of its own: Ctrl-C is a key at the prompt.
-                line: str = await aio_as_trio(self._prompt.prompt_async)(
-                    self._message, handle_sigint=False
-                )
+            # No SIGINT handler of its own: Ctrl-C is a key at the prompt.
+            line: str = await aio_as_trio(self._prompt.prompt_async)(
+                self._message, handle_sigint=False
+            )
         except Interrupted:
             return None
         except EndOfInput:
@@ -243,6 +257,8 @@ class _Shell:
         does: dying of them would leave the terminal raw."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for number in signals:
+                if number == signal.SIGINT and self.session.handed_over:
+                    continue  # it is for the program that has the terminal
                 if self._running is not None:
                     say("given up", exitcodes.OK)
                     self._running.cancel()
@@ -265,10 +281,21 @@ class _Shell:
             self._prompt.app.invalidate()
 
     def _tell(self, text: str) -> None:
-        if self._running is None:
-            print(f"* {text}", flush=True)
-        else:
+        if self._running is not None:
             self._held.append(text)  # the screen may be a pager's
+            return
+        from prompt_toolkit.application import run_in_terminal
+        from trio_asyncio import current_loop
+
+        def show() -> None:
+            if self._prompt.app.is_running:
+                run_in_terminal(lambda: print(f"* {text}", flush=True))
+            else:
+                print(f"* {text}", flush=True)
+
+        # Not prompt_toolkit's patch_stdout: it would come by another thread, in which nobody
+        # knows the loop that the terminal has to be read in again afterwards.
+        current_loop.get().call_soon(show)
 
     def _make_prompt(self, guest: str) -> PromptSession[str]:
         from prompt_toolkit import PromptSession

@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,6 +20,7 @@ from umlctl import exitcodes
 from umlctl.cli.afterlife import take_over
 from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
 from umlctl.errors import UmlctlError, UsageError
+from umlctl.host import processes
 from umlctl.host.paths import find_socket
 from umlctl.oneshot import prepare, say, show, unreachable
 from umlctl.shell import answers
@@ -44,6 +45,7 @@ class Session:
 
     Fields:
         guest: as it was named
+        handed_over: a program of the host has the terminal
         fancy: answers are for a person at a terminal: tables, colours, a pager
         confirm: asks a person whether to go on; None: nobody is there to be asked
         leaving: the shell is to end
@@ -61,6 +63,7 @@ class Session:
         self.fancy = fancy
         self.confirm = confirm
         self.leaving = False
+        self.handed_over = False
         self.code = exitcodes.OK
 
     async def obey(self, line: str) -> int:
@@ -71,6 +74,8 @@ class Session:
             self.code = say(f"{self.guest}: {problem}", problem.code)
         except OSError as problem:
             self.code = say(f"{self.guest}: {problem}", exitcodes.FAILED)
+        except ValueError as problem:  # a NUL in a name of the host's
+            self.code = say(f"{self.guest}: {problem}", exitcodes.USAGE)
         return self.code
 
     async def _obey(self, typed: Typed) -> int:
@@ -78,17 +83,13 @@ class Session:
         if not words:
             return exitcodes.OK
         name = words[0].removeprefix("!")
-        if name in LEAVE:
-            self.leaving = True
-            return exitcodes.OK
-        if name == "switch":
-            return self._switch(words)
-        if name == "watch":
-            return await self._watch(words[1:])
-        if name == "top":
-            return await self._top()
+        if name in BUILT_IN:
+            return await self._built_in(name, typed)
         if name == "help" and len(words) > 1:
-            print("\n".join(help_lines(words[1])))
+            said = "\n".join(help_lines(words[1])) + "\n"
+            if typed.program or typed.file:
+                return await self._hand_on(typed, said.encode())
+            sys.stdout.write(said)
             return exitcodes.OK
         command = BY_NAME.get(name)
         if command is None or command.served == HOST:
@@ -97,6 +98,16 @@ class Session:
         if cost and self.confirm is not None and not await self.confirm(f"{cost}. Go on?"):
             return say("not sent", exitcodes.OK)
         return await self._ask(command, typed)
+
+    async def _built_in(self, name: str, typed: Typed) -> int:
+        if typed.program or typed.file:
+            raise UsageError(f"`{name}` is for the screen: it takes no | or >")
+        if name in LEAVE:
+            self.leaving = True
+            return exitcodes.OK
+        if name == "switch":
+            return self._switch(typed.words)
+        return await (self._watch(typed.words[1:]) if name == "watch" else self._top())
 
     # Asking
 
@@ -114,7 +125,10 @@ class Session:
 
             outcome = await self.request(typed.words, each)
             return exitcodes.OK if outcome is not None else exitcodes.NO_GUEST
-        outcome = await self.request(typed.words)
+        words = typed.words
+        if words == ["events"]:
+            words = ["events", "past"]  # what is yet to come would keep it from ever ending
+        outcome = await self.request(words)
         if outcome is None:
             return exitcodes.NO_GUEST
         if outcome.ok and (typed.program or typed.file):
@@ -166,7 +180,7 @@ class Session:
         shown = rendered(command.name, words, text)
         pager = os.environ.get("PAGER") or ("less -R" if shutil.which("less") else "")
         if pager and shown.count("\n") >= shutil.get_terminal_size().lines - 1:
-            await _run(pager, shown.encode())
+            await self._run(f"exec {pager}", shown.encode())
         else:
             sys.stdout.write(shown)
             sys.stdout.flush()
@@ -175,7 +189,28 @@ class Session:
         if typed.file:
             await trio.to_thread.run_sync(_write, typed, data, abandon_on_cancel=True)
             return exitcodes.OK
-        return await _run(typed.program, data)
+        return await self._run(typed.program, data)
+
+    async def _run(self, program: str, data: bytes) -> int:
+        """Run a program of the host on an answer; the terminal is as it was afterwards.
+
+        Ctrl-C is for the program meanwhile.
+        """
+        with _terminal_kept():
+            self.handed_over = True
+            try:
+                done = await trio.run_process(  # noqa: S604
+                    program,
+                    shell=True,
+                    stdin=data,
+                    check=False,
+                    deliver_cancel=_end,
+                )
+            except OSError as problem:
+                return say(f"{program}: {problem}", exitcodes.FAILED)
+            finally:
+                self.handed_over = False
+        return done.returncode if done.returncode >= 0 else exitcodes.SIGNALLED - done.returncode
 
     # Commands of the shell itself
 
@@ -370,24 +405,10 @@ def _write(typed: Typed, data: bytes) -> None:
         file.write(data)
 
 
-async def _run(program: str, data: bytes) -> int:
-    """Run a program of the host on an answer; the terminal is as it was afterwards."""
-    with _terminal_kept():
-        try:
-            done = await trio.run_process(  # noqa: S604
-                program,
-                shell=True,
-                stdin=data,
-                check=False,
-                deliver_cancel=_end,
-            )
-        except OSError as problem:
-            return say(f"{program}: {problem}", exitcodes.FAILED)
-    return done.returncode if done.returncode >= 0 else exitcodes.SIGNALLED - done.returncode
-
-
 async def _end(process: trio.Process) -> None:
-    process.send_signal(signal.SIGTERM)
+    for pid in [process.pid, *processes.descendants(process.pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     with trio.move_on_after(1, shield=True):
         await process.wait()
     process.kill()
