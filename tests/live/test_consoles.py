@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pexpect
@@ -173,6 +174,44 @@ def test_line_is_plugged_when_it_is_first_wanted(
 def test_script_types_and_reads(house: House, guest: str) -> None:
     output = house.ok("console", guest, stdin="echo sum $((20+3))\n")
     assert "sum 23" in output
+
+
+def test_script_does_not_wait_for_a_keyboard_that_somebody_has(
+    house: House, guest: str, terminals: Terminals
+) -> None:
+    terminals()
+    refused = house.umlctl("console", guest, stdin="echo lost\n")
+    assert refused.returncode == 1
+    assert "has the keyboard; --force takes it" in refused.stderr
+    assert "sum 7" in house.ok("console", guest, "--force", stdin="echo sum $((3+4))\n")
+
+
+def test_who_only_reads_a_socket_has_no_keyboard(house: House, guest: str) -> None:
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(house.status(guest)["consoles"][0]["socket"])
+        wait_for(lambda: house.status(guest)["consoles"][0]["viewers"], "it is there")
+        assert "sum 9" in house.ok("console", guest, stdin="echo sum $((4+5))\n")
+
+
+def test_log_is_followed_into_the_next_life(house: House, umid: str) -> None:
+    house.start(umid, "--restart", "on-failure")
+    with subprocess.Popen(
+        house.command("logs", umid, "-f"),
+        env=house.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as following:
+        assert following.stdout is not None
+        following.stdout.readline()  # it has begun
+        house.umlctl("sysrq", umid, "c")
+        wait_for(lambda: house.listed(umid).get("restarts") == 1, "it is started again")
+        house.has_shell(umid)
+        house.ok("log", umid, "in its next life")
+        house.ok("kill", umid)
+        said = following.stdout.read()
+    assert "sysrq triggered crash" in said
+    assert said.count("Linux version") == 2
+    assert "in its next life" in said
 
 
 def test_socket_is_the_bare_console(house: House, guest: str) -> None:

@@ -56,6 +56,8 @@ _OTHERS: Final = re.compile(rb"\x1b=|\x1b\[\d*;?\d*r|\x1b\([^B]|\x0e")
 """An application's keypad, a part of the screen that scrolls alone, another set of letters."""
 _USUAL: Final = b"\x1b7\x1b[r\x1b8\x1b>\x1b(B\x0f"
 """What undoes all of these."""
+_STAMP: Final = re.compile(rb"\[ *\d+\.\d{6}\] ")
+"""What the kernel puts before each line of its own, see umlctl.guest.cmdline."""
 _LONGEST: Final = 64
 """The most of a sequence that may come in the next packet, bytes."""
 _SHOWN: Final = (b"25", b"7")
@@ -186,7 +188,8 @@ class Viewer:
         self._kept: list[bytes] = []
         self._modes: set[bytes] = set()
         self._other_modes = False
-        self._begun = b""
+        self._begun = self._line = b""
+        self._returns = self._has_terminal = False
         self._terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._connection: socket.socket | None = None
         self._resized = False
@@ -378,7 +381,25 @@ class Viewer:
                 self._replay -= len(data)
                 data = _QUESTIONS.sub(b"", data)
             self._note_modes(data)
+            data = self._returned(data)
         self._write(data)
+
+    def _returned(self, data: bytes) -> bytes:
+        """Begin the kernel's own lines at the left: no terminal of the guest's sees to that.
+
+        A line of the kernel's has its time at the front; before there is a terminal, all are.
+        """
+        found = []
+        for line in data.splitlines(keepends=True):
+            begun = self._line + line[: _LONGEST - len(self._line)]
+            self._line = b"" if line.endswith(b"\n") else begun
+            if line.endswith(b"\r\n") or (line == b"\n" and self._returns):
+                self._has_terminal = True
+            elif line.endswith(b"\n") and (not self._has_terminal or _STAMP.match(begun)):
+                line = line[:-1] + b"\r\n"  # noqa: PLW2901
+            self._returns = line.endswith(b"\r")
+            found.append(line)
+        return b"".join(found)
 
     def _note_modes(self, data: bytes) -> None:
         """Remember what has to be undone at the end."""
@@ -407,6 +428,11 @@ class Viewer:
                 self._tell_size()
         elif keyboard:
             self._typing = False
+            if not self._terminal:
+                who = f"pid {notice.get('by')} has the keyboard"
+                say(f"{who}; --force takes it, --read-only only looks", exitcodes.OK)
+                self._code = exitcodes.REFUSED  # what is to be typed would wait for ever
+                return
             who = f"pid {notice.get('by')} has the keyboard"
             self._note(f"{who}{'; --force takes it' if keyboard == 'waiting' else ' now'}")
         if notice.get("size") is False and not self._stty:

@@ -174,5 +174,5 @@ def _row(status: dict[str, Any]) -> tuple[str, ...]:
         views.size(status["memory"]),
         "-" if cpu is None else f"{cpu:.1f}s",
         "-" if reboots is None else str(reboots),
-        note,
+        views.printable(note),
     )

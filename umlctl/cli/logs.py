@@ -14,12 +14,14 @@ import click
 from umlctl.cli import complete, seconds
 from umlctl.errors import NoGuest, UsageError
 from umlctl.host import consolelog, paths
+from umlctl.host.claim import stands_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOK: Final = 0.25
 """Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
+_CONSOLE: Final = re.compile(r"(con|ssl)\d+")
 _STAMP: Final = re.compile(rb"\[ *\d+\.\d{6}\] ")
 """What the kernel puts before each line of its own, see umlctl.guest.cmdline."""
 
@@ -62,6 +64,8 @@ def logs(
 ) -> int:
     """Print what a guest has put on its console since it was started."""
     name = f"con{console}" if console.isdigit() else console
+    if not _CONSOLE.fullmatch(name):
+        raise UsageError(f"a console is N, conN or sslN, not {console!r}")
     show(guest, name, _as_it_is, lines=lines, since=since, boot=boot, follow=follow)
     return 0
 
@@ -176,7 +180,8 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[bytes]:
-    """What is added to a log from an offset on, until its guest is gone."""
+    """What is added to a log from an offset on, until its guest is gone; one that is started
+    again has a new file."""
     from umlctl.host.inotify import Watch
 
     watch = None
@@ -185,17 +190,30 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
         watch.add(log)
     except OSError:
         pass  # looking now and then will do
-    while True:
-        lives = os.path.exists(paths.guest_dir(umid))
-        offset = max(offset, consolelog.start(descriptor))
-        size = os.fstat(descriptor).st_size
-        for data in consolelog.read(descriptor, offset, size):
-            offset += len(data)
-            yield data
-        if not lives:
-            return
-        if watch is None:
-            time.sleep(LOOK)
-        else:
-            select.select([watch], [], [], LOOK)
-            watch.clear()
+    newer = -1
+    try:
+        while True:
+            lives = os.path.exists(paths.guest_dir(umid))
+            current = newer if newer >= 0 else descriptor
+            replaced = not stands_at(current, log)
+            offset = max(offset, consolelog.start(current))
+            for data in consolelog.read(current, offset, os.fstat(current).st_size):
+                offset += len(data)
+                yield data
+            if replaced and os.path.exists(log):
+                if newer >= 0:
+                    os.close(newer)
+                newer, offset = os.open(log, os.O_RDONLY | os.O_CLOEXEC), 0
+                if watch is not None:
+                    watch.add(log)
+                continue
+            if not lives:
+                return
+            if watch is None:
+                time.sleep(LOOK)
+            else:
+                select.select([watch], [], [], LOOK)
+                watch.clear()
+    finally:
+        if newer >= 0:
+            os.close(newer)

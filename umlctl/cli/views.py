@@ -130,21 +130,28 @@ def follow(
     return ending.code if command.name == "wait" else exitcodes.OK
 
 
+def printable(text: str) -> str:
+    """What a guest or a client said, without power over the terminal that it is shown on."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def event_line(line: bytes) -> str:
     """One event for a person: time, name, what else is known."""
     try:
         event = msgspec.json.decode(line, type=dict[str, Any])
         when = time.strftime("%H:%M:%S", time.localtime(event.pop("time", 0)))
     except (msgspec.DecodeError, ValueError, TypeError, OverflowError, OSError, RecursionError):
-        return line.decode("utf-8", "replace")
+        return printable(line.decode("utf-8", "replace"))
     umid, name = str(event.pop("umid", "")), str(event.pop("event", "?"))
     text = str(event.pop("text", ""))
     if isinstance(lines := event.get("console"), list):
         event["console"] = f"{len(lines)} lines, see --json"
     facts = " ".join(f"{key}={value}" for key, value in event.items())
-    return " ".join(
-        part for part in (when, umid, name + (":" if text else ""), text, facts) if part
-    )
+    said = (when, umid, name + (":" if text else ""), text, facts)
+    return printable(" ".join(part for part in said if part))
 
 
 def ending_text(ending: dict[str, Any] | None) -> str:
@@ -153,7 +160,7 @@ def ending_text(ending: dict[str, Any] | None) -> str:
     words = str(ending["cause"])
     if words == "exited":
         words += f" with status {ending['code']}"
-    return f"{words}: {ending['text']}" if ending.get("text") else words
+    return printable(f"{words}: {ending['text']}" if ending.get("text") else words)
 
 
 def size(count: int | None) -> str:
@@ -204,7 +211,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     if status.get("command"):
         rows.append(("command", " ".join(status["command"])))
     width = max(len(name) for name, _ in rows) + 2
-    return [f"{name:<{width}}{value}" for name, value in rows]
+    return [f"{name:<{width}}{printable(str(value))}" for name, value in rows]
 
 
 def _device_rows(status: dict[str, Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from umlctl.cli.views import size
+from umlctl.cli.views import printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,13 @@ def _in_guest(entry: dict[str, Any]) -> str:
     if seen.get("size"):
         name += f", {size(seen['size'])}"
     return name
+
+
+def harmless(text: str) -> str:
+    """An answer without power over the terminal that it is shown on."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else printable(letter) for letter in text
+    )
 
 
 def symbols(text: str) -> list[tuple[int, int]]:

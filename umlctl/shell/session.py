@@ -338,6 +338,7 @@ def rendered(name: str, words: list[str], text: str) -> str:
     from rich.table import Table
     from rich.text import Text
 
+    text = answers.harmless(text)
     rows = answers.table(words[1], text) if name == "proc" and len(words) > 1 else None
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=rows is None)
     with console.capture() as capture:

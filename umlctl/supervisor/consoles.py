@@ -198,6 +198,12 @@ class Console:
         else:
             viewer.said.append(Notice(keyboard="waiting", by=self.typist.pid))
 
+    def want(self, viewer: Viewer) -> None:
+        """It would type, now if nobody else does."""
+        viewer.wants = True
+        if self.typist is None:
+            self._give(viewer)
+
     def leave(self, viewer: Viewer) -> None:
         self.viewers.remove(viewer)
         self.let_go(viewer)
@@ -459,7 +465,9 @@ class Consoles:
                 if name == "attach":
                     await self._attach(connection)
                 else:
-                    await self._view(connection, Hello(console=name), packets=False)
+                    # Only what it types shows whether it wants the keyboard.
+                    hello = Hello(console=name, keyboard=False)
+                    await self._view(connection, hello, packets=False)
         except Exception as problem:  # noqa: BLE001
             self._history.add("internal error", console=name, text=repr(problem))
 
@@ -545,6 +553,7 @@ class Consoles:
                     console.say(viewer, Notice(size=self._resize(console.name, data[1:])))
         else:
             while data := await viewer.connection.recv(PACKET):
+                console.want(viewer)
                 while console.typist is not viewer:  # nobody tells it; what it says can wait
                     with trio.move_on_after(LOOK):
                         await viewer.turn.wait()

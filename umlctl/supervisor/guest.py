@@ -307,7 +307,9 @@ class Guest:
         self.ready.set()
         if self.launched.adopted or not has_agent(self.launched.definition):
             self.up.set()
-        after = None if again else round(self.since - self._record.since, 3)
+        after = (
+            None if again or self.launched.adopted else round(self.since - self._record.since, 3)
+        )
         self.history.add("ready", after=after, pid=self.launched.pid)
 
     def _panicked(self, text: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,26 @@ def test_packets_may_end_anywhere(settings: list[bytes], data: st.DataObject) ->
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     assert restoring(pieces) == restoring([text])
+
+
+BOOT = (
+    b"Core dump limits :\n\tsoft - 0\n[    0.000000] Linux\n[    0.1] no stamp\n"
+    b"umlctl: demo runs\r\n# [    1.500000] in the middle\n"
+    b"[    2.000000] sysrq: HELP\nbare\n# \r\n\n"
+)
+SHOWN = (
+    b"Core dump limits :\r\n\tsoft - 0\r\n[    0.000000] Linux\r\n[    0.1] no stamp\r\n"
+    b"umlctl: demo runs\r\n# [    1.500000] in the middle\n"
+    b"[    2.000000] sysrq: HELP\r\nbare\n# \r\n\n"
+)
+
+
+@given(st.lists(st.integers(0, len(BOOT)), max_size=6))
+def test_kernels_own_lines_begin_at_the_left(cuts: list[int]) -> None:
+    found = viewer()
+    places = [0, *sorted(cuts), len(BOOT)]
+    pieces = [BOOT[a:b] for a, b in pairwise(places)]
+    assert b"".join(found._returned(piece) for piece in pieces) == SHOWN
 
 
 def test_escape_keys() -> None:

@@ -328,3 +328,14 @@ def test_status_of_an_older_supervisor_is_shown_with_what_it_has() -> None:
     found = views.read_status(b'{"umid": "a", "state": "running", "pid": 3, "new": 1}')
     assert found["new"] == 1
     assert any(row.startswith("pid") for row in views.status_lines(found))
+
+
+def test_what_a_guest_says_has_no_power_over_the_terminal() -> None:
+    said = "RED \x1b[31m\x1b[2J\r\n\x07 ü 日本 \u202e"
+    line = json.dumps({"time": 0, "umid": "demo", "event": "user", "text": said}).encode()
+    shown = views.event_line(line)
+    assert shown.isprintable()
+    assert "RED" in shown
+    assert "ü 日本" in shown
+    assert views.printable("plain") == "plain"
+    assert views.ending_text({"cause": "panicked", "text": "a\x1b[2J"}).isprintable()
