@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED
 from tests.live.conftest import House, processes_of
+from umlctl.host import processes
 
 if TYPE_CHECKING:
     from random import Random
@@ -71,7 +72,6 @@ class World:
         self.house = House(self.path)
         self.guests = [Tormented(f"{os.path.basename(self.path)}-{n}") for n in range(guests)]
         self.loose: list[subprocess.Popen[bytes]] = []
-        self.adoptions = 0
         self.requests = 0
         self.wrong: list[str] = []
         self._images = itertools.count()
@@ -145,8 +145,10 @@ class World:
 
     def kill_supervisor(self) -> None:
         pid = self.status(self.guests[0])["supervisor_pid"]
+        started = processes.start_time(pid)
         os.kill(pid, signal.SIGKILL)
-        self.adoptions += 1
+        if started is None or not self.soon(lambda: not processes.alive(pid, started)):
+            raise Violation(f"the supervisor, pid {pid}, cannot be killed")
 
     def let_loose_go(self) -> None:
         for process in self.loose:
