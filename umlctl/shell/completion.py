@@ -157,6 +157,7 @@ class Facts(NamedTuple):
         networks, taps, bridges: of the host
         pids: processes of the guest
         root: the directory of this host that is the guest's root, if one is; ends with a '/'
+        programs: of this host, to hand an answer to
     """
 
     devices: Mapping[str, str] = MappingProxyType({})
@@ -166,6 +167,7 @@ class Facts(NamedTuple):
     bridges: tuple[str, ...] = ()
     pids: tuple[int, ...] = (1, 2)
     root: str = ""
+    programs: tuple[str, ...] = ()
 
 
 def wanted(text: str, cursor: int | None = None) -> Wanted:
@@ -311,6 +313,7 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
         CONSOLE: (name for name in _CONSOLES if name not in facts.devices),
         VEC_OPTION: ("transport=", *_VEC),
         PID: map(str, facts.pids),
+        PROGRAM: facts.programs,
     }
     return [Suggestion(name, final=not name.endswith("=")) for name in names.get(kind, ())]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -168,6 +169,9 @@ class Live:
                 self.state, self.status = "dead", {}
                 await trio.to_thread.run_sync(take_over, self.guest)
         self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
+        if not self.facts.programs:
+            programs = await trio.to_thread.run_sync(_programs)
+            self.facts = self.facts._replace(programs=programs)
 
     async def _look_at_supervised(self, client: Client) -> None:
         from umlctl.cli.views import read_status
@@ -212,6 +216,15 @@ def cgroup_mount(mounts: str) -> str:
         if len(fields) > 2 and fields[2] == "cgroup2" and fields[1].startswith("/"):
             return fields[1]
     return ""
+
+
+def _programs() -> tuple[str, ...]:
+    """Programs of this host that can be run by their names."""
+    found: set[str] = set()
+    for directory in os.get_exec_path():
+        with suppress(OSError), os.scandir(directory) as entries:
+            found.update(entry.name for entry in entries)
+    return tuple(sorted(found))
 
 
 def _of_the_host() -> dict[str, Any]:

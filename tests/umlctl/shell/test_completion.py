@@ -323,3 +323,10 @@ def test_what_is_offered_as_a_command_is_one_the_guard_knows() -> None:
                 check(line)
             except Refusal as refusal:
                 pytest.fail(str(refusal))
+
+
+def test_programs_of_the_host_are_offered_behind_a_pipe() -> None:
+    facts = Facts(programs=("grep", "gzip", "less"))
+    found = wanted("proc mounts | g")
+    assert [each.text for each in offer(found, facts)] == ["grep", "gzip"]
+    assert offer(wanted("proc mounts | grep ex"), facts) == []
