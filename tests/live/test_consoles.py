@@ -74,6 +74,7 @@ def has_keyboard(house: House, guest: str, pid: int) -> bool:
 
 def test_two_terminals_share_a_console(house: House, guest: str, terminals: Terminals) -> None:
     first = terminals(rows=31, columns=97)
+    wait_for(lambda: house.shell(guest, "stty size </dev/tty0") == "31 97", "it is told")
     first.send("\rstty size\r")
     first.expect("31 97")
     second = terminals()

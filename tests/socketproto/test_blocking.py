@@ -249,7 +249,8 @@ def soon(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> Iterat
 
     def send(link: Link, datagram: bytes, seconds: float) -> bool:
         assert 0 < seconds <= blocking.TIMEOUT
-        timer.start()
+        if timer.ident is None:
+            timer.start()
         return real(link, datagram, seconds)
 
     monkeypatch.setattr(Link, "send_patiently", send)

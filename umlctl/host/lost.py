@@ -207,10 +207,10 @@ def nic_entry(umid: str, device: vec.Vec | eth.Eth) -> Entry:
             entry.asked = f"switch={network},nic={device.number}"
     elif device.transport == "tap":
         entry.tap = device.get("ifname")
+        if entry.tap == taps.tap_name(umid, device.number):
+            entry.made["tap"] = entry.tap
         try:
             link = taps.look(entry.tap)
-            if entry.tap == taps.tap_name(umid, device.number):
-                entry.made["tap"] = entry.tap
         except UmlctlError:
             link = None
         entry.bridge = link.bridge if link and link.bridge else ""
