@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -63,13 +63,18 @@ class _Status(msgspec.Struct):
     consoles: list[_Console] = []
 
 
+# Made here, by one thread: msgspec crashes where several decode into a new type at once.
+_STATUS: Final = msgspec.json.Decoder(_Status)
+_ENDING: Final = msgspec.json.Decoder(_Ending)
+
+
 def read_status(data: bytes) -> dict[str, Any]:
     """An answer to `status`, of a supervisor older than we are or of another program altogether.
 
     Raises: msgspec.DecodeError
     """
     try:
-        checked = msgspec.json.decode(data, type=_Status)
+        checked = _STATUS.decode(data)
         found: dict[str, Any] = msgspec.json.decode(data)
     except (UnicodeDecodeError, RecursionError) as problem:
         raise msgspec.DecodeError(str(problem)) from None
@@ -123,7 +128,7 @@ def follow(
     if not outcome.ok:
         return show_outcome(guest, command.name, outcome, json)
     try:
-        ending = msgspec.json.decode(outcome.data, type=_Ending)
+        ending = _ENDING.decode(outcome.data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return say(f"{command.name} {guest}: {outcome.text}", exitcodes.REFUSED)
     print(outcome.text if json else f"{guest} {ending_text(msgspec.to_builtins(ending))}")

@@ -98,6 +98,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     allow_groups: tuple[str, ...] = ()
 
 
+# Made here, by one thread: msgspec crashes where several decode into a new type at once.
+_DECODER: Final = msgspec.json.Decoder(Definition)
+
+
 def parse_size(text: str) -> int:
     """Bytes of `64M`, `64m`, `1G`, `65536k` or a number of bytes.
 
@@ -267,7 +271,7 @@ def decode(data: bytes) -> Definition:
     Raises: UsageError
     """
     try:
-        definition = msgspec.json.decode(data, type=Definition)
+        definition = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"this is no guest definition: {problem}") from problem
     return check(definition)

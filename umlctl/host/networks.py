@@ -44,6 +44,10 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     down: str = ""
 
 
+# Made here, by one thread: msgspec crashes where several decode into a new type at once.
+_NETWORK: Final = msgspec.json.Decoder(Network)
+
+
 def _directory() -> str:
     return f"{paths.state_dir()}/networks"
 
@@ -67,7 +71,7 @@ def load(name: str) -> Network | None:
     path = f"{_directory()}/{name}.json"
     try:
         with open(path, "rb") as file:
-            network = msgspec.json.decode(unseal(file.read()), type=Network)
+            network = _NETWORK.decode(unseal(file.read()))
     except FileNotFoundError:
         return None
     except (OSError, Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:

@@ -153,6 +153,9 @@ class _Version(msgspec.Struct):
     version: int = VERSION
 
 
+# Made here, by one thread: msgspec crashes where several decode into a new type at once.
+_RECORD: Final = msgspec.json.Decoder(Record)
+_VERSION_OF: Final = msgspec.json.Decoder(_Version)
 _saving = threading.Lock()
 
 
@@ -196,13 +199,13 @@ def read(umid: str) -> Record | None:
     try:
         with open(path, "rb") as file:
             data = unseal(file.read())
-        version = msgspec.json.decode(data, type=_Version).version
+        version = _VERSION_OF.decode(data).version
         if version > VERSION:
             raise Unreadable(
                 f"the record of {umid} is of a newer umlctl: its version is {version}, and this "
                 f"one knows {VERSION} ({path})"
             )
-        record = msgspec.json.decode(data, type=Record)
+        record = _RECORD.decode(data)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:

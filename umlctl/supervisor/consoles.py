@@ -50,6 +50,7 @@ PIECE: Final = PACKET - 1
 VIEWERS: Final = 256
 SCREEN: Final = 65536
 """The most that is shown of the past, bytes."""
+_HELLO: Final = msgspec.json.Decoder(Hello)
 _UCRED: Final = struct.Struct("3i")
 
 
@@ -592,7 +593,7 @@ def _read_hello(packet: bytes) -> Hello | None:
     """Raises: DecodeError"""
     if packet[:1] != HELLO:
         return None
-    return msgspec.json.decode(packet[1:], type=Hello)
+    return _HELLO.decode(packet[1:])
 
 
 def _hung_up(connection: trio.socket.SocketType) -> bool:
