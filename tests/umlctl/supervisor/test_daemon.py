@@ -141,9 +141,10 @@ async def test_service_stays_though_there_is_nothing_to_do(
     house: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     paths.make_run_dir()
-    for service in (True, False):
-        listener = Listener.bind(paths.supervisor_socket())
-        with trio.move_on_after(daemon.IDLE * 10) as limit:
-            await daemon.Daemon(listener, service=service).run()
-        assert limit.cancelled_caught is service
-        listener.close()
+    listener = Listener.bind(paths.supervisor_socket())
+    with trio.move_on_after(daemon.IDLE * 10) as limit:
+        await daemon.Daemon(listener, service=True).run()
+    assert limit.cancelled_caught
+    # No limit here: the clock jumps while a thread works.
+    await daemon.Daemon(listener, service=False).run()
+    listener.close()
