@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chaos.kills import kill_supervisors
 from tests.chaos.torment import torment
 
 
+@pytest.mark.timeout(300)
 def test_nothing_breaks_what_must_be_true() -> None:
     said: list[str] = []
     assert torment(1, 25, 2, said.append) > 0, said
 
 
+@pytest.mark.timeout(300)
 def test_supervisors_that_are_killed_cost_nothing() -> None:
     said: list[str] = []
     assert kill_supervisors(4, 3, said.append) > 0, said
