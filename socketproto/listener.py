@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Answer = tuple[bytes, int]
     Handle = Callable[["Call"], Awaitable[None]]
     AtOnce = Callable[["Call"], Answer | None]
+    _Ancillary = list[tuple[int, int, bytes]]
 
 __all__ = ["Call", "ClientGone", "Listener"]
 
@@ -315,15 +316,19 @@ class Listener:
                     turns -= 1
                     if not address:
                         continue  # not bound: there is nowhere to send an answer
-                    turns -= self._take(datagram, sender(ancillary), address)
+                    turns -= self._take(datagram, ancillary, address)
                 await trio.lowlevel.checkpoint()
 
-    def _take(self, datagram: bytes, who: tuple[int, int, int], address: _Address) -> int:
-        """See to one request; for how many more than one it counts."""
+    def _take(self, datagram: bytes, ancillary: _Ancillary, address: _Address) -> int:
+        """See to one request; for how many more than one it counts.
+
+        Those of who floods us are dropped before anything is done for them: the queue is theirs
+        for as long as we do not empty it faster than they fill it.
+        """
         client = self._clients.get(address)
         if client is not None and client.full:
             return 0  # it has answers coming, which a refusal would spoil
-        pid, uid, _gid = who
+        who = pid, uid, _gid = sender(ancillary)
         user = self._turns.below.get(uid)
         process = user.below.get(pid) if user is not None else None
         there = process or user or self._turns

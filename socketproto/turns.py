@@ -87,7 +87,12 @@ class Node(Generic[_T]):
     @property
     def full(self) -> bool:
         """Nothing more may wait, here or above."""
-        return any(node.waiting >= node.bounds.waiting for node in self.up())
+        node: Node[_T] | None = self
+        while node is not None:  # not `up`: in a flood, this is most of what a request costs
+            if node.waiting >= node.bounds.waiting:
+                return True
+            node = node.parent
+        return False
 
     @property
     def open(self) -> bool:
