@@ -381,6 +381,28 @@ def test_reboot_that_nobody_saw_is_noticed(house: House, umid: str, tmp_path: Pa
     assert "1024 ubdb" in house.ok("proc", umid, "partitions")
 
 
+def test_adopt_says_of_each_guest_what_has_become_of_it(house: House, umid: str) -> None:
+    other, third = f"{umid}b", f"{umid}c"
+    house.start(umid)
+    house.start(other)
+    kernel = house.status(other)["pid"]
+    _kill_supervisor(house, umid)
+    os.killpg(kernel, signal.SIGKILL)
+    wait_for(lambda: not processes_of(f"umid={other}"), "nothing of it runs")
+    done = house.umlctl("adopt", umid, other, third)
+    assert done.returncode == 3
+    assert f"{umid} has a supervisor again\n" in done.stdout
+    assert f"{other} died without a supervisor, killed: signal 9" in done.stdout
+    assert f"no guest '{third}'" in done.stderr
+    assert house.leftovers(other) == []
+    assert house.ok("adopt", umid) == f"{umid} has a supervisor\n"
+    again = house.umlctl("adopt", other)
+    assert again.returncode == 3
+    assert f"{other} does not run: killed: signal 9" in again.stderr
+    _kill_supervisor(house, umid)
+    assert f"{umid} has a supervisor again\n" in house.ok("adopt")
+
+
 def test_guest_that_died_meanwhile_is_not_adopted(house: House, umid: str) -> None:
     house.start(umid)
     kernel = house.status(umid)["pid"]

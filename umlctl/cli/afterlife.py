@@ -8,24 +8,27 @@ from typing import Any, Final
 
 import msgspec
 
+from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import burial, claim, lost, processes, records
+from umlctl.host import burial, claim, lost, paths, processes, records
 from umlctl.oneshot import say
 
-DIES: Final = 0.5
+DIES: Final = 2.0
 """How long a supervisor that was killed may hold what it had, seconds."""
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
 
 
-def take_over(guest: str) -> bool:
+def take_over(guest: str, *, everyone: bool = False) -> bool:
     """Have the background supervisor adopt a guest that runs on without its own, and all others;
     or start it again, if it has died and its policy is that.
 
     guest: as it was named; a path is nobody's to take over
+    everyone: come back when all answer, not only this one
     """
+    request = "adopt" if everyone else f"adopt {guest}"
     record = lost.find(guest) if "/" not in guest else None
     if record is None:
         return False
@@ -37,17 +40,46 @@ def take_over(guest: str) -> bool:
     deadline = time.monotonic() + DIES
     while claim.has_owner(guest):
         # It is being adopted just now, and this is answered when that is done;
-        if ask_running_supervisor("adopt") is not None:
+        ask_running_supervisor(request)
+        if is_served(guest):
             return True
         # or its supervisor is not quite dead, or starts or ends it.
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
     try:
-        ask_supervisor("adopt")
+        ask_supervisor(request)
     except UmlctlError as problem:
         say(f"{guest}: {problem}", exitcodes.FAILED)
     return claim.has_owner(guest)
+
+
+def is_served(guest: str) -> bool:
+    """Somebody listens on the guest's public socket."""
+    with Connection(paths.public_socket(guest)) as connection:
+        try:
+            connection.link.open()
+        except Unreachable:
+            return False
+        return connection.link.served and not connection.link.kick()
+
+
+def adopt_all() -> None:
+    """Have the background supervisor see to all that others left.
+
+    Raises: HostError
+    """
+    from umlctl.cli.background import ask_supervisor
+
+    ask_supervisor("adopt")
+
+
+def bury_all() -> list[records.Record]:
+    """Bury all guests that have died unseen; these."""
+    found = [record for record in records.load_all() if record.ending is None]
+    for record in found:
+        bury(record)
+    return [record for record in found if record.ending is not None]
 
 
 def bury(record: records.Record) -> None:

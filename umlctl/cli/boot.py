@@ -367,29 +367,3 @@ def quit_supervisor() -> int:
     else:
         print("the background supervisor has ended, and its guests before it")
     return exitcodes.OK
-
-
-@click.command(epilog="\b\nExamples:\n  umlctl adopt\n")
-def adopt() -> int:
-    """Take over every guest that runs on though its supervisor was killed.
-
-    Any command to such a guest does the same by itself.
-    """
-    from umlctl.cli.background import ask_supervisor
-    from umlctl.cli.listing import WRITTEN_ANEW
-    from umlctl.host import claim, lost, records
-
-    alone = [record.definition.umid for record in lost.without_supervisor()]
-    unreadable = list(records.unreadable())
-    if alone or unreadable:
-        ask_supervisor("adopt")
-    code = exitcodes.OK
-    still = dict(records.unreadable())
-    for umid, problem in unreadable:
-        say(f"{problem}; {WRITTEN_ANEW if umid in still else 'it was set aside'}", exitcodes.OK)
-    for umid in alone:
-        if claim.has_owner(umid):
-            print(f"{umid} has a supervisor again")
-        else:
-            code = say(f"{umid}: could not be taken over", exitcodes.FAILED)
-    return code

@@ -80,12 +80,12 @@ def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def gather() -> list[dict[str, Any]]:
     """The status of every guest, by name."""
     for record in lost.without_supervisor():
-        if afterlife.take_over(record.definition.umid):
+        if afterlife.take_over(record.definition.umid, everyone=True):
             break  # and all others with it
     for record in records.load_all():
         afterlife.bury(record)
     for record in burial.wanted_back():
-        if afterlife.take_over(record.definition.umid):
+        if afterlife.take_over(record.definition.umid, everyone=True):
             break
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in lost.unrecorded(kept):

@@ -29,7 +29,7 @@ LAZY: Final = {
     "info": "umlctl.cli.info:info",
     "setup": "umlctl.cli.setup:setup",
     "kernel": "umlctl.cli.kernel:kernel",
-    "adopt": "umlctl.cli.boot:adopt",
+    "adopt": "umlctl.cli.adopting:adopt",
     "quit": "umlctl.cli.boot:quit_supervisor",
     "enable": "umlctl.cli.autostart:enable",
     "disable": "umlctl.cli.autostart:disable",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from socketproto.blocking import Connection, Unreachable
+from socketproto.blocking import Unreachable
 from umlctl import exitcodes
 from umlctl.cli import afterlife, views
 from umlctl.errors import UsageError
@@ -79,9 +79,12 @@ def _seconds(words: list[str]) -> float:
 
 
 def _running() -> dict[str, tuple[str, ...]]:
-    """Guests that have a supervisor, and those that each comes after."""
+    """Guests that have a supervisor, and those that each comes after.
+
+    A bare kernel, which somebody has started by hand, is that person's to end.
+    """
     for record in lost.without_supervisor():
-        if afterlife.take_over(record.definition.umid):
+        if afterlife.take_over(record.definition.umid, everyone=True):
             break  # and all others with it
     found = {
         record.definition.umid: record.definition.after
@@ -92,17 +95,7 @@ def _running() -> dict[str, tuple[str, ...]]:
         names = os.listdir(paths.public_dir())
     except OSError:
         names = []
-    return found | {name: () for name in names if name not in found and _is_served(name)}
-
-
-def _is_served(name: str) -> bool:
-    """A bare kernel, which somebody has started by hand, is that person's to end."""
-    with Connection(paths.public_socket(name)) as connection:
-        try:
-            connection.link.open()
-        except Unreachable:
-            return False
-        return bool(connection.link.served)
+    return found | {name: () for name in names if name not in found and afterlife.is_served(name)}
 
 
 async def _ending(umid: str, seconds: float, timeout: float) -> dict[str, Any]:

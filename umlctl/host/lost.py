@@ -17,7 +17,7 @@ from umlctl.devices.parse import parse
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import cmdline, plug
 from umlctl.guest.definition import Definition, is_device
-from umlctl.host import claim, disks, eventlog, macs, paths, processes, records
+from umlctl.host import burial, claim, disks, eventlog, macs, paths, processes, records
 from umlctl.host.records import Entry, Record
 
 if TYPE_CHECKING:
@@ -30,17 +30,13 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 def without_supervisor() -> list[Record]:
     """Guests that run though the process that supervised them does not, as far as can be seen."""
-    boot = records.host_boot_id()
-    found = [
-        record
-        for record in records.load_all()
-        if record.ending is None
-        and record.boot_id == boot
-        and processes.alive(record.pid, record.started)
-        and not claim.has_owner(record.definition.umid)
-    ]
-    known = {record.definition.umid for record in found}
-    return found + [each for each in unrecorded(known) if not claim.has_owner(each.definition.umid)]
+    return [record for record in running() if not claim.has_owner(record.definition.umid)]
+
+
+def running() -> list[Record]:
+    """Guests that run, whoever supervises them."""
+    found = [record for record in records.load_all() if burial.lives(record)]
+    return found + unrecorded({record.definition.umid for record in found})
 
 
 def unrecorded(known: Container[str] = ()) -> list[Record]:

@@ -57,7 +57,8 @@ CHATTER: Final = ("refused", "client refused", "failed", "user")
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
 UP: Final = 5.0
-"""How long the first process of a guest that is ready may take to say that it has begun."""
+"""How long the first process of a guest that is ready may take to say that it has begun, and one
+that was adopted or is brought back to answer, seconds."""
 IDLE: Final = 10.0
 """How long it stays without a guest, seconds."""
 
@@ -148,8 +149,7 @@ class Daemon:
             elif self._quitting.is_set():
                 raise Refusal("the supervisor is ending; try again in a moment", -errno.EAGAIN)
             elif line.command.name == "adopt":
-                await self._adopt_all()
-                await call.answer("")
+                await self._adopt(call, line.argument.split())
             elif line.command.name == "autostart":
                 await self._autostart(call)
             else:
@@ -178,8 +178,23 @@ class Daemon:
             -errno.EPERM,
         )
 
+    async def _adopt(self, call: Call, umids: list[str]) -> None:
+        """Take over what has no supervisor, and see that the guests named answer; or all do."""
+
+        async def adopt() -> None:
+            await self._adopt_all()
+            with trio.move_on_after(UP):
+                for guest in list(self._guests.values()):
+                    named = not umids or guest.umid in umids
+                    # One that a debugger holds answers when it is let go.
+                    if named and guest.launched.adopted and not guest.held():
+                        await guest.ready.wait()
+
+        await self._patiently(call, adopt)
+        await call.answer("")
+
     async def _adopt_all(self) -> None:
-        """Take over every guest that runs on without its supervisor, and see that they answer."""
+        """Take over every guest that runs on without its supervisor."""
 
         async def take(record: Record) -> None:
             try:
@@ -199,10 +214,6 @@ class Daemon:
                 for record in await trio.to_thread.run_sync(lost.without_supervisor):
                     nursery.start_soon(take, record)
             await self._bring_back()
-            with trio.move_on_after(UP):
-                for guest in list(self._guests.values()):
-                    if guest.launched.adopted:
-                        await guest.ready.wait()
 
     async def _bring_back(self) -> None:
         """See to guests that have died unseen, and start those again whose policy is that."""
@@ -210,16 +221,16 @@ class Daemon:
         async def start(record: Record) -> None:
             umid = record.definition.umid
             result = await self._attempt(f"restart {umid}", lambda: record.definition)
+            coming.discard(umid)  # though it has failed
             if result["code"]:
                 _say(f"restart {umid}: {result['text']}")
 
         wanted = await trio.to_thread.run_sync(_find_wanted)
+        coming = {record.definition.umid for record in wanted}
         for record in wanted:
             self._nursery.start_soon(start, record)
         with trio.move_on_after(UP):
-            while any(  # noqa: ASYNC110 - nobody tells
-                record.definition.umid not in self._guests for record in wanted
-            ):
+            while coming - self._guests.keys():  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(PAUSE)
 
     async def _start(self, call: Call, path: str) -> None:

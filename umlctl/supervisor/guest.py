@@ -158,8 +158,10 @@ class Guest:
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
-        self.kernel.lose("the guest is still booting; try again when it is ready")
-        what = "adopted" if self.launched.adopted else "started"
+        what, why = "started", "is still booting"
+        if self.launched.adopted:
+            what, why = "adopted", "has not answered its new supervisor"
+        self.kernel.lose(f"the guest {why}; try again when it is ready")
         self.history.add(what, pid=self.launched.pid, kernel=self.launched.definition.kernel)
         if self.launched.lost:
             self.history.add("record lost", text=self.launched.lost)

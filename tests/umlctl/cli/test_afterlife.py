@@ -20,7 +20,7 @@ __all__ = ["run_dir"]
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No supervisor comes."""
-    adopt: Callable[[str], bool] = lambda _guest: False  # noqa: E731
+    adopt: Callable[..., bool] = lambda _guest, **_how: False  # noqa: E731
     monkeypatch.setattr(afterlife, "take_over", adopt)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from socketproto.client import Client
 from socketproto.listener import Listener
 from umlctl import exitcodes
 from umlctl.guest import definition as definitions
-from umlctl.host import paths, processes
-from umlctl.host.claim import claim
+from umlctl.host import paths, processes, records
+from umlctl.host.claim import claim, has_owner
 from umlctl.supervisor import daemon
 from umlctl.supervisor.launch import launch
 
@@ -126,6 +127,55 @@ async def test_guest_that_is_being_launched_ends_with_the_supervisor(
     assert not processes.alive(launched[0].pid, launched[0].started)
     with claim("demo"):
         pass
+
+
+def leave(file: str) -> Launched:
+    """A guest that runs and whose supervisor was killed."""
+    with open(file, "rb") as written:
+        definition = definitions.decode(written.read())
+    launched = launch(definition, claim(definition.umid))
+    launched.notify.close()
+    os.close(launched.claim.owner)
+    os.close(launched.claim.lock)
+    return launched
+
+
+async def adopt(path: str, *umids: str) -> None:
+    with Client(path) as client:
+        assert (await client.request(" ".join(["adopt", *umids]), DEADLINE)).ok
+
+
+async def test_guest_that_does_not_answer_holds_up_who_asks_for_it_alone(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "UP", 10 * DEADLINE)
+    left = leave(define("silent"))
+    async with serving() as path:
+        await adopt(path, "another")
+        assert has_owner("silent")
+        with Client(path) as client:
+            with trio.move_on_after(0.1) as patience:
+                await client.request("adopt silent", DEADLINE)
+            assert patience.cancelled_caught
+        os.kill(left.pid, signal.SIGSTOP)
+        await adopt(path, "silent")  # nobody could say when it will answer
+        await adopt(path)
+
+
+async def test_guest_that_cannot_be_brought_back_holds_nobody_up(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "UP", 10 * DEADLINE)
+    left = leave(define("demo"))
+    processes.kill_guest(left.pid, left.started, [])
+    os.waitpid(left.shim, 0)  # noqa: ASYNC222 - it has been killed
+    os.unlink(left.definition.kernel)
+    left.record.again = True
+    left.record.ending = records.Ending(cause="ended", code=1)
+    records.save(left.record)
+    async with serving() as path:
+        await adopt(path)
+        assert not has_owner("demo")
 
 
 def test_full_disk_takes_no_log_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,67 @@
+"""`umlctl adopt`: guests that run on though their supervisor was killed get one again."""
+
+from __future__ import annotations
+
+import click
+
+from umlctl import exitcodes
+from umlctl.cli import afterlife, complete, views
+from umlctl.cli.listing import WRITTEN_ANEW
+from umlctl.host import burial, claim, lost, records
+from umlctl.oneshot import say
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl adopt               every guest that runs on without its supervisor
+  umlctl adopt web db        these two, and come back when they answer
+""",
+)
+@click.argument("guests", nargs=-1, shell_complete=complete.guests)
+def adopt(guests: tuple[str, ...]) -> int:
+    """Take over guests that run on though their supervisor was killed.
+
+    Without GUESTS, all of them. Those that have died meanwhile are cleaned up, and started again
+    if that is their policy. Any command to such a guest does the same by itself.
+    """
+    asked = dict.fromkeys(guests)
+    died = {record.definition.umid: record for record in afterlife.bury_all()}
+    unreadable = dict(records.unreadable())
+    alone = [name for name in _alone() if not asked or name in asked]
+    for name in alone or [each.definition.umid for each in burial.wanted_back()][:1]:
+        afterlife.take_over(name)
+    if unreadable:
+        afterlife.adopt_all()
+    code = exitcodes.OK
+    still = dict(records.unreadable())
+    for name, problem in unreadable.items():
+        say(f"{problem}; {WRITTEN_ANEW if name in still else 'it was set aside'}", exitcodes.OK)
+    for name in asked or [*alone, *died]:
+        code = _report(name, name in alone, died.get(name)) or code
+    return code
+
+
+def _alone() -> list[str]:
+    """Guests that run and whose supervisor does not, or not for much longer."""
+    names = [record.definition.umid for record in lost.running()]
+    return [name for name in names if not (claim.has_owner(name) and afterlife.is_served(name))]
+
+
+def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
+    """Say what has become of a guest; the exit code."""
+    has = "/" not in name and claim.has_owner(name)
+    if died is not None:
+        how = views.ending_text(records.summary(died)["ending"])
+        print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")
+    elif has:
+        print(f"{name} has a supervisor{' again' * was_alone}")
+    elif was_alone:
+        return say(f"{name}: could not be taken over", exitcodes.FAILED)
+    else:
+        record = records.load(name) if "/" not in name else None
+        if record is None or record.ending is None:
+            return say(f"no guest {name!r}; `umlctl list` shows the guests", exitcodes.NO_GUEST)
+        how = views.ending_text(records.summary(record)["ending"])
+        return say(f"{name} does not run: {how}", exitcodes.NO_GUEST)
+    return exitcodes.OK
