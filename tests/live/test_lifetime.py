@@ -414,6 +414,20 @@ def test_guest_that_died_meanwhile_is_not_adopted(house: House, umid: str) -> No
     wait_for(lambda: not house.leftovers(umid), "nothing is left of it")
 
 
+def test_panic_that_nobody_saw_is_told_with_the_console(house: House, umid: str) -> None:
+    house.start(umid, "--on-panic", "restart")
+    _kill_supervisor(house, umid)
+    house.umlctl("mconsole", house.kernel_socket(umid), "!sysrq c", "--timeout", "1")
+    wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs")
+    assert "panicked: sysrq triggered crash; it is started again" in house.ok("adopt")
+    story = [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+    (panicked,) = (event for event in story if event["event"] == "panicked")
+    assert panicked["text"] == "sysrq triggered crash"
+    assert any("Kernel panic - not syncing" in line for line in panicked["console"])
+    names = [event["event"] for event in story]
+    assert names.index("panicked") < names.index("ended") < names.index("started", 1)
+
+
 def _record(house: House, umid: str) -> str:
     with open(f"{house.path}/s/umlctl/guests/{umid}/record.json") as file:
         return file.read()

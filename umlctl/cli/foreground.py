@@ -286,7 +286,7 @@ class Watch:
 
 
 def _describe(ending: Ending) -> str:
-    from umlctl.supervisor.endings import describe
+    from umlctl.host.endings import describe
 
     return describe(ending)
 

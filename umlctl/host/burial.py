@@ -4,13 +4,13 @@ is removed, and those that are to be started again are known.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 
-from umlctl import exitcodes
 from umlctl.errors import UmlctlError
 from umlctl.guest import policy
-from umlctl.host import claim, eventlog, paths, processes, records
+from umlctl.host import claim, consolelog, endings, eventlog, paths, processes, records
 
 
 def lives(record: records.Record) -> bool:
@@ -33,16 +33,24 @@ def bury(record: records.Record) -> list[str]:
             status = int(file.read())
     except (OSError, ValueError):
         status = None
+    log = f"{paths.record_dir(umid)}/console.log"
+    left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
+    ending = endings.judge_unseen(status, endings.tail_of(log), left=left)
     try:
         held = claim.claim(umid)
     except UmlctlError:
         return []  # somebody has just started it again, or is burying it
-    known = "" if status is None else f"status {status}"
-    code = exitcodes.GONE if status is None else status
+    panicked = ending.cause == "panicked"
+    if panicked:
+        record.last_panic = ending.text
+        _write_down(umid, "panicked", text=ending.text, console=consolelog.last_of(log))
     if record.boot_id == records.host_boot_id():  # else the host has gone down, and it with it
-        record.again = policy.on_exit(record.definition, failed=code != 0) == policy.RESTART
+        action = policy.on_exit(record.definition, failed=ending.code != 0)
+        if panicked:
+            action = policy.on_panic(record.definition)
+        record.again = action == policy.RESTART
     with held:
-        return end(record, "ended", code, known or "nobody saw how")
+        return end(record, ending.cause, ending.code, ending.text)
 
 
 def end(record: records.Record, cause: str, code: int, text: str) -> list[str]:
@@ -54,12 +62,15 @@ def end(record: records.Record, cause: str, code: int, text: str) -> list[str]:
     record.ending = records.Ending(cause=cause, code=code, text=text, time=moment)
     problems = _let_go(record)
     records.save(record)
-    umid = record.definition.umid
-    facts = {"cause": cause, "code": code, "text": text}
-    event = {"time": round(moment, 3), "umid": umid, "event": "ended", **facts}
-    with suppress(OSError):
-        eventlog.append(umid, eventlog.encode(event))
+    _write_down(record.definition.umid, "ended", cause=cause, code=code, text=text)
     return problems
+
+
+def _write_down(umid: str, event: str, **facts: object) -> None:
+    """Add to the history of a guest that nobody supervises."""
+    entry = {"time": round(time.time(), 3), "umid": umid, "event": event, **facts}
+    with suppress(OSError):
+        eventlog.append(umid, eventlog.encode(entry))
 
 
 def wanted_back() -> list[records.Record]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BOUND: Final = 16 << 20
 """How much of a console is kept at least, bytes; a quarter more at most."""
 INDEX_BOUND: Final = 1 << 20
+TOLD_LINES: Final = 200
+TOLD_BYTES: Final = 64 << 10
+"""How much of the console an event tells of a panic."""
 BANNER: Final = b"Core dump limits :"
 """The first words of every boot. Source: os_early_checks, arch/um/os-Linux/start_up.c"""
 BOOT: Final = "boot"
@@ -114,6 +117,23 @@ def last_lines(descriptor: int, lines: int, least: int = 0, end: int | None = No
         if left:
             position = begin
     return max(least, position) if lines else end
+
+
+def last_of(log: str) -> list[str]:
+    """The last lines of a log, as an event tells of them; none if it cannot be read."""
+    try:
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        size = os.fstat(descriptor).st_size
+        begin = last_lines(descriptor, TOLD_LINES, max(0, size - TOLD_BYTES))
+        text = os.pread(descriptor, size - begin, begin)
+    except OSError:
+        return []
+    finally:
+        os.close(descriptor)
+    return text.lstrip(b"\0").decode("utf-8", "replace").splitlines()
 
 
 def trim(path: str, bound: int = BOUND) -> int:

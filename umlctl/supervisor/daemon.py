@@ -30,9 +30,9 @@ from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
 from umlctl.host import burial, claim, lost, paths, records
+from umlctl.host.endings import describe
 from umlctl.host.sdnotify import Manager, from_environment
 from umlctl.supervisor.autostart import Autostart
-from umlctl.supervisor.endings import describe
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.limits import Sparing

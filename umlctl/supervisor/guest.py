@@ -29,9 +29,9 @@ import trio
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
-from umlctl.host import consolelog, processes, records
+from umlctl.host import consolelog, endings, processes, records
 from umlctl.host.claim import kernel_socket, sockets
-from umlctl.supervisor import endings, orderly
+from umlctl.supervisor import orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
@@ -64,10 +64,6 @@ HELD: Final = 0.1
 """Between two looks whether a debugger still holds it, seconds."""
 ORDERLY: Final = 30.0
 """What a halt may take besides the guest's own shutdown, seconds."""
-PANIC_LINES: Final = 200
-PANIC_BYTES: Final = 64 << 10
-"""How much of the console an event tells of a panic."""
-LOG_TAIL: Final = 4096
 
 
 class Guest:
@@ -317,25 +313,9 @@ class Guest:
     def _panicked(self, text: str) -> None:
         self._panic = self.last_panic = self._record.last_panic = text
         self.kernel.lose(f"the guest panicked: {text}")
-        self.history.add("panicked", text=text, console=self._last_console_lines())
+        self.history.add("panicked", text=text, console=consolelog.last_of(self.log))
         if policy.on_panic(self.launched.definition) in (policy.KILL, policy.RESTART):
             self._kill_processes()
-
-    def _last_console_lines(self) -> list[str]:
-        """What led to a panic, as it stands on the console."""
-        try:
-            descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return []
-        try:
-            size = os.fstat(descriptor).st_size
-            begin = consolelog.last_lines(descriptor, PANIC_LINES, max(0, size - PANIC_BYTES))
-            text = os.pread(descriptor, size - begin, begin)
-        except OSError:
-            return []
-        finally:
-            os.close(descriptor)
-        return text.lstrip(b"\0").decode("utf-8", "replace").splitlines()
 
     async def _see_it_die(self) -> None:
         await trio.sleep(DYING)
@@ -415,7 +395,7 @@ class Guest:
             return None
 
     def _how_it_ended(self, status: int | None) -> Ending:
-        tail = self._log_tail()
+        tail = endings.tail_of(self.log)
         was_ready = self.ready.is_set() or self.state != "booting"
         if not (self._panic or self.ready.is_set() or endings.is_orderly(tail)):
             # Before it could notify anybody; later, whatever the guest prints is no evidence.
@@ -434,14 +414,6 @@ class Guest:
                 left=os.path.isdir(os.path.dirname(self.kernel.path)),
             )
         )
-
-    def _log_tail(self) -> bytes:
-        try:
-            with open(self.log, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
-                return file.read()
-        except OSError:
-            return b""
 
     # A kernel that does not answer
 

@@ -14,8 +14,8 @@ from umlctl.errors import HostError, UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import cgroups, paths, processes, records, sharing
+from umlctl.host.endings import describe
 from umlctl.host.records import write_atomically
-from umlctl.supervisor.endings import describe
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.launch import launch_again, remove_pidfile, remove_place
 from umlctl.supervisor.restarts import Restarts

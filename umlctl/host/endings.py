@@ -1,7 +1,8 @@
-"""How a guest ended, from what is left to be seen; pure."""
+"""How a guest ended, from what is left to be seen."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import Final, NamedTuple
@@ -10,6 +11,8 @@ from umlctl import exitcodes
 from umlctl.host.records import Ending
 
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
+LOG_TAIL: Final = 16 << 10
+"""Of a console: what a panic prints after its text has some 4 KiB, at times twice as many."""
 _PANIC: Final = b"Kernel panic - not syncing: "
 
 
@@ -35,6 +38,29 @@ class Evidence(NamedTuple):
     forced: bool
     late: str
     left: bool
+
+
+def tail_of(log: str) -> bytes:
+    """The end of a console's log; nothing if it cannot be read."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
+            return file.read()
+    except OSError:
+        return b""
+
+
+def judge_unseen(status: int | None, tail: bytes, *, left: bool) -> Ending:
+    """How it ended, if nobody supervised it then: nobody has told it to, nor heard it panic.
+
+    status, tail, left: as of Evidence
+    """
+    if status is None:
+        return Ending(cause="ended", code=exitcodes.GONE, text="nobody saw how", time=time.time())
+    seen = Evidence(status, tail, True, "", "", False, "", left)
+    # What the guest prints is no evidence of a panic, unless its kernel has aborted too.
+    panic = "" if is_orderly(tail) or not _aborted(seen) else early_panic(tail)
+    return judge(seen._replace(panic=panic))
 
 
 def judge(seen: Evidence) -> Ending:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.supervisor.endings import Evidence, describe, early_panic, judge
+from umlctl.host.endings import Evidence, describe, early_panic, judge, judge_unseen
 
 WELL = b"[    1.0] reboot: Power down\n"
 
@@ -70,3 +70,25 @@ def test_panic_before_the_first_notification_is_in_the_log() -> None:
 def test_any_log_is_read(tail: bytes) -> None:
     assert "\n" not in early_panic(tail)
     judge(seen(tail=tail, was_ready=False, status=1))
+
+
+PANICKED = b"[ 3.4] Kernel panic - not syncing: sysrq triggered crash\n[ 3.4] CPU: 0\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "tail", "left", "cause", "code", "text"),
+    [
+        (None, PANICKED, True, "ended", 5, "nobody saw how"),
+        (9, WELL, False, "exited", 9, ""),
+        (1, b"", True, "killed", 137, "signal 9 from somebody else"),
+        (134, PANICKED, True, "panicked", 255, "sysrq triggered crash"),
+        (127, PANICKED, True, "panicked", 255, "sysrq triggered crash"),
+        (127, WELL, True, "exited", 0, ""),
+        (0, PANICKED, False, "exited", 0, ""),  # the guest's own words, and no panic
+    ],
+)
+def test_ending_that_nobody_saw_is_known_from_what_is_left(
+    status: int | None, tail: bytes, left: bool, cause: str, code: int, text: str
+) -> None:
+    ending = judge_unseen(status, tail, left=left)
+    assert (ending.cause, ending.code, ending.text) == (cause, code, text)
