@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
 import resource
+import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.live.conftest import wait_for
-from umlctl.host import paths
+from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.live.conftest import House
 
 ROOT = os.geteuid() == 0
@@ -85,6 +90,34 @@ if ROOT:
         assert house.status(umid)["pid"] == pid
         house.ok("kill", umid)
         assert not os.path.exists(paths.open_dir(umid))
+
+    def test_guest_of_another_user_is_adopted_though_nothing_of_its_record_is_left(
+        house: House, umid: str
+    ) -> None:
+        with pretending(umid) as another:
+            house.start(umid, "--user", "nobody")
+            status = house.status(umid)
+            supervisor = status["supervisor_pid"]
+            started = processes.start_time(supervisor) or 0
+            os.kill(supervisor, signal.SIGKILL)
+            wait_for(lambda: not processes.alive(supervisor, started), "it is gone")
+            Path(f"{house.path}/s/umlctl/guests/{umid}/record.json").unlink()
+            Path(f"{house.run}/umlctl/g/{umid}/record.json").unlink()
+            assert house.ok("adopt", umid) == f"{umid} has a supervisor again\n"
+            assert house.status(umid)["pid"] == status["pid"] != another
+            house.ok("kill", umid)
+        assert house.leftovers(umid) == []
+        assert not os.path.exists(paths.open_dir(umid))
+
+    @contextlib.contextmanager
+    def pretending(umid: str) -> Iterator[int]:
+        """A process of that user's that says it is the kernel; its pid."""
+        words = ["linux", "-c", "read line", f"umid={umid}", f"uml_dir={paths.open_dir(umid)}/k"]
+        with subprocess.Popen(
+            words, executable="/bin/sh", stdin=subprocess.PIPE, user=NOBODY.pw_uid
+        ) as process:
+            yield process.pid
+            process.kill()
 
     def test_disk_that_the_user_cannot_open_is_an_error(house: House, umid: str) -> None:
         disk = f"{house.path}/secret"

@@ -46,10 +46,34 @@ def names(found: list[dict[str, Any]]) -> list[str]:
     return [event["event"] for event in found]
 
 
+def test_guest_whose_record_is_lost_is_as_it_was(house: House, umid: str, tmp_path: Path) -> None:
+    """Its kernel knows nothing of policies, of a pid file, nor of a disk's options."""
+    image = tmp_path / "image"
+    image.write_bytes(b"\0" * (1 << 20))
+    pidfile = tmp_path / "pid"
+    house.start(umid, "--restart", "on-failure", "--pidfile", str(pidfile))
+    house.ok("disk", "add", umid, str(image), "--ro", "--slot", "5")
+    path = record(house, umid)
+    before = json.loads(path.read_bytes())
+    for data in (b"{", None):
+        kill_supervisor(house, umid)
+        if data is None:
+            path.unlink()
+        else:
+            path.write_bytes(data)
+        house.ok("adopt", umid)
+        assert "record lost" in names(events(house, umid))[-2:]
+        after = json.loads(path.read_bytes())
+        assert after["definition"] == before["definition"]
+        assert [entry["asked"] for entry in after["devices"]] == [f"{image},slot=5,ro"]
+    house.ok("kill", umid)
+    assert not pidfile.exists()
+
+
 def test_guest_is_adopted_however_its_record_is_damaged(
     house: House, umid: str, tmp_path: Path
 ) -> None:
-    """By any command, with its devices; its history and the log say what was lost."""
+    """The copy too: by any command, with its devices; its history and the log say what was lost."""
     for name in ("first", "second"):
         (tmp_path / name).write_bytes(b"\0" * (1 << 20))
     house.start(umid, "--disk", str(tmp_path / "first"), "--nic", f"switch={umid}")
@@ -60,13 +84,15 @@ def test_guest_is_adopted_however_its_record_is_damaged(
     kernel = house.status(umid)["pid"]
     before = {name: entry["kernel"] for name, entry in house.table(umid).items()}
     path = record(house, umid)
+    copy = Path(f"{house.run}/umlctl/g/{umid}/record.json")
     for command, damage in DAMAGES:
         kill_supervisor(house, umid)
         data = damage(path.read_bytes())
-        if data is None:
-            path.unlink()
-        else:
-            path.write_bytes(data)
+        for each in (path, copy):
+            if data is None:
+                each.unlink()
+            else:
+                each.write_bytes(data)
         done = house.umlctl(command, *([] if command in ("list", "adopt") else [umid]))
         assert done.returncode == 0, done
         assert "Traceback" not in done.stderr

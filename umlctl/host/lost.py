@@ -1,8 +1,9 @@
 """Guests that run on though their supervisor does not, even those whose record is lost.
 
-A record may be missing, damaged or of a newer umlctl. What its guest was started with can still
-be seen then: on the command line of its kernel, which names the guest and our own directory.
-What was plugged since, its supervisor asks the guest for (umlctl.supervisor.rediscover).
+A record may be missing, damaged or of a newer umlctl. There is a copy of it then, beside the
+guest's sockets. If that is no better, what the guest was started with can still be seen: on the
+command line of its kernel, which names the guest and our own directory. What was plugged since,
+its supervisor asks the guest for (umlctl.supervisor.rediscover).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from umlctl.devices import eth, ubd, vec
 from umlctl.devices.parse import parse
@@ -84,7 +87,10 @@ def find(umid: str) -> Record | None:
 
 
 def see(umid: str) -> Record | None:
-    """What a guest's record would say, of its kernel's process; None if none runs."""
+    """What a guest's record would say, by its copy or its kernel's process; None if none runs."""
+    copy = records.load_copy(umid)
+    if copy is not None and burial.lives(copy):
+        return copy
     pid = _find_kernel(umid)
     started = processes.start_time(pid) if pid else None
     if not started:
@@ -95,6 +101,9 @@ def see(umid: str) -> Record | None:
         definition = cmdline.recover(words, cwd)
     except (OSError, UsageError):
         definition = Definition(umid=umid, kernel=words[0] if words else "")
+    uid = _uid(pid)
+    if uid != os.geteuid():
+        definition = msgspec.structs.replace(definition, user=str(uid))
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / _TICKS
     return Record(
         definition=definition,
@@ -111,17 +120,33 @@ def see(umid: str) -> Record | None:
 def _find_kernel(umid: str) -> int:
     """The main process of a guest that was started here; 0 if there is none."""
     mine = {f"umid={umid}".encode(), os.fsencode(f"uml_dir={paths.kernel_dir()}")}
+    anothers = {f"umid={umid}".encode(), os.fsencode(f"uml_dir={paths.open_dir(umid)}/k")}
     found = set()
     for name in os.listdir("/proc"):
-        if name.isdigit() and mine <= set(words := _words(int(name))):
+        words = _words(int(name)) if name.isdigit() else []
+        if not _is_before_kernel(words) and (mine <= set(words) or anothers <= set(words)):
             with contextlib.suppress(FileNotFoundError):  # it has just ended
-                ours = os.stat(f"/proc/{name}").st_uid == os.geteuid()
-                if ours and not _is_before_kernel(words):
+                # Anybody can have such words; but the tiny parent of another user's is ours.
+                is_ours = _uid(int(name)) == os.geteuid()
+                if is_ours if mine <= set(words) else _has_our_shim(umid, int(name)):
                     found.add(int(name))
     for pid in sorted(found):  # its helpers are its children, and look the same
         if processes.parent(pid) not in found and processes.start_time(pid) is not None:
             return pid
     return 0
+
+
+def _has_our_shim(umid: str, pid: int) -> bool:
+    """The kernel was started by us as another user; its helpers were too."""
+    above = processes.parent(pid)
+    pid = above if not _is_before_kernel(_words(above)) else pid
+    shim = shim_of(pid)
+    ours = os.fsencode(paths.guest_dir(umid)) in _words(shim)
+    return bool(shim) and ours and _uid(shim) == os.geteuid()
+
+
+def _uid(pid: int) -> int:
+    return os.stat(f"/proc/{pid}").st_uid
 
 
 def _words(pid: int) -> list[bytes]:

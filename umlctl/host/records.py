@@ -5,6 +5,9 @@ believed about the present: whether a guest lives is seen from its lock and its 
 
 A record that cannot be read, or that a newer umlctl has written, is not interpreted. Who has the
 guest's name sets it aside, beside where it was; all others leave it and say so.
+
+As long as the guest is supervised there is a copy beside its sockets, in case the record is lost:
+nobody could tell its policies and options from its kernel.
 """
 
 from __future__ import annotations
@@ -169,22 +172,42 @@ def save(record: Record) -> None:
 
     Raises: OSError
     """
+    umid = record.definition.umid
     with _saving:  # a guest may end in one thread while a device is plugged in another
-        write_atomically(path_of(record.definition.umid), seal(msgspec.json.encode(record)))
+        data = seal(msgspec.json.encode(record))
+        write_atomically(path_of(umid), data)
+        try:
+            # It need not survive the host: the guest does not either.
+            write_atomically(copy_of(umid), data, sync=False)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(copy_of(umid))  # better none than an old one
 
 
 def path_of(umid: str) -> str:
     return f"{paths.record_dir(umid)}/record.json"
 
 
-def write_atomically(path: str, data: bytes) -> None:
+def copy_of(umid: str) -> str:
+    """Where the copy is of a running guest's record."""
+    return f"{paths.guest_dir(umid)}/record.json"
+
+
+def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Write a file so that it is the old one or the new one at any moment.
+
+    sync: even if the host goes down
+
+    Raises: OSError
+    """
     beside = f"{path}~"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.rename(beside, path)
@@ -195,7 +218,18 @@ def read(umid: str) -> Record | None:
 
     Raises: Unreadable
     """
-    path = path_of(umid)
+    return _read(umid, path_of(umid))
+
+
+def load_copy(umid: str) -> Record | None:
+    """What stands beside the sockets of a guest; None if there is nothing that can be read."""
+    try:
+        return _read(umid, copy_of(umid))
+    except Unreadable:
+        return None
+
+
+def _read(umid: str, path: str) -> Record | None:
     try:
         with open(path, "rb") as file:
             data = unseal(file.read())
