@@ -28,7 +28,7 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (USAGE, "the command line is wrong; nothing was sent"),
     (NO_GUEST, "no such guest, or nobody listens on its socket"),
     (TIMED_OUT, "no answer within the deadline"),
-    (GONE, "the guest died, panicked or rebooted before it answered"),
+    (GONE, "the guest or its supervisor died before the answer, or the guest rebooted"),
     (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
     (FAILED, "something on this host failed: a file, a download, a permission"),
     (NEVER_STARTED, "run: the guest never became ready"),

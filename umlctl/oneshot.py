@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
+from socketproto.exchange import GONE
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, Command
@@ -18,9 +19,29 @@ from umlctl.host.paths import find_socket, has_record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TextIO
+    from typing import Final, TextIO
 
     from socketproto.exchange import Outcome
+
+
+KILLS: Final = 5
+"""So many supervisors may be killed one after another under one request."""
+
+
+class Abandoned(Unreachable):
+    """The supervisor was gone before it answered; its guest perhaps is not.
+
+    Fields:
+        text: the request
+        outcome: how it ended
+        in_doubt: the guest runs on, and may have done it
+    """
+
+    def __init__(self, path: str, text: str, outcome: Outcome, *, in_doubt: bool = False) -> None:
+        super().__init__(path, outcome.reason)
+        self.text = text
+        self.outcome = outcome
+        self.in_doubt = in_doubt
 
 
 def main(argv: list[str]) -> int:
@@ -115,17 +136,15 @@ def ask(
 ) -> int:
     """Send one command of the table to a guest, and show how it ended."""
     try:
-        try:
-            return _ask(command, guest, words, json, timeout, force)
-        except Unreachable as problem:
-            if not has_record(guest):
-                raise
-            from umlctl.cli.afterlife import answer, take_over
+        return _ask_on(command, guest, words, json, timeout, force)
+    except Abandoned as problem:
+        if json:
+            from umlctl.cli.views import show_outcome
 
-            if take_over(guest):
-                return _ask(command, guest, words, json, timeout, force)
-            code = answer(command.name, guest, json) if command.served != KERNEL else None
-            return unreachable(guest, problem) if code is None else code
+            return show_outcome(guest, command.name, problem.outcome, json)
+        if problem.in_doubt:
+            return say(f"{command.name} {guest}: {problem.why}", exitcodes.GONE)
+        return show(guest, command.name, problem.outcome)
     except Unreachable as problem:
         return unreachable(guest, problem)
     except WireError as problem:
@@ -134,12 +153,38 @@ def ask(
         return say(f"{command.name} {guest}: {problem}", exitcodes.REFUSED)
 
 
+def _ask_on(
+    command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
+) -> int:
+    """Send it to the guest's supervisor; if that is gone, to the next one.
+
+    Raises: Unreachable, Abandoned, WireError, PermissionError
+    """
+    kills = 0
+    while True:
+        try:
+            return _ask(command, guest, words, json, timeout, force)
+        except Unreachable as problem:
+            if not has_record(guest):
+                raise
+            from umlctl.cli.afterlife import answer, can_be_asked_again, take_over
+
+            kills += 1
+            if kills < KILLS and take_over(guest):
+                can_be_asked_again(guest, problem)
+                continue
+            code = answer(command.name, guest, json) if command.served != KERNEL else None
+            if code is None:
+                raise
+            return code
+
+
 def _ask(
     command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
 ) -> int:
     """The same; what keeps the request from being sent is raised.
 
-    Raises: Unreachable, WireError, PermissionError
+    Raises: Unreachable, Abandoned, WireError, PermissionError
     """
     wrong = _wrong_words(command, words)
     if wrong:
@@ -150,11 +195,13 @@ def _ask(
     text = f"{command.name} {text}" if text else command.name
     with Connection(find_socket(guest)) as connection:
         text = prepare(connection.link, text, force)
-        if command.waits:
-            from umlctl.cli.views import follow
+        # Where an answer may take long, signs of life renew the deadline.
+        outcome = connection.request(text, timeout, renew=timeout if command.waits else 0.0)
+        check_abandoned(connection.link, text, outcome)
+    if command.waits and outcome.ok:
+        from umlctl.cli.views import show_ending
 
-            return follow(connection, command, guest, text, timeout, json)
-        outcome = connection.request(text, timeout)
+        return show_ending(guest, command, outcome, json)
     if json or command.name == "status":
         from umlctl.cli.views import show_outcome
 
@@ -196,6 +243,15 @@ def prepare(link: Link, text: str, force: bool) -> str:
     if text.startswith("log ") and not text.endswith("\n"):
         text += "\n"  # the kernel shows a line only when it ends
     return text
+
+
+def check_abandoned(link: Link, text: str, outcome: Outcome) -> None:
+    """See that it was not the supervisor that ended under a request.
+
+    Raises: Abandoned
+    """
+    if outcome.kind == GONE and link.served:
+        raise Abandoned(link.path, text, outcome)
 
 
 def show(guest: str, name: str, outcome: Outcome, out: TextIO | None = None) -> int:

@@ -333,6 +333,57 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     assert not (tmp_path / "pid").exists()
 
 
+QUESTIONS = (("version",), ("status",), ("devices",), ("proc", "uptime"), ("config", "con0"))
+
+
+def test_supervisor_killed_under_a_request_loses_no_client(house: House, umid: str) -> None:
+    """A question is answered by the next one; of all else it is said that nobody knows."""
+    house.start(umid)
+    supervisor = house.status(umid)["supervisor_pid"]
+    os.kill(supervisor, signal.SIGSTOP)
+    asked = [_client(house, command, umid, *rest) for command, *rest in QUESTIONS]
+    through_table = _client(house, "disk", "list", umid)
+    waiting = _client(house, "wait", umid)
+    logging = _client(house, "log", umid, "something")
+    adding = _client(house, "mem", umid, "-1M")
+    for client in (*asked, through_table, waiting, logging, adding):
+        wait_for(lambda client=client: _waits(client.pid), "it has asked")  # type: ignore[misc]
+    os.kill(supervisor, signal.SIGKILL)
+    for client in (*asked, through_table):
+        out, err = client.communicate(timeout=DEADLINE)
+        assert (client.returncode, err) == (0, ""), (client.args, out)
+    for client in (logging, adding):
+        _, err = client.communicate(timeout=DEADLINE)
+        assert client.returncode == 5
+        assert "its supervisor was killed before it answered; the guest runs on" in err
+        assert "is not known" in err
+    house.shell(umid, "echo 7 >/proc/exitcode")
+    house.ok("console", umid, stdin="exit\n")
+    assert waiting.communicate(timeout=DEADLINE) == (f"{umid} exited with status 7\n", "")
+    assert waiting.returncode == 7
+
+
+def _client(house: House, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        house.command(*words),
+        env=house.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _waits(pid: int) -> bool:
+    """A client has a socket open, and sleeps: for an answer, as it does nothing else there."""
+    try:
+        files = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        with open(f"/proc/{pid}/stat") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state == "S" and any(each.startswith("socket:") for each in files)
+
+
 def test_supervisor_killed_in_a_long_read_does_not_leave_the_guest_stopped(
     house: House, umid: str
 ) -> None:

@@ -361,7 +361,7 @@ def test_interrupt_and_closed_pipe_are_as_a_shell_expects(
     server = bare()
     for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 141)):
 
-        def fail(*_: object, error: type[BaseException] = error) -> None:
+        def fail(*_: object, error: type[BaseException] = error, **_how: object) -> None:
             raise error
 
         with monkeypatch.context() as patch:

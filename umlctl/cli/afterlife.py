@@ -9,14 +9,18 @@ from typing import Any, Final
 import msgspec
 
 from socketproto.blocking import Connection, Unreachable
+from socketproto.exchange import GONE, Outcome
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
+from umlctl.guard import is_query, read
 from umlctl.host import burial, claim, lost, paths, processes, records
-from umlctl.oneshot import say
+from umlctl.oneshot import Abandoned, say
 
 DIES: Final = 2.0
 """How long a supervisor that was killed may hold what it had, seconds."""
+REPEATABLE: Final = ("devices", "wait", "shutdown", "kill")
+"""What does no more if it is asked twice, besides plain questions."""
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
 
@@ -52,6 +56,23 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
     except UmlctlError as problem:
         say(f"{guest}: {problem}", exitcodes.FAILED)
     return claim.has_owner(guest)
+
+
+def can_be_asked_again(guest: str, problem: Unreachable) -> None:
+    """See that a request which a supervisor did not answer any more does no harm if it is asked
+    of the next one.
+
+    Raises: Abandoned
+    """
+    if isinstance(problem, Abandoned):
+        line = read(problem.text)
+        if not is_query(line) and line.command.name not in REPEATABLE:
+            why = (
+                "its supervisor was killed before it answered; the guest runs on and has another "
+                f"one, but whether this was done is not known: see `umlctl events {guest}`"
+            )
+            outcome = Outcome(GONE, reason=why)
+            raise Abandoned(problem.path, problem.text, outcome, in_doubt=True)
 
 
 def is_served(guest: str) -> bool:

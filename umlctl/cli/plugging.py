@@ -16,7 +16,7 @@ from umlctl.cli.seconds import SECONDS
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import records
 from umlctl.host.paths import find_socket
-from umlctl.oneshot import prepare
+from umlctl.oneshot import KILLS, Abandoned, check_abandoned, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Refused(UmlctlError):
 
 
 def request(
-    guest: str, text: str, timeout: float = PATIENCE, *, force: bool = False, again: bool = False
+    guest: str, text: str, timeout: float = PATIENCE, *, force: bool = False, kills: int = 0
 ) -> bytes:
     """What the guest's supervisor answers.
 
@@ -59,12 +59,20 @@ def request(
         try:
             line = prepare(connection.link, text, force)
             outcome = connection.request(line, timeout, renew=timeout)
+            check_abandoned(connection.link, line, outcome)
         except Unreachable as problem:
-            if not again and afterlife.take_over(guest):
-                return request(guest, text, timeout, force=force, again=True)
-            raise NoGuest(
-                f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
-            ) from None
+            try:
+                if kills < KILLS and afterlife.take_over(guest):
+                    afterlife.can_be_asked_again(guest, problem)
+                    return request(guest, text, timeout, force=force, kills=kills + 1)
+                raise
+            except Abandoned as abandoned:
+                what = text.partition(" ")[0]
+                raise Refused(f"{what} {guest}: {abandoned.why}", exitcodes.GONE) from None
+            except Unreachable:
+                raise NoGuest(
+                    f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
+                ) from None
         except WireError as problem:
             raise UsageError(f"{guest}: {problem}; shorter paths fit") from None
         except PermissionError as problem:

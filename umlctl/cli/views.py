@@ -12,7 +12,6 @@ from umlctl import exitcodes
 from umlctl.oneshot import say, show
 
 if TYPE_CHECKING:
-    from socketproto.blocking import Connection
     from socketproto.exchange import Outcome
     from umlctl.commands import Command
 
@@ -120,13 +119,8 @@ def show_outcome(guest: str, name: str, outcome: Outcome, json: bool) -> int:
     return show(guest, name, outcome)
 
 
-def follow(
-    connection: Connection, command: Command, guest: str, text: str, timeout: float, json: bool
-) -> int:
-    """A command whose answer may take long: signs of life renew the deadline."""
-    outcome = connection.request(text, timeout, renew=timeout)
-    if not outcome.ok:
-        return show_outcome(guest, command.name, outcome, json)
+def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> int:
+    """Show how a guest ended, as `wait`, `shutdown` and `kill` answer; the exit code."""
     try:
         ending = _ENDING.decode(outcome.data)
     except (msgspec.DecodeError, UnicodeDecodeError):

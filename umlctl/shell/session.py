@@ -17,12 +17,12 @@ from socketproto.blocking import TIMEOUT, Unreachable
 from socketproto.client import Client
 from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.cli.afterlife import take_over
+from umlctl.cli.afterlife import can_be_asked_again, take_over
 from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host import processes
 from umlctl.host.paths import find_socket
-from umlctl.oneshot import prepare, say, show, unreachable
+from umlctl.oneshot import KILLS, Abandoned, check_abandoned, prepare, say, show, unreachable
 from umlctl.shell import answers
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.typed import Typed, read
@@ -143,7 +143,7 @@ class Session:
         words: list[str],
         each: Callable[[bytes], None] | None = None,
         *,
-        again: bool = False,
+        kills: int = 0,
     ) -> Outcome | None:
         """One exchange with the guest; None if it could not be: it has been said why."""
         forced = words[0].startswith("!")
@@ -153,15 +153,24 @@ class Session:
                 client.link.open()
                 text = " ".join([command.name, *words[1:]])
                 text = prepare(client.link, text, forced)
-                return await client.request(
+                outcome = await client.request(
                     text, TIMEOUT, renew=TIMEOUT if command.waits else 0.0, each=each
                 )
+                check_abandoned(client.link, text, outcome)
             except Unreachable as problem:
-                if not again and await trio.to_thread.run_sync(take_over, self.guest):
-                    return await self.request(words, each, again=True)
-                unreachable(self.guest, problem)
+                try:
+                    if kills < KILLS and await trio.to_thread.run_sync(take_over, self.guest):
+                        can_be_asked_again(self.guest, problem)
+                        return await self.request(words, each, kills=kills + 1)
+                    raise
+                except Abandoned as abandoned:
+                    return abandoned.outcome
+                except Unreachable:
+                    unreachable(self.guest, problem)
             except (WireError, PermissionError) as problem:
                 say(f"{self.guest}: {problem}", exitcodes.USAGE)
+            else:
+                return outcome
         return None
 
     # Showing

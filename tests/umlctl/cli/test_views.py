@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socketproto.blocking import Connection
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
 from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.commands import BY_NAME
+from umlctl.oneshot import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -223,8 +223,7 @@ def test_code_is_the_same_with_and_without_json(
 
 
 def follow(server: Bare, name: str, *, in_json: bool = False) -> int:
-    with Connection(server.path) as connection:
-        return views.follow(connection, BY_NAME[name], "demo", name, 20.0, in_json)
+    return ask(BY_NAME[name], server.path, [], in_json, 20.0, force=False)
 
 
 def answering(*parts: bytes, error: int = 0) -> Callable[..., Iterable[bytes]]:
@@ -243,7 +242,7 @@ def test_wait_ends_with_the_code_of_the_guest(
     ending = b'{"cause":"panicked","code":255,"text":"Oops","time":1.0}'
     server = bare(answering(b"", b"", ending), mode=0o600)
     assert follow(server, "wait") == 255
-    assert capture(capfdbinary)[0] == b"demo panicked: Oops\n"
+    assert capture(capfdbinary)[0] == f"{server.path} panicked: Oops\n".encode()
     assert follow(server, "wait", in_json=True) == 255
     assert capture(capfdbinary)[0] == ending + b"\n"
     assert follow(server, "shutdown") == exitcodes.OK
@@ -255,7 +254,7 @@ def test_following_that_is_refused_says_why(
     server = bare(answering(error=-16), mode=0o600)
     for name in ("shutdown", "wait"):
         assert follow(server, name) == exitcodes.REFUSED
-        assert capture(capfdbinary) == (b"", f"umlctl: {name} demo: error -16\n")
+        assert capture(capfdbinary) == (b"", f"umlctl: {name} {server.path}: error -16\n")
 
 
 # Columns
