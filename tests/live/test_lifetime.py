@@ -489,6 +489,16 @@ def _story(house: House, umid: str) -> str:
     return house.ok("events", umid)
 
 
+def test_history_says_who_ended_a_guest(house: House, umid: str) -> None:
+    for command in ("shutdown", "kill"):
+        house.start(umid)
+        done = subprocess.Popen(house.command(command, umid), env=house.env)
+        assert done.wait(DEADLINE) == 0
+        story = [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+        event = next(event for event in reversed(story) if event["event"] == command)
+        assert (event["uid"], event["pid"]) == (os.getuid(), done.pid)
+
+
 def test_wait_tells_of_a_guest_that_is_dead_already(house: House, umid: str) -> None:
     house.start(umid)
     house.umlctl("sysrq", umid, "c")

@@ -208,6 +208,9 @@ def test_a_guest_behind_the_user_reaches_the_host_and_is_reached(house: House, u
     # What it needs is restarted if it dies, with the forwards.
     os.kill(uplink["pid"], signal.SIGKILL)
     wait_for(lambda: fetch(port) == b"from the guest\n", "the forward leads into the guest again")
+    story = [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+    (restarted,) = (event for event in story if event["event"] == "helper restarted")
+    assert (restarted["helper"], restarted["network"]) == ("slirp4netns", nic["network"])
     switch = shown["pid"]
     assert isinstance(switch, int)
     os.kill(switch, signal.SIGKILL)

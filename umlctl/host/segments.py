@@ -394,6 +394,7 @@ class Holder:
     Fields:
         name, pid: the segment, and the process that connected to it
         ended: the segment was ended on purpose, its connections are closed
+        restarted: programs of the switch that had to be started again; whoever notes them clears it
     """
 
     def __init__(self, name: str, pid: int, *, timeout: float = ANSWERS) -> None:
@@ -404,6 +405,7 @@ class Holder:
         self.name = _checked(name)
         self.pid = pid
         self.ended = False
+        self.restarted: list[str] = []
         self._held: dict[int, int] = {}
         self._orphans: list[int] = []
         self._answers: list[Message] = []
@@ -459,6 +461,8 @@ class Holder:
             case {"gone": int(number)}, []:
                 if number in self._held:
                     os.close(self._held.pop(number))
+            case {"restarted": str(program)}, []:
+                self.restarted.append(program)
             case {"quit": True}, []:
                 self.ended = True
                 self._drop()

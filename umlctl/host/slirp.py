@@ -265,6 +265,8 @@ class Uplink:
                 self._kill()
             return
         self._since = time.monotonic()
+        if self.restarts:
+            self._switch.tell_restarted(PROGRAM)
         for rule in self._rules:
             rule.pending, rule.error = True, None
         self._ask_next()

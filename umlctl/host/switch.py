@@ -279,6 +279,10 @@ class Switch:
         else:
             self.quit()
 
+    def tell_restarted(self, program: str) -> None:
+        """What serves the guests besides has ended, and was started again."""
+        self._control.tell_restarted(program)
+
     def quit(self) -> None:
         """End for good: holders let the connections go too."""
         for port in list(self._ports.values()):

@@ -3,7 +3,8 @@
     {"status": true}            who is connected, and what went through
     {"hold": PID}               send me a duplicate of every connection of this process, now and
                                 later: {"port": ID, "pid": PID} with the descriptor, and
-                                {"gone": ID}; {"holding": PID} follows those there are
+                                {"gone": ID}; {"holding": PID} follows those there are;
+                                {"restarted": PROGRAM} when the uplink had to be
     {"give": true, "pid": PID}  with a descriptor: take this connection as a port
     {"forward": "8080:80"}      forward a port of this host to the guest
     {"stay": true}              somebody is about to connect: be alone for a while longer
@@ -85,6 +86,11 @@ class Control:
         for client in list(self._clients.values()):
             if port.pid in client.holds:
                 self._send(client, {"gone": port.number})
+
+    def tell_restarted(self, program: str) -> None:
+        for client in list(self._clients.values()):
+            if client.holds:
+                self._send(client, {"restarted": program})
 
     def tell_quit(self) -> None:
         for client in list(self._clients.values()):

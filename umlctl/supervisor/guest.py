@@ -506,7 +506,7 @@ class Guest:
         """A user ends it: it is not started again."""
         self.no_restart.set()
 
-    async def shut_down(self, seconds: float, why: str) -> None:
+    async def shut_down(self, seconds: float, why: str, **by: int) -> None:
         """End the guest in order: its own shutdown, then halt, then SIGTERM, then the group.
 
         seconds: for the guest's own shutdown
@@ -514,7 +514,7 @@ class Guest:
         self._stay_dead()
         if self.dead.is_set():
             return
-        self.history.add("shutdown", text=why, seconds=seconds)
+        self.history.add("shutdown", text=why, seconds=seconds, **by)
         if self.state == "booting":
             self.asked_to_end = self.asked_to_end or why
             self.signal(signal.SIGTERM)

@@ -14,6 +14,7 @@ import trio
 from umlctl.errors import HostError, UsageError
 from umlctl.host import networks, paths
 from umlctl.host.segments import Holder, revive
+from umlctl.supervisor.limits import Sparing
 
 if TYPE_CHECKING:
     from umlctl.supervisor.devices import Devices
@@ -61,6 +62,7 @@ def _start(network: str) -> None:
 
 async def _hold(network: str, pid: int, history: History) -> None:
     holder = None
+    sparing = Sparing()
     lost = False
     pause = PAUSE
     said = ""
@@ -84,7 +86,9 @@ async def _hold(network: str, pid: int, history: History) -> None:
                 pause = min(2 * pause, PAUSE_MOST)
                 continue
             await trio.lowlevel.wait_readable(holder.fileno())
-            if holder.read():
+            lives = holder.read()
+            _note_restarts(holder, sparing, history)
+            if lives:
                 continue
             if holder.ended:
                 history.add("network ended", network=network)
@@ -94,3 +98,12 @@ async def _hold(network: str, pid: int, history: History) -> None:
     finally:
         if holder is not None:
             holder.close()
+
+
+def _note_restarts(holder: Holder, sparing: Sparing, history: History) -> None:
+    for program in holder.restarted:
+        left_out = sparing.take(trio.current_time())
+        if left_out is not None:
+            facts = {"helper": program, "network": holder.name, "left_out": left_out or None}
+            history.add("helper restarted", **facts)
+    holder.restarted.clear()

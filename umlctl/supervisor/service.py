@@ -7,6 +7,7 @@ import re
 import traceback
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -308,7 +309,7 @@ class Service:
         call.step_aside()
         why = f"asked for by uid {call.uid}, pid {call.pid}"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guest.shut_down, seconds, why)
+            nursery.start_soon(partial(self._guest.shut_down, seconds, why, **by(call)))
             try:
                 await self._wait(call)
             except ClientGone:
@@ -352,6 +353,7 @@ class Service:
 
     async def _kill(self, call: Call, _line: Line) -> None:
         call.step_aside()
+        self._guest.history.add("kill", **by(call))
         self._guest.kill(f"killed by uid {call.uid}, pid {call.pid}")
         await self._wait(call)
 
