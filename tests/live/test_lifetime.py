@@ -432,6 +432,29 @@ def test_reboot_that_nobody_saw_is_noticed(house: House, umid: str, tmp_path: Pa
     assert "1024 ubdb" in house.ok("proc", umid, "partitions")
 
 
+def test_guest_whose_kernel_is_stuck_is_adopted_as_it_is(house: House, umid: str) -> None:
+    """Its worker waits for a terminal; what needs no worker is answered."""
+    house.start(umid)
+    house.has_shell(umid)
+    wait_for(lambda: '"guest_boot":""' not in _record(house, umid), "the boot is written down")
+    house.shell(umid, "mkfifo /tmp/nobody-writes")
+    _kill_supervisor(house, umid)
+    stuck = ("mconsole", house.kernel_socket(umid), "!proc 1/root/tmp/nobody-writes")
+    assert house.umlctl(*stuck, "--timeout", "0.5").returncode == 4
+    house.ok("adopt", umid)
+    status = house.status(umid)
+    assert status["state"] == "running"
+    assert "has not answered" in status["trouble"]
+    house.ok("log", umid, "still here")
+    assert house.umlctl("version", umid).returncode == 4
+    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        console.write("echo >/tmp/nobody-writes\n")
+    wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it answers again")
+    assert house.status(umid)["trouble"] is None
+    story = [json.loads(line)["event"] for line in house.ok("events", umid, "--json").splitlines()]
+    assert story[story.index("adopted") :][:4] == ["adopted", "ready", "wedged", "recovered"]
+
+
 def test_adopt_says_of_each_guest_what_has_become_of_it(house: House, umid: str) -> None:
     other, third = f"{umid}b", f"{umid}c"
     house.start(umid)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
@@ -258,13 +259,24 @@ class Guest:
                         drivers_up = trio.current_time()
                 elif self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE:
                     break
+                if mounts.kind == TIMED_OUT and not again:
+                    await self._adopt_wedged(kernel)
                 kernel.found()
                 await trio.sleep(POLL)
             if self.launched.adopted and not again:
                 again = await self._catch_up(kernel)
             await self.devices.after_boot(kernel, again=again)
             self.consoles.sync(self.devices.entries)
+            if not self.ready.is_set():
+                self._is_ready()
+
+    async def _adopt_wedged(self, kernel: Kernel) -> None:
+        """A guest that was ready before its supervisor was killed is so still, though its kernel
+        may be stuck: then that is its trouble, and what can be asked of it can be."""
+        was_ready = self.launched.adopted and self._record.guest_boot and not self.ready.is_set()
+        if was_ready and not self.held() and not await kernel.recover():
             self._is_ready()
+            self.kernel.is_stuck(kernel.trouble)
 
     async def _catch_up(self, kernel: Kernel) -> bool:
         """See to what has become of a guest while nobody looked; whether it has rebooted."""

@@ -88,6 +88,11 @@ class Kernel:
         self._lost = ""
         self.trouble = ""
 
+    def is_stuck(self, trouble: str) -> None:
+        """It does not answer."""
+        self.trouble = trouble
+        self._changed(trouble)
+
     @property
     def busy(self) -> bool:
         """A request is under way: what the kernel looks like now is its doing."""
@@ -157,11 +162,10 @@ class Kernel:
                 self._flying = None
             if outcome.kind == TIMED_OUT and not probe:
                 name = text.partition(" ")[0]
-                self.trouble = (
+                self.is_stuck(
                     f"the kernel has not answered `{name}` within {timeout:.3g} seconds; "
                     "it is asked again until it does"
                 )
-                self._changed(self.trouble)
             return outcome
         return Outcome(GONE, reason=self._lost or "the request was cancelled")
 
