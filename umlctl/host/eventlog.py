@@ -1,24 +1,32 @@
 """The history of a guest on disk: a line of JSON an event, in the order in which they happened.
 
 It outlives the guest and its supervisors, and is bounded: when the file is full it becomes
-`events.jsonl.1`, in place of the one before. Lines that were cut off, as by a crash or a full
-disk, are left out by who reads.
+`events.jsonl.1`, in place of the one before. Of what is lost by that the last of each kind stay, in
+`events.jsonl.2`: a flood of one kind does not take the others with it. Lines that were cut off, as
+by a crash or a full disk, are left out by who reads.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from umlctl.host import paths
+from umlctl.host.records import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BOUND: Final = 1 << 20
 """How much of the history one file holds, bytes; there are two of them."""
+EACH: Final = 50
+"""Events of each kind that stay of what is older; those of a panic without its console."""
+KINDS: Final = 50
+"""So many kinds stay, those first that have happened last."""
 LONGEST: Final = 256 << 10
 """A line that is longer is none of ours, bytes."""
 
@@ -55,6 +63,8 @@ def append(umid: str, line: bytes) -> None:
     try:
         size = os.fstat(descriptor).st_size
         if size and size + len(line) > BOUND:
+            with suppress(OSError):  # a full disk has room after the renaming
+                _keep_some(umid)
             os.rename(path, path + ".1")
             os.close(descriptor)
             descriptor = -1
@@ -68,6 +78,27 @@ def append(umid: str, line: bytes) -> None:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _keep_some(umid: str) -> None:
+    """Keep the last of each kind of what is about to be written over.
+
+    Raises: OSError
+    """
+    kept: dict[str, deque[Event]] = {}
+    reader = Reader(umid)
+    for number in (2, 1):
+        for event in reader.read_older(number):
+            event.pop("console", None)
+            kind = kept.pop(event["event"], deque(maxlen=EACH))
+            kept[event["event"]] = kind  # the last in the order of the kinds
+            if event not in kind:  # a crash may have left it in both
+                kind.append(event)
+    if kept:
+        events = [event for kind in list(kept.values())[-KINDS:] for event in kind]
+        events.sort(key=lambda event: float(event["time"]))
+        lines = b"".join(encode(event) for event in events)
+        write_atomically(path_of(umid) + ".2", lines, sync=False)
 
 
 def _open(path: str) -> int:
@@ -98,13 +129,21 @@ class Reader:
         Raises: OSError
         """
         if not self._inode:
-            yield from self._read(self._path + ".1")
-            self._rest, self._offset = b"", 0
+            yield from self.read_older(2)
+            yield from self.read_older(1)
         elif self._inode_of(self._path) != self._inode:
             if self._inode_of(self._path + ".1") == self._inode:
                 yield from self._read(self._path + ".1")
             self._rest, self._offset = b"", 0
         yield from self._read(self._path)
+
+    def read_older(self, number: int) -> Iterator[Event]:
+        """What a file holds that is written to no more.
+
+        Raises: OSError
+        """
+        yield from self._read(f"{self._path}.{number}")
+        self._rest, self._offset = b"", 0
 
     def _inode_of(self, path: str) -> int:
         try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -44,6 +45,7 @@ def test_events_are_read_in_order_and_the_reader_goes_on() -> None:
 def test_full_file_is_put_aside_and_nothing_is_read_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(eventlog, "EACH", 0)
     monkeypatch.setattr(eventlog, "BOUND", 3 * len(encode(event(1))))
     reader, late = Reader("demo"), Reader("demo")
     add(1, 2)
@@ -54,6 +56,34 @@ def test_full_file_is_put_aside_and_nothing_is_read_twice(
     add(6, 7, 8)
     assert numbers() == [4, 5, 6, 7, 8], "what is older is forgotten"
     assert numbers(reader) == [6, 7, 8]
+
+
+def test_flood_of_one_kind_does_not_take_the_others_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(eventlog, "BOUND", 4096)
+    panic = {"time": 2.5, "umid": "demo", "event": "panicked", "text": "Oops"}
+    add(1, 2)
+    append("demo", encode(panic | {"console": ["line"] * 100}))
+    for number in range(3, 1000):
+        append("demo", encode(event(number) | {"event": "ready"}))
+    found = list(Reader("demo").read())
+    assert found[:3] == [event(1), event(2), panic]
+    rest = [int(each["time"]) for each in found[3:]]
+    assert rest == sorted(rest)
+    assert rest[-eventlog.EACH :] == list(range(1000 - eventlog.EACH, 1000))
+    directory = os.path.dirname(eventlog.path_of("demo"))
+    assert sum(entry.stat().st_size for entry in os.scandir(directory)) < 4 * eventlog.BOUND
+
+
+def test_full_disk_loses_the_oldest_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **_how: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(eventlog, "BOUND", 3 * len(encode(event(1))))
+    monkeypatch.setattr(eventlog, "write_atomically", fail)
+    add(*range(1, 9))
+    assert numbers() == [4, 5, 6, 7, 8]
 
 
 def test_line_that_was_cut_off_spoils_no_other() -> None:
