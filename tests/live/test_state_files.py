@@ -138,7 +138,7 @@ def test_guest_without_record_and_supervisor_can_be_killed(house: House, umid: s
     assert not processes_of(f"umid={umid}")
     assert house.listed(umid)["ending"]["cause"] == "killed"
     story = [name for name in names(events(house, umid)) if name != "user"]
-    assert story[-4:] == ["adopted", "record lost", "ready", "ended"]
+    assert story[-5:] == ["adopted", "record lost", "ready", "kill", "ended"]
 
 
 def test_dead_guest_whose_record_is_damaged_is_said_once_and_kept(house: House, umid: str) -> None:
