@@ -148,8 +148,11 @@ def test_enabled_guests_are_started_in_order(own: House) -> None:
     own.start(DB)
     own.start(WEB, "--after", DB)
     own.start(MAIL, "--after", DB)
+    own.ok("nic", "add", MAIL, "--switch", "post")
     for name in (DB, WEB, MAIL):
-        own.ok("enable", name)
+        done = own.umlctl("enable", name)
+        assert done.returncode == 0
+        assert ("no part of that: vec0" in done.stderr) == (name == MAIL)
     own.ok("quit")
     done = own.umlctl("autostart", "--json")
     results = {each["umid"]: each for each in json.loads(done.stdout)}
@@ -340,6 +343,29 @@ def test_guests_outlive_a_service_that_is_killed_and_the_next_one_has_them(
         assert process.wait(DEADLINE) == 0
         assert manager.heard("STOPPING=1")
     assert ended(own, DB)
+
+
+def test_command_leaves_guests_to_the_service_that_has_crashed(
+    own: House, manager: Manager
+) -> None:
+    """One that it started would have them until it ends, and nobody would watch over it."""
+    with service(own, manager) as process:
+        is_ready(manager)
+        own.start(DB)
+        process.kill()
+        process.wait(DEADLINE)
+    manager.forget()
+    command = subprocess.Popen(
+        own.command("version", DB), env=own.env, stdout=subprocess.PIPE, text=True
+    )
+    with service(own, manager) as process:
+        is_ready(manager)
+        said, _ = command.communicate(timeout=DEADLINE)
+        assert said.startswith("Linux")
+        assert own.status(DB)["supervisor_pid"] == process.pid
+        own.ok("quit")
+        assert process.wait(DEADLINE) == 0
+    assert not os.path.exists(f"{own.run}/umlctl/supervisor/returns")
 
 
 def test_service_waits_for_its_turn(own: House, manager: Manager) -> None:

@@ -25,8 +25,8 @@ Examples:
 def enable(guest: str) -> int:
     """Have GUEST started by `umlctl autostart`, as it was started last.
 
-    It may be running or have ended. What was plugged since is no part of it; after another
-    `start` with other options, enable it again.
+    It may be running or have ended. What was changed while it ran is no part of it: devices
+    plugged or taken out, and its memory. After another `start` with other options, enable it again.
     """
     umid = paths.umid_of(guest)
     record = records.load(umid)
@@ -34,6 +34,10 @@ def enable(guest: str) -> int:
         raise NoGuest(f"nothing is known of a guest {umid}; start it once, and then enable it")
     enabled.enable(record.definition)
     print(f"{umid} is enabled")
+    since = [entry.name for entry in record.devices if not entry.boot] + record.removed
+    if since:
+        changed = f"what was changed since it was started is no part of that: {', '.join(since)}"
+        say(f"{umid}: {changed}", exitcodes.OK)
     names = {each.umid for each in enabled.load_all()}
     for name in record.definition.after:
         if name not in names:

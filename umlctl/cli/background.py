@@ -22,6 +22,8 @@ ANSWERS: Final = 15.0
 """A supervisor that gives no sign of life for so long is hung, seconds."""
 STARTS: Final = 20.0
 """How long it may take to come up on a busy machine, seconds."""
+RETURNS: Final = 10.0
+"""How long a service that has crashed may take to be there again, seconds."""
 LOG_MOST: Final = 1 << 20
 """A log longer than this is put aside when a supervisor starts, bytes."""
 
@@ -33,12 +35,16 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
 
     Raises: HostError
     """
-    deadline = time.monotonic() + STARTS
+    begun = time.monotonic()
+    deadline = begun + STARTS
     started = 0
     while True:
         outcome = ask_running_supervisor(command, each)
         if outcome is None:
-            if not started or _has_ended(started):
+            returns = time.monotonic() < begun + RETURNS and os.path.exists(
+                paths.supervisor_returns()
+            )
+            if _has_ended(started) if started else not returns:
                 started = _start()
         elif outcome.kind != GONE and outcome.error != -errno.EAGAIN:
             break

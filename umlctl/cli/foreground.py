@@ -106,6 +106,8 @@ class Log:
         name, text = event["event"], str(event.get("text", ""))
         if name == "ready" and "after" in event:
             text = f"after {event['after']:.2f}s, kernel pid {event['pid']}"
+        elif name == "restarting":
+            text = f"in {event['seconds']:g}s, try {event['tries']}"
         elif name == "missed":
             text = f"{event['count']} events, since nobody read them"
         if self.in_json:

@@ -232,6 +232,12 @@ def supervisor_socket() -> str:
     return run_dir() + "/supervisor/mconsole"
 
 
+def supervisor_returns() -> str:
+    """There while the background supervisor is a service, and after its crash: until it is back,
+    or another has taken its place."""
+    return run_dir() + "/supervisor/returns"
+
+
 def _xdg(variable: str, default: str) -> str:
     value = os.environ.get(variable, "")
     return (value if value.startswith("/") else f"{home()}/{default}") + "/umlctl"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import math
 import os
 import signal
 import sys
@@ -57,8 +58,8 @@ CHATTER: Final = ("refused", "client refused", "failed", "user")
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
 UP: Final = 5.0
-"""How long the first process of a guest that is ready may take to say that it has begun, and one
-that was adopted or is brought back to answer, seconds."""
+"""How long the first process of a guest that is ready may take to say that it has begun, and how
+long those may take to answer that were adopted, or to come that are brought back, seconds."""
 IDLE: Final = 10.0
 """How long it stays without a guest, seconds."""
 
@@ -88,6 +89,7 @@ class Daemon:
         self._adopting = trio.Lock()
         self._autostarting = trio.Lock()
         self._stopping = trio.Lock()
+        self._answers_by = -math.inf
         self._busy = self._was_busy = 0
         self._quitting = trio.Event()
         self._strangers = Sparing()
@@ -183,7 +185,7 @@ class Daemon:
 
         async def adopt() -> None:
             await self._adopt_all()
-            with trio.move_on_after(UP):
+            with trio.move_on_at(self._answers_by):
                 for guest in list(self._guests.values()):
                     named = not umids or guest.umid in umids
                     # One that a debugger holds answers when it is let go.
@@ -213,6 +215,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 for record in await trio.to_thread.run_sync(lost.without_supervisor):
                     nursery.start_soon(take, record)
+                    self._answers_by = trio.current_time() + UP
             await self._bring_back()
 
     async def _bring_back(self) -> None:
@@ -429,6 +432,18 @@ def _log_result(result: Result) -> None:
     _say(f"{result.umid}: {result.outcome}{f': {result.text}' if result.text else ''}")
 
 
+def _will_return(returns: bool) -> None:
+    """Whether commands are to wait for this supervisor if it crashes: its service manager starts
+    it again, and one that they started would keep it from its guests, with nobody to watch it."""
+    try:
+        if returns:
+            os.close(os.open(paths.supervisor_returns(), os.O_WRONLY | os.O_CREAT, 0o600))
+        else:
+            os.unlink(paths.supervisor_returns())
+    except OSError:
+        pass  # they do not wait then, or once in vain
+
+
 async def _serve(take: Callable[[int], bool], manager: Manager, *, service: bool) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(manager.beat)
@@ -442,9 +457,11 @@ async def _serve(take: Callable[[int], bool], manager: Manager, *, service: bool
                 nursery.cancel_scope.cancel()
                 return
             start = not turn.started
+        _will_return(service)
         listener = Listener.bind(paths.supervisor_socket())
         try:
             await Daemon(listener, manager, service=service, start=start).run()
+            _will_return(False)  # in order: nobody starts it again
         finally:
             listener.close()
         nursery.cancel_scope.cancel()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from socketproto.exchange import pieces
+from tests.conftest import Bare
+from umlctl.cli import background
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.conftest import Address
+
+
+def _yes(_server: Bare, _data: bytes, _address: Address) -> Iterable[bytes]:
+    return [reply.encode() for reply in pieces(b"")]
+
+
+@pytest.fixture
+def supervisor(house: str) -> Iterator[Bare]:
+    """Not there yet; the one before it was a service, and has crashed."""
+    paths.make_run_dir()
+    Path(paths.supervisor_returns()).touch()
+    made = Bare(paths.supervisor_socket(), _yes, 0o600)
+    with closing(made):
+        yield made
+
+
+def test_command_waits_for_a_service_that_is_started_again(
+    supervisor: Bare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+    ask = background.ask_running_supervisor
+
+    def ask_and_tell(*arguments: object) -> object:
+        asked.set()
+        return ask(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(background, "ask_running_supervisor", ask_and_tell)
+    monkeypatch.setattr(background, "RETURNS", 1e6)
+
+    def start_again() -> None:
+        asked.wait()
+        supervisor.start()
+
+    manager = threading.Thread(target=start_again)
+    manager.start()
+    assert background.ask_supervisor("adopt").ok
+    manager.join()
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_supervisor_that_does_not_return_is_replaced(
+    supervisor: Bare, monkeypatch: pytest.MonkeyPatch, crashed: bool
+) -> None:
+    started = []
+
+    def start() -> int:
+        started.append(True)
+        supervisor.start()
+        return os.getpid()
+
+    if crashed:
+        monkeypatch.setattr(background, "RETURNS", 0.1)
+    else:
+        os.unlink(paths.supervisor_returns())
+    monkeypatch.setattr(background, "_start", start)
+    assert background.ask_supervisor("adopt").ok
+    assert started == [True]
