@@ -7,6 +7,9 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from socketproto.blocking import Connection, Unreachable
 from tests.live.conftest import wait_for
 
 if TYPE_CHECKING:
@@ -20,6 +23,15 @@ SPIN = (
 
 def story(house: House, umid: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+
+
+def answers(house: House, umid: str) -> bool:
+    """Its kernel does, which may have no supervisor."""
+    with Connection(house.kernel_socket(umid)) as connection:
+        try:
+            return connection.request("version", 1.0).ok
+        except Unreachable:
+            return False
 
 
 def names(house: House, umid: str) -> list[str]:
@@ -85,6 +97,52 @@ def test_guest_that_hangs_is_seen_and_started_again(house: House, umid: str) -> 
     assert "has not answered" in hung["text"]
 
 
+def test_guest_that_hangs_while_nobody_looks_is_seen_by_who_adopts_it(
+    house: House, umid: str
+) -> None:
+    house.start(umid, "--on-hang", "restart", "--hang-after", "2")
+    house.has_shell(umid)
+    os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
+    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        console.write(SPIN)
+    wait_for(lambda: not answers(house, umid), "it hangs")
+    house.ok("adopt")
+    is_back(house, umid, 1)
+    hung = next(event for event in story(house, umid) if event["event"] == "hung")
+    assert "has not answered since it was adopted" in hung["text"]
+
+
+@pytest.mark.parametrize("way", [("halt",), ("sysrq", "o")])
+def test_guest_that_a_user_halts_is_not_started_again(
+    house: House, umid: str, way: tuple[str, ...]
+) -> None:
+    house.start(umid, "--restart", "always")
+    house.has_shell(umid)
+    command, *argument = way
+    house.ok(command, umid, *argument)
+    assert house.umlctl("wait", umid).returncode == 0
+    assert house.listed(umid)["state"] == "dead"
+    assert "restarting" not in names(house, umid)
+
+
+def test_guest_that_somebody_stops_past_us_is_seen_to_be_stopped(house: House, umid: str) -> None:
+    house.start(umid, "--on-hang", "kill", "--hang-after", "1")
+    assert house.stock(os.path.relpath(house.kernel_socket(umid)), "stop").returncode == 0
+    wait_for(lambda: "stopped" in names(house, umid), "it is seen to be stopped")
+    house.ok("go", umid)
+    assert "hung" not in names(house, umid)
+
+
+def test_reset_is_not_done_in_an_interrupt(house: House, umid: str) -> None:
+    """There a busy kernel can hang on its way up."""
+    house.start(umid)
+    house.has_shell(umid)
+    house.ok("sysrq", umid, "b")
+    wait_for(lambda: house.listed(umid)["reboots"] == 1, "it reboots")
+    house.has_shell(umid)
+    assert "from IRQ context" not in house.ok("logs", umid)
+
+
 def test_guest_that_is_stopped_or_held_is_not_hung(house: House, umid: str) -> None:
     house.start(umid, "--on-hang", "kill", "--hang-after", "1")
     house.ok("stop", umid, "3")
@@ -139,3 +197,14 @@ def test_guest_that_died_unseen_is_started_again(house: House, umid: str) -> Non
     house.ok("shutdown", umid)
     assert house.listed(umid)["state"] == "dead"
     assert names(house, umid).count("started") == 4
+
+
+def test_guest_that_panicked_unseen_has_its_policy_for_that(house: House, umid: str) -> None:
+    house.start(umid, "--on-panic", "restart")
+    house.has_shell(umid)
+    os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
+    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        console.write("echo c >/proc/sysrq-trigger\n")
+    wait_for(lambda: not answers(house, umid), "it panics")
+    wait_for(lambda: house.listed(umid)["state"] == "running", "it is back")
+    assert names(house, umid).count("started") == 2

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from socketproto.exchange import TIMED_OUT
+from socketproto.exchange import REFUSED, TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
@@ -46,6 +46,7 @@ from umlctl.supervisor.watching import Watcher
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from socketproto.exchange import Outcome
     from umlctl.host.eventlog import Event
     from umlctl.host.records import Ending
     from umlctl.supervisor.launch import Launched
@@ -61,6 +62,8 @@ TERM: Final = 2.0
 BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
+ANSWERS: Final = 2.0
+"""How long a guest that was just adopted may take to answer before it is ended, seconds."""
 HELD: Final = 0.1
 """Between two looks whether a debugger still holds it, seconds."""
 ORDERLY: Final = 30.0
@@ -88,6 +91,7 @@ class Guest:
         watcher: whether it hangs
         pauses: who stops and resumes it
         late: that it did not end by itself in time; empty if it did
+        halted: a user has had its kernel end itself
     """
 
     def __init__(
@@ -129,7 +133,7 @@ class Guest:
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = ""
         self._panic = ""
-        self._forced = False
+        self._forced = self.halted = False
         self._hearing = Hearing(self.history)
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
@@ -155,10 +159,10 @@ class Guest:
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
-        what, why = "started", "is still booting"
-        if self.launched.adopted:
-            what, why = "adopted", "has not answered its new supervisor"
-        self.kernel.lose(f"the guest {why}; try again when it is ready")
+        booting = "the guest is still booting; try again when it is ready"
+        silent = "the guest was adopted, and has not answered since; `kill` ends it"
+        self.kernel.lose(silent if self.has_been_up() else booting)
+        what = "adopted" if self.launched.adopted else "started"
         self.history.add(what, pid=self.launched.pid, kernel=self.launched.definition.kernel)
         if self.launched.lost:
             self.history.add("record lost", text=self.launched.lost)
@@ -201,7 +205,7 @@ class Guest:
                     if said == USERSPACE:
                         self.up.set()
                 elif notification.kind == HANG:
-                    self.watcher.is_hung("its watchdog was not fed")
+                    self.watcher.is_unfed()
             await trio.sleep(wait)
             await trio.lowlevel.wait_readable(self.launched.notify)
 
@@ -226,6 +230,7 @@ class Guest:
         if self.ready.is_set() or self.state == "rebooting":
             self.reboots += 1
             self._panic = ""
+            self.halted = False
             self._enter("rebooting")
             self.kernel.lose("the guest rebooted; try again when it is ready")
             self.ready = trio.Event()
@@ -238,6 +243,7 @@ class Guest:
                 # reboot is starting it again.
                 self.signal(signal.SIGTERM)
                 return
+        self.watcher.begins_anew()
         self._boot.cancel()
         self._boot = trio.CancelScope()
         nursery.start_soon(self._await_ready, self._boot)
@@ -408,7 +414,7 @@ class Guest:
 
     def _how_it_ended(self, status: int | None) -> Ending:
         tail = endings.tail_of(self.log)
-        was_ready = self.ready.is_set() or self.state != "booting"
+        was_ready = self.ready.is_set() or self.state != "booting" or self.has_been_up()
         if not (self._panic or self.ready.is_set() or endings.is_orderly(tail)):
             # Before it could notify anybody; later, whatever the guest prints is no evidence.
             early = endings.early_panic(tail)
@@ -462,6 +468,17 @@ class Guest:
             self._record.resume = 0.0
             self.pauses.changed.set()
             self.history.add("resumed", **by)
+
+    async def halt(self, request: str) -> Outcome:
+        """A user ends the kernel at once, by its own means: it is not started again."""
+        unable = self.kernel.unable(request)
+        if unable is not None:
+            return unable
+        self.halted = True  # by the time of the answer it can have ended
+        outcome = await self.kernel.ask(request)
+        if outcome.kind == REFUSED:
+            self.halted = False
+        return outcome
 
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main
@@ -527,6 +544,9 @@ class Guest:
         if self.dead.is_set():
             return
         self.history.add("shutdown", text=why, seconds=seconds, **by)
+        if self.state == "booting" and self.has_been_up():
+            with trio.move_on_after(min(seconds, ANSWERS)):
+                await self.ready.wait()  # adopted a moment ago; all it may lack is a look
         if self.state == "booting":
             self.asked_to_end = self.asked_to_end or why
             self.signal(signal.SIGTERM)
@@ -550,6 +570,10 @@ class Guest:
             await self.dead.wait()
 
     # What is known of it
+
+    def has_been_up(self) -> bool:
+        """It was ready once in this life, seen by us or by the supervisor before us."""
+        return bool(self._record.guest_boot or self.launched.lost)
 
     def held(self) -> processes.Held | None:
         """Who keeps its process from running, such as a debugger."""

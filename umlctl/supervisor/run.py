@@ -111,7 +111,7 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
 
 def _is_wanted_again(guest: Guest, ending: Ending, restarts: Restarts) -> bool:
     """Do what is to be done after a life, but for a restart: whether that is to be."""
-    asked, hung = guest.no_restart.is_set(), bool(guest.watcher.hung)
+    asked, hung = guest.no_restart.is_set() or guest.halted, bool(guest.watcher.hung)
     action = restarts.action(ending, asked=asked, hung=hung)
     if action == policy.STOP_OTHERS and not hung:
         guest.stop_others(f"{guest.umid} {describe(ending)}")

@@ -38,11 +38,14 @@ class Watcher:
         self._limit = guest.launched.definition.hang_after
         self._held: Held | None = None
         self._clock = ""
+        self._unfed = False
         self._well = self._asked = trio.current_time()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
-        await self._guest.ready.wait()
+        """Watch until cancelled: from the end of the first boot on, for which there is a limit; or
+        from the beginning, where another supervisor has seen that."""
+        if not self._guest.launched.adopted:
+            await self._guest.ready.wait()
         self._is_well()
         while True:
             await trio.sleep(min(LOOK, self._limit / ASKED))
@@ -52,7 +55,8 @@ class Watcher:
         """Look once."""
         guest = self._guest
         self._note_held(guest.held())
-        if self._held is not None or guest.state not in ("running", "rebooting"):
+        guest.pauses.look()
+        if self._held is not None or guest.state in ("stopped", "dead"):
             self._is_well()
             return
         now = trio.current_time()
@@ -64,11 +68,23 @@ class Watcher:
                 self._clock = outcome.text
                 self._is_well()
         patience = self._limit
-        if guest.state == "rebooting":
+        if guest.state == "rebooting" or (guest.state == "booting" and not guest.has_been_up()):
             patience = max(patience, guest.launched.definition.timeout)
         if trio.current_time() - self._well > patience:
             why = guest.kernel.trouble or f"nothing of it has moved for {patience:g} seconds"
+            if guest.state == "booting":
+                why = f"it has not answered since it was adopted, {patience:g} seconds ago"
             self.is_hung(why)
+
+    def is_unfed(self) -> None:
+        """Its watchdog was not fed: what should feed it hangs, though its clock may move."""
+        self._unfed = True
+        self.is_hung("its watchdog was not fed")
+
+    def begins_anew(self) -> None:
+        """It reboots: that is the end of what hung."""
+        self._unfed = False
+        self._is_well()
 
     def is_hung(self, why: str) -> None:
         """It hangs: say so once, and do what is to be done then."""
@@ -84,7 +100,7 @@ class Watcher:
 
     def _is_well(self) -> None:
         self._well = trio.current_time()
-        if self.hung and self._guest.state == "running":
+        if self.hung and not self._unfed and self._guest.state == "running":
             self.hung = ""
             self._guest.history.add("well again")
 

@@ -24,8 +24,10 @@ class Made:
     def __init__(self, **fields: Any) -> None:
         definition = Definition(umid="demo", kernel="/linux", hang_after=30.0, **fields)
         self.umid = "demo"
-        self.launched = SimpleNamespace(definition=definition)
+        self.launched = SimpleNamespace(definition=definition, adopted=False)
         self.state = "running"
+        self.known = True
+        self.pauses = SimpleNamespace(look=lambda: None)
         self.ready, self.dead = trio.Event(), trio.Event()
         self.history = History("demo")
         self.kernel = SimpleNamespace(trouble="", ask=self._ask)
@@ -45,6 +47,9 @@ class Made:
     def held(self) -> Held | None:
         return self.holder
 
+    def has_been_up(self) -> bool:
+        return self.known
+
     def kill(self, why: str, *, by_policy: bool) -> None:
         assert by_policy
         self.killed.append(why)
@@ -59,7 +64,8 @@ class Made:
 
     async def lives(self, seconds: float) -> None:
         """Be watched for so long."""
-        self.ready.set()
+        if self.state != "booting":
+            self.ready.set()
         with trio.move_on_after(seconds):
             await self.watcher.run()
 
@@ -138,6 +144,36 @@ async def test_what_is_to_be_done_is_done_once(
 
 async def test_watchdog_that_was_not_fed_is_a_hang(autojump_clock: MockClock) -> None:
     guest = Made(on_hang="kill")
-    guest.watcher.is_hung("its watchdog was not fed")
-    guest.watcher.is_hung("its watchdog was not fed")
+    guest.watcher.is_unfed()
+    guest.watcher.is_unfed()
     assert guest.killed == ["hung: its watchdog was not fed"]
+
+
+async def test_guest_whose_watchdog_was_not_fed_is_hung_until_it_reboots(
+    autojump_clock: MockClock,
+) -> None:
+    """Its clock moves, and what should feed the watchdog hangs all the same."""
+    guest = Made()
+    guest.watcher.is_unfed()
+    await guest.lives(300)
+    assert guest.watcher.hung
+    guest.watcher.begins_anew()
+    await guest.lives(30)
+    assert guest.story == ["hung", "well again"]
+
+
+@pytest.mark.parametrize(("known", "patience"), [(True, 30), (False, 100)])
+async def test_guest_that_never_answers_after_it_was_adopted_is_hung(
+    autojump_clock: MockClock, known: bool, patience: int
+) -> None:
+    """One whose boot nobody has seen to its end may still be booting."""
+    guest = Made(timeout=100.0, on_hang="kill")
+    guest.state, guest.known = "booting", known
+    guest.launched.adopted = True
+    guest.ticks = False
+    await guest.lives(patience - 1)
+    assert guest.story == []
+    await guest.lives(patience + 2)
+    (event,) = guest.history
+    assert event["text"] == f"it has not answered since it was adopted, {patience} seconds ago"
+    assert len(guest.killed) == 1
