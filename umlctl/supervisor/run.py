@@ -134,6 +134,8 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
         guest.restarts += 1
         guest.begin(launched)
         _write_pid(guest)
+        if guest.no_restart.is_set():
+            guest.kill("ended by a user while it was started again")
         return True
     await guest.give_up()
     guest.history.add("given up", text=f"{restarts.tries} restarts in a row did not help")

@@ -1,0 +1,53 @@
+"""What is done between two lives of a guest that is made up; tests/live has real ones."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+
+from umlctl.guest.definition import Definition
+from umlctl.supervisor import run as module
+from umlctl.supervisor.restarts import Restarts
+
+
+class Made:
+    """A guest that has ended and is to be started again."""
+
+    def __init__(self) -> None:
+        self.launched = SimpleNamespace(definition=Definition(umid="demo", kernel="/linux"))
+        self.launched.pidfile = -1
+        self.no_restart = trio.Event()
+        self.restarts = 0
+        self.begun: list[Any] = []
+        self.killed: list[str] = []
+
+    async def await_restart(self, _seconds: float, _tries: int) -> bool:
+        return True
+
+    def begin(self, launched: Any) -> None:
+        self.begun.append(launched)
+
+    def kill(self, why: str) -> None:
+        self.killed.append(why)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_guest_that_is_ended_while_its_kernel_is_launched_again_is_ended(
+    monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """A shutdown that comes then finds no guest to end, and one that is about to run."""
+    guest = Made()
+
+    def launch_again(last: Any) -> Any:
+        if ended:
+            trio.from_thread.run_sync(guest.no_restart.set)
+        return last
+
+    monkeypatch.setattr(module, "launch_again", launch_again)
+    monkeypatch.setattr(module, "_write_pid", lambda _guest: None)
+    restarts = Restarts(guest.launched.definition)
+    assert await module._start_again(guest, restarts)  # type: ignore[arg-type]
+    assert (len(guest.begun), len(guest.killed)) == (1, int(ended))
