@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.house import BenchError
 from bench.measures import Row
@@ -24,6 +26,18 @@ IDLE: Final = 20.0
 SETTLE: Final = 60.0
 """How long the guests may take to come to rest after the last boot, seconds."""
 MB: Final = 1 << 20
+WAYS: Final[dict[str, str | signal.Signals]] = {
+    "it panics": "echo c >/proc/sysrq-trigger",
+    "it hangs": "echo -1 >/proc/sys/kernel/sched_rt_runtime_us; "
+    "exec chrt -f 99 sh -c 'while :; do :; done'",
+    "its root floods the supervisor": "while :; do echo flood >/proc/mconsole; done",
+    "its root floods the console": "while :; do echo flood; done",
+    "it is killed": signal.SIGKILL,
+    "it is suspended": signal.SIGSTOP,
+}
+"""How a guest is broken: by its own shell, or by a signal to its kernel."""
+SPREAD: Final = 5
+"""One in so many of the others is asked each time."""
 
 
 def guests(house: House, counts: Counts) -> Iterator[Row]:
@@ -31,9 +45,7 @@ def guests(house: House, counts: Counts) -> Iterator[Row]:
     names = [f"many{number}" for number in range(counts.guests)]
     try:
         _start(house, names[:1])
-        pid = json.loads(house.output([house.umlctl, "status", names[0], "--json"]))[
-            "supervisor_pid"
-        ]
+        pid = _status(house, names[0])["supervisor_pid"]
         _rest(pid)
         first = _pss(pid), _idle_cpu(pid)
         with ThreadPoolExecutor(STARTING) as pool:
@@ -60,6 +72,7 @@ def guests(house: House, counts: Counts) -> Iterator[Row]:
         ]
         if states != ["running"] * len(names):
             raise BenchError(f"not all {len(names)} guests run: {states}")
+        yield _broken(house, names)
     finally:
         house.output([house.umlctl, "quit"])
 
@@ -67,6 +80,39 @@ def guests(house: House, counts: Counts) -> Iterator[Row]:
 def _start(house: House, names: list[str]) -> None:
     for name in names:
         house.output([house.umlctl, "start", name, "--mem", "48M"])
+
+
+def _broken(house: House, names: list[str]) -> Row:
+    """One after another is broken, each in a way of its own: the slowest answer of the others.
+
+    Raises: BenchError: one of them does not answer
+    """
+    victims = dict(zip(WAYS, names, strict=False))
+    others = names[len(victims) :]
+    slowest = 0.0
+    for way, victim in victims.items():
+        broken = WAYS[way]
+        if isinstance(broken, str):
+            Path(house.console(victim)).write_text(f"{broken}\n")
+        else:
+            os.kill(_status(house, victim)["pid"], broken)
+        for name in others[::SPREAD]:
+            slowest = max(slowest, house.seconds([house.umlctl, "version", name]))
+    rows = {row["umid"]: row for row in json.loads(house.output([house.umlctl, "list", "--json"]))}
+    for name in others:
+        found = [rows[name][fact] for fact in ("state", "reboots", "restarts", "trouble")]
+        if found != ["running", 0, 0, None]:
+            raise BenchError(f"{name} was well until others were broken: {rows[name]}")
+    for victim in victims.values():
+        if rows[victim]["state"] != "dead":
+            house.output([house.umlctl, "kill", victim])
+    what = f"umlctl version of {len(others)} guests while {len(victims)} are broken, slowest"
+    return _count(what, slowest, "s", 1.0)
+
+
+def _status(house: House, name: str) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads(house.output([house.umlctl, "status", name, "--json"]))
+    return status
 
 
 def _count(what: str, figure: float, unit: str, most: float) -> Row:
