@@ -205,14 +205,22 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
     )
 
 
-def _warning(definition: Definition) -> str:
-    """What root may not expect: a guest on hostfs is no smaller than who starts it."""
+def _warnings(definition: Definition) -> list[str]:
+    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, and a
+    disk to discard keeps nothing."""
+    said = []
     if definition.root == definitions.HOST_ROOT and not definition.user and not os.geteuid():
-        return (
+        said.append(
             "root in this guest reaches every file of this host, as you do; "
             "--user NAME gives it the reach of NAME"
         )
-    return ""
+    disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    if definitions.root_is_image(definition):
+        disks.insert(0, definitions.root_disk(definition))
+    lost = [disk.file for disk in disks if disk.discard]
+    if lost:
+        said.append(f"what it writes to {', '.join(lost)} is lost when it ends")
+    return said
 
 
 def _check_smp(kernel: str, ncpus: int) -> None:
@@ -276,8 +284,7 @@ def run(
         if ready_fd is not None:
             foreground.check_ready_descriptor(ready_fd)
         definition = define(umid, options, arguments)
-        warning = _warning(definition)
-        if warning:
+        for warning in _warnings(definition):
             log.write(log.event("warning", text=warning))
         _await_earlier(definition)
         return foreground.supervise(definition, log, console=console, ready_fd=ready_fd)
@@ -305,8 +312,7 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
     The supervisor is yours, started when first needed, and ends after its last guest.
     """
     definition = define(umid, options, arguments)
-    warning = _warning(definition)
-    if warning:
+    for warning in _warnings(definition):
         say(f"{umid}: {warning}", exitcodes.OK)
     _await_earlier(definition)
     if console:

@@ -250,6 +250,13 @@ def test_wrong_option_is_a_usage_error_and_nothing_is_started(
     assert not started.definitions
 
 
+@pytest.mark.parametrize("verb", ["run", "start"])
+def test_who_starts_a_guest_is_told_what_it_forgets(started: Started, verb: str) -> None:
+    words = ("--root", "/r.img,discard", "--disk", "/keep.img", "--disk", "/d.img,discard")
+    assert started.main(verb, "demo", *words) == 0
+    assert "what it writes to /r.img, /d.img is lost when it ends" in started.err
+
+
 def test_kernel_that_is_not_there_is_an_error(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
