@@ -65,12 +65,20 @@ class Link:
 
     Opened by `open`, and again when the server's socket was replaced, as a rebooting kernel
     does it.
+
+    Fields:
+        address: what leads to the very socket that was looked at
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, owner: int | None = None) -> None:
+        """owner: the uid whose socket it must be; a path through a directory of another user
+        leads where that user likes, and may lead to what only we can reach
+        """
+        self.path = self.address = path
         self.served = False
         self.socket: _socket.socket | None = None
+        self._wanted = owner
+        self._door = -1
         self._owner = -1
         self._which: tuple[int, ...] = ()
 
@@ -78,6 +86,9 @@ class Link:
         if self.socket is not None:
             self.socket.close()
             self.socket = None
+        if self._door >= 0:
+            os.close(self._door)
+            self._door = -1
 
     def open(self) -> _socket.socket:
         """The socket, bound and ready.
@@ -86,14 +97,19 @@ class Link:
         """
         try:
             found = os.stat(self.path)
+            which = _which(found)
+            if self.socket is not None and which == self._which:
+                return self.socket
+            self.close()
+            if self._wanted is not None:
+                found = self._pin()
+                which = _which(found)
         except OSError as problem:
             raise Unreachable(self.path, problem.strerror or str(problem)) from None
+        if self._wanted not in (None, found.st_uid):
+            raise Unreachable(self.path, f"it leads to what is uid {found.st_uid}'s")
         if found.st_mode & 0o170000 != 0o140000:
             raise Unreachable(self.path, "this is not a socket")
-        which = _which(found)
-        if self.socket is not None and which == self._which:
-            return self.socket
-        self.close()
         self._which = which
         self._owner = found.st_uid
         self.served = not found.st_mode & 0o111
@@ -103,12 +119,21 @@ class Link:
                 sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
             sock.bind(b"")
             if not self.served:
-                sock.connect(self.path)
+                sock.connect(self.address)
         except OSError as problem:
             sock.close()
             raise self._unreachable(problem) from None
         self.socket = sock
         return sock
+
+    def _pin(self) -> os.stat_result:
+        """Hold on to what the path leads to, whatever is put in its place meanwhile.
+
+        Raises: OSError
+        """
+        self._door = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        self.address = f"/proc/self/fd/{self._door}"
+        return os.fstat(self._door)
 
     def send(self, datagram: bytes, *, look: bool = True) -> bool:
         """Send, unless the server's queue is full: then False.
@@ -121,7 +146,7 @@ class Link:
         sock = self.open() if look or kept is None else kept
         try:
             if self.served:
-                sock.sendto(datagram, _socket.MSG_DONTWAIT, self.path)
+                sock.sendto(datagram, _socket.MSG_DONTWAIT, self.address)
             else:
                 sock.send(datagram, _socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -149,7 +174,7 @@ class Link:
         )
         try:
             if self.served:
-                sock.sendto(datagram, self.path)
+                sock.sendto(datagram, self.address)
             else:
                 sock.send(datagram)
         except BlockingIOError:
@@ -180,9 +205,9 @@ class Link:
             if _which(os.stat(self.path)) != self._which:
                 return "it restarted before it answered"
             if self.served:
-                other.connect(self.path)
+                other.connect(self.address)
             else:
-                other.sendto(KICK, _socket.MSG_DONTWAIT, self.path)
+                other.sendto(KICK, _socket.MSG_DONTWAIT, self.address)
         except OSError as problem:
             if problem.errno in (ECONNREFUSED, ENOENT):
                 return "it ended before it answered"

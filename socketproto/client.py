@@ -30,8 +30,9 @@ __all__ = ["Client"]
 class Client:
     """A client of an mconsole server. Requests of several tasks are sent one after another."""
 
-    def __init__(self, path: str) -> None:
-        self.link = Link(path)
+    def __init__(self, path: str, owner: int | None = None) -> None:
+        """owner: the uid whose socket it must be, see `Link`"""
+        self.link = Link(path, owner)
         self._lock = trio.Lock()
 
     def __enter__(self) -> Self:
@@ -109,7 +110,7 @@ class Client:
             # Only a connected socket can be waited for; a listener's client is none.
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
                 with suppress(OSError):
-                    other.connect(self.link.path)
+                    other.connect(self.link.address)
                 with trio.move_on_at(deadline.at):
                     await trio.lowlevel.wait_writable(other)
         return True

@@ -29,6 +29,12 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def as_nobody(*words: str) -> None:
+    subprocess.run(
+        ["sh", "-c", *words], user="nobody", group=NOBODY.pw_gid, extra_groups=[], check=True
+    )
+
+
 def test_kernel_has_as_little_as_it_needs(house: House, shared: str) -> None:
     pid = house.status(shared)["pid"]
     found = status_of(pid)
@@ -118,6 +124,62 @@ if ROOT:
         ) as process:
             yield process.pid
             process.kill()
+
+    def test_no_path_of_the_guests_user_leads_the_supervisor_elsewhere(
+        house: House, umid: str, shared: str
+    ) -> None:
+        """Root's supervisor can reach what that user cannot: the sockets of other guests."""
+        house.start(umid, "--user", "nobody")
+        socket = house.status(umid)["sockets"]["kernel"]
+        directory, other = os.path.dirname(socket), house.public(shared)
+        for command in (
+            f"mv {socket} {socket}~; ln -s {other} {socket}",
+            f"rm {socket}; mkfifo {socket}",
+            f"mv {directory} {directory}~; ln -s {os.path.dirname(other)} {directory}",
+            f"rm {directory}; ln -s {umid} {directory}",
+        ):
+            as_nobody(command)
+            done = house.umlctl("proc", umid, "sys/kernel/hostname")
+            assert done.returncode != 0, command
+            assert shared not in done.stdout
+        as_nobody(f"rm {directory}; mv {directory}~ {directory}; mv -f {socket}~ {socket}")
+        assert house.ok("proc", umid, "sys/kernel/hostname").strip() == umid
+
+    def test_what_the_guests_user_leaves_is_removed_however_deep_it_is(
+        house: House, umid: str, tmp_path: Path
+    ) -> None:
+        house.start(umid, "--user", "nobody")
+        directory = os.path.dirname(house.status(umid)["sockets"]["kernel"])
+        kept = tmp_path / "kept"
+        kept.touch()
+        as_nobody(f"ln -s {tmp_path} {directory}/link")
+        as_nobody(f"cd {directory} && exec mkdir -p {'d/' * 1900}")
+        house.ok("kill", umid)
+        wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "its place is removed")
+        assert kept.exists()
+        house.start(umid, "--user", "nobody")
+
+    def test_guests_user_is_not_told_what_is_in_our_environment(house: House, umid: str) -> None:
+        house.ok("quit")
+        house.env["SECRET"] = "hush"
+        try:
+            house.start(umid, "--user", "nobody")
+        finally:
+            del house.env["SECRET"]
+        with open(f"/proc/{house.status(umid)['pid']}/environ", "rb") as file:
+            words = dict(word.split(b"=", 1) for word in file.read().split(b"\0") if word)
+        assert b"SECRET" not in words
+        assert words[b"HOME"] == os.fsencode(NOBODY.pw_dir)
+
+    def test_nothing_is_left_of_who_died_unseen(house: House, umid: str) -> None:
+        for words in (["--user", "nobody"], ["--allow-user", "nobody"]):
+            house.start(umid, *words)
+            status = house.status(umid)
+            assert os.path.exists(paths.open_dir(umid))
+            os.kill(status["supervisor_pid"], 9)
+            os.killpg(status["pid"], 9)
+            wait_for(lambda: house.listed(umid)["state"] == "dead", "it is seen to be dead")
+            assert not os.path.exists(paths.open_dir(umid))
 
     def test_disk_that_the_user_cannot_open_is_an_error(house: House, umid: str) -> None:
         disk = f"{house.path}/secret"

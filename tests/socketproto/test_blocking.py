@@ -67,6 +67,34 @@ def test_command_is_answered(bare: MakeBare) -> None:
         assert connection.request("\udcff").data == b"\xff"
 
 
+def test_socket_of_somebody_else_is_not_asked(bare: MakeBare) -> None:
+    """Where its owner must be somebody: the path may lead through a directory of theirs."""
+    server = bare()
+    other = os.getuid() + 1
+    with pytest.raises(Unreachable, match=rf"it leads to what is uid {os.getuid()}'s"):
+        Link(server.path, other).open()
+    mine = Link(server.path, os.getuid())
+    assert mine.send(blocking.encode("version"))
+    assert mine.socket is not None
+    mine.socket.settimeout(None)
+    assert Reply.decode(mine.receive() or b"").data == b"version"
+    mine.close()
+
+
+def test_socket_that_was_looked_at_is_the_one_that_is_asked(bare: MakeBare) -> None:
+    server, other = bare(), bare(name="other")
+    with Connection(server.path) as connection:
+        connection.link = Link(server.path, os.getuid())
+        connection.link.open()
+        os.rename(server.path, f"{server.path}~")
+        os.symlink(other.path, server.path)
+        assert connection.link.send(blocking.encode("version"), look=False)
+        server.wait_seen(1)
+        assert other.seen == []
+        assert connection.request("version").ok
+        other.wait_seen(1)
+
+
 def test_err_is_a_refusal_with_its_number(bare: MakeBare) -> None:
     server = bare(lambda *_: whole(b"Device number out of range", -22))
     with Connection(server.path) as connection:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from umlctl.errors import UmlctlError
 from umlctl.guest import policy
+from umlctl.guest.definition import is_shared
 from umlctl.host import claim, consolelog, endings, eventlog, paths, processes, records
 
 
@@ -23,7 +24,7 @@ def lives(record: records.Record) -> bool:
 def bury(record: records.Record) -> list[str]:
     """Write down how a guest ended whose supervisor was gone by then, and remove what it left.
 
-    Returns: what could not be let go of its devices
+    Returns: what could not be let go
     """
     if record.ending is not None or lives(record):
         return []
@@ -87,10 +88,19 @@ def wanted_back() -> list[records.Record]:
 
 
 def _let_go(record: records.Record) -> list[str]:
-    """Let everything go that was made for its devices."""
-    if not record.devices:
-        return []
-    from umlctl.host import hardware
-
+    """Let everything go that was made for it: its place among other users, and its devices."""
     umid = record.definition.umid
-    return hardware.release_all(record.devices, umid, f"{paths.record_dir(umid)}/console.log")
+    problems = []
+    if is_shared(record.definition) or record.definition.user:
+        from umlctl.host import sharing  # few guests need it, and `list` is to be quick
+
+        try:
+            sharing.remove_dead(umid)
+        except UmlctlError as problem:
+            problems.append(str(problem))
+    if record.devices:
+        from umlctl.host import hardware
+
+        log = f"{paths.record_dir(umid)}/console.log"
+        problems += hardware.release_all(record.devices, umid, log)
+    return problems

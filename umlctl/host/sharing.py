@@ -15,10 +15,12 @@ import socket
 import stat
 
 from umlctl.errors import HostError
-from umlctl.host import claim, paths
+from umlctl.host import paths, users
 
 MODE = 0o711
 SOCKET_MODE = 0o666
+SOCKETS = ("mconsole", "notify")
+"""Of a supervisor, in such a place."""
 
 
 def make(umid: str, name: str = "mconsole") -> str:
@@ -50,15 +52,35 @@ def make(umid: str, name: str = "mconsole") -> str:
 
 
 def remove(umid: str) -> None:
-    """Remove the place of one guest."""
-    claim.remove_tree(paths.open_dir(umid))
+    """Remove the place of one guest.
+
+    Raises: HostError
+    """
+    users.remove([paths.open_dir(umid)])
+
+
+def remove_dead(umid: str) -> None:
+    """Remove the place of a guest that died while nobody supervised it.
+
+    Raises: HostError
+    """
+    place = paths.open_dir(umid)
+    if os.path.isdir(place) and not any(_answers(f"{place}/{name}") for name in SOCKETS):
+        remove(umid)
 
 
 def _refuse_other(path: str, umid: str) -> None:
     """A guest of the same name, under another XDG_RUNTIME_DIR, has the same place."""
+    if _answers(path):
+        raise HostError(
+            f"{umid}: {path} is the socket of another guest of yours; take another name"
+        )
+
+
+def _answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
         except OSError:
-            return
-    raise HostError(f"{umid}: {path} is the socket of another guest of yours; take another name")
+            return False
+    return True

@@ -31,6 +31,7 @@ class User(NamedTuple):
     name: str
     uid: int
     gid: int
+    home: str
 
 
 def find(name: str) -> User:
@@ -43,7 +44,16 @@ def find(name: str) -> User:
         found = pwd.getpwuid(int(name)) if number else pwd.getpwnam(name)
     except (KeyError, OverflowError, ValueError):
         raise HostError(f"this host has no user {name}, as whom the guest is to run") from None
-    return User(found.pw_name, found.pw_uid, found.pw_gid)
+    return User(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+
+
+def owner(name: str) -> int | None:
+    """Whose the files are that a guest's kernel makes, if it was given a user: -1 if there is no
+    such user any more."""
+    try:
+        return find(name).uid if name else None
+    except HostError:
+        return -1
 
 
 def become(user: User) -> list[str]:
@@ -53,6 +63,14 @@ def become(user: User) -> list[str]:
         # What ends the kernel with its parent is to do so still.
         *("--pdeathsig", "keep", "--inh-caps", "-all", "--bounding-set", "-all", "--no-new-privs"),
     ]
+
+
+def environment(user: User) -> dict[str, str]:
+    """What a process of the user's finds in its environment: nothing of ours, which may be secret,
+    but where programs and the memory files of kernels are."""
+    kept = ("PATH", "TMPDIR", "TMP", "TEMP")
+    ours = {name: os.environ[name] for name in kept if name in os.environ}
+    return ours | {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
 
 
 def check_reach(user: User, files: Iterable[tuple[str, str]]) -> None:
@@ -81,6 +99,20 @@ def check_reach(user: User, files: Iterable[tuple[str, str]]) -> None:
             f"{user.name}, as whom the guest is to run, cannot {_WORDS[letter]} {path}; "
             "mind the directories above it"
         )
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Remove what a user has made, whatever that is: it may be deeper than can be recursed into,
+    and have links in it that lead elsewhere.
+
+    Raises: HostError
+    """
+    done = subprocess.run(
+        ["rm", "-rf", "--", *paths], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode:
+        said = os.fsdecode(done.stderr).partition("\n")[0]
+        raise HostError(f"not everything that a kernel left can be removed: {said[:300]}")
 
 
 def give(user: User, paths: Iterable[str]) -> None:

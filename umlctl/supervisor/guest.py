@@ -30,7 +30,7 @@ from socketproto.exchange import REFUSED, TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
-from umlctl.host import consolelog, endings, processes, records
+from umlctl.host import consolelog, endings, processes, records, users
 from umlctl.host.claim import kernel_socket, sockets
 from umlctl.supervisor import orderly
 from umlctl.supervisor.consoles import Consoles
@@ -129,6 +129,7 @@ class Guest:
             self._trouble_changed,
             self.held,
             f"{launched.claim.directory}/reading",
+            users.owner(launched.definition.user),
         )
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = ""
@@ -249,7 +250,7 @@ class Guest:
         nursery.start_soon(self._await_ready, self._boot)
 
     async def _await_ready(self, boot: trio.CancelScope) -> None:
-        kernel = Kernel(self.kernel.path, lambda _trouble: None)
+        kernel = Kernel(self.kernel.path, lambda _trouble: None, owner=self.kernel.owner)
         drivers_up = None
         again = self.state == "rebooting"
         with boot:

@@ -47,6 +47,7 @@ class Kernel:
 
     Fields:
         path: of the socket
+        owner: whose it must be
         trouble: why the kernel cannot answer now; empty if it can
         exchanges: requests sent to it so far
     """
@@ -57,21 +58,25 @@ class Kernel:
         changed: Callable[[str], None],
         held: Callable[[], object] = lambda: False,
         marker: str = "",
+        owner: int | None = None,
     ) -> None:
         """changed: called with `trouble` whenever it begins ("wedged...") or ends ("").
 
         held: whether somebody keeps it from running, such as a debugger: requests then wait
         marker: a file that is there while it is stopped for the time of a read: a supervisor
             that is killed then has left it so
+        owner: the uid that it runs as, if that is another's, who can put what they like in the
+            place of its socket
         """
         self.path = path
+        self.owner = owner
         self.trouble = ""
         self.exchanges = 0
         self._changed = changed
         self._held = held
         self._marker = marker
         self._lock = trio.Lock()
-        self._question = Client(path)
+        self._question = Client(path, owner)
         self._skip = 0
         self._flying: trio.CancelScope | None = None
         self._lost = ""
@@ -150,7 +155,7 @@ class Kernel:
         unable = self.unable("go" if probe else text)
         if unable is not None:
             return unable
-        with trio.CancelScope() as scope, Client(self.path) as client:
+        with trio.CancelScope() as scope, Client(self.path, self.owner) as client:
             # A fresh socket a request: a late reply cannot be taken for the next one's.
             self._flying = scope
             self.exchanges += 1

@@ -30,7 +30,7 @@ from umlctl.host import (
     sharing,
     users,
 )
-from umlctl.host.claim import kernel_socket, remove_tree, stands_at, take_over
+from umlctl.host.claim import kernel_socket, stands_at, take_over
 from umlctl.supervisor.access import check_names
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ def _launch(
             *(["taskset", "-c", definition.cpus] if definition.cpus else []),
             *("sh", SHIM, directory, log, definition.cwd, f"{cgroup}/cgroup.procs" * bool(cgroup)),
         ]
-        environment = os.environ | ({"TMPDIR": definition.mem_dir} if definition.mem_dir else {})
+        environment = users.environment(user) if user else dict(os.environ)
+        if definition.mem_dir:
+            environment["TMPDIR"] = definition.mem_dir
         lines = _lines(directory, claim.records)
         become = users.become(user) if user else []
         spawn = functools.partial(
@@ -211,16 +213,26 @@ def _make_place(user: User, definition: Definition, entries: list[Entry]) -> Non
     _check_reach(user, definition, entries)
     place = os.path.dirname(sharing.make(definition.umid, "notify"))
     own = os.path.dirname(os.path.dirname(path))
-    for left in (own, f"{place}/notify", f"{place}/init"):
-        remove_tree(left)
-    os.mkdir(own, 0o700)
-    users.give(user, [own])
+    try:
+        users.remove([own, f"{place}/notify", f"{place}/init"])
+        os.mkdir(own, 0o700)
+        users.give(user, [own])
+    except OSError as problem:
+        raise HostError(
+            f"{definition.umid}: cannot make its kernel a place: {problem}"
+        ) from problem
 
 
 def remove_place(definition: Definition) -> None:
-    """Remove the place of a kernel that ran as another user."""
+    """Remove the place of a kernel that ran as another user; its shared socket may stay there.
+
+    Raises: HostError
+    """
     if definition.user:
-        sharing.remove(definition.umid)
+        place = paths.open_dir(definition.umid)
+        users.remove(f"{place}/{name}" for name in ("k", "notify", "init"))
+        with contextlib.suppress(OSError):
+            os.rmdir(place)
 
 
 def _make_files(definition: Definition, directory: str, place: str, user: User | None) -> None:

@@ -72,13 +72,13 @@ async def run_guest(
         try:
             for listener in listeners:
                 listener.close()
-            if guest.launched.record.cgroup:
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(cgroups.remove, guest.launched.record.cgroup)
-            if shared:
-                sharing.remove(guest.umid)
-            remove_place(launched.definition)
             remove_pidfile(guest.launched.definition, guest.launched.pidfile)
+            with trio.CancelScope(shield=True):
+                if guest.launched.record.cgroup:
+                    await trio.to_thread.run_sync(cgroups.remove, guest.launched.record.cgroup)
+                await trio.to_thread.run_sync(remove_place, launched.definition)
+                if shared:
+                    await trio.to_thread.run_sync(sharing.remove, guest.umid)
         finally:
             launched.claim.release()
         records.prune()

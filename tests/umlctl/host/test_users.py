@@ -19,7 +19,7 @@ ROOT = os.geteuid() == 0
 
 
 def test_user_is_found_by_name_and_number() -> None:
-    nobody = User("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
+    nobody = User("nobody", NOBODY.pw_uid, NOBODY.pw_gid, NOBODY.pw_dir)
     assert users.find("nobody") == users.find(str(NOBODY.pw_uid)) == nobody
 
 
