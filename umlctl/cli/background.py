@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import GONE
 from umlctl.errors import HostError
-from umlctl.host import paths, processes
+from umlctl.host import daemonlog, paths, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,6 @@ STARTS: Final = 20.0
 """How long it may take to come up on a busy machine, seconds."""
 RETURNS: Final = 10.0
 """How long a service that has crashed may take to be there again, seconds."""
-LOG_MOST: Final = 1 << 20
-"""A log longer than this is put aside when a supervisor starts, bytes."""
 
 
 def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) -> Outcome:
@@ -50,10 +48,12 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
             break
         # Else it is ending, and has no guest any more: a new one comes after it.
         if time.monotonic() > deadline:
-            raise HostError(f"the supervisor did not start; see {log_path()}")
+            raise HostError(f"the supervisor did not start; see {daemonlog.path()}")
         time.sleep(0.01)
     if not outcome.ok:
-        raise HostError(f"the supervisor did not take `{command}`: {outcome}; see {log_path()}")
+        raise HostError(
+            f"the supervisor did not take `{command}`: {outcome}; see {daemonlog.path()}"
+        )
     return outcome
 
 
@@ -68,25 +68,16 @@ def ask_running_supervisor(
             return None
 
 
-def log_path() -> str:
-    return paths.state_dir() + "/supervisor.log"
-
-
 def _start() -> int:
     """Start it in a session of its own, with its words going to its log; its pid."""
     paths.make_run_dir()
     os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
-    try:
-        if os.stat(log_path()).st_size > LOG_MOST:
-            os.rename(log_path(), log_path() + ".1")
-    except FileNotFoundError:
-        pass
+    daemonlog.put_aside()
     # -P: what lies in the current directory is not to be imported.
     command = [sys.executable, "-P", "-m", "umlctl.supervisor.daemon"]
-    log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, log_path(), log_flags, 0o600),
+        (os.POSIX_SPAWN_OPEN, 1, daemonlog.path(), daemonlog.FLAGS, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     processes.keep_descriptors()

@@ -30,7 +30,7 @@ from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
-from umlctl.host import burial, claim, lost, paths, records
+from umlctl.host import burial, claim, daemonlog, lost, paths, records
 from umlctl.host.endings import describe
 from umlctl.host.sdnotify import Manager, from_environment
 from umlctl.supervisor.autostart import Autostart
@@ -421,11 +421,7 @@ def _say_trace(what: str, problem: BaseException) -> None:
 
 
 def _say(message: str) -> None:
-    line = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n"
-    try:
-        os.write(sys.stderr.fileno(), line.encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # a full disk takes no log, and the guests go on
+    daemonlog.say(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n")
 
 
 def _log_result(result: Result) -> None:

@@ -59,6 +59,8 @@ DYING: Final = 3.0
 """How long a panicking kernel may take to exit, seconds."""
 TERM: Final = 2.0
 """How long SIGTERM may take, seconds."""
+AT_ONCE: Final = 64
+"""Notifications that are read in a row."""
 BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
@@ -193,35 +195,36 @@ class Guest:
         """Take every notification at once: an unread one freezes the guest. But one whose root
         sends them without end may wait a little: that freezes nobody else."""
         while True:
-            wait = 0.0
-            for notification in self._read_notifications():
+            taken, found = self._read_notifications()
+            reboots = 0
+            for notification in found:
                 if notification.kind == SOCKET:
+                    reboots += 1
                     self._has_socket(nursery, os.fsdecode(notification.data))
                 elif notification.kind == PANIC:
                     self._panicked(notification.data.decode("utf-8", "replace"))
                     nursery.start_soon(self._see_it_die)
                 elif notification.kind == USER:
                     said = notification.data.decode("utf-8", "replace").strip()
-                    wait = self._hearing.take(said, trio.current_time())
+                    self._hearing.note(said, trio.current_time())
                     if said == USERSPACE:
                         self.up.set()
                 elif notification.kind == HANG:
                     self.watcher.is_unfed()
-            await trio.sleep(wait)
+            await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
             await trio.lowlevel.wait_readable(self.launched.notify)
 
-    def _read_notifications(self) -> list[Notification]:
+    def _read_notifications(self) -> tuple[int, list[Notification]]:
+        """How many datagrams there were, and what they said: some say nothing."""
         found: list[Notification] = []
-        while len(found) < 64:
+        for taken in range(AT_ONCE):
             try:
                 datagram = self.launched.notify.recv(1024)
             except BlockingIOError:
-                break
-            try:
+                return taken, found
+            with suppress(WireError):
                 found.append(Notification.decode(datagram))
-            except WireError:
-                continue
-        return found
+        return AT_ONCE, found
 
     def _has_socket(self, nursery: trio.Nursery, path: str) -> None:
         if path != self.kernel.path:
@@ -381,7 +384,7 @@ class Guest:
 
     async def _take_stock(self) -> None:
         """Find out how it ended, and write it down."""
-        for notification in self._read_notifications():
+        for notification in self._read_notifications()[1]:
             if notification.kind == PANIC:
                 self._panicked(notification.data.decode("utf-8", "replace"))
         status = await self._exit_status()

@@ -23,8 +23,10 @@ PRINTS_LATE: Final = 5.0
 more wait, and what would wait for more seconds than this is refused."""
 HEARD: Final = 100
 HEARD_A_SECOND: Final = 1000.0
-"""Notifications that are taken of one guest's root: so many at once, and then so many a second;
-the guest waits with the rest."""
+"""Notifications that are taken of one guest, whatever they are: so many at once, and then so many
+a second; the guest waits with the rest."""
+REBOOT_COUNTS: Final = 100
+"""As so many of them one counts that says that the kernel has rebooted: much is done for it."""
 NOTED: Final = 20
 NOTED_EVERY: Final = 5.0
 NOTED_MOST: Final = 600.0
@@ -65,18 +67,18 @@ class Bucket:
         self._late = late
         self._seen = 0.0
 
-    def take(self, now: float) -> float | None:
-        """One out of it: how long to wait for it, seconds; None: too long, and nothing is taken.
+    def take(self, now: float, count: int = 1) -> float | None:
+        """So many out of it: how long to wait, seconds; None: too long, and nothing is taken.
 
         now: seconds by a clock that never goes back
         """
         gained = (now - self._seen) * self._a_second if self._seen else 0.0
         self._seen = now
         self._left = min(self._most, self._left + gained)
-        wait = max(0.0, (1 - self._left) / self._a_second)
+        wait = max(0.0, (count - self._left) / self._a_second)
         if wait > self._late:
             return None
-        self._left -= 1
+        self._left -= count
         return wait
 
 
@@ -115,16 +117,20 @@ class Sparing:
 
 
 class Hearing:
-    """What one guest's root says: it may be much, and nothing."""
+    """What comes of one guest: it may be much, and nothing."""
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._pace = Bucket(HEARD, HEARD_A_SECOND, HEARD)
         self._sparing = Sparing()
 
-    def take(self, said: str, now: float) -> float:
-        """Note what was said, or count it as left out; how long the next is to wait, seconds."""
+    def note(self, said: str, now: float) -> None:
+        """Note what its root said, or count it as left out."""
         left_out = self._sparing.take(now)
         if left_out is not None:
             self._history.add("user", text=said, left_out=left_out or None)
-        return self._pace.take(now) or 0.0
+
+    def wait(self, now: float, datagrams: int, reboots: int) -> float:
+        """How long the next is to wait after so many have been taken, seconds."""
+        wait = self._pace.take(now, datagrams + reboots * REBOOT_COUNTS)
+        return HEARD if wait is None else wait

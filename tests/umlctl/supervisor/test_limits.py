@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umlctl.supervisor.history import History
 from umlctl.supervisor.limits import (
+    HEARD,
+    HEARD_A_SECOND,
     NOTED,
     NOTED_EVERY,
     NOTED_MOST,
     NOTED_QUIET,
+    REBOOT_COUNTS,
     Bucket,
     Counted,
+    Hearing,
     Sparing,
 )
 
@@ -45,6 +51,14 @@ def test_bucket_lets_its_most_through_at_once_and_then_one_after_another() -> No
     bucket = Bucket(3, 2.0, 1.0)
     assert [bucket.take(1.0) for _ in range(6)] == [0, 0, 0, 0.5, 1.0, None]
     assert bucket.take(100.0) == 0
+
+
+def test_what_does_much_counts_for_more() -> None:
+    hearing = Hearing(History("demo"))
+    assert hearing.wait(1000.0, 1, 1) < 0.01
+    assert hearing.wait(2000.0, HEARD, 0) == 0
+    assert hearing.wait(2000.0, 64, 64) == pytest.approx(64 * (1 + REBOOT_COUNTS) / HEARD_A_SECOND)
+    assert hearing.wait(2000.0, 10**9, 0) == HEARD
 
 
 def test_what_is_rare_is_all_let_through() -> None:

@@ -1,0 +1,51 @@
+"""The log of the background supervisor: what it says, within bounds."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+from umlctl.host import paths
+
+MOST: Final = 1 << 20
+"""A log longer than this is put aside, in place of the one that was, bytes."""
+FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+def path() -> str:
+    return paths.state_dir() + "/supervisor.log"
+
+
+def put_aside() -> None:
+    """Put a log aside that is too long.
+
+    Raises: OSError
+    """
+    try:
+        if os.stat(path()).st_size > MOST:
+            os.rename(path(), path() + ".1")
+    except FileNotFoundError:
+        pass
+
+
+def say(line: str, descriptor: int = 2) -> None:
+    """Write a line to where the supervisor's words go: a full disk takes none, and it goes on.
+
+    descriptor: of the log, or of what takes its place, as a service manager's journal
+    """
+    try:
+        os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+        found = os.fstat(descriptor)
+        if found.st_size > MOST and stat.S_ISREG(found.st_mode) and _is_log(found):
+            put_aside()
+            fresh = os.open(path(), FLAGS | os.O_CLOEXEC, 0o600)
+            os.dup2(fresh, descriptor)
+            os.close(fresh)
+    except OSError:
+        pass
+
+
+def _is_log(found: os.stat_result) -> bool:
+    """It is the log still, and no file of somebody's own."""
+    return os.path.samestat(found, os.stat(path()))
