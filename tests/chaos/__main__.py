@@ -34,6 +34,8 @@ def main() -> int:
         except Violation as problem:
             failed += 1
             print(f"seed {seed}: VIOLATION: {problem}", flush=True)
+            again = f"--seed {seed} --steps {options.steps} --guests {options.guests}"
+            print(f"`python -m tests.chaos {again}` takes the same steps again", flush=True)
             continue
         took = time.monotonic() - begun
         print(f"seed {seed}: {options.steps} steps, {requests} requests, {took:.0f}s: well")

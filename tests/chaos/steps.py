@@ -6,11 +6,12 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from socketproto.wire import Request
 from tests.chaos.world import SMALL, Violation
-from tests.live.conftest import processes_of
+from umlctl.host import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +122,8 @@ def plug_a_network_or_unplug_it(world: World, guest: Tormented) -> None:
     if guest.nics:
         world.house.ok("nic", "rm", guest.umid, guest.nics.pop())
     else:
-        answer = world.house.ok("nic", "add", guest.umid, "--switch", "chaos")
+        way = world.random.choice((["--switch", "chaos"], ["--user"]))
+        answer = world.house.ok("nic", "add", guest.umid, *way)
         guest.nics.add(answer.split()[0])
 
 
@@ -137,6 +139,7 @@ def reboot(world: World, guest: Tormented) -> None:
     world.house.ok("reboot", guest.umid)
     if not world.soon(lambda: _has_rebooted(world, guest, before)):
         raise Violation(f"{guest.umid} has not rebooted: {world.status(guest)}")
+    guest.reboots += 1
     world.learn(guest)
 
 
@@ -177,14 +180,15 @@ def kill_the_supervisor_and_a_kernel(world: World, guest: Tormented) -> None:
         world.start(guest)
 
 
-def kill_the_switch(world: World, guest: Tormented) -> None:
-    """It is started again, and the guests on it do not notice."""
-    if not guest.nics:
-        return
-    for pid in processes_of("umlctl.host.switch"):
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            if world.path.encode() in file.read():
-                os.kill(pid, signal.SIGKILL)
+def kill_helpers(world: World, guest: Tormented) -> None:
+    """Switches, and what leads out of them: they are started again, and guests do not notice."""
+    rows = world.status(guest)["devices"]
+    helpers = world.random.choice((("switch_pid",), ("uplink_pid",), ("switch_pid", "uplink_pid")))
+    for host in (row["host"] for row in rows if row.get("host")):
+        for pid in (host.get(helper) for helper in helpers):
+            if pid:
+                with suppress(ProcessLookupError):  # a way out ends with its switch
+                    os.kill(pid, signal.SIGKILL)
 
 
 def fill_the_disk(world: World, guest: Tormented) -> None:
@@ -192,13 +196,7 @@ def fill_the_disk(world: World, guest: Tormented) -> None:
     if not world.small:
         return
     filler = f"{world.small}/filler"
-    try:
-        with open(filler, "wb", buffering=0) as file:
-            while file.write(b"\0" * (1 << 16)):
-                if file.tell() > SMALL:
-                    break
-    except OSError:
-        pass
+    _fill(filler)
     try:
         ask(world, guest)
         if not guest.stopped:
@@ -206,6 +204,40 @@ def fill_the_disk(world: World, guest: Tormented) -> None:
             stop_or_go(world, guest)
     finally:
         os.unlink(filler)
+
+
+def fill_the_memory(world: World, _guest: Tormented) -> None:
+    """Where the memory of one guest is, there is no more: it dies of that, and no other does."""
+    guest = world.guests[0]
+    if not world.memory:
+        return
+    if guest.stopped:
+        stop_or_go(world, guest)
+    filler = f"{world.memory}/filler"
+    _fill(filler)
+    try:
+        console = f"{world.house.run}/umlctl/g/{guest.umid}/con0.in"
+        with open(console, "r+b", buffering=0, opener=_without_waiting) as file:
+            file.write(b"head -c 30000000 /dev/zero | tail | wc\n")
+        if not world.soon(lambda: not processes.alive(guest.pid, guest.started)):
+            raise Violation(f"{guest.umid} lives without memory: {world.status(guest)}")
+        for other in world.guests[1:]:
+            ask(world, other)
+    finally:
+        os.unlink(filler)
+    guest.panics += 1
+    world.restarted(guest)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _fill(filler: str) -> None:
+    """Have a file take all that is left of its file system, which is a small one."""
+    with suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while file.tell() < SMALL and file.write(b"\0" * (1 << 16)):
+            pass
 
 
 STEPS: dict[str, tuple[int, Step]] = {
@@ -225,8 +257,9 @@ STEPS: dict[str, tuple[int, Step]] = {
         (2, kill_the_kernel),
         (4, kill_the_supervisor),
         (1, kill_the_supervisor_and_a_kernel),
-        (2, kill_the_switch),
+        (3, kill_helpers),
         (2, fill_the_disk),
+        (1, fill_the_memory),
     )
 }
 """Each with how often it is taken, as a weight."""

@@ -20,12 +20,13 @@ def torment(seed: int, steps: int, guests: int, say: Callable[[str], None]) -> i
     Raises: Violation: with the step after which it was seen
     """
     chosen = random.Random(seed)
-    world = World(chosen, guests)
+    world = World(random.Random(seed), guests)
     done = 0
     name = "the start"
     try:
         names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
         for done in range(1, steps + 1):
+            world.random = random.Random(f"{seed}.{done}")
             (name,) = chosen.choices(names, weights)
             guest = chosen.choice(world.guests)
             say(f"{seed}.{done} {name} {guest.umid}")
