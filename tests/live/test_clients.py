@@ -58,7 +58,7 @@ def open_to_others(house: House, umid: str) -> Iterator[str]:
     house.start(umid, "--allow-user", f"{READER}", "--allow-user", f"{CONTROLLER}:control")
     yield house.status(umid)["sockets"]["shared"]
     house.ok("kill", umid)
-    assert not os.path.exists(os.path.dirname(paths.shared_socket(umid)))
+    wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "its place is removed")
 
 
 def test_owner_has_the_second_socket_too(house: House, umid: str, open_to_others: str) -> None:

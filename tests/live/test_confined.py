@@ -95,7 +95,7 @@ if ROOT:
         house.has_shell(umid)
         assert house.status(umid)["pid"] == pid
         house.ok("kill", umid)
-        assert not os.path.exists(paths.open_dir(umid))
+        wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "its place is removed")
 
     def test_guest_of_another_user_is_adopted_though_nothing_of_its_record_is_left(
         house: House, umid: str
@@ -112,8 +112,8 @@ if ROOT:
             assert house.ok("adopt", umid) == f"{umid} has a supervisor again\n"
             assert house.status(umid)["pid"] == status["pid"] != another
             house.ok("kill", umid)
-        assert house.leftovers(umid) == []
-        assert not os.path.exists(paths.open_dir(umid))
+        wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "its place is removed")
+        wait_for(lambda: not house.leftovers(umid), "nothing is left")
 
     @contextlib.contextmanager
     def pretending(umid: str) -> Iterator[int]:
@@ -160,16 +160,25 @@ if ROOT:
         house.start(umid, "--user", "nobody")
 
     def test_guests_user_is_not_told_what_is_in_our_environment(house: House, umid: str) -> None:
-        house.ok("quit")
-        house.env["SECRET"] = "hush"
-        try:
-            house.start(umid, "--user", "nobody")
-        finally:
-            del house.env["SECRET"]
-        with open(f"/proc/{house.status(umid)['pid']}/environ", "rb") as file:
-            words = dict(word.split(b"=", 1) for word in file.read().split(b"\0") if word)
+        command = house.command("run", umid, "--mem", "64M", "--user", "nobody")
+        with subprocess.Popen(command, env=house.env | {"SECRET": "hush"}) as supervisor:
+            wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it is ready")
+            with open(f"/proc/{house.status(umid)['pid']}/environ", "rb") as file:
+                words = dict(word.split(b"=", 1) for word in file.read().split(b"\0") if word)
+            supervisor.terminate()
         assert b"SECRET" not in words
         assert words[b"HOME"] == os.fsencode(NOBODY.pw_dir)
+
+    def test_nothing_is_left_of_a_dead_one_whose_record_is_lost(house: House, umid: str) -> None:
+        house.start(umid, "--user", "nobody")
+        status = house.status(umid)
+        os.kill(status["supervisor_pid"], 9)
+        os.killpg(status["pid"], 9)
+        wait_for(lambda: not os.path.exists(f"/proc/{status['pid']}"), "it is gone")
+        for record in (f"{house.path}/s/umlctl/guests/{umid}", f"{house.run}/umlctl/g/{umid}"):
+            Path(f"{record}/record.json").write_text("{")
+        house.ok("adopt")
+        wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "what it left is removed")
 
     def test_nothing_is_left_of_who_died_unseen(house: House, umid: str) -> None:
         for words in (["--user", "nobody"], ["--allow-user", "nobody"]):

@@ -61,11 +61,14 @@ def set_dead_aside() -> list[str]:
 
     Returns: what is to be said of each
     """
+    from umlctl.host import sharing  # who looks at guests rarely needs it
+
     said = []
     for umid, _ in list(records.unreadable()):
         if see(umid) is None:
             with contextlib.suppress(UmlctlError), claim.claim(umid):
                 said.append(set_aside(umid))
+                sharing.remove_dead(umid)
     return [each for each in said if each]
 
 
