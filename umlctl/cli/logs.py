@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from umlctl.cli import complete, seconds
-from umlctl.errors import NoGuest, UsageError
+from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import consolelog, paths
 from umlctl.host.claim import stands_at
 
@@ -97,7 +97,7 @@ def show(
 ) -> None:
     """Print a part of a log, of which what is `kept`.
 
-    Raises: NoGuest, UsageError, OSError
+    Raises: NoGuest, UsageError, HostError, OSError
     """
     umid = paths.umid_of(guest)
     name = "console" if console == "con0" else console
@@ -113,6 +113,10 @@ def show(
         raise NoGuest(
             f"there is no log of {console} of a guest {guest!r} ({log}); "
             "a bare kernel's console is its own"
+        ) from None
+    except PermissionError:
+        raise HostError(
+            f"the log of {console} of {guest!r} is for the guest's owner alone ({log})"
         ) from None
     try:
         first = consolelog.first_line(descriptor)

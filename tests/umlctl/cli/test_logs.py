@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from umlctl.cli.logs import dmesg, logs
-from umlctl.errors import NoGuest
+from umlctl.errors import HostError, NoGuest
 from umlctl.host import consolelog, paths
 
 
@@ -55,6 +55,18 @@ def test_line_that_is_not_ended_is_one(house: str) -> None:
 def test_empty_log_shows_nothing(house: str) -> None:
     write("demo", b"")
     assert shown("demo") == shown("demo", "-n", "5") == b""
+
+
+def test_log_of_somebody_elses_guest_is_not_ours_to_read(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    result = CliRunner().invoke(logs, ["/share/demo/mconsole"])
+    assert isinstance(result.exception, HostError)
+    assert "is for the guest's owner alone" in str(result.exception)
 
 
 def test_guest_without_a_log_is_no_guest(house: str) -> None:
