@@ -186,6 +186,17 @@ def has_owner(umid: str) -> bool:
     return kind != fcntl.F_UNLCK
 
 
+def owner(umid: str) -> int:
+    """The pid of a guest's supervisor; 0 if it has none."""
+    if not has_owner(umid):
+        return 0
+    try:
+        with open(f"{paths.guest_dir(umid)}.lock") as file:
+            return int(file.read(32))
+    except (OSError, ValueError):
+        return 0
+
+
 def _own(umid: str, directory: str) -> int:
     """Be the one supervisor of a guest; the descriptor of the lock that says so.
 

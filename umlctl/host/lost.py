@@ -167,11 +167,17 @@ def _is_before_kernel(words: list[bytes]) -> bool:
 def shim_of(pid: int) -> int:
     """The tiny parent of a kernel; 0 if that was killed. No record is believed about it: a
     number in one may be another process's by now."""
-    shim = 0
+    return next(iter(above_of(pid)), 0)
+
+
+def above_of(pid: int) -> list[int]:
+    """What stands above a kernel of ours: its tiny parent first, then what makes its namespace."""
+    found: list[int] = []
     above = processes.parent(pid)
     while above and _is_before_kernel(_words(above)):
-        shim, above = above, processes.parent(above)
-    return shim
+        found.insert(0, above)
+        above = processes.parent(above)
+    return found
 
 
 def _entry(umid: str, word: str) -> Entry | None:

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+STATES: Final = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting",
+    "T": "suspended",
+    "t": "traced",
+    "Z": "dead",
+    "X": "dead",
+    "I": "idle",
+}
+"""What a process does, by its letter in proc(5)."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _RECVFROM: Final = "45"
 """What a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or wait4."""
@@ -25,12 +37,19 @@ _WAITING: Final = "__skb_wait_for_more_packets"
 
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the third (state) on; None if there is no such process."""
+    found = _read_stat(pid)
+    return None if found is None else found[1]
+
+
+def _read_stat(pid: int) -> tuple[str, list[str]] | None:
+    """The name in /proc/PID/stat, and the fields behind it; None if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read().decode("ascii", "replace")
+            text = file.read().decode("utf-8", "replace")
     except OSError:
         return None
-    return text[text.rindex(")") + 2 :].split()
+    end = text.rindex(")")  # the name is anything, blanks and brackets too
+    return text[text.index("(") + 1 : end], text[end + 2 :].split()
 
 
 def start_time(pid: int) -> int | None:
@@ -69,6 +88,60 @@ def descendants(pid: int) -> list[int]:
             found += children
             queue += children
     return found
+
+
+class Seen(NamedTuple):
+    """A process as it looks now.
+
+    Fields:
+        state: one of STATES
+        cpu: seconds of its own
+        memory: bytes of it that are resident, shared ones too
+        tracer: the thread that traces it; 0 if none
+    """
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    group: int
+    threads: int
+    cpu: float
+    memory: int
+    tracer: int
+
+
+def look(pid: int) -> Seen | None:
+    """What a process looks like; None if there is none."""
+    found = _read_stat(pid)
+    if found is None:
+        return None
+    name, fields = found
+    return Seen(
+        pid=pid,
+        name=name,
+        state=STATES.get(fields[0], "unknown"),
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        threads=int(fields[17]),
+        cpu=(int(fields[11]) + int(fields[12])) / _TICKS,
+        memory=int(fields[21]) * _PAGE,
+        tracer=_tracer(pid),
+    )
+
+
+def _tracer(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            # From a line's beginning: the process has its name in it, which is anything.
+            return int(file.read().partition(b"\nTracerPid:")[2].split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def is_thread(tid: int, pid: int) -> bool:
+    """The thread is one of this process."""
+    return os.path.exists(f"/proc/{pid}/task/{tid}")
 
 
 def cpu_seconds(main: int) -> float | None:
@@ -143,13 +216,10 @@ def held(main: int) -> Held | None:
     if fields[0] == "T":
         by = f"its process is stopped by a signal; `kill -CONT {main}` lets it go on"
         return Held("suspended", by)
-    tracer = name = ""
-    with suppress(OSError, IndexError):
-        with open(f"/proc/{main}/status") as file:
-            tracer = file.read().partition("TracerPid:")[2].split()[0]
-        with open(f"/proc/{tracer}/comm") as file:
-            name = file.read().strip()
-    by = f"a debugger holds it: {name or 'a process'}, pid {tracer or 'unknown'}"
+    tracer = _tracer(main)
+    found = _read_stat(tracer)
+    name = found[0] if found else "a process"
+    by = f"a debugger holds it: {name}, pid {tracer or 'unknown'}"
     return Held("traced", by)
 
 

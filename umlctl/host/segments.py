@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,8 @@ LOG_TAIL: Final = 1000
 OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
 """What a switch writes down of itself."""
 _PAUSE: Final = 0.01
+_CREDENTIALS: Final = struct.Struct("3i")
+"""struct ucred of unix(7): pid, uid, gid."""
 
 _children: set[int] = set()
 """Switches that this process started: they outlive it, but until then it has to reap them."""
@@ -198,6 +201,17 @@ def running(name: str) -> bool:
     except HostError:
         return True  # it is busy
     return True
+
+
+def pid_of(name: str) -> int:
+    """The process of a segment's switch, which need not answer for it; 0 if none is there."""
+    try:
+        with _connect(_checked(name), 0) as connection:
+            said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except (_NotThere, HostError):
+        return 0
+    pid: int = _CREDENTIALS.unpack(said)[0]
+    return pid
 
 
 def names() -> list[str]:

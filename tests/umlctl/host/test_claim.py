@@ -11,7 +11,7 @@ import pytest
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.host import paths
-from umlctl.host.claim import claim, forget, has_owner, remove_tree, take_over
+from umlctl.host.claim import claim, forget, has_owner, owner, remove_tree, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,12 +223,14 @@ def test_guest_that_never_started_leaves_no_records_but_what_it_said(house: str)
 def test_guest_without_a_supervisor_is_taken_over_by_one(house: str) -> None:
     held = claim("demo")
     assert has_owner("demo")
+    assert owner("demo") == os.getpid()
     with pytest.raises(GuestInUse, match="demo has a supervisor"):
         take_over("demo")
     parent = os.dup(held.lock)  # the tiny parent's, which lives on
     os.close(held.owner)
     os.close(held.lock)
     assert not has_owner("demo")
+    assert owner("demo") == 0
     taken = take_over("demo")
     assert has_owner("demo")
     with pytest.raises(GuestInUse):

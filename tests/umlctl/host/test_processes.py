@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from umlctl.host import processes
 
@@ -113,6 +116,45 @@ def test_name_with_blanks_and_brackets_does_not_confuse() -> None:
         started = processes.start_time(process.pid)
         assert started is not None
         assert processes.alive(process.pid, started)
+
+
+@example(name=b"TracerPid:\t1")
+@given(name=st.binary(min_size=1, max_size=15).filter(lambda name: b"\0" not in name))
+def test_process_may_have_any_name(name: bytes) -> None:
+    with open("/proc/self/comm", "rb") as file:
+        before = file.read().rstrip(b"\n")
+    try:
+        with open("/proc/self/comm", "wb") as file:
+            file.write(name)
+        seen = processes.look(os.getpid())
+    finally:
+        with open("/proc/self/comm", "wb") as file:
+            file.write(before)
+    assert seen is not None
+    assert (seen.pid, seen.parent, seen.group) == (os.getpid(), os.getppid(), os.getpgrp())
+    assert seen.tracer == 0
+    assert seen.threads >= 1
+    assert seen.memory > 1 << 20
+
+
+def test_process_looks_as_the_host_says() -> None:
+    with tree() as (main, inside, outside):
+        until(lambda: (seen := processes.look(inside)) and seen.state == "sleeping")
+        seen = processes.look(inside)
+        assert seen is not None
+        assert (seen.parent, seen.group, seen.threads, seen.tracer) == (main, main, 1, 0)
+        left = processes.look(outside)
+        assert left is not None
+        assert (left.parent, left.group) == (main, outside)
+        os.kill(inside, signal.SIGSTOP)
+        until(lambda: (seen := processes.look(inside)) and seen.state == "suspended")
+    assert processes.look(1 << 30) is None
+
+
+def test_thread_is_known_by_its_process() -> None:
+    tid = threading.get_native_id()
+    assert processes.is_thread(tid, os.getpid())
+    assert not processes.is_thread(tid, os.getppid())
 
 
 def test_descendants_are_found_in_other_sessions_too() -> None:

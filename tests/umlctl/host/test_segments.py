@@ -123,6 +123,7 @@ def test_segment_started_by_many_at_once_has_one_switch(place: str) -> None:
 def test_switch_leads_a_session_of_its_own(place: str) -> None:
     pid = segments.start("lan").status()["pid"]
     assert os.getsid(pid) == pid
+    assert (segments.pid_of("lan"), segments.pid_of("none")) == (pid, 0)
     assert os.readlink(f"/proc/{pid}/fd/2") == paths.network_log("lan")
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
 
@@ -179,6 +180,7 @@ def test_switch_that_hangs_is_an_error_in_time(place: str, monkeypatch: pytest.M
     os.kill(pid, signal.SIGSTOP)
     monkeypatch.setattr(segments, "ANSWERS", 0.2)
     try:
+        assert segments.pid_of("lan") == pid
         with pytest.raises(HostError, match="does not answer"):
             segment.status()
         with pytest.raises(HostError, match="does not"):

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from umlctl.host import members
+
+LATER = """
+import os, sys
+def child(name):
+    pid = os.fork()
+    if not pid:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+        os.write(1, b"%d\\n" % os.getpid())
+        sys.stdin.read()
+        os._exit(0)
+    return pid
+children = child("uml-userspace"), child("helps")
+os.write(1, b"ready\\n")
+sys.stdin.read()
+"""
+
+
+def test_process_of_a_guest_need_not_be_traced() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", LATER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as kernel:
+        assert kernel.stdout is not None
+        said = {kernel.stdout.readline().strip() for _ in range(3)}
+        found = members.of_kernel(kernel.pid)
+        assert {str(member.pid) for member in found[1:]} | {"ready"} == said
+        assert [(member.role, member.name) for member in found[1:]] == [
+            (members.HELPER, "helps"),
+            (members.PROCESS, "uml-userspace"),
+        ]
+        assert (found[0].pid, found[0].role) == (kernel.pid, members.KERNEL)
+
+
+def test_kernel_that_is_gone_has_no_processes() -> None:
+    assert members.of_kernel(1 << 30) == []
+
+
+def test_guest_that_nobody_knows_has_no_processes(house: str) -> None:
+    assert members.of_guest("nobody") == []

@@ -1,0 +1,77 @@
+"""`umlctl ps`: the processes of this host that belong to a guest."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl import exitcodes
+from umlctl.cli import plugging, views
+from umlctl.errors import NoGuest
+from umlctl.host import members, paths
+from umlctl.host.members import SUPERVISOR, Member
+from umlctl.oneshot import say
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl ps demo
+  umlctl ps demo --json | jq '.[] | select(.role == "kernel") | .pid'
+  umlctl ps demo --json | jq 'map(.cpu) | add'
+"""
+)
+@plugging.guest_argument
+@plugging.json_option
+def ps(guest: str, in_json: bool) -> int:
+    """Show every process of this host that belongs to a guest, and what it is there for.
+
+    Nobody is asked: a guest that hangs, or has no supervisor, shows them as well.
+    """
+    umid = paths.umid_of(guest)
+    socket = paths.find_socket(guest)
+    own = (paths.public_socket(umid), paths.shared_socket(umid), paths.kernel_socket(umid))
+    found = members.of_guest(umid) if guest == umid or socket in own else []
+    if found and not any(member.role == SUPERVISOR for member in found):
+        say(f"{umid} has no supervisor; `umlctl adopt {umid}` gives it one", exitcodes.OK)
+    found = found or members.of_kernel(_bare(guest, socket))
+    if in_json:
+        print(views.to_json([member._asdict() for member in found]))
+    else:
+        headings = ("PID", "ROLE", "STATE", "CPU", "MEMORY", "NAME", "FOR")
+        views.columns([headings, *(_row(member) for member in found)])
+    return exitcodes.OK
+
+
+def _bare(guest: str, socket: str) -> int:
+    """The main process of a kernel that was not started here, as it has written it down.
+
+    Raises: NoGuest
+    """
+    try:
+        with Connection(socket) as connection:
+            connection.link.open()
+        with open(os.path.join(os.path.dirname(socket), "pid")) as file:
+            return int(file.read(32))
+    except Unreachable as problem:
+        if paths.has_record(guest):
+            why = f"{guest} does not run; `umlctl status {guest}` says what became of it"
+        else:
+            why = f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
+        raise NoGuest(why) from None
+    except (OSError, ValueError) as problem:
+        raise NoGuest(f"{guest}: its pid is not known: {problem}") from None
+
+
+def _row(member: Member) -> tuple[str, ...]:
+    return (
+        str(member.pid),
+        member.role,
+        member.state,
+        f"{member.cpu:.2f}s",
+        views.size(member.memory),
+        views.printable(member.name),
+        views.printable(" ".join(member.serves)) or "-",
+    )
