@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -237,3 +238,29 @@ def _copy_of_kernel(house: House) -> str:
         file.write("#!/bin/sh\n")
     os.chmod(path, 0o700)
     return path
+
+
+LOAD = (
+    "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); "
+    "file = os.open('{}', os.O_RDONLY); "
+    "print(libc.syscall(313, file, b'', 0), os.strerror(ctypes.get_errno()))"  # finit_module
+)
+
+
+def test_locked_guest_takes_no_module(house: House, umid: str) -> None:
+    kernel = Path(json.loads(house.ok("kernel", "list", "--json"))[0]["path"])
+    (module,) = (kernel.parent.parent / "lib/uml/modules").glob("*/kernel/drivers/net/dummy.ko")
+    command = f'python3 -c "{LOAD.format(module)}"'
+    house.start(umid, "--modules", "locked")
+    for _ in range(2):
+        house.has_shell(umid)
+        assert house.ask(umid, "proc sys/kernel/modules_disabled").text.strip("\n\0") == "1"
+        assert house.shell(umid, command) == "-1 Operation not permitted"
+        assert house.try_shell(umid, "echo 0 >/proc/sys/kernel/modules_disabled")[0] != 0
+        assert house.ask(umid, "proc sys/kernel/modules_disabled").text.strip("\n\0") == "1"
+        house.ok("reboot", umid)
+    house.ok("kill", umid)
+    house.start(umid)
+    house.has_shell(umid)
+    assert house.ask(umid, "proc sys/kernel/modules_disabled").text.strip("\n\0") == "0"
+    assert house.shell(umid, command).startswith("0 ")

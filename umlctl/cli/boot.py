@@ -78,6 +78,13 @@ _OPTIONS = [
     click.option("--aslr", is_flag=True, help="Leave address-space randomisation on."),
     click.option("--single", "-s", is_flag=True, help="Boot into single-user mode."),
     click.option("--verbose", "-v", is_flag=True, help="Every kernel message on the console."),
+    click.option(
+        "--modules",
+        type=click.Choice(definitions.MODULES),
+        default=definitions.UNLOCKED,
+        show_default=True,
+        help="Locked: nobody in the guest, root included, can load a kernel module.",
+    ),
     click.option("--pidfile", default="", metavar="FILE", help="Hold the kernel's pid, locked."),
     click.option(
         "--user",
@@ -180,6 +187,8 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
     kernel = kernels.find(options.pop("kernel"))
     if options["ncpus"] > 1:  # asking the kernel costs time, so only then
         _check_smp(kernel, options["ncpus"])
+    if options["modules"] == definitions.LOCKED:
+        _check_locks(kernel)
     if root != definitions.HOST_ROOT:
         file, comma, words = root.partition(",")
         if os.path.isdir(root):
@@ -232,6 +241,18 @@ def _check_smp(kernel: str, ncpus: int) -> None:
     if ncpus > most:
         has = "has no SMP" if most == 1 else f"can have {most}"
         raise UsageError(f"{ncpus} processors are too many: the kernel {kernel} {has}")
+
+
+def _check_locks(kernel: str) -> None:
+    """See that the kernel heeds what would lock its modules: it would not say.
+
+    Raises: UsageError, NoKernel
+    """
+    found = kernels.probe(kernel)
+    if not found.locks_modules:
+        raise UsageError(
+            f"--modules locked takes Linux 5.8 with PROC_SYSCTL, and {kernel} is {found.version}"
+        )
 
 
 @click.command(
@@ -301,6 +322,7 @@ Examples:
   umlctl start web --mem 512M --root web.img --nic user,forward=8080:80
   umlctl start a --root base.img,cow=a.cow --nic switch=lan --disk data.img
   umlctl start db && umlctl start web --after db && umlctl list
+  umlctl start guest --root guest.img --modules locked
 """,
 )
 @click.argument("umid")

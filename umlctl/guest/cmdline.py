@@ -16,6 +16,7 @@ from umlctl.errors import UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import (
     HOST_ROOT,
+    LOCKED,
     Definition,
     check,
     is_device,
@@ -145,6 +146,8 @@ def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
         words.append("single")
     if definition.verbose:
         words.append("ignore_loglevel")
+    if definition.modules == LOCKED:
+        words.append("sysctl.kernel.modules_disabled=1")  # set before init; nothing unsets it
     return words
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from umlctl.guest.plug import Disk, Nic
 
 HOST_ROOT: Final = "host"
+UNLOCKED: Final = "unlocked"
+LOCKED: Final = "locked"
+MODULES: Final = (UNLOCKED, LOCKED)
 MEM_DEFAULT: Final = 256 << 20
 MEM_LEAST: Final = 24 << 20
 """With less the kernel dies before it can say why. Measured on 6.1 without randomisation."""
@@ -51,6 +54,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         aslr: leave address-space randomisation on
         single: boot into single-user mode
         verbose: every kernel message on the console
+        modules: "locked": the kernel takes none once its init has begun; "unlocked"
         pidfile: holds the kernel's pid, locked while it runs; empty: none
         cwd: the directory that relative paths of `arguments` are taken from
         timeout: seconds that the boot may take
@@ -81,6 +85,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     aslr: bool = False
     single: bool = False
     verbose: bool = False
+    modules: str = UNLOCKED
     pidfile: str = ""
     cwd: str = "/"
     timeout: float = BOOT_TIMEOUT
@@ -126,6 +131,8 @@ def check(definition: Definition) -> Definition:
     _check_limits(definition)
     if definition.cpus and not _CPUS.fullmatch(definition.cpus):
         raise UsageError(f"cpus are a list such as 0 or 0,2-3, not {definition.cpus!r}")
+    if definition.modules not in MODULES:
+        raise UsageError(f"modules are {' or '.join(MODULES)}, not {definition.modules!r}")
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
     _check_policy(definition)

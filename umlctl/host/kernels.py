@@ -13,6 +13,7 @@ or leave children behind; the probe has a deadline, a cap, and kills what it sta
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
 from umlctl.errors import NoKernel
@@ -112,6 +113,15 @@ class Kernel(NamedTuple):
     def most_cpus(self) -> int:
         """The largest N that `ncpus=N` can have."""
         return int(self.config.get("NR_CPUS", "1")) if "smp" in self.capabilities else 1
+
+    @property
+    def locks_modules(self) -> bool:
+        """It can be told at boot to take no modules, or has none. Since Linux 5.8: `sysctl.`"""
+        if "modules" not in self.capabilities:
+            return True
+        release = re.match(r"(\d+)\.(\d+)", self.version, re.ASCII)
+        known = release is not None and (int(release[1]), int(release[2])) >= (5, 8)
+        return known and self.config.get("PROC_SYSCTL") == "y"
 
 
 def cache() -> str:

@@ -148,6 +148,26 @@ def test_processors_are_as_many_as_the_kernel_can_have(
     assert boot("demo", "--ncpus", "1").ncpus == 1
 
 
+def test_modules_are_locked_where_the_kernel_heeds_it(
+    started: Started, boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"MODULES": "y", "PROC_SYSCTL": "y"}
+    for release in ("5.8", "6.1.176", "10.0-rc1"):
+        kernel = kernels.Kernel("/linux", release, frozenset(), config)
+        monkeypatch.setattr(kernels, "probe", lambda _path, kernel=kernel: kernel)
+        assert boot("demo", "--modules", "locked").modules == "locked"
+    for release in ("5.7.9", "4.19", "", "x"):
+        kernel = kernels.Kernel("/linux", release, frozenset(), config)
+        monkeypatch.setattr(kernels, "probe", lambda _path, kernel=kernel: kernel)
+        assert started.main("run", "demo", "--modules", "locked") == 2
+        assert f"takes Linux 5.8 with PROC_SYSCTL, and /usr/bin/linux.uml is {release}" in (
+            started.err
+        )
+        assert boot("demo", "--modules", "unlocked") == boot("demo")
+    config.clear()  # it has none to begin with
+    assert boot("demo", "--modules", "locked").modules == "locked"
+
+
 def test_root_is_a_directory_an_image_or_the_host(boot: Boot, house: str) -> None:
     os.mkdir(f"{house}/tree")
     assert boot("demo", "--root", "tree").root == f"{house}/tree/"

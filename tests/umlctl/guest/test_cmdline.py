@@ -62,6 +62,8 @@ def test_quiet_is_never_ours() -> None:
 def test_switches_add_their_words() -> None:
     words = line(single=True, verbose=True)
     assert {"single", "ignore_loglevel"} <= set(words)
+    assert "sysctl.kernel.modules_disabled=1" in line(modules="locked")
+    assert not any(word.startswith("sysctl") for word in line(modules="unlocked"))
 
 
 # The root
@@ -239,6 +241,7 @@ def test_disk_with_a_blank_can_be_added_later() -> None:
         ({}, []),
         ({"mem": 64 << 20, "verbose": True, "ncpus": 2, "single": True}, ["ubd1=/d"]),
         ({"init": "/bin/sh"}, []),
+        ({"modules": "locked"}, []),
         ({"root": "/srv/root/", "init": "/init"}, []),
         ({"root": "/r.img"}, ["ubd0=/r.img"]),
         ({"root": "/r.img,ro"}, ["ubd0r=/r.img"]),

@@ -13,6 +13,7 @@ from umlctl.guest.definition import (
     HOST_ROOT,
     MEM_DEFAULT,
     MEM_LEAST,
+    MODULES,
     Definition,
     check,
     decode,
@@ -64,6 +65,7 @@ def test_plain_definition_is_sound() -> None:
         ({"cpus": "a"}, "cpus are a list"),
         ({"cpus": "0;reboot"}, "cpus are a list"),
         ({"cpus": "0\n"}, "cpus are a list"),
+        ({"modules": "no"}, "modules are unlocked or locked, not 'no'"),
         ({"timeout": 0.0}, "more than 0"),
         ({"timeout": -1.0}, "more than 0"),
         ({"append": ("a b",)}, "without blanks"),
@@ -230,6 +232,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
         ),
         timeout=st.floats(1, 1e6),
         aslr=st.booleans(),
+        modules=st.sampled_from(MODULES),
         named=st.booleans(),
     )
 )
