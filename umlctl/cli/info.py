@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +19,13 @@ from umlctl.host import cgroups, kernels, nics, paths
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+IDLE: Final = 20 << 20
+"""What a guest that does nothing takes of this host's memory, bytes. Measured with a hundred."""
+PROCESSES: Final = 45
+"""The most that a guest was seen to take while it boots; 4 and its own when it has."""
+_SLOW: Final = (
+    "computing is as fast as here; system calls and new processes take dozens of times as long"
+)
 _NO_NAMESPACE: Final = (
     "{} forbids user namespaces: were a kernel killed, its guest's processes would be let go "
     "for a moment; allow them, or end guests by `umlctl kill` alone"
@@ -26,7 +35,10 @@ _NO_NAMESPACE: Final = (
 @click.command(epilog="\b\nExamples:\n  umlctl info\n  umlctl info --json | jq .memory_free\n")
 @click.option("--json", "in_json", is_flag=True, help="Print an object.")
 def info(in_json: bool) -> int:
-    """Show what this host has for guests: its capacity, the kernel, and what you may do."""
+    """Show what this host has for guests: its capacity, the kernel, and what you may do.
+
+    What a guest costs is told with it.
+    """
     found = gather()
     if in_json:
         print(views.to_json(found))
@@ -37,7 +49,11 @@ def info(in_json: bool) -> int:
         ("processors", str(found["processors"])),
         ("memory", f"{views.size(found['memory_free'])} of {views.size(found['memory'])} free"),
         ("guest memory", f"in {found['memory_dir']}, {views.size(found['memory_room'])} free"),
-        ("guests", ", ".join(f"{n} {state}" for state, n in found["guests"].items()) or "none"),
+        ("guests", _guests(found)),
+        ("a guest costs", f"some {IDLE >> 20}M of memory when idle, up to its --mem when used"),
+        ("room", _room_for(found["room_idle"], found["room_full"])),
+        ("guest processors", _processors(found["guest_processors"])),
+        ("guest speed", _SLOW),
         ("internet, --user", "yes" if found["slirp4netns"] else "no: slirp4netns is missing"),
         ("taps", "yes" if found["taps"] else "no: it takes CAP_NET_ADMIN and /dev/net/tun"),
         ("limits", "yes" if found["limits"] else "no: see below"),
@@ -51,12 +67,33 @@ def info(in_json: bool) -> int:
     return 0
 
 
+def _guests(found: dict[str, Any]) -> str:
+    each = ", ".join(f"{count} {state}" for state, count in found["guests"].items())
+    taken = f"; {views.size(found['guests_memory'])} of memory in all"
+    return f"{each}{taken if found['guests_memory'] else ''}" if each else "none"
+
+
+def _room_for(idle: int | None, full: int | None) -> str:
+    mem = definition.MEM_DEFAULT >> 20
+    return "-" if idle is None else f"for {idle} more guests when idle, {full} that use {mem}M each"
+
+
+def _processors(most: int | None) -> str:
+    if most is None:
+        return "-"
+    return f"up to {most}, with --ncpus" if most > 1 else "1: the kernel has no SMP"
+
+
 def gather() -> dict[str, Any]:
     """The facts; sizes in bytes."""
+    most_cpus = None
     try:
         kernel = kernels.find()
     except NoKernel:
         kernel = ""
+    else:
+        with contextlib.suppress(NoKernel):
+            most_cpus = kernels.probe(kernel).most_cpus
     memory = _memory()
     # As the kernel chooses. Source: arch/um/os-Linux/mem.c
     where = next(
@@ -64,8 +101,12 @@ def gather() -> dict[str, Any]:
         "/dev/shm",  # noqa: S108 - it is the kernel that makes a file there
     )
     guests: dict[str, int] = {}
+    taken = 0
     for status in listing.gather():
         guests[status["state"]] = guests.get(status["state"], 0) + 1
+        taken += status["memory"] or 0
+    space = _room(where)
+    room = None if space is None else min(space, memory.get("MemAvailable", space))
     return {
         "version": __version__,
         "kernel": kernel,
@@ -73,8 +114,12 @@ def gather() -> dict[str, Any]:
         "memory": memory.get("MemTotal"),
         "memory_free": memory.get("MemAvailable"),
         "memory_dir": where,
-        "memory_room": _room(where),
+        "memory_room": space,
         "guests": guests,
+        "guests_memory": taken,
+        "guest_processors": most_cpus,
+        "room_idle": None if room is None else room // IDLE,
+        "room_full": None if room is None else room // definition.MEM_DEFAULT,
         "slirp4netns": shutil.which("slirp4netns") is not None,
         "taps": nics.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
         "limits": not _no_limits(),
@@ -95,12 +140,9 @@ def _no_limits() -> str:
 
 def _hints(memory: str) -> Iterator[str]:
     """What this host forbids that guests are better with, and what can be done."""
-    if os.geteuid() and not _number("/proc/sys/user/max_user_namespaces", 1):
-        yield _NO_NAMESPACE.format("user.max_user_namespaces")
-    if os.geteuid() and not _number("/proc/sys/kernel/unprivileged_userns_clone", 1):
-        yield _NO_NAMESPACE.format("kernel.unprivileged_userns_clone")
-    if os.geteuid() and _number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0):
-        yield _NO_NAMESPACE.format("kernel.apparmor_restrict_unprivileged_userns")
+    if os.geteuid():
+        yield from _no_namespaces()
+        yield from _few_processes()
     scope = _number("/proc/sys/kernel/yama/ptrace_scope", 0)
     if scope > 1:
         yield (
@@ -119,6 +161,24 @@ def _hints(memory: str) -> Iterator[str]:
     limits = _no_limits()
     if limits:
         yield limits
+
+
+def _no_namespaces() -> Iterator[str]:
+    if not _number("/proc/sys/user/max_user_namespaces", 1):
+        yield _NO_NAMESPACE.format("user.max_user_namespaces")
+    if not _number("/proc/sys/kernel/unprivileged_userns_clone", 1):
+        yield _NO_NAMESPACE.format("kernel.unprivileged_userns_clone")
+    if _number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0):
+        yield _NO_NAMESPACE.format("kernel.apparmor_restrict_unprivileged_userns")
+
+
+def _few_processes() -> Iterator[str]:
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if most != resource.RLIM_INFINITY and most < 10 * PROCESSES:
+        yield (
+            f"you may have {most} processes: a guest takes 4 and one for each of its own, and up "
+            f"to {PROCESSES} while it boots; `ulimit -u` raises it"
+        )
 
 
 def _number(path: str, missing: int) -> int:

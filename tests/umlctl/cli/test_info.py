@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from typing import TYPE_CHECKING
 
 from umlctl.cli import info, main
 from umlctl.errors import NoKernel
+from umlctl.guest.definition import MEM_DEFAULT
 from umlctl.host import kernels, nics, paths
 
 if TYPE_CHECKING:
@@ -17,9 +19,15 @@ def test_host_is_shown(
     house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(kernels, "find", lambda: "/usr/bin/linux.uml")
+    config: dict[str, str] = {}
+    kernel = kernels.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
+    monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.setattr(nics, "has_capability", lambda _name: False)
     monkeypatch.setenv("TMPDIR", house)
+    free = 10 * MEM_DEFAULT + 1
+    monkeypatch.setattr(info, "_memory", lambda: {"MemTotal": 2 * free, "MemAvailable": free})
+    monkeypatch.setattr(info, "_room", lambda _directory: 2 * free)
     assert main.run(["info", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     assert found["kernel"] == "/usr/bin/linux.uml"
@@ -28,10 +36,18 @@ def test_host_is_shown(
     assert (found["memory_dir"], found["guests"]) == (house, {})
     assert (found["slirp4netns"], found["taps"]) == (False, False)
     assert found["state_dir"] == paths.state_dir()
+    assert (found["room_idle"], found["room_full"]) == (free // info.IDLE, 10)
+    assert (found["guest_processors"], found["guests_memory"]) == (1, 0)
     assert main.run(["info"]) == 0
     text = capfd.readouterr().out
     assert "no: slirp4netns is missing" in text
     assert "guests            none" in text
+    assert "a guest costs" in text
+    assert f"for {free // info.IDLE} more guests when idle, 10 that use 256M each" in text
+    assert "1: the kernel has no SMP" in text
+    config.update(SMP="y", NR_CPUS="64")
+    assert main.run(["info"]) == 0
+    assert "up to 64, with --ncpus" in capfd.readouterr().out
 
 
 def test_host_that_lacks_things_is_shown_all_the_same(
@@ -42,6 +58,17 @@ def test_host_that_lacks_things_is_shown_all_the_same(
 
     monkeypatch.setattr(kernels, "find", none)
     monkeypatch.setenv("TMPDIR", f"{house}/nonexistent")
-    assert info.gather()["memory_room"] is None
+    found = info.gather()
+    assert found["memory_room"] is found["room_idle"] is found["guest_processors"] is None
     assert main.run(["info"]) == 0
     assert "`umlctl setup` fetches one" in capfd.readouterr().out
+
+
+def test_user_who_may_have_few_processes_is_told(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "you may have 100 processes"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for limit, wanted in ((100, True), (100_000, False), (resource.RLIM_INFINITY, False)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _which, limit=limit: (limit, limit))
+        assert any(told in hint for hint in info._hints(house)) == wanted
