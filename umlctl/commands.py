@@ -157,13 +157,15 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "adopt",
         "[GUEST...]",
-        "take over guests whose supervisor is gone; come back when these answer, or all",
+        "take over guests whose supervisor is gone",
         HOST,
         waits=True,
     ),
     Command("autostart", "", "start every enabled guest that does not run", HOST, waits=True),
     Command("list", "", "the guests of this supervisor", HOST),
-    Command("quit", "", "shut all guests down in order and end", HOST, waits=True),
+    Command(
+        "quit", "[leave]", "end, shutting all guests down before or leaving them", HOST, waits=True
+    ),
 )
 
 BY_NAME: Final = {command.name: command for command in COMMANDS}

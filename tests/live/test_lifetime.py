@@ -291,6 +291,16 @@ def test_any_command_has_a_lost_guest_adopted(house: House, umid: str, command: 
     assert house.listed(umid)["ending"]["cause"] == "killed"
 
 
+def test_guest_goes_on_under_another_supervisor_after_an_upgrade(house: House, umid: str) -> None:
+    house.start(umid)
+    before = house.status(umid)
+    assert "run on" in house.ok("quit", "--leave-guests")
+    wait_for(lambda: not os.path.exists(f"/proc/{before['supervisor_pid']}"), "it is gone")
+    after = house.status(umid)
+    assert (after["state"], after["pid"]) == ("running", before["pid"])
+    assert after["supervisor_pid"] != before["supervisor_pid"]
+
+
 def _recorded(house: House, umid: str) -> dict[str, dict[str, Any]]:
     """The device table, but for what comes and goes by itself, such as the state of a link."""
     passing = ("observed", "host")

@@ -122,7 +122,7 @@ def shown() -> list[dict[str, Any]]:
             "umid": each.umid,
             "state": states.get(each.umid),
             "after": each.definition.after if each.definition else (),
-            "definition": msgspec.to_builtins(each.definition),
+            "definition": each.definition and msgspec.structs.asdict(each.definition),
             "problem": each.problem or None,
         }
         for each in enabled.load_all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from socketproto.exchange import GONE
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
@@ -382,14 +383,24 @@ def _start(definition: Definition, *, quietly: bool = False) -> int:
     return exitcodes.OK
 
 
-@click.command("quit", epilog="\b\nExamples:\n  umlctl quit\n")
-def quit_supervisor() -> int:
+@click.command(
+    "quit",
+    epilog="""\b
+Examples:
+  umlctl quit                  nothing is to run any more
+  umlctl quit --leave-guests   after an upgrade: the next command brings a new supervisor
+""",
+)
+@click.option("--leave-guests", is_flag=True, help="The guests run on, for the next supervisor.")
+def quit_supervisor(*, leave_guests: bool) -> int:
     """Shut all background guests down in order, and end their supervisor."""
     from umlctl.cli.background import ask_running_supervisor
 
-    outcome = ask_running_supervisor("quit")
+    outcome = ask_running_supervisor("quit leave" if leave_guests else "quit")
     if outcome is None:
         print("no background supervisor is running")
+    elif leave_guests and outcome.kind == GONE:
+        print("the background supervisor has ended; its guests run on, for the next command")
     elif not outcome.ok:
         return say(f"quit: {outcome}", exitcodes.of(outcome.kind))
     else:

@@ -35,8 +35,11 @@ _CPUS: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
-class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One guest.
+class Definition(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One guest. Written down without what is not asked for: then a supervisor of another version
+    understands it, unless it is asked for what only one of them has.
 
     Fields:
         umid: its name

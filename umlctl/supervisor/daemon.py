@@ -57,6 +57,7 @@ CHATTER: Final = ("refused", "client refused", "failed", "user")
 """Events that a client or a guest can cause without end; they are not for the log on disk."""
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
+LEAVE: Final = "leave"
 UP: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun, and how
 long those may take to answer that were adopted, or to come that are brought back, seconds."""
@@ -143,11 +144,7 @@ class Daemon:
                 statuses = [guest.status() for guest in self._guests.values()]
                 await call.answer(msgspec.json.encode(statuses))
             elif line.command.name == "quit":
-                self._quitting.set()
-                await self._patiently(
-                    call, lambda: self._stop_all("the supervisor was told to end")
-                )
-                await call.answer("")
+                await self._quit(call, line.argument)
             elif self._quitting.is_set():
                 raise Refusal("the supervisor is ending; try again in a moment", -errno.EAGAIN)
             elif line.command.name == "adopt":
@@ -179,6 +176,17 @@ class Daemon:
             f"uid {call.uid}",
             -errno.EPERM,
         )
+
+    async def _quit(self, call: Call, argument: str) -> None:
+        if argument == LEAVE:
+            # As one that is killed leaves them: who can be at any moment need not know another way.
+            _say(f"uid {call.uid}, pid {call.pid} has this end and leave the guests")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if argument:
+            raise Refusal(f"`quit` takes `{LEAVE}` or nothing, not {argument!r}", -errno.EINVAL)
+        self._quitting.set()
+        await self._patiently(call, lambda: self._stop_all("the supervisor was told to end"))
+        await call.answer("")
 
     async def _adopt(self, call: Call, umids: list[str]) -> None:
         """Take over what has no supervisor, and see that the guests named answer; or all do."""
