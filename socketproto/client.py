@@ -51,10 +51,12 @@ class Client:
         *,
         renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
+        keep: bool = False,
         suspended: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Send one command and wait for its outcome, as `blocking.Connection.request`.
 
+        keep: collect the data for the outcome, though `each` has it too
         suspended: asked when the deadline has passed: the server is held, as by a debugger, and
             the deadline begins anew
 
@@ -68,7 +70,7 @@ class Client:
             deadline = _Deadline(timeout, renew, suspended)
             try:
                 if await self._send(datagram, deadline):
-                    await self._collect(exchange, deadline, each)
+                    await self._collect(exchange, deadline, each, keep=keep)
                 else:
                     exchange.silence(NOT_SENT)
             finally:
@@ -120,6 +122,8 @@ class Client:
         exchange: Exchange,
         deadline: _Deadline,
         each: Callable[[bytes], None] | None,
+        *,
+        keep: bool,
     ) -> None:
         link = self.link
         assert link.socket is not None
@@ -145,7 +149,7 @@ class Client:
             if datagram is None:
                 continue
             try:
-                reply = exchange.receive(datagram, keep=each is None)
+                reply = exchange.receive(datagram, keep=keep or each is None)
             except WireError:
                 continue
             deadline.renew()

@@ -180,6 +180,13 @@ def proc_harm(path: str) -> str:
     return ""
 
 
+def is_guest_file(path: str) -> bool:
+    """A file of /proc by name, and of one of the guest's file systems in truth: it is read in
+    blocks that are full, which one that is made up as it is read need not be."""
+    inside = _behind_root(normpath("/" + path.strip().lstrip("/")).split("/")[1:])
+    return inside is not None and inside[:1] not in (["proc"], ["sys"])
+
+
 def _behind_root(parts: list[str]) -> list[str] | None:
     """What follows PID/root; None if the path does not go through it."""
     if parts[:1] == ["thread-self"]:

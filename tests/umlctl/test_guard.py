@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.commands import COMMANDS, KERNEL, SYSRQ
-from umlctl.guard import PROC_ENDLESS, Refusal, check, is_query, proc_harm, read
+from umlctl.guard import PROC_ENDLESS, Refusal, check, is_guest_file, is_query, proc_harm, read
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -308,3 +308,20 @@ def test_every_kernel_command_can_be_sent() -> None:
     for command in COMMANDS:
         if command.served == KERNEL:
             assert passes(f"{command.name} {command.example}".strip())
+
+
+@pytest.mark.parametrize(
+    ("path", "is_file"),
+    [
+        ("1/root/etc/hostname", True),
+        ("/1/root/process", True),
+        ("self/root/tmp/../a", True),
+        ("1/root/proc/meminfo", False),
+        ("1/root/./sys/kernel", False),
+        ("1/root/tmp/../proc/stat", False),
+        ("meminfo", False),
+        ("1/cwd/a", False),
+    ],
+)
+def test_files_of_the_guest_are_told_from_those_that_are_made_up(path: str, is_file: bool) -> None:
+    assert is_guest_file(path) == is_file

@@ -229,7 +229,10 @@ def _warnings(definition: Definition) -> list[str]:
         disks.insert(0, definitions.root_disk(definition))
     lost = [disk.file for disk in disks if disk.discard]
     if lost:
-        said.append(f"what it writes to {', '.join(lost)} is lost when it ends")
+        said.append(
+            f"what it writes to {', '.join(lost)} is lost when it ends; "
+            f"`umlctl collect {definition.umid} PATH` copies files out before"
+        )
     return said
 
 

@@ -1,4 +1,4 @@
-"""What `disk`, `nic` and `mem` have in common: one request to a guest's supervisor."""
+"""What `disk`, `nic`, `mem` and `collect` have in common: one request to a guest's supervisor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from socketproto.blocking import Connection, Unreachable
-from socketproto.exchange import REFUSED
+from socketproto.exchange import REFUSED, TRUNCATED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.cli import afterlife, complete
@@ -79,6 +79,8 @@ def request(
             raise Refused(f"{guest}: {problem}") from None
     if outcome.ok:
         return outcome.data
+    if outcome.kind == REFUSED and outcome.error == exitcodes.ENODATA:
+        outcome = Outcome(TRUNCATED, reason="a part of the answer is lost")
     if outcome.kind == REFUSED:
         said = outcome.text.strip() or f"error {outcome.error}"
         raise Refused(f"{guest}: {said}", exitcodes.of_error(outcome.error))

@@ -17,6 +17,8 @@ import trio
 from socketproto.blocking import Unreachable
 from socketproto.client import Client
 from socketproto.exchange import ANSWERED, BYTE_CAP, GONE, TIMED_OUT, TRUNCATED, Outcome
+from umlctl.guard import is_guest_file
+from umlctl.guest.files import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,9 +150,18 @@ class Kernel:
         return outcome
 
     async def _ask(
-        self, text: str, timeout: float = DEADLINE, *, renew: float = 0.0, probe: bool = False
+        self,
+        text: str,
+        timeout: float = DEADLINE,
+        *,
+        renew: float = 0.0,
+        probe: bool = False,
+        each: Callable[[bytes], None] | None = None,
     ) -> Outcome:
-        """One exchange by the holder of the lock."""
+        """One exchange by the holder of the lock.
+
+        each: called with what a reply carries, if it carries something
+        """
         suspended = _never if probe else self._is_held
         unable = self.unable("go" if probe else text)
         if unable is not None:
@@ -160,7 +171,9 @@ class Kernel:
             self._flying = scope
             self.exchanges += 1
             try:
-                outcome = await client.request(text, timeout, renew=renew, suspended=suspended)
+                outcome = await client.request(
+                    text, timeout, renew=renew, each=each, keep=True, suspended=suspended
+                )
             except Unreachable as problem:
                 outcome = Outcome(GONE, reason=f"the kernel's socket is gone ({problem.why})")
             finally:
@@ -187,7 +200,7 @@ class Kernel:
         if unable is not None:
             return unable
         async with self._lock:
-            outcome = await self._ask(text, renew=BETWEEN_PIECES)
+            outcome = await self._read(text)
             long = outcome.pieces > SURE_PIECES and len(outcome.data) < BYTE_CAP
             if not (long and may_stop and outcome.kind in (ANSWERED, TRUNCATED)):
                 return outcome
@@ -195,10 +208,21 @@ class Kernel:
                 if not (await self._ask("stop")).ok:
                     return outcome
                 try:
-                    return await self._ask(text, renew=BETWEEN_PIECES)
+                    return await self._read(text)
                 finally:
                     with trio.CancelScope(shield=True):
                         await self._ask("go", DEADLINE, probe=True)
+
+    async def _read(self, text: str) -> Outcome:
+        """A `proc` request; of a file of the guest's own it is seen whether it was cut."""
+        sizes: list[int] = []
+        outcome = await self._ask(
+            text, renew=BETWEEN_PIECES, each=lambda data: sizes.append(len(data))
+        )
+        if outcome.ok and is_guest_file(text.partition(" ")[2]) and is_cut(sizes, outcome.pieces):
+            lost = "zero bytes, and what is behind them, are missing"
+            return Outcome(TRUNCATED, 0, outcome.data, lost, outcome.pieces)
+        return outcome
 
     @contextmanager
     def _marked(self) -> Iterator[None]:

@@ -274,7 +274,9 @@ def test_wrong_option_is_a_usage_error_and_nothing_is_started(
 def test_who_starts_a_guest_is_told_what_it_forgets(started: Started, verb: str) -> None:
     words = ("--root", "/r.img,discard", "--disk", "/keep.img", "--disk", "/d.img,discard")
     assert started.main(verb, "demo", *words) == 0
-    assert "what it writes to /r.img, /d.img is lost when it ends" in started.err
+    assert "what it writes to /r.img, /d.img is lost when it ends; `umlctl collect demo" in (
+        started.err
+    )
 
 
 def test_kernel_that_is_not_there_is_an_error(

@@ -2,17 +2,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 import trio.testing
 
-from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
+from socketproto.exchange import (
+    ANSWERED,
+    GONE,
+    REFUSED,
+    TIMED_OUT,
+    TRUNCATED,
+    Outcome,
+    pieces,
+)
+from socketproto.wire import Reply
 from umlctl.supervisor import kernel as module
 from umlctl.supervisor.kernel import SURE_PIECES, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    import pytest
 
     from tests.conftest import Address, Bare
 
@@ -223,6 +231,22 @@ async def test_short_file_is_read_once(bare: MakeBare) -> None:
     outcome = await kernel.read_file("proc meminfo", may_stop=True)
     assert outcome.data == b"proc meminfo"
     assert server.commands == [b"proc meminfo"]
+
+
+@pytest.mark.parametrize("name", ["1/root/a", "kallsyms", "1/root/proc/stat"])
+async def test_file_of_the_guest_with_a_zero_byte_is_truncated(bare: MakeBare, name: str) -> None:
+    """A file that the kernel makes up may come in any pieces."""
+
+    def answer(_server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+        if data == b"k":
+            return reply(b"Unknown command", 1)
+        parts = (b"\n", b"before", b"behind")
+        return [*(Reply(0, True, part).encode() for part in parts), Reply(0, False, b"").encode()]
+
+    kernel = Watched(bare(answer).path)
+    outcome = await kernel.read_file(f"proc {name}", may_stop=True)
+    assert outcome.data == b"\nbeforebehind"
+    assert outcome.kind == (TRUNCATED if name == "1/root/a" else ANSWERED)
 
 
 async def test_long_file_is_read_again_while_the_guest_is_stopped(bare: MakeBare) -> None:

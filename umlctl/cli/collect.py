@@ -1,0 +1,206 @@
+"""`umlctl collect`: files of a running guest, whatever they are on, before it is ended.
+
+They come by `proc 1/root/PATH`, which takes nothing in the guest. What that cannot bring whole is
+refused: a file that was cut looks like one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from socketproto.blocking import Link, Unreachable
+from socketproto.exchange import BYTE_CAP
+from umlctl import exitcodes
+from umlctl.cli import plugging, views
+from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.guest.files import may_be_cut
+from umlctl.host.paths import find_socket
+from umlctl.oneshot import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOT_WHOLE: Final = (
+    f"it cannot be had whole: it has zero bytes, or more than {BYTE_CAP >> 20} MB, or changes; "
+    "as text it can, such as by `base64 FILE >FILE.b64` in the guest"
+)
+PERHAPS: Final = (
+    "it is no text that ends with a newline, so a zero byte near its end could not be seen; "
+    "have it as text, such as by `base64 FILE >FILE.b64` in the guest, or insist with --force"
+)
+UNREADABLE: Final = ("Failed to open file", "Read of file failed")
+"""What the kernel says. Source: mconsole_proc of arch/um/drivers/mconsole_kern.c"""
+NO_FILE: Final = (
+    ": there is none, or it is a directory, or a link to a path that begins with '/', which "
+    "cannot be followed from here"
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl collect ci /var/log/test.log
+  umlctl collect ci /root/result.xml /root/core.b64 --to results && umlctl shutdown ci
+  umlctl collect ci /root/result.xml --to results --overwrite --json
+"""
+)
+@plugging.guest_argument
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option(
+    "--to",
+    "directory",
+    default=".",
+    show_default="here",
+    metavar="DIRECTORY",
+    type=click.Path(file_okay=False),
+    help="Where the files are put, each under its last name; made if it is not there.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option(
+    "--force", is_flag=True, help="Take a file too of which cannot be seen whether it is whole."
+)
+@plugging.timeout_option
+@plugging.json_option
+def collect(
+    guest: str,
+    paths: tuple[str, ...],
+    directory: str,
+    overwrite: bool,
+    force: bool,
+    timeout: float,
+    in_json: bool,
+) -> int:
+    """Copy files out of a running guest: texts of at most 32 MB, by their paths in the guest.
+
+    Nothing is needed in the guest, and what it has not written to its disk yet is there too. A
+    long file is read while the guest stands still. A file with zero bytes, or one that could have
+    lost some, is refused; those that can be had are copied all the same.
+    """
+    names = _names(paths)
+    _check_supervised(guest)
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as problem:
+        raise HostError(f"--to {directory}: {problem.strerror}") from None
+    first = exitcodes.OK
+    rows: list[dict[str, Any]] = []
+    for path, name in zip(paths, names, strict=True):
+        file = os.path.join(directory, name)
+        row: dict[str, Any] = {"path": path, "file": file, "bytes": None, "problem": None}
+        rows.append(row)
+        try:
+            if not overwrite:
+                _check_free(file)
+            data = _read(guest, path, timeout, force=force)
+            _write(file, data, overwrite=overwrite)
+        except UmlctlError as problem:
+            row.update(file=None, problem=str(problem))
+            first = first or problem.code
+            if not in_json:
+                say(f"collect {guest}: {path}: {problem}", problem.code)
+        else:
+            row["bytes"] = len(data)
+            if not in_json:
+                print(f"{file}: {len(data)} bytes")
+    if in_json:
+        print(views.to_json(rows))
+    return first
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The name of each file on this host: the last of its path, which the user gave.
+
+    Raises: UsageError
+    """
+    names: list[str] = []
+    for path in paths:
+        name = path.rpartition("/")[2]
+        if not path.startswith("/"):
+            raise UsageError(f"a path in the guest begins with '/', not {path!r}")
+        if name in ("", ".", ".."):
+            raise UsageError(f"this is a directory and no file: {path!r}")
+        if path != path.strip() or not path.isprintable():
+            raise UsageError(f"the kernel takes no such path: {path!r}")
+        if name in names:
+            raise UsageError(f"two files would be {name}: collect them one by one, with --to")
+        names.append(name)
+    return names
+
+
+def _check_supervised(guest: str) -> None:
+    """See that nobody asks a bare kernel: what it drops of an answer is missed by nobody.
+
+    Raises: Refused
+    """
+    link = Link(find_socket(guest))
+    try:
+        link.open()
+    except Unreachable:
+        return  # it may have to be adopted first, and otherwise the request says so
+    finally:
+        link.close()
+    if not link.served:
+        raise plugging.Refused(
+            f"{guest}: nobody supervises this guest, so nobody would see that a part of a file is "
+            "missing; `umlctl proc GUEST 1/root/PATH` prints what comes"
+        )
+
+
+def _read(guest: str, path: str, timeout: float, *, force: bool) -> bytes:
+    """What is in a file of the guest.
+
+    Raises: NoGuest, Refused, UsageError
+    """
+    try:
+        data = plugging.request(guest, f"proc 1/root{path}", timeout)
+    except plugging.Refused as problem:
+        if problem.code == exitcodes.TRUNCATED:
+            raise plugging.Refused(NOT_WHOLE, problem.code) from None
+        if str(problem).endswith(UNREADABLE):
+            raise plugging.Refused(f"{problem}{NO_FILE}") from None
+        raise
+    data = data.removeprefix(b"\n")  # the kernel begins each file with one
+    if may_be_cut(data) and not force:
+        raise plugging.Refused(PERHAPS)
+    return data
+
+
+def _check_free(file: str) -> None:
+    """Raises: HostError"""
+    if os.path.lexists(file):
+        raise HostError(f"{file} is there already; --overwrite replaces it")
+
+
+def _write(file: str, data: bytes, *, overwrite: bool) -> None:
+    """Have a file that is whole, or none.
+
+    Raises: HostError
+    """
+    beside = ""
+    try:
+        descriptor, beside = tempfile.mkstemp(prefix=".collect-", dir=os.path.dirname(file) or ".")
+        with open(descriptor, "wb") as made:
+            made.write(data)
+            made.flush()
+            os.fchmod(descriptor, 0o666 & ~_umask())
+            os.fsync(descriptor)
+        if overwrite:
+            os.rename(beside, file)
+        else:
+            os.link(beside, file)  # unlike a rename, it replaces nothing
+    except OSError as problem:
+        raise HostError(f"{file}: {problem.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
