@@ -13,8 +13,8 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
 from umlctl.errors import UmlctlError, UsageError
+from umlctl.guest import cmdline, plug, policy
 from umlctl.guest import definition as definitions
-from umlctl.guest import plug, policy
 from umlctl.host import kernels, paths
 from umlctl.oneshot import say
 
@@ -53,6 +53,11 @@ _OPTIONS = [
         multiple=True,
         metavar="KEY=VALUE",
         help="A kernel argument; repeat for more. Wins over a default of ours.",
+    ),
+    click.option(
+        "--force",
+        is_flag=True,
+        help="Take what is refused as dangerous to the host, such as a BPF program of a NIC.",
     ),
     click.option(
         "--mem-dir",
@@ -185,6 +190,11 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
     root, pidfile = options.pop("root"), options.pop("pidfile")
     mem_dir = options.pop("mem_dir")
     memory_limit = options.pop("memory_limit")
+    force = options.pop("force")
+    for word in (*options["append"], *arguments):
+        danger = next(filter(None, map(cmdline.danger, word.split())), "")
+        if danger and not force:
+            raise UsageError(f"{word}: refused unless you insist with --force: {danger}")
     kernel = kernels.find(options.pop("kernel"))
     if options["ncpus"] > 1:  # asking the kernel costs time, so only then
         _check_smp(kernel, options["ncpus"])
@@ -203,7 +213,7 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             mem=definitions.parse_size(options.pop("mem")),
             root=root,
             disks=plug.number_disks(options.pop("disks"), here, 1),
-            nics=plug.number_nics(options.pop("nics")),
+            nics=plug.number_nics(options.pop("nics"), insist=force),
             memory_limit=definitions.parse_size(memory_limit) if memory_limit else 0,
             cpu_limit=options.pop("cpu_limit") or 0,
             mem_dir=os.path.abspath(mem_dir) if mem_dir else "",
@@ -216,14 +226,19 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
 
 
 def _warnings(definition: Definition) -> list[str]:
-    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, and a
-    disk to discard keeps nothing."""
+    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, hostfs=
+    is no jail, and a disk to discard keeps nothing."""
     said = []
     if definition.root == definitions.HOST_ROOT and not definition.user and not os.geteuid():
         said.append(
             "root in this guest reaches every file of this host, as you do; "
             "--user NAME gives it the reach of NAME"
         )
+    said += [
+        f"{word} keeps root in this guest from nothing: `..` leads out of it"
+        for word in (*definition.append, *definition.arguments)
+        if word.startswith(cmdline.HOSTFS)
+    ]
     disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
     if definitions.root_is_image(definition):
         disks.insert(0, definitions.root_disk(definition))

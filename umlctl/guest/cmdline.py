@@ -7,11 +7,12 @@ found again.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from umlctl.devices import ubd
+from umlctl.devices import lines, ubd, vec
 from umlctl.errors import UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import (
@@ -53,6 +54,9 @@ INIT: Final = "UMLCTL_INIT"
 """Kernel arguments that are none, and become variables of init's environment."""
 NO_DISK: Final = "ubd0r=/dev/null"
 """What ubd0 is of a guest without one."""
+HOSTFS: Final = "hostfs="
+"""An argument that is said to confine hostfs, and does not."""
+_LINE: Final = re.compile(r"(con|ssl)\d*=")
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
 
@@ -98,6 +102,20 @@ def build(
     if length > LONGEST:
         raise UsageError(f"the kernel command line has {length} bytes; {LONGEST} is the most")
     return line
+
+
+def danger(word: str) -> str:
+    """Why an argument is refused unless somebody insists; empty if it is not."""
+    line = _LINE.match(word)
+    if line is not None:
+        kinds = [channel.partition(":")[0] for channel in word[line.end() :].split(",")]
+        guarded = lines.GUARDED
+    elif word.startswith("vec"):
+        kinds = [option.partition("=")[0] for option in word.partition(":")[2].split(",")]
+        guarded = vec.GUARDED
+    else:
+        return ""
+    return next((f"{kind}: {guarded[kind]}" for kind in kinds if kind in guarded), "")
 
 
 def has_agent(definition: Definition) -> bool:

@@ -204,7 +204,8 @@ def devices(definition: Definition) -> list[Disk | Nic]:
     if root_is_image(definition):
         found["ubd0"] = root_disk(definition)
     disks: list[Disk | Nic] = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
-    for asked in disks + [plug.parse_nic(text) for text in definition.nics]:
+    # Who wrote them down was asked whether they insist.
+    for asked in disks + [plug.parse_nic(text, insist=True) for text in definition.nics]:
         name = name_of(asked)
         if name in found:
             raise UsageError(f"{name} is given twice: {found[name]} and {asked}")

@@ -338,12 +338,14 @@ def number_disks(texts: Iterable[str], base: str, first: int) -> tuple[str, ...]
     return tuple(numbered)
 
 
-def number_nics(texts: Iterable[str]) -> tuple[str, ...]:
+def number_nics(texts: Iterable[str], *, insist: bool = False) -> tuple[str, ...]:
     """Give each NIC without one the next free number.
+
+    insist: take what is dangerous too
 
     Raises: UsageError
     """
-    nics = [parse_nic(text) for text in texts]
+    nics = [parse_nic(text, insist=insist) for text in texts]
     taken = {nic.number for nic in nics}
     free = (number for number in range(NICS) if number not in taken)
     numbered = []

@@ -270,6 +270,35 @@ def test_wrong_option_is_a_usage_error_and_nothing_is_started(
     assert not started.definitions
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nic", "transport=raw,ifname=e0,bpffile=/p"],
+        ["--append", "vec0:transport=raw,ifname=e0,bpfflash=0"],
+        ["--", "quiet", "vec0:transport=tap,ifname=e0,ifup=/p"],
+        ["--", "quiet vec0:transport=tap,ifname=e0,ifup=/p"],
+        ["--", "con1=null,port:9000"],
+    ],
+)
+def test_what_is_dangerous_to_the_host_must_be_insisted_on(
+    started: Started, boot: Boot, words: list[str]
+) -> None:
+    for verb in ("run", "start"):
+        assert started.main(verb, "demo", *words) == 2
+        assert "refused unless you insist" in started.err
+    assert not started.definitions
+    definition = boot("demo", "--force", *words)
+    given = [*definition.nics, *definition.append, *definition.arguments]
+    assert words[-1].rpartition(",")[2] in " ".join(given)
+
+
+def test_hostfs_argument_is_said_to_be_no_jail(started: Started) -> None:
+    assert started.main("start", "demo", "--append", "hostfs=/srv") == 0
+    assert "hostfs=/srv keeps root in this guest from nothing" in started.err
+    assert started.main("start", "demo", "--append", "quiet") == 0
+    assert "hostfs=" not in started.err
+
+
 @pytest.mark.parametrize("verb", ["run", "start"])
 def test_who_starts_a_guest_is_told_what_it_forgets(started: Started, verb: str) -> None:
     words = ("--root", "/r.img,discard", "--disk", "/keep.img", "--disk", "/d.img,discard")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
-from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, has_agent, merge, recover
+from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, danger, has_agent, merge, recover
 from umlctl.guest.definition import Definition, check
 
 
@@ -64,6 +64,33 @@ def test_switches_add_their_words() -> None:
     assert {"single", "ignore_loglevel"} <= set(words)
     assert "sysctl.kernel.modules_disabled=1" in line(modules="locked")
     assert not any(word.startswith("sysctl") for word in line(modules="unlocked"))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("vec0:transport=raw,ifname=e,bpffile=/p", "bpffile: it loads a program"),
+        ("vec9:bpfflash=0", "bpfflash: it lets the guest load"),
+        ("vec0:ifup=/p,transport=tap", "ifup: it runs a program"),
+        ("con=port:9000", "port: it listens on every address"),
+        ("ssl3=null,xterm", "xterm: it needs a display"),
+    ],
+)
+def test_argument_that_is_dangerous_to_the_host_is_known(word: str, said: str) -> None:
+    assert danger(word).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "word", ["quiet", "console=port:1", "con1=pts", "con0=fd:3,fd:4", "bpffile=/p", "vec0", ""]
+)
+def test_argument_of_another_kind_is_not(word: str) -> None:
+    assert danger(word) == ""
+
+
+@given(st.text())
+def test_any_argument_is_dangerous_or_not(word: str) -> None:
+    said = danger(word)
+    assert not said or said.partition(":")[0] in word
 
 
 # The root

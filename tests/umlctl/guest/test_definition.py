@@ -89,7 +89,6 @@ def test_plain_definition_is_sound() -> None:
         ({"nics": ("",)}, "a NIC is user"),
         ({"nics": ("user",)}, "the NIC user has no number"),
         ({"nics": ("user,nic=0", "vec0:transport=fd,fd=3")}, "vec0 is given twice: user,nic=0"),
-        ({"nics": ("vec0:transport=raw,ifname=e,bpffile=/p",)}, "unless you insist"),
         ({"arguments": ("ubd16=/a",)}, "not 16"),
         ({"append": ("ubdx=/a",)}, "a disk has a number"),
         ({"append": ("vec0:nonsense",)}, "OPTION=VALUE"),
@@ -182,6 +181,11 @@ def test_device_among_the_kernels_arguments_wins() -> None:
         assert [name_of(each) for each in found] == ["ubd0", "vec0", "eth1"]
         assert found[0] == plug.Disk(file="/home/mine.img", slot=0, readonly=True)
         assert str(found[1]) == words[1]
+
+
+def test_what_somebody_insisted_on_is_not_asked_for_again() -> None:
+    text = "vec0:transport=raw,ifname=e,bpffile=/p"
+    assert [str(each) for each in devices(check(define(nics=(text,))))] == [text]
 
 
 def test_disks_of_a_definition_are_taken_from_its_directory() -> None:
