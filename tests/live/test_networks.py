@@ -296,3 +296,18 @@ def test_hooks_run_with_the_networks_facts_and_may_refuse(house: House, umid: st
     assert house.table(umid) == {}
     house.ok("network", "rm", name)
     assert name not in house.ok("network", "list")
+
+
+def test_profile_is_stored_as_what_it_stands_for(house: House, umid: str) -> None:
+    house.start(umid, "--profile", "lab", "--restart", "on-failure")
+    (nic,) = json.loads(house.ok("nic", "list", umid, "--json"))
+    assert nic["asked"] == "user,nic=0"
+    house.ok("enable", umid)
+    try:
+        (row,) = [
+            r for r in json.loads(house.ok("list", "--enabled", "--json")) if r["umid"] == umid
+        ]
+        assert row["definition"]["nics"] == ["user,nic=0"]
+        assert row["definition"]["restart"] == "on-failure"
+    finally:
+        house.ok("disable", umid)

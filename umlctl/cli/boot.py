@@ -15,6 +15,7 @@ from umlctl.cli.seconds import SECONDS
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import cmdline, plug, policy
 from umlctl.guest import definition as definitions
+from umlctl.guest import profile as profiles
 from umlctl.host import kernels, paths
 from umlctl.oneshot import say
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
 _OPTIONS = [
+    click.option(
+        "--profile",
+        metavar="lab|server[:BRIDGE]",
+        shell_complete=complete.profiles,
+        help="lab: --nic user. server: --nic tap=auto,bridge=BRIDGE (br0) --restart on-failure. "
+        "What is given beside it wins.",
+    ),
     click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]"),
     click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory."),
     click.option(
@@ -123,9 +131,8 @@ _OPTIONS = [
     click.option(
         "--restart",
         type=click.Choice(policy.RESTARTS),
-        default=policy.NO,
-        show_default=True,
-        help="Start it again when it has ended, but for a user's own doing.",
+        default=None,
+        help="Start it again when it has ended, but for a user's own doing. [default: no]",
     ),
     *(
         click.option(
@@ -195,6 +202,7 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
         danger = next(filter(None, map(cmdline.danger, word.split())), "")
         if danger and not force:
             raise UsageError(f"{word}: refused unless you insist with --force: {danger}")
+    _expand(options.pop("profile"), options, arguments)
     kernel = kernels.find(options.pop("kernel"))
     if options["ncpus"] > 1:  # asking the kernel costs time, so only then
         _check_smp(kernel, options["ncpus"])
@@ -225,6 +233,19 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
     )
 
 
+def _expand(profile: str | None, options: dict[str, Any], arguments: tuple[str, ...]) -> None:
+    """Put what a profile stands for into the options that were not given.
+
+    Raises: UsageError
+    """
+    if profile is None:
+        return
+    meant = profiles.parse(profile)
+    options["restart"] = options["restart"] or meant.restart
+    if not (options["nics"] or profiles.has_nic((*options["append"], *arguments))):
+        options["nics"] = meant.nics
+
+
 def _warnings(definition: Definition) -> list[str]:
     """What not everybody expects: a guest on hostfs is no smaller than root who starts it, hostfs=
     is no jail, and a disk to discard keeps nothing."""
@@ -249,6 +270,12 @@ def _warnings(definition: Definition) -> list[str]:
             f"`umlctl collect {definition.umid} PATH` copies files out before"
         )
     return said
+
+
+def _come_back(umid: str) -> str:
+    """How a server is there after the host was started anew."""
+    unit = "`umlctl setup --systemd --system`" if not os.geteuid() else "`umlctl setup --systemd`"
+    return f"`umlctl enable {umid}`, and {unit} once, have it started with the host"
 
 
 def _check_smp(kernel: str, ncpus: int) -> None:
@@ -342,6 +369,8 @@ Examples:
   umlctl start a --root base.img,cow=a.cow --nic switch=lan --disk data.img
   umlctl start db && umlctl start web --after db && umlctl list
   umlctl start guest --root guest.img --modules locked
+  umlctl start try --profile lab --mem 1G        NAT, without root
+  umlctl start mail --profile server:br1 --root mail.img && umlctl enable mail
 """,
 )
 @click.argument("umid")
@@ -352,9 +381,12 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
 
     The supervisor is yours, started when first needed, and ends after its last guest.
     """
+    is_server = (options["profile"] or "").startswith(profiles.SERVER)
     definition = define(umid, options, arguments)
     for warning in _warnings(definition):
         say(f"{umid}: {warning}", exitcodes.OK)
+    if is_server:
+        say(f"{umid}: {_come_back(umid)}", exitcodes.OK)
     _await_earlier(definition)
     if console:
         from umlctl.cli.console import attach_while

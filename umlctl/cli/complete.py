@@ -45,6 +45,16 @@ def networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return sorted({*switches(ctx, param, incomplete), *bridges(ctx, param, incomplete)})
 
 
+def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The profiles; once a ':' is typed, with the bridges."""
+    from umlctl.guest.profile import LAB, SERVER
+
+    name, colon, bridge = incomplete.partition(":")
+    if colon and name == SERVER:
+        return [f"{SERVER}:{each}" for each in bridges(ctx, param, bridge)]
+    return [each for each in (LAB, SERVER) if each.startswith(incomplete)]
+
+
 def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests of which something was written down, dead or alive."""
     from umlctl.host import records

@@ -110,6 +110,30 @@ def test_options_become_the_definition(boot: Boot, house: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--profile lab", "--nic user"),
+        ("--profile server", "--nic tap=auto,bridge=br0 --restart on-failure"),
+        ("--profile server:br1", "--nic tap=auto,bridge=br1 --restart on-failure"),
+        ("--profile lab --nic switch=a", "--nic switch=a"),
+        ("--profile lab --restart always", "--nic user --restart always"),
+        ("--profile server --restart no", "--nic tap=auto,bridge=br0"),
+        ("--profile lab -- eth0=mcast", "-- eth0=mcast"),
+        ("--profile lab --append vec3:transport=fd,fd=3", "--append vec3:transport=fd,fd=3"),
+    ],
+)
+def test_profile_is_a_word_for_options_and_these_win(boot: Boot, words: str, meant: str) -> None:
+    assert boot("demo", *words.split()) == boot("demo", *meant.split())
+
+
+def test_who_starts_a_server_is_told_how_it_comes_back(started: Started) -> None:
+    assert started.main("start", "demo", "--profile", "server") == 0
+    assert "`umlctl enable demo`, and `umlctl setup --systemd" in started.err
+    assert started.main("start", "demo", "--profile", "lab") == 0
+    assert "umlctl enable" not in started.err
+
+
 def test_options_may_stand_before_and_after_the_umid(boot: Boot) -> None:
     assert boot("--mem", "64M", "demo", "--single") == boot("demo", "--single", "--mem", "64M")
 
@@ -255,6 +279,7 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--ncpus", "0"], "at least one processor"),
         (["demo", "--root", "x.img,slot=3,nonsense"], "not 'nonsense'"),
         (["demo", "--timeout", "0"], "range"),
+        (["demo", "--profile", "desk"], "a profile is lab, server or server:BRIDGE"),
         (["demo", "--after", "demo"], "cannot come after itself"),
         (["demo", "--after", "a/b"], "a umid is made of"),
         (["demo", "--disk", "\udcff.img"], "UTF-8"),

@@ -1,0 +1,56 @@
+"""Two ways to have a guest, each a word for options that exist: `lab` and `server`.
+
+What a profile stands for is written into the definition; nobody else knows of profiles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.devices.values import IFNAME
+from umlctl.errors import UsageError
+from umlctl.guest import plug, policy
+from umlctl.guest.definition import is_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LAB: Final = "lab"
+SERVER: Final = "server"
+BRIDGE: Final = "br0"
+"""What a server's NIC is on unless another bridge is named."""
+
+
+class Profile(NamedTuple):
+    """What a profile stands for.
+
+    Fields:
+        nics: those of a guest that was given none
+        restart: unless another was given
+    """
+
+    nics: tuple[str, ...]
+    restart: str
+
+
+def parse(text: str) -> Profile:
+    """Read `lab` or `server[:BRIDGE]`.
+
+    Raises: UsageError
+    """
+    name, colon, bridge = text.partition(":")
+    if name == LAB and not colon:
+        return Profile((plug.USER,), policy.NO)
+    if name != SERVER:
+        raise UsageError(f"a profile is {LAB}, {SERVER} or {SERVER}:BRIDGE, not {text!r}")
+    bridge = bridge if colon else BRIDGE
+    IFNAME.check("a bridge", bridge, text)
+    if "," in bridge:
+        raise UsageError(f"a bridge with a ',' in its name cannot be had: {text!r}")
+    nic = plug.Nic(kind=plug.TAP, name=plug.AUTO, bridge=bridge)
+    return Profile((str(nic),), policy.ON_FAILURE)
+
+
+def has_nic(words: Iterable[str]) -> bool:
+    """There is a NIC among kernel arguments."""
+    return any(is_device(word) and not word.startswith("ubd") for word in words)
