@@ -196,9 +196,8 @@ class Daemon:
             with trio.move_on_at(self._answers_by):
                 for guest in list(self._guests.values()):
                     named = not umids or guest.umid in umids
-                    # One that a debugger holds answers when it is let go.
-                    if named and guest.launched.adopted and not guest.held():
-                        await guest.ready.wait()
+                    if named and guest.launched.adopted:
+                        await guest.answers()
 
         await self._patiently(call, adopt)
         await call.answer("")

@@ -579,6 +579,12 @@ class Guest:
         """It was ready once in this life, seen by us or by the supervisor before us."""
         return bool(self._record.guest_boot or self.launched.lost)
 
+    async def answers(self) -> None:
+        """Until it is ready, or dead, or held, as by a debugger: then it answers when let go."""
+        while not (self.ready.is_set() or self.dead.is_set() or self.held()):
+            with trio.move_on_after(HELD):
+                await self.ready.wait()
+
     def held(self) -> processes.Held | None:
         """Who keeps its process from running, such as a debugger."""
         return None if self.dead.is_set() else processes.held(self.launched.pid)

@@ -117,8 +117,7 @@ async def test_network_that_was_ended_on_purpose_is_not_started_again(place: str
     holding = Holding("lan")
     with Guest(lan):
         async with holding.running():
-            before = descriptors()
-            await until(lambda: descriptors() > before)
+            await until(lambda: lan.status()["holders"] == 1)
             await trio.to_thread.run_sync(lan.quit)
             await holding.until_event("network ended")
             assert not segments.running("lan")
