@@ -207,6 +207,15 @@ def heed_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def kill_supervisor(house: House, umid: str) -> int:
+    """SIGKILL to who supervises a guest; its pid."""
+    pid: int = house.status(umid)["supervisor_pid"]
+    started = processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: started is None or not processes.alive(pid, started), "it is gone")
+    return pid
+
+
 def processes_of(word: str) -> list[int]:
     """Processes with this word on their command line."""
     found = []

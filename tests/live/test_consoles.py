@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from tests.live.conftest import DEADLINE, wait_for
+from tests.live.conftest import DEADLINE, kill_supervisor, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,7 +247,8 @@ def test_flood_is_bounded_and_harms_nobody(house: House, guest: str, terminals: 
     stuck.delaybeforesend = None
     supervisor = house.status(guest)["supervisor_pid"]
     for first in range(1_000_001, 7_250_000, 1_250_000):  # on a busy host, each takes its time
-        house.shell(guest, f"seq {first} {first + 1_249_999} >/dev/tty0")
+        # A line of its own for the first, behind the prompt.
+        house.shell(guest, f"{{ echo; seq {first} {first + 1_249_999}; }} >/dev/tty0")
     house.shell(guest, "echo the end >/dev/tty0")
     log = house.status(guest)["log"]
     wait_for(lambda: os.stat(log).st_blocks * 512 < 21 << 20, "the log is cut")
@@ -294,8 +295,9 @@ def test_viewer_goes_on_though_the_supervisor_is_killed(house: House, umid: str)
     opened = Terminals(house, umid)
     terminal, other = opened(), opened("--read-only")
     terminal.send("x=42\r")
+    other.expect("x=42")
     for _ in range(3):
-        os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
+        kill_supervisor(house, umid)
         terminal.send("echo $x$x\r")
         for each in (terminal, other):
             each.expect("4242")

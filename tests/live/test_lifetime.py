@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live.conftest import DEADLINE, WHOLE, heed_signals, processes_of, wait_for
+from tests.live.conftest import (
+    DEADLINE,
+    WHOLE,
+    heed_signals,
+    kill_supervisor,
+    processes_of,
+    wait_for,
+)
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -264,15 +271,6 @@ def _outlive(house: House, umid: str) -> None:
 # Adoption
 
 
-def _kill_supervisor(house: House, umid: str) -> int:
-    """SIGKILL to who supervises a guest; its pid."""
-    pid: int = house.status(umid)["supervisor_pid"]
-    started = processes.start_time(pid)
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: started is None or not processes.alive(pid, started), "it is gone")
-    return pid
-
-
 @pytest.mark.parametrize("command", ["version", "status", "list", "devices", "adopt"])
 def test_any_command_has_a_lost_guest_adopted(house: House, umid: str, command: str) -> None:
     with house.running(umid) as process:
@@ -320,7 +318,7 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     house.ok("console", umid, "1")
     house.shell(umid, "x=42; echo $x >/tmp/x")
     before = _recorded(house, umid)
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     assert house.umlctl("start", f"{umid}b", "--disk", str(image)).returncode != 0, "it is held"
     assert _recorded(house, umid) == before
     assert house.shell(umid, "echo $x") == "42", "the same shell"
@@ -330,10 +328,10 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     house.ok("log", umid, "after the adoption")
     assert "after the adoption" in house.ok("logs", umid)
     house.ok("stop", umid)
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     assert house.status(umid)["state"] == "stopped"
     house.ok("go", umid)
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     house.ok("adopt")
     house.ok("disk", "rm", umid, "5")
     house.shell(umid, "echo 9 >/proc/exitcode")
@@ -427,7 +425,7 @@ def test_reboot_that_nobody_saw_is_noticed(house: House, umid: str, tmp_path: Pa
     house.ok("disk", "add", umid, str(image))
     boot = house.ok("proc", umid, "sys/kernel/random/boot_id")
     wait_for(lambda: boot.strip() in _record(house, umid), "the boot is written down")
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     socket = house.kernel_socket(umid)
     house.ok("mconsole", socket, "reboot")
 
@@ -448,7 +446,7 @@ def test_guest_whose_kernel_is_stuck_is_adopted_as_it_is(house: House, umid: str
     house.has_shell(umid)
     wait_for(lambda: '"guest_boot":""' not in _record(house, umid), "the boot is written down")
     house.shell(umid, "mkfifo /tmp/nobody-writes")
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     stuck = ("mconsole", house.kernel_socket(umid), "!proc 1/root/tmp/nobody-writes")
     assert house.umlctl(*stuck, "--timeout", "0.5").returncode == 4
     house.ok("adopt", umid)
@@ -470,7 +468,7 @@ def test_adopt_says_of_each_guest_what_has_become_of_it(house: House, umid: str)
     house.start(umid)
     house.start(other)
     kernel = house.status(other)["pid"]
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     os.killpg(kernel, signal.SIGKILL)
     wait_for(lambda: not processes_of(f"umid={other}"), "nothing of it runs")
     done = house.umlctl("adopt", umid, other, third)
@@ -483,14 +481,14 @@ def test_adopt_says_of_each_guest_what_has_become_of_it(house: House, umid: str)
     again = house.umlctl("adopt", other)
     assert again.returncode == 3
     assert f"{other} does not run: killed: signal 9" in again.stderr
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     assert f"{umid} has a supervisor again\n" in house.ok("adopt")
 
 
 def test_guest_that_died_meanwhile_is_not_adopted(house: House, umid: str) -> None:
     house.start(umid)
     kernel = house.status(umid)["pid"]
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     os.killpg(kernel, signal.SIGKILL)
     wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs")
     assert house.listed(umid)["state"] == "dead"
@@ -500,7 +498,7 @@ def test_guest_that_died_meanwhile_is_not_adopted(house: House, umid: str) -> No
 
 def test_panic_that_nobody_saw_is_told_with_the_console(house: House, umid: str) -> None:
     house.start(umid, "--on-panic", "restart")
-    _kill_supervisor(house, umid)
+    kill_supervisor(house, umid)
     house.umlctl("mconsole", house.kernel_socket(umid), "!sysrq c", "--timeout", "1")
     wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs")
     assert "panicked: sysrq triggered crash; it is started again" in house.ok("adopt")

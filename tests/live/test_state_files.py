@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.live.conftest import House, processes_of, wait_for
-from umlctl.host import processes
+from tests.live.conftest import House, kill_supervisor, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +25,6 @@ DAMAGES: Final[tuple[tuple[str, Callable[[bytes], bytes | None]], ...]] = (
 
 def record(house: House, umid: str) -> Path:
     return Path(f"{house.path}/s/umlctl/guests/{umid}/record.json")
-
-
-def kill_supervisor(house: House, umid: str) -> None:
-    pid: int = house.status(umid)["supervisor_pid"]
-    started = processes.start_time(pid)
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: started is None or not processes.alive(pid, started), "it is gone")
 
 
 def events(house: House, umid: str) -> list[dict[str, Any]]:
