@@ -289,6 +289,14 @@ def test_any_command_has_a_lost_guest_adopted(house: House, umid: str, command: 
     assert house.listed(umid)["ending"]["cause"] == "killed"
 
 
+@pytest.mark.parametrize("text", ["version", "-"])
+def test_mconsole_has_a_lost_guest_adopted(house: House, umid: str, text: str) -> None:
+    house.start(umid)
+    kill_supervisor(house, umid)
+    done = house.umlctl("mconsole", umid, text, stdin="version\n")
+    assert (done.returncode, "Linux" in done.stdout) == (0, True), done.stderr
+
+
 def test_guest_goes_on_under_another_supervisor_after_an_upgrade(house: House, umid: str) -> None:
     house.start(umid)
     before = house.status(umid)

@@ -55,8 +55,7 @@ def mconsole(guest: str, text: tuple[str, ...], in_json: bool, timeout: float, f
         if text == ("-",):
             return _batch(connection, guest, in_json, timeout, force)
         try:
-            line = prepare(connection.link, " ".join(text), force)
-            outcome = connection.request(line, timeout, renew=timeout)
+            outcome = _exchange(connection, guest, " ".join(text), timeout, force)
         except Unreachable as problem:
             return unreachable(guest, problem)
         except WireError as problem:
@@ -68,13 +67,29 @@ def mconsole(guest: str, text: tuple[str, ...], in_json: bool, timeout: float, f
     return show(guest, "mconsole", outcome)
 
 
+def _exchange(
+    connection: Connection, guest: str, text: str, timeout: float, force: bool
+) -> Outcome:
+    """Send one command; where nobody takes it, a guest that lost its supervisor gets another.
+
+    Raises: Unreachable, WireError, PermissionError
+    """
+    try:
+        return connection.request(prepare(connection.link, text, force), timeout, renew=timeout)
+    except Unreachable:
+        from umlctl.cli.afterlife import take_over
+
+        if not take_over(guest):
+            raise
+    return connection.request(prepare(connection.link, text, force), timeout, renew=timeout)
+
+
 def _batch(connection: Connection, guest: str, in_json: bool, timeout: float, force: bool) -> int:
     """One outcome a line, whatever becomes of the guest meanwhile."""
     first = exitcodes.OK
     for text in _lines():
         try:
-            line = prepare(connection.link, text, force)
-            outcome = connection.request(line, timeout, renew=timeout)
+            outcome = _exchange(connection, guest, text, timeout, force)
             code = exitcodes.of(outcome.kind)
             if outcome.kind == REFUSED:
                 code = exitcodes.of_error(outcome.error)
