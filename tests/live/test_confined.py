@@ -13,7 +13,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.live.conftest import wait_for
+from umlctl.cli.info import no_limits
 from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
+LIMITS = ROOT and not no_limits()
+"""This host lets root limit guests. Others may by the systemd of their session, which is not of
+the run directory that these tests have; where nobody may, the error is tested."""
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -69,6 +75,37 @@ def test_limits_that_cannot_be_had_are_an_error(house: House, umid: str) -> None
         del house.env["UMLCTL_CGROUP"]
     for words in (["--memory-limit", "1M"], ["--memory-limit", "x"], ["--cpu-limit", "0"]):
         assert house.umlctl("run", umid, *words).returncode == 2
+
+
+if LIMITS:
+
+    def test_guest_has_the_limits_that_were_asked_for(house: House, umid: str) -> None:
+        words = ["--mem", "64M", "--memory-limit", "120M", "--cpu-limit", "80"]
+        house.start(umid, *words)
+        cgroup = house.status(umid)["cgroup"]
+        read = {name: Path(cgroup, name).read_text() for name in ("memory.max", "cpu.max")}
+        assert read == {"memory.max": f"{120 << 20}\n", "cpu.max": "80000 100000\n"}
+        pids = Path(cgroup, "cgroup.procs").read_text().split()
+        assert str(house.status(umid)["pid"]) in pids
+        house.ok("kill", umid)
+        wait_for(lambda: not os.path.exists(cgroup), "its cgroup is removed")
+
+    @pytest.mark.parametrize("supervised", [True, False])
+    def test_guest_that_needs_more_memory_than_it_may_have_is_ended_as_a_whole(
+        house: House, umid: str, shared: str, supervised: bool
+    ) -> None:
+        house.start(umid, "--mem", "256M", "--memory-limit", "100M")
+        status = house.status(umid)
+        house.has_shell(umid)
+        if not supervised:
+            os.kill(status["supervisor_pid"], signal.SIGKILL)
+        fill = "mount -t tmpfs none /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=120\n"
+        with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+            console.write(fill)
+        wait_for(lambda: not os.path.exists(status["cgroup"]), "it is ended, its cgroup removed")
+        assert "needed more memory than its --memory-limit" in house.ok("list")
+        assert not os.path.exists(f"/proc/{status['pid']}")
+        assert house.ok("version", shared)
 
 
 if ROOT:

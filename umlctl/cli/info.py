@@ -122,17 +122,19 @@ def gather() -> dict[str, Any]:
         "room_full": None if room is None else room // definition.MEM_DEFAULT,
         "slirp4netns": shutil.which("slirp4netns") is not None,
         "taps": nics.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
-        "limits": not _no_limits(),
+        "limits": not no_limits(),
         "hints": list(_hints(where)),
         "run_dir": paths.run_dir(),
         "state_dir": paths.state_dir(),
     }
 
 
-def _no_limits() -> str:
+def no_limits() -> str:
     """Why --memory-limit and --cpu-limit cannot be had; empty if they can."""
+    wanted = {"memory", "cpu"}
     try:
-        cgroups.place({"memory", "cpu"}, look=True)
+        if not cgroups.by_systemd(wanted):
+            cgroups.place(wanted, look=True)
     except HostError as problem:
         return str(problem)
     return ""
@@ -158,7 +160,7 @@ def _hints(memory: str) -> Iterator[str]:
             yield f"{memory} is mounted noexec, and no kernel starts; give --mem-dir another"
         elif space.f_bavail * space.f_frsize < definition.MEM_DEFAULT:
             yield f"{memory} has no room for a guest of 256M; give --mem-dir another"
-    limits = _no_limits()
+    limits = no_limits()
     if limits:
         yield limits
 

@@ -29,11 +29,7 @@ def bury(record: records.Record) -> list[str]:
     if record.ending is not None or lives(record):
         return []
     umid = record.definition.umid
-    try:
-        with open(f"{paths.guest_dir(umid)}/status") as file:
-            status = int(file.read())
-    except (OSError, ValueError):
-        status = None
+    status = endings.read_status(paths.guest_dir(umid))
     log = f"{paths.record_dir(umid)}/console.log"
     left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
     ending = endings.judge_unseen(status, endings.tail_of(log), left=left)
@@ -88,11 +84,18 @@ def wanted_back() -> list[records.Record]:
 
 
 def _let_go(record: records.Record) -> list[str]:
-    """Let everything go that was made for it: its place among other users, and its devices."""
+    """Let everything go that was made for it: its cgroup, its place among other users, and its
+    devices.
+    """
     umid = record.definition.umid
-    problems = []
+    problems: list[str] = []
+    # Few guests need what is imported here, and `list` is to be quick.
+    if record.cgroup:
+        from umlctl.host import cgroups
+
+        problems += filter(None, [cgroups.remove(record.cgroup)])
     if is_shared(record.definition) or record.definition.user:
-        from umlctl.host import sharing  # few guests need it, and `list` is to be quick
+        from umlctl.host import sharing
 
         try:
             sharing.remove_dead(umid)

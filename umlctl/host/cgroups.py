@@ -5,15 +5,17 @@ is in it, and its memory is charged to it, though the file behind that has no ow
 `memory.oom.group` the host ends the whole guest when there is too little, never one process of
 it: what a kernel traces must not outlive it.
 
-Who may make a cgroup depends on the host: root where the controllers are there, a user below
-what its session was delegated. UMLCTL_CGROUP names another directory to make them in.
+The tree of cgroups is systemd's where that runs, so it is asked for a scope with a part of it,
+which an ordinary user's may have as well; shim.sh makes the cgroup in it. Elsewhere root can make
+one, and others below what they were given. UMLCTL_CGROUP names another directory to make them in.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError
 
@@ -22,23 +24,80 @@ if TYPE_CHECKING:
 
 PERIOD: Final = 100_000
 """Of `cpu.max`, microseconds."""
+SWAP: Final = "memory.swap.max"
+"""Not there on a host that does not account for it."""
 LEFT: Final = 1.0
 """How long the dead may take to leave a cgroup, seconds."""
 HINT: Final = (
-    "run umlctl as root, or within `systemd-run --user --scope -p Delegate=yes`, "
+    "run umlctl as root, or where systemd manages your session, "
     "or name a directory that is yours in UMLCTL_CGROUP"
 )
 
 
-def make(umid: str, *, memory: int, cpu: int) -> str:
-    """Make the cgroup of a guest; its directory.
+class Cgroup(NamedTuple):
+    """What limits a guest, as shim.sh takes it.
+
+    Fields:
+        directory: the cgroup; where cgroups are mounted, if it has yet to be made
+        limits: what is to be written when it is made, as in `memory.max=BYTES`; else empty
+        scope: the command that makes a scope of systemd's and goes on in it as another
+    """
+
+    directory: str = ""
+    limits: str = ""
+    scope: tuple[str, ...] = ()
+
+    def of(self, pid: int) -> str:
+        """The directory, now that the process that entered it runs.
+
+        Raises: OSError
+        """
+        return self.directory + _own(pid) if self.limits else self.directory
+
+
+def make(umid: str, *, memory: int, cpu: int) -> Cgroup:
+    """Make the cgroup of a guest, or say how it is made when the guest starts.
 
     memory: bytes; 0: no limit. cpu: percent of one processor; 0: no limit
 
     Raises: HostError: this host does not let us; nothing is left behind
     """
-    wanted = {name for name, limit in (("memory", memory), ("cpu", cpu)) if limit}
-    directory = f"{place(wanted)}/umlctl-{umid}"
+    limits: dict[str, int] = {}
+    if memory:
+        limits |= {"memory.max": memory, "memory.oom.group": 1, SWAP: 0}
+    if cpu:
+        limits["cpu.max"] = cpu * PERIOD // 100  # without a period it stays what it is
+    wanted = {name.partition(".")[0] for name in limits}
+    if by_systemd(wanted):
+        words = " ".join(f"{name}={value}" for name, value in limits.items())
+        return Cgroup(mounted(), words, tuple(_scope(umid)))
+    return Cgroup(_make(f"{place(wanted)}/umlctl-{umid}", umid, limits))
+
+
+def by_systemd(wanted: set[str]) -> bool:
+    """Systemd has these controllers to pass on, and takes orders from us."""
+    mount = mounted()
+    if os.environ.get("UMLCTL_CGROUP") or not mount or not shutil.which("systemd-run"):
+        return False
+    if os.geteuid() == 0:
+        return os.path.exists("/run/systemd/private") and wanted <= _words(
+            f"{mount}/cgroup.controllers"
+        )
+    uid = os.geteuid()
+    runs = os.path.exists(f"{os.environ.get('XDG_RUNTIME_DIR')}/systemd/private")
+    own = f"{mount}/user.slice/user-{uid}.slice/user@{uid}.service"
+    return runs and wanted <= _words(f"{own}/cgroup.controllers")
+
+
+def _scope(umid: str) -> Iterator[str]:
+    yield from ("systemd-run", "--scope", "--quiet", "--collect")
+    if os.geteuid():
+        yield "--user"
+    yield f"--description=User Mode Linux guest {umid}"
+    yield from ("--property=Delegate=yes", "--property=TasksMax=infinity", "--")
+
+
+def _make(directory: str, umid: str, limits: dict[str, int]) -> str:
     try:
         try:
             os.mkdir(directory)
@@ -48,13 +107,9 @@ def make(umid: str, *, memory: int, cpu: int) -> str:
     except OSError as problem:
         raise HostError(f"{umid}: cannot make the cgroup {directory}: {problem}") from problem
     try:
-        if memory:
-            _write(f"{directory}/memory.max", memory)
-            _write(f"{directory}/memory.oom.group", 1)
-            if os.path.exists(f"{directory}/memory.swap.max"):
-                _write(f"{directory}/memory.swap.max", 0)
-        if cpu:
-            _write(f"{directory}/cpu.max", f"{cpu * PERIOD // 100} {PERIOD}")
+        for name, limit in limits.items():
+            if name != SWAP or os.path.exists(f"{directory}/{name}"):
+                _write(f"{directory}/{name}", limit)
     except OSError as problem:
         remove(directory)
         raise HostError(f"{umid}: cannot limit what it uses: {problem}") from problem
@@ -117,15 +172,20 @@ def _candidates() -> Iterator[str]:
     mount = mounted()
     if not mount:
         return
-    own = ""
-    with open("/proc/self/cgroup") as file:
-        for line in file:
-            if line.startswith("0::"):
-                own = line[3:].rstrip("\n").rstrip("/")
+    own = _own(os.getpid()).rstrip("/")
     while own:
         yield mount + own
         own = own.rpartition("/")[0]
     yield mount
+
+
+def _own(pid: int) -> str:
+    """The cgroup that a process is in, from where they are mounted on."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        for line in file:
+            if line.startswith("0::"):
+                return line[3:].rstrip("\n")
+    return ""
 
 
 def mounted() -> str:

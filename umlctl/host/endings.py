@@ -13,6 +13,7 @@ from umlctl.host.records import Ending
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 LOG_TAIL: Final = 16 << 10
 """Of a console: what a panic prints after its text has some 4 KiB, at times twice as many."""
+STARVED: Final = "it needed more memory than its --memory-limit"
 _PANIC: Final = b"Kernel panic - not syncing: "
 
 
@@ -28,6 +29,7 @@ class Evidence(NamedTuple):
         forced: it was killed, and not only asked
         late: it was asked, and halted because it took too long; empty if not
         left: the kernel has left its directory, which one that exits removes
+        starved: the host ended it, since it needed more memory than its cgroup may have
     """
 
     status: int | None
@@ -38,6 +40,32 @@ class Evidence(NamedTuple):
     forced: bool
     late: str
     left: bool
+    starved: bool = False
+
+
+class Status(NamedTuple):
+    """What the tiny parent of a guest wrote down, see shim.sh.
+
+    Fields:
+        code: as a shell says it; None if the parent was killed before it could
+        starved: as of Evidence
+    """
+
+    code: int | None
+    starved: bool
+
+
+def read_status(directory: str) -> Status:
+    """How the kernel of a guest ended, as its tiny parent saw it.
+
+    directory: the guest's
+    """
+    try:
+        with open(f"{directory}/status") as file:
+            code, _, why = file.read(100).partition(" ")
+            return Status(int(code), why == "starved\n")
+    except (OSError, ValueError):
+        return Status(None, False)
 
 
 def tail_of(log: str) -> bytes:
@@ -50,14 +78,14 @@ def tail_of(log: str) -> bytes:
         return b""
 
 
-def judge_unseen(status: int | None, tail: bytes, *, left: bool) -> Ending:
+def judge_unseen(status: Status, tail: bytes, *, left: bool) -> Ending:
     """How it ended, if nobody supervised it then: nobody has told it to, nor heard it panic.
 
-    status, tail, left: as of Evidence
+    tail, left: as of Evidence
     """
-    if status is None:
+    if status.code is None:
         return Ending(cause="ended", code=exitcodes.GONE, text="nobody saw how", time=time.time())
-    seen = Evidence(status, tail, True, "", "", False, "", left)
+    seen = Evidence(status.code, tail, True, "", "", False, "", left, status.starved)
     # What the guest prints is no evidence of a panic, unless its kernel has aborted too.
     panic = "" if is_orderly(tail) or not _aborted(seen) else early_panic(tail)
     return judge(seen._replace(panic=panic))
@@ -66,8 +94,11 @@ def judge_unseen(status: int | None, tail: bytes, *, left: bool) -> Ending:
 def judge(seen: Evidence) -> Ending:
     """How it ended."""
     if _never_started(seen):
-        text = seen.panic or seen.asked or _last_lines(seen.tail) or f"exit status {seen.status}"
+        text = STARVED if seen.starved else seen.panic or seen.asked or _last_lines(seen.tail)
+        text = text or f"exit status {seen.status}"
         cause, code = "never started", exitcodes.NEVER_STARTED
+    elif seen.starved:
+        cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, STARVED
     elif seen.panic:
         cause, code, text = "panicked", exitcodes.PANIC, seen.panic
     elif seen.forced:

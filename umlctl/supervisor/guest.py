@@ -400,23 +400,19 @@ class Guest:
         self._record.ending = self.ending
         await self.save()
 
-    async def _exit_status(self) -> int | None:
-        """What the tiny parent wrote down; None if it was killed before it could."""
+    async def _exit_status(self) -> endings.Status:
+        """What the tiny parent wrote down."""
         shim = self.launched.shim
         if not shim:
-            return None
+            return endings.Status(None, False)
         with trio.move_on_after(TERM) as patience:
             await _reaped(shim)
         if patience.cancelled_caught:
             os.killpg(shim, signal.SIGKILL)
             await _reaped(shim)
-        try:
-            with open(f"{self.launched.claim.directory}/status") as file:
-                return int(file.read())
-        except (OSError, ValueError):
-            return None
+        return endings.read_status(self.launched.claim.directory)
 
-    def _how_it_ended(self, status: int | None) -> Ending:
+    def _how_it_ended(self, status: endings.Status) -> Ending:
         tail = endings.tail_of(self.log)
         was_ready = self.ready.is_set() or self.state != "booting" or self.has_been_up()
         if not (self._panic or self.ready.is_set() or endings.is_orderly(tail)):
@@ -426,7 +422,8 @@ class Guest:
                 self._panicked(early)
         return endings.judge(
             endings.Evidence(
-                status=status,
+                status=status.code,
+                starved=status.starved,
                 tail=tail,
                 was_ready=was_ready,
                 panic=self._panic,

@@ -134,14 +134,15 @@ def _launch(
     since = time.time()
     notify = _notify_socket(notify_path)
     shim = pid = started = 0
-    cgroup = ""
+    cgroup = cgroups.Cgroup()
     try:
         cgroup = _cgroup(definition)
         _make_files(definition, directory, place, user)
         chain = [
+            *cgroup.scope,
             *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
             *(["taskset", "-c", definition.cpus] if definition.cpus else []),
-            *("sh", SHIM, directory, log, definition.cwd, f"{cgroup}/cgroup.procs" * bool(cgroup)),
+            *("sh", SHIM, directory, log, definition.cwd, cgroup.directory, cgroup.limits),
         ]
         environment = users.environment(user) if user else dict(os.environ)
         if definition.mem_dir:
@@ -165,14 +166,15 @@ def _launch(
             since=since,
             devices=entries,
             shim=shim,
-            cgroup=cgroup,
+            cgroup=cgroup.of(pid),
         )
         records.save(record)
     except BaseException as problem:
         if pid:
             processes.kill_guest(pid, started, [])
             os.waitpid(shim, 0)
-        cgroups.remove(cgroup)
+        if not cgroup.scope:
+            cgroups.remove(cgroup.directory)
         notify.close()
         remove_pidfile(definition, pidfile)
         remove_place(definition)
@@ -250,13 +252,13 @@ def _make_files(definition: Definition, directory: str, place: str, user: User |
         users.give(user, [f"{place}/{name}" for name in names])
 
 
-def _cgroup(definition: Definition) -> str:
-    """Make the cgroup that a guest is to have; its directory, or nothing.
+def _cgroup(definition: Definition) -> cgroups.Cgroup:
+    """Make the cgroup that a guest is to have, if any.
 
     Raises: HostError
     """
     if not (definition.memory_limit or definition.cpu_limit):
-        return ""
+        return cgroups.Cgroup()
     limits = {"memory": definition.memory_limit, "cpu": definition.cpu_limit}
     return cgroups.make(definition.umid, **limits)
 

@@ -1,28 +1,46 @@
 # The tiny parent of a guest's kernel; it outlives the supervisor, and holds the guest's lock.
 #
-# usage: sh shim.sh DIRECTORY LOG CWD PROCS SCOPE KERNEL [ARGUMENTS...]
+# usage: sh shim.sh DIRECTORY LOG CWD CGROUP LIMITS SCOPE KERNEL [ARGUMENTS...]
 #
 # Starts the kernel, says its pid, waits, and writes down how it ended. SCOPE is what ends with
 # the kernel whatever kills it: what it traces must not be let go, to run on as a process of this
 # host. In a `namespace` (of pids) or a `user` namespace the kernel is process 1, and the host
 # ends all others with it, at once. Where neither is to be had, its process `group` is killed
-# here, a moment later. PROCS is the file by which a process enters the guest's cgroup, or empty.
+# here, a moment later.
+#
+# CGROUP is the guest's, which the kernel enters, or empty. With LIMITS, as in `memory.max=BYTES`,
+# it has yet to be made: we were started in a scope that systemd has delegated, and CGROUP is
+# where cgroups are mounted. We move to one half of the scope, and limit the other.
 if [ "$1" = kernel ]; then
     # Opens the console, the FIFO for reading and writing so that it never sees an end. The pid
     # is the host's even inside a pid namespace, since this /proc is the host's.
-    directory=$2 log=$3 procs=$4
+    directory=$2 log=$3 cgroup=$4
     shift 4
-    if [ -n "$procs" ]; then echo 0 >"$procs" || exit 126; fi
+    if [ -n "$cgroup" ]; then echo 0 >"$cgroup/cgroup.procs" || exit 126; fi
     read -r pid rest </proc/self/stat
     echo "$pid"
     exec "$@" 3<>"$directory/con0.in" 4>>"$log" 9>&- </dev/null >>"$log" 2>&1
 fi
-directory=$1 log=$2 cwd=$3 procs=$4 scope=$5
-shift 5
+directory=$1 log=$2 cwd=$3 cgroup=$4 limits=$5 scope=$6
+shift 6
 umask 077
 ulimit -c 0
+if [ -n "$limits" ]; then
+    own=
+    while read -r line; do
+        case $line in 0::*) own=$cgroup${line#0::} ;; esac
+    done </proc/self/cgroup
+    cgroup=$own/guest
+    mkdir "${own:?is unknown}/shim" "$cgroup" && echo $$ >"$own/shim/cgroup.procs" || exit 126
+    for limit in $limits; do
+        file=$cgroup/${limit%%=*}
+        echo "+${limit%%.*}" >"$own/cgroup.subtree_control" || exit 126
+        case $limit in memory.swap.max=*) [ -e "$file" ] || continue ;; esac
+        echo "${limit#*=}" >"$file" || exit 126
+    done
+fi
 cd "$cwd" || exit 126
-set -- sh "$0" kernel "$directory" "$log" "$procs" "$@"
+set -- sh "$0" kernel "$directory" "$log" "$cgroup" "$@"
 case $scope in
 namespace) set -- unshare --pid --fork --kill-child "$@" ;;
 user) set -- unshare --user --map-current-user --pid --fork --kill-child "$@" ;;
@@ -34,5 +52,7 @@ exec >/dev/null
 wait "$main"
 status=$?
 [ "$scope" = group ] && kill -KILL "-$main" 2>/dev/null # dash takes no -- here
+[ -n "$cgroup" ] && grep -q '^oom_kill [^0]' "$cgroup/memory.events" 2>/dev/null &&
+    status="$status starved"
 echo "$status" >"$directory/status~" && mv "$directory/status~" "$directory/status"
 exit 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_limits_are_written_and_nothing_stays(tree: Path) -> None:
-    made = Path(cgroups.make("demo", memory=64 << 20, cpu=150))
+    made = Path(cgroups.make("demo", memory=64 << 20, cpu=150).directory)
     assert made == tree / "umlctl-demo"
     said = {name: (made / name).read_text() for name in FILES}
     assert said == {
@@ -53,7 +54,7 @@ def test_limits_are_written_and_nothing_stays(tree: Path) -> None:
         "memory.max": f"{64 << 20}\n",
         "memory.oom.group": "1\n",
         "memory.swap.max": "0\n",
-        "cpu.max": "150000 100000\n",
+        "cpu.max": "150000\n",
     }
     assert (tree / "cgroup.subtree_control").read_text() == "+cpu\n"
     assert cgroups.remove(str(made)) == ""
@@ -62,19 +63,19 @@ def test_limits_are_written_and_nothing_stays(tree: Path) -> None:
 
 
 def test_what_is_not_asked_for_is_not_limited(tree: Path) -> None:
-    made = Path(cgroups.make("demo", memory=0, cpu=50))
+    made = Path(cgroups.make("demo", memory=0, cpu=50).directory)
     assert (made / "memory.max").read_text() == ""
-    assert (made / "cpu.max").read_text() == "50000 100000\n"
+    assert (made / "cpu.max").read_text() == "50000\n"
 
 
 def test_cgroup_that_was_left_is_made_anew(tree: Path) -> None:
-    left = Path(cgroups.make("demo", memory=64 << 20, cpu=0))
+    left = Path(cgroups.make("demo", memory=64 << 20, cpu=0).directory)
     cgroups.make("demo", memory=0, cpu=10)
     assert (left / "memory.max").read_text() == ""
 
 
 def test_cgroup_in_use_is_an_error_and_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = cgroups.make("demo", memory=64 << 20, cpu=0)
+    made = cgroups.make("demo", memory=64 << 20, cpu=0).directory
     Path(made, "cgroup.procs").write_text("4711\n")
     with pytest.raises(HostError, match=r"demo: cannot make the cgroup .* busy"):
         cgroups.make("demo", memory=64 << 20, cpu=0)
@@ -119,6 +120,56 @@ def test_host_that_forbids_it_is_an_error_with_a_way_out(
 def test_looking_changes_nothing(tree: Path) -> None:
     assert cgroups.place({"memory", "cpu"}, look=True) == str(tree)
     assert (tree / "cgroup.subtree_control").read_text() == "memory\n"
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose systemd takes orders from an ordinary user; their manager's cgroup."""
+    own = tmp_path / "cgroup/user.slice/user-4711.slice/user@4711.service"
+    own.mkdir(parents=True)
+    (own / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "run/systemd/private").mkdir(parents=True)
+    monkeypatch.delenv("UMLCTL_CGROUP", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(cgroups, "mounted", lambda: str(tmp_path / "cgroup"))
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    return own
+
+
+def test_systemd_is_asked_for_a_scope_in_which_the_cgroup_is_made(
+    systemd: Path, tmp_path: Path
+) -> None:
+    made = cgroups.make("demo", memory=64 << 20, cpu=150)
+    assert made.directory == str(tmp_path / "cgroup")
+    assert made.limits == (
+        f"memory.max={64 << 20} memory.oom.group=1 memory.swap.max=0 cpu.max=150000"
+    )
+    assert made.scope[0] == "systemd-run"
+    assert {"--scope", "--user", "--property=Delegate=yes"} < set(made.scope)
+    assert made.of(os.getpid()).startswith(made.directory)
+    assert os.listdir(systemd) == ["cgroup.controllers"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda own, _patch: (own / "cgroup.controllers").write_text("pids\n"),
+        lambda _own, patch: patch.delenv("XDG_RUNTIME_DIR"),
+        lambda _own, patch: patch.setattr(cgroups, "mounted", lambda: ""),
+        lambda _own, patch: patch.setattr(shutil, "which", lambda _name: None),
+        lambda _own, patch: patch.setenv("UMLCTL_CGROUP", "/sys/fs/cgroup"),
+    ],
+)
+def test_systemd_is_not_asked_for_what_it_cannot_give(
+    systemd: Path,
+    change: Callable[[Path, pytest.MonkeyPatch], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = {"memory", "cpu"}
+    assert cgroups.by_systemd(wanted)
+    change(systemd, monkeypatch)
+    assert not cgroups.by_systemd(wanted)
 
 
 def test_own_cgroup_and_those_above_it_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.host.endings import Evidence, describe, early_panic, judge, judge_unseen
+from umlctl.host.endings import (
+    STARVED,
+    Evidence,
+    Status,
+    describe,
+    early_panic,
+    judge,
+    judge_unseen,
+    read_status,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WELL = b"[    1.0] reboot: Power down\n"
 
@@ -90,5 +102,33 @@ PANICKED = b"[ 3.4] Kernel panic - not syncing: sysrq triggered crash\n[ 3.4] CP
 def test_ending_that_nobody_saw_is_known_from_what_is_left(
     status: int | None, tail: bytes, left: bool, cause: str, code: int, text: str
 ) -> None:
-    ending = judge_unseen(status, tail, left=left)
+    ending = judge_unseen(Status(status, starved=False), tail, left=left)
     assert (ending.cause, ending.code, ending.text) == (cause, code, text)
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("137 starved\n", Status(137, starved=True)),
+        ("137\n", Status(137, starved=False)),
+        ("137 starv", Status(137, starved=False)),
+        ("", Status(None, starved=False)),
+        ("x" * 1000, Status(None, starved=False)),
+        ("\x00", Status(None, starved=False)),
+    ],
+)
+def test_status_is_what_the_tiny_parent_wrote(tmp_path: Path, written: str, found: Status) -> None:
+    (tmp_path / "status").write_text(written)
+    assert read_status(str(tmp_path)) == found
+
+
+def test_status_that_was_not_written_is_not_known(tmp_path: Path) -> None:
+    assert read_status(str(tmp_path)) == Status(None, starved=False)
+
+
+def test_guest_without_enough_memory_was_ended_by_the_host() -> None:
+    ending = judge(seen(status=137, starved=True, left=True))
+    assert (ending.cause, ending.code, ending.text) == ("killed", 137, STARVED)
+    ending = judge(seen(status=137, starved=True, left=True, was_ready=False, tail=b"VFS: Mounted"))
+    assert (ending.cause, ending.text) == ("never started", STARVED)
+    assert judge_unseen(Status(137, starved=True), b"", left=True).text == STARVED
