@@ -8,21 +8,21 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import wait_for
+from tests.live.conftest import House, wait_for
 from umlctl.cli.info import no_limits
 from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.live.conftest import House
 
 ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
@@ -134,6 +134,22 @@ if ROOT:
         assert house.status(umid)["pid"] == pid
         house.ok("kill", umid)
         wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "its place is removed")
+
+    def test_guest_starts_where_the_host_lets_nobody_execute_files() -> None:
+        """As in /run, where systemd has mounted it."""
+        path = tempfile.mkdtemp(prefix="u", dir="/tmp")
+        house = House(path)
+        umid = os.path.basename(path)
+        options = "noexec,nosuid,nodev,mode=700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", house.run], check=True)
+        try:
+            house.start(umid)
+            house.has_shell(umid)
+            house.ok("shutdown", umid)
+            house.ok("quit")
+        finally:
+            subprocess.run(["umount", "-l", house.run], check=True)
+            shutil.rmtree(path)
 
     def test_guest_of_another_user_is_adopted_though_nothing_of_its_record_is_left(
         house: House, umid: str

@@ -56,6 +56,10 @@ NO_DISK: Final = "ubd0r=/dev/null"
 """What ubd0 is of a guest without one."""
 HOSTFS: Final = "hostfs="
 """An argument that is said to confine hostfs, and does not."""
+SHELL: Final = "/bin/sh"
+"""Which runs our init program: that stands where a host lets nobody execute files, as in /run."""
+FOR_INIT: Final = "--"
+"""What follows it is not for the kernel."""
 _LINE: Final = re.compile(r"(con|ssl)\d*=")
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
@@ -82,7 +86,8 @@ def build(
 
     Raises: UsageError
     """
-    user = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
+    given = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
+    user, for_init = _split(given)
     for word in user:
         key = _key(word)
         if key in OURS:
@@ -98,6 +103,12 @@ def build(
     if nics and definition.root == HOST_ROOT:
         ours.append(f"{NICS}={nics}")
     line = merge(ours, user)
+    if has_agent(definition) and not any(_key(word) == "init" for word in user):
+        # After all others: what stands before it and is none of the kernel's is init's no more.
+        line.append(f"init={SHELL}")
+        for_init.insert(0, init)
+    if for_init:
+        line += [FOR_INIT, *for_init]
     length = sum(len(word.encode()) + 1 for word in line)
     if length > LONGEST:
         raise UsageError(f"the kernel command line has {length} bytes; {LONGEST} is the most")
@@ -180,14 +191,20 @@ def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
         if any(c.isspace() for c in directory):
             raise UsageError(f"the kernel takes no blank in the root's path: {directory!r}")
         words += ["root=/dev/root", "rootfstype=hostfs", f"rootflags={directory}", "rw"]
-    program = definition.init or (init if definition.root == HOST_ROOT else "")
-    if any(c.isspace() for c in program):
-        raise UsageError(f"the kernel takes no blank in the path of init: {program!r}")
-    if definition.init and definition.root == HOST_ROOT and wrapped:
+    program = definition.init
+    if any(c.isspace() for c in program or init):
+        raise UsageError(f"the kernel takes no blank in the path of init: {program or init!r}")
+    if program and definition.root == HOST_ROOT and wrapped:
         words += [f"init={init}", f"{INIT}={program}"]
     elif program:
         words.append(f"init={program}")
     return words
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments for the kernel, and those for init alone."""
+    where = words.index(FOR_INIT) if FOR_INIT in words else len(words)
+    return list(words[:where]), list(words[where + 1 :])
 
 
 def _with_disk(devices: Sequence[str]) -> list[str]:
@@ -216,7 +233,8 @@ def recover(words: Sequence[str], cwd: str) -> Definition:
 
     Raises: UsageError: they are no such words
     """
-    found = {_key(word): word.partition("=")[2] for word in reversed(words[1:])}
+    told, for_init = _split(words[1:])
+    found = {_key(word): word.partition("=")[2] for word in reversed(told)}
     if not OURS.keys() <= found.keys():
         raise UsageError(f"no kernel that was started here: {words!r}")
     root, init = HOST_ROOT, found.get("init", "")
@@ -235,13 +253,21 @@ def recover(words: Sequence[str], cwd: str) -> Definition:
         init=init,
         cwd=cwd,
     )
-    ours = build(known, uml_dir="", notify="", init=found.get("init", ""), wrapped=INIT in found)
+    program = found.get("init", "")
+    is_ours = program == SHELL and for_init and for_init[0].endswith(f"/{known.umid}/init")
+    if is_ours:
+        program = for_init.pop(0)
+    ours = build(known, uml_dir="", notify="", init=program, wrapped=INIT in found)
+    if has_agent(known) and not is_ours:
+        ours.remove(f"init={SHELL}")
     arguments = [
         word
-        for word in words[1:]
+        for word in told
         if word not in ours
         and _key(word) not in OURS
         and not word.startswith(f"{NICS}=")
         and not (root_is_image(known) and _key(word) == "ubd0")
     ]
+    if for_init:
+        arguments += [FOR_INIT, *for_init]
     return check(msgspec.structs.replace(known, arguments=tuple(arguments)))

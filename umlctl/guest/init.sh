@@ -5,7 +5,7 @@
 # The kernel of an ordinary user may run in a user namespace, and sees root's files as nobody's
 # there: a set-user-ID program of root, such as mount, would turn root into nobody.
 if [ ! -O / ] && [ -z "$UMLCTL_AS_ROOT" ]; then
-    UMLCTL_AS_ROOT=1 exec setpriv --no-new-privs "$0" "$@"
+    UMLCTL_AS_ROOT=1 exec setpriv --no-new-privs sh "$0" "$@"
 fi
 unset UMLCTL_AS_ROOT
 if [ -n "$UMLCTL_INIT" ]; then # another program is to be process 1

@@ -18,7 +18,7 @@ def line(*devices: str, addresses: str = "", wrapped: bool = False, **fields: An
         definition,
         uml_dir="/run/k",
         notify="/run/g/demo/notify",
-        init="/run/init",
+        init="/run/demo/init",
         devices=devices,
         nics=addresses,
         wrapped=wrapped,
@@ -30,6 +30,12 @@ def value(words: list[str], key: str) -> str:
     found = [word.partition("=")[2] for word in words if word.partition("=")[0] == key]
     assert len(found) == 1, (key, words)
     return found[0]
+
+
+def for_kernel(words: list[str]) -> list[str]:
+    """Those before our init program, which stands last."""
+    where = words.index("init=/bin/sh") if "init=/bin/sh" in words else len(words)
+    return words[:where]
 
 
 def test_defaults_are_those_of_the_measurements() -> None:
@@ -49,8 +55,10 @@ def test_defaults_are_those_of_the_measurements() -> None:
         "rootfstype=hostfs",
         "rootflags=/",
         "ro",
-        "init=/run/init",
         "ubd0r=/dev/null",
+        "init=/bin/sh",
+        "--",
+        "/run/demo/init",
     ]
 
 
@@ -122,11 +130,27 @@ def test_init_of_the_user_is_run() -> None:
 def test_own_init_of_an_ordinary_user_is_started_by_ours() -> None:
     """Whose set-user-ID programs would make it nobody."""
     words = line(init="/tmp/test.sh", wrapped=True)
-    assert value(words, "init") == "/run/init"
+    assert value(words, "init") == "/run/demo/init"
     assert value(words, "UMLCTL_INIT") == "/tmp/test.sh"
     words = line(root="/srv/tree/", init="/sbin/init", wrapped=True)
     assert value(words, "init") == "/sbin/init"
     assert "UMLCTL_INIT=" not in " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [
+        ({}, ["init=/bin/sh", "--", "/run/demo/init", "a", "b=c"]),
+        ({"init": "/i"}, ["quiet", "--", "a", "b=c"]),
+        ({"root": "/srv/"}, ["quiet", "--", "a", "b=c"]),
+    ],
+)
+def test_what_is_for_init_alone_is_never_before_our_own(
+    fields: dict[str, Any], end: list[str]
+) -> None:
+    words = line(arguments=("quiet", "--", "a", "b=c"), **fields)
+    assert words[-len(end) :] == end
+    assert words.count("--") == 1
 
 
 # Disks and NICs
@@ -177,25 +201,25 @@ def test_addresses_of_nics_are_for_our_own_init() -> None:
         ("ssl=pty", "ssl=none"),
         ("root=/dev/ubdb", "root=/dev/root"),
         ("rw", "ro"),
-        ("init=/bin/sh", "init=/run/init"),
+        ("init=/bin/bash", "init=/bin/sh"),
         ("hostname=other", "hostname=demo"),
         ("lpj=1", FAST_BOOT[1]),
     ],
 )
 def test_argument_of_the_user_wins(given: str, gone: str) -> None:
     for words in (line(append=(given,)), line(arguments=(given,))):
-        assert words[-1] == given
+        assert for_kernel(words)[-1] == given
         assert gone not in words
 
 
 def test_ro_and_rw_of_the_user_are_both_kept_in_order() -> None:
-    assert line(arguments=("rw", "ro"))[-2:] == ["rw", "ro"]
+    assert for_kernel(line(arguments=("rw", "ro")))[-2:] == ["rw", "ro"]
     assert "rw" not in line(root="/root.img", append=("ro",))
 
 
 def test_arguments_stand_last_as_they_were_given() -> None:
     words = line(append=("a=1", "b"), arguments=("systemd.unit=x", "with blank", "a=2"))
-    assert words[-5:] == ["a=1", "b", "systemd.unit=x", "with blank", "a=2"]
+    assert for_kernel(words)[-5:] == ["a=1", "b", "systemd.unit=x", "with blank", "a=2"]
 
 
 @pytest.mark.parametrize("word", ["umid=x", "uml_dir=/tmp", "mconsole=notify:/x", "umid"])
@@ -269,6 +293,9 @@ def test_disk_with_a_blank_can_be_added_later() -> None:
         ({"mem": 64 << 20, "verbose": True, "ncpus": 2, "single": True}, ["ubd1=/d"]),
         ({"init": "/bin/sh"}, []),
         ({"modules": "locked"}, []),
+        ({"append": ("quiet", "--", "a", "init=/b")}, ["ubd1=/d"]),
+        ({"append": ("init=/bin/sh", "--", "-c", "a")}, []),
+        ({"root": "/srv/root/", "arguments": ("--", "a")}, []),
         ({"root": "/srv/root/", "init": "/init"}, []),
         ({"root": "/r.img"}, ["ubd0=/r.img"]),
         ({"root": "/r.img,ro"}, ["ubd0r=/r.img"]),
