@@ -35,7 +35,8 @@ def torment(seed: int, steps: int, guests: int, say: Callable[[str], None]) -> i
         name = "the end"
         world.check_end()
     except (AssertionError, OSError) as problem:
-        raise Violation(f"step {done}, {name}: {problem}") from problem
+        told = f"step {done}, {name}: {problem}"
+        raise Violation("\n".join([told, *world.story()])) from problem
     finally:
         world.close()
     return world.requests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -20,6 +21,7 @@ from tests.live.conftest import House
 from umlctl.host import processes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from random import Random
 
 DEADLINE = 30.0
@@ -32,6 +34,8 @@ SMALL = 96 << 20
 """Of the file system with all state, which can be filled, bytes."""
 MEMORY = 64 << 20
 """Of the one that the first guest's memory is in."""
+TOLD = 20
+"""Events of a guest that are shown with a violation."""
 CLIENTS = 6
 """That never rest."""
 
@@ -313,6 +317,15 @@ class World:
                 )
         if names[-1] != "ended":
             raise Violation(f"{guest.umid}: the history ends with {names[-1]}")
+
+    def story(self) -> Iterator[str]:
+        """What each guest has gone through of late, and where its kernel is."""
+        for guest in self.guests:
+            done = self.house.umlctl("events", guest.umid)
+            yield from done.stdout.splitlines()[-TOLD:]
+            for name in ("wchan", "syscall"):
+                with contextlib.suppress(OSError), open(f"/proc/{guest.pid}/{name}") as file:
+                    yield f"{guest.umid}, pid {guest.pid}: {name} {file.read().strip()}"
 
     # Clients that never rest
 

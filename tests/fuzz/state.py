@@ -77,6 +77,7 @@ def history(data: bytes) -> None:
 
 def switch_options(data: bytes) -> None:
     """How a switch was started, for who starts it again."""
+    paths.make_run_dir()  # private, for the other targets too
     _put(paths.network_options("lan"), data)
     with suppress(HostError):
         for word in segments.read_options("lan"):
