@@ -29,8 +29,8 @@ SWAP: Final = "memory.swap.max"
 LEFT: Final = 1.0
 """How long the dead may take to leave a cgroup, seconds."""
 HINT: Final = (
-    "run umlctl as root, or where systemd manages your session, "
-    "or name a directory that is yours in UMLCTL_CGROUP"
+    "run umlctl as root, or have systemd manage what is yours, as in a session of it or after "
+    "`loginctl enable-linger`, or name a directory that is yours in UMLCTL_CGROUP"
 )
 
 
