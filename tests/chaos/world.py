@@ -207,10 +207,7 @@ class World:
             raise Violation(f"{guest.umid} is not {wanted}: {self.status(guest)}")
         if status["pid"] != guest.pid:
             raise Violation(f"{guest.umid} is another process: {status['pid']}, not {guest.pid}")
-        # What waits for a lock that a stopped process has wedges a stopped kernel, until `go`.
-        asked = ("version",) if guest.stopped else ("proc", "sys/kernel/random/boot_id")
-        answer = self.house.ok(asked[0], guest.umid, *asked[1:])
-        if not guest.stopped and answer != guest.boot:
+        if self.house.ok("proc", guest.umid, "sys/kernel/random/boot_id") != guest.boot:
             raise Violation(f"{guest.umid} has rebooted, and nobody made it")
         if not self.soon(lambda: self._table(guest) == set(guest.disks) | guest.nics):
             due = sorted(set(guest.disks) | guest.nics)

@@ -10,6 +10,7 @@ import random
 import socket
 import struct
 import subprocess
+import threading
 from typing import TYPE_CHECKING, Any
 
 from socketproto.blocking import Connection, encode, request
@@ -122,6 +123,30 @@ def test_a_wedged_kernel_is_recovered_by_go(house: House, umid: str) -> None:
     house.ok("go", umid)
     assert house.status(umid)["state"] == "running"
     assert not processes.looks_stopped(pid)
+
+
+def test_a_stopped_kernel_keeps_no_question_of_many_clients(house: House, umid: str) -> None:
+    """What it keeps until `go` is put again."""
+    house.start(umid)
+    questions = ("proc 1/mountinfo", "stack 1", "version", "proc uptime", "config con0")
+    kept: list[object] = []
+
+    def ask(number: int) -> None:
+        for turn in range(number, number + 10):
+            outcome = house.ask(umid, questions[turn % len(questions)])
+            if not outcome.ok:
+                kept.append((questions[turn % len(questions)], outcome))
+
+    for _ in range(5):
+        house.ok("stop", umid)
+        clients = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert not kept
+        house.ok("go", umid)
+    assert house.status(umid)["trouble"] is None
 
 
 def test_a_client_that_asks_for_everything_and_reads_nothing_delays_nobody(

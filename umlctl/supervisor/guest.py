@@ -37,7 +37,7 @@ from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
-from umlctl.supervisor.kernel import Kernel
+from umlctl.supervisor.kernel import QUIET, Kernel
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
@@ -130,6 +130,7 @@ class Guest:
             kernel_socket(launched.definition),
             self._trouble_changed,
             self.held,
+            self.looks_stopped,
             f"{launched.claim.directory}/reading",
             users.owner(launched.definition.user),
         )
@@ -253,7 +254,12 @@ class Guest:
         nursery.start_soon(self._await_ready, self._boot)
 
     async def _await_ready(self, boot: trio.CancelScope) -> None:
-        kernel = Kernel(self.kernel.path, lambda _trouble: None, owner=self.kernel.owner)
+        kernel = Kernel(
+            self.kernel.path,
+            lambda _trouble: None,
+            stopped=self.looks_stopped,
+            owner=self.kernel.owner,
+        )
         drivers_up = None
         again = self.state == "rebooting"
         with boot:
@@ -290,6 +296,9 @@ class Guest:
 
     async def _catch_up(self, kernel: Kernel) -> bool:
         """See to what has become of a guest while nobody looked; whether it has rebooted."""
+        if self.looks_stopped():
+            # A request of the last supervisor's may wait in it, and has it keep the next one.
+            await kernel.ask(QUIET, 1.0)
         boot = await kernel.ask(BOOT_ID, 1.0)
         known = self._record.guest_boot
         if boot.ok and known and boot.text.strip() != known:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.exchange import ANSWERED, REFUSED
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 AGAIN: Final = 1.0
 """Between two tries to resume a guest whose pause is over, seconds."""
-SETTLE: Final = 0.02
-"""How long a kernel that has answered `go` may take to show whether it runs, seconds."""
-WEDGES: Final = 20
-"""A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
 MOMENT: Final = 0.1
 """A stopped guest that is seen to run for longer is stopped no more, seconds."""
 
@@ -58,15 +53,9 @@ class Pauses:
                 await trio.sleep(AGAIN)
 
     async def resume(self, **by: int) -> Outcome:
-        """`go`, though the guest be stuck in `stop` several times over."""
+        """`go`."""
         guest = self._guest
-        outcome = await guest.kernel.ask("go")
-        for _ in range(WEDGES):
-            await trio.sleep(SETTLE)
-            if outcome.kind not in (ANSWERED, REFUSED) or not guest.looks_stopped():
-                break
-            freed = await guest.kernel.free()
-            outcome = freed if freed.ok else outcome
+        outcome = await guest.kernel.resume()
         if outcome.ok:
             guest.note_running(**by)
         return outcome

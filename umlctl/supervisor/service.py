@@ -92,13 +92,19 @@ class Service:
         }
 
     def answer_at_once(self, call: Call) -> Answer | None:
-        """Answer a plain question to a kernel that has nothing else to do, or leave it."""
+        """Answer a plain question to a kernel that has nothing else to do, or leave it.
+
+        To a stopped one no question is put that may be put again: should the first have to wait
+        in the kernel, its interrupt handler takes the second, and keeps it until `go`.
+        """
+        if self._guest.state == "stopped":
+            return None
         try:
             line = read(call.data.decode("utf-8", "surrogateescape"))
             if line.command.name not in QUESTIONS or not is_query(line):
                 return None
             access.check(line, self._access.known(call.uid, call.gid) or "", call.uid)
-            check(line, stopped=self._guest.state == "stopped")
+            check(line)
             if line.command.name in PRINTING and self._print_wait(call) != 0:
                 return None
             outcome = self._guest.kernel.ask_at_once(line.text)

@@ -147,6 +147,51 @@ async def test_silence_is_trouble_for_those_behind_at_once(bare: MakeBare) -> No
     assert server.commands == [b"version"]
 
 
+def keeping(times: int) -> Callable[..., Iterable[bytes]]:
+    """Keeps the first requests, as a stopped kernel can."""
+    left = [times]
+
+    def answer(server: Bare, data: bytes, address: Address) -> Iterable[bytes]:
+        if data != b"k" and left[0]:
+            left[0] -= 1
+            return []
+        return unknown(server, data, address)
+
+    return answer
+
+
+@pytest.mark.parametrize("question", ["version", "proc uptime", "config con0", "stack 1", "help"])
+async def test_question_that_a_stopped_kernel_keeps_is_put_again(
+    bare: MakeBare, question: str
+) -> None:
+    server = bare(keeping(2))
+    kernel = Kernel(server.path, lambda _trouble: None, stopped=lambda: True)
+    assert (await kernel.ask(question)).data == question.encode()
+    assert server.commands == [question.encode()] * 3
+    assert (await kernel.read_file("proc uptime", may_stop=False)).data == b"proc uptime"
+
+
+async def test_question_is_put_once_to_a_kernel_that_runs(bare: MakeBare) -> None:
+    server = bare(keeping(1))
+    kernel = Kernel(server.path, lambda _trouble: None)
+    assert (await kernel.ask("version", 5 * SOON)).kind == TIMED_OUT
+    assert server.commands == [b"version"]
+
+
+@pytest.mark.parametrize("request_", ["config vec0:transport=tap", "remove vec0", "halt", "log x"])
+async def test_what_changes_something_is_put_once(bare: MakeBare, request_: str) -> None:
+    server = bare(keeping(1))
+    kernel = Kernel(server.path, lambda _trouble: None, stopped=lambda: True)
+    assert (await kernel.ask(request_, 5 * SOON)).kind == TIMED_OUT
+    assert server.commands == [request_.encode()]
+
+
+async def test_silence_of_a_stopped_kernel_ends_in_time(bare: MakeBare) -> None:
+    kernel = Kernel(bare(mute).path, lambda _trouble: None, stopped=lambda: True)
+    assert (await kernel.ask("version", 5 * SOON)).kind == TIMED_OUT
+    assert "`version` within 0.25 seconds" in kernel.trouble
+
+
 async def test_what_needs_no_worker_is_asked_of_a_kernel_in_trouble(bare: MakeBare) -> None:
     server = bare(mute)
     kernel = Watched(server.path)
