@@ -330,7 +330,7 @@ class Kernel:
             return await self._resume()
 
     async def _resume(self) -> Outcome:
-        outcome = await self._ask("go", DEADLINE)
+        outcome = await self._ask("go", PROBE if self.trouble else DEADLINE)
         for _ in range(WEDGES):
             await trio.sleep(SETTLE)
             if outcome.kind not in (ANSWERED, REFUSED) or not self._stopped():
