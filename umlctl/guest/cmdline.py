@@ -88,7 +88,7 @@ def build(
     """
     given = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
     user, for_init = _split(given)
-    for word in user:
+    for word in given:  # UML's own are looked for in what is for init alone, too
         key = _key(word)
         if key in OURS:
             raise UsageError(f"{word}: {key}= is not yours to set: {OURS[key]}")
@@ -165,6 +165,7 @@ def _ours(definition: Definition, uml_dir: str, notify: str) -> list[str]:
         "con=none",
         "ssl=none",
         f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}",
+        "console=tty0",  # the kernel adds it to a line without, behind what is for init alone
         "printk.time=1",  # tells the kernel's lines from others on a console
     ]
     if has_agent(definition):

@@ -48,11 +48,13 @@ class Cgroup(NamedTuple):
     scope: tuple[str, ...] = ()
 
     def of(self, pid: int) -> str:
-        """The directory, now that the process that entered it runs.
-
-        Raises: OSError
-        """
-        return self.directory + _own(pid) if self.limits else self.directory
+        """The directory, now that the process that entered it runs; empty if it has ended."""
+        if not self.limits:
+            return self.directory
+        try:
+            return self.directory + _own(pid)
+        except OSError:
+            return ""
 
 
 def make(umid: str, *, memory: int, cpu: int) -> Cgroup:

@@ -275,7 +275,8 @@ class Kernel:
                 try:
                     return await self._read(text)
                 finally:
-                    with trio.CancelScope(shield=True):
+                    end = trio.current_time() + DEADLINE
+                    with trio.CancelScope(shield=True, deadline=end):
                         await self._resume()
 
     async def _read(self, text: str) -> Outcome:

@@ -10,6 +10,8 @@ import contextlib
 import fcntl
 import functools
 import os
+import select
+import signal
 import socket
 import stat
 import time
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
 _LOCK_FD: Final = 9
+BEGINS: Final = 30
+"""The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
 Opening = tuple[int, int, str, int, int]
 """A file that a new process has open: POSIX_SPAWN_OPEN, descriptor, path, flags, mode."""
 
@@ -504,7 +508,12 @@ def _spawn(
         os.close(writer)
         writer = -1
         said = b""
+        waiting = select.poll()
+        waiting.register(reader, select.POLLIN)
         while not said.endswith(b"\n"):
+            if not waiting.poll(BEGINS * 1000):
+                os.kill(shim, signal.SIGKILL)
+                break
             piece = os.read(reader, 64)
             if not piece:
                 break

@@ -52,7 +52,8 @@ exec >/dev/null
 wait "$main"
 status=$?
 [ "$scope" = group ] && kill -KILL "-$main" 2>/dev/null # dash takes no -- here
-[ -n "$cgroup" ] && grep -q '^oom_kill [^0]' "$cgroup/memory.events" 2>/dev/null &&
-    status="$status starved"
+# By its own limit, and not that of the host or of a cgroup above.
+[ -n "$cgroup" ] && grep -q '^oom [^0]' "$cgroup/memory.events" 2>/dev/null &&
+    grep -q '^oom_kill [^0]' "$cgroup/memory.events" && status="$status starved"
 echo "$status" >"$directory/status~" && mv "$directory/status~" "$directory/status"
 exit 0

@@ -49,6 +49,7 @@ def test_defaults_are_those_of_the_measurements() -> None:
         "con=none",
         "ssl=none",
         "con0=fd:3,fd:4",
+        "console=tty0",
         "printk.time=1",
         "ssl63=fd:19,null",
         "root=/dev/root",
@@ -151,6 +152,17 @@ def test_what_is_for_init_alone_is_never_before_our_own(
     words = line(arguments=("quiet", "--", "a", "b=c"), **fields)
     assert words[-len(end) :] == end
     assert words.count("--") == 1
+
+
+def test_what_is_ours_cannot_be_set_behind_what_is_for_init_alone() -> None:
+    for word in ("umid=other", "uml_dir=/tmp", "mconsole=notify:/x"):
+        with pytest.raises(UsageError, match="not yours to set"):
+            line(arguments=("--", word))
+
+
+def test_console_is_named_so_that_the_kernel_adds_none() -> None:
+    assert value(for_kernel(line()), "console") == "tty0"
+    assert value(line(append=("console=ttyS0",)), "console") == "ttyS0"
 
 
 # Disks and NICs

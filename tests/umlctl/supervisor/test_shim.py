@@ -40,13 +40,16 @@ def test_status_is_written_down(directory: Path) -> None:
     assert endings.read_status(str(directory)) == endings.Status(7, starved=False)
 
 
-@pytest.mark.parametrize(("killed", "starved"), [(0, False), (1, True), (10, True)])
+@pytest.mark.parametrize(
+    ("over", "killed", "starved"),
+    [(3, 0, False), (3, 1, True), (1, 10, True), (0, 1, False)],
+)
 def test_kernel_that_the_host_ended_for_its_memory_is_told_from_others(
-    directory: Path, tmp_path: Path, killed: int, starved: bool
+    directory: Path, tmp_path: Path, over: int, killed: int, starved: bool
 ) -> None:
     cgroup = tmp_path / "cgroup"
     cgroup.mkdir()
-    told = f"oom 3\\noom_kill {killed}\\noom_group_kill 0\\n"
+    told = f"oom {over}\\noom_kill {killed}\\noom_group_kill 0\\n"
     script = f"printf '{told}' >{cgroup}/memory.events; kill -9 $$"
     run(directory, str(cgroup), "", script)
     assert endings.read_status(str(directory)) == endings.Status(137, starved=starved)
