@@ -177,6 +177,18 @@ def test_script_types_and_reads(house: House, guest: str) -> None:
     assert "sum 23" in output
 
 
+def test_prompt_of_the_guests_shell_names_the_guest_and_the_directory(
+    house: House, guest: str, terminals: Terminals
+) -> None:
+    terminal = terminals()
+    terminal.send("cd /proc/sys\r")
+    terminal.expect_exact(f"{guest}:/proc/sys# ")
+    terminal.send("cd /\r")
+    terminal.expect_exact(f"{guest}:/# ")
+    terminal.send("\x1d")
+    terminal.expect(pexpect.EOF)
+
+
 def test_script_does_not_wait_for_a_keyboard_that_somebody_has(
     house: House, guest: str, terminals: Terminals
 ) -> None:

@@ -68,6 +68,7 @@ echo 0 >/proc/sys/kernel/ctrl-alt-del
 echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it"
 cd /
 : >/run/shell
+export PS1="$hostname:\$PWD# " # of dash and busybox; bash's own files may say another
 setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 &
 wait $!
 off
