@@ -9,12 +9,15 @@ Quotes work as in a POSIX shell; inside them `|`, `>` and `;` are letters.
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Final, NamedTuple
 
 from umlctl.errors import UsageError
 
 _QUOTES: Final = "'\""
+_LINE_END: Final = re.compile(r"\r\n|\n|\r")
+"""Ends a line of a script or a paste; other characters that may break one on paper are text."""
 
 
 class Typed(NamedTuple):
@@ -36,7 +39,7 @@ class Typed(NamedTuple):
 def split(text: str) -> list[str]:
     """The commands of a text: a line each, or more between `;`."""
     found = []
-    for line in text.splitlines():
+    for line in _LINE_END.split(text):
         begin = 0
         for place, letter in unquoted(line):
             if letter == ";":

@@ -60,6 +60,11 @@ def test_line_without_an_end_is_a_usage_error(line: str, said: str) -> None:
         ("stop; version;go", ["stop", " version", "go"]),
         ("log 'a;b'; go", ["log 'a;b'", " go"]),
         ("one\ntwo; three\n\n", ["one", "two", " three"]),
+        ("one\r\ntwo\rthree", ["one", "two", "three"]),
+        *(
+            (f'log "a{mark}version"', [f'log "a{mark}version"'])
+            for mark in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+        ),
     ],
 )
 def test_text_is_split_into_commands(text: str, expected: list[str]) -> None:
