@@ -116,10 +116,12 @@ def _download(directory: Path, say: Callable[[str], None]) -> Path:
     if _apt("download", PACKAGE, cwd=directory) is None:
         return _downloaded(PACKAGE, directory)
     own = _private("host")
-    say("reading the package lists first: apt-get update, in the cache")
-    _insist("read the package lists", _apt(*own, "update"))
-    say(f"downloading the package {PACKAGE}")
-    problem = _apt(*own, "download", PACKAGE, cwd=directory)
+    problem = _apt(*own, "download", PACKAGE, cwd=directory)  # with the lists of an earlier fetch
+    if problem is not None:
+        say("reading the package lists first: apt-get update, in the cache")
+        _insist("read the package lists", _apt(*own, "update"))
+        say(f"downloading the package {PACKAGE}")
+        problem = _apt(*own, "download", PACKAGE, cwd=directory)
     if problem is not None and _is_unknown(problem):
         say("this system has no such package; taking Debian's")
         own = _private("debian", _keys(directory, own))
