@@ -110,10 +110,16 @@ def test_user_with_package_lists_downloads_and_unpacks(user: Host) -> None:
 
 def test_user_without_package_lists_gets_own_ones(user: Host) -> None:
     assert user.fetch() == user.kernel
-    assert user.verbs == ["download", "update", "download"]
+    assert user.verbs == ["download", "download", "update", "download"]
     configuration = user.top / "cache/umlctl/apt/apt.conf"
     assert "#clear APT::Update::Post-Invoke;" in configuration.read_text()
     assert (user.top / "cache/umlctl/apt/host/state/lists/partial").is_dir()
+
+
+def test_lists_of_an_earlier_fetch_are_not_read_again(user: Host) -> None:
+    user.has("own-lists")
+    assert user.fetch() == user.kernel
+    assert user.verbs == ["download", "download"]
 
 
 def test_nothing_is_left_beside_the_kernel(user: Host) -> None:
@@ -158,7 +164,7 @@ def test_system_without_the_package_takes_debians(user: Host) -> None:
     assert user.fetch() == user.kernel
     # The system's, our own of the system's sources, Debian's keys, Debian's.
     assert user.verbs == [
-        *("download", "update", "download"),
+        *("download", "download", "update", "download"),
         *("download", "update", "download"),
     ]
     sources = (user.top / "cache/umlctl/apt/debian/sources.list").read_text()
