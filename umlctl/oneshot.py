@@ -126,7 +126,7 @@ def _options(command: Command, words: list[str]) -> tuple[str, list[str], bool, 
             index += 1
         else:
             return None
-    if guest is None or guest.startswith("-") or not 0 < timeout < 1e9:
+    if not guest or guest.startswith("-") or not 0 < timeout < 1e9:
         return None
     return guest, rest, json, timeout, force
 
@@ -291,6 +291,8 @@ def _wrong_words(command: Command, words: list[str]) -> str:
         return f"{command.name} needs {command.args}"
     if len(words) > command.most and not command.takes_rest:
         return f"{command.name} takes {command.args or 'no argument'}, not {words[-1]!r}"
+    if words and not all(words) and not (command.takes_rest and "".join(words).strip()):
+        return f"{command.name} takes {command.args}, not an empty text"
     return ""
 
 

@@ -6,6 +6,7 @@ import importlib
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from umlctl import __version__
 from umlctl.commands import BY_NAME, HOST, OWN_FACES
@@ -66,6 +67,33 @@ HELP: Final = {
 }
 
 
+def _without_empty_values(command: click.Command) -> click.Command:
+    """The command, and those under it, with a look at each value that it is given.
+
+    An unset variable of a script becomes an empty value: to take it as absent would give, with
+    `--user "$WHO"`, the reach of root. Words that go to a guest as they stand are left to it.
+    """
+    for parameter in command.params:
+        if parameter.type is not click.UNPROCESSED:
+            parameter.callback = parameter.callback or _refuse_empty
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _without_empty_values(each)
+    return command
+
+
+def _refuse_empty(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Raises: BadParameter"""
+    given = value if isinstance(value, tuple) else (value,)
+    if (
+        "" in given
+        and ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ):
+        what = ", or leave the option out" if isinstance(parameter, click.Option) else ""
+        raise click.BadParameter(f"it is empty: give a value{what}", ctx, parameter)
+    return value
+
+
 class Root(click.Group):
     """Commands from the command table and from LAZY; listing them imports none."""
 
@@ -77,13 +105,13 @@ class Root(click.Group):
         if cmd_name in LAZY:
             module, _, attribute = LAZY[cmd_name].partition(":")
             found: click.Command = getattr(importlib.import_module(module), attribute)
-            return found
+            return _without_empty_values(found)
         command = BY_NAME.get(cmd_name)
         if command is None:
             return None
         from umlctl.cli.verbs import verb
 
-        return verb(command)
+        return _without_empty_values(verb(command))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Names and one line each, without loading what is behind them."""

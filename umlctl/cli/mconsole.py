@@ -14,6 +14,7 @@ from socketproto.wire import REQUEST_SIZE, WireError
 from umlctl import exitcodes
 from umlctl.cli import complete, views
 from umlctl.cli.seconds import SECONDS
+from umlctl.errors import UsageError
 from umlctl.host.paths import find_socket
 from umlctl.oneshot import prepare, say, show, unreachable
 
@@ -51,6 +52,8 @@ def mconsole(guest: str, text: tuple[str, ...], in_json: bool, timeout: float, f
     answer each in order with OK or ERR before it. The exit code is that of the first that
     failed.
     """
+    if not "".join(text).strip():
+        raise UsageError("mconsole takes a command, not an empty text")
     with Connection(find_socket(guest)) as connection:
         if text == ("-",):
             return _batch(connection, guest, in_json, timeout, force)

@@ -51,7 +51,7 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
     try:
         path = kernels.find(kernel)
     except NoKernel:
-        if kernel is not None or os.environ.get(kernels.VARIABLE):
+        if kernel is not None or kernels.VARIABLE in os.environ:
             raise
         path = fetch.fetch(_say)
     found = kernels.probe(path)

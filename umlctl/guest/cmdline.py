@@ -264,7 +264,8 @@ def recover(words: Sequence[str], cwd: str) -> Definition:
     arguments = [
         word
         for word in told
-        if word not in ours
+        if word
+        and word not in ours
         and _key(word) not in OURS
         and not word.startswith(f"{NICS}=")
         and not (root_is_image(known) and _key(word) == "ubd0")

@@ -141,6 +141,7 @@ def check(definition: Definition) -> Definition:
     _check_policy(definition)
     for grant in (*definition.allow_users, *definition.allow_groups):
         parse_grant(grant)
+    _check_filled(definition)
     _check_words(definition)
     for device in devices(definition):
         check_for_user(definition, device)
@@ -162,6 +163,14 @@ def _check_limits(definition: Definition) -> None:
         raise UsageError(
             f"a limit of CPU is percent of one processor, at least 1, not {definition.cpu_limit}"
         )
+
+
+def _check_filled(definition: Definition) -> None:
+    for what in ("umid", "kernel", "root", "cwd"):
+        if not getattr(definition, what):
+            raise UsageError(f"the {what} of a guest is empty")
+    if "" in definition.arguments:
+        raise UsageError("a kernel argument is empty; leave it out")
 
 
 def _check_words(definition: Definition) -> None:
@@ -283,6 +292,9 @@ def decode(data: bytes) -> Definition:
     """
     try:
         definition = _DECODER.decode(data)
+        empty = [name for name, value in msgspec.json.decode(data).items() if value == ""]
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"this is no guest definition: {problem}") from problem
+    if empty:  # what is not asked for is left out
+        raise UsageError(f"this is no guest definition: {empty[0]} is empty; leave it out")
     return check(definition)

@@ -28,6 +28,8 @@ def parse_grant(text: str) -> Grant:
     Raises: UsageError
     """
     name, colon, level = text.partition(":")
+    if not text:
+        raise UsageError("leave is for a user or a group, and none is named")
     if colon and level not in (READ, CONTROL):
         raise UsageError(f"leave is NAME:read or NAME:control, not {text!r}")
     if not name or name.startswith("-") or any(c.isspace() or not c.isprintable() for c in name):

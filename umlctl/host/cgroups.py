@@ -64,6 +64,8 @@ def make(umid: str, *, memory: int, cpu: int) -> Cgroup:
 
     Raises: HostError: this host does not let us; nothing is left behind
     """
+    if os.environ.get("UMLCTL_CGROUP") == "":
+        raise HostError("UMLCTL_CGROUP is empty: unset it, or name a cgroup's directory")
     limits: dict[str, int] = {}
     if memory:
         limits |= {"memory.max": memory, "memory.oom.group": 1, SWAP: 0}

@@ -141,7 +141,7 @@ def find(explicit: str | None = None) -> str:
     if explicit is not None:
         return _named(explicit, "--kernel")
     named = os.environ.get(VARIABLE)
-    if named:
+    if named is not None:
         return _named(named, f"${VARIABLE}")
     rejected = ""
     for candidate in _unnamed():
@@ -198,7 +198,9 @@ def _expanded(name: str) -> str:
 
 def _named(name: str, source: str) -> str:
     path = os.path.abspath(_expanded(name))
-    if not os.path.exists(path):
+    if not name:
+        problem = "it is empty, and names no kernel"
+    elif not os.path.exists(path):
         problem = "no such file"
     elif not os.path.isfile(path):
         problem = "not a file"

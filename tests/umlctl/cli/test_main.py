@@ -193,3 +193,42 @@ def test_guests_are_completed(house: str) -> None:
     for name in ("demo", "deb", "web"):
         os.makedirs(f"{house}/h/.uml/{name}")
     assert guests(context, parameter, "de") == ["deb", "demo"]
+
+
+def parameters() -> list[tuple[list[str], click.Parameter]]:
+    """Each parameter that takes a value, with the words of its command."""
+    found: list[tuple[list[str], click.Parameter]] = []
+
+    def gather(words: list[str], command: click.Command) -> None:
+        if isinstance(command, click.Group):
+            for name, each in command.commands.items():
+                gather([*words, name], each)
+        valued = (each for each in command.params if not getattr(each, "is_flag", False))
+        found.extend((words, each) for each in valued)
+
+    for verb in [*VERBS, *OWN]:
+        command = main.root.get_command(click.Context(main.root), verb)
+        assert command is not None
+        gather([verb], command)
+    return found
+
+
+@pytest.mark.parametrize(("words", "parameter"), parameters())
+def test_an_empty_value_is_a_usage_error_and_not_an_absent_one(
+    run: Callable[..., Run], words: list[str], parameter: click.Parameter
+) -> None:
+    """As an unset variable of a script has it: --user "$WHO"."""
+    given = [parameter.opts[-1], ""] if isinstance(parameter, click.Option) else [""]
+    if parameter.type is click.UNPROCESSED:
+        given = ["nobody", *given]
+        if words == ["shutdown"]:
+            given = ["nobody", "1", ""]
+    done = run(*words, *given)
+    assert (done.code, done.out) == (2, "")
+    assert (
+        "empty" in done.err
+        or "''" in done.err
+        or "takes no argument" in done.err
+        or "needs" in done.err
+    )
+    assert "no guest" not in done.err

@@ -73,6 +73,12 @@ def test_plain_definition_is_sound() -> None:
         ({"append": ("a\0",)}, "without blanks"),
         ({"append": ("a\n",)}, "without blanks"),
         ({"arguments": ("a\nb",)}, "one line"),
+        ({"arguments": ("",)}, "a kernel argument is empty"),
+        ({"umid": ""}, "the umid of a guest is empty"),
+        ({"kernel": ""}, "the kernel of a guest is empty"),
+        ({"root": ""}, "the root of a guest is empty"),
+        ({"cwd": ""}, "the cwd of a guest is empty"),
+        ({"allow_users": ("",)}, "none is named"),
         ({"arguments": ("a\0b",)}, "one line"),
         ({"after": ("db", "demo")}, "demo cannot come after itself"),
         ({"after": ("",)}, "the name of a guest"),
@@ -124,7 +130,7 @@ def test_name_that_cannot_be_written_down_is_refused(fields: dict[str, Any]) -> 
         {"cpus": "0"},
         {"cpus": "0,2-3"},
         {"append": ("quiet", "a=b=c", 'dyndbg="+p"')},
-        {"arguments": ("with blank", "")},
+        {"arguments": ("with blank",)},
         {"disks": ("ubd0=/a", "ubd1r=/b,/c", "ubdp=/d")},
         {"disks": ("ubd1=/a",), "root": "/root.img"},
         {"disks": ("ubd0=/a",), "root": "/root/"},
@@ -224,16 +230,16 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 @given(
     st.builds(
         Definition,
-        umid=texts,
-        kernel=texts,
+        umid=texts.filter(bool),
+        kernel=texts.filter(bool),
         mem=st.integers(MEM_LEAST, 1 << 40),
         root=st.one_of(
             st.just(HOST_ROOT), texts.map(lambda text: f"{text}/"), st.just("/images/a.img,ro")
         ),
         init=texts,
-        arguments=st.lists(texts.filter(lambda text: not set(text) & {"\n", "\0"}), max_size=3).map(
-            tuple
-        ),
+        arguments=st.lists(
+            texts.filter(lambda text: text and not set(text) & {"\n", "\0"}), max_size=3
+        ).map(tuple),
         timeout=st.floats(1, 1e6),
         aslr=st.booleans(),
         modules=st.sampled_from(MODULES),
@@ -285,3 +291,10 @@ def test_definition_is_json_that_others_can_read() -> None:
     fields = msgspec.json.decode(encode(define(mem=64 << 20)))
     assert fields["umid"] == "demo"
     assert fields["mem"] == 67108864
+
+
+@pytest.mark.parametrize("field", ["user", "init", "cpus", "mem_dir", "pidfile", "on_panic"])
+def test_what_is_not_asked_for_is_left_out_and_not_empty(field: str) -> None:
+    data = encode(define()).rstrip(b"}") + b',"%s":""}' % field.encode()
+    with pytest.raises(UsageError, match=f"{field} is empty; leave it out"):
+        decode(data)

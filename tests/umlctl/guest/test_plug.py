@@ -419,3 +419,29 @@ def test_nics_without_a_number_get_the_next_free_one() -> None:
 def test_more_nics_than_numbers_are_refused() -> None:
     with pytest.raises(UsageError, match="no free number for user"):
         number_nics(["user"] * (NICS + 1))
+
+
+@pytest.mark.parametrize("key", ["slot", "cow", "serial", "ro", "raw", "shared", ""])
+def test_a_disk_takes_no_empty_value(key: str) -> None:
+    for text in (f"/a,{key}=", f"/a,{key}=,sync"):
+        with pytest.raises(UsageError):
+            parse_disk(text)
+
+
+@pytest.mark.parametrize("first", ["user", "switch=lan", "tap=auto", "transport=tap,ifname=t"])
+@pytest.mark.parametrize(
+    "key", ["nic", "mac", "addr", "bridge", "host", "forward", "isolated", "ifname", "src", ""]
+)
+def test_a_nic_takes_no_empty_value(first: str, key: str) -> None:
+    for text in (f"{first},{key}=", f"{first},{key}=,isolated", f"{first},"):
+        with pytest.raises(UsageError):
+            parse_nic(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",ro", "switch=", "tap=", "transport=", "user=", "vec0:", "eth0="]
+)
+def test_nothing_is_no_device(text: str) -> None:
+    for parse in (parse_disk, parse_nic):
+        with pytest.raises(UsageError):
+            parse(text)
