@@ -339,7 +339,8 @@ def run(
 ) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
 
-    The exit code is the guest's own status, 255 after a panic, 125 if it never became ready.
+    The exit code is the guest's own status, 255 after a panic, 125 if it ended before
+    its init program began.
     Ctrl-C shuts the guest down in order; twice, it is killed.
     """
     from umlctl.cli import foreground
