@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from msgspec.structs import replace
 
 from socketproto.exchange import GONE
 from umlctl import exitcodes
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.host.kernels import Kernel
 
 _OPTIONS = [
     click.option(
@@ -66,8 +66,7 @@ _OPTIONS = [
     click.option(
         "--force",
         is_flag=True,
-        help="Take what is refused as dangerous, such as a BPF program of a NIC, or a qcow2 image "
-        "as a disk that the guest may write.",
+        help="Take what is refused as dangerous to the host, such as a BPF program of a NIC.",
     ),
     click.option(
         "--mem-dir",
@@ -206,25 +205,24 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             raise UsageError(f"{word}: refused unless you insist with --force: {danger}")
     _expand(options.pop("profile"), options, arguments)
     kernel = kernels.find(options.pop("kernel"))
-    if options["ncpus"] > 1:  # asking the kernel costs time, so only then
-        _check_smp(kernel, options["ncpus"])
+    found = kernels.probe(kernel, options["user"])
+    if options["ncpus"] > found.most_cpus:
+        _refuse_cpus(found, options["ncpus"])
     if options["modules"] == definitions.LOCKED:
-        _check_locks(kernel)
+        _check_locks(found)
     if root != definitions.HOST_ROOT:
         file, comma, words = root.partition(",")
         if os.path.isdir(root):
             root = os.path.abspath(root) + "/"
         else:
             root = os.path.abspath(file) + comma + words
-            root = _insisted(root) if force else root
-    disks = plug.number_disks(options.pop("disks"), here, 1)
     return definitions.check(
         definitions.Definition(
             umid=umid,
             kernel=kernel,
             mem=definitions.parse_size(options.pop("mem")),
             root=root,
-            disks=tuple(map(_insisted, disks)) if force else disks,
+            disks=plug.number_disks(options.pop("disks"), here, 1),
             nics=plug.number_nics(options.pop("nics"), insist=force),
             memory_limit=definitions.parse_size(memory_limit) if memory_limit else 0,
             cpu_limit=options.pop("cpu_limit") or 0,
@@ -235,16 +233,6 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             **{name: value for name, value in options.items() if value is not None},
         )
     )
-
-
-def _insisted(text: str) -> str:
-    """A disk, plugged as it stands though a guest that writes to it destroys what it is."""
-    from umlctl.host.disks import is_foreign
-
-    disk = plug.parse_disk(text)
-    if disk.readonly or disk.cow or disk.discard or not is_foreign(disk.file):
-        return text
-    return str(replace(disk, raw=True))
 
 
 def _expand(profile: str | None, options: dict[str, Any], arguments: tuple[str, ...]) -> None:
@@ -292,26 +280,20 @@ def _come_back(umid: str) -> str:
     return f"`umlctl enable {umid}`, and {unit} once, have it started with the host"
 
 
-def _check_smp(kernel: str, ncpus: int) -> None:
-    """See that the kernel can have so many processors.
-
-    Raises: UsageError, NoKernel
-    """
-    most = kernels.probe(kernel).most_cpus
-    if ncpus > most:
-        has = "has no SMP" if most == 1 else f"can have {most}"
-        raise UsageError(f"{ncpus} processors are too many: the kernel {kernel} {has}")
+def _refuse_cpus(kernel: Kernel, ncpus: int) -> NoReturn:
+    """Raises: UsageError"""
+    has = "has no SMP" if kernel.most_cpus == 1 else f"can have {kernel.most_cpus}"
+    raise UsageError(f"{ncpus} processors are too many: the kernel {kernel.path} {has}")
 
 
-def _check_locks(kernel: str) -> None:
+def _check_locks(kernel: Kernel) -> None:
     """See that the kernel heeds what would lock its modules: it would not say.
 
-    Raises: UsageError, NoKernel
+    Raises: UsageError
     """
-    found = kernels.probe(kernel)
-    if not found.locks_modules:
+    if not kernel.locks_modules:
         raise UsageError(
-            f"--modules locked takes Linux 5.8 with PROC_SYSCTL, and {kernel} is {found.version}"
+            f"--modules locked takes Linux 5.8 with sysctl, and {kernel.path} is {kernel.version}"
         )
 
 
@@ -353,8 +335,7 @@ def run(
 ) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
 
-    The exit code is the guest's own status, 255 after a panic, 125 if it ended before
-    its init program began.
+    The exit code is the guest's own status, 255 after a panic, 125 if it never became ready.
     Ctrl-C shuts the guest down in order; twice, it is killed.
     """
     from umlctl.cli import foreground

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _SYS_KILL: Final = {"x86_64": 62, "aarch64": 129}
+MACHINES: Final = frozenset(_SYS_KILL)
+"""Where a kernel can be kept from aborting for ever, as it must be where it is process 1."""
+_PIDS: Final = "--pid"
+_MOUNTS: Final = "--mount --propagation slave"
+_USER: Final = "--user --map-current-user"
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_SECCOMP: Final = 22
 _SECCOMP_MODE_FILTER: Final = 2
@@ -34,13 +39,33 @@ _SECOND_ARGUMENT: Final = 24
 
 
 def scopes(kernel: str) -> list[str]:
-    """What may confine this kernel, the best first; the last always can. See shim.sh."""
-    if os.uname().machine not in _SYS_KILL:
+    """What may confine this kernel, as options of unshare(1), the best first; the last, `group`,
+    always can. See shim.sh."""
+    if os.uname().machine not in MACHINES:
         return ["group"]
-    if has_capabilities(kernel):
-        # They would count for nothing in a user namespace.
-        return ["namespace", "group"] if os.geteuid() == 0 else ["group"]
-    return ["namespace", "user", "group"] if os.geteuid() == 0 else ["user", "group"]
+    alone = [f"{_MOUNTS} {_PIDS}", _PIDS] if mounts_propagate() else [_PIDS]
+    found = alone if os.geteuid() == 0 else []
+    if not has_capabilities(kernel):  # they would count for nothing in a user namespace
+        found = [*found, *(f"{_USER} {each}" for each in alone)]
+    return [*found, "group"]
+
+
+def mounts_propagate() -> bool:
+    """What is mounted and unmounted on this host shows in other mount namespaces too.
+
+    Where it does not, as in many containers, a kernel has none of its own: it would not find a
+    disk on a file system that was mounted later, and would keep in use what was unmounted.
+    """
+    shown = False
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            for line in file:
+                fields = line.split()
+                if fields[4] == b"/":
+                    shown = fields[6].startswith((b"shared:", b"master:"))
+    except (OSError, IndexError):
+        return False
+    return shown
 
 
 def has_capabilities(kernel: str) -> bool:

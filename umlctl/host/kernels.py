@@ -1,23 +1,21 @@
 """UML kernels: where to find one, and what a given one can do.
 
 A kernel is probed, never assumed: distributions and versions differ in transports, consoles
-and options. `find` answers "which kernel?" for every `run`, so it only looks at files;
-`probe` answers "what can it do?" and runs the kernel twice, with `--help` and `--showconfig`,
-which print and exit without starting a guest.
-
-A program called `linux.uml` is taken at its word. One called just `linux` is not: that may be
-anything, so it is probed before it is used. Such a program may also hang, flood us with output
-or leave children behind; the probe has a deadline, a cap, and kills what it started.
+and options. `find` answers "which kernel?" and only looks at files; `probe` answers "is it one,
+and what can it do?" before anything is run as a kernel. It looks at the file first, and what
+could be none is not run at all; then it runs it twice, with `--help` and `--showconfig`, which
+print and exit without starting a guest. The answers are kept as long as the file is the same.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
 from umlctl.errors import NoKernel
-from umlctl.host import paths
+from umlctl.host import kernelfile, paths, probes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +28,7 @@ VARIABLE: Final = "UMLCTL_KERNEL"
 IN_PACKAGE: Final = "usr/bin/linux.uml"
 """The kernel's place in the Debian and Ubuntu package `user-mode-linux`."""
 PROBE_SECONDS: Final = 5.0
-_PROBE_BYTES: Final = 4 << 20
-"""Far above the 80 KB of a real `--showconfig`."""
+_SYMBOL: Final = "CONFIG_"
 
 _ADVICE: Final = f"`umlctl setup` fetches one; --kernel PATH or ${VARIABLE} name one you have"
 
@@ -105,6 +102,12 @@ class Kernel(NamedTuple):
         return tuple(name for name in CAPABILITIES if name not in self.capabilities)
 
     @property
+    def release(self) -> tuple[int, int]:
+        """The first two numbers of its version; zeros if it has none."""
+        found = re.match(r"(\d+)\.(\d+)", self.version, re.ASCII)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @property
     def transports(self) -> tuple[str, ...]:
         """What can follow `ethN=`."""
         return tuple(t for t in _TRANSPORTS if f"UML_NET_{t.upper()}" in self.config)
@@ -119,9 +122,11 @@ class Kernel(NamedTuple):
         """It can be told at boot to take no modules, or has none. Since Linux 5.8: `sysctl.`"""
         if "modules" not in self.capabilities:
             return True
-        release = re.match(r"(\d+)\.(\d+)", self.version, re.ASCII)
-        known = release is not None and (int(release[1]), int(release[2])) >= (5, 8)
-        return known and self.config.get("PROC_SYSCTL") == "y"
+        # Linux 7.3 has the second only; earlier ones have that with the first.
+        return self.release >= (5, 8) and "y" in (
+            self.config.get("PROC_SYSCTL"),
+            self.config.get("SYSCTL"),
+        )
 
 
 def cache() -> str:
@@ -132,8 +137,8 @@ def cache() -> str:
 def find(explicit: str | None = None) -> str:
     """The absolute path of the kernel to run.
 
-    In this order: `explicit`, $UMLCTL_KERNEL, `linux.uml` in PATH, `linux` in PATH if it is
-    UML, the newest one in the cache. A kernel that is named must be there: nothing else is
+    In this order: `explicit`, $UMLCTL_KERNEL, `linux.uml` in PATH, `linux` in PATH if it looks
+    like UML, the newest one in the cache. A kernel that is named must be there: nothing else is
     tried instead.
 
     Raises: NoKernel
@@ -146,10 +151,9 @@ def find(explicit: str | None = None) -> str:
     rejected = ""
     for candidate in _unnamed():
         if os.path.basename(candidate.path) == "linux":
-            try:
-                probe(candidate.path)
-            except NoKernel as error:
-                rejected = f" (passed over: {str(error).removesuffix('; ' + _ADVICE)})"
+            flaw = kernelfile.flaw(candidate.path)
+            if flaw:
+                rejected = f" (passed over: {candidate.path} is not a UML kernel: {flaw})"
                 continue
         return candidate.path
     raise NoKernel(
@@ -169,23 +173,61 @@ def candidates() -> list[Candidate]:
     return list(once.values())
 
 
-def probe(path: str, timeout: float = PROBE_SECONDS) -> Kernel:
-    """Ask a kernel what it is and what it can do.
+def probe(path: str, user: str = "", timeout: float = PROBE_SECONDS) -> Kernel:
+    """See whether a file is a kernel, what it is and what it can do.
 
-    `timeout`: seconds, for each of its two answers.
+    user: whom it is to run as, for root; it must not run as root before
+    timeout: seconds, for each of its two answers
 
-    Raises: NoKernel
+    Raises: NoKernel, HostError
     """
     path = os.path.abspath(path)
-    usage = _ask(path, "--help", timeout)
+    try:
+        identity = probes.identity(path)
+        lines = probes.kept(path, identity)
+    except OSError:
+        identity, lines = "", []  # what is wrong with it is said below
+    if len(lines) > 1 and lines[0]:
+        return Kernel(path, lines[0], frozenset(lines[1].split()), _config(lines[2:]))
+    flaw = kernelfile.flaw(path)
+    if flaw:
+        raise NoKernel(f"{path} is not a UML kernel: {flaw}; {_ADVICE}")
+    if user:
+        from umlctl.host import users
+
+        users.check_reach(users.find(user), [("x", path), ("r", path)])
+    usage = _ask(path, "--help", timeout, user)
     version = _version(usage)
     if not version:
-        said = next((line for line in usage.splitlines() if line.strip()), "nothing")
+        raise NoKernel(f"{_unable(path, usage)}; {_ADVICE}")
+    settings = _ask(path, "--showconfig", timeout, user).splitlines()
+    kernel = Kernel(path, version, _options(usage), _config(settings))
+    with suppress(OSError):
+        if probes.identity(path) == identity:
+            symbols = [line for line in settings if line.startswith(_SYMBOL)]
+            probes.keep(path, identity, [version, " ".join(sorted(kernel.options)), *symbols])
+    return kernel
+
+
+def _ask(path: str, argument: str, timeout: float, user: str) -> str:
+    try:
+        return probes.ask(path, argument, timeout, user)
+    except NoKernel as problem:
         raise NoKernel(
-            f"{path} is not a UML kernel: asked for --help it said {said[:60]!r}; {_ADVICE}"
+            f"{path} is not a UML kernel: asked for {argument}, {problem}; {_ADVICE}"
+        ) from problem
+
+
+def _unable(path: str, said: str) -> str:
+    """What a kernel lacks that does not say what it is."""
+    newer = re.search(r"version `(GLIBC_[\d.]+)' not found", said)
+    if newer is not None:
+        return (
+            f"{path} does not run on this host: it needs a newer C library ({newer[1]}); "
+            "take the kernel of this host's release, or one that was built here"
         )
-    settings = _ask(path, "--showconfig", timeout)
-    return Kernel(path, version, _options(usage), _config(settings))
+    line = next((line for line in said.splitlines() if line.strip()), "nothing")
+    return f"{path} does not say that it is a UML kernel: asked for --help it said {line[:300]!r}"
 
 
 def _expanded(name: str) -> str:
@@ -275,58 +317,10 @@ def _options(usage: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _config(text: str) -> dict[str, str]:
+def _config(lines: list[str]) -> dict[str, str]:
     found = {}
-    for line in text.splitlines():
-        if line.startswith("CONFIG_"):
-            name, _, value = line.removeprefix("CONFIG_").partition("=")
+    for line in lines:
+        if line.startswith(_SYMBOL):
+            name, _, value = line.removeprefix(_SYMBOL).partition("=")
             found[name] = value.strip('"')
     return found
-
-
-def _ask(path: str, argument: str, timeout: float) -> str:
-    """What a program prints, in a session of its own that does not outlive the call."""
-    import select
-    import signal
-    import subprocess
-    import time
-
-    deadline = time.monotonic() + timeout
-    try:
-        process = subprocess.Popen(
-            [path, argument],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise NoKernel(f"cannot run {path} {argument}: {reason}; {_ADVICE}") from error
-    assert process.stdout is not None
-    output = process.stdout.fileno()
-    said = bytearray()
-    problem = ""
-    exited = os.pidfd_open(process.pid)
-    try:
-        while not problem:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([output], [], [], left)[0]:
-                problem = f"it did not end within {timeout:g} s"
-            elif not (piece := os.read(output, 1 << 16)):
-                break
-            elif len(said) + len(piece) > _PROBE_BYTES:
-                problem = f"it printed more than {_PROBE_BYTES >> 20} MiB"
-            else:
-                said += piece
-        if not problem:
-            select.select([exited], [], [], max(0.0, deadline - time.monotonic()))
-    finally:
-        # Before the wait: until then its number cannot be another's.
-        os.killpg(process.pid, signal.SIGKILL)
-        os.close(exited)
-        process.stdout.close()
-        process.wait()
-    if problem:
-        raise NoKernel(f"{path} is not a UML kernel: asked for {argument}, {problem}; {_ADVICE}")
-    return said.decode(errors="replace")

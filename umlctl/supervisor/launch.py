@@ -26,6 +26,7 @@ from umlctl.host import (
     cgroups,
     confine,
     consolelog,
+    kernels,
     paths,
     processes,
     records,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.host.claim import Claim
+    from umlctl.host.kernels import Kernel
     from umlctl.host.records import Entry, Record
     from umlctl.host.users import User
 
@@ -86,7 +88,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
-    check_files(definition)
+    kernel = check_files(definition)
     check_names(definition)
     log = f"{claim.records}/console.log"
     for name in attaching.CONSOLES:
@@ -97,7 +99,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     known = os.path.exists(records.path_of(claim.umid))
     aside = records.set_aside(claim.umid) if known else ""
     if not asked and not known:
-        return _launch(definition, claim, log, [], "")
+        return _launch(definition, kernel, claim, log, [], "")
     # Imported for those who need it: a guest without devices starts the sooner.
     from umlctl.host import hardware, inuse
 
@@ -107,7 +109,8 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             hardware.release_all(last.devices, claim.umid, log)
         entries = hardware.prepare_all(asked, claim.umid, claim.records, log)
         try:
-            launched = _launch(definition, claim, log, entries, hardware.for_init(entries))
+            nics = hardware.for_init(entries)
+            launched = _launch(definition, kernel, claim, log, entries, nics)
         except BaseException:
             hardware.undo_all(entries, claim.umid, log)
             raise
@@ -115,7 +118,12 @@ def launch(definition: Definition, claim: Claim) -> Launched:
 
 
 def _launch(
-    definition: Definition, claim: Claim, log: str, entries: list[Entry], for_init: str
+    definition: Definition,
+    kernel: Kernel,
+    claim: Claim,
+    log: str,
+    entries: list[Entry],
+    for_init: str,
 ) -> Launched:
     directory = claim.directory
     user = users.find(definition.user) if definition.user else None
@@ -130,6 +138,7 @@ def _launch(
         devices=[entry.kernel for entry in entries],
         nics=for_init,
         wrapped=os.geteuid() != 0,
+        traits=cmdline.Traits(kernel.release, seccomp="seccomp" in kernel.capabilities),
     )
     command = [definition.kernel, *line]
     if user:
@@ -395,13 +404,14 @@ def remove_pidfile(definition: Definition, descriptor: int) -> None:
         os.close(descriptor)
 
 
-def check_files(definition: Definition) -> None:
+def check_files(definition: Definition) -> Kernel:
     """See that the files of a definition are there, before a kernel is started on them.
+
+    Returns: what the kernel says of itself
 
     Raises: HostError
     """
-    if not os.access(definition.kernel, os.X_OK) or os.path.isdir(definition.kernel):
-        raise HostError(f"{definition.umid}: the kernel {definition.kernel} cannot be executed")
+    kernel = kernels.probe(definition.kernel, definition.user)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
     if definition.mem_dir:
@@ -409,13 +419,7 @@ def check_files(definition: Definition) -> None:
     root = definition.root
     if root != HOST_ROOT and not root_is_image(definition) and not os.path.isdir(root):
         raise HostError(f"{definition.umid}: there is no directory {root}")
-    words = (*definition.append, *definition.arguments)
-    if root_is_image(definition) and not any(
-        word.startswith(("root=", "initrd=")) for word in words
-    ):
-        from umlctl.host import disks  # a guest without devices starts the sooner
-
-        disks.check_root(definitions.root_disk(definition).file)
+    return kernel
 
 
 def _check_mem_dir(definition: Definition) -> None:

@@ -4,8 +4,8 @@
 #
 # Starts the kernel, says its pid, waits, and writes down how it ended. SCOPE is what ends with
 # the kernel whatever kills it: what it traces must not be let go, to run on as a process of this
-# host. In a `namespace` (of pids) or a `user` namespace the kernel is process 1, and the host
-# ends all others with it, at once. Where neither is to be had, its process `group` is killed
+# host. It is options of unshare(1): in a namespace of pids the kernel is process 1, and the host
+# ends all others with it, at once. Where there is none to be had, its process `group` is killed
 # here, a moment later.
 #
 # CGROUP is the guest's, which the kernel enters, or empty. With LIMITS, as in `memory.max=BYTES`,
@@ -42,8 +42,8 @@ fi
 cd "$cwd" || exit 126
 set -- sh "$0" kernel "$directory" "$log" "$cgroup" "$@"
 case $scope in
-namespace) set -- unshare --pid --fork --kill-child "$@" ;;
-user) set -- unshare --user --map-current-user --pid --fork --kill-child "$@" ;;
+group) ;;
+*) set -- unshare $scope --fork --kill-child "$@" ;; # as many words as there are
 esac
 rm -f "$directory/status"
 "$@" &

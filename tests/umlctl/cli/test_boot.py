@@ -63,6 +63,8 @@ def started(
     made = Started(capfd)
     monkeypatch.chdir(house)
     monkeypatch.setattr(kernels, "find", lambda name=None: name or "/usr/bin/linux.uml")
+    plain = kernels.Kernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user="": plain)
     monkeypatch.setattr(foreground, "supervise", made.supervise)
     monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)
     monkeypatch.setattr(earlier, "await_earlier", lambda _definition: None)
@@ -161,8 +163,8 @@ def test_processors_are_as_many_as_the_kernel_can_have(
     started: Started, boot: Boot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"SMP": "y", "NR_CPUS": "64"}
-    kernel = kernels.Kernel("/linux", "6.19", frozenset(), config)
-    monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
+    kernel = kernels.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user: kernel)
     assert boot("demo", "--ncpus", "64").ncpus == 64
     assert started.main("run", "demo", "--ncpus", "65") == 2
     assert "65 processors are too many: the kernel /usr/bin/linux.uml can have 64" in started.err
@@ -177,18 +179,19 @@ def test_modules_are_locked_where_the_kernel_heeds_it(
 ) -> None:
     config = {"MODULES": "y", "PROC_SYSCTL": "y"}
     for release in ("5.8", "6.1.176", "10.0-rc1"):
-        kernel = kernels.Kernel("/linux", release, frozenset(), config)
-        monkeypatch.setattr(kernels, "probe", lambda _path, kernel=kernel: kernel)
+        kernel = kernels.Kernel("/usr/bin/linux.uml", release, frozenset(), config)
+        monkeypatch.setattr(kernels, "probe", lambda _path, _user, kernel=kernel: kernel)
         assert boot("demo", "--modules", "locked").modules == "locked"
     for release in ("5.7.9", "4.19", "", "x"):
-        kernel = kernels.Kernel("/linux", release, frozenset(), config)
-        monkeypatch.setattr(kernels, "probe", lambda _path, kernel=kernel: kernel)
+        kernel = kernels.Kernel("/usr/bin/linux.uml", release, frozenset(), config)
+        monkeypatch.setattr(kernels, "probe", lambda _path, _user, kernel=kernel: kernel)
         assert started.main("run", "demo", "--modules", "locked") == 2
-        assert f"takes Linux 5.8 with PROC_SYSCTL, and /usr/bin/linux.uml is {release}" in (
-            started.err
-        )
+        assert f"takes Linux 5.8 with sysctl, and /usr/bin/linux.uml is {release}" in (started.err)
         assert boot("demo", "--modules", "unlocked") == boot("demo")
-    config.clear()  # it has none to begin with
+    kernel = kernels.Kernel("/linux", "7.3.4", frozenset(), {"MODULES": "y", "SYSCTL": "y"})
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user: kernel)
+    assert boot("demo", "--modules", "locked").modules == "locked"
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user: kernel._replace(config={}))
     assert boot("demo", "--modules", "locked").modules == "locked"
 
 
@@ -345,14 +348,3 @@ def test_kernel_that_is_not_there_is_an_error(
 def test_quit_without_a_supervisor_is_done(started: Started) -> None:
     assert started.main("quit") == 0
     assert started.out == "no background supervisor is running\n"
-
-
-def test_who_insists_has_a_disk_as_it_stands(boot: Boot, house: str) -> None:
-    for name, data in (("q.qcow2", b"QFI\xfb"), ("a.img", b"")):
-        with open(f"{house}/{name}", "wb") as file:
-            file.write(data.ljust(4096, b"\0"))
-    words = "demo --disk q.qcow2 --disk a.img --disk q.qcow2,ro --root q.qcow2 -- root=/dev/ubdb"
-    assert not any("raw" in disk for disk in boot(*words.split()).disks)
-    insisted = boot(*words.replace("demo", "demo --force").split())
-    assert [disk.endswith(",raw") for disk in insisted.disks] == [True, False, False]
-    assert insisted.root == f"{house}/q.qcow2,raw"

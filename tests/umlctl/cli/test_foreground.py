@@ -146,4 +146,4 @@ def test_error_is_told_in_the_format_of_the_log(
     assert "--ready-fd 9999" in found["text"]
     assert main.run(["run", "demo", "--log-format", "json"]) == 7
     found = json.loads(capfd.readouterr().err.splitlines()[-1])  # root is warned before
-    assert "the kernel /nowhere/linux cannot be executed" in found["text"]
+    assert "/nowhere/linux is not a UML kernel: there is no such file" in found["text"]

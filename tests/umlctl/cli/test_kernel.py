@@ -40,7 +40,7 @@ def test_list_shows_each_kernel_with_what_it_can_do(
     assert real["version"] == release
     assert real["capabilities"]["mconsole"] == "yes"
     assert (other["path"], other["source"]) == (f"{tmp_path}/linux", "PATH")
-    assert "not a UML kernel" in other["error"]
+    assert "not a UML kernel: it is a script" in other["error"]
 
     result = CliRunner().invoke(kernel, ["list"])
     heading, first, second = result.stdout.splitlines()
@@ -49,6 +49,7 @@ def test_list_shows_each_kernel_with_what_it_can_do(
     assert (path, version, source) == (real_kernel, release, "$UMLCTL_KERNEL")
     assert {"mconsole", "ubd", "vec", "hostfs"} < set(can.split(","))
     assert second.split()[:2] == [f"{tmp_path}/linux", "-"]
+    assert second.endswith("name one you have"), "the reason is not cut"
 
 
 def test_empty_list_names_setup() -> None:

@@ -7,11 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
-from umlctl.guest.cmdline import FAST_BOOT, LONGEST, build, danger, has_agent, merge, recover
+from umlctl.guest.cmdline import (
+    FAST_BOOT,
+    LONGEST,
+    UNKNOWN,
+    Traits,
+    build,
+    danger,
+    has_agent,
+    merge,
+    recover,
+)
 from umlctl.guest.definition import Definition, check
 
 
-def line(*devices: str, addresses: str = "", wrapped: bool = False, **fields: Any) -> list[str]:
+def line(
+    *devices: str,
+    addresses: str = "",
+    wrapped: bool = False,
+    traits: Traits = UNKNOWN,
+    **fields: Any,
+) -> list[str]:
     """The command line with these devices, in the kernel's words."""
     definition = check(Definition(**{"umid": "demo", "kernel": "/linux", **fields}))
     return build(
@@ -22,6 +38,7 @@ def line(*devices: str, addresses: str = "", wrapped: bool = False, **fields: An
         devices=devices,
         nics=addresses,
         wrapped=wrapped,
+        traits=traits,
     )
 
 
@@ -61,6 +78,26 @@ def test_defaults_are_those_of_the_measurements() -> None:
         "--",
         "/run/demo/init",
     ]
+
+
+@pytest.mark.parametrize(
+    ("release", "left_out"), [((6, 1), False), ((7, 2), True), ((7, 3), False)]
+)
+def test_what_benchmarks_raid_is_left_out_and_what_sets_it_up_is_not(
+    release: tuple[int, int], left_out: bool
+) -> None:
+    words = line(traits=Traits(release, seccomp=True))
+    assert ("raid6_init" in value(words, "initcall_blacklist").split(",")) == left_out
+    known = recover(["/linux", *words], "/")
+    assert known.arguments == (), "what is ours is not taken for the user's"
+
+
+def test_several_processors_have_the_kernel_watch_its_processes_by_seccomp() -> None:
+    traits = Traits((7, 3), seccomp=True)
+    assert value(line(ncpus=2, traits=traits), "seccomp") == "on"
+    assert value(line(ncpus=2, traits=traits, append=("seccomp=auto",)), "seccomp") == "auto"
+    assert "seccomp=on" not in line(ncpus=1, traits=traits)
+    assert "seccomp=on" not in line(ncpus=2, traits=traits._replace(seccomp=False))
 
 
 def test_quiet_is_never_ours() -> None:

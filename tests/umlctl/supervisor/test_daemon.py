@@ -13,6 +13,7 @@ import trio.testing
 
 from socketproto.client import Client
 from socketproto.listener import Listener
+from tests import fake_kernel
 from umlctl import exitcodes
 from umlctl.guest import definition as definitions
 from umlctl.host import paths, processes, records
@@ -32,13 +33,11 @@ DEADLINE = 30.0
 @pytest.fixture
 def define(house: str, tmp_path: Path) -> Callable[[str], str]:
     """Write down a guest whose kernel does nothing; the file's path."""
-    kernel = tmp_path / "linux"
-    kernel.write_text("#!/bin/sh\nexec sleep 600\n")
-    kernel.chmod(0o700)
+    kernel = fake_kernel.write(f"{tmp_path}/linux", "exec sleep 600\n")
 
     def write(umid: str) -> str:
         path = f"{house}/{umid}.json"
-        definition = definitions.Definition(umid=umid, kernel=str(kernel), timeout=DEADLINE)
+        definition = definitions.Definition(umid=umid, kernel=kernel, timeout=DEADLINE)
         with open(path, "wb") as file:
             file.write(definitions.encode(definition))
         return path

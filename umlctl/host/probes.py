@@ -1,0 +1,159 @@
+"""Asking a file that may be a kernel what it is, and keeping what it said.
+
+What looks like a kernel may be none: it may hang, flood us with output, leave children behind or
+write files. So it runs as confined as the host lets it, with a deadline and a cap, and what it
+started is killed. What it said is kept beside its identity, so that a file is asked once.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from umlctl.errors import NoKernel
+from umlctl.host import paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_MOST: Final = 4 << 20
+"""Bytes, far above the 80 KB of a real `--showconfig`."""
+_MARK: Final = "umlctl probe 1"
+_NAMESPACES: Final = "--mount --net --ipc --pid --fork --kill-child"
+_LEAVE: Final = (_NAMESPACES, f"--user --map-current-user {_NAMESPACES}", "")
+"""What of the host is kept from it, see unshare(1), the most first; the last always can be."""
+_LIMITED: Final = 'ulimit -c 0; ulimit -f 0; exec "$@"'
+"""It writes to no file."""
+_LEFT: Final = "left\n"
+_TELL: Final = 'echo left; exec "$@"'
+"""Tells that it is so confined, before it can say anything."""
+
+
+def identity(path: str) -> str:
+    """What tells this very content of a file from all others.
+
+    Raises: OSError
+    """
+    found = os.stat(path)
+    numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return f"{_MARK} {' '.join(map(str, numbers))} {path}"
+
+
+def kept(path: str, identity: str) -> list[str]:
+    """The lines that were kept for this content of the file; none if there are none."""
+    try:
+        with open(_place(path), "rb", opener=_careful) as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return []  # of the HOME of another, who could have us take anything for a kernel
+            lines = file.read().decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return []
+    return lines[1:] if lines[0] == identity else []
+
+
+def keep(path: str, identity: str, lines: list[str]) -> None:
+    """Keep what a file said of itself; where that cannot be, it is asked again."""
+    place = _place(path)
+    temporary = f"{place}.{os.getpid()}"
+    text = "\n".join([identity, *lines])
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+            os.rename(temporary, place)
+        except OSError:
+            os.unlink(temporary)
+
+
+def _place(path: str) -> str:
+    """One for each path, so that what is built again and again leaves nothing behind."""
+    from binascii import crc32
+
+    return f"{paths.cache_dir()}/probes/{crc32(os.fsencode(path)):08x}"
+
+
+def _careful(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def ask(path: str, argument: str, timeout: float, user: str = "") -> str:
+    """What a program prints, which is over with the call.
+
+    timeout: seconds
+    user: whom it runs as, for root; the caller unless given
+
+    Raises: NoKernel, HostError
+    """
+    from functools import partial
+
+    from umlctl.host import confine
+
+    become: list[str] = []
+    environment = None
+    if user:
+        from umlctl.host import users
+
+        found = users.find(user)
+        become, environment = users.become(found), users.environment(found)
+    said = ""
+    for options in _LEAVE:
+        if options and os.uname().machine not in confine.MACHINES:
+            continue
+        leave = ["unshare", *options.split(), "--"] if options else []
+        words = ["/bin/sh", "-c", _LIMITED, "sh", *leave, "/bin/sh", "-c", _TELL, "sh"]
+        words += [*become, path, argument]
+        # As process 1 it would abort for ever.
+        start = partial(_run, words, environment, timeout)
+        said = confine.confined(start, abort=not options)
+        if said.startswith(_LEFT):
+            break
+    return said.removeprefix(_LEFT)
+
+
+def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -> str:
+    import select
+    import signal
+    import subprocess
+    import time
+
+    deadline = time.monotonic() + timeout
+    try:
+        process = subprocess.Popen(
+            words,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NoKernel(f"it cannot be asked: {error.strerror or error}") from error
+    assert process.stdout is not None
+    output = process.stdout.fileno()
+    said = bytearray()
+    problem = ""
+    exited = os.pidfd_open(process.pid)
+    try:
+        while not problem:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([output], [], [], left)[0]:
+                problem = f"it did not end within {timeout:g} s"
+            elif not (piece := os.read(output, 1 << 16)):
+                break
+            elif len(said) + len(piece) > _MOST:
+                problem = f"it printed more than {_MOST >> 20} MiB"
+            else:
+                said += piece
+        if not problem:
+            select.select([exited], [], [], max(0.0, deadline - time.monotonic()))
+    finally:
+        # Before the wait: until then its number cannot be another's.
+        os.killpg(process.pid, signal.SIGKILL)
+        os.close(exited)
+        process.stdout.close()
+        process.wait()
+    if problem:
+        raise NoKernel(problem)
+    return said.decode(errors="replace")
