@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import fake_kernel
 from tests.live.conftest import House, wait_for
 from umlctl.cli.info import no_limits
 from umlctl.host import paths, processes
@@ -150,6 +151,57 @@ if ROOT:
         finally:
             subprocess.run(["umount", "-l", house.run], check=True)
             shutil.rmtree(path)
+
+    @pytest.mark.parametrize("words", [[], ["--user", "nobody"]])
+    def test_kernel_has_mounts_of_its_own_and_sees_those_that_the_host_makes_later(
+        words: list[str],
+    ) -> None:
+        path = tempfile.mkdtemp(prefix="u", dir="/tmp")
+        later = f"{path}/later"
+        os.mkdir(later)
+        os.chmod(path, 0o711)
+        unshare = ["unshare", "--mount", "--propagation", "shared"]
+        with subprocess.Popen([*unshare, "sleep", "infinity"]) as host:
+            wait_for(lambda: os.path.exists(f"/proc/{host.pid}/ns/mnt"), "there is a host")
+            inside = ["nsenter", f"--mount=/proc/{host.pid}/ns/mnt", "--wdns=/"]
+            wait_for(lambda: _mounts(host.pid) != _mounts(os.getpid()), "it has mounts of its own")
+            house = Elsewhere(f"{path}/h", inside)
+            umid = os.path.basename(path)
+            try:
+                house.start(umid, *words)
+                pid = house.status(umid)["pid"]
+                assert _mounts(pid) not in (_mounts(host.pid), _mounts(os.getpid()))
+                mount = ["mount", "-t", "tmpfs", "-o", "mode=755", "none", later]
+                subprocess.run([*inside, *mount], check=True)
+                make = f"truncate -s 1M {later}/disk; chmod 666 {later}/disk"
+                subprocess.run([*inside, "sh", "-c", make], check=True)
+                house.ok("disk", "add", umid, f"{later}/disk")
+                house.ok("reboot", umid)
+                wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it is back")
+                assert "1.0M" in house.ok("disk", "list", umid)
+                house.ok("disk", "rm", umid, "ubd1")
+                subprocess.run([*inside, "umount", later], check=True)
+                assert later not in Path(f"/proc/{pid}/mounts").read_text()
+                house.ok("kill", umid)
+                house.ok("quit")
+            finally:
+                house.umlctl("kill", umid)
+                house.umlctl("quit")
+                host.kill()
+        shutil.rmtree(path)
+
+    class Elsewhere(House):
+        """A home whose commands run on another host, as far as mounts go."""
+
+        def __init__(self, path: str, inside: list[str]) -> None:
+            super().__init__(path)
+            self.inside = inside
+
+        def command(self, *words: str) -> list[str]:
+            return [*self.inside, *super().command(*words)]
+
+    def _mounts(pid: int) -> str:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
 
     def test_guest_of_another_user_is_adopted_though_nothing_of_its_record_is_left(
         house: House, umid: str
@@ -286,11 +338,7 @@ else:
 
 
 def _copy_of_kernel(house: House) -> str:
-    path = f"{house.path}/linux"
-    with open(path, "w") as file:
-        file.write("#!/bin/sh\n")
-    os.chmod(path, 0o700)
-    return path
+    return fake_kernel.write(f"{house.path}/linux", "")
 
 
 LOAD = (

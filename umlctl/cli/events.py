@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import select
 import sys
 import time
 from contextlib import suppress
@@ -20,7 +21,6 @@ from umlctl.cli.views import event_line
 from umlctl.errors import UsageError
 from umlctl.host import eventlog, paths
 from umlctl.oneshot import prepare, say, show, unreachable
-from umlctl.streams import await_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,9 +127,11 @@ class _Watched:
 
     def wait(self) -> None:
         """Until there may be more."""
-        watch = self._watch
-        if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
-            watch.clear()
+        if self._watch is None:
+            time.sleep(LOOK)
+        else:
+            select.select([self._watch], [], [], LOOK)
+            self._watch.clear()
 
 
 def _ask(
@@ -154,9 +156,7 @@ def _ask(
     with Connection(paths.find_socket(guest)) as connection:
         try:
             text = prepare(connection.link, "events" if follow else "events past", force=False)
-            outcome = connection.request(
-                text, TIMEOUT, renew=TIMEOUT, each=each, idle=lambda: await_source(-1, 0)
-            )
+            outcome = connection.request(text, TIMEOUT, renew=TIMEOUT, each=each)
         except Unreachable as problem:
             return unreachable(guest, problem)
         except PermissionError as problem:

@@ -55,7 +55,6 @@ class Live:
         status: the last answer to `status`; empty if there is none
         facts: for completion
         last: the last event, in words
-        problem: what keeps us from looking; empty if nothing does
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class Live:
         self.status: dict[str, Any] = {}
         self.facts = Facts()
         self.last = ""
-        self.problem = ""
         self._changed = changed
         self._tell = tell
         self._wanted = trio.Event()
@@ -103,8 +101,6 @@ class Live:
             words.append(f"{count} device{'s' if count > 1 else ''}")
         if status.get("trouble"):
             words.append(str(status["trouble"]))
-        if self.problem:
-            words.append(self.problem)
         if self.last:
             words.append(self.last)
         return " | ".join(words)
@@ -118,8 +114,8 @@ class Live:
                     client.link.open()
                     if client.link.served:
                         await self._listen(client)
-                except OSError:
-                    pass  # who looks at the guest says why
+                except Unreachable:
+                    pass
             await trio.sleep(AGAIN)
 
     async def _listen(self, client: Client) -> None:
@@ -161,15 +157,7 @@ class Live:
                 await self._wanted.wait()
 
     async def look(self) -> None:
-        """Ask the guest how it is. What this host has no means for is shown, and ends nothing."""
-        try:
-            await self._look()
-        except (OSError, UmlctlError) as problem:
-            self.problem = str(problem)
-        else:
-            self.problem = ""
-
-    async def _look(self) -> None:
+        """Ask the guest how it is."""
         with Client(paths.find_socket(self.guest)) as client:
             try:
                 client.link.open()

@@ -127,11 +127,8 @@ def read(path: str) -> Header | None:
 
     Raises: BadCow; OSError
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        data = os.read(descriptor, LONGEST)
-    finally:
-        os.close(descriptor)
+    with open(path, "rb", buffering=0) as file:
+        data = file.read(LONGEST)
     try:
         return decode(data)
     except BadCow as problem:

@@ -43,8 +43,15 @@ def test_host_is_shown(
     assert "no: slirp4netns is missing" in text
     assert "guests            none" in text
     assert "a guest costs" in text
+    assert "/usr/bin/linux.uml, Linux 6.19\n" in text
+    assert "for guests that you do not trust" not in text
+    assert "own mounts" in text
     assert f"for {free // info.IDLE} more guests when idle, 10 that use 256M each" in text
     assert "1: the kernel has no SMP" in text
+    old = kernel._replace(version="6.1.176")
+    monkeypatch.setattr(kernels, "probe", lambda _path: old)
+    assert any("6.12 or newer" in hint for hint in info.gather()["hints"])
+    monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
     config.update(SMP="y", NR_CPUS="64")
     assert main.run(["info"]) == 0
     assert "up to 64, with --ncpus" in capfd.readouterr().out
