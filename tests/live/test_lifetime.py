@@ -25,7 +25,7 @@ from umlctl.host import processes
 if TYPE_CHECKING:
     from tests.live.conftest import House
 
-EARLY_BOOTS = 100 if WHOLE else 30
+EARLY_BOOTS = 100 if WHOLE else 12
 
 SPIN = """#!/bin/sh
 # Writes to the host file system as long as it runs, and reports when it has begun.

@@ -197,8 +197,9 @@ def test_the_terminal_is_as_it_was_however_the_shell_ends(house: House, shared: 
                 shell.expect(PROMPT)
                 if number:
                     for pid in processes_of("shell"):
-                        with open(f"/proc/{pid}/cmdline") as file:
-                            if file.read().endswith(f"\0shell\0{shared}\0"):
+                        # Other test processes have a guest and a shell of these names, too.
+                        with open(f"/proc/{pid}/environ") as file:
+                            if f"HOME={house.home}\0" in file.read():
                                 os.kill(pid, number)
                 else:
                     shell.send("\x04")
@@ -336,11 +337,12 @@ def test_without_a_guest_it_is_asked_which(house: House, umid: str, shared: str)
 
 def test_ctrl_c_is_for_the_program_that_has_the_terminal(house: House, shared: str) -> None:
     child = _open(house, shared)
-    child.send("version | sleep 600\r")
-    wait_for(lambda: processes_of("600"), "the program runs")
+    own = f"600.{os.getpid()}"  # other test processes look at the same /proc
+    child.send(f"version | sleep {own}\r")
+    wait_for(lambda: processes_of(own), "the program runs")
     child.sendintr()
     child.expect(PROMPT)
-    wait_for(lambda: not processes_of("600"), "it has ended")
+    wait_for(lambda: not processes_of(own), "it has ended")
     ignores = "trap '' INT; echo ready; sleep 1; echo survived"
     child.send(f'version | sh -c "{ignores}"\r')
     child.expect("ready\r")
