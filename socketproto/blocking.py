@@ -252,12 +252,14 @@ class Connection:
         *,
         renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
+        idle: Callable[[], object] | None = None,
     ) -> Outcome:
         """Send one command and wait for its outcome.
 
         timeout: seconds for the whole exchange
         renew: if not 0, each reply puts the deadline this many seconds ahead
         each: called with the data of every reply as it comes, instead of keeping it
+        idle: called once a second or more often while nothing comes; what it raises ends this
 
         Raises: Unreachable; WireError: the command cannot be sent (length, NUL)
         """
@@ -266,7 +268,7 @@ class Connection:
         exchange = Exchange()
         try:
             if self._send(datagram, deadline):
-                self._collect(exchange, deadline, renew, each)
+                self._collect(exchange, deadline, renew, each, idle)
             else:
                 exchange.silence(NOT_SENT)
         finally:
@@ -288,6 +290,7 @@ class Connection:
         deadline: float,
         renew: float,
         each: Callable[[bytes], None] | None,
+        idle: Callable[[], object] | None,
     ) -> None:
         link = self.link
         assert link.socket is not None
@@ -305,6 +308,8 @@ class Connection:
                 if gone:
                     exchange.closed(gone)
                     return
+                if idle is not None:
+                    idle()
                 # What it sent last may have come since.
                 gone = link.kick()
                 pause = min(pause * 2, KICK_CEILING)

@@ -31,7 +31,7 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (GONE, "the guest or its supervisor died before the answer, or the guest rebooted"),
     (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
     (FAILED, "something on this host failed: a file, a download, a permission"),
-    (NEVER_STARTED, "run: the guest never became ready"),
+    (NEVER_STARTED, "run: the guest ended before its init program began"),
     (SIGNALLED, "128+N, run: signal N ended the kernel, or made umlctl shut the guest down"),
     (PANIC, "run: the guest panicked"),
 )

@@ -12,7 +12,7 @@ import sys
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE
 from socketproto.wire import WireError
-from umlctl import exitcodes
+from umlctl import exitcodes, streams
 from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, Command
 from umlctl.host.paths import find_socket, has_record
 
@@ -46,7 +46,8 @@ class Abandoned(Unreachable):
 
 def main(argv: list[str]) -> int:
     """Run `umlctl` with these arguments; the exit code."""
-    _open_missing()
+    streams.in_utf8()
+    streams.open_all()
     verb = argv[1] if len(argv) > 1 else ""
     if argv[1:] == ["help"]:
         argv = [argv[0], "--help"]  # whose commands, if no guest is named: ours
@@ -57,17 +58,6 @@ def main(argv: list[str]) -> int:
         if options is not None:
             return _guarded(lambda: ask(command, *options))
     return _guarded(lambda: _cli(argv[1:]))
-
-
-def _open_missing() -> None:
-    """Have the three standard descriptors, though the caller closed one: a file that is opened
-    later must not take its place."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            mode = "r" if name == "stdin" else "w"
-            while (opened := open("/dev/null", mode)).fileno() < descriptor:  # noqa: SIM115
-                pass
-            setattr(sys, name, opened)
 
 
 def _cli(arguments: list[str]) -> int:
@@ -83,14 +73,22 @@ def _guarded(work: Callable[[], int]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return exitcodes.SIGNALLED + 2
-    except BrokenPipeError:
-        sys.stdout = None  # nothing is left to flush at exit
-        return exitcodes.SIGNALLED + 13
+    except streams.ReaderGone:
+        return _reader_gone()
+    except BaseExceptionGroup as group:
+        if group.subgroup(streams.ReaderGone) is None:
+            raise
+        return _reader_gone()
     except OSError as problem:
         sys.stdout = None  # a full disk is full at exit too
         sys.stderr.write(f"umlctl: {problem}\n")
         return exitcodes.FAILED
     return code
+
+
+def _reader_gone() -> int:
+    sys.stdout = None  # nothing is left to flush at exit
+    return exitcodes.SIGNALLED + 13
 
 
 def _options(command: Command, words: list[str]) -> tuple[str, list[str], bool, float, bool] | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.live.conftest import House
 
 EARLY_BOOTS = 100 if WHOLE else 12
+EARLY_ENDS = 25 if WHOLE else 2
 
 SPIN = """#!/bin/sh
 # Writes to the host file system as long as it runs, and reports when it has begun.
@@ -158,6 +159,65 @@ def test_shutdown_of_a_guest_that_ignores_it_syncs_and_halts(
     log = house.ok("logs", umid)
     assert "Emergency Sync complete" in log
     assert house.listed(umid)["ending"]["code"] == 0
+
+
+def test_shutdown_that_reaches_nobody_says_that_nothing_was_synced(house: House, umid: str) -> None:
+    house.start(umid)
+    os.unlink(house.kernel_socket(umid))
+    done = house.umlctl("shutdown", umid, "1")
+    assert done.returncode == 7
+    assert "killed: not synced: " in done.stdout
+    ending = house.listed(umid)["ending"]
+    assert (ending["cause"], ending["code"]) == ("killed", 143)
+    assert house.umlctl("wait", umid).returncode == 143
+
+
+def test_shutdown_of_a_guest_that_is_killed_meanwhile_says_so(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    script = _script(
+        tmp_path / "init",
+        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
+        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
+        "while :; do sleep 1; done\n",
+    )
+    house.start(umid, "--init", script)
+    wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
+    pid = house.status(umid)["pid"]
+    ending = subprocess.Popen(
+        house.command("shutdown", umid), env=house.env, stdout=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: any(e["event"] == "shutdown" for e in _events(house, umid)), "it is told")
+    os.killpg(pid, signal.SIGKILL)
+    out, _ = ending.communicate(timeout=DEADLINE)
+    assert (ending.returncode, "killed: signal 9" in out) == (7, True), out
+
+
+CRASH = "mount -t proc proc /proc\necho c >/proc/sysrq-trigger\n"
+EXIT_7 = "mount -t proc proc /proc\necho 7 >/proc/exitcode\necho o >/proc/sysrq-trigger\nsleep 9\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "arguments", "code"),
+    [
+        (CRASH, 0o755, [], 255),
+        (CRASH, 0o755, ["console=ttyS0"], 255),
+        (CRASH, 0o755, ["con0=null"], 255),
+        (CRASH, 0o755, ["quiet"], 255),
+        (CRASH, 0o644, [], 255),
+        (EXIT_7, 0o755, ["console=ttyS0"], 7),
+        (EXIT_7, 0o755, ["con0=null"], 7),
+        (EXIT_7, 0o755, ["quiet"], 7),
+    ],
+)
+def test_end_in_the_first_moments_has_its_status_wherever_the_console_is(
+    house: House, umid: str, tmp_path: Path, text: str, mode: int, arguments: list[str], code: int
+) -> None:
+    init = _script(tmp_path / "init", "#!/bin/sh\nPATH=/bin:/sbin\n" + text)
+    os.chmod(init, mode)
+    more = ["--", *arguments, f"init={init}"]
+    found = {house.umlctl("run", umid, *more).returncode for _ in range(EARLY_ENDS)}
+    assert found == {code}
 
 
 def test_a_panic_is_the_answer_to_who_waits(house: House, umid: str) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pexpect
+import pytest
 
 from tests.live.conftest import processes_of, wait_for
 
@@ -32,14 +33,16 @@ class Terminal(pexpect.spawn):  # type: ignore[misc]
         return data
 
 
-def _open(house: House, guest: str) -> Terminal:
+def _open(
+    house: House, guest: str, *words: str, rows: int = 30, columns: int = 120, **env: str
+) -> Terminal:
     child = Terminal(
         sys.executable,
-        ["-m", "umlctl", "shell", guest],
-        env={**house.env, "TERM": "xterm", "COLORTERM": ""},
+        ["-m", "umlctl", "shell", guest, *words],
+        env={**house.env, "TERM": "xterm", "COLORTERM": "", **env},
         encoding="utf-8",
         timeout=30,
-        dimensions=(30, 120),
+        dimensions=(rows, columns),
     )
     child.expect(PROMPT)
     return child
@@ -158,6 +161,70 @@ def test_a_day_at_the_prompt(  # noqa: PLR0915 - a day is long
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
+
+
+@pytest.mark.parametrize("rows", [8, 4, 2, 1])
+def test_small_terminal_has_a_prompt(house: House, shared: str, rows: int) -> None:
+    child = _open(house, shared, rows=rows, PAGER="cat")
+    child.send("vers")
+    child.expect("vers")
+    child.send("ion\r")
+    child.expect(f"Linux {shared}")
+    child.setwinsize(rows + 1, 120)
+    child.send("proc sys/kernel/hostname\r")
+    child.expect(f"{shared}\r")
+    child.expect(PROMPT)
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+    assert "too small" not in child.before
+
+
+def test_history_that_cannot_be_written_ends_nothing(
+    house: House, shared: str, tmp_path: Path
+) -> None:
+    (tmp_path / "umlctl").mkdir()
+    (tmp_path / "umlctl/history").touch()
+    child = _open(house, shared, XDG_STATE_HOME=str(tmp_path))
+    child.send("version\r")
+    child.expect(f"Linux {shared}")
+    child.expect("forgotten when the shell ends: .*File exists")
+    child.send("proc uptime\r")
+    child.expect(r"\d\.\d\d \d")
+    child.expect(PROMPT)
+    child.send("\x1b[A")
+    child.expect("uptime")
+    child.send("\r")
+    child.expect(r"\d\.\d\d \d")
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+
+
+def test_ctrl_z_suspends_the_shell(house: House, shared: str) -> None:
+    shell = Terminal(
+        "/bin/bash",
+        ["--norc", "--noprofile"],
+        env={**house.env, "PS1": "host> ", "TERM": "xterm", "COLORTERM": ""},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(30, 200),
+    )
+    shell.expect("host> ")
+    shell.send(f"{sys.executable} -m umlctl shell {shared}\r")
+    shell.expect(PROMPT)
+    shell.send("half-typed\x1a")
+    shell.expect("Stopped")
+    shell.expect("host> ")
+    shell.send("echo here $((20 + 3))\r")
+    shell.expect("here 23")
+    shell.send("fg\r")
+    shell.expect("half-typed")
+    shell.send("\x15version\r")
+    shell.expect(f"Linux {shared}")
+    shell.send("\x04")
+    shell.expect("host> ")
+    shell.close(force=True)
 
 
 def test_watching_and_pasting(house: House, shared: str) -> None:

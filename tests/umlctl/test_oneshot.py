@@ -13,7 +13,7 @@ import pytest
 import umlctl
 from socketproto import blocking
 from socketproto.exchange import pieces
-from umlctl import exitcodes, oneshot
+from umlctl import exitcodes, oneshot, streams
 from umlctl.commands import COMMANDS, HOST, KERNEL, OWN_FACES, Command
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def test_one_shot_command_imports_nearly_nothing(
         assert ours == {
             *("socketproto", "socketproto.blocking", "socketproto.exchange", "socketproto.wire"),
             *("umlctl", "umlctl.commands", "umlctl.exitcodes", "umlctl.oneshot"),
+            "umlctl.streams",
             *("umlctl.host", "umlctl.host.paths"),
         }
     assert len(imported) < 24, imported
@@ -359,7 +360,7 @@ def test_interrupt_and_closed_pipe_are_as_a_shell_expects(
     monkeypatch: pytest.MonkeyPatch, bare: MakeBare
 ) -> None:
     server = bare()
-    for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 141)):
+    for error, code in ((KeyboardInterrupt, 130), (streams.ReaderGone, 141)):
 
         def fail(*_: object, error: type[BaseException] = error, **_how: object) -> None:
             raise error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import GONE
+from umlctl import streams
 from umlctl.errors import HostError
 from umlctl.host import daemonlog, paths, processes
 
@@ -73,8 +73,7 @@ def _start() -> int:
     paths.make_run_dir()
     os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
     daemonlog.put_aside()
-    # -P: what lies in the current directory is not to be imported.
-    command = [sys.executable, "-P", "-m", "umlctl.supervisor.daemon"]
+    command = [*streams.PYTHON, "umlctl.supervisor.daemon"]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, daemonlog.path(), daemonlog.FLAGS, 0o600),

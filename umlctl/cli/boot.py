@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from msgspec.structs import replace
 
 from socketproto.exchange import GONE
 from umlctl import exitcodes
@@ -66,7 +67,8 @@ _OPTIONS = [
     click.option(
         "--force",
         is_flag=True,
-        help="Take what is refused as dangerous to the host, such as a BPF program of a NIC.",
+        help="Take what is refused as dangerous, such as a BPF program of a NIC, or a qcow2 image "
+        "as a disk that the guest may write.",
     ),
     click.option(
         "--mem-dir",
@@ -216,13 +218,15 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             root = os.path.abspath(root) + "/"
         else:
             root = os.path.abspath(file) + comma + words
+            root = _insisted(root) if force else root
+    disks = plug.number_disks(options.pop("disks"), here, 1)
     return definitions.check(
         definitions.Definition(
             umid=umid,
             kernel=kernel,
             mem=definitions.parse_size(options.pop("mem")),
             root=root,
-            disks=plug.number_disks(options.pop("disks"), here, 1),
+            disks=tuple(map(_insisted, disks)) if force else disks,
             nics=plug.number_nics(options.pop("nics"), insist=force),
             memory_limit=definitions.parse_size(memory_limit) if memory_limit else 0,
             cpu_limit=options.pop("cpu_limit") or 0,
@@ -233,6 +237,16 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             **{name: value for name, value in options.items() if value is not None},
         )
     )
+
+
+def _insisted(text: str) -> str:
+    """A disk, plugged as it stands though a guest that writes to it destroys what it is."""
+    from umlctl.host.disks import is_foreign
+
+    disk = plug.parse_disk(text)
+    if disk.readonly or disk.cow or disk.discard or not is_foreign(disk.file):
+        return text
+    return str(replace(disk, raw=True))
 
 
 def _expand(profile: str | None, options: dict[str, Any], arguments: tuple[str, ...]) -> None:
@@ -335,7 +349,8 @@ def run(
 ) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
 
-    The exit code is the guest's own status, 255 after a panic, 125 if it never became ready.
+    The exit code is the guest's own status, 255 after a panic, 125 if it ended before
+    its init program began.
     Ctrl-C shuts the guest down in order; twice, it is killed.
     """
     from umlctl.cli import foreground

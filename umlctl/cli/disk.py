@@ -46,7 +46,7 @@ Examples:
 @click.option("--serial", default="", metavar="S", help="The serial number that the guest sees.")
 @click.option("--no-trim", is_flag=True, help="Do not punch holes where the guest discards.")
 @click.option("--shared", is_flag=True, help="Others may write the file too: yours to coordinate.")
-@click.option("--raw", is_flag=True, help="Take a COW file as it stands, header and all.")
+@click.option("--raw", is_flag=True, help="Take FILE as it stands, whatever it is.")
 @plugging.force_option
 @plugging.timeout_option
 @plugging.json_option

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import select
 import sys
 import time
 from contextlib import suppress
@@ -21,6 +20,7 @@ from umlctl.cli.views import event_line
 from umlctl.errors import UsageError
 from umlctl.host import eventlog, paths
 from umlctl.oneshot import prepare, say, show, unreachable
+from umlctl.streams import await_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,11 +127,9 @@ class _Watched:
 
     def wait(self) -> None:
         """Until there may be more."""
-        if self._watch is None:
-            time.sleep(LOOK)
-        else:
-            select.select([self._watch], [], [], LOOK)
-            self._watch.clear()
+        watch = self._watch
+        if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
+            watch.clear()
 
 
 def _ask(
@@ -156,7 +154,9 @@ def _ask(
     with Connection(paths.find_socket(guest)) as connection:
         try:
             text = prepare(connection.link, "events" if follow else "events past", force=False)
-            outcome = connection.request(text, TIMEOUT, renew=TIMEOUT, each=each)
+            outcome = connection.request(
+                text, TIMEOUT, renew=TIMEOUT, each=each, idle=lambda: await_source(-1, 0)
+            )
         except Unreachable as problem:
             return unreachable(guest, problem)
         except PermissionError as problem:

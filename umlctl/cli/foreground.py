@@ -6,11 +6,11 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from umlctl import exitcodes
+from umlctl import exitcodes, streams
 from umlctl.errors import UsageError
 from umlctl.host import sdnotify
 from umlctl.host.claim import claim
@@ -185,7 +185,7 @@ def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
     """
     alive, ours = os.pipe()
     try:
-        command = [sys.executable, "-P", "-m", "umlctl.cli.console", umid, str(alive)]
+        command = [*streams.PYTHON, "umlctl.cli.console", umid, str(alive)]
         return subprocess.Popen(command, pass_fds=[alive]), ours
     except BaseException:
         os.close(ours)
@@ -294,11 +294,8 @@ def _describe(ending: Ending) -> str:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except OSError:
-        pass  # nobody reads it any more; the guest is not gone
+    with suppress(OSError, streams.ReaderGone):  # nobody reads it; the guest is not gone
+        streams.write_all(descriptor, data)
 
 
 def _write_last(descriptor: int, data: bytes) -> None:

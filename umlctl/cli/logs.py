@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import sys
 import time
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ from umlctl.cli import complete, seconds
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import consolelog, paths
 from umlctl.host.claim import stands_at
+from umlctl.streams import await_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -213,10 +213,7 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
                 continue
             if not lives:
                 return
-            if watch is None:
-                time.sleep(LOOK)
-            else:
-                select.select([watch], [], [], LOOK)
+            if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
                 watch.clear()
     finally:
         if newer >= 0:

@@ -126,7 +126,10 @@ def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> i
     except (msgspec.DecodeError, UnicodeDecodeError):
         return say(f"{command.name} {guest}: {outcome.text}", exitcodes.REFUSED)
     print(outcome.text if json else f"{guest} {ending_text(msgspec.to_builtins(ending))}")
-    return ending.code if command.name == "wait" else exitcodes.OK
+    if command.name == "wait":
+        return ending.code
+    lost = command.name == "shutdown" and ending.cause in ("killed", "panicked")
+    return exitcodes.FAILED if lost else exitcodes.OK
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import HostError
 from umlctl.host.claim import FLOCK
 from umlctl.host.records import Entry, Hold
-from umlctl.storage import cow
+from umlctl.storage import cow, images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,11 +32,14 @@ NOTHING: Final = "/dev/null"
 """What stands behind ubd0 of a guest without one: a disk of no size."""
 
 
-def prepare(asked: Disk, slot: int, directory: str, users: Iterable[Use]) -> Entry:
+def prepare(
+    asked: Disk, slot: int, directory: str, users: Iterable[Use], *, insist: bool = False
+) -> Entry:
     """See that a disk will work, and make the COW file that it is to have.
 
     directory: where a COW file to discard is made
     users: the devices of all other guests, and the others of this one
+    insist: the guest may write to what is no disk byte for byte, as with `raw`
 
     Raises: HostError, UsageError; nothing is left behind then
     """
@@ -45,7 +48,7 @@ def prepare(asked: Disk, slot: int, directory: str, users: Iterable[Use]) -> Ent
         return Entry(name=name, asked=str(asked), kernel=str(asked.device(slot, "")))
     top = f"{directory}/{name}.cow" if asked.discard else asked.cow
     device = asked.device(slot, top)
-    holds = _check_pair(name, top, asked) if top else _check_file(name, asked)
+    holds = _check_pair(name, top, asked) if top else _check_file(name, asked, insist=insist)
     if not asked.shared:
         _check_free(name, holds, users)
     made = {}
@@ -105,11 +108,61 @@ def renew(entry: Entry) -> None:
             _check_fits(entry.name, top, header, backing)
 
 
-def _check_file(name: str, asked: Disk) -> list[Hold]:
+def check_root(path: str) -> None:
+    """See that a guest can mount an image whole, as it does unless it is told of another root.
+
+    Raises: HostError
+    """
+    try:
+        header = cow.read(path)
+        path = header.backing if header else path
+        found = images.read(path)
+    except (OSError, cow.BadCow):
+        return  # whoever plugs it says so
+    if found is None:
+        return
+    if found.kind == images.PARTITIONED:
+        raise HostError(
+            f"{path} has partitions, and a kernel looks for its root on the whole disk; say which: "
+            f"`-- root=/dev/ubda{found.root or 1}`"
+        )
+    if found.kind in (images.FORMAT, images.PACKED, images.ENCRYPTED):
+        remedy = found.remedy(path)
+        more = f"; `{remedy}` makes one that it can" if remedy else ""
+        raise HostError(f"{path} is {found.what}, and no kernel can have its root there{more}")
+
+
+def is_foreign(path: str) -> bool:
+    """A guest that wrote to the file would destroy what it is, see umlctl.storage.images."""
+    try:
+        found = images.read(path)
+    except OSError:
+        return False
+    return found is not None and found.is_lost_by_writing
+
+
+def _check_foreign(name: str, path: str, descriptor: int) -> None:
+    """Refuse to have a file written as a disk that is none.
+
+    Raises: HostError; OSError
+    """
+    found = images.look(descriptor)
+    if found is None or not found.is_lost_by_writing:
+        return
+    remedy = found.remedy(path)
+    more = f"`{remedy}` makes a disk of it; " if remedy else ""
+    raise HostError(
+        f"{name}: {path} is {found.what}, which a guest that writes to it destroys; {more}"
+        "`ro` plugs it read-only, `raw` as it stands"
+    )
+
+
+def _check_file(name: str, asked: Disk, *, insist: bool) -> list[Hold]:
     """A disk without a COW file, or one that is given by its COW file alone."""
     path, write = asked.file, not asked.readonly
     hint = "" if asked.readonly else "; read-only or with a COW file it need not be"
-    hold = _look(name, path, write=write, hint=hint, shared=asked.shared)
+    whole = write and not (asked.raw or insist)
+    hold = _look(name, path, write=write, hint=hint, shared=asked.shared, whole=whole)
     header = None if asked.raw else _header(name, path)
     if header is None:
         return [hold]
@@ -164,8 +217,18 @@ def _check_fits(name: str, top: str, header: cow.Header, backing: str) -> None:
         )
 
 
-def _look(name: str, path: str, *, write: bool, hint: str = "", shared: bool = False) -> Hold:
+def _look(
+    name: str,
+    path: str,
+    *,
+    write: bool,
+    hint: str = "",
+    shared: bool = False,
+    whole: bool = False,
+) -> Hold:
     """Open the file as the kernel will; a block device as nobody but this guest may.
+
+    whole: it has to be a disk byte for byte
 
     Raises: HostError
     """
@@ -189,17 +252,22 @@ def _look(name: str, path: str, *, write: bool, hint: str = "", shared: bool = F
         more = hint if problem.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else ""
         raise HostError(f"{name}: cannot {verb} {path}: {problem.strerror}{more}") from problem
     try:
-        size = os.lseek(descriptor, 0, os.SEEK_END)
+        _check_size(name, path, os.lseek(descriptor, 0, os.SEEK_END))
+        if whole:
+            _check_foreign(name, path, descriptor)
     except OSError as problem:
-        raise HostError(f"{name}: {path} has no size: {problem.strerror}") from problem
+        raise HostError(f"{name}: cannot read {path}: {problem.strerror}") from problem
     finally:
         os.close(descriptor)
+    return hold_of(path, write=write)
+
+
+def _check_size(name: str, path: str, size: int) -> None:
     if size < SECTOR:
         raise HostError(
             f"{name}: {path} is {'smaller than a sector' if size else 'empty'}; "
             f"`truncate -s 1G {path}` would give it a size"
         )
-    return hold_of(path, write=write)
 
 
 def hold_of(path: str, *, write: bool) -> Hold:

@@ -14,7 +14,19 @@ ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 LOG_TAIL: Final = 16 << 10
 """Of a console: what a panic prints after its text has some 4 KiB, at times twice as many."""
 STARVED: Final = "it needed more memory than its --memory-limit"
+NOT_SYNCED: Final = "not synced"
+"""What is said of a guest that was ended with what it had yet to write."""
+HALTED: Final = f"halted by a user, {NOT_SYNCED}"
+HEAD: Final = 1 << 20
+"""Of a console: more than a kernel prints before its init program begins."""
 _PANIC: Final = b"Kernel panic - not syncing: "
+_BEGINS: Final = b" as init process"
+_AT_INIT: Final = ("Attempted to kill init", "Requested init ", "sysrq triggered crash")
+"""How panics begin that come of the init program, or after it."""
+_BEFORE_INIT: Final = ("VFS: ", "No working init found", "No init found")
+"""How panics begin of a kernel that has found none."""
+_KERNELS_OWN: Final = b" Comm: swapper"
+"""In the trace of a panic: what process 1 is called until it becomes the init program."""
 
 
 class Evidence(NamedTuple):
@@ -27,9 +39,14 @@ class Evidence(NamedTuple):
         panic: the text of its panic; empty if there was none
         asked: why it was told to end; empty if nobody told it
         forced: it was killed, and not only asked
-        late: it was asked, and halted because it took too long; empty if not
+        late: it was asked, and synced and halted because it took too long; empty if not
         left: the kernel has left its directory, which one that exits removes
         starved: the host ended it, since it needed more memory than its cgroup may have
+        unsynced: why what it had yet to write is lost: it was asked, and neither shut itself down
+            nor was seen to sync; empty if it did
+        had_socket: it had its mconsole socket in this life
+        began: its init program began, as was heard from it or stands in its log
+        halted: a user had its kernel end itself
     """
 
     status: int | None
@@ -41,6 +58,10 @@ class Evidence(NamedTuple):
     late: str
     left: bool
     starved: bool = False
+    unsynced: str = ""
+    had_socket: bool = False
+    began: bool = False
+    halted: bool = False
 
 
 class Status(NamedTuple):
@@ -78,6 +99,15 @@ def tail_of(log: str) -> bytes:
         return b""
 
 
+def init_began(log: str) -> bool:
+    """The kernel has said on its console that it begins its init program."""
+    try:
+        with open(log, "rb") as file:
+            return _BEGINS in file.read(HEAD)
+    except OSError:
+        return False
+
+
 def judge_unseen(status: Status, tail: bytes, *, left: bool) -> Ending:
     """How it ended, if nobody supervised it then: nobody has told it to, nor heard it panic.
 
@@ -102,17 +132,20 @@ def judge(seen: Evidence) -> Ending:
     elif seen.panic:
         cause, code, text = "panicked", exitcodes.PANIC, seen.panic
     elif seen.forced:
-        cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, seen.asked
-    elif seen.asked:
+        cause, code = "killed", exitcodes.SIGNALLED + signal.SIGKILL
+        text = "; ".join(filter(None, [seen.asked, seen.unsynced]))
+    elif seen.asked and seen.unsynced:
+        cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGTERM, seen.unsynced
+    elif seen.asked and (is_orderly(seen.tail) or _aborted(seen) or not _signal(seen)):
         cause, code, text = "shut down", exitcodes.OK, seen.late
     elif is_orderly(seen.tail) and _aborted(seen):
         # Under load a guest can, after it has ended in order.
-        cause, code, text = "exited", exitcodes.OK, ""
+        cause, code, text = "exited", exitcodes.OK, HALTED if seen.halted else ""
     elif number := _signal(seen):
         cause, code = "killed", exitcodes.SIGNALLED + number
         text = f"signal {number} from somebody else"
     else:
-        cause, code, text = "exited", seen.status or 0, ""
+        cause, code, text = "exited", seen.status or 0, HALTED if seen.halted else ""
     return Ending(cause=cause, code=code, text=text, time=time.time())
 
 
@@ -138,11 +171,29 @@ def describe(ending: Ending) -> str:
 
 
 def _never_started(seen: Evidence) -> bool:
-    """It ended before we saw it ready, and not because its init was done so soon."""
+    """It ended before its init program began, or a user ended it before we saw it ready.
+
+    Its kernel's console may be elsewhere: then its log says neither that its init program begins
+    nor that the kernel halts.
+    """
     if seen.was_ready:
         return False
-    over = seen.panic.startswith("Attempted to kill init") or is_orderly(seen.tail)
-    return bool(seen.asked) or not over
+    if seen.asked:
+        return True
+    if seen.panic:
+        return not _panicked_late(seen)
+    exited = seen.had_socket and not seen.left and seen.status is not None
+    return not (is_orderly(seen.tail) or exited)
+
+
+def _panicked_late(seen: Evidence) -> bool:
+    """Its init program had begun when it panicked."""
+    if seen.began or seen.panic.startswith(_AT_INIT):
+        return True
+    if seen.panic.startswith(_BEFORE_INIT) or not seen.had_socket:
+        return False
+    _, found, trace = seen.tail.rpartition(_PANIC)
+    return not (found and _KERNELS_OWN in trace)
 
 
 def _aborted(seen: Evidence) -> bool:

@@ -18,16 +18,24 @@ PLUGGING: Final = "it is being plugged"
 
 
 def prepare(
-    asked: Disk | Nic, number: int, umid: str, directory: str, log: str, users: list[Use]
+    asked: Disk | Nic,
+    number: int,
+    umid: str,
+    directory: str,
+    log: str,
+    users: list[Use],
+    *,
+    insist: bool = False,
 ) -> Entry:
     """Have the host's side of a device ready; the caller holds `inuse.lock`.
 
     directory: of the guest's records
+    insist: take a disk that a guest's writing destroys
 
     Raises: HostError, UsageError; nothing is left behind then
     """
     if isinstance(asked, Disk):
-        return disks.prepare(asked, number, directory, users)
+        return disks.prepare(asked, number, directory, users, insist=insist)
     return nics.prepare(asked, number, umid, log, users)
 
 

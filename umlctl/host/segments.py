@@ -15,10 +15,10 @@ import select
 import signal
 import socket
 import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from umlctl import streams
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes, slirp
 from umlctl.host.sealed import Damaged, unseal
@@ -263,8 +263,7 @@ def _spawn(name: str, options: list[str]) -> int:
     try:
         paths.make_run_dir()
         os.makedirs(paths.network_dir(name), 0o700, exist_ok=True)
-        # -P: what lies in the current directory is not to be imported.
-        command = [sys.executable, "-P", "-m", "umlctl.host.switch", *options, "--", name]
+        command = [*streams.PYTHON, "umlctl.host.switch", *options, "--", name]
         log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

@@ -55,6 +55,7 @@ class Live:
         status: the last answer to `status`; empty if there is none
         facts: for completion
         last: the last event, in words
+        problem: what keeps us from looking; empty if nothing does
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Live:
         self.status: dict[str, Any] = {}
         self.facts = Facts()
         self.last = ""
+        self.problem = ""
         self._changed = changed
         self._tell = tell
         self._wanted = trio.Event()
@@ -101,6 +103,8 @@ class Live:
             words.append(f"{count} device{'s' if count > 1 else ''}")
         if status.get("trouble"):
             words.append(str(status["trouble"]))
+        if self.problem:
+            words.append(self.problem)
         if self.last:
             words.append(self.last)
         return " | ".join(words)
@@ -114,8 +118,8 @@ class Live:
                     client.link.open()
                     if client.link.served:
                         await self._listen(client)
-                except Unreachable:
-                    pass
+                except OSError:
+                    pass  # who looks at the guest says why
             await trio.sleep(AGAIN)
 
     async def _listen(self, client: Client) -> None:
@@ -157,7 +161,15 @@ class Live:
                 await self._wanted.wait()
 
     async def look(self) -> None:
-        """Ask the guest how it is."""
+        """Ask the guest how it is. What this host has no means for is shown, and ends nothing."""
+        try:
+            await self._look()
+        except (OSError, UmlctlError) as problem:
+            self.problem = str(problem)
+        else:
+            self.problem = ""
+
+    async def _look(self) -> None:
         with Client(paths.find_socket(self.guest)) as client:
             try:
                 client.link.open()

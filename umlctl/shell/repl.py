@@ -42,6 +42,10 @@ FIRST_LOOK: Final = 0.5
 """How long the first prompt waits for the guest's state, seconds."""
 MENU: Final = 400
 """The most that is suggested at once: a directory can be long."""
+MENU_ROWS: Final = 8
+"""Rows that the line and the menu below it have, where the terminal has so many."""
+TOOLBAR_FROM: Final = 3
+"""Rows of a terminal that has one for the line below."""
 
 
 class Interrupted(Exception):
@@ -80,8 +84,18 @@ def run(
     import trio_asyncio
 
     with _sane_terminal():
-        code: int = trio_asyncio.run(_interactive, guest, plain, vi)
+        try:
+            code: int = trio_asyncio.run(_interactive, guest, plain, vi)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
     return code
+
+
+def _first(problem: BaseException) -> BaseException:
+    """What went wrong first in a nursery, which raises a group of all that did."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return problem
 
 
 async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> int:
@@ -131,6 +145,7 @@ async def _ask_which(known: list[str]) -> str | None:
     session: PromptSession[str] = PromptSession(
         interrupt_exception=Interrupted, eof_exception=EndOfInput
     )
+    fit(session)
     while True:
         try:
             said = await aio_as_trio(session.prompt_async)(
@@ -281,7 +296,7 @@ class _Shell:
             self._prompt.app.invalidate()
 
     def _tell(self, text: str) -> None:
-        if self._running is not None:
+        if self._running is not None or self._prompt.app.is_done:
             self._held.append(text)  # the screen may be a pager's
             return
         from prompt_toolkit.application import run_in_terminal
@@ -310,19 +325,35 @@ class _Shell:
         class ShellLexer(_Lexer, Lexer):
             pass
 
-        return PromptSession(
-            history=history(_history_file(guest)),
+        prompt: PromptSession[str] = PromptSession(
+            history=history(guest, self._tell),
             completer=ShellCompleter(self._live),
             lexer=ShellLexer(),
             auto_suggest=AutoSuggestFromHistory(),
             complete_while_typing=True,
             complete_in_thread=True,
-            bottom_toolbar=self._live.line,
+            enable_suspend=True,
             editing_mode=EditingMode.VI if self._vi else EditingMode.EMACS,
             key_bindings=_keys(),
             interrupt_exception=Interrupted,
             eof_exception=EndOfInput,
         )
+
+        fit(prompt, self._live.line)
+        return prompt
+
+
+def fit(prompt: PromptSession[str], toolbar: Callable[[], str] | None = None) -> None:
+    """Have a prompt leave half of its terminal to what was said; with a row too few for what it
+    reserves it would show nothing at all."""
+
+    def see(_app: object) -> None:
+        rows = prompt.app.output.get_size().rows
+        shown = toolbar if rows >= TOOLBAR_FROM else None
+        prompt.reserve_space_for_menu = max(1, min(MENU_ROWS, rows // 2))
+        prompt.bottom_toolbar = shown
+
+    prompt.app.before_render += see
 
 
 class _Completer:
@@ -399,22 +430,38 @@ def _files(prefix: str) -> list[str]:
     return sorted(found)
 
 
-def history(path: str) -> History:
-    """Lines typed before, kept in a file."""
+def history(guest: str, tell: Callable[[str], None]) -> History:
+    """Lines typed for a guest before, kept in a private file; where that cannot be, they are
+    known until the shell ends, and the reason is told, once."""
     from prompt_toolkit.history import FileHistory
 
+    path = f"{state_dir()}/history/{umid_of(guest)}"
+
     class Kept(FileHistory):
+        told = False
+
+        def load_history_strings(self) -> Iterable[str]:
+            try:
+                return super().load_history_strings()
+            except OSError as problem:
+                self._failed(problem)
+                return []
+
         def append_string(self, string: str) -> None:
             if not string.startswith(" "):  # whoever begins so wants it forgotten
                 super().append_string(string)
 
+        def store_string(self, string: str) -> None:
+            try:
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                super().store_string(string)
+            except OSError as problem:
+                self._failed(problem)
+
+        def _failed(self, problem: OSError) -> None:
+            if not self.told:
+                self.told = True
+                tell(f"what is typed here is forgotten when the shell ends: {problem}")
+
     return Kept(path)
-
-
-def _history_file(guest: str) -> str:
-    """Where the lines typed for this guest are kept, private."""
-    directory = f"{state_dir()}/history"
-    os.makedirs(directory, 0o700, exist_ok=True)
-    path = f"{directory}/{umid_of(guest)}"
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    return path

@@ -15,6 +15,7 @@ import trio
 
 from socketproto.blocking import TIMEOUT, Unreachable
 from socketproto.client import Client
+from socketproto.exchange import REFUSED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.cli.afterlife import can_be_asked_again, take_over
@@ -29,8 +30,6 @@ from umlctl.shell.typed import Typed, read
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-
-    from socketproto.exchange import Outcome
 
 LEAVE: Final = ("quit", "exit")
 WATCH: Final = 2.0
@@ -124,13 +123,17 @@ class Session:
                     print(event_line(line), flush=True)
 
             outcome = await self.request(typed.words, each)
-            return exitcodes.OK if outcome is not None else exitcodes.NO_GUEST
+            if isinstance(outcome, int):
+                return outcome
+            if outcome.kind == REFUSED:
+                outcome = Outcome(REFUSED, outcome.error, rest)
+            return exitcodes.OK if outcome.ok else show(self.guest, "events", outcome)
         words = typed.words
         if words == ["events"]:
             words = ["events", "past"]  # what is yet to come would keep it from ever ending
         outcome = await self.request(words)
-        if outcome is None:
-            return exitcodes.NO_GUEST
+        if isinstance(outcome, int):
+            return outcome
         if outcome.ok and (typed.program or typed.file):
             return await self._hand_on(typed, plain_text(command.name, outcome))
         if outcome.ok and self.fancy:
@@ -144,8 +147,8 @@ class Session:
         each: Callable[[bytes], None] | None = None,
         *,
         kills: int = 0,
-    ) -> Outcome | None:
-        """One exchange with the guest; None if it could not be: it has been said why."""
+    ) -> Outcome | int:
+        """One exchange with the guest; if it could not be, the exit code: it has been said why."""
         forced = words[0].startswith("!")
         command = BY_NAME[words[0].removeprefix("!")]
         with Client(find_socket(self.guest)) as client:
@@ -166,12 +169,12 @@ class Session:
                 except Abandoned as abandoned:
                     return abandoned.outcome
                 except Unreachable:
-                    unreachable(self.guest, problem)
-            except (WireError, PermissionError) as problem:
-                say(f"{self.guest}: {problem}", exitcodes.USAGE)
-            else:
-                return outcome
-        return None
+                    return unreachable(self.guest, problem)
+            except WireError as problem:
+                return say(f"{command.name} {self.guest}: {problem}", exitcodes.USAGE)
+            except PermissionError as problem:
+                return say(f"{command.name} {self.guest}: {problem}", exitcodes.REFUSED)
+            return outcome
 
     # Showing
 
@@ -247,12 +250,10 @@ class Session:
         before = ""
         while True:
             outcome = await self.request(words)
-            if outcome is None or not outcome.ok:
-                return (
-                    exitcodes.NO_GUEST
-                    if outcome is None
-                    else _plainly(self.guest, command, outcome)
-                )
+            if isinstance(outcome, int):
+                return outcome
+            if not outcome.ok:
+                return _plainly(self.guest, command, outcome)
             text = plain_text(command.name, outcome).decode("utf-8", "replace")
             if command.name == "status":
                 text = _status_text(outcome)

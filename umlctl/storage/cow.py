@@ -127,8 +127,11 @@ def read(path: str) -> Header | None:
 
     Raises: BadCow; OSError
     """
-    with open(path, "rb", buffering=0) as file:
-        data = file.read(LONGEST)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        data = os.read(descriptor, LONGEST)
+    finally:
+        os.close(descriptor)
     try:
         return decode(data)
     except BadCow as problem:

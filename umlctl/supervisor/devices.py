@@ -137,7 +137,7 @@ class Devices:
             self._check_descriptor_of(asked)
         async with self._locked():
             name, number = self._name_for(asked)
-            entry = await self._in_thread(self._write_down, asked, number)
+            entry = await self._in_thread(self._write_down, asked, number, force)
             try:
                 async with self._talking(force=force):
                     await self._give(entry, self._kernel, look=not force)
@@ -345,12 +345,14 @@ class Devices:
             )
         return name, number
 
-    def _write_down(self, asked: Disk | Nic, number: int) -> Entry:
+    def _write_down(self, asked: Disk | Nic, number: int, insist: bool) -> Entry:
         """Check the host's side and reserve it, before any other supervisor can."""
         with inuse.lock():
             users = inuse.devices_of_all(but=self._umid)
             users += [Use(self._umid, entry) for entry in self.entries]
-            entry = hardware.prepare(asked, number, self._umid, self._directory, self._log, users)
+            entry = hardware.prepare(
+                asked, number, self._umid, self._directory, self._log, users, insist=insist
+            )
             entry.problem = hardware.PLUGGING
             self.entries.append(entry)
             try:

@@ -64,12 +64,8 @@ AT_ONCE: Final = 64
 BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
-ANSWERS: Final = 2.0
-"""How long a guest that was just adopted may take to answer before it is ended, seconds."""
 HELD: Final = 0.1
 """Between two looks whether a debugger still holds it, seconds."""
-ORDERLY: Final = 30.0
-"""What a halt may take besides the guest's own shutdown, seconds."""
 
 
 class Guest:
@@ -92,7 +88,8 @@ class Guest:
         asked_to_end: why a user has ended it, or a policy; empty if nobody has
         watcher: whether it hangs
         pauses: who stops and resumes it
-        late: that it did not end by itself in time; empty if it did
+        late: that it did not end by itself in time, and was synced and halted; empty if it did
+        unsynced: that it was ended with what it had yet to write, and why; empty if it was not
         halted: a user has had its kernel end itself
     """
 
@@ -135,7 +132,9 @@ class Guest:
             users.owner(launched.definition.user),
         )
         self.log = f"{launched.claim.records}/console.log"
-        self.asked_to_end = self.late = ""
+        self.asked_to_end = self.late = self.unsynced = ""
+        self._had_socket = launched.adopted
+        self._heard = False
         self._panic = ""
         self._forced = self.halted = False
         self._hearing = Hearing(self.history)
@@ -206,14 +205,18 @@ class Guest:
                     self._panicked(notification.data.decode("utf-8", "replace"))
                     nursery.start_soon(self._see_it_die)
                 elif notification.kind == USER:
-                    said = notification.data.decode("utf-8", "replace").strip()
-                    self._hearing.note(said, trio.current_time())
-                    if said == USERSPACE:
-                        self.up.set()
+                    self._note_said(notification)
                 elif notification.kind == HANG:
                     self.watcher.is_unfed()
             await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
             await trio.lowlevel.wait_readable(self.launched.notify)
+
+    def _note_said(self, notification: Notification) -> None:
+        said = notification.data.decode("utf-8", "replace").strip()
+        self._heard = True
+        self._hearing.note(said, trio.current_time())
+        if said == USERSPACE:
+            self.up.set()
 
     def _read_notifications(self) -> tuple[int, list[Notification]]:
         """How many datagrams there were, and what they said: some say nothing."""
@@ -228,6 +231,7 @@ class Guest:
         return AT_ONCE, found
 
     def _has_socket(self, nursery: trio.Nursery, path: str) -> None:
+        self._had_socket = True
         if path != self.kernel.path:
             # The kernel found the name in use after all and took a random one.
             self._fail_boot(f"the kernel took another name: its socket is {path}")
@@ -396,6 +400,10 @@ class Guest:
         for notification in self._read_notifications()[1]:
             if notification.kind == PANIC:
                 self._panicked(notification.data.decode("utf-8", "replace"))
+            elif notification.kind == SOCKET:
+                self._had_socket = True
+            elif notification.kind == USER:
+                self._note_said(notification)
         status = await self._exit_status()
         with trio.move_on_after(TERM):
             while not processes.reap_group(self.launched.pid):  # noqa: ASYNC110 - nobody tells
@@ -439,6 +447,10 @@ class Guest:
                 asked=self.asked_to_end,
                 forced=self._forced,
                 late=self.late,
+                unsynced=self.unsynced,
+                had_socket=self._had_socket,
+                halted=self.halted,
+                began=self._heard or (not was_ready and endings.init_began(self.log)),
                 left=os.path.isdir(os.path.dirname(self.kernel.path)),
             )
         )
@@ -546,38 +558,14 @@ class Guest:
         self.no_restart.set()
 
     async def shut_down(self, seconds: float, why: str, **by: int) -> None:
-        """End the guest in order: its own shutdown, then halt, then SIGTERM, then the group.
+        """A user ends it in order, as far as it can be.
 
         seconds: for the guest's own shutdown
         """
         self._stay_dead()
-        if self.dead.is_set():
-            return
-        self.history.add("shutdown", text=why, seconds=seconds, **by)
-        if self.state == "booting" and self.has_been_up():
-            with trio.move_on_after(min(seconds, ANSWERS)):
-                await self.ready.wait()  # adopted a moment ago; all it may lack is a look
-        if self.state == "booting":
-            self.asked_to_end = self.asked_to_end or why
-            self.signal(signal.SIGTERM)
-        else:
-            self.asked_to_end = why
-            with trio.move_on_after(seconds) as patience:
-                while self.held():  # noqa: ASYNC110 - nobody tells
-                    await trio.sleep(HELD)
-            if patience.cancelled_caught:
-                held = self.held()
-                self.kill(f"{why}; {held.by}" if held else why)
-            # Whoever waits for a kernel that is held meanwhile must not hold this up.
-            with trio.move_on_after(seconds + ORDERLY):
-                await orderly.end(self, seconds)
-            if not self.dead.is_set():
-                self.signal(signal.SIGTERM)
-        with trio.move_on_after(TERM):
-            await self.dead.wait()
         if not self.dead.is_set():
-            self.kill(f"{why}; it did not end by itself")
-            await self.dead.wait()
+            self.history.add("shutdown", text=why, seconds=seconds, **by)
+            await orderly.shut_down(self, seconds, why)
 
     # What is known of it
 

@@ -419,6 +419,13 @@ def check_files(definition: Definition) -> Kernel:
     root = definition.root
     if root != HOST_ROOT and not root_is_image(definition) and not os.path.isdir(root):
         raise HostError(f"{definition.umid}: there is no directory {root}")
+    words = (*definition.append, *definition.arguments)
+    if root_is_image(definition) and not any(
+        word.startswith(("root=", "initrd=")) for word in words
+    ):
+        from umlctl.host import disks  # a guest without devices starts the sooner
+
+        disks.check_root(definitions.root_disk(definition).file)
     return kernel
 
 

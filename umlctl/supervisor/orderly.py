@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 import trio
+
+from umlctl.host.endings import NOT_SYNCED
 
 if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
@@ -18,53 +21,131 @@ HALT: Final = 2.0
 """How long a halt may take, seconds."""
 LOOK: Final = 0.005
 """Between two looks into the log, seconds."""
+TERM: Final = 2.0
+"""How long SIGTERM may take, seconds."""
+ANSWERS: Final = 2.0
+"""How long a guest that was just adopted, or reboots, may take to answer first, seconds."""
+HELD: Final = 0.1
+"""Between two looks whether a debugger still holds it, seconds."""
+BEYOND: Final = 30.0
+"""What a halt may take besides the guest's own shutdown, seconds."""
+
+
+async def shut_down(guest: Guest, seconds: float, why: str) -> None:
+    """End a guest: its own shutdown, then sync and halt, then SIGTERM, then the group.
+
+    seconds: for the guest's own shutdown
+    why: who wants it
+    """
+    if guest.state == "rebooting" or (guest.state == "booting" and guest.has_been_up()):
+        with trio.move_on_after(min(seconds, ANSWERS)):
+            await guest.ready.wait()
+    guest.asked_to_end = guest.asked_to_end or why
+    if guest.state == "booting":
+        if guest.has_been_up():
+            guest.unsynced = _lost("it has not answered since it was adopted")
+        guest.signal(signal.SIGTERM)
+    else:
+        await _wait_until_let_go(guest, seconds)
+        # Whoever waits for a kernel that is held meanwhile must not hold this up.
+        with trio.move_on_after(seconds + BEYOND):
+            await end(guest, seconds)
+        if not guest.dead.is_set():
+            guest.signal(signal.SIGTERM)
+    with trio.move_on_after(TERM):
+        await guest.dead.wait()
+    if not guest.dead.is_set():
+        guest.asked_to_end += "; it did not end by itself"
+        guest.kill(why)
+        await guest.dead.wait()
+
+
+async def _wait_until_let_go(guest: Guest, seconds: float) -> None:
+    with trio.move_on_after(seconds) as patience:
+        while guest.held():  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(HELD)
+    if patience.cancelled_caught:
+        held = guest.held()
+        guest.unsynced = _lost(held.by if held else "it was held")
+        guest.kill(guest.asked_to_end)
 
 
 async def end(guest: Guest, seconds: float) -> None:
     """Have a guest shut itself down, or save what can be saved and halt it.
 
+    What is seen of it is written to `late` and `unsynced` of the guest.
+
     seconds: for the guest's own shutdown
     """
     if guest.dead.is_set():
         return
+    guest.unsynced = _lost("its kernel was not heard of in time")
     if guest.state == "stopped":
         await guest.kernel.ask("go", ANSWER)
         guest.note_running()
     handled = await guest.kernel.ask("proc sys/kernel/ctrl-alt-del", ANSWER)
     if not handled.ok:
         # It cannot be asked; where nobody handles it, the guest is reset at once.
-        await _emergency(guest, "s", b"Emergency Sync complete")
+        guest.unsynced = await _sync(guest)
+    late = ""
     if not handled.ok or handled.data.strip() == b"0":
-        await guest.kernel.ask("cad", ANSWER)
-        with trio.move_on_after(seconds):
-            await guest.dead.wait()
-            return
-        guest.late = f"it had not ended by itself within {seconds:g}s, and was halted"
+        pressed = await guest.kernel.ask("cad", ANSWER)
+        if pressed.ok:
+            if handled.ok:
+                guest.unsynced = ""  # as far as it ends by itself
+            with trio.move_on_after(seconds):
+                await guest.dead.wait()
+                return
+            late = f"it had not ended by itself within {seconds:g}s, and was halted"
+            guest.unsynced = _lost("it did not end by itself in time")
     if guest.dead.is_set():
         return
     # Nobody in the guest handles it, or not in time: what can be saved, is.
-    await _emergency(guest, "s", b"Emergency Sync complete")
+    guest.unsynced = await _sync(guest)
     await _emergency(guest, "u", b"Emergency Remount complete")
+    if not guest.unsynced:
+        guest.late = late
     await guest.kernel.ask("halt", ANSWER)
     with trio.move_on_after(HALT):
         await guest.dead.wait()
 
 
-async def _emergency(guest: Guest, letter: str, done: bytes) -> None:
-    """A SysRq whose work the kernel does later: wait for its word in the log."""
-    try:
-        begin = os.stat(guest.log).st_size
-    except OSError:
-        return
-    if not (await guest.kernel.ask(f"sysrq {letter}", ANSWER)).ok:
-        return
+async def _sync(guest: Guest) -> str:
+    """Have the kernel write what it has; what is lost if it does not."""
+    problem = await _emergency(guest, "s", b"Emergency Sync complete")
+    return _lost(problem) if problem else ""
+
+
+def _lost(why: str) -> str:
+    return f"{NOT_SYNCED}: {why}"
+
+
+async def _emergency(guest: Guest, letter: str, done: bytes) -> str:
+    """A SysRq whose work the kernel does later: wait for its word in the log.
+
+    What went wrong; empty if its word was seen.
+    """
+    begin = _size(guest.log)
+    asked = await guest.kernel.ask(f"sysrq {letter}", ANSWER)
+    if not asked.ok:
+        return str(asked)
+    if begin < 0:
+        return "its console's log is gone, which would say so"
     with trio.move_on_after(SYNC):
         while not guest.dead.is_set():
             try:
                 with open(guest.log, "rb") as file:
                     file.seek(begin)
                     if done in file.read(1 << 20):
-                        return
+                        return ""
             except OSError:
-                return  # somebody has removed the log; there is nothing to wait for
+                return "its console's log is gone, which would say so"
             await trio.sleep(LOOK)
+    return f"its console did not say so within {SYNC:g} seconds"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

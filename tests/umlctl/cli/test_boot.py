@@ -348,3 +348,14 @@ def test_kernel_that_is_not_there_is_an_error(
 def test_quit_without_a_supervisor_is_done(started: Started) -> None:
     assert started.main("quit") == 0
     assert started.out == "no background supervisor is running\n"
+
+
+def test_who_insists_has_a_disk_as_it_stands(boot: Boot, house: str) -> None:
+    for name, data in (("q.qcow2", b"QFI\xfb"), ("a.img", b"")):
+        with open(f"{house}/{name}", "wb") as file:
+            file.write(data.ljust(4096, b"\0"))
+    words = "demo --disk q.qcow2 --disk a.img --disk q.qcow2,ro --root q.qcow2 -- root=/dev/ubdb"
+    assert not any("raw" in disk for disk in boot(*words.split()).disks)
+    insisted = boot(*words.replace("demo", "demo --force").split())
+    assert [disk.endswith(",raw") for disk in insisted.disks] == [True, False, False]
+    assert insisted.root == f"{house}/q.qcow2,raw"

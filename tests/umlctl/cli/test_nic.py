@@ -98,7 +98,7 @@ def test_dangerous_nic_has_to_be_forced(supervisor: Supervisor) -> None:
         ([], "Missing argument 'GUEST'"),
         (["demo"], "needs one of --user, --switch, --tap and --transport"),
         (["demo", "--user", "--switch", "lan"], "takes only one of"),
-        (["demo", "--switch", ""], "switch needs a name"),
+        (["demo", "--switch", ""], "'--switch': it is empty"),
         (["demo", "--user", "--nic", "64"], "range"),
         (["demo", "--user", "--bridge", "br0"], "a bridge is joined by a tap"),
         (["demo", "--switch", "lan", "--forward", "1:2"], "are for a NIC of kind user"),

@@ -245,7 +245,18 @@ def test_wait_ends_with_the_code_of_the_guest(
     assert capture(capfdbinary)[0] == f"{server.path} panicked: Oops\n".encode()
     assert follow(server, "wait", in_json=True) == 255
     assert capture(capfdbinary)[0] == ending + b"\n"
-    assert follow(server, "shutdown") == exitcodes.OK
+    assert follow(server, "kill") == exitcodes.OK
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [("shut down", 0), ("exited", 0), ("never started", 0), ("killed", 7), ("panicked", 7)],
+)
+def test_shutdown_that_was_none_is_a_failure(
+    bare: Callable[..., Bare], cause: str, code: int
+) -> None:
+    ending = b'{"cause":"%s","code":1,"text":"","time":1.0}' % cause.encode()
+    assert follow(bare(answering(ending), mode=0o600), "shutdown") == code
 
 
 def test_following_that_is_refused_says_why(

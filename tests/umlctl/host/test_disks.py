@@ -536,3 +536,65 @@ def test_disk_of_less_than_a_sector_is_refused(place: Place) -> None:
         file.write(b"short")
     with place.refused("a.img is smaller than a sector"):
         place.prepare("a.img")
+
+
+# What an image holds
+
+
+QCOW2 = b"QFI\xfb\0\0\0\3".ljust(8192, b"\0")
+
+
+def test_what_a_guest_would_destroy_is_not_plugged_to_be_written(place: Place) -> None:
+    path = place.write("q.qcow2", QCOW2)
+    with place.refused(
+        f"ubd1: {path} is a qcow2 image, which .* destroys; `qemu-img convert -O raw {path} .*` "
+        "makes a disk of it; `ro` plugs it read-only, `raw` as it stands"
+    ):
+        place.prepare("q.qcow2")
+    place.write("a.gz", b"\x1f\x8b\x08".ljust(8192, b"\0"))
+    with place.refused("compressed with gzip"):
+        place.prepare("a.gz")
+    place.write("a.iso", bytes(32769) + b"CD001".ljust(4096, b"\0"))
+    with place.refused("is an ISO 9660 file system, .* destroys; `ro` plugs it read-only"):
+        place.prepare("a.iso")
+
+
+@pytest.mark.parametrize("options", ["ro", "raw", "discard", "cow=new.cow"])
+def test_what_no_guest_can_destroy_is_plugged_whatever_it_is(place: Place, options: str) -> None:
+    place.write("q.qcow2", QCOW2)
+    assert place.prepare(f"q.qcow2,{options}").holds
+
+
+def test_what_a_guest_would_destroy_is_plugged_if_somebody_insists(place: Place) -> None:
+    place.write("q.qcow2", QCOW2)
+    disk = parse_disk("q.qcow2", place.path)
+    assert disks.prepare(disk, 1, place.records, [], insist=True).holds
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (QCOW2, r"is a qcow2 image, and no kernel can have its root there; `qemu-img convert"),
+        (b"\xfd7zXZ\0".ljust(8192, b"\0"), "compressed with xz, and no .*; `unxz -k"),
+        (b"LUKS\xba\xbe".ljust(8192, b"\0"), "encrypted with LUKS, and no kernel"),
+        (
+            bytes(450) + b"\x83\0\0\0\0\x08\0\0\0\x08\0\0".ljust(60, b"\0") + b"\x55\xaa",
+            "has partitions, and .* whole disk; say which: `-- root=/dev/ubda1`",
+        ),
+    ],
+)
+def test_root_that_no_kernel_can_mount_is_said(place: Place, data: bytes, said: str) -> None:
+    place.write("root.img", data)
+    with place.refused(said):
+        disks.check_root(place("root.img"))
+    place.cow("root.cow", "root.img")
+    with place.refused(said):
+        disks.check_root(place("root.cow"))
+
+
+def test_root_that_may_be_one_is_left_to_the_kernel(place: Place) -> None:
+    os.mkfifo(place("fifo"))
+    for name in ("a.img", "fifo", "missing", "."):
+        disks.check_root(place(name))
+    place.write("broken.cow", b"OOOM\0\0\0\x09")
+    disks.check_root(place("broken.cow"))

@@ -12,6 +12,7 @@ from umlctl.host.endings import (
     Status,
     describe,
     early_panic,
+    init_began,
     judge,
     judge_unseen,
     read_status,
@@ -20,6 +21,9 @@ from umlctl.host.endings import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+EARLY: dict[str, Any] = {"was_ready": False, "tail": b"", "had_socket": True}
+"""Of a guest that ended before it was seen ready, with its console elsewhere."""
+TRACE = b"Kernel panic - not syncing: Oops\nCPU: 0 PID: 1 Comm: %s Not tainted\n"
 WELL = b"[    1.0] reboot: Power down\n"
 
 
@@ -49,14 +53,38 @@ def seen(**fields: Any) -> Evidence:
         ({"status": None}, "killed", 137, "signal 9"),
         ({"status": 139}, "exited", 139, ""),
         ({"panic": "Oops"}, "panicked", 255, "Oops"),
+        ({"halted": True}, "exited", 0, "halted by a user, not synced"),
         ({"asked": "by uid 0"}, "shut down", 0, ""),
         ({"asked": "by uid 0", "forced": True}, "killed", 137, "by uid 0"),
+        ({"asked": "by uid 0", "unsynced": "not synced: gone"}, "killed", 143, "not synced: gone"),
+        (
+            {"asked": "by uid 0", "unsynced": "not synced: gdb", "forced": True},
+            *("killed", 137, "by uid 0; not synced: gdb"),
+        ),
+        ({"asked": "by uid 0", "status": 1, "left": True, "tail": b""}, "killed", 137, "signal 9"),
+        ({"asked": "by uid 0", "status": 134, "left": True}, "shut down", 0, ""),
         ({"was_ready": False, "tail": b"a\nb\n\nc\n", "status": 1}, "never started", 125, "b; c"),
         ({"was_ready": False, "tail": b"", "status": 1}, "never started", 125, "exit status 1"),
         ({"was_ready": False, "tail": b"", "panic": "no root"}, "never started", 125, "no root"),
         ({"was_ready": False, "panic": "Attempted to kill init!"}, "panicked", 255, "Attempted"),
         ({"was_ready": False, "status": 3}, "exited", 3, ""),
         ({"was_ready": False, "asked": "by uid 0"}, "never started", 125, "by uid 0"),
+        ({**EARLY, "status": 7}, "exited", 7, ""),
+        ({**EARLY, "status": 1}, "exited", 1, ""),
+        ({**EARLY, "status": 0}, "exited", 0, ""),
+        ({**EARLY, "status": 1, "had_socket": False}, "never started", 125, "exit status 1"),
+        ({**EARLY, "status": 1, "left": True}, "never started", 125, "exit status 1"),
+        ({**EARLY, "panic": "sysrq triggered crash"}, "panicked", 255, "sysrq"),
+        ({**EARLY, "panic": "Requested init /x failed"}, "panicked", 255, "Requested"),
+        ({**EARLY, "panic": "Oops"}, "panicked", 255, "Oops"),
+        ({**EARLY, "panic": "Oops", "tail": TRACE % b"swapper"}, "never started", 125, "Oops"),
+        ({**EARLY, "panic": "Oops", "tail": TRACE % b"sh"}, "panicked", 255, "Oops"),
+        (
+            {**EARLY, "panic": "Oops", "tail": TRACE % b"swapper", "began": True},
+            *("panicked", 255, "Oops"),
+        ),
+        ({**EARLY, "panic": "VFS: Unable to mount"}, "never started", 125, "VFS"),
+        ({**EARLY, "panic": "No working init found."}, "never started", 125, "No working"),
     ],
 )
 def test_ending_follows_from_what_is_seen(
@@ -65,6 +93,15 @@ def test_ending_follows_from_what_is_seen(
     ending = judge(seen(**fields))
     assert (ending.cause, ending.code) == (cause, code)
     assert ending.text.startswith(text)
+
+
+def test_init_program_has_begun_once_the_kernel_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert not init_began(str(log))
+    log.write_bytes(b"Linux version 6.1\n")
+    assert not init_began(str(log))
+    log.write_bytes(b"Linux version 6.1\nRun /tmp/init as init process\nwell\n")
+    assert init_began(str(log))
 
 
 def test_ending_in_words() -> None:

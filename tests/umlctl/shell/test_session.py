@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +14,9 @@ import trio
 
 from umlctl import exitcodes
 from umlctl.commands import BY_NAME, DANGEROUS, dangerous
+from umlctl.errors import HostError
+from umlctl.host import segments
+from umlctl.host.paths import state_dir
 from umlctl.shell import repl
 from umlctl.shell.live import Live
 from umlctl.shell.repl import run
@@ -104,6 +109,13 @@ async def test_guest_that_is_gone_is_said(at: At) -> None:
     at.session.guest = "nobody"
     assert await at.obey("version") == exitcodes.NO_GUEST
     assert "no guest 'nobody'" in at.err
+
+
+@pytest.mark.parametrize("line", ["log " + "x" * 600, "proc a\0b", "watch proc a\0b"])
+async def test_what_no_datagram_can_hold_is_a_usage_error(at: At, line: str) -> None:
+    assert await at.obey(line) == exitcodes.USAGE
+    assert at.err.count("\n") == 1
+    assert at.supervisor.asked == []
 
 
 async def test_insisting_is_passed_on(at: At) -> None:
@@ -367,12 +379,80 @@ def test_files_of_the_host_are_offered(house: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_history_is_private_and_forgets_what_begins_with_a_blank(house: str) -> None:
-    path = repl._history_file("demo")
-    assert os.stat(path).st_mode & 0o777 == 0o600
-    history = repl.history(path)
+    told: list[str] = []
+    history = repl.history("demo", told.append)
     history.append_string("version")
     history.append_string(" secret")
+    path = f"{state_dir()}/history/demo"
+    assert os.stat(path).st_mode & 0o777 == 0o600
     with open(path) as file:
         text = file.read()
     assert "+version" in text
     assert "secret" not in text
+    assert list(repl.history("demo", told.append).load_history_strings()) == ["version"]
+    assert told == []
+
+
+@pytest.mark.parametrize("why", ["a full disk", "no directory", "no file"])
+def test_history_that_cannot_be_kept_is_told_once_and_goes_on(house: str, why: str) -> None:
+    directory = f"{state_dir()}/history"
+    os.makedirs(os.path.dirname(directory))
+    if why == "no directory":
+        with open(directory, "w"):
+            pass
+    else:
+        os.mkdir(directory)
+        if why == "no file":
+            os.mkdir(f"{directory}/demo")
+        else:
+            os.symlink("/dev/full", f"{directory}/demo")
+    told: list[str] = []
+    history = repl.history("demo", told.append)
+    if why != "a full disk":
+        assert list(history.load_history_strings()) == []
+    history.append_string("version")
+    history.append_string("stop")
+    (text,) = told
+    assert text.startswith("what is typed here is forgotten when the shell ends: ")
+    assert history.get_strings() == ["version", "stop"]
+
+
+@pytest.mark.parametrize(
+    "problem", [PermissionError("no way in"), HostError("no disk left"), TypeError("a mistake")]
+)
+def test_what_goes_wrong_in_the_prompt_arrives_as_what_it_is(
+    at: At, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    async def fails(*_words: object) -> None:
+        async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+            outer.start_soon(trio.sleep_forever)
+            inner.start_soon(trio.sleep_forever)
+            raise problem
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(repl, "_sane_terminal", nullcontext)
+    monkeypatch.setattr(repl, "_greet", lambda _guest: None)
+    monkeypatch.setattr(repl, "_interactive", fails)
+    with pytest.raises(type(problem)) as seen:
+        run("demo")
+    assert seen.value is problem
+
+
+async def test_what_keeps_us_from_looking_at_the_guest_is_shown(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    live = Live("demo", lambda: None, lambda _text: None)
+    with monkeypatch.context() as here:
+        here.setattr(segments, "names", full)
+        await live.look()
+    assert "Too many open files" in live.line()
+    await live.look()
+    assert "Too many" not in live.line()

@@ -15,7 +15,7 @@ from umlctl.errors import GuestInUse, HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import lost, processes, records
 from umlctl.host.claim import claim
-from umlctl.supervisor.launch import adopt, launch
+from umlctl.supervisor.launch import adopt, check_files, launch
 from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
@@ -46,6 +46,19 @@ def processes_of(definition: Definition) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_root_that_no_kernel_can_mount_is_said_before_the_boot(
+    definition: Definition, tmp_path: Path
+) -> None:
+    image = tmp_path / "root.img"
+    image.write_bytes(bytes(450) + b"\x83\0\0\0\0\x08\0\0\0\x08".ljust(60, b"\0") + b"\x55\xaa")
+    asked = msgspec.structs.replace(definition, root=str(image))
+    with claim("demo") as held, pytest.raises(HostError, match="root=/dev/ubda1"):
+        launch(asked, held)
+    assert processes_of(definition) == []
+    for word in ("root=/dev/ubda1", "initrd=/boot/initrd"):
+        check_files(msgspec.structs.replace(asked, arguments=(word,)))
 
 
 def test_full_disk_at_the_last_step_leaves_no_kernel(
