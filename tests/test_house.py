@@ -30,7 +30,7 @@ DOING: Final = {
 ROOMS: Final = (
     # What stands further down may import what stands above it, and nothing the other way.
     ("socketproto",),
-    ("umlctl", "umlctl.exitcodes", "umlctl.commands", "umlctl.streams"),
+    ("umlctl", "umlctl.exitcodes", "umlctl.commands", "umlctl.streams", "umlctl.synonyms"),
     ("umlctl.errors", "umlctl.guard"),
     ("umlctl.devices",),
     ("umlctl.guest", "umlctl.storage"),

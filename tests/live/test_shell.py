@@ -129,8 +129,17 @@ def test_a_day_at_the_prompt(  # noqa: PLR0915 - a day is long
     shell = house.shell(umid, "echo $$")
     child.send(f"stack {shell[:-1]}")
     child.expect(rf"\s{shell}\s")  # the menu, of the guest's own processes
-    child.send("\x15remove ?")
-    child.expect("take a device away")
+    for typed, said in (
+        ("remove ?", "take a device away"),
+        ("proc ?", "meminfo +memory, by use"),
+        ("config ?", "ubdN=FILE"),
+        ("plug disk a.img,?", "forget what is written"),
+        ("log ?\r", "enter text into the kernel log"),
+        ("!sh -c 'test -t 0 && echo on a terminal'\r", "on a terminal\r"),
+    ):
+        child.send(f"\x15{typed}")
+        child.expect(said)
+        child.expect(PROMPT)
     # Another client, while something is half typed.
     child.send("\x15half-typed")
     house.ok("stop", umid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.commands import COMMANDS, HOST, SYSRQ
+from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 from umlctl.shell.typed import unquoted
 
 if TYPE_CHECKING:
@@ -40,10 +40,13 @@ REMOVABLE: Final = "removable device"
 BUILT_IN: Final = {
     "watch": "repeat a command and mark what changes: watch [-n SECONDS] COMMAND",
     "switch": "talk to another guest: switch GUEST",
-    "top": "all guests, live",
+    "top": "the guests that run, live",
+    "list": "all guests, dead ones too",
+    "clear": "clear the screen; Ctrl-L",
     "quit": "leave the shell; the guest goes on",
     "exit": "leave the shell; the guest goes on",
 }
+"""Commands of the prompt itself."""
 READABLE: Final = {
     "meminfo": "memory, by use",
     "stat": "CPU time, context switches, boot time",
@@ -76,7 +79,7 @@ READABLE: Final = {
     "1/root/etc/os-release": "what runs there; 1/root/ leads to any text file of the guest",
 }
 """Files of /proc that a kernel can really read for us (measured on 6.1), and what they say."""
-_DISK: Final = {
+DISK_OPTIONS: Final = {
     "slot=": "which ubdN; else a free one",
     "ro": "read-only",
     "sync": "each write is on the host's disk",
@@ -87,13 +90,13 @@ _DISK: Final = {
     "shared": "others may write it too",
     "raw": "a COW file as it stands",
 }
-_NIC: Final = {
+NIC_KINDS: Final = {
     "user": "the internet, through slirp4netns",
     "switch=": "a network of guests",
     "tap=": "a tap of the host",
     "transport=": "the kernel's vector driver, as it takes it",
 }
-_NIC_OPTIONS: Final = {
+NIC_OPTIONS: Final = {
     "nic=": "which vecN; else a free one",
     "mac=": "its MAC address",
     "addr=": "the address it should take",
@@ -102,9 +105,9 @@ _NIC_OPTIONS: Final = {
     "forward=": "HOSTPORT:GUESTPORT",
     "isolated": "the host's loopback is out of reach",
 }
-_PLUG: Final = {"disk": "an image", "nic": "a network card", "console": "a line to attach to"}
-_CHANNELS: Final = {"null": "nothing", "pts": "a terminal of the host", "fd:": "a descriptor"}
-_TRANSPORTS: Final = {
+PLUGS: Final = {"disk": "an image", "nic": "a network card", "console": "a line to attach to"}
+CHANNELS: Final = {"null": "nothing", "pts": "a terminal of the host", "fd:": "a descriptor"}
+TRANSPORTS: Final = {
     "tap": "an interface of the host",
     "bess": "a switch's socket",
     "gre": "a GRE tunnel",
@@ -114,7 +117,7 @@ _TRANSPORTS: Final = {
     "fd": "a socket the kernel was started with",
 }
 _VEC: Final = ("ifname=", "dst=", "src=", "mac=", "mtu=", "depth=", "gro=", "vec=", "headroom=")
-_CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
+CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
 BEHIND: Final = "1/root/"
 """What leads from /proc to any file of the guest."""
 SLOTS: Final = 16
@@ -190,6 +193,8 @@ def _in_command(before: list[str], word: str) -> Wanted:
     """What fits for a word behind others of the same command."""
     if before and before[0].startswith("!"):
         before = [before[0][1:], *before[1:]]
+        if before[0] not in BY_NAME:  # a program of the host
+            return Wanted((FILE,), word)
     if not before:
         forced = word.startswith("!")
         return Wanted((COMMAND,), word[forced:])
@@ -287,12 +292,12 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
     tables = {
         LETTER: SYSRQ,
         PROC: READABLE,
-        PLUG: _PLUG,
-        DISK_OPTION: _DISK,
-        NIC: _NIC,
-        NIC_OPTION: _NIC_OPTIONS,
-        CHANNEL: _CHANNELS,
-        TRANSPORT: _TRANSPORTS,
+        PLUG: PLUGS,
+        DISK_OPTION: DISK_OPTIONS,
+        NIC: NIC_KINDS,
+        NIC_OPTION: NIC_OPTIONS,
+        CHANNEL: CHANNELS,
+        TRANSPORT: TRANSPORTS,
         GUEST: facts.guests,
     }
     if kind in tables:
@@ -310,7 +315,7 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
         NETWORK: facts.networks,
         TAP: (*facts.taps, "auto"),
         BRIDGE: facts.bridges,
-        CONSOLE: (name for name in _CONSOLES if name not in facts.devices),
+        CONSOLE: (name for name in CONSOLES if name not in facts.devices),
         VEC_OPTION: ("transport=", *_VEC),
         PID: map(str, facts.pids),
         PROGRAM: facts.programs,
@@ -331,7 +336,7 @@ def _free(facts: Facts) -> list[Suggestion]:
     """Devices that are not there yet, the first few of each family."""
     disks = [f"ubd{slot}" for slot in range(1, SLOTS) if f"ubd{slot}" not in facts.devices]
     nics = [f"vec{number}" for number in range(NICS) if f"vec{number}" not in facts.devices]
-    lines = [name for name in _CONSOLES if name not in facts.devices]
+    lines = [name for name in CONSOLES if name not in facts.devices]
     return [
         *(Suggestion(f"{name}=", "a disk", final=False) for name in disks),
         *(Suggestion(f"{name}:transport=", "a network card", final=False) for name in nics),

@@ -22,8 +22,9 @@ from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, state_dir, umid_of
 from umlctl.oneshot import say
 from umlctl.shell import completion
+from umlctl.shell.explain import about, names, topic
 from umlctl.shell.live import Live
-from umlctl.shell.session import Session, help_lines, names
+from umlctl.shell.session import Session
 from umlctl.shell.typed import split
 
 if TYPE_CHECKING:
@@ -382,7 +383,7 @@ class _Lexer:
             word = text.split(" ", 1)[0]
             known = word.removeprefix("!")
             if known not in names():
-                begins = any(name.startswith(known) for name in names())
+                begins = known != word or any(name.startswith(known) for name in names())
                 return [("" if begins else "ansired", word), ("", text[len(word) :])]
             danger = known in BY_NAME and BY_NAME[known].danger
             return [("ansiyellow" if danger else "ansigreen", word), ("", text[len(word) :])]
@@ -400,14 +401,11 @@ def _keys() -> Any:
     @keys.add("?", filter=~vi_navigation_mode)
     def explain(event: KeyPressEvent) -> None:
         """Help with the command before the cursor, without sending anything."""
-        buffer = event.current_buffer
-        before = buffer.document.text_before_cursor
-        word = before.strip()
-        rest = word in BY_NAME and BY_NAME[word].takes_rest and before.endswith(" ")
-        if rest or (word and word not in names()):
-            buffer.insert_text("?")
+        asked = topic(event.current_buffer.document.text_before_cursor)
+        if asked is None:
+            event.current_buffer.insert_text("?")
             return
-        lines = help_lines(word) if word else ["  ".join(names())]
+        lines = about(asked)
         run_in_terminal(lambda: print("\n".join(lines)))
 
     return keys

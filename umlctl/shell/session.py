@@ -19,13 +19,14 @@ from socketproto.exchange import REFUSED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.cli.afterlife import can_be_asked_again, take_over
-from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
+from umlctl.commands import BY_NAME, GUEST, HOST, Command, dangerous
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host import processes
 from umlctl.host.paths import find_socket
 from umlctl.oneshot import KILLS, Abandoned, check_abandoned, prepare, say, show, unreachable
 from umlctl.shell import answers
 from umlctl.shell.completion import BUILT_IN
+from umlctl.shell.explain import about, of_the_host, topic, unknown
 from umlctl.shell.typed import Typed, read
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Session:
     async def obey(self, line: str) -> int:
         """Do what one line says; the exit code."""
         try:
-            self.code = await self._obey(read(line))
+            program = of_the_host(line)
+            self.code = await (self._run(program) if program else self._obey(read(line), line))
         except UmlctlError as problem:
             self.code = say(f"{self.guest}: {problem}", problem.code)
         except OSError as problem:
@@ -77,19 +79,19 @@ class Session:
             self.code = say(f"{self.guest}: {problem}", exitcodes.USAGE)
         return self.code
 
-    async def _obey(self, typed: Typed) -> int:
+    async def _obey(self, typed: Typed, line: str) -> int:
         words = typed.words
         if not words:
             return exitcodes.OK
         name = words[0].removeprefix("!")
-        if name in BUILT_IN:
-            return await self._built_in(name, typed)
-        if name == "help" and len(words) > 1:
-            said = "\n".join(help_lines(words[1])) + "\n"
+        asked = topic(line.rstrip()[:-1]) if line.rstrip().endswith("?") else None
+        if asked is not None or name == "help":
+            said = "\n".join(about(words[1:] if asked is None else asked)) + "\n"
             if typed.program or typed.file:
                 return await self._hand_on(typed, said.encode())
-            sys.stdout.write(said)
-            return exitcodes.OK
+            return await self._show_long(said)
+        if name in BUILT_IN:
+            return await self._built_in(name, typed)
         command = BY_NAME.get(name)
         if command is None or command.served == HOST:
             raise UsageError(unknown(name))
@@ -106,7 +108,12 @@ class Session:
             return exitcodes.OK
         if name == "switch":
             return self._switch(typed.words)
-        return await (self._watch(typed.words[1:]) if name == "watch" else self._top())
+        if name == "watch":
+            return await self._watch(typed.words[1:])
+        if name == "clear":
+            sys.stdout.write(CLEAR if self.fancy else "")
+            return exitcodes.OK
+        return await (self._top() if name == "top" else self._list())
 
     # Asking
 
@@ -189,13 +196,17 @@ class Session:
             show_outcome(self.guest, command.name, outcome, json=False)
             return
         text = plain_text(command.name, outcome).decode("utf-8", "replace")
-        shown = rendered(command.name, words, text)
+        await self._show_long(rendered(command.name, words, text))
+
+    async def _show_long(self, shown: str) -> int:
+        """Show a text, through a pager if a person's terminal is too small for it."""
         pager = os.environ.get("PAGER") or ("less -R" if shutil.which("less") else "")
-        if pager and shown.count("\n") >= shutil.get_terminal_size().lines - 1:
-            await self._run(f"exec {pager}", shown.encode())
-        else:
-            sys.stdout.write(shown)
-            sys.stdout.flush()
+        room = shutil.get_terminal_size().lines - 1
+        if self.fancy and pager and shown.count("\n") >= room:
+            return await self._run(f"exec {pager}", shown.encode())
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+        return exitcodes.OK
 
     async def _hand_on(self, typed: Typed, data: bytes) -> int:
         if typed.file:
@@ -203,8 +214,9 @@ class Session:
             return exitcodes.OK
         return await self._run(typed.program, data)
 
-    async def _run(self, program: str, data: bytes) -> int:
-        """Run a program of the host on an answer; the terminal is as it was afterwards.
+    async def _run(self, program: str, data: bytes | None = None) -> int:
+        """Run a program of the host, on an answer or on the terminal, which is afterwards as it
+        was; a script is not its input.
 
         Ctrl-C is for the program meanwhile.
         """
@@ -214,7 +226,7 @@ class Session:
                 done = await trio.run_process(  # noqa: S604
                     program,
                     shell=True,
-                    stdin=data,
+                    stdin=data if data is not None or sys.stdin.isatty() else b"",
                     check=False,
                     deliver_cancel=_end,
                 )
@@ -230,7 +242,7 @@ class Session:
         if len(words) != 2:
             raise UsageError("`switch` needs a guest: switch GUEST")
         if not os.path.exists(find_socket(words[1])):
-            raise UsageError(f"no guest {words[1]!r}; `top` shows the guests")
+            raise UsageError(f"no guest {words[1]!r}; `list` shows the guests")
         self.guest = words[1]
         return exitcodes.OK
 
@@ -270,53 +282,31 @@ class Session:
             before = text
             await trio.sleep(every)
 
+    async def _list(self) -> int:
+        from umlctl.cli import listing
+
+        found = await trio.to_thread.run_sync(listing.gather)
+        return await self._show_long("\n".join(listing.lines(found)) + "\n")
+
     async def _top(self) -> int:
         from umlctl.cli import listing
 
         while True:
             found = await trio.to_thread.run_sync(listing.gather)
-            lines = listing.lines(found)
+            alive = [status for status in found if status["state"] != "dead"]
+            alive.sort(key=lambda status: status["state"] != "running")
+            lines = listing.lines(alive)
             if not self.fancy:
                 print("\n".join(lines))
                 return exitcodes.OK
-            heading = f"{len(found)} guests  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
+            heading = f"{len(alive)} guest{'s' * (len(alive) != 1)}"
+            if len(alive) < len(found):
+                heading += f", {len(found) - len(alive)} dead (see `list`)"
+            heading += f"  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
             room = shutil.get_terminal_size().lines - 4
             sys.stdout.write(CLEAR + heading + "\n".join(lines[:room]) + "\n")
             sys.stdout.flush()
             await trio.sleep(TOP)
-
-
-def unknown(word: str) -> str:
-    """What is said of a command that there is none of."""
-    near = [name for name in names() if word and name.startswith(word)]
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; `help` lists the commands"
-    return f"there is no command {word!r}{hint}"
-
-
-def names() -> list[str]:
-    """What can begin a line."""
-    found = [name for name, command in BY_NAME.items() if command.served != HOST]
-    return [*found, *BUILT_IN]
-
-
-def help_lines(name: str) -> list[str]:
-    """A command's arguments, meaning, cost and example.
-
-    Raises: UsageError
-    """
-    if name in BUILT_IN:
-        return [f"{name}: {BUILT_IN[name]}"]
-    command = BY_NAME.get(name)
-    if command is None or command.served == HOST:
-        raise UsageError(unknown(name))
-    lines = [f"{name} {command.args}".rstrip(), f"    {command.help}"]
-    if command.served == KERNEL:
-        lines.append("    the kernel answers: bare kernels have it too")
-    if command.danger:
-        lines.append(f"    mind: {command.danger}")
-    if command.example:
-        lines.append(f"    example: {name} {command.example}")
-    return lines
 
 
 def plain_text(name: str, outcome: Outcome) -> bytes:

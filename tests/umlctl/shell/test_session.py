@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from umlctl import exitcodes
+from umlctl.cli import listing
 from umlctl.commands import BY_NAME, DANGEROUS, dangerous
 from umlctl.errors import HostError
 from umlctl.host import segments
@@ -20,7 +21,7 @@ from umlctl.host.paths import state_dir
 from umlctl.shell import repl
 from umlctl.shell.live import Live
 from umlctl.shell.repl import run
-from umlctl.shell.session import Session, help_lines, marked, names, rendered
+from umlctl.shell.session import Session, marked, rendered
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -86,7 +87,7 @@ async def test_nothing_asks_nothing(at: At, line: str) -> None:
     [
         ("nonsense", "there is no command 'nonsense'; `help` lists"),
         ("ver", "did you mean version?"),
-        ("start", "there is no command 'start'"),
+        ("start", "there is no command 'start' here; outside it is `umlctl start`"),
         ("switch", "needs a guest"),
         ("switch nobody", "no guest 'nobody'"),
         ("watch", "needs a command that asks"),
@@ -214,8 +215,58 @@ async def test_help_with_one_command(at: At) -> None:
     assert "add a device" in at.out
     assert "example: config ubd1=" in at.out
     assert at.supervisor.asked == []
-    for name in names():
-        assert help_lines(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("help", "repeat a command and mark what changes"),
+        ("?", "talk to another guest"),
+        ("proc ?", "meminfo"),
+        ("config ?", "ubdN=FILE"),
+        ("log ?", "enter text into the kernel log"),
+        ("plug ?", "forget what is written"),
+        ("plug disk ?", "forget what is written"),
+        ("plug nic user,?", "HOSTPORT:GUESTPORT"),
+        ("version?", "kernel name, host name"),
+        ("halt ?", "not synced"),
+        ("help | grep watch", "repeat a command"),
+    ],
+)
+async def test_question_is_answered_and_not_sent(at: At, line: str, said: str) -> None:
+    at.session.confirm = at.confirm
+    assert await at.obey(line) == 0
+    assert said in at.out
+    assert at.supervisor.asked == at.asked == []
+
+
+@pytest.mark.parametrize("line", ["log 'is it?'", "log is it ?", "log '?'", "proc a?"])
+async def test_question_mark_in_a_text_is_sent(at: At, line: str) -> None:
+    await at.obey(line)
+    assert at.supervisor.asked == [line.replace("'", "")]
+
+
+async def test_program_of_the_host_is_run(at: At, house: str) -> None:
+    assert await at.obey("!echo of the host > said") == 0
+    with open(f"{house}/said") as file:
+        assert file.read() == "of the host\n"
+    assert await at.obey("!sh -c 'exit 3'") == 3
+    assert await at.obey("!poweroff") == exitcodes.USAGE
+    assert at.supervisor.asked == []
+
+
+async def test_top_has_no_dead_guests_and_list_has_them(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def status(umid: str, state: str) -> dict[str, Any]:
+        return listing._unknown(umid, "/m", "") | {"state": state, "ending": None}
+
+    found = [status("a", "dead"), status("b", "stopped"), status("c", "running")]
+    monkeypatch.setattr(listing, "gather", lambda: found)
+    assert await at.obey("top") == 0
+    assert [line.split()[0] for line in at.out.splitlines()] == ["UMID", "c", "b"]
+    assert await at.obey("list") == 0
+    assert [line.split()[0] for line in at.out.splitlines()] == ["UMID", "a", "b", "c"]
 
 
 async def test_watching_repeats_and_can_be_given_up(

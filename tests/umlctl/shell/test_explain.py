@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umlctl.commands import SYSRQ
+from umlctl.errors import UsageError
+from umlctl.shell.completion import BUILT_IN, DISK_OPTIONS, NIC_KINDS, NIC_OPTIONS, READABLE
+from umlctl.shell.explain import HERE, about, names, of_the_host, overview, topic, unknown
+from umlctl.synonyms import HARMFUL
+
+
+@pytest.mark.parametrize(
+    ("before", "asked"),
+    [
+        ("", []),
+        ("   ", []),
+        ("stop; ", []),
+        ("version", ["version"]),
+        ("version ", ["version"]),
+        ("!halt ", ["halt"]),
+        ("proc ", ["proc"]),
+        ("config ", ["config"]),
+        ("log ", ["log"]),
+        ("plug ", ["plug"]),
+        ("stop; proc ", ["proc"]),
+        ("watch -n 2 proc ", ["proc"]),
+        ("watch proc", ["proc"]),
+        ("watch ", ["watch"]),
+        ("plug disk ", ["plug", "disk"]),
+        ("plug disk a.img,", ["plug", "disk"]),
+        ("plug nic user,", ["plug", "nic"]),
+        ("plug disk a", None),
+        ("plug what ", None),
+        ("log is it", None),
+        ("log is it ", None),
+        ("log 'is it", None),
+        ("proc mem", None),
+        ("nonsense", None),
+        ("version | ", None),
+        ("version > ", None),
+        ("help ", None),
+    ],
+)
+def test_question_mark_asks_about_the_command_before_it(
+    before: str, asked: list[str] | None
+) -> None:
+    assert topic(before) == asked
+
+
+@given(st.text(alphabet="plug disk nic watch -n2proc;|>'!?,=", max_size=30))
+def test_whatever_is_asked_about_is_explained(before: str) -> None:
+    asked = topic(before)
+    if asked is not None:
+        assert about(asked)
+
+
+def test_every_command_is_explained_and_listed_with_its_meaning() -> None:
+    listed = "\n".join(overview())
+    for name in names():
+        assert about([name])
+        assert f"    {name} " in listed
+    for name, meaning in BUILT_IN.items():
+        assert meaning in listed, name
+    with pytest.raises(UsageError):
+        about(["nonsense"])
+
+
+def test_what_fits_behind_a_command_is_explained() -> None:
+    for words, options in (
+        (["plug"], [*DISK_OPTIONS, *NIC_KINDS, *NIC_OPTIONS]),
+        (["plug", "disk"], list(DISK_OPTIONS)),
+        (["plug", "nic"], [*NIC_KINDS, *NIC_OPTIONS]),
+        (["proc"], list(READABLE)),
+        (["sysrq"], list(SYSRQ)),
+        (["config"], ["ubdN=FILE", "vecN:transport=KIND,KEY=VALUE...", "mem=-SIZE, mem=+SIZE"]),
+    ):
+        said = [line.strip().split("  ")[0] for line in about(words)]
+        for option in options:
+            assert option in said, (words, option)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ver", "did you mean version?"),
+        ("ls", "did you mean list?"),
+        ("resume", "did you mean go?"),
+        ("poweroff", "did you mean shutdown?"),
+        ("show", "did you mean status?"),
+        ("disk", "outside it is `umlctl disk`, and here `plug disk FILE`"),
+        ("nic", "outside it is `umlctl nic`, and here `plug nic KIND`"),
+        ("console", "outside it is `umlctl console`"),
+        ("ssh", "outside it is `umlctl console`"),
+        ("start", "outside it is `umlctl start`"),
+        ("frobnicate", "`help` lists the commands"),
+        ("", "`help` lists the commands"),
+    ],
+)
+def test_word_that_is_no_command_leads_to_what_was_meant(word: str, said: str) -> None:
+    assert said in unknown(word)
+
+
+def test_what_is_here_for_a_command_of_outside_is_here() -> None:
+    for said in HERE.values():
+        if said.startswith("`"):
+            assert said.split("`")[1].split()[0] in names()
+
+
+@given(st.sampled_from(names()), st.integers(1, 8))
+def test_a_beginning_never_leads_to_harm(name: str, length: int) -> None:
+    word = name[:length]
+    if word not in names():
+        said = unknown(word)
+        assert not any(f"did you mean {each}?" in said for each in HARMFUL)
+
+
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        ("!ls -l", "ls -l"),
+        ("!ps", "ps"),
+        ("  ! ls", " ls"),
+        ("!/sbin/reboot", "/sbin/reboot"),
+        ("!halt", ""),
+        ("!sysrq t", ""),
+        ("!quit", ""),
+        ("halt", ""),
+        ("!", ""),
+        ("! ", ""),
+        ("", ""),
+    ],
+)
+def test_exclamation_mark_runs_programs_of_the_host_and_insists_on_commands(
+    line: str, program: str
+) -> None:
+    assert of_the_host(line) == program
+
+
+@pytest.mark.parametrize("line", ["!poweroff", "!rm x", "! halt", "! reboot", "!restart", "!pause"])
+def test_what_could_be_meant_for_the_guest_is_not_done_to_the_host(line: str) -> None:
+    with pytest.raises(UsageError, match="could be meant for the guest"):
+        of_the_host(line)
+
+
+def test_no_command_is_run_on_the_host() -> None:
+    for name in names():
+        assert of_the_host(f"!{name} x") == ""
