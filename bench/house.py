@@ -56,8 +56,8 @@ class House:
         self.umlctl = str(top / "v/bin/umlctl")
         self.uml_mconsole = _tool("uml_mconsole")
         self.environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-        self.environment |= {"HOME": str(top / "h"), "XDG_RUNTIME_DIR": str(top / "r")}
-        for directory in ("h", "r"):
+        self.environment |= {"HOME": str(top / "h"), "UMLCTL_DIR": str(top / "u")}
+        for directory in ("h", "u"):
             (top / directory).mkdir(mode=0o700)
         self.init = top / "init"
         self.init.write_text(INIT)
@@ -67,11 +67,11 @@ class House:
         return str(self.top / "h/.uml" / name / "mconsole")
 
     def kernel_socket(self, name: str) -> str:
-        return str(self.top / "r/umlctl/k" / name / "mconsole")
+        return str(self.top / "u/run/k" / name / "mconsole")
 
     def console(self, name: str) -> str:
         """Where a guest's console reads from."""
-        return str(self.top / "r/umlctl/g" / name / "con0.in")
+        return str(self.top / "u/run/g" / name / "con0.in")
 
     def kernel(self) -> str:
         """The kernel that umlctl takes."""

@@ -43,13 +43,8 @@ def short() -> Iterator[str]:
 
 @pytest.fixture
 def house(short: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """HOME and the XDG directories in a place of their own."""
-    for name, place in (
-        ("HOME", "h"),
-        ("XDG_RUNTIME_DIR", "r"),
-        ("XDG_STATE_HOME", "s"),
-        ("XDG_CACHE_HOME", "c"),
-    ):
+    """HOME, the cache and the place of this user's guests in a directory of their own."""
+    for name, place in (("HOME", "h"), ("UMLCTL_DIR", "u"), ("XDG_CACHE_HOME", "c")):
         os.mkdir(f"{short}/{place}", 0o700)
         monkeypatch.setenv(name, f"{short}/{place}")
     return short

@@ -29,7 +29,7 @@ def kill_supervisors(count: int, guests: int, say: Callable[[str], None]) -> flo
         plug_or_unplug(world, first)
         plug_a_network_or_unplug_it(world, first)
         world.house.has_shell(first.umid)
-        with open(f"{world.house.run}/umlctl/g/{first.umid}/con0.in", "w") as console:
+        with open(f"{world.house.run}/g/{first.umid}/con0.in", "w") as console:
             console.write(COUNTING)
         for number in range(1, count + 1):
             world.kill_supervisor()

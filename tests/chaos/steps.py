@@ -76,7 +76,7 @@ def send_rubbish(world: World, guest: Tormented) -> None:
         try:
             for path in (
                 world.house.public(guest.umid),
-                f"{world.house.run}/umlctl/g/{guest.umid}/notify",
+                f"{world.house.run}/g/{guest.umid}/notify",
             ):
                 for _ in range(RUBBISH):
                     size = world.random.randrange(600)
@@ -216,7 +216,7 @@ def fill_the_memory(world: World, _guest: Tormented) -> None:
     filler = f"{world.memory}/filler"
     _fill(filler)
     try:
-        console = f"{world.house.run}/umlctl/g/{guest.umid}/con0.in"
+        console = f"{world.house.run}/g/{guest.umid}/con0.in"
         with open(console, "r+b", buffering=0, opener=_without_waiting) as file:
             file.write(b"head -c 30000000 /dev/zero | tail | wc\n")
         if not world.soon(lambda: not processes.alive(guest.pid, guest.started)):

@@ -283,7 +283,7 @@ class World:
         """Processes, sockets, locks and whatever else stands where only what runs has a place."""
         names = (name for name in os.listdir("/proc") if name.isdigit())
         found = [f"process {name}" for name in names if self._is_ours(int(name))]
-        run = f"{self.house.run}/umlctl"
+        run = self.house.run
         for directory in (f"{self.house.home}/.uml", f"{run}/k", f"{run}/g", f"{run}/n"):
             if os.path.isdir(directory):
                 found += [f"{directory}/{name}" for name in os.listdir(directory)]

@@ -83,13 +83,8 @@ def fuzz_all(targets: Sequence[str], seconds: int, keep: Path) -> int:
 
 
 def set_home(home: str) -> None:
-    """Have HOME and the XDG directories lead into a directory: nothing of the user's is read."""
-    for name, place in (
-        ("HOME", "h"),
-        ("XDG_RUNTIME_DIR", "r"),
-        ("XDG_STATE_HOME", "s"),
-        ("XDG_CACHE_HOME", "c"),
-    ):
+    """Have HOME and all else lead into a directory: nothing of the user's is read."""
+    for name, place in (("HOME", "h"), ("UMLCTL_DIR", "u"), ("XDG_CACHE_HOME", "c")):
         os.mkdir(f"{home}/{place}", 0o700)
         os.environ[name] = f"{home}/{place}"
 

@@ -38,19 +38,23 @@ TOOLS = "".join(
 
 
 class House:
-    """A home of its own for guests: HOME and the XDG directories lead into it."""
+    """A place of its own for guests.
+
+    Fields:
+        home: HOME, where uml_mconsole looks
+        run, state: where the guests' sockets are, and what outlives them
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.home = f"{path}/h"
-        self.run = f"{path}/r"
+        self.run = f"{path}/u/run"
+        self.state = f"{path}/u/state"
         os.makedirs(self.home)
-        os.makedirs(self.run, 0o700)
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "UMLCTL_"))},
             "HOME": self.home,
-            "XDG_RUNTIME_DIR": self.run,
-            "XDG_STATE_HOME": f"{path}/s",
+            "UMLCTL_DIR": f"{path}/u",
         }
         kernel = os.environ.get("UMLCTL_KERNEL")
         if kernel:
@@ -101,7 +105,7 @@ class House:
         return f"{self.home}/.uml/{umid}/mconsole"
 
     def kernel_socket(self, umid: str) -> str:
-        return f"{self.run}/umlctl/k/{umid}/mconsole"
+        return f"{self.run}/k/{umid}/mconsole"
 
     def leftovers(self, umid: str) -> list[str]:
         """What is left on this host of a guest that has ended, but for its records."""
@@ -109,9 +113,9 @@ class House:
             path
             for path in (
                 f"{self.home}/.uml/{umid}",
-                f"{self.run}/umlctl/k/{umid}",
-                f"{self.run}/umlctl/g/{umid}",
-                f"{self.run}/umlctl/g/{umid}.lock",
+                f"{self.run}/k/{umid}",
+                f"{self.run}/g/{umid}",
+                f"{self.run}/g/{umid}.lock",
             )
             if os.path.lexists(path)
         ]
@@ -136,7 +140,7 @@ class House:
         """The same, with the exit status. Needs a guest on the host's own files."""
         name = f"/tmp/.{next(_commands)}"
         line = f"{TOOLS}{{ {command}\n}} >{name}.o 2>&1; echo $? >{name}~; mv {name}~ {name}\n"
-        with open(f"{self.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        with open(f"{self.run}/g/{umid}/con0.in", "w") as console:
             console.write(line)
         wait_for(lambda: self.ask(umid, f"proc 1/root{name}").ok, f"{umid} has done {command}")
         status = int(self.ask(umid, f"proc 1/root{name}").data.strip(b"\n\0") or b"1")

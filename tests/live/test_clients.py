@@ -143,7 +143,7 @@ if ROOT:  # nobody else can be somebody else
         assert said["halt"].startswith("ERR permission denied: ")
 
     def test_background_supervisor_is_its_owners_alone(house: House, shared: str) -> None:
-        path = f"{house.run}/umlctl/supervisor/mconsole"
+        path = f"{house.run}/supervisor/mconsole"
         for command in ("list", "quit", "adopt", "start /etc/passwd"):
             outcome = ask_as(READER, path, command)
             assert (outcome.error, "permission denied" in outcome.text) == (-1, True)

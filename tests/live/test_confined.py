@@ -54,11 +54,11 @@ def test_kernel_has_as_little_as_it_needs(house: House, shared: str) -> None:
 def test_kernel_has_no_files_open_but_its_own(house: House, shared: str) -> None:
     pid = house.status(shared)["pid"]
     own = (
-        rf"{house.run}/umlctl/g/{shared}/\w+\.in",
-        rf"{house.path}/s/umlctl/guests/{shared}/\w+\.log",
+        rf"{house.run}/g/{shared}/\w+\.in",
+        rf"{house.state}/guests/{shared}/\w+\.log",
         r"/dev/(null|random|urandom)|/dev/shm/#\d+ \(deleted\)|anon_inode:.*|socket:.*|pipe:.*",
     )
-    hostfs = ("/usr/", "/etc/", "/bin/", "/lib", "/run/", "/proc/", f"{house.run}/umlctl/g/")
+    hostfs = ("/usr/", "/etc/", "/bin/", "/lib", "/run/", "/proc/", f"{house.run}/g/")
     for number in os.listdir(f"/proc/{pid}/fd"):
         target = os.readlink(f"/proc/{pid}/fd/{number}")
         if not target.startswith(hostfs):  # what the guest's own processes have open
@@ -101,7 +101,7 @@ if LIMITS:
         if not supervised:
             os.kill(status["supervisor_pid"], signal.SIGKILL)
         fill = "mount -t tmpfs none /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=120\n"
-        with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
             console.write(fill)
         wait_for(lambda: not os.path.exists(status["cgroup"]), "it is ended, its cgroup removed")
         assert "needed more memory than its --memory-limit" in house.ok("list")
@@ -213,8 +213,8 @@ if ROOT:
             started = processes.start_time(supervisor) or 0
             os.kill(supervisor, signal.SIGKILL)
             wait_for(lambda: not processes.alive(supervisor, started), "it is gone")
-            Path(f"{house.path}/s/umlctl/guests/{umid}/record.json").unlink()
-            Path(f"{house.run}/umlctl/g/{umid}/record.json").unlink()
+            Path(f"{house.state}/guests/{umid}/record.json").unlink()
+            Path(f"{house.run}/g/{umid}/record.json").unlink()
             assert house.ok("adopt", umid) == f"{umid} has a supervisor again\n"
             assert house.status(umid)["pid"] == status["pid"] != another
             house.ok("kill", umid)
@@ -281,7 +281,7 @@ if ROOT:
         os.kill(status["supervisor_pid"], 9)
         os.killpg(status["pid"], 9)
         wait_for(lambda: not os.path.exists(f"/proc/{status['pid']}"), "it is gone")
-        for record in (f"{house.path}/s/umlctl/guests/{umid}", f"{house.run}/umlctl/g/{umid}"):
+        for record in (f"{house.state}/guests/{umid}", f"{house.run}/g/{umid}"):
             Path(f"{record}/record.json").write_text("{")
         house.ok("adopt")
         wait_for(lambda: not os.path.exists(paths.open_dir(umid)), "what it left is removed")

@@ -249,9 +249,7 @@ def test_everything_is_back_after_every_reboot(house: House, guest: str, tmp_pat
     ways = (
         lambda: house.ok("reboot", guest),
         lambda: house.ok("sysrq", guest, "b"),
-        lambda: Path(f"{house.run}/umlctl/g/{guest}/con0.in").write_text(
-            "echo b >/proc/sysrq-trigger\n"
-        ),
+        lambda: Path(f"{house.run}/g/{guest}/con0.in").write_text("echo b >/proc/sysrq-trigger\n"),
     )
 
     def facts() -> list[tuple[object, ...]]:
@@ -444,7 +442,7 @@ def test_a_killed_supervisor_leaves_a_table_that_can_be_read(
         pid = house.status(umid)["pid"]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        record = json.loads(Path(f"{house.path}/s/umlctl/guests/{umid}/record.json").read_text())
+        record = json.loads(Path(f"{house.state}/guests/{umid}/record.json").read_text())
         assert [entry["name"] for entry in record["devices"]] == ["ubd1"]
         # Its guest lives, and its image is still taken.
         other = house.umlctl("start", f"{umid}-b", "--mem", "64M", "--disk", str(image))

@@ -83,7 +83,7 @@ def test_a_kernel_that_does_not_answer_is_said_and_comes_back(house: House, umid
     house.start(umid)
     house.has_shell(umid)
     spin = "chrt -f 98 sh -c 'while :; do :; done'"
-    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write("echo -1 >/proc/sys/kernel/sched_rt_runtime_us\n")
         console.write(f"chrt -f 99 timeout -s KILL {SILENT} {spin}\n")
     wait_for(lambda: "chrt" in house.ok("logs", umid), "it has been told")
@@ -177,7 +177,7 @@ def test_a_guest_that_floods_its_notify_socket_harms_nobody(
     """It is not frozen, its history is not pushed out, and another's supervision goes on."""
     house.start(umid)
     pid = house.status(umid)["pid"]
-    log = f"{house.path}/s/umlctl/supervisor.log"
+    log = f"{house.state}/supervisor.log"
     before = os.stat(log).st_size
     house.has_shell(umid)
     house.shell(umid, "mkdir -p /tmp/x; (while :; do echo flood; done) >/proc/mconsole 2>&1 &")

@@ -114,7 +114,7 @@ def test_a_signal_while_the_supervisor_is_still_starting_leaves_nothing(
         text=True,
         preexec_fn=heed_signals,  # noqa: PLW1509
     )
-    wait_for(lambda: os.path.exists(f"{house.run}/umlctl/g/{umid}/notify"), "the launch has begun")
+    wait_for(lambda: os.path.exists(f"{house.run}/g/{umid}/notify"), "the launch has begun")
     process.send_signal(number)
     _, said = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in said
@@ -467,7 +467,7 @@ def test_supervisor_killed_in_a_long_read_does_not_leave_the_guest_stopped(
     house.start(umid)
     house.has_shell(umid)
     house.shell(umid, "seq 1 100000 >/tmp/long")
-    marker = f"{house.run}/umlctl/g/{umid}/reading"
+    marker = f"{house.run}/g/{umid}/reading"
     stopped = 0
     for _ in range(8):
         supervisor = house.status(umid)["supervisor_pid"]
@@ -523,7 +523,7 @@ def test_guest_whose_kernel_is_stuck_is_adopted_as_it_is(house: House, umid: str
     assert "has not answered" in status["trouble"]
     house.ok("log", umid, "still here")
     assert house.umlctl("version", umid).returncode == 4
-    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write("echo >/tmp/nobody-writes\n")
     wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it answers again")
     assert house.status(umid)["trouble"] is None
@@ -579,7 +579,7 @@ def test_panic_that_nobody_saw_is_told_with_the_console(house: House, umid: str)
 
 
 def _record(house: House, umid: str) -> str:
-    with open(f"{house.path}/s/umlctl/guests/{umid}/record.json") as file:
+    with open(f"{house.state}/guests/{umid}/record.json") as file:
         return file.read()
 
 

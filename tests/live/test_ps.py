@@ -68,8 +68,8 @@ def test_guest_whose_supervisor_is_gone_is_shown_and_left_alone(house: House, um
         assert f"umlctl adopt {umid}" in done.stderr
         rows = json.loads(done.stdout)
         assert {row["pid"] for row in rows} == pids(found, "supervisor")
-        os.unlink(f"{house.path}/s/umlctl/guests/{umid}/record.json")
-        os.unlink(f"{house.run}/umlctl/g/{umid}/record.json")
+        os.unlink(f"{house.state}/guests/{umid}/record.json")
+        os.unlink(f"{house.run}/g/{umid}/record.json")
         assert pids(shown(house, umid)) == pids(found, "supervisor")
     house.ok("kill", umid)
 

@@ -172,7 +172,7 @@ def test_autostart_goes_on_past_a_guest_that_fails(own: House) -> None:
     for name in (DB, WEB, MAIL):
         own.ok("enable", name)
     own.ok("quit")
-    file = f"{own.path}/s/umlctl/enabled/{DB}.json"
+    file = f"{own.state}/enabled/{DB}.json"
     with open(file) as opened:
         definition = json.load(opened)
     with open(file, "w") as opened:
@@ -258,7 +258,7 @@ def test_guest_that_never_is_ready_is_not_said_to_be(
 def test_descriptor_that_is_not_open_starts_nothing(house: House, umid: str) -> None:
     done = house.umlctl("run", umid, "--ready-fd", "3")
     assert (done.returncode, "no such descriptor is open" in done.stderr) == (2, True), done
-    assert not os.path.exists(f"{house.path}/s/umlctl/guests/{umid}")
+    assert not os.path.exists(f"{house.state}/guests/{umid}")
 
 
 # The supervisor as a service
@@ -297,7 +297,7 @@ def test_service_is_ready_when_what_is_enabled_has_been_started(
     for name in (DB, WEB, MAIL):
         own.ok("enable", name)
     own.ok("quit")
-    with open(f"{own.path}/s/umlctl/enabled/{MAIL}.json", "w") as opened:
+    with open(f"{own.state}/enabled/{MAIL}.json", "w") as opened:
         opened.write("{")
     with service(own, manager, watchdog=0.5) as process:
         is_ready(manager)
@@ -365,7 +365,7 @@ def test_command_leaves_guests_to_the_service_that_has_crashed(
         assert own.status(DB)["supervisor_pid"] == process.pid
         own.ok("quit")
         assert process.wait(DEADLINE) == 0
-    assert not os.path.exists(f"{own.run}/umlctl/supervisor/returns")
+    assert not os.path.exists(f"{own.run}/supervisor/returns")
 
 
 def test_service_waits_for_its_turn(own: House, manager: Manager) -> None:

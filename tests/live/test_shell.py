@@ -65,7 +65,7 @@ def test_commands_are_answered_completed_and_remembered(house: House, shared: st
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
-    history = f"{house.path}/s/umlctl/history/{shared}"
+    history = f"{house.state}/history/{shared}"
     with open(history) as file:
         assert "+version" in file.read()
     assert os.stat(history).st_mode & 0o777 == 0o600

@@ -24,7 +24,7 @@ DAMAGES: Final[tuple[tuple[str, Callable[[bytes], bytes | None]], ...]] = (
 
 
 def record(house: House, umid: str) -> Path:
-    return Path(f"{house.path}/s/umlctl/guests/{umid}/record.json")
+    return Path(f"{house.state}/guests/{umid}/record.json")
 
 
 def events(house: House, umid: str) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def test_guest_is_adopted_however_its_record_is_damaged(
     kernel = house.status(umid)["pid"]
     before = {name: entry["kernel"] for name, entry in house.table(umid).items()}
     path = record(house, umid)
-    copy = Path(f"{house.run}/umlctl/g/{umid}/record.json")
+    copy = Path(f"{house.run}/g/{umid}/record.json")
     for command, damage in DAMAGES:
         kill_supervisor(house, umid)
         data = damage(path.read_bytes())
@@ -93,7 +93,7 @@ def test_guest_is_adopted_however_its_record_is_damaged(
         *_, adopted, lost, ready = events(house, umid)
         assert names([adopted, lost, ready]) == ["adopted", "record lost", "ready"]
         assert ("it is kept as" in lost["text"]) == (data is not None)
-        assert lost["text"] in Path(f"{house.path}/s/umlctl/supervisor.log").read_text()
+        assert lost["text"] in Path(f"{house.state}/supervisor.log").read_text()
     refused = house.umlctl("start", f"{umid}b", "--disk", str(tmp_path / "first"))
     assert f"{umid} as its ubd1" in refused.stderr
     house.ok("nic", "rm", umid, "1")
@@ -147,8 +147,7 @@ def test_dead_guest_whose_record_is_damaged_is_said_once_and_kept(house: House, 
     house.ok("adopt")
     assert f"the record of {umid}" not in house.umlctl("list").stderr
     assert (
-        f"the record of {umid} cannot be read"
-        in Path(f"{house.path}/s/umlctl/supervisor.log").read_text()
+        f"the record of {umid} cannot be read" in Path(f"{house.state}/supervisor.log").read_text()
     )
     (kept,) = path.parent.glob("record.json.unreadable-*")
     assert kept.read_bytes().startswith(b'{"definition"')

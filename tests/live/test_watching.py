@@ -89,7 +89,7 @@ def test_guest_that_ends_well_is_started_again_only_if_always(house: House, umid
 def test_guest_that_hangs_is_seen_and_started_again(house: House, umid: str) -> None:
     house.start(umid, "--on-hang", "restart", "--hang-after", "2")
     house.has_shell(umid)
-    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write(SPIN)
     is_back(house, umid, 1)
     hung = next(event for event in story(house, umid) if event["event"] == "hung")
@@ -103,7 +103,7 @@ def test_guest_that_hangs_while_nobody_looks_is_seen_by_who_adopts_it(
     house.start(umid, "--on-hang", "restart", "--hang-after", "2")
     house.has_shell(umid)
     os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
-    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write(SPIN)
     wait_for(lambda: not answers(house, umid), "it hangs")
     house.ok("adopt")
@@ -203,7 +203,7 @@ def test_guest_that_panicked_unseen_has_its_policy_for_that(house: House, umid: 
     house.start(umid, "--on-panic", "restart")
     house.has_shell(umid)
     os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
-    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write("echo c >/proc/sysrq-trigger\n")
     wait_for(lambda: not answers(house, umid), "it panics")
     wait_for(lambda: house.listed(umid)["state"] == "running", "it is back")

@@ -77,7 +77,7 @@ def can_be_asked_again(guest: str, problem: Unreachable) -> None:
 
 def is_served(guest: str) -> bool:
     """Somebody listens on the guest's public socket."""
-    with Connection(paths.public_socket(guest)) as connection:
+    with Connection(paths.find_socket(guest)) as connection:
         try:
             connection.link.open()
         except Unreachable:
@@ -170,7 +170,7 @@ def _kill(record: records.Record) -> int:
     deadline = time.monotonic() + ENDS
     while True:
         try:
-            held = claim.claim(umid)
+            held = claim.claim(umid, record.definition.home)
         except GuestInUse:
             # The tiny parent holds the name until it has written down how the guest ended.
             if time.monotonic() > deadline:

@@ -234,6 +234,7 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             pidfile=os.path.abspath(pidfile) if pidfile else "",
             arguments=arguments,
             cwd=here,
+            home=paths.home(),
             **{name: value for name, value in options.items() if value is not None},
         )
     )

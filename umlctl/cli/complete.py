@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from umlctl.host import paths
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
 def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Names under which something may listen."""
     try:
-        names = os.listdir(paths.public_dir())
-    except OSError:
+        names = paths.guest_names()
+    except paths.BadPlace:
         return []
-    return sorted(name for name in names if name.startswith(incomplete))
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -42,7 +42,7 @@ def await_earlier(definition: Definition) -> None:
 
 def _state(name: str) -> str:
     """What a guest is doing; empty if it does not run."""
-    with Connection(paths.public_socket(name)) as connection:
+    with Connection(paths.find_socket(name)) as connection:
         try:
             connection.link.open()
             if not connection.link.served:

@@ -195,7 +195,7 @@ def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def _boot(definition: Definition, watch: Watch) -> Ending:
-    held = claim(definition.umid)
+    held = claim(definition.umid, definition.home)
     try:
         launched = launch(definition, held)
     except BaseException:

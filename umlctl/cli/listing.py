@@ -92,7 +92,7 @@ def gather() -> list[dict[str, Any]]:
         if not claim.has_owner(record.definition.umid):  # one that is being started has
             kept[record.definition.umid] = record
     found = {umid: afterlife.summary(record) for umid, record in kept.items()}
-    names = _public_names()
+    names = paths.guest_names()
     if names:
         with ThreadPoolExecutor(min(32, len(names))) as pool:
             answers = zip(names, pool.map(_ask, names), strict=True)
@@ -100,16 +100,9 @@ def gather() -> list[dict[str, Any]]:
     return [found[name] for name in sorted(found)]
 
 
-def _public_names() -> list[str]:
-    try:
-        return sorted(os.listdir(paths.public_dir()))
-    except OSError:
-        return []
-
-
 def _ask(name: str) -> dict[str, Any] | None:
     """What the guest says of itself; None if nobody listens."""
-    path = paths.public_socket(name)
+    path = paths.find_socket(name)
     with blocking.Connection(path) as connection:
         try:
             connection.link.open()

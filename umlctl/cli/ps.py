@@ -32,7 +32,12 @@ def ps(guest: str, in_json: bool) -> int:
     """
     umid = paths.umid_of(guest)
     socket = paths.find_socket(guest)
-    own = (paths.public_socket(umid), paths.shared_socket(umid), paths.kernel_socket(umid))
+    own = (
+        paths.guest_socket(umid),
+        paths.public_socket(umid),
+        paths.shared_socket(umid),
+        paths.kernel_socket(umid),
+    )
     found = members.of_guest(umid) if guest == umid or socket in own else []
     if found and not any(member.role == SUPERVISOR for member in found):
         say(f"{umid} has no supervisor; `umlctl adopt {umid}` gives it one", exitcodes.OK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final
 
 import msgspec
@@ -91,11 +90,8 @@ def _running() -> dict[str, tuple[str, ...]]:
         for record in records.load_all()
         if burial.lives(record)
     }
-    try:
-        names = os.listdir(paths.public_dir())
-    except OSError:
-        names = []
-    return found | {name: () for name in names if name not in found and afterlife.is_served(name)}
+    names = [name for name in paths.guest_names() if name not in found]
+    return found | {name: () for name in names if afterlife.is_served(name)}
 
 
 async def _ending(umid: str, seconds: float, timeout: float) -> dict[str, Any]:
@@ -104,7 +100,7 @@ async def _ending(umid: str, seconds: float, timeout: float) -> dict[str, Any]:
 
     ending = {"cause": "ended", "code": exitcodes.GONE, "text": ""}
     try:
-        with Client(paths.public_socket(umid)) as client:
+        with Client(paths.find_socket(umid)) as client:
             outcome = await client.request(f"shutdown {seconds:g}", timeout, renew=timeout)
         if outcome.ok:
             ending |= msgspec.json.decode(outcome.data, type=dict[str, Any])

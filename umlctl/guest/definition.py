@@ -60,6 +60,7 @@ class Definition(
         modules: "locked": the kernel takes none once its init has begun; "unlocked"
         pidfile: holds the kernel's pid, locked while it runs; empty: none
         cwd: the directory that relative paths of `arguments` are taken from
+        home: below it, in .uml, uml_mconsole finds the guest; empty: the supervisor's
         timeout: seconds that the boot may take
         restart: "no", "on-failure" or "always", see umlctl.guest.policy
         on_panic, on_hang, on_exit: "nothing", "restart", "kill" or "stop-others"; empty: as
@@ -91,6 +92,7 @@ class Definition(
     modules: str = UNLOCKED
     pidfile: str = ""
     cwd: str = "/"
+    home: str = ""
     timeout: float = BOOT_TIMEOUT
     restart: str = policy.NO
     on_panic: str = ""

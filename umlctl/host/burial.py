@@ -34,7 +34,7 @@ def bury(record: records.Record) -> list[str]:
     left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
     ending = endings.judge_unseen(status, endings.tail_of(log), left=left)
     try:
-        held = claim.claim(umid)
+        held = claim.claim(umid, record.definition.home)
     except UmlctlError:
         return []  # somebody has just started it again, or is burying it
     panicked = ending.cause == "panicked"

@@ -9,6 +9,7 @@ The lock is held by the supervisor and by the guest's tiny parent: it is free wh
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 
 OWNER: Final = "owner"
+DOOR: Final = "mconsole"
+"""The socket for clients, in a guest's directory."""
 FLOCK: Final = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2): type, whence, start, length, pid."""
 
@@ -39,13 +42,17 @@ class Claim:
         directory: in the run directory, for what one running guest needs; empty at first
         records: in the state directory, for what outlives it
         lock: descriptor of the lock
+        public: where uml_mconsole looks for it, below somebody's home; made by `publish`
         owner: descriptor of a lock that only the supervisor has: free when it is gone
     """
 
-    def __init__(self, umid: str, directory: str, records: str, lock: int, owner: int) -> None:
+    def __init__(
+        self, umid: str, directory: str, records: str, public: str, lock: int, owner: int
+    ) -> None:
         self.umid = umid
         self.directory = directory
         self.records = records
+        self.public = public
         self.lock = lock
         self.owner = owner
 
@@ -62,10 +69,10 @@ class Claim:
         lock, self.lock = self.lock, -1
         try:
             remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
-            public = os.path.dirname(paths.public_socket(self.umid))
-            for name in ("pid", "pid~", "mconsole~", "mconsole"):
-                _unlink(f"{public}/{name}")
-            _rmdir(public)
+            if _leads_to(self.public, self.directory):
+                for name in ("pid", "pid~", "mconsole~", "mconsole"):
+                    _unlink(f"{self.public}/{name}")
+                _rmdir(self.public)
             remove_tree(self.directory)
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
@@ -80,8 +87,26 @@ class Claim:
         """
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
         for name in os.listdir(self.directory):
-            if name != OWNER:
+            if name not in (OWNER, DOOR):
                 remove_tree(f"{self.directory}/{name}")
+
+    def publish(self, pid: int) -> None:
+        """Have uml_mconsole find the guest, and its kernel's pid, which its `int` is for.
+
+        Raises: OSError: the home cannot be written to, say
+        """
+        door = f"{self.directory}/{DOOR}"
+        link = f"{self.public}/{DOOR}"
+        os.makedirs(self.public, 0o700, exist_ok=True)
+        with open(f"{self.public}/pid~", "w") as file:
+            file.write(f"{pid}\n")
+        os.rename(f"{self.public}/pid~", f"{self.public}/pid")
+        if not _leads_to(self.public, self.directory):
+            _unlink(link + "~")
+            os.symlink(door, link + "~")
+            os.rename(link + "~", link)
+        if len(os.fsencode(link)) > paths.SUN_PATH:
+            raise OSError(errno.ENAMETOOLONG, "uml_mconsole can open no socket of so long a name")
 
     def _drop_empty_records(self) -> None:
         """A guest that never started, and whose log is empty, leaves no records."""
@@ -105,14 +130,16 @@ def kernel_socket(definition: Definition) -> str:
 def sockets(definition: Definition) -> dict[str, str]:
     """Where a guest is talked to, by what is there."""
     umid = definition.umid
-    found = {"mconsole": paths.public_socket(umid), "kernel": kernel_socket(definition)}
+    found = {"mconsole": paths.guest_socket(umid), "kernel": kernel_socket(definition)}
     if is_shared(definition):
         found["shared"] = paths.shared_socket(umid)
     return found
 
 
-def claim(umid: str) -> Claim:
+def claim(umid: str, home: str = "") -> Claim:
     """Make the umid ours.
+
+    home: below which uml_mconsole is to find the guest, if it is not the caller's
 
     Raises: UsageError: no name for a guest; GuestInUse: a guest runs under it; HostError
     """
@@ -129,13 +156,14 @@ def claim(umid: str) -> Claim:
     except OSError as problem:
         raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
     try:
-        _refuse_strangers(umid)
-        public = os.path.dirname(paths.public_socket(umid))
+        public = os.path.dirname(paths.public_socket(umid, home))
+        _refuse_strangers(umid, public)
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
-        remove_tree(public)
+        with suppress(OSError):  # a home that cannot be written to
+            remove_tree(public)
         remove_tree(directory)
         records = paths.record_dir(umid)
-        for path in (directory, public, records):
+        for path in (directory, records):
             os.makedirs(path, 0o700, exist_ok=True)
         owner = _own(umid, directory)
     except BaseException as problem:
@@ -144,11 +172,13 @@ def claim(umid: str) -> Claim:
         if isinstance(problem, OSError):
             raise HostError(f"{umid}: {problem}") from problem
         raise
-    return Claim(umid, directory, records, lock, owner)
+    return Claim(umid, directory, records, public, lock, owner)
 
 
-def take_over(umid: str) -> Claim:
+def take_over(umid: str, home: str = "") -> Claim:
     """Make the umid of a guest ours that runs on without its supervisor.
+
+    home: as for `claim`
 
     Raises: GuestInUse: it has one; HostError
     """
@@ -169,7 +199,8 @@ def take_over(umid: str) -> Claim:
         pass
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return Claim(umid, directory, paths.record_dir(umid), lock, owner)
+    public = os.path.dirname(paths.public_socket(umid, home))
+    return Claim(umid, directory, paths.record_dir(umid), public, lock, owner)
 
 
 def has_owner(umid: str) -> bool:
@@ -255,9 +286,16 @@ def stands_at(descriptor: int, path: str) -> bool:
         return False
 
 
-def _refuse_strangers(umid: str) -> None:
-    """A kernel that somebody started by hand may have the name too, in ~/.uml."""
-    public = os.path.dirname(paths.public_socket(umid))
+def _leads_to(public: str, directory: str) -> bool:
+    """What uml_mconsole would find there is that guest."""
+    try:
+        return os.readlink(f"{public}/{DOOR}") == f"{directory}/{DOOR}"
+    except OSError:
+        return False
+
+
+def _refuse_strangers(umid: str, public: str) -> None:
+    """Another kernel may have the name too, in ~/.uml: one that somebody started by hand."""
     try:
         with open(f"{public}/pid") as file:
             pid = int(file.read())
@@ -267,7 +305,7 @@ def _refuse_strangers(umid: str) -> None:
         return
     if f"umid={umid}".encode() in words and processes.start_time(pid) is not None:
         raise GuestInUse(
-            f"{umid} is the name of a kernel that somebody started by hand (pid {pid}); "
+            f"{umid} is the name of another kernel, pid {pid}, whose socket is in {public}; "
             "take another name"
         )
 

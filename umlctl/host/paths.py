@@ -1,18 +1,22 @@
 """Where things are: sockets, the run directory, the state directory, the cache.
 
-Everything follows from HOME and the XDG variables, read at each call:
+A user's guests are in one place, which follows from the uid alone: a cron job, a login, a desktop
+and a service find the same. UMLCTL_DIR, if it is set, is another place, with guests of its own.
 
-    ~/.uml/UMID/mconsole                 a guest's public socket, where uml_mconsole looks
-    $XDG_RUNTIME_DIR/umlctl/             gone at logout; else /tmp/umlctl-UID
+    /tmp/umlctl-UID/                     root's: /run/umlctl; or UMLCTL_DIR/run
         supervisor/mconsole              the background supervisor's socket
+        g/UMID/{mconsole,notify,...}     what one running guest needs; its socket for clients
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
-        g/UMID/{lock,notify,console,...} what one running guest needs
         n/NAME/{port,control,lock,...}   the switch of a network segment
+    ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
+        guests/UMID/{record.json,console.log}
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
         UMID/mconsole                    a guest's socket for others whom it allows
-    $XDG_STATE_HOME/umlctl/              ~/.local/state/umlctl: what outlives a guest
-        guests/UMID/{record.json,console.log}
+    $HOME/.uml/UMID/mconsole             leads to a guest's socket: uml_mconsole looks here
     $XDG_CACHE_HOME/umlctl/              ~/.cache/umlctl: what can be fetched again
+
+`~` is the home in the user database, since HOME is whatever the caller has set. A user whose home
+cannot be written to has /var/tmp/umlctl-UID for state.
 
 One-shot commands come through here, so it imports `os` and nothing else: platformdirs would
 double their start.
@@ -36,6 +40,14 @@ PRIVATE: Final = ".."
 """In the name of a switch of ours that is no network for people."""
 
 
+FORBIDDEN: Final = " ,:;=\"'\\"
+"""In UMLCTL_DIR: the kernel would take what follows for something else."""
+
+
+class BadPlace(PermissionError):
+    """The place of this user's guests cannot be used: what, why, and what to do."""
+
+
 class BadUmid(ValueError):
     """A name that cannot be a umid, and why."""
 
@@ -54,15 +66,7 @@ def check_umid(umid: str) -> str:
         raise BadUmid(f"a umid cannot end with .lock, as the locks of guests do: {umid!r}")
     if len(umid) > UMID_MAX:
         raise BadUmid(f"a umid has at most {UMID_MAX} characters, this one {len(umid)}: {umid}")
-    longest = max(
-        (public_socket(umid), kernel_socket(umid)), key=lambda path: len(os.fsencode(path))
-    )
-    if len(os.fsencode(longest)) > SUN_PATH:
-        over = len(os.fsencode(longest)) - SUN_PATH
-        raise BadUmid(
-            f"the socket's path would be {over} bytes too long for a unix socket: {longest}; "
-            "take a shorter umid"
-        )
+    _check_length(kernel_socket(umid), umid, "umid", BadUmid)
     return umid
 
 
@@ -76,14 +80,19 @@ def check_network(name: str) -> str:
         raise BadNetwork(
             f"a network's name has at most {NETWORK_MAX} characters, this one {len(name)}: {name}"
         )
-    longest = network_control(name) + "~"  # what it is called while it is being made
-    if len(os.fsencode(longest)) > SUN_PATH:
-        over = len(os.fsencode(longest)) - SUN_PATH
-        raise BadNetwork(
-            f"the socket's path would be {over} bytes too long for a unix socket: {longest}; "
-            "take a shorter name"
-        )
+    _check_length(network_control(name) + "~", name, "name", BadNetwork)  # while it is being made
     return name
+
+
+def _check_length(path: str, name: str, what: str, problem: type[ValueError]) -> None:
+    """A socket can have that path; only UMLCTL_DIR can make one too long."""
+    over = len(os.fsencode(path)) - SUN_PATH
+    if over > 0:
+        shorter = f"a shorter {what}, or " if over < len(name) else ""
+        raise problem(
+            f"the socket's path would be {over} bytes too long for a unix socket: {path}; "
+            f"take {shorter}a shorter UMLCTL_DIR"
+        )
 
 
 def _check_letters(name: str, what: str, problem: type[ValueError]) -> None:
@@ -98,16 +107,28 @@ def _check_letters(name: str, what: str, problem: type[ValueError]) -> None:
 
 
 def home() -> str:
-    """HOME as it is set, since the kernel and uml_mconsole look there too."""
-    return os.environ.get("HOME") or os.path.expanduser("~")
+    """HOME as it is set, since uml_mconsole looks there too; the user's if it is no directory's."""
+    found = os.environ.get("HOME", "")
+    return found.rstrip("/") if found.startswith("/") else _users_home()
 
 
-def public_dir() -> str:
-    return home() + "/.uml"
+def _users_home() -> str:
+    """The home in the user database; empty if the user is not in it."""
+    import pwd  # who asks a guest does without
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")
+    except KeyError:
+        return ""
 
 
-def public_socket(umid: str) -> str:
-    return f"{public_dir()}/{umid}/mconsole"
+def public_dir(at: str = "") -> str:
+    """Where uml_mconsole looks. at: a home, if it is not the caller's"""
+    return (at or home()) + "/.uml"
+
+
+def public_socket(umid: str, at: str = "") -> str:
+    return f"{public_dir(at)}/{umid}/mconsole"
 
 
 def shared_dir() -> str:
@@ -128,16 +149,21 @@ def shared_socket(umid: str) -> str:
 def find_socket(guest: str) -> str:
     """The socket that a name given by a person means: a umid, a socket, or its directory.
 
-    The order is that of uml_mconsole: ~/.uml, /tmp/uml, the name as a path. What does not
-    exist anywhere is taken for a umid, for the error to name a likely place.
+    A guest of this user's comes first, whatever HOME is; then the order is that of uml_mconsole:
+    ~/.uml, /tmp/uml, the name as a path. What does not exist anywhere is taken for a umid, for
+    the error to name a likely place.
+
+    Raises: BadPlace
     """
     if "/" in guest:
         inside = guest + "/mconsole"
         return inside if os.path.isdir(guest) else guest
-    for path in (public_socket(guest), f"/tmp/uml/{guest}/mconsole", guest):  # noqa: S108
+    check_run_dir()
+    own, public = guest_socket(guest), public_socket(guest)
+    for path in (own, public, f"/tmp/uml/{guest}/mconsole", guest):  # noqa: S108
         if os.path.exists(path) and not os.path.isdir(path):
             return path
-    return public_socket(guest)
+    return public
 
 
 def umid_of(guest: str) -> str:
@@ -148,34 +174,83 @@ def umid_of(guest: str) -> str:
     return os.path.basename(name)
 
 
+def _place() -> str:
+    """UMLCTL_DIR; empty if it is not set.
+
+    Raises: BadPlace
+    """
+    place = os.environ.get("UMLCTL_DIR", "").rstrip("/")
+    if place:
+        bad = [letter for letter in place if letter in FORBIDDEN or not letter.isprintable()]
+        if bad:
+            raise BadPlace(
+                f"UMLCTL_DIR is {place!r}: the kernel can take no path with {bad[0]!r}; "
+                "set it to another, or not at all"
+            )
+        if not place.startswith("/"):
+            raise BadPlace(f"UMLCTL_DIR is {place!r}: it has to begin with /")
+    return place
+
+
 def run_dir() -> str:
     """The directory for sockets and locks; not made here.
 
-    One whose name leaves no room for a socket is passed over.
+    Raises: BadPlace
     """
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if base.startswith("/") and len(base) <= 30 and os.path.isdir(base):
-        return base + "/umlctl"
-    return f"/tmp/umlctl-{os.getuid()}"  # noqa: S108 - checked to be ours in make_run_dir
+    place = _place()
+    if place:
+        return place + "/run"
+    uid = os.getuid()
+    return f"/tmp/umlctl-{uid}" if uid else "/run/umlctl"  # noqa: S108 - see check_run_dir
+
+
+def check_run_dir() -> None:
+    """See that the run directory, if it is there, is ours alone: /tmp is everybody's.
+
+    Raises: BadPlace
+    """
+    _check_private(run_dir())
+
+
+def _check_private(directory: str) -> None:
+    try:
+        found = os.lstat(directory)
+    except OSError:
+        return  # whoever needs it will see
+    if found.st_uid != os.getuid() or found.st_mode & 0o40077 != 0o40000:
+        whose = f"it is uid {found.st_uid}'s" if found.st_uid != os.getuid() else "others enter it"
+        raise BadPlace(
+            f"{directory} is where your guests are, and is not a private directory of yours "
+            f"({whose}): have it removed, or set UMLCTL_DIR"
+        )
 
 
 def make_run_dir() -> str:
-    """Make the run directory and see that it is ours alone: /tmp is everybody's.
+    """Make the run directory, and what records are kept in, for us alone.
 
-    Raises: PermissionError
+    Raises: BadPlace
     """
     path = run_dir()
-    for directory in (path, path + "/k", path + "/g", path + "/n", path + "/supervisor"):
-        try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            pass
-        found = os.lstat(directory)
-        if found.st_uid != os.getuid() or found.st_mode & 0o40077 != 0o40000:
-            raise PermissionError(
-                f"{directory} is not a private directory of yours: "
-                f"remove it, or set XDG_RUNTIME_DIR"
-            )
+    state = state_dir()
+    parts = (path, path + "/k", path + "/g", path + "/n", path + "/supervisor")
+    above = _place() or os.path.dirname(state)
+    directory = above
+    try:
+        os.makedirs(above, 0o700, exist_ok=True)
+        for directory in (*parts, state):
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                pass
+            if directory in parts:
+                _check_private(directory)
+    except BadPlace:
+        raise
+    except OSError as problem:
+        raise BadPlace(
+            f"cannot make {directory}: {problem.strerror}; set UMLCTL_DIR to a directory that you "
+            "can write to, for the guests of this user"
+        ) from problem
     return path
 
 
@@ -187,8 +262,32 @@ def kernel_socket(umid: str) -> str:
     return f"{kernel_dir()}/{umid}/mconsole"
 
 
+def guests_dir() -> str:
+    return run_dir() + "/g"
+
+
 def guest_dir(umid: str) -> str:
-    return f"{run_dir()}/g/{umid}"
+    return f"{guests_dir()}/{umid}"
+
+
+def guest_socket(umid: str) -> str:
+    """Where clients reach its supervisor."""
+    return f"{guest_dir(umid)}/mconsole"
+
+
+def guest_names() -> list[str]:
+    """Guests of this user that run, and what listens in ~/.uml besides, sorted.
+
+    Raises: BadPlace
+    """
+    check_run_dir()
+    found: set[str] = set()
+    for directory in (guests_dir(), public_dir()):
+        try:
+            found.update(os.listdir(directory))
+        except OSError:
+            continue
+    return sorted(name for name in found if not name.endswith(".lock"))
 
 
 def networks_dir() -> str:
@@ -238,13 +337,26 @@ def supervisor_returns() -> str:
     return run_dir() + "/supervisor/returns"
 
 
-def _xdg(variable: str, default: str) -> str:
-    value = os.environ.get(variable, "")
-    return (value if value.startswith("/") else f"{home()}/{default}") + "/umlctl"
+_states: dict[int, str] = {}
 
 
 def state_dir() -> str:
-    return _xdg("XDG_STATE_HOME", ".local/state")
+    """What outlives a guest. The same all the time that a process runs.
+
+    Raises: BadPlace
+    """
+    place = _place()
+    if place:
+        return place + "/state"
+    uid = os.getuid()
+    if uid not in _states:
+        at = _users_home()
+        found = f"{at}/.local/state/umlctl"
+        if not os.path.isdir(found) and not (at and os.access(at, os.W_OK | os.X_OK)):
+            found = f"/var/tmp/umlctl-{uid}"  # noqa: S108 - checked to be ours
+            _check_private(found)
+        _states[uid] = found
+    return _states[uid]
 
 
 def record_dir(umid: str) -> str:
@@ -259,4 +371,5 @@ def has_record(guest: str) -> bool:
 
 
 def cache_dir() -> str:
-    return _xdg("XDG_CACHE_HOME", ".cache")
+    value = os.environ.get("XDG_CACHE_HOME", "")
+    return (value if value.startswith("/") else f"{home()}/.cache") + "/umlctl"

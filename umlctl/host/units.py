@@ -18,7 +18,7 @@ SYSTEM: Final = "umlctl@.service"
 BOOTED: Final = "/run/systemd/system"
 """There if the host was booted with systemd. Source: sd_booted(3)"""
 SYSTEM_DIRECTORY: Final = "/etc/systemd/system"
-PASSED: Final = ("XDG_STATE_HOME", "XDG_CACHE_HOME")
+PASSED: Final = ("UMLCTL_DIR", "XDG_CACHE_HOME")
 """Where a user keeps things elsewhere, the service has to look there too."""
 _TEMPLATES: Final = os.path.join(os.path.dirname(__file__), "systemd")
 

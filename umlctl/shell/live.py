@@ -243,15 +243,12 @@ def _of_the_host() -> dict[str, Any]:
     """What this host has that a guest can be plugged into, and its guests."""
     found: dict[str, Any] = {}
     try:
-        found["guests"] = dict.fromkeys(sorted(os.listdir(paths.public_dir())), "")
-    except OSError:
-        pass
-    try:
+        found["guests"] = dict.fromkeys(paths.guest_names(), "")
         names = {name for name in segments.names() if paths.PRIVATE not in name}
         names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
         found["networks"] = tuple(sorted(names))
         found["bridges"] = tuple(each.name for each in taps.bridges())
         found["taps"] = tuple(taps.names())
-    except UmlctlError:
+    except (UmlctlError, paths.BadPlace):
         pass
     return found

@@ -126,7 +126,7 @@ async def runs(umid: str) -> bool:
 
 async def _state(umid: str) -> str:
     try:
-        with Client(paths.public_socket(umid)) as client:
+        with Client(paths.guest_socket(umid)) as client:
             outcome = await client.request("status")
         return str(msgspec.json.decode(outcome.data, type=dict[str, Any])["state"])
     except (Unreachable, msgspec.DecodeError, UnicodeDecodeError, KeyError):

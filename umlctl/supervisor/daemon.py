@@ -404,7 +404,7 @@ def _read_definition(path: str) -> Definition:
 
 
 def _claim_and_launch(definition: Definition) -> Launched:
-    held = claim.claim(definition.umid)
+    held = claim.claim(definition.umid, definition.home)
     try:
         return launch(definition, held)
     except BaseException:

@@ -306,7 +306,7 @@ def adopt(record: Record) -> Launched:
     from umlctl.host.lost import shim_of  # who launches does not need it
 
     definition = record.definition
-    held = take_over(definition.umid)
+    held = take_over(definition.umid, definition.home)
     notify = None
     pidfile = -1
     try:

@@ -4,7 +4,6 @@ background supervisor both do.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -15,7 +14,6 @@ from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import cgroups, paths, processes, records, sharing
 from umlctl.host.endings import describe
-from umlctl.host.records import write_atomically
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.launch import launch_again, remove_pidfile, remove_place
 from umlctl.supervisor.restarts import Restarts
@@ -49,11 +47,11 @@ async def run_guest(
     try:
         try:
             processes.adopt_orphans()
-            listeners.append(Listener.bind(paths.public_socket(guest.umid)))
+            listeners.append(Listener.bind(paths.guest_socket(guest.umid)))
             if is_shared(launched.definition):
                 shared = sharing.make(guest.umid)
                 listeners.append(Listener.bind(shared, sharing.SOCKET_MODE))
-            _write_pid(guest)
+            _publish(guest)
         except Exception as problem:
             guest.kill(str(problem))
             await guest.supervise()
@@ -133,7 +131,7 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
         restarts.begin()
         guest.restarts += 1
         guest.begin(launched)
-        _write_pid(guest)
+        _publish(guest)
         if guest.no_restart.is_set():
             guest.kill("ended by a user while it was started again")
         return True
@@ -142,10 +140,9 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
     return False
 
 
-def _write_pid(guest: Guest) -> None:
-    """Where uml_mconsole's `int` looks, and a kernel that would take the name.
-
-    Raises: OSError
-    """
-    public = os.path.dirname(paths.public_socket(guest.umid))
-    write_atomically(f"{public}/pid", f"{guest.launched.pid}\n".encode())
+def _publish(guest: Guest) -> None:
+    """Have uml_mconsole find the guest, where there is a home for that."""
+    try:
+        guest.launched.claim.publish(guest.launched.pid)
+    except OSError as problem:
+        guest.history.add("failed", request="socket for uml_mconsole", text=str(problem))

@@ -86,7 +86,9 @@ def boot(started: Started) -> Boot:
 
 
 def test_defaults(boot: Boot, house: str) -> None:
-    assert boot("demo") == Definition(umid="demo", kernel="/usr/bin/linux.uml", cwd=house)
+    assert boot("demo") == Definition(
+        umid="demo", kernel="/usr/bin/linux.uml", cwd=house, home=f"{house}/h"
+    )
 
 
 def test_options_become_the_definition(boot: Boot, house: str) -> None:
@@ -109,6 +111,7 @@ def test_options_become_the_definition(boot: Boot, house: str) -> None:
         after=("db", "mail"),
         nics=("vec0:transport=tap,ifname=t", "user,nic=1,forward=8080:80"),
         cwd=house,
+        home=f"{house}/h",
     )
 
 

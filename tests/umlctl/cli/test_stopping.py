@@ -45,7 +45,7 @@ class Guest:
         )
         self.claim = claim.claim(umid)
         records.save(record)
-        self.server = Bare(f"{house}/h/.uml/{umid}/mconsole", self._answer, 0o600)
+        self.server = Bare(f"{house}/u/run/g/{umid}/mconsole", self._answer, 0o600)
         self.server.start()
 
     def _answer(self, _server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:

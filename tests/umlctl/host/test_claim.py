@@ -42,8 +42,8 @@ def left(house: str) -> list[str]:
     found = []
     for base, directories, files in os.walk(house):
         found += [os.path.join(base, name) for name in directories + files]
-    structure = ("/h/.uml", "/r/umlctl", *(f"/r/umlctl/{name}" for name in ("k", "g", "n")))
-    ours = {house + name for name in (*structure, "/r/umlctl/supervisor", "/h", "/r", "/s", "/c")}
+    structure = ("/h/.uml", "/u/run", *(f"/u/run/{name}" for name in ("k", "g", "n")))
+    ours = {house + name for name in (*structure, "/u/run/supervisor", "/h", "/u", "/c")}
     return sorted(path.removeprefix(house) for path in found if path not in ours)
 
 
@@ -57,7 +57,7 @@ def test_claimed_umid_has_its_private_directories(house: str) -> None:
     with claim("demo") as held:
         assert held.directory == paths.guest_dir("demo")
         assert held.records == paths.record_dir("demo")
-        for path in (held.directory, held.records, os.path.dirname(paths.public_socket("demo"))):
+        for path in (held.directory, held.records):
             assert os.stat(path).st_mode == 0o40700
         with open(f"{held.directory}.lock") as lock:
             assert lock.read() == f"{os.getpid()}\n"
@@ -68,16 +68,16 @@ def test_released_umid_leaves_only_its_records(house: str) -> None:
     put(f"{held.directory}/notify")
     put(f"{held.records}/console.log")
     put(paths.kernel_socket("demo"))
-    for name in ("pid", "mconsole", "mconsole~"):
-        put(f"{house}/h/.uml/demo/{name}")
+    held.publish(1)
     held.release()
     held.release()
-    guests = "/s/umlctl/guests"
-    assert left(house) == ["/s/umlctl", guests, f"{guests}/demo", f"{guests}/demo/console.log"]
+    guests = "/u/state/guests"
+    assert left(house) == ["/u/state", guests, f"{guests}/demo", f"{guests}/demo/console.log"]
 
 
 def test_file_of_somebody_else_in_the_public_directory_is_kept(house: str) -> None:
     held = claim("demo")
+    held.publish(1)
     put(f"{house}/h/.uml/demo/notes")
     held.release()
     assert "/h/.uml/demo/notes" in left(house)
@@ -98,7 +98,7 @@ def test_umid_held_by_another_process_is_free_when_it_is_killed(house: str) -> N
         other.kill()
         other.wait()
         claim("demo").release()
-    assert not [path for path in left(house) if path.startswith(("/r", "/h"))]
+    assert not [path for path in left(house) if path.startswith(("/u/run", "/h"))]
 
 
 def test_lock_is_kept_while_somebody_inherits_it(house: str) -> None:
@@ -114,7 +114,7 @@ def test_lock_is_kept_while_somebody_inherits_it(house: str) -> None:
 
 def test_what_a_dead_guest_left_is_removed(house: str) -> None:
     put(paths.kernel_socket("demo"))
-    put(f"{house}/r/umlctl/k/demo/pid", "1")
+    put(f"{house}/u/run/k/demo/pid", "1")
     put(f"{paths.guest_dir('demo')}/init")
     put(f"{paths.guest_dir('demo')}.lock", "999")
     put(f"{paths.record_dir('demo')}/record.json")
@@ -123,10 +123,10 @@ def test_what_a_dead_guest_left_is_removed(house: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stale:
         stale.bind(paths.public_socket("demo"))
     for name in ("", "/k", "/g"):
-        os.chmod(f"{house}/r/umlctl{name}", 0o700)
+        os.chmod(f"{house}/u/run{name}", 0o700)
     with claim("demo") as held:
         assert os.listdir(held.directory) == ["owner"]
-        assert os.listdir(f"{house}/h/.uml/demo") == []
+        assert not os.path.exists(f"{house}/h/.uml/demo")
         assert not os.path.exists(os.path.dirname(paths.kernel_socket("demo")))
         assert os.listdir(held.records) == ["record.json"]
 
@@ -139,20 +139,48 @@ def test_name_that_is_no_umid_is_a_usage_error(house: str, umid: str) -> None:
 
 
 def test_run_dir_that_is_not_ours_is_a_host_error(house: str) -> None:
-    os.mkdir(paths.run_dir(), 0o777)
+    os.makedirs(paths.run_dir())
     os.chmod(paths.run_dir(), 0o777)
     with pytest.raises(HostError, match="not a private directory"):
         claim("demo")
 
 
-def test_home_that_cannot_be_written_is_a_host_error_and_frees_the_name(
-    house: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(f"{house}/h/.uml", "a file, where a directory should be")
+def test_state_that_cannot_be_written_is_a_host_error_and_frees_the_name(house: str) -> None:
+    put(f"{paths.state_dir()}/guests", "a file, where a directory should be")
     with pytest.raises(HostError, match="demo: "):
         claim("demo")
-    os.unlink(f"{house}/h/.uml")
+    os.unlink(f"{paths.state_dir()}/guests")
     claim("demo").release()
+
+
+def test_home_that_cannot_be_written_keeps_nobody_from_a_guest(house: str) -> None:
+    put(f"{house}/h/.uml", "a file, where a directory should be")
+    with claim("demo") as held, pytest.raises(OSError, match="Not a directory"):
+        held.publish(1)
+
+
+def test_guest_is_found_by_uml_mconsole_in_the_home_of_who_starts_it(house: str) -> None:
+    with claim("demo", f"{house}/other") as held:
+        link = f"{house}/other/.uml/demo/mconsole"
+        for pid in (4711, 4712):
+            held.publish(pid)
+            with open(f"{house}/other/.uml/demo/pid") as file:
+                assert file.read() == f"{pid}\n"
+            assert os.readlink(link) == paths.guest_socket("demo")
+    assert not os.path.exists(f"{house}/other/.uml/demo")
+
+
+def test_socket_that_has_too_long_a_name_for_uml_mconsole_is_told(house: str) -> None:
+    with claim("demo", f"{house}/{'l' * 80}") as held, pytest.raises(OSError, match="so long a"):
+        held.publish(1)
+
+
+def test_what_leads_to_another_place_is_not_removed(house: str) -> None:
+    with claim("demo") as held:
+        held.publish(1)
+        os.unlink(f"{house}/h/.uml/demo/mconsole")
+        os.symlink("/elsewhere/mconsole", f"{house}/h/.uml/demo/mconsole")
+    assert os.path.islink(f"{house}/h/.uml/demo/mconsole")
 
 
 def test_kernel_started_by_hand_under_the_name_is_respected(house: str) -> None:
@@ -160,10 +188,10 @@ def test_kernel_started_by_hand_under_the_name_is_respected(house: str) -> None:
         assert kernel.stdout is not None
         assert kernel.stdout.readline() == "up\n"
         put(f"{house}/h/.uml/demo/pid", f"{kernel.pid}\n")
-        with pytest.raises(GuestInUse, match=f"started by hand .pid {kernel.pid}"):
+        with pytest.raises(GuestInUse, match=f"another kernel, pid {kernel.pid}"):
             claim("demo")
         assert os.path.exists(f"{house}/h/.uml/demo/pid")
-        assert not os.path.exists(f"{house}/r/umlctl/g/demo.lock")
+        assert not os.path.exists(f"{house}/u/run/g/demo.lock")
         kernel.kill()
         kernel.wait()
         claim("demo").release()
@@ -185,8 +213,8 @@ def test_forgotten_guest_has_no_records(house: str) -> None:
         with claim(name) as held:
             os.close(os.open(f"{held.records}/record.json", os.O_CREAT))
     forget("demo")
-    assert os.listdir(f"{house}/s/umlctl/guests") == ["other"]
-    assert not os.listdir(f"{house}/r/umlctl/g")
+    assert os.listdir(f"{house}/u/state/guests") == ["other"]
+    assert not os.listdir(f"{house}/u/run/g")
 
 
 def test_guest_whose_name_was_taken_again_is_not_forgotten(house: str) -> None:
@@ -240,7 +268,7 @@ def test_guest_without_a_supervisor_is_taken_over_by_one(house: str) -> None:
     os.close(parent)
     taken.release()
     assert not has_owner("demo")
-    assert not os.listdir(f"{house}/r/umlctl/g")
+    assert not os.listdir(f"{house}/u/run/g")
     claim("demo").release()
 
 
@@ -257,7 +285,7 @@ def test_name_without_a_guest_cannot_be_taken_over(house: str) -> None:
     with pytest.raises(HostError, match="cannot be taken over"):
         take_over("demo")
     assert not has_owner("demo")
-    assert not os.listdir(f"{house}/r/umlctl/g")
+    assert not os.listdir(f"{house}/u/run/g")
 
 
 def test_cleared_claim_is_as_new_and_still_ours(house: str) -> None:

@@ -16,10 +16,10 @@ LINE = "x" * 99 + "\n"
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("UMLCTL_DIR", str(tmp_path))
     monkeypatch.setattr(daemonlog, "MOST", MOST)
-    (tmp_path / "umlctl").mkdir()
-    return tmp_path / "umlctl" / "supervisor.log"
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state" / "supervisor.log"
 
 
 def test_log_is_bounded_while_it_is_written(log: Path) -> None:

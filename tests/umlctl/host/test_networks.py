@@ -60,7 +60,7 @@ def fake(house: str, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def files(house: str) -> Sequence[str]:
-    path = f"{house}/s/umlctl/networks"
+    path = f"{house}/u/state/networks"
     return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
@@ -140,7 +140,7 @@ def test_definition_that_cannot_be_read_is_named_and_hides_no_other(
     fake: Fake, house: str, data: bytes
 ) -> None:
     networks.create(LAN)
-    path = f"{house}/s/umlctl/networks/bad.json"
+    path = f"{house}/u/state/networks/bad.json"
     with open(path, "wb") as file:
         file.write(data)
     with pytest.raises(HostError, match=f"the network bad cannot be read: .*; see {path}"):
@@ -218,7 +218,7 @@ def test_bridge_is_no_switch(fake: Fake) -> None:
 
 def test_damaged_definition_is_read_whole_or_refused(fake: Fake, house: str) -> None:
     networks.create(LAN)
-    path = f"{house}/s/umlctl/networks/lan.json"
+    path = f"{house}/u/state/networks/lan.json"
     with open(path, "rb") as file:
         whole = file.read()
     refused = 0
@@ -237,15 +237,15 @@ def test_damaged_definition_is_read_whole_or_refused(fake: Fake, house: str) -> 
 
 
 def test_definition_that_somebody_wrote_by_hand_is_taken(fake: Fake, house: str) -> None:
-    os.makedirs(f"{house}/s/umlctl/networks")
-    with open(f"{house}/s/umlctl/networks/lan.json", "w") as file:
+    os.makedirs(f"{house}/u/state/networks")
+    with open(f"{house}/u/state/networks/lan.json", "w") as file:
         file.write('{"name": "lan",\n "user": true}\n')
     assert networks.load("lan") == Network(name="lan", user=True)
 
 
 def test_definition_of_another_name_is_not_believed(fake: Fake, house: str) -> None:
     networks.create(LAN)
-    os.rename(f"{house}/s/umlctl/networks/lan.json", f"{house}/s/umlctl/networks/wan.json")
+    os.rename(f"{house}/u/state/networks/lan.json", f"{house}/u/state/networks/wan.json")
     with pytest.raises(HostError, match="is of 'lan'"):
         networks.load("wan")
 
@@ -253,7 +253,7 @@ def test_definition_of_another_name_is_not_believed(fake: Fake, house: str) -> N
 def test_unreadable_definition_is_said_and_removing_it_keeps_it(fake: Fake, house: str) -> None:
     networks.create(BR)
     networks.create(LAN)
-    with open(f"{house}/s/umlctl/networks/lan.json", "w") as file:
+    with open(f"{house}/u/state/networks/lan.json", "w") as file:
         file.write("{")
     (problem,) = networks.unreadable()
     assert "`umlctl network rm lan`" in str(problem)
@@ -264,6 +264,6 @@ def test_unreadable_definition_is_said_and_removing_it_keeps_it(fake: Fake, hous
     aside = networks.remove("lan")
     assert ("quit", "lan") in fake.done
     assert files(house) == ["br0.json", "lan.json.unreadable"]
-    assert aside == f"{house}/s/umlctl/networks/lan.json.unreadable"
+    assert aside == f"{house}/u/state/networks/lan.json.unreadable"
     networks.create(LAN)
     assert networks.remove("lan") == ""

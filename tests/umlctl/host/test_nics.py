@@ -433,7 +433,7 @@ def hooked(up: str = "", down: str = "", **fields: Any) -> Network:
 def test_hooks_run_with_what_there_is_to_know(host: Host, house: str) -> None:
     hooked(
         *(
-            f"env -u UMLCTL_KERNEL | grep ^UMLCTL_ | sort >{house}/{which}"
+            f"env -u UMLCTL_KERNEL -u UMLCTL_DIR | grep ^UMLCTL_ | sort >{house}/{which}"
             for which in ("up", "down")
         )
     )

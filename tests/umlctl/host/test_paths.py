@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.host import paths
-from umlctl.host.paths import BadNetwork, BadUmid, check_network, check_umid
+from umlctl.host.paths import BadNetwork, BadPlace, BadUmid, check_network, check_umid
 
 
 @pytest.mark.parametrize("umid", ["a", "demo", "a.b_c+d-1", "X", "0", "n" * 63, "locks"])
@@ -43,20 +43,31 @@ def test_name_that_kernel_or_socket_cannot_take_is_refused(
         check_umid(umid)
 
 
+@pytest.mark.parametrize("letter", ["l", "ü"])
 def test_name_is_refused_if_its_socket_would_have_too_long_a_path(
-    house: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, letter: str
 ) -> None:
-    monkeypatch.setenv("HOME", "/" + "h" * 60)
-    fits = 107 - len(paths.public_socket(""))
+    monkeypatch.setenv("UMLCTL_DIR", "/" + letter * (60 // len(letter.encode())))
+    fits = 107 - len(os.fsencode(paths.kernel_socket("")))
     assert check_umid("n" * fits)
-    with pytest.raises(BadUmid, match="1 bytes too long for a unix socket"):
+    with pytest.raises(BadUmid, match=r"1 bytes too long for a unix socket.*a shorter umid, or"):
         check_umid("n" * (fits + 1))
 
 
-def test_length_of_a_path_is_counted_in_bytes(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/" + "ü" * 40)
-    with pytest.raises(BadUmid, match="too long"):
-        check_umid("n" * 20)
+def test_shorter_name_is_not_asked_for_where_none_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMLCTL_DIR", "/" + "l" * 125)
+    with pytest.raises(BadUmid, match=r"too long.*; take a shorter UMLCTL_DIR"):
+        check_umid("ab")
+
+
+@pytest.mark.parametrize("uid", [0, 4294967294])
+def test_every_name_fits_where_nothing_is_set(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    monkeypatch.delenv("UMLCTL_DIR", raising=False)
+    monkeypatch.setenv("HOME", "/" + "h" * 125)
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    assert check_umid("n" * 63)
+    assert check_network("n" * 32)
+    assert len(paths.guest_socket("n" * 63) + "~") <= 107
 
 
 @given(st.text(max_size=70))
@@ -96,10 +107,9 @@ def test_name_that_a_network_cannot_have_is_refused(house: str, name: str, said:
 def test_network_whose_socket_would_have_too_long_a_path_is_refused(
     short: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = f"{short}/{'ü' * 14}"
-    os.mkdir(long)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", long)
+    monkeypatch.setenv("UMLCTL_DIR", f"{short}/{'ü' * 26}")
     fits = 107 - len(os.fsencode(paths.network_control("") + "~"))
+    assert 1 < fits < 32
     for length in range(1, 33):
         if length <= fits:
             assert check_network("n" * length)
@@ -108,45 +118,122 @@ def test_network_whose_socket_would_have_too_long_a_path_is_refused(
                 check_network("n" * length)
 
 
-def test_everything_follows_from_home_and_xdg(house: str) -> None:
+def test_place_can_be_set(house: str) -> None:
+    assert paths.run_dir() == f"{house}/u/run"
+    assert paths.kernel_socket("a") == f"{house}/u/run/k/a/mconsole"
+    assert paths.guest_dir("a") == f"{house}/u/run/g/a"
+    assert paths.guest_socket("a") == f"{house}/u/run/g/a/mconsole"
+    assert paths.network_port("a") == f"{house}/u/run/n/a/port"
+    assert paths.network_control("a") == f"{house}/u/run/n/a/control"
+    assert paths.supervisor_socket() == f"{house}/u/run/supervisor/mconsole"
+    assert paths.state_dir() == f"{house}/u/state"
+    assert paths.record_dir("a") == f"{house}/u/state/guests/a"
     assert paths.public_socket("a") == f"{house}/h/.uml/a/mconsole"
-    assert paths.run_dir() == f"{house}/r/umlctl"
-    assert paths.kernel_socket("a") == f"{house}/r/umlctl/k/a/mconsole"
-    assert paths.guest_dir("a") == f"{house}/r/umlctl/g/a"
-    assert paths.network_port("a") == f"{house}/r/umlctl/n/a/port"
-    assert paths.network_control("a") == f"{house}/r/umlctl/n/a/control"
-    assert paths.supervisor_socket() == f"{house}/r/umlctl/supervisor/mconsole"
-    assert paths.state_dir() == f"{house}/s/umlctl"
-    assert paths.record_dir("a") == f"{house}/s/umlctl/guests/a"
+    assert paths.public_socket("a", "/home/b") == "/home/b/.uml/a/mconsole"
     assert paths.cache_dir() == f"{house}/c/umlctl"
 
 
+@pytest.fixture
+def anybody(short: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Nothing is set but HOME, and the user database has another home, which is there."""
+    for name in ("UMLCTL_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/somewhere/else")
+    monkeypatch.setattr(paths, "_states", {})
+    monkeypatch.setattr(paths, "_users_home", lambda: short)
+    return short
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HOME", "/other"), ("HOME", ""), ("HOME", "relative")]
+    + [(f"XDG_{name}", "/other") for name in ("RUNTIME_DIR", "STATE_HOME", "CONFIG_HOME")]
+    + [("TMPDIR", "/other"), ("UMLCTL_DIR", "")],
+)
+def test_place_is_the_users_whatever_is_set(
+    anybody: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    for uid, run in ((0, "/run/umlctl"), (1000, "/tmp/umlctl-1000")):
+        monkeypatch.setattr(os, "getuid", lambda uid=uid: uid)
+        assert paths.run_dir() == run
+        assert paths.state_dir() == f"{anybody}/.local/state/umlctl"
+
+
+def test_state_of_a_user_without_a_home_is_kept_all_the_same(
+    anybody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4294967294)
+    for home in ("", f"{anybody}/missing"):
+        paths._states.clear()
+        monkeypatch.setattr(paths, "_users_home", lambda home=home: home)
+        assert paths.state_dir() == "/var/tmp/umlctl-4294967294"
+
+
+def test_state_that_is_in_the_home_is_found_though_that_is_not_to_be_written(
+    anybody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert paths.state_dir().startswith("/var/tmp/umlctl-")
+    paths._states.clear()
+    os.makedirs(f"{anybody}/.local/state/umlctl")
+    assert paths.state_dir() == f"{anybody}/.local/state/umlctl"
+
+
+def test_state_that_somebody_else_has_put_there_is_refused(
+    anybody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = os.getuid() + 4294960000
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(paths, "_users_home", lambda: "")
+    os.mkdir(f"/var/tmp/umlctl-{uid}", 0o700)
+    try:
+        with pytest.raises(BadPlace, match=r"not a private .* have it removed, or set UMLCTL_DIR"):
+            paths.state_dir()
+    finally:
+        os.rmdir(f"/var/tmp/umlctl-{uid}")
+
+
+@pytest.mark.parametrize("letter", [*" ,:;='\"\\", "\n", "\x7f", "\udcff"])
+def test_place_that_the_kernel_can_take_no_path_to_is_refused(
+    monkeypatch: pytest.MonkeyPatch, letter: str
+) -> None:
+    monkeypatch.setenv("UMLCTL_DIR", f"/a{letter}b")
+    for find in (paths.run_dir, paths.state_dir, paths.make_run_dir):
+        with pytest.raises(BadPlace, match=r"UMLCTL_DIR is .* can take no path with"):
+            find()
+
+
+def test_place_that_is_relative_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMLCTL_DIR", "a/b")
+    with pytest.raises(BadPlace, match="has to begin with /"):
+        paths.find_socket("demo")
+
+
+def test_place_that_cannot_be_made_is_told_with_a_way_out(
+    short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.close(os.open(f"{short}/file", os.O_CREAT))
+    monkeypatch.setenv("UMLCTL_DIR", f"{short}/file/u")
+    with pytest.raises(BadPlace, match=r"cannot make .*: Not a directory; set UMLCTL_DIR to"):
+        paths.make_run_dir()
+
+
 @pytest.mark.parametrize("value", ["", "relative/dir"])
-def test_xdg_variables_that_are_no_absolute_path_are_passed_over(
+def test_cache_that_is_no_absolute_path_is_passed_over(
     house: str, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
-        monkeypatch.setenv(name, value)
-    assert paths.state_dir() == f"{house}/h/.local/state/umlctl"
+    monkeypatch.setenv("XDG_CACHE_HOME", value)
     assert paths.cache_dir() == f"{house}/h/.cache/umlctl"
-    assert paths.run_dir() == f"/tmp/umlctl-{os.getuid()}"
-
-
-def test_run_dir_without_room_for_a_socket_is_passed_over(
-    house: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = f"{house}/{'l' * 30}"
-    os.mkdir(long)
-    for unfit in (long, f"{house}/missing"):
-        monkeypatch.setenv("XDG_RUNTIME_DIR", unfit)
-        assert paths.run_dir() == f"/tmp/umlctl-{os.getuid()}"
 
 
 def test_home_that_is_not_set_is_the_users(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
-    assert paths.home() == os.path.expanduser("~")
-    monkeypatch.setenv("HOME", "")
-    assert paths.home()
+    home = os.path.expanduser("~")
+    assert paths.home() == home
+    for value in ("", "relative"):
+        monkeypatch.setenv("HOME", value)
+        assert paths.home() == home
 
 
 def test_run_dir_is_made_for_us_alone(house: str) -> None:
@@ -171,6 +258,7 @@ def test_run_dir_that_others_can_enter_is_refused(house: str, name: str) -> None
 
 def test_run_dir_that_is_a_link_or_a_file_is_refused(house: str) -> None:
     os.mkdir(f"{house}/mine", 0o700)
+    os.makedirs(f"{house}/u", exist_ok=True)
     os.symlink(f"{house}/mine", paths.run_dir())
     with pytest.raises(PermissionError):
         paths.make_run_dir()
@@ -201,6 +289,27 @@ def listen(path: str) -> str:
 
 def test_umid_leads_to_its_socket(house: str) -> None:
     assert paths.find_socket("demo") == listen(paths.public_socket("demo"))
+    paths.make_run_dir()
+    own = listen(paths.guest_socket("demo"))
+    assert paths.find_socket("demo") == own
+
+
+def test_guest_is_not_looked_for_where_others_may_have_put_one(house: str) -> None:
+    listen(paths.guest_socket("demo"))
+    os.chmod(paths.run_dir(), 0o755)
+    with pytest.raises(BadPlace, match="others enter it"):
+        paths.find_socket("demo")
+    with pytest.raises(BadPlace, match="others enter it"):
+        paths.guest_names()
+
+
+def test_guests_are_named_whether_they_are_ours_or_started_by_hand(house: str) -> None:
+    assert paths.guest_names() == []
+    listen(paths.guest_socket("demo"))
+    os.chmod(paths.run_dir(), 0o700)
+    listen(paths.public_socket("hand"))
+    os.close(os.open(paths.guest_dir("demo") + ".lock", os.O_CREAT))
+    assert paths.guest_names() == ["demo", "hand"]
 
 
 def test_path_is_taken_as_it_is(house: str) -> None:

@@ -655,4 +655,4 @@ def test_bad_name_is_refused(house: str, name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 1
     assert "a network's name" in done.stderr
-    assert not os.listdir(f"{house}/r")
+    assert not os.listdir(f"{house}/u")

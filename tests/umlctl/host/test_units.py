@@ -37,7 +37,7 @@ def verify(path: str) -> str:
     known = f"{top}/lib/systemd/user:{top}/lib/systemd/system:{top}/../lib/systemd/system"
     done = subprocess.run(
         [program, "--user", "--man=no", "verify", path],
-        env=os.environ | {"SYSTEMD_UNIT_PATH": known},
+        env=os.environ | {"SYSTEMD_UNIT_PATH": known, "XDG_RUNTIME_DIR": os.path.dirname(path)},
         capture_output=True,
         text=True,
         check=False,
@@ -73,13 +73,13 @@ def test_unit_of_the_host_is_a_template(config: str, house: str) -> None:
 def test_service_is_this_installation_and_finds_this_users_things(
     config: str, house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", '/a b/"%h"')
+    monkeypatch.setenv("UMLCTL_DIR", '/a b/"%h"')
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     text = units.render(system=False)
     assert f'\nExecStart="{sys.executable}" -P -m umlctl.supervisor.daemon --service\n' in text
-    assert '\nEnvironment="XDG_STATE_HOME=/a b/\\"%%h\\""\n' in text
+    assert '\nEnvironment="UMLCTL_DIR=/a b/\\"%%h\\""\n' in text
     assert "XDG_CACHE_HOME" not in text
-    assert "XDG_STATE_HOME" not in units.render(system=True)  # it is any user's
+    assert "UMLCTL_DIR" not in units.render(system=True)  # it is any user's
     for each in (text, units.render(system=True)):
         assert "@PYTHON" not in each
         assert "@ENVIRONMENT" not in each

@@ -122,10 +122,10 @@ async def test_guests_that_run_are_left_alone_and_waited_for(house: str) -> None
         return [reply.encode() for reply in pieces(said)]
 
     with claim("db") as _db, claim("a") as _a:
-        os.makedirs(f"{house}/h/.uml/a", exist_ok=True)
+        os.makedirs(f"{house}/u/run/g/a", exist_ok=True)
         with (
-            closing(Bare(f"{house}/h/.uml/db/mconsole", answer, 0o600)) as db,
-            closing(Bare(f"{house}/h/.uml/a/mconsole", answer, 0o600)) as a,
+            closing(Bare(f"{house}/u/run/g/db/mconsole", answer, 0o600)) as db,
+            closing(Bare(f"{house}/u/run/g/a/mconsole", answer, 0o600)) as a,
         ):
             db.start()
             a.start()
@@ -143,7 +143,7 @@ async def test_guest_that_has_just_died_is_started(house: str) -> None:
     def dead(_server: Bare, _data: bytes, _address: Address) -> Iterable[bytes]:
         return [reply.encode() for reply in pieces(b'{"state": "dead"}')]
 
-    with claim("db"), closing(Bare(f"{house}/h/.uml/db/mconsole", dead, 0o600)) as server:
+    with claim("db"), closing(Bare(f"{house}/u/run/g/db/mconsole", dead, 0o600)) as server:
         server.start()
         done = await Round().run()
     assert done.started == ["db"]

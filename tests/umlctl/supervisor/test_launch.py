@@ -72,15 +72,15 @@ def test_full_disk_at_the_last_step_leaves_no_kernel(
         launch(definition, held)
     assert processes_of(definition) == []
     assert not os.path.exists(f"{house}/pid")
-    assert not os.path.exists(f"{house}/r/umlctl/g/demo.lock")
+    assert not os.path.exists(f"{house}/u/run/g/demo.lock")
 
 
 async def test_guest_without_a_door_ends_at_once_and_says_why(
     definition: Definition, house: str
 ) -> None:
     launched = launch(definition, claim("demo"))
-    os.rmdir(f"{house}/h/.uml/demo")
-    with trio.fail_after(DEADLINE / 2), pytest.raises(HostError, match=r"demo: .*No such file"):
+    os.mkdir(f"{house}/u/run/g/demo/mconsole~")
+    with trio.fail_after(DEADLINE / 2), pytest.raises(HostError, match=r"demo: .*s a directory"):
         await run_guest(launched)
     assert not processes.alive(launched.pid, launched.started)
     with claim("demo"):

@@ -47,7 +47,7 @@ async def test_guest_that_is_ended_while_its_kernel_is_launched_again_is_ended(
         return last
 
     monkeypatch.setattr(module, "launch_again", launch_again)
-    monkeypatch.setattr(module, "_write_pid", lambda _guest: None)
+    monkeypatch.setattr(module, "_publish", lambda _guest: None)
     restarts = Restarts(guest.launched.definition)
     assert await module._start_again(guest, restarts)  # type: ignore[arg-type]
     assert (len(guest.begun), len(guest.killed)) == (1, int(ended))
