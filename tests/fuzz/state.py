@@ -1,4 +1,4 @@
-"""What is read of the disk, cut or scrambled as it may be. HOME and the XDG directories lead to
+"""What is read of the disk, cut or scrambled as it may be. HOME and UMLCTL_DIR lead to
 a place of the harness's own.
 """
 
