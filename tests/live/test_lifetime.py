@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -706,3 +707,26 @@ def test_memory_is_the_same_at_every_boot_without_randomisation(house: House, um
         totals.add(house.ok("proc", umid, "meminfo").splitlines()[0])
         house.umlctl("kill", umid)
     assert len(totals) == 1
+
+
+def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
+    house: House, umid: str
+) -> None:
+    kernel = f"{house.path}/{umid}.linux"
+    shutil.copy(json.loads(house.ok("kernel", "list", "--json"))[0]["path"], kernel)
+    house.start(umid, "--kernel", kernel)
+    house.has_shell(umid)
+    os.unlink(f"{house.run}/umlctl/g/{umid}/init")
+    house.ok("reboot", umid)
+    house.has_shell(umid)
+    os.unlink(kernel)
+    for words in (["reboot"], ["cad"], ["sysrq", "b"]):
+        done = house.umlctl(words[0], umid, *words[1:])
+        assert done.returncode == 1
+        assert f"it would not come back: {kernel} is not a UML kernel: there is no" in done.stderr
+    house.has_shell(umid)
+    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+        console.write("echo b >/proc/sysrq-trigger\n")
+    assert house.umlctl("wait", umid).returncode == 126
+    said = f"reboot failed: the kernel {kernel} could not be executed again: there is no such file"
+    assert said in house.ok("list")

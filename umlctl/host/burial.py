@@ -32,7 +32,8 @@ def bury(record: records.Record) -> list[str]:
     status = endings.read_status(paths.guest_dir(umid))
     log = f"{paths.record_dir(umid)}/console.log"
     left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
-    ending = endings.judge_unseen(status, endings.tail_of(log), left=left)
+    again = endings.executed_again(record.definition)
+    ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
     try:
         held = claim.claim(umid, record.definition.home)
     except UmlctlError:

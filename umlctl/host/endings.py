@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl import exitcodes
+from umlctl.host import kernelfile
 from umlctl.host.records import Ending
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
 
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 LOG_TAIL: Final = 16 << 10
@@ -19,6 +23,8 @@ NOT_SYNCED: Final = "not synced"
 HALTED: Final = f"halted by a user, {NOT_SYNCED}"
 HEAD: Final = 1 << 20
 """Of a console: more than a kernel prints before its init program begins."""
+_NOT_EXECUTED: Final = b"Failed to exec kernel: "
+"""A kernel's last words if it cannot reboot. Source: arch/um/os-Linux/main.c"""
 _PANIC: Final = b"Kernel panic - not syncing: "
 _BEGINS: Final = b" as init process"
 _AT_INIT: Final = ("Attempted to kill init", "Requested init ", "sysrq triggered crash")
@@ -47,6 +53,7 @@ class Evidence(NamedTuple):
         had_socket: it had its mconsole socket in this life
         began: its init program began, as was heard from it or stands in its log
         halted: a user had its kernel end itself
+        executes: the file that a reboot executes, if the kernel's words go to `tail`; else empty
     """
 
     status: int | None
@@ -62,6 +69,7 @@ class Evidence(NamedTuple):
     had_socket: bool = False
     began: bool = False
     halted: bool = False
+    executes: str = ""
 
 
 class Status(NamedTuple):
@@ -108,14 +116,15 @@ def init_began(log: str) -> bool:
         return False
 
 
-def judge_unseen(status: Status, tail: bytes, *, left: bool) -> Ending:
+def judge_unseen(status: Status, tail: bytes, *, left: bool, executes: str = "") -> Ending:
     """How it ended, if nobody supervised it then: nobody has told it to, nor heard it panic.
 
-    tail, left: as of Evidence
+    tail, left, executes: as of Evidence
     """
     if status.code is None:
         return Ending(cause="ended", code=exitcodes.GONE, text="nobody saw how", time=time.time())
     seen = Evidence(status.code, tail, True, "", "", False, "", left, status.starved)
+    seen = seen._replace(executes=executes)
     # What the guest prints is no evidence of a panic, unless its kernel has aborted too.
     panic = "" if is_orderly(tail) or not _aborted(seen) else early_panic(tail)
     return judge(seen._replace(panic=panic))
@@ -138,6 +147,8 @@ def judge(seen: Evidence) -> Ending:
         cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGTERM, seen.unsynced
     elif seen.asked and (is_orderly(seen.tail) or _aborted(seen) or not _signal(seen)):
         cause, code, text = "shut down", exitcodes.OK, seen.late
+    elif problem := _failed_reboot(seen):
+        cause, code, text = "reboot failed", exitcodes.NOT_EXECUTED, problem
     elif is_orderly(seen.tail) and _aborted(seen):
         # Under load a guest can, after it has ended in order.
         cause, code, text = "exited", exitcodes.OK, HALTED if seen.halted else ""
@@ -194,6 +205,36 @@ def _panicked_late(seen: Evidence) -> bool:
         return False
     _, found, trace = seen.tail.rpartition(_PANIC)
     return not (found and _KERNELS_OWN in trace)
+
+
+def _failed_reboot(seen: Evidence) -> str:
+    """Why the kernel could not execute its file anew, as a reboot does; empty if that is not how
+    it ended.
+
+    Its last words tell, unless the file is one that can be executed in a way: the library takes
+    an empty one for a script, and what is cut short begins, and dies.
+    """
+    if seen.left or seen.status is None:
+        return ""
+    last = seen.tail.rstrip().rpartition(b"\n")[2]
+    told = last.startswith(_NOT_EXECUTED)
+    if not told and (not seen.executes or seen.halted or is_orderly(seen.tail)):
+        return ""
+    flaw = kernelfile.flaw(seen.executes) if seen.executes else ""
+    if flaw:
+        return f"the kernel {seen.executes} could not be executed again: {flaw}"
+    reason = last.removeprefix(_NOT_EXECUTED).decode("utf-8", "replace")
+    return f"the kernel could not be executed again: {reason}" if told else ""
+
+
+def executed_again(definition: Definition) -> str:
+    """`executes` of Evidence for a guest of this definition."""
+    for word in (*definition.append, *definition.arguments):
+        key, _, value = word.partition("=")
+        elsewhere = key == "con0" or (key == "console" and not value.startswith("tty0"))
+        if elsewhere or key in ("con", "noreboot"):
+            return ""
+    return definition.kernel
 
 
 def _aborted(seen: Evidence) -> bool:

@@ -46,8 +46,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a guest ended.
 
     Fields:
-        cause: "exited", "panicked", "killed", "shut down", "never started", or
-            "ended", where no supervisor was there to see more
+        cause: "exited", "panicked", "killed", "shut down", "never started", "reboot failed",
+            or "ended", where no supervisor was there to see more
         code: the exit code of `umlctl run` and `umlctl wait`
         text: the panic's message, or the reason
         time: seconds since 1970

@@ -32,7 +32,7 @@ from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import consolelog, endings, processes, records, users
 from umlctl.host.claim import kernel_socket, sockets
-from umlctl.supervisor import orderly
+from umlctl.supervisor import launch, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
@@ -238,6 +238,7 @@ class Guest:
             return
         if self.ready.is_set() or self.state == "rebooting":
             self.reboots += 1
+            launch.make_again(self.launched)
             self._panic = ""
             self.halted = False
             self._enter("rebooting")
@@ -452,6 +453,7 @@ class Guest:
                 halted=self.halted,
                 began=self._heard or (not was_ready and endings.init_began(self.log)),
                 left=os.path.isdir(os.path.dirname(self.kernel.path)),
+                executes=endings.executed_again(self.launched.definition),
             )
         )
 

@@ -258,11 +258,45 @@ def _make_files(definition: Definition, directory: str, place: str, user: User |
     for name in (*attaching.CONSOLES, "agent"):
         os.mkfifo(f"{directory}/{name}.in", 0o600)
     if definition.root == HOST_ROOT:
-        with open(INIT, "rb") as file:
-            _write(f"{place}/init", file.read(), 0o700)
+        _make_init(place, user)
     if user:
-        names = ["notify", *(["init"] if definition.root == HOST_ROOT else [])]
-        users.give(user, [f"{place}/{name}" for name in names])
+        users.give(user, [f"{place}/notify"])
+
+
+def _make_init(place: str, user: User | None) -> None:
+    """Raises: OSError"""
+    with open(INIT, "rb") as file:
+        _write(f"{place}/init", file.read(), 0o700)
+    if user:
+        users.give(user, [f"{place}/init"])
+
+
+def make_again(launched: Launched) -> None:
+    """Make what a reboot needs and somebody has removed, such as who cleans up /tmp: our init
+    program, and the directory of the kernel's own."""
+    definition = launched.definition
+    place = own_place(definition, launched.claim.directory)
+    own = os.path.dirname(os.path.dirname(kernel_socket(definition)))
+    with contextlib.suppress(OSError, HostError):  # the kernel will say what it lacks
+        user = users.find(definition.user) if definition.user else None
+        if not os.path.isdir(own):
+            os.makedirs(own, 0o700)
+            if user:
+                users.give(user, [own])
+        if definition.root == HOST_ROOT and not os.path.exists(f"{place}/init"):
+            os.makedirs(place, 0o700, exist_ok=True)
+            _make_init(place, user)
+
+
+def check_reboot(launched: Launched) -> None:
+    """See that a kernel will find again what it opens anew when it reboots.
+
+    Raises: HostError
+    """
+    definition = launched.definition
+    kernels.probe(definition.kernel, definition.user)
+    _check_reopened(definition, processes.memory_used(launched.pid) or 0)
+    make_again(launched)
 
 
 def _cgroup(definition: Definition) -> cgroups.Cgroup:
@@ -414,11 +448,7 @@ def check_files(definition: Definition) -> Kernel:
     kernel = kernels.probe(definition.kernel, definition.user)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
-    if definition.mem_dir:
-        _check_mem_dir(definition)
-    root = definition.root
-    if root != HOST_ROOT and not root_is_image(definition) and not os.path.isdir(root):
-        raise HostError(f"{definition.umid}: there is no directory {root}")
+    _check_reopened(definition)
     words = (*definition.append, *definition.arguments)
     if root_is_image(definition) and not any(
         word.startswith(("root=", "initrd=")) for word in words
@@ -429,7 +459,21 @@ def check_files(definition: Definition) -> Kernel:
     return kernel
 
 
-def _check_mem_dir(definition: Definition) -> None:
+def _check_reopened(definition: Definition, memory: int = 0) -> None:
+    """See that the directories are there that a kernel opens whenever it begins.
+
+    memory: bytes of it that the guest has already, and gives back before
+
+    Raises: HostError
+    """
+    if definition.mem_dir:
+        _check_mem_dir(definition, memory)
+    root = definition.root
+    if root != HOST_ROOT and not root_is_image(definition) and not os.path.isdir(root):
+        raise HostError(f"{definition.umid}: there is no directory {root}")
+
+
+def _check_mem_dir(definition: Definition, memory: int) -> None:
     """The kernel runs code from its memory file, and dies of a full file system.
 
     Raises: HostError
@@ -441,7 +485,7 @@ def _check_mem_dir(definition: Definition) -> None:
         raise HostError(f"cannot have memory in {directory}: {problem.strerror}") from problem
     if space.f_flag & os.ST_NOEXEC:
         raise HostError(f"cannot have memory in {directory}: it is mounted noexec")
-    free = space.f_bavail * space.f_frsize
+    free = space.f_bavail * space.f_frsize + memory
     if free < definition.mem:
         raise HostError(
             f"cannot have memory in {directory}: {free >> 20}M are free there, "

@@ -18,13 +18,14 @@ from socketproto.listener import ClientGone
 from socketproto.wire import MAX_TEXT
 from umlctl import exitcodes
 from umlctl.commands import COMMANDS, GUEST, KERNEL
-from umlctl.errors import UsageError
+from umlctl.errors import HostError, UsageError
 from umlctl.guard import Line, Refusal, check, is_query, read
 from umlctl.guest.grants import CONTROL
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog
 from umlctl.host.attaching import config, console_name
 from umlctl.supervisor import access
+from umlctl.supervisor.launch import check_reboot
 from umlctl.supervisor.limits import (
     PRINTS,
     PRINTS_A_SECOND,
@@ -127,6 +128,7 @@ class Service:
             line = read(text)
             if line.command.served == KERNEL:
                 check(line, stopped=guest.state == "stopped")
+                await self._check_reboot(line)
                 if line.command.name in PRINTING:
                     await self._print_slowly(call)
                 outcome = await self._ask_kernel(line, by(call))
@@ -200,6 +202,24 @@ class Service:
             self._guest.history.add(
                 event, text=said, request=request[:80], left_out=left_out or None, **by(call)
             )
+
+    async def _check_reboot(self, line: Line) -> None:
+        """See that a guest that is to reboot will find again what it needs for that.
+
+        Raises: Refusal
+        """
+        name, argument = line.command.name, line.argument
+        reboots = name in ("reboot", "cad") or (name == "sysrq" and argument.startswith(RESET))
+        if not reboots or line.forced or "noreboot" in self._guest.launched.command:
+            return
+        try:
+            await trio.to_thread.run_sync(check_reboot, self._guest.launched)
+        except HostError as problem:
+            raise Refusal(
+                f"refused: it would not come back: {problem}; "
+                "insist with --force, or a leading '!'",
+                -errno.EPERM,
+            ) from None
 
     async def _ask_kernel(self, line: Line, by: By) -> Outcome:
         kernel, name = self._guest.kernel, line.command.name

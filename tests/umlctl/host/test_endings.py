@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umlctl.guest.definition import Definition
+from umlctl.host import kernels
 from umlctl.host.endings import (
     STARVED,
     Evidence,
     Status,
     describe,
     early_panic,
+    executed_again,
     init_began,
     judge,
     judge_unseen,
@@ -102,6 +105,61 @@ def test_init_program_has_begun_once_the_kernel_says_so(tmp_path: Path) -> None:
     assert not init_began(str(log))
     log.write_bytes(b"Linux version 6.1\nRun /tmp/init as init process\nwell\n")
     assert init_began(str(log))
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause", "code"),
+    [
+        (
+            {"tail": b"x\n\nFailed to exec kernel: No such file or directory\n"},
+            "reboot failed",
+            126,
+        ),
+        ({"tail": b"Failed to exec kernel: x\n" + WELL}, "exited", 0),
+        ({"tail": b"\n"}, "reboot failed", 126),
+        ({"tail": b"\nSegmentation fault\n", "status": 139}, "reboot failed", 126),
+        ({"tail": b"\n", "status": 139, "left": True}, "killed", 139),
+        ({"tail": b"\n", "asked": "by uid 0"}, "shut down", 0),
+        ({"tail": b"\n", "executes": ""}, "exited", 0),
+        ({}, "exited", 0),
+    ],
+)
+def test_kernel_that_could_not_be_executed_again_is_no_success(
+    tmp_path: Path, fields: dict[str, Any], cause: str, code: int
+) -> None:
+    kernel = tmp_path / "linux"
+    kernel.touch(0o755)
+    ending = judge(seen(**{"executes": str(kernel), **fields}))
+    assert (ending.cause, ending.code) == (cause, code)
+    if cause == "reboot failed":
+        assert ending.text.endswith(
+            f"{kernel} could not be executed again: it is empty, as while it is being built"
+        )
+
+
+def test_kernel_that_is_whole_exits_and_does_not_fail_to_reboot() -> None:
+    whole = kernels.find()
+    assert judge(seen(tail=b"\n", executes=whole)).cause == "exited"
+    told = judge(seen(tail=b"\nFailed to exec kernel: Permission denied\n", executes=whole))
+    assert told.text == "the kernel could not be executed again: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tells"),
+    [
+        ((), True),
+        (("con1=null", "console=tty0"), True),
+        (("noreboot",), False),
+        (("con0=null",), False),
+        (("con=pts",), False),
+        (("console=ttyS0",), False),
+    ],
+)
+def test_reboot_shows_in_the_log_unless_words_of_the_kernel_go_elsewhere(
+    arguments: tuple[str, ...], tells: bool
+) -> None:
+    definition = Definition(umid="demo", kernel="/linux", arguments=arguments)
+    assert executed_again(definition) == ("/linux" if tells else "")
 
 
 def test_ending_in_words() -> None:
