@@ -115,7 +115,7 @@ def list_disks(guest: str, in_json: bool) -> int:
                 f"/dev/{block}" if block else "-",
                 views.size(seen.get("size")),
                 row["asked"],
-                row.get("problem") or ("shared" if row.get("shared") else ""),
+                plugging.note(row) or ("shared" if row.get("shared") else ""),
             )
         )
     views.columns(table)

@@ -147,20 +147,27 @@ def list_nics(guest: str, in_json: bool) -> int:
             (
                 row["name"],
                 row.get("mac", "-"),
-                seen.get("operstate", "-"),
+                _state(seen),
                 _host_side(row),
                 row.get("addr", "-"),
-                row.get("problem", ""),
+                plugging.note(row),
             )
         )
     views.columns(table)
     return exitcodes.OK
 
 
+def _state(seen: dict[str, Any]) -> str:
+    """Whether a NIC is up in the guest. Of one that is up and does not say whether there is a
+    carrier, the guest's kernel says "unknown"; of one that is not, "down"."""
+    state = str(seen.get("operstate", "-"))
+    return "up" if state == "unknown" else state
+
+
 def _host_side(entry: dict[str, Any]) -> str:
     """What a NIC is plugged into on this host, in words."""
     if entry["asked"].partition(",")[0] == USER:
-        return "behind slirp4netns"
+        return " ".join(["behind slirp4netns", *parse_nic(entry["asked"]).forwards])
     if entry.get("network"):
         port = entry.get("host", {}).get("port")
         return f"switch {entry['network']}" + (f", port {port}" if port else "")
@@ -168,4 +175,5 @@ def _host_side(entry: dict[str, Any]) -> str:
         on = f" on {entry['bridge']}" if entry.get("bridge") else ""
         address = f" {entry['host_addr']}" if entry.get("host_addr") else ""
         return f"tap {entry['tap']}{on}{address}"
-    return str(entry["asked"]).partition("transport=")[2].partition(",")[0]
+    mark = "transport=" if "transport=" in entry["asked"] else "="
+    return str(entry["asked"]).partition(mark)[2].partition(",")[0]

@@ -110,6 +110,11 @@ def devices(guest: str) -> list[dict[str, Any]]:
     return table
 
 
+def note(row: dict[str, Any]) -> str:
+    """What is wrong with a device: in the guest, or else on this host."""
+    return str(row.get("problem") or row.get("note", ""))
+
+
 def _decoded(guest: str, data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)

@@ -221,7 +221,8 @@ def _device_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status.get("root"):
         rows.append(("root", status["root"]))
     for entry in status.get("devices", ()):
-        problem = f"; PROBLEM: {entry['problem']}" if entry.get("problem") else ""
+        said = entry.get("problem") or entry.get("note")
+        problem = f"; PROBLEM: {said}" if said else ""
         rows.append((entry["name"], f"{entry['asked']}{problem}"))
     for console in status.get("consoles", ()):
         for viewer in console.get("viewers", ()):

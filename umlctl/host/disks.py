@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
+from umlctl.host import births
 from umlctl.host.claim import FLOCK
 from umlctl.host.records import Entry, Hold
 from umlctl.storage import cow, images
@@ -94,13 +95,15 @@ def renew(entry: Entry) -> None:
     for hold in entry.holds:
         try:
             found = hold_of(hold.path, write=hold.write)
+            size = cow.size_of(hold.path)
         except OSError as problem:
             raise HostError(f"{entry.name}: cannot read {hold.path}: {problem.strerror}") from None
-        if (found.device, found.inode) != (hold.device, hold.inode):
+        if not _is_file(found, hold):
             raise HostError(
                 f"{entry.name}: another file was put in the place of {hold.path} since it was "
                 "plugged; take the disk out and plug it again"
             )
+        _check_size(entry.name, hold.path, size)
     if len(entry.holds) > 1:
         top, backing = entry.holds[0].path, entry.holds[1].path
         header = _header(entry.name, top)
@@ -155,6 +158,20 @@ def _check_foreign(name: str, path: str, descriptor: int) -> None:
         f"{name}: {path} is {found.what}, which a guest that writes to it destroys; {more}"
         "`ro` plugs it read-only, `raw` as it stands"
     )
+
+
+def note(entry: Entry) -> str:
+    """What has become of a disk's files while a guest has it; empty if they are as they were."""
+    for hold in entry.holds:
+        try:
+            if not _is_file(hold_of(hold.path, write=hold.write), hold):
+                return f"another file was put in the place of {hold.path}"
+            size = cow.size_of(hold.path)
+        except OSError as problem:
+            return f"{hold.path} is gone: {problem.strerror}"
+        if hold is entry.holds[-1] and size < (entry.observed or {}).get("size", 0):
+            return f"{hold.path} has {size} bytes now; the guest reads zeros beyond them"
+    return ""
 
 
 def _check_file(name: str, asked: Disk, *, insist: bool) -> list[Hold]:
@@ -282,7 +299,9 @@ def hold_of(path: str, *, write: bool) -> Hold:
         if behind is None:
             return Hold(path=path, device=found.st_rdev, inode=0, write=write)
         found = behind
-    return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write)
+        return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write)
+    born = births.of(path)
+    return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write, born=born)
 
 
 def _behind(block: str) -> os.stat_result | None:
@@ -294,9 +313,18 @@ def _behind(block: str) -> os.stat_result | None:
         return None
 
 
+def _is_file(one: Hold, other: Hold) -> bool:
+    """It is one file: an inode alone is used again once its file is gone."""
+    born = {one.born, other.born} - {0}
+    return (one.device, one.inode) == (other.device, other.inode) and len(born) < 2
+
+
 def _same(one: Hold, other: Hold) -> bool:
-    """Two paths lead to the same bytes; or a partition to some of those of its whole disk."""
-    if (one.device, one.inode) == (other.device, other.inode):
+    """Two paths lead to the same bytes; or a partition to some of those of its whole disk.
+
+    So they do if one file has come into the place of another: a guest opens it by its path.
+    """
+    if _is_file(one, other) or one.path == other.path:
         return True
     if one.inode or other.inode:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from umlctl.errors import HostError
 from umlctl.guest.plug import USER, USER_GATEWAY, USER_RESOLVER, Disk, Nic
 from umlctl.host import disks, inuse, nics
 from umlctl.host.inuse import Use
@@ -71,6 +72,16 @@ def renew(entry: Entry, pid: int) -> None:
         disks.renew(entry)
     elif entry.name.startswith(("vec", "eth")):
         nics.renew(entry, pid)
+
+
+def note(entry: Entry) -> str:
+    """What has become of the host's side of a device that the guest has; empty if nothing has."""
+    if entry.name.startswith("ubd"):
+        return disks.note(entry)
+    try:
+        return nics.note(entry)
+    except HostError as problem:
+        return str(problem)
 
 
 def undo(entry: Entry, umid: str, log: str) -> str:

@@ -104,6 +104,22 @@ def renew(entry: Entry, pid: int) -> None:
         )
 
 
+def note(entry: Entry) -> str:
+    """What has become of the host's end of a NIC; empty if it is as it was.
+
+    Raises: HostError
+    """
+    if not entry.tap:
+        return ""
+    link = taps.look(entry.tap)
+    if link is None:
+        return f"the tap {entry.tap} is gone"
+    if entry.bridge and link.bridge != entry.bridge:
+        on = f"on {link.bridge}" if link.bridge else "on no bridge"
+        return f"the tap {entry.tap} is {on}, and was on {entry.bridge}"
+    return "" if link.up else f"the tap {entry.tap} is down on this host"
+
+
 def release(entry: Entry, umid: str, log: str) -> str:
     """The NIC is no longer there: run its hook and remove what was made for it; what failed."""
     said = ""

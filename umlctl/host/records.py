@@ -66,12 +66,14 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
         path: as it was given
         device, inode: which file that is, whatever its name
         write: the guest may write it
+        born: when it was made, nanoseconds since 1970; 0: unknown
     """
 
     path: str
     device: int
     inode: int
     write: bool
+    born: int = 0
 
 
 class Entry(msgspec.Struct, kw_only=True):

@@ -42,7 +42,8 @@ UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kerne
 """The problem of an entry whose plugging was given up, and whose removal could not be."""
 ABSENT: Final = "the guest does not have it"
 SWITCH: Final = 1.0
-"""How long a switch may take to say who is on it, seconds."""
+"""How long a switch may take to say who is on it, and the host to say what its files and taps are,
+seconds."""
 LOOKS: Final = 3
 """How often a new device is looked for in the guest."""
 BETWEEN_LOOKS: Final = 0.05
@@ -108,6 +109,19 @@ class Devices:
                 if status and entry.network == network:
                     found[entry.name] = _host_side(entry, status, self._record.pid)
         return found
+
+    async def notes(self) -> dict[str, str]:
+        """What has become of the host's sides, by device, of those that are not as they were."""
+
+        def look() -> dict[str, str]:
+            return {entry.name: hardware.note(entry) for entry in there}
+
+        there = [entry for entry in self.entries if entry.holds or entry.tap]
+        found: dict[str, str] = {}
+        if there:
+            with trio.move_on_after(SWITCH):  # a file system over a network may not answer
+                found = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+        return {name: note for name, note in found.items() if note}
 
     def networks(self) -> set[str]:
         """The switches of ours that the guest is on."""
@@ -417,7 +431,7 @@ class Devices:
                 with trio.CancelScope(shield=True):
                     await self._take_out(entry, kernel)
         said = f"{entry.name}: the kernel took it, and the guest does not have it"
-        if entry.problem != hardware.PLUGGING:
+        if entry.problem not in ("", hardware.PLUGGING):
             said += f"; {entry.problem}"
         raise Refusal(f"{said}; `umlctl logs {self._umid}` may say why", -errno.ENODEV)
 

@@ -294,15 +294,19 @@ class Service:
     # Our own commands
 
     async def _status(self, call: Call, _line: Line) -> None:
-        hosts = await self._guest.devices.host_sides()
-        status = self._guest.status()
-        await call.answer(msgspec.json.encode(status | {"devices": self._listing(hosts)}))
+        devices = await self._listing()
+        await call.answer(msgspec.json.encode(self._guest.status() | {"devices": devices}))
 
-    def _listing(self, hosts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """The device table, with what serves each device on the host."""
+    async def _listing(self) -> list[dict[str, Any]]:
+        """The device table, with what serves each device on the host, and what is wrong there."""
+        table = self._guest.devices
+        more: dict[str, dict[str, Any]] = {
+            "host": await table.host_sides(),
+            "note": await table.notes(),
+        }
         return [
-            entry | ({"host": hosts[entry["name"]]} if entry["name"] in hosts else {})
-            for entry in self._guest.devices.listing()
+            entry | {key: of[entry["name"]] for key, of in more.items() if entry["name"] in of}
+            for entry in table.listing()
         ]
 
     async def _events(self, call: Call, line: Line) -> None:
@@ -401,8 +405,7 @@ class Service:
     async def _devices(self, call: Call, _line: Line) -> None:
         if self._guest.state == "running" and not self._guest.held():
             await self._guest.devices.observe()
-        hosts = await self._guest.devices.host_sides()
-        await call.answer(msgspec.json.encode(self._listing(hosts)))
+        await call.answer(msgspec.json.encode(await self._listing()))
 
     async def _kill(self, call: Call, _line: Line) -> None:
         call.step_aside()

@@ -159,3 +159,31 @@ def test_nics_are_listed_with_their_end_on_the_host(supervisor: Supervisor) -> N
     assert other.endswith("it is lost")
     assert supervisor.main("nic", "list", "demo", "--json") == 0
     assert [row["name"] for row in json.loads(supervisor.out)] == ["vec0", "vec1", "eth1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "column", "said"),
+    [
+        (PLAIN | {"observed": {"operstate": "unknown"}}, "STATE", "up"),
+        (PLAIN | {"observed": {}}, "STATE", "-"),
+        (PLAIN | {"note": "the tap t0 is gone"}, "NOTE", "the tap t0 is gone"),
+        (PLAIN | {"note": "a note", "problem": "a problem"}, "NOTE", "a problem"),
+        (
+            USER | {"asked": "user,forward=8080:80,forward=udp:53:53"},
+            "HOST",
+            "behind slirp4netns 8080:80 udp:53:53",
+        ),
+        (PLAIN | {"name": "eth0", "asked": "eth0=mcast"}, "HOST", "mcast"),
+        (PLAIN | {"name": "eth0", "asked": "eth0=daemon,,unix,/x"}, "HOST", "daemon"),
+        (PLAIN | {"asked": "vec0:transport=gre,src=a,dst=b"}, "HOST", "gre"),
+    ],
+)
+def test_list_shows_what_a_nic_is(
+    supervisor: Supervisor, entry: dict[str, Any], column: str, said: str
+) -> None:
+    supervisor.table = [entry]
+    assert supervisor.main("nic", "list", "demo") == 0
+    heading, row = supervisor.out.splitlines()
+    at = heading.index(column)
+    assert row[at:].startswith(said)
+    assert row[at + len(said) :].startswith("  ") or row[at + len(said) :] == ""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.plug import parse_disk
@@ -513,7 +514,7 @@ def test_loop_device_is_its_file_and_a_partition_a_part_of_its_disk(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hold(device: int, inode: int = 0) -> Hold:
-        return Hold(path="", device=device, inode=inode, write=True)
+        return Hold(path=f"/{device}:{inode}", device=device, inode=inode, write=True)
 
     sda, sda1, sdb1 = os.makedev(8, 0), os.makedev(8, 1), os.makedev(8, 17)
     monkeypatch.setattr(disks, "_whole", {sda: sda, sda1: sda, sdb1: os.makedev(8, 16)}.get)
@@ -598,3 +599,93 @@ def test_root_that_may_be_one_is_left_to_the_kernel(place: Place) -> None:
         disks.check_root(place(name))
     place.write("broken.cow", b"OOOM\0\0\0\x09")
     disks.check_root(place("broken.cow"))
+
+
+# What a reboot opens again
+
+
+def remade(place: Place, name: str, size: int = 8192) -> None:
+    """Another file by the same name, which ext4 gives the inode of the one that was there."""
+    os.unlink(place(name))
+    place.write(name, bytes(size))
+
+
+def test_file_that_was_removed_and_made_anew_is_another(place: Place) -> None:
+    entry = place.prepare("a.img")
+    disks.renew(entry)
+    remade(place, "a.img")
+    with pytest.raises(HostError, match=r"ubd1: another file was put in the place of .*a\.img"):
+        disks.renew(entry)
+
+
+def test_inode_that_is_used_again_is_another_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = place("a.img"), place("b.img")
+    use = place.used("a.img")
+    found = use.entry.holds[0]
+    monkeypatch.setattr(
+        disks,
+        "hold_of",
+        lambda path, write: structs.replace(found, path=path, born=found.born + 1, write=write),
+    )
+    assert place.prepare(other, 1, use).holds
+    with place.refused("is written by other as its ubd3"):  # it is opened by its path
+        place.prepare(one, 1, use)
+
+
+def test_file_whose_birth_nobody_knows_is_told_by_its_inode(place: Place) -> None:
+    entry = place.prepare("a.img")
+    entry.holds = [structs.replace(entry.holds[0], born=0)]  # of an older umlctl
+    disks.renew(entry)
+    use = Use("other", entry)
+    os.link(place("a.img"), place("c.img"))
+    with place.refused("is written by other"):
+        place.prepare("c.img", 1, use)
+
+
+@pytest.mark.parametrize(("size", "said"), [(0, "is empty"), (511, "is smaller than a sector")])
+def test_file_that_was_emptied_is_said_as_when_it_is_added(
+    place: Place, size: int, said: str
+) -> None:
+    entry = place.prepare("a.img")
+    os.truncate(place("a.img"), size)
+    with pytest.raises(HostError, match=f"ubd1: .*a.img {said}"):
+        disks.renew(entry)
+
+
+# What has become of a file
+
+
+def test_files_as_they_were_need_no_note(place: Place) -> None:
+    place.cow()
+    for text in ("a.img", "a.cow", "b.img,discard", "b.img,ro"):
+        entry = place.prepare(text)
+        entry.observed = {"size": 8192}
+        assert disks.note(entry) == ""
+
+
+def test_file_that_shrank_or_went_is_noted(place: Place) -> None:
+    entry = place.prepare("a.img")
+    entry.observed = {"size": 8192}
+    os.truncate(place("a.img"), 1 << 20)
+    assert disks.note(entry) == ""
+    os.truncate(place("a.img"), 4096)
+    assert disks.note(entry) == (
+        f"{place('a.img')} has 4096 bytes now; the guest reads zeros beyond them"
+    )
+    entry.observed = None
+    assert disks.note(entry) == ""
+    remade(place, "a.img")
+    assert disks.note(entry) == f"another file was put in the place of {place('a.img')}"
+    os.unlink(place("a.img"))
+    assert disks.note(entry) == f"{place('a.img')} is gone: No such file or directory"
+
+
+def test_backing_file_that_shrank_is_noted_and_a_short_cow_file_is_not(place: Place) -> None:
+    entry = place.prepare("a.img,cow=new.cow")
+    entry.observed = {"size": 8192}
+    os.truncate(place("new.cow"), 8192)
+    assert disks.note(entry) == ""
+    os.truncate(place("a.img"), 512)
+    assert "a.img has 512 bytes now" in disks.note(entry)

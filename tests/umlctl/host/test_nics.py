@@ -310,6 +310,25 @@ def test_tap_of_a_given_name_is_made_if_its_bridge_is_known(host: Host) -> None:
         host.prepare("tap=other")
 
 
+def test_what_has_become_of_a_tap_is_noted(host: Host) -> None:
+    entry = host.prepare("tap=auto,bridge=br0")
+    assert nics.note(entry) == ""
+    host.add(entry.tap)
+    assert nics.note(entry) == f"the tap {entry.tap} is on no bridge, and was on br0"
+    host.add(entry.tap, bridge="br1")
+    assert "is on br1, and was on br0" in nics.note(entry)
+    host.links[entry.tap] = host.links[entry.tap]._replace(bridge="br0", up=False)
+    assert nics.note(entry) == f"the tap {entry.tap} is down on this host"
+    del host.links[entry.tap]
+    assert nics.note(entry) == f"the tap {entry.tap} is gone"
+
+
+def test_nic_without_a_tap_and_a_tap_that_was_on_no_bridge_need_no_note(host: Host) -> None:
+    assert nics.note(host.prepare("switch=lan")) == ""
+    host.add("tap0", bridge="br0")
+    assert nics.note(host.prepare("vec1:transport=tap,ifname=tap0")) == ""
+
+
 @pytest.mark.parametrize(("bridge", "where"), [("br1", "on br1"), ("", "on no bridge")])
 def test_tap_on_another_bridge_is_refused(host: Host, bridge: str, where: str) -> None:
     host.add("tap0", bridge=bridge)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -763,6 +764,36 @@ async def test_what_is_no_name_is_refused(guest: Guest, text: str) -> None:
     assert not guest.kernel.asked
 
 
+# What has become of the host's side
+
+
+async def test_what_has_become_of_a_file_is_noted_while_the_guest_has_it(guest: Guest) -> None:
+    await guest.plug("a.img")
+    await guest.plug("b.img")
+    for entry in guest.devices.entries:
+        entry.observed = {"size": 4096}
+    assert await guest.devices.notes() == {}
+    os.truncate(f"{guest.path}/b.img", 1024)
+    os.unlink(f"{guest.path}/a.img")
+    notes = await guest.devices.notes()
+    assert "b.img has 1024 bytes now" in notes["ubd2"]
+    assert "a.img is gone" in notes["ubd1"]
+
+
+async def test_host_that_does_not_answer_for_its_files_holds_nobody_up(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file system over a network may not."""
+    asked = threading.Event()
+    monkeypatch.setattr(hardware, "note", lambda _entry: asked.wait())
+    monkeypatch.setattr(module, "SWITCH", 0.01)
+    await guest.plug("a.img")
+    try:
+        assert await guest.devices.notes() == {}
+    finally:
+        asked.set()
+
+
 # After a boot
 
 
@@ -786,6 +817,27 @@ async def test_guest_without_devices_is_not_asked(guest: Guest) -> None:
     await guest.devices.after_boot(cast("Kernel", guest.kernel), again=False)
     await guest.reboot()
     assert not guest.kernel.asked
+
+
+async def test_image_that_was_emptied_does_not_come_back_and_it_is_said_why(guest: Guest) -> None:
+    await guest.plug("a.img")
+    os.truncate(f"{guest.path}/a.img", 0)
+    await guest.devices.renew()
+    await guest.reboot()
+    (entry,) = guest.devices.entries
+    assert "a.img is empty" in entry.problem
+    assert guest.events("device lost")
+
+
+async def test_device_that_the_guest_lacks_after_a_reboot_is_said_in_one_sentence(
+    guest: Guest,
+) -> None:
+    await guest.plug("a.img")
+    guest.kernel.hidden.add("ubd1")
+    await guest.reboot()
+    assert guest.devices.entries[0].problem == (
+        "ubd1: the kernel took it, and the guest does not have it; `umlctl logs demo` may say why"
+    )
 
 
 async def test_devices_come_back_in_order_after_a_reboot(guest: Guest) -> None:
