@@ -7,15 +7,21 @@ tried without a socket.
 An exchange moves through these states, and through no others:
 
     state      event       next       outcome
+    WAITING    life        WAITING
     WAITING    more        RECEIVING
     WAITING    last        DONE       answered, or refused if the error is not 0
     WAITING    silence     DONE       timed out
     WAITING    closed      DONE       guest gone
+    RECEIVING  life        RECEIVING
     RECEIVING  more        RECEIVING
     RECEIVING  last        DONE       answered, or refused
     RECEIVING  silence     DONE       truncated
     RECEIVING  closed      DONE       guest gone
     either     too much    DONE       truncated
+
+`life` is a reply without data, with others to follow: the server sends it where an answer takes
+long. A refusal is one whose replies carry an error: a kernel's only in the first, our own in all
+of those that have it, as the stock client looks at the last.
 
 A datagram that is no reply at all leaves the state as it is: replies carry no request id, and
 whoever can reach the socket may send anything.
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     Kind = Literal["answered", "refused", "truncated", "timed out", "guest gone"]
     State = Literal["waiting", "receiving", "done"]
-    Event = Literal["more", "last", "silence", "closed", "too much"]
+    Event = Literal["life", "more", "last", "silence", "closed", "too much"]
 
 ANSWERED: Final = "answered"
 REFUSED: Final = "refused"
@@ -46,6 +52,7 @@ DONE: Final = "done"
 
 TRANSITIONS: Final[dict[State, dict[Event, tuple[State, Kind | None]]]] = {
     WAITING: {
+        "life": (WAITING, None),
         "more": (RECEIVING, None),
         "last": (DONE, ANSWERED),
         "silence": (DONE, TIMED_OUT),
@@ -53,6 +60,7 @@ TRANSITIONS: Final[dict[State, dict[Event, tuple[State, Kind | None]]]] = {
         "too much": (DONE, TRUNCATED),
     },
     RECEIVING: {
+        "life": (RECEIVING, None),
         "more": (RECEIVING, None),
         "last": (DONE, ANSWERED),
         "silence": (DONE, TRUNCATED),
@@ -131,8 +139,7 @@ class Exchange:
         Raises: WireError: this is no reply; the exchange goes on as if it had not come.
         """
         reply = Reply.decode(datagram)
-        if not self._pieces:
-            self._error = reply.error
+        self._error = self._error or reply.error
         self._pieces += 1
         if keep:
             self._parts.append(reply.data)
@@ -142,7 +149,7 @@ class Exchange:
         elif self._size > self._cap:
             self._move("too much", f"more than {self._cap} bytes")
         else:
-            self._move("more")
+            self._move("more" if reply.data else "life")
         return reply
 
     def silence(self, reason: str) -> Outcome:
@@ -173,12 +180,12 @@ class Exchange:
 def pieces(data: bytes, error: int = 0, *, more: bool = False) -> Iterator[Reply]:
     """The server's side: an answer as replies, the last without `more` unless told otherwise.
 
-    NUL bytes end a C string, so they are left out. Only the first reply carries the error,
-    as the kernel has it.
+    NUL bytes end a C string, so they are left out. Each reply carries the error: the kernel's
+    clients look at the first or at the last.
     """
     if b"\0" in data:
         data = data.replace(b"\0", b"")
     last = max(0, (len(data) - 1) // MAX_TEXT)
     for index in range(last + 1):
         piece = data[index * MAX_TEXT : (index + 1) * MAX_TEXT]
-        yield Reply(0 if index else error, more or index < last, piece)
+        yield Reply(error, more or index < last, piece)

@@ -69,11 +69,10 @@ class Call:
         aside: it has no turn any more
     """
 
-    __slots__ = ("_started", "aside", "client", "data", "gid", "pid", "uid")
+    __slots__ = ("aside", "client", "data", "gid", "pid", "uid")
 
     def __init__(self, client: _Client, data: bytes, who: tuple[int, int, int]) -> None:
         self.client = client
-        self._started = False
         self.aside = False
         self.data = data
         self.pid, self.uid, self.gid = who
@@ -89,20 +88,14 @@ class Call:
         """
         for reply in pieces(data, more=True):
             await self.client.send(reply.encode())
-        self._started = True
 
     async def answer(self, data: bytes | str, error: int = 0) -> None:
         """Send the answer, or its last part; `error` is 0, 1 or -errno.
-
-        Only the first reply of an exchange can carry an error, so one that comes after a part
-        was sent is marked in the text.
 
         Raises: ClientGone
         """
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogateescape")
-        if error and self._started:
-            data = b"ERR " + data
         for reply in pieces(data, error):
             await self.client.send(reply.encode())
 

@@ -78,6 +78,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "halt",
         "",
         "end the kernel at once",
+        stopped=True,
         danger="file systems are not synced",
     ),
     Command(
@@ -101,7 +102,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
         example="m",
     ),
     Command(
-        "cad", "", "press Ctrl-Alt-Del", danger="a guest that does not handle it reboots unsynced"
+        "cad",
+        "",
+        "press Ctrl-Alt-Del",
+        stopped=True,
+        danger="a guest that does not handle it reboots unsynced",
     ),
     Command(
         "stop",

@@ -210,12 +210,26 @@ def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> Non
     house.ok("stop", umid)
     assert house.status(umid)["state"] == "stopped"
     assert house.ok("proc", umid, "uptime")
-    for words in (["config", umid, "ubd1=/etc/passwd"], ["halt", umid], ["reboot", umid]):
+    for words in (["config", umid, "ubd1=/etc/passwd"], ["reboot", umid]):
         refused = house.umlctl(*words)
         assert refused.returncode == 1
         assert "stopped" in refused.stderr
     house.ok("go", umid)
     assert house.status(umid)["state"] == "running"
+    house.ok("stop", umid)
+    house.ok("cad", umid)  # which it takes when it runs again
+    house.ok("halt", umid)
+    wait_for(lambda: house.listed(umid)["state"] == "dead", "it has ended")
+    assert house.listed(umid)["ending"]["text"] == "halted by a user, not synced"
+
+
+def test_long_refusal_is_an_error_to_the_stock_client(
+    house: House, shared: str, tmp_path: Path
+) -> None:
+    missing = "/".join([str(tmp_path), *("d" * 100,) * 4, "none.img"])
+    refused = house.stock(shared, "config", f"ubd9={missing}")
+    assert len(refused.stdout) > 511
+    assert (refused.returncode, refused.stdout[:4]) == (256 - 2, b"ERR ")
 
 
 def test_a_pause_ends_by_itself(house: House, umid: str) -> None:
@@ -264,7 +278,7 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     assert asked.communicate()[0].strip()
     assert house.status(umid)["state"] == "running"
     os.kill(pid, signal.SIGSTOP)
-    house.ok("shutdown", umid, "0.1")
+    assert house.umlctl("shutdown", umid, "0.1").returncode == 7
     assert house.listed(umid)["ending"]["cause"] == "killed"
 
 

@@ -167,7 +167,7 @@ def test_shutdown_that_reaches_nobody_says_that_nothing_was_synced(house: House,
     os.unlink(house.kernel_socket(umid))
     done = house.umlctl("shutdown", umid, "1")
     assert done.returncode == 7
-    assert "killed: not synced: " in done.stdout
+    assert "; not synced: " in done.stdout
     ending = house.listed(umid)["ending"]
     assert (ending["cause"], ending["code"]) == ("killed", 143)
     assert house.umlctl("wait", umid).returncode == 143
@@ -248,6 +248,63 @@ def test_a_reboot_keeps_the_guest_and_ends_who_waits(house: House, umid: str) ->
     assert house.status(umid)["pid"] == pid
     house.ok("version", umid)
     house.ok("stack", umid, "1")
+
+
+def test_requests_to_a_guest_that_reboots_are_held_until_it_is_ready(
+    house: House, umid: str
+) -> None:
+    house.start(umid)
+    for number in range(1, 4):
+        house.ok("reboot", umid)
+        house.ok("version", umid)
+        assert house.status(umid)["reboots"] == 2 * number - 1
+        assert house.stock(umid, "reboot").returncode == 0
+        asked = house.stock(umid, "proc", "uptime")
+        assert (asked.returncode, asked.stdout[:3]) == (0, b"OK "), asked
+    house.has_shell(umid)
+    Path(f"{house.run}/umlctl/g/{umid}/con0.in").write_text("echo b >/proc/sysrq-trigger\n")
+    while house.status(umid)["reboots"] < 7:
+        assert house.ask(umid, "version").ok, "who asks meanwhile need not know"
+
+
+def test_requests_to_a_guest_that_boots_are_held_until_it_is_ready(house: House, umid: str) -> None:
+    process = subprocess.Popen(
+        house.command("run", umid, "--mem", "64M"),
+        env=house.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: os.path.exists(house.public(umid)), "its socket is there")
+        asked = house.stock(umid, "config", "con0")
+        assert (asked.returncode, asked.stdout[:3]) == (0, b"OK "), asked
+        house.ok("version", umid)
+        house.ok("halt", umid)
+    finally:
+        process.wait(DEADLINE)
+
+
+def test_guest_that_never_boots_holds_nobody_for_ever_and_can_be_ended(
+    house: House, umid: str
+) -> None:
+    """Its root is late, and then somebody keeps its kernel from running."""
+    process = subprocess.Popen(
+        house.command("run", umid, "--timeout", "300", "--", "rootdelay=300"),
+        env=house.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pid = Path(os.path.dirname(house.public(umid)), "pid")
+    wait_for(lambda: pid.exists() and os.path.exists(house.public(umid)), "its socket is there")
+    os.kill(int(pid.read_text()), signal.SIGSTOP)
+    late = house.umlctl("version", umid, "--timeout", "1.5")
+    assert (late.returncode, "timed out" in late.stderr) == (4, True), late
+    house.ok("halt", umid)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, "never started: halted by a user" in said) == (125, True), said
 
 
 def _kill_main_process(house: House, umid: str, init: str) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from socketproto.exchange import Event, Kind, State
 
-EVENTS: tuple[Event, ...] = ("more", "last", "silence", "closed", "too much")
+EVENTS: tuple[Event, ...] = ("life", "more", "last", "silence", "closed", "too much")
 
 answers = st.binary(max_size=3 * MAX_TEXT).map(lambda data: data.replace(b"\0", b"x"))
 long_answers = st.integers(1, 7).flatmap(
@@ -103,10 +103,9 @@ def test_answers_at_the_edges_of_a_piece(size: int) -> None:
 
 
 @given(answers, errors)
-def test_only_the_first_piece_carries_the_error(data: bytes, error: int) -> None:
-    first, *others = pieces(data, error)
-    assert first.error == error
-    assert not any(reply.error for reply in others)
+def test_every_piece_carries_the_error(data: bytes, error: int) -> None:
+    """A kernel has it in the first alone; the stock client looks at the last."""
+    assert {reply.error for reply in pieces(data, error)} == {error}
 
 
 @given(st.binary(max_size=2000))
@@ -120,7 +119,7 @@ def test_nul_bytes_are_left_out_of_an_answer(data: bytes) -> None:
 def test_part_of_an_answer_leaves_the_exchange_open(data: bytes) -> None:
     exchange = Exchange()
     assert feed(exchange, sent(data, more=True)) is None
-    assert exchange.state == RECEIVING
+    assert exchange.state == (RECEIVING if data else WAITING)
     assert feed(exchange, sent(b"end")) == Outcome(
         ANSWERED, 0, data + b"end", "", len(sent(data)) + 1
     )
@@ -148,11 +147,14 @@ def test_answer_that_lost_its_tail_is_truncated(
 
 
 @given(long_answers, st.sampled_from([1, -22]))
-def test_answer_that_lost_its_first_piece_lost_its_error(data: bytes, error: int) -> None:
+def test_kernels_answer_that_lost_its_first_piece_lost_its_error(data: bytes, error: int) -> None:
     """The wire cannot tell: this is why our own server never drops a piece."""
-    first, *others = sent(data, error)
+    datagrams = [
+        Reply(0 if index else error, reply.more, reply.data).encode()
+        for index, reply in enumerate(pieces(data, error))
+    ]
+    others = datagrams[1:]
     assume(others)
-    assert first
     assert feed(Exchange(), others) == Outcome(ANSWERED, 0, data[MAX_TEXT:], "", len(others))
 
 
@@ -235,7 +237,9 @@ def test_bare_text_of_a_kernel_is_not_an_answer() -> None:
 def documented() -> dict[tuple[str, str], tuple[str, str]]:
     """The table of the module's docstring: state and event to next state and outcome."""
     table: dict[tuple[str, str], tuple[str, str]] = {}
-    row = re.compile(r"    (WAITING|RECEIVING|either) +(\w+(?: much)?) +(RECEIVING|DONE) *(.*)")
+    row = re.compile(
+        r"    (WAITING|RECEIVING|either) +(\w+(?: much)?) +(WAITING|RECEIVING|DONE) *(.*)"
+    )
     for found in filter(None, map(row.fullmatch, (module.__doc__ or "").splitlines())):
         state, event, after, outcome = found.groups()
         states = ("WAITING", "RECEIVING") if state == "either" else (state,)
@@ -264,8 +268,10 @@ def test_every_state_but_done_knows_every_event() -> None:
 
 def happen(exchange: Exchange, event: Event) -> None:
     match event:
-        case "more":
+        case "life":
             exchange.receive(Reply(0, True, b"").encode())
+        case "more":
+            exchange.receive(Reply(0, True, b"x").encode())
         case "last":
             exchange.receive(Reply(0, False, b"").encode())
         case "silence":
@@ -273,12 +279,12 @@ def happen(exchange: Exchange, event: Event) -> None:
         case "closed":
             exchange.closed("closed")
         case "too much":
-            exchange.receive(Reply(0, True, b"xx").encode())
+            exchange.receive(Reply(0, True, b"x" * 9).encode())
 
 
 @given(st.lists(st.sampled_from(EVENTS), max_size=6))
 def test_any_course_of_events_follows_the_table(events: list[Event]) -> None:
-    exchange = Exchange(cap=1)
+    exchange = Exchange(cap=8)
     state: State = WAITING
     for event in events:
         if state == DONE:
@@ -301,11 +307,20 @@ def test_error_in_the_first_piece_makes_the_answer_a_refusal(first: int) -> None
     assert exchange.outcome == Outcome(REFUSED, first, b"half done", "", 2)
 
 
-def test_error_in_a_later_piece_is_not_one() -> None:
+@pytest.mark.parametrize("before", [b"", b"a"])
+def test_error_in_a_later_piece_is_one_too(before: bytes) -> None:
+    """The server has given signs of life, or a part, before it knew."""
     exchange = Exchange()
-    exchange.receive(Reply(0, True, b"a").encode())
+    exchange.receive(Reply(0, True, before).encode())
     exchange.receive(Reply(-22, False, b"b").encode())
-    assert exchange.outcome == Outcome(ANSWERED, 0, b"ab", "", 2)
+    assert exchange.outcome == Outcome(REFUSED, -22, before + b"b", "", 2)
+
+
+def test_signs_of_life_are_no_part_of_an_answer() -> None:
+    exchange = Exchange()
+    for _ in range(3):
+        exchange.receive(Reply(0, True, b"").encode())
+    assert exchange.silence("nothing came").kind == TIMED_OUT
 
 
 def test_endless_answer_is_cut_at_the_cap() -> None:

@@ -187,7 +187,7 @@ async def test_error_goes_with_the_first_piece(short: str) -> None:
     assert (outcome.error, outcome.data) == (-22, b"ein Fehler: \xff")
 
 
-async def test_error_after_a_part_is_said_in_the_text(short: str) -> None:
+async def test_error_after_a_part_makes_the_answer_a_refusal(short: str) -> None:
     async def answer(call: Call) -> None:
         await call.part(b"half, then ")
         await call.answer("broken", -5)
@@ -195,7 +195,7 @@ async def test_error_after_a_part_is_said_in_the_text(short: str) -> None:
     async with serving(short, answer) as listener:
         with Client(listener.path) as client:
             outcome = await client.request("proc stat")
-    assert (outcome.ok, outcome.data) == (True, b"half, then ERR broken")
+    assert (outcome.error, outcome.data) == (-5, b"half, then broken")
 
 
 async def test_signs_of_life_carry_nothing(short: str) -> None:

@@ -140,11 +140,10 @@ def judge(seen: Evidence) -> Ending:
         cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, STARVED
     elif seen.panic:
         cause, code, text = "panicked", exitcodes.PANIC, seen.panic
-    elif seen.forced:
-        cause, code = "killed", exitcodes.SIGNALLED + signal.SIGKILL
+    elif seen.forced or (seen.asked and seen.unsynced):
+        by = signal.SIGKILL if seen.forced else signal.SIGTERM
+        cause, code = "killed", exitcodes.SIGNALLED + by
         text = "; ".join(filter(None, [seen.asked, seen.unsynced]))
-    elif seen.asked and seen.unsynced:
-        cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGTERM, seen.unsynced
     elif seen.asked and (is_orderly(seen.tail) or _aborted(seen) or not _signal(seen)):
         cause, code, text = "shut down", exitcodes.OK, seen.late
     elif problem := _failed_reboot(seen):

@@ -37,8 +37,9 @@ from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.limits import Sparing
+from umlctl.supervisor.readiness import HEARTBEAT
 from umlctl.supervisor.run import run_guest
-from umlctl.supervisor.service import HEARTBEAT, SHUTDOWN
+from umlctl.supervisor.service import SHUTDOWN
 from umlctl.supervisor.turn import Turn
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from socketproto.exchange import REFUSED, TIMED_OUT
+from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
@@ -37,7 +37,7 @@ from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
-from umlctl.supervisor.kernel import QUIET, Kernel
+from umlctl.supervisor.kernel import DEADLINE, QUIET, Kernel
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
@@ -162,7 +162,7 @@ class Guest:
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
-        booting = "the guest is still booting; try again when it is ready"
+        booting = "the guest is still booting"
         silent = "the guest was adopted, and has not answered since; `kill` ends it"
         self.kernel.lose(silent if self.has_been_up() else booting)
         what = "adopted" if self.launched.adopted else "started"
@@ -241,9 +241,7 @@ class Guest:
             launch.make_again(self.launched)
             self._panic = ""
             self.halted = False
-            self._enter("rebooting")
-            self.kernel.lose("the guest rebooted; try again when it is ready")
-            self.ready = trio.Event()
+            self._leave("the guest rebooted")
             self._rebooting.set()
             self._rebooting = trio.Event()
             self.history.add("rebooting", count=self.reboots)
@@ -494,15 +492,29 @@ class Guest:
             self.history.add("resumed", **by)
 
     async def halt(self, request: str) -> Outcome:
-        """A user ends the kernel at once, by its own means: it is not started again."""
-        unable = self.kernel.unable(request)
-        if unable is not None:
-            return unable
-        self.halted = True  # by the time of the answer it can have ended
-        outcome = await self.kernel.ask(request)
-        if outcome.kind == REFUSED:
-            self.halted = False
+        """A user ends the kernel at once: it is not started again.
+
+        request: by which it ends itself, if it can
+        """
+        return await orderly.halt(self, request)
+
+    async def reboot(self, seconds: float = DEADLINE) -> Outcome:
+        """Have the kernel reset; from its answer on, requests wait until it is ready again.
+
+        seconds: for the answer
+        """
+        ready = self.ready
+        outcome = await self.kernel.ask("reboot", seconds)
+        # Its notification can have come before we are here; then all is seen to.
+        if outcome.ok and self.ready is ready and self.state == "running":
+            self._leave("the guest reboots")
         return outcome
+
+    def _leave(self, why: str) -> None:
+        """It is not there to be asked until it has booted again."""
+        self._enter("rebooting")
+        self.kernel.lose(why)
+        self.ready = trio.Event()
 
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main

@@ -58,6 +58,12 @@ QUIET: Final = "k"
 """A command that the kernel does not know: answered at once, in interrupt context."""
 
 
+class Unsent(Outcome):
+    """An exchange that ended before the kernel had the request: it may be tried again."""
+
+    __slots__ = Outcome.__slots__  # the values of which it is made, for equality
+
+
 class Kernel:
     """A kernel's own mconsole socket, as its supervisor uses it.
 
@@ -138,7 +144,7 @@ class Kernel:
     def unable(self, text: str) -> Outcome | None:
         """How an exchange ends that need not be tried."""
         if self._lost:
-            return Outcome(GONE, reason=self._lost)
+            return Unsent(GONE, reason=self._lost)
         if self.trouble and text.partition(" ")[0] not in INTERRUPT:
             return Outcome(TIMED_OUT, reason=self.trouble)
         return None
@@ -246,7 +252,7 @@ class Kernel:
                     text, timeout, renew=renew, each=each, keep=True, suspended=suspended
                 )
             except Unreachable as problem:
-                outcome = Outcome(GONE, reason=f"the kernel's socket is gone ({problem.why})")
+                outcome = Unsent(GONE, reason=f"the kernel's socket is gone ({problem.why})")
             finally:
                 self._flying = None
             return outcome

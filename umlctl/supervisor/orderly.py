@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from umlctl.host.endings import NOT_SYNCED
 
 if TYPE_CHECKING:
@@ -52,11 +53,39 @@ async def shut_down(guest: Guest, seconds: float, why: str) -> None:
             await end(guest, seconds)
         if not guest.dead.is_set():
             guest.signal(signal.SIGTERM)
-    with trio.move_on_after(TERM):
+    await _die(guest)
+
+
+async def halt(guest: Guest, request: str) -> Outcome:
+    """End a guest at once, by its kernel's own means if it can be asked, with nothing synced.
+
+    request: to its kernel
+    """
+    if not guest.held() and not guest.dead.is_set():
+        if guest.state == "stopped":
+            await guest.pauses.resume()  # it would abort
+        guest.halted = True  # by the time of the answer it can have ended
+        outcome = await guest.kernel.ask(request, ANSWER)
+        if outcome.kind == REFUSED:
+            guest.halted = False
+        if outcome.kind in (ANSWERED, REFUSED):
+            return outcome
+    guest.halted = True
+    guest.asked_to_end = guest.asked_to_end or "halted by a user"
+    if guest.state != "booting":
+        guest.unsynced = NOT_SYNCED
+    guest.signal(signal.SIGTERM)
+    await _die(guest)
+    return Outcome(ANSWERED)
+
+
+async def _die(guest: Guest) -> None:
+    """Wait for the end of a guest, and force it in the end."""
+    with trio.move_on_after(0.0 if guest.held() else TERM):
         await guest.dead.wait()
     if not guest.dead.is_set():
         guest.asked_to_end += "; it did not end by itself"
-        guest.kill(why)
+        guest.kill(guest.asked_to_end)
         await guest.dead.wait()
 
 

@@ -25,6 +25,7 @@ from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog
 from umlctl.host.attaching import config, console_name
 from umlctl.supervisor import access
+from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.launch import check_reboot
 from umlctl.supervisor.limits import (
     PRINTS,
@@ -35,6 +36,7 @@ from umlctl.supervisor.limits import (
     Counted,
     Sparing,
 )
+from umlctl.supervisor.readiness import HEARTBEAT, Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
 
 PAST: Final = "past"
 """Asks `events` for what has been, and no more."""
-HEARTBEAT: Final = 1.0
-"""Between two signs of life to a client that waits for something slow, seconds."""
 SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
 QUESTIONS: Final = ("version", "config", "stack", "proc")
@@ -81,6 +81,7 @@ class Service:
         self._access = access.of_guest(guest.launched.definition)
         self._sparing: defaultdict[str, Sparing] = defaultdict(Sparing)
         self._subscriptions = Counted(*SUBSCRIPTIONS)
+        self._readiness = Readiness(guest)
         self._prints: dict[int, Bucket] = {}
         self._own: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
             "status": self._status,
@@ -131,7 +132,7 @@ class Service:
                 await self._check_reboot(line)
                 if line.command.name in PRINTING:
                     await self._print_slowly(call)
-                outcome = await self._ask_kernel(line, by(call))
+                outcome = await self._ask_when_ready(call, line)
                 self._note(call, line, outcome)
                 outcome = _unstamped(line, outcome)
                 if outcome.kind in (ANSWERED, REFUSED):
@@ -221,6 +222,18 @@ class Service:
                 -errno.EPERM,
             ) from None
 
+    async def _ask_when_ready(self, call: Call, line: Line) -> Outcome:
+        """Raises: ClientGone, Refusal"""
+        deadline = trio.current_time() + self._readiness.patience
+        while True:
+            if not ends(line) and not await self._readiness.wait(call, deadline):
+                why = f"the guest is {self._guest.state}, and was not ready within "
+                return Outcome(TIMED_OUT, reason=f"{why}{self._readiness.patience:g} seconds")
+            outcome = await self._ask_kernel(line, by(call))
+            lost = outcome.kind == GONE and (isinstance(outcome, Unsent) or is_query(line))
+            if not lost or ends(line) or not await self._readiness.comes_again():
+                return outcome
+
     async def _ask_kernel(self, line: Line, by: By) -> Outcome:
         kernel, name = self._guest.kernel, line.command.name
         if name == "config" and "=" in line.argument:
@@ -241,6 +254,8 @@ class Service:
             return outcome
         if name == "go":
             return await self._guest.pauses.resume(**by)
+        if name == "reboot":
+            return await self._guest.reboot()
         if name in ("halt", "sysrq"):
             return await self._act_at_once(line)
         return await self._ask_plainly(line)
@@ -259,11 +274,11 @@ class Service:
     async def _act_at_once(self, line: Line) -> Outcome:
         """`halt`, and SysRq, which may do the same or reset the kernel."""
         guest = self._guest
-        if line.command.name == "halt" or line.argument.startswith(POWER_OFF):
+        if ends(line):
             return await guest.halt(line.text)
         resets = line.argument.startswith(RESET) and not line.forced
         if resets and guest.state == "running" and not guest.kernel.trouble:
-            outcome = await guest.kernel.ask("reboot", RESET_PATIENCE)
+            outcome = await guest.reboot(RESET_PATIENCE)
             if outcome.kind != TIMED_OUT:
                 return outcome
         return await guest.kernel.ask(line.text)
@@ -375,6 +390,7 @@ class Service:
     async def _plug(self, call: Call, line: Line) -> None:
         kind, _, text = line.argument.partition(" ")
         guest = self._guest
+        await self._readiness.wait(call, trio.current_time() + self._readiness.patience)
         try:
             if kind == "console":
                 await self._plug_console(call, text.strip(), force=line.forced)
@@ -412,6 +428,12 @@ class Service:
         self._guest.history.add("kill", **by(call))
         self._guest.kill(f"killed by uid {call.uid}, pid {call.pid}")
         await self._wait(call)
+
+
+def ends(line: Line) -> bool:
+    """It ends the kernel at once, in whatever state."""
+    name = line.command.name
+    return name == "halt" or (name == "sysrq" and line.argument.startswith(POWER_OFF))
 
 
 def _seconds(line: Line) -> float | None:

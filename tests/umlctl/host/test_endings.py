@@ -59,7 +59,10 @@ def seen(**fields: Any) -> Evidence:
         ({"halted": True}, "exited", 0, "halted by a user, not synced"),
         ({"asked": "by uid 0"}, "shut down", 0, ""),
         ({"asked": "by uid 0", "forced": True}, "killed", 137, "by uid 0"),
-        ({"asked": "by uid 0", "unsynced": "not synced: gone"}, "killed", 143, "not synced: gone"),
+        (
+            {"asked": "by uid 0", "unsynced": "not synced: gone"},
+            *("killed", 143, "by uid 0; not synced: gone"),
+        ),
         (
             {"asked": "by uid 0", "unsynced": "not synced: gdb", "forced": True},
             *("killed", 137, "by uid 0; not synced: gdb"),
