@@ -112,9 +112,12 @@ if LIMITS:
 if ROOT:
 
     def test_root_is_told_of_what_a_guest_on_hostfs_reaches(house: House, umid: str) -> None:
+        os.makedirs(f"{house.path}/s/umlctl", exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{house.path}/s/umlctl/told-of-root")
         done = house.umlctl("start", umid, "--mem", "64M")
         assert "reaches every file of this host" in done.stderr
-        assert house.umlctl("start", umid).stderr.count("reaches every file") == 1
+        assert "reaches every file" not in house.umlctl("start", umid).stderr
 
     def test_guest_runs_as_another_user(house: House, umid: str) -> None:
         done = house.umlctl("start", umid, "--mem", "64M", "--user", "nobody")

@@ -52,13 +52,18 @@ def test_a_directory_is_a_root_that_can_be_written(
     house.ok("shutdown", umid)
 
 
-def test_an_image_is_a_root_and_whole_after_shutdown(
-    house: House, umid: str, tree: Path, tmp_path: Path
-) -> None:
-    image = tmp_path / "root.img"
+def make_image(tree: Path, directory: Path) -> Path:
+    image = directory / "root.img"
     with image.open("wb") as file:
         file.truncate(16 << 20)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(image)], check=True)
+    return image
+
+
+def test_an_image_is_a_root_and_whole_after_shutdown(
+    house: House, umid: str, tree: Path, tmp_path: Path
+) -> None:
+    image = make_image(tree, tmp_path)
     house.start(umid, "--root", str(image))
     assert "/ ext4 rw" in house.ok("proc", umid, "mounts")
     assert house.ok("config", umid, "ubd0").strip() == str(image)
@@ -102,3 +107,20 @@ def test_ordinary_user_is_root_in_the_guest(house: House, tmp_path: Path, init: 
         check=False,
     )
     assert done.returncode == 42, done
+
+
+def test_kernel_arguments_have_a_root_of_their_own(
+    house: House, umid: str, tree: Path, tmp_path: Path
+) -> None:
+    """And never the host's files, nor the init program that stands among them."""
+    image = make_image(tree, tmp_path)
+    house.start(umid, "--", "ubd0=/dev/null", f"ubd1={image}", "root=98:16", f"umid={umid}")
+    assert "/ ext4 ro" in house.ok("proc", umid, "mounts")
+    assert house.status(umid)["root"] == "kernel arguments"
+    wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
+    house.ok("shutdown", umid)
+    house.start(umid, "--", f"ubd0={image}", "mem=48M")
+    assert "/ ext4 ro" in house.ok("proc", umid, "mounts")
+    assert house.status(umid)["memory_limit"] == 48 << 20
+    wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
+    house.ok("shutdown", umid)

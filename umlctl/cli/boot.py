@@ -21,7 +21,7 @@ from umlctl.host import kernels, paths
 from umlctl.oneshot import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from umlctl.guest.definition import Definition
     from umlctl.host.kernels import Kernel
@@ -197,12 +197,14 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
         raise UsageError(str(problem)) from None
     if options["user"] and os.geteuid():
         raise UsageError("--user is for root: a guest of yours runs as you")
-    root, pidfile = options.pop("root"), options.pop("pidfile")
+    force = options.pop("force")
+    root, pidfile = _root(options.pop("root"), insist=force), options.pop("pidfile")
+    if options["init"] and root == definitions.HOST_ROOT:
+        options["init"] = os.path.abspath(options["init"])
     mem_dir = options.pop("mem_dir")
     memory_limit = options.pop("memory_limit")
-    force = options.pop("force")
     for word in (*options["append"], *arguments):
-        danger = next(filter(None, map(cmdline.danger, word.split())), "")
+        danger = cmdline.danger(word)
         if danger and not force:
             raise UsageError(f"{word}: refused unless you insist with --force: {danger}")
     _expand(options.pop("profile"), options, arguments)
@@ -212,19 +214,12 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
         _refuse_cpus(found, options["ncpus"])
     if options["modules"] == definitions.LOCKED:
         _check_locks(found)
-    if root != definitions.HOST_ROOT:
-        file, comma, words = root.partition(",")
-        if os.path.isdir(root):
-            root = os.path.abspath(root) + "/"
-        else:
-            root = os.path.abspath(file) + comma + words
-            root = _insisted(root) if force else root
     disks = plug.number_disks(options.pop("disks"), here, 1)
     return definitions.check(
         definitions.Definition(
             umid=umid,
             kernel=kernel,
-            mem=definitions.parse_size(options.pop("mem")),
+            mem=definitions.parse_size(_memory(options.pop("mem"), options["append"], arguments)),
             root=root,
             disks=tuple(map(_insisted, disks)) if force else disks,
             nics=plug.number_nics(options.pop("nics"), insist=force),
@@ -235,6 +230,7 @@ def define(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> De
             arguments=arguments,
             cwd=here,
             home=paths.home(),
+            append=tuple(options.pop("append")),
             **{name: value for name, value in options.items() if value is not None},
         )
     )
@@ -248,6 +244,40 @@ def _insisted(text: str) -> str:
     if disk.readonly or disk.cow or disk.discard or not is_foreign(disk.file):
         return text
     return str(replace(disk, raw=True))
+
+
+def _root(text: str, *, insist: bool) -> str:
+    """The root as a definition has it: a directory ends in '/', and paths are absolute."""
+    if text == definitions.HOST_ROOT:
+        return text
+    directory = text.removesuffix(definitions.READONLY)
+    for found, option in ((text, ""), (directory, definitions.READONLY)):
+        if os.path.isdir(found):
+            return os.path.abspath(found).rstrip("/") + "/" + option
+    file, comma, options = text.partition(",")
+    image = os.path.abspath(file) + comma + options
+    return _insisted(image) if insist else image
+
+
+def _memory(option: str, *given: Sequence[str]) -> str:
+    """The guest's memory: a kernel argument wins, wherever it stands."""
+    told = (word for words in given for word in words if word.startswith("mem="))
+    return [option, *told][-1].removeprefix("mem=")
+
+
+def _take_name(umid: str | None, options: dict[str, Any], arguments: list[str]) -> str | None:
+    """The guest's name, which may stand among its kernel arguments; it is taken out of them.
+
+    Raises: UsageError
+    """
+    for words in (options["append"], arguments):
+        for word in [word for word in words if word.startswith("umid=")]:
+            name = word.removeprefix("umid=")
+            if name != (umid or name):
+                raise UsageError(f"the guest is {umid}, and {word} has another name")
+            umid = name
+            words.remove(word)
+    return umid
 
 
 def _expand(profile: str | None, options: dict[str, Any], arguments: tuple[str, ...]) -> None:
@@ -267,11 +297,13 @@ def _warnings(definition: Definition) -> list[str]:
     """What not everybody expects: a guest on hostfs is no smaller than root who starts it, hostfs=
     is no jail, and a disk to discard keeps nothing."""
     said = []
-    if definition.root == definitions.HOST_ROOT and not definition.user and not os.geteuid():
+    is_roots = not (os.geteuid() or definition.user)
+    if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):
         said.append(
             "root in this guest reaches every file of this host, as you do; "
-            "--user NAME gives it the reach of NAME"
+            "--user NAME gives it the reach of NAME (said once)"
         )
+    said += _shared_root(definition)
     said += [
         f"{word} keeps root in this guest from nothing: `..` leads out of it"
         for word in (*definition.append, *definition.arguments)
@@ -287,6 +319,39 @@ def _warnings(definition: Definition) -> list[str]:
             f"`umlctl collect {definition.umid} PATH` copies files out before"
         )
     return said
+
+
+def _is_first(what: str) -> bool:
+    """Something has not been said to this user before; if that cannot be kept, it has not."""
+    try:
+        os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
+        os.close(
+            os.open(f"{paths.state_dir()}/{what}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        )
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _shared_root(definition: Definition) -> list[str]:
+    """Who writes to the directory that is the root too."""
+    if not definition.root.endswith("/"):
+        return []
+    from umlctl.host import inuse
+
+    mine = os.path.realpath(definition.root)
+    others = [
+        umid
+        for umid, root in inuse.directories_of_all(but=definition.umid)
+        if os.path.commonpath([mine, os.path.realpath(root)]) in (mine, os.path.realpath(root))
+    ]
+    return [
+        f"{umid} writes to {definition.root} too, and neither sees what the other keeps in memory; "
+        f"--root {definition.root},ro only reads"
+        for umid in others
+    ]
 
 
 def _come_back(umid: str) -> str:
@@ -356,13 +421,15 @@ def run(
     """
     from umlctl.cli import foreground
 
+    options["append"], told = list(options["append"]), list(arguments)
+    umid = _take_name(umid, options, told)
     options["named"] = umid is not None
     umid = umid or f"uml-{os.getpid()}"
     log = foreground.Log(umid, in_json=log_format == "json")
     try:
         if ready_fd is not None:
             foreground.check_ready_descriptor(ready_fd)
-        definition = define(umid, options, arguments)
+        definition = define(umid, options, tuple(told))
         for warning in _warnings(definition):
             log.write(log.event("warning", text=warning))
         _await_earlier(definition)
@@ -393,8 +460,10 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
 
     The supervisor is yours, started when first needed, and ends after its last guest.
     """
+    options["append"], told = list(options["append"]), list(arguments)
+    _take_name(umid, options, told)
     is_server = (options["profile"] or "").startswith(profiles.SERVER)
-    definition = define(umid, options, arguments)
+    definition = define(umid, options, tuple(told))
     for warning in _warnings(definition):
         say(f"{umid}: {warning}", exitcodes.OK)
     if is_server:

@@ -2,29 +2,34 @@
 
 Built from the definition alone, so that `status` can show it and a test can hold it. What the
 user gives wins over every default of ours, except for the three arguments by which a guest is
-found again.
+found again; a root of the user's wins over all that ours consists of.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from umlctl.devices import lines, ubd, vec
 from umlctl.errors import UsageError
-from umlctl.guest import plug
+from umlctl.guest import plug, words
 from umlctl.guest.definition import (
     HOST_ROOT,
     LOCKED,
+    READONLY,
     Definition,
     check,
+    chooses_root,
+    given_to_kernel,
     is_device,
     parse_size,
+    root_directory,
     root_disk,
+    root_is_host,
     root_is_image,
 )
+from umlctl.guest.words import FOR_INIT, key, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,8 +54,8 @@ RAID6_INIT: Final = (7, 2)
 and RAID 6 works by what it sets."""
 OURS: Final = {
     "umid": "it is the guest's name: `umlctl run UMID`",
-    "uml_dir": "the supervisor gives each kernel a private one",
-    "mconsole": "the supervisor listens to the kernel's notifications",
+    "uml_dir": "the supervisor gives each kernel a private one; its own socket is in ~/.uml",
+    "mconsole": "the supervisor listens to the kernel's notifications; `umlctl events` has them",
 }
 NICS: Final = "UMLCTL_NICS"
 INIT: Final = "UMLCTL_INIT"
@@ -61,9 +66,19 @@ HOSTFS: Final = "hostfs="
 """An argument that is said to confine hostfs, and does not."""
 SHELL: Final = "/bin/sh"
 """Which runs our init program: that stands where a host lets nobody execute files, as in /run."""
-FOR_INIT: Final = "--"
-"""What follows it is not for the kernel."""
-_LINE: Final = re.compile(r"(con|ssl)\d*=")
+ROOTS: Final = ("root", "rootfstype", "rootflags", "initrd", "ubd0")
+"""Arguments that a root of the user's own may consist of."""
+FIRST_DISK: Final = "root=98:0"
+"""What a kernel without root= takes; it would add it behind what is for init alone."""
+LOGIN: Final = "systemd.wants=getty@tty0.service"
+"""Has systemd, which knows no tty0, ask for a login on the console. Others never hear of it: the
+kernel hands nothing on that has a dot."""
+OTHER_AIMS: Final = frozenset(
+    ("init", "rdinit", "con0", "console", "systemd.unit", "single", "s", "S", "1", "emergency")
+)
+"""Arguments with which that login is not what the console is for."""
+INIT_WORDS: Final = 127
+"""CONFIG_INIT_ENV_ARG_LIMIT of arch/um, less init itself: the kernel panics of more."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
 
@@ -106,14 +121,14 @@ def build(
 
     Raises: UsageError
     """
-    given = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
-    user, for_init = _split(given)
-    for word in given:  # UML's own are looked for in what is for init alone, too
-        key = _key(word)
-        if key in OURS:
-            raise UsageError(f"{word}: {key}= is not yours to set: {OURS[key]}")
+    told, for_init = words.split((*definition.append, *definition.arguments))
+    user = [word for word in told if not is_device(word)]
+    for word in (*user, *for_init):  # UML's own are looked for in what is for init alone, too
+        about = key(word)
+        if about in OURS:
+            raise UsageError(f"{word}: {about}= is not yours to set: {OURS[about]}")
         for typo, hint in TYPOS.items():
-            if key.startswith(typo):
+            if about.startswith(typo):
                 raise UsageError(f"{word}: {hint}")
     ours = [
         *_ours(definition, uml_dir, notify, _fast_boot(traits.release)),
@@ -121,14 +136,15 @@ def build(
         *_root(definition, init, wrapped=wrapped),
         *_with_disk(devices),
     ]
-    if nics and definition.root == HOST_ROOT:
+    if nics and root_is_host(definition):
         ours.append(f"{NICS}={nics}")
     line = merge(ours, user)
-    if has_agent(definition) and not any(_key(word) == "init" for word in user):
+    if has_agent(definition) and not any(key(word) == "init" for word in user):
         # After all others: what stands before it and is none of the kernel's is init's no more.
         line.append(f"init={SHELL}")
-        for_init.insert(0, init)
+        for_init.insert(0, words.check(init, "the path of init"))
     if for_init:
+        _check_for_init(for_init)
         line += [FOR_INIT, *for_init]
     length = sum(len(word.encode()) + 1 for word in line)
     if length > LONGEST:
@@ -136,43 +152,45 @@ def build(
     return line
 
 
+def _check_for_init(told: list[str]) -> None:
+    """See that init gets all that is told it.
+
+    Raises: UsageError
+    """
+    if FOR_INIT in told:
+        raise UsageError(f"a second `{FOR_INIT}`: the kernel tells init nothing from there on")
+    if len(told) > INIT_WORDS:
+        raise UsageError(f"init can be told {INIT_WORDS} words, not {len(told)}")
+
+
 def danger(word: str) -> str:
     """Why an argument is refused unless somebody insists; empty if it is not."""
-    line = _LINE.match(word)
-    if line is not None:
-        kinds = [channel.partition(":")[0] for channel in word[line.end() :].split(",")]
-        guarded = lines.GUARDED
+    word = unquoted(word)
+    about, _, value = word.partition("=")
+    if about.startswith(("con", "ssl")) and about != "console":
+        kinds, guarded = value.split(","), lines.GUARDED
     elif word.startswith("vec"):
-        kinds = [option.partition("=")[0] for option in word.partition(":")[2].split(",")]
-        guarded = vec.GUARDED
+        options = word.partition(":")[2].split(",")
+        kinds, guarded = [option.partition("=")[0] for option in options], vec.GUARDED
     else:
         return ""
-    return next((f"{kind}: {guarded[kind]}" for kind in kinds if kind in guarded), "")
+    # The kernel looks at how a channel begins.
+    found = (each for kind in kinds for each in guarded if kind.startswith(each))
+    return next((f"{each}: {guarded[each]}" for each in found), "")
 
 
 def has_agent(definition: Definition) -> bool:
     """Our own init program runs in the guest, and listens on AGENT."""
-    return definition.root == HOST_ROOT and not definition.init
+    return root_is_host(definition) and not definition.init
 
 
 def merge(defaults: Iterable[str], user: Iterable[str]) -> list[str]:
     """The defaults that the user did not give, then what the user gave."""
     given = list(user)
-    taken = {_key(word) for word in given}
+    taken = {key(word) for word in given}
     if taken & {"ro", "rw"}:
         taken |= {"ro", "rw"}
-    return [word for word in defaults if _key(word) not in taken] + given
-
-
-def _key(word: str) -> str:
-    """What an argument is about: `ubd0` for `ubd0r=file` and `ubda=file`, `vec0` for `vec0:...`."""
-    key = word.partition("=")[0].partition(":")[0]
-    slot = key[3:4]
-    if not key.startswith("ubd") or not slot:
-        return key
-    if "a" <= slot <= "p":
-        return f"ubd{ord(slot) - ord('a')}"
-    return key.rstrip("rsdct")
+    return [word for word in defaults if key(word) not in taken] + given
 
 
 def _fast_boot(release: tuple[int, int]) -> list[str]:
@@ -181,7 +199,7 @@ def _fast_boot(release: tuple[int, int]) -> list[str]:
 
 
 def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence[str]) -> list[str]:
-    words = [
+    ours = [
         f"mem={definition.mem >> 10}K",
         f"umid={definition.umid}",
         f"uml_dir={uml_dir}",
@@ -195,43 +213,41 @@ def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence
         "printk.time=1",  # tells the kernel's lines from others on a console
     ]
     if has_agent(definition):
-        words.append(f"{AGENT}=fd:{AGENT_DESCRIPTOR},null")
+        ours.append(f"{AGENT}=fd:{AGENT_DESCRIPTOR},null")
     if definition.ncpus > 1:
-        words.append(f"ncpus={definition.ncpus}")
+        ours.append(f"ncpus={definition.ncpus}")
     if definition.single:
-        words.append("single")
+        ours.append("single")
     if definition.verbose:
-        words.append("ignore_loglevel")
+        ours.append("ignore_loglevel")
     if definition.modules == LOCKED:
-        words.append("sysctl.kernel.modules_disabled=1")  # set before init; nothing unsets it
-    return words
+        ours.append("sysctl.kernel.modules_disabled=1")  # set before init; nothing unsets it
+    return [words.check(word) for word in ours]
 
 
 def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
-    words = []
+    given = given_to_kernel(definition)
+    directory = root_directory(definition)
     if root_is_image(definition):
-        words += ["root=/dev/ubda", "ro" if root_disk(definition).readonly else "rw"]
-    elif definition.root == HOST_ROOT:
-        words += ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
+        ours = ["root=/dev/ubda", "ro" if root_disk(definition).readonly else "rw"]
+    elif directory:
+        access = "ro" if definition.root.endswith(READONLY) else "rw"
+        flags = directory.rstrip("/") or "/"
+        ours = ["root=/dev/root", "rootfstype=hostfs", f"rootflags={flags}", access]
+    elif not chooses_root(definition):
+        ours = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
+    elif "rootflags" in given and given.get("rootfstype", "hostfs") == "hostfs":
+        ours = ["root=/dev/root", "rootfstype=hostfs"]
     else:
-        directory = definition.root.rstrip("/") or "/"
-        if any(c.isspace() for c in directory):
-            raise UsageError(f"the kernel takes no blank in the root's path: {directory!r}")
-        words += ["root=/dev/root", "rootfstype=hostfs", f"rootflags={directory}", "rw"]
+        ours = [FIRST_DISK]
     program = definition.init
-    if any(c.isspace() for c in program or init):
-        raise UsageError(f"the kernel takes no blank in the path of init: {program or init!r}")
-    if program and definition.root == HOST_ROOT and wrapped:
-        words += [f"init={init}", f"{INIT}={program}"]
+    if program and root_is_host(definition) and wrapped:
+        ours += [f"init={init}", f"{INIT}={program}"]
     elif program:
-        words.append(f"init={program}")
-    return words
-
-
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments for the kernel, and those for init alone."""
-    where = words.index(FOR_INIT) if FOR_INIT in words else len(words)
-    return list(words[:where]), list(words[where + 1 :])
+        ours.append(f"init={program}")
+    elif not (root_is_host(definition) or definition.single or given.keys() & OTHER_AIMS):
+        ours.append(LOGIN)
+    return [words.check(word, "the kernel argument of the root") for word in ours]
 
 
 def _with_disk(devices: Sequence[str]) -> list[str]:
@@ -241,45 +257,47 @@ def _with_disk(devices: Sequence[str]) -> list[str]:
     read-only: later kernels (6.12) lock the file as long as the device is there, and a second
     guest that cannot have its lock panics.
     """
-    words = list(devices)
-    if not any(_key(word) == "ubd0" for word in words):
-        words.insert(0, NO_DISK)
-    for word in words:
-        if any(c.isspace() for c in word):
-            raise UsageError(
-                f"the kernel takes no blank in a disk's path at boot: {word!r}; "
-                "add it with `umlctl disk add` once the guest runs"
-            )
-    return words
+    made = list(devices)
+    if not any(key(word) == "ubd0" for word in made):
+        made.insert(0, NO_DISK)
+    try:
+        return [words.check(word, "a device's argument") for word in made]
+    except UsageError as problem:
+        raise UsageError(
+            f"{problem}; add it with `umlctl disk add` or `nic add` once the guest runs"
+        ) from None
 
 
-def recover(words: Sequence[str], cwd: str) -> Definition:
+def recover(command: Sequence[str], cwd: str) -> Definition:
     """The definition that a running kernel was started with, as far as its words tell.
 
-    words: the kernel and its arguments, as `build` made them; cwd: its directory
+    command: the kernel and its arguments, as `build` made them; cwd: its directory
 
     Raises: UsageError: they are no such words
     """
-    told, for_init = _split(words[1:])
-    found = {_key(word): word.partition("=")[2] for word in reversed(told)}
+    told, for_init = words.split(command[1:])
+    found = {key(word): word.partition("=")[2] for word in reversed(told)}
     if not OURS.keys() <= found.keys():
-        raise UsageError(f"no kernel that was started here: {words!r}")
+        raise UsageError(f"no kernel that was started here: {command!r}")
     root, init = HOST_ROOT, found.get("init", "")
     if found.get("root") == "/dev/ubda":
-        disk = next((word for word in words if is_device(word) and _key(word) == "ubd0"), "")
+        disk = next((word for word in command if is_device(word) and key(word) == "ubd0"), "")
         root = str(msgspec.structs.replace(plug.of_device(ubd.parse(disk)), slot=None))
     elif found.get("rootflags", "/") != "/":
-        root = found["rootflags"] + "/"
+        root = found["rootflags"] + "/" + (READONLY if "ro" in told else "")
     if root == HOST_ROOT:
         init = "" if AGENT in found else found.get(INIT, init)
     known = Definition(
         umid=found["umid"],
-        kernel=words[0],
+        kernel=command[0],
         mem=parse_size(found.get("mem", "256M")),
         root=root,
         init=init,
         cwd=cwd,
     )
+    if root == HOST_ROOT and chooses_root(msgspec.structs.replace(known, arguments=tuple(told))):
+        chosen = [word for word in told if key(word) in ROOTS]
+        known = msgspec.structs.replace(known, arguments=tuple(chosen))
     program = found.get("init", "")
     is_ours = program == SHELL and for_init and for_init[0].endswith(f"/{known.umid}/init")
     if is_ours:
@@ -291,12 +309,13 @@ def recover(words: Sequence[str], cwd: str) -> Definition:
         word
         for word in told
         if word
-        and word not in ours
+        and (word not in ours or word in known.arguments)
         and not word.startswith(FAST_BOOT[0])
-        and _key(word) not in OURS
+        and key(word) not in OURS
         and not word.startswith(f"{NICS}=")
-        and not (root_is_image(known) and _key(word) == "ubd0")
+        and not (root_is_image(known) and key(word) == "ubd0")
     ]
     if for_init:
         arguments += [FOR_INIT, *for_init]
+    arguments = [word for word in arguments if words.can_be_given(word)]
     return check(msgspec.structs.replace(known, arguments=tuple(arguments)))

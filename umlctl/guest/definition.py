@@ -14,13 +14,17 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import plug, policy
+from umlctl.guest import plug, policy, words
 from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
     from umlctl.guest.plug import Disk, Nic
 
 HOST_ROOT: Final = "host"
+NOTHING: Final = "/dev/null"
+"""The file of a disk that is none."""
+READONLY: Final = ",ro"
+"""Stands behind a directory that is a root to read only."""
 UNLOCKED: Final = "unlocked"
 LOCKED: Final = "locked"
 MODULES: Final = (UNLOCKED, LOCKED)
@@ -49,8 +53,7 @@ class Definition(
             the options of a disk
         init: the program that becomes pid 1; empty: our own on "host", else the root's
         disks, nics: in the words of `umlctl.guest.plug`, numbered
-        append: `KEY=VALUE` or `WORD`, one kernel argument each, without blanks
-        arguments: further kernel arguments, as they stand
+        append, arguments: kernel arguments, as `umlctl.guest.words.check_given` takes them
         mem_dir: where the file behind its memory is made; empty: where the kernel likes
         ncpus: processors of the guest; more than 1 takes a kernel with SMP
         cpus: host CPUs it may run on, as taskset(1) takes them; empty: any
@@ -171,20 +174,18 @@ def _check_filled(definition: Definition) -> None:
     for what in ("umid", "kernel", "root", "cwd"):
         if not getattr(definition, what):
             raise UsageError(f"the {what} of a guest is empty")
-    if "" in definition.arguments:
-        raise UsageError("a kernel argument is empty; leave it out")
 
 
 def _check_words(definition: Definition) -> None:
-    for word in definition.append:
-        if not word or any(c.isspace() for c in word) or "\0" in word:
+    for word in (*definition.append, *definition.arguments):
+        words.check_given(word)
+    if root_directory(definition) and chooses_root(definition):
+        given = given_to_kernel(definition).keys() & {"root", "rootfstype", "rootflags", "initrd"}
+        if given:
             raise UsageError(
-                f"--append takes one kernel argument without blanks, not {word!r}; "
-                "give others after `--`"
+                f"the root is {definition.root}, and kernel arguments have another: "
+                f"{', '.join(sorted(given))}; give one of the two"
             )
-    for word in definition.arguments:
-        if "\n" in word or "\0" in word:
-            raise UsageError(f"a kernel argument is one line: {word!r}")
     for name in definition.after:
         if name == definition.umid:
             raise UsageError(f"{name} cannot come after itself")
@@ -221,7 +222,8 @@ def devices(definition: Definition) -> list[Disk | Nic]:
         if name in found:
             raise UsageError(f"{name} is given twice: {found[name]} and {asked}")
         found[name] = asked
-    for word in (*definition.append, *definition.arguments):
+    told, _ = words.split((*definition.append, *definition.arguments))
+    for word in told:
         if is_device(word):  # wins, as all that the user gives the kernel does
             device = parse.parse(word, insist=True)
             if isinstance(device, ubd.Ubd):
@@ -255,7 +257,37 @@ def name_of(asked: Disk | Nic) -> str:
 
 def root_is_image(definition: Definition) -> bool:
     """The root is a file rather than a directory: directories are written with a final '/'."""
-    return definition.root != HOST_ROOT and not definition.root.endswith("/")
+    return definition.root != HOST_ROOT and not root_directory(definition)
+
+
+def root_directory(definition: Definition) -> str:
+    """The directory that is the root, with its final '/'; empty if it is none."""
+    directory = definition.root.removesuffix(READONLY)
+    return directory if directory.endswith("/") else ""
+
+
+def root_is_host(definition: Definition) -> bool:
+    """This machine's own files are the root, and no kernel argument has another one."""
+    return definition.root == HOST_ROOT and not chooses_root(definition)
+
+
+def chooses_root(definition: Definition) -> bool:
+    """The user's kernel arguments have a root of their own: a disk, an initial RAM disk or a
+    directory, rather than a detail of the one that the definition has."""
+    given = given_to_kernel(definition)
+    root, kind = given.get("root", ""), given.get("rootfstype", "")
+    elsewhere = (
+        "initrd" in given or given.get("ubd0", NOTHING) != NOTHING or root not in ("", "/dev/root")
+    )
+    if kind == "hostfs" or not (kind or elsewhere):
+        return bool(given.get("rootflags", "").strip("/"))
+    return True
+
+
+def given_to_kernel(definition: Definition) -> dict[str, str]:
+    """The user's arguments for the kernel by what they are about; the last one counts."""
+    told, _ = words.split((*definition.append, *definition.arguments))
+    return {words.key(each): words.unquoted(each).partition("=")[2] for each in told}
 
 
 def check_for_user(definition: Definition, device: Disk | Nic) -> None:

@@ -19,7 +19,7 @@ from umlctl.host import lost, paths, processes, records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.host.records import Entry
+    from umlctl.host.records import Entry, Record
 
 PATIENCE: Final = 20.0
 """How long another supervisor may hold the lock, seconds."""
@@ -66,20 +66,27 @@ def devices_of_all(but: str = "") -> list[Use]:
 
     Of one whose record is lost, those that it was started with.
     """
+    return [Use(record.definition.umid, entry) for record in _live(but) for entry in record.devices]
+
+
+def directories_of_all(but: str) -> list[tuple[str, str]]:
+    """The directories that are roots to write of live guests of this user, with their umids."""
+    return [
+        (record.definition.umid, record.definition.root)
+        for record in _live(but)
+        if record.definition.root.endswith("/")
+    ]
+
+
+def _live(but: str) -> list[Record]:
     boot = records.host_boot_id()
     known = list(records.load_all())
     live = [
         record
         for record in known
-        if record.devices
-        and record.ending is None
+        if record.ending is None
         and record.boot_id == boot
         and processes.alive(record.pid, record.started)
     ]
     live += lost.unrecorded({record.definition.umid for record in known} | {but})
-    return [
-        Use(record.definition.umid, entry)
-        for record in live
-        if record.definition.umid != but
-        for entry in record.devices
-    ]
+    return [record for record in live if record.definition.umid != but]

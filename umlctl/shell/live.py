@@ -19,7 +19,7 @@ from socketproto.client import Client
 from socketproto.exchange import TIMED_OUT
 from umlctl.cli.afterlife import take_over
 from umlctl.errors import UmlctlError
-from umlctl.guest.definition import HOST_ROOT
+from umlctl.guest.definition import HOST_ROOT, READONLY
 from umlctl.host import networks, paths, segments, taps
 from umlctl.shell.completion import Facts
 
@@ -198,7 +198,7 @@ class Live:
             await self._look_at_processes(client)
         devices = {each["name"]: each["asked"] for each in status["devices"]}
         consoles = {each["name"]: "a console" for each in status["consoles"]}
-        root = status["root"]
+        root = status["root"].removesuffix(READONLY)
         self.facts = self.facts._replace(
             devices={**consoles, **devices},
             root="/" if root == HOST_ROOT else root if root.endswith("/") else "",

@@ -30,6 +30,7 @@ from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
+from umlctl.guest.definition import chooses_root
 from umlctl.host import consolelog, endings, processes, records, users
 from umlctl.host.claim import kernel_socket, sockets
 from umlctl.supervisor import launch, orderly
@@ -630,7 +631,7 @@ class Guest:
             "last_panic": self.last_panic or None,
             "resume": self._record.resume or None,
             "sockets": sockets(definition),
-            "root": definition.root,
+            "root": "kernel arguments" if chooses_root(definition) else definition.root,
             "devices": self.devices.listing(),
             "consoles": self.consoles.listing(),
             "log": self.log,

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from umlctl.errors import GuestInUse, HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.guest import definition as definitions
-from umlctl.guest.definition import HOST_ROOT, Definition, root_is_image
+from umlctl.guest.definition import (
+    Definition,
+    given_to_kernel,
+    root_directory,
+    root_is_host,
+    root_is_image,
+)
 from umlctl.host import (
     attaching,
     cgroups,
@@ -257,7 +263,7 @@ def _make_files(definition: Definition, directory: str, place: str, user: User |
     """
     for name in (*attaching.CONSOLES, "agent"):
         os.mkfifo(f"{directory}/{name}.in", 0o600)
-    if definition.root == HOST_ROOT:
+    if root_is_host(definition):
         _make_init(place, user)
     if user:
         users.give(user, [f"{place}/notify"])
@@ -283,7 +289,7 @@ def make_again(launched: Launched) -> None:
             os.makedirs(own, 0o700)
             if user:
                 users.give(user, [own])
-        if definition.root == HOST_ROOT and not os.path.exists(f"{place}/init"):
+        if root_is_host(definition) and not os.path.exists(f"{place}/init"):
             os.makedirs(place, 0o700, exist_ok=True)
             _make_init(place, user)
 
@@ -316,8 +322,9 @@ def _check_reach(user: User, definition: Definition, entries: list[Entry]) -> No
     Raises: HostError
     """
     files = [("x", definition.kernel), ("r", definition.kernel)]
-    if definition.root == HOST_ROOT or not root_is_image(definition):
-        files.append(("x", "/" if definition.root == HOST_ROOT else definition.root))
+    directory = "/" if root_is_host(definition) else root_directory(definition)
+    if directory:
+        files.append(("x", directory))
     if definition.mem_dir:
         files += [("x", definition.mem_dir), ("w", definition.mem_dir)]
     mine = {path for entry in entries for path in entry.made.values()}
@@ -449,10 +456,7 @@ def check_files(definition: Definition) -> Kernel:
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
     _check_reopened(definition)
-    words = (*definition.append, *definition.arguments)
-    if root_is_image(definition) and not any(
-        word.startswith(("root=", "initrd=")) for word in words
-    ):
+    if root_is_image(definition) and not given_to_kernel(definition).keys() & {"root", "initrd"}:
         from umlctl.host import disks  # a guest without devices starts the sooner
 
         disks.check_root(definitions.root_disk(definition).file)
@@ -468,9 +472,14 @@ def _check_reopened(definition: Definition, memory: int = 0) -> None:
     """
     if definition.mem_dir:
         _check_mem_dir(definition, memory)
-    root = definition.root
-    if root != HOST_ROOT and not root_is_image(definition) and not os.path.isdir(root):
+    root = root_directory(definition)
+    if root and not os.path.isdir(root):
         raise HostError(f"{definition.umid}: there is no directory {root}")
+    program = definition.init or given_to_kernel(definition).get("init", "")
+    if program and (root or root_is_host(definition)):
+        from umlctl.host.programs import check_init
+
+        check_init(program, root or "/")
 
 
 def _check_mem_dir(definition: Definition, memory: int) -> None:

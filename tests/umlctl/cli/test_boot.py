@@ -144,12 +144,50 @@ def test_options_may_stand_before_and_after_the_umid(boot: Boot) -> None:
 
 
 def test_words_after_two_dashes_are_the_kernels(boot: Boot) -> None:
-    arguments = ("quiet", "--verbose", "-s", "--", "umlinit=x y", "--help")
+    arguments = ("quiet", "--verbose", "-s", "--", 'x="a b"', "--list", "-h")
     definition = boot("demo", "--mem", "64M", "--", *arguments)
     assert definition.arguments == arguments
     assert not definition.verbose
     assert not definition.single
     assert boot("demo", "--").arguments == ()
+
+
+def test_name_among_kernel_arguments_is_the_guests(started: Started, boot: Boot) -> None:
+    for words in (["--", "umid=demo", "quiet"], ["--append", "umid=demo", "--", "quiet"]):
+        assert started.main("run", *words) == 0
+        assert started.definitions[-1].umid == "demo"
+        assert started.definitions[-1].named
+        assert started.definitions[-1].arguments == ("quiet",)
+    assert boot("demo", "--", "umid=demo").arguments == ()
+
+
+def test_memory_among_kernel_arguments_is_the_guests(boot: Boot) -> None:
+    assert boot("demo", "--append", "mem=64M").mem == 64 << 20
+    assert boot("demo", "--mem", "1G", "--", "mem=64M", "mem=65536k").mem == 64 << 20
+
+
+def test_init_on_the_hosts_files_is_taken_from_here(boot: Boot, house: str) -> None:
+    assert boot("demo", "--init", "test.sh").init == f"{house}/test.sh"
+    assert boot("demo", "--root", "a.img", "--init", "bin/sh").init == "bin/sh"
+
+
+def test_directory_can_be_a_root_to_read(boot: Boot, house: str) -> None:
+    os.mkdir("tree")
+    assert boot("demo", "--root", "tree").root == f"{house}/tree/"
+    assert boot("demo", "--root", "tree,ro").root == f"{house}/tree/,ro"
+    assert boot("demo", "--root", "tree.img,ro").root == f"{house}/tree.img,ro"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is told")
+def test_root_is_told_once_and_where_it_is_true(started: Started) -> None:
+    for words in (["--root", "a.img"], ["--", "root=98:0"], ["--user", "nobody"]):
+        assert started.main("run", "demo", *words) == 0
+        assert "reaches every file" not in started.err
+    assert started.main("run", "demo") == 0
+    assert "reaches every file of this host" in started.err
+    for verb in ("run", "start"):
+        assert started.main(verb, "demo") == 0
+        assert "reaches every file" not in started.err
 
 
 def test_root_image_takes_the_options_of_a_disk(boot: Boot, house: str) -> None:
@@ -280,7 +318,12 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--nic", "vec0:transport=tap"], "tap needs ifname="),
         (["demo", "--nic", "user,nic=0", "--nic", "switch=a,nic=0"], "given twice"),
         (["demo", "--", "vec0:transport=tap"], "tap needs ifname="),
-        (["demo", "--append", "a b"], "without blanks"),
+        (["demo", "--append", "a b"], "each as a word of its own"),
+        (["demo", "--append", 'x=a"b'], "each as a word of its own"),
+        (["demo", "--", 'x="y'], "each as a word of its own"),
+        (["demo", "--", "", "quiet"], "a kernel argument is empty; leave it out"),
+        (["demo", "--", "umid=other"], "the guest is demo, and umid=other has another name"),
+        (["demo", "--append", "mem=lots"], "a size is a number"),
         (["demo", "--cpus", "all"], "cpus are a list"),
         (["demo", "--ncpus", "0"], "at least one processor"),
         (["demo", "--root", "x.img,slot=3,nonsense"], "not 'nonsense'"),
@@ -289,7 +332,7 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--after", "demo"], "cannot come after itself"),
         (["demo", "--after", "a/b"], "a umid is made of"),
         (["demo", "--disk", "\udcff.img"], "UTF-8"),
-        (["demo", "--", "a\nb"], "one line"),
+        (["demo", "--", "a\nb"], "cannot have a blank"),
     ],
 )
 def test_wrong_option_is_a_usage_error_and_nothing_is_started(
@@ -307,7 +350,7 @@ def test_wrong_option_is_a_usage_error_and_nothing_is_started(
         ["--nic", "transport=raw,ifname=e0,bpffile=/p"],
         ["--append", "vec0:transport=raw,ifname=e0,bpfflash=0"],
         ["--", "quiet", "vec0:transport=tap,ifname=e0,ifup=/p"],
-        ["--", "quiet vec0:transport=tap,ifname=e0,ifup=/p"],
+        ["--", 'con1="null,port:9000"'],
         ["--", "con1=null,port:9000"],
     ],
 )

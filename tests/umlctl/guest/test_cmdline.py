@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
@@ -18,7 +18,8 @@ from umlctl.guest.cmdline import (
     merge,
     recover,
 )
-from umlctl.guest.definition import Definition, check
+from umlctl.guest.definition import Definition, check, is_device
+from umlctl.guest.words import unquoted
 
 
 def line(
@@ -115,6 +116,9 @@ def test_switches_add_their_words() -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
+        ('con1="port:9000"', "port: it listens"),
+        ("con0x1=port:9000", "port: it listens"),
+        ("con1=xterms", "xterm: it needs"),
         ("vec0:transport=raw,ifname=e,bpffile=/p", "bpffile: it loads a program"),
         ("vec9:bpfflash=0", "bpfflash: it lets the guest load"),
         ("vec0:ifup=/p,transport=tap", "ifup: it runs a program"),
@@ -158,6 +162,93 @@ def test_image_is_the_first_disk() -> None:
     assert value(words, "ubd1") == "/data.img"
     assert "rw" in words
     assert "rootfstype=hostfs" not in words
+
+
+def test_directory_can_be_a_root_to_read() -> None:
+    words = line(root="/srv/tree/,ro")
+    assert value(words, "rootflags") == "/srv/tree"
+    assert "ro" in words
+    assert "rw" not in words
+
+
+HOWTO = "ubd0=/r.img root=/dev/ubda con=null con0=null,fd:2 con1=fd:0,fd:1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (HOWTO, []),
+        ("root=/dev/ubda", ["systemd.wants=getty@tty0.service"]),
+        ("root=98:1", ["systemd.wants=getty@tty0.service"]),
+        ("ubd0=/r.img", ["root=98:0", "systemd.wants=getty@tty0.service"]),
+        ("ubda=/r.img", ["root=98:0", "systemd.wants=getty@tty0.service"]),
+        ("ubd0r=/r.img", ["root=98:0", "systemd.wants=getty@tty0.service"]),
+        ("initrd=/i.gz init=/i", ["root=98:0"]),
+        ("rootfstype=ext4 single", ["root=98:0"]),
+        ("rootflags=/srv init=/i", ["root=/dev/root", "rootfstype=hostfs"]),
+        ("rootflags=/srv rootfstype=hostfs init=/i", ["root=/dev/root"]),
+        ("root=/dev/root rootfstype=hostfs rootflags=/srv rw init=/i", []),
+    ],
+)
+def test_root_of_the_users_arguments_leaves_nothing_of_ours(
+    arguments: str, kept: list[str]
+) -> None:
+    """Least of all the host's files, or an init that stands among them."""
+    given = [word for word in arguments.split() if not is_device(word)]
+    words = line(arguments=tuple(arguments.split()))
+    own = ("ro", "rw", "init=", "initrd", "ssl63", "UMLCTL", "systemd", "--", "/")
+    assert [word for word in words if word.startswith(own)] == kept + [
+        word for word in given if word.startswith(own)
+    ]
+    definition = Definition(umid="demo", kernel="/linux", arguments=tuple(arguments.split()))
+    assert not has_agent(definition)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "ubd0=/dev/null",
+        "ubd1=/a.img",
+        "rootfstype=hostfs",
+        "root=/dev/root rootfstype=hostfs rootflags=/",
+        "root=/dev/root ro",
+        "rootfstype=hostfs ubd0=/a.img",
+        "-- root=/dev/ubda",
+    ],
+)
+def test_arguments_that_name_the_hosts_files_have_our_init(arguments: str) -> None:
+    words = line(arguments=tuple(arguments.split()))
+    assert words[words.index("--") :][:2] == ["--", "/run/demo/init"]
+    assert [value(words, key) for key in ("rootfstype", "rootflags")] == ["hostfs", "/"]
+
+
+def test_arguments_are_details_of_a_root_that_is_an_image() -> None:
+    words = line("ubd0=/r.img", root="/r.img", arguments=("root=/dev/ubda1", "rootflags=noatime"))
+    assert [word for word in words if word.startswith(("root", "r"))] == [
+        "rw",
+        "root=/dev/ubda1",
+        "rootflags=noatime",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked"),
+    [
+        ({"root": "/r.img"}, True),
+        ({"root": "/srv/"}, True),
+        ({}, False),
+        ({"root": "/r.img", "init": "/bin/sh"}, False),
+        ({"root": "/r.img", "single": True}, False),
+        ({"root": "/r.img", "append": ("systemd.wants=other.service",)}, False),
+        ({"root": "/r.img", "append": ("systemd.unit=rescue.target",)}, False),
+        ({"root": "/r.img", "append": ("con0=pts",)}, False),
+        ({"root": "/r.img", "append": ("init=/bin/sh",)}, False),
+    ],
+)
+def test_systemd_is_asked_for_a_login_on_the_console(
+    fields: dict[str, Any], *, asked: bool
+) -> None:
+    assert ("systemd.wants=getty@tty0.service" in line(**fields)) == asked
 
 
 def test_init_of_the_user_is_run() -> None:
@@ -249,6 +340,7 @@ def test_addresses_of_nics_are_for_our_own_init() -> None:
         ("con0=xterm", "con0=fd:3,fd:4"),
         ("ssl=pty", "ssl=none"),
         ("root=/dev/ubdb", "root=/dev/root"),
+        ("root=/dev/ubdb", "rootfstype=hostfs"),
         ("rw", "ro"),
         ("init=/bin/bash", "init=/bin/sh"),
         ("hostname=other", "hostname=demo"),
@@ -267,8 +359,8 @@ def test_ro_and_rw_of_the_user_are_both_kept_in_order() -> None:
 
 
 def test_arguments_stand_last_as_they_were_given() -> None:
-    words = line(append=("a=1", "b"), arguments=("systemd.unit=x", "with blank", "a=2"))
-    assert for_kernel(words)[-5:] == ["a=1", "b", "systemd.unit=x", "with blank", "a=2"]
+    words = line(append=("a=1", "b"), arguments=("systemd.unit=x", 'c="d e"', "a=2"))
+    assert for_kernel(words)[-5:] == ["a=1", "b", "systemd.unit=x", 'c="d e"', "a=2"]
 
 
 @pytest.mark.parametrize("word", ["umid=x", "uml_dir=/tmp", "mconsole=notify:/x", "umid"])
@@ -318,18 +410,132 @@ def test_length_is_counted_in_bytes() -> None:
         line(append=("ü" * 2000,))
 
 
+# Words
+
+
+def parse(text: str) -> tuple[list[str], list[str]]:
+    """What the kernel reads in a command line, for itself and for init: `next_arg` of
+    lib/cmdline.c, byte by byte, and `parse_args` of kernel/params.c, called twice."""
+    told: tuple[list[str], list[str]] = ([], [])
+    rest, which = text.encode().lstrip(BLANKS), 0
+    while rest:
+        quoted = in_quote = rest.startswith(b'"')
+        rest = rest[quoted:]
+        i, equals = 0, 0
+        while i < len(rest) and (in_quote or rest[i] not in BLANKS):
+            equals = equals or (i if rest[i : i + 1] == b"=" else 0)
+            in_quote ^= rest[i : i + 1] == b'"'
+            i += 1
+        word, rest = rest[:i], rest[i + 1 :].lstrip(BLANKS)
+        if quoted and word.endswith(b'"'):
+            word = word[:-1]
+        if equals and word[equals + 1 : equals + 2] == b'"':
+            word = word[: equals + 1] + word[equals + 2 :].removesuffix(b'"')
+        if word == b"--":
+            which += 1
+            if which == 2:
+                break
+        else:
+            told[which].append(word.decode("utf-8", "surrogateescape"))
+    return told
+
+
+BLANKS = b"\t\n\v\f\r \xa0"
+"""What isspace() of lib/ctype.c has."""
+pieces = st.one_of(
+    st.sampled_from(['"', " ", "=", "--", "\t", "\0", "\xa0", "à", "ü", "☃", "\u2028", "'", "\\"]),
+    st.text(max_size=3),
+)
+texts = st.lists(pieces, max_size=6).map("".join)
+given_words = st.one_of(
+    texts,
+    st.builds('{}="{}"'.format, st.sampled_from(["x", "a.b", "init", "umid"]), texts),
+    st.builds("{}={}".format, st.sampled_from(["x", "init", "root", "ubd1", "con1"]), texts),
+)
+
+
+@example("/", "", ['x=a"b'], [], ("", "/init", ""))
+@example("/", "", [], ['x="y'], ("", "/init", ""))
+@example("/", "", [], [], ('/q"x.img', "/init", ""))
+@example("/voilà/", "", [], [], ("", "/init", ""))
+@given(
+    st.one_of(texts.map("/{}/".format), st.just("host"), texts.map("/{},ro".format)),
+    texts,
+    st.lists(given_words, max_size=3),
+    st.lists(given_words, max_size=4),
+    st.tuples(texts, texts, texts),
+)
+def test_kernel_reads_each_word_as_one_or_gets_none(
+    root: str, program: str, append: list[str], arguments: list[str], others: tuple[str, str, str]
+) -> None:
+    """Whatever a definition, a file or a directory has in its name."""
+    disk, init, directory = others
+    try:
+        words = build(
+            check(
+                Definition(
+                    umid="demo",
+                    kernel="/linux",
+                    root=root,
+                    init=program,
+                    append=tuple(append),
+                    arguments=tuple(arguments),
+                )
+            ),
+            uml_dir=f"/run/{directory}",
+            notify=f"/run/{directory}/notify",
+            init=init,
+            devices=[f"ubd1={disk}"],
+            nics=directory,
+        )
+    except UsageError:
+        return
+    meant = [unquoted(word) for word in words]
+    where = meant.index("--") if "--" in meant else len(meant)
+    assert parse(" ".join(words)) == (meant[:where], meant[where + 1 :])
+    for word in (*append, *arguments):
+        assert word == "--" or is_device(word) or unquoted(word) in meant
+
+
+@pytest.mark.parametrize("disk", ["/a b", '/q"x.img', "/voilà.img", "/a\tb", "/\x01"])
+def test_disk_that_the_kernel_would_misread_can_be_added_later(disk: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot have .*; add it with `umlctl disk add`"):
+        line(f"ubd1={disk}")
+
+
 @pytest.mark.parametrize(
     "fields",
-    [{"root": "/srv/a b/"}, {"init": "/bin/a b"}],
+    [{"root": "/srv/a b/"}, {"init": "/bin/a b"}, {"root": '/srv/a"b/'}, {"init": '/bin/a"b'}],
 )
-def test_blanks_that_the_kernel_would_split_at_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="takes no blank"):
+def test_path_that_the_kernel_would_misread_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"cannot have a (blank|quote)"):
         line(**fields)
 
 
-def test_disk_with_a_blank_can_be_added_later() -> None:
-    with pytest.raises(UsageError, match=r"takes no blank .*'ubd1=/a b'; add it with `umlctl disk"):
-        line("ubd1=/a b")
+@pytest.mark.parametrize("name", ["/bücher", "/☃", "/日本", "/it's", "/a\\b", "/a;b"])
+def test_names_of_any_language_are_taken(name: str) -> None:
+    assert f"ubd1={name}" in line(f"ubd1={name}")
+    assert f"rootflags={name}" in line(root=f"{name}/")
+    assert parse(" ".join(line(root=f"{name}/", arguments=(f"x={name}",))))[0][-1] == f"x={name}"
+
+
+@pytest.mark.parametrize("word", ["--version", "--help", "--showconfig", "--version=1"])
+def test_what_a_kernel_prints_and_ends_with_is_refused(word: str) -> None:
+    for arguments in ((word,), ("--", word)):
+        with pytest.raises(UsageError, match="would print it and end"):
+            line(arguments=arguments)
+
+
+def test_init_is_told_all_words_or_none() -> None:
+    assert len(parse(" ".join(line(arguments=("--", *["a"] * 126))))[1]) == 127
+    with pytest.raises(UsageError, match="127 words, not 128"):
+        line(arguments=("--", *["a"] * 127))
+    with pytest.raises(UsageError, match="a second `--`"):
+        line(arguments=("--", "a", "--", "b"))
+
+
+def test_word_of_init_is_no_device() -> None:
+    assert line(arguments=("--", "ubd1=/a"))[-2:] == ["/run/demo/init", "ubd1=/a"]
 
 
 # The way back
@@ -346,6 +552,9 @@ def test_disk_with_a_blank_can_be_added_later() -> None:
         ({"append": ("init=/bin/sh", "--", "-c", "a")}, []),
         ({"root": "/srv/root/", "arguments": ("--", "a")}, []),
         ({"root": "/srv/root/", "init": "/init"}, []),
+        ({"root": "/srv/root/,ro"}, []),
+        ({"append": ("root=98:1", "quiet"), "arguments": ("rw",)}, ["ubd1=/r.img"]),
+        ({"append": ("ubd0=/r.img",)}, ["ubd0=/r.img"]),
         ({"root": "/r.img"}, ["ubd0=/r.img"]),
         ({"root": "/r.img,ro"}, ["ubd0r=/r.img"]),
         ({"root": "/r.img,cow=/r.cow"}, ["ubd0=/r.cow,/r.img"]),
