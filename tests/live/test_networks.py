@@ -91,7 +91,7 @@ def send(house: House, source: str, sink: str, address: str, megabytes: int) -> 
 
 
 def network(house: House, name: str) -> dict[str, object]:
-    shown: dict[str, object] = json.loads(house.ok("network", "show", name))
+    shown: dict[str, object] = json.loads(house.ok("network", "show", name, "--json"))
     return shown
 
 

@@ -11,7 +11,7 @@ import click
 from umlctl import exitcodes
 from umlctl.cli import complete, views
 from umlctl.errors import HostError, UsageError
-from umlctl.host import networks, nics, paths, records, segments, taps
+from umlctl.host import inuse, networks, nics, paths, records, segments, taps
 from umlctl.host.networks import BRIDGE, SWITCH, Network
 from umlctl.oneshot import say
 
@@ -104,13 +104,75 @@ def list_networks(in_json: bool) -> int:
 
 @network.command("show", epilog="\b\nExamples:\n  umlctl network show lan\n")
 @click.argument("name", shell_complete=complete.networks)
-def show(name: str) -> int:
-    """Show all that is known of a network, as JSON: its ports, their MACs and counters."""
-    for each in gather():
-        if each["name"] == name:
-            print(views.to_json(each))
-            return exitcodes.OK
-    raise HostError(f"there is no network {name}; `umlctl network list` shows them")
+@click.option("--json", "in_json", is_flag=True, help="Print all that is known, as an object.")
+def show(name: str, in_json: bool) -> int:
+    """Show who is on a network: guests, their NICs, and the addresses that they were given."""
+    found = next((each for each in gather() if each["name"] == name), None)
+    if found is None:
+        raise HostError(f"there is no network {name}; `umlctl network list` shows them")
+    found["nics"] = _nics_on(name)
+    if in_json:
+        print(views.to_json(found))
+        return exitcodes.OK
+    uplink = "uplink slirp4netns" if found.get("uplink") else ""
+    said = [found["kind"], found["state"], uplink, found.get("address"), found.get("problem")]
+    print(f"{name}: {', '.join(filter(None, said))}")
+    for each in found.get("forwards", ()):
+        if isinstance(each, dict):  # of a switch that runs
+            error = f": {each['error']}" if each.get("error") else ""
+            print(f"forward {each['forward']}{error}")
+    rows = _members(found)
+    if rows:
+        views.columns([("GUEST", "NIC", "MAC", "ADDRESS", "PORT", "SENT", "RECEIVED"), *rows])
+    return exitcodes.OK
+
+
+def _nics_on(name: str) -> list[dict[str, Any]]:
+    """The NICs of guests that run on a network of that name, with what they were given."""
+    return [
+        {"guest": umid, "nic": entry.name, "mac": entry.mac, "addr": entry.addr, "tap": entry.tap}
+        for umid, entry in inuse.devices_of_all()
+        if name in (entry.network, entry.bridge)
+    ]
+
+
+def _members(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row for each NIC, with its port; then those for ports of nobody that is known here.
+
+    A port is known by its MAC address once it has sent; before, by its guest, which may have two.
+    """
+    ports = list(found.get("ports") or ())
+    rows: list[tuple[str, ...]] = []
+    for nic in found["nics"]:
+        mine = [port for port in ports if _leads_to(port, nic)]
+        port = mine[0] if len(mine) == 1 else None
+        if port is not None:
+            ports.remove(port)
+        rows.append(
+            (nic["guest"], nic["nic"], nic["mac"] or "-", nic["addr"] or "-", *_traffic(port))
+        )
+    for port in ports:
+        macs = " ".join(port.get("macs") or ()) if isinstance(port, dict) else ""
+        rows.append((_stranger(port), "-", macs or "-", "-", *_traffic(port)))
+    return rows
+
+
+def _leads_to(port: Any, nic: dict[str, Any]) -> bool:
+    if not isinstance(port, dict):  # of a bridge, an interface
+        return bool(port == nic["tap"])
+    macs = port.get("macs") or ()
+    return nic["mac"] in macs if macs else port.get("guest") == nic["guest"]
+
+
+def _stranger(port: Any) -> str:
+    return (port.get("guest") or "-") if isinstance(port, dict) else "-"
+
+
+def _traffic(port: Any) -> list[str]:
+    """The port's number or name, and the frames that its NIC has sent and received."""
+    if not isinstance(port, dict):
+        return [port or "-", "-", "-"]
+    return [str(port.get(key, "-")) for key in ("id", "in_frames", "out_frames")]
 
 
 @network.command("check", epilog="\b\nExamples:\n  umlctl network check\n")

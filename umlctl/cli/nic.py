@@ -14,11 +14,10 @@ from umlctl.guest.plug import (
     SWITCH,
     TAP,
     USER,
-    USER_GATEWAY,
-    USER_RESOLVER,
     Nic,
     parse_nic,
 )
+from umlctl.host import nics
 
 
 @click.group(
@@ -107,13 +106,15 @@ def add(
     where = _host_side(entry)
     print(f"{entry['name']} is in {guest}, MAC {entry['mac']}{f', {where}' if where else ''}")
     if entry.get("addr"):
-        route = f" && ip route add default via {USER_GATEWAY}" if user else ""
+        way_out = nics.way_out(entry["asked"], entry.get("network", ""), entry["addr"])
+        route = f" && ip route add default via {way_out[0]}" if way_out else ""
         name = entry["name"]
         print(
             f"in the guest: ip addr add {entry['addr']} dev {name} && ip link set {name} up{route}"
         )
-    if user:
-        print(f"or any DHCP client; names are resolved by {USER_RESOLVER}")
+        if way_out:
+            other = "or any DHCP client; " if user else ""
+            print(f"{other}names are resolved by {way_out[1]}")
     return exitcodes.OK
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
-from umlctl.guest.plug import USER, USER_GATEWAY, USER_RESOLVER, Disk, Nic
+from umlctl.guest.plug import Disk, Nic
 from umlctl.host import disks, inuse, nics
 from umlctl.host.inuse import Use
 
@@ -119,12 +119,13 @@ def release_all(entries: Iterable[Entry], umid: str, log: str) -> list[str]:
 
 
 def for_init(entries: Iterable[Entry]) -> str:
-    """What our init program is to make of the NICs, see `cmdline.build`."""
+    """What our init program is to make of the NICs, see `cmdline.build`.
+
+    Raises: HostError
+    """
     words = []
     for entry in entries:
         if entry.name.startswith(("vec", "eth")) and entry.addr:
-            user = entry.asked.startswith(USER)
-            words.append(
-                ",".join([entry.name, entry.addr, *((USER_GATEWAY, USER_RESOLVER) if user else ())])
-            )
+            way_out = nics.way_out(entry.asked, entry.network, entry.addr)
+            words.append(",".join([entry.name, entry.addr, *way_out]))
     return ";".join(words)

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Final
 from umlctl.devices import eth, needs, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import HostError, UmlctlError, UsageError
-from umlctl.guest.plug import AUTO, KERNEL, TAP, USER, USER_ADDRESS
+from umlctl.guest.plug import (
+    AUTO,
+    KERNEL,
+    TAP,
+    USER,
+    USER_ADDRESS,
+    USER_GATEWAY,
+    USER_RESOLVER,
+)
 from umlctl.host import macs, networks, paths, segments, taps
 from umlctl.host.records import Entry
 
@@ -102,6 +110,24 @@ def renew(entry: Entry, pid: int) -> None:
             f"{entry.name}: a kernel that reboots keeps its tap {entry.tap} open and cannot open "
             "it again; shut the guest down and start it, or plug it into a switch"
         )
+
+
+def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
+    """The gateway and the name server of a NIC that slirp4netns is behind; nothing of another.
+
+    asked, network, addr: of the NIC's entry
+
+    Raises: HostError
+    """
+    if asked.partition(",")[0] == USER:
+        return USER_GATEWAY, USER_RESOLVER
+    definition = networks.load(network) if network and addr else None
+    if definition is None or not definition.user:
+        return ()
+    from ipaddress import ip_address, ip_interface  # costs as much as all the rest
+
+    reaches = ip_address(USER_GATEWAY) in ip_interface(addr).network
+    return (USER_GATEWAY, USER_RESOLVER) if reaches else ()
 
 
 def note(entry: Entry) -> str:

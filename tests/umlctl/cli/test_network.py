@@ -11,8 +11,11 @@ import pytest
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.errors import HostError
-from umlctl.host import networks, nics, segments, taps
+from umlctl.guest.definition import Definition
+from umlctl.host import inuse, networks, nics, records, segments, taps
+from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
+from umlctl.host.records import Entry, Record
 from umlctl.host.taps import Bridge
 
 if TYPE_CHECKING:
@@ -150,11 +153,85 @@ def test_networks_as_json(full: Host) -> None:
 
 
 def test_one_network_is_shown_whole(full: Host) -> None:
-    assert full.main("show", "lan") == 0
-    ports = json.loads(full.out)["ports"]
-    assert ports == [{"number": 1, "guest": None}, {"number": 2, "guest": None}]
+    assert full.main("show", "lan", "--json") == 0
+    found = json.loads(full.out)
+    assert found["ports"] == [{"number": 1, "guest": None}, {"number": 2, "guest": None}]
+    assert (found["defined"], found["nics"]) == (True, [])
     assert full.main("show", "none") == exitcodes.FAILED
     assert full.err == "umlctl: there is no network none; `umlctl network list` shows them\n"
+
+
+def entry(name: str, mac: str, **fields: Any) -> Entry:
+    return Entry(name=name, asked="", kernel="", mac=mac, **fields)
+
+
+def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
+    full: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    macs = [f"02:00:00:00:00:0{number}" for number in range(5)]
+    uses = [
+        Use("a", entry("vec0", macs[0], network="lan", addr="10.0.2.50/24")),
+        Use("b", entry("vec0", macs[1], network="lan")),
+        Use("b", entry("vec1", macs[2], network="other")),
+        Use("c", entry("vec0", macs[3], network="lan")),
+    ]
+    monkeypatch.setattr(inuse, "devices_of_all", lambda: uses)
+    monkeypatch.setattr(records, "load_all", lambda: iter([record("b", 7)]))
+    frames = {"in_frames": 5, "out_frames": 6}
+    full.running["lan"] = {
+        "uplink": {"up": True},
+        "forwards": [
+            {"forward": "tcp:127.0.0.1:8080:80", "error": None},
+            {"forward": "udp:127.0.0.1:53:53", "error": "in use"},
+        ],
+        "ports": [
+            {"id": 1, "pid": 6, "macs": [macs[0]], **frames},
+            {"id": 2, "pid": 7, "macs": [], **frames},
+            {"id": 3, "pid": 8, "macs": [macs[4]], **frames},
+        ],
+    }
+    assert full.main("show", "lan") == 0
+    first, *forwards, heading, one, two, three, stranger = full.out.splitlines()
+    assert first == "lan: switch, running, uplink slirp4netns"
+    assert forwards == ["forward tcp:127.0.0.1:8080:80", "forward udp:127.0.0.1:53:53: in use"]
+    assert heading.split() == ["GUEST", "NIC", "MAC", "ADDRESS", "PORT", "SENT", "RECEIVED"]
+    assert one.split() == ["a", "vec0", macs[0], "10.0.2.50/24", "1", "5", "6"]
+    assert two.split() == ["b", "vec0", macs[1], "-", "2", "5", "6"]
+    assert three.split() == ["c", "vec0", macs[3], "-", "-", "-", "-"]
+    assert stranger.split() == ["-", "-", macs[4], "-", "3", "5", "6"]
+
+
+def record(umid: str, pid: int) -> Record:
+    definition = Definition(umid=umid, kernel="/linux")
+    return Record(
+        definition=definition, supervisor_pid=1, pid=pid, started=1, boot_id="", since=1.0
+    )
+
+
+def test_who_is_on_a_bridge_is_shown_with_the_tap(
+    full: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full.bridges = [Bridge("br0", ("eth9", "t0"), True)]
+    mac = "02:00:00:00:00:01"
+    use = Use("a", entry("vec0", mac, bridge="br0", tap="t0"))
+    monkeypatch.setattr(inuse, "devices_of_all", lambda: [use])
+    assert full.main("show", "br0") == 0
+    first, _, guest, other = full.out.splitlines()
+    assert first == "br0: bridge, there"
+    assert guest.split() == ["a", "vec0", mac, "-", "t0", "-", "-"]
+    assert other.split() == ["-", "-", "-", "-", "eth9", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("quick", "quick: switch, running\n"),
+        ("stuck", "stuck: switch, silent, the switch does not answer\n"),
+    ],
+)
+def test_network_without_guests_is_one_line(full: Host, name: str, said: str) -> None:
+    assert full.main("show", name) == 0
+    assert full.out == said
 
 
 def test_empty_list_says_how_a_network_is_made(host: Host) -> None:

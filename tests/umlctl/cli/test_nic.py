@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from umlctl import exitcodes
+from umlctl.host import networks
+from umlctl.host.networks import Network
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -74,6 +76,14 @@ def test_what_the_guest_has_to_do_is_told(supervisor: Supervisor) -> None:
     supervisor.answer("plug nic user", USER)
     assert supervisor.main("nic", "add", "demo", "--user") == 0
     assert "ip addr add 10.0.2.15/24 dev vec0" in supervisor.out
+
+
+def test_way_out_of_a_switch_with_an_uplink_is_told(supervisor: Supervisor) -> None:
+    networks.create(Network(name="lan", user=True))
+    supervisor.answer("plug nic switch=lan,addr=10.0.2.50/24", SWITCH | {"addr": "10.0.2.50/24"})
+    options = ("--switch", "lan", "--guest-addr", "10.0.2.50/24")
+    assert supervisor.main("nic", "add", "demo", *options) == 0
+    assert "ip route add default via 10.0.2.2\nnames are resolved by 10.0.2.3" in supervisor.out
 
 
 def test_added_nic_as_json(supervisor: Supervisor) -> None:

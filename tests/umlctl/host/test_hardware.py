@@ -7,8 +7,9 @@ import pytest
 
 from umlctl.errors import HostError
 from umlctl.guest.plug import parse_disk, parse_nic
-from umlctl.host import hardware, inuse, nics
+from umlctl.host import hardware, inuse, networks, nics
 from umlctl.host.inuse import Use
+from umlctl.host.networks import Network
 from umlctl.host.records import Entry
 
 if TYPE_CHECKING:
@@ -81,6 +82,29 @@ def test_init_is_told_of_nics_with_an_address() -> None:
     ]
     assert hardware.for_init(entries) == ("vec0,10.0.2.15/24,10.0.2.2,10.0.2.3;eth0,10.0.0.2/8")
     assert hardware.for_init(entries[1:2]) == ""
+
+
+@pytest.mark.parametrize(
+    ("addr", "told"),
+    [
+        ("10.0.2.50/24", "vec0,10.0.2.50/24,10.0.2.2,10.0.2.3"),
+        ("10.0.3.50/16", "vec0,10.0.3.50/16,10.0.2.2,10.0.2.3"),
+        ("10.0.2.50", "vec0,10.0.2.50"),
+        ("10.9.9.9/24", "vec0,10.9.9.9/24"),
+        ("fd00::2/64", "vec0,fd00::2/64"),
+        ("", ""),
+    ],
+)
+def test_init_is_told_the_way_out_of_a_switch_with_an_uplink(
+    house: str, addr: str, told: str
+) -> None:
+    """If the address that it is to take is of the uplink's network."""
+    networks.create(Network(name="out", user=True))
+    networks.create(Network(name="lan"))
+    for name in ("out", "lan", "undefined"):
+        nic = Entry(name="vec0", asked=f"switch={name}", kernel="", network=name, addr=addr)
+        plain = f"vec0,{addr}" if addr else ""
+        assert hardware.for_init([nic]) == (told if name == "out" else plain)
 
 
 def test_lines_and_memory_need_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
