@@ -47,6 +47,9 @@ seconds."""
 LOOKS: Final = 3
 """How often a new device is looked for in the guest."""
 BETWEEN_LOOKS: Final = 0.05
+LET_GO: Final = 1.0
+"""How long a new disk may be open yet for the scan of its partitions, seconds. Later kernels (7.2)
+close it so late that a removal right after had no success in 30 of 30 trials."""
 MEM_SPARE: Final = 8 << 20
 """What a guest keeps when memory is taken from it: with less its kernel may die, bytes."""
 
@@ -201,7 +204,7 @@ class Devices:
             raise Refusal(str(problem), -errno.EINVAL) from None
         async with self._locked():
             async with self._talking():
-                outcome = await self._kernel.ask(f"remove {name}")
+                outcome = await self._take_away(name, self._kernel)
                 entry = self.find(name)
                 if not outcome.ok:
                     if outcome.error == -errno.EBUSY or "open" in outcome.text:
@@ -437,13 +440,30 @@ class Devices:
 
     async def _take_out(self, entry: Entry, kernel: Kernel) -> None:
         """Undo a `config`. If that cannot be, the entry's problem says so."""
-        outcome = await kernel.ask(f"remove {entry.name}")
+        outcome = await self._take_away(entry.name, kernel)
         if _is_gone(outcome):
             return
         if outcome.kind == REFUSED:
             entry.problem = f"it cannot be taken out again: {outcome.text.strip()}"
         else:
             entry.problem = UNSETTLED
+
+    async def _take_away(self, name: str, kernel: Kernel) -> Outcome:
+        """Have the kernel remove a device; one that is open for a moment only, a moment later."""
+        end = trio.current_time() + LET_GO
+        while True:
+            outcome = await kernel.ask(f"remove {name}")
+            busy = outcome.error == -errno.EBUSY and name.startswith("ubd")
+            if not busy or trio.current_time() > end or await self._mounts(name, kernel):
+                return outcome
+            await trio.sleep(BETWEEN_LOOKS)
+
+    async def _mounts(self, name: str, kernel: Kernel) -> list[str]:
+        """Where a disk is mounted in the guest."""
+        node = f"/dev/{looks.block_of(name)}"
+        mounts = await kernel.ask("proc mounts")
+        lines = (line.split() for line in mounts.text.splitlines())
+        return [fields[1] for fields in lines if len(fields) > 2 and looks.is_of(fields, node)]
 
     async def _appears(self, entry: Entry, kernel: Kernel) -> bool:
         """Whether the guest has what its kernel has taken; it may need a moment."""
@@ -468,13 +488,7 @@ class Devices:
     async def _who_opens(self, name: str, outcome: Outcome) -> str:
         """Why a device cannot be removed, as far as can be known from outside."""
         if name.startswith("ubd"):
-            node = f"/dev/{looks.block_of(name)}"
-            mounts = await self._kernel.ask("proc mounts")
-            where = [
-                fields[1]
-                for fields in (line.split() for line in mounts.text.splitlines())
-                if len(fields) > 2 and looks.is_of(fields, node)
-            ]
+            where = await self._mounts(name, self._kernel)
             if where:
                 return f"{name} is mounted in the guest on {', '.join(where)}; unmount it first"
             return f"{name} is open in the guest, by a process or as swap; it is not mounted"
@@ -655,6 +669,10 @@ def _refused(name: str, outcome: Outcome) -> Refusal:
     said = outcome.text.strip()
     if name.startswith("eth") and said in ("", "Bad configuration option"):
         said = "this kernel has no such transport; `umlctl kernel list` shows what it has"
+    elif not said and outcome.error == -errno.EAGAIN and name.startswith("ubd"):
+        said = "another process of this host has its file locked"
+    elif not said and outcome.error < 0:
+        said = os.strerror(-outcome.error)
     elif not said:
         said = "the kernel cannot, and does not say why; its log may"
     return Refusal(f"{name}: {said}", outcome.error or exitcodes.FAILED)

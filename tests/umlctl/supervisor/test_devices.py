@@ -296,7 +296,7 @@ async def test_device_that_the_kernel_refuses_leaves_nothing(
     device = parse_disk(f"{text},slot=3", guest.path)
     name = f"{guest.directory}/ubd3.cow" if device.discard else device.cow
     guest.kernel.answers[f"config {device.device(3, name)}"] = refused(said, -errno.EINVAL)
-    with pytest.raises(Refusal, match=f"ubd3: {said or 'the kernel cannot'}") as refusal:
+    with pytest.raises(Refusal, match=f"ubd3: {said or 'Invalid argument'}") as refusal:
         await guest.plug(f"{text},slot=3")
     assert refusal.value.error == -errno.EINVAL
     assert guest.names == []
@@ -724,8 +724,9 @@ async def test_hook_that_fails_is_told(guest: Guest, monkeypatch: pytest.MonkeyP
     ],
 )
 async def test_disk_that_is_open_stays_and_it_is_said_where(
-    guest: Guest, mounts: str, said: str
+    guest: Guest, mounts: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LET_GO", 0.0)
     await guest.plug("a.img,discard")
     guest.kernel.answers["remove ubd1"] = OPEN
     guest.kernel.mounts = mounts
@@ -734,6 +735,43 @@ async def test_disk_that_is_open_stays_and_it_is_said_where(
     assert refusal.value.error == -errno.EBUSY
     assert guest.names == ["ubd1"]
     assert f"{guest.directory}/ubd1.cow" in guest.files
+
+
+async def test_disk_that_is_still_scanned_for_partitions_is_removed_a_moment_later(
+    guest: Guest,
+) -> None:
+    def before(text: str) -> None:
+        if guest.kernel.asked.count("remove ubd1") == 3:
+            guest.kernel.answers.clear()
+
+    await guest.plug("a.img")
+    guest.kernel.answers["remove ubd1"] = OPEN
+    guest.kernel.before = before
+    assert (await guest.devices.remove("ubd1", BY)).ok
+    assert guest.kernel.asked.count("remove ubd1") == 3
+    assert guest.names == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (-errno.EAGAIN, "ubd1: another process of this host has its file locked"),
+        (-errno.EISDIR, "ubd1: Is a directory"),
+        (1, "ubd1: the kernel cannot, and does not say why; its log may"),
+    ],
+)
+async def test_what_the_kernel_refuses_without_words_is_told_in_words(
+    guest: Guest, error: int, said: str
+) -> None:
+    device = f"config ubd1={guest.path}/a.img"
+    guest.kernel.before = lambda text: (
+        guest.kernel.answers.update({text: refused("", error)})
+        if (text.startswith(device))
+        else None
+    )
+    with pytest.raises(Refusal, match=said) as caught:
+        await guest.plug("a.img")
+    assert caught.value.error == error
 
 
 @pytest.mark.parametrize(
