@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 FORCE: Final = "!"
 
 SYSRQ_DEADLY: Final = {
-    "t": "`sysrq t` panics the kernel while it lists the tasks (seen on 6.1: 4 of 4)",
+    "t": "`sysrq t` panics the kernel while it lists the tasks (seen on 6.1: 4 of 4, and 6.12)",
 }
+SYSRQ_MENDED: Final = (7, 2)
+"""The release of Linux where it does not."""
 SYSRQ_STOPPED: Final = frozenset("0123456789bhmwsuei")
 """Letters that a stopped guest takes without harm (6.1)."""
 
@@ -116,14 +118,16 @@ def _unknown(name: str) -> str:
     return f"Unknown command {name[:40]!r}{hint}"
 
 
-def check(line: Line, *, stopped: bool = False) -> None:
+def check(line: Line, *, stopped: bool = False, release: tuple[int, int] = (0, 0)) -> None:
     """See whether the kernel can take the line without harm, in the state it is in.
+
+    release: the first two numbers of its version; zeros if unknown
 
     Raises: Refusal
     """
     if line.forced:
         return
-    reason = _harm(line)
+    reason = _harm(line, release)
     if reason:
         raise Refusal(f"refused: {reason}; insist with --force, or a leading '!'", -EPERM)
     if stopped and not _safe_when_stopped(line):
@@ -134,12 +138,12 @@ def check(line: Line, *, stopped: bool = False) -> None:
         )
 
 
-def _harm(line: Line) -> str:
+def _harm(line: Line, release: tuple[int, int]) -> str:
     name, argument = line.command.name, line.argument
     if name == "sysrq":
         if len(argument) > 1:
             return f"`sysrq` takes one letter, and the kernel would act on {argument[0]!r}"
-        return SYSRQ_DEADLY.get(argument, "")
+        return SYSRQ_DEADLY.get(argument, "") if release < SYSRQ_MENDED else ""
     if name == "proc":
         return proc_harm(argument)
     if name == "config" and argument.startswith("udb"):

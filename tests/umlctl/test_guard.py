@@ -133,6 +133,15 @@ def test_sysrq_t_is_refused_and_crash_is_not() -> None:
         assert passes(f"sysrq {letter}")
 
 
+def test_sysrq_t_is_refused_up_to_the_release_that_mends_it() -> None:
+    line = read("sysrq t")
+    for release in ((0, 0), (6, 1), (6, 12)):
+        with pytest.raises(Refusal, match="panics the kernel"):
+            check(line, release=release)
+    for release in ((7, 2), (7, 10), (10, 0)):
+        check(line, release=release)
+
+
 def test_sysrq_takes_one_letter() -> None:
     assert "would act on 't'" in str(refusal("sysrq tasks"))
 

@@ -104,8 +104,7 @@ class Kernel(NamedTuple):
     @property
     def release(self) -> tuple[int, int]:
         """The first two numbers of its version; zeros if it has none."""
-        found = re.match(r"(\d+)\.(\d+)", self.version, re.ASCII)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+        return release_of(self.version)
 
     @property
     def transports(self) -> tuple[str, ...]:
@@ -127,6 +126,12 @@ class Kernel(NamedTuple):
             self.config.get("PROC_SYSCTL"),
             self.config.get("SYSCTL"),
         )
+
+
+def release_of(version: str) -> tuple[int, int]:
+    """The first two numbers of a version; zeros if it has none."""
+    found = re.match(r"(\d{1,9})\.(\d{1,9})", version, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def cache() -> str:

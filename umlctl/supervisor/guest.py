@@ -31,7 +31,7 @@ from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
 from umlctl.guest.definition import chooses_root
-from umlctl.host import consolelog, endings, processes, records, users
+from umlctl.host import consolelog, endings, kernels, processes, records, users
 from umlctl.host.claim import kernel_socket, sockets
 from umlctl.supervisor import launch, orderly
 from umlctl.supervisor.consoles import Consoles
@@ -89,6 +89,7 @@ class Guest:
         asked_to_end: why a user has ended it, or a policy; empty if nobody has
         watcher: whether it hangs
         pauses: who stops and resumes it
+        release: the first two numbers of its kernel's version; zeros until they are known
         late: that it did not end by itself in time, and was synced and halted; empty if it did
         unsynced: that it was ended with what it had yet to write, and why; empty if it was not
         halted: a user has had its kernel end itself
@@ -326,6 +327,8 @@ class Guest:
             if boot.ok and boot.text.strip() != self._record.guest_boot:
                 self._record.guest_boot = boot.text.strip()
                 await self.save()
+            said = (await self.kernel.ask("version")).text.split()
+            self.release = kernels.release_of(said[2]) if len(said) > 2 else (0, 0)
             while self.ready is ready:
                 await self._rebooting.wait()
 

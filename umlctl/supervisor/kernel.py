@@ -128,10 +128,11 @@ class Kernel:
         """A request is under way: what the kernel looks like now is its doing."""
         return self._lock.locked()
 
-    async def ask(self, text: str, timeout: float = DEADLINE) -> Outcome:
+    async def ask(self, text: str, timeout: float = DEADLINE, *, renew: float = 0.0) -> Outcome:
         """One exchange, in its turn.
 
         timeout: seconds, suspended while the kernel is held
+        renew: if not 0, seconds from one reply to the next; after that the end has been lost
         """
         unable = self.unable(text)
         if unable is not None:
@@ -139,7 +140,7 @@ class Kernel:
         async with self._lock:
             if self.trouble:
                 timeout = min(timeout, PROBE)
-            return await self._ask(text, timeout)
+            return await self._ask(text, timeout, renew=renew)
 
     def unable(self, text: str) -> Outcome | None:
         """How an exchange ends that need not be tried."""

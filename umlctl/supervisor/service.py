@@ -25,7 +25,7 @@ from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog
 from umlctl.host.attaching import config, console_name
 from umlctl.supervisor import access
-from umlctl.supervisor.kernel import Unsent
+from umlctl.supervisor.kernel import BETWEEN_PIECES, Unsent
 from umlctl.supervisor.launch import check_reboot
 from umlctl.supervisor.limits import (
     PRINTS,
@@ -128,7 +128,7 @@ class Service:
         try:
             line = read(text)
             if line.command.served == KERNEL:
-                check(line, stopped=guest.state == "stopped")
+                check(line, stopped=guest.state == "stopped", release=guest.release)
                 await self._check_reboot(line)
                 if line.command.name in PRINTING:
                     await self._print_slowly(call)
@@ -281,7 +281,7 @@ class Service:
             outcome = await guest.reboot(RESET_PATIENCE)
             if outcome.kind != TIMED_OUT:
                 return outcome
-        return await guest.kernel.ask(line.text)
+        return await guest.kernel.ask(line.text, renew=BETWEEN_PIECES)
 
     async def _log(self, text: str) -> Outcome:
         """The kernel shows a line when it ends, so each piece is sent as a line of its own.
