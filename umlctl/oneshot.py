@@ -19,7 +19,7 @@ from umlctl.host.paths import find_socket, has_record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final, TextIO
+    from typing import Final
 
     from socketproto.exchange import Outcome
 
@@ -184,13 +184,10 @@ def _ask(
 
     Raises: Unreachable, Abandoned, WireError, PermissionError
     """
-    wrong = _wrong_words(command, words)
+    wrong = wrong_words(command, words)
     if wrong:
         return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
-    text = " ".join(words)
-    if command.name == "config" and text.startswith("ubd") and "=" in text:
-        text = _absolute(text)
-    text = f"{command.name} {text}" if text else command.name
+    text = as_text(command, words)
     with Connection(find_socket(guest)) as connection:
         text = prepare(connection.link, text, force)
         # Where an answer may take long, signs of life renew the deadline.
@@ -204,7 +201,17 @@ def _ask(
         from umlctl.cli.views import show_outcome
 
         return show_outcome(guest, command.name, outcome, json)
-    return show(guest, command.name, outcome)
+    return show(guest, command.name, outcome, words)
+
+
+def as_text(command: Command, words: list[str]) -> str:
+    """A command as it is sent; the files of disks are the client's, so their paths are whole."""
+    text = " ".join(words)
+    if (command.name == "config" and text.startswith("ubd") and "=" in text) or (
+        command.name == "plug" and words[0] == "disk"
+    ):
+        text = _absolute(text)
+    return f"{command.name} {text}" if text else command.name
 
 
 def prepare(link: Link, text: str, force: bool) -> str:
@@ -252,9 +259,12 @@ def check_abandoned(link: Link, text: str, outcome: Outcome) -> None:
         raise Abandoned(link.path, text, outcome)
 
 
-def show(guest: str, name: str, outcome: Outcome, out: TextIO | None = None) -> int:
-    """Print an answer, or say on standard error what became of it; the exit code."""
-    stream = out or sys.stdout
+def show(guest: str, name: str, outcome: Outcome, words: list[str] | None = None) -> int:
+    """Print an answer, or say on standard error what became of it; the exit code.
+
+    words: what followed the command, to say what a refusal was about
+    """
+    stream = sys.stdout
     if outcome.error == exitcodes.ENODATA:
         reason = "a part of the answer is lost"
         outcome = type(outcome)("truncated", 0, outcome.data, reason, outcome.pieces)
@@ -269,6 +279,10 @@ def show(guest: str, name: str, outcome: Outcome, out: TextIO | None = None) -> 
         return exitcodes.OK
     if outcome.kind == "refused":
         said = outcome.text.strip() or f"error {outcome.error}"
+        if words:
+            from umlctl.cli.refusals import explained
+
+            said = explained(name, words, said)
         return say(f"{name} {guest}: {said}", exitcodes.of_error(outcome.error))
     return say(f"{name} {guest}: {outcome.kind}: {outcome.reason}", exitcodes.of(outcome.kind))
 
@@ -284,7 +298,8 @@ def say(message: str, code: int) -> int:
     return code
 
 
-def _wrong_words(command: Command, words: list[str]) -> str:
+def wrong_words(command: Command, words: list[str]) -> str:
+    """What is wrong with what follows a command; empty if nothing is."""
     if len(words) < command.required:
         return f"{command.name} needs {command.args}"
     if len(words) > command.most and not command.takes_rest:
@@ -298,10 +313,16 @@ def _absolute(text: str) -> str:
     """Disk files are the client's, and the kernel may live in another directory."""
     from os import getcwd
 
-    from umlctl.devices.ubd import parse
     from umlctl.errors import UsageError
 
     try:
-        return str(parse(text).absolute(getcwd()))
+        if text.startswith("ubd"):
+            from umlctl.devices.ubd import parse
+
+            return str(parse(text).absolute(getcwd()))
+        from umlctl.guest.plug import parse_disk
+
+        what, _, spec = text.partition(" ")
+        return f"{what} {parse_disk(spec.strip(), getcwd())}"
     except UsageError:
         return text  # the guest says what is wrong, in its own words

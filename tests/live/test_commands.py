@@ -298,3 +298,17 @@ def test_config_plugs_a_disk_that_is_seen_and_refuses_a_missing_tap(
         assert "there is no /sys/class/net" in missing.stderr
     house.ok("remove", umid, "ubd1")
     assert "ubdb" not in house.ok("proc", umid, "partitions")
+
+
+def test_slip_of_the_tongue_is_counted_and_what_is_dangerous_is_written_down(
+    house: House, shared: str
+) -> None:
+    before = house.status(shared)["refused"]
+    for text in ("proc", "nonsense", "plug disk", "version x", "plug disk relative.img", "start x"):
+        assert not house.ask(shared, text).ok, text
+    assert not house.ask(shared, "proc kcore").ok
+    assert house.status(shared)["refused"] == before + 7
+    noted = [json.loads(line) for line in house.ok("events", shared, "--json").splitlines()]
+    requests = [event["request"] for event in noted if event["event"] == "refused"]
+    assert requests[-1] == "proc kcore"
+    assert not {"proc", "nonsense", "plug disk", "version x", "start x"} & set(requests)

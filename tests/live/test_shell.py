@@ -166,7 +166,12 @@ def test_a_day_at_the_prompt(  # noqa: PLR0915 - a day is long
     child.expect("dead")
     child.send("\x15ver")
     child.expect("kernel name")  # a guest that is gone does not hold up typing
-    child.send("\x15\x04")
+    child.send("\x15status\r")
+    child.expect("ended +panicked: sysrq triggered crash")
+    child.send("events | tail -n 1\r")
+    child.expect('"event":"ended"')
+    child.expect(r"dead\S*>")
+    child.send("\x04")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0

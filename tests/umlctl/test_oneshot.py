@@ -242,7 +242,7 @@ def test_err_goes_to_standard_error(run: Callable[..., Run], bare: MakeBare) -> 
     server = bare(saying(b"no such device\n", -errno.ENODEV))
     done = run("remove", server.path, "ubd7")
     assert (done.code, done.out) == (exitcodes.REFUSED, b"")
-    assert done.err == f"umlctl: remove {server.path}: no such device\n"
+    assert done.err == f"umlctl: remove {server.path}: ubd7: no such device\n"
     server.answer = saying(b"", 1)
     assert run("remove", server.path, "eth7").err.endswith(": error 1\n")
 

@@ -99,8 +99,13 @@ def outcome_json(guest: str, name: str, outcome: Outcome) -> str:
     ).decode()
 
 
-def show_outcome(guest: str, name: str, outcome: Outcome, json: bool) -> int:
-    """Print an answer that is JSON already, or make it JSON."""
+def show_outcome(
+    guest: str, name: str, outcome: Outcome, json: bool, words: list[str] | None = None
+) -> int:
+    """Print an answer that is JSON already, or make it JSON.
+
+    words: what followed the command
+    """
     if name == "status" and outcome.ok:
         try:
             status = read_status(outcome.data)
@@ -116,7 +121,7 @@ def show_outcome(guest: str, name: str, outcome: Outcome, json: bool) -> int:
         if outcome.kind == "refused":
             return exitcodes.of_error(outcome.error)
         return exitcodes.of(outcome.kind)
-    return show(guest, name, outcome)
+    return show(guest, name, outcome, words)
 
 
 def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> int:

@@ -120,6 +120,8 @@ _VEC: Final = ("ifname=", "dst=", "src=", "mac=", "mtu=", "depth=", "gro=", "vec
 CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
 BEHIND: Final = "1/root/"
 """What leads from /proc to any file of the guest."""
+PROCESSES: Final = {1: "the guest's init", 2: "kthreadd, the kernel's own tasks"}
+"""What is known of a guest's processes: a kernel reads no names for others."""
 SLOTS: Final = 16
 NICS: Final = 16
 """More NICs than these are possible, and need no suggestion."""
@@ -311,13 +313,14 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
         return [Suggestion(name, asked) for name, asked in facts.devices.items()]
     if kind == FREE:
         return _free(facts)
+    if kind == PID:
+        return [Suggestion(str(pid), PROCESSES.get(pid, "")) for pid in facts.pids]
     names: dict[str, Iterable[str]] = {
         NETWORK: facts.networks,
         TAP: (*facts.taps, "auto"),
         BRIDGE: facts.bridges,
         CONSOLE: (name for name in CONSOLES if name not in facts.devices),
         VEC_OPTION: ("transport=", *_VEC),
-        PID: map(str, facts.pids),
         PROGRAM: facts.programs,
     }
     return [Suggestion(name, final=not name.endswith("=")) for name in names.get(kind, ())]

@@ -41,9 +41,21 @@ STATES: Final = {
     "ended": "dead",
 }
 """What an event makes of the guest's state."""
-OWN: Final = ("stopped", "resumed", "device added", "device removed", "memory changed", "failed")
+OWN: Final = (
+    "stopped",
+    "resumed",
+    "device added",
+    "device removed",
+    "memory changed",
+    "shutdown",
+    "failed",
+)
 """Events that answer a command; whoever has just given one need not be told."""
-UNTOLD: Final = ("refused", "started")
+UNTOLD: Final = ("refused", "client refused", "started")
+BOOT: Final = 10.0
+"""How much longer than in its state a guest must be up for both to be shown, seconds."""
+NEWS: Final = 60
+"""Letters of the last event in the line below the prompt."""
 
 
 class Live:
@@ -85,29 +97,34 @@ class Live:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._poll)
 
-    def line(self) -> str:
-        """The guest at a glance, for the line below the prompt."""
-        status = self.status
-        words = [f"{paths.umid_of(self.guest)} {self.state}"]
-        if status.get("pid"):
-            from umlctl.cli.views import duration, size
+    def line(self, columns: int = 10_000) -> str:
+        """The guest at a glance, for the line below the prompt, of so many columns.
 
-            words[0] += f" {duration(max(0.0, time.time() - status['since']))}"
-            if status.get("started"):
-                words.append(f"up {duration(max(0.0, time.time() - status['started']))}")
-            words.append(f"{size(status.get('memory'))} memory")
+        What matters least is left out where it has no room.
+        """
+        from umlctl.cli.views import duration, size
+
+        status = self.status
+        state = f"{paths.umid_of(self.guest)} {self.state}"
+        facts = []
+        if status.get("pid"):
+            now, since, started = time.time(), status["since"], status.get("started")
+            state += f" {duration(max(0.0, now - since))}"
+            if isinstance(started, float) and since - started > BOOT:
+                facts.append(f"up {duration(max(0.0, now - started))}")
+            devices = len(status["devices"])
+            if devices:
+                facts.append(f"{devices} device{'s' if devices > 1 else ''}")
+            facts.append(f"{size(status.get('memory'))} memory")
             if status.get("cpu") is not None:
-                words.append(f"{status['cpu']:.1f}s cpu")
-        if self.facts.devices:
-            count = len(self.facts.devices)
-            words.append(f"{count} device{'s' if count > 1 else ''}")
-        if status.get("trouble"):
-            words.append(str(status["trouble"]))
-        if self.problem:
-            words.append(self.problem)
-        if self.last:
-            words.append(self.last)
-        return " | ".join(words)
+                facts.append(f"{status['cpu']:.1f}s cpu")
+        news = [str(status["trouble"])] if status.get("trouble") else []
+        news += [text for text in (self.problem, self.last) if text]
+        while True:
+            line = " | ".join([state, *facts, *news])
+            if len(line) <= columns or not facts:
+                return line if len(line) <= columns else line[: columns - 1] + "…"
+            facts.pop()
 
     # Events
 
@@ -143,10 +160,11 @@ class Live:
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError):
             return
         self.state = STATES.get(name, self.state)
-        self.last = event_line(line)
         ours = name in OWN and event.get("pid") == os.getpid()
-        if when > begun and name not in UNTOLD and not ours:
-            self._tell(self.last)
+        if name not in UNTOLD:
+            self.last = short(event)
+            if when > begun and not ours:
+                self._tell(event_line(line))
         self.refresh()
         self._changed()
 
@@ -219,6 +237,19 @@ class Live:
         if listed and listed.ok:
             pids = {int(word) for word in listed.text.split() if word.isdecimal()}
             self.facts = self.facts._replace(pids=tuple(sorted({1, 2} | pids)))
+
+
+def short(event: dict[str, Any]) -> str:
+    """An event in the words that find room beside the guest's state."""
+    from umlctl.cli.views import printable
+
+    try:
+        when = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    except (ValueError, OverflowError, OSError):
+        when = ""
+    said = event.get("text") or event.get("name") or ""
+    words = f"{when} {event['event']}{': ' if said else ''}{said}".strip()
+    return printable(words if len(words) <= NEWS else words[: NEWS - 1] + "…")
 
 
 def cgroup_mount(mounts: str) -> str:

@@ -340,19 +340,19 @@ class _Shell:
             eof_exception=EndOfInput,
         )
 
-        fit(prompt, self._live.line)
+        fit(prompt, self._live)
         return prompt
 
 
-def fit(prompt: PromptSession[str], toolbar: Callable[[], str] | None = None) -> None:
-    """Have a prompt leave half of its terminal to what was said; with a row too few for what it
-    reserves it would show nothing at all."""
+def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
+    """Have a prompt and the line below it fit their terminal, and leave half of it to what was
+    said; with a row too few for what it reserves it would show nothing at all."""
 
     def see(_app: object) -> None:
-        rows = prompt.app.output.get_size().rows
-        shown = toolbar if rows >= TOOLBAR_FROM else None
+        rows, columns = prompt.app.output.get_size()
         prompt.reserve_space_for_menu = max(1, min(MENU_ROWS, rows // 2))
-        prompt.bottom_toolbar = shown
+        shown = live is not None and rows >= TOOLBAR_FROM
+        prompt.bottom_toolbar = live.line(columns) if live and shown else None
 
     prompt.app.before_render += see
 

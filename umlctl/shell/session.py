@@ -11,19 +11,30 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from socketproto.blocking import TIMEOUT, Unreachable
 from socketproto.client import Client
-from socketproto.exchange import REFUSED, Outcome
+from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.cli.afterlife import can_be_asked_again, take_over
-from umlctl.commands import BY_NAME, GUEST, HOST, Command, dangerous
+from umlctl.cli.afterlife import answer, can_be_asked_again, summary, take_over
+from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.host import processes
+from umlctl.host import eventlog, lost, processes
 from umlctl.host.paths import find_socket
-from umlctl.oneshot import KILLS, Abandoned, check_abandoned, prepare, say, show, unreachable
+from umlctl.oneshot import (
+    KILLS,
+    Abandoned,
+    as_text,
+    check_abandoned,
+    prepare,
+    say,
+    show,
+    unreachable,
+    wrong_words,
+)
 from umlctl.shell import answers
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.explain import about, of_the_host, topic, unknown
@@ -143,10 +154,10 @@ class Session:
             return outcome
         if outcome.ok and (typed.program or typed.file):
             return await self._hand_on(typed, plain_text(command.name, outcome))
-        if outcome.ok and self.fancy:
+        if outcome.ok and self.fancy and not command.waits:
             await self._present(command, typed.words, outcome)
             return exitcodes.OK
-        return _plainly(self.guest, command, outcome)
+        return _plainly(self.guest, command, typed.words, outcome)
 
     async def request(
         self,
@@ -158,11 +169,13 @@ class Session:
         """One exchange with the guest; if it could not be, the exit code: it has been said why."""
         forced = words[0].startswith("!")
         command = BY_NAME[words[0].removeprefix("!")]
+        wrong = wrong_words(command, words[1:])
+        if wrong:
+            return say(f"{command.name} {self.guest}: {wrong}", exitcodes.USAGE)
         with Client(find_socket(self.guest)) as client:
             try:
                 client.link.open()
-                text = " ".join([command.name, *words[1:]])
-                text = prepare(client.link, text, forced)
+                text = prepare(client.link, as_text(command, words[1:]), forced)
                 outcome = await client.request(
                     text, TIMEOUT, renew=TIMEOUT if command.waits else 0.0, each=each
                 )
@@ -176,12 +189,29 @@ class Session:
                 except Abandoned as abandoned:
                     return abandoned.outcome
                 except Unreachable:
-                    return unreachable(self.guest, problem)
+                    return await trio.to_thread.run_sync(self._ended, command, problem, each)
             except WireError as problem:
                 return say(f"{command.name} {self.guest}: {problem}", exitcodes.USAGE)
             except PermissionError as problem:
                 return say(f"{command.name} {self.guest}: {problem}", exitcodes.REFUSED)
             return outcome
+
+    def _ended(
+        self, command: Command, problem: Unreachable, each: Callable[[bytes], None] | None
+    ) -> Outcome | int:
+        """What the record of a guest says that nobody answers for; an exit code has been said."""
+        if command.name == "events" and "/" not in self.guest:
+            events = [eventlog.encode(event) for event in eventlog.Reader(self.guest).read()]
+            if each is not None:
+                for line in events:
+                    each(line)
+            if events:
+                return Outcome(ANSWERED, data=b"".join(events))
+        record = lost.find(self.guest) if "/" not in self.guest else None
+        if command.name == "status" and record is not None:
+            return Outcome(ANSWERED, data=msgspec.json.encode(summary(record)))
+        code = answer(command.name, self.guest, json=False) if command.served != KERNEL else None
+        return unreachable(self.guest, problem) if code is None else code
 
     # Showing
 
@@ -265,7 +295,7 @@ class Session:
             if isinstance(outcome, int):
                 return outcome
             if not outcome.ok:
-                return _plainly(self.guest, command, outcome)
+                return _plainly(self.guest, command, words, outcome)
             text = plain_text(command.name, outcome).decode("utf-8", "replace")
             if command.name == "status":
                 text = _status_text(outcome)
@@ -319,8 +349,6 @@ def plain_text(name: str, outcome: Outcome) -> bytes:
 
 def table_of_devices(outcome: Outcome) -> str:
     """The answer of `devices` or `plug` for a person."""
-    import msgspec
-
     from umlctl.cli.views import aligned
 
     try:
@@ -381,8 +409,6 @@ def marked(before: str, text: str) -> str:
 
 
 def _status_text(outcome: Outcome) -> str:
-    import msgspec
-
     from umlctl.cli.views import read_status, status_lines
 
     try:
@@ -391,12 +417,14 @@ def _status_text(outcome: Outcome) -> str:
         return outcome.text
 
 
-def _plainly(guest: str, command: Command, outcome: Outcome) -> int:
+def _plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -> int:
     if command.served == GUEST:
-        from umlctl.cli.views import show_outcome
+        from umlctl.cli.views import show_ending, show_outcome
 
-        return show_outcome(guest, command.name, outcome, json=False)
-    return show(guest, command.name, outcome)
+        if command.waits and outcome.ok:
+            return show_ending(guest, command, outcome, json=False)
+        return show_outcome(guest, command.name, outcome, json=False, words=words[1:])
+    return show(guest, command.name, outcome, words[1:])
 
 
 def _write(typed: Typed, data: bytes) -> None:

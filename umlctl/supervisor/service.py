@@ -65,6 +65,8 @@ Seen on 6.1.176"""
 RESET_PATIENCE: Final = 2.0
 """How long it may take; then its worker is stuck, and an interrupt is the only way, seconds."""
 _STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
+MISTYPED: Final = (1, -errno.EINVAL)
+"""Errors of a line that says nothing which could be done, rather than what must not be."""
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
 _ERRORS: Final = {
@@ -193,9 +195,11 @@ class Service:
         await trio.sleep(wait)
 
     def _refused(self, call: Call, text: str, refusal: Refusal) -> None:
-        """Note a refusal, unless somebody floods us: then the history would hold nothing else."""
+        """Count a refusal, and note it: not a slip of the tongue, which is nobody's history, nor
+        all of a flood, or the history would hold nothing else."""
         self._guest.refused += 1
-        self._note_sparingly(call, "refused", text, str(refusal))
+        if refusal.error not in MISTYPED:
+            self._note_sparingly(call, "refused", text, str(refusal))
 
     def _note_sparingly(self, call: Call, event: str, request: str, said: str) -> None:
         left_out = self._sparing[event].take(trio.current_time())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from umlctl import exitcodes
 from umlctl.cli import listing
 from umlctl.commands import BY_NAME, DANGEROUS, dangerous
 from umlctl.errors import HostError
-from umlctl.host import segments
+from umlctl.guest.definition import Definition
+from umlctl.host import eventlog, paths, records, segments
 from umlctl.host.paths import state_dir
 from umlctl.shell import repl
 from umlctl.shell.live import Live
@@ -73,7 +75,8 @@ async def test_answer_is_printed_as_it_is(at: At) -> None:
 
 async def test_refusal_is_said_with_its_code(at: At) -> None:
     assert await at.obey("remove ubd7") == exitcodes.REFUSED
-    assert at.err == "umlctl: remove demo: Device doesn't exist\n"
+    said = "umlctl: remove demo: ubd7: Device doesn't exist: `devices` lists those there are\n"
+    assert at.err == said
 
 
 @pytest.mark.parametrize("line", ["", "   ", "# a comment"])
@@ -104,6 +107,69 @@ async def test_wrong_line_is_a_usage_error_and_nothing_is_sent(
     assert await at.obey(line) == exitcodes.USAGE
     assert said in at.err
     assert at.supervisor.asked == []
+
+
+@pytest.mark.parametrize(
+    "line", ["proc", "stack", "version x", "plug disk", "remove a b", "proc ''", "watch proc"]
+)
+async def test_slip_of_the_tongue_is_said_here_and_not_sent(at: At, line: str) -> None:
+    assert await at.obey(line) == exitcodes.USAGE
+    assert at.err.count("\n") == 1
+    assert at.supervisor.asked == []
+
+
+@pytest.mark.parametrize("name", ["kill", "shutdown", "wait"])
+@pytest.mark.parametrize("fancy", [False, True])
+async def test_ending_is_said_in_words(at: At, name: str, fancy: bool) -> None:
+    at.session.fancy = fancy
+    at.supervisor.answer(name, {"cause": "exited", "code": 3, "text": ""})
+    assert await at.obey(name) == (3 if name == "wait" else 0)
+    assert at.out == "demo exited with status 3\n"
+    assert await at.obey(f"{name} | tr -d ' '") == 0
+    assert '"code":3' in at.out, "for programs"
+
+
+async def test_files_of_disks_are_the_shells(at: At, house: str) -> None:
+    await at.obey("plug disk a.img,cow=b.cow")
+    await at.obey("config ubd1=a.img")
+    await at.obey("plug nic user")
+    await at.obey("plug disk a.img,nonsense")
+    assert at.supervisor.asked == [
+        f"plug disk {house}/a.img,cow={house}/b.cow",
+        f"config ubd1={house}/a.img",
+        "plug nic user",
+        "plug disk a.img,nonsense",
+    ]
+
+
+async def test_record_tells_of_a_guest_that_has_ended(at: At, house: str) -> None:
+    os.makedirs(paths.record_dir("gone"))
+    records.save(
+        records.Record(
+            definition=Definition(umid="gone", kernel="/linux"),
+            supervisor_pid=1,
+            pid=0,
+            started=0,
+            boot_id="",
+            since=1.0,
+            ending=records.Ending(cause="panicked", code=255, text="no way on", time=5.0),
+        )
+    )
+    eventlog.append("gone", eventlog.encode({"time": 5.0, "umid": "gone", "event": "panicked"}))
+    at.session.guest = "gone"
+    for at.session.fancy in (False, True):
+        assert await at.obey("status") == 0
+        assert "panicked: no way on" in at.out
+        assert await at.obey("events") == 0
+        assert "gone panicked" in at.out
+        assert await at.obey("wait") == 255
+        assert "gone panicked: no way on" in at.out
+    assert await at.obey("status | grep -c no.way") == 0
+    assert await at.obey("events > said") == 0
+    with open(f"{house}/said") as file:
+        assert '"panicked"' in file.read()
+    assert await at.obey("version") == exitcodes.NO_GUEST
+    assert at.out == ""
 
 
 async def test_guest_that_is_gone_is_said(at: At) -> None:
@@ -381,6 +447,48 @@ async def test_guest_is_seen_with_its_devices(at: At) -> None:
     at.supervisor.answers["status"] = (b"rubbish", 0)
     await live.look()
     assert live.facts.devices == {"con0": "a console", "ubd1": "/a.img"}, "as last seen"
+
+
+async def test_line_below_has_what_matters_most_of_the_guest(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    status: dict[str, Any] = {
+        "umid": "demo",
+        "state": "running",
+        "since": 990.0,
+        "started": 989.8,
+        "pid": 17,
+        "memory": 1 << 20,
+        "cpu": 0.5,
+        "devices": [],
+        "consoles": [{"name": "con0"}],
+    }
+    live = Live("demo", lambda: None, lambda _text: None)
+
+    async def line(columns: int = 200, **more: Any) -> str:
+        at.supervisor.answer("status", status | more)
+        await live.look()
+        return live.line(columns)
+
+    assert await line() == "demo running 10.0s | 1.0M memory | 0.5s cpu"
+    assert "up" not in await line(), "the same time twice"
+    assert "up 8m20s" in await line(started=500.0)
+    one = {"name": "ubd1", "asked": "/a.img"}
+    assert "| 1 device |" in await line(devices=[one])
+    assert "| 2 devices |" in await line(devices=[one, one])
+    assert "stuck" in await line(trouble="stuck")
+    assert await line(started="rubbish")
+    event = {"time": 995.0, "umid": "demo", "event": "panicked", "text": "oh " * 30, "pid": 3}
+    live._event(msgspec.json.encode(event), 2.0)
+    live._event(msgspec.json.encode(event | {"event": "refused"}), 2.0)
+    wide = await line(devices=[one])
+    assert wide.endswith("…")
+    assert "panicked: oh" in wide, "and the umid not again"
+    for columns in range(1, 120):
+        assert len(await line(columns, devices=[one])) <= columns
+    assert (await line(80, devices=[one])).startswith("demo running 10.0s | ")
+    assert "panicked: oh" in await line(60, devices=[one]), "numbers give way to news"
 
 
 async def test_guest_that_is_gone_is_dead(house: str) -> None:
