@@ -1,7 +1,8 @@
 """`python -m socketproto PATH COMMAND...`: one mconsole request, standard library only.
 
 Prints the answer; ends with 0 if the server answered, 1 if it said ERR, 2 on wrong usage,
-3 if nobody listens, 4 without an answer in time, 5 if the server went away, 6 if a part is lost.
+3 if nobody listens, 4 without an answer in time, 5 if the server went away, 6 if a part is lost,
+7 if this process may not have what it takes to ask.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ def main(arguments: list[str]) -> int:
         except Unreachable as problem:
             sys.stderr.write(f"socketproto: {problem}\n")
             return 3
+        except OSError as problem:
+            sys.stderr.write(f"socketproto: {path} was not asked: {problem}\n")
+            return 7
         except WireError as problem:
             sys.stderr.write(f"socketproto: {problem}\n")
             return 2

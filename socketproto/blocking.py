@@ -21,7 +21,7 @@ from __future__ import annotations
 import _socket
 import os
 from _struct import Struct
-from errno import ECONNREFUSED, ENOENT
+from errno import ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM
 from time import monotonic
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome
@@ -42,6 +42,9 @@ KICK_CEILING: Final = 1.0
 """The first kick after this many seconds of silence, then twice as long up to the ceiling."""
 KICK: Final = Request(b"k").encode()
 """A command that no kernel knows. Never `go`: it would resume a stopped guest."""
+
+LACKING: Final = (EMFILE, ENFILE, ENOMEM, ENOBUFS)
+"""What this process or its host has too little of; that says nothing of the server."""
 
 NOT_SENT: Final = "the request could not be sent: the server takes no more"
 NO_ANSWER: Final = "no answer within the deadline"
@@ -93,7 +96,7 @@ class Link:
     def open(self) -> _socket.socket:
         """The socket, bound and ready.
 
-        Raises: Unreachable
+        Raises: Unreachable; OSError: LACKING
         """
         try:
             found = os.stat(self.path)
@@ -105,7 +108,7 @@ class Link:
                 found = self._pin()
                 which = _which(found)
         except OSError as problem:
-            raise Unreachable(self.path, problem.strerror or str(problem)) from None
+            raise self._why(problem) from None
         if self._wanted not in (None, found.st_uid):
             raise Unreachable(self.path, f"it leads to what is uid {found.st_uid}'s")
         if found.st_mode & 0o170000 != 0o140000:
@@ -113,7 +116,10 @@ class Link:
         self._which = which
         self._owner = found.st_uid
         self.served = not found.st_mode & 0o111
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        except OSError as problem:
+            raise self._why(problem) from None
         try:
             if self.served:
                 sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
@@ -122,7 +128,7 @@ class Link:
                 sock.connect(self.address)
         except OSError as problem:
             sock.close()
-            raise self._unreachable(problem) from None
+            raise self._why(problem) from None
         self.socket = sock
         return sock
 
@@ -140,7 +146,7 @@ class Link:
 
         look: see first whether the socket has been replaced; without, one that is open is used
 
-        Raises: Unreachable
+        Raises: Unreachable; OSError: LACKING
         """
         kept = self.socket
         sock = self.open() if look or kept is None else kept
@@ -155,7 +161,7 @@ class Link:
             if problem.errno == ECONNREFUSED and sock is kept:
                 self.close()  # its server is gone; there may be another by now
                 return self.send(datagram)
-            raise self._unreachable(problem) from None
+            raise self._why(problem) from None
         return True
 
     def send_patiently(self, datagram: bytes, seconds: float) -> bool:
@@ -163,7 +169,7 @@ class Link:
 
         A socket that has not connected cannot be waited for but by the call that sends.
 
-        Raises: Unreachable
+        Raises: Unreachable; OSError: LACKING
         """
         kept = self.socket
         sock = self.open()
@@ -183,7 +189,7 @@ class Link:
             if problem.errno == ECONNREFUSED and sock is kept:
                 self.close()
                 return self.send_patiently(datagram, seconds)
-            raise self._unreachable(problem) from None
+            raise self._why(problem) from None
         return True
 
     def receive(self) -> bytes | None:
@@ -200,7 +206,10 @@ class Link:
 
     def kick(self) -> str:
         """Wake a kernel that missed its wake-up; why the server is gone, if it is."""
-        other = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            other = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        except OSError:
+            return ""  # it answers later, without
         try:
             if _which(os.stat(self.path)) != self._which:
                 return "it restarted before it answered"
@@ -215,7 +224,10 @@ class Link:
             other.close()
         return ""
 
-    def _unreachable(self, problem: OSError) -> Unreachable:
+    def _why(self, problem: OSError) -> OSError:
+        """What is raised for it: Unreachable, unless it is ours and not the server's."""
+        if problem.errno in LACKING:
+            return problem
         if problem.errno == ECONNREFUSED:
             return Unreachable(self.path, "nobody listens on this socket: its guest is gone")
         return Unreachable(self.path, problem.strerror or str(problem))
@@ -261,7 +273,7 @@ class Connection:
         each: called with the data of every reply as it comes, instead of keeping it
         idle: called once a second or more often while nothing comes; what it raises ends this
 
-        Raises: Unreachable; WireError: the command cannot be sent (length, NUL)
+        Raises: Unreachable; OSError: LACKING; WireError: the command cannot be sent (length, NUL)
         """
         datagram = encode(command)
         deadline = monotonic() + timeout
@@ -356,6 +368,8 @@ def request(path: str, command: str | bytes, timeout: float = TIMEOUT) -> Outcom
     A server that is not there is an outcome too: GONE, with the reason.
 
     timeout: seconds for the whole exchange
+
+    Raises: OSError: LACKING; WireError
     """
     with Connection(path) as connection:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Client"]
+
+WITHOUT: Final = 0.05
+"""Between two tries to send where no descriptor is left to wait with, seconds."""
 
 
 class Client:
@@ -62,17 +65,20 @@ class Client:
 
         Cancelling it throws the socket away: a late reply is nobody's.
 
-        Raises: Unreachable, WireError
+        Raises: Unreachable, WireError; OSError: this process lacks what it takes (LACKING)
         """
         datagram = encode(command)
         async with self._lock:
             exchange = Exchange()
             deadline = _Deadline(timeout, renew, suspended)
             try:
-                if await self._send(datagram, deadline):
-                    await self._collect(exchange, deadline, each, keep=keep)
-                else:
+                if not await self._send(datagram, deadline):
                     exchange.silence(NOT_SENT)
+                else:
+                    try:
+                        await self._collect(exchange, deadline, each, keep=keep)
+                    except OSError as problem:  # it was sent, and may have been done
+                        exchange.silence(f"{NO_ANSWER}: {problem}")
             finally:
                 outcome = exchange.outcome
                 if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
@@ -87,7 +93,7 @@ class Client:
         there, or another task's exchange is under way. It is nobody's then: what is asked must
         do no harm if it is asked again.
 
-        Raises: Unreachable, WireError
+        Raises: Unreachable, WireError; OSError: LACKING
         """
         if self._lock.locked() or not self.link.send(encode(question), look=False):
             return None
@@ -110,7 +116,12 @@ class Client:
             if deadline.passed():
                 return False
             # Only a connected socket can be waited for; a listener's client is none.
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            try:
+                other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            except OSError:
+                await trio.sleep(WITHOUT)
+                continue
+            with other:
                 with suppress(OSError):
                     other.connect(self.link.address)
                 with trio.move_on_at(deadline.at):

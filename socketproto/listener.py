@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -51,6 +52,9 @@ and be woken again costs as much."""
 KEPT: Final = 4
 """Sockets kept connected to the clients answered last, who often ask again: to make one and
 connect it costs as much as to answer."""
+
+PAUSE: Final = 0.1
+"""Between two tries to receive while this host lacks what it takes, seconds."""
 
 _Address = str | bytes
 
@@ -137,9 +141,19 @@ class _Client:
         self._kept = self._socket is not None
         return self._kept
 
-    def _connected(self) -> socket.socket:
+    def _connected(self) -> socket.socket | None:
+        """Its socket; None if there is no descriptor for one.
+
+        Raises: OSError
+        """
         if self._socket is None:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            try:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            except OSError:
+                return None
+            if sock.fileno() >= self._listener.most:
+                sock.close()
+                return None
             try:
                 sock.connect(self.address)
             except BaseException:
@@ -155,9 +169,14 @@ class _Client:
         """
         kept, self._kept = self._kept, False
         try:
-            self._connected().send(datagram)
+            sock = self._connected()
+            if sock is None:  # less good, as those who are slow are in each other's way, but good
+                return self._listener.send_from_public(self.address, datagram)
+            sock.send(datagram)
         except BlockingIOError:
             return False
+        except ClientGone:
+            raise
         except PermissionError:
             self.close()
             return self._listener.send_from_public(self.address, datagram)
@@ -208,10 +227,15 @@ class _Client:
 
 
 class Listener:
-    """A bound mconsole socket. Use `bind`, then `serve`, then `close`."""
+    """A bound mconsole socket. Use `bind`, then `serve`, then `close`.
+
+    Fields:
+        most: sockets for answers have lower descriptors; who gets none is answered from this one
+    """
 
     def __init__(self, path: str, sock: socket.socket, inode: int) -> None:
         self.path = path
+        self.most = sys.maxsize
         self._socket = sock
         self._inode = inode
         self._clients: dict[_Address, _Client] = {}
@@ -304,13 +328,23 @@ class Listener:
                             REQUEST_SIZE, CREDENTIALS_ROOM
                         )
                     except BlockingIOError:
-                        await trio.lowlevel.wait_readable(self._socket)
+                        await self._wait_readable()
+                        continue
+                    except OSError:
+                        await trio.sleep(PAUSE)
                         continue
                     turns -= 1
                     if not address:
                         continue  # not bound: there is nowhere to send an answer
                     turns -= self._take(datagram, ancillary, address)
                 await trio.lowlevel.checkpoint()
+
+    async def _wait_readable(self) -> None:
+        """What the host has too little of for that, as memory, it may have again soon."""
+        try:
+            await trio.lowlevel.wait_readable(self._socket)
+        except OSError:
+            await trio.sleep(PAUSE)
 
     def _take(self, datagram: bytes, ancillary: _Ancillary, address: _Address) -> int:
         """See to one request; for how many more than one it counts.

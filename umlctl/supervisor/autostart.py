@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from socketproto.blocking import Unreachable
 from socketproto.client import Client
 from umlctl import exitcodes
 from umlctl.guest.definition import BOOT_TIMEOUT
@@ -129,5 +128,5 @@ async def _state(umid: str) -> str:
         with Client(paths.guest_socket(umid)) as client:
             outcome = await client.request("status")
         return str(msgspec.json.decode(outcome.data, type=dict[str, Any])["state"])
-    except (Unreachable, msgspec.DecodeError, UnicodeDecodeError, KeyError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return "booting"  # its door is not open yet, or it cannot say; it is asked again

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.blocking import Unreachable
 from socketproto.client import Client
 from umlctl.host import paths
 
@@ -63,5 +62,5 @@ class Turn:
         try:
             with Client(paths.supervisor_socket()) as client:
                 return (await client.request(command, ANSWERS, renew=ANSWERS)).ok
-        except Unreachable:
+        except OSError:
             return False
