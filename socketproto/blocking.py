@@ -117,7 +117,7 @@ class Link:
         self._owner = found.st_uid
         self.served = not found.st_mode & 0o111
         try:
-            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            sock = _datagram_socket()
         except OSError as problem:
             raise self._why(problem) from None
         try:
@@ -207,21 +207,19 @@ class Link:
     def kick(self) -> str:
         """Wake a kernel that missed its wake-up; why the server is gone, if it is."""
         try:
-            other = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-        except OSError:
-            return ""  # it answers later, without
-        try:
             if _which(os.stat(self.path)) != self._which:
                 return "it restarted before it answered"
             if self.served:
-                other.connect(self.address)
+                other = _datagram_socket()
+                try:
+                    other.connect(self.address)
+                finally:
+                    other.close()
             else:
-                other.sendto(KICK, _socket.MSG_DONTWAIT, self.address)
+                kicker().sendto(KICK, _socket.MSG_DONTWAIT, self.address)
         except OSError as problem:
             if problem.errno in (ECONNREFUSED, ENOENT):
                 return "it ended before it answered"
-        finally:
-            other.close()
         return ""
 
     def _why(self, problem: OSError) -> OSError:
@@ -336,6 +334,25 @@ class Connection:
                 deadline = monotonic() + renew
             if each is not None and reply.data:
                 each(reply.data)
+
+
+_kickers: list[_socket.socket] = []
+
+
+def kicker() -> _socket.socket:
+    """The one socket of this process that kicks kernels; it is never read.
+
+    Who must be able to kick when there are no descriptors any more has it opened before.
+
+    Raises: OSError
+    """
+    if not _kickers:
+        _kickers.append(_datagram_socket())
+    return _kickers[0]
+
+
+def _datagram_socket() -> _socket.socket:
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
 
 
 def _which(found: os.stat_result) -> tuple[int, ...]:

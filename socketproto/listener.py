@@ -138,7 +138,8 @@ class _Client:
     def keep(self) -> bool:
         """There is a socket to be kept for another request; whoever has the address then may
         be another client."""
-        self._kept = self._socket is not None
+        sock = self._socket
+        self._kept = sock is not None and sock.fileno() < self._listener.most_kept
         return self._kept
 
     def _connected(self) -> socket.socket | None:
@@ -231,11 +232,12 @@ class Listener:
 
     Fields:
         most: sockets for answers have lower descriptors; who gets none is answered from this one
+        most_kept: the same of those that are kept for another request
     """
 
     def __init__(self, path: str, sock: socket.socket, inode: int) -> None:
         self.path = path
-        self.most = sys.maxsize
+        self.most = self.most_kept = sys.maxsize
         self._socket = sock
         self._inode = inode
         self._clients: dict[_Address, _Client] = {}
@@ -406,10 +408,12 @@ class Listener:
 
     def _let_go(self, client: _Client) -> None:
         """A client has its answers; it often asks again."""
-        if client.keep():
-            self._kept[client.address] = client
-            if len(self._kept) > KEPT:
-                self._kept.pop(next(iter(self._kept))).close()
+        if not client.keep():
+            client.close()
+            return
+        self._kept[client.address] = client
+        if len(self._kept) > KEPT:
+            self._kept.pop(next(iter(self._kept))).close()
 
     def _refuse(self, address: _Address, problem: RequestError) -> None:
         """Tell the sender at once, or not at all: nobody waits for one that sends rubbish."""

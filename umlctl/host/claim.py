@@ -80,6 +80,13 @@ class Claim:
             os.close(lock)
             os.close(self.owner)
 
+    def leave(self) -> None:
+        """Let the umid go, and leave everything of its guest to the next who takes it over."""
+        lock, self.lock = self.lock, -1
+        if lock >= 0:
+            os.close(lock)
+            os.close(self.owner)
+
     def clear(self) -> None:
         """Remove what the last life of the guest left, for the next one under the same claim.
 

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from socketproto.blocking import LACKING
 from umlctl import exitcodes
 from umlctl.host import kernelfile
 from umlctl.host.records import Ending
@@ -88,22 +89,33 @@ def read_status(directory: str) -> Status:
     """How the kernel of a guest ended, as its tiny parent saw it.
 
     directory: the guest's
+
+    Raises: OSError: it cannot be read for want of something, as a descriptor
     """
     try:
         with open(f"{directory}/status") as file:
             code, _, why = file.read(100).partition(" ")
             return Status(int(code), why == "starved\n")
-    except (OSError, ValueError):
+    except ValueError:
+        return Status(None, False)
+    except OSError as problem:
+        if problem.errno in LACKING:
+            raise
         return Status(None, False)
 
 
 def tail_of(log: str) -> bytes:
-    """The end of a console's log; nothing if it cannot be read."""
+    """The end of a console's log; nothing if it is not there.
+
+    Raises: OSError: it cannot be read for want of something, as a descriptor
+    """
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
             return file.read()
-    except OSError:
+    except OSError as problem:
+        if problem.errno in LACKING:
+            raise
         return b""
 
 

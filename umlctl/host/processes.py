@@ -12,6 +12,8 @@ import signal
 from contextlib import suppress
 from typing import NamedTuple
 
+from socketproto.blocking import LACKING
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -36,17 +38,26 @@ _WAITING: Final = "__skb_wait_for_more_packets"
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third (state) on; None if there is no such process."""
+    """The fields of /proc/PID/stat from the third (state) on; None if there is no such process.
+
+    Raises: OSError: as `_read_stat`
+    """
     found = _read_stat(pid)
     return None if found is None else found[1]
 
 
 def _read_stat(pid: int) -> tuple[str, list[str]] | None:
-    """The name in /proc/PID/stat, and the fields behind it; None if there is no such process."""
+    """The name in /proc/PID/stat, and the fields behind it; None if there is no such process.
+
+    Raises: OSError: it cannot be seen whether there is one, as for want of a descriptor: who took
+        that for its end would bury the living
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read().decode("utf-8", "replace")
-    except OSError:
+    except OSError as problem:
+        if problem.errno in LACKING:
+            raise
         return None
     end = text.rindex(")")  # the name is anything, blanks and brackets too
     return text[text.index("(") + 1 : end], text[end + 2 :].split()
@@ -59,7 +70,10 @@ def start_time(pid: int) -> int | None:
 
 
 def alive(pid: int, started: int) -> bool:
-    """The very process still lives; a zombie does not."""
+    """The very process still lives; a zombie does not.
+
+    Raises: OSError: it cannot be seen
+    """
     return pid > 0 and start_time(pid) == started
 
 
@@ -145,15 +159,21 @@ def is_thread(tid: int, pid: int) -> bool:
 
 
 def cpu_seconds(main: int) -> float | None:
-    """CPU time of the whole guest: the main process, its dead children, and its live ones."""
-    fields = _stat(main)
-    if fields is None:
+    """CPU time of the whole guest: the main process, its dead children, and its live ones.
+
+    None where it cannot be seen.
+    """
+    try:
+        fields = _stat(main)
+        if fields is None:
+            return None
+        ticks = sum(int(field) for field in fields[11:15])
+        for pid in descendants(main):
+            child = _stat(pid)
+            if child is not None:
+                ticks += int(child[11]) + int(child[12])
+    except OSError:
         return None
-    ticks = sum(int(field) for field in fields[11:15])
-    for pid in descendants(main):
-        child = _stat(pid)
-        if child is not None:
-            ticks += int(child[11]) + int(child[12])
     return ticks / _TICKS
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
-from umlctl.host import claim, paths
+from umlctl.host import claim, paths, scarce
 from umlctl.host.sealed import Damaged, seal, unseal
 
 if TYPE_CHECKING:
@@ -289,10 +289,14 @@ def set_aside(umid: str) -> str:
     """Set a record aside that cannot be read; what was wrong and where it is now, or nothing.
 
     It is for who has the guest's name, see umlctl.host.claim: nobody else writes a record.
+
+    Raises: Unreadable: for want of a descriptor, or of something else that there is again later
     """
     try:
         read(umid)
     except Unreadable as problem:
+        if scarce.is_lacking(problem):
+            raise
         path = path_of(umid)
         directory = os.path.dirname(path)
         moment = time.time()

@@ -82,7 +82,11 @@ class Manager:
             return
         self._unsent += lines
         data = "\n".join([*self._unsent, *signs]).encode("utf-8", "backslashreplace")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        try:
+            sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        except OSError:
+            return  # no descriptor is left now
+        with sender:
             try:
                 sender.sendto(data, socket.MSG_DONTWAIT, self.address)
             except BlockingIOError:

@@ -14,14 +14,16 @@ import socket
 import struct
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from umlctl.host import attaching, consolelog
+from umlctl.host import attaching, consolelog, scarce
 from umlctl.host.attaching import HELLO, INPUT, NOTICE, OUTPUT, PACKET, SIZE, Hello, Notice
 from umlctl.host.inotify import Watch
+from umlctl.supervisor.endurance import endure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +50,8 @@ HELLO_WAITS: Final = 5.0
 """How long somebody may take to say what it wants, seconds."""
 PIECE: Final = PACKET - 1
 VIEWERS: Final = 256
+LATER: Final = 5.0
+"""Between two tries to open a socket that could not be opened, seconds."""
 SCREEN: Final = 65536
 """The most that is shown of the past, bytes."""
 _HELLO: Final = msgspec.json.Decoder(Hello)
@@ -281,6 +285,7 @@ class Consoles:
         self._listeners: dict[str, socket.socket] = {}
         self._nursery: trio.Nursery | None = None
         self._complained: set[str] = set()
+        self._unserved: set[str] = set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve viewers and keep the logs, until cancelled."""
@@ -289,8 +294,8 @@ class Consoles:
                 self._nursery = nursery
                 for name in ("attach", *self.by_name):
                     self._serve(name)
-                nursery.start_soon(self._keep)
-                nursery.start_soon(self._wake)
+                nursery.start_soon(endure, self._history, "logs", self._keep)
+                nursery.start_soon(endure, self._history, "viewers", self._wake)
                 task_status.started()
         finally:
             self._nursery = None
@@ -427,9 +432,20 @@ class Consoles:
         try:
             self._listeners[name] = self._bind(name)
         except OSError as problem:
-            self._history.add("failed", request=f"socket {name}", text=str(problem))
+            text = scarce.explained(problem)
+            if name not in self._unserved:
+                self._unserved.add(name)
+                self._history.add("failed", request=f"socket {name}", text=text)
+            self._nursery.start_soon(self._serve_later, name)
             return
-        self._nursery.start_soon(self._accept, name, self._listeners[name])
+        self._unserved.discard(name)
+        accept = partial(self._accept, name, self._listeners[name])
+        self._nursery.start_soon(endure, self._history, f"socket {name}", accept)
+
+    async def _serve_later(self, name: str) -> None:
+        await trio.sleep(LATER)
+        if name not in self._listeners and name in ("attach", *self.by_name):
+            self._serve(name)
 
     def _drop(self, name: str) -> None:
         console = self.by_name.pop(name)
@@ -457,7 +473,12 @@ class Consoles:
                             return
                         await trio.sleep(LOOK)  # no descriptors, perhaps; others may end
                         continue
-                    nursery.start_soon(self._welcome, name, connection)
+                    if connection.fileno() >= scarce.descriptors() - 1:
+                        connection.close()
+                    elif connection.fileno() >= scarce.most_for_clients():
+                        nursery.start_soon(_turn_away, connection, name == "attach")
+                    else:
+                        nursery.start_soon(self._welcome, name, connection)
 
     async def _welcome(self, name: str, connection: trio.socket.SocketType) -> None:
         """Serve who has connected, whatever it sends: it must not end the guest."""
@@ -470,7 +491,8 @@ class Consoles:
                     hello = Hello(console=name, keyboard=False)
                     await self._view(connection, hello, packets=False)
         except Exception as problem:  # noqa: BLE001
-            self._history.add("internal error", console=name, text=repr(problem))
+            event = "failed" if scarce.is_lacking(problem) else "internal error"
+            self._history.add(event, console=name, text=scarce.explained(problem))
 
     async def _attach(self, connection: trio.socket.SocketType) -> None:
         hello = None
@@ -496,7 +518,7 @@ class Consoles:
             if console is not None and not problem:
                 await self._view_console(console, connection, hello, packets=packets)
         except* OSError as group:
-            problem = str(group.exceptions[0])  # the viewer is gone, or its console
+            problem = scarce.explained(group)  # the viewer is gone, or its console
         if problem and packets:
             with suppress(OSError):
                 await _tell(connection, Notice(problem=problem))
@@ -601,6 +623,15 @@ def _hung_up(connection: trio.socket.SocketType) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), 0)
     return bool(poll.poll(0))
+
+
+async def _turn_away(connection: trio.socket.SocketType, packets: bool) -> None:
+    """Tell somebody at once that there are no descriptors for viewers any more."""
+    with connection, suppress(OSError):
+        if packets:
+            with trio.move_on_after(LOOK):  # who still has to say hello, would not hear
+                await connection.recv(PACKET)
+            await _tell(connection, Notice(problem=scarce.few_descriptors()))
 
 
 async def _tell(connection: trio.socket.SocketType, notice: Notice) -> None:

@@ -30,7 +30,7 @@ from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
 from umlctl.guard import Refusal, read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
-from umlctl.host import burial, claim, daemonlog, lost, paths, records
+from umlctl.host import burial, claim, daemonlog, lost, paths, records, scarce
 from umlctl.host.endings import describe
 from umlctl.host.sdnotify import Manager, from_environment
 from umlctl.supervisor.autostart import Autostart
@@ -103,8 +103,8 @@ class Daemon:
             self._nursery = nursery
             nursery.start_soon(self._listener.serve, self._handle)
             nursery.start_soon(self._signals)
-            await self._adopt_all()
-            nursery.start_soon(self._begin)
+            await self._survive("adopt", self._adopt_all)
+            nursery.start_soon(self._survive, "autostart", self._begin)
             while not self._quitting.is_set():
                 with trio.move_on_after(IDLE):
                     await self._quitting.wait()
@@ -122,6 +122,13 @@ class Daemon:
             await self.start_enabled(_log_result)
         if not self._quitting.is_set():
             self._manager.ready(self._summary())
+
+    async def _survive(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what nobody waits for; what goes wrong with it must not end the guests."""
+        try:
+            await work()
+        except Exception as problem:  # noqa: BLE001
+            _say_failure(what, problem)
 
     def _summary(self) -> str:
         count = len(self._guests)
@@ -159,8 +166,8 @@ class Daemon:
         except ClientGone:
             raise
         except Exception as problem:  # noqa: BLE001 - one request must not end the guests
-            _say_trace(call.data.decode("utf-8", "backslashreplace"), problem)
-            await call.answer(f"internal error: {problem!r}", -errno.EIO)
+            said = _say_failure(call.data.decode("utf-8", "backslashreplace"), problem)
+            await call.answer(said, -errno.EIO)
 
     def _check(self, call: Call) -> None:
         """See that the client is the owner or root: what starts guests is nobody else's.
@@ -213,7 +220,7 @@ class Daemon:
             except GuestInUse:
                 pass  # somebody has it, or it is no more
             except UmlctlError as problem:
-                _say(f"{record.definition.umid}: {problem}")
+                _say(f"{record.definition.umid}: {scarce.explained(problem)}")
             except Exception as problem:  # noqa: BLE001 - a broken record must not end the guests
                 _say_trace(f"adopt {record.definition.umid}", problem)
 
@@ -283,7 +290,8 @@ class Daemon:
         except UmlctlError as problem:
             return {"code": problem.code, "text": _printable(problem)}
         except Exception as problem:  # noqa: BLE001 - one start must not end the guests
-            _say_trace(what, problem)
+            if not scarce.is_lacking(problem):
+                _say_trace(what, problem)
             return {"code": exitcodes.FAILED, "text": _printable(problem)}
 
     async def _start_guest(self, read: Callable[[], Definition]) -> Guest:
@@ -368,7 +376,8 @@ class Daemon:
         """End all guests but one, in order."""
         for other in self._guests.values():
             if other.umid != umid:
-                self._nursery.start_soon(other.shut_down, SHUTDOWN, why)
+                end = functools.partial(other.shut_down, SHUTDOWN, why)
+                self._nursery.start_soon(self._survive, f"shutdown {other.umid}", end)
 
     async def _stop_all(self, why: str) -> None:
         """End all guests, those too that are being launched just now."""
@@ -382,7 +391,8 @@ class Daemon:
         after = {umid: guest.launched.definition.after for umid, guest in guests.items()}
 
         async def end(umid: str) -> None:
-            await guests[umid].shut_down(SHUTDOWN, why)
+            shut_down = functools.partial(guests[umid].shut_down, SHUTDOWN, why)
+            await self._survive(f"shutdown {umid}", shut_down)
 
         async with trio.open_nursery() as nursery:
             in_order(ends(after), end, nursery.start_soon)
@@ -391,8 +401,12 @@ class Daemon:
 def _find_wanted() -> list[Record]:
     """Guests that have died unseen and are to be started again; all that have died are buried."""
     for record in records.load_all():
-        for problem in burial.bury(record):
-            _say(f"{record.definition.umid}: {problem}")
+        umid = record.definition.umid
+        try:
+            for problem in burial.bury(record):
+                _say(f"{umid}: {problem}")
+        except OSError as problem:
+            _say(f"{umid}: {scarce.explained(problem)}")
     return burial.wanted_back()
 
 
@@ -415,7 +429,7 @@ def _claim_and_launch(definition: Definition) -> Launched:
 
 def _printable(problem: Exception) -> str:
     """Names of files may be no UTF-8, and JSON is."""
-    return str(problem).encode("utf-8", "backslashreplace").decode()
+    return scarce.explained(problem).encode("utf-8", "backslashreplace").decode()
 
 
 def _log_event(event: Event) -> None:
@@ -426,6 +440,16 @@ def _log_event(event: Event) -> None:
 
 def _say_trace(what: str, problem: BaseException) -> None:
     _say(f"{what}: " + "".join(traceback.format_exception(problem)))
+
+
+def _say_failure(request: str, problem: Exception) -> str:
+    """Write down what went wrong with a request; what its client is told."""
+    if scarce.is_lacking(problem):
+        said = f"not done: {scarce.explained(problem)}"
+        _say(f"{request}: {said}")
+        return said
+    _say_trace(request, problem)
+    return f"internal error: {problem!r}"
 
 
 def _say(message: str) -> None:
@@ -473,6 +497,7 @@ async def _serve(take: Callable[[int], bool], manager: Manager, *, service: bool
 
 def main(arguments: list[str]) -> int:
     """Become the supervisor of this user, unless there is one; tell the starter when ready."""
+    scarce.become_supervisor()
     manager = from_environment()
     service = arguments == ["--service"]
     run = paths.make_run_dir()

@@ -20,7 +20,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -36,6 +38,7 @@ from umlctl.host.claim import kernel_socket, sockets
 from umlctl.supervisor import launch, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
+from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History, brief
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import DEADLINE, QUIET, Kernel
@@ -45,7 +48,7 @@ from umlctl.supervisor.rediscover import UNTRACED, find_again
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from socketproto.exchange import Outcome
     from umlctl.host.eventlog import Event
@@ -140,6 +143,9 @@ class Guest:
         self._panic = ""
         self._forced = self.halted = False
         self._hearing = Hearing(self.history)
+        self._main = -1
+        self._held: processes.Held | None = None
+        self._unheard: deque[Notification] = deque()
         self._outsiders: dict[int, int] = {}
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
@@ -164,6 +170,7 @@ class Guest:
 
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
+        gone = False
         booting = "the guest is still booting"
         silent = "the guest was adopted, and has not answered since; `kill` ends it"
         self.kernel.lose(silent if self.has_been_up() else booting)
@@ -173,23 +180,30 @@ class Guest:
             self.history.add("record lost", text=self.launched.lost)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._hear, nursery)
-                nursery.start_soon(self._cure)
-                nursery.start_soon(self._note_boots)
-                nursery.start_soon(self.pauses.run)
-                nursery.start_soon(self.watcher.run)
+                self._begin(nursery, "notifications", partial(self._hear, nursery))
+                self._begin(nursery, "recovery", self._cure)
+                self._begin(nursery, "boot id", self._note_boots)
+                self._begin(nursery, "pauses", self.pauses.run)
+                self._begin(nursery, "watching", self.watcher.run)
                 if self.launched.adopted:
                     nursery.start_soon(self._await_ready, self._boot)
                 else:
                     nursery.start_soon(self._limit_boot)
-                nursery.start_soon(hold_networks, self.devices, self.launched.pid, self.history)
-                await self._main_gone()
+                hold = partial(hold_networks, self.devices, self.launched.pid, self.history)
+                self._begin(nursery, "networks", hold)
+                await endure(self.history, "end", self._main_gone)
+                gone = True
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                await self._bury()
+            # One that lives, though we end, is for the next supervisor.
+            if gone:
+                with trio.CancelScope(shield=True):
+                    await self._bury()
         assert self.ending is not None
         return self.ending
+
+    def _begin(self, nursery: trio.Nursery, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        nursery.start_soon(endure, self.history, name, task)
 
     # What the kernel does
 
@@ -197,15 +211,16 @@ class Guest:
         """Take every notification at once: an unread one freezes the guest. But one whose root
         sends them without end may wait a little: that freezes nobody else."""
         while True:
-            taken, found = self._read_notifications()
+            taken = self._read_notifications()
             reboots = 0
-            for notification in found:
+            while self._unheard:
+                notification = self._unheard.popleft()
                 if notification.kind == SOCKET:
                     reboots += 1
                     self._has_socket(nursery, os.fsdecode(notification.data))
                 elif notification.kind == PANIC:
+                    self._begin(nursery, "panic", self._see_it_die)
                     self._panicked(notification.data.decode("utf-8", "replace"))
-                    nursery.start_soon(self._see_it_die)
                 elif notification.kind == USER:
                     self._note_said(notification)
                 elif notification.kind == HANG:
@@ -220,17 +235,16 @@ class Guest:
         if said == USERSPACE:
             self.up.set()
 
-    def _read_notifications(self) -> tuple[int, list[Notification]]:
-        """How many datagrams there were, and what they said: some say nothing."""
-        found: list[Notification] = []
+    def _read_notifications(self) -> int:
+        """Take what they say, which may be nothing; how many datagrams there were."""
         for taken in range(AT_ONCE):
             try:
                 datagram = self.launched.notify.recv(1024)
             except BlockingIOError:
-                return taken, found
+                return taken
             with suppress(WireError):
-                found.append(Notification.decode(datagram))
-        return AT_ONCE, found
+                self._unheard.append(Notification.decode(datagram))
+        return AT_ONCE
 
     def _has_socket(self, nursery: trio.Nursery, path: str) -> None:
         self._had_socket = True
@@ -259,6 +273,10 @@ class Guest:
         nursery.start_soon(self._await_ready, self._boot)
 
     async def _await_ready(self, boot: trio.CancelScope) -> None:
+        with boot:
+            await endure(self.history, "boot", self._get_ready)
+
+    async def _get_ready(self) -> None:
         kernel = Kernel(
             self.kernel.path,
             lambda _trouble: None,
@@ -267,29 +285,28 @@ class Guest:
         )
         drivers_up = None
         again = self.state == "rebooting"
-        with boot:
-            if again:
-                await self.devices.renew()
-            while True:
-                mounts = await kernel.ask("proc mounts", 1.0)
-                if mounts.ok and _root_mounted(mounts.data):
-                    break
-                if drivers_up is None:
-                    devices = await kernel.ask("proc devices", 1.0)
-                    if devices.ok and b" 98 ubd" in devices.data:
-                        drivers_up = trio.current_time()
-                elif self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE:
-                    break
-                if mounts.kind == TIMED_OUT and not again:
-                    await self._adopt_wedged(kernel)
-                kernel.found()
-                await trio.sleep(POLL)
-            if self.launched.adopted and not again:
-                again = await self._catch_up(kernel)
-            await self.devices.after_boot(kernel, again=again)
-            self.consoles.sync(self.devices.entries)
-            if not self.ready.is_set():
-                self._is_ready()
+        if again:
+            await self.devices.renew()
+        while True:
+            mounts = await kernel.ask("proc mounts", 1.0)
+            if mounts.ok and _root_mounted(mounts.data):
+                break
+            if drivers_up is None:
+                devices = await kernel.ask("proc devices", 1.0)
+                if devices.ok and b" 98 ubd" in devices.data:
+                    drivers_up = trio.current_time()
+            elif self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE:
+                break
+            if mounts.kind == TIMED_OUT and not again:
+                await self._adopt_wedged(kernel)
+            kernel.found()
+            await trio.sleep(POLL)
+        if self.launched.adopted and not again:
+            again = await self._catch_up(kernel)
+        await self.devices.after_boot(kernel, again=again)
+        self.consoles.sync(self.devices.entries)
+        if not self.ready.is_set():
+            self._is_ready()
 
     async def _adopt_wedged(self, kernel: Kernel) -> None:
         """A guest that was ready before its supervisor was killed is so still, though its kernel
@@ -380,27 +397,32 @@ class Guest:
             return
         try:
             if processes.alive(self.launched.pid, self.launched.started):
+                self._main = descriptor
                 await trio.lowlevel.wait_readable(descriptor)
         finally:
+            self._main = -1
             os.close(descriptor)
 
     async def _bury(self) -> None:
-        self._kill_processes()
         try:
-            try:
-                await self._take_stock()
-            finally:
-                for problem in await self.devices.bury():
-                    self.history.add("failed", text=problem)
+            await endure(self.history, "end", self._take_stock, errors=False)
+            await endure(self.history, "devices", self._release, errors=False)
         finally:
             self.launched.notify.close()
             self.ready.set()
             self.up.set()
             self.dead.set()
 
+    async def _release(self) -> None:
+        for problem in await self.devices.bury():
+            self.history.add("failed", text=problem)
+
     async def _take_stock(self) -> None:
         """Find out how it ended, and write it down."""
-        for notification in self._read_notifications()[1]:
+        self._kill_processes()
+        self._read_notifications()
+        while self._unheard:
+            notification = self._unheard.popleft()
             if notification.kind == PANIC:
                 self._panicked(notification.data.decode("utf-8", "replace"))
             elif notification.kind == SOCKET:
@@ -523,10 +545,15 @@ class Guest:
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main
         process nobody could tell whose they were."""
-        self._outsiders.update(processes.outside_group(self.launched.pid))
+        with suppress(OSError):  # for want of a descriptor: there are few, and they rarely change
+            self._outsiders.update(processes.outside_group(self.launched.pid))
 
     def _live_outsiders(self) -> list[int]:
-        return [pid for pid, born in self._outsiders.items() if processes.alive(pid, born)]
+        alive = []
+        for pid, born in self._outsiders.items():
+            with suppress(OSError):
+                alive += [pid] if processes.alive(pid, born) else []
+        return alive
 
     def _kill_processes(self) -> None:
         launched = self.launched
@@ -534,8 +561,9 @@ class Guest:
 
     def signal(self, number: int) -> None:
         """Send a signal to the main process; never SIGKILL, see `kill`."""
-        if processes.alive(self.launched.pid, self.launched.started):
-            os.kill(self.launched.pid, number)
+        if self._main >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._main, number)
 
     def kill(self, why: str, *, by_policy: bool = False) -> None:
         """End the kernel and all its processes now.
@@ -599,7 +627,11 @@ class Guest:
 
     def held(self) -> processes.Held | None:
         """Who keeps its process from running, such as a debugger."""
-        return None if self.dead.is_set() else processes.held(self.launched.pid)
+        if self.dead.is_set():
+            return None
+        with suppress(OSError):  # then as it was seen last
+            self._held = processes.held(self.launched.pid)
+        return self._held
 
     def looks_stopped(self) -> bool:
         """The host sees the kernel wait in `stop`, whatever the kernel says."""

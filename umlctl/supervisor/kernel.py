@@ -9,12 +9,13 @@ are refused at once and it is asked again now and then.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import EIO
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.blocking import Unreachable
+from socketproto.blocking import Unreachable, kicker
 from socketproto.client import Client
 from socketproto.exchange import (
     ANSWERED,
@@ -27,6 +28,7 @@ from socketproto.exchange import (
 )
 from umlctl.guard import is_guest_file
 from umlctl.guest.files import is_cut
+from umlctl.host import scarce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +51,9 @@ SETTLE: Final = 0.02
 """How long a kernel that has answered `go` may take to show whether it runs, seconds."""
 WEDGES: Final = 20
 """A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
+LACKING: Final = 1.0
+LOOK: Final = 0.01
+"""How long a request waits for a descriptor where there is none, and between two looks, seconds."""
 PROBE: Final = 1.0
 """The longest that a kernel in trouble may take to answer, seconds."""
 INTERRUPT: Final = frozenset({"sysrq", "help", "cad", "go", "log", "stack"})
@@ -102,6 +107,8 @@ class Kernel:
         self._marker = marker
         self._lock = trio.Lock()
         self._question = Client(path, owner)
+        with suppress(OSError):
+            kicker()  # while there is a descriptor for it
         self._skip = 0
         self._flying: trio.CancelScope | None = None
         self._lost = ""
@@ -164,8 +171,10 @@ class Kernel:
             return None
         try:
             outcome = self._question.ask_at_once(question, AT_ONCE)
-        except Unreachable:
+        except OSError:
             return None
+        if (kept := self._question.link.socket) and kept.fileno() >= scarce.most_to_keep():
+            self._question.close()  # others need it more
         self.exchanges += 1
         if outcome is None:
             self._skip = SKIPPED
@@ -249,14 +258,17 @@ class Kernel:
             self._flying = scope
             self.exchanges += 1
             try:
-                outcome = await client.request(
+                await _open(client)
+                return await client.request(
                     text, timeout, renew=renew, each=each, keep=True, suspended=suspended
                 )
             except Unreachable as problem:
-                outcome = Unsent(GONE, reason=f"the kernel's socket is gone ({problem.why})")
+                return Unsent(GONE, reason=f"the kernel's socket is gone ({problem.why})")
+            except OSError as problem:
+                said = f"the kernel was not asked: {scarce.explained(problem)}"
+                return Unsent(REFUSED, -(problem.errno or EIO), said.encode())
             finally:
                 self._flying = None
-            return outcome
         return Outcome(GONE, reason=self._lost or "the request was cancelled")
 
     async def read_file(self, text: str, *, may_stop: bool) -> Outcome:
@@ -359,6 +371,25 @@ class Kernel:
             return unknown
         await trio.sleep(0.1)
         return await self._ask("go", PROBE, probe=True)
+
+
+async def _open(client: Client) -> None:
+    """Open a client's socket; what is lacking for that, as a descriptor, may be there soon.
+
+    Raises: Unreachable; OSError
+    """
+    end = trio.current_time() + LACKING
+    while True:
+        try:
+            client.link.open()
+        except Unreachable:
+            raise
+        except OSError:
+            if trio.current_time() > end:
+                raise
+        else:
+            return
+        await trio.sleep(LOOK)
 
 
 def _is_question(text: str) -> bool:

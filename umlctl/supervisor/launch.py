@@ -232,6 +232,14 @@ def launch_again(last: Launched) -> Launched:
     return launch(last.definition, last.claim)
 
 
+def leave(launched: Launched) -> None:
+    """Let a guest go that lives, for another supervisor to adopt."""
+    launched.notify.close()
+    if launched.pidfile >= 0:
+        os.close(launched.pidfile)
+    launched.claim.leave()
+
+
 def own_place(definition: Definition, directory: str) -> str:
     """Where a guest's kernel finds what it needs: the guest's directory, unless it could not."""
     return paths.open_dir(definition.umid) if definition.user else directory
@@ -391,8 +399,7 @@ def adopt(record: Record) -> Launched:
             notify.close()
         if pidfile >= 0:
             os.close(pidfile)
-        os.close(held.lock)
-        os.close(held.owner)
+        held.leave()
         if isinstance(problem, OSError):
             raise HostError(f"{definition.umid}: cannot be taken over: {problem}") from problem
         raise

@@ -12,10 +12,10 @@ from socketproto.listener import Listener
 from umlctl.errors import HostError, UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
-from umlctl.host import cgroups, paths, processes, records, sharing
+from umlctl.host import cgroups, paths, processes, records, scarce, sharing
 from umlctl.host.endings import describe
 from umlctl.supervisor.guest import Guest
-from umlctl.supervisor.launch import launch_again, remove_pidfile, remove_place
+from umlctl.supervisor.launch import launch_again, leave, remove_pidfile, remove_place
 from umlctl.supervisor.restarts import Restarts
 from umlctl.supervisor.service import Service
 
@@ -53,12 +53,14 @@ async def run_guest(
                 listeners.append(Listener.bind(shared, sharing.SOCKET_MODE))
             _publish(guest)
         except Exception as problem:
-            guest.kill(str(problem))
-            await guest.supervise()
-            raise HostError(f"{guest.umid}: {problem}") from problem
+            if not launched.adopted:
+                guest.kill(str(problem))
+                await guest.supervise()
+            raise HostError(f"{guest.umid}: {scarce.explained(problem)}") from problem
         async with trio.open_nursery() as nursery:
             service = Service(guest)
             for listener in listeners:
+                listener.most, listener.most_kept = scarce.most_for_clients(), scarce.most_to_keep()
                 nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
             ending = await _live(guest, task_status)
             with trio.move_on_after(LAST_ANSWERS):
@@ -67,19 +69,31 @@ async def run_guest(
             nursery.cancel_scope.cancel()
         return ending
     finally:
-        try:
-            for listener in listeners:
-                listener.close()
-            remove_pidfile(guest.launched.definition, guest.launched.pidfile)
-            with trio.CancelScope(shield=True):
-                if guest.launched.record.cgroup:
-                    await trio.to_thread.run_sync(cgroups.remove, guest.launched.record.cgroup)
-                await trio.to_thread.run_sync(remove_place, launched.definition)
-                if shared:
-                    await trio.to_thread.run_sync(sharing.remove, guest.umid)
-        finally:
-            launched.claim.release()
-        records.prune()
+        for listener in listeners:
+            listener.close()
+        if guest.dead.is_set():
+            await _clear(guest, shared)
+        else:
+            leave(guest.launched)
+
+
+async def _clear(guest: Guest, shared: str) -> None:
+    """Remove what is left of a guest that has ended.
+
+    shared: its socket for others; empty if it had none
+    """
+    launched = guest.launched
+    try:
+        remove_pidfile(launched.definition, launched.pidfile)
+        with trio.CancelScope(shield=True):
+            if launched.record.cgroup:
+                await trio.to_thread.run_sync(cgroups.remove, launched.record.cgroup)
+            await trio.to_thread.run_sync(remove_place, launched.definition)
+            if shared:
+                await trio.to_thread.run_sync(sharing.remove, guest.umid)
+    finally:
+        launched.claim.release()
+    records.prune()
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
@@ -124,8 +138,10 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
         remove_pidfile(guest.launched.definition, guest.launched.pidfile)
         try:
             launched = await trio.to_thread.run_sync(launch_again, guest.launched)
-        except UmlctlError as problem:
-            guest.history.add("failed", request="restart", text=str(problem))
+        except Exception as problem:
+            if not (isinstance(problem, UmlctlError) or scarce.is_lacking(problem)):
+                raise
+            guest.history.add("failed", request="restart", text=scarce.explained(problem))
             guest.launched = guest.launched._replace(pidfile=-1)
             continue
         restarts.begin()
@@ -145,4 +161,5 @@ def _publish(guest: Guest) -> None:
     try:
         guest.launched.claim.publish(guest.launched.pid)
     except OSError as problem:
-        guest.history.add("failed", request="socket for uml_mconsole", text=str(problem))
+        text = scarce.explained(problem)
+        guest.history.add("failed", request="socket for uml_mconsole", text=text)

@@ -22,7 +22,7 @@ from umlctl.errors import HostError, UsageError
 from umlctl.guard import Line, Refusal, check, is_query, read
 from umlctl.guest.grants import CONTROL
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
-from umlctl.host import eventlog
+from umlctl.host import eventlog, scarce
 from umlctl.host.attaching import config, console_name
 from umlctl.supervisor import access
 from umlctl.supervisor.kernel import BETWEEN_PIECES, Unsent
@@ -125,9 +125,9 @@ class Service:
         """
         guest = self._guest
         text = call.data.decode("utf-8", "surrogateescape")
-        if not await self._allowed(call, text):
-            return
         try:
+            if not await self._allowed(call, text):
+                return
             line = read(text)
             if line.command.served == KERNEL:
                 check(line, stopped=guest.state == "stopped", release=guest.release)
@@ -154,9 +154,21 @@ class Service:
         except ClientGone:
             raise
         except Exception as problem:  # noqa: BLE001 - one request must not end a guest
-            trace = "".join(traceback.format_exception(problem))
-            guest.history.add("internal error", text=trace, request=text[:80], **by(call))
-            await call.answer(f"internal error: {problem!r}; see `umlctl events`", -errno.EIO)
+            await self._has_failed(call, text, problem)
+
+    async def _has_failed(self, call: Call, text: str, problem: Exception) -> None:
+        """Tell who asked what went wrong here.
+
+        Raises: ClientGone
+        """
+        if scarce.is_lacking(problem):
+            said = f"not done: {scarce.explained(problem)}"
+            self._note_sparingly(call, "failed", text, said)
+            await call.answer(said, -errno.EAGAIN)
+            return
+        trace = "".join(traceback.format_exception(problem))
+        self._guest.history.add("internal error", text=trace, request=text[:80], **by(call))
+        await call.answer(f"internal error: {problem!r}; see `umlctl events`", -errno.EIO)
 
     async def _allowed(self, call: Call, text: str) -> bool:
         """See whether the client may ask this; if not, it is told so.

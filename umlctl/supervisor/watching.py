@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from socketproto.exchange import REFUSED
 from umlctl.guest import policy
+from umlctl.supervisor.kernel import Unsent
 
 if TYPE_CHECKING:
     from umlctl.host.processes import Held
@@ -64,7 +66,9 @@ class Watcher:
         if guest.state == "running" and due and not guest.kernel.trouble:
             self._asked = now
             outcome = await guest.kernel.ask(CLOCK, max(LOOK, min(self._limit / ASKED, PATIENCE)))
-            if outcome.ok and outcome.text != self._clock:
+            if outcome.kind == REFUSED and isinstance(outcome, Unsent):
+                self._is_well()  # as far as we can see
+            elif outcome.ok and outcome.text != self._clock:
                 self._clock = outcome.text
                 self._is_well()
         patience = self._limit

@@ -78,7 +78,8 @@ async def test_guest_that_cannot_be_launched_is_that_guests_failure(
     async with serving() as path:
         for _ in range(2):
             answer = await start(path, define("demo"))
-            assert (answer["code"], answer["text"]) == (exitcodes.FAILED, str(problem))
+            assert answer["code"] == exitcodes.FAILED
+        assert answer["text"].startswith(str(problem))
         with claim("demo"):
             pass
 

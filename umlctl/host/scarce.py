@@ -1,0 +1,164 @@
+"""What a process of this host may run out of: how much it has left, and how that is said.
+
+A supervisor keeps a few descriptors from its clients, so that it can go on with what guests need.
+Descriptors are given out from the lowest number on: one with a high number is one of the last.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sys
+from typing import TYPE_CHECKING, Final
+
+from socketproto.blocking import LACKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEPT: Final = 16
+"""Descriptors that clients of a supervisor do not get; of few, a sixteenth of them."""
+PLENTY: Final = 256
+"""With fewer, nothing is kept open for speed alone."""
+LIMITS: Final = (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
+THREADLESS: Final = "can't start new thread"
+"""What Python raises for EAGAIN, as a RuntimeError."""
+_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_LACKS: Final = frozenset({*LACKING, *_SPACE, errno.EAGAIN})
+
+
+class _Self:
+    """What this process is to who reads what it says."""
+
+    name = "this process"
+    again = ""
+
+    @classmethod
+    def raised(cls, option: str) -> str:
+        return f"`ulimit {option}` raises it, before it is started{cls.again}"
+
+
+def become_supervisor() -> None:
+    """Take what we may have of descriptors and processes. Kernels inherit it; none minds."""
+    _Self.name = "the supervisor"
+    _Self.again = ": `umlctl quit --leave-guests` lets the next command do that"
+    for kind in LIMITS:
+        most = resource.getrlimit(kind)[1]
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (OSError, ValueError):
+            pass  # then it stays as it is
+
+
+def descriptors() -> int:
+    """How many this process may have."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
+
+
+def most_for_clients() -> int:
+    """The first descriptor that is not for a client."""
+    most = descriptors()
+    return most - min(KEPT, most // 16)
+
+
+def most_to_keep() -> int:
+    """The first descriptor that is not for what is kept open for speed alone."""
+    most = descriptors()
+    return most // 2 if most >= PLENTY else 0
+
+
+def descriptors_left() -> int:
+    """How many more this process may have."""
+    try:
+        taken = len(os.listdir("/proc/self/fd")) - 1  # without the one that lists them
+    except OSError as problem:
+        if problem.errno != errno.EMFILE:
+            raise
+        return 0
+    return max(0, descriptors() - taken)
+
+
+def processes() -> int:
+    """How many processes and threads this user may have; root as many as there are numbers."""
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    exempt = os.geteuid() == 0
+    return sys.maxsize if exempt or most == resource.RLIM_INFINITY else most
+
+
+def processes_left() -> int:
+    """How many more this user may have."""
+    most = processes()
+    return most if most == sys.maxsize else max(0, most - _threads_of(os.geteuid()))
+
+
+def _threads_of(uid: int) -> int:
+    """The threads of a user: the host counts these."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat(f"/proc/{name}").st_uid == uid:
+                    count += os.stat(f"/proc/{name}/task").st_nlink - 2
+            except OSError:
+                continue  # it has just ended
+    return count
+
+
+def is_lacking(problem: BaseException) -> bool:
+    """It went wrong for want of something of this host's, and may go well later."""
+    return any(map(_is_lack, _causes(problem)))
+
+
+def explained(problem: BaseException) -> str:
+    """A problem in words, with what was too little, and what helps.
+
+    problem: or one that has such a one for its cause, or is a group with one in it
+    """
+    causes = list(_causes(problem))
+    reason = next((_reason(each) for each in causes if _is_lack(each)), "")
+    return f"{causes[0]}; {reason}" if reason else str(causes[0])
+
+
+def _causes(problem: BaseException | None) -> Iterator[BaseException]:
+    """A problem and its causes; of a group, those of its members."""
+    while problem is not None:
+        if isinstance(problem, BaseExceptionGroup):
+            for each in problem.exceptions:
+                yield from _causes(each)
+            return
+        yield problem
+        problem = problem.__cause__
+
+
+def _is_lack(problem: BaseException) -> bool:
+    if isinstance(problem, RuntimeError):
+        return THREADLESS in str(problem)
+    return isinstance(problem, OSError) and problem.errno in _LACKS
+
+
+def _reason(problem: BaseException) -> str:
+    number = problem.errno if isinstance(problem, OSError) else errno.EAGAIN
+    if number == errno.EMFILE:
+        return few_descriptors()
+    if number == errno.ENFILE:
+        return "this host can have no more open files: see /proc/sys/fs/file-max"
+    if number in (errno.ENOMEM, errno.ENOBUFS):
+        return "this host has no memory left for it"
+    if number in _SPACE:
+        return "a file system is full, or your quota of it: see `df`"
+    return few_processes()
+
+
+def few_descriptors() -> str:
+    """What to do where there are too few."""
+    return f"{_Self.name} may open {descriptors()} files; {_Self.raised('-n')}"
+
+
+def few_processes() -> str:
+    """The same of processes."""
+    most = processes()
+    if most == sys.maxsize:
+        return "this host, or the cgroup that this is in (pids.max), has no more processes"
+    return f"uid {os.geteuid()} may have {most} processes and threads; {_Self.raised('-u')}"
