@@ -25,26 +25,25 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
 from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
-from umlctl.guest.definition import chooses_root
 from umlctl.host import consolelog, endings, kernels, processes, records, users
-from umlctl.host.claim import kernel_socket, sockets
+from umlctl.host.claim import kernel_socket
 from umlctl.supervisor import launch, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.endurance import endure
-from umlctl.supervisor.history import History, brief
+from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import DEADLINE, QUIET, Kernel
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
+from umlctl.supervisor.showing import status_of
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
@@ -638,55 +637,8 @@ class Guest:
         return processes.looks_stopped(self.launched.pid) is True
 
     def status(self) -> dict[str, Any]:
-        """What `status` shows; the words of the issue's JSON."""
-        pid = self.launched.pid
-        lives = not self.dead.is_set()
-        if lives:
-            self.pauses.look()
-        definition = self.launched.definition
-        held = self.held()
-        return {
-            "umid": self.umid,
-            "state": self._shown_state(held),
-            "since": round(self.since, 3),
-            "started": round(self._record.since, 3),
-            "pid": pid if lives else None,
-            "supervisor_pid": os.getpid(),
-            "kernel": definition.kernel,
-            "memory": processes.memory_used(pid) if lives else None,
-            "memory_limit": definition.mem,
-            "cgroup": self._record.cgroup or None,
-            "cpu": processes.cpu_seconds(pid) if lives else None,
-            "reboots": self.reboots,
-            "restarts": self.restarts,
-            "refused": self.refused,
-            "clients_refused": self.clients_refused,
-            "exchanges": self.kernel.exchanges,
-            "trouble": self._trouble(held) or None,
-            "last_panic": self.last_panic or None,
-            "resume": self._record.resume or None,
-            "sockets": sockets(definition),
-            "root": "kernel arguments" if chooses_root(definition) else definition.root,
-            "devices": self.devices.listing(),
-            "consoles": self.consoles.listing(),
-            "log": self.log,
-            "command": self.launched.command,
-            "last_event": brief(self.history.last),
-            "ending": msgspec.to_builtins(self.ending) if self.ending else None,
-        }
-
-    def _shown_state(self, held: processes.Held | None) -> str:
-        if held is not None:
-            return held.state
-        return "hung" if self.watcher.hung and self.ending is None else self.state
-
-    def _trouble(self, held: processes.Held | None) -> str:
-        if held is not None:
-            return held.by
-        if self.ending is not None:
-            again = "to be started again: " if self.state == "restarting" else ""
-            return again and again + endings.describe(self.ending)
-        return self.kernel.trouble or self.watcher.hung
+        """What `status` shows."""
+        return status_of(self)
 
     def _enter(self, state: str) -> None:
         self.state = state
