@@ -28,6 +28,14 @@ KILLS: Final = 5
 """So many supervisors may be killed one after another under one request."""
 
 
+BARE: Final = {
+    "plug": "; of a bare one, `umlctl config GUEST ubd1=FILE` adds a disk, `umlctl config GUEST "
+    "vec0:transport=...` a NIC",
+    "devices": "; of a bare one, `umlctl config GUEST ubd1` asks for a disk",
+}
+"""What a bare kernel has instead."""
+
+
 class Abandoned(Unreachable):
     """The supervisor was gone before it answered; its guest perhaps is not.
 
@@ -228,7 +236,7 @@ def prepare(link: Link, text: str, force: bool) -> str:
     if command is not None and command.served != KERNEL:
         raise PermissionError(
             f"nobody supervises this guest, and a bare kernel has no `{name}`; "
-            "guests of `umlctl run` and `umlctl start` have"
+            f"guests of `umlctl run` and `umlctl start` have{BARE.get(name, '')}"
         )
     if text.startswith("!"):
         return prepare(link, text[1:].lstrip(), force=True)

@@ -147,6 +147,23 @@ def test_words_go_to_a_bare_kernel_as_one_command(
     assert server.commands == [sent]
 
 
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        (["plug", "disk", "/a"], "`umlctl config GUEST ubd1=FILE` adds a disk"),
+        (["devices"], "`umlctl config GUEST ubd1` asks for a disk"),
+    ],
+)
+def test_what_a_bare_kernel_has_instead_is_said(
+    run: Callable[..., Run], bare: MakeBare, words: list[str], way: str
+) -> None:
+    server = bare()
+    done = run(words[0], server.path, *words[1:])
+    assert done.code == exitcodes.REFUSED
+    assert way in done.err
+    assert server.commands == []
+
+
 def test_options_may_stand_anywhere_and_end_at_two_dashes(
     run: Callable[..., Run], bare: MakeBare
 ) -> None:

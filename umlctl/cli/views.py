@@ -153,7 +153,7 @@ def event_line(line: bytes) -> str:
     except (msgspec.DecodeError, ValueError, TypeError, OverflowError, OSError, RecursionError):
         return printable(line.decode("utf-8", "replace"))
     umid, name = str(event.pop("umid", "")), str(event.pop("event", "?"))
-    text = str(event.pop("text", ""))
+    text = str(event.pop("text", "")).removeprefix(f"{name}: ")
     if isinstance(lines := event.get("console"), list):
         event["console"] = f"{len(lines)} lines, see --json"
     facts = " ".join(f"{key}={value}" for key, value in event.items())

@@ -204,7 +204,10 @@ def parse(text: str, *, insist: bool = False) -> Vec:
     transport = options.pop("transport", "")
     if transport not in OPTIONS:
         known = ", ".join(OPTIONS)
-        raise UsageError(f"an interface has transport= one of {known}, not {transport!r}: {text!r}")
+        raise UsageError(
+            f"an interface has transport= one of {known}, not {transport!r}: {text!r}"
+            + _older(transport)
+        )
     rules = {**COMMON, **OPTIONS[transport]}
     for key, given in options.items():
         if key not in rules:
@@ -215,6 +218,18 @@ def parse(text: str, *, insist: bool = False) -> Vec:
     _check_together(transport, options, text)
     _check_widths(transport, options, text)
     return vec
+
+
+def _older(transport: str) -> str:
+    """Where a transport is that only the older interfaces have."""
+    from umlctl.devices import eth
+
+    if transport not in (*eth.FIELDS, *eth.OPAQUE):
+        return ""
+    return (
+        f"; {transport} is of the older interfaces: `umlctl config GUEST eth0={transport},...`, or "
+        f"--nic eth0={transport},... at the start"
+    )
 
 
 def _option(part: str, text: str) -> tuple[str, str]:

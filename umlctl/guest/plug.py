@@ -333,7 +333,10 @@ def number_disks(texts: Iterable[str], base: str, first: int) -> tuple[str, ...]
     for disk in disks:
         slot = next(free, None) if disk.slot is None else disk.slot
         if slot is None:
-            raise UsageError(f"there is no free slot for {disk.file}: {ubd.SLOTS} are all")
+            raise UsageError(
+                f"there is no free slot for {disk.file}: {first} to {ubd.SLOTS - 1} are taken; "
+                "slot=0 is free too where the root is no image"
+            )
         numbered.append(str(msgspec.structs.replace(disk, slot=slot)))
     return tuple(numbered)
 

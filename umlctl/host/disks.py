@@ -45,7 +45,7 @@ def prepare(
     Raises: HostError, UsageError; nothing is left behind then
     """
     name = f"ubd{slot}"
-    if asked.file == NOTHING and not (asked.cow or asked.discard):
+    if asked.file == NOTHING and slot == 0 and not (asked.cow or asked.discard):
         return Entry(name=name, asked=str(asked), kernel=str(asked.device(slot, "")))
     top = f"{directory}/{name}.cow" if asked.discard else asked.cow
     device = asked.device(slot, top)

@@ -218,7 +218,10 @@ def check_bridge(name: str) -> Bridge:
     """
     link = look(name)
     if link is None:
-        raise HostError(f"there is no bridge {name}; {_instead(bridge_commands(name))}")
+        create = f"`umlctl network create {name} --bridge` makes it"
+        if not may_configure():
+            create += f" for root, or {_instead(bridge_commands(name))}"
+        raise HostError(f"there is no bridge {name}; {create}")
     if link.kind != "bridge":
         raise HostError(f"{name} is not a bridge but {_described(link)}")
     return _bridge(name, _IFF_UP if link.up else 0)

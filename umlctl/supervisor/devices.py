@@ -31,7 +31,7 @@ from umlctl.host.records import Entry
 from umlctl.supervisor import looks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from umlctl.guest.plug import Disk, Nic
     from umlctl.host.records import Record
@@ -308,7 +308,7 @@ class Devices:
         async with self._lock:
             unable = self._kernel.unable("config")
             if unable is not None:
-                raise _refused("refused", unable)
+                raise _refused("not now", unable)
             try:
                 yield
             except UmlctlError as problem:
@@ -341,14 +341,14 @@ class Devices:
         taken = {entry.name for entry in self.entries}
         if isinstance(asked, plug.Disk):
             limit, prefix, number = ubd.SLOTS, "ubd", asked.slot
-            first = 1
+            order: Iterable[int] = (*range(1, limit), 0)  # last, as people take it for the root
         else:
             limit, prefix, number = plug.NICS, "vec", asked.number
-            first = 0
+            order = range(limit)
             if asked.text.startswith("eth"):
                 prefix = "eth"
         if number is None:
-            free = (n for n in range(first, limit) if f"{prefix}{n}" not in taken)
+            free = (n for n in order if f"{prefix}{n}" not in taken)
             number = next(free, None)
             if number is None:
                 raise Refusal(f"all {limit} of {prefix}0.. are in use", -errno.EBUSY)

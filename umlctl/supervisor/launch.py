@@ -327,6 +327,11 @@ def check_reboot(launched: Launched) -> None:
     definition = launched.definition
     kernels.probe(definition.kernel, definition.user)
     _check_reopened(definition, processes.memory_used(launched.pid) or 0)
+    for entry in launched.record.devices:
+        if entry.boot and entry.name.startswith("ubd"):  # what was plugged later is given again
+            from umlctl.host import disks  # a guest without devices starts the sooner
+
+            disks.renew(entry)
     make_again(launched)
 
 

@@ -94,6 +94,10 @@ def test_any_duration_is_short(seconds: float) -> None:
             {"time": 45296.9, "umid": "demo", "event": "panicked", "text": "Oops"},
             "12:34:56 demo panicked: Oops",
         ),
+        (
+            {"time": 45296, "event": "refused", "text": "refused: not this", "uid": 1},
+            "12:34:56 refused: not this uid=1",
+        ),
         ({}, "00:00:00 ?"),
     ],
 )

@@ -151,6 +151,12 @@ def test_order_of_options_says_nothing() -> None:
         ("vec0:transport=tap,=x", "not '=x'"),
         ("vec0:ifname=tap0", "transport= one of tap, hybrid, raw, gre, l2tpv3, bess, fd, not ''"),
         ("vec0:transport=tapx,ifname=tap0", "not 'tapx'"),
+        (
+            "vec0:transport=mcast",
+            "older interfaces: `umlctl config GUEST eth0=mcast,...`, or --nic",
+        ),
+        ("vec0:transport=vde", "older interfaces: `umlctl config GUEST eth0=vde,...`"),
+        ("vec0:transport=daemon", "older interfaces: `umlctl config GUEST eth0=daemon,...`"),
         ("vec0:transport=tap", "tap needs ifname="),
         ("vec0:transport=tap,ifname=tap0,ifname=tap1", "ifname is given twice"),
         ("vec0:transport=tap,transport=raw,ifname=a", "transport is given twice"),

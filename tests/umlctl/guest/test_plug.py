@@ -399,7 +399,9 @@ def test_numbered_disks_are_numbered_no_more() -> None:
 
 
 def test_more_disks_than_slots_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no free slot for /15.img: 16 are all"):
+    with pytest.raises(
+        UsageError, match=r"no free slot for /15.img: 1 to 15 are taken; slot=0 is free too"
+    ):
         number_disks(tuple(f"{number}.img" for number in range(16)), "/", 1)
 
 

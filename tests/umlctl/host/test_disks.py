@@ -131,8 +131,9 @@ def test_disk_is_ready(place: Place) -> None:
 def test_no_disk_at_all_is_ready(place: Place) -> None:
     entry = place.prepare("ubd0r=/dev/null", 0)
     assert (entry.kernel, entry.holds) == ("ubd0r=/dev/null", [])
-    with place.refused("neither a file nor a block device"):
-        place.prepare("/dev/null,cow=a.cow")
+    for text, slot in (("/dev/null,cow=a.cow", 0), ("/dev/null", 1)):
+        with place.refused("neither a file nor a block device"):
+            place.prepare(text, slot)
 
 
 def test_cow_file_that_is_missing_is_made(place: Place) -> None:

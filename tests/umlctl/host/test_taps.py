@@ -365,11 +365,16 @@ def test_tap_of_several_queues_is_refused(sysfs: Callable[..., None]) -> None:
     assert "t0 is a tap of several queues" in refused("t0")
 
 
-def test_missing_bridge_is_missed_with_the_way_to_make_it(sysfs: Callable[..., None]) -> None:
+def test_missing_bridge_is_missed_with_the_way_to_make_it(
+    sysfs: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sysfs("t0", tun_flags="0x1802")
-    with pytest.raises(
-        HostError, match=r"there is no bridge b0; .*sudo ip link add b0 type bridge"
-    ):
+    create = "there is no bridge b0; `umlctl network create b0 --bridge` makes it"
+    monkeypatch.setattr(taps, "may_configure", lambda: False)
+    with pytest.raises(HostError, match=f"{create} for root, or .*sudo ip link add b0 type bridge"):
+        taps.check_bridge("b0")
+    monkeypatch.setattr(taps, "may_configure", lambda: True)
+    with pytest.raises(HostError, match=f"{create}$"):
         taps.check_bridge("b0")
 
 

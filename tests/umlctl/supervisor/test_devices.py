@@ -608,8 +608,10 @@ async def test_slot_in_use_is_refused_with_what_is_there(guest: Guest) -> None:
 async def test_guest_that_is_full_is_told_so(guest: Guest) -> None:
     for slot in range(1, 16):
         guest.boots_with(f"ubd{slot}", f"ubd{slot}=/x{slot}")
+    assert (await guest.plug("a.img")).name == "ubd0", "the last that is free, without a root on it"
+    guest.kernel.asked.clear()
     with pytest.raises(Refusal, match="all 16 of ubd"):
-        await guest.plug("a.img")
+        await guest.plug("b.img")
     for number in range(64):
         guest.boots_with(f"vec{number}", f"vec{number}:transport=fd,fd=3")
     with pytest.raises(Refusal, match="all 64 of vec"):

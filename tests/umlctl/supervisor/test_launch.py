@@ -13,10 +13,11 @@ import trio
 from tests import fake_kernel
 from umlctl.errors import GuestInUse, HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import lost, processes, records
+from umlctl.guest.plug import parse_disk
+from umlctl.host import disks, lost, processes, records
 from umlctl.host.claim import claim
 from umlctl.supervisor import launch as launching
-from umlctl.supervisor.launch import adopt, check_files, launch
+from umlctl.supervisor.launch import adopt, check_files, check_reboot, launch
 from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
@@ -73,6 +74,30 @@ def test_root_that_no_kernel_can_mount_is_said_before_the_boot(
     assert processes_of(definition) == []
     for word in ("root=/dev/ubda1", "initrd=/boot/initrd"):
         check_files(msgspec.structs.replace(asked, arguments=(word,)))
+
+
+def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
+    definition: Definition, house: str
+) -> None:
+    """What was plugged later is left out after the reboot, and the guest comes back without."""
+    for name in ("a.img", "b.img"):
+        with open(f"{house}/{name}", "wb") as file:
+            file.truncate(4096)
+    asked = msgspec.structs.replace(definition, disks=(f"{house}/a.img,slot=1",))
+    with claim("demo") as held:
+        launched = launch(asked, held)
+        try:
+            later = disks.prepare(parse_disk(f"{house}/b.img"), 2, held.records, [])
+            launched.record.devices.append(later)
+            os.unlink(f"{house}/b.img")
+            check_reboot(launched)
+            os.unlink(f"{house}/a.img")
+            with pytest.raises(HostError, match=r"ubd1: cannot read .*a\.img"):
+                check_reboot(launched)
+        finally:
+            processes.kill_guest(launched.pid, launched.started, [])
+            os.waitpid(launched.shim, 0)
+            launched.notify.close()
 
 
 def test_full_disk_at_the_last_step_leaves_no_kernel(
