@@ -99,7 +99,9 @@ def _reader_gone() -> int:
     return exitcodes.SIGNALLED + 13
 
 
-def _options(command: Command, words: list[str]) -> tuple[str, list[str], bool, float, bool] | None:
+def _options(
+    command: Command, words: list[str]
+) -> tuple[str, list[str], bool, float | None, bool] | None:
     """GUEST, ARGS and the three options that every verb has; None: let click see to it.
 
     Options may stand anywhere, but the text of `log` is a text from its first word on.
@@ -107,7 +109,7 @@ def _options(command: Command, words: list[str]) -> tuple[str, list[str], bool, 
     guest = None
     rest: list[str] = []
     json = force = False
-    timeout = TIMEOUT
+    timeout: float | None = None
     index = 0
     while index < len(words):
         word = words[index]
@@ -132,13 +134,13 @@ def _options(command: Command, words: list[str]) -> tuple[str, list[str], bool, 
             index += 1
         else:
             return None
-    if not guest or guest.startswith("-") or not 0 < timeout < 1e9:
+    if not guest or guest.startswith("-") or not (timeout is None or 0 < timeout < 1e9):
         return None
     return guest, rest, json, timeout, force
 
 
 def ask(
-    command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
+    command: Command, guest: str, words: list[str], json: bool, timeout: float | None, force: bool
 ) -> int:
     """Send one command of the table to a guest, and show how it ended."""
     try:
@@ -160,7 +162,7 @@ def ask(
 
 
 def _ask_on(
-    command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
+    command: Command, guest: str, words: list[str], json: bool, timeout: float | None, force: bool
 ) -> int:
     """Send it to the guest's supervisor; if that is gone, to the next one.
 
@@ -186,7 +188,7 @@ def _ask_on(
 
 
 def _ask(
-    command: Command, guest: str, words: list[str], json: bool, timeout: float, force: bool
+    command: Command, guest: str, words: list[str], json: bool, timeout: float | None, force: bool
 ) -> int:
     """The same; what keeps the request from being sent is raised.
 
@@ -198,8 +200,8 @@ def _ask(
     text = as_text(command, words)
     with Connection(find_socket(guest)) as connection:
         text = prepare(connection.link, text, force)
-        # Where an answer may take long, signs of life renew the deadline.
-        outcome = connection.request(text, timeout, renew=timeout if command.waits else 0.0)
+        deadline, renew = deadlines(command, timeout)
+        outcome = connection.request(text, deadline, renew=renew)
         check_abandoned(connection.link, text, outcome)
     if command.waits and outcome.ok:
         from umlctl.cli.views import show_ending
@@ -220,6 +222,18 @@ def as_text(command: Command, words: list[str]) -> str:
     ):
         text = _absolute(text)
     return f"{command.name} {text}" if text else command.name
+
+
+def deadlines(command: Command | None, timeout: float | None) -> tuple[float, float]:
+    """How long an answer may take, and how long from each sign of life on if not 0, seconds.
+
+    command: None if it is unknown
+    timeout: what was asked for, which is kept whatever comes; None: an answer that may take as
+        long as the guest likes is waited for as long as there are signs of life
+    """
+    if timeout is not None:
+        return timeout, 0.0
+    return TIMEOUT, TIMEOUT if command is not None and command.waits else 0.0
 
 
 def prepare(link: Link, text: str, force: bool) -> str:

@@ -223,6 +223,14 @@ def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> Non
     assert house.listed(umid)["ending"]["text"] == "halted by a user, not synced"
 
 
+@pytest.mark.parametrize("words", [("wait",), ("mconsole", "wait")])
+def test_deadline_of_wait_is_kept_whatever_comes(
+    house: House, shared: str, words: tuple[str, ...]
+) -> None:
+    late = house.umlctl(words[0], shared, *words[1:], "--timeout", "1.5")
+    assert (late.returncode, "timed out" in late.stderr) == (4, True), late
+
+
 def test_long_refusal_is_an_error_to_the_stock_client(
     house: House, shared: str, tmp_path: Path
 ) -> None:

@@ -14,9 +14,10 @@ from socketproto.wire import REQUEST_SIZE, WireError
 from umlctl import exitcodes
 from umlctl.cli import complete, views
 from umlctl.cli.seconds import SECONDS
+from umlctl.commands import BY_NAME
 from umlctl.errors import UsageError
 from umlctl.host.paths import find_socket
-from umlctl.oneshot import prepare, say, show, unreachable
+from umlctl.oneshot import deadlines, prepare, say, show, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,13 +40,14 @@ Examples:
 @click.option(
     "--timeout",
     type=SECONDS,
-    default=TIMEOUT,
-    show_default=True,
+    default=None,
     metavar="SECONDS",
-    help="How long each answer may take.",
+    help=f"How long each answer may take. [default: {TIMEOUT:g}; the guest's end is waited for]",
 )
 @click.option("--force", is_flag=True, help="Send what is refused because it may harm the guest.")
-def mconsole(guest: str, text: tuple[str, ...], in_json: bool, timeout: float, force: bool) -> int:
+def mconsole(
+    guest: str, text: tuple[str, ...], in_json: bool, timeout: float | None, force: bool
+) -> int:
     """Send TEXT to a guest as it stands, and print the answer as it stands.
 
     With `-` for TEXT, send a command a line from standard input over one connection, and
@@ -71,23 +73,27 @@ def mconsole(guest: str, text: tuple[str, ...], in_json: bool, timeout: float, f
 
 
 def _exchange(
-    connection: Connection, guest: str, text: str, timeout: float, force: bool
+    connection: Connection, guest: str, text: str, timeout: float | None, force: bool
 ) -> Outcome:
     """Send one command; where nobody takes it, a guest that lost its supervisor gets another.
 
     Raises: Unreachable, WireError, PermissionError
     """
+    command = BY_NAME.get(text.lstrip("! ").partition(" ")[0])
+    deadline, renew = deadlines(command, timeout)
     try:
-        return connection.request(prepare(connection.link, text, force), timeout, renew=timeout)
+        return connection.request(prepare(connection.link, text, force), deadline, renew=renew)
     except Unreachable:
         from umlctl.cli.afterlife import take_over
 
         if not take_over(guest):
             raise
-    return connection.request(prepare(connection.link, text, force), timeout, renew=timeout)
+    return connection.request(prepare(connection.link, text, force), deadline, renew=renew)
 
 
-def _batch(connection: Connection, guest: str, in_json: bool, timeout: float, force: bool) -> int:
+def _batch(
+    connection: Connection, guest: str, in_json: bool, timeout: float | None, force: bool
+) -> int:
     """One outcome a line, whatever becomes of the guest meanwhile."""
     first = exitcodes.OK
     for text in _lines():

@@ -9,10 +9,11 @@ import msgspec
 from socketproto.blocking import Unreachable
 from umlctl import exitcodes
 from umlctl.cli import afterlife, views
+from umlctl.commands import BY_NAME
 from umlctl.errors import UsageError
 from umlctl.guest import order
 from umlctl.host import burial, lost, paths, records
-from umlctl.oneshot import say
+from umlctl.oneshot import deadlines, say
 
 SHUTDOWN: Final = 30.0
 """What each guest gets for its own shutdown unless told otherwise, seconds."""
@@ -21,10 +22,10 @@ LAST: Final = 60.0
 IN_ORDER: Final = ("shut down", "exited")
 
 
-def shut_all_down(words: list[str], in_json: bool, timeout: float) -> int:
+def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int:
     """End all guests side by side, those first that come after others; the exit code.
 
-    timeout: a supervisor that gives no sign of life for so long is given up, seconds
+    timeout: how long each may take, seconds; None: as long as its supervisor gives signs of life
 
     Raises: UsageError
     """
@@ -94,14 +95,15 @@ def _running() -> dict[str, tuple[str, ...]]:
     return found | {name: () for name in names if afterlife.is_served(name)}
 
 
-async def _ending(umid: str, seconds: float, timeout: float) -> dict[str, Any]:
+async def _ending(umid: str, seconds: float, timeout: float | None) -> dict[str, Any]:
     """Have a guest's supervisor end it; how it ended."""
     from socketproto.client import Client
 
     ending = {"cause": "ended", "code": exitcodes.GONE, "text": ""}
     try:
         with Client(paths.find_socket(umid)) as client:
-            outcome = await client.request(f"shutdown {seconds:g}", timeout, renew=timeout)
+            deadline, renew = deadlines(BY_NAME["shutdown"], timeout)
+            outcome = await client.request(f"shutdown {seconds:g}", deadline, renew=renew)
         if outcome.ok:
             ending |= msgspec.json.decode(outcome.data, type=dict[str, Any])
         else:

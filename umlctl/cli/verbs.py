@@ -23,6 +23,7 @@ _ALL: Final = (
         help="All guests, instead of GUEST: side by side, and each before those it comes after.",
     ),
 )
+_ENDLESS: Final = "as long as its supervisor gives signs of life"
 
 
 def verb(command: Command) -> click.Command:
@@ -32,7 +33,7 @@ def verb(command: Command) -> click.Command:
         guest: str | None,
         words: tuple[str, ...],
         in_json: bool,
-        timeout: float,
+        timeout: float | None,
         force: bool,
         everyone: bool = False,
     ) -> int:
@@ -73,10 +74,10 @@ def verb(command: Command) -> click.Command:
             click.Option(
                 ["--timeout"],
                 type=SECONDS,
-                default=TIMEOUT,
-                show_default=True,
+                default=None,
                 metavar="SECONDS",
-                help="Give up when there is no sign of an answer for so long.",
+                help="Give up when there is no answer after so long. "
+                f"[default: {_ENDLESS if command.waits else f'{TIMEOUT:g}'}]",
             ),
             click.Option(
                 ["--force"],
