@@ -18,6 +18,7 @@ TIMED_OUT: Final = 4
 GONE: Final = 5
 TRUNCATED: Final = 6
 FAILED: Final = 7
+LIMIT: Final = 124
 NEVER_STARTED: Final = 125
 NOT_EXECUTED: Final = 126
 SIGNALLED: Final = 128
@@ -32,6 +33,7 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (GONE, "the guest or its supervisor died before the answer, or the guest rebooted"),
     (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
     (FAILED, "something on this host failed: a file, a download, a permission"),
+    (LIMIT, "run --limit: the guest had not ended by then, and was ended"),
     (NEVER_STARTED, "run: the guest ended before its init program began"),
     (NOT_EXECUTED, "run: the guest rebooted, and its kernel could not be executed again"),
     (SIGNALLED, "128+N, run: signal N ended the kernel, or made umlctl shut the guest down"),

@@ -307,6 +307,34 @@ def test_guest_that_never_boots_holds_nobody_for_ever_and_can_be_ended(
     assert (process.returncode, "never started: halted by a user" in said) == (125, True), said
 
 
+def test_run_ends_a_guest_that_takes_too_long(house: House, umid: str, tmp_path: Path) -> None:
+    place = tmp_path / "log"
+    done = house.umlctl("run", umid, "--limit", "3", "--json", "--log", str(place))
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["status"], result["cause"]) == (124, 124, "timed out"), done
+    assert "not over within 3 seconds; " in result["text"]
+    assert result["log"] == str(place)
+    assert place.read_text() == house.ok("logs", umid)
+
+
+def test_guest_of_a_run_that_is_killed_dies_with_it_if_that_is_wanted(
+    house: House, umid: str
+) -> None:
+    with house.running(umid, "--die-with-parent") as process:
+        process.kill()
+        process.wait(DEADLINE)
+        wait_for(lambda: house.listed(umid)["state"] == "dead", "it is dead")
+    assert house.listed(umid)["ending"]["cause"] == "killed"
+
+
+def test_panic_is_told_once_and_where_its_trace_is(house: House, umid: str, tmp_path: Path) -> None:
+    done = house.umlctl("run", umid, "--init", _script(tmp_path / "init", "#!/bin/sh\nexit 3\n"))
+    assert done.returncode == 255
+    assert done.stderr.count("Attempted to kill init") == 1
+    assert f"`umlctl dmesg {umid}` has the trace" in done.stderr
+    assert "Attempted to kill init" in house.ok("dmesg", umid)
+
+
 def _kill_main_process(house: House, umid: str, init: str) -> bool:
     """SIGKILL to the kernel's main process alone; then nothing of the guest may run on.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -385,6 +386,7 @@ Examples:
   umlctl run test --kernel ./linux --mem 1G     the kernel that you just built
   umlctl run test --root debian.img -- quiet    an image; kernel arguments after --
   umlctl run ci --init /tmp/test.sh; echo $?    its exit status: /proc/exitcode; 255: panic
+  umlctl run ci --init /tmp/test.sh --limit 600 --json --log ci.log    in a test bench
   umlctl run db --ready-fd 3 --log-format json 3>ready 2>log    under a job runner
 """,
 )
@@ -404,13 +406,27 @@ Examples:
     show_default=True,
     help="What happens to it, on standard error: in words, or all events as lines of JSON.",
 )
+@click.option("--json", "in_json", is_flag=True, help="In the end, print how it ended as JSON.")
+@click.option("--log", "copy", metavar="FILE", help="Copy what it puts on its console to FILE.")
+@click.option(
+    "--limit",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="End it if it has not ended after so long; the exit code is 124 then.",
+)
+@click.option(
+    "--die-with-parent",
+    "tied",
+    is_flag=True,
+    help="Kill it when this process is killed, which it outlives otherwise.",
+)
 def run(
     umid: str | None,
     arguments: tuple[str, ...],
     *,
     console: bool,
-    ready_fd: int | None,
     log_format: str,
+    in_json: bool,
     **options: Any,
 ) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
@@ -420,24 +436,53 @@ def run(
     Ctrl-C shuts the guest down in order; twice, it is killed.
     """
     from umlctl.cli import foreground
+    from umlctl.cli.alongside import Copy
 
     options["append"], told = list(options["append"]), list(arguments)
     umid = _take_name(umid, options, told)
+    begun = time.monotonic()
+    ready_fd, limit = options.pop("ready_fd"), options.pop("limit")
+    copy, tied = options.pop("copy"), options.pop("tied")
     options["named"] = umid is not None
     umid = umid or f"uml-{os.getpid()}"
     log = foreground.Log(umid, in_json=log_format == "json")
     try:
+        if in_json and console:
+            raise UsageError("--json and --console both take standard output; give one of them")
         if ready_fd is not None:
             foreground.check_ready_descriptor(ready_fd)
         definition = define(umid, options, tuple(told))
+        copied = None if copy is None else Copy(copy)
         for warning in _warnings(definition):
             log.write(log.event("warning", text=warning))
         _await_earlier(definition)
-        return foreground.supervise(definition, log, console=console, ready_fd=ready_fd)
+        wishes = foreground.Wishes(console, ready_fd, limit, copied, tied)
+        ending = foreground.supervise(definition, log, wishes)
     except UmlctlError as problem:
+        if in_json:
+            _print_result(umid, "failed", problem.code, str(problem), begun, "")
         if log.in_json:
             return log.fail(problem)
         raise
+    if in_json:
+        place = copied.path if copied else f"{paths.record_dir(umid)}/console.log"
+        _print_result(umid, ending.cause, ending.code, ending.text, begun, place)
+    return ending.code
+
+
+def _print_result(umid: str, cause: str, code: int, text: str, begun: float, log: str) -> None:
+    """How a run ended, as one line of JSON."""
+    import msgspec
+
+    result = {
+        "umid": umid,
+        "status": code,
+        "cause": cause,
+        "text": text.encode("utf-8", "backslashreplace").decode(),
+        "seconds": round(time.monotonic() - begun, 3),
+        "log": log if log and os.path.exists(log) else None,
+    }
+    print(msgspec.json.encode(result).decode())
 
 
 @click.command(

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl import exitcodes, streams
+from umlctl.cli.alongside import LOOK, Copy, Tie
 from umlctl.errors import UsageError
+from umlctl.guest import policy
 from umlctl.host import sdnotify
 from umlctl.host.claim import claim
 from umlctl.supervisor.launch import launch
@@ -32,6 +34,8 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that shut the guest down in order."""
 SHUTDOWN: Final = 30.0
 """What the guest gets for its own shutdown after a signal, seconds."""
+LATE: Final = 10.0
+"""What it gets when the limit of the run has passed, seconds."""
 UP: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun."""
 TOLD: Final = (
@@ -45,6 +49,24 @@ LAST_WORDS: Final = 1.0
 """How long it may take to read the last of them, seconds."""
 
 
+class Wishes(NamedTuple):
+    """What is to be done beside the guest.
+
+    Fields:
+        console: have the terminal on its console meanwhile
+        ready_fd: where a line is written once it is ready; then it is closed
+        limit: how long all of it may take, seconds
+        copy: the file that its console's log goes to
+        tied: the guest is killed when this process is
+    """
+
+    console: bool = False
+    ready_fd: int | None = None
+    limit: float | None = None
+    copy: Copy | None = None
+    tied: bool = False
+
+
 class Log:
     """What is said on standard error, in words or a line of JSON each.
 
@@ -55,6 +77,7 @@ class Log:
         self.umid = umid
         self.in_json = in_json
         self.quiet: Callable[[], bool] = lambda: False
+        self.told = set(TOLD)
         self._missed = 0
         self._send: trio.MemorySendChannel[Event] | None = None
         self._written: trio.Event
@@ -63,7 +86,7 @@ class Log:
         """Have an event written, or count it as missed."""
         import trio
 
-        if (self.in_json or event["event"] in TOLD) and self._send is not None:
+        if (self.in_json or event["event"] in self.told) and self._send is not None:
             try:
                 self._send.send_nowait(event)
             except trio.WouldBlock:
@@ -149,33 +172,34 @@ def check_ready_descriptor(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
 
 
-def supervise(
-    definition: Definition, log: Log, *, console: bool = False, ready_fd: int | None = None
-) -> int:
-    """Boot the guest and stay with it to its end; the exit code.
+def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
+    """Boot the guest and stay with it to its end: how that was, with the exit code.
 
     log: where it is said what happens
-    console: have the terminal on its console meanwhile
-    ready_fd: where a line is written once it is ready; then it is closed
     """
     manager = sdnotify.from_environment()
-    viewer, alive = _attach(definition.umid) if console else (None, -1)
+    viewer, alive = _attach(definition.umid) if wishes.console else (None, -1)
     if viewer is not None:
         log.quiet = lambda: viewer.poll() is None
+    if policy.on_panic(definition) != policy.RESTART:
+        log.told.discard("panicked")  # the last word says so
     # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.
     heeded = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
     # Held back until there is somebody to heed them: a kernel would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
-        ending = _boot(definition, Watch(log, manager, heeded, ready_fd))
+        ending = _boot(definition, Watch(log, manager, heeded, wishes))
     finally:
         if viewer is not None:
             os.close(alive)
             viewer.wait()  # it shows the last words, and puts the terminal right
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+    if wishes.copy is not None and wishes.copy.problem:
+        log.write(log.event("warning", text=wishes.copy.problem))
     if not log.in_json:  # there it was an event
-        log.say(_describe(ending))
-    return ending.code
+        trace = f"; `umlctl dmesg {log.umid}` has the trace"
+        log.say(_describe(ending) + (trace if ending.code == exitcodes.PANIC else ""))
+    return ending
 
 
 def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -196,10 +220,14 @@ def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
 
 def _boot(definition: Definition, watch: Watch) -> Ending:
     held = claim(definition.umid, definition.home)
+    tie = None
     try:
+        tie = Tie(definition.umid) if watch.wishes.tied else None
         launched = launch(definition, held)
     except BaseException:
         held.release()
+        if tie is not None:
+            tie.loosen()
         raise
     # The kernel boots while this process imports what supervises it.
     import trio
@@ -208,6 +236,9 @@ def _boot(definition: Definition, watch: Watch) -> Ending:
         return trio.run(watch.run, launched)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # what went wrong, not how trio wraps it
+    finally:
+        if tie is not None:
+            tie.loosen()
 
 
 class Watch:
@@ -218,13 +249,15 @@ class Watch:
         log: Log,
         manager: sdnotify.Manager,
         heeded: list[signal.Signals],
-        ready_fd: int | None,
+        wishes: Wishes,
     ) -> None:
+        self.wishes = wishes
+        self._began = time.monotonic()
         self._log = log
         self._manager = manager
         self._heeded = heeded
-        self._ready_fd = ready_fd
         self._caught = 0
+        self._late = False
 
     async def run(self, launched: Launched) -> Ending:
         """Stay with the guest to its end."""
@@ -239,10 +272,16 @@ class Watch:
             result.append(await run_guest(launched, self._log.put, task_status=task_status))
             over.set()
 
+        if self.wishes.copy is not None:
+            self.wishes.copy.begin(f"{launched.claim.records}/console.log")
         async with trio.open_nursery() as nursery:
             await nursery.start(self._log.run)
             nursery.start_soon(self._manager.beat)
             guest = await nursery.start(live)
+            if self.wishes.limit is not None:
+                nursery.start_soon(self._limit, guest, self.wishes.limit)
+            if self.wishes.copy is not None:
+                nursery.start_soon(self._copy, self.wishes.copy)
             if self._heeded:
                 nursery.start_soon(self._heed, guest)
             nursery.start_soon(self._say_ready, guest)
@@ -250,11 +289,36 @@ class Watch:
             self._manager.stopping()
             await self._log.close()
             nursery.cancel_scope.cancel()
-        if self._caught and result[0].code == exitcodes.OK:
-            import msgspec
+        if self.wishes.copy is not None:
+            self.wishes.copy.step()
+        return self._known(result[0])
 
-            return msgspec.structs.replace(result[0], code=exitcodes.SIGNALLED + self._caught)
-        return result[0]
+    def _known(self, ending: Ending) -> Ending:
+        """How it ended, as far as that was our own doing."""
+        import msgspec
+
+        if self._late:
+            text = f"not over within {self.wishes.limit:g} seconds; {_describe(ending)}"
+            code = exitcodes.LIMIT
+            return msgspec.structs.replace(ending, cause="timed out", code=code, text=text)
+        if self._caught and ending.code == exitcodes.OK:
+            return msgspec.structs.replace(ending, code=exitcodes.SIGNALLED + self._caught)
+        return ending
+
+    async def _limit(self, guest: Guest, seconds: float) -> None:
+        import trio
+
+        await trio.sleep(max(0.0, self._began + seconds - time.monotonic()))
+        if not (self._caught or guest.over.is_set()):
+            self._late = True
+            await guest.shut_down(LATE, f"the limit of its run, {seconds:g} seconds, has passed")
+
+    async def _copy(self, copy: Copy) -> None:
+        import trio
+
+        while True:
+            await trio.sleep(LOOK)
+            await trio.to_thread.run_sync(copy.step)
 
     async def _heed(self, guest: Guest) -> None:
         import trio
@@ -282,9 +346,11 @@ class Watch:
             return  # who waits for the line sees the descriptor closed without one
         pid = guest.launched.pid
         self._manager.ready(f"{guest.umid} is ready, kernel pid {pid}")
-        if self._ready_fd is not None:
+        if self.wishes.ready_fd is not None:
             line = f"{guest.umid} {pid}\n".encode()
-            await trio.to_thread.run_sync(_write_last, self._ready_fd, line, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(
+                _write_last, self.wishes.ready_fd, line, abandon_on_cancel=True
+            )
 
 
 def _describe(ending: Ending) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from socketproto.exchange import ANSWERED, Outcome
 from umlctl.cli import background, earlier, foreground, main
 from umlctl.guest.definition import Definition, decode, root_disk
 from umlctl.host import kernels, paths
+from umlctl.host.records import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +41,12 @@ class Started:
         return code
 
     def supervise(
-        self, definition: Definition, log: foreground.Log, *, console: bool, ready_fd: int | None
-    ) -> int:
-        assert not console
+        self, definition: Definition, log: foreground.Log, wishes: foreground.Wishes
+    ) -> Ending:
+        assert wishes._replace(copy=None) == foreground.Wishes()
         assert not log.in_json
-        assert ready_fd is None
         self.definitions.append(definition)
-        return self.code
+        return Ending(cause="exited", code=self.code)
 
     def ask_supervisor(self, command: str) -> Outcome:
         verb, path = command.split(" ", 1)
@@ -405,3 +406,31 @@ def test_who_insists_has_a_disk_as_it_stands(boot: Boot, house: str) -> None:
     insisted = boot(*words.replace("demo", "demo --force").split())
     assert [disk.endswith(",raw") for disk in insisted.disks] == [True, False, False]
     assert insisted.root == f"{house}/q.qcow2,raw"
+
+
+def test_run_tells_programs_how_it_ended(started: Started) -> None:
+    started.code = 7
+    assert started.main("run", "ci", "--json", "--log", "ci.log") == 7
+    result = json.loads(started.out)
+    assert result.pop("seconds") >= 0
+    place = os.path.realpath("ci.log")
+    told = {"umid": "ci", "status": 7, "cause": "exited", "text": "", "log": place}
+    assert result == told
+    assert started.main("run", "ci", "--json", "--mem", "much") == 2
+    result = json.loads(started.out)
+    assert (result["status"], result["cause"], result["log"]) == (2, "failed", None)
+    assert "much" in result["text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--log", ""], "'--log': it is empty"),
+        (["--log", "none/ci.log"], "cannot write the log to none/ci.log"),
+        (["--json", "--console"], "--json and --console"),
+    ],
+)
+def test_run_that_cannot_tell_boots_nothing(started: Started, words: list[str], said: str) -> None:
+    assert started.main("run", "ci", *words) in (2, 7)
+    assert said in started.err
+    assert not started.definitions

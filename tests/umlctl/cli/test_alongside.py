@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl import streams
+from umlctl.cli.alongside import Copy, Tie
+from umlctl.errors import HostError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_log_is_copied_as_it_grows_and_after_it_is_gone(tmp_path: Path) -> None:
+    log, place = tmp_path / "console.log", tmp_path / "copy"
+    place.write_text("of the last run")
+    copy = Copy(str(place))
+    log.write_text("one\n")
+    copy.begin(str(log))
+    copy.step()
+    assert place.read_text() == "one\n"
+    with log.open("a") as file:
+        file.write("two\n")
+    log.unlink()  # as the records of a guest without a name of its own
+    copy.step()
+    assert place.read_text() == "one\ntwo\n"
+    log.write_text("of its next life\n")
+    copy.step()
+    assert place.read_text() == "one\ntwo\nof its next life\n"
+    assert not copy.problem
+
+
+def test_log_that_comes_late_is_copied_whole(tmp_path: Path) -> None:
+    copy = Copy(str(tmp_path / "copy"))
+    copy.begin(str(tmp_path / "log"))
+    copy.step()
+    (tmp_path / "log").write_text("here")
+    copy.step()
+    assert (tmp_path / "copy").read_text() == "here"
+
+
+def test_log_that_cannot_be_copied_whole_is_said(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match=r"cannot write the log to .*none/copy: No such file"):
+        Copy(str(tmp_path / "none" / "copy"))
+    (tmp_path / "log").write_text("here")
+    copy = Copy("/dev/full")
+    copy.begin(str(tmp_path / "log"))
+    copy.step()
+    assert copy.problem == "the log is not whole in /dev/full: No space left on device"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_guest_is_killed_with_who_is_tied_to_it(tmp_path: Path, killed: bool) -> None:
+    """Whether `umlctl kill` is called; another program stands for it."""
+    called = tmp_path / "called"
+    recorder = tmp_path / "recorder"
+    recorder.write_text(f'#!/bin/sh\necho "$@" >{called}\n')
+    recorder.chmod(0o755)
+    program = (
+        "import os, signal\nfrom umlctl import streams\nfrom umlctl.cli import alongside\n"
+        f"streams.PYTHON = ({str(recorder)!r},)\n"
+        "tie = alongside.Tie('demo')\nprint(tie._watcher.pid, flush=True)\n"
+        + ("os.kill(os.getpid(), signal.SIGKILL)" if killed else "tie.loosen()")
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False)
+    assert (done.returncode == -signal.SIGKILL) == killed
+    watcher = int(done.stdout)
+    try:
+        descriptor = os.pidfd_open(watcher)
+    except ProcessLookupError:
+        pass
+    else:
+        with os.fdopen(descriptor) as file:
+            os.set_blocking(descriptor, True)
+            import select
+
+            assert select.select([file], [], [], 30)[0]
+    assert called.exists() == killed
+    if killed:
+        assert called.read_text() == "umlctl kill demo\n"
+
+
+def test_watcher_that_somebody_killed_is_no_matter() -> None:
+    tie = Tie("demo")
+    tie._watcher.kill()
+    tie._watcher.wait()
+    tie.loosen()
+    assert streams.PYTHON
