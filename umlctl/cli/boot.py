@@ -504,11 +504,22 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
     """Boot a guest in the background; come back when it is ready, or has failed.
 
     The supervisor is yours, started when first needed, and ends after its last guest.
+    A guest that has ended is started as it was last, if nothing but its name is given.
     """
-    options["append"], told = list(options["append"]), list(arguments)
-    _take_name(umid, options, told)
+    from umlctl.cli import again
+
+    last = again.last(umid)
     is_server = (options["profile"] or "").startswith(profiles.SERVER)
-    definition = define(umid, options, tuple(told))
+    if last is not None and again.is_asked_for(options, arguments):
+        definition = last
+        say(f"{umid}: as it was started last: {again.words(last)}".rstrip(": "), exitcodes.OK)
+    else:
+        options["append"], told = list(options["append"]), list(arguments)
+        _take_name(umid, options, told)
+        definition = define(umid, options, tuple(told))
+        if last is not None and not again.is_same(definition, last):
+            words = again.words(last) or "no options"
+            say(f"{umid}: a new guest of this name; it was started last with {words}", exitcodes.OK)
     for warning in _warnings(definition):
         say(f"{umid}: {warning}", exitcodes.OK)
     if is_server:

@@ -1,0 +1,90 @@
+"""`umlctl start NAME` of a guest that has ended: the same guest, unless it is told otherwise."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+from click.core import ParameterSource
+
+from umlctl.cli import afterlife
+from umlctl.errors import UmlctlError
+from umlctl.guest.definition import Definition
+from umlctl.host import kernels, paths, records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OTHERWISE: Final = {
+    "disks": "disk",
+    "nics": "nic",
+    "allow_users": "allow-user",
+    "allow_groups": "allow-group",
+}
+"""Options that are called otherwise than the fields of a definition."""
+_NO_OPTIONS: Final = {"umid", "kernel", "arguments", "cwd", "home", "named"}
+_SIZES: Final = {"mem", "memory_limit"}
+
+
+def is_asked_for(options: Iterable[str], arguments: tuple[str, ...]) -> bool:
+    """The command line says nothing of the guest but its name.
+
+    options: parameters of the click command that runs
+    """
+    context = click.get_current_context()
+    given = [
+        name
+        for name in options
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    return not (given or arguments)
+
+
+def last(umid: str) -> Definition | None:
+    """How a guest was started last that has ended; None if there is none, or it runs."""
+    try:
+        record = records.load(paths.check_umid(umid))
+    except paths.BadUmid:
+        return None  # which is said where that is checked
+    if record is None:
+        return None
+    afterlife.bury(record)
+    if record.ending is None:
+        return None
+    return msgspec.structs.replace(record.definition, named=True)
+
+
+def is_same(one: Definition, other: Definition) -> bool:
+    """Both were started with the same options."""
+    return words(one) == words(other)
+
+
+def words(definition: Definition) -> str:
+    """The options of `start` that make a definition."""
+    found: list[str] = []
+    try:
+        usual = kernels.find()
+    except UmlctlError:
+        usual = ""
+    if definition.kernel != usual:
+        found += ["--kernel", definition.kernel]
+    for field in msgspec.structs.fields(Definition):
+        value = getattr(definition, field.name)
+        if field.name in _NO_OPTIONS or value == field.default:
+            continue
+        option = "--" + _OTHERWISE.get(field.name, field.name.replace("_", "-"))
+        if value is True:
+            found.append(option)
+        for each in value if isinstance(value, tuple) else () if value is True else (value,):
+            found += [option, _text(field.name, each)]
+    if definition.arguments:
+        found += ["--", *definition.arguments]
+    return shlex.join(found)
+
+
+def _text(name: str, value: object) -> str:
+    if name in _SIZES and isinstance(value, int) and not value % (1 << 20):
+        return f"{value >> 20}M"
+    return f"{value:g}" if isinstance(value, float) else str(value)
