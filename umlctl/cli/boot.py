@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 from msgspec.structs import replace
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.host.kernels import Kernel
 
+NO_ASLR: Final = (7, 2)
+"""Since this Linux a kernel turns the randomisation of its addresses off itself."""
 _OPTIONS = [
     click.option(
         "--profile",
@@ -310,6 +312,14 @@ def _warnings(definition: Definition) -> list[str]:
         for word in (*definition.append, *definition.arguments)
         if word.startswith(cmdline.HOSTFS)
     ]
+    kernel = kernels.probe(definition.kernel, definition.user)
+    if definition.aslr and kernel.release >= NO_ASLR:
+        said.append(f"--aslr does nothing: Linux {kernel.version} turns randomisation off itself")
+    if definition.ncpus > 1 and "seccomp" in kernel.capabilities:
+        said.append(
+            "with several processors any program in the guest can read and change all of the "
+            "guest's memory: its kernel watches its processes by seccomp then"
+        )
     disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
     if definitions.root_is_image(definition):
         disks.insert(0, definitions.root_disk(definition))

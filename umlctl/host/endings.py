@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -24,6 +26,7 @@ NOT_SYNCED: Final = "not synced"
 HALTED: Final = f"halted by a user, {NOT_SYNCED}"
 HEAD: Final = 1 << 20
 """Of a console: more than a kernel prints before its init program begins."""
+_CANNOT_OPEN: Final = re.compile(rb'(ubd[a-p]): Can\'t open "([^"\n]*)": errno = (\d{1,4})\b')
 _NOT_EXECUTED: Final = b"Failed to exec kernel: "
 """A kernel's last words if it cannot reboot. Source: arch/um/os-Linux/main.c"""
 _PANIC: Final = b"Kernel panic - not syncing: "
@@ -145,7 +148,8 @@ def judge_unseen(status: Status, tail: bytes, *, left: bool, executes: str = "")
 def judge(seen: Evidence) -> Ending:
     """How it ended."""
     if _never_started(seen):
-        text = STARVED if seen.starved else seen.panic or seen.asked or _last_lines(seen.tail)
+        text = _disk_not_opened(seen.tail) or seen.panic or seen.asked or _last_lines(seen.tail)
+        text = STARVED if seen.starved else text
         text = text or f"exit status {seen.status}"
         cause, code = "never started", exitcodes.NEVER_STARTED
     elif seen.starved:
@@ -216,6 +220,20 @@ def _panicked_late(seen: Evidence) -> bool:
         return False
     _, found, trace = seen.tail.rpartition(_PANIC)
     return not (found and _KERNELS_OWN in trace)
+
+
+def _disk_not_opened(tail: bytes) -> str:
+    """Why a disk of the command line could not be had; empty if the kernel does not say so.
+
+    From 6.12 on it opens and locks a disk when it adds it; one that it cannot open at boot makes
+    it panic, with a text that has nothing to do with that.
+    """
+    found = _CANNOT_OPEN.search(tail)
+    if found is None:
+        return ""
+    name, file, number = found[1].decode(), os.fsdecode(found[2]), int(found[3])
+    why = "another process has it locked" if number == errno.EAGAIN else os.strerror(number)
+    return f"the disk {name} could not be opened: {file}: {why}"
 
 
 def _failed_reboot(seen: Evidence) -> str:

@@ -217,6 +217,22 @@ def test_processors_are_as_many_as_the_kernel_can_have(
     assert boot("demo", "--ncpus", "1").ncpus == 1
 
 
+def test_what_a_kernel_makes_of_an_option_is_said(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"SMP": "y", "NR_CPUS": "8"}
+    kernel = kernels.Kernel("/usr/bin/linux.uml", "6.12.3", frozenset({"seccomp"}), config)
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user: kernel)
+    assert started.main("start", "demo", "--aslr") == 0
+    assert "--aslr" not in started.err
+    assert "any program in the guest" not in started.err
+    assert started.main("start", "demo", "--ncpus", "2") == 0
+    assert "any program in the guest can read and change all" in started.err
+    kernel = kernel._replace(version="7.3.4")
+    assert started.main("start", "demo", "--aslr") == 0
+    assert "--aslr does nothing: Linux 7.3.4 turns randomisation off itself" in started.err
+
+
 def test_modules_are_locked_where_the_kernel_heeds_it(
     started: Started, boot: Boot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,22 @@ def test_kernel_that_could_not_be_executed_again_is_no_success(
         )
 
 
+@pytest.mark.parametrize(
+    ("number", "why"), [(11, "another process has it locked"), (21, "Is a directory")]
+)
+def test_disk_that_cannot_be_opened_at_boot_is_named_and_not_the_panic_that_follows(
+    number: int, why: str
+) -> None:
+    tail = (
+        b"F_SETLK failed, file already locked by pid 3622\n"
+        b'[    0.01] ubdb: Can\'t open "/a.img": errno = %d\n'
+        b"Kernel panic - not syncing: Segfault with no mm\n" % number
+    )
+    ending = judge(seen(was_ready=False, panic="Segfault with no mm", tail=tail, status=134))
+    assert (ending.cause, ending.code) == ("never started", 125)
+    assert ending.text == f"the disk ubdb could not be opened: /a.img: {why}"
+
+
 def test_kernel_that_is_whole_exits_and_does_not_fail_to_reboot() -> None:
     whole = kernels.find()
     assert judge(seen(tail=b"\n", executes=whole)).cause == "exited"
