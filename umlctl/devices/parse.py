@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from umlctl.devices import check_request, eth, lines, mem, ubd, values, vec
+from umlctl.devices import check_request, eth, lines, mem, ubd, values, vec, vhost
 from umlctl.errors import UsageError
 
-Device: TypeAlias = ubd.Ubd | vec.Vec | eth.Eth | lines.Line | mem.Mem
+Device: TypeAlias = ubd.Ubd | vec.Vec | eth.Eth | lines.Line | mem.Mem | vhost.Lent
 
 FAMILIES: Final = ("ubd", "vec", "eth", "con", "ssl", "mem")
 
@@ -24,6 +24,8 @@ def parse(text: str, *, insist: bool = False) -> Device:
     Raises: UsageError
     """
     check_request(text)
+    if text.partition("=")[0] in vhost.OPTIONS:
+        return vhost.parse(text)
     match _family(text):
         case "ubd":
             return ubd.parse(text)
@@ -42,6 +44,8 @@ def parse_name(text: str) -> str:
     Raises: UsageError
     """
     check_request(text)
+    if text.startswith((vhost.VIRTIO, vhost.VFIO)):
+        raise UsageError(f"the kernel takes no such device away while it runs: {text!r}")
     family = _family(text)
     rest = text[3:]
     if family == "mem":
@@ -62,6 +66,6 @@ def _family(text: str) -> str:
     if family == "udb":
         raise UsageError(f"there is no device `udb`; did you mean `ubd`? {text!r}")
     if family not in FAMILIES:
-        known = ", ".join(FAMILIES)
+        known = ", ".join((*FAMILIES, *vhost.OPTIONS))
         raise UsageError(f"a device begins with one of {known}, not {text!r}")
     return family

@@ -19,7 +19,7 @@ import trio
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
 from umlctl import exitcodes
-from umlctl.devices import eth, lines, mem, ubd, vec
+from umlctl.devices import eth, lines, mem, ubd, vec, vhost
 from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guard import Refusal
@@ -189,6 +189,8 @@ class Devices:
             await self.plug(plug.parse_nic(text, insist=force), by, force=force)
         elif isinstance(device, mem.Mem):
             await self._memory(device, by, force=force)
+        elif isinstance(device, vhost.Lent):
+            await self._lend(device, by, force=force)
         else:
             await self._line(device, by, force=force)
         return Outcome(ANSWERED)
@@ -263,6 +265,8 @@ class Devices:
                 if unable and entry.name.startswith("ubd"):
                     entry.observed = None
                     return unable
+                if entry.name.startswith(vhost.VIRTIO):
+                    _check_served(vhost.parse(entry.kernel))
                 await self._give(entry, kernel, look=True)
             else:
                 entry.observed = await self._look(entry, kernel)
@@ -440,6 +444,8 @@ class Devices:
 
     async def _take_out(self, entry: Entry, kernel: Kernel) -> None:
         """Undo a `config`. If that cannot be, the entry's problem says so."""
+        if entry.name.startswith((vhost.VIRTIO, vhost.VFIO)):
+            return  # nothing takes it out, and what does not work is not there
         outcome = await self._take_away(entry.name, kernel)
         if _is_gone(outcome):
             return
@@ -482,6 +488,10 @@ class Devices:
             return await looks.look_at_nic(entry, kernel)
         if entry.name == "mem":
             return await looks.memory(kernel)
+        if entry.name.startswith(vhost.VIRTIO):
+            return await looks.look_at_virtio(entry, kernel)
+        if entry.name.startswith(vhost.VFIO):
+            return {}
         answer = await kernel.ask(f"config {entry.name}")
         return {"config": answer.text.strip()} if answer.ok else None
 
@@ -534,7 +544,23 @@ class Devices:
                 -errno.EBADF,
             )
 
-    # Lines and memory
+    # Lent devices, lines and memory
+
+    async def _lend(self, device: vhost.Lent, by: By, *, force: bool) -> None:
+        """Pass on a device of the host's. The guest numbers it, and keeps it until it ends."""
+        if not force:
+            _check_served(device)
+        async with self._locked(), self._talking(force=force):
+            number = sum(entry.name.startswith(device.kind) for entry in self.entries)
+            entry = Entry(name=f"{device.kind}{number}", asked=str(device), kernel=str(device))
+            while device.kind == vhost.VIRTIO and await looks.look_at_virtio(entry, self._kernel):
+                number += 1  # one of the kernel's command line
+                entry.name = f"{device.kind}{number}"
+            await self._make(entry, self._kernel, look=not force)
+            self.entries.append(entry)
+            await self._save()
+        self._history.add("device added", device=entry.name, text=entry.kernel, **by)
+        self._has_changed()
 
     async def _line(self, device: lines.Line, by: By, *, force: bool) -> None:
         name = device.name
@@ -610,6 +636,21 @@ def _host_side(entry: Entry, status: dict[str, Any], pid: int) -> dict[str, Any]
     }
 
 
+def _check_served(device: vhost.Lent) -> None:
+    """See that somebody may serve a device: the kernel says OK all the same.
+
+    Raises: Refusal
+    """
+    for need in device.needs():
+        try:
+            served = stat.S_ISSOCK(os.stat(need.value).st_mode)
+        except OSError:
+            served = False
+        if not served:
+            said = f"{device.kind}: nobody serves a device at {need.value}"
+            raise Refusal(said, -errno.ENOENT)
+
+
 def _is_terminal(path: str) -> bool:
     try:
         return stat.S_ISCHR(os.stat(path).st_mode) and path != "/dev/null"
@@ -669,6 +710,8 @@ def _refused(name: str, outcome: Outcome) -> Refusal:
     said = outcome.text.strip()
     if name.startswith("eth") and said in ("", "Bad configuration option"):
         said = "this kernel has no such transport; `umlctl kernel list` shows what it has"
+    elif name.startswith((vhost.VIRTIO, vhost.VFIO)) and said == "Bad configuration option":
+        said = "this kernel takes no such device while it runs; Linux 7.2 with its driver does"
     elif not said and outcome.error == -errno.EAGAIN and name.startswith("ubd"):
         said = "another process of this host has its file locked"
     elif not said and outcome.error < 0:

@@ -68,6 +68,14 @@ async def look_at_nic(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
     return found
 
 
+async def look_at_virtio(entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    """What kind of virtio device it is, by number; nothing, where the guest has no /sys."""
+    if " /sys sysfs " not in (await kernel.ask("proc 1/mounts")).text:
+        return {}
+    answer = await kernel.ask(f"proc 1/root/sys/bus/virtio/devices/{entry.name}/device")
+    return {"device": answer.text.strip()[:FACT]} if answer.ok else None
+
+
 async def memory(kernel: Kernel) -> dict[str, int] | None:
     """The guest's memory in bytes: total, free, available."""
     answer = await kernel.ask("proc meminfo")

@@ -45,7 +45,7 @@ def test_insisting_reaches_the_family(text: str) -> None:
     ("text", "said"),
     [
         ("udb0=/a", "did you mean `ubd`"),
-        ("", "begins with one of ubd, vec, eth, con, ssl, mem, not ''"),
+        ("", "begins with one of ubd, vec, eth, con, ssl, mem, virtio_uml.device,"),
         ("xvda=/a", "not 'xvda=/a'"),
         ("UBD0=/a", "not 'UBD0=/a'"),
         ("memory=+1M", "such as mem=-64M, not by 'memory=\\+1M'"),
