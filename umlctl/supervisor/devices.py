@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,10 +24,10 @@ from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guard import Refusal
 from umlctl.guest import plug
 from umlctl.guest.definition import check_for_user
-from umlctl.host import disks, hardware, inuse, processes, records, segments
+from umlctl.host import disks, hardware, inuse, records, segments
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
-from umlctl.supervisor import looks
+from umlctl.supervisor import hostends, looks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -151,7 +150,7 @@ class Devices:
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
         if not force and isinstance(asked, plug.Nic) and asked.kind == plug.KERNEL:
-            self._check_descriptor_of(asked)
+            hostends.check_nic(asked, self._record.pid)
         async with self._locked():
             name, number = self._name_for(asked)
             entry = await self._in_thread(self._write_down, asked, number, force)
@@ -266,7 +265,7 @@ class Devices:
                     entry.observed = None
                     return unable
                 if entry.name.startswith(vhost.VIRTIO):
-                    _check_served(vhost.parse(entry.kernel))
+                    hostends.check_served(vhost.parse(entry.kernel))
                 await self._give(entry, kernel, look=True)
             else:
                 entry.observed = await self._look(entry, kernel)
@@ -506,50 +505,12 @@ class Devices:
             return f"{name} is up in the guest; `ip link set {name} down` there first"
         return f"{name}: {outcome.text.strip()}"
 
-    def _check_descriptor_of(self, asked: Nic) -> None:
-        """See that `fd=N` of a NIC names a socket.
-
-        Raises: Refusal
-        """
-        for word in asked.text.replace(":", ",").split(","):
-            key, _, value = word.partition("=")
-            if key == "fd":
-                self._check_descriptor(value, "a NIC's", socket=True)
-
-    def _check_channels(self, device: lines.Line) -> None:
-        """See that a line's descriptors and terminals are there: the kernel looks at them late.
-
-        Raises: Refusal
-        """
-        for channel in device.channels:
-            kind, _, value = channel.partition(":")
-            if kind == "fd":
-                self._check_descriptor(value, f"{device.name}'s", socket=False)
-        for need in device.needs():
-            if not _is_terminal(need.value):
-                said = f"{device.name}: {need.value} is no terminal of this host"
-                raise Refusal(said, -errno.ENODEV)
-
-    def _check_descriptor(self, number: str, whose: str, *, socket: bool) -> None:
-        target = processes.open_file(self._record.pid, number)
-        if target is None:
-            raise Refusal(
-                f"the kernel has no descriptor {number} open: it is started with what it has",
-                -errno.EBADF,
-            )
-        own = target.endswith(" (deleted)") or target.startswith("anon_inode")
-        if own or (socket and not target.startswith("socket:")):
-            raise Refusal(
-                f"the kernel's descriptor {number} is {target}, which cannot be {whose}",
-                -errno.EBADF,
-            )
-
     # Lent devices, lines and memory
 
     async def _lend(self, device: vhost.Lent, by: By, *, force: bool) -> None:
         """Pass on a device of the host's. The guest numbers it, and keeps it until it ends."""
         if not force:
-            _check_served(device)
+            hostends.check_served(device)
         async with self._locked(), self._talking(force=force):
             number = sum(entry.name.startswith(device.kind) for entry in self.entries)
             entry = Entry(name=f"{device.kind}{number}", asked=str(device), kernel=str(device))
@@ -565,7 +526,7 @@ class Devices:
     async def _line(self, device: lines.Line, by: By, *, force: bool) -> None:
         name = device.name
         if not force:
-            self._check_channels(device)
+            hostends.check_line(device, self._record.pid)
         async with self._locked():
             before = await self._kernel.ask(f"config {name}")
             outcome = await self._kernel.ask(f"config {device}")
@@ -634,28 +595,6 @@ def _host_side(entry: Entry, status: dict[str, Any], pid: int) -> dict[str, Any]
         "port": ports[0]["id"] if len(ports) == 1 else None,
         "uplink_pid": uplink.get("pid"),
     }
-
-
-def _check_served(device: vhost.Lent) -> None:
-    """See that somebody may serve a device: the kernel says OK all the same.
-
-    Raises: Refusal
-    """
-    for need in device.needs():
-        try:
-            served = stat.S_ISSOCK(os.stat(need.value).st_mode)
-        except OSError:
-            served = False
-        if not served:
-            said = f"{device.kind}: nobody serves a device at {need.value}"
-            raise Refusal(said, -errno.ENOENT)
-
-
-def _is_terminal(path: str) -> bool:
-    try:
-        return stat.S_ISCHR(os.stat(path).st_mode) and path != "/dev/null"
-    except OSError:
-        return False
 
 
 def _is_gone(outcome: Outcome) -> bool:
