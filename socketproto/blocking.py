@@ -62,6 +62,11 @@ class Unreachable(ConnectionError):
         self.path = path
         self.why = why
 
+    @property
+    def is_missing(self) -> bool:
+        """There is no file of that name."""
+        return self.why == os.strerror(ENOENT)
+
 
 class Link:
     """A client's socket to one server, and what can be done with it without waiting.

@@ -310,7 +310,20 @@ def show(guest: str, name: str, outcome: Outcome, words: list[str] | None = None
 
 
 def unreachable(guest: str, problem: Unreachable) -> int:
-    return say(f"no guest {guest!r}: {problem}; `umlctl list` shows the guests", exitcodes.NO_GUEST)
+    return say(absent(guest, problem), exitcodes.NO_GUEST)
+
+
+def absent(guest: str, problem: Unreachable) -> str:
+    """Why nobody answers for a guest, for a person: what became of it, if that is known."""
+    if has_record(guest):
+        from umlctl.cli.afterlife import epitaph
+
+        said = epitaph(guest)
+        if said:
+            return said
+    # That there is no socket at all is no more than that there is no guest.
+    named = "/" not in guest and problem.is_missing
+    return f"no guest {guest!r}{'' if named else f': {problem}'}; `umlctl list` shows the guests"
 
 
 def say(message: str, code: int) -> int:

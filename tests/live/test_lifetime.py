@@ -684,6 +684,25 @@ def test_history_says_who_ended_a_guest(house: House, umid: str) -> None:
         assert (event["uid"], event["pid"]) == (os.getuid(), done.pid)
 
 
+def test_every_command_says_what_became_of_a_guest_that_has_ended(house: House, umid: str) -> None:
+    house.start(umid)
+    house.ok("halt", umid)
+    wait_for(lambda: house.listed(umid)["state"] == "dead", "it has ended")
+    commands = (
+        *("version", "proc uptime", "shutdown", "kill", "console", "ps", "disk list", "nic rm"),
+        *("mconsole", "shell"),
+    )
+    more = {"nic rm": ["vec0"], "mconsole": ["version"], "shell": ["-c", "version"]}
+    for command in commands:
+        verb, *rest = command.split()
+        words = [verb, *rest, umid] if verb in ("disk", "nic") else [verb, umid, *rest]
+        done = house.umlctl(*words, *more.get(command, []))
+        assert done.returncode == 3, done
+        assert f"{umid} does not run: exited with status 0" in done.stderr, done
+        assert f"`umlctl start {umid}` starts it again" in done.stderr, done
+        assert "No such file" not in done.stderr
+
+
 def test_wait_tells_of_a_guest_that_is_dead_already(house: House, umid: str) -> None:
     house.start(umid)
     house.umlctl("sysrq", umid, "c")

@@ -303,8 +303,9 @@ def test_guest_that_ends_under_a_request_is_gone(run: Callable[..., Run], bare: 
 def test_guest_that_is_not_there_is_named(run: Callable[..., Run]) -> None:
     done = run("version", "demo")
     assert (done.code, done.out) == (exitcodes.NO_GUEST, b"")
-    assert done.err.startswith("umlctl: no guest 'demo': ")
-    assert "`umlctl list`" in done.err
+    assert done.err == "umlctl: no guest 'demo'; `umlctl list` shows the guests\n"
+    done = run("version", "/nowhere/mconsole")
+    assert done.err.startswith("umlctl: no guest '/nowhere/mconsole': /nowhere/mconsole: No such")
 
 
 def test_outcome_as_json(run: Callable[..., Run], bare: MakeBare) -> None:

@@ -127,6 +127,25 @@ def summary(record: records.Record) -> dict[str, Any]:
     return found
 
 
+def epitaph(guest: str) -> str:
+    """What became of a guest that was started here, in a sentence; empty if that is not known."""
+    record = lost.find(guest)
+    if record is None:
+        return ""
+    bury(record)
+    if burial.lives(record):
+        return (
+            f"{guest} runs (pid {record.pid}), and nobody supervises it; "
+            f"`umlctl adopt {guest}` has it supervised again"
+        )
+    ending = records.summary(record)["ending"]
+    ago = views.duration(max(0.0, time.time() - ending["time"])) if ending else "some time"
+    return (
+        f"{guest} does not run: {views.ending_text(ending)}, {ago} ago; "
+        f"`umlctl start {guest}` starts it again"
+    )
+
+
 def answer(name: str, guest: str, json: bool) -> int | None:
     """Answer `status`, `wait` or `kill` for a guest without a supervisor.
 

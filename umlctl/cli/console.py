@@ -26,7 +26,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import paths
-from umlctl.oneshot import say
+from umlctl.oneshot import absent, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,7 +149,7 @@ def _plug(guest: str, name: str) -> None:
         try:
             outcome = connection.request(f"plug console {name}")
         except Unreachable as problem:
-            raise NoGuest(f"{guest}: {problem}") from None
+            raise NoGuest(absent(guest, problem)) from None
     if not outcome.ok:
         raise HostError(f"{guest}: {outcome}")
 
@@ -229,10 +229,7 @@ class Viewer:
                 if waits is None and self._adopted():
                     continue
                 if waits is None or not waits():
-                    raise NoGuest(
-                        f"no guest {self._umid!r} with a console to attach to runs here ({path}); "
-                        "`umlctl list` shows the guests, a bare kernel's console is its own"
-                    ) from None
+                    raise NoGuest(self._why_none(path)) from None
                 time.sleep(PAUSE)
             except OSError as problem:
                 connection.close()
@@ -247,6 +244,15 @@ class Viewer:
             hello["offset"] = self._offset
         self._connection = connection
         self._send(HELLO + json.dumps(hello).encode())
+
+    def _why_none(self, path: str) -> str:
+        from umlctl.cli.afterlife import epitaph
+
+        said = epitaph(self._umid) if paths.has_record(self._umid) else ""
+        return said or (
+            f"no guest {self._umid!r} with a console to attach to runs here ({path}); "
+            "`umlctl list` shows the guests, a bare kernel's console is its own"
+        )
 
     def _adopted(self) -> bool:
         """The guest had no supervisor any more, and has one now."""

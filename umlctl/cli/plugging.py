@@ -16,7 +16,7 @@ from umlctl.cli.seconds import SECONDS
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import records
 from umlctl.host.paths import find_socket
-from umlctl.oneshot import KILLS, Abandoned, check_abandoned, prepare
+from umlctl.oneshot import KILLS, Abandoned, absent, check_abandoned, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +70,7 @@ def request(
                 what = text.partition(" ")[0]
                 raise Refused(f"{what} {guest}: {abandoned.why}", exitcodes.GONE) from None
             except Unreachable:
-                raise NoGuest(
-                    f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
-                ) from None
+                raise NoGuest(absent(guest, problem)) from None
         except WireError as problem:
             raise UsageError(f"{guest}: {problem}; shorter paths fit") from None
         except PermissionError as problem:

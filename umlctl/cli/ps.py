@@ -12,7 +12,7 @@ from umlctl.cli import plugging, views
 from umlctl.errors import NoGuest
 from umlctl.host import members, paths
 from umlctl.host.members import SUPERVISOR, Member
-from umlctl.oneshot import say
+from umlctl.oneshot import absent, say
 
 
 @click.command(
@@ -61,11 +61,7 @@ def _bare(guest: str, socket: str) -> int:
         with open(os.path.join(os.path.dirname(socket), "pid")) as file:
             return int(file.read(32))
     except Unreachable as problem:
-        if paths.has_record(guest):
-            why = f"{guest} does not run; `umlctl status {guest}` says what became of it"
-        else:
-            why = f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
-        raise NoGuest(why) from None
+        raise NoGuest(absent(guest, problem)) from None
     except (OSError, ValueError) as problem:
         raise NoGuest(f"{guest}: its pid is not known: {problem}") from None
 

@@ -20,7 +20,7 @@ from umlctl import exitcodes
 from umlctl.commands import BY_NAME
 from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, state_dir, umid_of
-from umlctl.oneshot import say
+from umlctl.oneshot import absent, say
 from umlctl.shell import completion
 from umlctl.shell.explain import about, names, topic
 from umlctl.shell.live import Live
@@ -178,9 +178,7 @@ def _greet(guest: str) -> None:
         try:
             connection.link.open()
         except Unreachable as problem:
-            raise NoGuest(
-                f"no guest {guest!r}: {problem}; `umlctl list` shows the guests"
-            ) from None
+            raise NoGuest(absent(guest, problem)) from None
         if not connection.link.served:
             print(
                 f"nobody supervises {guest}: its kernel answers, and status, events, plug and "

@@ -137,6 +137,7 @@ class Guest:
         )
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = self.unsynced = ""
+        self.release = (0, 0)
         self._had_socket = launched.adopted
         self._heard = False
         self._panic = ""

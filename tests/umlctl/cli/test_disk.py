@@ -125,7 +125,7 @@ def test_silence_is_a_timeout(supervisor: Supervisor) -> None:
 def test_guest_that_is_not_there_is_named(supervisor: Supervisor) -> None:
     for words in (("add", "none", "/a"), ("rm", "none", "ubd1"), ("list", "none")):
         assert supervisor.main("disk", *words) == exitcodes.NO_GUEST
-        assert supervisor.err.startswith("umlctl: no guest 'none': ")
+        assert supervisor.err.startswith("umlctl: no guest 'none'; `umlctl list`")
 
 
 def test_kernel_without_a_supervisor_cannot_be_plugged(
