@@ -39,7 +39,7 @@ from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
-from umlctl.supervisor.kernel import DEADLINE, QUIET, Kernel
+from umlctl.supervisor.kernel import DEADLINE, FRAGILE, QUIET, Kernel
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
@@ -64,6 +64,8 @@ TERM: Final = 2.0
 """How long SIGTERM may take, seconds."""
 AT_ONCE: Final = 64
 """Notifications that are read in a row."""
+TIME_TRAVEL: Final = "time-travel=ext"
+"""The kernel's argument that puts its time into the hands of another program."""
 BOOT_ID: Final = "proc sys/kernel/random/boot_id"
 USERSPACE: Final = "userspace is up"
 """What our own init program notifies."""
@@ -135,6 +137,8 @@ class Guest:
             f"{launched.claim.directory}/reading",
             users.owner(launched.definition.user),
         )
+        if any(word.startswith(TIME_TRAVEL) for word in launched.command):
+            self.kernel.fragile = FRAGILE
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = self.unsynced = ""
         self.release = (0, 0)
@@ -274,7 +278,16 @@ class Guest:
 
     async def _await_ready(self, boot: trio.CancelScope) -> None:
         with boot:
-            await endure(self.history, "boot", self._get_ready)
+            fragile = bool(self.kernel.fragile)
+            get_ready = self._hear_of_init if fragile else self._get_ready
+            await endure(self.history, "boot", get_ready)
+
+    async def _hear_of_init(self) -> None:
+        """A kernel that cannot be asked is ready when its init program is heard of."""
+        while not (self.up.is_set() or endings.init_began(self.log)):  # noqa: ASYNC110 - the log
+            await trio.sleep(HELD)
+        self.consoles.sync(self.devices.entries)
+        self._is_ready()
 
     async def _get_ready(self) -> None:
         kernel = Kernel(

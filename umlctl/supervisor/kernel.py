@@ -8,6 +8,7 @@ are refused at once and it is asked again now and then.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager, suppress
 from errno import EIO
@@ -59,6 +60,11 @@ PROBE: Final = 1.0
 INTERRUPT: Final = frozenset({"sysrq", "help", "cad", "go", "log", "stack"})
 """What the kernel answers in interrupt context, though its worker for all else is stuck.
 Source: arch/um/drivers/mconsole_user.c, commands[]"""
+FRAGILE: Final = (
+    "with time-travel=ext a kernel dies of any request but help, log, sysrq, stack, cad and go"
+)
+"""It takes requests where no interrupted registers are, which all others are done with.
+Source: arch/um/drivers/mconsole_kern.c, mconsole_interrupt"""
 QUIET: Final = "k"
 """A command that the kernel does not know: answered at once, in interrupt context."""
 
@@ -76,6 +82,7 @@ class Kernel:
         path: of the socket
         owner: whose it must be
         trouble: why the kernel cannot answer now; empty if it can
+        fragile: why all but what it answers in interrupt context would kill it; empty if not
         exchanges: requests sent to it so far
     """
 
@@ -99,7 +106,7 @@ class Kernel:
         """
         self.path = path
         self.owner = owner
-        self.trouble = ""
+        self.trouble = self.fragile = ""
         self.exchanges = 0
         self._changed = changed
         self._held = held
@@ -153,7 +160,10 @@ class Kernel:
         """How an exchange ends that need not be tried."""
         if self._lost:
             return Unsent(GONE, reason=self._lost)
-        if self.trouble and text.partition(" ")[0] not in INTERRUPT:
+        is_safe = text.partition(" ")[0] in INTERRUPT or text == QUIET
+        if self.fragile and not is_safe:
+            return Unsent(REFUSED, -errno.EOPNOTSUPP, f"refused: {self.fragile}".encode())
+        if self.trouble and not is_safe:
             return Outcome(TIMED_OUT, reason=self.trouble)
         return None
 
@@ -164,7 +174,7 @@ class Kernel:
         changes nothing. Its socket is kept as long as the answers are whole; to open and close
         one costs half as much as the rest.
         """
-        if self._lost or self.trouble or self._lock.locked():
+        if self.unable(question) is not None or self.trouble or self._lock.locked():
             return None
         if self._skip:
             self._skip -= 1
@@ -335,10 +345,11 @@ class Kernel:
         async with self._lock:
             if not self.trouble or self._lost:
                 return True
-            answered = await self._ask("version", PROBE, probe=True)
+            question = "help" if self.fragile else "version"
+            answered = await self._ask(question, PROBE, probe=True)
             if not answered.ok:
                 await self._free()
-                answered = await self._ask("version", PROBE, probe=True)
+                answered = await self._ask(question, PROBE, probe=True)
             if answered.ok:
                 self.trouble = ""
                 self._changed("")

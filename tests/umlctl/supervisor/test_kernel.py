@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from socketproto.exchange import (
 )
 from socketproto.wire import Reply
 from umlctl.supervisor import kernel as module
-from umlctl.supervisor.kernel import SURE_PIECES, Kernel, Unsent
+from umlctl.supervisor.kernel import FRAGILE, SURE_PIECES, Kernel, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,6 +58,26 @@ async def test_request_is_answered(bare: MakeBare) -> None:
     assert await kernel.ask("version") == Outcome(ANSWERED, data=b"version", pieces=1)
     assert (await kernel.ask("k")).kind == REFUSED
     assert not kernel.told
+
+
+async def test_kernel_whose_time_another_program_has_is_asked_nothing_that_kills_it(
+    bare: MakeBare,
+) -> None:
+    server = bare(unknown)
+    kernel = Watched(server.path)
+    kernel.fragile = FRAGILE
+    for text in ("version", "proc uptime", "config ubd0", "stop", "halt", "reboot", "remove ubd1"):
+        outcome = await kernel.ask(text)
+        assert (outcome.kind, outcome.error) == (REFUSED, -errno.EOPNOTSUPP)
+        assert b"time-travel=ext" in outcome.data
+        assert kernel.ask_at_once(text) is None
+    assert (await kernel.read_file("proc uptime", may_stop=True)).kind == REFUSED
+    kernel.is_stuck("it does not answer")
+    assert await kernel.recover()
+    for text in ("help", "log x", "sysrq h", "stack 1", "cad", "go"):
+        assert (await kernel.ask(text)).ok
+    assert b"version" not in server.seen
+    assert not [seen for seen in server.seen if seen.startswith((b"proc", b"config", b"stop"))]
 
 
 async def test_every_request_has_a_socket_of_its_own(bare: MakeBare) -> None:
