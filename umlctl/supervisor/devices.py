@@ -266,6 +266,8 @@ class Devices:
                     return unable
                 if entry.name.startswith(vhost.VIRTIO):
                     hostends.check_served(vhost.parse(entry.kernel))
+                if entry.name == "mem":
+                    await self._keep_spare(entry, kernel)
                 await self._give(entry, kernel, look=True)
             else:
                 entry.observed = await self._look(entry, kernel)
@@ -273,6 +275,18 @@ class Devices:
             entry.observed = None
             return str(problem)
         return ABSENT if entry.observed is None else unable
+
+    async def _keep_spare(self, entry: Entry, kernel: Kernel) -> None:
+        """Take no more memory again than a guest that begins anew can spare: without any it dies
+        of its boot."""
+        there = await looks.memory(kernel)
+        if there is None:
+            return
+        most = max(there["free"] - MEM_SPARE, 0) // mem.PAGE * mem.PAGE
+        taken = -_change(entry)
+        if taken > most > 0:
+            entry.asked = entry.kernel = str(mem.Mem(-most))
+            self._history.add("memory changed", change=taken - most, taken=most)
 
     async def settle(self) -> None:
         """The kernel answers again: take out what it may have got while it did not."""
@@ -560,14 +574,15 @@ class Devices:
             outcome = await self._kernel.ask(f"config {device}")
             if not outcome.ok:
                 raise _refused("mem", outcome)
-            taken -= device.change
+            after = await looks.memory(self._kernel)
+            taken += _really_taken(device.change, before["free"], after)
             if entry is None:
                 entry = Entry(name="mem", asked="", kernel="")
                 self.entries.append(entry)
             if taken <= 0:
                 self.entries.remove(entry)
             entry.asked = entry.kernel = str(mem.Mem(-taken)) if taken > 0 else ""
-            entry.observed, entry.problem = await looks.memory(self._kernel), ""
+            entry.observed, entry.problem = after, ""
             await self._save()
         self._history.add("memory changed", change=device.change, taken=max(0, taken), **by)
 
@@ -620,6 +635,16 @@ def _change(entry: Entry) -> int:
     device = parse(entry.kernel)
     assert isinstance(device, mem.Mem)
     return device.change
+
+
+def _really_taken(change: int, free: int, after: dict[str, int] | None) -> int:
+    """What a change comes to: the kernel says OK, and takes no more than it finds.
+
+    change: as asked for, bytes, negative: to be taken; free: what was free before
+    """
+    if change > 0 or after is None or after["free"] >= MEM_SPARE:
+        return -change
+    return min(-change, max(free - after["free"], 0) // mem.PAGE * mem.PAGE)
 
 
 def _check_memory(change: int, taken: int, free: int) -> None:

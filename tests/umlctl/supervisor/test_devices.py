@@ -116,7 +116,7 @@ class FakeKernel:
             self.lines[device.name] = ",".join(device.channels)
         else:
             assert isinstance(device, mem.Mem)
-            self.free += device.change
+            self.free = max(self.free + device.change, 0)
         return ok()
 
     def _remove(self, name: str) -> Outcome:
@@ -1165,6 +1165,32 @@ async def test_memory_is_taken_beyond_reason_if_forced(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("answer", [ok("MemTotal: much kB\n"), ok(""), refused("no")])
+async def test_what_is_written_down_is_what_the_guest_has_lost(guest: Guest) -> None:
+    """The kernel says OK, and takes what there is."""
+    guest.kernel.free = 40 * MB
+    await guest.devices.config("mem=-30M", BY)
+    await guest.devices.config("mem=-200M", BY, force=True)
+    assert guest.devices.entries[0].kernel == "mem=-40M"
+    await guest.devices.config("mem=-8M", BY, force=True)
+    assert guest.devices.entries[0].kernel == "mem=-40M"
+    with pytest.raises(Refusal, match="40960K was taken from it"):
+        await guest.devices.config("mem=+41M", BY)
+    await guest.devices.config("mem=+40M", BY)
+    assert guest.names == []
+
+
+async def test_guest_that_begins_anew_keeps_what_it_boots_with(guest: Guest) -> None:
+    guest.kernel.free = 100 * MB
+    await guest.devices.config("mem=-200M", BY, force=True)
+    guest.kernel.reboot()
+    guest.kernel.free = 90 * MB
+    await guest.devices.after_boot(cast("Kernel", guest.kernel), again=True)
+    (entry,) = guest.devices.entries
+    assert (entry.kernel, entry.problem) == (f"mem=-{90 - (MEM_SPARE >> 20)}M", "")
+    assert guest.kernel.free == MEM_SPARE
+    assert guest.events("memory changed")[-1]["taken"] == 90 * MB - MEM_SPARE
+
+
 async def test_memory_of_a_guest_that_does_not_tell_is_left_alone(
     guest: Guest, answer: Outcome
 ) -> None:
