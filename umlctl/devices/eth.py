@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from umlctl.devices import check_request
-from umlctl.devices.needs import CONTROL, TAP, Need
+from umlctl.devices.needs import CONTROL, PROGRAM, TAP, Need
 from umlctl.devices.values import (
     IFNAME,
     IPV4,
@@ -56,6 +56,8 @@ FIELDS: Final[Mapping[str, tuple[tuple[str, Rule], ...]]] = {
 """What follows a transport, in this order."""
 REQUIRED: Final = {"tuntap": "tap", "ucast": "address"}
 """Without a tap the kernel asks the setuid program uml_net for one."""
+VDE_PLUG: Final = "vde_plug"
+"""What the kernel has connect it to a VDE switch. It comes with one; seen on 6.1."""
 OPAQUE: Final[Mapping[str, int | None]] = {"slirp": 0, "ethertap": 1, "slip": None, "pcap": None}
 """Transports whose fields are the user's own business, but for the place of the MAC address."""
 
@@ -132,8 +134,12 @@ class Eth:
             return (Need(TAP, self.get("tap")),)
         if self.transport == "daemon":
             return (Need(CONTROL, self.get("socket") or SWITCH_SOCKET),)
-        if self.transport == "vde" and self.get("switch"):
-            return (Need(CONTROL, self.get("switch")),)
+        if self.transport == "vde":
+            switch = self.get("switch")
+            plug = Need(PROGRAM, VDE_PLUG)
+            return (Need(CONTROL, switch), plug) if switch else (plug,)
+        if self.transport == "slirp":
+            return (Need(PROGRAM, self._arg(1) or self.transport),)
         return ()
 
     def _arg(self, place: int) -> str:

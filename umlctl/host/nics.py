@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -257,6 +258,8 @@ def _provide(entry: Entry, need: needs.Need, users: Iterable[Use]) -> None:
             raise HostError(f"{name}: this host has no interface {value}")
     elif need.kind in (needs.SEQPACKET, needs.CONTROL):
         _check_listens(name, value)
+    elif need.kind == needs.PROGRAM:
+        _check_program(name, value)
     elif need.kind == needs.CAPABILITY:
         _check_capability(name, value)
     elif need.kind == needs.ADDRESS:
@@ -285,6 +288,19 @@ def _check_listens(name: str, path: str) -> None:
             if listens and fields[7].rstrip(b"\n") == os.fsencode(path):
                 return
     raise HostError(f"{name}: nobody listens on {path}; its switch has ended")
+
+
+def _check_program(name: str, program: str) -> None:
+    """The kernel can run a program. One that cannot is damaged by the attempt, and panics later.
+
+    Raises: HostError
+    """
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/lib/uml"
+    if shutil.which(program, path=path) is None:
+        package = "; apt install vde2" if program == eth.VDE_PLUG else ""
+        raise HostError(
+            f"{name}: the kernel needs the program {program}, which is not here{package}"
+        )
 
 
 def has_capability(name: str) -> bool:

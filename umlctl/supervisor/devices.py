@@ -27,7 +27,7 @@ from umlctl.guest.definition import check_for_user
 from umlctl.host import disks, hardware, inuse, records, segments
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
-from umlctl.supervisor import hostends, looks
+from umlctl.supervisor import hostends, looks, memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -49,8 +49,6 @@ BETWEEN_LOOKS: Final = 0.05
 LET_GO: Final = 1.0
 """How long a new disk may be open yet for the scan of its partitions, seconds. Later kernels (7.2)
 close it so late that a removal right after had no success in 30 of 30 trials."""
-MEM_SPARE: Final = 8 << 20
-"""What a guest keeps when memory is taken from it: with less its kernel may die, bytes."""
 
 
 class Devices:
@@ -82,6 +80,7 @@ class Devices:
         self._lock = trio.Lock()
         self.talk = trio.Lock()
         self._unrenewed: dict[str, str] = {}
+        self._damaged = ""
         self.changed = trio.Event()
 
     @property
@@ -152,6 +151,12 @@ class Devices:
         if not force and isinstance(asked, plug.Nic) and asked.kind == plug.KERNEL:
             hostends.check_nic(asked, self._record.pid)
         async with self._locked():
+            if self._damaged and not force and isinstance(asked, plug.Nic):
+                raise Refusal(
+                    f"this kernel could not open {self._damaged}, and may panic of another NIC; "
+                    "reboot the guest first",
+                    -errno.EIO,
+                )
             name, number = self._name_for(asked)
             entry = await self._in_thread(self._write_down, asked, number, force)
             try:
@@ -228,6 +233,7 @@ class Devices:
     async def renew(self) -> None:
         """The kernel begins anew: have the host's side ready before its init can use it."""
         self._unrenewed = {}
+        self._damaged = ""
         for entry in list(self.entries):  # whoever has the lock may be waiting for a hook
             try:
                 await trio.to_thread.run_sync(hardware.renew, entry, self._record.pid)
@@ -280,10 +286,8 @@ class Devices:
         """Take no more memory again than a guest that begins anew can spare: without any it dies
         of its boot."""
         there = await looks.memory(kernel)
-        if there is None:
-            return
-        most = max(there["free"] - MEM_SPARE, 0) // mem.PAGE * mem.PAGE
-        taken = -_change(entry)
+        taken = -memory.change_of(entry)
+        most = memory.most(there["free"]) if there else taken
         if taken > most > 0:
             entry.asked = entry.kernel = str(mem.Mem(-most))
             self._history.add("memory changed", change=taken - most, taken=most)
@@ -450,6 +454,8 @@ class Devices:
             if undo:
                 with trio.CancelScope(shield=True):
                     await self._take_out(entry, kernel)
+        if entry.name.startswith("eth"):
+            self._damaged = entry.name  # it forgets what it has half made, and goes on using it
         said = f"{entry.name}: the kernel took it, and the guest does not have it"
         if entry.problem not in ("", hardware.PLUGGING):
             said += f"; {entry.problem}"
@@ -565,17 +571,17 @@ class Devices:
         """Take memory from the guest, or give back what was taken."""
         async with self._locked():
             entry = self.find("mem")
-            taken = -_change(entry) if entry else 0
+            taken = -memory.change_of(entry) if entry else 0
             before = await looks.memory(self._kernel)
             if before is None:
                 raise Refusal("mem: the guest does not say how much it has", -errno.EIO)
             if not force:
-                _check_memory(device.change, taken, before["free"])
+                memory.check(device.change, taken, before["free"])
             outcome = await self._kernel.ask(f"config {device}")
             if not outcome.ok:
                 raise _refused("mem", outcome)
             after = await looks.memory(self._kernel)
-            taken += _really_taken(device.change, before["free"], after)
+            taken += memory.really_taken(device.change, before["free"], after)
             if entry is None:
                 entry = Entry(name="mem", asked="", kernel="")
                 self.entries.append(entry)
@@ -629,42 +635,6 @@ def _shown(entry: Entry) -> dict[str, Any]:
         for key, value in shown.items()
         if key in ("name", "asked", "kernel", "boot", "observed") or value
     }
-
-
-def _change(entry: Entry) -> int:
-    device = parse(entry.kernel)
-    assert isinstance(device, mem.Mem)
-    return device.change
-
-
-def _really_taken(change: int, free: int, after: dict[str, int] | None) -> int:
-    """What a change comes to: the kernel says OK, and takes no more than it finds.
-
-    change: as asked for, bytes, negative: to be taken; free: what was free before
-    """
-    if change > 0 or after is None or after["free"] >= MEM_SPARE:
-        return -change
-    return min(-change, max(free - after["free"], 0) // mem.PAGE * mem.PAGE)
-
-
-def _check_memory(change: int, taken: int, free: int) -> None:
-    """Refuse what the kernel would say OK to and not do, or not survive.
-
-    Raises: Refusal
-    """
-    if change > 0 and change > taken:
-        had = f"{taken >> 10}K was taken from it" if taken else "nothing was taken from it"
-        raise Refusal(
-            f"mem: a guest gets back at most what was taken from it, and {had}; "
-            "start it with a larger --mem",
-            -errno.EINVAL,
-        )
-    if change < 0 and -change > free - MEM_SPARE:
-        raise Refusal(
-            f"mem: the guest has {free >> 10}K free and keeps {MEM_SPARE >> 10}K of it; "
-            f"{-change >> 10}K is too much; `echo 3 >/proc/sys/vm/drop_caches` there frees some",
-            -errno.ENOMEM,
-        )
 
 
 def _refused(name: str, outcome: Outcome) -> Refusal:

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.devices.eth import FIELDS, OPAQUE, SWITCH_SOCKET, Eth, parse
-from umlctl.devices.needs import CONTROL, TAP, Need
+from umlctl.devices.eth import FIELDS, OPAQUE, SWITCH_SOCKET, VDE_PLUG, Eth, parse
+from umlctl.devices.needs import CONTROL, PROGRAM, TAP, Need
 from umlctl.errors import UsageError
 
+PLUG = Need(PROGRAM, VDE_PLUG)
 MAC = "02:00:00:00:00:0a"
 
 octets = st.integers(0, 255)
@@ -163,10 +164,11 @@ def test_new_mac_must_be_one() -> None:
         ("eth0=tuntap,tap0", (Need(TAP, "tap0"),)),
         ("eth0=daemon", (Need(CONTROL, SWITCH_SOCKET),)),
         ("eth0=daemon,,unix,/run/ctl", (Need(CONTROL, "/run/ctl"),)),
-        ("eth0=vde,/run/vde.ctl", (Need(CONTROL, "/run/vde.ctl"),)),
-        ("eth0=vde", ()),
+        ("eth0=vde,/run/vde.ctl", (Need(CONTROL, "/run/vde.ctl"), PLUG)),
+        ("eth0=vde", (PLUG,)),
         ("eth0=mcast", ()),
-        ("eth0=slirp", ()),
+        ("eth0=slirp", (Need(PROGRAM, "slirp"),)),
+        ("eth0=slirp,,/opt/slirp,-x", (Need(PROGRAM, "/opt/slirp"),)),
     ],
 )
 def test_interface_names_what_it_needs(text: str, needs: tuple[Need, ...]) -> None:

@@ -395,7 +395,10 @@ def test_switch_of_others_has_to_listen(host: Host, short: str) -> None:
         host.prepare(text)
 
 
-def test_directory_of_a_vde_switch_holds_its_socket(host: Host, short: str) -> None:
+def test_directory_of_a_vde_switch_holds_its_socket(
+    host: Host, short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", short)
     os.mkdir(f"{short}/vde")
     text = f"eth0=vde,{short}/vde"
     with pytest.raises(HostError, match=f"there is no socket {short}/vde/ctl"):
@@ -403,7 +406,17 @@ def test_directory_of_a_vde_switch_holds_its_socket(host: Host, short: str) -> N
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
         listener.bind(f"{short}/vde/ctl")
         listener.listen()
+        with pytest.raises(HostError, match=r"needs the program vde_plug, .*; apt install vde2"):
+            host.prepare(text)
+        with open(f"{short}/vde_plug", "w") as file:
+            os.chmod(file.fileno(), 0o700)
         assert host.prepare(text).name == "eth0"
+
+
+def test_program_that_the_kernel_would_run_is_looked_for(host: Host) -> None:
+    with pytest.raises(HostError, match="eth0: the kernel needs the program /none, which is not"):
+        host.prepare("eth0=slirp,,/none")
+    assert host.prepare("eth0=slirp,,/bin/sh").name == "eth0"
 
 
 def test_tunnel_is_of_one_guest(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

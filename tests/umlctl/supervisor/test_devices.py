@@ -21,7 +21,8 @@ from umlctl.host import disks, hardware, paths, processes, records
 from umlctl.host.hardware import PLUGGING
 from umlctl.host.records import Entry, Record
 from umlctl.supervisor import devices as module
-from umlctl.supervisor.devices import ABSENT, MEM_SPARE, UNSETTLED, Devices
+from umlctl.supervisor import memory
+from umlctl.supervisor.devices import ABSENT, UNSETTLED, Devices
 from umlctl.supervisor.history import History
 
 if TYPE_CHECKING:
@@ -317,6 +318,23 @@ async def test_device_that_the_guest_does_not_have_is_taken_out_again(
     assert guest.kernel.disks == {"ubd0": "/dev/null"}
     assert guest.names == []
     assert guest.files == before
+
+
+async def test_kernel_that_could_not_open_an_older_nic_gets_no_other_until_it_reboots(
+    guest: Guest,
+) -> None:
+    """Seen on 6.1: the next one, of either kind, is its end."""
+    guest.kernel.hidden.add("eth0")
+    with pytest.raises(Refusal, match="eth0: the kernel took it, and the guest does not have it"):
+        await guest.plug("eth0=mcast")
+    guest.kernel.hidden.clear()
+    for text in ("eth0=mcast", "eth1=mcast", "transport=fd,fd=3"):
+        with pytest.raises(Refusal, match="could not open eth0, and may panic of another NIC"):
+            await guest.plug(text)
+    await guest.plug("a.img")
+    await guest.plug("eth1=mcast", force=True)
+    await guest.devices.renew()
+    await guest.plug("eth0=mcast")
 
 
 async def test_device_with_other_files_than_were_asked_for_is_not_it(guest: Guest) -> None:
@@ -1151,7 +1169,7 @@ async def test_memory_that_the_guest_does_not_have_is_refused(
 
 
 async def test_last_spare_page_can_be_taken(guest: Guest) -> None:
-    guest.kernel.free = MEM_SPARE + 4096
+    guest.kernel.free = memory.SPARE + 4096
     assert (await guest.devices.config("mem=-4K", BY)).ok
     with pytest.raises(Refusal, match="is too much"):
         await guest.devices.config("mem=-4K", BY)
@@ -1164,7 +1182,6 @@ async def test_memory_is_taken_beyond_reason_if_forced(guest: Guest) -> None:
     assert guest.names == []
 
 
-@pytest.mark.parametrize("answer", [ok("MemTotal: much kB\n"), ok(""), refused("no")])
 async def test_what_is_written_down_is_what_the_guest_has_lost(guest: Guest) -> None:
     """The kernel says OK, and takes what there is."""
     guest.kernel.free = 40 * MB
@@ -1186,11 +1203,12 @@ async def test_guest_that_begins_anew_keeps_what_it_boots_with(guest: Guest) -> 
     guest.kernel.free = 90 * MB
     await guest.devices.after_boot(cast("Kernel", guest.kernel), again=True)
     (entry,) = guest.devices.entries
-    assert (entry.kernel, entry.problem) == (f"mem=-{90 - (MEM_SPARE >> 20)}M", "")
-    assert guest.kernel.free == MEM_SPARE
-    assert guest.events("memory changed")[-1]["taken"] == 90 * MB - MEM_SPARE
+    assert (entry.kernel, entry.problem) == (f"mem=-{90 - (memory.SPARE >> 20)}M", "")
+    assert guest.kernel.free == memory.SPARE
+    assert guest.events("memory changed")[-1]["taken"] == 90 * MB - memory.SPARE
 
 
+@pytest.mark.parametrize("answer", [ok("MemTotal: much kB\n"), ok(""), refused("no")])
 async def test_memory_of_a_guest_that_does_not_tell_is_left_alone(
     guest: Guest, answer: Outcome
 ) -> None:
