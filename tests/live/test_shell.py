@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -196,9 +197,9 @@ def test_small_terminal_has_a_prompt(house: House, shared: str, rows: int) -> No
 def test_history_that_cannot_be_written_ends_nothing(
     house: House, shared: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "umlctl").mkdir()
-    (tmp_path / "umlctl/history").touch()
-    child = _open(house, shared, XDG_STATE_HOME=str(tmp_path))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/history").touch()
+    child = _open(house, house.public(shared), UMLCTL_DIR=str(tmp_path))
     child.send("version\r")
     child.expect(f"Linux {shared}")
     child.expect("forgotten when the shell ends: .*File exists")
@@ -239,6 +240,59 @@ def test_ctrl_z_suspends_the_shell(house: House, shared: str) -> None:
     shell.send("\x04")
     shell.expect("host> ")
     shell.close(force=True)
+
+
+@pytest.mark.parametrize("how", ["--plain", "dumb", ""])
+def test_plain_prompt_is_text_and_nothing_else(house: House, umid: str, how: str) -> None:
+    house.start(umid)
+    words = ("--plain",) if how == "--plain" else ()
+    child = _open(house, umid, *words, TERM="xterm" if words else how)
+    seen = child.before + child.after
+    for line, said in (
+        ("version", f"Linux {umid}"),
+        ("proc meminfo", "MemFree:"),
+        ("devices", r"\[\]"),
+        ("remove ?", "take a device away"),
+        ("halt", "Go on"),
+        ("no", "not sent"),
+        ("top", "UMID"),
+    ):
+        child.send(f"{line}\r")
+        child.expect(said)
+        seen += child.before + child.after
+        if line != "halt":
+            child.expect_exact(f"{umid} running> ")
+            seen += child.before + child.after
+    house.ok("stop", umid)
+    child.expect(rf"\* \S+ {umid} stopped")
+    child.expect_exact(f"{umid} stopped> ")
+    seen += child.before + child.after
+    child.send("half-typed\x03")
+    child.expect_exact(f"{umid} stopped> ")
+    child.send("events\r")
+    child.expect("ready")
+    child.sendintr()
+    child.expect("given up")
+    child.expect_exact(f"{umid} stopped> ")
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    assert "\x1b" not in seen
+
+
+def test_no_colour_where_none_is_wanted(house: House, shared: str) -> None:
+    child = _open(house, shared, NO_COLOR="1")
+    seen = child.before + child.after
+    assert f"{shared} running>" in seen
+    child.send("hal")
+    child.expect("end the kernel at once")
+    child.send("\x15stack 1\r")
+    child.expect("schedule")
+    child.send("\x04")
+    child.expect(pexpect.EOF)
+    seen += child.before
+    assert not re.search(r"\x1b\[(\d+;)*(3\d|4\d|9\d)(;\d+)*m", seen)
 
 
 def test_watching_and_pasting(house: House, shared: str) -> None:

@@ -21,7 +21,9 @@ Ctrl-D leaves.
 @click.argument("guest", required=False, shell_complete=complete.guests)
 @click.option("-c", "commands", metavar="COMMANDS", help="Do these, with `;` between them.")
 @click.option("--keep-going", is_flag=True, help="Go on after a command that fails.")
-@click.option("--plain", is_flag=True, help="Answers as they are: no tables, colours or pager.")
+@click.option(
+    "--plain", is_flag=True, help="Plain text alone: no colours, completion, tables or pager."
+)
 @click.option("--vi", is_flag=True, help="The keys of vi.")
 def shell(guest: str | None, commands: str | None, keep_going: bool, plain: bool, vi: bool) -> int:
     """Open a prompt for a guest: its commands, with history and completion.

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyPressEvent
 
+DUMB: Final = ("", "dumb", "unknown")
+"""Terminals that no cursor can be moved on, by TERM."""
 COLOURS: Final = {"running": "ansigreen", "unmanaged": "ansigreen", "dead": "ansired"}
 """Of a guest's state in the prompt; any other is yellow."""
 FIRST_LOOK: Final = 0.5
@@ -75,21 +77,27 @@ def run(
     Raises: NoGuest
     """
     interactive = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
+    plain = plain or os.environ.get("TERM", "") in DUMB
     if guest is None:
-        guest = _choose(interactive=interactive)
+        guest = _choose(interactive=interactive, plain=plain)
     if not interactive:
         lines = sys.stdin if commands is None else iter([commands])
         session = Session(guest, fancy=False)
         return trio.run(_script, session, lines, keep_going)
     _greet(guest)
-    import trio_asyncio
-
     with _sane_terminal():
         try:
-            code: int = trio_asyncio.run(_interactive, guest, plain, vi)
+            if plain:
+                from umlctl.shell.plain import PlainShell
+
+                trio.run(_interactive, PlainShell(guest, fancy=False))
+            else:
+                import trio_asyncio
+
+                trio_asyncio.run(_interactive, Shell(guest, fancy=True, vi=vi))
         except BaseExceptionGroup as group:
             raise _first(group) from None
-    return code
+    return exitcodes.OK
 
 
 def _first(problem: BaseException) -> BaseException:
@@ -113,7 +121,7 @@ async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> i
     return first
 
 
-def _choose(*, interactive: bool) -> str:
+def _choose(*, interactive: bool, plain: bool) -> str:
     """The guest to talk to: the only one, or the one that a person says.
 
     Raises: NoGuest
@@ -128,10 +136,15 @@ def _choose(*, interactive: bool) -> str:
     known = [str(status["umid"]) for status in found]
     if not interactive:
         raise NoGuest(f"which guest? There are {', '.join(known)}")
-    import trio_asyncio
-
     print("\n".join(listing.lines(found)))
-    chosen: str | None = trio_asyncio.run(_ask_which, known)
+    if plain:
+        from umlctl.shell.plain import ask_which
+
+        chosen = ask_which(known)
+    else:
+        import trio_asyncio
+
+        chosen = trio_asyncio.run(_ask_which, known)
     if chosen is None:
         raise NoGuest("no guest was chosen")
     return chosen
@@ -186,25 +199,28 @@ def _greet(guest: str) -> None:
             )
 
 
-async def _interactive(guest: str, plain: bool, vi: bool) -> int:
-    shell = _Shell(guest, plain=plain, vi=vi)
+async def _interactive(shell: Shell) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(shell.heed_signals)
         while not shell.session.leaving:
             await shell.talk()
         nursery.cancel_scope.cancel()
-    return exitcodes.OK
 
 
-class _Shell:
-    """The prompt, of one guest at a time."""
+class Shell:
+    """The prompt, of one guest at a time.
 
-    def __init__(self, guest: str, *, plain: bool, vi: bool) -> None:
-        self.session = Session(guest, fancy=not plain, confirm=self._confirm)
+    Fields:
+        running: the command that runs can be given up by it; None: none runs
+        held: what is told before the next line is asked for
+    """
+
+    def __init__(self, guest: str, *, fancy: bool, vi: bool = False) -> None:
+        self.session = Session(guest, fancy=fancy, confirm=self.confirm)
+        self.running: trio.CancelScope | None = None
+        self.held: list[str] = []
+        self.live: Live
         self._vi = vi
-        self._running: trio.CancelScope | None = None
-        self._held: list[str] = []
-        self._live: Live
         self._prompt: PromptSession[str]
 
     async def talk(self) -> None:
@@ -212,31 +228,31 @@ class _Shell:
         guest = self.session.guest
         async with self._living(guest):
             while self.session.guest == guest and not self.session.leaving:
-                line = await self._ask_for_line()
+                held, self.held = self.held, []
+                for text in held:
+                    self.tell(text)
+                line = await self.ask_for_line()
                 if line is None:
                     continue
-                with trio.CancelScope() as self._running:
+                with trio.CancelScope() as self.running:
                     for command in split(line):
                         await self.session.obey(command)
-                self._running = None
-                held, self._held = self._held, []
-                for text in held:
-                    self._tell(text)
-                self._live.refresh()
+                self.running = None
+                self.live.refresh()
 
     @asynccontextmanager
     async def _living(self, guest: str) -> AsyncIterator[None]:
         """Keep up with a guest as long as this is entered."""
-        self._live = Live(guest, self._redraw, self._tell)
-        self._prompt = self._make_prompt(guest)
+        self.live = Live(guest, self.redraw, self.tell)
+        self.begin(guest)
         with trio.move_on_after(FIRST_LOOK):
-            await self._live.look()
+            await self.live.look()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._live.run)
+            nursery.start_soon(self.live.run)
             yield
             nursery.cancel_scope.cancel()
 
-    async def _ask_for_line(self) -> str | None:
+    async def ask_for_line(self) -> str | None:
         from trio_asyncio import aio_as_trio
 
         try:
@@ -251,7 +267,7 @@ class _Shell:
             return None
         return line
 
-    async def _confirm(self, question: str) -> bool:
+    async def confirm(self, question: str) -> bool:
         from prompt_toolkit import PromptSession
         from trio_asyncio import aio_as_trio
 
@@ -273,30 +289,45 @@ class _Shell:
             async for number in signals:
                 if number == signal.SIGINT and self.session.handed_over:
                     continue  # it is for the program that has the terminal
-                if self._running is not None:
+                if self.running is not None:
                     say("given up", exitcodes.OK)
-                    self._running.cancel()
+                    self.running.cancel()
+                else:
+                    self.interrupt()
                 if number != signal.SIGINT:
                     self.session.leaving = True
-                    if self._prompt.app.is_running:
-                        self._prompt.app.exit(exception=EndOfInput)
+                    self.leave()
                     return  # once is enough
 
     # What is seen
 
+    def begin(self, guest: str) -> None:
+        """Be ready to ask for lines for another guest."""
+        self._prompt = self._make_prompt(guest)
+
+    def interrupt(self) -> None:
+        """SIGINT while a line is typed: Ctrl-C is a key there."""
+
+    def leave(self) -> None:
+        """Ask for no more of a line."""
+        if self._prompt.app.is_running:
+            self._prompt.app.exit(exception=EndOfInput)
+
     def _message(self) -> list[tuple[str, str]]:
-        state = self._live.state
+        state = self.live.state
         colour = COLOURS.get(state, "ansiyellow")
         name = umid_of(self.session.guest)
+        if os.environ.get("NO_COLOR"):
+            return [("", f"{name} {state}> ")]
         return [("bold", name), ("", " "), (colour, state), ("", "> ")]
 
-    def _redraw(self) -> None:
+    def redraw(self) -> None:
         if self._prompt.app.is_running:
             self._prompt.app.invalidate()
 
-    def _tell(self, text: str) -> None:
-        if self._running is not None or self._prompt.app.is_done:
-            self._held.append(text)  # the screen may be a pager's
+    def tell(self, text: str) -> None:
+        if self.running is not None or self._prompt.app.is_done:
+            self.held.append(text)  # the screen may be a pager's
             return
         from prompt_toolkit.application import run_in_terminal
         from trio_asyncio import current_loop
@@ -310,6 +341,9 @@ class _Shell:
         # Not prompt_toolkit's patch_stdout: it would come by another thread, in which nobody
         # knows the loop that the terminal has to be read in again afterwards.
         current_loop.get().call_soon(show)
+
+    def _hold(self, text: str) -> None:
+        self.held.append(text)
 
     def _make_prompt(self, guest: str) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
@@ -325,9 +359,9 @@ class _Shell:
             pass
 
         prompt: PromptSession[str] = PromptSession(
-            history=history(guest, self._tell),
-            completer=ShellCompleter(self._live),
-            lexer=ShellLexer(),
+            history=history(guest, self._hold),
+            completer=ShellCompleter(self.live),
+            lexer=None if os.environ.get("NO_COLOR") else ShellLexer(),
             auto_suggest=AutoSuggestFromHistory(),
             complete_while_typing=True,
             complete_in_thread=True,
@@ -338,7 +372,7 @@ class _Shell:
             eof_exception=EndOfInput,
         )
 
-        fit(prompt, self._live)
+        fit(prompt, self.live)
         return prompt
 
 
@@ -359,13 +393,13 @@ class _Completer:
     """Completes with what `umlctl.shell.completion` says, of a guest as it was last seen."""
 
     def __init__(self, live: Live) -> None:
-        self._live = live
+        self.live = live
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterable[Completion]:
         from prompt_toolkit.completion import Completion
 
         found = completion.wanted(document.text_before_cursor)
-        offered = completion.offer(found, self._live.facts, _files)
+        offered = completion.offer(found, self.live.facts, _files)
         for suggestion in offered[:MENU]:
             yield Completion(
                 suggestion.text, -len(found.prefix), display_meta=suggestion.meaning or None
@@ -429,9 +463,14 @@ def _files(prefix: str) -> list[str]:
 def history(guest: str, tell: Callable[[str], None]) -> History:
     """Lines typed for a guest before, kept in a private file; where that cannot be, they are
     known until the shell ends, and the reason is told, once."""
-    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-    path = f"{state_dir()}/history/{umid_of(guest)}"
+    forgotten = "what is typed here is forgotten when the shell ends"
+    try:
+        path = f"{state_dir()}/history/{umid_of(guest)}"
+    except OSError as problem:
+        tell(f"{forgotten}: {problem}")
+        return InMemoryHistory()
 
     class Kept(FileHistory):
         told = False
@@ -458,6 +497,6 @@ def history(guest: str, tell: Callable[[str], None]) -> History:
         def _failed(self, problem: OSError) -> None:
             if not self.told:
                 self.told = True
-                tell(f"what is typed here is forgotten when the shell ends: {problem}")
+                tell(f"{forgotten}: {problem}")
 
     return Kept(path)

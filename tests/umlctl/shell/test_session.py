@@ -576,6 +576,17 @@ def test_history_that_cannot_be_kept_is_told_once_and_goes_on(house: str, why: s
     assert history.get_strings() == ["version", "stop"]
 
 
+def test_without_a_place_for_history_there_is_one_all_the_same(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMLCTL_DIR", "relative")
+    told: list[str] = []
+    history = repl.history("demo", told.append)
+    history.append_string("version")
+    assert history.get_strings() == ["version"]
+    assert "has to begin with /" in told[0]
+
+
 @pytest.mark.parametrize(
     "problem", [PermissionError("no way in"), HostError("no disk left"), TypeError("a mistake")]
 )

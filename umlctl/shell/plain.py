@@ -1,0 +1,88 @@
+"""The prompt of a terminal that only prints, and of `--plain`: no paint, nothing moved.
+
+The kernel's own line editing is all there is: what is printed is what a script that drives the
+prompt expects.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import trio
+
+from umlctl.host.paths import umid_of
+from umlctl.shell.repl import Shell
+
+STDIN: Final = 0
+READ: Final = 4096
+"""A terminal's line is no longer, bytes."""
+
+
+class PlainShell(Shell):
+    """The prompt, read a line at a time."""
+
+    _asking: trio.CancelScope | None = None
+    _rest = b""
+
+    def begin(self, guest: str) -> None:
+        pass
+
+    async def ask_for_line(self) -> str | None:
+        line = await self._read(f"{umid_of(self.session.guest)} {self.live.state}> ")
+        if line is None:
+            print(flush=True)
+        return line
+
+    async def confirm(self, question: str) -> bool:
+        said = await self._read(f"{question} [y/N] ")
+        return said is not None and said.strip().lower() in ("y", "yes")
+
+    async def _read(self, prompt: str) -> str | None:
+        """A line; None if Ctrl-C or Ctrl-D came instead."""
+        print(prompt, end="", flush=True)
+        with trio.CancelScope() as self._asking:
+            while b"\n" not in self._rest:
+                await trio.lowlevel.wait_readable(STDIN)
+                data = os.read(STDIN, READ)
+                if not data:
+                    self.session.leaving = True
+                    break
+                self._rest += data
+        self._asking = None
+        line, end, rest = self._rest.partition(b"\n")
+        self._rest = rest if end else b""
+        return line.decode("utf-8", "surrogateescape") if end else None
+
+    def interrupt(self) -> None:
+        if self._asking is not None:
+            self._rest = b""
+            self._asking.cancel()
+
+    def leave(self) -> None:
+        self.interrupt()
+
+    def redraw(self) -> None:
+        pass
+
+    def tell(self, text: str) -> None:
+        if self.running is not None:
+            self.held.append(text)
+            return
+        print(f"\n* {text}" if self._asking is not None else f"* {text}", flush=True)
+        if self._asking is not None:
+            print(f"{umid_of(self.session.guest)} {self.live.state}> ", end="", flush=True)
+
+
+def ask_which(known: list[str]) -> str | None:
+    """Have a person say one of some guests; None if they would rather not."""
+    while True:
+        try:
+            said = input("guest: ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stderr)
+            return None
+        if said in known:
+            return said
+        print(f"there is no guest {said!r}")
