@@ -17,6 +17,7 @@ from umlctl.host import burial, claim, lost, paths, processes, records
 from umlctl.oneshot import say
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
+DEAD: Final = "dead"
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
 
@@ -26,17 +27,19 @@ PATIENCE: Final = 2.0
     epilog="""\b
 Examples:
   umlctl list
+  umlctl list --running
   umlctl list --enabled
   umlctl list --json | jq -r '.[] | select(.state == "running") | .umid'
 """,
 )
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects, as `status`.")
+@click.option("--running", is_flag=True, help="Without those that have ended.")
 @click.option("--enabled", is_flag=True, help="Those that `autostart` starts, and what they are.")
-def list_guests(in_json: bool, enabled: bool) -> int:
-    """List all guests: running ones, bare kernels somebody started by hand, and dead ones."""
+def list_guests(in_json: bool, running: bool, enabled: bool) -> int:
+    """List all guests: running ones, bare kernels somebody started by hand, and then dead ones."""
     if enabled:
         return _list_enabled(in_json)
-    found = gather()
+    found = [each for each in gather() if not (running and each["state"] == DEAD)]
     for umid, problem in records.unreadable():
         has = claim.has_owner(umid)
         say(f"{problem}; {WRITTEN_ANEW if has else '`umlctl adopt` sets it aside'}", exitcodes.OK)
@@ -44,7 +47,8 @@ def list_guests(in_json: bool, enabled: bool) -> int:
         print(views.to_json(found))
         return 0
     if not found:
-        click.echo("no guests; `umlctl run` boots one", err=True)
+        none = "no guest runs" if running else "no guests"
+        click.echo(f"{none}; `umlctl run` boots one", err=True)
         return 0
     views.columns(_rows(found))
     return 0
@@ -78,7 +82,7 @@ def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def gather() -> list[dict[str, Any]]:
-    """The status of every guest, by name."""
+    """The status of every guest, by name, and those that have ended last."""
     for record in lost.without_supervisor():
         if afterlife.take_over(record.definition.umid, everyone=True):
             break  # and all others with it
@@ -97,7 +101,9 @@ def gather() -> list[dict[str, Any]]:
         with ThreadPoolExecutor(min(32, len(names))) as pool:
             answers = zip(names, pool.map(_ask, names), strict=True)
             found.update({name: status for name, status in answers if status is not None})
-    return [found[name] for name in sorted(found)]
+    return [
+        found[name] for name in sorted(found, key=lambda umid: (found[umid]["state"] == DEAD, umid))
+    ]
 
 
 def _ask(name: str) -> dict[str, Any] | None:
@@ -154,7 +160,7 @@ def _unknown(name: str, path: str, trouble: str) -> dict[str, Any]:
 
 def _row(status: dict[str, Any]) -> tuple[str, ...]:
     note = status.get("trouble") or ""
-    if status["state"] == "dead":
+    if status["state"] == DEAD:
         note = views.ending_text(status.get("ending"))
     elif not note and status.get("last_panic"):
         note = f"last panic: {status['last_panic']}"

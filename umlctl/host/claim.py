@@ -254,11 +254,18 @@ def _own(umid: str, directory: str) -> int:
 
 def forget(umid: str) -> None:
     """Remove the records of a dead guest, unless somebody has just taken its name again."""
+    with suppress(GuestInUse, OSError):
+        remove_records(umid)
+
+
+def remove_records(umid: str) -> None:
+    """Remove the records of a dead guest.
+
+    Raises: GuestInUse: it is none, or is about to be started again; OSError
+    """
     path = f"{paths.run_dir()}/g/{umid}.lock"
-    try:
-        lock = _lock(umid, path)
-    except (GuestInUse, OSError):
-        return
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    lock = _lock(umid, path)
     try:
         remove_tree(paths.record_dir(umid))
         _unlink(path)

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENDED_KEPT: Final = 50
-"""Records of dead guests that are kept; the oldest go first."""
+"""So many dead guests are kept however old they are and whatever they take."""
+ENDED_MOST: Final = 2000
+ENDED_BYTES: Final = 1 << 30
+ENDED_AGE: Final = 14 * 86400.0
+"""Of more than those, what is kept: so many, together so many bytes with their logs, and none that
+ended more seconds ago; the oldest go first."""
 VERSION: Final = 1
 """Of a record. One that an older umlctl could read, and would understand wrongly, has another."""
 ASIDE: Final = "record.json.unreadable-"
@@ -333,9 +338,22 @@ def prune() -> None:
                 moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime
                 ended.append((moment, umid))
     ended.sort(reverse=True)
+    oldest = time.time() - ENDED_AGE
+    taken = 0
     for place, (moment, umid) in enumerate(ended):
-        if not moment or place >= ENDED_KEPT:
+        taken += _size(umid)
+        over = moment < oldest or taken > ENDED_BYTES or place >= ENDED_MOST
+        if not moment or (over and place >= ENDED_KEPT):
             claim.forget(umid)
+
+
+def _size(umid: str) -> int:
+    """What all that is kept of a guest takes, bytes."""
+    try:
+        with os.scandir(paths.record_dir(umid)) as found:
+            return sum(each.stat(follow_symlinks=False).st_blocks * 512 for each in found)
+    except OSError:
+        return 0
 
 
 def summary(record: Record) -> dict[str, Any]:

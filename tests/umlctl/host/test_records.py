@@ -284,6 +284,32 @@ def test_newest_ended_guests_are_kept(run_dir: str) -> None:
     assert left == [f"g{number:02}" for number in range(5, ENDED_KEPT + 5)]
 
 
+def test_loop_of_many_runs_keeps_all_of_them(run_dir: str) -> None:
+    now = time.time()
+    for number in range(500):
+        keep(f"g{number:03}", ending=ended(1, now - number))
+    prune()
+    assert len(records.names()) == 500
+
+
+def test_what_is_kept_of_ended_guests_is_bounded(
+    run_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    for number in range(ENDED_KEPT + 20):
+        keep(f"g{number:02}", ending=ended(1, now - number))
+    each = records._size("g00")
+    monkeypatch.setattr(records, "ENDED_BYTES", (ENDED_KEPT + 10) * each)
+    prune()
+    assert records.names() == [f"g{number:02}" for number in range(ENDED_KEPT + 10)]
+    monkeypatch.setattr(records, "ENDED_MOST", ENDED_KEPT + 5)
+    prune()
+    assert records.names() == [f"g{number:02}" for number in range(ENDED_KEPT + 5)]
+    monkeypatch.setattr(records, "ENDED_AGE", 3.5)
+    prune()
+    assert records.names() == [f"g{number:02}" for number in range(ENDED_KEPT)]
+
+
 def test_guest_that_ended_well_under_a_made_up_name_is_forgotten(run_dir: str) -> None:
     keep("uml-1", named=False, ending=ended(0, 5.0))
     keep("uml-2", named=False, ending=ended(255, 5.0))

@@ -1,0 +1,53 @@
+"""`umlctl rm`: guests that have ended are forgotten."""
+
+from __future__ import annotations
+
+import click
+
+from umlctl import exitcodes
+from umlctl.cli import afterlife, complete
+from umlctl.errors import GuestInUse, HostError, NoGuest, UmlctlError
+from umlctl.host import burial, claim, lost, records
+from umlctl.oneshot import say
+
+
+@click.command(
+    "rm",
+    epilog="""\b
+Examples:
+  umlctl rm test
+  umlctl list --json | jq -r '.[] | select(.state == "dead") | .umid' | xargs umlctl rm
+""",
+)
+@click.argument("guests", nargs=-1, required=True, shell_complete=complete.recorded)
+def forget(guests: tuple[str, ...]) -> int:
+    """Forget guests that have ended: their records, logs and histories are removed.
+
+    Disks are not. A guest that is enabled stays so. One that runs is refused, and the others are
+    forgotten all the same.
+    """
+    code = exitcodes.OK
+    for guest in dict.fromkeys(guests):
+        try:
+            _forget(guest)
+        except UmlctlError as problem:
+            said = say(str(problem), problem.code)
+            code = code or said
+        else:
+            print(f"{guest} is forgotten")
+    return code
+
+
+def _forget(umid: str) -> None:
+    """Raises: NoGuest, GuestInUse, HostError"""
+    if umid not in records.names():
+        raise NoGuest(f"nothing is known of a guest {umid!r}; `umlctl list` shows the guests")
+    record = lost.find(umid)
+    if record is not None:
+        afterlife.bury(record)
+        if burial.lives(record):
+            raise GuestInUse(f"{umid} runs; `umlctl shutdown {umid}` ends it")
+    try:
+        claim.remove_records(umid)
+    except OSError as problem:
+        raise HostError(f"{umid} cannot be forgotten: {problem}") from problem
