@@ -87,9 +87,13 @@ def _guarded(work: Callable[[], int]) -> int:
         if group.subgroup(streams.ReaderGone) is None:
             raise
         return _reader_gone()
-    except OSError as problem:
+    except (OSError, RuntimeError) as problem:
+        from umlctl.host.scarce import explained, is_lacking
+
+        if not (isinstance(problem, OSError) or is_lacking(problem)):
+            raise
         sys.stdout = None  # a full disk is full at exit too
-        sys.stderr.write(f"umlctl: {problem}\n")
+        sys.stderr.write(f"umlctl: {explained(problem)}\n")
         return exitcodes.FAILED
     return code
 

@@ -18,7 +18,7 @@ from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import cmdline, plug, policy
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
-from umlctl.host import kernels, paths
+from umlctl.host import kernels, paths, room
 from umlctl.oneshot import say
 
 if TYPE_CHECKING:
@@ -320,6 +320,8 @@ def _warnings(definition: Definition) -> list[str]:
             "with several processors any program in the guest can read and change all of the "
             "guest's memory: its kernel watches its processes by seccomp then"
         )
+    place = room.place_of(definition, os.environ)
+    said += filter(None, [room.memory_doubt(place, definition.mem)])
     disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
     if definitions.root_is_image(definition):
         disks.insert(0, definitions.root_disk(definition))

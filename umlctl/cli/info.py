@@ -14,23 +14,26 @@ from umlctl import __version__
 from umlctl.cli import listing, views
 from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
-from umlctl.host import cgroups, confine, kernels, nics, paths
+from umlctl.host import cgroups, confine, kernels, nics, paths, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from umlctl.host.kernels import Kernel
 
-IDLE: Final = 20 << 20
-"""What a guest that does nothing takes of this host's memory, bytes. Measured with a hundred."""
-PROCESSES: Final = 45
-"""The most that a guest was seen to take while it boots; 4 and its own when it has."""
+_BOUND_BY: Final = {
+    "memory": "",
+    "descriptors": "; more take a higher `ulimit -Hn` for their supervisor",
+    "processes": "; more take a higher `ulimit -u`, or pids.max of a cgroup",
+}
+"""What bounds the room for guests, and what to do about it."""
 CONTAINED: Final = (6, 12)
 """Since this Linux a guest's processes end with its kernel, however that ends. Of 14 kernels that
 were killed, 14 of 6.1 let one go, to run on as a process of the host; none of 6.12 or 7.2."""
 _NO_MOUNTS: Final = (
     "no: / is mounted private here, and kernels would not see what is mounted or unmounted later"
 )
+_COST: Final = f"some {room.IDLE >> 20}M of memory when idle, up to its --mem when used"
 _SLOW: Final = (
     "computing is as fast as here; system calls and new processes take dozens of times as long"
 )
@@ -58,8 +61,11 @@ def info(in_json: bool) -> int:
         ("memory", f"{views.size(found['memory_free'])} of {views.size(found['memory'])} free"),
         ("guest memory", f"in {found['memory_dir']}, {views.size(found['memory_room'])} free"),
         ("guests", _guests(found)),
-        ("a guest costs", f"some {IDLE >> 20}M of memory when idle, up to its --mem when used"),
-        ("room", _room_for(found["room_idle"], found["room_full"])),
+        (
+            "a guest costs",
+            f"some {room.IDLE >> 20}M of memory when idle, up to its --mem when used",
+        ),
+        ("room", _room_for(found)),
         ("guest processors", _processors(found["guest_processors"])),
         ("guest speed", _SLOW),
         ("internet, --user", "yes" if found["slirp4netns"] else "no: slirp4netns is missing"),
@@ -89,9 +95,14 @@ def _guests(found: dict[str, Any]) -> str:
     return f"{each}{taken if found['guests_memory'] else ''}" if each else "none"
 
 
-def _room_for(idle: int | None, full: int | None) -> str:
+def _room_for(found: dict[str, Any]) -> str:
+    idle, full = found["room_idle"], found["room_full"]
+    if idle is None:
+        return "-"
     mem = definition.MEM_DEFAULT >> 20
-    return "-" if idle is None else f"for {idle} more guests when idle, {full} that use {mem}M each"
+    text = f"for {idle} more guests when idle, {full} that use {mem}M each"
+    bound = found["room_bound"]
+    return f"{text}, bound by {bound}{_BOUND_BY[bound]}"
 
 
 def _processors(most: int | None) -> str:
@@ -107,19 +118,20 @@ def gather() -> dict[str, Any]:
     with contextlib.suppress(NoKernel):
         kernel = kernels.find()
         probed = kernels.probe(kernel)
-    memory = _memory()
-    # As the kernel chooses. Source: arch/um/os-Linux/mem.c
-    where = next(
-        (os.environ[name] for name in ("TMPDIR", "TMP", "TEMP") if os.environ.get(name)),
-        "/dev/shm",  # noqa: S108 - it is the kernel that makes a file there
-    )
+    memory = room.memory()
+    where = room.directory(os.environ, definition.MEM_DEFAULT)
     guests: dict[str, int] = {}
     taken = 0
     for status in listing.gather():
         guests[status["state"]] = guests.get(status["state"], 0) + 1
         taken += status["memory"] or 0
-    space = _room(where)
-    room = None if space is None else min(space, memory.get("MemAvailable", space))
+    space = room.look(where)
+    running = sum(count for state, count in guests.items() if state != "dead")
+    idle = full = bound = None
+    if space is not None:
+        free = min(space.free, memory.get("MemAvailable", space.free))
+        idle, bound = room.for_guests(free, room.IDLE, running).least()
+        full, _ = room.for_guests(free, definition.MEM_DEFAULT, running).least()
     return {
         "version": __version__,
         "kernel": kernel,
@@ -128,12 +140,13 @@ def gather() -> dict[str, Any]:
         "memory": memory.get("MemTotal"),
         "memory_free": memory.get("MemAvailable"),
         "memory_dir": where,
-        "memory_room": space,
+        "memory_room": space and space.free,
         "guests": guests,
         "guests_memory": taken,
         "guest_processors": probed and probed.most_cpus,
-        "room_idle": None if room is None else room // IDLE,
-        "room_full": None if room is None else room // definition.MEM_DEFAULT,
+        "room_idle": idle,
+        "room_full": full,
+        "room_bound": bound,
         "slirp4netns": shutil.which("slirp4netns") is not None,
         "taps": nics.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
         "limits": not no_limits(),
@@ -199,10 +212,10 @@ def _no_namespaces() -> Iterator[str]:
 
 def _few_processes() -> Iterator[str]:
     most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if most != resource.RLIM_INFINITY and most < 10 * PROCESSES:
+    if most != resource.RLIM_INFINITY and most < 10 * room.BOOTING:
         yield (
             f"you may have {most} processes: a guest takes 4 and one for each of its own, and up "
-            f"to {PROCESSES} while it boots; `ulimit -u` raises it"
+            f"to {room.BOOTING} while it boots; `ulimit -u` raises it"
         )
 
 
@@ -212,21 +225,3 @@ def _number(path: str, missing: int) -> int:
             return int(file.read())
     except (OSError, ValueError):
         return missing
-
-
-def _memory() -> dict[str, int]:
-    found = {}
-    with open("/proc/meminfo") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            if value.endswith("kB\n"):
-                found[name] = int(value.split()[0]) << 10
-    return found
-
-
-def _room(directory: str) -> int | None:
-    try:
-        space = os.statvfs(directory)
-    except OSError:
-        return None
-    return space.f_bavail * space.f_frsize

@@ -13,7 +13,7 @@ import msgspec
 from socketproto import blocking
 from umlctl import exitcodes
 from umlctl.cli import afterlife, views
-from umlctl.host import burial, claim, lost, paths, processes, records
+from umlctl.host import burial, claim, lost, paths, processes, records, scarce
 from umlctl.oneshot import say
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
@@ -98,12 +98,22 @@ def gather() -> list[dict[str, Any]]:
     found = {umid: afterlife.summary(record) for umid, record in kept.items()}
     names = paths.guest_names()
     if names:
-        with ThreadPoolExecutor(min(32, len(names))) as pool:
-            answers = zip(names, pool.map(_ask, names), strict=True)
-            found.update({name: status for name, status in answers if status is not None})
+        answers = zip(names, _ask_all(names), strict=True)
+        found.update({name: status for name, status in answers if status is not None})
     return [
         found[name] for name in sorted(found, key=lambda umid: (found[umid]["state"] == DEAD, umid))
     ]
+
+
+def _ask_all(names: list[str]) -> list[dict[str, Any] | None]:
+    """Side by side, as one may take long; where there are no threads, one after another."""
+    try:
+        with ThreadPoolExecutor(min(32, len(names))) as pool:
+            return list(pool.map(_ask, names))
+    except RuntimeError as problem:
+        if not scarce.is_lacking(problem):
+            raise
+        return [_ask(name) for name in names]
 
 
 def _ask(name: str) -> dict[str, Any] | None:

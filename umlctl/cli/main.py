@@ -167,5 +167,7 @@ def run(arguments: list[str]) -> int:
         problem.show()
         return problem.exit_code
     except UmlctlError as problem:
-        return say(str(problem), problem.code)
+        from umlctl.host.scarce import explained
+
+        return say(explained(problem), problem.code)
     return result if isinstance(result, int) else 0

@@ -32,6 +32,11 @@ HINT: Final = (
     "run umlctl as root, or have systemd manage what is yours, as in a session of it or after "
     "`loginctl enable-linger`, or name a directory that is yours in UMLCTL_CGROUP"
 )
+HINT_FOR_ROOT: Final = (
+    "cgroup version 2 has to be mounted with these controllers, as it is where systemd runs and "
+    "nothing has taken them for version 1 (systemd.unified_cgroup_hierarchy), or in a container "
+    "that was given them; UMLCTL_CGROUP names another directory to make cgroups in"
+)
 
 
 class Cgroup(NamedTuple):
@@ -164,7 +169,8 @@ def place(wanted: set[str], *, look: bool = False) -> str:
             continue
         return directory
     why = reasons[0] if reasons else "cgroup version 2 is not mounted"
-    raise HostError(f"this host does not let you limit what a guest uses: {why}; {HINT}")
+    hint = HINT if os.geteuid() else HINT_FOR_ROOT
+    raise HostError(f"this host does not let you limit what a guest uses: {why}; {hint}")
 
 
 def _candidates() -> Iterator[str]:
@@ -190,6 +196,15 @@ def _own(pid: int) -> str:
             if line.startswith("0::"):
                 return line[3:].rstrip("\n")
     return ""
+
+
+def own() -> str:
+    """The directory of the cgroup that this process is in; empty where there is none.
+
+    Raises: OSError
+    """
+    mount = mounted()
+    return mount + _own(os.getpid()) if mount else ""
 
 
 def mounted() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from errno import EPERM
+from errno import EAGAIN, EPERM
 from signal import SIGABRT
 from struct import pack
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -97,7 +97,10 @@ def confined(start: Callable[[], _T], *, abort: bool = False) -> _T:
             failure.append(problem)
 
     thread = threading.Thread(target=work)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as problem:
+        raise OSError(EAGAIN, str(problem)) from None
     thread.join()
     if failure:
         raise failure[0]

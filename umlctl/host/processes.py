@@ -216,6 +216,16 @@ def looks_stopped(main: int) -> bool | None:
         return None
 
 
+def environment(pid: int) -> dict[str, str]:
+    """What a process was started with; empty where that cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return {}
+    return dict(word.partition("=")[::2] for word in words if "=" in word)
+
+
 class Held(NamedTuple):
     """Somebody keeps the kernel's main process from running.
 

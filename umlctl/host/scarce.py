@@ -36,13 +36,13 @@ class _Self:
 
     @classmethod
     def raised(cls, option: str) -> str:
-        return f"`ulimit {option}` raises it, before it is started{cls.again}"
+        return f"raise it with `ulimit {option}`{cls.again}"
 
 
 def become_supervisor() -> None:
     """Take what we may have of descriptors and processes. Kernels inherit it; none minds."""
     _Self.name = "the supervisor"
-    _Self.again = ": `umlctl quit --leave-guests` lets the next command do that"
+    _Self.again = ", and have a new supervisor: `umlctl quit --leave-guests`, then any command"
     for kind in LIMITS:
         most = resource.getrlimit(kind)[1]
         try:
@@ -57,9 +57,18 @@ def descriptors() -> int:
     return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
-def most_for_clients() -> int:
-    """The first descriptor that is not for a client."""
-    most = descriptors()
+def hard_limit_of_descriptors() -> int:
+    """How many a supervisor may have that this process starts."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
+
+
+def most_for_clients(most: int = 0) -> int:
+    """The first descriptor that is not for a client.
+
+    most: of a process; 0: of this one
+    """
+    most = most or descriptors()
     return most - min(KEPT, most // 16)
 
 
@@ -90,10 +99,10 @@ def processes() -> int:
 def processes_left() -> int:
     """How many more this user may have."""
     most = processes()
-    return most if most == sys.maxsize else max(0, most - _threads_of(os.geteuid()))
+    return most if most == sys.maxsize else max(0, most - threads_of(os.geteuid()))
 
 
-def _threads_of(uid: int) -> int:
+def threads_of(uid: int) -> int:
     """The threads of a user: the host counts these."""
     count = 0
     for name in os.listdir("/proc"):
@@ -147,7 +156,7 @@ def _reason(problem: BaseException) -> str:
     if number in (errno.ENOMEM, errno.ENOBUFS):
         return "this host has no memory left for it"
     if number in _SPACE:
-        return "a file system is full, or your quota of it: see `df`"
+        return ""  # its own words say it all
     return few_processes()
 
 

@@ -25,13 +25,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
-from umlctl.host import consolelog, endings, kernels, processes, records, users
+from umlctl.host import consolelog, endings, kernels, processes, records, room, users
 from umlctl.host.claim import kernel_socket
 from umlctl.supervisor import launch, orderly
 from umlctl.supervisor.consoles import Consoles
@@ -475,7 +476,7 @@ class Guest:
             early = endings.early_panic(tail)
             if early:
                 self._panicked(early)
-        return endings.judge(
+        ending = endings.judge(
             endings.Evidence(
                 status=status.code,
                 starved=status.starved,
@@ -493,6 +494,10 @@ class Guest:
                 executes=endings.executed_again(self.launched.definition),
             )
         )
+        doubt = ""
+        if not (self.up.is_set() or self.asked_to_end) and ending.code:
+            doubt = room.processes_doubt()
+        return msgspec.structs.replace(ending, text="; ".join(filter(None, [ending.text, doubt])))
 
     # A kernel that does not answer
 

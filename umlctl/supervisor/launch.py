@@ -36,6 +36,7 @@ from umlctl.host import (
     paths,
     processes,
     records,
+    room,
     sharing,
     users,
 )
@@ -98,6 +99,7 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     """
     kernel = check_files(definition)
     check_names(definition)
+    room.check_means(definition.umid)
     log = f"{claim.records}/console.log"
     for name in attaching.CONSOLES:
         consolelog.begin(f"{claim.records}/{attaching.log_name(name)}")
@@ -181,8 +183,7 @@ def _launch(
             *("sh", SHIM, directory, log, definition.cwd, cgroup.directory, cgroup.limits),
         ]
         environment = users.environment(user) if user else dict(os.environ)
-        if definition.mem_dir:
-            environment["TMPDIR"] = definition.mem_dir
+        environment["TMPDIR"] = room.place_of(definition, os.environ)
         lines = _lines(directory, claim.records)
         become = users.become(user) if user else []
         spawn = functools.partial(
@@ -326,7 +327,8 @@ def check_reboot(launched: Launched) -> None:
     """
     definition = launched.definition
     kernels.probe(definition.kernel, definition.user)
-    _check_reopened(definition, processes.memory_used(launched.pid) or 0)
+    directory = room.place_of(definition, processes.environment(launched.pid))
+    _check_reopened(definition, directory, processes.memory_used(launched.pid) or 0)
     for entry in launched.record.devices:
         if entry.boot and entry.name.startswith("ubd"):  # what was plugged later is given again
             from umlctl.host import disks  # a guest without devices starts the sooner
@@ -355,8 +357,8 @@ def _check_reach(user: User, definition: Definition, entries: list[Entry]) -> No
     directory = "/" if root_is_host(definition) else root_directory(definition)
     if directory:
         files.append(("x", directory))
-    if definition.mem_dir:
-        files += [("x", definition.mem_dir), ("w", definition.mem_dir)]
+    memory = room.place_of(definition, os.environ)
+    files += [("x", memory), ("w", memory)]
     mine = {path for entry in entries for path in entry.made.values()}
     for entry in entries:
         users.give(user, entry.made.values())
@@ -484,7 +486,7 @@ def check_files(definition: Definition) -> Kernel:
     kernel = kernels.probe(definition.kernel, definition.user)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
-    _check_reopened(definition)
+    _check_reopened(definition, room.place_of(definition, os.environ))
     if root_is_image(definition) and not given_to_kernel(definition).keys() & {"root", "initrd"}:
         from umlctl.host import disks  # a guest without devices starts the sooner
 
@@ -492,15 +494,15 @@ def check_files(definition: Definition) -> Kernel:
     return kernel
 
 
-def _check_reopened(definition: Definition, memory: int = 0) -> None:
+def _check_reopened(definition: Definition, directory: str, memory: int = 0) -> None:
     """See that the directories are there that a kernel opens whenever it begins.
 
+    directory: of its memory
     memory: bytes of it that the guest has already, and gives back before
 
     Raises: HostError
     """
-    if definition.mem_dir:
-        _check_mem_dir(definition, memory)
+    room.check_memory(directory, definition.mem, memory)
     root = root_directory(definition)
     if root and not os.path.isdir(root):
         raise HostError(f"{definition.umid}: there is no directory {root}")
@@ -509,28 +511,6 @@ def _check_reopened(definition: Definition, memory: int = 0) -> None:
         from umlctl.host.programs import check_init
 
         check_init(program, root or "/")
-
-
-def _check_mem_dir(definition: Definition, memory: int) -> None:
-    """The kernel runs code from its memory file, and dies of a full file system.
-
-    Raises: HostError
-    """
-    directory = definition.mem_dir
-    try:
-        space = os.statvfs(directory)
-    except OSError as problem:
-        raise HostError(f"cannot have memory in {directory}: {problem.strerror}") from problem
-    if space.f_flag & os.ST_NOEXEC:
-        raise HostError(f"cannot have memory in {directory}: it is mounted noexec")
-    free = space.f_bavail * space.f_frsize + memory
-    if free < definition.mem:
-        raise HostError(
-            f"cannot have memory in {directory}: {free >> 20}M are free there, "
-            f"and the guest is to have {definition.mem >> 20}M"
-        )
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise HostError(f"cannot have memory in {directory}: Permission denied")
 
 
 def _write(path: str, data: bytes, mode: int = 0o600) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from umlctl.cli import info, main
 from umlctl.errors import NoKernel
 from umlctl.guest.definition import MEM_DEFAULT
-from umlctl.host import kernels, nics, paths
+from umlctl.host import kernels, nics, paths, room
 
 if TYPE_CHECKING:
     import pytest
@@ -26,8 +26,9 @@ def test_host_is_shown(
     monkeypatch.setattr(nics, "has_capability", lambda _name: False)
     monkeypatch.setenv("TMPDIR", house)
     free = 10 * MEM_DEFAULT + 1
-    monkeypatch.setattr(info, "_memory", lambda: {"MemTotal": 2 * free, "MemAvailable": free})
-    monkeypatch.setattr(info, "_room", lambda _directory: 2 * free)
+    monkeypatch.setattr(room, "memory", lambda: {"MemTotal": 2 * free, "MemAvailable": free})
+    monkeypatch.setattr(room, "look", lambda _directory: room.Space(4 * free, 2 * free))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY,) * 2)
     assert main.run(["info", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     assert found["kernel"] == "/usr/bin/linux.uml"
@@ -36,7 +37,8 @@ def test_host_is_shown(
     assert (found["memory_dir"], found["guests"]) == (house, {})
     assert (found["slirp4netns"], found["taps"]) == (False, False)
     assert found["state_dir"] == paths.state_dir()
-    assert (found["room_idle"], found["room_full"]) == (free // info.IDLE, 10)
+    assert (found["room_idle"], found["room_full"]) == (free // room.IDLE, 10)
+    assert found["room_bound"] == "memory"
     assert (found["guest_processors"], found["guests_memory"]) == (1, 0)
     assert main.run(["info"]) == 0
     text = capfd.readouterr().out
@@ -46,7 +48,8 @@ def test_host_is_shown(
     assert "/usr/bin/linux.uml, Linux 6.19\n" in text
     assert "for guests that you do not trust" not in text
     assert "own mounts" in text
-    assert f"for {free // info.IDLE} more guests when idle, 10 that use 256M each" in text
+    assert f"for {free // room.IDLE} more guests when idle, 10 that use 256M each" in text
+    assert "bound by memory\n" in text
     assert "1: the kernel has no SMP" in text
     old = kernel._replace(version="6.1.176")
     monkeypatch.setattr(kernels, "probe", lambda _path: old)
@@ -55,6 +58,15 @@ def test_host_is_shown(
     config.update(SMP="y", NR_CPUS="64")
     assert main.run(["info"]) == 0
     assert "up to 64, with --ncpus" in capfd.readouterr().out
+
+
+def test_room_is_bound_by_whatever_there_is_least_of(
+    house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 64))
+    assert main.run(["info"]) == 0
+    said = "for 6 more guests when idle, 6 that use 256M each, bound by descriptors; more take"
+    assert said in capfd.readouterr().out
 
 
 def test_host_that_lacks_things_is_shown_all_the_same(

@@ -187,7 +187,7 @@ def test_memory_is_not_made_where_nothing_can_be_executed(
     ("change", "said"),
     [
         ({"mem_dir": "/none"}, "memory in /none: No such file"),
-        ({"mem_dir": "{house}", "mem": 1 << 60}, "M are free there"),
+        ({"mem_dir": "{house}", "mem": 1 << 60}, "there can never be more than"),
         ({"cwd": "/none"}, "there is no directory /none"),
         ({"root": "/none/"}, "there is no directory /none/"),
         ({"kernel": "/none"}, "/none is not a UML kernel: there is no such file"),

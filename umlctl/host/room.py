@@ -1,0 +1,247 @@
+"""Whether this host has room for a guest: memory, descriptors and processes.
+
+A guest's memory is a file, which takes of its file system what the guest has touched. Several may
+have more between them than there is; a guest that touches what is not there dies of it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.errors import HostError
+from umlctl.host import cgroups, scarce
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from umlctl.guest.definition import Definition
+
+IDLE: Final = 20 << 20
+"""What a guest that does nothing takes of this host's memory, bytes. Measured with a hundred."""
+PAGES: Final = 64
+"""A kernel takes a part of its memory to keep account of the rest: one of so many."""
+TEMPORARY: Final = ("TMPDIR", "TMP", "TEMP")
+SHARED: Final = "/dev/shm"  # noqa: S108 - it is the kernel that makes a file there
+FALLBACK: Final = "/tmp"  # noqa: S108
+DESCRIPTORS: Final = 7
+"""What a supervisor holds open for a guest, and no more as long as nobody looks at it."""
+SUPERVISOR: Final = 12
+"""What a supervisor has open besides."""
+PROCESSES: Final = 5
+"""What a guest takes that does nothing: 4, and one for each process of its own."""
+BOOTING: Final = 45
+"""The most that a guest was seen to take while it boots."""
+LEAST_PROCESSES: Final = 8
+"""With fewer no guest boots."""
+
+
+class Space(NamedTuple):
+    """What can be had of memory in a directory, bytes."""
+
+    most: int
+    free: int
+
+
+def place_of(definition: Definition, environment: Mapping[str, str]) -> str:
+    """The directory in which the kernel of a guest has its memory.
+
+    environment: of who starts it
+    """
+    told = definition.mem_dir or directory(environment, definition.mem)
+    return os.path.join(definition.cwd, told)
+
+
+def directory(environment: Mapping[str, str], mem: int) -> str:
+    """Where a kernel has its memory by itself; it chooses the same, but for a /dev/shm that can
+    never hold it, as in many containers. Source: arch/um/os-Linux/mem.c
+
+    environment: the kernel's; mem: of the guest, bytes
+    """
+    told = next((environment[name] for name in TEMPORARY if environment.get(name)), "")
+    if told:
+        return told
+    if _kind(SHARED) != "tmpfs" or (_smaller(SHARED, mem) and not _smaller(FALLBACK, mem)):
+        return FALLBACK
+    return SHARED
+
+
+def _smaller(directory: str, mem: int) -> bool:
+    space = look(directory)
+    return space is None or space.most < mem
+
+
+def look(directory: str) -> Space | None:
+    """The space for memory in a directory; None if it cannot be seen, as it is not there."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return None
+    free = found.f_bavail * found.f_frsize
+    most = found.f_blocks * found.f_frsize
+    if _kind(directory) == "tmpfs":
+        host = memory()
+        here = host.get("MemTotal", free) + host.get("SwapTotal", 0)
+        left = host.get("MemAvailable", free) + host.get("SwapFree", 0)
+        # A tmpfs without a size of its own says 0.
+        most, free = (min(most, here), min(free, left)) if most else (here, left)
+    return Space(most, free)
+
+
+def check_memory(directory: str, mem: int, held: int = 0) -> None:
+    """See that a guest can have its memory in a directory, and can boot there now.
+
+    held: bytes that it has there already, and gives back before
+
+    Raises: HostError
+    """
+    cannot = f"cannot have memory in {directory}"
+    try:
+        flags = os.statvfs(directory).f_flag
+    except OSError as problem:
+        raise HostError(f"{cannot}: {problem.strerror}") from problem
+    if flags & os.ST_NOEXEC:
+        raise HostError(f"{cannot}: it is mounted noexec")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise HostError(f"{cannot}: Permission denied")
+    space = look(directory)
+    if space is None:
+        return
+    least = min(mem, IDLE + mem // PAGES)
+    other = "take less --mem, or a --mem-dir with more"
+    if mem > space.most:
+        raise HostError(
+            f"{cannot}: there can never be more than {_size(space.most)}, and the guest is to have "
+            f"{_size(mem)}; {other}"
+        )
+    if least > space.free + held:
+        raise HostError(
+            f"{cannot}: {_size(space.free + held)} are free there, and a guest with {_size(mem)} "
+            f"takes {_size(least)} when it boots; make room there, or {other}"
+        )
+
+
+def memory_doubt(directory: str, mem: int) -> str:
+    """What is to be said of a guest that may have more memory than is free; empty if it may not."""
+    space = look(directory)
+    if space is None or mem <= space.free:
+        return ""
+    return (
+        f"it may have {_size(mem)} of memory, and {_size(space.free)} are free in {directory}: "
+        "it dies when it uses more than there is then"
+    )
+
+
+def check_means(umid: str) -> None:
+    """See that this process has what another guest takes of it, and its user what a kernel does.
+
+    Raises: HostError
+    """
+    left = scarce.descriptors() - scarce.most_for_clients()
+    if (have := scarce.descriptors_left()) < DESCRIPTORS + left:
+        raise HostError(
+            f"{umid}: a guest takes {DESCRIPTORS} descriptors, and {max(0, have - left)} are left "
+            f"for guests: {scarce.few_descriptors()}"
+        )
+    if (have := scarce.processes_left()) < LEAST_PROCESSES:
+        raise HostError(
+            f"{umid}: a guest takes {LEAST_PROCESSES} processes and more, and {have} are left: "
+            f"{scarce.few_processes()}"
+        )
+
+
+def processes_doubt() -> str:
+    """Why a guest may have failed to boot that could be started; empty if it is not that."""
+    left = scarce.processes_left()
+    if left >= BOOTING:
+        return ""
+    return (
+        f"it may have had too few processes: it takes up to {BOOTING} while it boots, and {left} "
+        f"are left; {scarce.few_processes()}"
+    )
+
+
+class Room(NamedTuple):
+    """For how many more guests there is room, by what they take."""
+
+    memory: int
+    descriptors: int
+    processes: int
+
+    def least(self) -> tuple[int, str]:
+        """For how many there is, and what they take that there is no more of."""
+        return min(zip(self, self._fields, strict=True))
+
+
+def for_guests(free: int, each: int, running: int) -> Room:
+    """The room under a supervisor that has all that the hard limits of its caller allow.
+
+    free, each: memory, bytes; running: guests that it has already
+    """
+    hard = scarce.hard_limit_of_descriptors()
+    kept = hard - scarce.most_for_clients(hard)
+    descriptors = (hard - kept - SUPERVISOR) // DESCRIPTORS - running
+    processes = (_processes_here() - (BOOTING - PROCESSES)) // PROCESSES
+    return Room(free // each, max(0, descriptors), max(0, processes))
+
+
+def _processes_here() -> int:
+    """How many more a supervisor can have that this process starts: by the limit of the user, of
+    the cgroup and of this host."""
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    left = [_number(f"/proc/sys/kernel/{name}") - _running() for name in ("pid_max", "threads-max")]
+    if os.geteuid() and hard != resource.RLIM_INFINITY:
+        left.append(hard - scarce.threads_of(os.geteuid()))
+    with suppress(OSError):
+        directory = cgroups.own()
+        if directory and (most := _number(f"{directory}/pids.max")) != sys.maxsize:
+            left.append(most - _number(f"{directory}/pids.current"))
+    return max(0, min(left))
+
+
+def _running() -> int:
+    """Processes and threads of this host."""
+    with open("/proc/loadavg") as file:
+        return int(file.read().split()[3].partition("/")[2])
+
+
+def _number(path: str) -> int:
+    """What a file says; no limit, if it is not there or says something else."""
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def memory() -> dict[str, int]:
+    """What /proc/meminfo says, bytes."""
+    found = {}
+    with open("/proc/meminfo") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if value.endswith("kB\n"):
+                found[name] = int(value.split()[0]) << 10
+    return found
+
+
+def _kind(directory: str) -> str:
+    """Of its file system, as in `tmpfs`; empty if it is not known."""
+    try:
+        device = os.stat(directory).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        with open("/proc/self/mountinfo") as file:
+            for line in file:
+                fields, _, rest = line.partition(" - ")
+                if fields.split()[2] == number:
+                    return rest.split()[0]
+    except OSError:
+        pass
+    return ""
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20}M"
