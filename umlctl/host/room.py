@@ -110,7 +110,7 @@ def check_memory(directory: str, mem: int, held: int = 0) -> None:
     space = look(directory)
     if space is None:
         return
-    least = min(mem, IDLE + mem // PAGES)
+    least = _least(mem)
     other = "take less --mem, or a --mem-dir with more"
     if mem > space.most:
         raise HostError(
@@ -124,10 +124,16 @@ def check_memory(directory: str, mem: int, held: int = 0) -> None:
         )
 
 
+def _least(mem: int) -> int:
+    """What a guest takes of its memory when it boots, bytes."""
+    return min(mem, IDLE + mem // PAGES)
+
+
 def memory_doubt(directory: str, mem: int) -> str:
-    """What is to be said of a guest that may have more memory than is free; empty if it may not."""
+    """What is to be said of a guest that may have more memory than is free; empty if it may not,
+    or is refused."""
     space = look(directory)
-    if space is None or mem <= space.free:
+    if space is None or mem <= space.free or mem > space.most or _least(mem) > space.free:
         return ""
     return (
         f"it may have {_size(mem)} of memory, and {_size(space.free)} are free in {directory}: "

@@ -93,8 +93,9 @@ def test_more_memory_than_is_free_is_told_of(host: Host) -> None:
     assert room.memory_doubt("/m", G) == ""
     said = "may have 2048M of memory, and 1024M are free in /m"
     assert said in room.memory_doubt("/m", 2 * G)
-    host.spaces["/m"] = None
-    assert room.memory_doubt("/m", 2 * G) == ""
+    for refused in (room.Space(G, G), room.Space(10 * G, M), None):
+        host.spaces["/m"] = refused
+        assert room.memory_doubt("/m", 2 * G) == ""
 
 
 def test_space_of_a_tmpfs_is_no_more_than_this_host_has(monkeypatch: pytest.MonkeyPatch) -> None:
