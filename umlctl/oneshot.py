@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     command = BY_NAME.get(verb)
     if command is not None and command.served != HOST and verb not in OWN_FACES:
         options = _options(command, argv[2:])
-        if options is not None:
+        if options is not None and not _names_several(command, options[1]):
             return _guarded(lambda: ask(command, *options))
     return _guarded(lambda: _cli(argv[1:]))
 
@@ -101,6 +101,11 @@ def _guarded(work: Callable[[], int]) -> int:
 def _reader_gone() -> int:
     sys.stdout = None  # nothing is left to flush at exit
     return exitcodes.SIGNALLED + 13
+
+
+def _names_several(command: Command, words: list[str]) -> bool:
+    """What follows the first guest is another, and no number of seconds."""
+    return command.name == "shutdown" and bool(words) and not words[0][:1].isdigit()
 
 
 def _options(

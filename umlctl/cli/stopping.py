@@ -1,4 +1,4 @@
-"""`umlctl shutdown --all`: every guest of this user is ended in order, whoever supervises it."""
+"""`umlctl shutdown` of all guests of this user, or of several: whoever supervises them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from socketproto.blocking import Unreachable
 from umlctl import exitcodes
 from umlctl.cli import afterlife, views
 from umlctl.commands import BY_NAME
-from umlctl.errors import UsageError
+from umlctl.errors import NoGuest, UsageError
 from umlctl.guest import order
 from umlctl.host import burial, lost, paths, records
 from umlctl.oneshot import deadlines, say
@@ -22,24 +22,66 @@ LAST: Final = 60.0
 IN_ORDER: Final = ("shut down", "exited")
 
 
-def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int:
-    """End all guests side by side, those first that come after others; the exit code.
+def is_seconds(word: str) -> bool:
+    """The word is a number, so no guest is meant: the last word of a command may be one."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
-    timeout: how long each may take, seconds; None: as long as its supervisor gives signs of life
+
+def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int:
+    """End all guests; the exit code.
 
     Raises: UsageError
     """
-    import trio
-
     seconds = _seconds(words)
     after = _running()
     if not after and not in_json:
         say("no guest runs", exitcodes.OK)
         return exitcodes.OK
+    return _shut_down(after, seconds, in_json, timeout)
+
+
+def shut_down(names: list[str], words: list[str], in_json: bool, timeout: float | None) -> int:
+    """End several guests; the exit code. Of one that is unknown nothing is done to any.
+
+    Raises: UsageError, NoGuest
+    """
+    seconds = _seconds(words)
+    running = _running()
+    code = exitcodes.OK
+    wanted = dict.fromkeys(names)
+    for name in [name for name in wanted if name not in running]:
+        said = afterlife.epitaph(name)
+        if not said:
+            raise NoGuest(
+                f"no guest {name!r}, so none is shut down; `umlctl list` shows the guests"
+            )
+        code = say(said, exitcodes.NO_GUEST)
+    after = {
+        name: tuple(each for each in running[name] if each in wanted)
+        for name in wanted
+        if name in running
+    }
+    return _shut_down(after, seconds, in_json, timeout) or code
+
+
+def _shut_down(
+    after: dict[str, tuple[str, ...]], seconds: float, in_json: bool, timeout: float | None
+) -> int:
+    """End guests side by side, those first that come after others; the exit code.
+
+    after: by its name, what each comes after
+    seconds: for the own shutdown of each
+    timeout: how long each may take, seconds; None: as long as its supervisor gives signs of life
+    """
+    import trio
+
     results: list[dict[str, Any]] = []
 
     async def end(umid: str) -> None:
-        say(f"{umid}: is shut down", exitcodes.OK)
         began = trio.current_time()
         ending = {"cause": "ended", "code": exitcodes.TIMED_OUT, "text": ""}
         with trio.move_on_after(seconds + LAST) as limit:
@@ -73,7 +115,7 @@ def _seconds(words: list[str]) -> float:
             raise ValueError
     except ValueError:
         raise UsageError(
-            f"shutdown --all takes a number of seconds, not {' '.join(words)!r}"
+            f"after the guests, shutdown takes a number of seconds, not {' '.join(words)!r}"
         ) from None
     return seconds
 

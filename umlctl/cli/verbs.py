@@ -41,13 +41,21 @@ def verb(command: Command) -> click.Command:
             from umlctl.cli.stopping import shut_all_down
 
             return shut_all_down([guest, *words] if guest else [], in_json, timeout)
+        if command.name == "shutdown" and guest is not None and len(words) > 0:
+            from umlctl.cli.stopping import is_seconds, shut_down
+
+            others = [word for word in words if not is_seconds(word)]
+            if others and words[: len(others)] == tuple(others):
+                return shut_down([guest, *others], list(words[len(others) :]), in_json, timeout)
         if guest is None:
             raise click.MissingParameter(param_hint="'GUEST'", param_type="argument")
         return ask(command, guest, list(words), in_json, timeout, force)
 
     arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
     more = (
-        "umlctl shutdown --all 60 --json" if command.name == "shutdown" else f"{arguments} --json"
+        "umlctl shutdown web db 60\n  umlctl shutdown --all 60 --json"
+        if command.name == "shutdown"
+        else f"{arguments} --json"
     )
     text = command.help[0].upper() + command.help[1:] + "."
     if command.danger:
@@ -67,7 +75,11 @@ def verb(command: Command) -> click.Command:
             click.Argument(
                 ["words"],
                 nargs=-1,
-                metavar=command.args.replace("DEVICE[=CONFIG]...", "DEVICE[=CONFIG]") or "",
+                metavar=(
+                    "[GUEST]... [SECONDS]"
+                    if command.name == "shutdown"
+                    else command.args.replace("DEVICE[=CONFIG]...", "DEVICE[=CONFIG]") or ""
+                ),
                 type=click.UNPROCESSED,
             ),
             click.Option(["--json", "in_json"], is_flag=True, help="Print the outcome as JSON."),

@@ -105,7 +105,8 @@ def test_those_that_come_after_others_end_first(guests: Guests, said: Said) -> N
     guests("proxy", "web", "elsewhere")
     assert said.main("--all", "5") == 0
     assert said.asked == ["proxy: shutdown 5", "web: shutdown 5", "db: shutdown 5"]
-    assert "umlctl: db: is shut down\numlctl: db: shut down, after " in said.err
+    ends = [line.partition(", after ")[0] for line in said.err.splitlines()]
+    assert ends == [f"umlctl: {name}: shut down" for name in ("proxy", "web", "db")]
     assert said.out == ""
 
 
@@ -115,9 +116,40 @@ def test_those_that_have_nothing_to_do_with_each_other_end_side_by_side(
     for name in ("a", "b", "c"):
         guests(name)
     assert said.main("--all") == 0
-    begun = [line for line in said.err.splitlines() if line.endswith("is shut down")]
-    assert said.err.splitlines()[:3] == begun
     assert sorted(said.asked) == [f"{name}: shutdown 30" for name in ("a", "b", "c")]
+
+
+def test_several_are_named_and_the_others_run_on(guests: Guests, said: Said) -> None:
+    guests("db")
+    guests("web", "db")
+    guests("proxy", "web")
+    assert said.main("db", "proxy", "7.5") == 0
+    assert sorted(said.asked) == ["db: shutdown 7.5", "proxy: shutdown 7.5"]
+    said.asked.clear()
+    assert said.main("web", "web") == 0
+    assert said.asked == ["web: shutdown 30"]
+
+
+def test_name_that_is_nobodys_keeps_the_others_from_being_shut_down(
+    guests: Guests, said: Said
+) -> None:
+    guests("db")
+    assert said.main("db", "soon") == 3
+    assert "no guest 'soon', so none is shut down" in said.err
+    assert said.asked == []
+
+
+def test_one_of_several_that_has_ended_is_told(guests: Guests, said: Said) -> None:
+    guests("db")
+    over = guests("web")
+    record = records.load("web")
+    assert record is not None
+    record.ending = records.Ending(cause="shut down", code=0, time=1.0)
+    over.server.close()
+    records.save(record)
+    assert said.main("db", "web", "1") == 3
+    assert "web does not run: shut down" in said.err
+    assert said.asked == ["db: shutdown 1"]
 
 
 @pytest.mark.parametrize(
