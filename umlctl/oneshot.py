@@ -60,6 +60,8 @@ def main(argv: list[str]) -> int:
     if argv[1:] == ["help"]:
         argv = [argv[0], "--help"]  # whose commands, if no guest is named: ours
         verb = ""
+    if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
+        return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
     command = BY_NAME.get(verb)
     if command is not None and command.served != HOST and verb not in OWN_FACES:
         options = _options(command, argv[2:])
@@ -221,6 +223,50 @@ def _ask(
 
         return show_outcome(guest, command.name, outcome, json)
     return show(guest, command.name, outcome, words)
+
+
+def tell(
+    guest: str, text: str, json: bool = False, timeout: float | None = None, force: bool = False
+) -> int:
+    """Send any text to a guest, and show how it ended."""
+    try:
+        with Connection(find_socket(guest)) as connection:
+            outcome = exchange(connection, guest, text, timeout, force)
+    except Unreachable as problem:
+        return unreachable(guest, problem)
+    except WireError as problem:
+        return say(f"{guest}: {problem}", exitcodes.USAGE)
+    except PermissionError as problem:
+        return say(f"{guest}: {problem}", exitcodes.REFUSED)
+    if json:
+        from umlctl.cli.views import show_outcome
+
+        return show_outcome(guest, text, outcome, json)
+    return show(guest, "mconsole", outcome)
+
+
+def exchange(
+    connection: Connection, guest: str, text: str, timeout: float | None, force: bool
+) -> Outcome:
+    """Send any text; where nobody takes it, a guest that lost its supervisor gets another one.
+
+    The files of disks are the client's.
+
+    Raises: Unreachable, WireError, PermissionError
+    """
+    name, *words = text.lstrip("! ").split(" ")
+    command = BY_NAME.get(name)
+    if command is not None:
+        text = text[: len(text) - len(text.lstrip("! "))] + as_text(command, words)
+    deadline, renew = deadlines(command, timeout)
+    try:
+        return connection.request(prepare(connection.link, text, force), deadline, renew=renew)
+    except Unreachable:
+        from umlctl.cli.afterlife import take_over
+
+        if not take_over(guest):
+            raise
+    return connection.request(prepare(connection.link, text, force), deadline, renew=renew)
 
 
 def as_text(command: Command, words: list[str]) -> str:

@@ -95,6 +95,8 @@ def test_one_shot_command_imports_nearly_nothing(
     verb, *arguments = words
     done = in_subprocess(verb, bare(mode=mode).path, *arguments)
     assert done.returncode == 0, done
+    by_mconsole = in_subprocess("mconsole", bare(name="by", mode=mode).path, *words)
+    assert (by_mconsole.returncode, by_mconsole.stderr) == (0, done.stderr)
     imported = set(done.stderr.split())
     assert not imported & HEAVY
     if words != ["proc", "uptime"]:  # a bare kernel has no guard of its own
@@ -184,6 +186,36 @@ def test_disk_paths_are_the_callers(
         f"config ubd1r={house}/a.cow,{house}/b.img".encode(),
         b"config ubd99=no,such,slot,at,all",
     ]
+
+
+@pytest.mark.parametrize("force", ["", "!", "! "])
+def test_disk_paths_are_the_callers_in_any_text_too(
+    run: Callable[..., Run],
+    bare: MakeBare,
+    house: str,
+    monkeypatch: pytest.MonkeyPatch,
+    force: str,
+) -> None:
+    server = bare()
+    monkeypatch.chdir(house)
+    assert run("mconsole", server.path, f"{force}config", "ubd1r=a.cow,b.img").code == 0
+    assert run("mconsole", server.path, f"{force}config ubd1=a.img", "--json").code == 0
+    assert run("mconsole", server.path, "log  two  ubd1=a").code == 0
+    assert server.commands == [
+        f"config ubd1r={house}/a.cow,{house}/b.img".encode(),
+        f"config ubd1={house}/a.img".encode(),
+        b"log  two  ubd1=a\n",
+    ]
+
+
+@pytest.mark.parametrize("words", [[], [""], [" ", ""]])
+def test_no_text_at_all_is_a_usage_error(
+    run: Callable[..., Run], bare: MakeBare, words: list[str]
+) -> None:
+    server = bare()
+    assert run("mconsole", server.path, *words).code == exitcodes.USAGE
+    assert run("mconsole", "", "version").code == exitcodes.USAGE
+    assert server.commands == []
 
 
 def test_bytes_that_are_no_text_go_through(run: Callable[..., Run], bare: MakeBare) -> None:

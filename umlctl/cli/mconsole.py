@@ -14,10 +14,9 @@ from socketproto.wire import REQUEST_SIZE, WireError
 from umlctl import exitcodes
 from umlctl.cli import complete, views
 from umlctl.cli.seconds import SECONDS
-from umlctl.commands import BY_NAME
 from umlctl.errors import UsageError
 from umlctl.host.paths import find_socket
-from umlctl.oneshot import deadlines, prepare, say, show, unreachable
+from umlctl.oneshot import exchange, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,39 +55,10 @@ def mconsole(
     """
     if not "".join(text).strip():
         raise UsageError("mconsole takes a command, not an empty text")
-    with Connection(find_socket(guest)) as connection:
-        if text == ("-",):
+    if text == ("-",):
+        with Connection(find_socket(guest)) as connection:
             return _batch(connection, guest, in_json, timeout, force)
-        try:
-            outcome = _exchange(connection, guest, " ".join(text), timeout, force)
-        except Unreachable as problem:
-            return unreachable(guest, problem)
-        except WireError as problem:
-            return say(f"{guest}: {problem}", exitcodes.USAGE)
-        except PermissionError as problem:
-            return say(f"{guest}: {problem}", exitcodes.REFUSED)
-    if in_json:
-        return views.show_outcome(guest, " ".join(text), outcome, json=True)
-    return show(guest, "mconsole", outcome)
-
-
-def _exchange(
-    connection: Connection, guest: str, text: str, timeout: float | None, force: bool
-) -> Outcome:
-    """Send one command; where nobody takes it, a guest that lost its supervisor gets another.
-
-    Raises: Unreachable, WireError, PermissionError
-    """
-    command = BY_NAME.get(text.lstrip("! ").partition(" ")[0])
-    deadline, renew = deadlines(command, timeout)
-    try:
-        return connection.request(prepare(connection.link, text, force), deadline, renew=renew)
-    except Unreachable:
-        from umlctl.cli.afterlife import take_over
-
-        if not take_over(guest):
-            raise
-    return connection.request(prepare(connection.link, text, force), deadline, renew=renew)
+    return tell(guest, " ".join(text), in_json, timeout, force)
 
 
 def _batch(
@@ -98,7 +68,7 @@ def _batch(
     first = exitcodes.OK
     for text in _lines():
         try:
-            outcome = _exchange(connection, guest, text, timeout, force)
+            outcome = exchange(connection, guest, text, timeout, force)
             code = exitcodes.of(outcome.kind)
             if outcome.kind == REFUSED:
                 code = exitcodes.of_error(outcome.error)
