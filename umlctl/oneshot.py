@@ -8,6 +8,7 @@ a plain one-shot command goes on to `umlctl.cli`.
 from __future__ import annotations
 
 import sys
+from os.path import exists
 
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE
@@ -57,8 +58,8 @@ def main(argv: list[str]) -> int:
     streams.in_utf8()
     streams.open_all()
     verb = argv[1] if len(argv) > 1 else ""
-    if argv[1:] == ["help"]:
-        argv = [argv[0], "--help"]  # whose commands, if no guest is named: ours
+    if verb == "help" and not _is_guest(argv[2:3]):
+        argv = [argv[0], *argv[2:], "--help"]  # whose commands, if no guest is named: ours
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
         return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
@@ -68,6 +69,21 @@ def main(argv: list[str]) -> int:
         if options is not None and not _names_several(command, options[1]):
             return _guarded(lambda: ask(command, *options))
     return _guarded(lambda: _cli(argv[1:]))
+
+
+def _is_guest(words: list[str]) -> bool:
+    """A guest is named, or what is no command of ours either."""
+    if not words or words[0].startswith("-"):
+        return bool(words)
+    try:
+        if has_record(words[0]) or exists(find_socket(words[0])):
+            return True
+    except OSError:
+        return True  # who asks it says why
+    from umlctl.cli.main import LAZY
+    from umlctl.synonyms import SYNONYMS
+
+    return words[0] not in {*LAZY, *BY_NAME, *SYNONYMS}
 
 
 def _cli(arguments: list[str]) -> int:

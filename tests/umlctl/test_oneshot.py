@@ -287,6 +287,13 @@ def test_file_is_printed_without_the_line_that_the_kernel_puts_before_it(
     assert run("proc", server.path, "empty").out == b""
 
 
+def test_help_is_the_guests_where_there_is_one(run: Callable[..., Run], bare: MakeBare) -> None:
+    assert run("help", bare(saying(b"of the guest", 0)).path).out == b"of the guest\n"
+    assert "no guest 'nobody'" in run("help", "nobody").err
+    assert run("help", "run").out.startswith(b"Usage: umlctl run")
+    assert "did you mean list?" in run("help", "ls").err
+
+
 def test_err_goes_to_standard_error(run: Callable[..., Run], bare: MakeBare) -> None:
     server = bare(saying(b"no such device\n", -errno.ENODEV))
     done = run("remove", server.path, "ubd7")

@@ -9,6 +9,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import plugging, views
+from umlctl.cli.main import Group
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import Disk, parse_disk
@@ -16,11 +17,12 @@ from umlctl.oneshot import say
 
 
 @click.group(
+    cls=Group,
     epilog="""\b
 Examples:
   umlctl disk add demo data.img
   umlctl disk list demo
-"""
+""",
 )
 def disk() -> None:
     """Plug disks into a running guest, and take them out."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from umlctl.cli.main import Group
 from umlctl.devices import lines, ubd
 from umlctl.errors import NoKernel
 from umlctl.guest import plug
@@ -23,7 +24,7 @@ __all__ = ["as_json", "kernel", "summary"]
 _HEADINGS = ("KERNEL", "VERSION", "SOURCE", "CAN", "CANNOT")
 
 
-@click.group()
+@click.group(cls=Group)
 def kernel() -> None:
     """Show the UML kernels of this machine."""
 

@@ -12,6 +12,7 @@ from umlctl import __version__
 from umlctl.commands import BY_NAME, HOST, OWN_FACES
 from umlctl.errors import UmlctlError
 from umlctl.oneshot import say
+from umlctl.synonyms import meant
 
 LAZY: Final = {
     "run": "umlctl.cli.boot:run",
@@ -49,7 +50,7 @@ HELP: Final = {
     "disk": "the disks of a guest: add, rm, list",
     "nic": "the network interfaces of a guest: add, rm, list",
     "mem": "a guest's memory: show, take, give back",
-    "network": "switches and bridges for guests: list, create, rm, show",
+    "network": "switches and bridges for guests: list, create, rm, show, check",
     "console": "a terminal on a guest's console",
     "logs": "what a guest has put on its console",
     "dmesg": "the kernel's own messages on a guest's console",
@@ -59,7 +60,7 @@ HELP: Final = {
     "shell": "a prompt for one guest",
     "info": "what this host has for guests",
     "setup": "find a UML kernel on this machine, or fetch one",
-    "kernel": "the UML kernels of this machine and what they can do",
+    "kernel": "the UML kernels of this machine and what they can do: list",
     "man": "the manual pages, wherever they are installed",
     "adopt": "take over guests whose supervisor was killed",
     "quit": "end the background supervisor, its guests first",
@@ -67,6 +68,16 @@ HELP: Final = {
     "disable": "have it started no more",
     "autostart": "start every enabled guest that does not run",
 }
+GROUPS: Final = {
+    "Guests": ("run", "start", "list", "status", "ps", "wait", "stop", "go", "shutdown", "kill"),
+    "Their devices": ("disk", "nic", "mem", "network", "devices"),
+    "Consoles, logs and files": ("console", "logs", "dmesg", "collect"),
+    "A prompt, and what has happened": ("shell", "events"),
+    "This host": (
+        *("info", "setup", "kernel", "man", "enable", "disable", "autostart", "adopt", "quit"),
+    ),
+}
+"""What `--help` shows together; all others are mconsole commands."""
 
 
 def _without_empty_values(command: click.Command) -> click.Command:
@@ -96,7 +107,21 @@ def _refuse_empty(ctx: click.Context, parameter: click.Parameter, value: Any) ->
     return value
 
 
-class Root(click.Group):
+class Group(click.Group):
+    """Commands, and a hint at the right one for a word that is none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say what somebody may have meant who typed a word that is no command."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = meant(args[0], self.list_commands(ctx))
+            hint = f"did you mean {near}?" if near else f"`{ctx.command_path} --help` lists them"
+            ctx.fail(f"there is no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+class Root(Group):
     """Commands from the command table and from LAZY; listing them imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -117,24 +142,17 @@ class Root(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Names and one line each, without loading what is behind them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, HELP[name]) for name in LAZY])
-        with formatter.section("To one guest (GUEST: a umid, or the path of a socket)"):
-            formatter.write_dl(
-                [(n, BY_NAME[n].help) for n in self.list_commands(ctx) if n not in LAZY]
-            )
+        rest = set(self.list_commands(ctx)).difference(*GROUPS.values())
+        of_mconsole = tuple(name for name in self.list_commands(ctx) if name in rest)
+        groups = GROUPS | {"To a guest's management console (mconsole)": of_mconsole}
+        for heading, names in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, _about(name)) for name in names])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name what is near to a mistyped command."""
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            import difflib
 
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            hint = f"; did you mean {near[0]}?" if near else "; `umlctl --help` lists them"
-            ctx.fail(f"there is no command {args[0]!r}{hint}")
-        return super().resolve_command(ctx, args)
+def _about(name: str) -> str:
+    """A command in a line."""
+    return HELP[name] if name in HELP else BY_NAME[name].help
 
 
 @click.command(

@@ -10,6 +10,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import complete, views
+from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
 from umlctl.host import inuse, networks, nics, paths, records, segments, taps
 from umlctl.host.networks import BRIDGE, SWITCH, Network
@@ -17,11 +18,12 @@ from umlctl.oneshot import say
 
 
 @click.group(
+    cls=Group,
     epilog="""\b
 Examples:
   umlctl network list
   umlctl network create lab --user
-"""
+""",
 )
 def network() -> None:
     """Networks that guests join: switches without root, bridges with."""

@@ -8,6 +8,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import complete, plugging, views
+from umlctl.cli.main import Group
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import (
@@ -21,11 +22,12 @@ from umlctl.host import nics
 
 
 @click.group(
+    cls=Group,
     epilog="""\b
 Examples:
   umlctl nic add demo --user
   umlctl nic list demo
-"""
+""",
 )
 def nic() -> None:
     """Plug network interfaces into a running guest, and take them out."""

@@ -27,6 +27,10 @@ class _Seconds(click.FloatRange):
             self.fail(f"{value!r} is no number of seconds", param, ctx)
         return seconds
 
+    def _describe_range(self) -> str:
+        """What a clock can wait is no limit that a reader of `--help` meets."""
+        return ""
+
 
 SECONDS: Final = _Seconds(0, 1e9, min_open=True)
 

@@ -13,7 +13,7 @@ import click
 from socketproto.blocking import TIMEOUT
 from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
-from umlctl.commands import SYSRQ, Command
+from umlctl.commands import KERNEL, SYSRQ, Command
 from umlctl.oneshot import ask
 
 _ALL: Final = (
@@ -24,6 +24,13 @@ _ALL: Final = (
     ),
 )
 _ENDLESS: Final = "as long as its supervisor gives signs of life"
+
+
+def may_be_refused(command: Command) -> bool:
+    """There is something to insist on."""
+    if command.served != KERNEL:
+        return command.name == "plug"
+    return not command.stopped or command.name in ("proc", "sysrq")
 
 
 def verb(command: Command) -> click.Command:
@@ -94,6 +101,7 @@ def verb(command: Command) -> click.Command:
             click.Option(
                 ["--force"],
                 is_flag=True,
+                hidden=not may_be_refused(command),
                 help="Send what is refused because it may harm the guest.",
             ),
             *(_ALL if command.name == "shutdown" else ()),

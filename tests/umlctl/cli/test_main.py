@@ -58,7 +58,7 @@ def test_help_of_a_verb_says_what_the_table_says(run: Callable[..., Run], verb: 
     assert command.help[1:] in text
     assert command.danger in text
     assert "GUEST" in text
-    for option in ("--json", "--timeout SECONDS", "--force"):
+    for option in ("--json", "--timeout SECONDS"):
         assert option in text
     for word in command.args.replace("...", "").split():
         assert word in text
@@ -122,8 +122,14 @@ def test_version_is_told(run: Callable[..., Run]) -> None:
     ("typed", "said"),
     [
         ("verison", "there is no command 'verison'; did you mean version?"),
-        ("shutdwon", "did you mean shutdown?"),
+        ("shutdwon", "there is no command 'shutdwon'; `umlctl --help` lists them"),
         ("lst", "did you mean list?"),
+        ("ls", "did you mean list?"),
+        ("top", "did you mean list?"),
+        ("resume", "did you mean go?"),
+        ("restart", "did you mean reboot?"),
+        ("poweroff", "did you mean shutdown?"),
+        ("rename", "`umlctl --help` lists them"),
         ("nonsense", "there is no command 'nonsense'; `umlctl --help` lists them"),
     ],
 )
@@ -133,6 +139,71 @@ def test_mistyped_command_is_a_usage_error_with_a_hint(
     done = run(typed, "demo")
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("disk remove demo ubd1", "there is no command 'remove'; did you mean rm?"),
+        ("nic delete demo vec0", "did you mean rm?"),
+        ("disk ls demo", "did you mean list?"),
+        ("network delete lan", "did you mean rm?"),
+        ("network nonsense", "`umlctl network --help` lists them"),
+        ("kernel lst", "did you mean list?"),
+    ],
+)
+def test_mistyped_command_of_a_group_has_a_hint(
+    run: Callable[..., Run], words: str, said: str
+) -> None:
+    done = run(*words.split())
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "Usage: umlctl [OPTIONS]"),
+        ("run", "Usage: umlctl run [OPTIONS]"),
+        ("start", "Usage: umlctl start [OPTIONS]"),
+        ("version", "Usage: umlctl version [OPTIONS] GUEST"),
+        ("disk add", "Usage: umlctl disk add [OPTIONS]"),
+        ("help", "Usage: umlctl help [OPTIONS] GUEST"),
+    ],
+)
+def test_help_with_a_command_is_its_help(
+    house: str, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "umlctl", "help", *words.split()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith(said)
+
+
+def test_every_command_stands_in_one_group_of_the_help(run: Callable[..., Run]) -> None:
+    grouped = [name for names in main.GROUPS.values() for name in names]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) <= set(main.root.list_commands(click.Context(main.root)))
+    assert set(main.LAZY) - set(grouped) == {"mconsole"}
+    out = run("--help").out
+    for heading in (*main.GROUPS, "To a guest's management console (mconsole)"):
+        assert f"{heading}:\n" in out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_force_is_shown_where_there_is_something_to_insist_on(
+    run: Callable[..., Run], name: str
+) -> None:
+    out = run(name, "--help").out
+    if name in ("version", "help", "wait", "status", "stack", "devices", "go", "log", "shutdown"):
+        assert "--force" not in out
+    elif name in ("proc", "sysrq", "config", "remove", "plug"):
+        assert "--force" in out
+    assert "1000000000" not in out
 
 
 def test_nothing_to_do_shows_the_help_as_a_usage_error(run: Callable[..., Run]) -> None:
