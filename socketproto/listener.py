@@ -19,6 +19,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -287,16 +288,21 @@ class Listener:
             sock.close()
             raise
 
+    def stands(self) -> bool:
+        """The socket is where clients look for it: nobody has removed or replaced it."""
+        try:
+            return os.stat(self.path).st_ino == self._inode
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the socket and remove it, unless another stands in its place by now."""
         self._socket.close()
         for client in [*self._clients.values(), *self._kept.values()]:
             client.close()
-        try:
-            if os.stat(self.path).st_ino == self._inode:
+        if self.stands():
+            with suppress(FileNotFoundError):
                 os.unlink(self.path)
-        except FileNotFoundError:
-            pass
 
     def send_from_public(self, address: _Address, datagram: bytes) -> bool:
         """Send to a client that has connected to us, if there is room.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -180,6 +182,36 @@ def kill_the_supervisor_and_a_kernel(world: World, guest: Tormented) -> None:
         world.start(guest)
 
 
+def remove_the_run_directory(world: World, guest: Tormented) -> None:
+    """Nobody dies of it, and who supervises goes on to."""
+    before = world.status(guest)["supervisor_pid"]
+    shutil.rmtree(world.house.run, ignore_errors=True)  # it is being made anew meanwhile
+    ask_from_elsewhere(world, guest)
+    sockets = [world.house.public(each.umid) for each in world.guests]
+    sockets += [world.house.kernel_socket(each.umid) for each in world.guests]
+    if not world.soon(lambda: all(map(os.path.exists, sockets))):
+        raise Violation(
+            f"not there again: {[path for path in sockets if not os.path.exists(path)]}"
+        )
+    if world.status(guest)["supervisor_pid"] != before:
+        raise Violation(f"{guest.umid} has another supervisor than {before}: {world.status(guest)}")
+
+
+def ask_from_elsewhere(world: World, _guest: Tormented) -> None:
+    """A cron job, or somebody with another HOME, finds the same guests."""
+    home = world.random.choice(("/nonexistent", world.path, "relative", ""))
+    env = {name: world.house.env[name] for name in ("PATH", "UMLCTL_DIR")}
+    env |= {"HOME": home} if home else {}
+    env |= {"XDG_RUNTIME_DIR": world.path} if world.random.random() < 0.5 else {}
+    done = subprocess.run(
+        world.house.command("list", "--json"), env=env, capture_output=True, text=True, check=False
+    )
+    found = {row["umid"]: row["state"] for row in json.loads(done.stdout or "[]")}
+    for each in world.guests:
+        if found.get(each.umid) != ("stopped" if each.stopped else "running"):
+            raise Violation(f"{each.umid} with HOME={home!r}: {found.get(each.umid)}, {done}")
+
+
 def kill_helpers(world: World, guest: Tormented) -> None:
     """Switches, and what leads out of them: they are started again, and guests do not notice."""
     rows = world.status(guest)["devices"]
@@ -257,6 +289,8 @@ STEPS: dict[str, tuple[int, Step]] = {
         (2, kill_the_kernel),
         (4, kill_the_supervisor),
         (1, kill_the_supervisor_and_a_kernel),
+        (2, remove_the_run_directory),
+        (2, ask_from_elsewhere),
         (3, kill_helpers),
         (2, fill_the_disk),
         (1, fill_the_memory),

@@ -79,7 +79,7 @@ class World:
     def __init__(self, random: Random, guests: int) -> None:
         self.random = random
         self.path = tempfile.mkdtemp(prefix="c", dir="/tmp")
-        self.small = self._mount(f"{self.path}/s", SMALL)
+        self.small = self._mount(f"{self.path}/u/state", SMALL)
         self.memory = self._mount(f"{self.path}/m", MEMORY)
         self.house = House(self.path)
         self.guests = [Tormented(f"{os.path.basename(self.path)}-{n}") for n in range(guests)]

@@ -101,6 +101,10 @@ class House:
         rows: list[dict[str, Any]] = json.loads(self.ok("list", "--json"))
         return {row["umid"]: row for row in rows}[umid]
 
+    def network(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ok("network", "show", name, "--json"))
+        return found
+
     def public(self, umid: str) -> str:
         return f"{self.home}/.uml/{umid}/mconsole"
 

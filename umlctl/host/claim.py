@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
-from umlctl.host import paths, processes
+from umlctl.host import paths, place, processes
 
 if TYPE_CHECKING:
     from typing import Self
@@ -90,8 +90,9 @@ class Claim:
     def clear(self) -> None:
         """Remove what the last life of the guest left, for the next one under the same claim.
 
-        Raises: OSError
+        Raises: OSError, GuestInUse
         """
+        self.stand()
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
         for name in os.listdir(self.directory):
             if name not in (OWNER, DOOR):
@@ -114,6 +115,25 @@ class Claim:
             os.rename(link + "~", link)
         if len(os.fsencode(link)) > paths.SUN_PATH:
             raise OSError(errno.ENAMETOOLONG, "uml_mconsole can open no socket of so long a name")
+
+    def stand(self) -> bool:
+        """Have the locks where others look for them, though somebody has removed their files;
+        whether one had been.
+
+        Raises: OSError
+        """
+        removed = False
+        paths.make_run_dir()
+        lock = self.directory + ".lock"
+        if not stands_at(self.lock, lock):
+            removed = True
+            _replace(self.lock, _lock(self.umid, lock))
+        owner = f"{self.directory}/{OWNER}"
+        if not stands_at(self.owner, owner):
+            removed = True
+            os.makedirs(self.directory, 0o700, exist_ok=True)
+            _replace(self.owner, _own(self.umid, self.directory))
+        return removed
 
     def _drop_empty_records(self) -> None:
         """A guest that never started, and whose log is empty, leaves no records."""
@@ -163,6 +183,7 @@ def claim(umid: str, home: str = "") -> Claim:
     except OSError as problem:
         raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
     try:
+        _refuse_living(umid)
         public = os.path.dirname(paths.public_socket(umid, home))
         _refuse_strangers(umid, public)
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
@@ -182,15 +203,21 @@ def claim(umid: str, home: str = "") -> Claim:
     return Claim(umid, directory, records, public, lock, owner)
 
 
-def take_over(umid: str, home: str = "") -> Claim:
+def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
     """Make the umid of a guest ours that runs on without its supervisor.
 
     home: as for `claim`
+    runs: it was seen to, though nothing may be left in the run directory
 
     Raises: GuestInUse: it has one; HostError
     """
     directory = paths.guest_dir(umid)
     try:
+        if not os.path.exists(f"{directory}/{OWNER}"):
+            _refuse_removed(umid)
+            paths.make_run_dir()
+            if runs:
+                os.makedirs(directory, 0o700, exist_ok=True)
         owner = _own(umid, directory)
     except OSError as problem:
         raise HostError(f"{umid}: cannot be taken over: {problem}") from problem
@@ -214,6 +241,8 @@ def has_owner(umid: str) -> bool:
     """A supervisor has the guest. It is only asked: who looks must not be in anybody's way."""
     try:
         owner = os.open(f"{paths.guest_dir(umid)}/{OWNER}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return bool(_lives(umid) and _removed_owner(umid))
     except OSError:
         return False
     try:
@@ -232,7 +261,43 @@ def owner(umid: str) -> int:
         with open(f"{paths.guest_dir(umid)}.lock") as file:
             return int(file.read(32))
     except (OSError, ValueError):
-        return 0
+        return _removed_owner(umid)
+
+
+def _lives(umid: str) -> int:
+    """The pid of its kernel if a guest runs, by what was written down of it; else 0."""
+    from umlctl.host import burial, records  # what claims a name does without
+
+    record = records.load(umid)
+    return record.pid if record is not None and burial.lives(record) else 0
+
+
+def _removed_owner(umid: str) -> int:
+    """The pid of the supervisor of a guest whose files somebody has removed, or which is where an
+    earlier version has them; 0 if it has none."""
+    directories = [paths.guest_dir(umid), *paths.earlier_guest_dirs(umid)]
+    return place.holder([f"{directory}/{OWNER}" for directory in directories])
+
+
+def _refuse_removed(umid: str) -> None:
+    """Raises: GuestInUse: its supervisor runs, though its files were removed"""
+    pid = _removed_owner(umid)
+    if pid:
+        raise GuestInUse(f"{umid} has a supervisor, pid {pid}, though its files were removed")
+
+
+def _refuse_living(umid: str) -> None:
+    """The lock of a guest may be free though it runs: somebody has removed its file, or killed
+    all who had it.
+
+    Raises: GuestInUse
+    """
+    kernel = _lives(umid)
+    if kernel:
+        raise GuestInUse(
+            f"{umid} is the name of a running guest (kernel {kernel}); take another name, or end "
+            f"it with `umlctl shutdown {umid}`"
+        )
 
 
 def _own(umid: str, directory: str) -> int:
@@ -298,6 +363,12 @@ def stands_at(descriptor: int, path: str) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
         return False
+
+
+def _replace(old: int, new: int) -> None:
+    """Have the number of one descriptor for another."""
+    os.dup2(new, old, inheritable=False)
+    os.close(new)
 
 
 def _leads_to(public: str, directory: str) -> bool:

@@ -254,6 +254,21 @@ def make_run_dir() -> str:
     return path
 
 
+def kept_dirs() -> list[str]:
+    """Directories that who cleans up /tmp is to leave alone; the run directory is in the first."""
+    state = state_dir()
+    mine = [state] if state.startswith("/var/tmp/") else []  # noqa: S108
+    return [_place() or run_dir(), *mine, shared_dir()]
+
+
+def earlier_guest_dirs(umid: str) -> list[str]:
+    """Where an earlier version had what a running guest needs."""
+    if _place():
+        return []
+    bases = {f"/run/user/{os.getuid()}", os.environ.get("XDG_RUNTIME_DIR", "")}
+    return [f"{base}/umlctl/g/{umid}" for base in sorted(bases) if base.startswith("/")]
+
+
 def kernel_dir() -> str:
     return run_dir() + "/k"
 

@@ -63,6 +63,17 @@ def _read_stat(pid: int) -> tuple[str, list[str]] | None:
     return text[text.index("(") + 1 : end], text[end + 2 :].split()
 
 
+def descriptors(pid: int) -> dict[str, str]:
+    """What a process has open, as the host names it, and a path that leads to it."""
+    found = {}
+    directory = f"/proc/{pid}/fd"
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            with suppress(OSError):
+                found[os.readlink(f"{directory}/{name}")] = f"{directory}/{name}"
+    return found
+
+
 def start_time(pid: int) -> int | None:
     """When the process started, in clock ticks since the host's boot: pids are used again."""
     fields = _stat(pid)

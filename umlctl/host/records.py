@@ -183,12 +183,22 @@ def save(record: Record) -> None:
     with _saving:  # a guest may end in one thread while a device is plugged in another
         data = seal(msgspec.json.encode(record))
         write_atomically(path_of(umid), data)
-        try:
-            # It need not survive the host: the guest does not either.
-            write_atomically(copy_of(umid), data, sync=False)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(copy_of(umid))  # better none than an old one
+        _write_copy(umid, data)
+
+
+def save_copy(record: Record) -> None:
+    """Write the copy of a running guest's record, which somebody has removed."""
+    with _saving:
+        _write_copy(record.definition.umid, seal(msgspec.json.encode(record)))
+
+
+def _write_copy(umid: str, data: bytes) -> None:
+    try:
+        # It need not survive the host: the guest does not either.
+        write_atomically(copy_of(umid), data, sync=False)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(copy_of(umid))  # better none than an old one
 
 
 def path_of(umid: str) -> str:

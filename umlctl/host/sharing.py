@@ -31,6 +31,16 @@ def make(umid: str, name: str = "mconsole") -> str:
     Raises: HostError
     """
     path = f"{paths.open_dir(umid)}/{name}"
+    make_place(umid)
+    _refuse_other(path, umid)
+    return path
+
+
+def make_place(umid: str) -> None:
+    """Make the directory of one guest, unless it is there.
+
+    Raises: HostError
+    """
     try:
         for directory in (paths.shared_dir(), paths.open_dir(umid)):
             try:
@@ -47,8 +57,6 @@ def make(umid: str, name: str = "mconsole") -> str:
                 os.chmod(directory, MODE)
     except OSError as problem:
         raise HostError(f"{umid}: cannot be shared: {problem}") from problem
-    _refuse_other(path, umid)
-    return path
 
 
 def remove(umid: str) -> None:
@@ -65,19 +73,20 @@ def remove_dead(umid: str) -> None:
     Raises: HostError
     """
     place = paths.open_dir(umid)
-    if os.path.isdir(place) and not any(_answers(f"{place}/{name}") for name in SOCKETS):
+    if os.path.isdir(place) and not any(answers(f"{place}/{name}") for name in SOCKETS):
         remove(umid)
 
 
 def _refuse_other(path: str, umid: str) -> None:
-    """A guest of the same name, under another XDG_RUNTIME_DIR, has the same place."""
-    if _answers(path):
+    """A guest of the same name, under another UMLCTL_DIR, has the same place."""
+    if answers(path):
         raise HostError(
             f"{umid}: {path} is the socket of another guest of yours; take another name"
         )
 
 
-def _answers(path: str) -> bool:
+def answers(path: str) -> bool:
+    """Somebody has a socket there that can be sent to."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)

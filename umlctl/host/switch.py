@@ -30,7 +30,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UmlctlError
-from umlctl.host import paths, slirp
+from umlctl.host import paths, place, slirp
 from umlctl.host.claim import remove_tree, stands_at
 from umlctl.host.frames import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
 from umlctl.host.sealed import seal
@@ -44,6 +44,8 @@ BURST: Final = 64
 BACKLOG: Final = 1024
 LOG_MOST: Final = 1 << 20
 """A log that has grown to this is emptied, bytes."""
+LOOK: Final = 0.5
+"""Between two looks at whether its sockets can be found, seconds."""
 PAUSE: Final = 0.2
 """Until the next connection is tried when there was no descriptor left for one, seconds."""
 
@@ -58,7 +60,8 @@ class Switch:
         uplink: the way out, if it has one
     """
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
+    def __init__(self, name: str, options: argparse.Namespace, lock: int = -1) -> None:
+        """lock: descriptor of the segment's lock"""
         self.name = name
         self.since = time.time()
         self.table: AddressTable[Port] = AddressTable()
@@ -72,6 +75,7 @@ class Switch:
                 forwards=map(slirp.parse_forward, options.forward),
             )
         self._options = options
+        self._lock = lock
         self._running = True
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
@@ -91,6 +95,7 @@ class Switch:
             end.setblocking(False)
         self.watch(self._signals[0].fileno(), select.EPOLLIN, lambda _events: self._end())
         self._tick()
+        self._stay()
         self.renew()
         self.save_options()
 
@@ -148,6 +153,36 @@ class Switch:
         if stat.S_ISREG(log.st_mode) and log.st_size > LOG_MOST:
             os.ftruncate(2, 0)
         self.after(TICK, self._tick)
+
+    def _stay(self) -> None:
+        """Be found though somebody removes the run directory, or a part of it."""
+        place.keep()
+        try:
+            self._stand()
+        except OSError as problem:
+            self.say(f"cannot be found any more: {problem}")
+        self.after(LOOK, self._stay)
+
+    def _stand(self) -> None:
+        """Make what is missing.
+
+        Raises: OSError
+        """
+        path = lock_path(self.name)
+        if self._lock >= 0 and not stands_at(self._lock, path):
+            paths.make_run_dir()
+            fresh = _lock(self.name)
+            if fresh < 0:
+                raise FileExistsError(f"{path} was removed, and somebody else has it now")
+            self.say(f"{os.path.dirname(path)} was removed, and is made anew")
+            os.dup2(fresh, self._lock, inheritable=False)
+            os.close(fresh)
+        if not os.path.exists(paths.network_port(self.name)):
+            self._leave_port = self._listen_for_ports()  # whoever is connected stays so
+        if not os.path.exists(paths.network_control(self.name)):
+            self._listen(paths.network_control(self.name), self._control.accept)
+        if not os.path.exists(paths.network_options(self.name)):
+            self.save_options()
 
     def _listen(self, path: str, accept: Callable[[socket.socket], object]) -> Callable[[], None]:
         """Stand at the path, without a moment in which nobody or a dead one stands there.
@@ -332,9 +367,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def lock_path(name: str) -> str:
+    return f"{paths.network_dir(name)}/lock"
+
+
 def _lock(name: str) -> int:
-    """The descriptor of the segment's lock; -1 if another switch has it."""
-    path = f"{paths.network_dir(name)}/lock"
+    """The descriptor of the segment's lock; -1 if another switch has it.
+
+    Raises: OSError
+    """
+    path = lock_path(name)
     while True:
         os.makedirs(paths.network_dir(name), exist_ok=True)
         try:
@@ -347,8 +389,14 @@ def _lock(name: str) -> int:
             os.close(lock)
             return -1
         if stands_at(lock, path):
-            return lock
+            break
         os.close(lock)
+    if not os.fstat(lock).st_size and place.holder([path], besides=os.getpid()):
+        os.close(lock)  # who has one that was removed will have this one soon
+        return -1
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
 
 
 def main() -> int:
@@ -360,12 +408,10 @@ def main() -> int:
     lock = _lock(name)
     if lock < 0:
         return 0  # somebody was faster
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     os.chdir("/")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    switch = Switch(name, options)
+    switch = Switch(name, options, lock)
     try:
         switch.run()
     finally:

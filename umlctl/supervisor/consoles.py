@@ -447,11 +447,24 @@ class Consoles:
         if name not in self._listeners and name in ("attach", *self.by_name):
             self._serve(name)
 
+    def stand(self) -> list[str]:
+        """Open the sockets again that somebody has removed; their names."""
+        missing = [
+            name for name in self._listeners if not os.path.exists(f"{self._directory}/{name}")
+        ]
+        for name in missing:
+            old = self._listeners.pop(name)
+            trio.lowlevel.notify_closing(old)  # who is attached stays so
+            old.close()
+            self._serve(name)
+        return missing
+
     def _drop(self, name: str) -> None:
         console = self.by_name.pop(name)
         if name in self._listeners:
             self._listeners.pop(name).close()
-            os.unlink(f"{self._directory}/{name}")
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._directory}/{name}")
         if name in self._scopes:
             self._scopes.pop(name).cancel()
         for viewer in console.viewers:
@@ -468,7 +481,7 @@ class Consoles:
                 while True:
                     try:
                         connection, _ = await listener.accept()
-                    except OSError:
+                    except (OSError, trio.ClosedResourceError):
                         if listener.fileno() < 0:
                             return
                         await trio.sleep(LOOK)  # no descriptors, perhaps; others may end

@@ -18,12 +18,13 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from socketproto.listener import Call, ClientGone, Listener
+from socketproto.listener import Call, ClientGone
 from umlctl import exitcodes
 from umlctl.commands import HOST
 from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
@@ -34,9 +35,12 @@ from umlctl.host import burial, claim, daemonlog, lost, paths, records, scarce
 from umlctl.host.endings import describe
 from umlctl.host.sdnotify import Manager, from_environment
 from umlctl.supervisor.autostart import Autostart
+from umlctl.supervisor.door import Door
 from umlctl.supervisor.history import brief
+from umlctl.supervisor.keeper import LOOK
 from umlctl.supervisor.launch import adopt, launch
 from umlctl.supervisor.limits import Sparing
+from umlctl.supervisor.lock import Lock
 from umlctl.supervisor.readiness import HEARTBEAT
 from umlctl.supervisor.run import run_guest
 from umlctl.supervisor.service import SHUTDOWN
@@ -71,7 +75,7 @@ class Daemon:
 
     def __init__(
         self,
-        listener: Listener,
+        listener: Door,
         manager: Manager | None = None,
         *,
         service: bool = False,
@@ -472,27 +476,39 @@ def _will_return(returns: bool) -> None:
         pass  # they do not wait then, or once in vain
 
 
-async def _serve(take: Callable[[int], bool], manager: Manager, *, service: bool) -> None:
+async def _serve(lock: Lock, manager: Manager, *, service: bool) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(manager.beat)
         start = service
-        if not take(fcntl.LOCK_NB):
+        if not lock.take(fcntl.LOCK_NB):
             if not service:
                 return  # somebody was faster
-            turn = Turn(lambda: take(0), manager)
+            turn = Turn(lambda: lock.take(0), manager)
             await turn.wait()
             if not turn.came:
                 nursery.cancel_scope.cancel()
                 return
             start = not turn.started
         _will_return(service)
-        listener = Listener.bind(paths.supervisor_socket())
+        door = Door(paths.supervisor_socket())
+        nursery.start_soon(_stay, lock, door, service)
         try:
-            await Daemon(listener, manager, service=service, start=start).run()
+            await Daemon(door, manager, service=service, start=start).run()
             _will_return(False)  # in order: nobody starts it again
         finally:
-            listener.close()
+            door.close()
         nursery.cancel_scope.cancel()
+
+
+async def _stay(lock: Lock, door: Door, returns: bool) -> None:
+    """Be found though somebody removes the run directory, or a part of it."""
+    while True:
+        await trio.sleep(LOOK)
+        with suppress(OSError):
+            lock.stand()
+            if door.stand():
+                _will_return(returns)
+                _say(f"{door.path} was removed, and is there again")
 
 
 def main(arguments: list[str]) -> int:
@@ -500,22 +516,11 @@ def main(arguments: list[str]) -> int:
     scarce.become_supervisor()
     manager = from_environment()
     service = arguments == ["--service"]
-    run = paths.make_run_dir()
-    lock = os.open(f"{run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = Lock()
     os.umask(0o077)
     os.chdir("/")
-
-    def take(flags: int) -> bool:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | flags)
-        except BlockingIOError:
-            return False
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        return True
-
     # Whoever started us to serve a command, its service manager is not told of us.
-    trio.run(functools.partial(_serve, take, manager if service else Manager(), service=service))
+    trio.run(functools.partial(_serve, lock, manager if service else Manager(), service=service))
     return 0
 
 

@@ -41,6 +41,7 @@ from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import DEADLINE, FRAGILE, QUIET, Kernel
+from umlctl.supervisor.kernel_socket import UNREACHABLE, KernelSocket
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
@@ -140,6 +141,7 @@ class Guest:
         )
         if any(word.startswith(TIME_TRAVEL) for word in launched.command):
             self.kernel.fragile = FRAGILE
+        self.kernel_socket = KernelSocket(self.kernel.path, links=not launched.definition.user)
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = self.unsynced = ""
         self.release = (0, 0)
@@ -200,6 +202,7 @@ class Guest:
                 gone = True
                 nursery.cancel_scope.cancel()
         finally:
+            self.kernel_socket.close()
             # One that lives, though we end, is for the next supervisor.
             if gone:
                 with trio.CancelScope(shield=True):
@@ -231,7 +234,8 @@ class Guest:
                 elif notification.kind == HANG:
                     self.watcher.is_unfed()
             await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
-            await trio.lowlevel.wait_readable(self.launched.notify)
+            with suppress(trio.ClosedResourceError):  # another has taken its place
+                await trio.lowlevel.wait_readable(self.launched.notify)
 
     def _note_said(self, notification: Notification) -> None:
         said = notification.data.decode("utf-8", "replace").strip()
@@ -257,6 +261,7 @@ class Guest:
             # The kernel found the name in use after all and took a random one.
             self._fail_boot(f"the kernel took another name: its socket is {path}")
             return
+        self.kernel_socket.hold()
         if self.ready.is_set() or self.state == "rebooting":
             self.reboots += 1
             launch.make_again(self.launched)
@@ -278,6 +283,10 @@ class Guest:
         nursery.start_soon(self._await_ready, self._boot)
 
     async def _await_ready(self, boot: trio.CancelScope) -> None:
+        if self.has_been_up() and self.state == "booting" and not self.kernel_socket.is_there():
+            self._is_ready()
+            self.kernel.lose(UNREACHABLE)
+            return
         with boot:
             fragile = bool(self.kernel.fragile)
             get_ready = self._hear_of_init if fragile else self._get_ready
@@ -374,9 +383,8 @@ class Guest:
         self.ready.set()
         if self.launched.adopted or not has_agent(self.launched.definition):
             self.up.set()
-        after = (
-            None if again or self.launched.adopted else round(self.since - self._record.since, 3)
-        )
+        begun = not (again or self.launched.adopted)
+        after = round(self.since - self._record.since, 3) if begun else None
         self.history.add("ready", after=after, pid=self.launched.pid)
 
     def _panicked(self, text: str) -> None:

@@ -41,6 +41,7 @@ from umlctl.host import (
     users,
 )
 from umlctl.host.claim import kernel_socket, stands_at, take_over
+from umlctl.host.place import keep as keep_place
 from umlctl.supervisor.access import check_names
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
 INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where it looks for programs."""
-_LOCK_FD: Final = 9
+_PASSED: Final = (9, 8, 7)
+"""In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
+_ABOVE: Final = 64
+"""Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
 BEGINS: Final = 30
 """The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
 Opening = tuple[int, int, str, int, int]
@@ -187,7 +191,11 @@ def _launch(
         lines = _lines(directory, claim.records)
         become = users.become(user) if user else []
         spawn = functools.partial(
-            _spawn, lock=claim.lock, log=log, environment=environment, lines=lines
+            _spawn,
+            held=(claim.lock, keep_place(), pidfile),
+            log=log,
+            environment=environment,
+            lines=lines,
         )
         shim, pid = _start(chain, [*become, *command], definition.kernel, log, spawn)
         started = processes.start_time(pid) or 0
@@ -320,6 +328,29 @@ def make_again(launched: Launched) -> None:
             _make_init(place, user)
 
 
+def is_deaf(launched: Launched) -> bool:
+    """The kernel's notifications find no socket: somebody has removed its name."""
+    return not os.path.exists(_notify_path(launched))
+
+
+def listen_again(launched: Launched) -> socket.socket:
+    """Where they arrive from now on.
+
+    Raises: OSError, HostError
+    """
+    definition = launched.definition
+    if definition.user:
+        sharing.make_place(definition.umid)
+    notify = _notify_socket(_notify_path(launched))
+    if definition.user:
+        users.give(users.find(definition.user), [_notify_path(launched)])
+    return notify
+
+
+def _notify_path(launched: Launched) -> str:
+    return f"{own_place(launched.definition, launched.claim.directory)}/notify"
+
+
 def check_reboot(launched: Launched) -> None:
     """See that a kernel will find again what it opens anew when it reboots.
 
@@ -379,7 +410,7 @@ def adopt(record: Record) -> Launched:
     from umlctl.host.lost import shim_of  # who launches does not need it
 
     definition = record.definition
-    held = take_over(definition.umid, definition.home)
+    held = take_over(definition.umid, definition.home, runs=True)
     notify = None
     pidfile = -1
     try:
@@ -393,7 +424,7 @@ def adopt(record: Record) -> Launched:
             users.give(users.find(definition.user), [path])
         with open(f"/proc/{record.pid}/cmdline", "rb") as file:
             command = os.fsdecode(file.read()).rstrip("\0").split("\0")
-        pidfile = _lock_pidfile(definition)
+        pidfile = _lock_pidfile(definition, record.pid)
         aside = records.set_aside(definition.umid)
         if not aside and not os.path.exists(records.path_of(definition.umid)):
             aside = f"there is no record of {definition.umid}"
@@ -440,8 +471,10 @@ def _notify_socket(path: str) -> socket.socket:
     return notify
 
 
-def _lock_pidfile(definition: Definition) -> int:
+def _lock_pidfile(definition: Definition, running: int = 0) -> int:
     """Open the pidfile and lock it, if one is wanted; only a lock says that it is in use.
+
+    running: the kernel's pid if it runs already: its tiny parent has the lock then
 
     Raises: HostError
     """
@@ -458,6 +491,8 @@ def _lock_pidfile(definition: Definition) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            if running and owner == str(running):
+                return descriptor
             os.close(descriptor)
             raise HostError(
                 f"the pidfile {path} is locked by a running guest, pid {owner}"
@@ -565,16 +600,24 @@ def _start(
 
 
 def _spawn(
-    words: list[str], lock: int, log: str, environment: dict[str, str], lines: list[Opening]
+    words: list[str],
+    held: tuple[int, ...],
+    log: str,
+    environment: dict[str, str],
+    lines: list[Opening],
 ) -> tuple[int, bytes]:
     """Start the tiny parent; its pid, and what it says: the kernel's pid."""
     reader, writer = os.pipe()
+    copies: dict[int, int] = {}
     try:
+        for descriptor, number in zip(held, _PASSED, strict=True):
+            if descriptor >= 0:
+                copies[fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ABOVE)] = number
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, writer, 1),
             (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_APPEND, 0),
-            (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
+            *((os.POSIX_SPAWN_DUP2, copy, number) for copy, number in copies.items()),
             *lines,  # last: their numbers may be those of our own descriptors
         ]
         try:
@@ -599,7 +642,6 @@ def _spawn(
                 break
             said += piece
     finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
+        for descriptor in (reader, *copies, *([writer] if writer >= 0 else [])):
+            os.close(descriptor)
     return shim, said

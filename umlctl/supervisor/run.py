@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.listener import Listener
 from umlctl.errors import HostError, UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import cgroups, paths, processes, records, scarce, sharing
 from umlctl.host.endings import describe
+from umlctl.supervisor.door import Door
 from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.keeper import Keeper
 from umlctl.supervisor.launch import launch_again, leave, remove_pidfile, remove_place
 from umlctl.supervisor.restarts import Restarts
 from umlctl.supervisor.service import Service
@@ -42,15 +43,15 @@ async def run_guest(
     stop_others: called where its policy is to end all other guests, with the reason
     """
     guest = Guest(launched, tell, stop_others)
-    listeners: list[Listener] = []
+    doors: list[Door] = []
     shared = ""
     try:
         try:
             processes.adopt_orphans()
-            listeners.append(Listener.bind(paths.guest_socket(guest.umid)))
+            doors.append(Door(paths.guest_socket(guest.umid)))
             if is_shared(launched.definition):
                 shared = sharing.make(guest.umid)
-                listeners.append(Listener.bind(shared, sharing.SOCKET_MODE))
+                doors.append(Door(shared, sharing.SOCKET_MODE))
             _publish(guest)
         except Exception as problem:
             if not launched.adopted:
@@ -59,18 +60,18 @@ async def run_guest(
             raise HostError(f"{guest.umid}: {scarce.explained(problem)}") from problem
         async with trio.open_nursery() as nursery:
             service = Service(guest)
-            for listener in listeners:
-                listener.most, listener.most_kept = scarce.most_for_clients(), scarce.most_to_keep()
-                nursery.start_soon(listener.serve, service.handle, service.answer_at_once)
+            for door in doors:
+                nursery.start_soon(door.serve, service.handle, service.answer_at_once)
+            nursery.start_soon(Keeper(guest, doors).run)
             ending = await _live(guest, task_status)
             with trio.move_on_after(LAST_ANSWERS):
-                for listener in listeners:
-                    await listener.idle()
+                for door in doors:
+                    await door.idle()
             nursery.cancel_scope.cancel()
         return ending
     finally:
-        for listener in listeners:
-            listener.close()
+        for door in doors:
+            door.close()
         if guest.dead.is_set():
             await _clear(guest, shared)
         else:

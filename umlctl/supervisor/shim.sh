@@ -1,4 +1,5 @@
-# The tiny parent of a guest's kernel; it outlives the supervisor, and holds the guest's lock.
+# The tiny parent of a guest's kernel; it outlives the supervisor, and holds the guest's lock (9),
+# the run directory's (8) and the pidfile's (7).
 #
 # usage: sh shim.sh DIRECTORY LOG CWD CGROUP LIMITS SCOPE KERNEL [ARGUMENTS...]
 #
@@ -19,7 +20,7 @@ if [ "$1" = kernel ]; then
     if [ -n "$cgroup" ]; then echo 0 >"$cgroup/cgroup.procs" || exit 126; fi
     read -r pid rest </proc/self/stat
     echo "$pid"
-    exec "$@" 3<>"$directory/con0.in" 4>>"$log" 9>&- </dev/null >>"$log" 2>&1
+    exec "$@" 3<>"$directory/con0.in" 4>>"$log" 9>&- 8>&- 7>&- </dev/null >>"$log" 2>&1
 fi
 directory=$1 log=$2 cwd=$3 cgroup=$4 limits=$5 scope=$6
 shift 6

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.exchange import REFUSED
+from socketproto.exchange import GONE, REFUSED
 from umlctl.guest import policy
 from umlctl.supervisor.kernel import Unsent
 
@@ -66,7 +66,8 @@ class Watcher:
         if guest.state == "running" and due and not guest.kernel.trouble:
             self._asked = now
             outcome = await guest.kernel.ask(CLOCK, max(LOOK, min(self._limit / ASKED, PATIENCE)))
-            if outcome.kind == REFUSED and isinstance(outcome, Unsent):
+            unsent = outcome.kind == REFUSED and isinstance(outcome, Unsent)
+            if unsent or outcome.kind == GONE:
                 self._is_well()  # as far as we can see
             elif outcome.ok and outcome.text != self._clock:
                 self._clock = outcome.text

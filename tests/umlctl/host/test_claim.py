@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.errors import GuestInUse, HostError, UsageError
-from umlctl.host import paths
+from umlctl.guest.definition import Definition
+from umlctl.host import paths, processes, records
 from umlctl.host.claim import claim, forget, has_owner, owner, remove_tree, take_over
 
 if TYPE_CHECKING:
@@ -300,3 +302,79 @@ def test_cleared_claim_is_as_new_and_still_ours(house: str) -> None:
         assert has_owner("demo")
         with pytest.raises(GuestInUse):
             claim("demo")
+
+
+# What was removed
+
+
+def write_record(umid: str = "demo", home: str = "") -> None:
+    """What says that a guest runs: this process is its kernel."""
+    pid = os.getpid()
+    records.save(
+        records.Record(
+            definition=Definition(umid=umid, kernel="/linux", home=home),
+            supervisor_pid=pid,
+            pid=pid,
+            started=processes.start_time(pid) or 0,
+            boot_id=records.host_boot_id(),
+            since=1.0,
+        )
+    )
+
+
+def test_supervisor_is_known_though_the_run_directory_was_removed(house: str) -> None:
+    with claim("demo") as held:
+        write_record()
+        shutil.rmtree(paths.run_dir())
+        assert has_owner("demo")
+        assert owner("demo") == os.getpid()
+        with pytest.raises(GuestInUse, match=f"demo has a supervisor, pid {os.getpid()}"):
+            take_over("demo")
+        with pytest.raises(GuestInUse, match=f"running guest .kernel {os.getpid()}"):
+            claim("demo")
+        assert held.stand()
+        assert not held.stand()
+        assert has_owner("demo")
+        with pytest.raises(GuestInUse, match=r"demo has a supervisor$"):
+            take_over("demo")
+        with pytest.raises(GuestInUse, match=f"supervisor {os.getpid()}"):
+            claim("demo")
+
+
+@pytest.mark.parametrize("name", ["/owner", ".lock"])
+def test_each_lock_that_was_removed_is_there_again(house: str, name: str) -> None:
+    with claim("demo") as held:
+        os.unlink(held.directory + name)
+        assert held.stand()
+        assert os.path.exists(held.directory + name)
+        assert has_owner("demo")
+    assert not os.path.exists(held.directory + name)
+
+
+def test_guest_without_a_supervisor_is_taken_over_though_its_files_were_removed(
+    house: str,
+) -> None:
+    held = claim("demo")
+    write_record()
+    shutil.rmtree(paths.run_dir())
+    os.close(held.owner)
+    os.close(held.lock)
+    assert not has_owner("demo")
+    with take_over("demo", runs=True):
+        assert has_owner("demo")
+
+
+def test_supervisor_of_an_earlier_version_is_known_where_that_had_its_locks(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = f"{house}/r/umlctl/g/demo"
+    put(f"{earlier}/owner", "")
+    monkeypatch.setattr(paths, "earlier_guest_dirs", lambda _umid: [earlier])
+    paths.make_run_dir()
+    os.makedirs(paths.record_dir("demo"))
+    write_record()
+    assert not has_owner("demo")
+    with open(f"{earlier}/owner"):
+        assert has_owner("demo")
+        with pytest.raises(GuestInUse, match="demo has a supervisor"):
+            take_over("demo")

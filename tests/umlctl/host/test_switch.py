@@ -6,6 +6,7 @@ import array
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -647,6 +648,25 @@ def test_sockets_of_a_killed_switch_are_replaced(make: Callable[..., Running]) -
     second = make()
     assert second.ask({"status": True})["pid"] == second.process.pid
     second.port()
+
+
+def test_switch_whose_directory_was_removed_is_the_one_of_its_name_still(lan: Running) -> None:
+    one, two = lan.port(), lan.port()
+    shutil.rmtree(paths.run_dir())
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "umlctl.host.switch", "--", "lan"],
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 0
+    three = lan.connect(paths.network_port("lan"))
+    until(lambda: len(lan.ports()) == 3)
+    assert len(ask(lan.client(), {"status": True})["ports"]) == 3
+    one.send(frame(BROADCAST, mac(1)))
+    assert two.recv(100) == three.recv(100) == frame(BROADCAST, mac(1))
+    until(lambda: os.path.exists(paths.network_options("lan")))
+    with open(f"{paths.network_dir('lan')}/lock") as file:
+        assert file.read() == f"{lan.process.pid}\n"
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "n" * 33])

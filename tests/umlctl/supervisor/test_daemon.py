@@ -12,13 +12,13 @@ import trio
 import trio.testing
 
 from socketproto.client import Client
-from socketproto.listener import Listener
 from tests import fake_kernel
 from umlctl import exitcodes
 from umlctl.guest import definition as definitions
 from umlctl.host import paths, processes, records
 from umlctl.host.claim import claim, has_owner
 from umlctl.supervisor import daemon
+from umlctl.supervisor.door import Door
 from umlctl.supervisor.launch import launch
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def define(house: str, tmp_path: Path) -> Callable[[str], str]:
 async def serving() -> AsyncIterator[str]:
     """A background supervisor; the path of its socket."""
     paths.make_run_dir()
-    listener = Listener.bind(paths.supervisor_socket())
+    listener = Door(paths.supervisor_socket())
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.Daemon(listener).run)
@@ -191,7 +191,7 @@ async def test_service_stays_though_there_is_nothing_to_do(
     house: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     paths.make_run_dir()
-    listener = Listener.bind(paths.supervisor_socket())
+    listener = Door(paths.supervisor_socket())
     with trio.move_on_after(daemon.IDLE * 10) as limit:
         await daemon.Daemon(listener, service=True).run()
     assert limit.cancelled_caught

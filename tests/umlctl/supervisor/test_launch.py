@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -124,6 +125,24 @@ async def test_guest_without_a_door_ends_at_once_and_says_why(
     assert not processes.alive(launched.pid, launched.started)
     with claim("demo"):
         pass  # the name is free
+
+
+async def test_pidfile_is_locked_as_long_as_the_guest_runs(
+    definition: Definition, house: str
+) -> None:
+    launched = launch(definition, claim("demo"))
+    for descriptor in (launched.claim.owner, launched.claim.lock, launched.pidfile):
+        os.close(descriptor)  # as of a supervisor that was killed
+    launched.notify.close()
+    with open(f"{house}/pid") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert file.read() == f"{launched.pid}\n"
+    adopted = adopt(launched.record)
+    async with trio.open_nursery() as nursery:
+        guest: Guest = await nursery.start(run_guest, adopted, None)
+        guest.kill("the test is over")
+    assert "pid" not in os.listdir(house)
 
 
 async def test_pidfile_that_somebody_removed_is_no_reason_to_keep_the_name(

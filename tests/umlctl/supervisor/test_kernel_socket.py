@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.supervisor.kernel_socket import KernelSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def path(short: str) -> str:
+    os.mkdir(f"{short}/demo")
+    return f"{short}/demo/mconsole"
+
+
+@pytest.fixture
+def kernel(path: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+        bound.bind(path)
+        yield bound
+
+
+def reaches(path: str, kernel: socket.socket) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.connect(path)
+        client.send(b"version")
+    return kernel.recv(64) == b"version"
+
+
+def test_socket_whose_name_was_removed_is_reached_all_the_same(
+    path: str, kernel: socket.socket
+) -> None:
+    held = KernelSocket(path, links=True)
+    assert not held.look()
+    for _ in range(2):
+        shutil.rmtree(os.path.dirname(path))
+        assert held.look()
+        assert not held.look()
+        assert reaches(path, kernel)
+    held.close()
+
+
+def test_no_name_is_made_for_a_socket_that_is_closed(path: str, kernel: socket.socket) -> None:
+    """A kernel that reboots could not bind the next one then."""
+    held = KernelSocket(path, links=True)
+    held.look()
+    os.unlink(path)
+    kernel.close()
+    assert not held.look()
+    assert not os.path.lexists(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as following:
+        following.bind(path)
+        assert not held.look()
+        os.unlink(path)
+        assert held.look()
+        assert reaches(path, following)
+    held.close()
+
+
+def test_no_name_is_made_in_a_directory_of_somebody_else(path: str, kernel: socket.socket) -> None:
+    held = KernelSocket(path, links=False)
+    held.look()
+    os.unlink(path)
+    assert not held.look()
+    assert not os.path.lexists(path)
+    held.close()

@@ -1,0 +1,67 @@
+"""The place of a user's guests as it lasts: kept from who cleans up /tmp, and known to be in use
+though somebody has removed it.
+
+A lock is a process's; its file is where others look for it. Who finds no file where a guest runs
+asks here which process has it open still.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from umlctl.host import paths, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_kept: dict[str, int] = {}
+
+
+def keep() -> int:
+    """Have systemd-tmpfiles(8) leave the place alone as long as this process runs: it passes over
+    a directory that somebody has locked, with all that is below.
+
+    Returns: a descriptor that does so, for a process that outlives this one; -1 if none does
+    """
+    found = paths.kept_dirs()
+    for path in found:
+        try:
+            if path in _kept and not os.path.samestat(os.fstat(_kept[path]), os.stat(path)):
+                os.close(_kept.pop(path))
+            if path not in _kept:
+                _kept[path] = _lock(path)
+        except OSError:
+            continue  # it is not there, or being looked at just now
+    return _kept.get(found[0], -1)
+
+
+def _lock(path: str) -> int:
+    """Raises: OSError"""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(directory)
+        raise
+    return directory
+
+
+def holder(files: Collection[str], besides: int = 0) -> int:
+    """A process of this user's that has one of these files open, removed or not; 0 if none has.
+
+    besides: a process that does not count
+    """
+    looked_for = {name for path in files for name in (path, f"{path} (deleted)")}
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == besides:
+            continue
+        try:
+            if os.stat(f"/proc/{name}").st_uid != os.getuid():
+                continue
+        except OSError:
+            continue  # it has just ended
+        if not looked_for.isdisjoint(processes.descriptors(int(name))):
+            return int(name)
+    return 0

@@ -1,0 +1,126 @@
+"""What a running guest needs in the run directory, made anew when somebody removes it: who cleans
+up /tmp, or a hand.
+
+The guest does not notice: its kernel has open what it needs. But nobody would find the guest any
+more, and its next reboot would not find its init program.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.guest.definition import is_shared
+from umlctl.host import attaching, paths, place, processes, records, sharing
+from umlctl.supervisor import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from umlctl.supervisor.door import Door
+    from umlctl.supervisor.guest import Guest
+
+LOOK: Final = 0.5
+"""Between two looks at whether all is there, seconds."""
+
+
+class Keeper:
+    """Who sees to the directories of one guest."""
+
+    def __init__(self, guest: Guest, doors: Sequence[Door]) -> None:
+        self._guest = guest
+        self._doors = doors
+        self._seen: tuple[object, ...] = ()
+        self._problem = ""
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await trio.sleep(LOOK)
+            if self._guest.ending is None:
+                self._look()
+
+    def _look(self) -> None:
+        """Make anew what is missing; nothing is done as long as nothing has changed."""
+        try:
+            place.keep()
+            if self._sight() == self._seen:
+                return
+            made, problem = self._make(), ""
+        except Exception as failed:  # noqa: BLE001 - the guest goes on without
+            made, problem = [], str(failed)
+        if made:
+            self._guest.history.add("restored", text=", ".join(made))
+        if problem and problem != self._problem:
+            self._guest.history.add("failed", request="restore", text=problem)
+        self._problem = problem
+        self._seen = () if problem else self._sight()
+
+    def _sight(self) -> tuple[object, ...]:
+        """Changes whenever something is removed."""
+        claim = self._guest.launched.claim
+        kernel = os.path.dirname(self._guest.kernel.path)
+        looked_at = [claim.directory, f"{claim.directory}.lock", kernel, f"{claim.public}/mconsole"]
+        looked_at += [os.path.dirname(door.path) for door in self._doors[1:]]
+        if self._guest.launched.definition.user:
+            looked_at.append(paths.open_dir(self._guest.umid))
+        return tuple(map(_identity, looked_at))
+
+    def _make(self) -> list[str]:
+        """Make what is missing; its names.
+
+        Raises: OSError, UmlctlError
+        """
+        guest = self._guest
+        launched = guest.launched
+        claim = launched.claim
+        made = []
+        paths.make_run_dir()
+        os.makedirs(claim.directory, 0o700, exist_ok=True)
+        if claim.stand():
+            made.append("locks")
+        if is_shared(launched.definition):
+            sharing.make_place(guest.umid)
+        made += [door.path for door in self._doors if door.stand()]
+        launch.make_again(launched)
+        if launch.is_deaf(launched):
+            notify = launch.listen_again(launched)
+            guest.launched = launched._replace(notify=notify)
+            trio.lowlevel.notify_closing(launched.notify)  # who waits there waits at the other
+            launched.notify.close()
+            made.append("notify")
+        made += guest.consoles.stand()
+        made += self._link_consoles()
+        if guest.kernel_socket.look():
+            made.append(guest.kernel_socket.path)
+        if not os.path.exists(records.copy_of(guest.umid)):
+            records.save_copy(launched.record)
+        with suppress(OSError):  # it was told when the guest was started
+            if not os.path.lexists(f"{claim.public}/mconsole"):
+                claim.publish(launched.pid)
+        return made
+
+    def _link_consoles(self) -> list[str]:
+        """What consoles read from was opened by the kernel: there it is still."""
+        directory = self._guest.launched.claim.directory
+        names = [f"{name}.in" for name in (*attaching.CONSOLES, "agent")]
+        missing = [name for name in names if not os.path.lexists(f"{directory}/{name}")]
+        opened = processes.descriptors(self._guest.launched.pid) if missing else {}
+        made = []
+        for name in missing:
+            descriptor = opened.get(f"{directory}/{name} (deleted)")
+            if descriptor is not None:
+                os.symlink(descriptor, f"{directory}/{name}")
+                made.append(name)
+        return made
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -1,0 +1,59 @@
+"""The lock that makes a process the one background supervisor of its user."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from umlctl.host import paths, place
+from umlctl.host.claim import stands_at
+
+
+class Lock:
+    """A lock that is this process's once `take` says so, until it ends."""
+
+    def __init__(self) -> None:
+        """Raises: BadPlace, OSError"""
+        self._path = f"{paths.make_run_dir()}/supervisor.lock"
+        place.keep()
+        self._descriptor = -1
+
+    def take(self, flags: int) -> bool:
+        """Become the supervisor, unless there is one.
+
+        flags: LOCK_NB, or 0 to wait until there is none
+
+        Raises: OSError
+        """
+        while True:
+            lock = self._open()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | flags)
+            except BlockingIOError:
+                os.close(lock)
+                return False
+            if stands_at(lock, self._path):
+                break
+            os.close(lock)  # its holder has another, or has ended
+        if not os.fstat(lock).st_size and place.holder([self._path], besides=os.getpid()):
+            os.close(lock)  # who has one that was removed will have this one soon
+            return False
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = lock
+        return True
+
+    def stand(self) -> None:
+        """Be found though somebody has removed the run directory, or the lock in it.
+
+        Raises: OSError
+        """
+        paths.make_run_dir()
+        place.keep()
+        if not stands_at(self._descriptor, self._path):
+            last = self._descriptor
+            if self.take(fcntl.LOCK_NB):
+                os.close(last)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
