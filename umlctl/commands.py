@@ -175,6 +175,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 BY_NAME: Final = {command.name: command for command in COMMANDS}
 
+SAME: Final = {"pause": "stop", "resume": "go"}
+"""What others call a command, and may be typed for it on the command line."""
+
 OWN_FACES: Final = frozenset({"events"})
 """What takes more on the command line than it says here, in a module of its own."""
 

@@ -14,7 +14,7 @@ from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE
 from socketproto.wire import WireError
 from umlctl import exitcodes, streams
-from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, Command
+from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, SAME, Command
 from umlctl.host.paths import find_socket, has_record
 
 TYPE_CHECKING = False
@@ -63,6 +63,9 @@ def main(argv: list[str]) -> int:
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
         return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
+    if verb in SAME:
+        verb = SAME[verb]
+        argv = [argv[0], verb, *argv[2:]]
     command = BY_NAME.get(verb)
     if command is not None and command.served != HOST and verb not in OWN_FACES:
         options = _options(command, argv[2:])
@@ -230,6 +233,9 @@ def _ask(
         deadline, renew = deadlines(command, timeout)
         outcome = connection.request(text, deadline, renew=renew)
         check_abandoned(connection.link, text, outcome)
+    if command.name == "stop" and outcome.ok and not json:
+        ends = f"; `umlctl shutdown {guest}` ends it" if connection.link.served else ""
+        say(f"{guest} is paused; `umlctl go {guest}` resumes it{ends}", exitcodes.OK)
     if command.waits and outcome.ok:
         from umlctl.cli.views import show_ending
 

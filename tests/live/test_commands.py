@@ -240,6 +240,19 @@ def test_long_refusal_is_an_error_to_the_stock_client(
     assert (refused.returncode, refused.stdout[:4]) == (256 - 2, b"ERR ")
 
 
+def test_paused_guest_is_called_so_and_what_ends_a_pause_is_said(house: House, umid: str) -> None:
+    house.start(umid)
+    done = house.umlctl("pause", umid)
+    assert done.returncode == 0
+    assert f"{umid} is paused; `umlctl go {umid}` resumes it" in done.stderr
+    assert f"`umlctl shutdown {umid}` ends it" in done.stderr
+    assert house.status(umid)["state"] == "stopped"
+    assert "paused for" in house.ok("status", umid)
+    assert next(r for r in house.ok("list").splitlines() if umid in r).split()[1] == "paused"
+    house.ok("resume", umid)
+    assert house.status(umid)["state"] == "running"
+
+
 def test_a_pause_ends_by_itself(house: House, umid: str) -> None:
     house.start(umid)
     refused = house.umlctl("stop", umid, "soon")

@@ -177,7 +177,7 @@ def _row(status: dict[str, Any]) -> tuple[str, ...]:
     cpu, reboots = status["cpu"], status["reboots"]
     return (
         status["umid"],
-        status["state"],
+        views.state_text(status["state"]),
         views.duration(max(0.0, time.time() - status["since"])),
         str(status["pid"] or "-"),
         views.size(status["memory"]),

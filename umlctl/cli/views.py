@@ -170,6 +170,11 @@ def ending_text(ending: dict[str, Any] | None) -> str:
     return printable(f"{words}: {ending['text']}" if ending.get("text") else words)
 
 
+def state_text(state: str) -> str:
+    """A state for a person, to whom `stopped` would say that a guest has ended."""
+    return "paused" if state == "stopped" else state
+
+
 def size(count: int | None) -> str:
     """Bytes for a person."""
     if count is None:
@@ -194,7 +199,7 @@ def duration(seconds: float) -> str:
 
 def status_lines(status: dict[str, Any]) -> list[str]:
     """`status` for a person."""
-    state = f"{status['state']} for {duration(max(0.0, time.time() - status['since']))}"
+    state = f"{state_text(status['state'])} for {duration(max(0.0, time.time() - status['since']))}"
     rows = [("guest", status["umid"]), ("state", state)]
     if status.get("trouble"):
         rows.append(("trouble", status["trouble"]))
