@@ -112,9 +112,9 @@ if LIMITS:
 if ROOT:
 
     def test_root_is_told_of_what_a_guest_on_hostfs_reaches(house: House, umid: str) -> None:
-        os.makedirs(f"{house.path}/s/umlctl", exist_ok=True)
+        os.makedirs(f"{house.state}", exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{house.path}/s/umlctl/told-of-root")
+            os.unlink(f"{house.state}/told-of-root")
         done = house.umlctl("start", umid, "--mem", "64M")
         assert "reaches every file of this host" in done.stderr
         assert "reaches every file" not in house.umlctl("start", umid).stderr

@@ -262,7 +262,7 @@ def test_requests_to_a_guest_that_reboots_are_held_until_it_is_ready(
         asked = house.stock(umid, "proc", "uptime")
         assert (asked.returncode, asked.stdout[:3]) == (0, b"OK "), asked
     house.has_shell(umid)
-    Path(f"{house.run}/umlctl/g/{umid}/con0.in").write_text("echo b >/proc/sysrq-trigger\n")
+    Path(f"{house.run}/g/{umid}/con0.in").write_text("echo b >/proc/sysrq-trigger\n")
     while house.status(umid)["reboots"] < 7:
         assert house.ask(umid, "version").ok, "who asks meanwhile need not know"
 
@@ -820,7 +820,7 @@ def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
     shutil.copy(json.loads(house.ok("kernel", "list", "--json"))[0]["path"], kernel)
     house.start(umid, "--kernel", kernel)
     house.has_shell(umid)
-    os.unlink(f"{house.run}/umlctl/g/{umid}/init")
+    os.unlink(f"{house.run}/g/{umid}/init")
     house.ok("reboot", umid)
     house.has_shell(umid)
     os.unlink(kernel)
@@ -829,7 +829,7 @@ def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
         assert done.returncode == 1
         assert f"it would not come back: {kernel} is not a UML kernel: there is no" in done.stderr
     house.has_shell(umid)
-    with open(f"{house.run}/umlctl/g/{umid}/con0.in", "w") as console:
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write("echo b >/proc/sysrq-trigger\n")
     assert house.umlctl("wait", umid).returncode == 126
     said = f"reboot failed: the kernel {kernel} could not be executed again: there is no such file"
