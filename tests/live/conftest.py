@@ -187,7 +187,7 @@ class House:
         path = f"{self.path}/hand/{umid}/mconsole"
         kernel = json.loads(self.ok("kernel", "list", "--json"))[0]["path"]
         words = (
-            f"mem=64M uml_dir={self.path}/hand umid={umid} ubd0=/dev/null con=null con0=fd:0,fd:1 "
+            f"mem=64M uml_dir={self.path}/hand umid={umid} ubd0r=/dev/null con=null con0=fd:0,fd:1 "
             f"root=/dev/root rootfstype=hostfs ro init=/bin/sh hostname={umid}"
         )
         process = subprocess.Popen(
@@ -207,6 +207,23 @@ class House:
             assert process.stdin is not None
             process.stdin.close()
             shutil.rmtree(os.path.dirname(path))
+
+
+def to_hang(house: House, umid: str, seconds: float | None = None) -> Callable[[], None]:
+    """Get a guest ready to hang, whose supervisor may be gone by then: called, the result has its
+    kernel read what is not written, and answer nothing until then but what interrupts do.
+
+    seconds: until it is written; never unless given
+    """
+    name = f"/tmp/.hang{next(_commands)}"
+    write = "" if seconds is None else f"; (sleep {seconds}; echo >{name}) &"
+    house.shell(umid, f"mkfifo {name}{write}")
+
+    def hang() -> None:
+        with Connection(house.kernel_socket(umid)) as connection:
+            connection.request(f"proc 1/root{name}", 0.3)
+
+    return hang
 
 
 def heed_signals() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from socketproto.blocking import Connection, encode, request
 from socketproto.wire import MAGIC, Request
-from tests.live.conftest import DEADLINE, wait_for
+from tests.live.conftest import DEADLINE, to_hang, wait_for
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -79,17 +79,10 @@ SILENT = 20
 
 
 def test_a_kernel_that_does_not_answer_is_said_and_comes_back(house: House, umid: str) -> None:
-    """One of its processes lets nothing else run, but what interrupts do."""
     house.start(umid)
     house.has_shell(umid)
-    spin = "chrt -f 98 sh -c 'while :; do :; done'"
-    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
-        console.write("echo -1 >/proc/sys/kernel/sched_rt_runtime_us\n")
-        console.write(f"chrt -f 99 timeout -s KILL {SILENT} {spin}\n")
-    wait_for(lambda: "chrt" in house.ok("logs", umid), "it has been told")
+    to_hang(house, umid, SILENT)()
     first = request(house.public(umid), "proc uptime", 30)
-    while first.ok:  # it was a moment faster
-        first = request(house.public(umid), "proc uptime", 30)
     assert first.kind == "refused"
     assert first.error == -110
     assert "has not answered" in house.status(umid)["trouble"]

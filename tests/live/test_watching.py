@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from socketproto.blocking import Connection, Unreachable
-from tests.live.conftest import wait_for
+from tests.live.conftest import to_hang, wait_for
 
 if TYPE_CHECKING:
     from tests.live.conftest import House
-
-SPIN = (
-    "echo -1 >/proc/sys/kernel/sched_rt_runtime_us; exec chrt -f 99 sh -c 'while :; do :; done'\n"
-)
-"""Nothing else of the guest runs any more."""
 
 
 def story(house: House, umid: str) -> list[dict[str, Any]]:
@@ -89,8 +84,7 @@ def test_guest_that_ends_well_is_started_again_only_if_always(house: House, umid
 def test_guest_that_hangs_is_seen_and_started_again(house: House, umid: str) -> None:
     house.start(umid, "--on-hang", "restart", "--hang-after", "2")
     house.has_shell(umid)
-    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
-        console.write(SPIN)
+    to_hang(house, umid)()
     is_back(house, umid, 1)
     hung = next(event for event in story(house, umid) if event["event"] == "hung")
     assert hung["action"] == "restart"
@@ -102,9 +96,9 @@ def test_guest_that_hangs_while_nobody_looks_is_seen_by_who_adopts_it(
 ) -> None:
     house.start(umid, "--on-hang", "restart", "--hang-after", "2")
     house.has_shell(umid)
+    hang = to_hang(house, umid)
     os.kill(house.status(umid)["supervisor_pid"], signal.SIGKILL)
-    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
-        console.write(SPIN)
+    hang()
     wait_for(lambda: not answers(house, umid), "it hangs")
     house.ok("adopt")
     is_back(house, umid, 1)
