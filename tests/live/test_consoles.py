@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
+from tests import fake_kernel
 from tests.live.conftest import DEADLINE, kill_supervisor, wait_for
 
 if TYPE_CHECKING:
@@ -318,10 +319,12 @@ def test_viewer_goes_on_though_the_supervisor_is_killed(house: House, umid: str)
 
 
 def test_guest_that_does_not_start_has_no_console_to_wait_for(house: House, umid: str) -> None:
-    done = house.umlctl("run", umid, "--console", "--kernel", "/bin/false")
+    kernel = fake_kernel.write(f"{house.path}/{umid}.linux", "exit 1\n")
+    done = house.umlctl("run", umid, "--console", "--kernel", kernel)
     assert done.returncode == 125
-    done = house.umlctl("start", umid, "--console", "--kernel", "/bin/false")
+    done = house.umlctl("start", umid, "--console", "--kernel", kernel)
     assert done.returncode == 125
+    assert house.umlctl("run", umid, "--console", "--kernel", "/bin/false").returncode == 7
 
 
 def test_console_of_another_guest_is_not_taken_for_the_new_one(house: House, guest: str) -> None:

@@ -251,7 +251,7 @@ class Devices:
         async with self._lock:
             if again:
                 for name in self._record.removed:
-                    outcome = await kernel.ask(f"remove {name}")
+                    outcome = await self._take_away(name, kernel)
                     if not _is_gone(outcome):
                         said = str(outcome).strip()
                         self._history.add("failed", request=f"remove {name}", text=said)
@@ -296,7 +296,7 @@ class Devices:
         """The kernel answers again: take out what it may have got while it did not."""
         async with self._lock:
             for entry in [each for each in self.entries if each.problem == UNSETTLED]:
-                if _is_gone(await self._kernel.ask(f"remove {entry.name}")):
+                if _is_gone(await self._take_away(entry.name, self._kernel)):
                     await trio.to_thread.run_sync(self._strike, entry)
                     self._history.add("device removed", device=entry.name, text="not plugged")
         self._has_changed()
@@ -429,7 +429,7 @@ class Devices:
         if entry.name == "ubd0":  # /dev/null stands there until somebody wants it
             there = await kernel.ask("config ubd0")
             if there.ok and there.text.strip() == disks.NOTHING:
-                taken = (await kernel.ask("remove ubd0")).ok
+                taken = (await self._take_away("ubd0", kernel)).ok
         try:
             await self._make(entry, kernel, look=look)
         except BaseException:
