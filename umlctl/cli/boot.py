@@ -53,6 +53,7 @@ _OPTIONS = [
         multiple=True,
         metavar="FILE[,OPTION]...",
         help="A disk; repeat for more. See `umlctl disk add --help` for the options.",
+        shell_complete=complete.behind("plug", "disk"),
     ),
     click.option(
         "--nic",
@@ -60,6 +61,7 @@ _OPTIONS = [
         multiple=True,
         metavar="user|switch=NAME|tap=NAME[,OPTION]...",
         help="A network interface; repeat for more. See `umlctl nic add --help`.",
+        shell_complete=complete.behind("plug", "nic"),
     ),
     click.option(
         "--append",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from umlctl.host import paths
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import click
+    from click.shell_completion import CompletionItem
 
 
 def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -67,3 +72,73 @@ def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
     from umlctl.host import enabled as found
 
     return [each.umid for each in found.load_all() if each.umid.startswith(incomplete)]
+
+
+def consoles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Consoles that can be attached to."""
+    from umlctl.host.attaching import CONSOLES
+
+    return [name for name in CONSOLES if name.startswith(incomplete)]
+
+
+def files(prefix: str) -> list[str]:
+    """Paths of this host that begin so."""
+    begin = prefix.rpartition("/")[2]
+    shown = prefix[: len(prefix) - len(begin)]
+    where = os.path.expanduser(shown or ".")
+    try:
+        with os.scandir(where) as entries:
+            found = [
+                f"{shown}{entry.name}{'/' if entry.is_dir() else ''}"
+                for entry in entries
+                if entry.name.startswith(begin) and (begin or not entry.name.startswith("."))
+            ]
+    except OSError:
+        return []
+    return sorted(found)
+
+
+def behind(
+    *command: str,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What fits behind a command of the prompt, which knows it all."""
+
+    def offered(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from umlctl.shell.completion import DEVICE, REMOVABLE, Facts, offer, wanted
+
+        before = ctx.params.get(param.name or "") if param.param_type_name == "argument" else ()
+        found = wanted(_joined([*command, *(before or ()), incomplete]))
+        facts = Facts(
+            networks=tuple(switches(ctx, param, "")), bridges=tuple(bridges(ctx, param, ""))
+        )
+        if {DEVICE, REMOVABLE} & set(found.kinds):
+            facts = facts._replace(devices=_devices(str(ctx.params.get("guest") or "")))
+        begun = incomplete.removesuffix(found.prefix) if found.prefix else incomplete
+        return [
+            CompletionItem(begun + each.text, help=each.meaning or None)
+            for each in offer(found, facts, files)
+        ]
+
+    return offered
+
+
+def _joined(words: list[str]) -> str:
+    """The words of a command as one text; bash makes words of their own of `=` and `:`."""
+    text = words[0]
+    for before, word in pairwise(words):
+        text += word if word[:1] in ("=", ":") or before in ("=", ":") else f" {word}"
+    return text
+
+
+def _devices(guest: str) -> dict[str, str]:
+    from umlctl.cli import plugging
+    from umlctl.errors import UmlctlError
+
+    try:
+        return {str(row["name"]): str(row["asked"]) for row in plugging.devices(guest)}
+    except UmlctlError:
+        return {}

@@ -74,7 +74,7 @@ Examples:
 """,
 )
 @click.argument("guest", shell_complete=complete.guests)
-@click.argument("console", default="0", metavar="[CONSOLE]")
+@click.argument("console", default="0", metavar="[CONSOLE]", shell_complete=complete.consoles)
 @click.option("--read-only", is_flag=True, help="Only look; leave the keyboard to others.")
 @click.option("--force", is_flag=True, help="Take the keyboard from who has it.")
 @click.option(

@@ -52,7 +52,12 @@ Examples:
 )
 @_options
 @click.option(
-    "--console", default="0", show_default=True, metavar="CONSOLE", help="As `umlctl console`."
+    "--console",
+    default="0",
+    show_default=True,
+    metavar="CONSOLE",
+    help="As `umlctl console`.",
+    shell_complete=complete.consoles,
 )
 def logs(
     guest: str,

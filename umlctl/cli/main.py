@@ -69,7 +69,19 @@ HELP: Final = {
     "autostart": "start every enabled guest that does not run",
 }
 GROUPS: Final = {
-    "Guests": ("run", "start", "list", "status", "ps", "wait", "stop", "go", "shutdown", "kill"),
+    "Guests": (
+        "run",
+        "start",
+        "list",
+        "status",
+        "ps",
+        "wait",
+        "stop",
+        "go",
+        "shutdown",
+        "kill",
+        "rm",
+    ),
     "Their devices": ("disk", "nic", "mem", "network", "devices"),
     "Consoles, logs and files": ("console", "logs", "dmesg", "collect"),
     "A prompt, and what has happened": ("shell", "events"),

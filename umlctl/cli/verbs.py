@@ -88,6 +88,7 @@ def verb(command: Command) -> click.Command:
                     else command.args.replace("DEVICE[=CONFIG]...", "DEVICE[=CONFIG]") or ""
                 ),
                 type=click.UNPROCESSED,
+                shell_complete=complete.behind(command.name),
             ),
             click.Option(["--json", "in_json"], is_flag=True, help="Print the outcome as JSON."),
             click.Option(

@@ -17,6 +17,7 @@ import trio
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
+from umlctl.cli.complete import files
 from umlctl.commands import BY_NAME
 from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, state_dir, umid_of
@@ -399,7 +400,7 @@ class _Completer:
         from prompt_toolkit.completion import Completion
 
         found = completion.wanted(document.text_before_cursor)
-        offered = completion.offer(found, self.live.facts, _files)
+        offered = completion.offer(found, self.live.facts, files)
         for suggestion in offered[:MENU]:
             yield Completion(
                 suggestion.text, -len(found.prefix), display_meta=suggestion.meaning or None
@@ -441,23 +442,6 @@ def _keys() -> Any:
         run_in_terminal(lambda: print("\n".join(lines)))
 
     return keys
-
-
-def _files(prefix: str) -> list[str]:
-    """Paths of this host that begin so."""
-    begin = prefix.rpartition("/")[2]
-    shown = prefix[: len(prefix) - len(begin)]
-    where = os.path.expanduser(shown or ".")
-    try:
-        with os.scandir(where) as entries:
-            found = [
-                f"{shown}{entry.name}{'/' if entry.is_dir() else ''}"
-                for entry in entries
-                if entry.name.startswith(begin) and (begin or not entry.name.startswith("."))
-            ]
-    except OSError:
-        return []
-    return sorted(found)
 
 
 def history(guest: str, tell: Callable[[str], None]) -> History:

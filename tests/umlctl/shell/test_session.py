@@ -524,19 +524,6 @@ async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> Non
     live._event(b"{}", 2.0)
 
 
-def test_files_of_the_host_are_offered(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(house)
-    for name in ("a.img", "ab.img", ".hidden"):
-        with open(f"{house}/{name}", "w"):
-            pass
-    os.mkdir(f"{house}/a dir")
-    assert repl._files("a") == ["a dir/", "a.img", "ab.img"]
-    assert repl._files(f"{house}/ab") == [f"{house}/ab.img"]
-    assert ".hidden" not in repl._files("")
-    assert repl._files(".h") == [".hidden"]
-    assert repl._files("/nonexistent/x") == []
-
-
 def test_history_is_private_and_forgets_what_begins_with_a_blank(house: str) -> None:
     told: list[str] = []
     history = repl.history("demo", told.append)

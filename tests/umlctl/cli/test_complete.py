@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from umlctl.cli import complete, main
+from umlctl.commands import SYSRQ
+from umlctl.host.attaching import CONSOLES
+from umlctl.shell.completion import NIC_OPTIONS, READABLE
+
+if TYPE_CHECKING:
+    from tests.umlctl.cli.conftest import Supervisor
+
+
+def completed(*words: str) -> dict[str, Any]:
+    """What Tab offers for the last word, each with its meaning."""
+    *before, incomplete = words
+    found = ShellComplete(main.root, {}, "umlctl", "_UMLCTL_COMPLETE").get_completions(
+        list(before), incomplete
+    )
+    return {item.value: item.help for item in found}
+
+
+@pytest.mark.usefixtures("house")
+def test_what_the_prompt_completes_the_hosts_shell_completes_too() -> None:
+    assert completed("proc", "demo", "mem") == {"meminfo": READABLE["meminfo"]}
+    assert set(completed("proc", "demo", "")) == set(READABLE)
+    assert completed("sysrq", "demo", "") == SYSRQ
+    assert set(completed("plug", "demo", "")) == {"disk", "nic", "console"}
+    assert "switch=" in completed("plug", "demo", "nic", "")
+    assert set(completed("plug", "demo", "console", "con")) == {"con1", "con2", "con3", "con4"}
+    assert {"user", "switch="} <= set(completed("start", "a", "--nic", ""))
+    assert completed("start", "a", "--nic", "us") == {"user": "the internet, through slirp4netns"}
+    assert completed("run", "--nic", "user,ad") == {"user,addr=": NIC_OPTIONS["addr="]}
+    assert completed("version", "demo", "") == {}
+    assert completed("log", "demo", "a") == {}
+
+
+@pytest.mark.usefixtures("house")
+def test_consoles_are_completed() -> None:
+    assert list(completed("console", "demo", "")) == list(CONSOLES)
+    assert list(completed("logs", "demo", "--console", "ssl1")) == ["ssl1"]
+
+
+def test_files_of_disks_are_completed(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(house)
+    for name in ("a.img", "b.cow"):
+        with open(f"{house}/{name}", "w"):
+            pass
+    assert completed("start", "a", "--disk", f"{house}/a") == {f"{house}/a.img": None}
+    assert list(completed("plug", "demo", "disk", "a.img,cow=b")) == ["a.img,cow=b.cow"]
+    assert list(completed("config", "demo", "ubd1=a")) == ["ubd1=a.img"]
+    # bash makes words of their own of `=` and `:`
+    assert list(completed("config", "demo", "ubd1", "=", "a")) == ["a.img"]
+    assert "tap" in completed("config", "demo", "vec1", ":", "transport", "=", "")
+
+
+def test_devices_of_the_guest_are_completed(supervisor: Supervisor) -> None:
+    supervisor.table = [{"name": "ubd1", "asked": "/a"}, {"name": "vec0", "asked": "user"}]
+    assert completed("remove", "demo", "") == {"ubd1": "/a", "vec0": "user"}
+    assert completed("remove", "demo", "v") == {"vec0": "user"}
+    assert "ubd2=" in completed("config", "demo", "ubd")
+    assert completed("remove", "nobody", "") == {}
+
+
+def test_whatever_stands_before_is_completed_or_not_but_never_a_fault(house: str) -> None:
+    for words in (
+        ["plug", "demo", "'", ""],
+        ["config", "demo", "=", "=", ""],
+        ["proc", "demo", "|"],
+    ):
+        completed(*words)
+
+
+def test_files_of_the_host_are_offered(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(house)
+    for name in ("a.img", "ab.img", ".hidden"):
+        with open(f"{house}/{name}", "w"):
+            pass
+    os.mkdir(f"{house}/a dir")
+    assert complete.files("a") == ["a dir/", "a.img", "ab.img"]
+    assert complete.files(f"{house}/ab") == [f"{house}/ab.img"]
+    assert ".hidden" not in complete.files("")
+    assert complete.files(".h") == [".hidden"]
+    assert complete.files("/nonexistent/x") == []
