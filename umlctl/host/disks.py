@@ -48,6 +48,11 @@ def prepare(
     if asked.file == NOTHING and slot == 0 and not (asked.cow or asked.discard):
         return Entry(name=name, asked=str(asked), kernel=str(asked.device(slot, "")))
     top = f"{directory}/{name}.cow" if asked.discard else asked.cow
+    if asked.discard and set(directory) & set(",:"):
+        raise HostError(
+            f"{name}: a COW file to discard would be {top}, and the kernel takes neither ',' nor "
+            "':' in a disk's path; set UMLCTL_DIR to a directory without"
+        )
     device = asked.device(slot, top)
     holds = _check_pair(name, top, asked) if top else _check_file(name, asked, insist=insist)
     if not asked.shared:

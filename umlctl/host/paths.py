@@ -179,14 +179,19 @@ def _place() -> str:
 
     Raises: BadPlace
     """
-    place = os.environ.get("UMLCTL_DIR", "").rstrip("/")
-    if place:
+    given = os.environ.get("UMLCTL_DIR")
+    if given == "":
+        raise BadPlace("UMLCTL_DIR is empty: unset it, or set it to a directory")
+    place = given.rstrip("/") if given else ""
+    if given:
         bad = [letter for letter in place if letter in FORBIDDEN or not letter.isprintable()]
         if bad:
             raise BadPlace(
                 f"UMLCTL_DIR is {place!r}: the kernel can take no path with {bad[0]!r}; "
                 "set it to another, or not at all"
             )
+        if not place:
+            raise BadPlace("UMLCTL_DIR is /: set it to a directory of its own")
         if not place.startswith("/"):
             raise BadPlace(f"UMLCTL_DIR is {place!r}: it has to begin with /")
     return place

@@ -540,6 +540,17 @@ def test_disk_of_less_than_a_sector_is_refused(place: Place) -> None:
         place.prepare("a.img")
 
 
+@pytest.mark.parametrize("letter", [",", ":"])
+def test_state_directory_that_no_kernel_can_name_is_said_to_be_ours(
+    place: Place, letter: str
+) -> None:
+    place.records += f"{letter}x"
+    os.mkdir(place.records)
+    with place.refused("a COW file to discard would be .*; set UMLCTL_DIR to a directory without"):
+        place.prepare("a.img,discard")
+    assert place.prepare("a.img").holds
+
+
 # What an image holds
 
 

@@ -148,7 +148,7 @@ def anybody(short: str, monkeypatch: pytest.MonkeyPatch) -> str:
     ("name", "value"),
     [("HOME", "/other"), ("HOME", ""), ("HOME", "relative")]
     + [(f"XDG_{name}", "/other") for name in ("RUNTIME_DIR", "STATE_HOME", "CONFIG_HOME")]
-    + [("TMPDIR", "/other"), ("UMLCTL_DIR", "")],
+    + [("TMPDIR", "/other")],
 )
 def test_place_is_the_users_whatever_is_set(
     anybody: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -333,3 +333,13 @@ def test_directory_of_that_name_is_no_guest(house: str, monkeypatch: pytest.Monk
     monkeypatch.chdir(house)
     os.mkdir(f"{house}/demo")
     assert paths.find_socket("demo") == paths.public_socket("demo")
+
+
+@pytest.mark.parametrize(("given", "said"), [("", "is empty: unset it"), ("//", "is /: set it")])
+def test_place_that_is_nothing_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.setenv("UMLCTL_DIR", given)
+    for place in (paths.run_dir, paths.state_dir):
+        with pytest.raises(BadPlace, match=f"UMLCTL_DIR {said}"):
+            place()
