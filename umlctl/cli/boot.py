@@ -299,8 +299,8 @@ def _expand(profile: str | None, options: dict[str, Any], arguments: tuple[str, 
 
 
 def _warnings(definition: Definition) -> list[str]:
-    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, hostfs=
-    is no jail, and a disk to discard keeps nothing."""
+    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, and
+    hostfs= is no jail."""
     said = []
     is_roots = not (os.geteuid() or definition.user)
     if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):
@@ -324,16 +324,20 @@ def _warnings(definition: Definition) -> list[str]:
         )
     place = room.place_of(definition, os.environ)
     said += filter(None, [room.memory_doubt(place, definition.mem)])
+    return said
+
+
+def _to_be_lost(definition: Definition) -> list[str]:
+    """What a guest writes and nobody will find, if anything."""
     disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
     if definitions.root_is_image(definition):
         disks.insert(0, definitions.root_disk(definition))
     lost = [disk.file for disk in disks if disk.discard]
-    if lost:
-        said.append(
-            f"what it writes to {', '.join(lost)} is lost when it ends; "
-            f"`umlctl collect {definition.umid} PATH` copies files out before"
-        )
-    return said
+    said = (
+        f"what it writes to {', '.join(lost)} is lost when it ends; "
+        f"`umlctl collect {definition.umid} PATH` copies files out before"
+    )
+    return [said] if lost else []
 
 
 def _is_first(what: str) -> bool:
@@ -467,7 +471,7 @@ def run(
             foreground.check_ready_descriptor(ready_fd)
         definition = define(umid, options, tuple(told))
         copied = None if copy is None else Copy(copy)
-        for warning in _warnings(definition):
+        for warning in (*_warnings(definition), *_to_be_lost(definition)):
             log.write(log.event("warning", text=warning))
         _await_earlier(definition)
         wishes = foreground.Wishes(console, ready_fd, limit, copied, tied)
@@ -547,8 +551,14 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
         if has_owner(umid):  # it would be attached to that one
             raise GuestInUse(f"{umid} is the name of a running guest; take another name")
 
+        for warning in _to_be_lost(definition):
+            say(f"{umid}: {warning}", exitcodes.OK)
         return attach_while(umid, lambda: _start(definition, quietly=True))
-    return _start(definition)
+    code = _start(definition)
+    if code == exitcodes.OK:  # of a guest that is refused nothing is lost
+        for warning in _to_be_lost(definition):
+            say(f"{umid}: {warning}", exitcodes.OK)
+    return code
 
 
 def _await_earlier(definition: Definition) -> None:

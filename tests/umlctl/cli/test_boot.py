@@ -391,6 +391,13 @@ def test_hostfs_argument_is_said_to_be_no_jail(started: Started) -> None:
     assert "hostfs=" not in started.err
 
 
+def test_guest_that_is_refused_forgets_nothing(started: Started) -> None:
+    started.answer = {"code": 1, "text": "no"}
+    assert started.main("start", "demo", "--disk", "/d.img,discard") == 1
+    assert "umlctl: no\n" in started.err
+    assert "is lost when it ends" not in started.err
+
+
 @pytest.mark.parametrize("verb", ["run", "start"])
 def test_who_starts_a_guest_is_told_what_it_forgets(started: Started, verb: str) -> None:
     words = ("--root", "/r.img,discard", "--disk", "/keep.img", "--disk", "/d.img,discard")
