@@ -113,14 +113,14 @@ def _guarded(work: Callable[[], int]) -> int:
 
         if not (isinstance(problem, OSError) or is_lacking(problem)):
             raise
-        sys.stdout = None  # a full disk is full at exit too
+        streams.close_output()  # a full disk is full at exit too
         sys.stderr.write(f"umlctl: {explained(problem)}\n")
         return exitcodes.FAILED
     return code
 
 
 def _reader_gone() -> int:
-    sys.stdout = None  # nothing is left to flush at exit
+    streams.close_output()
     return exitcodes.SIGNALLED + 13
 
 

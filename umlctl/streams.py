@@ -132,6 +132,18 @@ def _as_it_can_be(problem: UnicodeError) -> tuple[str | bytes, int]:
     return ascii(chr(number))[1:-1], problem.start + 1
 
 
+def close_output() -> None:
+    """Have nothing go to standard output any more: what is still to be written would fail again
+    when the interpreter ends."""
+    sys.stdout = None
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, STDOUT)
+        os.close(nowhere)
+    except OSError:
+        pass  # then it fails again, and is told as that
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it to a descriptor, whatever it takes at once.
 

@@ -23,6 +23,12 @@ _MARK: Final = "umlctl probe 1"
 _NAMESPACES: Final = "--mount --net --ipc --pid --fork --kill-child"
 _LEAVE: Final = (_NAMESPACES, f"--user --map-current-user {_NAMESPACES}", "")
 """What of the host is kept from it, see unshare(1), the most first; the last always can be."""
+_POWERLESS: Final = (
+    *("setpriv", "--inh-caps", "-all"),
+    *("--bounding-set", "-all,+dac_override,+dac_read_search"),
+)
+"""Root without its powers, but for reaching the file: where no namespace can be had, as where
+another directory is the root, so that it mounts nothing."""
 _LIMITED: Final = 'ulimit -c 0; ulimit -f 0; exec "$@"'
 """It writes to no file."""
 _LEFT: Final = "left\n"
@@ -103,7 +109,8 @@ def ask(path: str, argument: str, timeout: float, user: str = "") -> str:
             continue
         leave = ["unshare", *options.split(), "--"] if options else []
         words = ["/bin/sh", "-c", _LIMITED, "sh", *leave, "/bin/sh", "-c", _TELL, "sh"]
-        words += [*become, path, argument]
+        powerless = _POWERLESS if not (options or become or os.geteuid()) else ()
+        words += [*powerless, *become, path, argument]
         # As process 1 it would abort for ever.
         start = partial(_run, words, environment, timeout)
         said = confine.confined(start, abort=not options)

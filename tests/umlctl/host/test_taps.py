@@ -71,7 +71,7 @@ def works(*command: str) -> bool:
 def run(name: str, *command: str) -> None:
     """A test of this file, as a program of its own."""
     done = subprocess.run(
-        [*command, sys.executable, "-X", "dev", "-W", "error", __file__, name],
+        [*command, sys.executable, "-W", "error", __file__, name],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
