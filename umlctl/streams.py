@@ -135,13 +135,13 @@ def _as_it_can_be(problem: UnicodeError) -> tuple[str | bytes, int]:
 def close_output() -> None:
     """Have nothing go to standard output any more: what is still to be written would fail again
     when the interpreter ends."""
-    sys.stdout = None
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, STDOUT)
         os.close(nowhere)
     except OSError:
         pass  # then it fails again, and is told as that
+    sys.stdout = None
 
 
 def write_all(descriptor: int, data: bytes) -> None:

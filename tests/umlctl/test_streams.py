@@ -64,6 +64,7 @@ def demo(house: str) -> str:
     for number in range(2000):
         event = {"time": float(number), "umid": "demo", "event": "user", "text": "x" * 80}
         eventlog.append("demo", eventlog.encode(event))
+    paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
     return "demo"
 

@@ -24,7 +24,7 @@ _NAMESPACES: Final = "--mount --net --ipc --pid --fork --kill-child"
 _LEAVE: Final = (_NAMESPACES, f"--user --map-current-user {_NAMESPACES}", "")
 """What of the host is kept from it, see unshare(1), the most first; the last always can be."""
 _POWERLESS: Final = (
-    *("setpriv", "--inh-caps", "-all"),
+    *("/usr/bin/setpriv", "--inh-caps", "-all"),
     *("--bounding-set", "-all,+dac_override,+dac_read_search"),
 )
 """Root without its powers, but for reaching the file: where no namespace can be had, as where
@@ -109,7 +109,8 @@ def ask(path: str, argument: str, timeout: float, user: str = "") -> str:
             continue
         leave = ["unshare", *options.split(), "--"] if options else []
         words = ["/bin/sh", "-c", _LIMITED, "sh", *leave, "/bin/sh", "-c", _TELL, "sh"]
-        powerless = _POWERLESS if not (options or become or os.geteuid()) else ()
+        is_root = not (options or become or os.geteuid())
+        powerless = _POWERLESS if is_root and os.path.exists(_POWERLESS[0]) else ()
         words += [*powerless, *become, path, argument]
         # As process 1 it would abort for ever.
         start = partial(_run, words, environment, timeout)
