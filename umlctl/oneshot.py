@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from os.path import exists
+from time import monotonic
 
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
 
+SILENCE: Final = 0.9
+"""After so long without an answer it is seen whether somebody holds the guest, seconds."""
 KILLS: Final = 5
 """So many supervisors may be killed one after another under one request."""
 
@@ -229,10 +232,20 @@ def _ask(
         return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
     text = as_text(command, words)
     with Connection(find_socket(guest)) as connection:
+        ended = _end_bare(command, guest, connection.link, words, json)
+        if ended is not None:
+            return ended
         text = prepare(connection.link, text, force)
         deadline, renew = deadlines(command, timeout)
-        outcome = connection.request(text, deadline, renew=renew)
+        idle = _Idle(guest, connection.link)
+        outcome = connection.request(text, deadline, renew=renew, idle=idle.look)
         check_abandoned(connection.link, text, outcome)
+    if command.name == "halt" and outcome.kind == "timed out" and not connection.link.served:
+        from umlctl.cli import bare
+
+        code = bare.end("halt", guest, connection.link.path, words, json)
+        if code is not None:
+            return code
     if command.name == "stop" and outcome.ok and not json:
         ends = f"; `umlctl shutdown {guest}` ends it" if connection.link.served else ""
         say(f"{guest} is paused; `umlctl go {guest}` resumes it{ends}", exitcodes.OK)
@@ -245,6 +258,37 @@ def _ask(
 
         return show_outcome(guest, command.name, outcome, json)
     return show(guest, command.name, outcome, words)
+
+
+def _end_bare(command: Command, guest: str, link: Link, words: list[str], json: bool) -> int | None:
+    """End a kernel that nobody supervises by its process; None: that is not it."""
+    if command.name not in ("kill", "shutdown"):
+        return None
+    link.open()
+    if link.served:
+        return None
+    from umlctl.cli import bare
+
+    return bare.end(command.name, guest, link.path, words, json)
+
+
+class _Idle:
+    """Says, once, who keeps a guest from answering."""
+
+    def __init__(self, guest: str, link: Link) -> None:
+        self._guest = guest
+        self._link = link
+        self._since = monotonic()
+
+    def look(self) -> None:
+        """Nothing comes."""
+        if self._since and monotonic() - self._since > SILENCE:
+            self._since = 0.0
+            from umlctl.cli.afterlife import holder
+
+            by = holder(self._link)
+            if by:
+                say(f"{self._guest} is waited for: {by}", exitcodes.OK)
 
 
 def tell(

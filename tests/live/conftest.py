@@ -206,7 +206,7 @@ class House:
             process.wait(DEADLINE)
             assert process.stdin is not None
             process.stdin.close()
-            shutil.rmtree(os.path.dirname(path))
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
 def to_hang(house: House, umid: str, seconds: float | None = None) -> Callable[[], None]:

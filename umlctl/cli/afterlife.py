@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from socketproto.blocking import Connection, Unreachable
+from socketproto.blocking import Connection, Link, Unreachable
 from socketproto.exchange import GONE, Outcome
 from umlctl import exitcodes
 from umlctl.cli import views
@@ -125,6 +125,21 @@ def summary(record: records.Record) -> dict[str, Any]:
             root=record.definition.root,
         )
     return found
+
+
+def holder(link: Link) -> str:
+    """Who keeps the guest behind a socket from running, such as a debugger; empty if nobody."""
+    if not link.served:
+        from umlctl.cli import bare
+
+        return bare.held(link.path)
+    with Connection(link.path) as connection:
+        try:
+            outcome = connection.request("status", ENDS)
+            status = views.read_status(outcome.data)
+        except (Unreachable, msgspec.DecodeError):
+            return ""
+    return str(status["trouble"]) if status["state"] in ("traced", "suspended") else ""
 
 
 def epitaph(guest: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from socketproto import blocking
 from umlctl import exitcodes
-from umlctl.cli import afterlife, views
+from umlctl.cli import afterlife, bare, views
 from umlctl.host import burial, claim, lost, paths, processes, records, scarce
 from umlctl.oneshot import say
 
@@ -140,6 +140,8 @@ def _bare(name: str, path: str, connection: blocking.Connection) -> dict[str, An
     outcome = connection.request("version", PATIENCE)
     status = _unknown(name, path, "" if outcome.ok else str(outcome))
     status["state"] = "unmanaged" if outcome.ok else "silent"
+    if not outcome.ok:
+        status["trouble"] = bare.held(path) or status["trouble"]
     try:
         with open(os.path.join(os.path.dirname(path), "pid")) as file:
             status["pid"] = pid = int(file.read())

@@ -1,0 +1,144 @@
+"""A kernel that somebody started by hand: its process, who holds that, and how it is ended.
+
+Nobody supervises it, so its process is looked for as it has written it down, beside its socket.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any, Final, NamedTuple
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl import exitcodes
+from umlctl.cli import views
+from umlctl.host import lost, processes
+from umlctl.oneshot import say
+
+SHUTDOWN: Final = 30.0
+"""What it gets for its own shutdown unless told otherwise, seconds."""
+ANSWER: Final = 2.0
+"""How long it may take for each request, seconds."""
+SYNC: Final = 1.0
+"""How long an emergency sync may take, whose end is said on a console that is not ours, seconds."""
+TERM: Final = 2.0
+"""How long a halt or SIGTERM may take, seconds."""
+DIES: Final = 5.0
+"""How long the host may take to clear it away, seconds."""
+LOOK: Final = 0.01
+
+
+class Process(NamedTuple):
+    """The main process of a kernel; `started` tells it from another of that pid."""
+
+    pid: int
+    started: int
+
+    def ends(self, seconds: float) -> bool:
+        """Wait for its end; whether it has come."""
+        deadline = time.monotonic() + seconds
+        while processes.alive(self.pid, self.started):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK)
+        return True
+
+    def signal(self) -> None:
+        """SIGTERM, which ends all of it; SIGKILL to its main process alone would not."""
+        if processes.alive(self.pid, self.started):
+            os.kill(self.pid, signal.SIGTERM)
+
+
+def process(socket: str) -> Process | None:
+    """The process behind a kernel's socket; None if it is not known for sure, or is a guest's that
+    was started here, which has a supervisor for that."""
+    try:
+        with open(os.path.join(os.path.dirname(socket), "pid")) as file:
+            pid = int(file.read(32))
+        started = processes.start_time(pid)
+        if started is None or not _holds(pid, socket) or lost.above_of(pid):
+            return None
+    except (OSError, ValueError):
+        return None
+    return Process(pid, started)
+
+
+def _holds(pid: int, socket: str) -> bool:
+    """The process has bound the socket."""
+    with open("/proc/net/unix") as file:
+        rows = [line.split(maxsplit=7) for line in file]
+    tail = "/".join(os.path.abspath(socket).split("/")[-2:])
+    inodes = {row[6] for row in rows if len(row) == 8 and row[7].rstrip("\n").endswith(tail)}
+    opened = f"/proc/{pid}/fd"
+    return any(
+        os.readlink(f"{opened}/{name}").partition(":[")[2].rstrip("]") in inodes
+        for name in os.listdir(opened)
+    )
+
+
+def held(socket: str) -> str:
+    """Who keeps it from running; empty if nobody does, as far as that can be seen."""
+    found = process(socket)
+    holder = processes.held(found.pid) if found is not None else None
+    return "" if holder is None else holder.by
+
+
+def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int | None:
+    """`kill`, `shutdown` or a `halt` that was not answered; the exit code. None: which process it
+    is cannot be told."""
+    found = process(socket)
+    if found is None:
+        return None
+    seconds = SHUTDOWN
+    if words:
+        try:
+            seconds = float(words[0])
+        except ValueError:
+            return say(f"{name} takes a number of seconds, not {words[0]!r}", exitcodes.USAGE)
+    by_itself = name == "shutdown" and _shut_down(found, socket, seconds)
+    if not by_itself:
+        _kill(found)
+        if not found.ends(DIES):
+            return say(f"{name} {guest}: pid {found.pid} is still there", exitcodes.FAILED)
+    text = "" if by_itself or name == "kill" else "not seen to sync"
+    ending: dict[str, Any] = {
+        "cause": "shut down" if by_itself else "killed",
+        "code": exitcodes.OK if by_itself else exitcodes.SIGNALLED + signal.SIGTERM,
+        "text": text,
+        "time": time.time(),
+    }
+    print(views.to_json(ending) if json else f"{guest} {views.ending_text(ending)}")
+    return exitcodes.FAILED if name == "shutdown" and not by_itself else exitcodes.OK
+
+
+def _shut_down(found: Process, socket: str, seconds: float) -> bool:
+    """Have it shut itself down, or at least save what it has; whether it ended by itself."""
+    if processes.held(found.pid) is not None:
+        return False
+    if _ask(socket, "proc sys/kernel/ctrl-alt-del").strip(b"\n") == b"0":
+        _ask(socket, "cad")
+        if found.ends(seconds):
+            return True
+    for letter in "su":
+        _ask(socket, f"sysrq {letter}")
+        found.ends(SYNC)
+    return False
+
+
+def _kill(found: Process) -> None:
+    if processes.held(found.pid) is None:
+        found.signal()
+        if found.ends(TERM):
+            return
+    others = list(processes.outside_group(found.pid))
+    processes.kill_guest(found.pid, found.started, others)
+
+
+def _ask(socket: str, text: str) -> bytes:
+    with Connection(socket) as connection:
+        try:
+            outcome = connection.request(text, ANSWER)
+        except Unreachable:
+            return b""
+        return outcome.data if outcome.ok else b""
