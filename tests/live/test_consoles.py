@@ -153,7 +153,8 @@ def test_line_is_plugged_when_it_is_first_wanted(
 ) -> None:
     for name, device in (("1", "/dev/tty1"), ("ssl2", "/dev/ttyS2")):
         terminal = terminals(name)
-        house.shell(guest, f"setsid sh -c 'exec sh -i <{device} >{device} 2>&1' &")
+        if name == "ssl2":  # con1 to con4 have a shell of our init program's
+            house.shell(guest, f"setsid sh -c 'exec sh -i <{device} >{device} 2>&1' &")
         terminal.expect("# ")
         terminal.send("echo on $(tty)\r")
         terminal.expect(f"on {device}")
@@ -161,8 +162,15 @@ def test_line_is_plugged_when_it_is_first_wanted(
         assert f"on {device}" in house.ok("logs", guest, "--console", name)
         terminal.send("exit\r\x1d")
         terminal.expect(pexpect.EOF)
+    terminal = terminals("1")
+    terminal.expect("the shell on tty1 has ended.*# ")
     house.ok("reboot", guest)
     house.has_shell(guest)
+    terminal.expect("# ")  # its viewer has stayed
+    terminal.send("echo again on $(tty)\r")
+    terminal.expect("again on /dev/tty1")
+    terminal.send("\x1d")
+    terminal.expect(pexpect.EOF)
     terminal = terminals("ssl2")
     house.shell(guest, "echo after the reboot >/dev/ttyS2")
     terminal.expect("after the reboot")
@@ -171,6 +179,35 @@ def test_line_is_plugged_when_it_is_first_wanted(
     house.ok("remove", guest, "ssl2")
     consoles = [console["name"] for console in house.status(guest)["consoles"]]
     assert consoles == ["con0", "con1"]
+
+
+@pytest.mark.parametrize("console", ["0", "2"])
+def test_keys_interrupt_what_runs(
+    house: House, guest: str, terminals: Terminals, console: str
+) -> None:
+    terminal = terminals(console)
+    for key, number in (("\x03", 130), ("\x1c", 131)):
+        terminal.send("sh -c 'echo sleeps $((20+3)); exec sleep 1000'\r")
+        terminal.expect("sleeps 23")
+        terminal.send(key)
+        terminal.expect("# ")
+        terminal.send("echo code $?\r")
+        terminal.expect(f"code {number}\r")
+    terminal.send("grep SigIgn /proc/self/status\r")
+    terminal.expect("SigIgn:\t0000000000000000")
+    terminal.send("\x1d")
+    terminal.expect(pexpect.EOF)
+
+
+def test_modules_of_the_kernel_are_where_modprobe_looks(house: House, guest: str) -> None:
+    kernel = os.path.realpath(house.status(guest)["command"][0])
+    modules = f"{os.path.dirname(os.path.dirname(kernel))}/lib/uml/modules"
+    place = "/lib/modules" if os.path.isdir("/lib/modules") else "/run/modules/lib/modules"
+    look = f"readlink -f {place}/$(uname -r); test -e {place}/$(uname -r)/modules.dep"
+    if os.path.isdir(modules):
+        wait_for(lambda: house.try_shell(guest, look)[0] == 0, "they are there")
+    else:
+        assert house.try_shell(guest, look)[0] != 0
 
 
 def test_script_types_and_reads(house: House, guest: str) -> None:

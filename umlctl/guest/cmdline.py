@@ -58,6 +58,7 @@ OURS: Final = {
     "mconsole": "the supervisor listens to the kernel's notifications; `umlctl events` has them",
 }
 NICS: Final = "UMLCTL_NICS"
+MODULES: Final = "UMLCTL_MODULES"
 INIT: Final = "UMLCTL_INIT"
 """Kernel arguments that are none, and become variables of init's environment."""
 NO_DISK: Final = "ubd0r=/dev/null"
@@ -88,10 +89,12 @@ class Traits(NamedTuple):
     Fields:
         release: the first two numbers of its version; zeros if unknown
         seccomp: it can watch its processes by seccomp, as it must to have several processors
+        modules: the directory where its modules are, by version; empty: it came with none
     """
 
     release: tuple[int, int]
     seccomp: bool
+    modules: str = ""
 
 
 UNKNOWN: Final = Traits((0, 0), seccomp=False)
@@ -138,6 +141,8 @@ def build(
     ]
     if nics and root_is_host(definition):
         ours.append(f"{NICS}={nics}")
+    if traits.modules and has_agent(definition) and words.can_be_given(traits.modules):
+        ours.append(f"{MODULES}={traits.modules}")
     line = merge(ours, user)
     if has_agent(definition) and not any(key(word) == "init" for word in user):
         # After all others: what stands before it and is none of the kernel's is init's no more.
@@ -312,7 +317,7 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
         and (word not in ours or word in known.arguments)
         and not word.startswith(FAST_BOOT[0])
         and key(word) not in OURS
-        and not word.startswith(f"{NICS}=")
+        and key(word) not in (NICS, MODULES)
         and not (root_is_image(known) and key(word) == "ubd0")
     ]
     if for_init:

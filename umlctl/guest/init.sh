@@ -44,10 +44,49 @@ echo "${UMLCTL_NICS-}" | tr ';' '\n' | while IFS=, read -r nic address gateway r
 done
 unset UMLCTL_NICS
 
-# The supervisor says here how large the windows of a console's viewers are.
-while read -r what line rows columns; do
-    [ "$what" = size ] && stty -F "/dev/$line" rows "$rows" columns "$columns"
-done </dev/ttyS63 >/dev/null 2>&1 &
+# What the supervisor says: how large the window of a console's viewer is, and that somebody would
+# type on a console, where a shell is started if nobody has it open.
+heed() {
+    while read -r what line rows columns; do
+        case $what in
+        size) stty -F "/dev/$line" rows "$rows" columns "$columns" ;;
+        shell) is_open "/dev/$line" || setsid -fc sh -c "$shell" sh "$line" <>"/dev/$line" 1>&0 2>&0 ;;
+        esac
+    done 2>/dev/null
+}
+
+is_open() {
+    for file in /proc/[0-9]*/fd/*; do
+        [ "$file" -ef "$1" ] && return
+    done
+    return 1
+}
+
+shell='${SHELL:-/bin/sh} -i; echo "umlctl: the shell on $1 has ended; attach anew for another"'
+
+# The modules of this kernel, which are not where the host has its own.
+give_modules() {
+    read -r _ _ release _ </proc/version
+    [ -d "$UMLCTL_MODULES/$release" ] && [ ! -d "/lib/modules/$release" ] || return
+    if [ -d /lib/modules ]; then
+        mount --bind "$UMLCTL_MODULES" /lib/modules
+    else # no directory can be made there: the kernel and modprobe are told of another one
+        mkdir -p /run/modules/lib && ln -s "$UMLCTL_MODULES" /run/modules/lib/modules
+        printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/modules/modprobe
+        chmod +x /run/modules/modprobe
+        echo /run/modules/modprobe >/proc/sys/kernel/modprobe
+    fi
+}
+
+# Process 1 cannot be waited for, and a trap waits for what runs in the foreground: so the process
+# that has Ctrl-Alt-Del end the guest reads until the shell has ended, and does the same.
+end() {
+    trap off INT
+    read -r pid _ </proc/self/stat
+    echo "$pid" >/proc/sys/kernel/cad_pid
+    read -r _
+    off
+}
 
 off() {
     trap '' INT
@@ -60,15 +99,22 @@ off() {
     while :; do sleep 1; done
 }
 
-# Ctrl-Alt-Del becomes SIGINT to this process instead of a reboot without sync.
+# Ctrl-Alt-Del becomes a SIGINT instead of a reboot without sync.
 trap off INT
 echo 0 >/proc/sys/kernel/ctrl-alt-del
 
 [ -e /proc/mconsole ] && echo "userspace is up" >/proc/mconsole
 echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it"
 cd /
+[ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null &
+[ -z "$UMLCTL_MODULES" ] || [ -d /lib/modules ] || export MODPROBE_OPTIONS="-d /run/modules"
+unset UMLCTL_MODULES
 : >/run/shell
 export PS1="$hostname:\$PWD# " # of dash and busybox; bash's own files may say another
-setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 &
-wait $!
+exec 2>/dev/null # who waits says which of them were ended
+# No `&`: what a shell starts with it ignores Ctrl-C and Ctrl-\ for good, and all that it starts.
+{
+    setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1
+    :
+} | end | heed </dev/ttyS63
 off

@@ -52,6 +52,8 @@ PIECE: Final = PACKET - 1
 VIEWERS: Final = 256
 LATER: Final = 5.0
 """Between two tries to open a socket that could not be opened, seconds."""
+WITH_SHELL: Final = ("con1", "con2", "con3", "con4")
+"""Consoles on which our init program starts a shell; con0 has one always."""
 SCREEN: Final = 65536
 """The most that is shown of the past, bytes."""
 _HELLO: Final = msgspec.json.Decoder(Hello)
@@ -334,6 +336,9 @@ class Consoles:
             with self._quietly(name):
                 console.note_launch()
             self._serve(name)
+        for console in self.by_name.values():
+            if console.typist is not None:  # since before a reboot
+                self._want_shell(console)
 
     def listing(self) -> list[dict[str, Any]]:
         """As `status` shows them."""
@@ -548,6 +553,8 @@ class Consoles:
         self._look_at(console)
         console.begin(viewer, hello)
         console.enter(viewer, force=hello.force)
+        if hello.keyboard:
+            self._want_shell(console)
         try:
             with viewer.scope:
                 async with trio.open_nursery() as nursery:
@@ -589,7 +596,7 @@ class Consoles:
                     console.say(viewer, Notice(size=self._resize(console.name, data[1:])))
         else:
             while data := await viewer.connection.recv(PACKET):
-                console.want(viewer)
+                self._want(console, viewer)
                 while console.typist is not viewer:  # nobody tells it; what it says can wait
                     with trio.move_on_after(LOOK):
                         await viewer.turn.wait()
@@ -611,12 +618,26 @@ class Consoles:
         if not self._agent or not (0 < rows < 10000 and 0 < columns < 10000):
             return False
         line = f"tty{'S' if name.startswith('ssl') else ''}{name[3:]}"
+        return self._tell_init(f"size {line} {rows} {columns}\n")
+
+    def _want(self, console: Console, viewer: Viewer) -> None:
+        if not viewer.wants:
+            self._want_shell(console)
+        console.want(viewer)
+
+    def _want_shell(self, console: Console) -> None:
+        """Somebody would type: our init program has a shell there, if nobody has opened it."""
+        if self._agent and console.name in WITH_SHELL:
+            self._tell_init(f"shell tty{console.name[3:]}\n")
+
+    def _tell_init(self, line: str) -> bool:
+        """Say something to our init program; whether it will hear of it."""
         try:
             descriptor = os.open(
                 f"{self._directory}/agent.in", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
             )
             try:
-                os.write(descriptor, f"size {line} {rows} {columns}\n".encode())
+                os.write(descriptor, line.encode())
             finally:
                 os.close(descriptor)
         except OSError:

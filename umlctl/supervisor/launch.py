@@ -167,7 +167,11 @@ def _launch(
         devices=[entry.kernel for entry in entries],
         nics=for_init,
         wrapped=os.geteuid() != 0,
-        traits=cmdline.Traits(kernel.release, seccomp="seccomp" in kernel.capabilities),
+        traits=cmdline.Traits(
+            kernel.release,
+            seccomp="seccomp" in kernel.capabilities,
+            modules=_modules(definition.kernel),
+        ),
     )
     command = [definition.kernel, *line]
     if user:
@@ -227,6 +231,13 @@ def _launch(
             raise HostError(f"{definition.umid}: {problem}") from problem
         raise
     return Launched(definition, claim, notify, shim, pid, started, command, pidfile, record)
+
+
+def _modules(kernel: str) -> str:
+    """Where the modules of a kernel are that came in a package; empty: nowhere."""
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(kernel)))
+    path = f"{prefix}/lib/uml/modules"
+    return path if os.path.isdir(path) else ""
 
 
 def launch_again(last: Launched) -> Launched:

@@ -329,6 +329,17 @@ def test_addresses_of_nics_are_for_our_own_init() -> None:
         assert "UMLCTL_NICS=vec0,10.0.0.2/24" not in line(root=root, addresses="vec0,10.0.0.2/24")
 
 
+def test_modules_of_the_kernel_are_for_our_own_init() -> None:
+    traits = Traits((6, 1), seccomp=False, modules="/usr/lib/uml/modules")
+    assert value(line(traits=traits), "UMLCTL_MODULES") == "/usr/lib/uml/modules"
+    found = recover(["/linux", *line(traits=traits)], "/")
+    assert found.arguments == ()
+    others: list[dict[str, Any]] = [{"root": "/srv/"}, {"root": "/root.img"}, {"init": "/i"}]
+    for fields in others:
+        assert "UMLCTL_MODULES" not in " ".join(line(traits=traits, **fields))
+    assert "UMLCTL_MODULES" not in " ".join(line(traits=traits._replace(modules="/a b")))
+
+
 # What the user gives
 
 
