@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from umlctl.host import paths
+from umlctl.host.paths import BadPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     """Names under which something may listen."""
     try:
         names = paths.guest_names()
-    except paths.BadPlace:
+    except BadPlace:
         return []
     return [name for name in names if name.startswith(incomplete)]
 
@@ -28,8 +29,11 @@ def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     """Switches that run, and those that are defined."""
     from umlctl.host import networks, segments
 
-    names = {name for name in segments.names() if paths.PRIVATE not in name}
-    names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
+    try:
+        names = {name for name in segments.names() if paths.PRIVATE not in name}
+        names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
+    except BadPlace:
+        return []
     return sorted(name for name in names if name.startswith(incomplete))
 
 
@@ -63,7 +67,10 @@ def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     """Guests of which something was written down, dead or alive."""
     from umlctl.host import records
 
-    names = [record.definition.umid for record in records.load_all()]
+    try:
+        names = [record.definition.umid for record in records.load_all()]
+    except BadPlace:
+        return []
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -71,7 +78,10 @@ def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
     """Guests that are started without being asked for."""
     from umlctl.host import enabled as found
 
-    return [each.umid for each in found.load_all() if each.umid.startswith(incomplete)]
+    try:
+        return [each.umid for each in found.load_all() if each.umid.startswith(incomplete)]
+    except BadPlace:
+        return []
 
 
 def consoles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -64,11 +64,11 @@ def disable(umid: str) -> bool:
 
 
 def load_all() -> list[Enabled]:
-    """Every guest that is enabled, by name, those too whose definition cannot be read."""
-    try:
-        files = sorted(os.listdir(_directory()))
-    except OSError:
-        return []
+    """Every guest that is enabled, by name, those too whose definition cannot be read.
+
+    Raises: BadPlace
+    """
+    files = paths.listed(_directory())
     return [_load(file.removesuffix(_END)) for file in files if file.endswith(_END)]
 
 

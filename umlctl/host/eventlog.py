@@ -106,12 +106,11 @@ def _open(path: str) -> int:
 
 
 def guests() -> list[str]:
-    """Guests that have a history on disk."""
-    try:
-        names = sorted(os.listdir(f"{paths.state_dir()}/guests"))
-    except OSError:
-        return []
-    return [name for name in names if os.path.exists(path_of(name))]
+    """Guests that have a history on disk.
+
+    Raises: BadPlace
+    """
+    return [name for name in paths.listed(paths.guest_records()) if os.path.exists(path_of(name))]
 
 
 class Reader:

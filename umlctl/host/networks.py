@@ -109,10 +109,7 @@ def unreadable() -> list[HostError]:
 
 
 def _names() -> list[str]:
-    try:
-        files = sorted(os.listdir(_directory()))
-    except OSError:
-        return []
+    files = paths.listed(_directory())
     return [file.removesuffix(".json") for file in files if file.endswith(".json")]
 
 

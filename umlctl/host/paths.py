@@ -379,8 +379,28 @@ def state_dir() -> str:
     return _states[uid]
 
 
+def listed(directory: str) -> list[str]:
+    """What is in a directory of the state directory, sorted; nothing if it is not there.
+
+    Raises: BadPlace: it cannot be read, and what is in it is not known
+    """
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise BadPlace(
+            f"cannot read {directory}, where it is written down what your guests are: "
+            f"{problem.strerror}; make it yours again, or set UMLCTL_DIR to another place"
+        ) from problem
+
+
+def guest_records() -> str:
+    return state_dir() + "/guests"
+
+
 def record_dir(umid: str) -> str:
-    return f"{state_dir()}/guests/{umid}"
+    return f"{guest_records()}/{umid}"
 
 
 def has_record(guest: str) -> bool:

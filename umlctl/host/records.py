@@ -276,11 +276,11 @@ def load(umid: str) -> Record | None:
 
 
 def names() -> list[str]:
-    """Guests of which something is kept, sorted; there may be no record among it."""
-    try:
-        return sorted(os.listdir(paths.state_dir() + "/guests"))
-    except OSError:
-        return []
+    """Guests of which something is kept, sorted; there may be no record among it.
+
+    Raises: BadPlace
+    """
+    return paths.listed(paths.guest_records())
 
 
 def load_all() -> Iterator[Record]:

@@ -4,6 +4,7 @@ background supervisor both do.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -94,7 +95,8 @@ async def _clear(guest: Guest, shared: str) -> None:
                 await trio.to_thread.run_sync(sharing.remove, guest.umid)
     finally:
         launched.claim.release()
-    records.prune()
+    with suppress(paths.BadPlace):
+        records.prune()
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:

@@ -8,6 +8,7 @@ import pytest
 
 from socketproto.exchange import pieces
 from tests.conftest import Bare
+from umlctl import oneshot
 from umlctl.cli.listing import gather
 
 if TYPE_CHECKING:
@@ -27,3 +28,19 @@ def test_answer_that_is_no_status_does_not_break_the_list(house: str, said: byte
         (status,) = gather()
     assert (status["umid"], status["state"]) == ("odd", "silent")
     assert "not a status" in status["trouble"]
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--enabled"], ["events", "--all"], ["adopt"], ["network", "list"]]
+)
+def test_records_that_cannot_be_read_are_no_empty_list(
+    house: str, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    os.makedirs(f"{house}/u/state")
+    for name in ("guests", "enabled", "networks"):
+        os.close(os.open(f"{house}/u/state/{name}", os.O_CREAT))
+    assert oneshot.main(["umlctl", *words]) == 7
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "umlctl: cannot read " in said.err
+    assert "make it yours again, or set UMLCTL_DIR" in said.err

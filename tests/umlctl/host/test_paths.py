@@ -343,3 +343,16 @@ def test_place_that_is_nothing_is_not_taken_for_none(
     for place in (paths.run_dir, paths.state_dir):
         with pytest.raises(BadPlace, match=f"UMLCTL_DIR {said}"):
             place()
+
+
+# What is written down
+
+
+def test_directory_that_is_not_there_has_nothing(house: str) -> None:
+    assert paths.listed(f"{house}/missing") == []
+
+
+def test_directory_that_cannot_be_read_is_no_empty_one(house: str) -> None:
+    os.close(os.open(f"{house}/file", os.O_CREAT))
+    with pytest.raises(BadPlace, match=r"cannot read .*: Not a directory; make it yours again"):
+        paths.listed(f"{house}/file")
