@@ -146,6 +146,7 @@ if ROOT:
         house = House(path)
         umid = os.path.basename(path)
         options = "noexec,nosuid,nodev,mode=700"
+        os.makedirs(house.run)
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", house.run], check=True)
         try:
             house.start(umid)

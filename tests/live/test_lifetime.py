@@ -317,6 +317,29 @@ def test_run_ends_a_guest_that_takes_too_long(house: House, umid: str, tmp_path:
     assert place.read_text() == house.ok("logs", umid)
 
 
+def test_run_that_was_killed_goes_on_with_its_guest_when_it_is_run_again(
+    house: House, umid: str
+) -> None:
+    with house.running(umid) as first:
+        pid = house.status(umid)["pid"]
+        first.kill()
+        first.wait(DEADLINE)
+        other = house.umlctl("run", umid, "--mem", "65M")
+        assert other.returncode == 1
+        assert "runs on though its supervisor is gone" in other.stderr
+        lock = Path(f"{house.run}/g/{umid}.lock")
+        with subprocess.Popen(
+            house.command("run", umid, "--mem", "64M"),
+            env=house.env,
+            preexec_fn=heed_signals,  # noqa: PLW1509
+        ) as again:
+            wait_for(lambda: lock.read_text() == f"{again.pid}\n", "it has a supervisor again")
+            status = house.status(umid)
+            assert (status["pid"], status["supervisor_pid"]) == (pid, again.pid)
+            house.ok("shutdown", umid)
+            assert again.wait(DEADLINE) == 0
+
+
 def test_guest_of_a_run_that_is_killed_dies_with_it_if_that_is_wanted(
     house: House, umid: str
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl import exitcodes, streams
 from umlctl.cli.alongside import LOOK, Copy, Tie
-from umlctl.errors import UsageError
+from umlctl.errors import GuestInUse, UsageError
 from umlctl.guest import policy
 from umlctl.host import sdnotify
 from umlctl.host.claim import claim
@@ -219,13 +219,10 @@ def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def _boot(definition: Definition, watch: Watch) -> Ending:
-    held = claim(definition.umid, definition.home)
-    tie = None
+    tie = Tie(definition.umid) if watch.wishes.tied else None
     try:
-        tie = Tie(definition.umid) if watch.wishes.tied else None
-        launched = launch(definition, held)
+        launched = _launch(definition)
     except BaseException:
-        held.release()
         if tie is not None:
             tie.loosen()
         raise
@@ -239,6 +236,34 @@ def _boot(definition: Definition, watch: Watch) -> Ending:
     finally:
         if tie is not None:
             tie.loosen()
+
+
+def _launch(definition: Definition) -> Launched:
+    try:
+        held = claim(definition.umid, definition.home)
+    except GuestInUse:
+        launched = _take_over(definition)
+        if launched is None:
+            raise
+        return launched
+    try:
+        return launch(definition, held)
+    except BaseException:
+        held.release()
+        raise
+
+
+def _take_over(definition: Definition) -> Launched | None:
+    """The very guest, where it runs on since its supervisor was killed: who starts its job again,
+    as service managers do, goes on with it. None if it is another, or has a supervisor."""
+    from umlctl.host import burial, records
+    from umlctl.host.claim import has_owner
+    from umlctl.supervisor.launch import adopt
+
+    record = records.load(definition.umid)
+    if record is None or record.definition != definition or not burial.lives(record):
+        return None
+    return None if has_owner(definition.umid) else adopt(record)
 
 
 class Watch:

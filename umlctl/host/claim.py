@@ -346,6 +346,11 @@ def _lock(umid: str, path: str) -> int:
         except BlockingIOError:
             owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
+            if not has_owner(umid):
+                raise GuestInUse(
+                    f"{umid} is the name of a guest that runs on though its supervisor is gone; "
+                    f"`umlctl adopt {umid}` gives it another, `umlctl shutdown {umid}` ends it"
+                ) from None
             raise GuestInUse(
                 f"{umid} is the name of a running guest (supervisor {owner}); take another name, "
                 f"or end it with `umlctl shutdown {umid}`"
