@@ -154,7 +154,11 @@ class Kernel:
         async with self._lock:
             if self.trouble:
                 timeout = min(timeout, PROBE)
-            return await self._ask(text, timeout, renew=renew)
+            outcome = await self._ask(text, timeout, renew=renew)
+            if text == "reboot" and outcome.ok:
+                # It answers first: what comes to a kernel that is going down may be its end.
+                self._lost = "the guest reboots"
+            return outcome
 
     def unable(self, text: str) -> Outcome | None:
         """How an exchange ends that need not be tried."""

@@ -80,6 +80,27 @@ async def test_kernel_whose_time_another_program_has_is_asked_nothing_that_kills
     assert not [seen for seen in server.seen if seen.startswith((b"proc", b"config", b"stop"))]
 
 
+async def test_kernel_that_goes_down_for_a_reboot_is_asked_nothing_more(bare: MakeBare) -> None:
+    """Not even by who has waited while it was asked to reboot."""
+    server = bare(unknown)
+    kernel = Watched(server.path)
+    outcomes: dict[str, Outcome] = {}
+
+    async def ask(text: str) -> None:
+        outcomes[text] = await kernel.ask(text)
+
+    for text in ("proc uptime", "config ubd1=/a", "version"):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "reboot")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(ask, text)
+        assert outcomes["reboot"].ok
+        assert isinstance(outcomes[text], Unsent)
+        kernel.found()
+    assert set(server.seen) == {b"reboot"}
+    assert (await kernel.ask("version")).ok
+
+
 async def test_every_request_has_a_socket_of_its_own(bare: MakeBare) -> None:
     server = bare(unknown)
     kernel = Watched(server.path)
