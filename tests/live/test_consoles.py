@@ -199,6 +199,13 @@ def test_keys_interrupt_what_runs(
     terminal.expect(pexpect.EOF)
 
 
+def test_noise_of_our_own_arguments_is_in_the_log_alone(house: House, guest: str) -> None:
+    assert house.ok("logs", guest).count("configured as 'none'") > 70
+    told = house.ok("dmesg", guest)
+    assert "Console initialized on /dev/tty0" in told
+    assert "configured as 'none'" not in told
+
+
 def test_modules_of_the_kernel_are_where_modprobe_looks(house: House, guest: str) -> None:
     kernel = os.path.realpath(house.status(guest)["command"][0])
     modules = f"{os.path.dirname(os.path.dirname(kernel))}/lib/uml/modules"

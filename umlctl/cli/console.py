@@ -24,6 +24,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import complete
+from umlctl.cli.noise import STAMP, Quiet
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import paths
 from umlctl.oneshot import absent, say
@@ -56,8 +57,6 @@ _OTHERS: Final = re.compile(rb"\x1b=|\x1b\[\d*;?\d*r|\x1b\([^B]|\x0e")
 """An application's keypad, a part of the screen that scrolls alone, another set of letters."""
 _USUAL: Final = b"\x1b7\x1b[r\x1b8\x1b>\x1b(B\x0f"
 """What undoes all of these."""
-_STAMP: Final = re.compile(rb"\[ *\d+\.\d{6}\] ")
-"""What the kernel puts before each line of its own, see umlctl.guest.cmdline."""
 _LONGEST: Final = 64
 """The most of a sequence that may come in the next packet, bytes."""
 _SHOWN: Final = (b"25", b"7")
@@ -195,6 +194,7 @@ class Viewer:
         self._resized = False
         self._code: int | None = None
         self._input_over = False
+        self._quiet = Quiet()
 
     def run(self, waits: Callable[[], bool] | None) -> int:
         """Stay attached until the escape key, or the guest's end; the exit code.
@@ -382,9 +382,10 @@ class Viewer:
     def _show(self, data: bytes) -> None:
         assert self._offset is not None
         self._offset += len(data)
+        past, self._replay = self._replay > 0, self._replay - len(data)
+        data = self._quiet(data)
         if self._terminal:
-            if self._replay > 0:
-                self._replay -= len(data)
+            if past:
                 data = _QUESTIONS.sub(b"", data)
             self._note_modes(data)
             data = self._returned(data)
@@ -401,7 +402,7 @@ class Viewer:
             self._line = b"" if line.endswith(b"\n") else begun
             if line.endswith(b"\r\n") or (line == b"\n" and self._returns):
                 self._has_terminal = True
-            elif line.endswith(b"\n") and (not self._has_terminal or _STAMP.match(begun)):
+            elif line.endswith(b"\n") and (not self._has_terminal or STAMP.match(begun)):
                 line = line[:-1] + b"\r\n"  # noqa: PLW2901
             self._returns = line.endswith(b"\r")
             found.append(line)

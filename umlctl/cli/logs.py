@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from umlctl.cli import complete, seconds
+from umlctl.cli.noise import STAMP, is_noise
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import consolelog, paths
 from umlctl.host.claim import stands_at
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 LOOK: Final = 0.25
 """Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
 _CONSOLE: Final = re.compile(r"(con|ssl)\d+")
-_STAMP: Final = re.compile(rb"\[ *\d+\.\d{6}\] ")
-"""What the kernel puts before each line of its own, see umlctl.guest.cmdline."""
 
 
 def _options(function: Callable[..., int]) -> Callable[..., int]:
@@ -172,8 +171,11 @@ def _as_it_is(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _kernels_own(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The kernel's lines; one may begin behind a prompt."""
-    return (line[found.start() :] for line in _lines(pieces) if (found := _STAMP.search(line)))
+    """The kernel's lines; one may begin behind a prompt. What is only noise is left out."""
+    for line in _lines(pieces):
+        found = STAMP.search(line)
+        if found is not None and not is_noise(line[found.start() :]):
+            yield line[found.start() :]
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
