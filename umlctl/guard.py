@@ -111,10 +111,11 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def _unknown(name: str) -> str:
-    near = [
-        known for known in BY_NAME if name and (name.startswith(known) or known.startswith(name))
-    ]
-    hint = f"; did you mean `{near[0]}`?" if near else "; `help` lists the commands"
+    from umlctl.synonyms import meant
+
+    begun = [known for known in BY_NAME if name.startswith(known)]  # as a kernel would take it
+    near = begun[0] if begun else meant(name, BY_NAME)
+    hint = f"; did you mean `{near}`?" if near else "; `help` lists the commands"
     return f"Unknown command {name[:40]!r}{hint}"
 
 

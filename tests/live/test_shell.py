@@ -265,15 +265,15 @@ def test_plain_prompt_is_text_and_nothing_else(house: House, umid: str, how: str
             seen += child.before + child.after
     house.ok("stop", umid)
     child.expect(rf"\* \S+ {umid} stopped")
-    child.expect_exact(f"{umid} stopped> ")
+    child.expect_exact(f"{umid} paused> ")
     seen += child.before + child.after
     child.send("half-typed\x03")
-    child.expect_exact(f"{umid} stopped> ")
+    child.expect_exact(f"{umid} paused> ")
     child.send("events\r")
     child.expect("ready")
     child.sendintr()
     child.expect("given up")
-    child.expect_exact(f"{umid} stopped> ")
+    child.expect_exact(f"{umid} paused> ")
     child.send("\x04")
     child.expect(pexpect.EOF)
     child.close()

@@ -63,6 +63,23 @@ def test_prefixes_that_the_kernel_would_take_are_unknown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("resume", "did you mean `go`?"),
+        ("ver", "did you mean `version`?"),
+        ("stopx", "did you mean `stop`?"),
+        ("rem", "`help` lists the commands"),
+        ("resum", "`help` lists the commands"),
+        ("sto", "`help` lists the commands"),
+    ],
+)
+def test_likeness_leads_to_what_is_harmless_or_what_the_kernel_would_do(
+    text: str, hint: str
+) -> None:
+    assert str(refusal(text)).endswith(hint)
+
+
+@pytest.mark.parametrize(
     "text", ["", " version", "VERSION", "k", "\0", "!", "!!version", "ver sion"]
 )
 def test_what_is_no_command_is_unknown(text: str) -> None:

@@ -187,7 +187,8 @@ def overview() -> list[str]:
 def _sections(sections: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
     """Headings, and below each its words, with all meanings under each other."""
     lines = []
-    width = max((len(word) for _, table in sections for word in table), default=0)
+    tables = [table for _, table in sections]
+    width = max((len(word) for table in tables for word in table if table[word]), default=0)
     for heading, table in sections:
         lines.append(heading)
         lines += [f"    {word:<{width}}  {meaning}".rstrip() for word, meaning in table.items()]

@@ -97,6 +97,13 @@ class Live:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._poll)
 
+    @property
+    def shown(self) -> str:
+        """The state, for a person."""
+        from umlctl.cli.views import state_text
+
+        return state_text(self.state)
+
     def line(self, columns: int = 10_000) -> str:
         """The guest at a glance, for the line below the prompt, of so many columns.
 
@@ -105,7 +112,7 @@ class Live:
         from umlctl.cli.views import duration, size
 
         status = self.status
-        state = f"{paths.umid_of(self.guest)} {self.state}"
+        state = f"{paths.umid_of(self.guest)} {self.shown}"
         facts = []
         if status.get("pid"):
             now, since, started = time.time(), status["since"], status.get("started")

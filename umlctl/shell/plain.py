@@ -30,7 +30,7 @@ class PlainShell(Shell):
         pass
 
     async def ask_for_line(self) -> str | None:
-        line = await self._read(f"{umid_of(self.session.guest)} {self.live.state}> ")
+        line = await self._read(f"{umid_of(self.session.guest)} {self.live.shown}> ")
         if line is None:
             print(flush=True)
         return line
@@ -72,7 +72,7 @@ class PlainShell(Shell):
             return
         print(f"\n* {text}" if self._asking is not None else f"* {text}", flush=True)
         if self._asking is not None:
-            print(f"{umid_of(self.session.guest)} {self.live.state}> ", end="", flush=True)
+            print(f"{umid_of(self.session.guest)} {self.live.shown}> ", end="", flush=True)
 
 
 def ask_which(known: list[str]) -> str | None:

@@ -315,12 +315,11 @@ class Shell:
             self._prompt.app.exit(exception=EndOfInput)
 
     def _message(self) -> list[tuple[str, str]]:
-        state = self.live.state
-        colour = COLOURS.get(state, "ansiyellow")
+        colour = COLOURS.get(self.live.state, "ansiyellow")
         name = umid_of(self.session.guest)
         if os.environ.get("NO_COLOR"):
-            return [("", f"{name} {state}> ")]
-        return [("bold", name), ("", " "), (colour, state), ("", "> ")]
+            return [("", f"{name} {self.live.shown}> ")]
+        return [("bold", name), ("", " "), (colour, self.live.shown), ("", "> ")]
 
     def redraw(self) -> None:
         if self._prompt.app.is_running:

@@ -20,7 +20,7 @@ from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.cli.afterlife import answer, can_be_asked_again, summary, take_over
-from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, Command, dangerous
+from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SAME, Command, dangerous
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host import eventlog, lost, processes
 from umlctl.host.paths import find_socket
@@ -95,6 +95,9 @@ class Session:
         if not words:
             return exitcodes.OK
         name = words[0].removeprefix("!")
+        if name in SAME:
+            words[0] = words[0].replace(name, SAME[name])
+            name = SAME[name]
         asked = topic(line.rstrip()[:-1]) if line.rstrip().endswith("?") else None
         if asked is not None or name == "help":
             said = "\n".join(about(words[1:] if asked is None else asked)) + "\n"

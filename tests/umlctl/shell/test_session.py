@@ -185,6 +185,12 @@ async def test_what_no_datagram_can_hold_is_a_usage_error(at: At, line: str) -> 
     assert at.supervisor.asked == []
 
 
+async def test_pause_and_resume_are_taken(at: At) -> None:
+    await at.obey("pause 3")
+    await at.obey("resume")
+    assert at.supervisor.asked == ["stop 3", "go"]
+
+
 async def test_insisting_is_passed_on(at: At) -> None:
     assert await at.obey("!sysrq t") == 0
     assert at.supervisor.asked == ["!sysrq t"]
