@@ -14,7 +14,7 @@ from socketproto.exchange import GONE
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
-from umlctl.errors import UmlctlError, UsageError
+from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest import cmdline, plug, policy
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
@@ -578,8 +578,11 @@ def _start(definition: Definition, *, quietly: bool = False) -> int:
     paths.make_run_dir()
     descriptor, path = tempfile.mkstemp(prefix="start-", dir=paths.run_dir())
     try:
-        with open(descriptor, "wb") as file:
-            file.write(definitions.encode(definition))
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(definitions.encode(definition))
+        except OSError as problem:
+            raise HostError(f"{umid}: cannot write {path}: {problem.strerror}") from problem
         outcome = ask_supervisor(f"start {path}")
     finally:
         os.unlink(path)

@@ -24,9 +24,11 @@ def lives(record: records.Record) -> bool:
 def bury(record: records.Record) -> list[str]:
     """Write down how a guest ended whose supervisor was gone by then, and remove what it left.
 
-    Returns: what could not be let go
+    Returns: what could not be let go, or written down
     """
-    if record.ending is not None or lives(record):
+    if record.ending is not None:
+        return _write_late(record)
+    if lives(record):
         return []
     umid = record.definition.umid
     status = endings.read_status(paths.guest_dir(umid))
@@ -34,33 +36,76 @@ def bury(record: records.Record) -> list[str]:
     left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
     again = endings.executed_again(record.definition)
     ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
-    try:
-        held = claim.claim(umid, record.definition.home)
-    except UmlctlError:
-        return []  # somebody has just started it again, or is burying it
     panicked = ending.cause == "panicked"
-    if panicked:
-        record.last_panic = ending.text
-        _write_down(umid, "panicked", text=ending.text, console=consolelog.last_of(log))
-    if record.boot_id == records.host_boot_id():  # else the host has gone down, and it with it
-        action = policy.on_exit(record.definition, failed=ending.code != 0)
-        if panicked:
-            action = policy.on_panic(record.definition)
-        record.again = action == policy.RESTART
-    with held:
-        return end(record, ending.cause, ending.code, ending.text)
+    try:
+        with claim.unused(umid):
+            if panicked:
+                record.last_panic = ending.text
+                _write_down(umid, "panicked", text=ending.text, console=consolelog.last_of(log))
+            if record.boot_id == records.host_boot_id():  # else the host has gone down, and it
+                action = policy.on_exit(record.definition, failed=ending.code != 0)
+                if panicked:
+                    action = policy.on_panic(record.definition)
+                record.again = action == policy.RESTART
+            problems = end(record, ending.cause, ending.code, ending.text)
+        if not records.is_unwritten(umid):
+            claim.claim(umid, record.definition.home).release()
+    except (UmlctlError, OSError):
+        return []  # somebody has just started it again, or is burying it
+    return problems
+
+
+def _write_late(record: records.Record) -> list[str]:
+    """Write down what is known of a guest that has ended, and had no room before.
+
+    Returns: why it could not be
+    """
+    umid = record.definition.umid
+    if not records.is_unwritten(umid):
+        return []
+    try:
+        with claim.unused(umid):
+            records.save(record)
+            _complete(record)
+        claim.claim(umid, record.definition.home).release()
+    except UmlctlError:
+        pass  # somebody has just started it again, or is burying it
+    except OSError as problem:
+        return [f"how it ended is not written down yet: {problem}"]
+    return []
+
+
+def _complete(record: records.Record) -> None:
+    """See that the history of a guest has its end.
+
+    Raises: OSError
+    """
+    umid, ending = record.definition.umid, record.ending
+    assert ending is not None
+    last = ""
+    for event in eventlog.Reader(umid).read():
+        if event["event"] in ("started", "ended"):
+            last = event["event"]
+    if last == "started":
+        facts = {"cause": ending.cause, "code": ending.code, "text": ending.text}
+        entry = {"time": round(ending.time, 3), "umid": umid, "event": "ended", **facts}
+        eventlog.append(umid, eventlog.encode(entry))
 
 
 def end(record: records.Record, cause: str, code: int, text: str) -> list[str]:
     """Write down, in its record and its history, how a guest ended, and let its devices go.
 
-    Returns: what could not be let go
+    Returns: what could not be let go, or written down
     """
     moment = time.time()
     record.ending = records.Ending(cause=cause, code=code, text=text, time=moment)
     problems = _let_go(record)
-    records.save(record)
-    _write_down(record.definition.umid, "ended", cause=cause, code=code, text=text)
+    try:
+        records.save(record)
+    except OSError as problem:
+        problems.append(f"how it ended is not written down yet: {problem}")
+    else:
+        _write_down(record.definition.umid, "ended", cause=cause, code=code, text=text)
     return problems
 
 

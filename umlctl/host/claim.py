@@ -14,7 +14,7 @@ import fcntl
 import os
 import shutil
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
@@ -22,6 +22,7 @@ from umlctl.guest.definition import is_shared
 from umlctl.host import paths, place, processes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
     from umlctl.guest.definition import Definition
@@ -62,8 +63,11 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def release(self) -> None:
-        """Remove everything of the guest from the run directory, and let the umid go."""
+    def release(self, *keep: str) -> None:
+        """Remove everything of the guest from the run directory, and let the umid go.
+
+        keep: files of its directory that stay
+        """
         if self.lock < 0:
             return
         lock, self.lock = self.lock, -1
@@ -73,7 +77,10 @@ class Claim:
                 for name in ("pid", "pid~", "mconsole~", "mconsole"):
                     _unlink(f"{self.public}/{name}")
                 _rmdir(self.public)
-            remove_tree(self.directory)
+            if keep:
+                self._empty(keep)
+            else:
+                remove_tree(self.directory)
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
         finally:
@@ -94,8 +101,11 @@ class Claim:
         """
         self.stand()
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+        self._empty((OWNER, DOOR))
+
+    def _empty(self, keep: tuple[str, ...]) -> None:
         for name in os.listdir(self.directory):
-            if name not in (OWNER, DOOR):
+            if name not in keep:
                 remove_tree(f"{self.directory}/{name}")
 
     def publish(self, pid: int) -> None:
@@ -328,11 +338,21 @@ def remove_records(umid: str) -> None:
 
     Raises: GuestInUse: it is none, or is about to be started again; OSError
     """
+    with unused(umid):
+        remove_tree(paths.record_dir(umid))
+
+
+@contextmanager
+def unused(umid: str) -> Iterator[None]:
+    """Keep the name of a dead guest from being taken, with all that is left of it where it is.
+
+    Raises: GuestInUse: somebody has it; OSError
+    """
     path = f"{paths.run_dir()}/g/{umid}.lock"
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     lock = _lock(umid, path)
     try:
-        remove_tree(paths.record_dir(umid))
+        yield
         _unlink(path)
     finally:
         os.close(lock)
@@ -356,8 +376,14 @@ def _lock(umid: str, path: str) -> int:
                 f"or end it with `umlctl shutdown {umid}`"
             ) from None
         if stands_at(lock, path):
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            try:
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            except OSError as problem:
+                _unlink(path)
+                os.close(lock)
+                problem.filename = path
+                raise
             return lock
         os.close(lock)  # its holder removed the file while we waited for it
 

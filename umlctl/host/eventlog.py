@@ -54,7 +54,7 @@ def decode(line: bytes) -> Event | None:
 
 
 def append(umid: str, line: bytes) -> None:
-    """Add a line as a whole, or as little as the disk holds; the next one stands alone then.
+    """Add lines, all of them or none.
 
     Raises: OSError
     """
@@ -73,8 +73,13 @@ def append(umid: str, line: bytes) -> None:
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
         view = memoryview(line)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(descriptor, view) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -13,6 +13,7 @@ nobody could tell its policies and options from its kernel.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -182,8 +183,10 @@ def save(record: Record) -> None:
     umid = record.definition.umid
     with _saving:  # a guest may end in one thread while a device is plugged in another
         data = seal(msgspec.json.encode(record))
-        write_atomically(path_of(umid), data)
-        _write_copy(umid, data)
+        try:
+            write_atomically(path_of(umid), data)
+        finally:
+            _write_copy(umid, data)  # where the record has no room, it knows more
 
 
 def save_copy(record: Record) -> None:
@@ -193,12 +196,30 @@ def save_copy(record: Record) -> None:
 
 
 def _write_copy(umid: str, data: bytes) -> None:
+    """It need not survive the host: the guest does not either."""
+    path = copy_of(umid)
     try:
-        # It need not survive the host: the guest does not either.
-        write_atomically(copy_of(umid), data, sync=False)
+        write_atomically(path, data, sync=False)
     except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(copy_of(umid))  # better none than an old one
+        try:
+            _write_over(path, data)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # better none than an old one
+
+
+def _write_over(path: str, data: bytes) -> None:
+    """Write a file in the place that it takes up already, as a full disk lets us.
+
+    Raises: OSError
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if os.pwrite(descriptor, data, 0) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)
 
 
 def path_of(umid: str) -> str:
@@ -225,6 +246,12 @@ def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
             view = view[os.write(descriptor, view) :]
         if sync:
             os.fsync(descriptor)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)  # what little it holds is room for others
+        if problem.errno:
+            problem.filename = path
+        raise
     finally:
         os.close(descriptor)
     os.rename(beside, path)
@@ -233,9 +260,21 @@ def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
 def read(umid: str) -> Record | None:
     """The record of a guest; None if there is none.
 
+    Of one that runs, or whose end there was no room to write down, it is the copy.
+
     Raises: Unreadable
     """
-    return _read(umid, path_of(umid))
+    record = _read(umid, path_of(umid))
+    if record is not None and record.ending is None:
+        copy = load_copy(umid)
+        if copy is not None and (copy.pid, copy.started) == (record.pid, record.started):
+            return copy
+    return record
+
+
+def is_unwritten(umid: str) -> bool:
+    """There is a copy of the record of a guest that has ended: the record had no room."""
+    return os.path.exists(copy_of(umid))
 
 
 def load_copy(umid: str) -> Record | None:

@@ -63,6 +63,8 @@ CHATTER: Final = ("refused", "client refused", "failed", "user")
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
 LEAVE: Final = "leave"
+WRITE_AGAIN: Final = 5.0
+"""Between two tries to write down what a full disk did not take, seconds."""
 UP: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun, and how
 long those may take to answer that were adopted, or to come that are brought back, seconds."""
@@ -344,8 +346,21 @@ class Daemon:
         finally:
             self._busy -= 1
             if guest is not None and self._guests.get(umid) is guest:
-                del self._guests[umid]
-                self._manager.status(self._summary())
+                self._is_over(guest)
+
+    def _is_over(self, guest: Guest) -> None:
+        del self._guests[guest.umid]
+        self._manager.status(self._summary())
+        self._nursery.start_soon(self._write_later, guest)
+
+    async def _write_later(self, guest: Guest) -> None:
+        """Write down what a full disk did not take of a guest that has ended, once it does; if we
+        end before, the next command that meets the guest sees to it."""
+        while guest.dead.is_set() and not _is_written(guest):
+            await trio.sleep(WRITE_AGAIN)
+            if guest.umid in self._guests:
+                return  # another life
+            await self._survive(f"record {guest.umid}", functools.partial(_write, guest))
 
     async def _patiently(
         self, call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
@@ -400,6 +415,15 @@ class Daemon:
 
         async with trio.open_nursery() as nursery:
             in_order(ends(after), end, nursery.start_soon)
+
+
+def _is_written(guest: Guest) -> bool:
+    return guest.history.flush() and not guest.unwritten
+
+
+async def _write(guest: Guest) -> None:
+    await trio.to_thread.run_sync(burial.bury, guest.launched.record)
+    guest.unwritten = records.is_unwritten(guest.umid)
 
 
 def _find_wanted() -> list[Record]:

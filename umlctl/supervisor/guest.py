@@ -32,7 +32,7 @@ from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
-from umlctl.host import consolelog, endings, kernels, processes, records, room, users
+from umlctl.host import consolelog, endings, kernels, processes, records, room, scarce, users
 from umlctl.host.claim import kernel_socket
 from umlctl.supervisor import launch, orderly
 from umlctl.supervisor.consoles import Consoles
@@ -99,6 +99,7 @@ class Guest:
         late: that it did not end by itself in time, and was synced and halted; empty if it did
         unsynced: that it was ended with what it had yet to write, and why; empty if it was not
         halted: a user has had its kernel end itself
+        unwritten: its record could not be written; the copy beside its sockets has what it has
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Guest:
         self._had_socket = launched.adopted
         self._heard = False
         self._panic = ""
-        self._forced = self.halted = False
+        self._forced = self.halted = self.unwritten = False
         self._hearing = Hearing(self.history)
         self._main = -1
         self._held: processes.Held | None = None
@@ -674,8 +675,10 @@ class Guest:
     async def save(self) -> None:
         try:
             await trio.to_thread.run_sync(records.save, self._record)
-        except OSError as problem:
-            self.history.add("not recorded", text=str(problem))
+            self.unwritten = False
+        except (OSError, RuntimeError) as problem:
+            self.unwritten = True
+            self.history.add("not recorded", text=scarce.explained(problem))
 
 
 def _root_mounted(mounts: bytes) -> bool:

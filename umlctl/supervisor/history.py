@@ -83,7 +83,8 @@ class History:
         self._ring: deque[Event] = deque(maxlen=KEPT)
         self._tell = tell
         self._on_disk = on_disk
-        self._unwritten = 0
+        self._unwritten: deque[Event] = deque(maxlen=KEPT)
+        self._missed = 0
 
     def load(self) -> None:
         """Take up what was written down of a guest that goes on."""
@@ -108,16 +109,28 @@ class History:
             self._tell(entry)
 
     def _write(self, entry: Event) -> None:
-        """A full disk takes no history, and the guest goes on; the gap is told of later."""
-        data = eventlog.encode(entry)
-        if self._unwritten:
-            gap = {"time": entry["time"], "umid": self.umid, "event": "missed"}
-            data = eventlog.encode({**gap, "count": self._unwritten}) + data
+        """A full disk takes no history, and the guest goes on; it is written once there is room."""
+        if len(self._unwritten) == KEPT:
+            self._missed += 1
+        self._unwritten.append(entry)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what could not be written yet; whether nothing is left of it."""
+        if not self._unwritten:
+            return True
+        lines = [eventlog.encode(entry) for entry in self._unwritten]
+        if self._missed:
+            moment = self._unwritten[0]["time"]
+            gap = {"time": moment, "umid": self.umid, "event": "missed", "count": self._missed}
+            lines.insert(0, eventlog.encode(gap))
         try:
-            eventlog.append(self.umid, data)
-            self._unwritten = 0
+            eventlog.append(self.umid, b"".join(lines))
         except OSError:
-            self._unwritten += 1
+            return False
+        self._unwritten.clear()
+        self._missed = 0
+        return True
 
     @property
     def last(self) -> Event | None:

@@ -4,6 +4,7 @@ background supervisor both do.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -94,7 +95,8 @@ async def _clear(guest: Guest, shared: str) -> None:
             if shared:
                 await trio.to_thread.run_sync(sharing.remove, guest.umid)
     finally:
-        launched.claim.release()
+        kept = [os.path.basename(records.copy_of(guest.umid))] if guest.unwritten else []
+        launched.claim.release(*kept)
     with suppress(paths.BadPlace):
         records.prune()
 

@@ -213,6 +213,8 @@ def test_write_that_fails_leaves_the_old_record(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = keep()
+    with open(records.path_of("demo"), "rb") as file:
+        whole = file.read()
 
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
@@ -222,6 +224,8 @@ def test_write_that_fails_leaves_the_old_record(
             patch.setattr(os, call, fail)
             with pytest.raises(OSError, match="full"):
                 save(record(last_panic="new"))
+        with open(records.path_of("demo"), "rb") as file:
+            assert file.read() == whole
         assert load("demo") == old
     save(record(last_panic="new"))
     assert load("demo") == record(last_panic="new")

@@ -151,21 +151,36 @@ def test_guest_that_goes_on_has_the_history_of_this_life(kept: History) -> None:
     assert written() == ["started", "ended", "started", "ready"], "and not twice"
 
 
-def test_what_a_full_disk_did_not_take_is_counted(
+def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
     kept: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     kept.add("started")
     with monkeypatch.context() as patch:
         patch.setattr("umlctl.host.eventlog.append", full)
         kept.add("one")
         kept.add("two")
+        assert not kept.flush()
+    assert written() == ["started"]
     kept.add("three")
-    assert written() == ["started", "missed", "three"]
-    assert next(e for e in Reader("demo").read() if e["event"] == "missed")["count"] == 2
-    assert names(list(kept)) == ["started", "one", "two", "three"]
+    assert written() == ["started", "one", "two", "three"]
+    assert kept.flush()
+    assert written() == names(list(kept)) == ["started", "one", "two", "three"]
+
+
+def test_what_is_too_much_to_be_kept_for_then_is_counted(
+    kept: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("umlctl.host.eventlog.append", full)
+        for number in range(KEPT + 2):
+            kept.add(f"e{number}")
+    assert kept.flush()
+    assert written() == ["missed", *(f"e{number}" for number in range(2, KEPT + 2))]
+    assert next(iter(Reader("demo").read()))["count"] == 2
+
+
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_brief_event_has_no_console() -> None:
