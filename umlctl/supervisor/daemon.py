@@ -345,10 +345,12 @@ class Daemon:
             _say_trace(umid, problem)
         finally:
             self._busy -= 1
-            if guest is not None and self._guests.get(umid) is guest:
+            if guest is not None:
                 self._is_over(guest)
 
     def _is_over(self, guest: Guest) -> None:
+        if self._guests.get(guest.umid) is not guest:
+            return
         del self._guests[guest.umid]
         self._manager.status(self._summary())
         self._nursery.start_soon(self._write_later, guest)
