@@ -29,7 +29,7 @@ SHARED: Final = "/dev/shm"  # noqa: S108 - it is the kernel that makes a file th
 FALLBACK: Final = "/tmp"  # noqa: S108
 DESCRIPTORS: Final = 7
 """What a supervisor holds open for a guest, and no more as long as nobody looks at it."""
-SUPERVISOR: Final = 12
+SUPERVISOR: Final = 13
 """What a supervisor has open besides."""
 PROCESSES: Final = 5
 """What a guest takes that does nothing: 4, and one for each process of its own."""

@@ -34,7 +34,7 @@ from umlctl.guest import policy
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import consolelog, endings, kernels, processes, records, room, scarce, users
 from umlctl.host.claim import kernel_socket
-from umlctl.supervisor import launch, orderly
+from umlctl.supervisor import launch, looks, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.endurance import endure
@@ -313,7 +313,7 @@ class Guest:
             await self.devices.renew()
         while True:
             mounts = await kernel.ask("proc mounts", 1.0)
-            if mounts.ok and _root_mounted(mounts.data):
+            if mounts.ok and looks.root_is_mounted(mounts.data):
                 break
             if drivers_up is None:
                 devices = await kernel.ask("proc devices", 1.0)
@@ -679,14 +679,6 @@ class Guest:
         except (OSError, RuntimeError) as problem:
             self.unwritten = True
             self.history.add("not recorded", text=scarce.explained(problem))
-
-
-def _root_mounted(mounts: bytes) -> bool:
-    for line in mounts.splitlines():
-        fields = line.split()
-        if len(fields) > 2 and fields[1] == b"/":
-            return fields[2] != b"rootfs"
-    return False
 
 
 async def _reaped(pid: int) -> None:

@@ -86,3 +86,12 @@ async def memory(kernel: Kernel) -> dict[str, int] | None:
         if len(fields) == 3 and fields[0] in names and fields[1].isdigit():
             found[names[fields[0]]] = int(fields[1]) << 10
     return found if len(found) == len(names) else None
+
+
+def root_is_mounted(mounts: bytes) -> bool:
+    """By /proc/mounts; before that, a guest has its rootfs alone."""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[1] == b"/":
+            return fields[2] != b"rootfs"
+    return False
