@@ -124,7 +124,23 @@ def summary(record: records.Record) -> dict[str, Any]:
             devices=msgspec.to_builtins(record.devices),
             root=record.definition.root,
         )
+        pid, why = _out_of_reach(record.definition.umid)
+        if why:
+            found.update(state="silent", supervisor_pid=pid, trouble=why)
     return found
+
+
+def _out_of_reach(umid: str) -> tuple[int, str]:
+    """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
+    0 and nothing."""
+    directory = paths.guest_dir(umid)
+    pid = 0 if os.path.exists(directory) else claim.owner(umid)
+    if not pid:
+        return 0, ""
+    return pid, (
+        f"its supervisor, pid {pid}, cannot be asked from here: {directory} is missing, which was "
+        "removed just now, or this process has another /tmp; UMLCTL_DIR sets a place that all see"
+    )
 
 
 def holder(link: Link) -> str:
@@ -149,6 +165,9 @@ def epitaph(guest: str) -> str:
         return ""
     bury(record)
     if burial.lives(record):
+        _, why = _out_of_reach(guest)
+        if why:
+            return f"{guest} runs (pid {record.pid}), and {why}"
         return (
             f"{guest} runs (pid {record.pid}), and nobody supervises it; "
             f"`umlctl adopt {guest}` has it supervised again"

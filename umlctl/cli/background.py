@@ -48,7 +48,7 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
             break
         # Else it is ending, and has no guest any more: a new one comes after it.
         if time.monotonic() > deadline:
-            raise HostError(f"the supervisor did not start; see {daemonlog.path()}")
+            raise HostError(_why_none())
         time.sleep(0.01)
     if not outcome.ok:
         raise HostError(
@@ -81,6 +81,19 @@ def _start() -> int:
     ]
     processes.keep_descriptors()
     return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
+
+
+def _why_none() -> str:
+    """Why no supervisor answers."""
+    from umlctl.host import place
+
+    pid = place.holder([paths.supervisor_lock()])
+    if pid and not os.path.exists(paths.supervisor_socket()):
+        return (
+            f"the supervisor, pid {pid}, cannot be asked from here: {paths.supervisor_socket()} is "
+            "missing; if this process has another /tmp, UMLCTL_DIR sets a place that all see"
+        )
+    return f"the supervisor did not start; see {daemonlog.path()}"
 
 
 def _has_ended(pid: int) -> bool:

@@ -290,10 +290,10 @@ def _removed_owner(umid: str) -> int:
 
 
 def _refuse_removed(umid: str) -> None:
-    """Raises: GuestInUse: its supervisor runs, though its files were removed"""
+    """Raises: GuestInUse: its supervisor runs; its files were removed, or it has another /tmp"""
     pid = _removed_owner(umid)
     if pid:
-        raise GuestInUse(f"{umid} has a supervisor, pid {pid}, though its files were removed")
+        raise GuestInUse(f"{umid} has a supervisor, pid {pid}, with its files elsewhere")
 
 
 def _refuse_living(umid: str) -> None:

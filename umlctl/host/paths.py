@@ -351,6 +351,11 @@ def supervisor_socket() -> str:
     return run_dir() + "/supervisor/mconsole"
 
 
+def supervisor_lock() -> str:
+    """Locked by the one background supervisor."""
+    return run_dir() + "/supervisor.lock"
+
+
 def supervisor_returns() -> str:
     """There while the background supervisor is a service, and after its crash: until it is back,
     or another has taken its place."""

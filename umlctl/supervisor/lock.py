@@ -14,8 +14,9 @@ class Lock:
 
     def __init__(self) -> None:
         """Raises: BadPlace, OSError"""
-        self._path = f"{paths.make_run_dir()}/supervisor.lock"
+        paths.make_run_dir()
         place.keep()
+        self._path = paths.supervisor_lock()
         self._descriptor = -1
 
     def take(self, flags: int) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.umlctl.host.test_claim import write_record
 from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from umlctl import exitcodes
 from umlctl.cli import afterlife, listing
-from umlctl.host import eventlog, processes, records
+from umlctl.host import claim, eventlog, processes, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,3 +62,15 @@ def test_dead_guest_is_said_to_have_an_unreadable_record(
     assert "status demo: the record of demo cannot be read" in capsys.readouterr().err
     assert afterlife.answer("status", "nobody", json=True) is None
     assert afterlife.answer("status", "/demo", json=True) is None
+
+
+def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
+    run_dir: str, nobody: None
+) -> None:
+    with claim.claim("demo"):
+        write_record()
+        shutil.rmtree(run_dir)
+        (row,) = listing.gather()
+        assert (row["state"], row["supervisor_pid"]) == ("silent", os.getpid())
+        assert "cannot be asked from here" in row["trouble"]
+        assert "UMLCTL_DIR sets a place that all see" in afterlife.epitaph("demo")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from contextlib import closing
@@ -11,7 +12,9 @@ import pytest
 from socketproto.exchange import pieces
 from tests.conftest import Bare
 from umlctl.cli import background
+from umlctl.errors import HostError
 from umlctl.host import paths
+from umlctl.supervisor.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,3 +77,17 @@ def test_supervisor_that_does_not_return_is_replaced(
     monkeypatch.setattr(background, "_start", start)
     assert background.ask_supervisor("adopt").ok
     assert started == [True]
+
+
+def test_supervisor_with_another_tmp_is_said_to_be_there(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "STARTS", 0.0)
+    monkeypatch.setattr(background, "_start", lambda: 0)
+    paths.make_run_dir()
+    lock = Lock()
+    assert lock.take(fcntl.LOCK_NB)
+    os.unlink(paths.supervisor_lock())
+    with pytest.raises(HostError, match=f"the supervisor, pid {os.getpid()}, cannot be asked from"):
+        background.ask_supervisor("adopt")
+    os.close(lock._descriptor)
