@@ -277,16 +277,28 @@ def test_everything_is_back_after_every_reboot(house: House, guest: str, tmp_pat
 
 
 def test_what_cannot_be_plugged_again_is_said(house: House, guest: str, tmp_path: Path) -> None:
-    image = file_system(tmp_path / "disk.img")
-    house.ok("disk", "add", guest, str(image))
-    image.unlink()
+    """A file that is gone, one that was made anew, by its old inode maybe, and an emptied one."""
+    gone, anew, emptied = (file_system(tmp_path / f"{name}.img") for name in ("a", "b", "c"))
+    for image in (gone, anew, emptied):
+        house.ok("disk", "add", guest, str(image))
+    gone.unlink()
+    anew.unlink()
+    file_system(anew)
+    os.truncate(emptied, 0)
+    noted = house.ok("disk", "list", guest)
+    for note in ("is gone", "another file was put in the place", "has 0 bytes now"):
+        assert note in noted
     house.ok("reboot", guest)
     wait_for(lambda: house.status(guest)["reboots"] == 1, "it reboots")
     wait_for(lambda: house.ask(guest, "version").ok, "it answers")
-    (row,) = house.status(guest)["devices"]
-    assert row["observed"] is None
-    assert row["problem"]
-    assert row["problem"] in house.ok("disk", "list", guest)
+    rows = house.status(guest)["devices"]
+    assert [row["observed"] for row in rows] == [None] * 3
+    problems = [row["problem"] for row in rows]
+    for problem, said in zip(
+        problems, ("No such file", "another file was put in", "is empty"), strict=True
+    ):
+        assert said in problem
+        assert problem in house.ok("disk", "list", guest)
     assert "device lost" in house.ok("events", guest)
 
 
@@ -304,6 +316,7 @@ def test_every_failure_is_said_and_leaves_everything_as_it_was(
     os.utime(changed, (1, 1))
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "q.qcow2").write_bytes(b"QFI\xfb".ljust(MEGABYTE, b"\0"))
     (tmp_path / "plain").write_bytes(b"no COW file" * 1000)
     (tmp_path / "with,comma").write_bytes(good.read_bytes())
     silent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -322,6 +335,8 @@ def test_every_failure_is_said_and_leaves_everything_as_it_was(
         f"plug disk {tmp_path}": "is a directory",
         f"plug disk {tmp_path}/fifo": "neither a file nor a block device",
         f"plug disk {tmp_path}/empty": "is empty",
+        f"plug disk {tmp_path}/q.qcow2": "is a qcow2 image",
+        f"config ubd1={tmp_path}/q.qcow2": "is a qcow2 image",
         f"plug disk {tmp_path}/plain": "is locked by process",
         f"plug disk {tmp_path}/with,comma": "not 'comma'",
         f"config ubd1={tmp_path}/with,comma": "",
