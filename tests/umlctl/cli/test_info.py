@@ -63,7 +63,9 @@ def test_host_is_shown(
 def test_room_is_bound_by_whatever_there_is_least_of(
     house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 64))
+    limits = {resource.RLIMIT_NOFILE: (64, 64)}
+    endless = resource.RLIM_INFINITY, resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits.get(which, endless))
     assert main.run(["info"]) == 0
     said = "for 6 more guests when idle, 6 that use 256M each, bound by descriptors; more take"
     assert said in capfd.readouterr().out

@@ -34,7 +34,7 @@ def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline
-        os.sched_yield()
+        time.sleep(0.002)  # who is waited for needs the processor
 
 
 # What a forward is
