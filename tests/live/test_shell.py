@@ -365,6 +365,8 @@ def test_a_bare_kernel_has_a_shell_that_says_what_is_lacking(house: House, share
     child.expect("a bare kernel has no `status`")
     child.send("\x04")
     child.expect(pexpect.EOF)
+    assert house.umlctl("shell", socket, "-c", "status").returncode == 1
+    assert house.umlctl("shell", socket, "-c", f"log {'x' * 600}").returncode == 2
 
 
 def test_a_day_at_the_prompt_of_a_kernel_that_nobody_supervises(

@@ -20,7 +20,7 @@ from umlctl import exitcodes
 from umlctl.cli.complete import files
 from umlctl.commands import BY_NAME
 from umlctl.errors import NoGuest
-from umlctl.host.paths import find_socket, state_dir, umid_of
+from umlctl.host.paths import find_socket, umid_of
 from umlctl.oneshot import absent, say
 from umlctl.shell import completion
 from umlctl.shell.explain import about, names, topic
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import StyleAndTextTuples
-    from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyPressEvent
 
 DUMB: Final = ("", "dumb", "unknown")
@@ -352,6 +351,8 @@ class Shell:
         from prompt_toolkit.enums import EditingMode
         from prompt_toolkit.lexers import Lexer
 
+        from umlctl.shell.history import Kept
+
         class ShellCompleter(_Completer, Completer):
             pass
 
@@ -359,7 +360,7 @@ class Shell:
             pass
 
         prompt: PromptSession[str] = PromptSession(
-            history=history(guest, self._hold),
+            history=Kept(guest, self._hold),
             completer=ShellCompleter(self.live),
             lexer=None if os.environ.get("NO_COLOR") else ShellLexer(),
             auto_suggest=AutoSuggestFromHistory(),
@@ -441,45 +442,3 @@ def _keys() -> Any:
         run_in_terminal(lambda: print("\n".join(lines)))
 
     return keys
-
-
-def history(guest: str, tell: Callable[[str], None]) -> History:
-    """Lines typed for a guest before, kept in a private file; where that cannot be, they are
-    known until the shell ends, and the reason is told, once."""
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    forgotten = "what is typed here is forgotten when the shell ends"
-    try:
-        path = f"{state_dir()}/history/{umid_of(guest)}"
-    except OSError as problem:
-        tell(f"{forgotten}: {problem}")
-        return InMemoryHistory()
-
-    class Kept(FileHistory):
-        told = False
-
-        def load_history_strings(self) -> Iterable[str]:
-            try:
-                return super().load_history_strings()
-            except OSError as problem:
-                self._failed(problem)
-                return []
-
-        def append_string(self, string: str) -> None:
-            if not string.startswith(" "):  # whoever begins so wants it forgotten
-                super().append_string(string)
-
-        def store_string(self, string: str) -> None:
-            try:
-                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                super().store_string(string)
-            except OSError as problem:
-                self._failed(problem)
-
-        def _failed(self, problem: OSError) -> None:
-            if not self.told:
-                self.told = True
-                tell(f"{forgotten}: {problem}")
-
-    return Kept(path)

@@ -19,7 +19,6 @@ from umlctl.commands import BY_NAME, DANGEROUS, dangerous
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import eventlog, paths, records, segments
-from umlctl.host.paths import state_dir
 from umlctl.shell import repl
 from umlctl.shell.live import Live
 from umlctl.shell.repl import run
@@ -528,56 +527,6 @@ async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> Non
         assert live.state == state
     live._event(b"rubbish", 2.0)
     live._event(b"{}", 2.0)
-
-
-def test_history_is_private_and_forgets_what_begins_with_a_blank(house: str) -> None:
-    told: list[str] = []
-    history = repl.history("demo", told.append)
-    history.append_string("version")
-    history.append_string(" secret")
-    path = f"{state_dir()}/history/demo"
-    assert os.stat(path).st_mode & 0o777 == 0o600
-    with open(path) as file:
-        text = file.read()
-    assert "+version" in text
-    assert "secret" not in text
-    assert list(repl.history("demo", told.append).load_history_strings()) == ["version"]
-    assert told == []
-
-
-@pytest.mark.parametrize("why", ["a full disk", "no directory", "no file"])
-def test_history_that_cannot_be_kept_is_told_once_and_goes_on(house: str, why: str) -> None:
-    directory = f"{state_dir()}/history"
-    os.makedirs(os.path.dirname(directory))
-    if why == "no directory":
-        with open(directory, "w"):
-            pass
-    else:
-        os.mkdir(directory)
-        if why == "no file":
-            os.mkdir(f"{directory}/demo")
-        else:
-            os.symlink("/dev/full", f"{directory}/demo")
-    told: list[str] = []
-    history = repl.history("demo", told.append)
-    if why != "a full disk":
-        assert list(history.load_history_strings()) == []
-    history.append_string("version")
-    history.append_string("stop")
-    (text,) = told
-    assert text.startswith("what is typed here is forgotten when the shell ends: ")
-    assert history.get_strings() == ["version", "stop"]
-
-
-def test_without_a_place_for_history_there_is_one_all_the_same(
-    house: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("UMLCTL_DIR", "relative")
-    told: list[str] = []
-    history = repl.history("demo", told.append)
-    history.append_string("version")
-    assert history.get_strings() == ["version"]
-    assert "has to begin with /" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Lines typed at the prompt before, kept in a private file for each guest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.history import FileHistory
+
+from umlctl.host.paths import state_dir, umid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class Kept(FileHistory):
+    """The lines typed for a guest.
+
+    Where they cannot be kept, they are known until the shell ends, and the reason is told, once.
+    """
+
+    def __init__(self, guest: str, tell: Callable[[str], None]) -> None:
+        self._tell: Callable[[str], None] | None = tell
+        path = ""
+        try:
+            path = f"{state_dir()}/history/{umid_of(guest)}"
+        except OSError as problem:
+            self._failed(problem)
+        super().__init__(path)
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            return super().load_history_strings()
+        except OSError as problem:
+            self._failed(problem)
+            return []
+
+    def append_string(self, string: str) -> None:
+        if not string.startswith(" "):  # whoever begins so wants it forgotten
+            super().append_string(string)
+
+    def store_string(self, string: str) -> None:
+        try:
+            directory, path = os.path.dirname(os.fspath(self.filename)), self.filename
+            for each in (os.path.dirname(directory), directory):
+                os.makedirs(each, 0o700, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            super().store_string(string)
+        except OSError as problem:
+            self._failed(problem)
+
+    def _failed(self, problem: OSError) -> None:
+        if self._tell is not None:
+            self._tell(f"what is typed here is forgotten when the shell ends: {problem}")
+        self._tell = None
