@@ -36,6 +36,8 @@ ENDED_BYTES: Final = 1 << 30
 ENDED_AGE: Final = 14 * 86400.0
 """Of more than those, what is kept: so many, together so many bytes with their logs, and none that
 ended more seconds ago; the oldest go first."""
+PRUNED_EVERY: Final = 60.0
+"""To look for the oldest takes as long as there are many; how often it is done, seconds."""
 VERSION: Final = 1
 """Of a record. One that an older umlctl could read, and would understand wrongly, has another."""
 ASIDE: Final = "record.json.unreadable-"
@@ -374,14 +376,33 @@ def _aside(umid: str) -> list[str]:
     return []
 
 
+def tidy(umid: str) -> None:
+    """A guest has ended: forget it if its name was made up and it ended well, and now and then the
+    oldest of all."""
+    record = load(umid)
+    if record is not None and _is_done_with(record):
+        claim.forget(umid)
+    stamp = f"{paths.state_dir()}/pruned"
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(stamp).st_mtime) < PRUNED_EVERY:
+            return
+    with contextlib.suppress(OSError):
+        write_atomically(stamp, b"", sync=False)
+    prune()
+
+
+def _is_done_with(record: Record) -> bool:
+    """It ended well, under a name that was made up for it."""
+    return record.ending is not None and record.ending.code == 0 and not record.definition.named
+
+
 def prune() -> None:
     """Forget the oldest dead guests, and those that ended well under a name made up for them."""
     ended = []
     for umid in names():
         record = load(umid)
         if record is not None and record.ending is not None:
-            forget = record.ending.code == 0 and not record.definition.named
-            ended.append((0.0 if forget else record.ending.time, umid))
+            ended.append((0.0 if _is_done_with(record) else record.ending.time, umid))
         elif aside := _aside(umid):
             with contextlib.suppress(OSError):
                 moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime

@@ -98,7 +98,7 @@ async def _clear(guest: Guest, shared: str) -> None:
         kept = [os.path.basename(records.copy_of(guest.umid))] if guest.unwritten else []
         launched.claim.release(*kept)
     with suppress(paths.BadPlace):
-        records.prune()
+        records.tidy(guest.umid)
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:

@@ -288,12 +288,29 @@ def test_newest_ended_guests_are_kept(run_dir: str) -> None:
     assert left == [f"g{number:02}" for number in range(5, ENDED_KEPT + 5)]
 
 
-def test_loop_of_many_runs_keeps_all_of_them(run_dir: str) -> None:
+def test_loop_of_many_runs_keeps_all_of_them(run_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # the host stays up
     now = time.time()
     for number in range(500):
         keep(f"g{number:03}", ending=ended(1, now - number))
     prune()
     assert len(records.names()) == 500
+
+
+def test_end_of_a_guest_looks_for_the_oldest_now_and_then(
+    run_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[None] = []
+    monkeypatch.setattr(records, "prune", lambda: looked.append(None))
+    keep("uml-1", named=False, ending=ended(0, 5.0))
+    keep("uml-2", named=False, ending=ended(1, 5.0))
+    for umid in ("uml-1", "uml-2", "none"):
+        records.tidy(umid)
+    assert records.names() == ["uml-2"]
+    assert len(looked) == 1
+    os.utime(f"{paths.state_dir()}/pruned", (5.0, 5.0))
+    records.tidy("uml-2")
+    assert len(looked) == 2
 
 
 def test_what_is_kept_of_ended_guests_is_bounded(
