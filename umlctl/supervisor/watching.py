@@ -5,6 +5,7 @@ A guest that is stopped on purpose, or held by a debugger or a signal, is not hu
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -39,6 +40,7 @@ class Watcher:
         self._guest = guest
         self._limit = guest.launched.definition.hang_after
         self._held: Held | None = None
+        self._held_since = 0.0
         self._clock = ""
         self._unfed = False
         self._well = self._asked = trio.current_time()
@@ -81,6 +83,11 @@ class Watcher:
                 why = f"it has not answered since it was adopted, {patience:g} seconds ago"
             self.is_hung(why)
 
+    def since(self, held: Held) -> float:
+        """When somebody began to hold it, seconds since 1970; seen just now, if not before."""
+        self._note_held(held)
+        return self._held_since
+
     def is_unfed(self) -> None:
         """Its watchdog was not fed: what should feed it hangs, though its clock may move."""
         self._unfed = True
@@ -112,6 +119,7 @@ class Watcher:
     def _note_held(self, held: Held | None) -> None:
         if (held is None) != (self._held is None):
             if held is not None:
+                self._held_since = time.time()
                 self._guest.history.add(held.state, text=held.by)
             else:
                 self._guest.history.add("released")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -177,3 +178,14 @@ async def test_guest_that_never_answers_after_it_was_adopted_is_hung(
     (event,) = guest.history
     assert event["text"] == f"it has not answered since it was adopted, {patience} seconds ago"
     assert len(guest.killed) == 1
+
+
+async def test_hold_counts_from_its_own_beginning(autojump_clock: MockClock) -> None:
+    """However long the guest has run before."""
+    guest = Made()
+    guest.holder = Held("traced", "gdb")
+    before = time.time()
+    first = guest.watcher.since(guest.holder)
+    await guest.lives(10)
+    assert before <= first == guest.watcher.since(guest.holder) <= time.time()
+    assert guest.story == ["traced"]
