@@ -150,6 +150,37 @@ def _has_rebooted(world: World, guest: Tormented, before: int) -> bool:
     return bool(status["state"] == "running" and status["reboots"] == before + 1)
 
 
+def replace_the_kernel(world: World, guest: Tormented) -> None:
+    """Its file is gone, being built, or something else: no guest reboots into that, and nothing of
+    it is run."""
+    if guest.stopped:
+        return
+    aside, ran = f"{world.kernel}~", f"{world.path}/ran"
+    os.rename(world.kernel, aside)
+    try:
+        kind = world.random.choice(("gone", "empty", "cut", "script", "other"))
+        if kind == "cut":
+            shutil.copy(aside, world.kernel)
+            os.truncate(world.kernel, world.random.randrange(os.stat(aside).st_size))
+        elif kind == "other":
+            shutil.copy("/bin/ls", world.kernel)
+        elif kind != "gone":
+            with open(world.kernel, "w") as file:
+                file.write(f"#!/bin/sh\n: >{ran}\n" if kind == "script" else "")
+            os.chmod(world.kernel, 0o755)
+        for words in (["reboot"], ["sysrq", "b"]):
+            done = world.house.umlctl(words[0], guest.umid, *words[1:])
+            if done.returncode != 1 or "is not a UML kernel" not in done.stderr:
+                raise Violation(f"{guest.umid} with a kernel that is {kind}: {done}")
+        new = world.house.umlctl("start", f"{guest.umid}-new", "--kernel", world.kernel)
+        if new.returncode != 7 or os.path.exists(ran):
+            raise Violation(f"a kernel that is {kind} was run: {new}")
+    finally:
+        os.rename(aside, world.kernel)
+    ask(world, guest)
+    reboot(world, guest)
+
+
 def panic(world: World, guest: Tormented) -> None:
     if guest.stopped:
         stop_or_go(world, guest)
@@ -285,6 +316,7 @@ STEPS: dict[str, tuple[int, Step]] = {
         (4, plug_a_network_or_unplug_it),
         (6, stop_or_go),
         (3, reboot),
+        (2, replace_the_kernel),
         (2, panic),
         (2, kill_the_kernel),
         (4, kill_the_supervisor),

@@ -72,6 +72,7 @@ class World:
     Fields:
         random: for each step another, so that a seed does the same whatever the last step met
         small: a file system of our own that can be filled; empty where none can be mounted
+        kernel: a copy of the kernel, which all guests run
         memory: another, with the memory of the first guest: what /dev/shm is to the others
         loose: processes that a step has left behind on purpose
     """
@@ -82,6 +83,8 @@ class World:
         self.small = self._mount(f"{self.path}/u/state", SMALL)
         self.memory = self._mount(f"{self.path}/m", MEMORY)
         self.house = House(self.path)
+        self.kernel = f"{self.path}/linux"
+        shutil.copy(json.loads(self.house.ok("kernel", "list", "--json"))[0]["path"], self.kernel)
         self.guests = [Tormented(f"{os.path.basename(self.path)}-{n}") for n in range(guests)]
         self.loose: list[subprocess.Popen[bytes]] = []
         self.requests = 0
@@ -119,7 +122,7 @@ class World:
     # What is done to guests
 
     def start(self, guest: Tormented) -> None:
-        words = ["--mem", "48M", "--restart", "on-failure"]
+        words = ["--mem", "48M", "--restart", "on-failure", "--kernel", self.kernel]
         if self.memory and guest is self.guests[0]:
             words += ["--mem-dir", self.memory]
         self.house.ok("start", guest.umid, *words)
