@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import socket
@@ -22,9 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from umlctl import exitcodes
+from umlctl import exitcodes, streams
 from umlctl.cli import complete
-from umlctl.cli.noise import STAMP, Quiet
+from umlctl.cli.answered import Answer
+from umlctl.cli.noise import Quiet
+from umlctl.cli.seconds import SECONDS
+from umlctl.cli.terminal import Key, Screen, without_questions
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import paths
 from umlctl.oneshot import absent, say
@@ -41,26 +43,11 @@ AGAIN: Final = 0.3
 """How long the same key may follow itself: as elsewhere it must be pressed thrice, seconds."""
 COMES_BACK: Final = 5.0
 """How long a supervisor that has ended may take to come back, seconds."""
-QUIET: Final = 0.5
-"""A console without output for so long has said all, for who attached without a terminal."""
+ROWS: Final = 24
+"""Of a terminal that does not say how many it has."""
 PAUSE: Final = 0.05
 BEHIND: Final = 256
 """Packets of input that a guest that takes none may be behind."""
-
-_QUESTIONS: Final = re.compile(
-    rb"\x1b\[[?>=]?[0-9;]*[cn]|\x1b\[\?[0-9;]*\$p|\x1bP[^\x1b]*\x1b\\|\x1b\]\d+;\?[^\x07\x1b]*"
-    rb"(?:\x07|\x1b\\)|\x05"
-)
-"""What a terminal would answer: of the past, nobody waits for it any more."""
-_MODES: Final = re.compile(rb"\x1b\[\?([0-9;]+)([hl])")
-_OTHERS: Final = re.compile(rb"\x1b=|\x1b\[\d*;?\d*r|\x1b\([^B]|\x0e")
-"""An application's keypad, a part of the screen that scrolls alone, another set of letters."""
-_USUAL: Final = b"\x1b7\x1b[r\x1b8\x1b>\x1b(B\x0f"
-"""What undoes all of these."""
-_LONGEST: Final = 64
-"""The most of a sequence that may come in the next packet, bytes."""
-_SHOWN: Final = (b"25", b"7")
-"""Modes that a terminal has on: the cursor, and wrapping."""
 
 
 @click.command(
@@ -70,6 +57,8 @@ Examples:
   umlctl console demo 1              con1, the guest's /dev/tty1, plugged if need be
   umlctl console demo --read-only    watch, whoever types
   umlctl console demo --force        take the keyboard from who has it
+  echo uptime | umlctl console demo
+  echo 'make check; echo do""ne' | umlctl console demo --until done --wait 600
 """,
 )
 @click.argument("guest", shell_complete=complete.guests)
@@ -80,17 +69,36 @@ Examples:
     "--escape", default=ESCAPE, show_default=True, metavar="KEY", help="^A to ^_, or `none`."
 )
 @click.option("--stty", is_flag=True, help="Type an stty command when the window's size changes.")
-def console(guest: str, console: str, read_only: bool, force: bool, escape: str, stty: bool) -> int:
+@click.option(
+    "--wait",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="After the end of input: the longest silence. [default: 5; with --until: any]",
+)
+@click.option("--until", metavar="TEXT", help="After the end of input: stay until TEXT is printed.")
+def console(
+    guest: str,
+    console: str,
+    read_only: bool,
+    force: bool,
+    escape: str,
+    stty: bool,
+    wait: float | None,
+    until: str | None,
+) -> int:
     """Attach a terminal to a console of a guest.
 
     CONSOLE is 0 to 4, con0 to con4, or ssl0 to ssl3 (the guest's /dev/ttyS0 to ttyS3). Any
     number of people may look at one console; one of them has the keyboard.
     """
     key = escape_key(escape)
+    if until == "":
+        raise UsageError("--until needs a text that is to be printed")
     name = f"con{console}" if console.isdigit() else console
     if name != "con0":
         _plug(guest, name)
     viewer = Viewer(guest, name, key, keyboard=not read_only, force=force, stty=stty)
+    viewer.answer = Answer(wait, os.fsencode(until or ""))
     return viewer.run(None)
 
 
@@ -102,6 +110,7 @@ def attach_while(umid: str, start: Callable[[], int]) -> int:
     Raises: HostError, UmlctlError of `start`
     """
     codes: list[int | BaseException] = []
+    old = identity(log_path(umid, "con0"))
 
     def work() -> None:
         try:
@@ -112,6 +121,8 @@ def attach_while(umid: str, start: Callable[[], int]) -> int:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     viewer = Viewer(umid, "con0", escape_key(ESCAPE), offset=0)
+    viewer.old_log = old
+    viewer.answer = Answer(asked=True)
     try:
         code = viewer.run(lambda: not codes)
     except NoGuest:
@@ -158,6 +169,9 @@ class Viewer:
 
     Fields:
         left: its user has left, and the guest goes on
+        answer: what is expected once the input is over
+        runner: the `umlctl run` whose guest this is, to the end of which it stays; None: nobody's
+        old_log: what `identity` said of the log before the guest was started
     """
 
     def __init__(
@@ -173,9 +187,12 @@ class Viewer:
     ) -> None:
         """offset: the byte of the console's log to begin with; None: the last screen"""
         self.left = False
+        self.answer = Answer()
+        self.runner: Runner | None = None
+        self.old_log: Identity | None = None
         self._umid = paths.umid_of(guest)
         self._console = console
-        self._escape = escape
+        self._key = Key(escape)
         self._keyboard = keyboard
         self._force = force
         self._stty = stty
@@ -185,15 +202,14 @@ class Viewer:
         self._outgoing: deque[bytes] = deque()
         self._lost_at = 0.0
         self._kept: list[bytes] = []
-        self._modes: set[bytes] = set()
-        self._other_modes = False
-        self._begun = self._line = b""
-        self._returns = self._has_terminal = False
+        self._screen = Screen()
+        self._log = -1
         self._terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._connection: socket.socket | None = None
         self._resized = False
         self._code: int | None = None
         self._input_over = False
+        self._over = False
         self._quiet = Quiet()
 
     def run(self, waits: Callable[[], bool] | None) -> int:
@@ -203,16 +219,70 @@ class Viewer:
 
         Raises: NoGuest, HostError
         """
-        self._connect(waits)
+        try:
+            while self._code is None:
+                self._connect(waits)
+                self._stay()
+        except NoGuest:
+            if not self._show_unseen():
+                raise
+        return self._code or exitcodes.OK
+
+    def _stay(self) -> None:
+        """Be attached, until this life of the guest is over or the viewer leaves."""
         self._say_who()
         with self._raw():
             try:
                 self._loop()
+                self._show_rest()
             finally:
                 if self._connection is not None:
                     self._connection.close()
-                self._write(self._restoring())
-        return self._code or exitcodes.OK
+                self._write(self._screen.restoring() if self._terminal else b"")
+
+    # The log
+
+    def _take_log(self) -> None:
+        """Have the log of the guest's life at hand, as far as it may be read."""
+        try:
+            found = os.open(log_path(self._umid, self._console), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        if self._log >= 0 and os.path.samestat(os.fstat(found), os.fstat(self._log)):
+            os.close(found)
+            return
+        if self._log >= 0:  # it was started again, and this is of its next life
+            os.close(self._log)
+            self._offset = 0 if self._offset is not None else None
+        self._log = found
+
+    def _show_unseen(self) -> bool:
+        """Show what came and went before it could be attached to; whether it was ever there."""
+        found = identity(log_path(self._umid, self._console))
+        if self._offset is None or found is None or found == self.old_log:
+            return self._log >= 0
+        self._take_log()
+        self._show_rest()
+        return True
+
+    def _show_rest(self) -> None:
+        """Show what is in the log, and did not come by the socket."""
+        if self._log < 0 or self._offset is None or self.left or self._code:
+            return
+        from umlctl.host import consolelog
+
+        try:
+            self._lose(consolelog.start(self._log) - self._offset)
+            for data in consolelog.read(self._log, self._offset, os.fstat(self._log).st_size):
+                self._show(data)
+        except OSError as problem:
+            self._note(f"the log of {self._umid} cannot be read: {problem}")
+
+    def _lose(self, count: int) -> None:
+        """Say that some of the log was cut off before it was shown."""
+        if count > 0:
+            self._offset = (self._offset or 0) + count
+            self._note(f"{count} bytes were cut off before they were shown")
 
     # The connection
 
@@ -234,11 +304,12 @@ class Viewer:
             except OSError as problem:
                 connection.close()
                 raise HostError(f"{self._umid}: cannot attach to {path}: {problem}") from problem
+        self._take_log()
         hello: dict[str, Any] = {
             "console": self._console,
             "keyboard": self._keyboard,
             "force": self._force,
-            "lines": self._size()[0] if self._terminal else 0,
+            "lines": (self._size()[0] or ROWS) if self._terminal else 0,
         }
         if self._offset is not None:
             hello["offset"] = self._offset
@@ -307,34 +378,80 @@ class Viewer:
             number: signal.signal(number, self._caught)
             for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP)
         }
+        self._over = False
         try:
-            while self._code is None:
+            while self._code is None and not self._over:
                 assert self._connection is not None
-                files: list[Any] = [self._connection, wakes]
-                if self._reads():
-                    files.append(sys.stdin)
-                writes = [self._connection] if self._outgoing else []
-                ready, sendable, _ = select.select(
-                    files, writes, [], QUIET if self._input_over else None
-                )
-                if sendable:
-                    self._flush()
-                if wakes in ready:
-                    os.read(wakes, 64)
+                ready = self._await(wakes)
                 if self._resized:
                     self._tell_size()
-                if sys.stdin in ready:
+                if streams.STDIN in ready:
                     self._take_input()
-                if self._connection in ready:
+                if self._connection.fileno() in ready:
                     self._take_packet()
-                elif self._input_over and not (ready or self._outgoing):
-                    self._code = exitcodes.OK
+                elif not ready and self._input_over and not self._outgoing:
+                    self._leave_silent()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(before)
             os.close(wakes)
             os.close(wakened)
+
+    def _await(self, wakes: int) -> set[int]:
+        """Wait until something can be done; the descriptors that have something.
+
+        Raises: ReaderGone
+        """
+        assert self._connection is not None
+        connection = self._connection.fileno()
+        poll = select.poll()
+        poll.register(streams.STDOUT, 0)
+        poll.register(wakes, select.POLLIN)
+        poll.register(connection, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
+        if self._reads():
+            poll.register(streams.STDIN, select.POLLIN)
+        if self.runner is not None:
+            poll.register(self.runner.descriptor, select.POLLIN)
+        patience = self.answer.patience if self._input_over and self.runner is None else None
+        found = dict(poll.poll(None if patience is None else patience * 1000))
+        if found.get(streams.STDOUT) and not self._terminal:
+            raise streams.ReaderGone
+        if wakes in found:
+            os.read(wakes, 64)
+        if self.runner is not None and self.runner.descriptor in found:
+            self._hear_runner()
+        if found.get(connection, 0) & select.POLLOUT:
+            self._flush()
+        return {wakes if event == select.POLLOUT else each for each, event in found.items()}
+
+    def _hear_runner(self) -> None:
+        """The guest is over, or who ran it was killed."""
+        assert self.runner is not None
+        if self.runner.is_over():
+            self._over = True
+        else:
+            self._note(
+                f"`umlctl run` was killed; {self._umid} may run on, and "
+                f"`umlctl console {self._umid}` attaches to it"
+            )
+            self._code = exitcodes.GONE
+
+    def _leave_silent(self) -> None:
+        """Leave a console that has nothing to print any more, or none for long."""
+        answer = self.answer
+        self._code = exitcodes.OK
+        if answer.complete:
+            return
+        silence = f"{self._umid} has printed nothing for {answer.patience:g}s"
+        if answer.until:
+            self._note(f"{silence}, and {os.fsdecode(answer.until)!r} was not in it before")
+            self._code = exitcodes.TIMED_OUT
+        else:
+            self._note(
+                f"{silence}, and may print on: `umlctl logs {self._umid} -f` shows it; "
+                "--wait SECONDS stays longer, --until TEXT until that is printed"
+            )
 
     def _reads(self) -> bool:
         """Whether to read what is typed: a script's only when it can be passed on."""
@@ -349,15 +466,19 @@ class Viewer:
             self._code = exitcodes.SIGNALLED + number
 
     def _take_input(self) -> None:
-        data = os.read(sys.stdin.fileno(), 4096)
+        try:
+            data = os.read(streams.STDIN, 4096)
+        except BlockingIOError:
+            return
         if not data:
             self._input_over = True
-        elif self._escape and self._terminal and self._escape in data:
-            data = data[: data.index(self._escape)]
+        elif self._terminal and (place := self._key.find(data)) >= 0:
+            data = data[:place]
             self.left = True
             self._code = exitcodes.OK
         if data and self._typing:
             self._send(INPUT + data)
+            self.answer.typed(data)
         elif data and self._keyboard and self._code is None:
             self._note("somebody else has the keyboard; --force takes it")
 
@@ -375,97 +496,85 @@ class Viewer:
             self._show(packet[1:])
         elif packet[:1] == NOTICE:
             self._hear(json.loads(packet[1:]))
+        elif self.runner is not None:
+            self._over = True
         elif not self._come_back():
+            self._show_rest()
             self._note(f"the supervisor of {self._umid} has ended; the guest may run on")
             self._code = exitcodes.GONE
 
     def _show(self, data: bytes) -> None:
         assert self._offset is not None
         self._offset += len(data)
+        self.answer.printed(data)
         past, self._replay = self._replay > 0, self._replay - len(data)
         data = self._quiet(data)
         if self._terminal:
             if past:
-                data = _QUESTIONS.sub(b"", data)
-            self._note_modes(data)
-            data = self._returned(data)
+                data = without_questions(data)
+            self._screen.note(data)
+            data = self._screen.returned(data)
         self._write(data)
-
-    def _returned(self, data: bytes) -> bytes:
-        """Begin the kernel's own lines at the left: no terminal of the guest's sees to that.
-
-        A line of the kernel's has its time at the front; before there is a terminal, all are.
-        """
-        found = []
-        for line in data.splitlines(keepends=True):
-            begun = self._line + line[: _LONGEST - len(self._line)]
-            self._line = b"" if line.endswith(b"\n") else begun
-            if line.endswith(b"\r\n") or (line == b"\n" and self._returns):
-                self._has_terminal = True
-            elif line.endswith(b"\n") and (not self._has_terminal or STAMP.match(begun)):
-                line = line[:-1] + b"\r\n"  # noqa: PLW2901
-            self._returns = line.endswith(b"\r")
-            found.append(line)
-        return b"".join(found)
-
-    def _note_modes(self, data: bytes) -> None:
-        """Remember what has to be undone at the end."""
-        data = self._begun + data
-        for modes, switch in _MODES.findall(data):
-            for mode in modes.split(b";"):
-                usual = mode in _SHOWN
-                if (switch == b"h") != usual:
-                    self._modes.add(mode)
-                else:
-                    self._modes.discard(mode)
-        self._other_modes = self._other_modes or _OTHERS.search(data) is not None
-        begun = data[-_LONGEST:].rpartition(b"\x1b")
-        self._begun = begun[1] + begun[2] if begun[1] else b""
+        if self._input_over and self.answer.found and self._code is None:
+            self._code = exitcodes.OK
 
     def _hear(self, notice: dict[str, Any]) -> None:
         if "offset" in notice:
             self._offset, self._replay = notice["offset"], notice.get("replay", 0)
-        keyboard = notice.get("keyboard")
-        if keyboard == "yours":
-            self._typing = True
-            self._outgoing.extend(self._kept)
-            self._kept = []
-            self._flush()
-            if self._terminal:
-                self._tell_size()
-        elif keyboard:
-            self._typing = False
-            if not self._terminal:
-                who = f"pid {notice.get('by')} has the keyboard"
-                say(f"{who}; --force takes it, --read-only only looks", exitcodes.OK)
-                self._code = exitcodes.REFUSED  # what is to be typed would wait for ever
-                return
-            who = f"pid {notice.get('by')} has the keyboard"
-            self._note(f"{who}{'; --force takes it' if keyboard == 'waiting' else ' now'}")
-        if notice.get("size") is False and not self._stty:
-            rows, columns = self._size()
+            if self._log >= 0:
+                begin = max(0, notice["offset"] - PACKET)
+                self.answer.begin(os.pread(self._log, notice["offset"] - begin, begin))
+        if notice.get("keyboard"):
+            self._hear_keyboard(notice["keyboard"], notice.get("by", 0))
+        rows, columns = self._size()
+        if notice.get("size") is False and not self._stty and rows and columns:
             self._note(
                 f"nobody in the guest can be told the window's size; "
                 f"type: stty rows {rows} columns {columns}"
             )
         if "lost" in notice:
-            self._offset = (self._offset or 0) + notice["lost"]
-            self._note(f"{notice['lost']} bytes were cut off before they were shown")
+            self._lose(notice["lost"])
         if notice.get("problem"):
             self._note(notice["problem"])
             self._code = exitcodes.FAILED
         if notice.get("ended"):
-            self._note(f"{self._umid} has ended: {notice['ended']}")
-            self._code = exitcodes.OK
+            self._end(notice["ended"])
+
+    def _hear_keyboard(self, keyboard: str, by: int) -> None:
+        """Heed who has the keyboard, see umlctl.host.attaching."""
+        self._typing = keyboard == "yours"
+        who = f"pid {by} has the keyboard"
+        if self._typing:
+            self._outgoing.extend(self._kept)
+            self._kept = []
+            self._flush()
+            if self._terminal:
+                self._tell_size()
+        elif self._terminal or self.runner is not None:
+            self._note(f"{who}{'; --force takes it' if keyboard == 'waiting' else ' now'}")
+        else:
+            say(f"{who}; --force takes it, --read-only only looks", exitcodes.OK)
+            self._code = exitcodes.REFUSED  # what is to be typed would wait for ever
+
+    def _end(self, how: str) -> None:
+        """The guest has ended, or one life of it."""
+        if self.runner is not None:
+            self._over = True  # that says how
+            return
+        self._note(f"{self._umid} has ended: {how}")
+        self._code = exitcodes.OK
+        if self.answer.until and not self.answer.found:
+            self._note(f"it has not printed {os.fsdecode(self.answer.until)!r} before")
+            self._code = exitcodes.GONE
 
     # The terminal
 
     def _size(self) -> tuple[int, int]:
-        """Rows and columns of the window."""
+        """Rows and columns of the window; of some terminals nobody knows, and they are 0."""
         try:
-            found = os.get_terminal_size(sys.stdout.fileno())
+            found = os.get_terminal_size(streams.STDOUT)
         except OSError:
-            return 24, 80
+            return 0, 0
         return found.lines, found.columns
 
     def _tell_size(self) -> None:
@@ -473,6 +582,8 @@ class Viewer:
         if not self._typing:
             return
         rows, columns = self._size()
+        if not (rows and columns):
+            return
         self._send(SIZE + json.dumps([rows, columns]).encode())
         if self._stty:
             self._send(INPUT + f"stty rows {rows} columns {columns}\r".encode())
@@ -493,23 +604,15 @@ class Viewer:
 
     def _swallow(self) -> None:
         """Whoever is used to pressing the key thrice must not have the shell hear of it."""
-        if self._escape and self._code == exitcodes.OK:
+        if self.left:
             while select.select([sys.stdin], [], [], AGAIN)[0]:
-                if os.read(sys.stdin.fileno(), 1) != self._escape:
+                data = os.read(streams.STDIN, 64)
+                if not data or not self._key.only(data):
                     break
-
-    def _restoring(self) -> bytes:
-        """What undoes the modes that the guest's programs have set."""
-        if not self._terminal:
-            return b""
-        undone = [
-            b"\x1b[?" + mode + (b"h" if mode in _SHOWN else b"l") for mode in sorted(self._modes)
-        ]
-        return b"".join(undone) + (_USUAL if self._other_modes else b"") + b"\x1b[0m\r\n"
 
     def _say_who(self) -> None:
         if self._terminal:
-            key = "nothing" if not self._escape else f"^{chr(self._escape[0] | 0x40)}"
+            key = f"^{chr(self._key.byte[0] | 0x40)}" if self._key.byte else "nothing"
             self._note(f"attached to {self._console} of {self._umid}; {key} leaves it")
 
     def _note(self, text: str) -> None:
@@ -521,26 +624,66 @@ class Viewer:
             say(text, exitcodes.OK)
 
     def _write(self, data: bytes) -> None:
-        descriptor = sys.stdout.fileno()
         try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        except OSError:
+            streams.write_all(streams.STDOUT, data)
+        except OSError as problem:
+            if self._code is None and not self._terminal:
+                say(f"the console of {self._umid}: {problem}", exitcodes.FAILED)
             self._code = self._code or exitcodes.FAILED
 
 
-def main(umid: str, alive: int) -> int:
+Identity = tuple[int, int]
+
+
+def identity(path: str) -> Identity | None:
+    """Tells a log from the one that takes its place; None if there is none, or nothing in it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_size else None
+
+
+def log_path(umid: str, console: str) -> str:
+    """Where a console is logged; the same as in umlctl.host.attaching."""
+    return f"{paths.record_dir(umid)}/{'console' if console == 'con0' else console}.log"
+
+
+class Runner:
+    """The `umlctl run` that this terminal belongs to, by a pipe.
+
+    A byte comes when the guest is over; the pipe ends without one when the process was killed.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._over = False
+
+    def is_over(self) -> bool:
+        """The guest is over: called when there is something to read."""
+        self._over = self._over or bool(os.read(self.descriptor, 1))
+        return self._over
+
+    def has_news(self) -> bool:
+        return self._over or bool(select.select([self.descriptor], [], [], 0)[0])
+
+
+def main(umid: str, alive: int, device: int, inode: int) -> int:
     """Be the terminal of `umlctl run --console`, which is the parent; the exit code.
 
-    alive: a descriptor that ends when there can be no such guest any more
+    alive: see Runner
+    device, inode: of the log that was there before, see `identity`; 0 if there was none
     """
+    viewer = Viewer(umid, "con0", escape_key(ESCAPE), offset=0)
+    viewer.runner = runner = Runner(alive)
+    viewer.old_log = (device, inode) if inode else None
     try:
-        return Viewer(umid, "con0", escape_key(ESCAPE), offset=0).run(
-            lambda: not select.select([alive], [], [], 0)[0]
-        )
+        return viewer.run(lambda: not runner.has_news())
     except UmlctlError:
         return exitcodes.NO_GUEST  # it did not come to be; why, has the parent to say
+    except streams.ReaderGone:
+        return exitcodes.SIGNALLED + signal.SIGPIPE
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:5])))

@@ -178,9 +178,9 @@ def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
     log: where it is said what happens
     """
     manager = sdnotify.from_environment()
-    viewer, alive = _attach(definition.umid) if wishes.console else (None, -1)
-    if viewer is not None:
-        log.quiet = lambda: viewer.poll() is None
+    terminal = Terminal(definition.umid) if wishes.console else None
+    if terminal is not None:
+        log.quiet = terminal.has_screen
     if policy.on_panic(definition) != policy.RESTART:
         log.told.discard("panicked")  # the last word says so
     # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.
@@ -188,11 +188,10 @@ def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
     # Held back until there is somebody to heed them: a kernel would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
-        ending = _boot(definition, Watch(log, manager, heeded, wishes))
+        ending = _boot(definition, Watch(log, manager, heeded, wishes), terminal)
     finally:
-        if viewer is not None:
-            os.close(alive)
-            viewer.wait()  # it shows the last words, and puts the terminal right
+        if terminal is not None:
+            terminal.end()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
     if wishes.copy is not None and wishes.copy.problem:
         log.write(log.event("warning", text=wishes.copy.problem))
@@ -202,26 +201,52 @@ def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
     return ending
 
 
-def _attach(umid: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a process that attaches this terminal to the console, as soon as there is one.
+class Terminal:
+    """A process that has this terminal on the guest's console, from its first byte to its last.
 
-    It gives up if there is none by the time the descriptor is closed that is returned.
+    It ends by itself if this process is killed. Signals that shut the guest down are held back in
+    it: what the guest prints on its way down is to be seen.
     """
-    alive, ours = os.pipe()
-    try:
-        command = [*streams.PYTHON, "umlctl.cli.console", umid, str(alive)]
-        return subprocess.Popen(command, pass_fds=[alive]), ours
-    except BaseException:
-        os.close(ours)
-        raise
-    finally:
-        os.close(alive)
+
+    def __init__(self, umid: str) -> None:
+        self._umid = umid
+        self._process: subprocess.Popen[bytes] | None = None
+        self._alive = -1
+        self._is_screen = all(map(os.isatty, (0, 1, 2)))
+
+    def attach(self) -> None:
+        """Attach as soon as there is a console. The guest is not there yet, but its name is ours.
+
+        Raises: OSError
+        """
+        from umlctl.cli.console import identity, log_path
+
+        alive, self._alive = os.pipe()
+        log = identity(log_path(self._umid, "con0")) or (0, 0)
+        try:
+            words = (self._umid, str(alive), *map(str, log))
+            command = [*streams.PYTHON, "umlctl.cli.console", *words]
+            self._process = subprocess.Popen(command, pass_fds=[alive])
+        finally:
+            os.close(alive)
+
+    def has_screen(self) -> bool:
+        """The screen is the guest's, and nobody else's to write on."""
+        return self._is_screen and self._process is not None and self._process.poll() is None
+
+    def end(self) -> None:
+        """The guest is over: have the last words shown, and the terminal put right."""
+        if self._process is not None:
+            with suppress(OSError):  # its user has left
+                os.write(self._alive, b"\0")
+            self._process.wait()
+            os.close(self._alive)
 
 
-def _boot(definition: Definition, watch: Watch) -> Ending:
+def _boot(definition: Definition, watch: Watch, terminal: Terminal | None) -> Ending:
     tie = Tie(definition.umid) if watch.wishes.tied else None
     try:
-        launched = _launch(definition)
+        launched = _launch(definition, terminal)
     except BaseException:
         if tie is not None:
             tie.loosen()
@@ -238,15 +263,19 @@ def _boot(definition: Definition, watch: Watch) -> Ending:
             tie.loosen()
 
 
-def _launch(definition: Definition) -> Launched:
+def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
     try:
         held = claim(definition.umid, definition.home)
     except GuestInUse:
         launched = _take_over(definition)
         if launched is None:
             raise
+        if terminal is not None:
+            terminal.attach()
         return launched
     try:
+        if terminal is not None:
+            terminal.attach()
         return launch(definition, held)
     except BaseException:
         held.release()

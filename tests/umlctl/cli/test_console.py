@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli.console import Viewer, escape_key
+from umlctl.cli.console import escape_key
+from umlctl.cli.terminal import Key, Screen
 from umlctl.errors import UsageError
 
 SETTINGS = [
@@ -20,21 +21,16 @@ SETTINGS = [
     b"\x1b(0",
     b"text\r\n",
     b"\x1b[1;31m",
+    *(b"\x1b[>1u", b"\x1b[>5u", b"\x1b[<u", b"\x1b[=3;1u", b"\x1b[>4;2m", b"\x1b[4 q", b"\x1b[4h"),
 ]
 """What programs of a guest send to a terminal."""
 
 
-def viewer() -> Viewer:
-    found = Viewer("demo", "con0", b"\x1d")
-    found._terminal = True
-    return found
-
-
 def restoring(pieces: list[bytes]) -> bytes:
-    found = viewer()
+    screen = Screen()
     for piece in pieces:
-        found._note_modes(piece)
-    return found._restoring()
+        screen.note(piece)
+    return screen.restoring()
 
 
 def test_what_was_set_is_undone() -> None:
@@ -42,6 +38,10 @@ def test_what_was_set_is_undone() -> None:
     assert restoring([b"\x1b[?25l", b"\x1b[?25h", b"plain"]) == b"\x1b[0m\r\n"
     assert b"\x1b[r" in restoring([b"\x1b[5;10r"])
     assert b"\x1b>" in restoring([b"\x1b="])
+    assert restoring([b"\x1b[4h\x1b[20h"]) == b"\x1b[20l\x1b[4l\x1b[0m\r\n"
+    assert b"\x1b[0 q" in restoring([b"\x1b[4 q"])
+    assert b"\x1b[<2u\x1b[=0u" in restoring([b"\x1b[>1u\x1b[>1u\x1b[>1u\x1b[<u"])
+    assert b"\x1b[>4m" in restoring([b"\x1b[>4;2m"])
 
 
 @given(st.lists(st.sampled_from(SETTINGS), max_size=8), st.data())
@@ -66,10 +66,38 @@ SHOWN = (
 
 @given(st.lists(st.integers(0, len(BOOT)), max_size=6))
 def test_kernels_own_lines_begin_at_the_left(cuts: list[int]) -> None:
-    found = viewer()
+    screen = Screen()
     places = [0, *sorted(cuts), len(BOOT)]
     pieces = [BOOT[a:b] for a, b in pairwise(places)]
-    assert b"".join(found._returned(piece) for piece in pieces) == SHOWN
+    assert b"".join(screen.returned(piece) for piece in pieces) == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("typed", "place"),
+    [
+        (b"abc", -1),
+        (b"ab\x1d", 2),
+        (b"a\x1b[93;5u", 1),
+        (b"\x1b[93;5:1u", 0),
+        (b"\x1b[93;133u", 0),
+        (b"\x1b[45:93;6u\x1d", 10),
+        (b"x\x1b[27;5;93~", 1),
+        (b"\x1b[93;7u\x1b[93u\x1b[97;5u\x1b[5~\x1b[27;5;9~", -1),
+    ],
+)
+def test_escape_key_is_seen_however_the_terminal_reports_it(typed: bytes, place: int) -> None:
+    assert Key(b"\x1d").find(typed) == place
+    for cut in range(1, len(typed)):
+        key = Key(b"\x1d")
+        found = [key.find(typed[:cut]), key.find(typed[cut:])]
+        assert (max(found) >= 0) == (place >= 0)
+
+
+def test_nothing_but_the_key_is_swallowed() -> None:
+    key = Key(b"\x1d")
+    assert key.only(b"\x1d\x1b[93;5u\x1b[93;5:3u")
+    assert not key.only(b"\x1dl")
+    assert Key(b"").find(b"\x1d") == -1
 
 
 def test_escape_keys() -> None:
