@@ -13,10 +13,11 @@ import pexpect
 import pytest
 
 from tests import fake_kernel
-from tests.live.conftest import DEADLINE, kill_supervisor, wait_for
+from tests.live.conftest import DEADLINE, WHOLE, kill_supervisor, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.live.conftest import House
 
@@ -371,6 +372,157 @@ def test_guest_that_does_not_start_has_no_console_to_wait_for(house: House, umid
     done = house.umlctl("start", umid, "--console", "--kernel", kernel)
     assert done.returncode == 125
     assert house.umlctl("run", umid, "--console", "--kernel", "/bin/false").returncode == 7
+
+
+@pytest.mark.parametrize("command", ["run", "start"])
+def test_guest_that_never_was_ready_shows_why(house: House, umid: str, command: str) -> None:
+    words = (command, umid, "--mem", "64M", "--console", "--", "root=/dev/none", "rootfstype=ext4")
+    done = house.umlctl(*words)
+    assert done.returncode == 125, done
+    assert "Unable to mount root fs" in done.stdout
+
+
+SAYS = """#!/bin/sh
+mount -t proc proc /proc
+for number in $(seq 200); do echo "line $number of two hundred"; done
+echo 7 >/proc/exitcode
+echo o >/proc/sysrq-trigger
+sleep 60
+"""
+"""Process 1 of a guest that ends as soon as it can."""
+SAID = [f"line {number} of two hundred" for number in range(1, 201)]
+TIMES = 67 if WHOLE else 4
+
+
+def lines_of(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("line ")]
+
+
+@pytest.fixture
+def says(tmp_path: Path) -> str:
+    script = tmp_path / "says"
+    script.write_text(SAYS)
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", ["null", "pipe", "terminal"])
+def test_console_of_a_guest_that_ends_at_once_is_whole(
+    house: House, umid: str, says: str, way: str
+) -> None:
+    words = house.command("run", umid, "--mem", "64M", "--console", "--init", says)
+    for _ in range(TIMES):
+        if way == "terminal":
+            child = pexpect.spawn(
+                words[0], words[1:], env=house.env, encoding="utf-8", timeout=DEADLINE
+            )
+            output = child.read()
+            child.close()
+            status = child.exitstatus
+        else:
+            with subprocess.Popen(
+                words,
+                env=house.env,
+                stdin=subprocess.DEVNULL if way == "null" else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            ) as process:
+                assert process.stdout is not None
+                output = process.stdout.read()
+                status = process.wait(DEADLINE)
+        assert lines_of(output) == SAID
+        assert status == 7
+
+
+def test_console_is_shown_to_the_end_though_there_is_no_input(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "late"
+    script.write_text(SAYS.replace("for number", "sleep 2; for number"))
+    script.chmod(0o755)
+    done = house.umlctl("run", umid, "--mem", "64M", "--console", "--init", str(script))
+    assert (done.returncode, lines_of(done.stdout)) == (7, SAID)
+    assert f"umlctl: {umid}: exited with status 7" in done.stderr
+
+
+def test_every_life_of_a_guest_is_shown(house: House, umid: str, says: str) -> None:
+    words = ("--console", "--init", says, "--restart", "on-failure")
+    with subprocess.Popen(
+        house.command("run", umid, "--mem", "64M", *words),
+        env=house.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        seen: list[str] = []
+        while len(seen) < 400:
+            seen += lines_of(process.stdout.readline())
+        process.terminate()
+        seen += lines_of(process.stdout.read())
+    assert seen == SAID * (len(seen) // 200)
+
+
+def test_viewer_ends_with_the_run_that_was_killed(house: House, umid: str) -> None:
+    shell = pexpect.spawn(
+        "/bin/sh", env={**house.env, "PS1": "host> "}, encoding="utf-8", timeout=DEADLINE
+    )
+    shell.send("stty -a | md5sum; echo done\r")
+    shell.expect(r"([0-9a-f]{32})")
+    before = shell.match[1]
+    shell.send(" ".join(house.command("run", umid, "--mem", "64M", "--console")) + "\r")
+    shell.expect("runs on the host's files")
+    kill_supervisor(house, umid)
+    shell.expect(f"{umid} may run on")
+    wait_for(lambda: not viewers(house, umid), "the viewer is gone")  # asked of the next one
+    shell.send("stty -a | md5sum; echo done\r")
+    shell.expect(r"([0-9a-f]{32})")
+    assert shell.match[1] == before
+    shell.close(force=True)
+
+
+def test_window_of_no_size_is_told_to_nobody(house: House, terminals: Terminals) -> None:
+    terminal = terminals(rows=0, columns=0)
+    terminal.send('echo he""re\r')
+    terminal.expect("here\r")
+    said = terminal.before
+    terminal.send("\x1b[93;5u")  # ^], where the guest has asked for keys to be reported so
+    terminal.expect(pexpect.EOF)
+    assert "stty rows" not in said + terminal.before
+
+
+def test_console_that_is_elsewhere_takes_no_typing(house: House, umid: str) -> None:
+    house.start(umid, "--", "con0=null")
+    done = house.umlctl("console", umid, stdin="echo lost\n")
+    assert done.returncode == 7
+    assert "started with con0=null; --read-only shows" in done.stderr
+
+
+def test_script_gets_all_that_it_asked_for(house: House, guest: str) -> None:
+    wait_for(lambda: not viewers(house, guest), "nobody has the keyboard")
+    house.ok("console", guest, stdin="\n")
+    done = house.umlctl("console", guest, stdin='sleep 1; echo do""ne\nsleep 1; echo an""d\n')
+    assert "done" in done.stdout
+    assert "and" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_script_that_leaves_before_the_end_is_told(house: House, guest: str) -> None:
+    asked = 'sleep 3; echo do""ne\n'
+    done = house.umlctl("console", guest, "--wait", "0.5", stdin=asked)
+    assert done.returncode == 0
+    assert "done" not in done.stdout
+    assert "printed nothing for 0.5s, and may print on" in done.stderr
+    house.ok("console", guest, "--until", "done", stdin="\n")
+    done = house.umlctl("console", guest, "--until", "never", "--wait", "0.5", stdin=asked)
+    assert done.returncode == 4
+    assert "'never' was not in it" in done.stderr
+    done = house.umlctl("console", guest, "--until", "done", stdin=asked.replace('""', ""))
+    assert done.stdout.endswith(("done\n", "# "))
+    house.ok("console", guest, "--until", "quiet", stdin='echo qu""iet\n')
 
 
 def test_console_of_another_guest_is_not_taken_for_the_new_one(house: House, guest: str) -> None:

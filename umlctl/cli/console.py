@@ -16,7 +16,7 @@ import threading
 import time
 import tty
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -226,6 +226,8 @@ class Viewer:
         except NoGuest:
             if not self._show_unseen():
                 raise
+            if self.runner is not None:
+                self._hear_runner()
         return self._code or exitcodes.OK
 
     def _stay(self) -> None:
@@ -596,11 +598,17 @@ class Viewer:
             return
         before = termios.tcgetattr(sys.stdin)
         tty.setraw(sys.stdin, termios.TCSADRAIN)
+        raw = termios.tcgetattr(sys.stdin)
         try:
             yield
         finally:
             self._swallow()
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            # A shell has the terminal by now if `umlctl run` was killed: it lets who ignores this
+            # put the modes right, and what it has made of them itself is left alone.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            with suppress(termios.error):  # there is no terminal any more
+                if termios.tcgetattr(sys.stdin) == raw:
+                    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
     def _swallow(self) -> None:
         """Whoever is used to pressing the key thrice must not have the shell hear of it."""

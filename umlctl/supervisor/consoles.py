@@ -269,11 +269,15 @@ class Consoles:
         ended: how the guest has ended; empty as long as it lives
     """
 
-    def __init__(self, directory: str, records: str, history: History, *, agent: bool) -> None:
+    def __init__(
+        self, directory: str, records: str, history: History, *, agent: bool, elsewhere: str = ""
+    ) -> None:
         """directory: of the running guest; records: what outlives it
 
         agent: the guest's init program is ours, and takes window sizes
+        elsewhere: the kernel's argument that has its con0 read somebody else
         """
+        self._elsewhere = elsewhere
         self.by_name = {"con0": Console("con0", directory, records)}
         self.ended = ""
         self._directory = directory
@@ -532,6 +536,11 @@ class Consoles:
             problem = f"the guest has no console {hello.console}"
         elif len(console.viewers) >= VIEWERS:
             problem = f"{console.name} has {VIEWERS} viewers already"
+        elif console.name == "con0" and self._elsewhere and hello.keyboard and packets:
+            problem = (
+                f"what is typed does not reach the guest: its kernel was started with "
+                f"{self._elsewhere}; --read-only shows what it prints here"
+            )
         try:
             if console is not None and not problem:
                 await self._view_console(console, connection, hello, packets=packets)

@@ -31,7 +31,7 @@ import trio
 from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.guest import policy
-from umlctl.guest.cmdline import has_agent
+from umlctl.guest.cmdline import console_elsewhere, has_agent
 from umlctl.host import consolelog, endings, kernels, processes, records, room, scarce, users
 from umlctl.host.claim import kernel_socket
 from umlctl.supervisor import launch, looks, orderly
@@ -172,6 +172,7 @@ class Guest:
             launched.claim.records,
             self.history,
             agent=has_agent(launched.definition),
+            elsewhere=console_elsewhere(launched.definition),
         )
         self.watcher = Watcher(self)
         self.pauses = Pauses(self, self._record)

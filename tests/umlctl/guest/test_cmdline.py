@@ -13,6 +13,7 @@ from umlctl.guest.cmdline import (
     UNKNOWN,
     Traits,
     build,
+    console_elsewhere,
     danger,
     has_agent,
     merge,
@@ -602,3 +603,20 @@ def _fields(definition: Definition, without: list[str]) -> dict[str, Any]:
 def test_what_was_not_started_here_has_no_definition(words: list[str]) -> None:
     with pytest.raises(UsageError, match="no kernel that was started here"):
         recover(words, "/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "elsewhere"),
+    [
+        ((), ""),
+        (("con0=null",), "con0=null"),
+        (("con0=pts", "con0=fd:3,fd:4"), ""),
+        (("con1=pts", "con=null"), ""),
+        (("--", "con0=null"), ""),
+    ],
+)
+def test_console_that_the_user_has_put_elsewhere_is_known(
+    arguments: tuple[str, ...], elsewhere: str
+) -> None:
+    definition = Definition(umid="demo", kernel="/linux", arguments=arguments)
+    assert console_elsewhere(definition) == elsewhere
