@@ -193,7 +193,7 @@ def console_elsewhere(definition: Definition) -> str:
     """The argument that has put con0 where nobody can be attached to it; empty if none has."""
     given = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
     ours = f"con0=fd:{CONSOLE_IN},"
-    found = [word for word in _split(given)[0] if _key(word) == "con0"]
+    found = [word for word in words.split(given)[0] if key(word) == "con0"]
     return found[-1] if found and not found[-1].startswith(ours) else ""
 
 
