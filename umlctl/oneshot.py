@@ -62,7 +62,8 @@ def main(argv: list[str]) -> int:
     streams.open_all()
     verb = argv[1] if len(argv) > 1 else ""
     if verb == "help" and not _is_guest(argv[2:3]):
-        argv = [argv[0], *argv[2:], "--help"]  # whose commands, if no guest is named: ours
+        words = [SAME.get(word, word) for word in argv[2:3]] + argv[3:]
+        argv = [argv[0], *words, "--help"]  # whose commands, if no guest is named: ours
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
         return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
@@ -232,7 +233,7 @@ def _ask(
         return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
     text = as_text(command, words)
     with Connection(find_socket(guest)) as connection:
-        ended = _end_bare(command, guest, connection.link, words, json)
+        ended = end_bare(command, guest, connection.link, words, json)
         if ended is not None:
             return ended
         text = prepare(connection.link, text, force)
@@ -260,7 +261,7 @@ def _ask(
     return show(guest, command.name, outcome, words)
 
 
-def _end_bare(command: Command, guest: str, link: Link, words: list[str], json: bool) -> int | None:
+def end_bare(command: Command, guest: str, link: Link, words: list[str], json: bool) -> int | None:
     """End a kernel that nobody supervises by its process; None: that is not it."""
     if command.name not in ("kill", "shutdown"):
         return None

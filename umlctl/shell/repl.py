@@ -194,8 +194,8 @@ def _greet(guest: str) -> None:
             raise NoGuest(absent(guest, problem)) from None
         if not connection.link.served:
             print(
-                f"nobody supervises {guest}: its kernel answers, and status, events, plug and "
-                "shutdown are not to be had"
+                f"nobody supervises {guest}: its kernel answers, and status, events and plug are "
+                "not to be had"
             )
 
 

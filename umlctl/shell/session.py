@@ -9,6 +9,7 @@ import sys
 import termios
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,6 +30,7 @@ from umlctl.oneshot import (
     Abandoned,
     as_text,
     check_abandoned,
+    end_bare,
     prepare,
     say,
     show,
@@ -178,6 +180,10 @@ class Session:
         with Client(find_socket(self.guest)) as client:
             try:
                 client.link.open()
+                bare = partial(end_bare, command, self.guest, client.link, words[1:], json=False)
+                ended = await trio.to_thread.run_sync(bare, abandon_on_cancel=True)
+                if ended is not None:
+                    return ended
                 text = prepare(client.link, as_text(command, words[1:]), forced)
                 outcome = await client.request(
                     text, TIMEOUT, renew=TIMEOUT if command.waits else 0.0, each=each

@@ -168,6 +168,7 @@ def test_mistyped_command_of_a_group_has_a_hint(
         ("start", "Usage: umlctl start [OPTIONS]"),
         ("version", "Usage: umlctl version [OPTIONS] GUEST"),
         ("disk add", "Usage: umlctl disk add [OPTIONS]"),
+        ("pause", "Usage: umlctl stop [OPTIONS] GUEST"),
         ("help", "Usage: umlctl help [OPTIONS] GUEST"),
     ],
 )
