@@ -8,8 +8,9 @@ a plain one-shot command goes on to `umlctl.cli`.
 from __future__ import annotations
 
 import sys
+from errno import EBUSY
 from os.path import exists
-from time import monotonic
+from time import monotonic, sleep
 
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 SILENCE: Final = 0.9
 """After so long without an answer it is seen whether somebody holds the guest, seconds."""
+SCANNED: Final = 1.0
+"""How long a new disk of a bare kernel may be open yet for the scan of its partitions, seconds."""
 KILLS: Final = 5
 """So many supervisors may be killed one after another under one request."""
 
@@ -221,6 +224,11 @@ def _ask_on(
             return code
 
 
+def _is_scanned(text: str, outcome: Outcome) -> bool:
+    """A bare kernel does not remove a disk that is open, maybe just to look for partitions."""
+    return outcome.error == -EBUSY and text.startswith("remove ubd")
+
+
 def _ask(
     command: Command, guest: str, words: list[str], json: bool, timeout: float | None, force: bool
 ) -> int:
@@ -240,6 +248,10 @@ def _ask(
         deadline, renew = deadlines(command, timeout)
         idle = _Idle(guest, connection.link)
         outcome = connection.request(text, deadline, renew=renew, idle=idle.look)
+        end = monotonic() + SCANNED
+        while _is_scanned(text, outcome) and not connection.link.served and monotonic() < end:
+            sleep(SCANNED / 20)
+            outcome = connection.request(text, deadline, renew=renew, idle=idle.look)
         check_abandoned(connection.link, text, outcome)
     if command.name == "halt" and outcome.kind == "timed out" and not connection.link.served:
         from umlctl.cli import bare

@@ -150,6 +150,22 @@ def test_words_go_to_a_bare_kernel_as_one_command(
     assert server.commands == [sent]
 
 
+def test_disk_of_a_bare_kernel_that_is_still_scanned_is_removed_a_moment_later(
+    run: Callable[..., Run], bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(server: Bare, data: bytes, _address: Address) -> list[bytes]:
+        open_yet = server.commands.count(data) < 3
+        return reply(b"Device is currently open", -errno.EBUSY) if open_yet else reply(b"")
+
+    server = bare(answer)
+    assert run("remove", server.path, "ubd1").code == 0
+    assert server.commands == [b"remove ubd1"] * 3
+    monkeypatch.setattr(oneshot, "SCANNED", 0.0)
+    other = bare(saying(b"Device is currently open", -errno.EBUSY), name="other")
+    assert run("remove", other.path, "ubd1").code == 1
+    assert other.commands == [b"remove ubd1"]
+
+
 @pytest.mark.parametrize(
     ("words", "way"),
     [
