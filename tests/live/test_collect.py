@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.live.conftest import WHOLE
 from umlctl import exitcodes
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ files = {
     "long": b"".join(b"%07d\\n" % number for number in range(100_000)),
     "first": b"\\0",
     "early": b"a" * 100 + b"\\0" * 3995 + b"b\\n",
+    "middle": b"x\\n" * 600 + b"\\0b\\n" + b"x\\n" * 5000,
     "end": b"a\\n\\x1a\\0b\\n",
 }
 for name, data in files.items():
@@ -63,6 +65,7 @@ def test_text_comes_as_it_is(
     [
         ("first", exitcodes.TRUNCATED),
         ("early", exitcodes.TRUNCATED),
+        ("middle", exitcodes.TRUNCATED),
         ("end", exitcodes.REFUSED),
         ("absolute", exitcodes.REFUSED),
         ("dir", exitcodes.REFUSED),
@@ -76,6 +79,18 @@ def test_what_cannot_be_had_whole_is_refused(
     assert (done.returncode, done.stdout) == (code, "")
     assert f"/tmp/c/{name}: " in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_same_file_gets_the_same_answer_each_time(
+    house: House, filled: str, tmp_path: Path
+) -> None:
+    """However soon the kernel answers."""
+    for name in ("first", "middle"):
+        for _ in range(200 if WHOLE else 10):
+            done = house.umlctl("collect", filled, f"/tmp/c/{name}", "--to", str(tmp_path))
+            assert (done.returncode, done.stdout) == (exitcodes.TRUNCATED, "")
+        answers = {house.ask(filled, f"proc 1/root/tmp/c/{name}").error for _ in range(200)}
+        assert answers == {exitcodes.ENODATA}
 
 
 def test_data_of_a_disk_to_discard_are_out_before_it_ends(

@@ -19,7 +19,7 @@ from socketproto.wire import MAX_TEXT
 from umlctl import exitcodes
 from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import HostError, UsageError
-from umlctl.guard import Line, Refusal, check, is_query, read
+from umlctl.guard import Line, Refusal, check, is_guest_file, is_query, read
 from umlctl.guest.grants import CONTROL
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog, scarce
@@ -107,6 +107,8 @@ class Service:
             line = read(call.data.decode("utf-8", "surrogateescape"))
             if line.command.name not in QUESTIONS or not is_query(line):
                 return None
+            if line.command.name == "proc" and is_guest_file(line.argument):
+                return None  # whether such a file is whole is seen in `read_file` alone
             access.check(line, self._access.known(call.uid, call.gid) or "", call.uid)
             check(line)
             if line.command.name in PRINTING and self._print_wait(call) != 0:
