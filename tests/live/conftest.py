@@ -120,6 +120,7 @@ class House:
                 f"{self.run}/k/{umid}",
                 f"{self.run}/g/{umid}",
                 f"{self.run}/g/{umid}.lock",
+                f"{self.run}-kept/{umid}",
             )
             if os.path.lexists(path)
         ]

@@ -125,11 +125,21 @@ def test_who_cleans_up_tmp_passes_over_what_is_in_use(own: House, tmp_path: Path
     assert WEB in own.ok("version", WEB)
 
 
-def test_guest_that_lost_both_its_supervisor_and_its_place_is_not_forgotten(own: House) -> None:
+def test_guest_that_lost_its_supervisor_and_its_place_is_found_and_adopted(own: House) -> None:
     pid = own.status(WEB)["pid"]
     kill_supervisor(own, WEB)
     shutil.rmtree(own.run, ignore_errors=True)
     assert own.umlctl("start", WEB).returncode == 1
+    assert own.listed(WEB)["pid"] == pid
+    assert WEB in own.ok("version", WEB)
+    assert own.shell(WEB, "hostname").strip() == WEB
+
+
+def test_guest_whose_kernel_nobody_can_reach_is_not_forgotten(own: House) -> None:
+    pid = own.status(WEB)["pid"]
+    kill_supervisor(own, WEB)
+    shutil.rmtree(f"{own.run}-kept")
+    shutil.rmtree(own.run, ignore_errors=True)
     assert own.listed(WEB)["pid"] == pid
     refused = own.umlctl("version", WEB)
     assert refused.returncode == 5

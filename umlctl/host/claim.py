@@ -81,6 +81,7 @@ class Claim:
                 self._empty(keep)
             else:
                 remove_tree(self.directory)
+            _unlink(paths.kept_socket(self.umid))
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
         finally:
@@ -197,6 +198,7 @@ def claim(umid: str, home: str = "") -> Claim:
         public = os.path.dirname(paths.public_socket(umid, home))
         _refuse_strangers(umid, public)
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
+        _unlink(paths.kept_socket(umid))
         with suppress(OSError):  # a home that cannot be written to
             remove_tree(public)
         remove_tree(directory)

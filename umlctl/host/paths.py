@@ -7,6 +7,7 @@ and a service find the same. UMLCTL_DIR, if it is set, is another place, with gu
         supervisor/mconsole              the background supervisor's socket
         g/UMID/{mconsole,notify,...}     what one running guest needs; its socket for clients
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
+    /tmp/umlctl-UID-kept/UMID            another name of that, should somebody remove the first
         n/NAME/{port,control,lock,...}   the switch of a network segment
     ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
         guests/UMID/{record.json,console.log}
@@ -237,7 +238,7 @@ def make_run_dir() -> str:
     """
     path = run_dir()
     state = state_dir()
-    parts = (path, path + "/k", path + "/g", path + "/n", path + "/supervisor")
+    parts = (path, path + "/k", path + "/g", path + "/n", path + "/supervisor", kept_dir())
     above = _place() or os.path.dirname(state)
     directory = above
     try:
@@ -263,7 +264,7 @@ def kept_dirs() -> list[str]:
     """Directories that who cleans up /tmp is to leave alone; the run directory is in the first."""
     state = state_dir()
     mine = [state] if state.startswith("/var/tmp/") else []  # noqa: S108
-    return [_place() or run_dir(), *mine, shared_dir()]
+    return [_place() or run_dir(), *([] if _place() else [kept_dir()]), *mine, shared_dir()]
 
 
 def earlier_guest_dirs(umid: str) -> list[str]:
@@ -276,6 +277,16 @@ def earlier_guest_dirs(umid: str) -> list[str]:
 
 def kernel_dir() -> str:
     return run_dir() + "/k"
+
+
+def kept_dir() -> str:
+    """Beside the run directory, for what cannot be made anew when that is removed."""
+    return run_dir() + "-kept"
+
+
+def kept_socket(umid: str) -> str:
+    """Another name of the kernel's own socket."""
+    return f"{kept_dir()}/{umid}"
 
 
 def kernel_socket(umid: str) -> str:

@@ -34,6 +34,7 @@ from umlctl.guest import policy
 from umlctl.guest.cmdline import console_elsewhere, has_agent
 from umlctl.host import consolelog, endings, kernels, processes, records, room, scarce, users
 from umlctl.host.claim import kernel_socket
+from umlctl.host.paths import kept_socket
 from umlctl.supervisor import launch, looks, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
@@ -142,7 +143,8 @@ class Guest:
         )
         if any(word.startswith(TIME_TRAVEL) for word in launched.command):
             self.kernel.fragile = FRAGILE
-        self.kernel_socket = KernelSocket(self.kernel.path, links=not launched.definition.user)
+        kept = "" if launched.definition.user else kept_socket(self.umid)
+        self.kernel_socket = KernelSocket(self.kernel.path, kept)
         self.log = f"{launched.claim.records}/console.log"
         self.asked_to_end = self.late = self.unsynced = ""
         self.release = (0, 0)

@@ -1,5 +1,8 @@
 """A kernel's own socket, held by its supervisor: a socket whose name was removed can be reached
 by nobody else, and a kernel makes none before its next boot.
+
+It has a second name for that, in another directory. Where both were removed, who has it open still
+reaches it, but no supervisor after this one does.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it
 class KernelSocket:
     """What the name of a kernel's socket leads to, and the name for it should that be removed."""
 
-    def __init__(self, path: str, *, links: bool) -> None:
-        """links: the directory is ours, so that a name can be made there"""
+    def __init__(self, path: str, kept: str) -> None:
+        """kept: its second name; empty if the directory of the first is another user's, where we
+        make none
+        """
         self.path = path
-        self._links = links
+        self._kept = kept
         self._held = -1
         self._inode = 0
         self.hold()
@@ -40,12 +45,18 @@ class KernelSocket:
         """
         try:
             found = os.lstat(self.path)
+            if stat.S_ISLNK(found.st_mode) and not self.is_there():
+                os.unlink(self.path)  # it led to a supervisor that was killed
+                raise FileNotFoundError
         except FileNotFoundError:
-            return self._links and self._held >= 0 and self._link()
+            return bool(self._kept) and self._name()
         if stat.S_ISSOCK(found.st_mode) and found.st_ino != self._inode:
             held = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             self.close()
             self._held, self._inode = held, found.st_ino
+            self._keep()
+        elif self._kept and stat.S_ISSOCK(found.st_mode) and not os.path.exists(self._kept):
+            self._keep()
         return False
 
     def close(self) -> None:
@@ -53,11 +64,27 @@ class KernelSocket:
             os.close(self._held)
             self._held = -1
 
-    def _link(self) -> bool:
-        """Raises: OSError"""
+    def _keep(self) -> None:
+        """Give it its second name; without, it is held by us alone."""
+        if self._kept:
+            with suppress(OSError):
+                with suppress(FileNotFoundError):
+                    os.unlink(self._kept)
+                os.link(self.path, self._kept)
+
+    def _name(self) -> bool:
+        """Give what is held a name again, unless the kernel has closed it: one that reboots binds
+        another, and clears the directory before.
+
+        Raises: OSError
+        """
         held = f"/proc/{os.getpid()}/fd/{self._held}"
-        if not sharing.answers(held):
-            return False  # a kernel that reboots has closed it, and will bind another
-        os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
-        os.symlink(held, self.path)  # the kernel clears the directory before it binds the next
+        if sharing.answers(self._kept):
+            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            os.link(self._kept, self.path)
+        elif self._held >= 0 and sharing.answers(held):
+            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            os.symlink(held, self.path)
+        else:
+            return False
         return True

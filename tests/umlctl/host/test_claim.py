@@ -44,7 +44,12 @@ def left(house: str) -> list[str]:
     found = []
     for base, directories, files in os.walk(house):
         found += [os.path.join(base, name) for name in directories + files]
-    structure = ("/h/.uml", "/u/run", *(f"/u/run/{name}" for name in ("k", "g", "n")))
+    structure = (
+        "/h/.uml",
+        "/u/run",
+        "/u/run-kept",
+        *(f"/u/run/{name}" for name in ("k", "g", "n")),
+    )
     ours = {house + name for name in (*structure, "/u/run/supervisor", "/h", "/u", "/c")}
     return sorted(path.removeprefix(house) for path in found if path not in ours)
 

@@ -243,7 +243,7 @@ def test_run_dir_is_made_for_us_alone(house: str) -> None:
     finally:
         os.umask(old)
     assert made == paths.run_dir() == paths.make_run_dir()
-    for name in ("", "/k", "/g", "/n", "/supervisor"):
+    for name in ("", "/k", "/g", "/n", "/supervisor", "-kept"):
         found = os.stat(made + name)
         assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, os.getuid())
 

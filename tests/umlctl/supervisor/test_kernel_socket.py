@@ -36,7 +36,7 @@ def reaches(path: str, kernel: socket.socket) -> bool:
 def test_socket_whose_name_was_removed_is_reached_all_the_same(
     path: str, kernel: socket.socket
 ) -> None:
-    held = KernelSocket(path, links=True)
+    held = KernelSocket(path, f"{os.path.dirname(os.path.dirname(path))}/kept")
     assert not held.look()
     for _ in range(2):
         shutil.rmtree(os.path.dirname(path))
@@ -48,7 +48,7 @@ def test_socket_whose_name_was_removed_is_reached_all_the_same(
 
 def test_no_name_is_made_for_a_socket_that_is_closed(path: str, kernel: socket.socket) -> None:
     """A kernel that reboots could not bind the next one then."""
-    held = KernelSocket(path, links=True)
+    held = KernelSocket(path, f"{os.path.dirname(os.path.dirname(path))}/kept")
     held.look()
     os.unlink(path)
     kernel.close()
@@ -64,9 +64,35 @@ def test_no_name_is_made_for_a_socket_that_is_closed(path: str, kernel: socket.s
 
 
 def test_no_name_is_made_in_a_directory_of_somebody_else(path: str, kernel: socket.socket) -> None:
-    held = KernelSocket(path, links=False)
+    held = KernelSocket(path, "")
     held.look()
     os.unlink(path)
     assert not held.look()
     assert not os.path.lexists(path)
     held.close()
+
+
+def test_next_supervisor_finds_the_socket_by_its_second_name(
+    path: str, kernel: socket.socket
+) -> None:
+    kept = f"{os.path.dirname(os.path.dirname(path))}/kept"
+    KernelSocket(path, kept).close()
+    shutil.rmtree(os.path.dirname(path))
+    following = KernelSocket(path, kept)
+    assert not os.path.islink(path)
+    assert reaches(path, kernel)
+    following.close()
+
+
+def test_socket_whose_names_were_all_removed_is_reached_as_long_as_it_is_held(
+    path: str, kernel: socket.socket
+) -> None:
+    kept = f"{os.path.dirname(os.path.dirname(path))}/kept"
+    held = KernelSocket(path, kept)
+    shutil.rmtree(os.path.dirname(path))
+    os.unlink(kept)
+    assert held.look()
+    assert reaches(path, kernel)
+    held.close()
+    assert not KernelSocket(path, kept).is_there()
+    assert not os.path.lexists(path)
