@@ -27,7 +27,7 @@ def status_of(guest: Guest) -> dict[str, Any]:
     return {
         "umid": guest.umid,
         "state": _state(guest, held),
-        "since": round(guest.since, 3),
+        "since": round(guest.since if held is None else guest.watcher.since(held), 3),
         "started": round(record.since, 3),
         "pid": pid if lives else None,
         "supervisor_pid": os.getpid(),
