@@ -14,6 +14,7 @@ from umlctl.host.endings import NOT_SYNCED
 if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
 
+NOT_SEEN: Final = "not seen to sync"
 ANSWER: Final = 2.0
 """How long the kernel may take for each request, seconds."""
 SYNC: Final = 5.0
@@ -140,9 +141,8 @@ async def end(guest: Guest, seconds: float) -> None:
 
 
 async def _sync(guest: Guest) -> str:
-    """Have the kernel write what it has; what is lost if it does not."""
-    problem = await _emergency(guest, "s", b"Emergency Sync complete")
-    return _lost(problem) if problem else ""
+    """Have the kernel write what it has; what may be lost, if it was not seen to."""
+    return await _emergency(guest, "s", b"Emergency Sync complete")
 
 
 def _lost(why: str) -> str:
@@ -157,9 +157,10 @@ async def _emergency(guest: Guest, letter: str, done: bytes) -> str:
     begin = _size(guest.log)
     asked = await guest.kernel.ask(f"sysrq {letter}", ANSWER)
     if not asked.ok:
-        return str(asked)
+        return _lost(str(asked))
+    gone = f"{NOT_SEEN}: its console's log is gone, which would say so"
     if begin < 0:
-        return "its console's log is gone, which would say so"
+        return gone
     with trio.move_on_after(SYNC):
         while not guest.dead.is_set():
             try:
@@ -168,9 +169,9 @@ async def _emergency(guest: Guest, letter: str, done: bytes) -> str:
                     if done in file.read(1 << 20):
                         return ""
             except OSError:
-                return "its console's log is gone, which would say so"
+                return gone
             await trio.sleep(LOOK)
-    return f"its console did not say so within {SYNC:g} seconds"
+    return f"{NOT_SEEN}: its console did not say so within {SYNC:g} seconds"
 
 
 def _size(path: str) -> int:
