@@ -200,6 +200,51 @@ def test_keys_interrupt_what_runs(
     terminal.expect(pexpect.EOF)
 
 
+LINES = """#!/bin/sh
+mount -t proc proc /proc
+[ -c /dev/tty1 ] || mount -t devtmpfs dev /dev
+echo on S3 >/dev/ttyS3
+exec 5<>/dev/tty1
+echo on tty1 >&5
+read -r line <&5
+echo "heard $line" >&5
+exec 5>&-
+echo 3 >/proc/exitcode
+echo o >/proc/sysrq-trigger
+while :; do sleep 1; done
+"""
+
+
+def test_descriptors_of_the_caller_are_the_lines_that_name_them(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "init"
+    program.write_text(LINES)
+    program.chmod(0o755)
+    words = house.command("run", umid, "--mem", "64M", "--init", str(program))
+    words += ["--", "con1=fd:0,fd:1", "ssl3=null,fd:9"]
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec 9>"$0" && exec "$@"', str(tmp_path / "nine"), *words],
+        env=house.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        lines = iter(process.stdout)
+        assert any(line.strip() == b"on tty1" for line in lines)
+        process.stdin.write(b"typed\n")
+        process.stdin.flush()
+        assert any(line.strip() == b"heard typed" for line in lines)
+        process.wait(DEADLINE)
+    assert process.returncode == 3
+    assert (tmp_path / "nine").read_text().strip() == "on S3"
+    refused = house.umlctl("start", umid, "--", "con1=fd:0,fd:1")
+    assert refused.returncode == 2
+    assert "in the background has no descriptors of yours" in refused.stderr
+
+
 def test_noise_of_our_own_arguments_is_in_the_log_alone(house: House, guest: str) -> None:
     assert house.ok("logs", guest).count("configured as 'none'") > 70
     told = house.ok("dmesg", guest)

@@ -354,6 +354,19 @@ def _is_first(what: str) -> bool:
     return True
 
 
+def _check_console(definition: Definition) -> None:
+    """See that con0 is where a terminal can be attached to it.
+
+    Raises: UsageError
+    """
+    elsewhere = definitions.given_to_kernel(definition).get("con0", "")
+    if elsewhere:
+        raise UsageError(
+            f"--console is con0, and a kernel argument has it elsewhere: con0={elsewhere}; "
+            "leave one of them out"
+        )
+
+
 def _shared_root(definition: Definition) -> list[str]:
     """Who writes to the directory that is the root too."""
     if not definition.root.endswith("/"):
@@ -470,6 +483,8 @@ def run(
         if ready_fd is not None:
             foreground.check_ready_descriptor(ready_fd)
         definition = define(umid, options, tuple(told))
+        if console:
+            _check_console(definition)
         copied = None if copy is None else Copy(copy)
         for warning in (*_warnings(definition), *_to_be_lost(definition)):
             log.write(log.event("warning", text=warning))
@@ -544,6 +559,7 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
         say(f"{umid}: {_come_back(umid)}", exitcodes.OK)
     _await_earlier(definition)
     if console:
+        _check_console(definition)
         from umlctl.cli.console import attach_while
         from umlctl.errors import GuestInUse
         from umlctl.host.claim import has_owner

@@ -17,6 +17,7 @@ from umlctl.guest import policy
 from umlctl.host import sdnotify
 from umlctl.host.claim import claim
 from umlctl.supervisor.launch import launch
+from umlctl.supervisor.passing import kept_as_they_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,6 +246,13 @@ class Terminal:
 
 def _boot(definition: Definition, watch: Watch, terminal: Terminal | None) -> Ending:
     tie = Tie(definition.umid) if watch.wishes.tied else None
+    with kept_as_they_are(definition):
+        return _supervise(definition, watch, tie, terminal)
+
+
+def _supervise(
+    definition: Definition, watch: Watch, tie: Tie | None, terminal: Terminal | None
+) -> Ending:
     try:
         launched = _launch(definition, terminal)
     except BaseException:
@@ -276,7 +284,7 @@ def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
     try:
         if terminal is not None:
             terminal.attach()
-        return launch(definition, held)
+        return launch(definition, held, passes=True)
     except BaseException:
         held.release()
         raise

@@ -29,14 +29,18 @@ from umlctl.guest.definition import (
     root_is_host,
     root_is_image,
 )
+from umlctl.guest.definition import (
+    devices as devices_of,
+)
 from umlctl.guest.words import FOR_INIT, key, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-CONSOLE_IN: Final = 3
-CONSOLE_OUT: Final = 4
-"""Descriptors of the console, as the launcher opens them for the kernel."""
+CONSOLE_IN: Final = 17
+CONSOLE_OUT: Final = 18
+"""Descriptors of the console, as the launcher opens them for the kernel: a caller's own, which it
+may pass on, have lower numbers."""
 AGENT: Final = "ssl63"
 AGENT_DESCRIPTOR: Final = 19
 """The line on which our init program is told of window sizes, and what the kernel reads there."""
@@ -182,6 +186,23 @@ def danger(word: str) -> str:
     # The kernel looks at how a channel begins.
     found = (each for kind in kinds for each in guarded if kind.startswith(each))
     return next((f"{each}: {guarded[each]}" for each in found), "")
+
+
+def descriptors(definition: Definition) -> list[tuple[str, int]]:
+    """The descriptors that the user's words have the kernel use, each with its word."""
+    told, _ = words.split((*definition.append, *definition.arguments))
+    found = []
+    for word in map(unquoted, told):
+        about, _, value = word.partition("=")
+        if about.startswith(("con", "ssl")) and about != "console":
+            channels = [each.partition(":") for each in value.split(",")]
+            found += [(word, number) for kind, _, number in channels if kind == "fd"]
+    nics = [each for each in devices_of(definition) if isinstance(each, plug.Nic)]
+    for nic in nics:
+        options = dict(each.partition("=")[::2] for each in nic.text.split(",")[1:])
+        if "transport=fd" in nic.text and "fd" in options:
+            found.append((f"vec{nic.number}:{nic.text.rpartition(':')[2]}", options["fd"]))
+    return [(word, int(number)) for word, number in found if number.isdigit()]
 
 
 def has_agent(definition: Definition) -> bool:

@@ -287,9 +287,23 @@ def keep_descriptors() -> None:
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:
-                os.set_inheritable(int(name), False)
+                if os.get_inheritable(int(name)):
+                    _given.add(int(name))
+                    os.set_inheritable(int(name), False)
             except OSError:
                 continue  # the one that listed them
+
+
+_given: set[int] = set()
+"""Descriptors that the caller of this process left open for it. Ours are never inheritable."""
+
+
+def was_given(descriptor: int) -> bool:
+    """The caller of this process left it open, and it is open still."""
+    try:
+        return os.get_inheritable(descriptor) or descriptor in _given
+    except (OSError, OverflowError):
+        return False
 
 
 def adopt_orphans() -> None:

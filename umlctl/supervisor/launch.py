@@ -42,10 +42,11 @@ from umlctl.host import (
 )
 from umlctl.host.claim import kernel_socket, stands_at, take_over
 from umlctl.host.place import keep as keep_place
+from umlctl.supervisor import passing
 from umlctl.supervisor.access import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from umlctl.host.claim import Claim
     from umlctl.host.kernels import Kernel
@@ -81,6 +82,7 @@ class Launched(NamedTuple):
         record: what is on disk of it
         adopted: it ran already, and its supervisor was gone; `shim` is no child of ours then
         lost: what became of its record, if that could not be read; else empty
+        passes: this process may have descriptors of its caller's for it
     """
 
     definition: Definition
@@ -94,13 +96,17 @@ class Launched(NamedTuple):
     record: Record
     adopted: bool = False
     lost: str = ""
+    passes: bool = False
 
 
-def launch(definition: Definition, claim: Claim) -> Launched:
+def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Launched:
     """Start the kernel of a guest whose umid has been claimed.
+
+    passes: this process may have descriptors of its caller's for it
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
+    numbers = passing.check(definition, passes=passes)
     kernel = check_files(definition)
     check_names(definition)
     room.check_means(definition.umid)
@@ -113,7 +119,8 @@ def launch(definition: Definition, claim: Claim) -> Launched:
     known = os.path.exists(records.path_of(claim.umid))
     aside = records.set_aside(claim.umid) if known else ""
     if not asked and not known:
-        return _launch(definition, kernel, claim, log, [], "")
+        launched = _launch(definition, kernel, claim, log, [], "", numbers)
+        return launched._replace(passes=passes)
     # Imported for those who need it: a guest without devices starts the sooner.
     from umlctl.host import hardware, inuse
 
@@ -126,11 +133,11 @@ def launch(definition: Definition, claim: Claim) -> Launched:
             nics = hardware.for_init(entries)
             if nics and cmdline.has_agent(definition):
                 _check_ip(definition.umid)
-            launched = _launch(definition, kernel, claim, log, entries, nics)
+            launched = _launch(definition, kernel, claim, log, entries, nics, numbers)
         except BaseException:
             hardware.undo_all(entries, claim.umid, log)
             raise
-    return launched._replace(lost=aside)
+    return launched._replace(lost=aside, passes=passes)
 
 
 def _check_ip(umid: str) -> None:
@@ -153,6 +160,7 @@ def _launch(
     log: str,
     entries: list[Entry],
     for_init: str,
+    numbers: list[int],
 ) -> Launched:
     directory = claim.directory
     user = users.find(definition.user) if definition.user else None
@@ -194,14 +202,17 @@ def _launch(
         environment["TMPDIR"] = room.place_of(definition, os.environ)
         lines = _lines(directory, claim.records)
         become = users.become(user) if user else []
-        spawn = functools.partial(
-            _spawn,
-            held=(claim.lock, keep_place(), pidfile),
-            log=log,
-            environment=environment,
-            lines=lines,
-        )
-        shim, pid = _start(chain, [*become, *command], definition.kernel, log, spawn)
+        with passing.copied(numbers, _ABOVE) as passed:
+            spawn = functools.partial(
+                _spawn,
+                held=(claim.lock, keep_place(), pidfile),
+                log=log,
+                environment=environment,
+                lines=lines,
+                passed=passed,
+            )
+            words = [*passing.placing(passed), *become, *command]
+            shim, pid = _start(chain, words, definition.kernel, log, spawn)
         started = processes.start_time(pid) or 0
         if pidfile >= 0:
             os.ftruncate(pidfile, 0)
@@ -249,7 +260,7 @@ def launch_again(last: Launched) -> Launched:
         last.claim.clear()
     except OSError as problem:
         raise HostError(f"{last.definition.umid}: {problem}") from problem
-    return launch(last.definition, last.claim)
+    return launch(last.definition, last.claim, passes=last.passes)
 
 
 def leave(launched: Launched) -> None:
@@ -571,7 +582,13 @@ def _lines(directory: str, records: str) -> list[Opening]:
     """The descriptors that the kernel has from the start, for lines that are plugged later."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     agent = f"{directory}/agent.in"
-    lines: list[Opening] = [(os.POSIX_SPAWN_OPEN, cmdline.AGENT_DESCRIPTOR, agent, os.O_RDWR, 0)]
+    console = f"{records}/{attaching.log_name('con0')}"
+    # FIFOs are opened to be written, too, so that nobody sees an end of them.
+    lines: list[Opening] = [
+        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_IN, f"{directory}/con0.in", os.O_RDWR, 0),
+        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_OUT, console, flags, 0o600),
+        (os.POSIX_SPAWN_OPEN, cmdline.AGENT_DESCRIPTOR, agent, os.O_RDWR, 0),
+    ]
     for number, name in enumerate(attaching.CONSOLES[1:]):
         first = attaching.FIRST_DESCRIPTOR + 2 * number
         log = f"{records}/{attaching.log_name(name)}"
@@ -616,8 +633,12 @@ def _spawn(
     log: str,
     environment: dict[str, str],
     lines: list[Opening],
+    passed: Iterable[int],
 ) -> tuple[int, bytes]:
-    """Start the tiny parent; its pid, and what it says: the kernel's pid."""
+    """Start the tiny parent; its pid, and what it says: the kernel's pid.
+
+    passed: copies of descriptors that are the kernel's
+    """
     reader, writer = os.pipe()
     copies: dict[int, int] = {}
     try:
@@ -629,6 +650,7 @@ def _spawn(
             (os.POSIX_SPAWN_DUP2, writer, 1),
             (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_APPEND, 0),
             *((os.POSIX_SPAWN_DUP2, copy, number) for copy, number in copies.items()),
+            *((os.POSIX_SPAWN_DUP2, copy, copy) for copy in passed),
             *lines,  # last: their numbers may be those of our own descriptors
         ]
         try:

@@ -13,14 +13,13 @@
 # it has yet to be made: we were started in a scope that systemd has delegated, and CGROUP is
 # where cgroups are mounted. We move to one half of the scope, and limit the other.
 if [ "$1" = kernel ]; then
-    # Opens the console, the FIFO for reading and writing so that it never sees an end. The pid
-    # is the host's even inside a pid namespace, since this /proc is the host's.
-    directory=$2 log=$3 cgroup=$4
+    # The pid is the host's even inside a pid namespace, since this /proc is the host's.
+    log=$3 cgroup=$4
     shift 4
     if [ -n "$cgroup" ]; then echo 0 >"$cgroup/cgroup.procs" || exit 126; fi
     read -r pid rest </proc/self/stat
     echo "$pid"
-    exec "$@" 3<>"$directory/con0.in" 4>>"$log" 9>&- 8>&- 7>&- </dev/null >>"$log" 2>&1
+    exec "$@" 9>&- 8>&- 7>&- </dev/null >>"$log" 2>&1
 fi
 directory=$1 log=$2 cwd=$3 cgroup=$4 limits=$5 scope=$6
 shift 6

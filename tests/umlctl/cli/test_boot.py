@@ -341,6 +341,7 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--", 'x="y'], "each as a word of its own"),
         (["demo", "--", "", "quiet"], "a kernel argument is empty; leave it out"),
         (["demo", "--", "umid=other"], "the guest is demo, and umid=other has another name"),
+        (["demo", "--console", "--", "con0=null,fd:2"], "a kernel argument has it elsewhere"),
         (["demo", "--append", "mem=lots"], "a size is a number"),
         (["demo", "--cpus", "all"], "cpus are a list"),
         (["demo", "--ncpus", "0"], "at least one processor"),

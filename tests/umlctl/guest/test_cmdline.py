@@ -15,6 +15,7 @@ from umlctl.guest.cmdline import (
     build,
     console_elsewhere,
     danger,
+    descriptors,
     has_agent,
     merge,
     recover,
@@ -67,7 +68,7 @@ def test_defaults_are_those_of_the_measurements() -> None:
         *FAST_BOOT,
         "con=none",
         "ssl=none",
-        "con0=fd:3,fd:4",
+        "con0=fd:17,fd:18",
         "console=tty0",
         "printk.time=1",
         "ssl63=fd:19,null",
@@ -142,6 +143,21 @@ def test_argument_of_another_kind_is_not(word: str) -> None:
 def test_any_argument_is_dangerous_or_not(word: str) -> None:
     said = danger(word)
     assert not said or said.partition(":")[0] in word
+
+
+def test_descriptors_that_the_users_words_name_are_known() -> None:
+    definition = check(
+        Definition(
+            umid="demo",
+            kernel="/linux",
+            nics=("transport=fd,fd=4,nic=0", "user,nic=1", "vec2:transport=fd,fd=5"),
+            append=("con0=null,fd:2", "con1=fd:0,fd:1", 'ssl3="fd:9"'),
+            arguments=("vec3:transport=fd,fd=6", "console=fd:8", "--", "con2=fd:7"),
+        )
+    )
+    numbers = sorted(number for _, number in descriptors(definition))
+    assert numbers == [0, 1, 2, 4, 5, 6, 9]
+    assert descriptors(Definition(umid="demo", kernel="/linux")) == []
 
 
 # The root
@@ -349,7 +365,7 @@ def test_modules_of_the_kernel_are_for_our_own_init() -> None:
     [
         ("mem=1G", "mem=262144K"),
         ("con=pts", "con=none"),
-        ("con0=xterm", "con0=fd:3,fd:4"),
+        ("con0=xterm", "con0=fd:17,fd:18"),
         ("ssl=pty", "ssl=none"),
         ("root=/dev/ubdb", "root=/dev/root"),
         ("root=/dev/ubdb", "rootfstype=hostfs"),

@@ -1,0 +1,118 @@
+"""Descriptors that a kernel's arguments name, such as `con1=fd:0,fd:1`: those that the caller of
+`umlctl run` left open, which the kernel gets under the same numbers.
+
+Whoever starts a guest in the background has none that are the caller's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import termios
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import UsageError
+from umlctl.guest import cmdline
+from umlctl.host import attaching, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from umlctl.guest.definition import Definition
+
+OWN: Final = range(
+    cmdline.CONSOLE_IN, attaching.FIRST_DESCRIPTOR + 2 * (len(attaching.CONSOLES) - 1)
+)
+"""What the kernel has of ours."""
+_PLACE: Final = (
+    "import os, sys\n"
+    "for pair in sys.argv[1].split(','):\n"
+    "    source, number = map(int, pair.split(':'))\n"
+    "    os.dup2(source, number)\n"
+    "    os.close(source)\n"
+    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+)
+"""Has descriptors under other numbers for who comes after it: some are in use before."""
+
+
+def check(definition: Definition, *, passes: bool) -> list[int]:
+    """The descriptors that a kernel is to have of its starter's.
+
+    passes: whoever called this process may have left some open for it
+
+    Raises: UsageError
+    """
+    named = cmdline.descriptors(definition)
+    for word, number in named:
+        if not passes:
+            raise UsageError(
+                f"{word}: the kernel of a guest in the background has no descriptors of yours; "
+                "`umlctl run` passes them on"
+            )
+        if number in OWN:
+            raise UsageError(
+                f"{word}: descriptors {OWN[0]} to {OWN[-1]} are umlctl's own in the kernel; "
+                "open another"
+            )
+        if not processes.was_given(number):
+            raise UsageError(f"{word}: descriptor {number} is not open in who starts the guest")
+        if word.startswith("vec") and "noreboot" not in (
+            *definition.append,
+            *definition.arguments,
+        ):
+            raise UsageError(
+                f"{word}: a NIC's descriptor does not survive a reboot; give the kernel argument "
+                "`noreboot` too, and a reboot ends the guest"
+            )
+    return sorted({number for _, number in named})
+
+
+@contextlib.contextmanager
+def copied(numbers: list[int], above: int) -> Iterator[dict[int, int]]:
+    """Copies of descriptors while a kernel is started: the number of each by its copy's.
+
+    above: the least number that a copy may have
+
+    Raises: OSError
+    """
+    copies: dict[int, int] = {}
+    try:
+        for number in numbers:
+            copies[fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, above)] = number
+        yield copies
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def placing(copies: dict[int, int]) -> list[str]:
+    """The command that has copies of descriptors under their own numbers, and executes what
+    follows it.
+
+    copies: the number of each by its copy's
+    """
+    if not copies:
+        return []
+    pairs = ",".join(f"{copy}:{number}" for copy, number in copies.items())
+    return [sys.executable, "-ISc", _PLACE, pairs]
+
+
+@contextlib.contextmanager
+def kept_as_they_are(definition: Definition) -> Iterator[None]:
+    """Undo what a kernel does to descriptors that are the caller's too: it has them not block, and
+    terminals raw."""
+    before = []
+    for number in {number for _, number in cmdline.descriptors(definition)}:
+        with contextlib.suppress(OSError):
+            modes = termios.tcgetattr(number) if os.isatty(number) else None
+            before.append((number, fcntl.fcntl(number, fcntl.F_GETFL), modes))
+    try:
+        yield
+    finally:
+        for number, flags, modes in before:
+            with contextlib.suppress(OSError, termios.error):
+                fcntl.fcntl(number, fcntl.F_SETFL, flags)
+                if modes is not None:
+                    termios.tcsetattr(number, termios.TCSADRAIN, modes)
