@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -254,6 +255,33 @@ def kill_helpers(world: World, guest: Tormented) -> None:
                     os.kill(pid, signal.SIGKILL)
 
 
+def take_descriptors(world: World, guest: Tormented) -> None:
+    """The supervisor may open hardly any more files for a while: what needs one is refused, and it
+    is said why."""
+    pid = world.status(guest)["supervisor_pid"]
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken + world.random.randrange(6), hard))
+    refused: list[str] = []
+    try:
+        for _ in range(5):
+            outcome = world.house.ask(guest.umid, world.random.choice(QUERIES))
+            refused += [] if outcome.ok else [str(outcome)]
+        if not guest.stopped and len(guest.disks) < DISKS:
+            path = world.image(guest)
+            done = world.house.umlctl("disk", "add", guest.umid, path)
+            if done.returncode == 0:
+                guest.disks[done.stdout.split()[0]] = path
+            else:
+                os.unlink(path)
+                refused.append(done.stderr)
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    if strange := [text for text in refused if "`ulimit -n`" not in text]:
+        raise Violation(f"{guest.umid}, for want of descriptors: {strange}")
+
+
 def fill_the_disk(world: World, guest: Tormented) -> None:
     """The state directory is full for some requests; nothing but history is lost."""
     if not world.small:
@@ -324,6 +352,7 @@ STEPS: dict[str, tuple[int, Step]] = {
         (2, remove_the_run_directory),
         (2, ask_from_elsewhere),
         (3, kill_helpers),
+        (2, take_descriptors),
         (2, fill_the_disk),
         (1, fill_the_memory),
     )
