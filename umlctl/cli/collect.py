@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,7 +20,7 @@ from umlctl import exitcodes
 from umlctl.cli import plugging, views
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.files import may_be_cut
-from umlctl.host.paths import find_socket
+from umlctl.host.paths import find_socket, guest_dir, umid_of
 from umlctl.oneshot import say
 
 if TYPE_CHECKING:
@@ -29,12 +30,19 @@ NOT_WHOLE: Final = (
     f"it cannot be had whole: it has zero bytes, or more than {BYTE_CAP >> 20} MB, or changes; "
     "as text it can, such as by `base64 FILE >FILE.b64` in the guest"
 )
+UNCOUNTED: Final = (
+    "nobody in the guest has said how many bytes it has, so zero bytes at its end could not be "
+    "seen; is the guest stopped, or very busy? --force takes it as it comes"
+)
+COUNTING: Final = 10.0
+"""How long our init program may take to say how long a file is, seconds."""
 PERHAPS: Final = (
     "it is no text that ends with a newline, so a zero byte near its end could not be seen; "
     "have it as text, such as by `base64 FILE >FILE.b64` in the guest, or insist with --force"
 )
 UNREADABLE: Final = ("Failed to open file", "Read of file failed")
 """What the kernel says. Source: mconsole_proc of arch/um/drivers/mconsole_kern.c"""
+LOOK: Final = 0.01
 NO_FILE: Final = (
     ": there is none, or it is a directory, or a link to a path that begins with '/', which "
     "cannot be followed from here"
@@ -165,9 +173,46 @@ def _read(guest: str, path: str, timeout: float, *, force: bool) -> bytes:
             raise plugging.Refused(f"{problem}{NO_FILE}") from None
         raise
     data = data.removeprefix(b"\n")  # the kernel begins each file with one
-    if may_be_cut(data) and not force:
+    if force:
+        return data
+    count = _count(guest, path, timeout)
+    if count is None and may_be_cut(data):
         raise plugging.Refused(PERHAPS)
+    if count is not None and count != len(data):
+        raise plugging.Refused(NOT_WHOLE, exitcodes.TRUNCATED)
     return data
+
+
+def _count(guest: str, path: str, timeout: float) -> int | None:
+    """How many bytes a file has, as our init program in the guest counts them; None: another
+    init is there, or the guest is another user's.
+
+    Raises: Refused: it does not say
+    """
+    try:
+        door = os.open(
+            f"{guest_dir(umid_of(guest))}/agent.in", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except OSError:
+        return None
+    try:
+        plugging.request(guest, "proc 1/root/run/shell", timeout)  # which only ours makes
+        name = f"{os.getpid()}.{time.monotonic_ns()}"
+        os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))
+    except (plugging.Refused, OSError):
+        return None
+    finally:
+        os.close(door)
+    end = time.monotonic() + COUNTING
+    while time.monotonic() < end:
+        with contextlib.suppress(plugging.Refused):
+            said, _, size = plugging.request(guest, "proc 1/root/run/count", timeout).partition(
+                b" "
+            )
+            if said.strip() == name.encode():
+                return int(size) if size.strip().isdigit() else -1
+        time.sleep(LOOK)
+    raise plugging.Refused(UNCOUNTED, exitcodes.TRUNCATED)
 
 
 def _check_free(file: str) -> None:

@@ -44,13 +44,18 @@ echo "${UMLCTL_NICS-}" | tr ';' '\n' | while IFS=, read -r nic address gateway r
 done
 unset UMLCTL_NICS
 
-# What the supervisor says: how large the window of a console's viewer is, and that somebody would
-# type on a console, where a shell is started if nobody has it open.
+# What is said from outside: how large the window of a console's viewer is, that somebody would
+# type on a console, where a shell is started if nobody has it open, and which file is collected,
+# of which it is told how many bytes it has.
 heed() {
     while read -r what line rows columns; do
         case $what in
         size) stty -F "/dev/$line" rows "$rows" columns "$columns" ;;
         shell) is_open "/dev/$line" || setsid -fc sh -c "$shell" sh "$line" <>"/dev/$line" 1>&0 2>&0 ;;
+        count)
+            [ -f "$columns" ] && size=$(wc -c <"$columns") || size=none
+            echo "$line $size" >/run/count~ && mv /run/count~ /run/count
+            ;;
         esac
     done 2>/dev/null
 }
