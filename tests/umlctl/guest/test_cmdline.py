@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
 from umlctl.guest.cmdline import (
+    CONSOLE_IN,
     FAST_BOOT,
     LONGEST,
     UNKNOWN,
@@ -626,7 +627,7 @@ def test_what_was_not_started_here_has_no_definition(words: list[str]) -> None:
     [
         ((), ""),
         (("con0=null",), "con0=null"),
-        (("con0=pts", "con0=fd:3,fd:4"), ""),
+        (("con0=pts", f"con0=fd:{CONSOLE_IN},fd:18"), ""),
         (("con1=pts", "con=null"), ""),
         (("--", "con0=null"), ""),
     ],
