@@ -162,6 +162,15 @@ def test_shutdown_of_a_guest_that_ignores_it_syncs_and_halts(
     assert house.listed(umid)["ending"]["code"] == 0
 
 
+def test_shutdown_waits_for_a_socket_that_somebody_removed(house: House, umid: str) -> None:
+    house.start(umid)
+    wait_for(lambda: "exit` ends it" in house.ok("logs", umid), "userspace is up")
+    shutil.rmtree(os.path.dirname(house.kernel_socket(umid)))
+    done = house.umlctl("shutdown", umid)
+    assert (done.returncode, "shut down" in done.stdout) == (0, True), done
+    assert "reboot: Power down" in house.ok("logs", umid)
+
+
 def test_shutdown_whose_sync_is_not_seen_says_so(house: House, umid: str, tmp_path: Path) -> None:
     script = _script(
         tmp_path / "init",

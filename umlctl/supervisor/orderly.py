@@ -10,6 +10,7 @@ import trio
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from umlctl.host.endings import NOT_SYNCED
+from umlctl.supervisor.kernel import Unsent
 
 if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
@@ -113,7 +114,7 @@ async def end(guest: Guest, seconds: float) -> None:
     if guest.state == "stopped":
         await guest.kernel.ask("go", ANSWER)
         guest.note_running()
-    handled = await guest.kernel.ask("proc sys/kernel/ctrl-alt-del", ANSWER)
+    handled = await _ask_again(guest, "proc sys/kernel/ctrl-alt-del")
     if not handled.ok:
         # It cannot be asked; where nobody handles it, the guest is reset at once.
         guest.unsynced = await _sync(guest)
@@ -138,6 +139,16 @@ async def end(guest: Guest, seconds: float) -> None:
     await guest.kernel.ask("halt", ANSWER)
     with trio.move_on_after(HALT):
         await guest.dead.wait()
+
+
+async def _ask_again(guest: Guest, question: str) -> Outcome:
+    """A question; a socket that somebody removed is soon put back."""
+    outcome = await guest.kernel.ask(question, ANSWER)
+    with trio.move_on_after(ANSWERS):
+        while isinstance(outcome, Unsent) and not guest.dead.is_set():
+            await trio.sleep(HELD)
+            outcome = await guest.kernel.ask(question, ANSWER)
+    return outcome
 
 
 async def _sync(guest: Guest) -> str:
