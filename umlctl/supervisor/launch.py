@@ -59,7 +59,7 @@ INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """Where it looks for programs."""
 _PASSED: Final = (9, 8, 7)
 """In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
-_ABOVE: Final = 64
+_ABOVE: Final = attaching.FIRST_DESCRIPTOR + 2 * len(attaching.CONSOLES)
 """Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
 BEGINS: Final = 30
 """The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
