@@ -31,6 +31,7 @@ _NOT_EXECUTED: Final = b"Failed to exec kernel: "
 """A kernel's last words if it cannot reboot. Source: arch/um/os-Linux/main.c"""
 _PANIC: Final = b"Kernel panic - not syncing: "
 _BEGINS: Final = b" as init process"
+_INIT_ENDED: Final = "Attempted to kill init! exitcode=0x"
 _AT_INIT: Final = ("Attempted to kill init", "Requested init ", "sysrq triggered crash")
 """How panics begin that come of the init program, or after it."""
 _BEFORE_INIT: Final = ("VFS: ", "No working init found", "No init found")
@@ -193,7 +194,18 @@ def describe(ending: Ending) -> str:
     words = ending.cause
     if ending.cause == "exited":
         words += f" with status {ending.code}"
-    return f"{words}: {ending.text}" if ending.text else words
+    return f"{words}: {ending.text}{_of_init(ending.text)}" if ending.text else words
+
+
+def _of_init(panic: str) -> str:
+    """What a panic says of an init program that has ended by itself, in words."""
+    code = panic.removeprefix(_INIT_ENDED)
+    if code == panic or len(code) != 8 or not set(code) <= set("0123456789abcdef"):
+        return ""
+    status, number = int(code, 16) >> 8 & 0xFF, int(code, 16) & 0x7F
+    if number:
+        return f" (init was ended by signal {number})"
+    return f" (init ended with status {status}: write it to /proc/exitcode and power off)"
 
 
 def _never_started(seen: Evidence) -> bool:

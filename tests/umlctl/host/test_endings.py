@@ -20,6 +20,7 @@ from umlctl.host.endings import (
     judge_unseen,
     read_status,
 )
+from umlctl.host.records import Ending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,3 +247,20 @@ def test_guest_without_enough_memory_was_ended_by_the_host() -> None:
     ending = judge(seen(status=137, starved=True, left=True, was_ready=False, tail=b"VFS: Mounted"))
     assert (ending.cause, ending.text) == ("never started", STARVED)
     assert judge_unseen(Status(137, starved=True), b"", left=True).text == STARVED
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "00000500",
+            " (init ended with status 5: write it to /proc/exitcode and power off)",
+        ),
+        ("0000000b", " (init was ended by signal 11)"),
+        ("0000000g", ""),
+        ("5", ""),
+    ],
+)
+def test_end_of_an_init_program_is_said_in_words(code: str, said: str) -> None:
+    text = f"Attempted to kill init! exitcode=0x{code}"
+    assert describe(Ending(cause="panicked", code=255, text=text)) == f"panicked: {text}{said}"
