@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Any, Final
@@ -130,12 +131,23 @@ def summary(record: records.Record) -> dict[str, Any]:
     return found
 
 
+@functools.cache
+def _restored_by() -> float:
+    """Until when this process waits for supervisors whose directory is not there, by the
+    monotonic clock: they make it anew if it was removed."""
+    return time.monotonic() + DIES
+
+
 def _out_of_reach(umid: str) -> tuple[int, str]:
     """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
     0 and nothing."""
     directory = paths.guest_dir(umid)
     pid = 0 if os.path.exists(directory) else claim.owner(umid)
-    if not pid:
+    while pid and not os.path.exists(paths.guest_socket(umid)):
+        if time.monotonic() > _restored_by():
+            break
+        time.sleep(0.02)
+    else:
         return 0, ""
     return pid, (
         f"its supervisor, pid {pid}, cannot be asked from here: {directory} is missing, which was "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.exchange import GONE, REFUSED
+from socketproto.exchange import REFUSED
 from umlctl.guest import policy
 from umlctl.supervisor.kernel import Unsent
 
@@ -68,8 +68,7 @@ class Watcher:
         if guest.state == "running" and due and not guest.kernel.trouble:
             self._asked = now
             outcome = await guest.kernel.ask(CLOCK, max(LOOK, min(self._limit / ASKED, PATIENCE)))
-            unsent = outcome.kind == REFUSED and isinstance(outcome, Unsent)
-            if unsent or outcome.kind == GONE:
+            if outcome.kind == REFUSED and isinstance(outcome, Unsent):
                 self._is_well()  # as far as we can see
             elif outcome.ok and outcome.text != self._clock:
                 self._clock = outcome.text
