@@ -114,7 +114,7 @@ def test_kernel_arguments_have_a_root_of_their_own(
 ) -> None:
     """And never the host's files, nor the init program that stands among them."""
     image = make_image(tree, tmp_path)
-    house.start(umid, "--", "ubd0=/dev/null", f"ubd1={image}", "root=98:16", f"umid={umid}")
+    house.start(umid, "--", "ubd0r=/dev/null", f"ubd1={image}", "root=98:16", f"umid={umid}")
     assert "/ ext4 ro" in house.ok("proc", umid, "mounts")
     assert house.status(umid)["root"] == "kernel arguments"
     wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
