@@ -101,8 +101,16 @@ class Link:
     def open(self) -> _socket.socket:
         """The socket, bound and ready.
 
-        Raises: Unreachable; OSError: LACKING
+        Raises: Unreachable; OSError: LACKING; nothing is open then
         """
+        try:
+            return self._open()
+        except OSError:
+            self.close()
+            raise
+
+    def _open(self) -> _socket.socket:
+        """The same, but that something may be open."""
         try:
             found = os.stat(self.path)
             which = _which(found)

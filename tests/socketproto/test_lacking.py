@@ -79,6 +79,23 @@ def test_who_has_no_descriptor_does_not_say_that_the_server_is_gone(tmp_path: Pa
     assert said.split() == ["EMFILE", "''"] * 2
 
 
+def test_link_that_cannot_be_opened_holds_nothing_open(tmp_path: Path) -> None:
+    said = at_the_limit(
+        tmp_path,
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            server.bind(path)  # and nobody listens there any more
+        before = os.listdir("/proc/self/fd")
+        link = Link(path, os.getuid())
+        try:
+            link.open()
+        except Unreachable:
+            print(os.listdir("/proc/self/fd") == before)
+        """,
+    )
+    assert said == "True\n"
+
+
 def test_command_line_says_what_is_lacking(tmp_path: Path) -> None:
     said = at_the_limit(
         tmp_path,

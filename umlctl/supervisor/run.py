@@ -16,6 +16,7 @@ from umlctl.guest.definition import is_shared
 from umlctl.host import cgroups, paths, processes, records, scarce, sharing
 from umlctl.host.endings import describe
 from umlctl.supervisor.door import Door
+from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.keeper import Keeper
 from umlctl.supervisor.launch import launch_again, leave, remove_pidfile, remove_place
@@ -64,7 +65,7 @@ async def run_guest(
             service = Service(guest)
             for door in doors:
                 nursery.start_soon(door.serve, service.handle, service.answer_at_once)
-            nursery.start_soon(Keeper(guest, doors).run)
+            nursery.start_soon(endure, guest.history, "place", Keeper(guest, doors).run)
             ending = await _live(guest, task_status)
             with trio.move_on_after(LAST_ANSWERS):
                 for door in doors:
