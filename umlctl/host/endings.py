@@ -99,7 +99,7 @@ def read_status(directory: str) -> Status:
     try:
         with open(f"{directory}/status") as file:
             code, _, why = file.read(100).partition(" ")
-            return Status(int(code), why == "starved\n")
+            return Status(int(code), why.strip() == "starved")
     except ValueError:
         return Status(None, False)
     except OSError as problem:

@@ -46,6 +46,7 @@ group) ;;
 *) set -- unshare $scope --fork --kill-child "$@" ;; # as many words as there are
 esac
 rm -f "$directory/status"
+printf '%32s\n' '' >"$directory/status~" # the room for it, though the disk be full by then
 "$@" &
 main=$!
 exec >/dev/null
@@ -55,5 +56,5 @@ status=$?
 # By its own limit, and not that of the host or of a cgroup above.
 [ -n "$cgroup" ] && grep -q '^oom [^0]' "$cgroup/memory.events" 2>/dev/null &&
     grep -q '^oom_kill [^0]' "$cgroup/memory.events" && status="$status starved"
-echo "$status" >"$directory/status~" && mv "$directory/status~" "$directory/status"
+echo "$status" 1<>"$directory/status~" && mv "$directory/status~" "$directory/status"
 exit 0
