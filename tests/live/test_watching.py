@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,10 +60,10 @@ def test_guest_is_started_again_until_a_user_ends_it(house: House, umid: str) ->
 
 def test_guest_that_is_to_be_started_again_can_be_ended(house: House, umid: str) -> None:
     house.start(umid, "--restart", "always")
-    for tries in range(1, 3):
-        house.umlctl("sysrq", umid, "c")
+    for tries in range(1, 4):  # each pause is twice as long: the last is long enough to look at
+        house.ask(umid, "sysrq c")
         is_back(house, umid, tries)
-    house.umlctl("sysrq", umid, "c")
+    house.ask(umid, "sysrq c")
     wait_for(lambda: house.listed(umid)["state"] == "restarting", "it is dead for the moment")
     assert "started again" in house.umlctl("version", umid).stderr
     assert house.umlctl("kill", umid).returncode == 0
@@ -184,8 +185,10 @@ def test_guest_that_died_unseen_is_started_again(house: House, umid: str) -> Non
         os.kill(status["pid"], signal.SIGKILL)
         wait_for(lambda: house.listed(umid)["state"] == "running", "it is back")
     supervisor = house.status(umid)["supervisor_pid"]
-    house.umlctl("sysrq", umid, "c")
-    wait_for(lambda: house.listed(umid)["state"] == "restarting", "it is to be started again")
+    house.ask(umid, "sysrq c")
+    # The pause before a restart may be over before a command of ours has begun.
+    history = Path(f"{house.path}/u/state/guests/{umid}/events.jsonl")
+    wait_for(lambda: b'"restarting"' in history.read_bytes(), "it is to be started again")
     os.kill(supervisor, signal.SIGKILL)
     wait_for(lambda: house.listed(umid)["state"] == "running", "it is back")
     house.ok("shutdown", umid)
