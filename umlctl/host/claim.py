@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 OWNER: Final = "owner"
+LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 DOOR: Final = "mconsole"
 """The socket for clients, in a guest's directory."""
 FLOCK: Final = struct.Struct("hhqqi4x")
@@ -84,6 +85,8 @@ class Claim:
             _unlink(paths.kept_socket(self.umid))
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
+        except paths.BadPlace:
+            pass  # another has put a directory in the place of ours: nothing in it is the guest's
         finally:
             os.close(lock)
             os.close(self.owner)
@@ -223,28 +226,28 @@ def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
 
     Raises: GuestInUse: it has one; HostError
     """
-    directory = paths.guest_dir(umid)
     try:
+        directory = f"{paths.make_run_dir()}/g/{umid}"
         if not os.path.exists(f"{directory}/{OWNER}"):
             _refuse_removed(umid)
-            paths.make_run_dir()
             if runs:
                 os.makedirs(directory, 0o700, exist_ok=True)
         owner = _own(umid, directory)
     except OSError as problem:
         raise HostError(f"{umid}: cannot be taken over: {problem}") from problem
+    lock = -1
     try:
         # Its tiny parent has the lock, unless somebody has killed that too.
-        lock = os.open(directory + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(directory + ".lock", LOCK_FLAGS, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except OSError as problem:
+        if lock >= 0:
+            os.close(lock)
         os.close(owner)
         raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     public = os.path.dirname(paths.public_socket(umid, home))
     return Claim(umid, directory, paths.record_dir(umid), public, lock, owner)
 
@@ -317,7 +320,7 @@ def _own(umid: str, directory: str) -> int:
 
     Raises: GuestInUse; OSError
     """
-    owner = os.open(f"{directory}/{OWNER}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    owner = os.open(f"{directory}/{OWNER}", LOCK_FLAGS, 0o600)
     try:
         fcntl.fcntl(owner, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
     except (BlockingIOError, PermissionError):
@@ -350,8 +353,7 @@ def unused(umid: str) -> Iterator[None]:
 
     Raises: GuestInUse: somebody has it; OSError
     """
-    path = f"{paths.run_dir()}/g/{umid}.lock"
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    path = f"{paths.make_run_dir()}/g/{umid}.lock"
     lock = _lock(umid, path)
     try:
         yield
@@ -362,7 +364,7 @@ def unused(umid: str) -> Iterator[None]:
 
 def _lock(umid: str, path: str) -> int:
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path, LOCK_FLAGS, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

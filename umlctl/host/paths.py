@@ -159,7 +159,6 @@ def find_socket(guest: str) -> str:
     if "/" in guest:
         inside = guest + "/mconsole"
         return inside if os.path.isdir(guest) else guest
-    check_run_dir()
     own, public = guest_socket(guest), public_socket(guest)
     for path in (own, public, f"/tmp/uml/{guest}/mconsole", guest):  # noqa: S108
         if os.path.exists(path) and not os.path.isdir(path):
@@ -199,29 +198,31 @@ def _place() -> str:
 
 
 def run_dir() -> str:
-    """The directory for sockets and locks; not made here.
+    """The directory for sockets and locks; not made here. If it is there, it is ours alone: /tmp is
+    everybody's, and what somebody else has put there would lead us to files of theirs or ours.
 
     Raises: BadPlace
     """
     place = _place()
-    if place:
-        return place + "/run"
     uid = os.getuid()
-    return f"/tmp/umlctl-{uid}" if uid else "/run/umlctl"  # noqa: S108 - see check_run_dir
+    own = f"/tmp/umlctl-{uid}" if uid else "/run/umlctl"  # noqa: S108 - it is checked
+    path = f"{place}/run" if place else own
+    _check_private(path)
+    return path
 
 
-def check_run_dir() -> None:
-    """See that the run directory, if it is there, is ours alone: /tmp is everybody's.
+def _check_private(directory: str, *, made: bool = False) -> None:
+    """See that a directory is ours alone.
 
-    Raises: BadPlace
+    made: it must be there
+
+    Raises: BadPlace; OSError: it is not there, though it must be
     """
-    _check_private(run_dir())
-
-
-def _check_private(directory: str) -> None:
     try:
         found = os.lstat(directory)
     except OSError:
+        if made:
+            raise
         return  # whoever needs it will see
     if found.st_uid != os.getuid() or found.st_mode & 0o40077 != 0o40000:
         whose = f"it is uid {found.st_uid}'s" if found.st_uid != os.getuid() else "others enter it"
@@ -238,7 +239,9 @@ def make_run_dir() -> str:
     """
     path = run_dir()
     state = state_dir()
-    parts = (path, path + "/k", path + "/g", path + "/n", path + "/supervisor", kept_dir())
+    parts = [path, path + "/k", path + "/g", path + "/n", path + "/supervisor", kept_dir()]
+    if _is_in_everybodys(state):
+        parts.append(state)
     above = _place() or os.path.dirname(state)
     directory = above
     try:
@@ -249,7 +252,7 @@ def make_run_dir() -> str:
             except FileExistsError:
                 pass
             if directory in parts:
-                _check_private(directory)
+                _check_private(directory, made=True)
     except BadPlace:
         raise
     except OSError as problem:
@@ -263,7 +266,7 @@ def make_run_dir() -> str:
 def kept_dirs() -> list[str]:
     """Directories that who cleans up /tmp is to leave alone; the run directory is in the first."""
     state = state_dir()
-    mine = [state] if state.startswith("/var/tmp/") else []  # noqa: S108
+    mine = [state] if _is_in_everybodys(state) else []
     return [_place() or run_dir(), *([] if _place() else [kept_dir()]), *mine, shared_dir()]
 
 
@@ -280,8 +283,13 @@ def kernel_dir() -> str:
 
 
 def kept_dir() -> str:
-    """Beside the run directory, for what cannot be made anew when that is removed."""
-    return run_dir() + "-kept"
+    """Beside the run directory, for what cannot be made anew when that is removed.
+
+    Raises: BadPlace
+    """
+    path = run_dir() + "-kept"
+    _check_private(path)
+    return path
 
 
 def kept_socket(umid: str) -> str:
@@ -311,7 +319,6 @@ def guest_names() -> list[str]:
 
     Raises: BadPlace
     """
-    check_run_dir()
     found: set[str] = set()
     for directory in (guests_dir(), public_dir()):
         try:
@@ -390,9 +397,14 @@ def state_dir() -> str:
         found = f"{at}/.local/state/umlctl"
         if not os.path.isdir(found) and not (at and os.access(at, os.W_OK | os.X_OK)):
             found = f"/var/tmp/umlctl-{uid}"  # noqa: S108 - checked to be ours
-            _check_private(found)
         _states[uid] = found
+    if _is_in_everybodys(_states[uid]):
+        _check_private(_states[uid])
     return _states[uid]
+
+
+def _is_in_everybodys(state: str) -> bool:
+    return state.startswith("/var/tmp/")  # noqa: S108
 
 
 def listed(directory: str) -> list[str]:

@@ -59,6 +59,7 @@ def test_guest_or_all_has_to_be_said(house: str) -> None:
 
 def test_what_happens_is_followed_until_the_guest_is_gone(house: str) -> None:
     happens("demo", 1.0, "started")
+    paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
     found: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: found.extend(shown("demo", "-f")))

@@ -136,6 +136,7 @@ def test_kernels_own_messages_are_those_with_a_time(house: str) -> None:
 
 def test_followed_log_ends_with_its_guest(house: str) -> None:
     write("demo", b"one\n")
+    paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
     log = f"{paths.record_dir('demo')}/console.log"
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,15 @@ import pytest
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes, records
-from umlctl.host.claim import claim, forget, has_owner, owner, remove_tree, take_over
+from umlctl.host.claim import (
+    claim,
+    forget,
+    has_owner,
+    owner,
+    remove_records,
+    remove_tree,
+    take_over,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +129,7 @@ def test_lock_is_kept_while_somebody_inherits_it(house: str) -> None:
 
 
 def test_what_a_dead_guest_left_is_removed(house: str) -> None:
+    paths.make_run_dir()
     put(paths.kernel_socket("demo"))
     put(f"{house}/u/run/k/demo/pid", "1")
     put(f"{paths.guest_dir('demo')}/init")
@@ -129,8 +139,6 @@ def test_what_a_dead_guest_left_is_removed(house: str) -> None:
     put(f"{house}/h/.uml/demo/pid", "1\n")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stale:
         stale.bind(paths.public_socket("demo"))
-    for name in ("", "/k", "/g"):
-        os.chmod(f"{house}/u/run{name}", 0o700)
     with claim("demo") as held:
         assert os.listdir(held.directory) == ["owner"]
         assert not os.path.exists(f"{house}/h/.uml/demo")
@@ -146,8 +154,7 @@ def test_name_that_is_no_umid_is_a_usage_error(house: str, umid: str) -> None:
 
 
 def test_run_dir_that_is_not_ours_is_a_host_error(house: str) -> None:
-    os.makedirs(paths.run_dir())
-    os.chmod(paths.run_dir(), 0o777)
+    os.chmod(paths.make_run_dir(), 0o777)
     with pytest.raises(HostError, match="not a private directory"):
         claim("demo")
 
@@ -232,7 +239,7 @@ def test_guest_whose_name_was_taken_again_is_not_forgotten(house: str) -> None:
 
 def test_guest_nobody_knows_is_forgotten_without_a_word(house: str) -> None:
     forget("demo")
-    assert not left(house)
+    assert left(house) == ["/u/state"]  # empty
 
 
 def test_tree_is_removed_whatever_stands_there(house: str) -> None:
@@ -285,6 +292,55 @@ def test_guest_whose_tiny_parent_is_gone_too_can_be_taken_over(house: str) -> No
     os.close(held.lock)
     with take_over("demo"), pytest.raises(GuestInUse, match="running guest"):
         claim("demo")
+
+
+def test_guest_that_cannot_be_taken_over_for_want_of_room_can_be_later(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = claim("demo")
+    os.close(held.owner)
+    os.close(held.lock)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(HostError, match="No space left"):
+            take_over("demo")
+    assert not has_owner("demo")
+    take_over("demo").release()
+
+
+def test_lock_that_leads_elsewhere_is_not_followed(house: str) -> None:
+    put(f"{house}/precious", "precious")
+    for name in ("demo.lock", "demo/owner"):
+        path = f"{paths.make_run_dir()}/g/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(f"{house}/precious", path)
+        with pytest.raises((HostError, OSError)):
+            take_over("demo")
+        with (
+            pytest.raises(OSError, match="symbolic links") if name == "demo.lock" else nullcontext()
+        ):
+            remove_records("demo")
+        remove_tree(f"{paths.run_dir()}/g")
+    with open(f"{house}/precious") as file:
+        assert file.read() == "precious"
+
+
+def test_place_that_is_another_users_is_left_as_it_is(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = claim("demo")
+    put(paths.kernel_socket("demo"), "theirs")
+    uid = os.getuid() + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getuid", lambda: uid)
+        held.release()
+        with pytest.raises(paths.BadPlace):
+            remove_records("demo")
+    assert os.path.exists(paths.kernel_socket("demo"))
 
 
 def test_name_without_a_guest_cannot_be_taken_over(house: str) -> None:

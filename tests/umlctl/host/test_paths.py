@@ -186,10 +186,13 @@ def test_state_that_somebody_else_has_put_there_is_refused(
     uid = os.getuid() + 4294960000
     monkeypatch.setattr(os, "getuid", lambda: uid)
     monkeypatch.setattr(paths, "_users_home", lambda: "")
+    assert paths.state_dir() == f"/var/tmp/umlctl-{uid}"
     os.mkdir(f"/var/tmp/umlctl-{uid}", 0o700)
     try:
-        with pytest.raises(BadPlace, match=r"not a private .* have it removed, or set UMLCTL_DIR"):
-            paths.state_dir()
+        for _ in range(2):  # put there later, and found there
+            with pytest.raises(BadPlace, match=r"not a private .*removed, or set UMLCTL_DIR"):
+                paths.state_dir()
+            paths._states.clear()
     finally:
         os.rmdir(f"/var/tmp/umlctl-{uid}")
 
@@ -259,11 +262,12 @@ def test_run_dir_that_others_can_enter_is_refused(house: str, name: str) -> None
 def test_run_dir_that_is_a_link_or_a_file_is_refused(house: str) -> None:
     os.mkdir(f"{house}/mine", 0o700)
     os.makedirs(f"{house}/u", exist_ok=True)
-    os.symlink(f"{house}/mine", paths.run_dir())
+    place = paths.run_dir()
+    os.symlink(f"{house}/mine", place)
     with pytest.raises(PermissionError):
         paths.make_run_dir()
-    os.unlink(paths.run_dir())
-    os.close(os.open(paths.run_dir(), os.O_CREAT, 0o700))
+    os.unlink(place)
+    os.close(os.open(place, os.O_CREAT, 0o700))
     with pytest.raises(PermissionError):
         paths.make_run_dir()
     assert not os.listdir(f"{house}/mine")
@@ -274,6 +278,31 @@ def test_run_dir_of_somebody_else_is_refused(house: str, monkeypatch: pytest.Mon
     uid = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: uid)
     with pytest.raises(PermissionError):
+        paths.make_run_dir()
+
+
+def test_nothing_in_a_place_of_somebody_else_is_named(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.make_run_dir()
+    uid = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    for name in (paths.guest_dir, paths.guest_socket, paths.kernel_socket, paths.network_dir):
+        with pytest.raises(BadPlace, match="not a private directory of yours"):
+            name("demo")
+    for place in (paths.supervisor_socket, paths.supervisor_lock, paths.kept_dir):
+        with pytest.raises(BadPlace, match="not a private directory of yours"):
+            place()
+
+
+def test_place_that_is_taken_away_while_it_is_made_is_refused(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there(path: str, _mode: int) -> None:
+        raise FileExistsError(path)
+
+    monkeypatch.setattr(os, "mkdir", there)
+    with pytest.raises(BadPlace, match="No such file or directory"):
         paths.make_run_dir()
 
 
@@ -295,8 +324,9 @@ def test_umid_leads_to_its_socket(house: str) -> None:
 
 
 def test_guest_is_not_looked_for_where_others_may_have_put_one(house: str) -> None:
+    place = paths.make_run_dir()
     listen(paths.guest_socket("demo"))
-    os.chmod(paths.run_dir(), 0o755)
+    os.chmod(place, 0o755)
     with pytest.raises(BadPlace, match="others enter it"):
         paths.find_socket("demo")
     with pytest.raises(BadPlace, match="others enter it"):
@@ -305,8 +335,8 @@ def test_guest_is_not_looked_for_where_others_may_have_put_one(house: str) -> No
 
 def test_guests_are_named_whether_they_are_ours_or_started_by_hand(house: str) -> None:
     assert paths.guest_names() == []
+    paths.make_run_dir()
     listen(paths.guest_socket("demo"))
-    os.chmod(paths.run_dir(), 0o700)
     listen(paths.public_socket("hand"))
     os.close(os.open(paths.guest_dir("demo") + ".lock", os.O_CREAT))
     assert paths.guest_names() == ["demo", "hand"]

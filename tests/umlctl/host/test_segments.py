@@ -358,6 +358,7 @@ def test_switch_that_answers_nonsense_is_an_error(said: bytes) -> None:
 
 @pytest.mark.parametrize("value", ["a\0b", "a\nb"])
 def test_options_that_nobody_wrote_are_refused(place: str, value: str) -> None:
+    paths.make_run_dir()
     os.makedirs(paths.network_dir("lan"))
     with open(paths.network_options("lan"), "w") as file:
         json.dump({"forward": [value]}, file)
