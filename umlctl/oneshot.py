@@ -352,7 +352,7 @@ def as_text(command: Command, words: list[str]) -> str:
     """A command as it is sent; the files of disks are the client's, so their paths are whole."""
     text = " ".join(words)
     if (command.name == "config" and text.startswith("ubd") and "=" in text) or (
-        command.name == "plug" and words[0] == "disk"
+        command.name == "plug" and words[:1] == ["disk"]
     ):
         text = _absolute(text)
     return f"{command.name} {text}" if text else command.name

@@ -225,6 +225,13 @@ def test_disk_paths_are_the_callers_in_any_text_too(
     ]
 
 
+@pytest.mark.parametrize("words", ["plug", "!plug", "plug ", "config", "remove"])
+def test_command_without_its_words_is_answered_whatever_it_is(
+    run: Callable[..., Run], bare: MakeBare, words: str
+) -> None:
+    assert run("mconsole", bare().path, words).code in (exitcodes.OK, exitcodes.REFUSED)
+
+
 @pytest.mark.parametrize("words", [[], [""], [" ", ""]])
 def test_no_text_at_all_is_a_usage_error(
     run: Callable[..., Run], bare: MakeBare, words: list[str]
