@@ -5,6 +5,7 @@ bounded property tests.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import socket
@@ -48,6 +49,22 @@ def house(short: str, monkeypatch: pytest.MonkeyPatch) -> str:
         os.mkdir(f"{short}/{place}", 0o700)
         monkeypatch.setenv(name, f"{short}/{place}")
     return short
+
+
+@pytest.fixture
+def crowded() -> Iterator[None]:
+    """What is opened gets a number that select(2) does not take, as in a supervisor of many."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, 2048), most))
+    opened = []
+    try:
+        while not opened or opened[-1] < 1100:
+            opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        yield
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
 
 
 class Bare:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -369,7 +368,7 @@ def _run(command: str, environment: dict[str, str], log: str) -> int:
         output = shell.stdout.fileno()
         try:
             while True:
-                readable = select.select([output], [], [], PAUSE)[0]
+                readable = segments.readable(output, time.monotonic() + PAUSE)
                 data = os.read(output, 1 << 16) if readable else b""
                 said = (said + data)[:HOOK_SAYS]
                 # What it leaves in the background may keep the pipe open.

@@ -121,7 +121,6 @@ def ask(path: str, argument: str, timeout: float, user: str = "") -> str:
 
 
 def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -> str:
-    import select
     import signal
     import subprocess
     import time
@@ -142,11 +141,12 @@ def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -
     output = process.stdout.fileno()
     said = bytearray()
     problem = ""
-    exited = os.pidfd_open(process.pid)
+    exited = -1
     try:
+        exited = os.pidfd_open(process.pid)
         while not problem:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([output], [], [], left)[0]:
+            if left <= 0 or not _is_readable(output, left):
                 problem = f"it did not end within {timeout:g} s"
             elif not (piece := os.read(output, 1 << 16)):
                 break
@@ -155,13 +155,24 @@ def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -
             else:
                 said += piece
         if not problem:
-            select.select([exited], [], [], max(0.0, deadline - time.monotonic()))
+            _is_readable(exited, max(0.0, deadline - time.monotonic()))
     finally:
         # Before the wait: until then its number cannot be another's.
         os.killpg(process.pid, signal.SIGKILL)
-        os.close(exited)
+        if exited >= 0:
+            os.close(exited)
         process.stdout.close()
         process.wait()
     if problem:
         raise NoKernel(problem)
     return said.decode(errors="replace")
+
+
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    """There is something to read, or its end, within so long; of a supervisor with many guests
+    its number is one that select(2) does not take."""
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

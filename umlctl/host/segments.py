@@ -99,7 +99,7 @@ class Segment:
                 pidfd = os.pidfd_open(pid)
                 try:
                     _exchange(connection, {"quit": True}, deadline)
-                    if not _readable(pidfd, deadline):
+                    if not readable(pidfd, deadline):
                         raise HostError(f"network {self.name} does not end")
                 finally:
                     os.close(pidfd)
@@ -391,7 +391,8 @@ def _decode(data: bytes) -> Message:
     return found
 
 
-def _readable(fd: int, deadline: float) -> bool:
+def readable(fd: int, deadline: float) -> bool:
+    """There is something to read, or its end, before the deadline, by the monotonic clock."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(max(deadline - time.monotonic(), 0) * 1000))
@@ -507,7 +508,7 @@ class Holder:
             connection.setblocking(False)
             connection.send(json.dumps({"hold": self.pid}).encode())
             while not self._answers:
-                if not _readable(connection.fileno(), deadline):
+                if not readable(connection.fileno(), deadline):
                     raise HostError(f"network {self.name} does not answer")
                 if not self.read():
                     raise _NotThere("it ended")

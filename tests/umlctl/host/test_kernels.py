@@ -266,6 +266,11 @@ def test_children_of_a_hostile_program_are_killed(program: Program, tmp_path: Pa
     os.close(reader)
 
 
+@pytest.mark.usefixtures("crowded")
+def test_kernel_is_asked_in_a_process_that_has_many_files_open(real_kernel: str) -> None:
+    assert kernels.probe(real_kernel, timeout=20).version
+
+
 def test_hostile_program_changes_nothing_while_it_is_asked(
     program: Program, tmp_path: Path
 ) -> None:

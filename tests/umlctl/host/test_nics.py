@@ -500,6 +500,13 @@ def test_what_a_hook_says_is_in_the_guests_log(host: Host) -> None:
     assert host.said == "the kernel's words\njoined\nbeware\nleft\n"
 
 
+@pytest.mark.usefixtures("crowded")
+def test_hooks_run_in_a_process_that_has_many_files_open(host: Host) -> None:
+    hooked("echo joined")
+    host.prepare("switch=lan")
+    assert host.said == "the kernel's words\njoined\n"
+
+
 def test_hook_may_refuse_a_nic(host: Host) -> None:
     hooked("echo not you; exit 3", name="br0", kind=BRIDGE)
     with pytest.raises(
