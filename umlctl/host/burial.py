@@ -65,6 +65,9 @@ def _write_late(record: records.Record) -> list[str]:
         return []
     try:
         with claim.unused(umid):
+            copy = records.load_copy(umid)
+            if copy is not None and (copy.pid, copy.started) != (record.pid, record.started):
+                return []  # of a later life, of which nobody has said how it ended
             records.save(record)
             _complete(record)
         claim.claim(umid, record.definition.home).release()

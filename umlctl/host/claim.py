@@ -344,6 +344,7 @@ def remove_records(umid: str) -> None:
     Raises: GuestInUse: it is none, or is about to be started again; OSError
     """
     with unused(umid):
+        _refuse_living(umid)
         remove_tree(paths.record_dir(umid))
 
 

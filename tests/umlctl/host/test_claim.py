@@ -222,6 +222,15 @@ def test_pid_file_whose_number_is_somebody_elses_now_is_stale(house: str, pid: s
 # Forgetting
 
 
+def test_guest_that_runs_is_not_forgotten_though_its_lock_was_removed(house: str) -> None:
+    with claim("demo") as held:
+        write_record()
+        os.unlink(f"{held.directory}.lock")
+        with pytest.raises(GuestInUse, match="running guest"):
+            remove_records("demo")
+        assert records.load("demo") is not None
+
+
 def test_forgotten_guest_has_no_records(house: str) -> None:
     for name in ("demo", "other"):
         with claim(name) as held:
