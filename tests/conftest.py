@@ -56,7 +56,7 @@ def crowded() -> Iterator[None]:
     """What is opened gets a number that select(2) does not take, as in a supervisor of many."""
     least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, 2048), most))
-    opened = []
+    opened: list[int] = []
     try:
         while not opened or opened[-1] < 1100:
             opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))

@@ -94,6 +94,8 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
     if words:
         try:
             seconds = float(words[0])
+            if not 0 <= seconds < 1e6:
+                raise ValueError
         except ValueError:
             return say(f"{name} takes a number of seconds, not {words[0]!r}", exitcodes.USAGE)
     by_itself = name == "shutdown" and _shut_down(found, socket, seconds)

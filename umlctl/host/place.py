@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from umlctl.host import paths, processes
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _kept: dict[str, int] = {}
+_keeping = threading.Lock()
 
 
 def keep() -> int:
@@ -26,15 +28,16 @@ def keep() -> int:
     Returns: a descriptor that does so, for a process that outlives this one; -1 if none does
     """
     found = paths.kept_dirs()
-    for path in found:
-        try:
-            if path in _kept and not os.path.samestat(os.fstat(_kept[path]), os.stat(path)):
-                os.close(_kept.pop(path))
-            if path not in _kept:
-                _kept[path] = _lock(path)
-        except OSError:
-            continue  # it is not there, or being looked at just now
-    return _kept.get(found[0], -1)
+    with _keeping:  # a guest is started in one thread, and another's place is seen to in another
+        for path in found:
+            try:
+                if path in _kept and not os.path.samestat(os.fstat(_kept[path]), os.stat(path)):
+                    os.close(_kept.pop(path))
+                if path not in _kept:
+                    _kept[path] = _lock(path)
+            except OSError:
+                continue  # it is not there, or being looked at just now
+        return _kept.get(found[0], -1)
 
 
 def _lock(path: str) -> int:

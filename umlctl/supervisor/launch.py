@@ -184,12 +184,13 @@ def _launch(
     command = [definition.kernel, *line]
     if user:
         _make_place(user, definition, entries)
-    pidfile = _lock_pidfile(definition)
     since = time.time()
-    notify = _notify_socket(notify_path)
+    pidfile, notify = -1, None
     shim = pid = started = 0
     cgroup = cgroups.Cgroup()
     try:
+        pidfile = _lock_pidfile(definition)
+        notify = _notify_socket(notify_path)
         cgroup = _cgroup(definition)
         _make_files(definition, directory, place, user)
         chain = [
@@ -231,11 +232,13 @@ def _launch(
         records.save(record)
     except BaseException as problem:
         if pid:
-            processes.kill_guest(pid, started, [])
-            os.waitpid(shim, 0)
+            with contextlib.suppress(OSError):  # whether it leads a group yet cannot be seen
+                processes.kill_guest(pid, started, [])
+            _kill_parent(shim)
         if not cgroup.scope:
             cgroups.remove(cgroup.directory)
-        notify.close()
+        if notify is not None:
+            notify.close()
         remove_pidfile(definition, pidfile)
         remove_place(definition)
         if isinstance(problem, OSError):
@@ -638,6 +641,8 @@ def _spawn(
     """Start the tiny parent; its pid, and what it says: the kernel's pid.
 
     passed: copies of descriptors that are the kernel's
+
+    Raises: HostError, NeverStarted
     """
     reader, writer = os.pipe()
     copies: dict[int, int] = {}
@@ -668,8 +673,8 @@ def _spawn(
         waiting.register(reader, select.POLLIN)
         while not said.endswith(b"\n"):
             if not waiting.poll(BEGINS * 1000):
-                os.kill(shim, signal.SIGKILL)
-                break
+                _kill_parent(shim)
+                raise NeverStarted(f"{words[0]} did not begin a kernel within {BEGINS:g} seconds")
             piece = os.read(reader, 64)
             if not piece:
                 break
@@ -678,3 +683,9 @@ def _spawn(
         for descriptor in (reader, *copies, *([writer] if writer >= 0 else [])):
             os.close(descriptor)
     return shim, said
+
+
+def _kill_parent(shim: int) -> None:
+    """End the tiny parent, and what it is about to make a kernel: that is in its group still."""
+    os.killpg(shim, signal.SIGKILL)
+    os.waitpid(shim, 0)

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests import fake_kernel
-from umlctl.errors import GuestInUse, HostError
+from umlctl.errors import GuestInUse, HostError, NeverStarted
 from umlctl.guest.definition import Definition
 from umlctl.guest.plug import parse_disk
 from umlctl.host import disks, lost, processes, records
@@ -115,6 +115,46 @@ def test_full_disk_at_the_last_step_leaves_no_kernel(
     assert processes_of(definition) == []
     assert not os.path.exists(f"{house}/pid")
     assert not os.path.exists(f"{house}/u/run/g/demo.lock")
+
+
+def test_kernel_of_which_nothing_can_be_seen_is_ended_if_it_cannot_be_kept(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unseen(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "start_time", unseen)
+        with claim("demo") as held, pytest.raises(HostError, match="Too many open files"):
+            launch(definition, held)
+    assert processes_of(definition) == []
+
+
+def test_what_does_not_begin_a_kernel_in_time_is_ended_with_all_that_it_has_started(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "BEGINS", 0.2)
+    reader, writer = os.pipe()
+    log = f"{house}/log"
+    os.close(os.open(log, os.O_CREAT, 0o600))
+    words = ["sh", "-c", "sleep 600 & sleep 600"]
+    with pytest.raises(NeverStarted, match=r"did not begin a kernel within 0\.2 seconds"):
+        launching._spawn(words, (writer, -1, -1), log, dict(os.environ), [], [])
+    os.close(writer)
+    assert os.read(reader, 1) == b""  # the end comes when the last that has it open is gone
+    os.close(reader)
+
+
+def test_pidfile_is_let_go_of_if_the_guest_cannot_be_heard(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deaf(_path: str) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(launching, "_notify_socket", deaf)
+    with claim("demo") as held, pytest.raises(HostError, match=r"demo: .*Too many open files"):
+        launch(definition, held)
+    assert not os.path.exists(definition.pidfile)
 
 
 async def test_guest_without_a_door_ends_at_once_and_says_why(
