@@ -210,7 +210,7 @@ def _count(guest: str, path: str, timeout: float) -> int | None:
                 b" "
             )
             if said.strip() == name.encode():
-                return int(size) if size.strip().isdigit() else -1
+                return int(size) if size.strip().isdigit() and len(size) < 20 else -1
         time.sleep(LOOK)
     raise plugging.Refused(UNCOUNTED, exitcodes.TRUNCATED)
 

@@ -61,10 +61,7 @@ def info(in_json: bool) -> int:
         ("memory", f"{views.size(found['memory_free'])} of {views.size(found['memory'])} free"),
         ("guest memory", f"in {found['memory_dir']}, {views.size(found['memory_room'])} free"),
         ("guests", _guests(found)),
-        (
-            "a guest costs",
-            f"some {room.IDLE >> 20}M of memory when idle, up to its --mem when used",
-        ),
+        ("a guest costs", _COST),
         ("room", _room_for(found)),
         ("guest processors", _processors(found["guest_processors"])),
         ("guest speed", _SLOW),

@@ -157,7 +157,7 @@ def judge(seen: Evidence) -> Ending:
         cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, STARVED
     elif seen.panic:
         cause, code, text = "panicked", exitcodes.PANIC, seen.panic
-    elif seen.forced or (seen.asked and seen.unsynced):
+    elif seen.forced or (seen.asked and seen.unsynced and not _ended_itself(seen)):
         by = signal.SIGKILL if seen.forced else signal.SIGTERM
         cause, code = "killed", exitcodes.SIGNALLED + by
         text = "; ".join(filter(None, [seen.asked, seen.unsynced]))
@@ -276,6 +276,11 @@ def executed_again(definition: Definition) -> str:
         if elsewhere or key in ("con", "noreboot"):
             return ""
     return definition.kernel
+
+
+def _ended_itself(seen: Evidence) -> bool:
+    """It has shut itself down, whatever else was asked of it meanwhile."""
+    return is_orderly(seen.tail) and (_aborted(seen) or not _signal(seen))
 
 
 def _aborted(seen: Evidence) -> bool:

@@ -473,10 +473,11 @@ class Guest:
         shim = self.launched.shim
         if not shim:
             return endings.Status(None, False)
-        with trio.move_on_after(TERM) as patience:
+        with trio.move_on_after(5 * TERM) as patience:  # it may have to wait for a busy host
             await _reaped(shim)
         if patience.cancelled_caught:
-            os.killpg(shim, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(shim, signal.SIGKILL)
             await _reaped(shim)
         return endings.read_status(self.launched.claim.directory)
 

@@ -61,9 +61,10 @@ def seen(**fields: Any) -> Evidence:
         ({"asked": "by uid 0"}, "shut down", 0, ""),
         ({"asked": "by uid 0", "forced": True}, "killed", 137, "by uid 0"),
         (
-            {"asked": "by uid 0", "unsynced": "not synced: gone"},
+            {"asked": "by uid 0", "unsynced": "not synced: gone", "tail": b""},
             *("killed", 143, "by uid 0; not synced: gone"),
         ),
+        ({"asked": "by uid 0", "unsynced": "not synced: gone"}, "shut down", 0, ""),
         (
             {"asked": "by uid 0", "unsynced": "not synced: gdb", "forced": True},
             *("killed", 137, "by uid 0; not synced: gdb"),
