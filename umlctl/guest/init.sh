@@ -84,11 +84,15 @@ give_modules() {
 }
 
 # Process 1 cannot be waited for, and a trap waits for what runs in the foreground: so the process
-# that has Ctrl-Alt-Del end the guest reads until the shell has ended, and does the same.
+# that has Ctrl-Alt-Del end the guest reads until the shell has ended, and does the same. Only then
+# is Ctrl-Alt-Del a SIGINT, instead of a reboot without sync: process 1 would hear it too late.
 end() {
     trap off INT
     read -r pid _ </proc/self/stat
     echo "$pid" >/proc/sys/kernel/cad_pid
+    echo 0 >/proc/sys/kernel/ctrl-alt-del
+    [ -e /proc/mconsole ] && echo "userspace is up" >/proc/mconsole
+    echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it" >&3
     read -r _
     off
 }
@@ -104,22 +108,16 @@ off() {
     while :; do sleep 1; done
 }
 
-# Ctrl-Alt-Del becomes a SIGINT instead of a reboot without sync.
-trap off INT
-echo 0 >/proc/sys/kernel/ctrl-alt-del
-
-[ -e /proc/mconsole ] && echo "userspace is up" >/proc/mconsole
-echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it"
 cd /
 [ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null &
 [ -z "$UMLCTL_MODULES" ] || [ -d /lib/modules ] || export MODPROBE_OPTIONS="-d /run/modules"
 unset UMLCTL_MODULES
 : >/run/shell
 export PS1="$hostname:\$PWD# " # of dash and busybox; bash's own files may say another
-exec 2>/dev/null # who waits says which of them were ended
+exec 3>&1 2>/dev/null # who waits says which of them were ended
 # No `&`: what a shell starts with it ignores Ctrl-C and Ctrl-\ for good, and all that it starts.
 {
-    setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1
+    setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 3>&-
     :
 } | end | heed </dev/ttyS63
 off
