@@ -121,4 +121,4 @@ def test_guest_that_does_not_run_has_no_processes(house: House, umid: str) -> No
     house.ok("kill", umid)
     done = house.umlctl("ps", umid)
     assert done.returncode == 3
-    assert f"umlctl status {umid}" in done.stderr
+    assert f"{umid} does not run: killed" in done.stderr

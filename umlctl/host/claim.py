@@ -104,6 +104,9 @@ class Claim:
         Raises: OSError, GuestInUse
         """
         self.stand()
+        with suppress(BlockingIOError):
+            # Of a guest that was adopted its tiny parent alone had it, which has ended with it.
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
         self._empty((OWNER, DOOR))
 
@@ -141,7 +144,7 @@ class Claim:
         lock = self.directory + ".lock"
         if not stands_at(self.lock, lock):
             removed = True
-            _replace(self.lock, _lock(self.umid, lock))
+            _replace(self.lock, _lock(self.umid, lock, is_ours=True))
         owner = f"{self.directory}/{OWNER}"
         if not stands_at(self.owner, owner):
             removed = True
@@ -363,24 +366,32 @@ def unused(umid: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _lock(umid: str, path: str) -> int:
+def _lock(umid: str, path: str, *, is_ours: bool = False) -> int:
+    """Lock the name of a guest; the descriptor.
+
+    is_ours: its supervisor is the caller
+
+    Raises: GuestInUse; OSError
+    """
     while True:
         lock = os.open(path, LOCK_FLAGS, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
             if not has_owner(umid):
                 raise GuestInUse(
                     f"{umid} is the name of a guest that runs on though its supervisor is gone; "
                     f"`umlctl adopt {umid}` gives it another, `umlctl shutdown {umid}` ends it"
                 ) from None
-            raise GuestInUse(
-                f"{umid} is the name of a running guest (supervisor {owner}); take another name, "
-                f"or end it with `umlctl shutdown {umid}`"
-            ) from None
+            raise GuestInUse(_running(umid, pid)) from None
         if stands_at(lock, path):
+            # It may be free: of a guest that was adopted the tiny parent alone had it, and that has
+            # ended; the supervisor is about to bury the guest, or to start it again.
+            if not is_ours and has_owner(umid):
+                os.close(lock)
+                raise GuestInUse(_running(umid, owner(umid) or "unknown"))
             try:
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -391,6 +402,13 @@ def _lock(umid: str, path: str) -> int:
                 raise
             return lock
         os.close(lock)  # its holder removed the file while we waited for it
+
+
+def _running(umid: str, supervisor: int | str) -> str:
+    return (
+        f"{umid} is the name of a running guest (supervisor {supervisor}); take another name, "
+        f"or end it with `umlctl shutdown {umid}`"
+    )
 
 
 def stands_at(descriptor: int, path: str) -> bool:

@@ -38,6 +38,8 @@ class Keeper:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
+        if self._guest.launched.adopted:
+            self._look()  # who removed all that may have left a guest without its supervisor
         while True:
             await trio.sleep(LOOK)
             if self._guest.ending is None:

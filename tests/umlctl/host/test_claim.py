@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ from umlctl.host.claim import (
     remove_records,
     remove_tree,
     take_over,
+    unused,
 )
 
 if TYPE_CHECKING:
@@ -122,9 +124,27 @@ def test_lock_is_kept_while_somebody_inherits_it(house: str) -> None:
     held = claim("demo")
     copy = os.dup(held.lock)
     os.close(held.lock)
+    os.close(held.owner)
     with pytest.raises(GuestInUse):
         claim("demo")
     os.close(copy)
+    claim("demo").release()
+
+
+def test_supervisor_has_the_name_though_nobody_has_its_lock(house: str) -> None:
+    """As of a guest that was adopted, and has ended: it is to be buried, or started again."""
+    first = claim("demo")
+    os.close(first.owner)
+    held = take_over("demo")
+    os.close(first.lock)
+    with pytest.raises(GuestInUse, match=r"running guest .supervisor "):
+        claim("demo")
+    with pytest.raises(GuestInUse), unused("demo"):
+        pass
+    held.clear()
+    with pytest.raises(BlockingIOError), open(f"{held.directory}.lock") as again:
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    held.release()
     claim("demo").release()
 
 
@@ -400,7 +420,7 @@ def test_supervisor_is_known_though_the_run_directory_was_removed(house: str) ->
         assert owner("demo") == os.getpid()
         with pytest.raises(GuestInUse, match=f"demo has a supervisor, pid {os.getpid()}"):
             take_over("demo")
-        with pytest.raises(GuestInUse, match=f"running guest .kernel {os.getpid()}"):
+        with pytest.raises(GuestInUse, match=f"running guest .supervisor {os.getpid()}"):
             claim("demo")
         assert held.stand()
         assert not held.stand()
