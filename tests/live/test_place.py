@@ -42,7 +42,8 @@ def elsewhere(house: House, **variables: str) -> House:
     """The same user as a cron job has it, with these variables besides."""
     found = House.__new__(House)
     found.__dict__ |= house.__dict__
-    kept = {name: house.env[name] for name in ("PATH", "UMLCTL_DIR", "UMLCTL_KERNEL")}
+    names = {"PATH", "UMLCTL_DIR", "UMLCTL_KERNEL"} & house.env.keys()
+    kept = {name: house.env[name] for name in names}
     found.env = {**kept, "PYTHONPATH": os.getcwd(), **variables}
     return found
 
