@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -127,7 +128,10 @@ def test_kernel_of_which_nothing_can_be_seen_is_ended_if_it_cannot_be_kept(
         patched.setattr(processes, "start_time", unseen)
         with claim("demo") as held, pytest.raises(HostError, match="Too many open files"):
             launch(definition, held)
-    assert processes_of(definition) == []
+    end = time.monotonic() + DEADLINE
+    while processes_of(definition):  # the host ends it with its parent, a moment later
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_what_does_not_begin_a_kernel_in_time_is_ended_with_all_that_it_has_started(
