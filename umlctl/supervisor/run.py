@@ -98,8 +98,9 @@ async def _clear(guest: Guest, shared: str) -> None:
     finally:
         kept = [os.path.basename(records.copy_of(guest.umid))] if guest.unwritten else []
         launched.claim.release(*kept)
-    with suppress(paths.BadPlace):
-        records.tidy(guest.umid)
+    with suppress(paths.BadPlace), trio.CancelScope(shield=True):
+        # It reads the records of all guests at times: others are not to wait for that.
+        await trio.to_thread.run_sync(records.tidy, guest.umid)
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
