@@ -174,7 +174,9 @@ def test_full_disk_ends_no_guest_and_what_it_did_not_take_is_written_later(small
             small.ok("shutdown", umid)
         assert foreground.wait(DEADLINE) == 0
         assert foreground.stderr is not None
-        assert "not recorded: [Errno 28] No space left on device" in foreground.stderr.read()
+        # What others have given back meanwhile may have been room enough.
+        said = "not recorded: [Errno 28] No space left on device" in foreground.stderr.read()
+        assert said or _ending_on_disk(small, "foreground")
     _check_ended(small)
     os.unlink(f"{small.path}/filler")
     wait_for(lambda: _ending_on_disk(small, "dies"), "its supervisor has written it down")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -89,7 +90,10 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pexpect.spawn
     assert shutil.which("umlctl"), "it is in PATH, as after the installation"
     shell = ["bash", "--norc", "--noprofile"]
     if os.getuid() == 0:
-        shell = ["unshare", "--net", "--mount", "sh", "-c", OWN_NETWORK]
+        # Where another directory is the root, nothing can be made private, and nothing needs to be.
+        private = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+        kept = ["--propagation", "unchanged"] if private.returncode else []
+        shell = ["unshare", "--net", "--mount", *kept, "sh", "-c", OWN_NETWORK]
     child = pexpect.spawn(
         shell[0],
         shell[1:],
