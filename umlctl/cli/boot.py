@@ -18,7 +18,7 @@ from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest import cmdline, plug, policy
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
-from umlctl.host import kernels, paths, room
+from umlctl.host import kernels, paths, programs, room
 from umlctl.oneshot import say
 
 if TYPE_CHECKING:
@@ -321,6 +321,11 @@ def _warnings(definition: Definition) -> list[str]:
         said.append(
             "with several processors any program in the guest can read and change all of the "
             "guest's memory: its kernel watches its processes by seccomp then"
+        )
+    if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
+        said.append(
+            "its NICs are not set up: this host, whose programs it has, lacks `ip`: "
+            "apt install iproute2"
         )
     place = room.place_of(definition, os.environ)
     said += filter(None, [room.memory_doubt(place, definition.mem)])

@@ -1,5 +1,5 @@
-"""The program that is to be a guest's process 1, where its file is one of this host's: seen before
-the kernel boots, which would only say a number and panic.
+"""Programs of this host that are a guest's: the one that is to be its process 1, seen before the
+kernel boots, which would only say a number and panic; and what our own init program runs there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,16 @@ from umlctl.errors import HostError
 
 FIRST: Final = 256
 """The most of a file that the kernel looks at to see what runs it, bytes."""
+
+INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where our own init program looks for programs."""
+
+
+def init_lacks(program: str) -> bool:
+    """Our own init program, in a guest on this host's files, does not find a program."""
+    import shutil
+
+    return shutil.which(program, path=INIT_PATH) is None
 
 
 def check_init(program: str, root: str) -> None:

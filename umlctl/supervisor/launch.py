@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 SHIM: Final = os.path.join(os.path.dirname(__file__), "shim.sh")
 INIT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "init.sh")
-INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where it looks for programs."""
 _PASSED: Final = (9, 8, 7)
 """In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
 _ABOVE: Final = attaching.FIRST_DESCRIPTOR + 2 * len(attaching.CONSOLES)
@@ -131,26 +129,11 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
         entries = hardware.prepare_all(asked, claim.umid, claim.records, log)
         try:
             nics = hardware.for_init(entries)
-            if nics and cmdline.has_agent(definition):
-                _check_ip(definition.umid)
             launched = _launch(definition, kernel, claim, log, entries, nics, numbers)
         except BaseException:
             hardware.undo_all(entries, claim.umid, log)
             raise
     return launched._replace(lost=aside, passes=passes)
-
-
-def _check_ip(umid: str) -> None:
-    """See that our init program can set up NICs: it has this host's programs.
-
-    Raises: HostError
-    """
-    import shutil
-
-    if shutil.which("ip", path=INIT_PATH) is None:
-        raise HostError(
-            f"{umid}: its init sets up NICs with `ip`, which this host lacks: apt install iproute2"
-        )
 
 
 def _launch(

@@ -12,7 +12,7 @@ import pytest
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl.cli import again, background, earlier, foreground, main
 from umlctl.guest.definition import Definition, decode, root_disk
-from umlctl.host import kernels, paths, records
+from umlctl.host import kernels, paths, programs, records
 from umlctl.host.records import Ending
 
 if TYPE_CHECKING:
@@ -190,6 +190,17 @@ def test_root_is_told_once_and_where_it_is_true(started: Started) -> None:
     for verb in ("run", "start"):
         assert started.main(verb, "demo") == 0
         assert "reaches every file" not in started.err
+
+
+def test_program_that_the_guests_init_lacks_is_said_before_the_boot(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "INIT_PATH", "/nowhere")
+    assert started.main("run", "demo") == 0
+    assert "lacks `ip`" not in started.err
+    assert started.main("run", "demo", "--nic", "switch=lan") == 0
+    assert "its NICs are not set up" in started.err
+    assert "lacks `ip`: apt install iproute2" in started.err
 
 
 def test_root_image_takes_the_options_of_a_disk(boot: Boot, house: str) -> None:

@@ -19,7 +19,6 @@ from umlctl.guest.plug import parse_disk
 from umlctl.host import disks, lost, processes, records
 from umlctl.host.claim import claim
 from umlctl.supervisor import launch as launching
-from umlctl.supervisor import passing
 from umlctl.supervisor.launch import adopt, check_files, check_reboot, launch
 from umlctl.supervisor.run import run_guest
 
@@ -51,20 +50,6 @@ def processes_of(definition: Definition) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def test_program_that_the_guests_init_lacks_is_said_before_the_boot(
-    definition: Definition, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(launching, "INIT_PATH", "/nowhere")
-    monkeypatch.setattr(passing, "check", lambda _definition, passes: [])  # noqa: ARG005
-    asked = msgspec.structs.replace(definition, nics=("transport=fd,fd=3,addr=10.0.0.2/24,nic=0",))
-    with (
-        claim("demo") as held,
-        pytest.raises(HostError, match=r"`ip`.*lacks: apt install iproute2"),
-    ):
-        launch(asked, held)
-    assert processes_of(definition) == []
 
 
 def test_root_that_no_kernel_can_mount_is_said_before_the_boot(
