@@ -35,7 +35,7 @@ def own() -> Iterator[House]:
         house.umlctl("quit")
         for network in processes_of(SWITCH):
             os.kill(network, 15)
-        shutil.rmtree(path)
+        house.remove()
 
 
 def elsewhere(house: House, **variables: str) -> House:

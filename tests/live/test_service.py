@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +30,7 @@ def own() -> Iterator[House]:
     finally:
         house.umlctl("shutdown", "--all", "0")
         house.umlctl("quit")
-        shutil.rmtree(path)
+        house.remove()
 
 
 DB, WEB, MAIL, PROXY, DEAF = (
