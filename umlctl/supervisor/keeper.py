@@ -49,17 +49,19 @@ class Keeper:
         """Make anew what is missing; nothing is done as long as nothing has changed."""
         try:
             place.keep()
-            if self._sight() == self._seen:
+            sight = self._sight()
+            if sight == self._seen:
                 return
             made, problem = self._make(), ""
         except Exception as failed:  # noqa: BLE001 - the guest goes on without
-            made, problem = [], str(failed)
+            sight, made, problem = (), [], str(failed)
         if made:
             self._guest.history.add("restored", text=", ".join(made))
         if problem and problem != self._problem:
             self._guest.history.add("failed", request="restore", text=problem)
         self._problem = problem
-        self._seen = () if problem else self._sight()
+        # Who removes it may not be done yet: all is there only once nothing was missing.
+        self._seen = () if problem or made else sight
 
     def _sight(self) -> tuple[object, ...]:
         """Changes whenever something is removed."""
