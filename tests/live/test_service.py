@@ -132,7 +132,8 @@ def test_guest_that_has_to_be_halted_is_told(own: House) -> None:
     assert done.returncode == 7, done
     said = f"{DEAF}: did not end in order: shut down: it had not ended by itself within 1s"
     assert said in done.stderr
-    assert f"umlctl: {WEB}: shut down, after" in done.stderr
+    # On a busy host a second may be too short for it too; what became of it is said, and first.
+    assert done.stderr.index(f"umlctl: {WEB}: ") < done.stderr.index(said)
 
 
 def test_guest_waits_for_the_one_that_it_comes_after(own: House) -> None:
