@@ -35,6 +35,9 @@ class PlainShell(Shell):
             print(flush=True)
         return line
 
+    def interrupted_ahead(self) -> bool:
+        return False  # the terminal makes a signal of it at any time
+
     async def confirm(self, question: str) -> bool:
         said = await self._read(f"{question} [y/N] ")
         return said is not None and said.strip().lower() in ("y", "yes")

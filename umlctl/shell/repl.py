@@ -234,6 +234,9 @@ class Shell:
                 line = await self.ask_for_line()
                 if line is None:
                     continue
+                if self.interrupted_ahead():
+                    say("given up", exitcodes.OK)
+                    continue
                 with trio.CancelScope() as self.running:
                     for command in split(line):
                         await self.session.obey(command)
@@ -266,6 +269,18 @@ class Shell:
             self.session.leaving = True
             return None
         return line
+
+    def interrupted_ahead(self) -> bool:
+        """Whether Ctrl-C was typed so soon behind a line that it was read with it, as a key."""
+        from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+        from prompt_toolkit.keys import Keys
+
+        terminal = self._prompt.app.input
+        ahead = get_typeahead(terminal)
+        keys = [pressed.key for pressed in ahead]
+        kept = len(keys) - keys[::-1].index(Keys.ControlC) if Keys.ControlC in keys else 0
+        store_typeahead(terminal, ahead[kept:])
+        return kept > 0
 
     async def confirm(self, question: str) -> bool:
         from prompt_toolkit import PromptSession
