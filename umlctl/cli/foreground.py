@@ -41,7 +41,7 @@ UP: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun."""
 TOLD: Final = (
     *("ready", "panicked", "rebooting", "wedged", "recovered", "hung"),
-    *("restarting", "given up", "shutdown", "not recorded"),
+    *("restarting", "given up", "shutdown", "not recorded", "not removed"),
 )
 """Events that are told in words; as JSON, all are."""
 BEHIND: Final = 256

@@ -420,7 +420,9 @@ class Daemon:
 
 
 def _is_written(guest: Guest) -> bool:
-    return guest.history.flush() and not guest.unwritten
+    """Nothing is left to be written, or somebody has removed its records meanwhile."""
+    removed = not os.path.isdir(guest.launched.claim.records)
+    return removed or (guest.history.flush() and not guest.unwritten)
 
 
 async def _write(guest: Guest) -> None:

@@ -46,6 +46,8 @@ seconds."""
 LOOKS: Final = 3
 """How often a new device is looked for in the guest."""
 BETWEEN_LOOKS: Final = 0.05
+LENT_BEFORE: Final = 64
+"""So many devices that are not of its table a guest may have of a kind that it numbers."""
 LET_GO: Final = 1.0
 """How long a new disk may be open yet for the scan of its partitions, seconds. Later kernels (7.2)
 close it so late that a removal right after had no success in 30 of 30 trials."""
@@ -532,16 +534,30 @@ class Devices:
         if not force:
             hostends.check_served(device)
         async with self._locked(), self._talking(force=force):
-            number = sum(entry.name.startswith(device.kind) for entry in self.entries)
-            entry = Entry(name=f"{device.kind}{number}", asked=str(device), kernel=str(device))
-            while device.kind == vhost.VIRTIO and await looks.look_at_virtio(entry, self._kernel):
-                number += 1  # one of the kernel's command line
-                entry.name = f"{device.kind}{number}"
+            entry = Entry(name=device.kind, asked=str(device), kernel=str(device))
+            await self._number(entry, device.kind, look=not force)
             await self._make(entry, self._kernel, look=not force)
             self.entries.append(entry)
             await self._save()
         self._history.add("device added", device=entry.name, text=entry.kernel, **by)
         self._has_changed()
+
+    async def _number(self, entry: Entry, kind: str, *, look: bool) -> None:
+        """Name a device as the guest will, which may have some of its kernel's command line.
+
+        Raises: Refusal
+        """
+        first = sum(each.name.startswith(kind) for each in self.entries)
+        for number in range(first, first + LENT_BEFORE):
+            entry.name = f"{kind}{number}"
+            numbers = look and kind == vhost.VIRTIO
+            if not (numbers and await looks.look_at_virtio(entry, self._kernel)):
+                return
+        raise Refusal(
+            f"{kind}: the guest says that it has {kind}{first} to {entry.name} already, and a new "
+            "one could not be told from those; --force has it plugged without a look at the guest",
+            -errno.EBUSY,
+        )
 
     async def _line(self, device: lines.Line, by: By, *, force: bool) -> None:
         name = device.name

@@ -5,7 +5,8 @@ background supervisor both do.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,7 +25,7 @@ from umlctl.supervisor.restarts import Restarts
 from umlctl.supervisor.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from umlctl.host.eventlog import Event
     from umlctl.host.records import Ending
@@ -82,25 +83,40 @@ async def run_guest(
 
 
 async def _clear(guest: Guest, shared: str) -> None:
-    """Remove what is left of a guest that has ended.
+    """Remove what is left of a guest that has ended. What cannot be removed is said, and changes
+    nothing of how the guest has ended.
 
     shared: its socket for others; empty if it had none
     """
     launched = guest.launched
-    try:
+    kept = [os.path.basename(records.copy_of(guest.umid))] if guest.unwritten else []
+    steps: list[Callable[[], str | None] | None] = [
+        partial(cgroups.remove, launched.record.cgroup) if launched.record.cgroup else None,
+        partial(remove_place, launched.definition),
+        partial(sharing.remove, guest.umid) if shared else None,
+    ]
+    with _said(guest):
         remove_pidfile(launched.definition, launched.pidfile)
-        with trio.CancelScope(shield=True):
-            if launched.record.cgroup:
-                await trio.to_thread.run_sync(cgroups.remove, launched.record.cgroup)
-            await trio.to_thread.run_sync(remove_place, launched.definition)
-            if shared:
-                await trio.to_thread.run_sync(sharing.remove, guest.umid)
-    finally:
-        kept = [os.path.basename(records.copy_of(guest.umid))] if guest.unwritten else []
-        launched.claim.release(*kept)
-    with suppress(paths.BadPlace), trio.CancelScope(shield=True):
-        # It reads the records of all guests at times: others are not to wait for that.
-        await trio.to_thread.run_sync(records.tidy, guest.umid)
+    with trio.CancelScope(shield=True):
+        for step in filter(None, steps):
+            with _said(guest):
+                problem = await trio.to_thread.run_sync(step)
+                if problem:
+                    guest.history.add("not removed", text=problem)
+        with _said(guest):
+            launched.claim.release(*kept)
+        with _said(guest), suppress(paths.BadPlace):
+            # It reads the records of all guests at times: others are not to wait for that.
+            await trio.to_thread.run_sync(records.tidy, guest.umid)
+
+
+@contextmanager
+def _said(guest: Guest) -> Iterator[None]:
+    """What could not be removed is an event."""
+    try:
+        yield
+    except Exception as problem:  # noqa: BLE001 - the guest's end stands, whatever it is
+        guest.history.add("not removed", text=scarce.explained(problem))
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:

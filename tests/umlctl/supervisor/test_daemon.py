@@ -4,7 +4,8 @@ import errno
 import os
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from umlctl.host import paths, processes, records
 from umlctl.host.claim import claim, has_owner
 from umlctl.supervisor import daemon
 from umlctl.supervisor.door import Door
+from umlctl.supervisor.history import History
 from umlctl.supervisor.launch import launch
 
 if TYPE_CHECKING:
@@ -198,3 +200,22 @@ async def test_service_stays_though_there_is_nothing_to_do(
     # No limit here: the clock jumps while a thread works.
     await daemon.Daemon(listener, service=False).run()
     listener.close()
+
+
+@pytest.mark.usefixtures("house")
+async def test_what_was_not_written_of_a_guest_that_is_removed_is_let_go(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    dead = trio.Event()
+    dead.set()
+    history = History("demo", on_disk=True)
+    history.add("ended")
+    records_of = SimpleNamespace(records=paths.record_dir("demo"))
+    launched = SimpleNamespace(claim=records_of)
+    guest: Any = SimpleNamespace(
+        umid="demo", dead=dead, history=history, unwritten=True, launched=launched
+    )
+    assert not history.flush()
+    with trio.fail_after(3600):
+        await daemon.Daemon(cast("Any", None))._write_later(guest)
+    assert not os.path.exists(paths.record_dir("demo"))

@@ -877,6 +877,26 @@ async def test_device_that_the_guest_does_not_get_is_not_in_the_table(
     assert guest.names == []
 
 
+async def test_guest_that_shows_devices_without_end_holds_nobody_up(
+    guest: Guest, served: str
+) -> None:
+    """Its root can put what it likes where its /sys should be."""
+
+    def before(text: str) -> None:
+        if text.startswith("proc 1/root/sys/bus/virtio/"):
+            guest.kernel.answers[text] = ok("0x0001")
+
+    guest.kernel.mounts = "sysfs /sys sysfs rw 0 0\n"
+    guest.kernel.answers[f"config {served}"] = ok()
+    guest.kernel.before = before
+    with trio.fail_after(60), pytest.raises(Refusal, match="has virtio0 to virtio63 already"):
+        await guest.devices.config(served, BY)
+    assert guest.names == []
+    await guest.plug("a.img")
+    assert (await guest.devices.config(served, BY, force=True)).ok
+    assert guest.names == ["ubd1", "virtio0"]
+
+
 async def test_device_that_nobody_serves_is_refused(guest: Guest) -> None:
     with pytest.raises(Refusal, match="nobody serves a device at /none") as caught:
         await guest.devices.config("virtio_uml.device=/none:26", BY)

@@ -19,6 +19,7 @@ from umlctl.guest.plug import parse_disk
 from umlctl.host import disks, lost, processes, records
 from umlctl.host.claim import claim
 from umlctl.supervisor import launch as launching
+from umlctl.supervisor import run as running
 from umlctl.supervisor.launch import adopt, check_files, check_reboot, launch
 from umlctl.supervisor.run import run_guest
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from umlctl.host.eventlog import Event
+    from umlctl.host.records import Ending
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
 
@@ -187,6 +190,32 @@ async def test_pidfile_that_somebody_removed_is_no_reason_to_keep_the_name(
     assert guest.dead.is_set()
     with claim("demo"):
         pass
+
+
+@pytest.mark.parametrize("step", ["remove_pidfile", "remove_place"])
+async def test_what_cannot_be_removed_of_a_guest_is_said_and_its_end_stands(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "/its/place")
+
+    monkeypatch.setattr(running, step, fail)
+    launched = launch(definition, claim("demo"))
+    told: list[Event] = []
+    endings: list[Ending] = []
+
+    async def run(task_status: trio.TaskStatus[Guest]) -> None:
+        endings.append(await run_guest(launched, told.append, task_status=task_status))
+
+    async with trio.open_nursery() as nursery:
+        guest: Guest = await nursery.start(run)
+        guest.kill("the test is over")
+    assert [ending.text for ending in endings] == ["the test is over"]
+    assert [event["text"] for event in told if event["event"] == "not removed"] == [
+        "[Errno 1] Operation not permitted: '/its/place'"
+    ]
+    with claim("demo"):
+        pass  # the name is free
 
 
 async def test_pidfile_that_somebody_put_in_its_place_is_kept(
