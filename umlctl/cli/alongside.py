@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import stat
 import subprocess
+import time
 from typing import Final
 
 from umlctl import streams
@@ -12,14 +16,21 @@ from umlctl.host import consolelog
 from umlctl.host.claim import stands_at
 
 LOOK: Final = 0.2
-"""Between two looks for what has come into the log, seconds."""
+"""Between two looks for what has come into the log, seconds; its reader is waited for as long."""
+LAST: Final = 5.0
+"""How long its reader may take for the last of it, once the guest has ended, seconds."""
+AGAIN: Final = 0.02
+"""Between two looks whether somebody reads a FIFO, seconds."""
+PIECE: Final = 1 << 16
+"""The most that is copied at once, bytes."""
 
 
 class Copy:
-    """A console's log, copied to a file as it grows.
+    """A console's log, copied to a file as it grows. Its reader, where it is no regular file, may
+    come late or be slow, and holds up nobody.
 
     Fields:
-        problem: why it is copied no more; empty if it is
+        problem: why it is copied no more, or not whole; empty if it is
     """
 
     def __init__(self, path: str) -> None:
@@ -30,10 +41,10 @@ class Copy:
         self.path = os.path.abspath(path)
         self.problem = ""
         self._log = ""
-        self._source = -1
-        self._offset = 0
+        self._source = self._file = -1
+        self._offset = self._lost = 0
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self._open_file()
         except OSError as problem:
             raise HostError(f"cannot write the log to {path}: {problem.strerror}") from problem
 
@@ -43,17 +54,48 @@ class Copy:
         self._open()
 
     def step(self) -> None:
-        """Copy what has come since."""
+        """Copy what has come since, as far as its reader takes it now."""
+        self._step(LOOK)
+
+    def finish(self) -> None:
+        """Copy what is left; of what its reader does not take soon it is said that it is lost."""
+        left = self._step(LAST)
+        if left or self._lost:
+            self._fail(f"{self._lost + left} bytes were not taken in time")
+
+    def _step(self, seconds: float) -> int:
+        """Copy all there is, but wait for its reader no longer; how many bytes are left."""
         if self.problem:
-            return
+            return 0
+        end = time.monotonic() + seconds
         try:
-            self._copy()
-            if self._source < 0 or not stands_at(self._source, self._log):
+            left = self._copy(end)
+            if not left and (self._source < 0 or not stands_at(self._source, self._log)):
                 self._open()  # the guest was started again
-                self._copy()
-        except (OSError, streams.ReaderGone) as problem:
-            why = problem.strerror if isinstance(problem, OSError) else "nobody reads it"
-            self.problem = f"the log is not whole in {self.path}: {why}"
+                left = self._copy(end)
+        except BrokenPipeError:
+            self._fail("nobody reads it")
+        except OSError as problem:
+            self._fail(str(problem.strerror))
+        else:
+            return left
+        return 0
+
+    def _fail(self, why: str) -> None:
+        self.problem = f"the log is not whole in {self.path}: {why}"
+
+    def _open_file(self) -> None:
+        """Open the file; not yet, if it is a FIFO that nobody reads.
+
+        Raises: OSError
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            self._file = os.open(self.path, flags, 0o666)
+        except OSError as problem:
+            fifo = problem.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(self.path).st_mode)
+            if not fifo:
+                raise
 
     def _open(self) -> None:
         try:
@@ -64,13 +106,54 @@ class Copy:
             os.close(self._source)
         self._source, self._offset = source, 0
 
-    def _copy(self) -> None:
+    def _copy(self, end: float) -> int:
+        """Copy from the log that is open; how many bytes are left of it.
+
+        end: when its reader is waited for no longer
+
+        Raises: OSError
+        """
         if self._source < 0:
-            return
-        end = os.fstat(self._source).st_size
-        for piece in consolelog.read(self._source, self._offset, end):
-            streams.write_all(self._file, piece)
-        self._offset = end
+            return 0
+        size = os.fstat(self._source).st_size
+        while self._offset < size:
+            data = os.pread(self._source, PIECE, self._offset)
+            if not data:
+                break
+            cut = consolelog.start(self._source) - self._offset  # it may have been while we read
+            if cut > 0:
+                self._lost += cut
+                self._offset += cut
+                continue
+            try:
+                self._offset += os.write(self._taker(), data)
+            except BlockingIOError:
+                if not self._await_reader(end):
+                    return size - self._offset
+        return 0
+
+    def _taker(self) -> int:
+        """Where it is copied to.
+
+        Raises: BlockingIOError: nobody reads it yet; OSError
+        """
+        if self._file < 0:
+            self._open_file()
+        if self._file < 0:
+            raise BlockingIOError
+        return self._file
+
+    def _await_reader(self, end: float) -> bool:
+        """Wait until the reader may take something; False if that takes too long."""
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        if self._file < 0:
+            time.sleep(min(left, AGAIN))
+            return True
+        poll = select.poll()
+        poll.register(self._file, select.POLLOUT)
+        return bool(poll.poll(left * 1000))
 
 
 class Tie:

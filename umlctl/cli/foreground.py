@@ -352,7 +352,7 @@ class Watch:
             await self._log.close()
             nursery.cancel_scope.cancel()
         if self.wishes.copy is not None:
-            self.wishes.copy.step()
+            self.wishes.copy.finish()
         return self._known(result[0])
 
     def _known(self, ending: Ending) -> Ending:

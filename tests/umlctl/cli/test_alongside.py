@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from umlctl import streams
+from umlctl.cli import alongside
 from umlctl.cli.alongside import Copy, Tie
 from umlctl.errors import HostError
+from umlctl.host import consolelog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +56,77 @@ def test_log_that_cannot_be_copied_whole_is_said(tmp_path: Path) -> None:
     copy.begin(str(tmp_path / "log"))
     copy.step()
     assert copy.problem == "the log is not whole in /dev/full: No space left on device"
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_reader_that_takes_nothing_keeps_no_run_from_its_end(
+    fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
+) -> None:
+    monkeypatch.setattr(alongside, "LAST", 0.05)
+    (tmp_path / "log").write_bytes(bytes(1 << 20))
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK) if opened else -1
+    copy = Copy(str(fifo))
+    copy.begin(str(tmp_path / "log"))
+    copy.step()
+    assert not copy.problem, "it may be taken yet"
+    copy.finish()
+    room = 0
+    if opened:
+        while data := os.read(reader, 1 << 20):
+            room += len(data)
+            if room == _capacity(reader):
+                break
+        os.close(reader)
+    left = (1 << 20) - room
+    why = f"{left} bytes were not taken in time"
+    assert copy.problem == f"the log is not whole in {fifo}: {why}"
+
+
+def test_what_the_log_has_lost_before_it_was_copied_is_said(tmp_path: Path) -> None:
+    log, place = tmp_path / "log", tmp_path / "copy"
+    log.write_bytes(b"old " * 4096 + b"new " * 1024)
+    consolelog.trim(str(log), 4096)
+    copy = Copy(str(place))
+    copy.begin(str(log))
+    copy.finish()
+    assert place.read_bytes() == b"new " * 1024
+    assert copy.problem == f"the log is not whole in {place}: 16384 bytes were not taken in time"
+
+
+def _capacity(pipe: int) -> int:
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+
+
+def test_reader_that_comes_late_and_is_slow_gets_all_of_the_log(fifo: Path, tmp_path: Path) -> None:
+    whole = os.urandom(1 << 20)
+    (tmp_path / "log").write_bytes(whole)
+    copy = Copy(str(fifo))
+    copy.begin(str(tmp_path / "log"))
+    copy.step()
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    copy.finish()
+    os.close(copy._file)
+    reader.join(60)
+    assert read == [whole]
+    assert not copy.problem
+
+
+def test_reader_that_has_left_is_said(fifo: Path, tmp_path: Path) -> None:
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    copy = Copy(str(fifo))
+    os.close(reader)
+    (tmp_path / "log").write_text("here")
+    copy.begin(str(tmp_path / "log"))
+    copy.finish()
+    assert copy.problem == f"the log is not whole in {fifo}: nobody reads it"
 
 
 @pytest.mark.parametrize("killed", [False, True])
