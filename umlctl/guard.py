@@ -96,6 +96,8 @@ def read(text: str) -> Line:
             extra = words[command.most]
             raise Refusal(f"`{name}` takes {command.args or 'nothing'}, not {extra!r}", -EINVAL)
         argument = " ".join(words)
+    elif name == "proc" and is_guest_file(argument):
+        argument = argument.lstrip().rstrip("\r\n")  # a blank at the end is of the file's name
     elif name != "log":
         argument = argument.strip()
     if command.required and not argument:

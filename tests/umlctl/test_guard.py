@@ -40,6 +40,9 @@ def passes(text: str, *, stopped: bool = False) -> str:
         ("config  ubd1= /x", "config", "ubd1= /x"),
         ("proc  meminfo ", "proc", "meminfo"),
         ("shutdown", "shutdown", ""),
+        ("proc  1/root/a \n", "proc", "1/root/a "),
+        ("proc 1/root/a  b  ", "proc", "1/root/a  b  "),
+        ("proc 1/root/a\r\n", "proc", "1/root/a"),
         ("shutdown 2.5", "shutdown", "2.5"),
     ],
 )

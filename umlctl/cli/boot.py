@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -538,12 +539,29 @@ Examples:
 @click.argument("umid")
 @_with_options
 @click.option("--console", is_flag=True, help="Attach to its console at once, as `console` does.")
-def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: Any) -> int:
+@click.option("--json", "in_json", is_flag=True, help="Print what has become of it as JSON.")
+def start(
+    umid: str, arguments: tuple[str, ...], *, console: bool, in_json: bool, **options: Any
+) -> int:
     """Boot a guest in the background; come back when it is ready, or has failed.
 
     The supervisor is yours, started when first needed, and ends after its last guest.
     A guest that has ended is started as it was last, if nothing but its name is given.
     """
+    if not in_json:
+        return _start_as_told(umid, arguments, console=console, in_json=False, **options)
+    try:
+        if console:
+            raise UsageError("--json and --console both take standard output; give one of them")
+        return _start_as_told(umid, arguments, console=False, in_json=True, **options)
+    except UmlctlError as problem:
+        _print_start(umid, problem.code, str(problem))
+        raise
+
+
+def _start_as_told(
+    umid: str, arguments: tuple[str, ...], *, console: bool, in_json: bool, **options: Any
+) -> int:
     from umlctl.cli import again
 
     last = again.last(umid)
@@ -575,7 +593,7 @@ def start(umid: str, arguments: tuple[str, ...], *, console: bool, **options: An
         for warning in _to_be_lost(definition):
             say(f"{umid}: {warning}", exitcodes.OK)
         return attach_while(umid, lambda: _start(definition, quietly=True))
-    code = _start(definition)
+    code = _start(definition, in_json=in_json)
     if code == exitcodes.OK:  # of a guest that is refused nothing is lost
         for warning in _to_be_lost(definition):
             say(f"{umid}: {warning}", exitcodes.OK)
@@ -589,7 +607,21 @@ def _await_earlier(definition: Definition) -> None:
         await_earlier(definition)
 
 
-def _start(definition: Definition, *, quietly: bool = False) -> int:
+def _print_start(umid: str, code: int, text: str, state: str = "", pid: int = 0) -> None:
+    """How a start went, as one line of JSON."""
+    import msgspec
+
+    result = {
+        "umid": umid,
+        "status": code,
+        "text": text.encode("utf-8", "backslashreplace").decode(),
+        "state": state or None,
+        "pid": pid or None,
+    }
+    print(msgspec.json.encode(result).decode())
+
+
+def _start(definition: Definition, *, quietly: bool = False, in_json: bool = False) -> int:
     """Have the background supervisor start a guest; the exit code."""
     import msgspec
 
@@ -606,15 +638,21 @@ def _start(definition: Definition, *, quietly: bool = False) -> int:
             raise HostError(f"{umid}: cannot write {path}: {problem.strerror}") from problem
         outcome = ask_supervisor(f"start {path}")
     finally:
-        os.unlink(path)
+        with suppress(OSError):  # the run directory may be gone by now, and the file with it
+            os.unlink(path)
     try:
         answer = msgspec.json.decode(outcome.data, type=dict[str, Any])
     except msgspec.DecodeError:
-        return say(f"start {umid}: {outcome}", exitcodes.FAILED)
+        raise HostError(f"start {umid}: {outcome}") from None
     if answer["code"]:
+        if in_json:
+            _print_start(umid, answer["code"], answer["text"])
         return say(answer["text"], answer["code"])
-    if not quietly:
-        print(f"{umid} is {answer['status']['state']}, kernel pid {answer['status']['pid']}")
+    status = answer["status"]
+    if in_json:
+        _print_start(umid, exitcodes.OK, "", status["state"], status["pid"])
+    elif not quietly:
+        print(f"{umid} is {status['state']}, kernel pid {status['pid']}")
     return exitcodes.OK
 
 

@@ -80,7 +80,7 @@ def collect(
     directory: str,
     overwrite: bool,
     force: bool,
-    timeout: float,
+    deadline: plugging.Deadline,
     in_json: bool,
 ) -> int:
     """Copy files out of a running guest: texts of at most 32 MB, by their paths in the guest.
@@ -104,7 +104,7 @@ def collect(
         try:
             if not overwrite:
                 _check_free(file)
-            data = _read(guest, path, timeout, force=force)
+            data = _read(guest, path, deadline, force=force)
             _write(file, data, overwrite=overwrite)
         except UmlctlError as problem:
             row.update(file=None, problem=str(problem))
@@ -133,7 +133,10 @@ def _names(paths: Sequence[str]) -> list[str]:
         if name in ("", ".", ".."):
             raise UsageError(f"this is a directory and no file: {path!r}")
         if path != path.strip() or not path.isprintable():
-            raise UsageError(f"the kernel takes no such path: {path!r}")
+            raise UsageError(
+                "a path that ends with a blank, or has a character that cannot be printed, cannot "
+                f"be collected: {path!r}; `cp` it to another name in the guest first"
+            )
         if name in names:
             raise UsageError(f"two files would be {name}: collect them one by one, with --to")
         names.append(name)
@@ -159,13 +162,13 @@ def _check_supervised(guest: str) -> None:
         )
 
 
-def _read(guest: str, path: str, timeout: float, *, force: bool) -> bytes:
+def _read(guest: str, path: str, deadline: plugging.Deadline, *, force: bool) -> bytes:
     """What is in a file of the guest.
 
     Raises: NoGuest, Refused, UsageError
     """
     try:
-        data = plugging.request(guest, f"proc 1/root{path}", timeout)
+        data = plugging.request(guest, f"proc 1/root{path}", deadline)
     except plugging.Refused as problem:
         if problem.code == exitcodes.TRUNCATED:
             raise plugging.Refused(NOT_WHOLE, problem.code) from None
@@ -175,7 +178,7 @@ def _read(guest: str, path: str, timeout: float, *, force: bool) -> bytes:
     data = data.removeprefix(b"\n")  # the kernel begins each file with one
     if force:
         return data
-    count = _count(guest, path, timeout)
+    count = _count(guest, path, deadline)
     if count is None and may_be_cut(data):
         raise plugging.Refused(PERHAPS)
     if count is not None and count != len(data):
@@ -183,11 +186,11 @@ def _read(guest: str, path: str, timeout: float, *, force: bool) -> bytes:
     return data
 
 
-def _count(guest: str, path: str, timeout: float) -> int | None:
+def _count(guest: str, path: str, deadline: plugging.Deadline) -> int | None:
     """How many bytes a file has, as our init program in the guest counts them; None: another
     init is there, or the guest is another user's.
 
-    Raises: Refused: it does not say
+    Raises: Refused: it does not say, or not in time
     """
     try:
         door = os.open(
@@ -196,22 +199,26 @@ def _count(guest: str, path: str, timeout: float) -> int | None:
     except OSError:
         return None
     try:
-        plugging.request(guest, "proc 1/root/run/shell", timeout)  # which only ours makes
+        plugging.request(guest, "proc 1/root/run/shell", deadline)  # which only ours makes
         name = f"{os.getpid()}.{time.monotonic_ns()}"
         os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))
-    except (plugging.Refused, OSError):
+    except plugging.Refused as problem:
+        if problem.code == exitcodes.TIMED_OUT:
+            raise
+        return None
+    except OSError:
         return None
     finally:
         os.close(door)
     end = time.monotonic() + COUNTING
     while time.monotonic() < end:
         with contextlib.suppress(plugging.Refused):
-            said, _, size = plugging.request(guest, "proc 1/root/run/count", timeout).partition(
-                b" "
-            )
+            counted = plugging.request(guest, "proc 1/root/run/count", deadline)
+            said, _, size = counted.partition(b" ")
             if said.strip() == name.encode():
                 return int(size) if size.strip().isdigit() and len(size) < 20 else -1
         time.sleep(LOOK)
+        deadline.left()
     raise plugging.Refused(UNCOUNTED, exitcodes.TRUNCATED)
 
 

@@ -52,7 +52,9 @@ Examples:
 @plugging.force_option
 @plugging.timeout_option
 @plugging.json_option
-def add(guest: str, file: str, in_json: bool, timeout: float, force: bool, **options: Any) -> int:
+def add(
+    guest: str, file: str, in_json: bool, deadline: plugging.Deadline, force: bool, **options: Any
+) -> int:
     """Plug FILE, an image or a block device, into a guest.
 
     The file is looked at first: whether it can be read and written, who else uses it, whether a
@@ -68,7 +70,7 @@ def add(guest: str, file: str, in_json: bool, timeout: float, force: bool, **opt
         raise UsageError("--cow and --discard are for writing and --ro is not: take one")
     asked.device(asked.slot or 0, asked.cow)  # a ',' in a name would be read as an option
     parse_disk(str(asked))
-    entry = plugging.plugged(guest, f"disk {asked}", timeout, force=force)
+    entry = plugging.plugged(guest, f"disk {asked}", deadline, force=force)
     if in_json:
         print(views.to_json(entry))
     else:
@@ -88,13 +90,13 @@ def add(guest: str, file: str, in_json: bool, timeout: float, force: bool, **opt
 @plugging.guest_argument
 @click.argument("disk", shell_complete=plugging.complete_devices("ubd"))
 @plugging.timeout_option
-def rm(guest: str, disk: str, timeout: float) -> int:
+@plugging.json_option
+def rm(guest: str, disk: str, deadline: plugging.Deadline, in_json: bool) -> int:
     """Take a disk out of a guest; it must not be mounted there. Its file stays."""
     name = parse_name(f"ubd{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
     if not name.startswith("ubd"):
         raise UsageError(f"a disk is ubdN or N, not {disk!r}")
-    plugging.request(guest, f"remove {name}", timeout)
-    print(f"{name} is out of {guest}")
+    plugging.remove(guest, name, deadline, in_json=in_json)
     return exitcodes.OK
 
 

@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -27,6 +28,7 @@ _CONSOLE: Final = re.compile(r"(con|ssl)\d+")
 
 def _options(function: Callable[..., int]) -> Callable[..., int]:
     for option in (
+        click.option("--json", "in_json", is_flag=True, help="Print an object for each line."),
         click.option("-f", "--follow", is_flag=True, help="Go on with what comes, to the end."),
         click.option("--boot", type=int, metavar="N", help="0: the last boot; -1: the one before."),
         click.option("--since", metavar="TIME", help="As 10m (ago), 14:30 or 2026-01-31T14:30."),
@@ -64,13 +66,15 @@ def logs(
     since: str | None,
     boot: int | None,
     follow: bool,
+    in_json: bool,
     console: str,
 ) -> int:
     """Print what a guest has put on its console since it was started."""
     name = f"con{console}" if console.isdigit() else console
     if not _CONSOLE.fullmatch(name):
         raise UsageError(f"a console is N, conN or sslN, not {console!r}")
-    show(guest, name, _as_it_is, lines=lines, since=since, boot=boot, follow=follow)
+    part = Part(lines=lines, since=since, boot=boot, follow=follow)
+    show(guest, name, _as_it_is, part, in_json=in_json)
     return 0
 
 
@@ -82,28 +86,44 @@ Examples:
 """,
 )
 @_options
-def dmesg(guest: str, lines: int | None, since: str | None, boot: int | None, follow: bool) -> int:
+def dmesg(
+    guest: str,
+    lines: int | None,
+    since: str | None,
+    boot: int | None,
+    follow: bool,
+    in_json: bool,
+) -> int:
     """Print the kernel's own messages on a guest's console, those of the last boot."""
     boot = 0 if boot is None and since is None else boot
-    show(guest, "con0", _kernels_own, lines=lines, since=since, boot=boot, follow=follow)
+    part = Part(lines=lines, since=since, boot=boot, follow=follow)
+    show(guest, "con0", _kernels_own, part, in_json=in_json)
     return 0
+
+
+class Part(NamedTuple):
+    """Which part of a log is asked for, as the options say it."""
+
+    lines: int | None
+    since: str | None
+    boot: int | None
+    follow: bool
 
 
 def show(
     guest: str,
     console: str,
     kept: Callable[[Iterator[bytes]], Iterator[bytes]],
+    part: Part,
     *,
-    lines: int | None,
-    since: str | None,
-    boot: int | None,
-    follow: bool,
+    in_json: bool = False,
 ) -> None:
     """Print a part of a log, of which what is `kept`.
 
     Raises: NoGuest, UsageError, HostError, OSError
     """
     umid = paths.umid_of(guest)
+    lines, since, boot, follow = part
     name = "console" if console == "con0" else console
     log = f"{paths.record_dir(umid)}/{name}.log"
     moment = None if since is None else seconds.moment(since, time.time())
@@ -134,14 +154,10 @@ def show(
         pieces = kept(consolelog.read(descriptor, begin, last))
         if lines is not None and kept is not _as_it_is:
             pieces = iter(list(_lines(pieces))[-lines:] if lines else [])
-        output = sys.stdout.buffer
-        for piece in pieces:
-            output.write(piece)
-        output.flush()
+        come: Iterator[bytes] = iter(())
         if follow and end is None:
-            for piece in kept(_following(umid, log, descriptor, last)):
-                output.write(piece)
-                output.flush()
+            come = kept(_following(umid, log, descriptor, last))
+        _print(pieces, come, console if in_json else "")
     finally:
         os.close(descriptor)
 
@@ -164,6 +180,40 @@ def _part(log: str, boot: int | None) -> tuple[str, int, int | None]:
     if -boot >= len(found):
         raise UsageError(f"--boot {boot}: the log has {len(found)} boots")
     return found[boot - 1]
+
+
+def _print(pieces: Iterator[bytes], come: Iterator[bytes], console: str) -> None:
+    """Print what there is, and what comes; as objects if a console is named."""
+    output = sys.stdout.buffer
+    if console:
+        for line in _lines(chain(pieces, come)):
+            output.write(_as_json(console, line))
+            output.flush()
+        return
+    for piece in pieces:
+        output.write(piece)
+    output.flush()
+    for piece in come:
+        output.write(piece)
+        output.flush()
+
+
+def _as_json(console: str, line: bytes) -> bytes:
+    """A line as an object: its text, and the kernel's time if it is the kernel's, which is in
+    seconds of the guest since its boot."""
+    import msgspec
+
+    stamp = STAMP.search(line)
+    return (
+        msgspec.json.encode(
+            {
+                "console": console,
+                "seconds": None if stamp is None else float(stamp[0].strip(b"[] ")),
+                "text": line.rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
+            }
+        )
+        + b"\n"
+    )
 
 
 def _as_it_is(pieces: Iterator[bytes]) -> Iterator[bytes]:

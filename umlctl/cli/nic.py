@@ -78,7 +78,7 @@ def add(
     tap: str | None,
     transport: str | None,
     in_json: bool,
-    timeout: float,
+    deadline: plugging.Deadline,
     force: bool,
     **options: Any,
 ) -> int:
@@ -101,7 +101,7 @@ def add(
         **options,
     )
     parse_nic(str(asked), insist=force)
-    entry = plugging.plugged(guest, f"nic {asked}", timeout, force=force)
+    entry = plugging.plugged(guest, f"nic {asked}", deadline, force=force)
     if in_json:
         print(views.to_json(entry))
         return exitcodes.OK
@@ -124,13 +124,13 @@ def add(
 @plugging.guest_argument
 @click.argument("nic", shell_complete=plugging.complete_devices("nic"))
 @plugging.timeout_option
-def rm(guest: str, nic: str, timeout: float) -> int:
+@plugging.json_option
+def rm(guest: str, nic: str, deadline: plugging.Deadline, in_json: bool) -> int:
     """Take a network interface out of a guest; it must be down there."""
     name = parse_name(f"vec{nic}" if nic.isdigit() else nic)
     if not name.startswith(("vec", "eth")):
         raise UsageError(f"a NIC is vecN or ethN, not {nic!r}")
-    plugging.request(guest, f"remove {name}", timeout)
-    print(f"{name} is out of {guest}")
+    plugging.remove(guest, name, deadline, in_json=in_json)
     return exitcodes.OK
 
 

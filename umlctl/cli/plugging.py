@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -11,7 +12,7 @@ from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import REFUSED, TRUNCATED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.cli import afterlife, complete
+from umlctl.cli import afterlife, complete, views
 from umlctl.cli.seconds import SECONDS
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import records
@@ -27,14 +28,6 @@ run, seconds."""
 
 guest_argument = click.argument("guest", shell_complete=complete.guests)
 json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
-timeout_option = click.option(
-    "--timeout",
-    type=SECONDS,
-    default=PATIENCE,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up when there is no answer for so long.",
-)
 force_option = click.option(
     "--force", is_flag=True, help="Take what is refused as dangerous; do not look at the guest."
 )
@@ -48,23 +41,62 @@ class Refused(UmlctlError):
         self.code = code
 
 
+class Deadline:
+    """What a command may take, all that it asks together; without a number of seconds, each answer
+    may take PATIENCE from each sign of life on."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds = seconds
+        self._end = 0.0 if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> tuple[float, float]:
+        """How long an answer may take, and how long from each sign of life on if not 0, seconds.
+
+        Raises: Refused: it is over
+        """
+        if self._seconds is None:
+            return PATIENCE, PATIENCE
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise Refused(f"not done within {self._seconds:g} seconds", exitcodes.TIMED_OUT)
+        return left, 0.0
+
+
+timeout_option = click.option(
+    "--timeout",
+    "deadline",
+    type=SECONDS,
+    metavar="SECONDS",
+    callback=lambda _ctx, _param, seconds: Deadline(seconds),
+    help="How long all of it may take. "
+    f"[default: {PATIENCE:g} from each sign of life of its supervisor]",
+)
+
+
 def request(
-    guest: str, text: str, timeout: float = PATIENCE, *, force: bool = False, kills: int = 0
+    guest: str,
+    text: str,
+    deadline: Deadline | None = None,
+    *,
+    force: bool = False,
+    kills: int = 0,
 ) -> bytes:
     """What the guest's supervisor answers.
 
     Raises: NoGuest, Refused, UsageError
     """
+    deadline = deadline or Deadline()
     with Connection(find_socket(guest)) as connection:
         try:
             line = prepare(connection.link, text, force)
-            outcome = connection.request(line, timeout, renew=timeout)
+            timeout, renew = deadline.left()
+            outcome = connection.request(line, timeout, renew=renew)
             check_abandoned(connection.link, line, outcome)
         except Unreachable as problem:
             try:
                 if kills < KILLS and afterlife.take_over(guest):
                     afterlife.can_be_asked_again(guest, problem)
-                    return request(guest, text, timeout, force=force, kills=kills + 1)
+                    return request(guest, text, deadline, force=force, kills=kills + 1)
                 raise
             except Abandoned as abandoned:
                 what = text.partition(" ")[0]
@@ -86,10 +118,19 @@ def request(
     raise Refused(f"{what} {guest}: {outcome}", exitcodes.of(outcome.kind))
 
 
-def plugged(guest: str, text: str, timeout: float, *, force: bool) -> dict[str, Any]:
+def plugged(guest: str, text: str, deadline: Deadline, *, force: bool) -> dict[str, Any]:
     """Have a device plugged; its entry in the table."""
-    entry: dict[str, Any] = _decoded(guest, request(guest, f"plug {text}", timeout, force=force))
+    entry: dict[str, Any] = _decoded(guest, request(guest, f"plug {text}", deadline, force=force))
     return entry
+
+
+def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
+    """Have a device taken out, and say so."""
+    request(guest, f"remove {name}", deadline)
+    if in_json:
+        click.echo(views.to_json({"guest": guest, "name": name}))
+    else:
+        click.echo(f"{name} is out of {guest}")
 
 
 def devices(guest: str) -> list[dict[str, Any]]:

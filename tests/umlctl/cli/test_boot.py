@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl.cli import again, background, earlier, foreground, main
 from umlctl.guest.definition import Definition, decode, root_disk
-from umlctl.host import kernels, paths, programs, records
+from umlctl.host import kernels, paths, processes, programs, records
 from umlctl.host.records import Ending
 
 if TYPE_CHECKING:
@@ -324,6 +325,37 @@ def test_guest_that_did_not_start_is_told_with_its_code(started: Started) -> Non
     assert started.err.endswith("umlctl: demo never started: it has no root\n")
 
 
+def test_start_tells_programs_how_it_went(started: Started) -> None:
+    assert started.main("start", "demo", "--json") == 0
+    told = {"umid": "demo", "status": 0, "text": "", "state": "running", "pid": 4711}
+    assert json.loads(started.out) == told
+    started.answer = {"code": 125, "text": "demo never started: it has no root"}
+    assert started.main("start", "demo", "--json") == 125
+    result = json.loads(started.out)
+    assert result == told | {"status": 125, "state": None, "pid": None} | {
+        "text": "demo never started: it has no root"
+    }
+    for words, said in ((["--mem", "much"], "much"), (["--console"], "--json and --console")):
+        assert started.main("start", "demo", "--json", *words) == 2
+        result = json.loads(started.out)
+        assert (result["status"], result["pid"]) == (2, None)
+        assert said in result["text"]
+        assert said in started.err
+
+
+def test_guest_is_started_though_the_run_directory_goes_meanwhile(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_and_remove(command: str) -> Outcome:
+        outcome = started.ask_supervisor(command)
+        shutil.rmtree(paths.run_dir())
+        return outcome
+
+    monkeypatch.setattr(background, "ask_supervisor", ask_and_remove)
+    assert started.main("start", "demo") == 0, started.err
+    assert started.out == "demo is running, kernel pid 4711\n"
+
+
 def test_definition_handed_over_leaves_no_file(started: Started) -> None:
     before = set(os.listdir(paths.make_run_dir()))
     assert started.main("start", "demo") == 0
@@ -401,6 +433,40 @@ def test_hostfs_argument_is_said_to_be_no_jail(started: Started) -> None:
     assert "hostfs=/srv keeps root in this guest from nothing" in started.err
     assert started.main("start", "demo", "--append", "quiet") == 0
     assert "hostfs=" not in started.err
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "said"),
+    [
+        ("shared", "shared/", True),
+        ("shared/below", "shared/", True),
+        ("shared", "shared/below/", True),
+        ("link", "shared/", True),
+        ("shared,ro", "shared/", False),
+        ("shared", "shared/,ro", False),
+        ("shared", "other/", False),
+    ],
+)
+def test_who_shares_a_root_to_write_with_a_guest_is_told(
+    started: Started, house: str, mine: str, others: str, said: bool
+) -> None:
+    for name in ("shared/below", "other"):
+        os.makedirs(name)
+    os.symlink("shared", "link")
+    record = records.Record(
+        definition=Definition(umid="first", kernel="/k", root=f"{house}/{others}"),
+        supervisor_pid=1,
+        pid=os.getpid(),
+        started=processes.start_time(os.getpid()) or 0,
+        boot_id=records.host_boot_id(),
+        since=1.0,
+    )
+    os.makedirs(paths.record_dir("first"))
+    records.save(record)
+    for verb in ("run", "start"):
+        assert started.main(verb, "demo", "--root", mine) == 0, started.err
+        assert ("first writes to" in started.err) is said
+        assert (f"--root {house}/{mine}/,ro only reads" in started.err) is said
 
 
 def test_guest_that_is_refused_forgets_nothing(started: Started) -> None:

@@ -155,6 +155,15 @@ def test_disk_is_removed_by_any_of_its_names(supervisor: Supervisor, name: str) 
     assert supervisor.out == "ubd1 is out of demo\n"
 
 
+def test_removal_is_told_to_programs(supervisor: Supervisor) -> None:
+    for words, name in (
+        (("disk", "rm", "demo", "1"), "ubd1"),
+        (("nic", "rm", "demo", "0"), "vec0"),
+    ):
+        assert supervisor.main(*words, "--json") == 0
+        assert json.loads(supervisor.out) == {"guest": "demo", "name": name}
+
+
 @pytest.mark.parametrize("name", ["vec0", "ubd16", "16", "ubd", "sda", "con1", "ubd1r"])
 def test_what_is_no_disk_is_not_removed(supervisor: Supervisor, name: str) -> None:
     assert supervisor.main("disk", "rm", "demo", name) == exitcodes.USAGE

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -151,6 +152,41 @@ def test_followed_log_ends_with_its_guest(house: str) -> None:
     thread.start()
     assert shown("demo", "-f") == b"one\ntwo\nthree\n"
     thread.join()
+
+
+def test_lines_are_objects_for_programs(house: str) -> None:
+    write("demo", b"[    0.010000] one\r\ntwo \xff\n# [  123.456789] three\nno end")
+    one = {"console": "con0", "seconds": 0.01, "text": "[    0.010000] one"}
+    two = {"console": "con0", "seconds": None, "text": "two \\xff"}
+    three = {"console": "con0", "seconds": 123.456789, "text": "# [  123.456789] three"}
+    rest = {"console": "con0", "seconds": None, "text": "no end"}
+    for words, expected in (
+        ((), [one, two, three, rest]),
+        (("-n", "2"), [three, rest]),
+        (("-n", "0"), []),
+    ):
+        found = [json.loads(line) for line in shown("demo", "--json", *words).splitlines()]
+        assert found == expected
+    consolelog.Index(f"{paths.record_dir('demo')}/console.log").add(consolelog.LAUNCH, 1.0, 0)
+    result = CliRunner().invoke(dmesg, ["demo", "--json", "-n", "1"])
+    assert json.loads(result.stdout_bytes) == three | {"text": "[  123.456789] three"}
+
+
+def test_line_that_is_cut_where_following_begins_is_one_object(house: str) -> None:
+    write("demo", b"one\nhalf ")
+    paths.make_run_dir()
+    os.makedirs(paths.guest_dir("demo"))
+
+    def guest() -> None:
+        with open(f"{paths.record_dir('demo')}/console.log", "ab") as file:
+            file.write(b"a line\n")
+        os.rmdir(paths.guest_dir("demo"))
+
+    thread = threading.Thread(target=guest)
+    thread.start()
+    found = [json.loads(line)["text"] for line in shown("demo", "-f", "--json").splitlines()]
+    thread.join()
+    assert found == ["one", "half a line"]
 
 
 @pytest.mark.parametrize("offset", ["0", "4", "13", "99999", "9" * 30])
