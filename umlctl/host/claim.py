@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import struct
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -74,7 +75,7 @@ class Claim:
         lock, self.lock = self.lock, -1
         try:
             remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
-            if _leads_to(self.public, self.directory):
+            if not _others(self.public) and _leads_to(self.public, self.directory):
                 for name in ("pid", "pid~", "mconsole~", "mconsole"):
                     _unlink(f"{self.public}/{name}")
                 _rmdir(self.public)
@@ -118,11 +119,19 @@ class Claim:
     def publish(self, pid: int) -> None:
         """Have uml_mconsole find the guest, and its kernel's pid, which its `int` is for.
 
-        Raises: OSError: the home cannot be written to, say
+        Raises: OSError: the home cannot be written to, say, or is another user's
         """
         door = f"{self.directory}/{DOOR}"
         link = f"{self.public}/{DOOR}"
-        os.makedirs(self.public, 0o700, exist_ok=True)
+        others = _others(self.public)
+        if others:
+            raise PermissionError(
+                errno.EPERM,
+                f"uml_mconsole does not find it: {others} is another user's, or open to all",
+            )
+        for directory in (os.path.dirname(self.public), self.public):
+            with suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
         with open(f"{self.public}/pid~", "w") as file:
             file.write(f"{pid}\n")
         os.rename(f"{self.public}/pid~", f"{self.public}/pid")
@@ -202,11 +211,12 @@ def claim(umid: str, home: str = "") -> Claim:
     try:
         _refuse_living(umid)
         public = os.path.dirname(paths.public_socket(umid, home))
-        _refuse_strangers(umid, public)
+        if not _others(public):
+            _refuse_strangers(umid, public)
+            with suppress(OSError):  # a home that cannot be written to
+                remove_tree(public)
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
         _unlink(paths.kept_socket(umid))
-        with suppress(OSError):  # a home that cannot be written to
-            remove_tree(public)
         remove_tree(directory)
         records = paths.record_dir(umid)
         for path in (directory, records):
@@ -431,6 +441,23 @@ def _leads_to(public: str, directory: str) -> bool:
         return os.readlink(f"{public}/{DOOR}") == f"{directory}/{DOOR}"
     except OSError:
         return False
+
+
+def _others(public: str) -> str:
+    """What on the way there is another user's, such as the home for root with HOME of somebody
+    else: it is nobody's place but theirs, and may lead us to any file. Empty if nothing is."""
+    directory = os.path.dirname(public)
+    home = os.path.dirname(directory)
+    for path in (home, directory, public):
+        try:
+            link, found = os.lstat(path), os.stat(path)
+        except OSError:
+            break  # who needs it will see
+        open_to_all = found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
+        owners = {found.st_uid, found.st_uid if path == home else link.st_uid}
+        if open_to_all or owners != {os.geteuid()}:
+            return path
+    return ""
 
 
 def _refuse_strangers(umid: str, public: str) -> None:

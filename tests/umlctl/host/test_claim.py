@@ -194,6 +194,7 @@ def test_home_that_cannot_be_written_keeps_nobody_from_a_guest(house: str) -> No
 
 
 def test_guest_is_found_by_uml_mconsole_in_the_home_of_who_starts_it(house: str) -> None:
+    os.mkdir(f"{house}/other")
     with claim("demo", f"{house}/other") as held:
         link = f"{house}/other/.uml/demo/mconsole"
         for pid in (4711, 4712):
@@ -205,8 +206,39 @@ def test_guest_is_found_by_uml_mconsole_in_the_home_of_who_starts_it(house: str)
 
 
 def test_socket_that_has_too_long_a_name_for_uml_mconsole_is_told(house: str) -> None:
+    os.mkdir(f"{house}/{'l' * 80}")
     with claim("demo", f"{house}/{'l' * 80}") as held, pytest.raises(OSError, match="so long a"):
         held.publish(1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("theirs", ["h", "h/.uml", "h/.uml/demo"])
+def test_home_of_another_user_is_left_as_it_is(house: str, theirs: str) -> None:
+    """As root's HOME is another's after some ways to become root."""
+    put(f"{house}/precious", "precious")
+    put(f"{house}/h/.uml/demo/notes")
+    os.mkfifo(f"{house}/h/.uml/demo/pid")  # who opens it waits for ever
+    os.symlink(f"{house}/precious", f"{house}/h/.uml/demo/pid~")
+    os.symlink(f"{paths.guest_socket('demo')}", f"{house}/h/.uml/demo/mconsole")
+    os.chown(f"{house}/{theirs}", 65534, 65534)
+    before = [name for name in left(house) if name.startswith("/h/")]
+    with claim("demo") as held, pytest.raises(PermissionError, match=f"{theirs} is another user"):
+        held.publish(1)
+    assert [name for name in left(house) if name.startswith("/h/")] == before
+    with open(f"{house}/precious") as file:
+        assert file.read() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_link_of_another_user_is_not_followed(house: str) -> None:
+    put(f"{house}/other/demo/notes")
+    os.symlink(f"{house}/other", f"{house}/h/.uml")
+    claim("demo").release()
+    assert not os.path.exists(f"{house}/other/demo"), "a link of our own"
+    put(f"{house}/other/demo/notes")
+    os.lchown(f"{house}/h/.uml", 65534, 65534)
+    claim("demo").release()
+    assert os.path.exists(f"{house}/other/demo/notes")
 
 
 def test_what_leads_to_another_place_is_not_removed(house: str) -> None:
