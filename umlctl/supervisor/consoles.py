@@ -578,10 +578,10 @@ class Consoles:
         while True:
             grown, ended = console.grown, self.ended
             data = console.read(viewer)
-            for notice in viewer.said:
+            while viewer.said:  # more may come while one is told
+                notice = viewer.said.pop(0)
                 if packets:
                     await _tell(viewer.connection, notice)
-            viewer.said.clear()
             if data:
                 await _send(viewer.connection, OUTPUT + data if packets else data)
                 viewer.offset += len(data)

@@ -328,6 +328,28 @@ async def test_size_of_the_window_is_told_to_the_guest(kernel: Kernel, agent: bo
 # Programs
 
 
+async def test_what_comes_while_a_viewer_is_told_something_is_told_too(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its window may change twice in the time that one notice takes."""
+    real = module._tell
+
+    async def tell(connection: trio.socket.SocketType, notice: attaching.Notice) -> None:
+        if notice.size:
+            console = kernel.consoles.by_name["con0"]
+            console.say(console.viewers[0], attaching.Notice(size=False))
+            console.say(console.viewers[0], attaching.Notice(keyboard="taken", by=7))
+        await real(connection, notice)
+
+    monkeypatch.setattr(module, "_tell", tell)
+    async with kernel.running():
+        viewer = await attached(kernel)
+        await viewer.connection.send(SIZE + b"[24, 80]")
+        await viewer.until(lambda: {"keyboard": "taken", "by": 7} in viewer.notices)
+        sizes = [each["size"] for each in viewer.notices if "size" in each]
+        assert sizes == [True, False]
+
+
 async def test_stream_socket_is_the_bare_console(kernel: Kernel) -> None:
     kernel.write("the past\n")
     async with kernel.running():
