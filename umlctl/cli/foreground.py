@@ -40,7 +40,7 @@ LATE: Final = 10.0
 UP: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun."""
 TOLD: Final = (
-    *("ready", "panicked", "rebooting", "wedged", "recovered", "hung"),
+    *("ready", "panicked", "rebooting", "wedged", "recovered", "hung", "unreachable"),
     *("restarting", "given up", "shutdown", "not recorded", "not removed"),
 )
 """Events that are told in words; as JSON, all are."""

@@ -290,6 +290,7 @@ class Guest:
         if self.has_been_up() and self.state == "booting" and not self.kernel_socket.is_there():
             self._is_ready()
             self.kernel.lose(UNREACHABLE)
+            self.watcher.is_unreachable(UNREACHABLE)
             return
         with boot:
             fragile = bool(self.kernel.fragile)

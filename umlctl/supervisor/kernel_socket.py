@@ -12,9 +12,24 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from umlctl.host import scarce, sharing
+from umlctl.host import processes, scarce, sharing
 
 UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it; `kill` ends it"
+
+
+def is_open(pid: int, path: str) -> bool:
+    """A kernel has its socket yet, though nobody may reach it: one that ends closes it."""
+    held = set(processes.descriptors(pid))
+    try:
+        with open(f"/proc/{pid}/net/unix", "rb") as file:
+            rows = [line.split(None, 7) for line in file]
+    except OSError:
+        return False
+    name = os.fsencode(path)
+    return any(
+        len(row) == 8 and row[7].rstrip() == name and f"socket:[{row[6].decode()}]" in held
+        for row in rows
+    )
 
 
 class KernelSocket:

@@ -67,4 +67,4 @@ def _trouble(guest: Guest, held: processes.Held | None) -> str:
     if guest.ending is not None:
         again = "to be started again: " if guest.state == "restarting" else ""
         return again and again + endings.describe(guest.ending)
-    return guest.kernel.trouble or guest.watcher.hung
+    return guest.kernel.trouble or guest.watcher.hung or guest.watcher.unreachable

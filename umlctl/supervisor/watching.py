@@ -1,6 +1,7 @@
 """Whether a guest is well: it answers, its clock moves, and nobody keeps it from running.
 
-A guest that is stopped on purpose, or held by a debugger or a signal, is not hung.
+A guest that is stopped on purpose, or held by a debugger or a signal, is not hung. Nor is one that
+nobody can ask, since its kernel's socket was removed.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.exchange import REFUSED
+from socketproto.exchange import GONE, REFUSED
 from umlctl.guest import policy
 from umlctl.supervisor.kernel import Unsent
+from umlctl.supervisor.kernel_socket import is_open
 
 if TYPE_CHECKING:
     from umlctl.host.processes import Held
@@ -33,10 +35,11 @@ class Watcher:
 
     Fields:
         hung: why the guest counts as hung; empty if it does not
+        unreachable: why its kernel cannot be asked, though it may be well; empty if it can
     """
 
     def __init__(self, guest: Guest) -> None:
-        self.hung = ""
+        self.hung = self.unreachable = ""
         self._guest = guest
         self._limit = guest.launched.definition.hang_after
         self._held: Held | None = None
@@ -70,8 +73,12 @@ class Watcher:
             outcome = await guest.kernel.ask(CLOCK, max(LOOK, min(self._limit / ASKED, PATIENCE)))
             if outcome.kind == REFUSED and isinstance(outcome, Unsent):
                 self._is_well()  # as far as we can see
+            elif outcome.kind == GONE and isinstance(outcome, Unsent) and self._has_socket():
+                self.is_unreachable(outcome.reason)
+                self._is_well()  # likewise
             elif outcome.ok and outcome.text != self._clock:
                 self._clock = outcome.text
+                self.is_unreachable("")
                 self._is_well()
         patience = self._limit
         if guest.state == "rebooting" or (guest.state == "booting" and not guest.has_been_up()):
@@ -86,6 +93,15 @@ class Watcher:
         """When somebody began to hold it, seconds since 1970; seen just now, if not before."""
         self._note_held(held)
         return self._held_since
+
+    def is_unreachable(self, why: str) -> None:
+        """Its kernel's socket was removed, and nobody can ask it how it is; empty: it was."""
+        if bool(why) != bool(self.unreachable):
+            self._guest.history.add("unreachable" if why else "reachable again", text=why)
+        self.unreachable = why
+
+    def _has_socket(self) -> bool:
+        return is_open(self._guest.launched.pid, self._guest.kernel.path)
 
     def is_unfed(self) -> None:
         """Its watchdog was not fed: what should feed it hangs, though its clock may move."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.supervisor.kernel_socket import KernelSocket
+from umlctl.supervisor.kernel_socket import KernelSocket, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,3 +96,15 @@ def test_socket_whose_names_were_all_removed_is_reached_as_long_as_it_is_held(
     held.close()
     assert not KernelSocket(path, kept).is_there()
     assert not os.path.lexists(path)
+
+
+def test_socket_is_known_to_be_open_though_its_name_was_removed(
+    path: str, kernel: socket.socket
+) -> None:
+    assert is_open(os.getpid(), path)
+    os.unlink(path)
+    assert is_open(os.getpid(), path)
+    assert not is_open(os.getpid(), path + "2")
+    assert not is_open(os.getppid(), path)
+    kernel.close()
+    assert not is_open(os.getpid(), path)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from socketproto.exchange import ANSWERED, TIMED_OUT, Outcome
+from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
 from umlctl.guest.definition import Definition
 from umlctl.host.processes import Held
+from umlctl.supervisor import watching as module
 from umlctl.supervisor.history import History
+from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
@@ -25,13 +27,13 @@ class Made:
     def __init__(self, **fields: Any) -> None:
         definition = Definition(umid="demo", kernel="/linux", hang_after=30.0, **fields)
         self.umid = "demo"
-        self.launched = SimpleNamespace(definition=definition, adopted=False)
+        self.launched = SimpleNamespace(definition=definition, adopted=False, pid=4711)
         self.state = "running"
         self.known = True
         self.pauses = SimpleNamespace(look=lambda: None)
         self.ready, self.dead = trio.Event(), trio.Event()
         self.history = History("demo")
-        self.kernel = SimpleNamespace(trouble="", ask=self._ask)
+        self.kernel = SimpleNamespace(trouble="", ask=self._ask, path="/k/demo/mconsole")
         self.ticks = True
         self.asked = 0
         self.holder: Held | None = None
@@ -119,6 +121,29 @@ async def test_guest_that_is_held_is_not_hung(autojump_clock: MockClock) -> None
     await guest.lives(10)
     assert guest.story == ["traced", "released"]
     assert not guest.killed
+
+
+@pytest.mark.parametrize(("open_yet", "story"), [(True, ["unreachable"]), (False, ["hung"])])
+async def test_guest_that_nobody_can_ask_is_not_hung_as_long_as_its_kernel_has_its_socket(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, open_yet: bool, story: list[str]
+) -> None:
+    """Its supervisor was killed, and its socket removed before the next one came."""
+
+    async def ask(_text: str, _timeout: float) -> Outcome:
+        return Unsent(GONE, reason="its socket was removed")
+
+    monkeypatch.setattr(module, "is_open", lambda _pid, _path: open_yet)
+    guest = Made(on_hang="restart")
+    real, guest.kernel.ask = guest.kernel.ask, ask
+    await guest.lives(3600)
+    assert guest.story == story
+    assert len(guest.killed) == (not open_yet)
+    if open_yet:
+        assert guest.watcher.unreachable == "its socket was removed"
+        guest.kernel.ask = real
+        await guest.lives(60)
+        assert guest.story == ["unreachable", "reachable again"]
+        assert not guest.watcher.unreachable
 
 
 async def test_reboot_that_does_not_end_is_a_hang(autojump_clock: MockClock) -> None:
