@@ -135,7 +135,7 @@ def check(line: Line, *, stopped: bool = False, release: tuple[int, int] = (0, 0
         raise Refusal(f"refused: {reason}; insist with --force, or a leading '!'", -EPERM)
     if stopped and not _safe_when_stopped(line):
         raise Refusal(
-            f"refused: the guest is stopped, and `{line.command.name}` would wedge it; "
+            f"refused: the guest is paused, and `{line.command.name}` would wedge it; "
             "send `go` first",
             -EBUSY,
         )

@@ -213,7 +213,7 @@ def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> Non
     for words in (["config", umid, "ubd1=/etc/passwd"], ["reboot", umid]):
         refused = house.umlctl(*words)
         assert refused.returncode == 1
-        assert "stopped" in refused.stderr
+        assert "the guest is paused" in refused.stderr
     house.ok("go", umid)
     assert house.status(umid)["state"] == "running"
     house.ok("stop", umid)

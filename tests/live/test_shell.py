@@ -147,7 +147,7 @@ def test_a_day_at_the_prompt(  # noqa: PLR0915 - a day is long
     # Another client, while something is half typed.
     child.send("\x15half-typed")
     house.ok("stop", umid)
-    child.expect("stopped")
+    child.expect("paused")
     child.expect("half-typed")
     house.ok("go", umid)
     child.expect("resumed")
@@ -267,7 +267,7 @@ def test_plain_prompt_is_text_and_nothing_else(house: House, umid: str, how: str
             child.expect_exact(f"{umid} running> ")
             seen += child.before + child.after
     house.ok("stop", umid)
-    child.expect(rf"\* \S+ {umid} stopped")
+    child.expect(rf"\* \S+ {umid} paused")
     child.expect_exact(f"{umid} paused> ")
     seen += child.before + child.after
     child.send("half-typed\x03")
@@ -439,7 +439,7 @@ def test_what_appears_above_the_line_never_ends_the_shell(house: House, umid: st
     child = _open(house, umid)
     for key in ("x", "\x0c", "\x7f", "\x15", "a", "\x0c"):
         house.ok("stop", umid)
-        child.expect("stopped")
+        child.expect("paused")
         house.ok("go", umid)
         child.expect("resumed")
         child.send(key)

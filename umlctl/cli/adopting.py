@@ -51,9 +51,12 @@ def _alone() -> list[str]:
 def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
     """Say what has become of a guest; the exit code."""
     has = "/" not in name and claim.has_owner(name)
+    why = afterlife.out_of_reach(name)[1] if has and died is None else ""
     if died is not None:
         how = views.ending_text(records.summary(died)["ending"])
         print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")
+    elif why:
+        return say(f"{name} runs, and {why}", exitcodes.FAILED)
     elif has:
         print(f"{name} has a supervisor{' again' * was_alone}")
     elif was_alone:

@@ -125,7 +125,7 @@ def summary(record: records.Record) -> dict[str, Any]:
             devices=msgspec.to_builtins(record.devices),
             root=record.definition.root,
         )
-        pid, why = _out_of_reach(record.definition.umid)
+        pid, why = out_of_reach(record.definition.umid)
         if why:
             found.update(state="silent", supervisor_pid=pid, trouble=why)
     return found
@@ -138,7 +138,7 @@ def _restored_by() -> float:
     return time.monotonic() + DIES
 
 
-def _out_of_reach(umid: str) -> tuple[int, str]:
+def out_of_reach(umid: str) -> tuple[int, str]:
     """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
     0 and nothing."""
     directory = paths.guest_dir(umid)
@@ -177,7 +177,7 @@ def epitaph(guest: str) -> str:
         return ""
     bury(record)
     if burial.lives(record):
-        _, why = _out_of_reach(guest)
+        _, why = out_of_reach(guest)
         if why:
             return f"{guest} runs (pid {record.pid}), and {why}"
         return (
@@ -212,14 +212,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
         return exitcodes.OK
     if burial.lives(record):
-        if name == "kill":
-            return _kill(record)
-        return say(
-            f"{name} {guest}: the guest runs (pid {record.pid}), but its supervisor is gone; "
-            f"`umlctl mconsole {claim.kernel_socket(record.definition)} TEXT` reaches its kernel, "
-            f"`umlctl kill {guest}` ends it",
-            exitcodes.NO_GUEST,
-        )
+        return _answer_for_living(name, record)
     if name == "wait":
         found = records.summary(record)["ending"]
         print(views.to_json(found) if json else f"{guest} {views.ending_text(found)}")
@@ -227,8 +220,33 @@ def answer(name: str, guest: str, json: bool) -> int | None:
     return None
 
 
-def _kill(record: records.Record) -> int:
-    """End a guest that its supervisor left behind, and remove what it left."""
+def _answer_for_living(name: str, record: records.Record) -> int:
+    umid = record.definition.umid
+    _, why = out_of_reach(umid)
+    if name == "kill":
+        gone = (
+            "past its supervisor, which could not be asked"
+            if why
+            else "after its supervisor was gone"
+        )
+        return _kill(record, f"by uid {os.getuid()}, {gone}")
+    if why:
+        return say(
+            f"{name} {umid}: the guest runs (pid {record.pid}), and {why}", exitcodes.NO_GUEST
+        )
+    return say(
+        f"{name} {umid}: the guest runs (pid {record.pid}), but its supervisor is gone; "
+        f"`umlctl mconsole {claim.kernel_socket(record.definition)} TEXT` reaches its kernel, "
+        f"`umlctl kill {umid}` ends it",
+        exitcodes.NO_GUEST,
+    )
+
+
+def _kill(record: records.Record, how: str) -> int:
+    """End a guest that no supervisor can be asked to, and remove what it left.
+
+    how: in words, for its record
+    """
     umid = record.definition.umid
     outsiders = list(processes.outside_group(record.pid))
     processes.kill_guest(record.pid, record.started, outsiders)
@@ -246,8 +264,7 @@ def _kill(record: records.Record) -> int:
     aside = lost.set_aside(umid)
     if aside:
         say(aside, exitcodes.OK)
-    text = f"by uid {os.getuid()}, after its supervisor was gone"
-    for problem in burial.end(record, "killed", exitcodes.SIGNALLED + 9, text):
+    for problem in burial.end(record, "killed", exitcodes.SIGNALLED + 9, how):
         say(f"{umid}: {problem}", exitcodes.FAILED)
     held.release()
     print(f"{umid} killed")

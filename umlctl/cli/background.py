@@ -48,7 +48,9 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
             break
         # Else it is ending, and has no guest any more: a new one comes after it.
         if time.monotonic() > deadline:
-            raise HostError(_why_none())
+            raise HostError(
+                out_of_reach() or f"the supervisor did not start; see {daemonlog.path()}"
+            )
         time.sleep(0.01)
     if not outcome.ok:
         raise HostError(
@@ -83,17 +85,17 @@ def _start() -> int:
     return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
 
 
-def _why_none() -> str:
-    """Why no supervisor answers."""
+def out_of_reach() -> str:
+    """Why a supervisor cannot be asked that runs; empty if none does, as far as can be seen."""
     from umlctl.host import place
 
     pid = place.holder([paths.supervisor_lock()])
-    if pid and not os.path.exists(paths.supervisor_socket()):
-        return (
-            f"the supervisor, pid {pid}, cannot be asked from here: {paths.supervisor_socket()} is "
-            "missing; if this process has another /tmp, UMLCTL_DIR sets a place that all see"
-        )
-    return f"the supervisor did not start; see {daemonlog.path()}"
+    if not pid or os.path.exists(paths.supervisor_socket()):
+        return ""
+    return (
+        f"the supervisor, pid {pid}, cannot be asked from here: {paths.supervisor_socket()} is "
+        "missing; if this process has another /tmp, UMLCTL_DIR sets a place that all see"
+    )
 
 
 def _has_ended(pid: int) -> bool:

@@ -667,10 +667,12 @@ Examples:
 @click.option("--leave-guests", is_flag=True, help="The guests run on, for the next supervisor.")
 def quit_supervisor(*, leave_guests: bool) -> int:
     """Shut all background guests down in order, and end their supervisor."""
-    from umlctl.cli.background import ask_running_supervisor
+    from umlctl.cli.background import ask_running_supervisor, out_of_reach
 
     outcome = ask_running_supervisor("quit leave" if leave_guests else "quit")
     if outcome is None:
+        if why := out_of_reach():
+            raise HostError(why)
         print("no background supervisor is running")
     elif leave_guests and outcome.kind == GONE:
         print("the background supervisor has ended; its guests run on, for the next command")

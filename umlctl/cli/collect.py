@@ -32,7 +32,7 @@ NOT_WHOLE: Final = (
 )
 UNCOUNTED: Final = (
     "nobody in the guest has said how many bytes it has, so zero bytes at its end could not be "
-    "seen; is the guest stopped, or very busy? --force takes it as it comes"
+    "seen; is the guest paused, or very busy? --force takes it as it comes"
 )
 COUNTING: Final = 10.0
 """How long our init program may take to say how long a file is, seconds."""

@@ -152,7 +152,7 @@ def event_line(line: bytes) -> str:
         when = time.strftime("%H:%M:%S", time.localtime(event.pop("time", 0)))
     except (msgspec.DecodeError, ValueError, TypeError, OverflowError, OSError, RecursionError):
         return printable(line.decode("utf-8", "replace"))
-    umid, name = str(event.pop("umid", "")), str(event.pop("event", "?"))
+    umid, name = str(event.pop("umid", "")), state_text(str(event.pop("event", "?")))
     text = str(event.pop("text", "")).removeprefix(f"{name}: ")
     if isinstance(lines := event.get("console"), list):
         event["console"] = f"{len(lines)} lines, see --json"
@@ -171,7 +171,8 @@ def ending_text(ending: dict[str, Any] | None) -> str:
 
 
 def state_text(state: str) -> str:
-    """A state for a person, to whom `stopped` would say that a guest has ended."""
+    """A state, or the event that leads to it, for a person, to whom `stopped` would say that a
+    guest has ended."""
     return "paused" if state == "stopped" else state
 
 

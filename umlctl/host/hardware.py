@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
+from umlctl.guest import words
 from umlctl.guest.plug import Disk, Nic
 from umlctl.host import disks, inuse, nics
 from umlctl.host.inuse import Use
@@ -51,6 +52,12 @@ def prepare_all(asked: Iterable[Disk | Nic], umid: str, directory: str, log: str
         for each in asked:
             number = each.slot if isinstance(each, Disk) else each.number
             assert number is not None
+            if isinstance(each, Disk) and each.discard and not words.can_be_given(directory):
+                raise HostError(
+                    f"ubd{number}: a COW file to discard would be in {directory}, and a kernel "
+                    "argument can have no blank and no quote; set UMLCTL_DIR to a directory "
+                    "without"
+                )
             others = users + [Use(umid, entry) for entry in entries]
             entry = prepare(each, number, umid, directory, log, others)
             entry.boot = True

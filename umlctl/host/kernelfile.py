@@ -54,7 +54,10 @@ def _flaw_of(descriptor: int, size: int) -> str:
     if not head:
         return "it is empty, as while it is being built"
     if head.startswith(b"#!"):
-        return "it is a script; a program for the guest to run goes to --init"
+        return (
+            "it is a script, and a script is not run in place of a kernel; name the kernel that it "
+            "starts, whose arguments follow `--`; a program for the guest to run goes to --init"
+        )
     if not head.startswith(_ELF):
         return "it is no program"
     if len(head) < _HEAD or (_runs_here(head) and any(n > size for n in _ends(descriptor, head))):

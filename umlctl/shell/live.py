@@ -21,6 +21,7 @@ from umlctl.cli.afterlife import take_over
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
 from umlctl.host import networks, paths, segments, taps
+from umlctl.host.scarce import explained, is_lacking
 from umlctl.shell.completion import Facts
 
 if TYPE_CHECKING:
@@ -137,13 +138,13 @@ class Live:
 
     async def _follow(self) -> None:
         while True:
-            with Client(paths.find_socket(self.guest)) as client:
-                try:
+            try:
+                with Client(paths.find_socket(self.guest)) as client:
                     client.link.open()
                     if client.link.served:
                         await self._listen(client)
-                except OSError:
-                    pass  # who looks at the guest says why
+            except OSError:
+                pass  # who looks at the guest says why
             await trio.sleep(AGAIN)
 
     async def _listen(self, client: Client) -> None:
@@ -189,8 +190,10 @@ class Live:
         """Ask the guest how it is. What this host has no means for is shown, and ends nothing."""
         try:
             await self._look()
-        except (OSError, UmlctlError) as problem:
-            self.problem = str(problem)
+        except (OSError, RuntimeError, UmlctlError) as problem:
+            if isinstance(problem, RuntimeError) and not is_lacking(problem):
+                raise
+            self.problem = explained(problem)
         else:
             self.problem = ""
 
@@ -248,14 +251,14 @@ class Live:
 
 def short(event: dict[str, Any]) -> str:
     """An event in the words that find room beside the guest's state."""
-    from umlctl.cli.views import printable
+    from umlctl.cli.views import printable, state_text
 
     try:
         when = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     except (ValueError, OverflowError, OSError):
         when = ""
     said = event.get("text") or event.get("name") or ""
-    words = f"{when} {event['event']}{': ' if said else ''}{said}".strip()
+    words = f"{when} {state_text(str(event['event']))}{': ' if said else ''}{said}".strip()
     return printable(words if len(words) <= NEWS else words[: NEWS - 1] + "…")
 
 

@@ -25,6 +25,7 @@ from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SAME, Command, dangero
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host import eventlog, lost, processes
 from umlctl.host.paths import find_socket
+from umlctl.host.scarce import explained, is_lacking
 from umlctl.oneshot import (
     KILLS,
     Abandoned,
@@ -86,8 +87,10 @@ class Session:
             self.code = await (self._run(program) if program else self._obey(read(line), line))
         except UmlctlError as problem:
             self.code = say(f"{self.guest}: {problem}", problem.code)
-        except OSError as problem:
-            self.code = say(f"{self.guest}: {problem}", exitcodes.FAILED)
+        except (OSError, RuntimeError) as problem:
+            if isinstance(problem, RuntimeError) and not is_lacking(problem):
+                raise
+            self.code = say(f"{self.guest}: {explained(problem)}", exitcodes.FAILED)
         except ValueError as problem:  # a NUL in a name of the host's
             self.code = say(f"{self.guest}: {problem}", exitcodes.USAGE)
         return self.code
@@ -270,7 +273,7 @@ class Session:
                     deliver_cancel=_end,
                 )
             except OSError as problem:
-                return say(f"{program}: {problem}", exitcodes.FAILED)
+                return say(f"{program}: {explained(problem)}", exitcodes.FAILED)
             finally:
                 self.handed_over = False
         return done.returncode if done.returncode >= 0 else exitcodes.SIGNALLED - done.returncode

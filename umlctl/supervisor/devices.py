@@ -348,7 +348,7 @@ class Devices:
         async with self.talk:
             if self._stopped() and not force:
                 raise Refusal(
-                    "the guest is stopped, and a device would wedge it; send `go` first",
+                    "the guest is paused, and a device would wedge it; send `go` first",
                     -errno.EBUSY,
                 )
             yield

@@ -11,7 +11,7 @@ import pytest
 from tests.umlctl.host.test_claim import write_record
 from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from umlctl import exitcodes
-from umlctl.cli import afterlife, listing
+from umlctl.cli import afterlife, listing, main
 from umlctl.host import claim, eventlog, processes, records
 
 if TYPE_CHECKING:
@@ -74,3 +74,29 @@ def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
         assert (row["state"], row["supervisor_pid"]) == ("silent", os.getpid())
         assert "cannot be asked from here" in row["trouble"]
         assert "UMLCTL_DIR sets a place that all see" in afterlife.epitaph("demo")
+
+
+@pytest.mark.parametrize("words", [[], ["demo"]])
+def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_one_again(
+    run_dir: str, nobody: None, capfd: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with claim.claim("demo"):
+        write_record()
+        shutil.rmtree(run_dir)
+        assert main.run(["adopt", *words]) == exitcodes.FAILED
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert "demo runs, and its supervisor" in said.err
+        assert "cannot be asked from here" in said.err
+
+
+def test_nobody_is_said_to_be_gone_who_has_another_tmp(
+    run_dir: str, nobody: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with claim.claim("demo"):
+        write_record()
+        shutil.rmtree(run_dir)
+        assert afterlife.answer("wait", "demo", json=False) == exitcodes.NO_GUEST
+        said = capsys.readouterr().err
+    assert "cannot be asked from here" in said
+    assert "gone" not in said

@@ -11,7 +11,8 @@ import pytest
 
 from socketproto.exchange import pieces
 from tests.conftest import Bare
-from umlctl.cli import background
+from umlctl import exitcodes
+from umlctl.cli import background, main
 from umlctl.errors import HostError
 from umlctl.host import paths
 from umlctl.supervisor.lock import Lock
@@ -80,7 +81,7 @@ def test_supervisor_that_does_not_return_is_replaced(
 
 
 def test_supervisor_with_another_tmp_is_said_to_be_there(
-    house: str, monkeypatch: pytest.MonkeyPatch
+    house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(background, "STARTS", 0.0)
     monkeypatch.setattr(background, "_start", lambda: 0)
@@ -90,4 +91,8 @@ def test_supervisor_with_another_tmp_is_said_to_be_there(
     os.unlink(paths.supervisor_lock())
     with pytest.raises(HostError, match=f"the supervisor, pid {os.getpid()}, cannot be asked from"):
         background.ask_supervisor("adopt")
+    assert main.run(["quit"]) == exitcodes.FAILED
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert f"the supervisor, pid {os.getpid()}, cannot be asked from" in said.err
     os.close(lock._descriptor)

@@ -137,3 +137,12 @@ def test_one_that_cannot_be_let_go_keeps_no_other(images: str) -> None:
     assert len(said) == 1
     assert said[0].startswith("ubd2: ")
     assert not os.path.exists(first)
+
+
+@pytest.mark.parametrize("letter", [" ", ",", ":", '"', "\t"])
+def test_home_that_the_kernel_cannot_read_is_said_before_a_boot(images: str, letter: str) -> None:
+    os.rename(f"{images}/records", f"{images}/rec{letter}ords")
+    asked = [parse_disk("a.img,slot=1,discard", images)]
+    with pytest.raises(HostError, match=f"ubd1: .*rec{letter}ords.*set UMLCTL_DIR to a directory"):
+        hardware.prepare_all(asked, "demo", f"{images}/rec{letter}ords", f"{images}/console.log")
+    assert os.listdir(f"{images}/rec{letter}ords") == []

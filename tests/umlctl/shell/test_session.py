@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import trio
 
+from socketproto.blocking import Link
 from umlctl import exitcodes
 from umlctl.cli import listing
 from umlctl.commands import BY_NAME, DANGEROUS, dangerous
@@ -525,6 +526,10 @@ async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> Non
     for name, state in (("stopped", "stopped"), ("ready", "running"), ("ended", "dead")):
         live._event(event(name, 9.0), 2.0)
         assert live.state == state
+    live._event(event("stopped", 9.5), 2.0)
+    assert live.shown == "paused"
+    assert told[-1].endswith("demo paused pid=1")
+    assert "paused" in live.last
     live._event(b"rubbish", 2.0)
     live._event(b"{}", 2.0)
 
@@ -553,6 +558,43 @@ def test_what_goes_wrong_in_the_prompt_arrives_as_what_it_is(
     with pytest.raises(type(problem)) as seen:
         run("demo")
     assert seen.value is problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "raise it with `ulimit -n`"),
+        (RuntimeError("can't start new thread"), "processes"),
+    ],
+)
+async def test_prompt_goes_on_where_this_process_lacks_what_a_command_takes(
+    at: At, monkeypatch: pytest.MonkeyPatch, problem: Exception, said: str
+) -> None:
+    def lacks(*_words: object) -> None:
+        raise problem
+
+    live = Live("demo", lambda: None, lambda _text: None)
+    with monkeypatch.context() as here:
+        here.setattr(Link, "open", lacks)
+        assert await at.obey("version") == exitcodes.FAILED
+        assert at.err.startswith(f"umlctl: demo: {problem}; ")
+        assert said in at.err
+        await live.look()
+        assert said in live.problem
+    assert await at.obey("version") == exitcodes.OK
+
+
+async def test_mistake_of_ours_is_not_taken_for_what_is_lacking(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_words: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Link, "open", fails)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await at.obey("version")
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await Live("demo", lambda: None, lambda _text: None).look()
 
 
 async def test_what_keeps_us_from_looking_at_the_guest_is_shown(

@@ -424,7 +424,7 @@ async def test_stopped_guest_is_not_told_about_devices(guest: Guest) -> None:
     guest.kernel.asked.clear()
     guest.stopped = True
     for request in (guest.plug("a.img"), guest.devices.remove(entry.name, BY)):
-        with pytest.raises(Refusal, match="the guest is stopped") as refusal:
+        with pytest.raises(Refusal, match="the guest is paused") as refusal:
             await request
         assert refusal.value.error == -errno.EBUSY
     assert guest.kernel.told == []
