@@ -48,8 +48,8 @@ ADDRESSES: Final = {
 }
 STARTS: Final = 10.0
 """How long it may take to listen, seconds."""
-ANSWERS: Final = 5.0
-"""How long it may take to answer a request, seconds."""
+ANSWERS: Final = 4.0
+"""How long it may take to answer a request, seconds: less than who asks the switch waits."""
 SOON: Final = 0.01
 DELAY: Final = 0.1
 DELAY_MOST: Final = 5.0
@@ -193,6 +193,7 @@ class Uplink:
         self._rules = [_Rule(forward, kept=True) for forward in dict.fromkeys(forwards)]
         self._asking: _Question | None = None
         self._pidfd = -1
+        self._held = -1
         self._since = 0.0
         self._delay = DELAY
         self._tie = -1
@@ -265,11 +266,29 @@ class Uplink:
                 self._kill()
             return
         self._since = time.monotonic()
+        self._hold(pid)
         if self.restarts:
             self._switch.tell_restarted(PROGRAM)
         for rule in self._rules:
             rule.pending, rule.error = True, None
         self._ask_next()
+
+    def _hold(self, pid: int) -> None:
+        """Hold its API socket as soon as that appears: somebody may remove the name, and the
+        program makes no other."""
+        if pid != self.pid or self._held >= 0:
+            return
+        try:
+            self._held = os.open(self._api, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if time.monotonic() < self._since + STARTS:
+                self._switch.after(SOON, lambda: self._hold(pid))
+        except OSError as problem:
+            self._switch.say(f"{PROGRAM} is asked by the name of its socket alone: {problem}")
+
+    def _api_path(self) -> str:
+        """What leads to its API socket."""
+        return self._api if self._held < 0 else f"/proc/self/fd/{self._held}"
 
     def lost_port(self) -> None:
         """The switch has closed the port, since the program has ended or is about to."""
@@ -289,6 +308,9 @@ class Uplink:
         self._switch.unwatch(self._pidfd)
         os.close(self._pidfd)
         os.close(self._tie)
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
     def _ended(self, _events: int) -> None:
         self._reap()
@@ -347,7 +369,7 @@ class Uplink:
             else:
                 answered = functools.partial(self._answered, rule)
                 self._asking = _Question(
-                    self._switch, self._api, rule.forward, self.guest, answered
+                    self._switch, self._api_path, rule.forward, self.guest, answered
                 )
 
     def _answered(self, rule: _Rule, error: str | None) -> None:
@@ -396,7 +418,15 @@ class Uplink:
 class _Question:
     """One request to add a forward, and its answer; one connection each."""
 
-    def __init__(self, switch: Switch, path: str, forward: Forward, guest: str, done: Done) -> None:
+    def __init__(
+        self,
+        switch: Switch,
+        path: Callable[[], str],
+        forward: Forward,
+        guest: str,
+        done: Done,
+    ) -> None:
+        """path: what leads to the program's API socket by now"""
         self._switch = switch
         self._path = path
         self._forward = forward
@@ -414,7 +444,7 @@ class _Question:
         self._connection: socket.socket | None = None
         self._open = True
         self._switch.after(0, self._ask)
-        self._switch.after(ANSWERS, lambda: self._finish("no answer"))
+        self._switch.after(ANSWERS, self._give_up)
 
     def _ask(self) -> None:
         """Connect; the socket appears some time after the port is connected."""
@@ -423,7 +453,7 @@ class _Question:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
-            connection.connect(self._path)
+            connection.connect(self._path())
             connection.send(self._request)
             connection.shutdown(socket.SHUT_WR)
         except OSError:
@@ -432,6 +462,10 @@ class _Question:
             return
         self._connection = connection
         self._switch.watch(connection.fileno(), select.EPOLLIN, self._read)
+
+    def _give_up(self) -> None:
+        removed = self._connection is None and not os.path.exists(self._path())
+        self._finish("its socket was removed" if removed else "no answer")
 
     def _read(self, _events: int) -> None:
         assert self._connection is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -268,6 +269,26 @@ def test_forward_can_be_added_later(place: str, host_port: int) -> None:
         guest.wait_for_call(81)
         client.sendto(b"x", ("127.0.0.1", host_port))
         guest.wait_for_call(53, 17)
+
+
+def test_forward_can_be_added_though_the_run_directory_was_removed(
+    place: str, host_port: int
+) -> None:
+    """The program makes its socket once: only who has it open reaches it then."""
+    segment = segments.start("lan", user=True)
+    status = segment.status()
+    api = f"{paths.network_dir('lan')}/slirp.api"
+    until(lambda: api in processes.descriptors(status["pid"]))
+    shutil.rmtree(paths.network_dir("lan"))
+    until(lambda: os.path.exists(paths.network_control("lan")))
+    segment.forward(f"{host_port}:80")
+    assert pid_of(segment) == status["uplink"]["pid"]
+    with Guest(segment) as guest, socket.create_connection(("127.0.0.1", host_port), DEADLINE):
+        guest.wait_for_call(80)
+    os.kill(pid_of(segment), signal.SIGKILL)
+    until(lambda: uplink(segment)["restarts"] == 1 and uplink(segment)["up"])
+    until(lambda: not segment.status()["forwards"][0]["pending"])
+    assert segment.status()["forwards"][0]["error"] is None
 
 
 def test_forward_of_a_port_in_use_is_a_clear_error(place: str) -> None:
