@@ -4,10 +4,12 @@ bounded property tests.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import select
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -30,6 +32,39 @@ DEADLINE = 30.0
 
 settings.register_profile("umlctl", deadline=None, max_examples=80, derandomize=True, database=None)
 settings.load_profile("umlctl")
+
+
+PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER = 3, 4, 37, 36
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _of_this_process() -> dict[str, object]:
+    """What a test may change of the process that all tests share, and the next one would have."""
+    reaps = ctypes.c_int()
+    _LIBC.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(reaps), 0, 0, 0)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    limits = {kind: getattr(resource, f"RLIMIT_{kind}") for kind in ("NOFILE", "NPROC", "CORE")}
+    numbers = set(signal.Signals) - {signal.SIGALRM}  # that is the time limit's of each test
+    return {
+        "working directory": os.getcwd(),
+        "umask": mask,
+        "users": (os.getresuid(), os.getresgid(), os.getgroups()),
+        "reaps orphans": bool(reaps.value),
+        "dumpable": _LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0),
+        "blocked signals": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        **{f"limit {kind}": resource.getrlimit(number) for kind, number in limits.items()},
+        **{number.name: signal.getsignal(number) for number in numbers},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _leaves_this_process_as_it_was() -> Iterator[None]:
+    before = _of_this_process()
+    yield
+    after = _of_this_process()
+    changed = {name: after[name] for name in before if before[name] != after[name]}
+    assert not changed, "the test has changed the process that it shares with others"
 
 
 @pytest.fixture

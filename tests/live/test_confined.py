@@ -106,7 +106,7 @@ if LIMITS:
             console.write(fill)
         wait_for(lambda: not os.path.exists(status["cgroup"]), "it is ended, its cgroup removed")
         assert "needed more memory than its --memory-limit" in house.ok("list")
-        assert not os.path.exists(f"/proc/{status['pid']}")
+        assert processes.start_time(status["pid"]) is None
         assert house.ok("version", shared)
 
 
@@ -294,7 +294,7 @@ if ROOT:
         status = house.status(umid)
         os.kill(status["supervisor_pid"], 9)
         os.killpg(status["pid"], 9)
-        wait_for(lambda: not os.path.exists(f"/proc/{status['pid']}"), "it is gone")
+        wait_for(lambda: processes.start_time(status["pid"]) is None, "it is gone")
         for record in (f"{house.state}/guests/{umid}", f"{house.run}/g/{umid}"):
             Path(f"{record}/record.json").write_text("{")
         house.ok("adopt")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live.conftest import WHOLE, wait_for
+from umlctl.host import processes
 
 if TYPE_CHECKING:
     from tests.live.conftest import House
@@ -439,7 +440,7 @@ def test_a_disk_is_added_while_the_guest_stops_boots_and_dies(
     house.ok("disk", "rm", umid, "1")
     pid = house.status(umid)["pid"]
     dying = subprocess.Popen(house.command("sysrq", umid, "c"), env=house.env, stderr=-3)
-    while dying.poll() is None or os.path.exists(f"/proc/{pid}"):
+    while dying.poll() is None or processes.start_time(pid) is not None:
         done = house.umlctl("disk", "add", umid, str(image))
         if done.returncode == 0:
             house.umlctl("disk", "rm", umid, "1")
@@ -463,4 +464,4 @@ def test_a_killed_supervisor_leaves_a_table_that_can_be_read(
         other = house.umlctl("start", f"{umid}-b", "--mem", "64M", "--disk", str(image))
         assert f"is written by {umid}" in other.stderr
         house.ok("kill", umid)
-        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "it is gone")
+        wait_for(lambda: processes.start_time(pid) is None, "it is gone")

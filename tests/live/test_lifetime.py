@@ -483,7 +483,7 @@ def test_guest_goes_on_under_another_supervisor_after_an_upgrade(house: House, u
     house.start(umid)
     before = house.status(umid)
     assert "run on" in house.ok("quit", "--leave-guests")
-    wait_for(lambda: not os.path.exists(f"/proc/{before['supervisor_pid']}"), "it is gone")
+    wait_for(lambda: processes.start_time(before["supervisor_pid"]) is None, "it is gone")
     after = house.status(umid)
     assert (after["state"], after["pid"]) == ("running", before["pid"])
     assert after["supervisor_pid"] != before["supervisor_pid"]

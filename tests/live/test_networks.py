@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live.conftest import wait_for
-from umlctl.host import taps
+from umlctl.host import processes, taps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,7 +218,7 @@ def test_a_guest_behind_the_user_reaches_the_host_and_is_reached(house: House, u
     pids = [network(house, nic["network"])["pid"]]
     pids.append(network(house, nic["network"])["uplink"]["pid"])  # type: ignore[index]
     house.ok("kill", umid)
-    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "both end with it")
+    wait_for(lambda: not any(processes.start_time(pid) for pid in pids), "both end with it")
 
 
 def test_an_isolated_guest_does_not_reach_the_hosts_loopback(house: House, umid: str) -> None:

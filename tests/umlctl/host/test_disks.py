@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import ctypes
 import errno
 import os
 import stat
@@ -12,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
+from tests.conftest import PR_SET_DUMPABLE
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.plug import parse_disk
 from umlctl.host import disks
@@ -94,6 +96,8 @@ def as_nobody(place: Place) -> Iterator[None]:
     finally:
         if user == 0:
             os.seteuid(user)
+            # A change of users has the host hide this process's files in /proc from its user.
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 @contextmanager
