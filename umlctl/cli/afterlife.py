@@ -251,16 +251,19 @@ def _kill(record: records.Record, how: str) -> int:
     outsiders = list(processes.outside_group(record.pid))
     processes.kill_guest(record.pid, record.started, outsiders)
     deadline = time.monotonic() + ENDS
-    while True:
+    held = None
+    while held is None:
         try:
-            held = claim.claim(umid, record.definition.home)
+            # The host takes its time to end a process, and nothing holds the name of a guest
+            if not processes.alive(record.pid, record.started):
+                # whose tiny parent was killed. That holds it until it has written down the end.
+                held = claim.claim(umid, record.definition.home)
         except GuestInUse:
-            # The tiny parent holds the name until it has written down how the guest ended.
+            pass
+        if held is None:
             if time.monotonic() > deadline:
                 return say(f"kill {umid}: something of it is still there", exitcodes.FAILED)
             time.sleep(0.01)
-        else:
-            break
     aside = lost.set_aside(umid)
     if aside:
         say(aside, exitcodes.OK)

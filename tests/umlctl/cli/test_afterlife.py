@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +54,20 @@ def test_running_guest_is_killed_and_its_record_kept(
     assert kept.ending is not None
     assert kept.ending.cause == "killed"
     assert [event["event"] for event in eventlog.Reader("demo").read()] == ["record lost", "ended"]
+
+
+def test_guest_is_said_to_be_killed_when_it_is(
+    run_dir: str, nobody: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host takes its time to end a process."""
+    leave()
+    spoil()
+    with running() as pid:
+        late = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
+        monkeypatch.setattr(processes, "kill_guest", lambda *_: late.start())
+        assert afterlife.answer("kill", "demo", json=False) == exitcodes.OK
+        assert processes.start_time(pid) is None
+        late.join()
 
 
 def test_dead_guest_is_said_to_have_an_unreadable_record(
