@@ -215,7 +215,7 @@ def test_a_guest_behind_the_user_reaches_the_host_and_is_reached(house: House, u
     assert isinstance(switch, int)
     os.kill(switch, signal.SIGKILL)
     wait_for(lambda: fetch(port) == b"from the guest\n", "also after the switch has been killed")
-    pids = [network(house, nic["network"])["pid"]]
+    pids: list[int] = [network(house, nic["network"])["pid"]]  # type: ignore[list-item]
     pids.append(network(house, nic["network"])["uplink"]["pid"])  # type: ignore[index]
     house.ok("kill", umid)
     wait_for(lambda: not any(processes.start_time(pid) for pid in pids), "both end with it")

@@ -384,6 +384,8 @@ def test_service_waits_for_its_turn(own: House, manager: Manager) -> None:
             lambda: own.listed(DB).get("supervisor_pid") == process.pid, "the service has its turn"
         )
         assert own.status(WEB)["supervisor_pid"] == process.pid
+        own.ok("quit")  # whoever comes would wait for a service that was killed to come again
+        assert process.wait(DEADLINE) == 0
 
 
 def test_service_that_waits_ends_what_it_waits_for(own: House, manager: Manager) -> None:

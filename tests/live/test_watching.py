@@ -139,7 +139,7 @@ def test_reset_is_not_done_in_an_interrupt(house: House, umid: str) -> None:
 
 
 def test_guest_that_is_stopped_or_held_is_not_hung(house: House, umid: str) -> None:
-    house.start(umid, "--on-hang", "kill", "--hang-after", "1")
+    house.start(umid, "--on-hang", "kill", "--hang-after", "2")  # on a busy host one is not much
     house.ok("stop", umid, "3")
     wait_for(lambda: house.status(umid)["state"] == "running", "the pause is over")
     pid = house.status(umid)["pid"]

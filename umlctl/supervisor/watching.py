@@ -61,9 +61,8 @@ class Watcher:
     async def look(self) -> None:
         """Look once."""
         guest = self._guest
-        self._note_held(guest.held())
         guest.pauses.look()
-        if self._held is not None or guest.state in ("stopped", "dead"):
+        if self._is_kept():
             self._is_well()
             return
         now = trio.current_time()
@@ -80,6 +79,9 @@ class Watcher:
                 self._clock = outcome.text
                 self.is_unreachable("")
                 self._is_well()
+        if self._is_kept():  # since it was asked
+            self._is_well()
+            return
         patience = self._limit
         if guest.state == "rebooting" or (guest.state == "booting" and not guest.has_been_up()):
             patience = max(patience, guest.launched.definition.timeout)
@@ -124,6 +126,11 @@ class Watcher:
             self._guest.kill(f"hung: {why}", by_policy=True)
         elif action == policy.STOP_OTHERS:
             self._guest.stop_others(f"{self._guest.umid} hangs")
+
+    def _is_kept(self) -> bool:
+        """It is not to run: somebody holds it, or it is stopped, or dead."""
+        self._note_held(self._guest.held())
+        return self._held is not None or self._guest.state in ("stopped", "dead")
 
     def _is_well(self) -> None:
         self._well = trio.current_time()

@@ -25,7 +25,8 @@ class Made:
     """A guest whose clock, state and holder a test sets."""
 
     def __init__(self, **fields: Any) -> None:
-        definition = Definition(umid="demo", kernel="/linux", hang_after=30.0, **fields)
+        fields = {"hang_after": 30.0, **fields}
+        definition = Definition(umid="demo", kernel="/linux", **fields)
         self.umid = "demo"
         self.launched = SimpleNamespace(definition=definition, adopted=False, pid=4711)
         self.state = "running"
@@ -109,6 +110,26 @@ async def test_guest_that_is_not_meant_to_run_is_not_hung(
     guest.state, guest.ticks = state, False
     await guest.lives(3600)
     assert guest.story == []
+
+
+@pytest.mark.parametrize("way", ["held", "stopped"])
+async def test_guest_that_is_held_or_stopped_while_it_is_asked_is_not_hung(
+    autojump_clock: MockClock, way: str
+) -> None:
+    """Though the question lasts longer than the guest may be silent."""
+    guest = Made(on_hang="kill", hang_after=0.5)
+
+    async def ask(_text: str, timeout: float) -> Outcome:
+        if way == "held":
+            guest.holder = Held("suspended", "a signal")
+        else:
+            guest.state = "stopped"
+        await trio.sleep(timeout)
+        return Outcome(TIMED_OUT)
+
+    guest.kernel.ask = ask
+    await guest.lives(60)
+    assert guest.story == (["suspended"] if way == "held" else [])
 
 
 async def test_guest_that_is_held_is_not_hung(autojump_clock: MockClock) -> None:
