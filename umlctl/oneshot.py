@@ -12,8 +12,8 @@ from errno import EBUSY
 from os.path import exists
 from time import monotonic, sleep
 
-from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
-from socketproto.exchange import GONE
+from socketproto.blocking import NO_ANSWER, TIMEOUT, Connection, Link, Unreachable
+from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes, streams
 from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, SAME, Command
@@ -23,8 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
-
-    from socketproto.exchange import Outcome
 
 
 SILENCE: Final = 0.9
@@ -206,9 +204,11 @@ def _ask_on(
     Raises: Unreachable, Abandoned, WireError, PermissionError
     """
     kills = 0
+    end = 0.0 if timeout is None else monotonic() + timeout
     while True:
+        left = end - monotonic() if end else None
         try:
-            return _ask(command, guest, words, json, timeout, force)
+            return _ask(command, guest, words, json, left, force)
         except Unreachable as problem:
             if not has_record(guest):
                 raise
@@ -217,6 +217,9 @@ def _ask_on(
             kills += 1
             if kills < KILLS and take_over(guest):
                 can_be_asked_again(guest, problem)
+                if end and monotonic() >= end:
+                    late = Outcome(TIMED_OUT, reason=NO_ANSWER)
+                    raise Abandoned(problem.path, command.name, late) from None
                 continue
             code = answer(command.name, guest, json) if command.served != KERNEL else None
             if code is None:

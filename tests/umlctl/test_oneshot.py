@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ import umlctl
 from socketproto import blocking
 from socketproto.exchange import pieces
 from umlctl import exitcodes, oneshot, streams
+from umlctl.cli import afterlife
 from umlctl.commands import COMMANDS, HOST, KERNEL, OWN_FACES, Command
+from umlctl.host import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -344,6 +347,21 @@ def test_silence_is_a_timeout(run: Callable[..., Run], bare: MakeBare) -> None:
     done = run("version", bare(lambda *_: []).path, "--timeout", "0.05")
     assert (done.code, done.out) == (exitcodes.TIMED_OUT, b"")
     assert done.err.endswith(": timed out: no answer within the deadline\n")
+
+
+def test_supervisors_that_are_killed_one_after_another_put_off_no_deadline(
+    run: Callable[..., Run], house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_over(_guest: str) -> bool:
+        time.sleep(0.02)
+        return True
+
+    monkeypatch.setattr(afterlife, "take_over", take_over)
+    paths.make_run_dir()
+    os.makedirs(paths.guest_dir("demo"))
+    done = run("version", "demo", "--timeout", "0.01")
+    assert done.code == exitcodes.TIMED_OUT
+    assert "version demo: timed out: no answer within the deadline" in done.err
 
 
 def test_lost_end_is_said_after_what_came(run: Callable[..., Run], bare: MakeBare) -> None:

@@ -19,6 +19,8 @@ SHUTDOWN: Final = 30.0
 """What each guest gets for its own shutdown unless told otherwise, seconds."""
 LAST: Final = 60.0
 """What its supervisor may take beyond that to sync, halt and in the end kill it, seconds."""
+UNSEEN: Final = "not seen to end"
+"""The cause of an ending that nobody has told of: there may be none."""
 IN_ORDER: Final = ("shut down", "exited")
 
 
@@ -83,7 +85,7 @@ def _shut_down(
 
     async def end(umid: str) -> None:
         began = trio.current_time()
-        ending = {"cause": "ended", "code": exitcodes.TIMED_OUT, "text": ""}
+        ending = {"cause": UNSEEN, "code": exitcodes.TIMED_OUT, "text": ""}
         with trio.move_on_after(seconds + LAST) as limit:
             ending = await _ending(umid, seconds, timeout)
         if limit.cancelled_caught:
@@ -141,7 +143,7 @@ async def _ending(umid: str, seconds: float, timeout: float | None) -> dict[str,
     """Have a guest's supervisor end it; how it ended."""
     from socketproto.client import Client
 
-    ending = {"cause": "ended", "code": exitcodes.GONE, "text": ""}
+    ending = {"cause": UNSEEN, "code": exitcodes.GONE, "text": ""}
     try:
         with Client(paths.find_socket(umid)) as client:
             deadline, renew = deadlines(BY_NAME["shutdown"], timeout)
@@ -155,7 +157,8 @@ async def _ending(umid: str, seconds: float, timeout: float | None) -> dict[str,
         if record is not None and record.ending is not None:
             ending = msgspec.to_builtins(record.ending)  # a moment before it was asked to
         else:
-            ending["text"] = f"its supervisor cannot be asked: {problem}"
+            _, why = afterlife.out_of_reach(umid)
+            ending["text"] = why or f"its supervisor cannot be asked: {problem}"
     except (msgspec.DecodeError, UnicodeDecodeError):
         ending["text"] = "its supervisor's answer is no ending"
     return ending

@@ -36,6 +36,17 @@ def test_files_are_put_into_the_directory_under_their_names(supervisor: Supervis
     assert sorted(os.listdir("new/out")) == ["a", "b c"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["-x", "--to", "a  b", "it's", 'a"b', "a\\b", "$(x)", "`x`", "*", "!a", "ä", ".a", "a;b"],
+)
+def test_odd_name_is_that_of_the_very_file(supervisor: Supervisor, name: str) -> None:
+    has(supervisor, f"/d/{name}", b"one\n")
+    assert collect(supervisor, f"/d/{name}", "--to", "out") == 0, supervisor.err
+    assert os.listdir("out") == [name]
+    assert f"proc 1/root/d/{name}" in supervisor.asked
+
+
 def test_mode_is_that_of_a_new_file(supervisor: Supervisor) -> None:
     has(supervisor, "/a", b"one\n")
     before = os.umask(0o027)

@@ -158,7 +158,7 @@ def test_one_of_several_that_has_ended_is_told(guests: Guests, said: Said) -> No
         ({**SHUT_DOWN, "text": "not in 1s"}, "did not end in order: shut down: not in 1s"),
         ({**SHUT_DOWN, "cause": "killed", "text": "stuck"}, "did not end in order: killed: stuck"),
         ({**SHUT_DOWN, "cause": "panicked"}, "did not end in order: panicked"),
-        (None, "did not end in order: ended: its supervisor did not end it: no"),
+        (None, "did not end in order: not seen to end: its supervisor did not end it: no"),
     ],
 )
 def test_guest_that_does_not_end_in_order_is_told_and_the_others_end(
@@ -180,7 +180,10 @@ def test_guest_whose_end_takes_too_long_is_told_and_the_others_end(
     guests("db")
     guests("web", "db").hold = 1.0
     assert said.main("--all", "0") == 7
-    assert "web: did not end in order: ended: it is still there after 0.1 seconds" in said.err
+    assert (
+        "web: did not end in order: not seen to end: it is still there after 0.1 seconds"
+        in said.err
+    )
     assert said.asked[-1] == "db: shutdown 0"
 
 
@@ -207,7 +210,7 @@ def test_guest_that_cannot_be_asked_is_told(guests: Guests, said: Said) -> None:
     guest.server.close()
     guest.server.unbind()
     assert said.main("--all") == 7
-    assert "db: did not end in order: ended: its supervisor cannot be asked" in said.err
+    assert "db: did not end in order: not seen to end: its supervisor cannot be asked" in said.err
 
 
 def test_bare_kernel_is_left_alone(house: str, said: Said) -> None:
