@@ -18,7 +18,7 @@ from umlctl.cli import afterlife, complete
 from umlctl.cli.seconds import moment
 from umlctl.cli.views import event_line
 from umlctl.errors import UsageError
-from umlctl.host import eventlog, paths
+from umlctl.host import burial, eventlog, paths
 from umlctl.oneshot import prepare, say, show, unreachable
 from umlctl.streams import await_source
 
@@ -96,7 +96,7 @@ def _following(readers: dict[str, eventlog.Reader], guest: str | None) -> Iterat
     """What happens: to one guest until it is gone, to all for ever."""
     watch = _Watched()
     while True:
-        lives = guest is None or os.path.exists(paths.guest_dir(guest))
+        lives = guest is None or burial.is_there(guest)
         if guest is None:
             for name in set(eventlog.guests()) - readers.keys():
                 readers[name] = eventlog.Reader(name)

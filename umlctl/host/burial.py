@@ -21,6 +21,15 @@ def lives(record: records.Record) -> bool:
     return processes.alive(record.pid, record.started)
 
 
+def is_there(umid: str) -> bool:
+    """A guest of that name runs, or is being started or ended, though its directory were removed or
+    this process has another /tmp."""
+    if os.path.exists(paths.guest_dir(umid)):
+        return True
+    record = records.load(umid)
+    return record is not None and lives(record)
+
+
 def bury(record: records.Record) -> list[str]:
     """Write down how a guest ended whose supervisor was gone by then, and remove what it left.
 

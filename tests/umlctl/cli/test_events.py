@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 
-from umlctl.cli.events import events
-from umlctl.host import eventlog, paths
+from tests.umlctl.host.test_lost import running
+from umlctl.cli import afterlife
+from umlctl.cli.events import LOOK, events
+from umlctl.guest.definition import Definition
+from umlctl.host import eventlog, paths, processes, records
 
 if TYPE_CHECKING:
     import pytest
@@ -55,6 +58,31 @@ def test_guest_or_all_has_to_be_said(house: str) -> None:
     for words in ([], ["demo", "--all"]):
         result = CliRunner().invoke(events, words)
         assert "needs a guest, or --all" in str(result.exception)
+
+
+def test_history_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sight(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(afterlife, "take_over", lambda _guest: False)
+    happens("demo", 1.0, "started")
+    with running() as pid:
+        record = records.Record(
+            definition=Definition(umid="demo", kernel="/linux"),
+            supervisor_pid=1,
+            pid=pid,
+            started=processes.start_time(pid) or 0,
+            boot_id=records.host_boot_id(),
+            since=1.0,
+        )
+        records.save(record)
+        found: list[dict[str, Any]] = []
+        thread = threading.Thread(target=lambda: found.extend(shown("demo", "-f")))
+        thread.start()
+        thread.join(3 * LOOK)  # it may have looked whether the guest is there
+        assert thread.is_alive()
+        happens("demo", 2.0, "ready")
+    thread.join()
+    assert names(found) == ["started", "ready"]
 
 
 def test_what_happens_is_followed_until_the_guest_is_gone(house: str) -> None:

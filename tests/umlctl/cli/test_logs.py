@@ -9,9 +9,11 @@ from datetime import datetime
 import pytest
 from click.testing import CliRunner
 
-from umlctl.cli.logs import dmesg, logs
+from tests.umlctl.host.test_lost import running
+from umlctl.cli.logs import LOOK, dmesg, logs
 from umlctl.errors import HostError, NoGuest
-from umlctl.host import consolelog, paths
+from umlctl.guest.definition import Definition
+from umlctl.host import consolelog, paths, processes, records
 
 
 def write(umid: str, data: bytes) -> None:
@@ -170,6 +172,31 @@ def test_lines_are_objects_for_programs(house: str) -> None:
     consolelog.Index(f"{paths.record_dir('demo')}/console.log").add(consolelog.LAUNCH, 1.0, 0)
     result = CliRunner().invoke(dmesg, ["demo", "--json", "-n", "1"])
     assert json.loads(result.stdout_bytes) == three | {"text": "[  123.456789] three"}
+
+
+def test_log_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sight(
+    house: str,
+) -> None:
+    write("demo", b"one\n")
+    with running() as pid:
+        record = records.Record(
+            definition=Definition(umid="demo", kernel="/linux"),
+            supervisor_pid=1,
+            pid=pid,
+            started=processes.start_time(pid) or 0,
+            boot_id=records.host_boot_id(),
+            since=1.0,
+        )
+        records.save(record)
+        found: list[bytes] = []
+        thread = threading.Thread(target=lambda: found.append(shown("demo", "-f")))
+        thread.start()
+        thread.join(3 * LOOK)  # it may have looked whether the guest is there
+        assert thread.is_alive()
+        with open(f"{paths.record_dir('demo')}/console.log", "ab") as file:
+            file.write(b"two\n")
+    thread.join()
+    assert found == [b"one\ntwo\n"]
 
 
 def test_line_that_is_cut_where_following_begins_is_one_object(house: str) -> None:
