@@ -69,6 +69,15 @@ def test_the_stock_client_and_ours_give_the_same_text(house: House, shared: str,
     assert outcome.kind in ("answered", "refused")
 
 
+def test_console_is_where_programs_are_attached_to_it(house: House, shared: str) -> None:
+    """The descriptors that its kernel has for it are nobody else's."""
+    socket = house.status(shared)["consoles"][0]["socket"]
+    assert house.ok("config", shared, "con0") == f"unix:{socket}\n"
+    assert house.ok("mconsole", shared, "config con0") == f"unix:{socket}\n"
+    assert _stock_text(house.stock(shared, "config", "con0").stdout) == f"unix:{socket}\n".encode()
+    assert house.ok("config", house.kernel_socket(shared), "con0").startswith("fd:")
+
+
 def test_help_lists_what_the_kernel_and_the_supervisor_know(house: House, shared: str) -> None:
     text = house.ok("help", shared)
     assert "stack <pid>" in text

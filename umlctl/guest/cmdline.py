@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 CONSOLE_IN: Final = 17
 CONSOLE_OUT: Final = 18
+CONSOLE: Final = f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}"
 """Descriptors of the console, as the launcher opens them for the kernel: a caller's own, which it
 may pass on, have lower numbers."""
 AGENT: Final = "ssl63"
@@ -242,7 +243,7 @@ def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence
         *fast_boot,
         "con=none",
         "ssl=none",
-        f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}",
+        CONSOLE,
         "console=tty0",  # the kernel adds it to a line without, behind what is for init alone
         "printk.time=1",  # tells the kernel's lines from others on a console
     ]

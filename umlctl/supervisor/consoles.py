@@ -344,12 +344,16 @@ class Consoles:
             if console.typist is not None:  # since before a reboot
                 self._want_shell(console)
 
+    def socket_of(self, name: str) -> str:
+        """Where programs are attached to a console."""
+        return f"{self._directory}/{name}"
+
     def listing(self) -> list[dict[str, Any]]:
         """As `status` shows them."""
         return [
             {
                 "name": console.name,
-                "socket": f"{self._directory}/{console.name}",
+                "socket": self.socket_of(console.name),
                 "log": console.log,
                 "viewers": [
                     {

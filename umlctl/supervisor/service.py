@@ -20,6 +20,7 @@ from umlctl import exitcodes
 from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import HostError, UsageError
 from umlctl.guard import Line, Refusal, check, is_guest_file, is_query, read
+from umlctl.guest.cmdline import CONSOLE
 from umlctl.guest.grants import CONTROL
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog, scarce
@@ -118,7 +119,7 @@ class Service:
             return None
         if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
             return None
-        return _unstamped(line, outcome).data, outcome.error
+        return self._shown(line, outcome).data, outcome.error
 
     async def handle(self, call: Call) -> None:
         """Answer one request, whatever it is.
@@ -138,7 +139,7 @@ class Service:
                     await self._print_slowly(call)
                 outcome = await self._ask_when_ready(call, line)
                 self._note(call, line, outcome)
-                outcome = _unstamped(line, outcome)
+                outcome = self._shown(line, outcome)
                 if outcome.kind in (ANSWERED, REFUSED):
                     await call.answer(outcome.data, outcome.error)
                 elif outcome.kind == TRUNCATED:
@@ -323,6 +324,18 @@ class Service:
                 self._note_sparingly(call, "failed", line.text, str(outcome).strip())
         elif name in ("halt", "reboot", "cad"):
             guest.history.add(name, **by(call))
+
+    def _shown(self, line: Line, outcome: Outcome) -> Outcome:
+        """What the kernel answers as clients get it: the descriptors that it has of us for a
+        console are nobody else's, so they get the console's socket in their place."""
+        name, consoles = line.argument, self._guest.consoles
+        if line.command.name == "config" and name in consoles.by_name:
+            ours = (CONSOLE if name == "con0" else config(name)).partition("=")[2]
+            said = outcome.text.strip()
+            if outcome.ok and said and f"{ours},".startswith(f"{said},"):
+                data = f"unix:{consoles.socket_of(name)}".encode()
+                return Outcome(ANSWERED, 0, data, "", outcome.pieces)
+        return _unstamped(line, outcome)
 
     # Our own commands
 
