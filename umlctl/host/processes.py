@@ -75,9 +75,15 @@ def descriptors(pid: int) -> dict[str, str]:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since the host's boot: pids are used again."""
+    """When the process started, in clock ticks since the host's boot: pids are used again.
+
+    None if there is none, or it is a zombie. As long as another thread of it lives it is none,
+    though its first thread is: one that was killed has its files and locks until then.
+    """
     fields = _stat(pid)
-    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+    if fields is None or (fields[0] in "ZX" and int(fields[17]) < 2):
+        return None
+    return int(fields[19])
 
 
 def alive(pid: int, started: int) -> bool:

@@ -80,6 +80,24 @@ def gone(pid: int) -> bool:
     return processes.start_time(pid) is None
 
 
+SECOND_THREAD = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).syscall(60, 0)  # exit: of this thread alone
+"""
+
+
+def test_process_lives_as_long_as_one_of_its_threads() -> None:
+    """One that was killed has its files and locks as long."""
+    with leader(SECOND_THREAD) as process:
+        until(lambda: (seen := processes.look(process.pid)) and seen.state == "dead")
+        started = processes.start_time(process.pid)
+        assert started is not None
+        assert processes.alive(process.pid, started)
+        os.kill(process.pid, signal.SIGKILL)
+        until(lambda: not processes.alive(process.pid, started))
+
+
 def test_process_is_known_by_pid_and_start_time() -> None:
     started = processes.start_time(os.getpid())
     assert started is not None
