@@ -356,10 +356,11 @@ class Viewer:
         if now - self._lost_at > COMES_BACK:
             return False
         time.sleep(PAUSE)
-        # What was typed meanwhile goes to the next one, after its greeting.
-        kept = [packet for packet in self._outgoing if packet[:1] == INPUT]
+        # What was typed meanwhile goes to the next one that greets us, as the keyboard does.
+        kept = self._kept + [packet for packet in self._outgoing if packet[:1] == INPUT]
         self._outgoing.clear()
-        self._force, self._typing = bool(self._typing), None if self._keyboard else False
+        self._force = self._force if self._typing is None else self._typing
+        self._typing = None if self._keyboard else False
         from umlctl.cli.afterlife import take_over
 
         take_over(self._umid)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import socket
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli.console import escape_key
+from umlctl.cli import afterlife
+from umlctl.cli.console import Viewer, escape_key
 from umlctl.cli.terminal import Key, Screen
 from umlctl.errors import UsageError
+from umlctl.host.attaching import INPUT
 
 SETTINGS = [
     b"\x1b[?1049h",
@@ -24,6 +27,36 @@ SETTINGS = [
     *(b"\x1b[>1u", b"\x1b[>5u", b"\x1b[<u", b"\x1b[=3;1u", b"\x1b[>4;2m", b"\x1b[4 q", b"\x1b[4h"),
 ]
 """What programs of a guest send to a terminal."""
+
+
+def test_what_was_typed_goes_to_the_next_supervisor_that_hears_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One may be killed before it has said anything."""
+    viewer = Viewer("demo", "con0", b"\x1d")
+    ends: list[socket.socket] = []
+    hellos = []
+
+    def connect(_waits: object) -> None:
+        viewer._connection, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ends.append(end)
+        hellos.append(viewer._force)
+
+    monkeypatch.setattr(viewer, "_connect", connect)
+    monkeypatch.setattr(afterlife, "take_over", lambda _umid: True)
+    viewer._connect(None)
+    viewer._hear({"keyboard": "yours"})
+    ends[-1].close()
+    viewer._send(INPUT + b"typed")
+    assert viewer._come_back()
+    ends[-1].close()
+    assert viewer._come_back()
+    viewer._hear({"keyboard": "yours"})
+    assert ends[-1].recv(64, socket.MSG_DONTWAIT) == INPUT + b"typed"
+    assert hellos == [False, True, True], "the keyboard is its own still"
+    ends[-1].close()
+    assert viewer._connection is not None
+    viewer._connection.close()
 
 
 def restoring(pieces: list[bytes]) -> bytes:
