@@ -434,7 +434,7 @@ def test_a_disk_is_added_while_the_guest_stops_boots_and_dies(
     assert all(answer.ok or answer.text for answer in answers)
     house.ok("stop", umid)
     stopped = house.umlctl("disk", "add", umid, str(image))
-    assert (stopped.returncode, "stopped" in stopped.stderr) == (1, True)
+    assert (stopped.returncode, "paused" in stopped.stderr) == (1, True)
     house.ok("go", umid)
     house.ok("disk", "add", umid, str(image))
     house.ok("disk", "rm", umid, "1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import datetime
 from typing import Final
@@ -16,6 +15,10 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CLOCKS: Final = ("%H:%M:%S", "%H:%M")
 
 
+MOST: Final = 1e9
+"""What a clock can wait, seconds."""
+
+
 class _Seconds(click.FloatRange):
     name = "seconds"
 
@@ -23,8 +26,8 @@ class _Seconds(click.FloatRange):
         self, value: float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        if not 0 < seconds <= MOST:  # nor what is no number
+            self.fail(f"{value!r} is not a number of seconds above 0, {MOST:g} at most", param, ctx)
         return seconds
 
     def _describe_range(self) -> str:
@@ -32,7 +35,7 @@ class _Seconds(click.FloatRange):
         return ""
 
 
-SECONDS: Final = _Seconds(0, 1e9, min_open=True)
+SECONDS: Final = _Seconds()
 
 
 def moment(text: str, now: float) -> float:

@@ -83,7 +83,7 @@ def test_added_disk_as_json(supervisor: Supervisor) -> None:
         (["demo", "a", "b"], "unexpected extra argument"),
         (["demo", "a", "--slot", "16"], "range"),
         (["demo", "a", "--slot", "x"], "not a valid integer"),
-        (["demo", "a", "--timeout", "0"], "range"),
+        (["demo", "a", "--timeout", "0"], "is not a number of seconds above 0"),
         (["demo", "a", "--nonsense"], "No such option"),
         (["demo", "a", "--cow", "b", "--discard"], "take one"),
         (["demo", "a", "--cow", "b", "--ro"], "take one"),
