@@ -20,7 +20,7 @@ MOST: Final = 1e9
 
 
 class _Seconds(click.FloatRange):
-    name = "seconds"
+    name = "number of seconds"
 
     def convert(
         self, value: float, param: click.Parameter | None, ctx: click.Context | None

@@ -390,6 +390,7 @@ def test_definition_handed_over_leaves_no_file(started: Started) -> None:
         (["demo", "--ncpus", "0"], "at least one processor"),
         (["demo", "--root", "x.img,slot=3,nonsense"], "not 'nonsense'"),
         (["demo", "--timeout", "0"], "is not a number of seconds above 0"),
+        (["demo", "--timeout", "soon"], "not a valid number of seconds"),
         (["demo", "--profile", "desk"], "a profile is lab, server or server:BRIDGE"),
         (["demo", "--after", "demo"], "cannot come after itself"),
         (["demo", "--after", "a/b"], "a umid is made of"),
