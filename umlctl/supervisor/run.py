@@ -75,7 +75,8 @@ async def run_guest(
         return ending
     finally:
         for door in doors:
-            door.close()
+            with _said(guest):
+                door.close()
         if guest.dead.is_set():
             await _clear(guest, shared)
         else:

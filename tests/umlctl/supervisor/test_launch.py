@@ -19,7 +19,7 @@ from umlctl.guest.plug import parse_disk
 from umlctl.host import disks, lost, processes, records
 from umlctl.host.claim import claim
 from umlctl.supervisor import launch as launching
-from umlctl.supervisor import run as running
+from umlctl.supervisor.door import Door
 from umlctl.supervisor.launch import adopt, check_files, check_reboot, launch
 from umlctl.supervisor.run import run_guest
 
@@ -101,8 +101,10 @@ def test_full_disk_at_the_last_step_leaves_no_kernel(
     monkeypatch.setattr(records, "save", save)
     with claim("demo") as held, pytest.raises(HostError, match=r"demo: .*No space left"):
         launch(definition, held)
+    end = time.monotonic() + DEADLINE
     while processes_of(definition):  # the host ends it a moment later
-        time.sleep(0.005)
+        assert time.monotonic() < end
+        time.sleep(0.01)
     assert not os.path.exists(f"{house}/pid")
     assert not os.path.exists(f"{house}/u/run/g/demo.lock")
 
@@ -193,14 +195,19 @@ async def test_pidfile_that_somebody_removed_is_no_reason_to_keep_the_name(
         pass
 
 
-@pytest.mark.parametrize("step", ["remove_pidfile", "remove_place"])
+@pytest.mark.parametrize("step", ["remove_pidfile", "remove_place", "Door.close"])
 async def test_what_cannot_be_removed_of_a_guest_is_said_and_its_end_stands(
     definition: Definition, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def fail(*_: object) -> None:
+    close = Door.close
+
+    def fail(*arguments: object) -> None:
+        for door in arguments:
+            if isinstance(door, Door):
+                close(door)
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "/its/place")
 
-    monkeypatch.setattr(running, step, fail)
+    monkeypatch.setattr(f"umlctl.supervisor.run.{step}", fail)
     launched = launch(definition, claim("demo"))
     told: list[Event] = []
     endings: list[Ending] = []
