@@ -162,6 +162,11 @@ class House:
         output = self.ask(umid, f"proc 1/root{name}.o").data
         return status, output.decode("utf-8", "replace").strip("\n\0")
 
+    def has_init(self, umid: str) -> None:
+        """Wait for the guest's init program, which can be told to shut down then."""
+        log = Path(f"{self.state}/guests/{umid}/console.log")
+        wait_for(lambda: b"exit` ends it" in log.read_bytes(), f"{umid} has an init")
+
     def has_shell(self, umid: str) -> None:
         """Wait for the guest's shell, after a boot or a reboot."""
         wait_for(lambda: self.ask(umid, "version").ok, f"{umid} answers")
@@ -220,21 +225,24 @@ class House:
             shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
-def to_hang(house: House, umid: str, seconds: float | None = None) -> Callable[[], None]:
+def to_hang(house: House, umid: str) -> Callable[[], None]:
     """Get a guest ready to hang, whose supervisor may be gone by then: called, the result has its
     kernel read what is not written, and answer nothing until then but what interrupts do.
-
-    seconds: until it is written; never unless given
     """
-    name = f"/tmp/.hang{next(_commands)}"
-    write = "" if seconds is None else f"; (sleep {seconds}; echo >{name}) &"
-    house.shell(umid, f"mkfifo {name}{write}")
+    name = "/tmp/.hang"
+    house.shell(umid, f"mkfifo {name}")
 
     def hang() -> None:
         with Connection(house.kernel_socket(umid)) as connection:
             connection.request(f"proc 1/root{name}", 0.3)
 
     return hang
+
+
+def end_hang(house: House, umid: str) -> None:
+    """Have it written what the guest's kernel reads."""
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
+        console.write("echo >/tmp/.hang\n")
 
 
 def heed_signals() -> None:
@@ -267,11 +275,14 @@ def processes_of(word: str) -> list[int]:
 
 
 def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
-    """Look again until it is so."""
-    end = time.monotonic() + deadline
+    """Look again until it is so, for half of the time at most: a look may start a process."""
+    began = time.monotonic()
+    end = began + deadline
     while not condition():
-        assert time.monotonic() < end, f"not within {deadline:g}s: {what}"
-        time.sleep(0.01)
+        now = time.monotonic()
+        assert now < end, f"not within {deadline:g}s: {what}"
+        time.sleep(max(0.01, now - began))
+        began = time.monotonic()
 
 
 @pytest.fixture(scope="session")
@@ -290,7 +301,7 @@ def house() -> Iterator[House]:
 def shared(house: House) -> str:
     """A guest that tests share: they may ask it anything and must leave it as it was."""
     house.start("shared")
-    wait_for(lambda: "exit` ends it" in house.ok("logs", "shared"), "userspace is up")
+    house.has_init("shared")
     wait_for(lambda: house.ok("stack", "shared", "1").count("\n") > 5, "process 1 waits")
     return "shared"
 

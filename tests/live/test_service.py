@@ -75,10 +75,6 @@ def manager(short: str) -> Iterator[Manager]:
     made.close()
 
 
-def has_init(house: House, umid: str) -> None:
-    wait_for(lambda: "exit` ends it" in house.ok("logs", umid), f"{umid} has an init")
-
-
 def ended(house: House, umid: str) -> float:
     ending: dict[str, Any] = house.listed(umid)["ending"]
     assert ending["cause"] == "shut down", ending
@@ -91,7 +87,7 @@ def test_all_guests_end_in_order_whoever_supervises_them(own: House) -> None:
     own.start(WEB, "--after", DB)
     with own.running(PROXY, "--after", WEB) as process:
         for name in (DB, WEB, PROXY):
-            has_init(own, name)
+            own.has_init(name)
         done = own.umlctl("shutdown", "--all", "20", "--json")
         assert done.returncode == 0, done
         assert process.wait(30) == 0
@@ -108,7 +104,7 @@ def test_supervisor_ends_its_guests_in_order(own: House) -> None:
     own.start(WEB, "--after", DB)
     own.start(PROXY, "--after", WEB, "--after", DB)
     for name in (DB, WEB, PROXY):
-        has_init(own, name)
+        own.has_init(name)
     own.ok("quit")
     assert ended(own, PROXY) < ended(own, WEB) < ended(own, DB)
 
@@ -125,7 +121,7 @@ def test_guest_that_has_to_be_halted_is_told(own: House) -> None:
     os.chmod(script, 0o755)
     own.start(DEAF, "--init", script)
     own.start(WEB, "--after", DEAF)
-    has_init(own, WEB)
+    own.has_init(WEB)
     wait_for(
         lambda: own.ask(DEAF, "proc sys/kernel/ctrl-alt-del").data.strip() == b"0", "it is deaf"
     )
@@ -210,7 +206,7 @@ def test_job_runner_is_told_once_and_what_happens_is_json(
         wait_for(lambda: manager.heard("READY=1"), "the manager knows that it is ready")
         manager.forget()
         wait_for(lambda: manager.heard("WATCHDOG=1"), "there are signs of life")
-        has_init(house, umid)
+        house.has_init(umid)
         kernels = processes_of(f"umid={umid}")
         assert pid in kernels
         for each in kernels:  # the tiny parent too; some may have ended meanwhile
@@ -311,7 +307,7 @@ def test_service_is_ready_when_what_is_enabled_has_been_started(
         with open(f"/proc/{own.status(WEB)['pid']}/environ", "rb") as file:
             assert b"NOTIFY_SOCKET" not in file.read()
         for name in (DB, WEB):
-            has_init(own, name)
+            own.has_init(name)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
@@ -330,7 +326,7 @@ def test_guests_outlive_a_service_that_is_killed_and_the_next_one_has_them(
         is_ready(manager)
         own.start(DB)
         own.ok("enable", DB)
-        has_init(own, DB)
+        own.has_init(DB)
         before = own.status(DB)
         assert before["supervisor_pid"] == process.pid
         process.kill()
@@ -373,7 +369,7 @@ def test_service_waits_for_its_turn(own: House, manager: Manager) -> None:
     own.start(DB)
     own.start(WEB)
     own.ok("enable", WEB)
-    has_init(own, WEB)
+    own.has_init(WEB)
     own.ok("shutdown", WEB)
     first = own.status(DB)["supervisor_pid"]
     with service(own, manager) as process:
@@ -391,7 +387,7 @@ def test_service_waits_for_its_turn(own: House, manager: Manager) -> None:
 
 def test_service_that_waits_ends_what_it_waits_for(own: House, manager: Manager) -> None:
     own.start(DB)
-    has_init(own, DB)
+    own.has_init(DB)
     with service(own, manager) as process:
         is_ready(manager)
         process.send_signal(signal.SIGTERM)
