@@ -275,13 +275,14 @@ def processes_of(word: str) -> list[int]:
 
 
 def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
-    """Look again until it is so, for half of the time at most: a look may start a process."""
+    """Look again until it is so, for half of the time at most: a look may start a process. But
+    what passes by is to be seen: it is looked for again soon."""
     began = time.monotonic()
     end = began + deadline
     while not condition():
         now = time.monotonic()
         assert now < end, f"not within {deadline:g}s: {what}"
-        time.sleep(max(0.01, now - began))
+        time.sleep(min(0.2, max(0.01, now - began)))
         began = time.monotonic()
 
 

@@ -15,6 +15,7 @@ from umlctl import exitcodes
 from umlctl.cli import views
 from umlctl.errors import GuestInUse, UmlctlError
 from umlctl.guard import is_query, read
+from umlctl.guest import policy
 from umlctl.host import burial, claim, lost, paths, processes, records
 from umlctl.oneshot import Abandoned, say
 
@@ -222,8 +223,14 @@ def answer(name: str, guest: str, json: bool) -> int | None:
 
 def _answer_for_living(name: str, record: records.Record) -> int:
     umid = record.definition.umid
-    _, why = out_of_reach(umid)
+    supervisor, why = out_of_reach(umid)
     if name == "kill":
+        if why and policy.on_exit(record.definition, failed=True) == policy.RESTART:
+            return say(
+                f"kill {umid}: not killed: its supervisor would start it again, and {why}; "
+                f"`kill {supervisor}` ends that supervisor first, and harms no guest",
+                exitcodes.FAILED,
+            )
         gone = (
             "past its supervisor, which could not be asked"
             if why

@@ -535,14 +535,14 @@ class Devices:
             hostends.check_served(device)
         async with self._locked(), self._talking(force=force):
             entry = Entry(name=device.kind, asked=str(device), kernel=str(device))
-            await self._number(entry, device.kind, look=not force)
+            await self._number(entry, device.kind, force=force)
             await self._make(entry, self._kernel, look=not force)
             self.entries.append(entry)
             await self._save()
         self._history.add("device added", device=entry.name, text=entry.kernel, **by)
         self._has_changed()
 
-    async def _number(self, entry: Entry, kind: str, *, look: bool) -> None:
+    async def _number(self, entry: Entry, kind: str, *, force: bool) -> None:
         """Name a device as the guest will, which may have some of its kernel's command line.
 
         Raises: Refusal
@@ -550,12 +550,14 @@ class Devices:
         first = sum(each.name.startswith(kind) for each in self.entries)
         for number in range(first, first + LENT_BEFORE):
             entry.name = f"{kind}{number}"
-            numbers = look and kind == vhost.VIRTIO
-            if not (numbers and await looks.look_at_virtio(entry, self._kernel)):
+            taken = kind == vhost.VIRTIO and await looks.look_at_virtio(entry, self._kernel)
+            if not taken:
                 return
+        if force:
+            return
         raise Refusal(
             f"{kind}: the guest says that it has {kind}{first} to {entry.name} already, and a new "
-            "one could not be told from those; --force has it plugged without a look at the guest",
+            "one could not be told from those; --force has it plugged all the same",
             -errno.EBUSY,
         )
 

@@ -512,11 +512,16 @@ def _lock_pidfile(definition: Definition, running: int = 0) -> int:
 
 
 def remove_pidfile(definition: Definition, descriptor: int) -> None:
-    """Remove a pidfile of ours and let it go; one that somebody has put in its place is kept."""
+    """Remove a pidfile of ours and let it go; one that somebody has put in its place is kept.
+
+    Raises: OSError: it could not be removed, and is let go all the same
+    """
     if descriptor >= 0:
-        if stands_at(descriptor, definition.pidfile):
-            os.unlink(definition.pidfile)
-        os.close(descriptor)
+        try:
+            if stands_at(descriptor, definition.pidfile):
+                os.unlink(definition.pidfile)
+        finally:
+            os.close(descriptor)
 
 
 def check_files(definition: Definition) -> Kernel:

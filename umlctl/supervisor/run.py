@@ -159,7 +159,8 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
     while (pause := restarts.pause()) is not None:
         if not await guest.await_restart(pause, restarts.tries):
             return False
-        remove_pidfile(guest.launched.definition, guest.launched.pidfile)
+        with _said(guest):
+            remove_pidfile(guest.launched.definition, guest.launched.pidfile)
         try:
             launched = await trio.to_thread.run_sync(launch_again, guest.launched)
         except Exception as problem:

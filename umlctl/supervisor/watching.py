@@ -72,7 +72,7 @@ class Watcher:
             outcome = await guest.kernel.ask(CLOCK, max(LOOK, min(self._limit / ASKED, PATIENCE)))
             if outcome.kind == REFUSED and isinstance(outcome, Unsent):
                 self._is_well()  # as far as we can see
-            elif outcome.kind == GONE and isinstance(outcome, Unsent) and self._has_socket():
+            elif outcome.kind == GONE and isinstance(outcome, Unsent) and self._lost_its_name():
                 self.is_unreachable(outcome.reason)
                 self._is_well()  # likewise
             elif outcome.ok and outcome.text != self._clock:
@@ -102,7 +102,10 @@ class Watcher:
             self._guest.history.add("unreachable" if why else "reachable again", text=why)
         self.unreachable = why
 
-    def _has_socket(self) -> bool:
+    def _lost_its_name(self) -> bool:
+        """Its kernel has its socket, but the name is gone that leads there."""
+        if self._guest.kernel_socket.is_there():
+            return False  # it cannot be asked, since it panicked or reboots
         return is_open(self._guest.launched.pid, self._guest.kernel.path)
 
     def is_unfed(self) -> None:

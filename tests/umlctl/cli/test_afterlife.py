@@ -8,6 +8,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tests.umlctl.host.test_claim import write_record
@@ -104,6 +105,30 @@ def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_one_again(
         assert said.out == ""
         assert "demo runs, and its supervisor" in said.err
         assert "cannot be asked from here" in said.err
+
+
+def test_guest_that_would_be_started_again_out_of_reach_is_not_killed(
+    run_dir: str,
+    nobody: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its supervisor has another /tmp, and nobody can tell it that a user has ended the guest."""
+    killed: list[int] = []
+    monkeypatch.setattr(processes, "kill_guest", lambda pid, *_: killed.append(pid))
+    monkeypatch.setattr(afterlife, "ENDS", 0.0)
+    with claim.claim("demo"):
+        write_record()
+        record = records.read("demo")
+        assert record is not None
+        definition = msgspec.structs.replace(record.definition, restart="on-failure")
+        records.save(msgspec.structs.replace(record, definition=definition))
+        shutil.rmtree(run_dir)
+        assert afterlife.answer("kill", "demo", json=False) == exitcodes.FAILED
+        said = capsys.readouterr()
+    assert said.out == ""
+    assert f"would start it again, and its supervisor, pid {os.getpid()}, cannot" in said.err
+    assert not killed
 
 
 def test_nobody_is_said_to_be_gone_who_has_another_tmp(

@@ -894,7 +894,7 @@ async def test_guest_that_shows_devices_without_end_holds_nobody_up(
     assert guest.names == []
     await guest.plug("a.img")
     assert (await guest.devices.config(served, BY, force=True)).ok
-    assert guest.names == ["ubd1", "virtio0"]
+    assert guest.names == ["ubd1", "virtio63"]
 
 
 async def test_device_that_nobody_serves_is_refused(guest: Guest) -> None:

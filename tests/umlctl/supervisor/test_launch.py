@@ -226,6 +226,21 @@ async def test_what_cannot_be_removed_of_a_guest_is_said_and_its_end_stands(
         pass  # the name is free
 
 
+def test_pidfile_that_cannot_be_removed_is_free_all_the_same(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: str) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    descriptor = launching._lock_pidfile(definition)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", fail)
+        with pytest.raises(PermissionError):
+            launching.remove_pidfile(definition, descriptor)
+    launching.remove_pidfile(definition, launching._lock_pidfile(definition))
+    assert not os.path.exists(definition.pidfile)
+
+
 async def test_pidfile_that_somebody_put_in_its_place_is_kept(
     definition: Definition, house: str
 ) -> None:

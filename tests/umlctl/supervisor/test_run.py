@@ -23,6 +23,8 @@ class Made:
         self.restarts = 0
         self.begun: list[Any] = []
         self.killed: list[str] = []
+        self.told: list[str] = []
+        self.history = SimpleNamespace(add=lambda name, **_facts: self.told.append(name))
 
     async def await_restart(self, _seconds: float, _tries: int) -> bool:
         return True
@@ -32,6 +34,23 @@ class Made:
 
     def kill(self, why: str) -> None:
         self.killed.append(why)
+
+
+async def test_guest_is_started_again_though_its_pidfile_cannot_be_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guest = Made()
+
+    def fail(_definition: Definition, _descriptor: int) -> None:
+        raise PermissionError("its directory is read-only")
+
+    monkeypatch.setattr(module, "remove_pidfile", fail)
+    monkeypatch.setattr(module, "launch_again", lambda last: last)
+    monkeypatch.setattr(module, "_publish", lambda _guest: None)
+    restarts = Restarts(guest.launched.definition)
+    assert await module._start_again(guest, restarts)  # type: ignore[arg-type]
+    assert guest.told == ["not removed"]
+    assert len(guest.begun) == 1
 
 
 @pytest.mark.parametrize("ended", [True, False])

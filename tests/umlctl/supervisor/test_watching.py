@@ -35,6 +35,8 @@ class Made:
         self.ready, self.dead = trio.Event(), trio.Event()
         self.history = History("demo")
         self.kernel = SimpleNamespace(trouble="", ask=self._ask, path="/k/demo/mconsole")
+        self.has_name = True
+        self.kernel_socket = SimpleNamespace(is_there=lambda: self.has_name)
         self.ticks = True
         self.asked = 0
         self.holder: Held | None = None
@@ -155,6 +157,7 @@ async def test_guest_that_nobody_can_ask_is_not_hung_as_long_as_its_kernel_has_i
 
     monkeypatch.setattr(module, "is_open", lambda _pid, _path: open_yet)
     guest = Made(on_hang="restart")
+    guest.has_name = False
     real, guest.kernel.ask = guest.kernel.ask, ask
     await guest.lives(3600)
     assert guest.story == story
@@ -165,6 +168,21 @@ async def test_guest_that_nobody_can_ask_is_not_hung_as_long_as_its_kernel_has_i
         await guest.lives(60)
         assert guest.story == ["unreachable", "reachable again"]
         assert not guest.watcher.unreachable
+
+
+async def test_guest_that_panics_is_not_said_to_be_out_of_reach(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can ask it any more, and its kernel has its socket until it ends."""
+
+    async def ask(_text: str, _timeout: float) -> Outcome:
+        return Unsent(GONE, reason="the guest panicked")
+
+    monkeypatch.setattr(module, "is_open", lambda _pid, _path: True)
+    guest = Made()
+    guest.kernel.ask = ask
+    await guest.lives(29)
+    assert guest.story == []
 
 
 async def test_reboot_that_does_not_end_is_a_hang(autojump_clock: MockClock) -> None:
