@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.umlctl.host.test_claim import write_record
 from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
+from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes
 from umlctl.cli import afterlife, listing, main
 from umlctl.host import claim, eventlog, processes, records

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 
 from tests.umlctl.host.test_lost import running
+from tests.umlctl.host.test_records import write_record
 from umlctl.cli import afterlife
 from umlctl.cli.events import LOOK, events
-from umlctl.guest.definition import Definition
-from umlctl.host import eventlog, paths, processes, records
+from umlctl.host import eventlog, paths
 
 if TYPE_CHECKING:
     import pytest
@@ -66,15 +66,7 @@ def test_history_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of
     monkeypatch.setattr(afterlife, "take_over", lambda _guest: False)
     happens("demo", 1.0, "started")
     with running() as pid:
-        record = records.Record(
-            definition=Definition(umid="demo", kernel="/linux"),
-            supervisor_pid=1,
-            pid=pid,
-            started=processes.start_time(pid) or 0,
-            boot_id=records.host_boot_id(),
-            since=1.0,
-        )
-        records.save(record)
+        write_record(pid=pid)
         found: list[dict[str, Any]] = []
         thread = threading.Thread(target=lambda: found.extend(shown("demo", "-f")))
         thread.start()

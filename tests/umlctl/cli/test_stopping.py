@@ -11,9 +11,9 @@ import pytest
 from socketproto.exchange import pieces
 from socketproto.wire import Reply
 from tests.conftest import Bare
+from tests.umlctl.host.test_records import write_record
 from umlctl.cli import main, stopping
-from umlctl.guest.definition import Definition
-from umlctl.host import claim, processes, records
+from umlctl.host import claim, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,17 +34,8 @@ class Guest:
         self.hold = 0.0
         self.meanwhile: Callable[[], None] = lambda: None
         self._asked = asked
-        pid = os.getpid()
-        record = records.Record(
-            definition=Definition(umid=umid, kernel="/linux", after=after),
-            supervisor_pid=pid,
-            pid=pid,
-            started=processes.start_time(pid) or 0,
-            boot_id=records.host_boot_id(),
-            since=1.0,
-        )
         self.claim = claim.claim(umid)
-        records.save(record)
+        write_record(umid, after=after)
         self.server = Bare(f"{house}/u/run/g/{umid}/mconsole", self._answer, 0o600)
         self.server.start()
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.umlctl.host.test_records import write_record
 from umlctl.errors import GuestInUse, HostError, UsageError
-from umlctl.guest.definition import Definition
-from umlctl.host import paths, processes, records
+from umlctl.host import paths, records
 from umlctl.host.claim import (
     claim,
     forget,
@@ -429,21 +429,6 @@ def test_cleared_claim_is_as_new_and_still_ours(house: str) -> None:
 # What was removed
 
 
-def write_record(umid: str = "demo", home: str = "") -> None:
-    """What says that a guest runs: this process is its kernel."""
-    pid = os.getpid()
-    records.save(
-        records.Record(
-            definition=Definition(umid=umid, kernel="/linux", home=home),
-            supervisor_pid=pid,
-            pid=pid,
-            started=processes.start_time(pid) or 0,
-            boot_id=records.host_boot_id(),
-            since=1.0,
-        )
-    )
-
-
 def test_supervisor_is_known_though_the_run_directory_was_removed(house: str) -> None:
     with claim("demo") as held:
         write_record()
@@ -493,7 +478,6 @@ def test_supervisor_of_an_earlier_version_is_known_where_that_had_its_locks(
     put(f"{earlier}/owner", "")
     monkeypatch.setattr(paths, "earlier_guest_dirs", lambda _umid: [earlier])
     paths.make_run_dir()
-    os.makedirs(paths.record_dir("demo"))
     write_record()
     assert not has_owner("demo")
     with open(f"{earlier}/owner"):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.damage import damaged
 from umlctl.guest.definition import Definition
-from umlctl.host import paths, records
+from umlctl.host import paths, processes, records
 from umlctl.host.claim import claim
 from umlctl.host.records import ENDED_KEPT, Ending, Record, load, load_all, prune, save, summary
 
@@ -34,6 +34,23 @@ def record(umid: str = "demo", *, named: bool = True, **fields: Any) -> Record:
             **fields,
         }
     )
+
+
+def write_record(umid: str = "demo", *, pid: int = 0, **asked: Any) -> None:
+    """What says that a guest runs; a process is its kernel, this one if no other is named.
+
+    asked: of its definition
+    """
+    pid = pid or os.getpid()
+    runs = record(
+        definition=Definition(umid=umid, kernel="/linux", **asked),
+        supervisor_pid=os.getpid(),
+        pid=pid,
+        started=processes.start_time(pid) or 0,
+        boot_id=records.host_boot_id(),
+    )
+    os.makedirs(paths.record_dir(umid), exist_ok=True)
+    save(runs)
 
 
 def keep(umid: str = "demo", **fields: Any) -> Record:
