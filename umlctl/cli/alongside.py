@@ -8,6 +8,7 @@ import select
 import stat
 import subprocess
 import time
+from collections import deque
 from typing import Final
 
 from umlctl import streams
@@ -23,14 +24,17 @@ AGAIN: Final = 0.02
 """Between two looks whether somebody reads a FIFO, seconds."""
 PIECE: Final = 1 << 16
 """The most that is copied at once, bytes."""
+HELD: Final = 64
+"""The most logs that wait for their reader, one for each life of the guest; the oldest goes."""
 
 
 class Copy:
     """A console's log, copied to a file as it grows. Its reader, where it is no regular file, may
-    come late or be slow, and holds up nobody.
+    come late or be slow, and holds up nobody: the logs of later lives of the guest wait, open, so
+    that they are there though yet another life has begun. A thread may copy meanwhile.
 
     Fields:
-        problem: why it is copied no more, or not whole; empty if it is
+        problem: why it is copied no more, or not whole, the first reason; empty if it is
     """
 
     def __init__(self, path: str) -> None:
@@ -41,7 +45,8 @@ class Copy:
         self.path = os.path.abspath(path)
         self.problem = ""
         self._log = ""
-        self._source = self._file = -1
+        self._logs: deque[int] = deque()
+        self._file = -1
         self._offset = self._lost = 0
         try:
             self._open_file()
@@ -51,7 +56,18 @@ class Copy:
     def begin(self, log: str) -> None:
         """This is the log; it may be removed before all of it is copied."""
         self._log = log
-        self._open()
+        self.look()
+
+    def look(self) -> None:
+        """Hold the log of a life that has begun, before that of the next takes its place."""
+        if self.problem or (self._logs and stands_at(self._logs[-1], self._log)):
+            return
+        try:
+            self._logs.append(os.open(self._log, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            pass
+        except OSError as problem:
+            self._fail(str(problem.strerror))
 
     def step(self) -> None:
         """Copy what has come since, as far as its reader takes it now."""
@@ -59,30 +75,48 @@ class Copy:
 
     def finish(self) -> None:
         """Copy what is left; of what its reader does not take soon it is said that it is lost."""
-        left = self._step(LAST)
-        if left or self._lost:
-            self._fail(f"{self._lost + left} bytes were not taken in time")
+        self.look()
+        self._step(LAST)
+        left = self._lost + self._left()
+        if left:
+            self._fail(f"{left} bytes were not taken in time")
 
-    def _step(self, seconds: float) -> int:
-        """Copy all there is, but wait for its reader no longer; how many bytes are left."""
+    def _step(self, seconds: float) -> None:
+        """Copy all there is, but wait for its reader no longer."""
         if self.problem:
-            return 0
+            return
         end = time.monotonic() + seconds
         try:
-            left = self._copy(end)
-            if not left and (self._source < 0 or not stands_at(self._source, self._log)):
-                self._open()  # the guest was started again
-                left = self._copy(end)
+            self._copy_all(end)
+            while len(self._logs) > HELD:
+                self._lost += _size(self._logs[0]) - self._offset
+                self._drop()
         except BrokenPipeError:
             self._fail("nobody reads it")
         except OSError as problem:
             self._fail(str(problem.strerror))
-        else:
-            return left
-        return 0
+
+    def _copy_all(self, end: float) -> None:
+        """Copy the logs, one after the other, until one is not taken.
+
+        Raises: OSError
+        """
+        while self._logs:
+            is_over = len(self._logs) > 1  # asked before: what comes meanwhile is copied, too
+            if not self._copy(end) or not is_over:
+                return
+            self._drop()
+
+    def _drop(self) -> None:
+        os.close(self._logs.popleft())
+        self._offset = 0
+
+    def _left(self) -> int:
+        """What of the logs is not copied, bytes."""
+        return sum(map(_size, self._logs)) - self._offset
 
     def _fail(self, why: str) -> None:
-        self.problem = f"the log is not whole in {self.path}: {why}"
+        self.problem = self.problem or f"the log is not whole in {self.path}: {why}"
 
     def _open_file(self) -> None:
         """Open the file; not yet, if it is a FIFO that nobody reads.
@@ -97,30 +131,20 @@ class Copy:
             if not fifo:
                 raise
 
-    def _open(self) -> None:
-        try:
-            source = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
-        if self._source >= 0:
-            os.close(self._source)
-        self._source, self._offset = source, 0
-
-    def _copy(self, end: float) -> int:
-        """Copy from the log that is open; how many bytes are left of it.
+    def _copy(self, end: float) -> bool:
+        """Copy the first of the logs; whether all of it was taken.
 
         end: when its reader is waited for no longer
 
         Raises: OSError
         """
-        if self._source < 0:
-            return 0
-        size = os.fstat(self._source).st_size
+        log = self._logs[0]
+        size = _size(log)
         while self._offset < size:
-            data = os.pread(self._source, PIECE, self._offset)
+            data = os.pread(log, PIECE, self._offset)
             if not data:
                 break
-            cut = consolelog.start(self._source) - self._offset  # it may have been while we read
+            cut = consolelog.start(log) - self._offset  # it may have been while we read
             if cut > 0:
                 self._lost += cut
                 self._offset += cut
@@ -129,8 +153,8 @@ class Copy:
                 self._offset += os.write(self._taker(), data)
             except BlockingIOError:
                 if not self._await_reader(end):
-                    return size - self._offset
-        return 0
+                    return False
+        return True
 
     def _taker(self) -> int:
         """Where it is copied to.
@@ -154,6 +178,10 @@ class Copy:
         poll = select.poll()
         poll.register(self._file, select.POLLOUT)
         return bool(poll.poll(left * 1000))
+
+
+def _size(log: int) -> int:
+    return os.fstat(log).st_size
 
 
 class Tie:

@@ -331,7 +331,7 @@ class Watch:
         over = trio.Event()
 
         async def live(task_status: trio.TaskStatus[Guest]) -> None:
-            result.append(await run_guest(launched, self._log.put, task_status=task_status))
+            result.append(await run_guest(launched, self._tell, task_status=task_status))
             over.set()
 
         if self.wishes.copy is not None:
@@ -354,6 +354,12 @@ class Watch:
         if self.wishes.copy is not None:
             self.wishes.copy.finish()
         return self._known(result[0])
+
+    def _tell(self, event: Event) -> None:
+        """Something has happened; it may be that another life has begun, with a log of its own."""
+        if self.wishes.copy is not None:
+            self.wishes.copy.look()
+        self._log.put(event)
 
     def _known(self, ending: Ending) -> Ending:
         """How it ended, as far as that was our own doing."""

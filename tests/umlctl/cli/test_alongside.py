@@ -34,6 +34,7 @@ def test_log_is_copied_as_it_grows_and_after_it_is_gone(tmp_path: Path) -> None:
     copy.step()
     assert place.read_text() == "one\ntwo\n"
     log.write_text("of its next life\n")
+    copy.look()
     copy.step()
     assert place.read_text() == "one\ntwo\nof its next life\n"
     assert not copy.problem
@@ -44,6 +45,7 @@ def test_log_that_comes_late_is_copied_whole(tmp_path: Path) -> None:
     copy.begin(str(tmp_path / "log"))
     copy.step()
     (tmp_path / "log").write_text("here")
+    copy.look()
     copy.step()
     assert (tmp_path / "copy").read_text() == "here"
 
@@ -126,6 +128,68 @@ def test_reader_that_has_left_is_said(fifo: Path, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("here")
     copy.begin(str(tmp_path / "log"))
     copy.finish()
+    assert copy.problem == f"the log is not whole in {fifo}: nobody reads it"
+
+
+def live_again(copy: Copy, log: Path, said: bytes) -> None:
+    """Another life of the guest begins."""
+    consolelog.begin(str(log))
+    log.write_bytes(said)
+    copy.look()
+
+
+def test_all_lives_are_copied_though_the_reader_takes_the_first_meanwhile(
+    fifo: Path, tmp_path: Path
+) -> None:
+    lives = [os.urandom(size) for size in (1 << 18, 50_000, 0, 1 << 18)]
+    log = tmp_path / "log"
+    log.write_bytes(lives[0])
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    copy = Copy(str(fifo))
+    copy.begin(str(log))
+    copy.step()
+    for said in lives[1:]:
+        live_again(copy, log, said)
+    copy.step()
+    whole = b"".join(lives)
+    found = b""
+    while len(found) < len(whole):
+        found += os.read(reader, 1 << 20)
+        copy.step()
+    copy.finish()
+    os.close(reader)
+    assert found == whole
+    assert not copy.problem
+
+
+def test_what_is_not_taken_is_counted_over_all_lives(
+    fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alongside, "LAST", 0.05)
+    monkeypatch.setattr(alongside, "HELD", 2)
+    log = tmp_path / "log"
+    log.write_bytes(bytes(1000))
+    copy = Copy(str(fifo))
+    copy.begin(str(log))
+    for size in (200, 30, 4):
+        live_again(copy, log, bytes(size))
+        copy.step()
+    assert len(copy._logs) == 2
+    copy.finish()
+    assert copy.problem == f"the log is not whole in {fifo}: 1234 bytes were not taken in time"
+
+
+def test_first_reason_is_said(fifo: Path, tmp_path: Path) -> None:
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    copy = Copy(str(fifo))
+    log = tmp_path / "log"
+    log.write_bytes(bytes(1 << 20))
+    consolelog.trim(str(log), 1 << 18)
+    copy.begin(str(log))
+    copy.step()
+    os.close(reader)
+    copy.finish()
+    assert copy._lost
     assert copy.problem == f"the log is not whole in {fifo}: nobody reads it"
 
 

@@ -9,11 +9,13 @@ import trio
 import trio.testing
 
 from umlctl.cli import foreground, main
+from umlctl.cli.alongside import Copy
 from umlctl.errors import UsageError
-from umlctl.host import kernels
+from umlctl.host import consolelog, kernels, sdnotify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -147,3 +149,20 @@ def test_error_is_told_in_the_format_of_the_log(
     assert main.run(["run", "demo", "--log-format", "json"]) == 7
     found = json.loads(capfd.readouterr().err.splitlines()[-1])  # root is warned before
     assert "/nowhere/linux is not a UML kernel: there is no such file" in found["text"]
+
+
+def test_log_of_each_life_is_held_as_soon_as_it_has_begun(tmp_path: Path) -> None:
+    place, console = tmp_path / "copy", tmp_path / "console.log"
+    copy = Copy(str(place))
+    console.write_text("one\n")
+    copy.begin(str(console))
+    wishes = foreground.Wishes(copy=copy)
+    log = foreground.Log("demo", in_json=False)
+    watch = foreground.Watch(log, sdnotify.from_environment(), [], wishes)
+    for said, what in (("two\n", "started"), ("three\n", "failed"), ("four\n", "started")):
+        consolelog.begin(str(console))
+        console.write_text(said)
+        watch._tell(event(what))
+    copy.finish()
+    assert place.read_text() == "one\ntwo\nthree\nfour\n"
+    assert not copy.problem
