@@ -199,11 +199,11 @@ def _print(pieces: Iterator[bytes], come: Iterator[bytes], console: str) -> None
 
 
 def _as_json(console: str, line: bytes) -> bytes:
-    """A line as an object: its text, and the kernel's time if it is the kernel's, which is in
+    """A line as an object: its text, and the kernel's time if it begins with one, which is in
     seconds of the guest since its boot."""
     import msgspec
 
-    stamp = STAMP.search(line)
+    stamp = STAMP.match(line)
     return (
         msgspec.json.encode(
             {
@@ -229,13 +229,12 @@ def _kernels_own(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines with their ends: a carriage return alone, as of who shows a progress, ends none."""
     rest = b""
     for piece in pieces:
-        *whole, rest = (rest + piece).splitlines(keepends=True) or [b""]
-        yield from whole
-        if rest.endswith(b"\n"):
-            yield rest
-            rest = b""
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
     if rest:
         yield rest
 

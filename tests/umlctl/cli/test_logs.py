@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests.umlctl.host.test_lost import running
+from tests.umlctl.host.test_records import write_record
 from umlctl.cli.logs import LOOK, dmesg, logs
 from umlctl.errors import HostError, NoGuest
-from umlctl.guest.definition import Definition
-from umlctl.host import consolelog, paths, processes, records
+from umlctl.host import consolelog, paths
 
 
 def write(umid: str, data: bytes) -> None:
@@ -160,7 +160,7 @@ def test_lines_are_objects_for_programs(house: str) -> None:
     write("demo", b"[    0.010000] one\r\ntwo \xff\n# [  123.456789] three\nno end")
     one = {"console": "con0", "seconds": 0.01, "text": "[    0.010000] one"}
     two = {"console": "con0", "seconds": None, "text": "two \\xff"}
-    three = {"console": "con0", "seconds": 123.456789, "text": "# [  123.456789] three"}
+    three = {"console": "con0", "seconds": None, "text": "# [  123.456789] three"}
     rest = {"console": "con0", "seconds": None, "text": "no end"}
     for words, expected in (
         ((), [one, two, three, rest]),
@@ -171,7 +171,16 @@ def test_lines_are_objects_for_programs(house: str) -> None:
         assert found == expected
     consolelog.Index(f"{paths.record_dir('demo')}/console.log").add(consolelog.LAUNCH, 1.0, 0)
     result = CliRunner().invoke(dmesg, ["demo", "--json", "-n", "1"])
-    assert json.loads(result.stdout_bytes) == three | {"text": "[  123.456789] three"}
+    kernels = {"console": "con0", "seconds": 123.456789, "text": "[  123.456789] three"}
+    assert json.loads(result.stdout_bytes) == kernels
+
+
+def test_line_is_one_object_whatever_it_shows_and_speaks_of(house: str) -> None:
+    write("demo", b"10%\r20%\r30%\r\nclient: [    5.000000] hi\n")
+    for words in ((), ("-n", "2")):
+        found = [json.loads(line) for line in shown("demo", "--json", *words).splitlines()]
+        assert [line["text"] for line in found] == ["10%\r20%\r30%", "client: [    5.000000] hi"]
+        assert [line["seconds"] for line in found] == [None, None]
 
 
 def test_log_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sight(
@@ -179,15 +188,7 @@ def test_log_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sig
 ) -> None:
     write("demo", b"one\n")
     with running() as pid:
-        record = records.Record(
-            definition=Definition(umid="demo", kernel="/linux"),
-            supervisor_pid=1,
-            pid=pid,
-            started=processes.start_time(pid) or 0,
-            boot_id=records.host_boot_id(),
-            since=1.0,
-        )
-        records.save(record)
+        write_record(pid=pid)
         found: list[bytes] = []
         thread = threading.Thread(target=lambda: found.append(shown("demo", "-f")))
         thread.start()
