@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from socketproto.blocking import Connection, Unreachable
-from socketproto.exchange import REFUSED, TRUNCATED, Outcome
+from socketproto.exchange import REFUSED, TIMED_OUT, TRUNCATED, Outcome
 from socketproto.wire import WireError
 from umlctl import exitcodes
 from umlctl.cli import afterlife, complete, views
@@ -58,7 +58,8 @@ class Deadline:
             return PATIENCE, PATIENCE
         left = self._end - time.monotonic()
         if left <= 0:
-            raise Refused(f"not done within {self._seconds:g} seconds", exitcodes.TIMED_OUT)
+            why = f"{TIMED_OUT}: not done within {self._seconds:g} seconds"
+            raise Refused(why, exitcodes.TIMED_OUT)
         return left, 0.0
 
 

@@ -41,7 +41,7 @@ def test_signs_of_life_do_not_put_off_a_deadline(supervisor: Supervisor, words: 
 
     supervisor.server.answer = slow
     assert supervisor.main(*words, "--timeout", "0.3") == exitcodes.TIMED_OUT
-    assert "timed out" in supervisor.err
+    assert "timed out: " in supervisor.err
 
 
 def test_deadline_is_of_all_that_is_asked_together(supervisor: Supervisor) -> None:
@@ -53,5 +53,5 @@ def test_deadline_is_of_all_that_is_asked_together(supervisor: Supervisor) -> No
     supervisor.server.answer = slow
     files = ("/a1", "/a2", "/a3", "/a4")
     assert supervisor.main("collect", "demo", *files, "--timeout", "0.9") == (exitcodes.TIMED_OUT)
-    assert "collect demo: /a4: not done within 0.9 seconds" in supervisor.err
+    assert "collect demo: /a4: timed out: not done within 0.9 seconds" in supervisor.err
     assert b"proc 1/root/a4" not in supervisor.server.commands
