@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -23,7 +23,7 @@ from umlctl.host import kernels, paths, programs, room
 from umlctl.oneshot import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from umlctl.guest.definition import Definition
     from umlctl.host.kernels import Kernel
@@ -486,17 +486,18 @@ def run(
     try:
         if in_json and console:
             raise UsageError("--json and --console both take standard output; give one of them")
-        if ready_fd is not None:
-            foreground.check_ready_descriptor(ready_fd)
-        definition = define(umid, options, tuple(told))
-        if console:
-            _check_console(definition)
-        copied = None if copy is None else Copy(copy)
-        for warning in (*_warnings(definition), *_to_be_lost(definition)):
-            log.write(log.event("warning", text=warning))
-        _await_earlier(definition)
-        wishes = foreground.Wishes(console, ready_fd, limit, copied, tied)
-        ending = foreground.supervise(definition, log, wishes)
+        with _host_errors():
+            if ready_fd is not None:
+                foreground.check_ready_descriptor(ready_fd)
+            definition = define(umid, options, tuple(told))
+            if console:
+                _check_console(definition)
+            copied = None if copy is None else Copy(copy)
+            for warning in (*_warnings(definition), *_to_be_lost(definition)):
+                log.write(log.event("warning", text=warning))
+            _await_earlier(definition)
+            wishes = foreground.Wishes(console, ready_fd, limit, copied, tied)
+            ending = foreground.supervise(definition, log, wishes)
     except UmlctlError as problem:
         if in_json:
             _print_result(umid, "failed", problem.code, str(problem), begun, "")
@@ -507,6 +508,18 @@ def run(
         place = copied.path if copied else f"{paths.record_dir(umid)}/console.log"
         _print_result(umid, ending.cause, ending.code, ending.text, begun, place)
     return ending.code
+
+
+@contextmanager
+def _host_errors() -> Iterator[None]:
+    """Whatever the host refuses is told as one of our errors, to programs too.
+
+    Raises: HostError
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise HostError(str(problem)) from problem
 
 
 def _print_result(umid: str, cause: str, code: int, text: str, begun: float, log: str) -> None:
@@ -553,7 +566,8 @@ def start(
     try:
         if console:
             raise UsageError("--json and --console both take standard output; give one of them")
-        return _start_as_told(umid, arguments, console=False, in_json=True, **options)
+        with _host_errors():
+            return _start_as_told(umid, arguments, console=False, in_json=True, **options)
     except UmlctlError as problem:
         _print_start(umid, problem.code, str(problem))
         raise
@@ -628,14 +642,15 @@ def _start(definition: Definition, *, quietly: bool = False, in_json: bool = Fal
     from umlctl.cli.background import ask_supervisor
 
     umid = definition.umid
-    paths.make_run_dir()
-    descriptor, path = tempfile.mkstemp(prefix="start-", dir=paths.run_dir())
+    directory, path = paths.make_run_dir(), ""
     try:
         try:
+            descriptor, path = tempfile.mkstemp(prefix="start-", dir=directory)
             with open(descriptor, "wb") as file:
                 file.write(definitions.encode(definition))
         except OSError as problem:
-            raise HostError(f"{umid}: cannot write {path}: {problem.strerror}") from problem
+            why = f"cannot write {path or directory}: {problem.strerror}"
+            raise HostError(f"{umid}: {why}") from problem
         outcome = ask_supervisor(f"start {path}")
     finally:
         with suppress(OSError):  # the run directory may be gone by now, and the file with it

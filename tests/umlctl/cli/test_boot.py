@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import shutil
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from socketproto.exchange import ANSWERED, Outcome
+from tests.umlctl.host.test_records import write_record
+from umlctl import exitcodes
 from umlctl.cli import again, background, earlier, foreground, main
 from umlctl.guest.definition import Definition, decode, root_disk
-from umlctl.host import kernels, paths, processes, programs, records
+from umlctl.host import kernels, paths, programs, records
 from umlctl.host.records import Ending
 
 if TYPE_CHECKING:
@@ -343,6 +347,32 @@ def test_start_tells_programs_how_it_went(started: Started) -> None:
         assert said in started.err
 
 
+@pytest.mark.parametrize("verb", ["run", "start"])
+def test_programs_are_told_of_what_is_wrong_with_the_host(
+    started: Started, house: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(f"{house}/file", "w"):
+        monkeypatch.setenv("UMLCTL_DIR", f"{house}/file")
+    monkeypatch.setattr(foreground, "supervise", lambda *_: paths.make_run_dir())
+    assert started.main(verb, "demo", "--json") == exitcodes.FAILED
+    result = json.loads(started.out)
+    assert (result["umid"], result["status"]) == ("demo", exitcodes.FAILED)
+    assert started.err.endswith(f"umlctl: {result['text']}\n")
+    assert f"cannot make {house}/file" in result["text"]
+
+
+def test_definition_that_cannot_be_written_down_is_told_with_its_place(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, "No space left on device", "/run/start-x")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    assert started.main("start", "demo", "--json") == exitcodes.FAILED
+    text = json.loads(started.out)["text"]
+    assert text == f"demo: cannot write {paths.run_dir()}: No space left on device"
+
+
 def test_guest_is_started_though_the_run_directory_goes_meanwhile(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,16 +484,7 @@ def test_who_shares_a_root_to_write_with_a_guest_is_told(
     for name in ("shared/below", "other"):
         os.makedirs(name)
     os.symlink("shared", "link")
-    record = records.Record(
-        definition=Definition(umid="first", kernel="/k", root=f"{house}/{others}"),
-        supervisor_pid=1,
-        pid=os.getpid(),
-        started=processes.start_time(os.getpid()) or 0,
-        boot_id=records.host_boot_id(),
-        since=1.0,
-    )
-    os.makedirs(paths.record_dir("first"))
-    records.save(record)
+    write_record("first", root=f"{house}/{others}")
     for verb in ("run", "start"):
         assert started.main(verb, "demo", "--root", mine) == 0, started.err
         assert ("first writes to" in started.err) is said
