@@ -57,6 +57,8 @@ LOOK: Final = 0.01
 """How long a request waits for a descriptor where there is none, and between two looks, seconds."""
 PROBE: Final = 1.0
 """The longest that a kernel in trouble may take to answer, seconds."""
+TOLD: Final = 1.0
+"""How long after its socket is closed it may take until it is known why, seconds."""
 INTERRUPT: Final = frozenset({"sysrq", "help", "cad", "go", "log", "stack"})
 """What the kernel answers in interrupt context, though its worker for all else is stuck.
 Source: arch/um/drivers/mconsole_user.c, commands[]"""
@@ -273,7 +275,7 @@ class Kernel:
             self.exchanges += 1
             try:
                 await _open(client)
-                return await client.request(
+                outcome = await client.request(
                     text, timeout, renew=renew, each=each, keep=True, suspended=suspended
                 )
             except Unreachable as problem:
@@ -281,6 +283,10 @@ class Kernel:
             except OSError as problem:
                 said = f"the kernel was not asked: {scarce.explained(problem)}"
                 return Unsent(REFUSED, -(problem.errno or EIO), said.encode())
+            else:
+                if outcome.kind == GONE:
+                    await trio.sleep(TOLD)  # `lose` ends it, as soon as the reason is known
+                return outcome
             finally:
                 self._flying = None
         return Outcome(GONE, reason=self._lost or "the request was cancelled")

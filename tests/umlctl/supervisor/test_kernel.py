@@ -155,6 +155,31 @@ async def test_lost_kernel_ends_every_wait_at_once_with_the_reason(bare: MakeBar
     assert not kernel.told
 
 
+async def test_kernel_that_ends_under_a_request_is_gone_with_the_reason(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its notification may be read only after its socket was seen to be closed."""
+
+    def end(server: Bare, _data: bytes, _address: Address) -> list[bytes]:
+        server.unbind()
+        return []
+
+    monkeypatch.setattr(module, "TOLD", 60.0)
+    kernel = Watched(bare(end).path)
+    outcomes: list[Outcome] = []
+
+    async def ask() -> None:
+        outcomes.append(await kernel.ask("sysrq c"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.3)
+        kernel.lose("the guest panicked: sysrq triggered crash")
+    assert [str(each) for each in outcomes] == [
+        "guest gone: the guest panicked: sysrq triggered crash"
+    ]
+
+
 async def test_kernel_that_came_back_is_asked_again(bare: MakeBare) -> None:
     kernel = Watched(bare(unknown).path)
     kernel.lose("it reboots")
