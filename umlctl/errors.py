@@ -4,6 +4,10 @@
       UsageError         the command line or a definition is wrong; nothing was done
       NoGuest            no such guest, or nobody listens on its socket
       GuestInUse         the umid belongs to a running guest
+      NotOnBareKernel    nobody supervises the guest, and its kernel alone has no such command
+      Refusal            a request that is not passed on, for what it would do to the guest
+      Refused            the supervisor or the kernel said no, or did not answer
+      InDoubt            the supervisor died under the request, and the guest runs on
       NeverStarted       the kernel did not become ready
       HostError          a file, a privilege, a download, a program of this host
         NoKernel         there is no UML kernel to run
@@ -32,6 +36,32 @@ class NoGuest(UmlctlError):
 
 class GuestInUse(UmlctlError):
     code = exitcodes.REFUSED
+
+
+class NotOnBareKernel(UmlctlError):
+    code = exitcodes.REFUSED
+
+
+class Refusal(UmlctlError):
+    """The message is the answer, `error` its number."""
+
+    code = exitcodes.REFUSED
+
+    def __init__(self, message: str, error: int) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Refused(UmlctlError):
+    """The message is theirs."""
+
+    def __init__(self, message: str, code: int = exitcodes.REFUSED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class InDoubt(UmlctlError):
+    code = exitcodes.GONE
 
 
 class NeverStarted(UmlctlError):

@@ -14,6 +14,7 @@ from errno import EBUSY, EINVAL, EPERM
 from posixpath import normpath
 
 from umlctl.commands import BY_NAME, Command
+from umlctl.errors import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +47,6 @@ PROC_BLOCKING_DIRS: Final = {
     "fd": "a terminal or pipe behind it blocks every request until data comes",
     "map_files": "what is mapped may be a device",
 }
-
-
-class Refusal(Exception):
-    """A line that is not passed on; the message is the answer, `error` its number."""
-
-    def __init__(self, message: str, error: int) -> None:
-        super().__init__(message)
-        self.error = error
 
 
 class Line:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from umlctl.cli import listing, views
+from umlctl.cli import listing
 from umlctl.errors import HostError
 from umlctl.host import segments
 from umlctl.host.switch_control import Client, Control
+from umlctl.output import views
 from umlctl.shell import answers
 from umlctl.shell.live import Live
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from umlctl.cli import events, views
+from umlctl.cli import events
 from umlctl.errors import HostError
 from umlctl.host import claim, consolelog, eventlog, networks, paths, records, segments
+from umlctl.output import views
 from umlctl.storage import cow as cows
 
 

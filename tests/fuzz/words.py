@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from umlctl import guard as guards
-from umlctl.errors import UsageError
+from umlctl.errors import Refusal, UsageError
 from umlctl.shell import completion as completions
 from umlctl.shell import typed as shell
 
@@ -14,7 +14,7 @@ def guard(data: bytes) -> None:
     """A request: it is refused with a reason, or means the same to the kernel as to us."""
     try:
         line = guards.read(data.decode("utf-8", "surrogateescape"))
-    except guards.Refusal as refusal:
+    except Refusal as refusal:
         assert str(refusal)
         assert refusal.error
         return
@@ -24,7 +24,7 @@ def guard(data: bytes) -> None:
     for stopped in (False, True):
         try:
             guards.check(line, stopped=stopped)
-        except guards.Refusal as refusal:
+        except Refusal as refusal:
             assert not line.forced
             assert refusal.error
 

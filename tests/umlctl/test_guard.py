@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.commands import COMMANDS, KERNEL, SYSRQ
-from umlctl.guard import PROC_ENDLESS, Refusal, check, is_guest_file, is_query, proc_harm, read
+from umlctl.errors import Refusal
+from umlctl.guard import PROC_ENDLESS, check, is_guest_file, is_query, proc_harm, read
 
 NAMES = [command.name for command in COMMANDS]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import afterlife, complete, views
+from umlctl.cli import complete
 from umlctl.cli.listing import WRITTEN_ANEW
+from umlctl.client import unsupervised
 from umlctl.host import burial, claim, lost, records
-from umlctl.oneshot import say
+from umlctl.output import say, views
 
 
 @click.command(
@@ -26,13 +27,13 @@ def adopt(guests: tuple[str, ...]) -> int:
     if that is their policy. Any command to such a guest does the same by itself.
     """
     asked = dict.fromkeys(guests)
-    died = {record.definition.umid: record for record in afterlife.bury_all()}
+    died = {record.definition.umid: record for record in unsupervised.bury_all()}
     unreadable = dict(records.unreadable())
     alone = [name for name in _alone() if not asked or name in asked]
     for name in alone or [each.definition.umid for each in burial.wanted_back()][:1]:
-        afterlife.take_over(name)
+        unsupervised.take_over(name)
     if unreadable:
-        afterlife.adopt_all()
+        unsupervised.adopt_all()
     code = exitcodes.OK
     still = dict(records.unreadable())
     for name, problem in unreadable.items():
@@ -45,13 +46,13 @@ def adopt(guests: tuple[str, ...]) -> int:
 def _alone() -> list[str]:
     """Guests that run and whose supervisor does not, or not for much longer."""
     names = [record.definition.umid for record in lost.running()]
-    return [name for name in names if not (claim.has_owner(name) and afterlife.is_served(name))]
+    return [name for name in names if not (claim.has_owner(name) and unsupervised.is_served(name))]
 
 
 def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
     """Say what has become of a guest; the exit code."""
     has = "/" not in name and claim.has_owner(name)
-    why = afterlife.out_of_reach(name)[1] if has and died is None else ""
+    why = unsupervised.out_of_reach(name)[1] if has and died is None else ""
     if died is not None:
         how = views.ending_text(records.summary(died)["ending"])
         print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")

@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from umlctl.cli import afterlife
+from umlctl.client import unsupervised
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import Definition
 from umlctl.host import kernels, paths, records
@@ -50,7 +50,7 @@ def last(umid: str) -> Definition | None:
         return None  # which is said where that is checked
     if record is None:
         return None
-    afterlife.bury(record)
+    unsupervised.bury(record)
     if record.ending is None:
         return None
     return msgspec.structs.replace(record.definition, named=True)

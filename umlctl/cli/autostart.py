@@ -8,10 +8,10 @@ import click
 import msgspec
 
 from umlctl import exitcodes
-from umlctl.cli import complete, views
+from umlctl.cli import complete
 from umlctl.errors import NoGuest
 from umlctl.host import enabled, paths, records
-from umlctl.oneshot import say
+from umlctl.output import say, views
 
 
 @click.command(
@@ -70,7 +70,7 @@ def autostart(in_json: bool) -> int:
     Each is started when those are ready that it comes after, side by side with others; one that
     fails keeps only those from starting that come after it. The exit status is 0 if all run.
     """
-    from umlctl.cli.background import ask_supervisor
+    from umlctl.client.background import ask_supervisor
 
     results: list[dict[str, Any]] = []
     rest = b""

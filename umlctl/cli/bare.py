@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.cli import views
 from umlctl.host import lost, processes
-from umlctl.oneshot import say
+from umlctl.output import say, views
 
 SHUTDOWN: Final = 30.0
 """What it gets for its own shutdown unless told otherwise, seconds."""

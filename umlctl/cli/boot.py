@@ -20,7 +20,7 @@ from umlctl.guest import cmdline, plug, policy
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
 from umlctl.host import kernels, paths, programs, room
-from umlctl.oneshot import say
+from umlctl.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -639,7 +639,7 @@ def _start(definition: Definition, *, quietly: bool = False, in_json: bool = Fal
     """Have the background supervisor start a guest; the exit code."""
     import msgspec
 
-    from umlctl.cli.background import ask_supervisor
+    from umlctl.client.background import ask_supervisor
 
     umid = definition.umid
     directory, path = paths.make_run_dir(), ""
@@ -682,7 +682,7 @@ Examples:
 @click.option("--leave-guests", is_flag=True, help="The guests run on, for the next supervisor.")
 def quit_supervisor(*, leave_guests: bool) -> int:
     """Shut all background guests down in order, and end their supervisor."""
-    from umlctl.cli.background import ask_running_supervisor, out_of_reach
+    from umlctl.client.background import ask_running_supervisor, out_of_reach
 
     outcome = ask_running_supervisor("quit leave" if leave_guests else "quit")
     if outcome is None:

@@ -17,14 +17,16 @@ import click
 from socketproto.blocking import Link, Unreachable
 from socketproto.exchange import BYTE_CAP
 from umlctl import exitcodes
-from umlctl.cli import plugging, views
-from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.cli import plugging
+from umlctl.errors import HostError, Refused, UmlctlError, UsageError
 from umlctl.guest.files import may_be_cut
 from umlctl.host.paths import find_socket, guest_dir, umid_of
-from umlctl.oneshot import say
+from umlctl.output import say, views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from umlctl.client.ask import Deadline
 
 NOT_WHOLE: Final = (
     f"it cannot be had whole: it has zero bytes, or more than {BYTE_CAP >> 20} MB, or changes; "
@@ -80,7 +82,7 @@ def collect(
     directory: str,
     overwrite: bool,
     force: bool,
-    deadline: plugging.Deadline,
+    deadline: Deadline,
     in_json: bool,
 ) -> int:
     """Copy files out of a running guest: texts of at most 32 MB, by their paths in the guest.
@@ -156,37 +158,37 @@ def _check_supervised(guest: str) -> None:
     finally:
         link.close()
     if not link.served:
-        raise plugging.Refused(
+        raise Refused(
             f"{guest}: nobody supervises this guest, so nobody would see that a part of a file is "
             "missing; `umlctl proc GUEST 1/root/PATH` prints what comes"
         )
 
 
-def _read(guest: str, path: str, deadline: plugging.Deadline, *, force: bool) -> bytes:
+def _read(guest: str, path: str, deadline: Deadline, *, force: bool) -> bytes:
     """What is in a file of the guest.
 
     Raises: NoGuest, Refused, UsageError
     """
     try:
         data = plugging.request(guest, f"proc 1/root{path}", deadline)
-    except plugging.Refused as problem:
+    except Refused as problem:
         if problem.code == exitcodes.TRUNCATED:
-            raise plugging.Refused(NOT_WHOLE, problem.code) from None
+            raise Refused(NOT_WHOLE, problem.code) from None
         if str(problem).endswith(UNREADABLE):
-            raise plugging.Refused(f"{problem}{NO_FILE}") from None
+            raise Refused(f"{problem}{NO_FILE}") from None
         raise
     data = data.removeprefix(b"\n")  # the kernel begins each file with one
     if force:
         return data
     count = _count(guest, path, deadline)
     if count is None and may_be_cut(data):
-        raise plugging.Refused(PERHAPS)
+        raise Refused(PERHAPS)
     if count is not None and count != len(data):
-        raise plugging.Refused(NOT_WHOLE, exitcodes.TRUNCATED)
+        raise Refused(NOT_WHOLE, exitcodes.TRUNCATED)
     return data
 
 
-def _count(guest: str, path: str, deadline: plugging.Deadline) -> int | None:
+def _count(guest: str, path: str, deadline: Deadline) -> int | None:
     """How many bytes a file has, as our init program in the guest counts them; None: another
     init is there, or the guest is another user's.
 
@@ -202,7 +204,7 @@ def _count(guest: str, path: str, deadline: plugging.Deadline) -> int | None:
         plugging.request(guest, "proc 1/root/run/shell", deadline)  # which only ours makes
         name = f"{os.getpid()}.{time.monotonic_ns()}"
         os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))
-    except plugging.Refused as problem:
+    except Refused as problem:
         if problem.code == exitcodes.TIMED_OUT:
             raise
         return None
@@ -212,14 +214,14 @@ def _count(guest: str, path: str, deadline: plugging.Deadline) -> int | None:
         os.close(door)
     end = time.monotonic() + COUNTING
     while time.monotonic() < end:
-        with contextlib.suppress(plugging.Refused):
+        with contextlib.suppress(Refused):
             counted = plugging.request(guest, "proc 1/root/run/count", deadline)
             said, _, size = counted.partition(b" ")
             if said.strip() == name.encode():
                 return int(size) if size.strip().isdigit() and len(size) < 20 else -1
         time.sleep(LOOK)
         deadline.left()
-    raise plugging.Refused(UNCOUNTED, exitcodes.TRUNCATED)
+    raise Refused(UNCOUNTED, exitcodes.TRUNCATED)
 
 
 def _check_free(file: str) -> None:

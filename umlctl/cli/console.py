@@ -27,9 +27,10 @@ from umlctl.cli.answered import Answer
 from umlctl.cli.noise import Quiet
 from umlctl.cli.seconds import SECONDS
 from umlctl.cli.terminal import Key, Screen, without_questions
+from umlctl.client.ask import GuestClient
 from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
 from umlctl.host import paths
-from umlctl.oneshot import absent, say
+from umlctl.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,13 +154,8 @@ def _plug(guest: str, name: str) -> None:
 
     Raises: HostError, NoGuest
     """
-    from socketproto.blocking import Connection, Unreachable
-
-    with Connection(paths.find_socket(guest)) as connection:
-        try:
-            outcome = connection.request(f"plug console {name}")
-        except Unreachable as problem:
-            raise NoGuest(absent(guest, problem)) from None
+    with GuestClient(guest) as asked:
+        outcome = asked.ask(f"plug console {name}")
     if not outcome.ok:
         raise HostError(f"{guest}: {outcome}")
 
@@ -319,7 +315,7 @@ class Viewer:
         self._send(HELLO + json.dumps(hello).encode())
 
     def _why_none(self, path: str) -> str:
-        from umlctl.cli.afterlife import epitaph
+        from umlctl.client.unsupervised import epitaph
 
         said = epitaph(self._umid) if paths.has_record(self._umid) else ""
         return said or (
@@ -329,7 +325,7 @@ class Viewer:
 
     def _adopted(self) -> bool:
         """The guest had no supervisor any more, and has one now."""
-        from umlctl.cli.afterlife import take_over
+        from umlctl.client.unsupervised import take_over
 
         return take_over(self._umid)
 
@@ -361,7 +357,7 @@ class Viewer:
         self._outgoing.clear()
         self._force = self._force if self._typing is None else self._typing
         self._typing = None if self._keyboard else False
-        from umlctl.cli.afterlife import take_over
+        from umlctl.client.unsupervised import take_over
 
         take_over(self._umid)
         deadline = self._lost_at + COMES_BACK

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import plugging, views
+from umlctl.cli import plugging
 from umlctl.cli.main import Group
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import Disk, parse_disk
-from umlctl.oneshot import say
+from umlctl.output import say, views
+
+if TYPE_CHECKING:
+    from umlctl.client.ask import Deadline
 
 
 @click.group(
@@ -53,7 +56,7 @@ Examples:
 @plugging.timeout_option
 @plugging.json_option
 def add(
-    guest: str, file: str, in_json: bool, deadline: plugging.Deadline, force: bool, **options: Any
+    guest: str, file: str, in_json: bool, deadline: Deadline, force: bool, **options: Any
 ) -> int:
     """Plug FILE, an image or a block device, into a guest.
 
@@ -91,7 +94,7 @@ def add(
 @click.argument("disk", shell_complete=plugging.complete_devices("ubd"))
 @plugging.timeout_option
 @plugging.json_option
-def rm(guest: str, disk: str, deadline: plugging.Deadline, in_json: bool) -> int:
+def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
     """Take a disk out of a guest; it must not be mounted there. Its file stays."""
     name = parse_name(f"ubd{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
     if not name.startswith("ubd"):

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from socketproto.blocking import Connection, Unreachable
-from umlctl.cli import afterlife
+from umlctl.client.ask import GuestClient
 from umlctl.errors import NeverStarted, NoGuest
-from umlctl.host import claim, paths
+from umlctl.host import claim
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
@@ -42,15 +41,14 @@ def await_earlier(definition: Definition) -> None:
 
 def _state(name: str) -> str:
     """What a guest is doing; empty if it does not run."""
-    with Connection(paths.find_socket(name)) as connection:
-        try:
-            connection.link.open()
-            if not connection.link.served:
+    try:
+        with GuestClient(name) as guest:
+            if guest.is_bare():
                 return "running"  # a bare kernel can say no more than that
-            outcome = connection.request("status")
-        except Unreachable:
-            # Its supervisor has not opened the door yet, or is gone.
-            return "booting" if claim.has_owner(name) or afterlife.take_over(name) else ""
+            outcome = guest.ask("status")
+    except NoGuest:
+        # Its supervisor has not opened the door yet, or is gone.
+        return "booting" if claim.has_owner(name) else ""
     try:
         found = msgspec.json.decode(outcome.data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):

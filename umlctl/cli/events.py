@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from socketproto.blocking import TIMEOUT, Connection, Unreachable
 from socketproto.exchange import REFUSED
 from umlctl import exitcodes
-from umlctl.cli import afterlife, complete
+from umlctl.cli import complete
 from umlctl.cli.seconds import moment
-from umlctl.cli.views import event_line
+from umlctl.client import unsupervised
+from umlctl.client.ask import GuestClient, deadline_of
+from umlctl.commands import BY_NAME
 from umlctl.errors import UsageError
-from umlctl.host import burial, eventlog, paths
-from umlctl.oneshot import prepare, say, show, unreachable
+from umlctl.host import burial, eventlog
+from umlctl.output import say, show
+from umlctl.output.views import event_line
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def events(
         show_event(event)
     if follow:
         if guest is not None:
-            afterlife.take_over(guest)  # or nobody would write down what happens to it
+            unsupervised.take_over(guest)  # or nobody would write down what happens to it
         for event in _following(readers, guest):
             show_event(event)
     return exitcodes.OK
@@ -151,16 +153,13 @@ def _ask(
             else:
                 show_event(event)
 
-    with Connection(paths.find_socket(guest)) as connection:
-        try:
-            text = prepare(connection.link, "events" if follow else "events past", force=False)
-            outcome = connection.request(
-                text, TIMEOUT, renew=TIMEOUT, each=each, idle=lambda: await_source(-1, 0)
-            )
-        except Unreachable as problem:
-            return unreachable(guest, problem)
-        except PermissionError as problem:
-            return say(f"events {guest}: {problem}", exitcodes.REFUSED)
+    with GuestClient(guest) as asked:
+        outcome = asked.ask(
+            "events" if follow else "events past",
+            deadline_of(BY_NAME["events"]),
+            each=each,
+            idle=lambda: await_source(-1, 0),
+        )
     for event in past[-lines:] if lines else []:
         show_event(event)
     sys.stdout.flush()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import afterlife, complete
+from umlctl.cli import complete
+from umlctl.client import unsupervised
 from umlctl.errors import GuestInUse, HostError, NoGuest, UmlctlError
 from umlctl.host import burial, claim, lost, records
-from umlctl.oneshot import say
+from umlctl.output import say
 
 
 @click.command(
@@ -44,7 +45,7 @@ def _forget(umid: str) -> None:
         raise NoGuest(f"nothing is known of a guest {umid!r}; `umlctl list` shows the guests")
     record = lost.find(umid)
     if record is not None:
-        afterlife.bury(record)
+        unsupervised.bury(record)
         if burial.lives(record):
             raise GuestInUse(f"{umid} runs; `umlctl shutdown {umid}` ends it")
     try:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from umlctl import __version__
-from umlctl.cli import listing, views
+from umlctl.cli import listing
 from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
 from umlctl.host import cgroups, confine, kernels, nics, paths, room
+from umlctl.output import views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,10 @@ import msgspec
 
 from socketproto import blocking
 from umlctl import exitcodes
-from umlctl.cli import afterlife, bare, views
+from umlctl.cli import bare
+from umlctl.client import unsupervised
 from umlctl.host import burial, claim, lost, paths, processes, records, scarce
-from umlctl.oneshot import say
+from umlctl.output import say, views
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 DEAD: Final = "dead"
@@ -84,18 +85,18 @@ def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def gather() -> list[dict[str, Any]]:
     """The status of every guest, by name, and those that have ended last."""
     for record in lost.without_supervisor():
-        if afterlife.take_over(record.definition.umid, everyone=True):
+        if unsupervised.take_over(record.definition.umid, everyone=True):
             break  # and all others with it
     for record in records.load_all():
-        afterlife.bury(record)
+        unsupervised.bury(record)
     for record in burial.wanted_back():
-        if afterlife.take_over(record.definition.umid, everyone=True):
+        if unsupervised.take_over(record.definition.umid, everyone=True):
             break
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in lost.unrecorded(kept):
         if not claim.has_owner(record.definition.umid):  # one that is being started has
             kept[record.definition.umid] = record
-    found = {umid: afterlife.summary(record) for umid, record in kept.items()}
+    found = {umid: unsupervised.summary(record) for umid, record in kept.items()}
     names = paths.guest_names()
     if names:
         answers = zip(names, _ask_all(names), strict=True)

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from umlctl import __version__
 from umlctl.commands import BY_NAME, HOST, OWN_FACES
 from umlctl.errors import UmlctlError
-from umlctl.oneshot import say
+from umlctl.output import say
 from umlctl.synonyms import meant
 
 LAZY: Final = {

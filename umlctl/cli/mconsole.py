@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from socketproto.blocking import TIMEOUT, Connection, Unreachable
+from socketproto.blocking import TIMEOUT
 from socketproto.exchange import GONE, REFUSED, Outcome
-from socketproto.wire import REQUEST_SIZE, WireError
+from socketproto.wire import REQUEST_SIZE
 from umlctl import exitcodes
-from umlctl.cli import complete, views
+from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
-from umlctl.errors import UsageError
-from umlctl.host.paths import find_socket
-from umlctl.oneshot import exchange, tell
+from umlctl.client.ask import GuestClient
+from umlctl.errors import InDoubt, NoGuest, UmlctlError, UsageError
+from umlctl.oneshot import tell, tell_on
+from umlctl.output import views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,30 +57,27 @@ def mconsole(
     if not "".join(text).strip():
         raise UsageError("mconsole takes a command, not an empty text")
     if text == ("-",):
-        with Connection(find_socket(guest)) as connection:
-            return _batch(connection, guest, in_json, timeout, force)
+        with GuestClient(guest) as asked:
+            return _batch(asked, in_json, timeout, force)
     return tell(guest, " ".join(text), in_json, timeout, force)
 
 
-def _batch(
-    connection: Connection, guest: str, in_json: bool, timeout: float | None, force: bool
-) -> int:
+def _batch(guest: GuestClient, in_json: bool, timeout: float | None, force: bool) -> int:
     """One outcome a line, whatever becomes of the guest meanwhile."""
     first = exitcodes.OK
     for text in _lines():
         try:
-            outcome = exchange(connection, guest, text, timeout, force)
+            outcome = tell_on(guest, text, timeout, force)
             code = exitcodes.of(outcome.kind)
             if outcome.kind == REFUSED:
                 code = exitcodes.of_error(outcome.error)
-        except Unreachable as problem:
-            code, outcome = exitcodes.NO_GUEST, Outcome(GONE, reason=str(problem))
-        except WireError as problem:
-            code, outcome = exitcodes.USAGE, Outcome(REFUSED, 1, str(problem).encode())
-        except PermissionError as problem:
-            code, outcome = exitcodes.REFUSED, Outcome(REFUSED, -EPERM, str(problem).encode())
+        except (NoGuest, InDoubt) as problem:
+            code, outcome = problem.code, Outcome(GONE, reason=str(problem))
+        except UmlctlError as problem:
+            error = 1 if isinstance(problem, UsageError) else -EPERM
+            code, outcome = problem.code, Outcome(REFUSED, error, str(problem).encode())
         if in_json:
-            answer = views.outcome_json(guest, text, outcome).encode()
+            answer = views.outcome_json(guest.name, text, outcome).encode()
         else:
             said = str(outcome).encode("utf-8", "surrogateescape")
             answer = (b"OK " if outcome.ok else b"ERR ") + said.rstrip(b"\n")

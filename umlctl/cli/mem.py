@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import plugging, views
+from umlctl.cli import plugging
 from umlctl.devices.mem import parse
 from umlctl.errors import HostError
+from umlctl.output import views
 
 
 @click.command(

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import complete, views
+from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
 from umlctl.host import inuse, networks, nics, paths, records, segments, taps
 from umlctl.host.networks import BRIDGE, SWITCH, Network
-from umlctl.oneshot import say
+from umlctl.output import say, views
 
 
 @click.group(

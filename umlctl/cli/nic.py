@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import complete, plugging, views
+from umlctl.cli import complete, plugging
 from umlctl.cli.main import Group
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
@@ -19,6 +19,10 @@ from umlctl.guest.plug import (
     parse_nic,
 )
 from umlctl.host import nics
+from umlctl.output import views
+
+if TYPE_CHECKING:
+    from umlctl.client.ask import Deadline
 
 
 @click.group(
@@ -78,7 +82,7 @@ def add(
     tap: str | None,
     transport: str | None,
     in_json: bool,
-    deadline: plugging.Deadline,
+    deadline: Deadline,
     force: bool,
     **options: Any,
 ) -> int:
@@ -125,7 +129,7 @@ def add(
 @click.argument("nic", shell_complete=plugging.complete_devices("nic"))
 @plugging.timeout_option
 @plugging.json_option
-def rm(guest: str, nic: str, deadline: plugging.Deadline, in_json: bool) -> int:
+def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:
     """Take a network interface out of a guest; it must be down there."""
     name = parse_name(f"vec{nic}" if nic.isdigit() else nic)
     if not name.startswith(("vec", "eth")):

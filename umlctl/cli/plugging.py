@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from socketproto.blocking import Connection, Unreachable
-from socketproto.exchange import REFUSED, TIMED_OUT, TRUNCATED, Outcome
-from socketproto.wire import WireError
+from socketproto.exchange import REFUSED, TRUNCATED, Outcome
 from umlctl import exitcodes
-from umlctl.cli import afterlife, complete, views
+from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
-from umlctl.errors import HostError, NoGuest, UmlctlError, UsageError
+from umlctl.client.ask import Deadline, GuestClient
+from umlctl.errors import (
+    HostError,
+    InDoubt,
+    NoGuest,
+    NotOnBareKernel,
+    Refusal,
+    Refused,
+    UmlctlError,
+    UsageError,
+)
 from umlctl.host import records
-from umlctl.host.paths import find_socket
-from umlctl.oneshot import KILLS, Abandoned, absent, check_abandoned, prepare
+from umlctl.output import views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,34 +39,9 @@ force_option = click.option(
 )
 
 
-class Refused(UmlctlError):
-    """The supervisor or the kernel said no, or did not answer; the message is theirs."""
-
-    def __init__(self, message: str, code: int = exitcodes.REFUSED) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Deadline:
-    """What a command may take, all that it asks together; without a number of seconds, each answer
-    may take PATIENCE from each sign of life on."""
-
-    def __init__(self, seconds: float | None = None) -> None:
-        self._seconds = seconds
-        self._end = 0.0 if seconds is None else time.monotonic() + seconds
-
-    def left(self) -> tuple[float, float]:
-        """How long an answer may take, and how long from each sign of life on if not 0, seconds.
-
-        Raises: Refused: it is over
-        """
-        if self._seconds is None:
-            return PATIENCE, PATIENCE
-        left = self._end - time.monotonic()
-        if left <= 0:
-            why = f"{TIMED_OUT}: not done within {self._seconds:g} seconds"
-            raise Refused(why, exitcodes.TIMED_OUT)
-        return left, 0.0
+def _deadline(seconds: float | None) -> Deadline:
+    """Of a command, all that it asks together."""
+    return Deadline(seconds, PATIENCE, renewed=True)
 
 
 timeout_option = click.option(
@@ -68,46 +49,29 @@ timeout_option = click.option(
     "deadline",
     type=SECONDS,
     metavar="SECONDS",
-    callback=lambda _ctx, _param, seconds: Deadline(seconds),
+    callback=lambda _ctx, _param, seconds: _deadline(seconds),
     help="How long all of it may take. "
     f"[default: {PATIENCE:g} from each sign of life of its supervisor]",
 )
 
 
 def request(
-    guest: str,
-    text: str,
-    deadline: Deadline | None = None,
-    *,
-    force: bool = False,
-    kills: int = 0,
+    guest: str, text: str, deadline: Deadline | None = None, *, force: bool = False
 ) -> bytes:
     """What the guest's supervisor answers.
 
-    Raises: NoGuest, Refused, UsageError
+    Raises: NoGuest, Refused, UsageError, UmlctlError
     """
-    deadline = deadline or Deadline()
-    with Connection(find_socket(guest)) as connection:
-        try:
-            line = prepare(connection.link, text, force)
-            timeout, renew = deadline.left()
-            outcome = connection.request(line, timeout, renew=renew)
-            check_abandoned(connection.link, line, outcome)
-        except Unreachable as problem:
-            try:
-                if kills < KILLS and afterlife.take_over(guest):
-                    afterlife.can_be_asked_again(guest, problem)
-                    return request(guest, text, deadline, force=force, kills=kills + 1)
-                raise
-            except Abandoned as abandoned:
-                what = text.partition(" ")[0]
-                raise Refused(f"{what} {guest}: {abandoned.why}", exitcodes.GONE) from None
-            except Unreachable:
-                raise NoGuest(absent(guest, problem)) from None
-        except WireError as problem:
-            raise UsageError(f"{guest}: {problem}; shorter paths fit") from None
-        except PermissionError as problem:
-            raise Refused(f"{guest}: {problem}") from None
+    what = text.partition(" ")[0]
+    try:
+        with GuestClient(guest) as asked:
+            outcome = asked.ask(text, deadline or _deadline(None), force=force)
+    except InDoubt as problem:
+        raise Refused(f"{what} {guest}: {problem}", problem.code) from None
+    except (NotOnBareKernel, Refusal) as problem:
+        raise Refused(f"{guest}: {problem}") from None
+    except UsageError as problem:
+        raise UsageError(f"{guest}: {problem}; shorter paths fit") from None
     if outcome.ok:
         return outcome.data
     if outcome.kind == REFUSED and outcome.error == exitcodes.ENODATA:
@@ -115,7 +79,6 @@ def request(
     if outcome.kind == REFUSED:
         said = outcome.text.strip() or f"error {outcome.error}"
         raise Refused(f"{guest}: {said}", exitcodes.of_error(outcome.error))
-    what = text.partition(" ")[0]
     raise Refused(f"{what} {guest}: {outcome}", exitcodes.of(outcome.kind))
 
 

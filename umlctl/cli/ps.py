@@ -8,11 +8,12 @@ import click
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.cli import plugging, views
+from umlctl.cli import plugging
+from umlctl.client.ask import absent
 from umlctl.errors import NoGuest
 from umlctl.host import members, paths
 from umlctl.host.members import SUPERVISOR, Member
-from umlctl.oneshot import absent, say
+from umlctl.output import say, views
 
 
 @click.command(

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-from socketproto.blocking import Unreachable
 from umlctl import exitcodes
-from umlctl.cli import afterlife, views
+from umlctl.client import unsupervised
+from umlctl.client.ask import deadline_of
 from umlctl.commands import BY_NAME
-from umlctl.errors import NoGuest, UsageError
+from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.guest import order
 from umlctl.host import burial, lost, paths, records
-from umlctl.oneshot import deadlines, say
+from umlctl.output import say, views
 
 SHUTDOWN: Final = 30.0
 """What each guest gets for its own shutdown unless told otherwise, seconds."""
@@ -56,7 +56,7 @@ def shut_down(names: list[str], words: list[str], in_json: bool, timeout: float 
     code = exitcodes.OK
     wanted = dict.fromkeys(names)
     for name in [name for name in wanted if name not in running]:
-        said = afterlife.epitaph(name)
+        said = unsupervised.epitaph(name)
         if not said:
             raise NoGuest(
                 f"no guest {name!r}, so none is shut down; `umlctl list` shows the guests"
@@ -128,7 +128,7 @@ def _running() -> dict[str, tuple[str, ...]]:
     A bare kernel, which somebody has started by hand, is that person's to end.
     """
     for record in lost.without_supervisor():
-        if afterlife.take_over(record.definition.umid, everyone=True):
+        if unsupervised.take_over(record.definition.umid, everyone=True):
             break  # and all others with it
     found = {
         record.definition.umid: record.definition.after
@@ -136,28 +136,29 @@ def _running() -> dict[str, tuple[str, ...]]:
         if burial.lives(record)
     }
     names = [name for name in paths.guest_names() if name not in found]
-    return found | {name: () for name in names if afterlife.is_served(name)}
+    return found | {name: () for name in names if unsupervised.is_served(name)}
 
 
 async def _ending(umid: str, seconds: float, timeout: float | None) -> dict[str, Any]:
     """Have a guest's supervisor end it; how it ended."""
-    from socketproto.client import Client
+    from umlctl.client.asynchronous import AsyncGuestClient
 
     ending = {"cause": UNSEEN, "code": exitcodes.GONE, "text": ""}
     try:
-        with Client(paths.find_socket(umid)) as client:
-            deadline, renew = deadlines(BY_NAME["shutdown"], timeout)
-            outcome = await client.request(f"shutdown {seconds:g}", deadline, renew=renew)
+        with AsyncGuestClient(umid) as guest:
+            outcome = await guest.ask(
+                f"shutdown {seconds:g}", deadline_of(BY_NAME["shutdown"], timeout)
+            )
         if outcome.ok:
             ending |= msgspec.json.decode(outcome.data, type=dict[str, Any])
         else:
             ending["text"] = f"its supervisor did not end it: {outcome}"
-    except Unreachable as problem:
+    except UmlctlError as problem:
         record = records.load(umid)
         if record is not None and record.ending is not None:
             ending = msgspec.to_builtins(record.ending)  # a moment before it was asked to
         else:
-            _, why = afterlife.out_of_reach(umid)
+            _, why = unsupervised.out_of_reach(umid)
             ending["text"] = why or f"its supervisor cannot be asked: {problem}"
     except (msgspec.DecodeError, UnicodeDecodeError):
         ending["text"] = "its supervisor's answer is no ending"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from umlctl.cli.views import printable, size
+from umlctl.output.views import printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ import trio
 from socketproto.blocking import Unreachable
 from socketproto.client import Client
 from socketproto.exchange import TIMED_OUT
-from umlctl.cli.afterlife import take_over
+from umlctl.client.unsupervised import take_over
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
 from umlctl.host import networks, paths, segments, taps
@@ -101,7 +101,7 @@ class Live:
     @property
     def shown(self) -> str:
         """The state, for a person."""
-        from umlctl.cli.views import state_text
+        from umlctl.output.views import state_text
 
         return state_text(self.state)
 
@@ -110,7 +110,7 @@ class Live:
 
         What matters least is left out where it has no room.
         """
-        from umlctl.cli.views import duration, size
+        from umlctl.output.views import duration, size
 
         status = self.status
         state = f"{paths.umid_of(self.guest)} {self.shown}"
@@ -160,7 +160,7 @@ class Live:
         await client.request("events", PATIENCE, renew=PATIENCE, each=each)
 
     def _event(self, line: bytes, begun: float) -> None:
-        from umlctl.cli.views import event_line
+        from umlctl.output.views import event_line
 
         try:
             event = msgspec.json.decode(line, type=dict[str, Any])
@@ -214,7 +214,7 @@ class Live:
             self.facts = self.facts._replace(programs=programs)
 
     async def _look_at_supervised(self, client: Client) -> None:
-        from umlctl.cli.views import read_status
+        from umlctl.output.views import read_status
 
         outcome = await client.request("status", PATIENCE)
         try:
@@ -251,7 +251,7 @@ class Live:
 
 def short(event: dict[str, Any]) -> str:
     """An event in the words that find room beside the guest's state."""
-    from umlctl.cli.views import printable, state_text
+    from umlctl.output.views import printable, state_text
 
     try:
         when = time.strftime("%H:%M:%S", time.localtime(event["time"]))

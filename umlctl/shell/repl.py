@@ -18,10 +18,11 @@ import trio
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.cli.complete import files
+from umlctl.client.ask import absent
 from umlctl.commands import BY_NAME
 from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, umid_of
-from umlctl.oneshot import absent, say
+from umlctl.output import say
 from umlctl.shell import completion
 from umlctl.shell.explain import about, names, topic
 from umlctl.shell.live import Live

@@ -15,29 +15,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from socketproto.blocking import TIMEOUT, Unreachable
-from socketproto.client import Client
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
-from socketproto.wire import WireError
 from umlctl import exitcodes
-from umlctl.cli.afterlife import answer, can_be_asked_again, summary, take_over
+from umlctl.cli import bare
+from umlctl.cli.afterlife import answer
+from umlctl.client.ask import as_text, deadline_of, is_bare, wrong_words
+from umlctl.client.asynchronous import AsyncGuestClient
+from umlctl.client.unsupervised import summary
 from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SAME, Command, dangerous
-from umlctl.errors import UmlctlError, UsageError
+from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.host import eventlog, lost, processes
 from umlctl.host.paths import find_socket
 from umlctl.host.scarce import explained, is_lacking
-from umlctl.oneshot import (
-    KILLS,
-    Abandoned,
-    as_text,
-    check_abandoned,
-    end_bare,
-    prepare,
-    say,
-    show,
-    unreachable,
-    wrong_words,
-)
+from umlctl.output import say, show
 from umlctl.shell import answers
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.explain import about, of_the_host, topic, unknown
@@ -138,7 +128,7 @@ class Session:
 
     async def _ask(self, command: Command, typed: Typed) -> int:
         if command.name == "events" and not (typed.program or typed.file):
-            from umlctl.cli.views import event_line
+            from umlctl.output.views import event_line
 
             rest = b""
 
@@ -168,11 +158,7 @@ class Session:
         return _plainly(self.guest, command, typed.words, outcome)
 
     async def request(
-        self,
-        words: list[str],
-        each: Callable[[bytes], None] | None = None,
-        *,
-        kills: int = 0,
+        self, words: list[str], each: Callable[[bytes], None] | None = None
     ) -> Outcome | int:
         """One exchange with the guest; if it could not be, the exit code: it has been said why."""
         forced = words[0].startswith("!")
@@ -180,36 +166,22 @@ class Session:
         wrong = wrong_words(command, words[1:])
         if wrong:
             return say(f"{command.name} {self.guest}: {wrong}", exitcodes.USAGE)
-        with Client(find_socket(self.guest)) as client:
-            try:
-                client.link.open()
-                bare = partial(end_bare, command, self.guest, client.link, words[1:], json=False)
-                ended = await trio.to_thread.run_sync(bare, abandon_on_cancel=True)
-                if ended is not None:
-                    return ended
-                text = prepare(client.link, as_text(command, words[1:]), forced)
-                outcome = await client.request(
-                    text, TIMEOUT, renew=TIMEOUT if command.waits else 0.0, each=each
-                )
-                check_abandoned(client.link, text, outcome)
-            except Unreachable as problem:
-                try:
-                    if kills < KILLS and await trio.to_thread.run_sync(take_over, self.guest):
-                        can_be_asked_again(self.guest, problem)
-                        return await self.request(words, each, kills=kills + 1)
-                    raise
-                except Abandoned as abandoned:
-                    return abandoned.outcome
-                except Unreachable:
-                    return await trio.to_thread.run_sync(self._ended, command, problem, each)
-            except WireError as problem:
-                return say(f"{command.name} {self.guest}: {problem}", exitcodes.USAGE)
-            except PermissionError as problem:
-                return say(f"{command.name} {self.guest}: {problem}", exitcodes.REFUSED)
-            return outcome
+        try:
+            with AsyncGuestClient(self.guest) as guest:
+                if command.name in ("kill", "shutdown") and is_bare(guest.link):
+                    end = partial(bare.end, command.name, self.guest, guest.link.path, words[1:])
+                    code = await trio.to_thread.run_sync(end, False, abandon_on_cancel=True)
+                    if code is not None:
+                        return code
+                text = as_text(command, words[1:])
+                return await guest.ask(text, deadline_of(command), force=forced, each=each)
+        except NoGuest as problem:
+            return await trio.to_thread.run_sync(self._ended, command, problem, each)
+        except UmlctlError as problem:
+            return say(f"{command.name} {self.guest}: {problem}", problem.code)
 
     def _ended(
-        self, command: Command, problem: Unreachable, each: Callable[[bytes], None] | None
+        self, command: Command, problem: NoGuest, each: Callable[[bytes], None] | None
     ) -> Outcome | int:
         """What the record of a guest says that nobody answers for; an exit code has been said."""
         if command.name == "events" and "/" not in self.guest:
@@ -223,7 +195,7 @@ class Session:
         if command.name == "status" and record is not None:
             return Outcome(ANSWERED, data=msgspec.json.encode(summary(record)))
         code = answer(command.name, self.guest, json=False) if command.served != KERNEL else None
-        return unreachable(self.guest, problem) if code is None else code
+        return say(str(problem), problem.code) if code is None else code
 
     # Showing
 
@@ -233,7 +205,7 @@ class Session:
             sys.stdout.write(table_of_devices(outcome))
             return
         if command.served == GUEST:
-            from umlctl.cli.views import show_outcome
+            from umlctl.output.views import show_outcome
 
             show_outcome(self.guest, command.name, outcome, json=False)
             return
@@ -361,7 +333,7 @@ def plain_text(name: str, outcome: Outcome) -> bytes:
 
 def table_of_devices(outcome: Outcome) -> str:
     """The answer of `devices` or `plug` for a person."""
-    from umlctl.cli.views import aligned
+    from umlctl.output.views import aligned
 
     try:
         found = msgspec.json.decode(outcome.data)
@@ -421,7 +393,7 @@ def marked(before: str, text: str) -> str:
 
 
 def _status_text(outcome: Outcome) -> str:
-    from umlctl.cli.views import read_status, status_lines
+    from umlctl.output.views import read_status, status_lines
 
     try:
         return "\n".join(status_lines(read_status(outcome.data))) + "\n"
@@ -431,7 +403,7 @@ def _status_text(outcome: Outcome) -> str:
 
 def _plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -> int:
     if command.served == GUEST:
-        from umlctl.cli.views import show_ending, show_outcome
+        from umlctl.output.views import show_ending, show_outcome
 
         if command.waits and outcome.ok:
             return show_ending(guest, command, outcome, json=False)

@@ -11,8 +11,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from umlctl.errors import HostError
-from umlctl.guard import Refusal, read
+from umlctl.errors import HostError, Refusal
+from umlctl.guard import read
 from umlctl.guest.grants import CONTROL, READ, parse_grant
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ import trio
 from socketproto.listener import Call, ClientGone
 from umlctl import exitcodes
 from umlctl.commands import HOST
-from umlctl.errors import GuestInUse, NeverStarted, UmlctlError
-from umlctl.guard import Refusal, read
+from umlctl.errors import GuestInUse, NeverStarted, Refusal, UmlctlError
+from umlctl.guard import read
 from umlctl.guest import definition as definitions
 from umlctl.guest.order import ends, in_order
 from umlctl.host import burial, claim, daemonlog, lost, paths, records, scarce

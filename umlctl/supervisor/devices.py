@@ -20,8 +20,7 @@ from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
 from umlctl import exitcodes
 from umlctl.devices import eth, lines, mem, ubd, vec, vhost
 from umlctl.devices.parse import parse, parse_name
-from umlctl.errors import HostError, UmlctlError, UsageError
-from umlctl.guard import Refusal
+from umlctl.errors import HostError, Refusal, UmlctlError, UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import check_for_user
 from umlctl.host import disks, hardware, inuse, records, segments
@@ -334,6 +333,8 @@ class Devices:
                 raise _refused("not now", unable)
             try:
                 yield
+            except Refusal:
+                raise
             except UmlctlError as problem:
                 cause = problem.__cause__
                 number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL

@@ -9,7 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from umlctl.guard import Refusal
+from umlctl.errors import Refusal
 from umlctl.host import processes
 
 if TYPE_CHECKING:

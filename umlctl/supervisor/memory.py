@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from umlctl.devices import mem
-from umlctl.guard import Refusal
+from umlctl.errors import Refusal
 
 if TYPE_CHECKING:
     from umlctl.host.records import Entry

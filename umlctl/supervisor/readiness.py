@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from umlctl.guard import Refusal
+from umlctl.errors import Refusal
 from umlctl.supervisor.limits import SUBSCRIPTIONS, Counted
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from socketproto.listener import ClientGone
 from socketproto.wire import MAX_TEXT
 from umlctl import exitcodes
 from umlctl.commands import COMMANDS, GUEST, KERNEL
-from umlctl.errors import HostError, UsageError
-from umlctl.guard import Line, Refusal, check, is_guest_file, is_query, read
+from umlctl.errors import HostError, Refusal, UsageError
+from umlctl.guard import Line, check, is_guest_file, is_query, read
 from umlctl.guest.cmdline import CONSOLE
 from umlctl.guest.grants import CONTROL
 from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic

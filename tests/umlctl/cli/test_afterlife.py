@@ -15,6 +15,7 @@ from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes
 from umlctl.cli import afterlife, listing, main
+from umlctl.client import unsupervised
 from umlctl.host import claim, eventlog, processes, records
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["run_dir"]
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No supervisor comes."""
     adopt: Callable[..., bool] = lambda _guest, **_how: False  # noqa: E731
-    monkeypatch.setattr(afterlife, "take_over", adopt)
+    monkeypatch.setattr(unsupervised, "take_over", adopt)
 
 
 def test_running_guest_is_listed(run_dir: str, nobody: None) -> None:
@@ -90,7 +91,7 @@ def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
         (row,) = listing.gather()
         assert (row["state"], row["supervisor_pid"]) == ("silent", os.getpid())
         assert "cannot be asked from here" in row["trouble"]
-        assert "UMLCTL_DIR sets a place that all see" in afterlife.epitaph("demo")
+        assert "UMLCTL_DIR sets a place that all see" in unsupervised.epitaph("demo")
 
 
 @pytest.mark.parametrize("words", [[], ["demo"]])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.exchange import ANSWERED, Outcome
-from umlctl.cli import background, main
+from umlctl.cli import main
+from umlctl.client import background
 from umlctl.guest.definition import Definition
 from umlctl.host import enabled, paths, records
 

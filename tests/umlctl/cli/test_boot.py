@@ -15,7 +15,8 @@ import pytest
 from socketproto.exchange import ANSWERED, Outcome
 from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes
-from umlctl.cli import again, background, earlier, foreground, main
+from umlctl.cli import again, earlier, foreground, main
+from umlctl.client import background
 from umlctl.guest.definition import Definition, decode, root_disk
 from umlctl.host import kernels, paths, programs, records
 from umlctl.host.records import Ending

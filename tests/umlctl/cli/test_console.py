@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli import afterlife
 from umlctl.cli.console import Viewer, escape_key
 from umlctl.cli.terminal import Key, Screen
+from umlctl.client import unsupervised
 from umlctl.errors import UsageError
 from umlctl.host.attaching import INPUT
 
@@ -43,7 +43,7 @@ def test_what_was_typed_goes_to_the_next_supervisor_that_hears_it(
         hellos.append(viewer._force)
 
     monkeypatch.setattr(viewer, "_connect", connect)
-    monkeypatch.setattr(afterlife, "take_over", lambda _umid: True)
+    monkeypatch.setattr(unsupervised, "take_over", lambda _umid: True)
     viewer._connect(None)
     viewer._hear({"keyboard": "yours"})
     ends[-1].close()

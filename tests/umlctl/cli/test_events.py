@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from tests.umlctl.host.test_lost import running
 from tests.umlctl.host.test_records import write_record
-from umlctl.cli import afterlife
+from umlctl import exitcodes
+from umlctl.cli import main
 from umlctl.cli.events import LOOK, events
+from umlctl.client import unsupervised
 from umlctl.host import eventlog, paths
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def test_guest_or_all_has_to_be_said(house: str) -> None:
 def test_history_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sight(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(afterlife, "take_over", lambda _guest: False)
+    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
     happens("demo", 1.0, "started")
     with running() as pid:
         write_record(pid=pid)
@@ -107,6 +109,5 @@ def test_guest_of_somebody_else_is_asked(supervisor: Supervisor) -> None:
 
 
 def test_no_such_guest_is_said(house: str, capfd: pytest.CaptureFixture[str]) -> None:
-    result = CliRunner().invoke(events, ["nobody"], standalone_mode=False)
-    assert result.return_value == 3
-    assert "no guest 'nobody'" in capfd.readouterr().err or "no guest" in result.output
+    assert main.run(["events", "nobody"]) == exitcodes.NO_GUEST
+    assert "no guest 'nobody'" in capfd.readouterr().err

@@ -53,5 +53,5 @@ def test_deadline_is_of_all_that_is_asked_together(supervisor: Supervisor) -> No
     supervisor.server.answer = slow
     files = ("/a1", "/a2", "/a3", "/a4")
     assert supervisor.main("collect", "demo", *files, "--timeout", "0.9") == (exitcodes.TIMED_OUT)
-    assert "collect demo: /a4: timed out: not done within 0.9 seconds" in supervisor.err
+    assert "collect demo: /a4: proc demo: timed out: not done within 0.9 seconds" in supervisor.err
     assert b"proc 1/root/a4" not in supervisor.server.commands

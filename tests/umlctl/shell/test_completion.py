@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
-from umlctl.guard import Refusal, check, proc_harm
+from umlctl.errors import Refusal
+from umlctl.guard import check, proc_harm
 from umlctl.guard import read as read_line
 from umlctl.guest.plug import DISK_FLAGS, parse_disk, parse_nic
 from umlctl.host import attaching

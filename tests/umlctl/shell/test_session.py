@@ -26,6 +26,9 @@ from umlctl.shell.repl import run
 from umlctl.shell.session import Session, marked, rendered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Bare
     from tests.umlctl.cli.conftest import Supervisor
 
 DEADLINE = 30.0
@@ -176,6 +179,14 @@ async def test_guest_that_is_gone_is_said(at: At) -> None:
     at.session.guest = "nobody"
     assert await at.obey("version") == exitcodes.NO_GUEST
     assert "no guest 'nobody'" in at.err
+
+
+async def test_bare_kernel_refuses_what_it_lacks_as_on_the_command_line(
+    at: At, bare: Callable[..., Bare]
+) -> None:
+    at.session.guest = bare(name="bare").path
+    assert await at.obey("status") == exitcodes.REFUSED
+    assert at.err.startswith(f"umlctl: status {at.session.guest}: nobody supervises this guest")
 
 
 @pytest.mark.parametrize("line", ["log " + "x" * 600, "proc a\0b", "watch proc a\0b"])

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.commands import COMMANDS, GUEST, KERNEL
-from umlctl.errors import HostError
-from umlctl.guard import Refusal, proc_harm, read
+from umlctl.errors import HostError, Refusal
+from umlctl.guard import proc_harm, read
 from umlctl.guest.definition import Definition
 from umlctl.guest.grants import CONTROL, READ
 from umlctl.supervisor import access

@@ -13,8 +13,7 @@ import trio.testing
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
 from umlctl.devices import eth, lines, mem, ubd, vec
 from umlctl.devices.parse import parse
-from umlctl.errors import HostError
-from umlctl.guard import Refusal
+from umlctl.errors import HostError, Refusal
 from umlctl.guest.definition import Definition
 from umlctl.guest.plug import parse_disk, parse_nic
 from umlctl.host import disks, hardware, paths, processes, records

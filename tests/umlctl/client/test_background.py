@@ -12,7 +12,8 @@ import pytest
 from socketproto.exchange import pieces
 from tests.conftest import Bare
 from umlctl import exitcodes
-from umlctl.cli import background, main
+from umlctl.cli import main
+from umlctl.client import background
 from umlctl.errors import HostError
 from umlctl.host import paths
 from umlctl.supervisor.lock import Lock

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
 from umlctl import exitcodes
-from umlctl.cli import views
 from umlctl.commands import BY_NAME
 from umlctl.oneshot import ask
+from umlctl.output import views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

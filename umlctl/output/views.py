@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from umlctl import exitcodes
-from umlctl.oneshot import say, show
+from umlctl.output import say, show
 
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome

@@ -1,0 +1,1 @@
+"""The one way of all clients to a guest, whoever supervises it."""

@@ -1,0 +1,86 @@
+"""A guest, as tasks of trio ask it; the policy is that of `umlctl.client.ask`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from socketproto.blocking import Unreachable
+from socketproto.client import Client
+from socketproto.wire import WireError
+from umlctl.client.ask import (
+    ADOPT,
+    Deadline,
+    absent,
+    adopt,
+    conversation,
+    prepare,
+)
+from umlctl.errors import NoGuest, UsageError
+from umlctl.host.paths import find_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from socketproto.exchange import Outcome
+
+_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+
+
+class AsyncGuestClient:
+    """The same as `umlctl.client.ask.GuestClient`, whose answers other tasks need not wait for.
+
+    Fields:
+        name: as it was named: its umid, or the path of a socket
+        link: to who answers for it
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._client = Client(find_socket(name))
+        self.link = self._client.link
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    async def ask(
+        self,
+        text: str,
+        deadline: Deadline | None = None,
+        *,
+        force: bool = False,
+        each: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        """Send one command and wait for its outcome; if its supervisor dies, ask the next one.
+
+        Raises: NoGuest, NotOnBareKernel, Refusal, InDoubt, UsageError; OSError: this process lacks
+            what it takes
+        """
+        deadline = deadline or Deadline()
+        steps = conversation(self.name, text, self.link, deadline)
+        try:
+            step = next(steps)
+            while True:
+                if step == ADOPT:
+                    step = steps.send(await _in_thread(adopt, self.name))
+                    continue
+                ended: Outcome | Unreachable
+                try:
+                    line = prepare(self.link, text, force=force)
+                    timeout, renew = deadline.left()
+                    ended = await self._client.request(line, timeout, renew=renew, each=each)
+                except Unreachable as problem:
+                    ended = problem
+                step = steps.send(ended)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        except Unreachable as problem:
+            raise NoGuest(await _in_thread(absent, self.name, problem)) from None
+        except WireError as problem:
+            raise UsageError(str(problem)) from None

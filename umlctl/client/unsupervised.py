@@ -1,0 +1,150 @@
+"""Guests that nobody supervises: having them supervised again, and what their records say."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from typing import Any, Final
+
+import msgspec
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl import exitcodes
+from umlctl.client.background import ask_running_supervisor, ask_supervisor
+from umlctl.errors import UmlctlError
+from umlctl.host import burial, claim, lost, paths, processes, records
+from umlctl.output import say, views
+
+DIES: Final = 2.0
+"""How long a supervisor that was killed may hold what it had, seconds."""
+
+
+def take_over(guest: str, *, everyone: bool = False) -> bool:
+    """Have the background supervisor adopt a guest that runs on without its own, and all others;
+    or start it again, if it has died and its policy is that.
+
+    guest: as it was named; a path is nobody's to take over
+    everyone: come back when all answer, not only this one
+    """
+    request = "adopt" if everyone else f"adopt {guest}"
+    record = lost.find(guest) if "/" not in guest else None
+    if record is None:
+        return False
+    bury(record)
+    if record.ending is not None and not record.again:
+        return False
+    deadline = time.monotonic() + DIES
+    while claim.has_owner(guest):
+        # It is being adopted just now, and this is answered when that is done;
+        ask_running_supervisor(request)
+        if is_served(guest):
+            return True
+        # or its supervisor is not quite dead, or starts or ends it.
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    try:
+        ask_supervisor(request)
+    except UmlctlError as problem:
+        say(f"{guest}: {problem}", exitcodes.FAILED)
+    return claim.has_owner(guest)
+
+
+def is_served(guest: str) -> bool:
+    """Somebody listens on the guest's public socket."""
+    with Connection(paths.find_socket(guest)) as connection:
+        try:
+            connection.link.open()
+        except Unreachable:
+            return False
+        return connection.link.served and not connection.link.kick()
+
+
+def adopt_all() -> None:
+    """Have the background supervisor see to all that others left.
+
+    Raises: HostError
+    """
+    ask_supervisor("adopt")
+
+
+def bury_all() -> list[records.Record]:
+    """Bury all guests that have died unseen; these."""
+    found = [record for record in records.load_all() if record.ending is None]
+    for record in found:
+        bury(record)
+    return [record for record in found if record.ending is not None]
+
+
+def bury(record: records.Record) -> None:
+    """See to a guest that has died unseen; what goes wrong is said."""
+    for problem in burial.bury(record):
+        say(f"{record.definition.umid}: {problem}", exitcodes.FAILED)
+
+
+def summary(record: records.Record) -> dict[str, Any]:
+    """The guest as `list` and `status` show it."""
+    bury(record)
+    found = records.summary(record)
+    if burial.lives(record):
+        found.update(
+            state="unsupervised",
+            pid=record.pid,
+            since=record.since,
+            memory=processes.memory_used(record.pid),
+            cpu=processes.cpu_seconds(record.pid),
+            sockets={"kernel": claim.kernel_socket(record.definition)},
+            devices=msgspec.to_builtins(record.devices),
+            root=record.definition.root,
+        )
+        pid, why = out_of_reach(record.definition.umid)
+        if why:
+            found.update(state="silent", supervisor_pid=pid, trouble=why)
+    return found
+
+
+@functools.cache
+def _restored_by() -> float:
+    """Until when this process waits for supervisors whose directory is not there, by the
+    monotonic clock: they make it anew if it was removed."""
+    return time.monotonic() + DIES
+
+
+def out_of_reach(umid: str) -> tuple[int, str]:
+    """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
+    0 and nothing."""
+    directory = paths.guest_dir(umid)
+    pid = 0 if os.path.exists(directory) else claim.owner(umid)
+    while pid and not os.path.exists(paths.guest_socket(umid)):
+        if time.monotonic() > _restored_by():
+            break
+        time.sleep(0.02)
+    else:
+        return 0, ""
+    return pid, (
+        f"its supervisor, pid {pid}, cannot be asked from here: {directory} is missing, which was "
+        "removed just now, or this process has another /tmp; UMLCTL_DIR sets a place that all see"
+    )
+
+
+def epitaph(guest: str) -> str:
+    """What became of a guest that was started here, in a sentence; empty if that is not known."""
+    record = lost.find(guest)
+    if record is None:
+        return ""
+    bury(record)
+    if burial.lives(record):
+        _, why = out_of_reach(guest)
+        if why:
+            return f"{guest} runs (pid {record.pid}), and {why}"
+        return (
+            f"{guest} runs (pid {record.pid}), and nobody supervises it; "
+            f"`umlctl adopt {guest}` has it supervised again"
+        )
+    ending = records.summary(record)["ending"]
+    ago = views.duration(max(0.0, time.time() - ending["time"])) if ending else "some time"
+    return (
+        f"{guest} does not run: {views.ending_text(ending)}, {ago} ago; "
+        f"`umlctl start {guest}` starts it again"
+    )

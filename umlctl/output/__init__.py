@@ -1,0 +1,48 @@
+"""How answers and errors are shown. Here: as they come, for a one-shot command, so that nearly
+nothing is imported; `views` has tables and JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from umlctl import exitcodes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from socketproto.exchange import Outcome
+
+
+def say(message: str, code: int) -> int:
+    """One line on standard error; returns the code."""
+    sys.stdout.flush()
+    sys.stderr.write(f"umlctl: {message}\n")
+    return code
+
+
+def show(guest: str, name: str, outcome: Outcome, words: list[str] | None = None) -> int:
+    """Print an answer, or say on standard error what became of it; the exit code.
+
+    words: what followed the command, to say what a refusal was about
+    """
+    stream = sys.stdout
+    if outcome.error == exitcodes.ENODATA:
+        reason = "a part of the answer is lost"
+        outcome = type(outcome)("truncated", 0, outcome.data, reason, outcome.pieces)
+    if outcome.kind in ("answered", "truncated") and outcome.data:
+        data = outcome.data
+        if name == "proc":
+            data = data.removeprefix(b"\n")  # the kernel begins each file with one
+        stream.flush()
+        stream.buffer.write(data if data.endswith(b"\n") or not data else data + b"\n")
+        stream.buffer.flush()
+    if outcome.ok:
+        return exitcodes.OK
+    if outcome.kind == "refused":
+        said = outcome.text.strip() or f"error {outcome.error}"
+        if words:
+            from umlctl.output.refusals import explained
+
+            said = explained(name, words, said)
+        return say(f"{name} {guest}: {said}", exitcodes.of_error(outcome.error))
+    return say(f"{name} {guest}: {outcome.kind}: {outcome.reason}", exitcodes.of(outcome.kind))
