@@ -98,6 +98,12 @@ class Link:
             os.close(self._door)
             self._door = -1
 
+    def lead_to(self, path: str) -> None:
+        """Be a link to the server on another path, from the next request on."""
+        if path != self.path:
+            self.close()
+            self.path = self.address = path
+
     def open(self) -> _socket.socket:
         """The socket, bound and ready.
 

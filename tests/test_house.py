@@ -154,7 +154,11 @@ def test_descriptions_are_pure(module: Module) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [*in_package("umlctl.shell"), *in_package("umlctl.cli"), BY_NAME["umlctl.oneshot"]],
+    [
+        *(in_package("umlctl.shell") + in_package("umlctl.cli") + in_package("umlctl.client")),
+        *in_package("umlctl.output"),
+        BY_NAME["umlctl.oneshot"],
+    ],
     ids=lambda module: str(module.name),
 )
 def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:

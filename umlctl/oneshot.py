@@ -12,7 +12,7 @@ from errno import EBUSY
 from os.path import exists
 from time import monotonic, sleep
 
-from socketproto.exchange import GONE, Outcome
+from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl import exitcodes, streams
 from umlctl.client.ask import Deadline, GuestClient, as_text, deadline_of, wrong_words
 from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, SAME, Command
@@ -158,11 +158,36 @@ def ask(
         with GuestClient(guest) as asked:
             return _ask(asked, command, words, json, deadline_of(command, timeout), force)
     except Exception as problem:  # noqa: BLE001 - what is none of ours is raised again
-        return _failed(command, guest, json, problem)
+        if command.served != KERNEL and _is_absent(problem):
+            code = _answer(command, guest, json)
+            if code is not None:
+                return code
+        return _failed(command.name, f"{command.name} {guest}: ", guest, json, problem)
 
 
-def _failed(command: Command, guest: str, json: bool, problem: Exception) -> int:
-    """Say why a guest was not asked, or show what its record answers for it; the exit code.
+def _is_absent(problem: Exception) -> bool:
+    from umlctl.errors import NoGuest
+
+    return isinstance(problem, NoGuest)
+
+
+def _answer(command: Command, guest: str, json: bool) -> int | None:
+    """What the record of a guest answers for it that nobody supervises; the exit code.
+
+    None: nothing
+    """
+    if not has_record(guest):
+        return None
+    from umlctl.cli.afterlife import answer
+
+    return answer(command.name, guest, json)
+
+
+def _failed(text: str, heading: str, guest: str, json: bool, problem: Exception) -> int:
+    """Say why a guest was not asked, or may not have done what it was asked; the exit code.
+
+    text: what it was asked
+    heading: what its error begins with
 
     Raises: what is none of our errors
     """
@@ -170,20 +195,11 @@ def _failed(command: Command, guest: str, json: bool, problem: Exception) -> int
 
     if not isinstance(problem, UmlctlError):
         raise problem
-    if isinstance(problem, NoGuest):
-        if command.served != KERNEL and has_record(guest):
-            from umlctl.cli.afterlife import answer
-
-            code = answer(command.name, guest, json)
-            if code is not None:
-                return code
-        return say(str(problem), problem.code)
     if json and isinstance(problem, InDoubt):
         from umlctl.output.views import show_outcome
 
-        outcome = Outcome(GONE, reason=str(problem))
-        return show_outcome(guest, command.name, outcome, json)
-    return say(f"{command.name} {guest}: {problem}", problem.code)
+        return show_outcome(guest, text, Outcome(GONE, reason=str(problem)), json)
+    return say(f"{'' if isinstance(problem, NoGuest) else heading}{problem}", problem.code)
 
 
 def _ask(
@@ -194,26 +210,40 @@ def _ask(
     deadline: Deadline,
     force: bool,
 ) -> int:
-    """The same.
+    """Send a command of the table on a connection, and show how it ended; the exit code.
 
     Raises: UmlctlError
     """
-    name = guest.name
     if command.name in ("kill", "shutdown") and guest.is_bare():
         code = _end_bare(guest, command, words, json)
         if code is not None:
             return code
-    text = as_text(command, words)
+    outcome = _send(guest, as_text(command, words), deadline, force)
+    code = None
+    if outcome.kind == GONE and guest.link.served and command.served != KERNEL:
+        code = _answer(command, guest.name, json)  # its supervisor is gone, and perhaps the guest
+    elif command.name == "halt" and outcome.kind == TIMED_OUT and guest.is_bare():
+        code = _end_bare(guest, command, words, json)
+    return _show(guest, command, words, json, outcome) if code is None else code
+
+
+def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Outcome:
+    """Ask a guest; a bare kernel that scans a disk for partitions is asked again to remove it."""
     idle = _Idle(guest)
     outcome = guest.ask(text, deadline, force=force, idle=idle.look)
     end = monotonic() + SCANNED
-    while _is_scanned(text, outcome) and guest.is_bare() and monotonic() < end:
+    while outcome.error == -EBUSY and text.startswith("remove ubd") and guest.is_bare():
         sleep(SCANNED / 20)
+        if monotonic() >= end or deadline.is_over:
+            break
         outcome = guest.ask(text, deadline, force=force, idle=idle.look)
-    if command.name == "halt" and outcome.kind == "timed out" and guest.is_bare():
-        code = _end_bare(guest, command, words, json)
-        if code is not None:
-            return code
+    return outcome
+
+
+def _show(
+    guest: GuestClient, command: Command, words: list[str], json: bool, outcome: Outcome
+) -> int:
+    name = guest.name
     if command.name == "stop" and outcome.ok and not json:
         ends = f"; `umlctl shutdown {name}` ends it" if guest.link.served else ""
         say(f"{name} is paused; `umlctl go {name}` resumes it{ends}", exitcodes.OK)
@@ -233,11 +263,6 @@ def _end_bare(guest: GuestClient, command: Command, words: list[str], json: bool
     from umlctl.cli import bare
 
     return bare.end(command.name, guest.name, guest.link.path, words, json)
-
-
-def _is_scanned(text: str, outcome: Outcome) -> bool:
-    """A bare kernel does not remove a disk that is open, maybe just to look for partitions."""
-    return outcome.error == -EBUSY and text.startswith("remove ubd")
 
 
 class _Idle:
@@ -265,13 +290,8 @@ def tell(
     try:
         with GuestClient(guest) as asked:
             outcome = tell_on(asked, text, timeout, force)
-    except Exception as problem:
-        from umlctl.errors import NoGuest, UmlctlError
-
-        if not isinstance(problem, UmlctlError):
-            raise
-        named = "" if isinstance(problem, NoGuest) else f"{guest}: "
-        return say(f"{named}{problem}", problem.code)
+    except Exception as problem:  # noqa: BLE001 - what is none of ours is raised again
+        return _failed(text, f"{guest}: ", guest, json, problem)
     if json:
         from umlctl.output.views import show_outcome
 

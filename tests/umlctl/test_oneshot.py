@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,13 +15,15 @@ import pytest
 import umlctl
 from socketproto import blocking
 from socketproto.exchange import pieces
+from tests.umlctl.host.test_lost import running
+from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes, oneshot, streams
 from umlctl.client import unsupervised
 from umlctl.commands import COMMANDS, HOST, KERNEL, OWN_FACES, Command
-from umlctl.host import paths
+from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Address, Bare
 
@@ -363,6 +366,101 @@ def test_supervisors_that_are_killed_one_after_another_put_off_no_deadline(
     done = run("version", "demo", "--timeout", "0.01")
     assert done.code == exitcodes.TIMED_OUT
     assert "version demo: timed out: not done within 0.01 seconds" in done.err
+
+
+def dying(server: Bare, data: bytes, _address: Address) -> list[bytes]:
+    """A supervisor that is killed by the first request."""
+    if data != b"k":
+        server.unbind(remove=False)
+    return []
+
+
+@pytest.fixture
+def killed(bare: MakeBare, house: str) -> Iterator[int]:
+    """The guest `demo`, whose supervisor is killed by the first request; the kernel's pid."""
+    paths.make_run_dir()
+    os.makedirs(paths.guest_dir("demo"))
+    with running() as pid:
+        write_record(pid=pid)
+        bare(dying, name=os.path.relpath(paths.guest_socket("demo"), house), mode=0o600)
+        yield pid
+
+
+def test_guest_whose_supervisor_is_killed_by_kill_is_killed(
+    run: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
+    done = run("kill", "demo")
+    assert (done.code, done.out) == (0, b"demo killed\n")
+    assert processes.start_time(killed) is None
+
+
+def test_guest_that_runs_though_its_supervisor_does_not_is_not_said_to_be_gone(
+    run: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
+    done = run("shutdown", "demo")
+    assert done.code == exitcodes.NO_GUEST
+    assert f"the guest runs (pid {killed}), but its supervisor is gone" in done.err
+
+
+@pytest.mark.parametrize("words", [("wait",), ("wait", "--json"), ("status", "--json")])
+def test_guest_that_ends_with_its_supervisor_is_answered_for(
+    run: Callable[..., Run], bare: MakeBare, house: str, words: tuple[str, ...]
+) -> None:
+    paths.make_run_dir()
+    os.makedirs(paths.guest_dir("demo"))
+    with running() as pid:
+        write_record(pid=pid)
+
+        def end(server: Bare, data: bytes, address: Address) -> list[bytes]:
+            if data != b"k":
+                os.kill(pid, signal.SIGKILL)
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return dying(server, data, address)
+
+        bare(end, name=os.path.relpath(paths.guest_socket("demo"), house), mode=0o600)
+        done = run(words[0], "demo", *words[1:])
+    assert b"guest gone" not in done.out
+    assert done.code == (0 if words[0] == "status" else exitcodes.GONE), done.err
+    if words[0] == "status":
+        assert done.json["state"] == "dead"
+
+
+def test_next_supervisor_is_found_wherever_it_is(
+    run: Callable[..., Run], bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's HOME may be another, and the guest have no directory yet."""
+    paths.make_run_dir()
+    write_record()
+
+    def take_over(_guest: str) -> bool:
+        os.makedirs(paths.guest_dir("demo"))
+        bare(name=os.path.relpath(paths.guest_socket("demo"), house), mode=0o600)
+        return True
+
+    monkeypatch.setattr(unsupervised, "take_over", take_over)
+    assert run("version", "demo").code == 0
+
+
+def test_programs_are_told_that_nobody_knows(
+    run: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: True)
+    done = run("mconsole", "demo", "--json", "remove", "ubd1")
+    assert (done.code, done.json["outcome"]) == (exitcodes.GONE, "guest gone")
+    assert "whether this was done is not known" in done.json["reason"]
+
+
+def test_refusal_stands_though_there_is_no_time_to_ask_again(
+    run: Callable[..., Run], bare: MakeBare
+) -> None:
+    server = bare(saying(b"Device is currently open", -errno.EBUSY))
+    done = run("remove", server.path, "ubd1", "--timeout", "1e-9")
+    assert done.code == exitcodes.TIMED_OUT
+    done = run("remove", server.path, "ubd1", "--timeout", "0.5")
+    assert done.code == exitcodes.REFUSED
+    assert "it is in use in the guest" in done.err
 
 
 def test_lost_end_is_said_after_what_came(run: Callable[..., Run], bare: MakeBare) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from socketproto.blocking import Link, Unreachable
-from socketproto.exchange import BYTE_CAP
+from socketproto.exchange import BYTE_CAP, TIMED_OUT
 from umlctl import exitcodes
 from umlctl.cli import plugging
 from umlctl.errors import HostError, Refused, UmlctlError, UsageError
@@ -220,7 +220,9 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
             if said.strip() == name.encode():
                 return int(size) if size.strip().isdigit() and len(size) < 20 else -1
         time.sleep(LOOK)
-        deadline.left()
+        if deadline.is_over:
+            why = f"{TIMED_OUT}: not done within {deadline.seconds:g} seconds"
+            raise Refused(why, exitcodes.TIMED_OUT)
     raise Refused(UNCOUNTED, exitcodes.TRUNCATED)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from umlctl.client.ask import GuestClient
+from umlctl.client.unsupervised import is_served
 from umlctl.errors import NeverStarted, NoGuest
 from umlctl.host import claim
 
@@ -41,13 +42,14 @@ def await_earlier(definition: Definition) -> None:
 
 def _state(name: str) -> str:
     """What a guest is doing; empty if it does not run."""
+    if claim.has_owner(name) and not is_served(name):
+        return "booting"  # its supervisor has not opened the door yet
     try:
         with GuestClient(name) as guest:
             if guest.is_bare():
                 return "running"  # a bare kernel can say no more than that
             outcome = guest.ask("status")
     except NoGuest:
-        # Its supervisor has not opened the door yet, or is gone.
         return "booting" if claim.has_owner(name) else ""
     try:
         found = msgspec.json.decode(outcome.data, type=dict[str, Any])

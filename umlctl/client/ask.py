@@ -201,7 +201,9 @@ class GuestClient:
             step = next(steps)
             while True:
                 if step == ADOPT:
-                    step = steps.send(adopt(self.name))
+                    adopted = adopt(self.name)
+                    self.link.lead_to(find_socket(self.name))
+                    step = steps.send(adopted)
                     continue
                 ended: Outcome | Unreachable
                 try:

@@ -67,7 +67,9 @@ class AsyncGuestClient:
             step = next(steps)
             while True:
                 if step == ADOPT:
-                    step = steps.send(await _in_thread(adopt, self.name))
+                    adopted = await _in_thread(adopt, self.name)
+                    self.link.lead_to(find_socket(self.name))
+                    step = steps.send(adopted)
                     continue
                 ended: Outcome | Unreachable
                 try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import exitcodes
+from umlctl.host import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,3 +156,21 @@ def test_bare_kernel_is_not_trusted_with_it(
     path = bare(name="bare").path
     assert supervisor.main("collect", path, "/a") == exitcodes.REFUSED
     assert "nobody supervises this guest" in supervisor.err
+
+
+def test_deadline_ends_the_counting_too(supervisor: Supervisor, house: str) -> None:
+    """Our init counts the bytes of a file, and this one never does."""
+    has(supervisor, "/a", b"whole\n")
+    paths.make_run_dir()
+    os.makedirs(paths.guest_dir("demo"))
+    pipe = f"{paths.guest_dir('demo')}/agent.in"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        code = supervisor.main("collect", "demo", "/a", "--timeout", "0.5")
+        assert os.read(reader, 4096).startswith(b"count ")
+    finally:
+        os.close(reader)
+    assert code == exitcodes.TIMED_OUT
+    assert "not done within 0.5 seconds" in supervisor.err
+    assert "--force" not in supervisor.err
