@@ -14,6 +14,7 @@ import pytest
 
 from tests import fake_kernel
 from tests.live.conftest import DEADLINE, WHOLE, kill_supervisor, wait_for
+from umlctl.host.endings import STATUS_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -479,7 +480,8 @@ def test_console_of_a_guest_that_ends_at_once_is_whole(
                 output = process.stdout.read()
                 status = process.wait(DEADLINE)
         assert lines_of(output) == SAID
-        assert status == 7
+        # The kernel may panic as it powers down, once in some thousand times (6.1).
+        assert status == 7 or STATUS_LOST in house.listed(umid)["ending"]["text"]
 
 
 def test_console_is_shown_to_the_end_though_there_is_no_input(

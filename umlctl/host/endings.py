@@ -24,6 +24,9 @@ STARVED: Final = "it needed more memory than its --memory-limit"
 NOT_SYNCED: Final = "not synced"
 """What is said of a guest that was ended with what it had yet to write."""
 HALTED: Final = f"halted by a user, {NOT_SYNCED}"
+STATUS_LOST: Final = "that was as it powered down, and its own status is lost"
+"""What is said of a kernel that panics at the last moment, as 6.1 does once in some thousand times
+where a host is busy: "Segfault with no mm"."""
 HEAD: Final = 1 << 20
 """Of a console: more than a kernel prints before its init program begins."""
 _CANNOT_OPEN: Final = re.compile(rb'(ubd[a-p]): Can\'t open "([^"\n]*)": errno = (\d{1,4})\b')
@@ -155,8 +158,8 @@ def judge(seen: Evidence) -> Ending:
         cause, code = "never started", exitcodes.NEVER_STARTED
     elif seen.starved:
         cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, STARVED
-    elif seen.panic:
-        cause, code, text = "panicked", exitcodes.PANIC, seen.panic
+    elif panic := _panic(seen):
+        cause, code, text = "panicked", exitcodes.PANIC, panic
     elif seen.forced or (seen.asked and seen.unsynced and not _ended_itself(seen)):
         by = signal.SIGKILL if seen.forced else signal.SIGTERM
         cause, code = "killed", exitcodes.SIGNALLED + by
@@ -165,9 +168,8 @@ def judge(seen: Evidence) -> Ending:
         cause, code, text = "shut down", exitcodes.OK, seen.late
     elif problem := _failed_reboot(seen):
         cause, code, text = "reboot failed", exitcodes.NOT_EXECUTED, problem
-    elif is_orderly(seen.tail) and _aborted(seen):
-        # Under load a guest can, after it has ended in order.
-        cause, code, text = "exited", exitcodes.OK, HALTED if seen.halted else ""
+    elif seen.halted and is_orderly(seen.tail) and _aborted(seen):
+        cause, code, text = "exited", exitcodes.OK, HALTED
     elif number := _signal(seen):
         cause, code = "killed", exitcodes.SIGNALLED + number
         text = f"signal {number} from somebody else"
@@ -206,6 +208,15 @@ def _of_init(panic: str) -> str:
     if number:
         return f" (init was ended by signal {number})"
     return f" (init ended with status {status}: write it to /proc/exitcode and power off)"
+
+
+def _panic(seen: Evidence) -> str:
+    """The text of its panic; one at the last moment may be told by its status alone."""
+    if not is_orderly(seen.tail):
+        return seen.panic
+    told_to = seen.asked or seen.forced or seen.halted
+    text = seen.panic or ("the kernel aborted" if _aborted(seen) and not told_to else "")
+    return text and f"{text}; {STATUS_LOST}"
 
 
 def _never_started(seen: Evidence) -> bool:

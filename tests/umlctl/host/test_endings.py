@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from umlctl.guest.definition import Definition
 from umlctl.host import kernels
 from umlctl.host.endings import (
+    HALTED,
     STARVED,
+    STATUS_LOST,
     Evidence,
     Status,
     describe,
@@ -50,7 +52,8 @@ def seen(**fields: Any) -> Evidence:
     [
         ({}, "exited", 0, ""),
         ({"status": 42}, "exited", 42, ""),
-        ({"status": 134, "left": True}, "exited", 0, ""),
+        ({"status": 134, "left": True}, "panicked", 255, f"the kernel aborted; {STATUS_LOST}"),
+        ({"status": 134, "left": True, "halted": True}, "exited", 0, HALTED),
         ({"status": 134, "left": True, "tail": b""}, "killed", 134, "signal 6"),
         ({"status": 139, "left": True, "tail": b""}, "killed", 139, "signal 11"),
         ({"status": 1, "left": True, "tail": b""}, "killed", 137, "signal 9"),
@@ -158,6 +161,12 @@ def test_disk_that_cannot_be_opened_at_boot_is_named_and_not_the_panic_that_foll
     assert ending.text == f"the disk ubdb could not be opened: /a.img: {why}"
 
 
+def test_kernel_that_panics_as_it_powers_down_is_said_to_have_lost_its_status() -> None:
+    ending = judge(seen(panic="Segfault with no mm", status=134, left=True))
+    assert (ending.cause, ending.code) == ("panicked", 255)
+    assert ending.text == f"Segfault with no mm; {STATUS_LOST}"
+
+
 def test_kernel_that_is_whole_exits_and_does_not_fail_to_reboot() -> None:
     whole = kernels.find()
     assert judge(seen(tail=b"\n", executes=whole)).cause == "exited"
@@ -185,7 +194,7 @@ def test_reboot_shows_in_the_log_unless_words_of_the_kernel_go_elsewhere(
 
 def test_ending_in_words() -> None:
     assert describe(judge(seen(status=3))) == "exited with status 3"
-    assert describe(judge(seen(panic="Oops"))) == "panicked: Oops"
+    assert describe(judge(seen(panic="Oops", tail=b""))) == "panicked: Oops"
 
 
 def test_panic_before_the_first_notification_is_in_the_log() -> None:
@@ -211,7 +220,7 @@ PANICKED = b"[ 3.4] Kernel panic - not syncing: sysrq triggered crash\n[ 3.4] CP
         (1, b"", True, "killed", 137, "signal 9 from somebody else"),
         (134, PANICKED, True, "panicked", 255, "sysrq triggered crash"),
         (127, PANICKED, True, "panicked", 255, "sysrq triggered crash"),
-        (127, WELL, True, "exited", 0, ""),
+        (127, WELL, True, "panicked", 255, f"the kernel aborted; {STATUS_LOST}"),
         (0, PANICKED, False, "exited", 0, ""),  # the guest's own words, and no panic
     ],
 )
