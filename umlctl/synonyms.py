@@ -30,7 +30,6 @@ SYNONYMS: Final = {
     "terminate": ("kill",),
     "poweroff": ("shutdown",),
     "down": ("shutdown",),
-    "restart": ("reboot",),
     "reset": ("reboot",),
     "pause": ("stop",),
     "suspend": ("stop",),

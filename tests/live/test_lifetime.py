@@ -873,3 +873,22 @@ def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
     assert house.umlctl("wait", umid).returncode == 126
     said = f"reboot failed: the kernel {kernel} could not be executed again: there is no such file"
     assert said in house.ok("list")
+
+
+def test_guest_is_restarted_as_it_was_in_a_new_process(house: House, umid: str) -> None:
+    house.ok("start", umid, "--mem", "96M")
+    pid = house.status(umid)["pid"]
+    said = house.ok("restart", umid, "10")
+    assert said.startswith(f"{umid} shut down\n{umid} is running, kernel pid ")
+    status = house.status(umid)
+    assert status["pid"] != pid
+    assert "mem=98304K" in status["command"]
+    house.ok("kill", umid)
+    house.ok("restart", umid)
+    assert house.status(umid)["state"] == "running"
+    house.ok("kill", umid)
+    with house.running(umid) as process:
+        refused = house.umlctl("restart", umid)
+        assert refused.returncode == 1
+        assert f"is supervised by `umlctl run`, pid {process.pid}" in refused.stderr
+        assert house.status(umid)["state"] == "running"

@@ -23,7 +23,7 @@ KNOWN = [*LAZY, *(name for name, command in BY_NAME.items() if command.served !=
         ("poweroff", "shutdown"),
         ("pause", "stop"),
         ("resume", "go"),
-        ("restart", "reboot"),
+        ("reset", "reboot"),
         ("top", "list"),
         ("verison", "version"),
         ("lst", "list"),

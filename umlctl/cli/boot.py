@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -614,6 +613,17 @@ def _start_as_told(
     return code
 
 
+def start_again(definition: Definition, *, in_json: bool) -> int:
+    """Start a guest in the background as it was started last; the exit code.
+
+    Raises: UmlctlError
+    """
+    for warning in _warnings(definition):
+        say(f"{definition.umid}: {warning}", exitcodes.OK)
+    _await_earlier(definition)
+    return _start(definition, in_json=in_json)
+
+
 def _await_earlier(definition: Definition) -> None:
     if definition.after:
         from umlctl.cli.earlier import await_earlier
@@ -637,28 +647,10 @@ def _print_start(umid: str, code: int, text: str, state: str = "", pid: int = 0)
 
 def _start(definition: Definition, *, quietly: bool = False, in_json: bool = False) -> int:
     """Have the background supervisor start a guest; the exit code."""
-    import msgspec
-
-    from umlctl.client.background import ask_supervisor
+    from umlctl.client.start import start as start_there
 
     umid = definition.umid
-    directory, path = paths.make_run_dir(), ""
-    try:
-        try:
-            descriptor, path = tempfile.mkstemp(prefix="start-", dir=directory)
-            with open(descriptor, "wb") as file:
-                file.write(definitions.encode(definition))
-        except OSError as problem:
-            why = f"cannot write {path or directory}: {problem.strerror}"
-            raise HostError(f"{umid}: {why}") from problem
-        outcome = ask_supervisor(f"start {path}")
-    finally:
-        with suppress(OSError):  # the run directory may be gone by now, and the file with it
-            os.unlink(path)
-    try:
-        answer = msgspec.json.decode(outcome.data, type=dict[str, Any])
-    except msgspec.DecodeError:
-        raise HostError(f"start {umid}: {outcome}") from None
+    answer = start_there(definition)
     if answer["code"]:
         if in_json:
             _print_start(umid, answer["code"], answer["text"])

@@ -17,6 +17,7 @@ from umlctl.synonyms import meant
 LAZY: Final = {
     "run": "umlctl.cli.boot:run",
     "start": "umlctl.cli.boot:start",
+    "restart": "umlctl.cli.restart:restart",
     "list": "umlctl.cli.listing:list_guests",
     "rm": "umlctl.cli.forgetting:forget",
     "ps": "umlctl.cli.ps:ps",
@@ -44,6 +45,7 @@ LAZY: Final = {
 HELP: Final = {
     "run": "boot a guest and supervise it in the foreground",
     "start": "boot a guest in the background",
+    "restart": "shut a guest down, and start it again as it was",
     "list": "all guests: running, bare and dead",
     "rm": "forget guests that have ended",
     "ps": "the processes of this host that belong to a guest",
@@ -72,6 +74,7 @@ GROUPS: Final = {
     "Guests": (
         "run",
         "start",
+        "restart",
         "list",
         "status",
         "ps",

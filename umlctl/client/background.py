@@ -70,6 +70,13 @@ def ask_running_supervisor(
             return None
 
 
+def pid() -> int:
+    """The background supervisor's process; 0 if none runs, as far as can be seen."""
+    from umlctl.host import place
+
+    return place.holder([paths.supervisor_lock()])
+
+
 def _start() -> int:
     """Start it in a session of its own, with its words going to its log; its pid."""
     paths.make_run_dir()
@@ -87,13 +94,11 @@ def _start() -> int:
 
 def out_of_reach() -> str:
     """Why a supervisor cannot be asked that runs; empty if none does, as far as can be seen."""
-    from umlctl.host import place
-
-    pid = place.holder([paths.supervisor_lock()])
-    if not pid or os.path.exists(paths.supervisor_socket()):
+    found = pid()
+    if not found or os.path.exists(paths.supervisor_socket()):
         return ""
     return (
-        f"the supervisor, pid {pid}, cannot be asked from here: {paths.supervisor_socket()} is "
+        f"the supervisor, pid {found}, cannot be asked from here: {paths.supervisor_socket()} is "
         "missing; if this process has another /tmp, UMLCTL_DIR sets a place that all see"
     )
 

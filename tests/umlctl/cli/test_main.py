@@ -127,7 +127,7 @@ def test_version_is_told(run: Callable[..., Run]) -> None:
         ("ls", "did you mean list?"),
         ("top", "did you mean list?"),
         ("resume", "did you mean go?"),
-        ("restart", "did you mean reboot?"),
+        ("reset", "did you mean reboot?"),
         ("poweroff", "did you mean shutdown?"),
         ("rename", "`umlctl --help` lists them"),
         ("nonsense", "there is no command 'nonsense'; `umlctl --help` lists them"),

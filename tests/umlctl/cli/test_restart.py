@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from socketproto.exchange import ANSWERED, Outcome
+from tests.umlctl.host.test_records import write_record
+from umlctl import exitcodes
+from umlctl.client import background
+from umlctl.guest.definition import Definition, decode
+from umlctl.host import kernels, records
+from umlctl.host.records import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Bare
+    from tests.umlctl.cli.conftest import Supervisor
+
+SHUT_DOWN = {"cause": "shut down", "code": 0, "text": ""}
+
+
+def ends() -> None:
+    """The guest is dead, and its record says so."""
+    record = records.load("demo")
+    assert record is not None
+    record.ending = Ending(cause="shut down", code=0, time=2.0)
+    records.save(record)
+
+
+@pytest.fixture
+def started(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> list[Definition]:
+    """A guest of the background supervisor; what that is asked to start."""
+    definitions: list[Definition] = []
+
+    def start(command: str) -> Outcome:
+        with open(command.removeprefix("start "), "rb") as file:
+            definitions.append(decode(file.read()))
+        answer = {"code": 0, "status": {"state": "running", "pid": 4711}, "text": ""}
+        return Outcome(ANSWERED, data=msgspec.json.encode(answer))
+
+    write_record(mem=77 << 20)
+    supervisor.answer("status", {"state": "running", "supervisor_pid": 42})
+    monkeypatch.setattr(background, "pid", lambda: 42)
+    monkeypatch.setattr(background, "ask_supervisor", start)
+    plain = kernels.Kernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user="": plain)
+    return definitions
+
+
+def shuts_down(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, text: str = "shutdown 30"
+) -> None:
+    supervisor.answer(text, SHUT_DOWN)
+    server = supervisor.server
+    real = server.answer
+
+    def answer(server: Bare, data: bytes, address: Any) -> Any:
+        if data == text.encode():
+            ends()
+        return real(server, data, address)
+
+    monkeypatch.setattr(server, "answer", answer)
+
+
+def test_guest_is_shut_down_and_started_as_it_was(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuts_down(supervisor, monkeypatch)
+    assert supervisor.main("restart", "demo") == 0, supervisor.err
+    assert supervisor.out == "demo shut down\ndemo is running, kernel pid 4711\n"
+    assert [(each.umid, each.mem) for each in started] == [("demo", 77 << 20)]
+
+
+def test_programs_are_told_of_the_start_alone(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuts_down(supervisor, monkeypatch, "shutdown 5")
+    assert supervisor.main("restart", "demo", "5", "--json") == 0, supervisor.err
+    told = json.loads(supervisor.out)
+    assert (told["umid"], told["status"], told["pid"]) == ("demo", 0, 4711)
+
+
+def test_guest_that_has_ended_is_started(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.server.unbind()
+    ends()
+    assert supervisor.main("restart", "demo") == 0, supervisor.err
+    assert supervisor.out == "demo is running, kernel pid 4711\n"
+    assert len(started) == 1
+
+
+def test_guest_that_does_not_end_is_not_started_twice(
+    supervisor: Supervisor, started: list[Definition]
+) -> None:
+    supervisor.refuse("shutdown 30", "it does not end", -110)
+    assert supervisor.main("restart", "demo") == exitcodes.TIMED_OUT
+    assert "restart demo: it has not ended: it does not end" in supervisor.err
+    assert not started
+
+
+def test_guest_of_a_run_is_left_to_who_runs_it(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "pid", lambda: 0)
+    assert supervisor.main("restart", "demo") == exitcodes.REFUSED
+    assert "demo is supervised by `umlctl run`, pid 42" in supervisor.err
+    assert supervisor.asked == ["status"]
+    assert not started
+
+
+def test_guest_that_nobody_knows_is_said(supervisor: Supervisor) -> None:
+    assert supervisor.main("restart", "nobody") == exitcodes.NO_GUEST
+    assert "no guest 'nobody'" in supervisor.err
+
+
+def test_bare_kernel_is_left_alone(
+    supervisor: Supervisor, bare: Callable[..., Bare], house: str
+) -> None:
+    os.makedirs(f"{house}/h/.uml/hand")
+    server = bare(name="h/.uml/hand/mconsole")
+    assert supervisor.main("restart", "hand") == exitcodes.REFUSED
+    assert "nobody knows how it was started" in supervisor.err
+    assert not server.commands

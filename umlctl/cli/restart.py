@@ -1,0 +1,83 @@
+"""`umlctl restart`: a guest is shut down, and started as it was: with a kernel built since, too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+import msgspec
+
+from socketproto.exchange import REFUSED
+from umlctl import exitcodes
+from umlctl.cli import again, complete
+from umlctl.client import background
+from umlctl.client.ask import GuestClient, deadline_of
+from umlctl.commands import BY_NAME
+from umlctl.errors import GuestInUse, NoGuest, NotOnBareKernel, Refused
+from umlctl.host.paths import umid_of
+from umlctl.output import views
+
+SHUTDOWN: Final = 30.0
+"""What the guest gets for its own shutdown unless told otherwise, seconds."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  umlctl restart demo            after a new kernel was built, for example
+  umlctl restart demo 5          killed if it has not shut down within 5 seconds
+""",
+)
+@click.argument("guest", shell_complete=complete.guests)
+@click.argument("seconds", type=click.FloatRange(0, 1e6), default=SHUTDOWN)
+@click.option("--json", "in_json", is_flag=True, help="Print what has become of it as JSON.")
+def restart(guest: str, seconds: float, in_json: bool) -> int:
+    """Shut a guest down as `shutdown` does, and start it again as it was started.
+
+    `reboot` has the kernel begin anew in its process, with what it was plugged since; this is a
+    new process, and a new kernel if its file was replaced. A guest that has ended is started.
+    """
+    from umlctl.cli.boot import start_again
+
+    umid = umid_of(guest)
+    with GuestClient(umid) as asked:
+        if asked.is_bare():
+            raise NotOnBareKernel(
+                f"{umid}: nobody supervises this guest, and nobody knows how it was started"
+            )
+        try:
+            _shut_down(asked, seconds, in_json)
+        except NoGuest:
+            if again.last(umid) is None:
+                raise
+    definition = again.last(umid)
+    if definition is None:
+        raise GuestInUse(f"{umid} was not started again: somebody else has just started it")
+    return start_again(definition, in_json=in_json)
+
+
+def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:
+    """End a guest that the background supervisor has.
+
+    Raises: NoGuest: it has ended; GuestInUse: it is another's; Refused: it has not ended
+    """
+    umid = guest.name
+    status = guest.ask("status")
+    try:
+        supervisor = views.read_status(status.data)["supervisor_pid"]
+    except msgspec.DecodeError:
+        raise Refused(f"restart {umid}: {status}", exitcodes.of(status.kind)) from None
+    if supervisor != background.pid():
+        raise GuestInUse(
+            f"{umid} is supervised by `umlctl run`, pid {supervisor}: `umlctl shutdown {umid}` "
+            "ends both, and who runs it starts it again"
+        )
+    command = BY_NAME["shutdown"]
+    outcome = guest.ask(f"shutdown {seconds:g}", deadline_of(command))
+    if not outcome.ok:
+        refused = outcome.kind == REFUSED
+        code = exitcodes.of_error(outcome.error) if refused else exitcodes.of(outcome.kind)
+        why = outcome.text.strip() or outcome.reason
+        raise Refused(f"restart {umid}: it has not ended: {why}", code)
+    if not in_json:
+        views.show_ending(umid, command, outcome, json=False)

@@ -1,0 +1,44 @@
+"""Having the background supervisor start a guest."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from umlctl.client import background
+from umlctl.errors import HostError
+from umlctl.guest import definition as definitions
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+
+
+def start(definition: Definition) -> dict[str, Any]:
+    """Start a guest; what the supervisor answers: code, 0 if it is up, and text or status.
+
+    Raises: HostError
+    """
+    umid = definition.umid
+    directory, path = paths.make_run_dir(), ""
+    try:
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="start-", dir=directory)
+            with open(descriptor, "wb") as file:
+                file.write(definitions.encode(definition))
+        except OSError as problem:
+            why = f"cannot write {path or directory}: {problem.strerror}"
+            raise HostError(f"{umid}: {why}") from problem
+        outcome = background.ask_supervisor(f"start {path}")
+    finally:
+        with suppress(OSError):  # the run directory may be gone by now, and the file with it
+            os.unlink(path)
+    try:
+        answer: dict[str, Any] = msgspec.json.decode(outcome.data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise HostError(f"start {umid}: {outcome}") from None
+    return answer
