@@ -603,13 +603,11 @@ def _start_as_told(
         if has_owner(umid):  # it would be attached to that one
             raise GuestInUse(f"{umid} is the name of a running guest; take another name")
 
-        for warning in _to_be_lost(definition):
-            say(f"{umid}: {warning}", exitcodes.OK)
+        _say_what_is_lost(definition)
         return attach_while(umid, lambda: _start(definition, quietly=True))
     code = _start(definition, in_json=in_json)
     if code == exitcodes.OK:  # of a guest that is refused nothing is lost
-        for warning in _to_be_lost(definition):
-            say(f"{umid}: {warning}", exitcodes.OK)
+        _say_what_is_lost(definition)
     return code
 
 
@@ -621,7 +619,15 @@ def start_again(definition: Definition, *, in_json: bool) -> int:
     for warning in _warnings(definition):
         say(f"{definition.umid}: {warning}", exitcodes.OK)
     _await_earlier(definition)
-    return _start(definition, in_json=in_json)
+    code = _start(definition, in_json=in_json)
+    if code == exitcodes.OK:
+        _say_what_is_lost(definition)
+    return code
+
+
+def _say_what_is_lost(definition: Definition) -> None:
+    for warning in _to_be_lost(definition):
+        say(f"{definition.umid}: {warning}", exitcodes.OK)
 
 
 def _await_earlier(definition: Definition) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import click
@@ -13,7 +14,10 @@ from umlctl.cli import again, complete
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.commands import BY_NAME
-from umlctl.errors import GuestInUse, NoGuest, NotOnBareKernel, Refused
+from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused
+from umlctl.guest import plug
+from umlctl.guest.definition import root_disk, root_is_image
+from umlctl.host import kernels, lost
 from umlctl.host.paths import umid_of
 from umlctl.output import views
 
@@ -46,6 +50,7 @@ def restart(guest: str, seconds: float, in_json: bool) -> int:
                 f"{umid}: nobody supervises this guest, and nobody knows how it was started"
             )
         try:
+            _check_again(umid)
             _shut_down(asked, seconds, in_json)
         except NoGuest:
             if again.last(umid) is None:
@@ -54,6 +59,26 @@ def restart(guest: str, seconds: float, in_json: bool) -> int:
     if definition is None:
         raise GuestInUse(f"{umid} was not started again: somebody else has just started it")
     return start_again(definition, in_json=in_json)
+
+
+def _check_again(umid: str) -> None:
+    """See that a guest can be started again, before it is ended.
+
+    Raises: HostError, NoKernel: a file that it was started with is missing, or is no kernel now
+    """
+    record = lost.find(umid)
+    if record is None:
+        return
+    definition = record.definition
+    kernels.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
+    disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    if root_is_image(definition):
+        disks.append(root_disk(definition))
+    for disk in disks:
+        if not os.path.exists(disk.file):
+            raise HostError(
+                f"{umid} is left as it is: {disk.file}, which it was started with, is gone"
+            )
 
 
 def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:

@@ -104,6 +104,15 @@ def test_guest_that_does_not_end_is_not_started_twice(
     assert not started
 
 
+def test_guest_that_could_not_be_started_again_is_not_ended(
+    supervisor: Supervisor, started: list[Definition], house: str
+) -> None:
+    write_record(disks=(f"{house}/gone.img",))
+    assert supervisor.main("restart", "demo") == exitcodes.FAILED
+    assert f"demo is left as it is: {house}/gone.img, which it was started with" in supervisor.err
+    assert not supervisor.asked
+
+
 def test_guest_of_a_run_is_left_to_who_runs_it(
     supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
