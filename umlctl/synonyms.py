@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SYNONYMS: Final = {
     "ls": ("list",),
-    "top": ("top", "list"),
     "inspect": ("status",),
     "show": ("status",),
     "attach": ("console",),
@@ -75,6 +74,7 @@ HARMFUL: Final = frozenset(
         "quit",
         "reboot",
         "remove",
+        "restart",
         "rm",
         "shutdown",
         "stop",
@@ -96,4 +96,4 @@ def meant(word: str, known: Iterable[str]) -> str:
         return begun[0]
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, harmless, 1, 0.7)), "")
+    return next(iter(get_close_matches(word, harmless, 1, 0.76)), "")

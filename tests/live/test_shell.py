@@ -298,6 +298,22 @@ def test_no_colour_where_none_is_wanted(house: House, shared: str) -> None:
     assert not re.search(r"\x1b\[(\d+;)*(3\d|4\d|9\d)(;\d+)*m", seen)
 
 
+def test_watching_from_the_command_line(house: House, shared: str) -> None:
+    child = Terminal(
+        *(sys.executable, ["-m", "umlctl", "watch", "-n", "0.2", shared, "proc", "uptime"]),
+        env={**house.env, "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=30,
+    )
+    for _ in range(2):
+        child.expect(r"every 0.2s: proc uptime  \d\d:\d\d:\d\d  \(Ctrl-C ends\)")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    assert shared in house.ok("top")
+
+
 def test_watching_and_pasting(house: House, shared: str) -> None:
     child = _open(house, shared)
     child.send("watch -n 0.2 proc uptime\r")

@@ -24,7 +24,6 @@ KNOWN = [*LAZY, *(name for name, command in BY_NAME.items() if command.served !=
         ("pause", "stop"),
         ("resume", "go"),
         ("reset", "reboot"),
-        ("top", "list"),
         ("verison", "version"),
         ("lst", "list"),
         ("ver", "version"),
@@ -48,7 +47,7 @@ def test_group_has_its_own_words() -> None:
 
 
 def test_every_synonym_leads_somewhere_and_is_no_command_of_its_own() -> None:
-    elsewhere = {"rm", "remove", "create", "plug", "clear", "top", "network"}
+    elsewhere = {"rm", "remove", "create", "plug", "clear", "network"}
     for word, counterparts in SYNONYMS.items():
         assert set(counterparts) & {*KNOWN, *elsewhere}, word
         assert word not in KNOWN or set(counterparts) <= elsewhere, word

@@ -102,7 +102,7 @@ def of_the_host(line: str) -> str:
     known = word in BY_NAME or word in BUILT_IN
     if known and text == text.lstrip():
         return ""
-    if known or not HARMFUL.isdisjoint(SYNONYMS.get(word, ())):
+    if known or not HARMFUL.isdisjoint((word, *SYNONYMS.get(word, ()))):
         raise UsageError(
             f"`{word}` could be meant for the guest: `!` stands right before a command to insist "
             f"on it, and a program of the host by such a name is called by its path"

@@ -118,11 +118,11 @@ class Session:
         if name == "switch":
             return self._switch(typed.words)
         if name == "watch":
-            return await self._watch(typed.words[1:])
+            return await self.watch(*_interval(typed.words[1:]))
         if name == "clear":
             sys.stdout.write(CLEAR if self.fancy else "")
             return exitcodes.OK
-        return await (self._top() if name == "top" else self._list())
+        return await (self.top() if name == "top" else self._list())
 
     # Asking
 
@@ -260,16 +260,13 @@ class Session:
         self.guest = words[1]
         return exitcodes.OK
 
-    async def _watch(self, words: list[str]) -> int:
-        every = WATCH
-        if words[:1] == ["-n"]:
-            try:
-                every = float(words[1])
-                if not 0 < every < 1e6:
-                    raise ValueError
-            except (IndexError, ValueError):
-                raise UsageError("`watch -n` needs seconds") from None
-            words = words[2:]
+    async def watch(self, words: list[str], every: float = WATCH) -> int:
+        """Ask the same again and again, and show what has changed, until cancelled.
+
+        every: between two answers, seconds
+
+        Raises: UsageError
+        """
         command = BY_NAME.get(words[0]) if words else None
         if command is None or command.served == HOST or command.waits or dangerous(words):
             raise UsageError("`watch` needs a command that asks: watch [-n SECONDS] COMMAND")
@@ -302,7 +299,8 @@ class Session:
         found = await trio.to_thread.run_sync(listing.gather)
         return await self._show_long("\n".join(listing.lines(found)) + "\n")
 
-    async def _top(self) -> int:
+    async def top(self, every: float = TOP) -> int:
+        """Show the guests that run again and again, until cancelled; once, if no person looks."""
         from umlctl.cli import listing
 
         while True:
@@ -320,7 +318,23 @@ class Session:
             room = shutil.get_terminal_size().lines - 4
             sys.stdout.write(CLEAR + heading + "\n".join(lines[:room]) + "\n")
             sys.stdout.flush()
-            await trio.sleep(TOP)
+            await trio.sleep(every)
+
+
+def _interval(words: list[str]) -> tuple[list[str], float]:
+    """The words of a command to watch, and the seconds between two answers.
+
+    Raises: UsageError
+    """
+    if words[:1] != ["-n"]:
+        return words, WATCH
+    try:
+        every = float(words[1])
+        if not 0 < every < 1e6:
+            raise ValueError
+    except (IndexError, ValueError):
+        raise UsageError("`watch -n` needs seconds") from None
+    return words[2:], every
 
 
 def plain_text(name: str, outcome: Outcome) -> bytes:

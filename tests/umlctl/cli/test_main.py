@@ -125,7 +125,6 @@ def test_version_is_told(run: Callable[..., Run]) -> None:
         ("shutdwon", "there is no command 'shutdwon'; `umlctl --help` lists them"),
         ("lst", "did you mean list?"),
         ("ls", "did you mean list?"),
-        ("top", "did you mean list?"),
         ("resume", "did you mean go?"),
         ("reset", "did you mean reboot?"),
         ("poweroff", "did you mean shutdown?"),
