@@ -26,7 +26,12 @@ Examples:
 """,
 )
 @click.option(
-    "-n", "every", type=SECONDS, default=2.0, show_default=True, help="Seconds between two answers."
+    *("-n", "every"),
+    type=SECONDS,
+    metavar="SECONDS",
+    default=2.0,
+    show_default=True,
+    help="Between two answers.",
 )
 @click.argument("guest", shell_complete=complete.guests)
 @click.argument(
@@ -53,7 +58,12 @@ Examples:
 """,
 )
 @click.option(
-    "-n", "every", type=SECONDS, default=1.0, show_default=True, help="Seconds between two looks."
+    *("-n", "every"),
+    type=SECONDS,
+    metavar="SECONDS",
+    default=1.0,
+    show_default=True,
+    help="Between two looks.",
 )
 def top(every: float) -> int:
     """Show the guests that run, again and again; Ctrl-C ends it.
