@@ -236,7 +236,8 @@ def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Out
         sleep(SCANNED / 20)
         if monotonic() >= end or deadline.is_over:
             break
-        outcome = guest.ask(text, deadline, force=force, idle=idle.look)
+        again = guest.ask(text, deadline, force=force, idle=idle.look)
+        outcome = outcome if again.kind == TIMED_OUT else again
     return outcome
 
 

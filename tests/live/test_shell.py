@@ -298,6 +298,25 @@ def test_no_colour_where_none_is_wanted(house: House, shared: str) -> None:
     assert not re.search(r"\x1b\[(\d+;)*(3\d|4\d|9\d)(;\d+)*m", seen)
 
 
+def test_menu_has_what_comes_while_a_line_is_typed(
+    house: House, shared: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "late.img"
+    image.write_bytes(b"\0" * (1 << 20))
+    child = _open(house, shared)
+    child.send("remove ubd")
+    child.expect("ubd")
+    name = house.ok("disk", "add", shared, str(image)).split()[0]
+    try:
+        child.expect("late.img")  # the event, above the line
+        child.expect("late.img")  # the menu
+        child.send("\x15\x04")
+        child.expect(pexpect.EOF)
+    finally:
+        child.close()
+        house.ok("disk", "rm", shared, name)
+
+
 def test_watching_from_the_command_line(house: House, shared: str) -> None:
     child = Terminal(
         *(sys.executable, ["-m", "umlctl", "watch", "-n", "0.2", shared, "proc", "uptime"]),

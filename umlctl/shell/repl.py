@@ -24,6 +24,7 @@ from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, umid_of
 from umlctl.output import say
 from umlctl.shell import completion
+from umlctl.shell.completion import Facts
 from umlctl.shell.explain import about, names, topic
 from umlctl.shell.live import Live
 from umlctl.shell.session import Session
@@ -221,6 +222,7 @@ class Shell:
         self.running: trio.CancelScope | None = None
         self.held: list[str] = []
         self.live: Live
+        self._offered = Facts()
         self._vi = vi
         self._prompt: PromptSession[str]
 
@@ -337,8 +339,16 @@ class Shell:
         return [("bold", name), ("", " "), (colour, self.live.shown), ("", "> ")]
 
     def redraw(self) -> None:
-        if self._prompt.app.is_running:
-            self._prompt.app.invalidate()
+        app = self._prompt.app
+        if not app.is_running:
+            return
+        app.invalidate()
+        if self.live.facts != self._offered:
+            self._offered = self.live.facts
+            menu = app.current_buffer.complete_state
+            if app.current_buffer.text and (menu is None or menu.complete_index is None):
+                # What fits was made of less than is known by now.
+                app.current_buffer.start_completion()
 
     def tell(self, text: str) -> None:
         if self.running is not None or self._prompt.app.is_done:
