@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from tests.live.conftest import processes_of, wait_for
+from tests.live.conftest import heed_signals, processes_of, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -323,6 +323,7 @@ def test_watching_from_the_command_line(house: House, shared: str) -> None:
         env={**house.env, "TERM": "xterm"},
         encoding="utf-8",
         timeout=30,
+        preexec_fn=heed_signals,
     )
     for _ in range(2):
         child.expect(r"every 0.2s: proc uptime  \d\d:\d\d:\d\d  \(Ctrl-C ends\)")
