@@ -106,22 +106,24 @@ def summary(record: records.Record) -> dict[str, Any]:
 
 @functools.cache
 def _restored_by() -> float:
-    """Until when this process waits for supervisors whose directory is not there, by the
-    monotonic clock: they make it anew if it was removed."""
+    """Until when this process waits for supervisors whose socket is not there, by the monotonic
+    clock: they make it anew if it was removed."""
     return time.monotonic() + DIES
 
 
 def out_of_reach(umid: str) -> tuple[int, str]:
     """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
     0 and nothing."""
-    directory = paths.guest_dir(umid)
-    pid = 0 if os.path.exists(directory) else claim.owner(umid)
-    while pid and not os.path.exists(paths.guest_socket(umid)):
+    directory, door = paths.guest_dir(umid), paths.guest_socket(umid)
+    pid = 0 if os.path.exists(door) else claim.owner(umid)
+    while pid and not os.path.exists(door):
         if time.monotonic() > _restored_by():
             break
         time.sleep(0.02)
     else:
         return 0, ""
+    if os.path.exists(directory):
+        return pid, f"its supervisor, pid {pid}, has not opened {door} yet"
     return pid, (
         f"its supervisor, pid {pid}, cannot be asked from here: {directory} is missing, which was "
         "removed just now, or this process has another /tmp; UMLCTL_DIR sets a place that all see"

@@ -94,6 +94,17 @@ def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
         assert "UMLCTL_DIR sets a place that all see" in unsupervised.epitaph("demo")
 
 
+def test_guest_whose_supervisor_makes_its_directory_anew_is_not_said_to_have_none(
+    run_dir: str, nobody: None
+) -> None:
+    """The directory is there again, and the socket not yet."""
+    with claim.claim("demo"):
+        write_record()
+        (row,) = listing.gather()
+        assert (row["state"], row["supervisor_pid"]) == ("silent", os.getpid())
+        assert f"pid {os.getpid()}, has not opened" in row["trouble"]
+
+
 @pytest.mark.parametrize("words", [[], ["demo"]])
 def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_one_again(
     run_dir: str, nobody: None, capfd: pytest.CaptureFixture[str], words: list[str]

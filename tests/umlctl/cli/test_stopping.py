@@ -201,7 +201,8 @@ def test_guest_that_cannot_be_asked_is_told(guests: Guests, said: Said) -> None:
     guest.server.close()
     guest.server.unbind()
     assert said.main("--all") == 7
-    assert "db: did not end in order: not seen to end: its supervisor cannot be asked" in said.err
+    assert "db: did not end in order: not seen to end: its supervisor, pid " in said.err
+    assert "has not opened" in said.err
 
 
 def test_bare_kernel_is_left_alone(house: str, said: Said) -> None:
