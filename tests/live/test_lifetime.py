@@ -23,6 +23,7 @@ from tests.live.conftest import (
     wait_for,
 )
 from umlctl.host import processes
+from umlctl.host.endings import STATUS_LOST
 
 if TYPE_CHECKING:
     from tests.live.conftest import House
@@ -231,8 +232,10 @@ def test_end_in_the_first_moments_has_its_status_wherever_the_console_is(
 ) -> None:
     init = _script(tmp_path / "init", "#!/bin/sh\nPATH=/bin:/sbin\n" + text)
     more = ["--", *arguments, f"init={init}"]
-    found = {house.umlctl("run", umid, *more).returncode for _ in range(EARLY_ENDS)}
-    assert found == {code}
+    for _ in range(EARLY_ENDS):
+        done = house.umlctl("run", umid, *more)
+        # The kernel may panic as it powers down, once in some thousand times (6.1).
+        assert done.returncode == code or (code == 7 and STATUS_LOST in done.stderr), done
 
 
 def test_a_panic_is_the_answer_to_who_waits(house: House, umid: str) -> None:

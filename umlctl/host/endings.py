@@ -212,11 +212,17 @@ def _of_init(panic: str) -> str:
 
 def _panic(seen: Evidence) -> str:
     """The text of its panic; one at the last moment may be told by its status alone."""
-    if not is_orderly(seen.tail):
+    if not (is_orderly(seen.tail) or _aborted_unheard(seen)):
         return seen.panic
     told_to = seen.asked or seen.forced or seen.halted
     text = seen.panic or ("the kernel aborted" if _aborted(seen) and not told_to else "")
     return text and f"{text}; {STATUS_LOST}"
+
+
+def _aborted_unheard(seen: Evidence) -> bool:
+    """In its first moments it aborted, and had closed by then what it tells of a panic by: it
+    powered down, though its console is elsewhere and does not say so."""
+    return not (seen.was_ready or seen.panic) and seen.had_socket and _aborted(seen)
 
 
 def _never_started(seen: Evidence) -> bool:
@@ -232,7 +238,7 @@ def _never_started(seen: Evidence) -> bool:
     if seen.panic:
         return not _panicked_late(seen)
     exited = seen.had_socket and not seen.left and seen.status is not None
-    return not (is_orderly(seen.tail) or exited)
+    return not (is_orderly(seen.tail) or exited or _aborted_unheard(seen))
 
 
 def _panicked_late(seen: Evidence) -> bool:

@@ -167,6 +167,15 @@ def test_kernel_that_panics_as_it_powers_down_is_said_to_have_lost_its_status() 
     assert ending.text == f"Segfault with no mm; {STATUS_LOST}"
 
 
+def test_kernel_that_aborts_after_it_has_closed_its_sockets_had_powered_down() -> None:
+    """Its console may be elsewhere; with its sockets open it would have told of a panic."""
+    early: dict[str, Any] = {"was_ready": False, "status": 134, "left": True, "tail": b""}
+    ending = judge(seen(**early, had_socket=True))
+    assert (ending.cause, ending.code) == ("panicked", 255)
+    assert ending.text == f"the kernel aborted; {STATUS_LOST}"
+    assert judge(seen(**early, had_socket=False)).cause == "never started"
+
+
 def test_kernel_that_is_whole_exits_and_does_not_fail_to_reboot() -> None:
     whole = kernels.find()
     assert judge(seen(tail=b"\n", executes=whole)).cause == "exited"
