@@ -359,7 +359,7 @@ def test_flood_is_bounded_and_harms_nobody(house: House, guest: str, terminals: 
     # Kernels print their own messages between lines, among them what was asked of them in vain;
     # later ones (7.2) between a line and its end.
     told = re.sub(r"\[ *\d+\.\d{6}\] [^\n]*\n", "", house.ok("logs", guest))
-    assert re.search(r"^(> )?the end\r?$", told, re.MULTILINE), told[-4000:]
+    assert re.search(r"the end\r?$", told, re.MULTILINE), told[-4000:]  # behind a prompt, at times
     numbers = re.findall(r"^(\d{7})\r?$", told, re.MULTILINE)
     assert numbers[-1] == "7250000"
     assert len(numbers) * 9 > 15 << 20
