@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 import click
 import msgspec
@@ -11,18 +10,15 @@ import msgspec
 from socketproto.exchange import REFUSED
 from umlctl import exitcodes
 from umlctl.cli import again, complete
+from umlctl.cli.stopping import SHUTDOWN
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.commands import BY_NAME
-from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused
+from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import root_disk, root_is_image
 from umlctl.host import kernels, lost
-from umlctl.host.paths import umid_of
 from umlctl.output import views
-
-SHUTDOWN: Final = 30.0
-"""What the guest gets for its own shutdown unless told otherwise, seconds."""
 
 
 @click.command(
@@ -43,7 +39,9 @@ def restart(guest: str, seconds: float, in_json: bool) -> int:
     """
     from umlctl.cli.boot import start_again
 
-    umid = umid_of(guest)
+    umid = guest
+    if "/" in umid:
+        raise UsageError(f"restart takes a guest's name, not the path of its socket, {umid!r}")
     with GuestClient(umid) as asked:
         if asked.is_bare():
             raise NotOnBareKernel(
@@ -91,7 +89,8 @@ def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:
     try:
         supervisor = views.read_status(status.data)["supervisor_pid"]
     except msgspec.DecodeError:
-        raise Refused(f"restart {umid}: {status}", exitcodes.of(status.kind)) from None
+        code = exitcodes.FAILED if status.ok else exitcodes.of(status.kind)
+        raise Refused(f"restart {umid}: its status cannot be read: {status}", code) from None
     if supervisor != background.pid():
         raise GuestInUse(
             f"{umid} is supervised by `umlctl run`, pid {supervisor}: `umlctl shutdown {umid}` "

@@ -136,3 +136,19 @@ def test_bare_kernel_is_left_alone(
     assert supervisor.main("restart", "hand") == exitcodes.REFUSED
     assert "nobody knows how it was started" in supervisor.err
     assert not server.commands
+
+
+def test_path_is_no_name_of_ours(supervisor: Supervisor, started: list[Definition]) -> None:
+    """Another user's guest may be called as one of ours is."""
+    assert supervisor.main("restart", "/elsewhere/demo/mconsole") == exitcodes.USAGE
+    assert "takes a guest's name" in supervisor.err
+    assert not supervisor.asked
+
+
+def test_guest_whose_status_is_none_is_left_alone(
+    supervisor: Supervisor, started: list[Definition]
+) -> None:
+    supervisor.answers["status"] = (b"rubbish", 0)
+    assert supervisor.main("restart", "demo") == exitcodes.FAILED
+    assert "its status cannot be read" in supervisor.err
+    assert supervisor.asked == ["status"]
