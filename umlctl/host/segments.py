@@ -412,7 +412,7 @@ class Holder:
     """
 
     def __init__(self, name: str, pid: int, *, timeout: float = ANSWERS) -> None:
-        """Begin to hold what the process has connected, and what it will.
+        """Begin to hold what the process has connected; the segment may have `ended` meanwhile.
 
         Raises: UsageError; HostError
         """
@@ -510,7 +510,7 @@ class Holder:
             while not self._answers:
                 if not readable(connection.fileno(), deadline):
                     raise HostError(f"network {self.name} does not answer")
-                if not self.read():
+                if not self.read() and not self._answers:
                     raise _NotThere("it ended")
             if self._answers != [{"holding": self.pid}]:
                 raise HostError(f"network {self.name} cannot be held: {self._answers}")

@@ -85,8 +85,10 @@ async def _hold(network: str, pid: int, history: History) -> None:
                 await trio.sleep(pause)
                 pause = min(2 * pause, PAUSE_MOST)
                 continue
-            await trio.lowlevel.wait_readable(holder.fileno())
-            lives = holder.read()
+            lives = holder.fileno() >= 0  # else it has ended while it was asked to hold
+            if lives:
+                await trio.lowlevel.wait_readable(holder.fileno())
+                lives = holder.read()
             _note_restarts(holder, sparing, history)
             if lives:
                 continue

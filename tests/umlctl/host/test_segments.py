@@ -307,6 +307,27 @@ def test_holder_of_a_segment_that_was_ended_lets_go(place: str) -> None:
         assert guest.recv(1) == b""
 
 
+def test_segment_that_is_ended_while_it_is_asked_to_hold_is_not_lost(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lan = segments.start("lan")
+    real = segments.readable
+
+    def late(fd: int, deadline: float) -> bool:
+        monkeypatch.setattr(segments, "readable", real)
+        until(lambda: lan.status()["holders"] == 1)
+        lan.quit()
+        return real(fd, deadline)
+
+    with Guest(lan):
+        monkeypatch.setattr(segments, "readable", late)
+        with Holder("lan", os.getpid()) as holder:
+            assert holder.ended
+            assert holder.fileno() == -1
+            assert holder.ports == []
+    assert not segments.running("lan")
+
+
 def test_reconnecting_that_fails_can_be_tried_again(place: str) -> None:
     segment = segments.start("lan")
     with Guest(segment) as a, Guest(segment) as b, Holder("lan", os.getpid()) as holder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -124,6 +125,28 @@ async def test_network_that_was_ended_on_purpose_is_not_started_again(place: str
             lan = segments.start("lan")
             holding.table.change("lan")  # a NIC was plugged into the new one
             await until(lambda: lan.status()["holders"] == 1)
+    assert [each["event"] for each in holding.events()] == ["network ended"]
+
+
+async def test_network_that_is_ended_while_it_is_asked_to_hold_is_not_started_again(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lan = segments.start("lan")
+    real = segments.readable
+
+    def late(fd: int, deadline: float) -> bool:
+        monkeypatch.setattr(segments, "readable", real)
+        while lan.status()["holders"] != 1:
+            time.sleep(0.005)
+        lan.quit()
+        return real(fd, deadline)
+
+    holding = Holding("lan")
+    with Guest(lan):
+        monkeypatch.setattr(segments, "readable", late)
+        async with holding.running():
+            await holding.until_event("network ended")
+            assert not segments.running("lan")
     assert [each["event"] for each in holding.events()] == ["network ended"]
 
 
