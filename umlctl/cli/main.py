@@ -76,27 +76,21 @@ HELP: Final = {
 }
 GROUPS: Final = {
     "Guests": (
-        "run",
-        "start",
-        "restart",
-        "list",
-        "status",
-        "ps",
-        "wait",
-        "stop",
-        "go",
-        "shutdown",
-        "kill",
-        "rm",
+        *("run", "start", "restart", "reboot", "stop", "go", "shutdown", "kill", "wait"),
+        *("list", "top", "status", "ps", "shell", "collect", "rm"),
     ),
-    "Their devices": ("disk", "nic", "mem", "network", "devices"),
-    "Consoles, logs and files": ("console", "logs", "dmesg", "collect"),
-    "A prompt, and what happens": ("shell", "events", "watch", "top"),
+    "Devices": ("disk", "nic", "mem", "devices", "plug"),
+    "Networks": ("network",),
+    "Consoles and logs": ("console", "logs", "dmesg", "events"),
+    "The kernel's own": (
+        *("version", "proc", "stack", "sysrq", "log", "config", "remove", "cad", "halt", "help"),
+        *("mconsole", "watch"),
+    ),
     "This host": (
-        *("info", "setup", "kernel", "man", "enable", "disable", "autostart", "adopt", "quit"),
+        *("info", "kernel", "setup", "enable", "disable", "autostart", "adopt", "quit", "man"),
     ),
 }
-"""What `--help` shows together; all others are mconsole commands."""
+"""What `--help` shows together, by what one wants; each command stands in one of them."""
 
 
 def _without_empty_values(command: click.Command) -> click.Command:
@@ -159,12 +153,13 @@ class Root(Group):
 
         return _without_empty_values(verb(command))
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
         """Names and one line each, without loading what is behind them."""
-        rest = set(self.list_commands(ctx)).difference(*GROUPS.values())
-        of_mconsole = tuple(name for name in self.list_commands(ctx) if name in rest)
-        groups = GROUPS | {"To a guest's management console (mconsole)": of_mconsole}
-        for heading, names in groups.items():
+        for heading, names in GROUPS.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, _about(name)) for name in names])
 

@@ -48,7 +48,8 @@ Examples:
 )
 @click.option("--up", default="", metavar="COMMAND", help="Run when a NIC joins; may refuse it.")
 @click.option("--down", default="", metavar="COMMAND", help="Run when a NIC leaves.")
-def create(name: str, bridge: bool, **options: Any) -> int:
+@click.option("--json", "in_json", is_flag=True, help="Print it as `network list` does.")
+def create(name: str, bridge: bool, in_json: bool, **options: Any) -> int:
     """Define a network.
 
     A plain switch needs no definition: the first guest with --switch NAME starts it, and it
@@ -62,15 +63,19 @@ def create(name: str, bridge: bool, **options: Any) -> int:
     if (options["forwards"] or options["isolated"]) and not options["user"]:
         raise UsageError("--forward and --isolated are for an uplink: add --user")
     networks.create(Network(name=name, kind=BRIDGE if bridge else SWITCH, **options))
-    print(f"network {name} is defined")
+    print(views.to_json(_find(name)) if in_json else f"network {name} is defined")
     return exitcodes.OK
 
 
 @network.command("rm", epilog="\b\nExamples:\n  umlctl network rm lan\n")
 @click.argument("name", shell_complete=complete.networks)
-def rm(name: str) -> int:
+@click.option("--json", "in_json", is_flag=True, help="Print an object with name and kept.")
+def rm(name: str, in_json: bool) -> int:
     """Forget a network that no guest is on, and end its switch or bridge."""
     aside = networks.remove(name)
+    if in_json:
+        print(views.to_json({"name": name, "kept": aside or None}))
+        return exitcodes.OK
     print(f"network {name} is gone" + (f"; its definition is kept as {aside}" if aside else ""))
     return exitcodes.OK
 
@@ -109,9 +114,7 @@ def list_networks(in_json: bool) -> int:
 @click.option("--json", "in_json", is_flag=True, help="Print all that is known, as an object.")
 def show(name: str, in_json: bool) -> int:
     """Show who is on a network: guests, their NICs, and the addresses that they were given."""
-    found = next((each for each in gather() if each["name"] == name), None)
-    if found is None:
-        raise HostError(f"there is no network {name}; `umlctl network list` shows them")
+    found = _find(name)
     found["nics"] = _nics_on(name)
     if in_json:
         print(views.to_json(found))
@@ -127,6 +130,14 @@ def show(name: str, in_json: bool) -> int:
     if rows:
         views.columns([("GUEST", "NIC", "MAC", "ADDRESS", "PORT", "SENT", "RECEIVED"), *rows])
     return exitcodes.OK
+
+
+def _find(name: str) -> dict[str, Any]:
+    """Raises: HostError"""
+    found = next((each for each in gather() if each["name"] == name), None)
+    if found is None:
+        raise HostError(f"there is no network {name}; `umlctl network list` shows them")
+    return found
 
 
 def _nics_on(name: str) -> list[dict[str, Any]]:

@@ -187,10 +187,9 @@ def test_help_with_a_command_is_its_help(
 def test_every_command_stands_in_one_group_of_the_help(run: Callable[..., Run]) -> None:
     grouped = [name for names in main.GROUPS.values() for name in names]
     assert len(grouped) == len(set(grouped))
-    assert set(grouped) <= set(main.root.list_commands(click.Context(main.root)))
-    assert set(main.LAZY) - set(grouped) == {"mconsole"}
+    assert set(grouped) == set(main.root.list_commands(click.Context(main.root)))
     out = run("--help").out
-    for heading in (*main.GROUPS, "To a guest's management console (mconsole)"):
+    for heading in main.GROUPS:
         assert f"{heading}:\n" in out
 
 

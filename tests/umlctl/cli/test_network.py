@@ -75,6 +75,19 @@ def test_bridge_is_made(host: Host) -> None:
     assert networks.load("br0") == Network(name="br0", kind=BRIDGE, address="10.1.0.1/24")
 
 
+def test_network_that_is_made_and_removed_is_said_in_json(host: Host) -> None:
+    assert host.main("create", "lan", "--user", "--json") == 0
+    made = json.loads(host.out)
+    assert (made["name"], made["kind"], made["state"], made["user"]) == (
+        *("lan", "switch", "defined"),
+        True,
+    )
+    host.main("list", "--json")
+    assert json.loads(host.out) == [made]
+    assert host.main("rm", "lan", "--json") == 0
+    assert json.loads(host.out) == {"name": "lan", "kept": None}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
