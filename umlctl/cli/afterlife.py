@@ -54,7 +54,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
         status = summary(record)
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
         return exitcodes.OK
-    if burial.lives(record):
+    if records.lives(record):
         return _answer_for_living(name, record)
     if name == "wait":
         found = records.summary(record)["ending"]

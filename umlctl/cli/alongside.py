@@ -14,7 +14,7 @@ from typing import Final
 from umlctl import streams
 from umlctl.errors import HostError
 from umlctl.host import consolelog
-from umlctl.host.claim import stands_at
+from umlctl.host.files import stands_at
 
 LOOK: Final = 0.2
 """Between two looks for what has come into the log, seconds; its reader is waited for as long."""

@@ -293,12 +293,12 @@ def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
 def _take_over(definition: Definition) -> Launched | None:
     """The very guest, where it runs on since its supervisor was killed: who starts its job again,
     as service managers do, goes on with it. None if it is another, or has a supervisor."""
-    from umlctl.host import burial, records
+    from umlctl.host import records
     from umlctl.host.claim import has_owner
     from umlctl.supervisor.launch import adopt
 
     record = records.load(definition.umid)
-    if record is None or record.definition != definition or not burial.lives(record):
+    if record is None or record.definition != definition or not records.lives(record):
         return None
     return None if has_owner(definition.umid) else adopt(record)
 

@@ -8,7 +8,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.client import unsupervised
 from umlctl.errors import GuestInUse, HostError, NoGuest, UmlctlError
-from umlctl.host import burial, claim, lost, records
+from umlctl.host import claim, lost, records
 from umlctl.output import say
 
 
@@ -46,7 +46,7 @@ def _forget(umid: str) -> None:
     record = lost.find(umid)
     if record is not None:
         unsupervised.bury(record)
-        if burial.lives(record):
+        if records.lives(record):
             raise GuestInUse(f"{umid} runs; `umlctl shutdown {umid}` ends it")
     try:
         claim.remove_records(umid)

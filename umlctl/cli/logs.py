@@ -15,7 +15,7 @@ from umlctl.cli import complete, seconds
 from umlctl.cli.noise import STAMP, is_noise
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import consolelog, paths
-from umlctl.host.claim import stands_at
+from umlctl.host.files import stands_at
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:

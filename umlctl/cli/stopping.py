@@ -12,7 +12,7 @@ from umlctl.client.ask import deadline_of
 from umlctl.commands import BY_NAME
 from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.guest import order
-from umlctl.host import burial, lost, paths, records
+from umlctl.host import lost, paths, records
 from umlctl.output import say, views
 
 SHUTDOWN: Final = 30.0
@@ -133,7 +133,7 @@ def _running() -> dict[str, tuple[str, ...]]:
     found = {
         record.definition.umid: record.definition.after
         for record in records.load_all()
-        if burial.lives(record)
+        if records.lives(record)
     }
     names = [name for name in paths.guest_names() if name not in found]
     return found | {name: () for name in names if unsupervised.is_served(name)}

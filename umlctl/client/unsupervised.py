@@ -87,7 +87,7 @@ def summary(record: records.Record) -> dict[str, Any]:
     """The guest as `list` and `status` show it."""
     bury(record)
     found = records.summary(record)
-    if burial.lives(record):
+    if records.lives(record):
         found.update(
             state="unsupervised",
             pid=record.pid,
@@ -136,7 +136,7 @@ def epitaph(guest: str) -> str:
     if record is None:
         return ""
     bury(record)
-    if burial.lives(record):
+    if records.lives(record):
         _, why = out_of_reach(guest)
         if why:
             return f"{guest} runs (pid {record.pid}), and {why}"

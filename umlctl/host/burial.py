@@ -11,14 +11,7 @@ from contextlib import suppress
 from umlctl.errors import UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
-from umlctl.host import claim, consolelog, endings, eventlog, paths, processes, records
-
-
-def lives(record: records.Record) -> bool:
-    """The guest runs, whatever became of its supervisor."""
-    if record.ending is not None or record.boot_id != records.host_boot_id():
-        return False
-    return processes.alive(record.pid, record.started)
+from umlctl.host import claim, consolelog, endings, eventlog, paths, records
 
 
 def is_there(umid: str) -> bool:
@@ -27,7 +20,7 @@ def is_there(umid: str) -> bool:
     if os.path.exists(paths.guest_dir(umid)):
         return True
     record = records.load(umid)
-    return record is not None and lives(record)
+    return record is not None and records.lives(record)
 
 
 def bury(record: records.Record) -> list[str]:
@@ -37,7 +30,7 @@ def bury(record: records.Record) -> list[str]:
     """
     if record.ending is not None:
         return _write_late(record)
-    if lives(record):
+    if records.lives(record):
         return []
     umid = record.definition.umid
     status = endings.read_status(paths.guest_dir(umid))

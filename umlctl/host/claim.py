@@ -12,15 +12,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
-import struct
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
 from umlctl.host import paths, place, processes
+from umlctl.host.files import FLOCK, remove_tree, stands_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +32,6 @@ OWNER: Final = "owner"
 LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 DOOR: Final = "mconsole"
 """The socket for clients, in a guest's directory."""
-FLOCK: Final = struct.Struct("hhqqi4x")
-"""struct flock of fcntl(2): type, whence, start, length, pid."""
 
 
 class Claim:
@@ -294,10 +291,10 @@ def owner(umid: str) -> int:
 
 def _lives(umid: str) -> int:
     """The pid of its kernel if a guest runs, by what was written down of it; else 0."""
-    from umlctl.host import burial, records  # what claims a name does without
+    from umlctl.host import records  # what claims a name does without
 
     record = records.load(umid)
-    return record.pid if record is not None and burial.lives(record) else 0
+    return record.pid if record is not None and records.lives(record) else 0
 
 
 def _removed_owner(umid: str) -> int:
@@ -421,14 +418,6 @@ def _running(umid: str, supervisor: int | str) -> str:
     )
 
 
-def stands_at(descriptor: int, path: str) -> bool:
-    """The open file still has this name: it was not removed, nor another put in its place."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except OSError:
-        return False
-
-
 def _replace(old: int, new: int) -> None:
     """Have the number of one descriptor for another."""
     os.dup2(new, old, inheritable=False)
@@ -474,15 +463,6 @@ def _refuse_strangers(umid: str, public: str) -> None:
             f"{umid} is the name of another kernel, pid {pid}, whose socket is in {public}; "
             "take another name"
         )
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory of ours with what is in it, or a file in its place, if it is there."""
-    with suppress(FileNotFoundError):
-        try:
-            os.unlink(path)  # rmtree would open it, and wait where it is a FIFO
-        except IsADirectoryError:
-            shutil.rmtree(path)
 
 
 def _unlink(path: str) -> None:

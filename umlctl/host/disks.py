@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
 from umlctl.host import births
-from umlctl.host.claim import FLOCK
+from umlctl.host.files import FLOCK
 from umlctl.host.records import Entry, Hold
 from umlctl.storage import cow, images
 

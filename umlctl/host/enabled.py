@@ -12,7 +12,7 @@ import msgspec
 from umlctl.errors import HostError, UsageError
 from umlctl.guest import definition as definitions
 from umlctl.host import paths
-from umlctl.host.records import write_atomically
+from umlctl.host.files import write_atomically
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition

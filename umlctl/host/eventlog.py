@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from umlctl.host import paths
-from umlctl.host.records import write_atomically
+from umlctl.host.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from umlctl.devices.parse import parse
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import cmdline, plug
 from umlctl.guest.definition import Definition, is_device
-from umlctl.host import burial, claim, disks, eventlog, macs, paths, processes, records
+from umlctl.host import claim, disks, eventlog, macs, paths, processes, records
 from umlctl.host.records import Entry, Record
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def without_supervisor() -> list[Record]:
 
 def running() -> list[Record]:
     """Guests that run, whoever supervises them."""
-    found = [record for record in records.load_all() if burial.lives(record)]
+    found = [record for record in records.load_all() if records.lives(record)]
     return found + unrecorded({record.definition.umid for record in found})
 
 
@@ -92,7 +92,7 @@ def find(umid: str) -> Record | None:
 def see(umid: str) -> Record | None:
     """What a guest's record would say, by its copy or its kernel's process; None if none runs."""
     copy = records.load_copy(umid)
-    if copy is not None and burial.lives(copy):
+    if copy is not None and records.lives(copy):
         return copy
     pid = _find_kernel(umid)
     started = processes.start_time(pid) if pid else None

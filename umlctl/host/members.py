@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import UsageError
-from umlctl.host import burial, claim, lost, processes, segments
+from umlctl.host import claim, lost, processes, records, segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ class Member(NamedTuple):
 def of_guest(umid: str) -> list[Member]:
     """The processes of a guest that was started here; none if it does not run."""
     record = lost.find(umid)
-    if record is None or not burial.lives(record):
+    if record is None or not records.lives(record):
         return []
     return [*_member(claim.owner(umid), SUPERVISOR), *of_kernel(record.pid), *_networks(record)]
 

@@ -13,7 +13,7 @@ import msgspec
 
 from umlctl.errors import HostError, UsageError
 from umlctl.host import inuse, paths, segments, slirp, taps
-from umlctl.host.records import write_atomically
+from umlctl.host.files import write_atomically
 from umlctl.host.sealed import Damaged, seal, unseal
 from umlctl.host.segments import Segment
 

@@ -23,21 +23,13 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
-from umlctl.host import claim, paths, scarce
+from umlctl.host import paths, processes, scarce
+from umlctl.host.files import write_atomically
 from umlctl.host.sealed import Damaged, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENDED_KEPT: Final = 50
-"""So many dead guests are kept however old they are and whatever they take."""
-ENDED_MOST: Final = 2000
-ENDED_BYTES: Final = 1 << 30
-ENDED_AGE: Final = 14 * 86400.0
-"""Of more than those, what is kept: so many, together so many bytes with their logs, and none that
-ended more seconds ago; the oldest go first."""
-PRUNED_EVERY: Final = 60.0
-"""To look for the oldest takes as long as there are many; how often it is done, seconds."""
 VERSION: Final = 1
 """Of a record. One that an older umlctl could read, and would understand wrongly, has another."""
 ASIDE: Final = "record.json.unreadable-"
@@ -233,32 +225,6 @@ def copy_of(umid: str) -> str:
     return f"{paths.guest_dir(umid)}/record.json"
 
 
-def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
-    """Write a file so that it is the old one or the new one at any moment.
-
-    sync: even if the host goes down
-
-    Raises: OSError
-    """
-    beside = f"{path}~"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        if sync:
-            os.fsync(descriptor)
-    except OSError as problem:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)  # what little it holds is room for others
-        if problem.errno:
-            problem.filename = path
-        raise
-    finally:
-        os.close(descriptor)
-    os.rename(beside, path)
-
-
 def read(umid: str) -> Record | None:
     """The record of a guest; None if there is none.
 
@@ -324,6 +290,13 @@ def names() -> list[str]:
     return paths.listed(paths.guest_records())
 
 
+def lives(record: Record) -> bool:
+    """The guest runs, whatever became of its supervisor."""
+    if record.ending is not None or record.boot_id != host_boot_id():
+        return False
+    return processes.alive(record.pid, record.started)
+
+
 def load_all() -> Iterator[Record]:
     """Every record that can be read, by name."""
     for name in names():
@@ -359,7 +332,7 @@ def set_aside(umid: str) -> str:
         clock = time.strftime("%Y%m%dT%H%M%S", time.localtime(moment))
         place = f"{directory}/{ASIDE}{clock}.{int(moment * 1000) % 1000:03}"
         try:
-            for old in _aside(umid)[ASIDE_KEPT - 1 :]:
+            for old in aside(umid)[ASIDE_KEPT - 1 :]:
                 os.unlink(f"{directory}/{old}")
             os.rename(path, place)
         except OSError as other:
@@ -368,62 +341,12 @@ def set_aside(umid: str) -> str:
     return ""
 
 
-def _aside(umid: str) -> list[str]:
+def aside(umid: str) -> list[str]:
     """The records of a guest that were set aside, the newest first."""
     with contextlib.suppress(OSError):
         found = os.listdir(paths.record_dir(umid))
         return sorted((name for name in found if name.startswith(ASIDE)), reverse=True)
     return []
-
-
-def tidy(umid: str) -> None:
-    """A guest has ended: forget it if its name was made up and it ended well, and now and then the
-    oldest of all."""
-    record = load(umid)
-    if record is not None and _is_done_with(record):
-        claim.forget(umid)
-    stamp = f"{paths.state_dir()}/pruned"
-    with contextlib.suppress(OSError):
-        if abs(time.time() - os.stat(stamp).st_mtime) < PRUNED_EVERY:
-            return
-    with contextlib.suppress(OSError):
-        write_atomically(stamp, b"", sync=False)
-    prune()
-
-
-def _is_done_with(record: Record) -> bool:
-    """It ended well, under a name that was made up for it."""
-    return record.ending is not None and record.ending.code == 0 and not record.definition.named
-
-
-def prune() -> None:
-    """Forget the oldest dead guests, and those that ended well under a name made up for them."""
-    ended = []
-    for umid in names():
-        record = load(umid)
-        if record is not None and record.ending is not None:
-            ended.append((0.0 if _is_done_with(record) else record.ending.time, umid))
-        elif aside := _aside(umid):
-            with contextlib.suppress(OSError):
-                moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime
-                ended.append((moment, umid))
-    ended.sort(reverse=True)
-    oldest = time.time() - ENDED_AGE
-    taken = 0
-    for place, (moment, umid) in enumerate(ended):
-        taken += _size(umid)
-        over = moment < oldest or taken > ENDED_BYTES or place >= ENDED_MOST
-        if not moment or (over and place >= ENDED_KEPT):
-            claim.forget(umid)
-
-
-def _size(umid: str) -> int:
-    """What all that is kept of a guest takes, bytes."""
-    try:
-        with os.scandir(paths.record_dir(umid)) as found:
-            return sum(each.stat(follow_symlinks=False).st_blocks * 512 for each in found)
-    except OSError:
-        return 0
 
 
 def summary(record: Record) -> dict[str, Any]:

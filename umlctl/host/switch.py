@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UmlctlError
 from umlctl.host import paths, place, slirp
-from umlctl.host.claim import remove_tree, stands_at
+from umlctl.host.files import remove_tree, stands_at
 from umlctl.host.frames import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
 from umlctl.host.sealed import seal
 from umlctl.host.switch_control import Control, peer

@@ -11,7 +11,7 @@ from typing import Final
 
 from umlctl.errors import HostError
 from umlctl.host import paths
-from umlctl.host.records import write_atomically
+from umlctl.host.files import write_atomically
 
 USER: Final = "umlctl.service"
 SYSTEM: Final = "umlctl@.service"

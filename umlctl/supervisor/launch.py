@@ -40,7 +40,8 @@ from umlctl.host import (
     sharing,
     users,
 )
-from umlctl.host.claim import kernel_socket, stands_at, take_over
+from umlctl.host.claim import kernel_socket, take_over
+from umlctl.host.files import stands_at
 from umlctl.host.place import keep as keep_place
 from umlctl.supervisor import passing
 from umlctl.supervisor.access import check_names

@@ -6,7 +6,7 @@ import fcntl
 import os
 
 from umlctl.host import paths, place
-from umlctl.host.claim import stands_at
+from umlctl.host.files import stands_at
 
 
 class Lock:

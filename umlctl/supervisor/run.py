@@ -14,7 +14,7 @@ import trio
 from umlctl.errors import HostError, UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
-from umlctl.host import cgroups, paths, processes, records, scarce, sharing
+from umlctl.host import cgroups, paths, processes, pruning, records, scarce, sharing
 from umlctl.host.endings import describe
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.endurance import endure
@@ -108,7 +108,7 @@ async def _clear(guest: Guest, shared: str) -> None:
             launched.claim.release(*kept)
         with _said(guest), suppress(paths.BadPlace):
             # It reads the records of all guests at times: others are not to wait for that.
-            await trio.to_thread.run_sync(records.tidy, guest.umid)
+            await trio.to_thread.run_sync(pruning.tidy, guest.umid)
 
 
 @contextmanager

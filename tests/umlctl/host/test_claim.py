@@ -21,10 +21,10 @@ from umlctl.host.claim import (
     has_owner,
     owner,
     remove_records,
-    remove_tree,
     take_over,
     unused,
 )
+from umlctl.host.files import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,10 @@ import pytest
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.plug import parse_nic
 from umlctl.host import macs, nics, paths, processes, segments, taps
+from umlctl.host.files import write_atomically
 from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
-from umlctl.host.records import Entry, write_atomically
+from umlctl.host.records import Entry
 from umlctl.host.taps import Link
 
 DEADLINE = 30.0

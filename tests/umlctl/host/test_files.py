@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.host.files import remove_tree, stands_at, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_file_is_written_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(str(path), b"one")
+    write_atomically(str(path), b"two", sync=False)
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_that_fails_leaves_the_old_file_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(str(path), b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device: ") as caught:
+        write_atomically(str(path), b"new")
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_data_that_the_host_takes_in_pieces_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
+    write_atomically(f"{tmp_path}/file", b"long " * 100)
+    assert (tmp_path / "file").read_bytes() == b"long " * 100
+
+
+def test_anything_is_removed_whatever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "house" / "room").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("house")
+    for name in ("file", "fifo", "link", "house", "none"):
+        remove_tree(f"{tmp_path}/{name}")
+    assert os.listdir(tmp_path) == []
+
+
+def test_open_file_has_its_name_until_it_is_removed_or_another_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("w") as file:
+        assert stands_at(file.fileno(), str(path))
+        path.unlink()
+        assert not stands_at(file.fileno(), str(path))
+        path.touch()
+        assert not stands_at(file.fileno(), str(path))
