@@ -12,7 +12,7 @@ import click
 import pytest
 
 from umlctl.cli.main import LAZY, root
-from umlctl.commands import BY_NAME, COMMANDS, HOST, OWN_FACES, SYSRQ
+from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 from umlctl.exitcodes import TABLE
 from umlctl.shell.completion import BUILT_IN
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAN = Path(__file__).parent.parent / "man"
 MACRO = re.compile(r"[A-Z][a-z]")
 BOOTING, GUEST, OTHER = "BOOTING A GUEST", "COMMANDS TO A GUEST", "OTHER COMMANDS"
-VERBS = [c for c in COMMANDS if c.served != HOST and c.name not in OWN_FACES]
+VERBS = [c for c in COMMANDS if c.served != HOST and not c.own_face]
 
 
 def page(name: str) -> str:

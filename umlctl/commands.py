@@ -17,6 +17,9 @@ KERNEL: Final = "kernel"
 GUEST: Final = "guest"
 HOST: Final = "host"
 
+OUTPUT: Final = "output"
+TEXT: Final = "text"
+
 
 class Command:
     """One mconsole command.
@@ -26,39 +29,68 @@ class Command:
         args: what follows it, see above
         help: one line, for lists
         served: KERNEL answers it; GUEST: the guest's supervisor; HOST: the background supervisor
+        asks: it changes nothing without a '='; see `is_query`
+        repeatable: it is no query, and sent twice it does no more than once
+        reads: it is no query, and who may only read a guest may send it
         stopped: a stopped guest can take it without harm
+        interrupt: the kernel answers it in interrupt context, though its worker is stuck.
+            Source: arch/um/drivers/mconsole_user.c, commands[]
+        prints: what of it shows on the console: TEXT, its argument; OUTPUT, what is its answer too
         danger: what it may cost; empty if nothing
+        confirm: which arguments a person is asked about first; empty: any; None: no one
         waits: the answer may take as long as the guest likes: signs of life are sent meanwhile
+        own_face: on the command line it takes more than it says here, in a module of its own
         example: arguments for the manual and `--help`
     """
 
-    __slots__ = ("args", "danger", "example", "help", "name", "served", "stopped", "waits")
+    __slots__ = (
+        *("args", "asks", "confirm", "danger", "example", "help", "interrupt", "name", "own_face"),
+        *("prints", "reads", "repeatable", "served", "stopped", "waits"),
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a column for each trait
         self,
         name: str,
         args: str,
         help: str,
         served: str = KERNEL,
         *,
+        asks: bool = False,
+        repeatable: bool = False,
+        reads: bool = False,
         stopped: bool = False,
+        interrupt: bool = False,
+        prints: str = "",
         danger: str = "",
+        confirm: tuple[str, ...] | None = None,
         waits: bool = False,
+        own_face: bool = False,
         example: str = "",
     ) -> None:
         self.name = name
         self.args = args
         self.help = help
         self.served = served
+        self.asks = asks
+        self.repeatable = repeatable
+        self.reads = reads
         self.stopped = stopped
+        self.interrupt = interrupt
+        self.prints = prints
         self.danger = danger
+        self.confirm = confirm
         self.waits = waits
+        self.own_face = own_face
         self.example = example
 
     @property
     def required(self) -> int:
         """How many words must follow the name."""
         return sum(not arg.startswith("[") for arg in self.args.split())
+
+    def is_query(self, argument: str) -> bool:
+        """It asks with this argument and changes nothing."""
+        return self.asks and not ("=" in self.args and "=" in argument)
 
     @property
     def takes_rest(self) -> bool:
@@ -72,33 +104,47 @@ class Command:
 
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    Command("version", "", "kernel name, host name, release and build", stopped=True),
-    Command("help", "", "the commands that are understood", stopped=True),
+    Command("version", "", "kernel name, host name, release and build", asks=True, stopped=True),
+    Command(
+        "help", "", "the commands that are understood", asks=True, stopped=True, interrupt=True
+    ),
     Command(
         "halt",
         "",
         "end the kernel at once",
         stopped=True,
+        confirm=(),
         danger="file systems are not synced",
     ),
     Command(
         "reboot",
         "",
         "restart the kernel at once",
+        confirm=(),
         danger="file systems are not synced",
     ),
     Command(
         "config",
         "DEVICE[=CONFIG]...",
         "add a device, or ask for its configuration",
+        asks=True,
         example="ubd1=/tmp/disk.img",
     ),
-    Command("remove", "DEVICE", "take a device away", example="ubd1"),
+    Command(
+        "remove",
+        "DEVICE",
+        "take a device away",
+        confirm=("ubd0", "ubda"),
+        example="ubd1",
+    ),
     Command(
         "sysrq",
         "[LETTER]",
         "perform a SysRq action; no letter lists them",
         stopped=True,
+        interrupt=True,
+        prints=OUTPUT,
+        confirm=tuple("bceiot"),
         example="m",
     ),
     Command(
@@ -106,6 +152,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "",
         "press Ctrl-Alt-Del",
         stopped=True,
+        interrupt=True,
+        confirm=(),
         danger="a guest that does not handle it reboots unsynced",
     ),
     Command(
@@ -115,12 +163,34 @@ COMMANDS: Final[tuple[Command, ...]] = (
         stopped=True,
         example="60",
     ),
-    Command("go", "", "resume a stopped guest", stopped=True),
+    Command("go", "", "resume a stopped guest", stopped=True, interrupt=True),
     Command(
-        "log", "TEXT...", "enter text into the kernel log", stopped=True, example="'test 12 begins'"
+        "log",
+        "TEXT...",
+        "enter text into the kernel log",
+        stopped=True,
+        interrupt=True,
+        prints=TEXT,
+        example="'test 12 begins'",
     ),
-    Command("proc", "PATH...", "read a file of the guest's /proc", stopped=True, example="meminfo"),
-    Command("stack", "PID", "the kernel stack of a process", stopped=True, example="1"),
+    Command(
+        "proc",
+        "PATH...",
+        "read a file of the guest's /proc",
+        asks=True,
+        stopped=True,
+        example="meminfo",
+    ),
+    Command(
+        "stack",
+        "PID",
+        "the kernel stack of a process",
+        asks=True,
+        stopped=True,
+        interrupt=True,
+        prints=OUTPUT,
+        example="1",
+    ),
     Command(
         "plug",
         "disk|nic|console SPEC...",
@@ -128,23 +198,42 @@ COMMANDS: Final[tuple[Command, ...]] = (
         GUEST,
         example="disk /tmp/disk.img,ro",
     ),
-    Command("devices", "", "the device table: asked for, and seen in the guest", GUEST),
-    Command("status", "", "state, memory, CPU and more", GUEST, stopped=True),
+    Command(
+        "devices",
+        "",
+        "the device table: asked for, and seen in the guest",
+        GUEST,
+        repeatable=True,
+        reads=True,
+    ),
+    Command("status", "", "state, memory, CPU and more", GUEST, asks=True, stopped=True),
     Command(
         "events",
         "[past]",
         "the guest's history, then what happens",
         GUEST,
+        reads=True,
         stopped=True,
         waits=True,
+        own_face=True,
         example="past",
     ),
-    Command("wait", "", "until the guest ends, and how it ended", GUEST, stopped=True, waits=True),
+    Command(
+        "wait",
+        "",
+        "until the guest ends, and how it ended",
+        GUEST,
+        repeatable=True,
+        reads=True,
+        stopped=True,
+        waits=True,
+    ),
     Command(
         "shutdown",
         "[SECONDS]",
         "Ctrl-Alt-Del, then halt after a deadline, then kill",
         GUEST,
+        repeatable=True,
         stopped=True,
         waits=True,
         example="60",
@@ -154,6 +243,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "",
         "end the kernel and all its processes now",
         GUEST,
+        repeatable=True,
+        confirm=(),
         stopped=True,
         waits=True,
         danger="file systems are not synced",
@@ -177,20 +268,6 @@ BY_NAME: Final = {command.name: command for command in COMMANDS}
 
 SAME: Final = {"pause": "stop", "resume": "go"}
 """What others call a command, and may be typed for it on the command line."""
-
-OWN_FACES: Final = frozenset({"events"})
-"""What takes more on the command line than it says here, in a module of its own."""
-
-DANGEROUS: Final = {
-    "halt": "",
-    "reboot": "",
-    "kill": "",
-    "cad": "",
-    "sysrq": "bceiot",
-    "remove": "ubd0 ubda",
-}
-"""What a person is asked about first: a command, and of some only these arguments. An empty text
-is any."""
 
 SYSRQ: Final = {
     "0": "log level 0",
@@ -225,13 +302,14 @@ SYSRQ: Final = {
 def dangerous(words: list[str]) -> str:
     """What a command may cost; empty if nothing that a person should be asked about."""
     name, *arguments = [*words, ""][:2]
-    name = name.removeprefix("!")
-    if name not in DANGEROUS:
+    command = BY_NAME.get(name.removeprefix("!"))
+    if command is None or command.confirm is None:
         return ""
-    argument = arguments[0]
-    if name == "sysrq":
-        letter = argument.strip()[:1]
-        return f"`sysrq {letter}`: {SYSRQ[letter]}" if letter and letter in DANGEROUS[name] else ""
-    if name == "remove":
-        return f"{argument} is the root disk" if argument in DANGEROUS[name].split() else ""
-    return BY_NAME[name].danger
+    argument = arguments[0].strip()
+    if command.name == "sysrq":
+        argument = argument[:1]  # the kernel looks at no more
+    if command.confirm and argument not in command.confirm:
+        return ""
+    if command.name == "sysrq":
+        return f"`sysrq {argument}`: {SYSRQ[argument]}"
+    return command.danger or f"{argument} is the root disk"

@@ -202,7 +202,7 @@ def _behind_root(parts: list[str]) -> list[str] | None:
 
 def _safe_when_stopped(line: Line) -> bool:
     if line.command.name == "config":
-        return "=" not in line.argument
+        return is_query(line)
     if line.command.name == "sysrq":
         return not line.argument or line.argument in SYSRQ_STOPPED
     return line.command.stopped
@@ -210,7 +210,4 @@ def _safe_when_stopped(line: Line) -> bool:
 
 def is_query(line: Line) -> bool:
     """The line asks and changes nothing."""
-    name = line.command.name
-    return name in ("version", "help", "proc", "stack", "status") or (
-        name == "config" and "=" not in line.argument
-    )
+    return line.command.is_query(line.argument)

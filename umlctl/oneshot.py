@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl import exitcodes, streams
 from umlctl.client.ask import Deadline, GuestClient, as_text, deadline_of, wrong_words
-from umlctl.commands import BY_NAME, HOST, KERNEL, OWN_FACES, SAME, Command
+from umlctl.commands import BY_NAME, HOST, KERNEL, SAME, Command
 from umlctl.host.paths import find_socket, has_record
 from umlctl.output import say, show
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         verb = SAME[verb]
         argv = [argv[0], verb, *argv[2:]]
     command = BY_NAME.get(verb)
-    if command is not None and command.served != HOST and verb not in OWN_FACES:
+    if command is not None and command.served != HOST and not command.own_face:
         options = _options(command, argv[2:])
         if options is not None and not _names_several(command, options[1]):
             return _guarded(lambda: ask(command, *options))

@@ -2,7 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from umlctl.commands import BY_NAME, COMMANDS, GUEST, HOST, KERNEL, SYSRQ, Command
+from umlctl.commands import (
+    BY_NAME,
+    COMMANDS,
+    GUEST,
+    HOST,
+    KERNEL,
+    OUTPUT,
+    SYSRQ,
+    TEXT,
+    Command,
+    dangerous,
+)
 
 
 def test_names_are_unique_words() -> None:
@@ -67,6 +78,52 @@ def test_arguments_are_counted() -> None:
 def test_what_does_not_sync_is_marked_dangerous() -> None:
     dangerous = {command.name for command in COMMANDS if command.danger}
     assert {"halt", "reboot", "cad", "kill"} <= dangerous
+
+
+def test_what_a_person_is_asked_about_first_has_words() -> None:
+    asked = {command.name for command in COMMANDS if command.confirm is not None}
+    assert asked == {"halt", "reboot", "cad", "kill", "sysrq", "remove"}
+    for command in COMMANDS:
+        for argument in command.confirm or ():
+            assert argument in dangerous([command.name, argument])
+            assert argument in dangerous([f"!{command.name}", argument])
+        if command.confirm == ():
+            assert dangerous([command.name]) == command.danger
+            assert command.danger
+    assert dangerous(["sysrq", "b now"])
+    for harmless in ("sysrq", "sysrq m", "remove ubd1", "stop", "version", "nonsense", ""):
+        assert dangerous(harmless.split()) == ""
+
+
+def test_queries_change_nothing() -> None:
+    queries = {command.name for command in COMMANDS if command.asks}
+    assert queries == {"version", "help", "config", "proc", "stack", "status"}
+    config = BY_NAME["config"]
+    assert config.is_query("ubd0")
+    assert not config.is_query("ubd0=/tmp/disk")
+    assert BY_NAME["proc"].is_query("sys/a=b"), "a '=' of a file's name sets nothing"
+
+
+def test_what_may_be_sent_again_is_said_once() -> None:
+    """A query may be, whatever its row says besides."""
+    again = {command.name for command in COMMANDS if command.repeatable}
+    assert again == {"devices", "wait", "shutdown", "kill"}
+    assert not [command for command in COMMANDS if command.asks and command.repeatable]
+
+
+def test_who_may_only_read_may_send_queries_and_what_tells() -> None:
+    assert {command.name for command in COMMANDS if command.reads} == {"devices", "events", "wait"}
+
+
+def test_interrupt_context_is_the_kernels() -> None:
+    """arch/um/drivers/mconsole_user.c"""
+    interrupt = {command.name for command in COMMANDS if command.interrupt}
+    assert interrupt == {"sysrq", "help", "cad", "go", "log", "stack"}
+
+
+def test_what_shows_on_the_console() -> None:
+    shows = {command.name: command.prints for command in COMMANDS if command.prints}
+    assert shows == {"sysrq": OUTPUT, "stack": OUTPUT, "log": TEXT}
 
 
 def test_sysrq_letters_are_those_of_the_kernel() -> None:

@@ -19,7 +19,7 @@ from tests.umlctl.host.test_lost import running
 from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes, oneshot, streams
 from umlctl.client import unsupervised
-from umlctl.commands import COMMANDS, HOST, KERNEL, OWN_FACES, Command
+from umlctl.commands import COMMANDS, HOST, KERNEL, Command
 from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def test_supervisor_is_told_to_force(run: Callable[..., Run], bare: MakeBare) ->
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in COMMANDS if c.served not in (KERNEL, HOST) and c.name not in OWN_FACES],
+    [c for c in COMMANDS if c.served not in (KERNEL, HOST) and not c.own_face],
     ids=lambda command: command.name,
 )
 def test_bare_kernel_is_not_sent_what_only_a_supervisor_knows(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.cli.main import LAZY
-from umlctl.commands import BY_NAME, DANGEROUS, HOST
+from umlctl.commands import BY_NAME, HOST
 from umlctl.synonyms import HARMFUL, SYNONYMS, meant
 
 KNOWN = [*LAZY, *(name for name, command in BY_NAME.items() if command.served != HOST)]
@@ -54,7 +54,7 @@ def test_every_synonym_leads_somewhere_and_is_no_command_of_its_own() -> None:
 
 
 def test_whatever_may_cost_something_is_harmful() -> None:
-    assert set(DANGEROUS) <= HARMFUL
+    assert {name for name, command in BY_NAME.items() if command.confirm is not None} <= HARMFUL
     assert {name for name, command in BY_NAME.items() if command.danger} <= HARMFUL
 
 

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from umlctl import __version__
-from umlctl.commands import BY_NAME, HOST, OWN_FACES
+from umlctl.commands import BY_NAME, COMMANDS, HOST
 from umlctl.errors import UmlctlError
 from umlctl.output import say
 from umlctl.synonyms import meant
@@ -138,8 +138,10 @@ class Root(Group):
     """Commands from the command table and from LAZY; listing them imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        verbs = [name for name, command in BY_NAME.items() if command.served != HOST]
-        return [*LAZY, *(name for name in verbs if name not in OWN_FACES)]
+        return [
+            *LAZY,
+            *(each.name for each in COMMANDS if each.served != HOST and not each.own_face),
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name in LAZY:

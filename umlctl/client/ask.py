@@ -24,8 +24,6 @@ MOST_DEATHS: Final = 5
 """So many supervisors may be killed one after another under one request."""
 SEND: Final = "send"
 ADOPT: Final = "adopt"
-REPEATABLE: Final = ("devices", "wait", "shutdown", "kill")
-"""What does no more if it is asked twice, besides plain questions."""
 INSTEAD: Final = {
     "plug": "; of a bare one, `umlctl config GUEST ubd1=FILE` adds a disk, `umlctl config GUEST "
     "vec0:transport=...` a NIC",
@@ -117,7 +115,7 @@ def is_repeatable(text: str) -> bool:
         line = read(text)
     except Refusal:
         return False
-    return is_query(line) or line.command.name in REPEATABLE
+    return is_query(line) or line.command.repeatable
 
 
 def prepare(link: Link, text: str, *, force: bool) -> str:

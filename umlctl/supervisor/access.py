@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import read
+from umlctl.guard import is_query, read
 from umlctl.guest.grants import CONTROL, READ, parse_grant
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
     from umlctl.guard import Line
     from umlctl.guest.definition import Definition
-
-READING: Final = frozenset(
-    {"version", "help", "proc", "stack", "status", "devices", "events", "wait", "config"}
-)
-"""What who may only read can ask; of `config` only what asks, of `proc` only what is below."""
 
 READABLE: Final = frozenset(
     {
@@ -187,7 +182,7 @@ def check(line: Line, level: str, uid: int) -> None:
     if level != READ:
         raise _denied(f"uid {uid} may not use this guest; its owner can allow it, see --allow-user")
     name = line.command.name
-    if name not in READING or (name == "config" and "=" in line.argument):
+    if not (is_query(line) or line.command.reads):
         raise _denied(f"uid {uid} may only read, and `{name}` does more")
     if line.forced:
         raise _denied(f"uid {uid} may only read, and cannot insist on what is refused")

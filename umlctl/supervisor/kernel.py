@@ -27,6 +27,7 @@ from socketproto.exchange import (
     TRUNCATED,
     Outcome,
 )
+from umlctl.commands import BY_NAME
 from umlctl.guard import is_guest_file
 from umlctl.guest.files import is_cut
 from umlctl.host import scarce
@@ -59,9 +60,6 @@ PROBE: Final = 1.0
 """The longest that a kernel in trouble may take to answer, seconds."""
 TOLD: Final = 1.0
 """How long after its socket is closed it may take until it is known why, seconds."""
-INTERRUPT: Final = frozenset({"sysrq", "help", "cad", "go", "log", "stack"})
-"""What the kernel answers in interrupt context, though its worker for all else is stuck.
-Source: arch/um/drivers/mconsole_user.c, commands[]"""
 FRAGILE: Final = (
     "with time-travel=ext a kernel dies of any request but help, log, sysrq, stack, cad and go"
 )
@@ -166,7 +164,8 @@ class Kernel:
         """How an exchange ends that need not be tried."""
         if self._lost:
             return Unsent(GONE, reason=self._lost)
-        is_safe = text.partition(" ")[0] in INTERRUPT or text == QUIET
+        command = BY_NAME.get(text.partition(" ")[0])
+        is_safe = text == QUIET or (command is not None and command.interrupt)
         if self.fragile and not is_safe:
             return Unsent(REFUSED, -errno.EOPNOTSUPP, f"refused: {self.fragile}".encode())
         if self.trouble and not is_safe:
@@ -216,7 +215,7 @@ class Kernel:
             return unable
         if probe:
             return await self._exchange(text, timeout, renew, each, _never)
-        if _is_question(text):
+        if _is_query(text):
             outcome = await self._insist(text, timeout, renew, each)
         else:
             outcome = await self._exchange(text, timeout, renew, each, self._is_held)
@@ -413,12 +412,11 @@ async def _open(client: Client) -> None:
         await trio.sleep(LOOK)
 
 
-def _is_question(text: str) -> bool:
+def _is_query(text: str) -> bool:
     """It changes nothing, and may be put again."""
     name, _, argument = text.partition(" ")
-    if name == "config":
-        return "=" not in argument
-    return name in ("proc", "version", "help", "stack")
+    command = BY_NAME.get(name)
+    return command is not None and command.is_query(argument)
 
 
 def _never() -> bool:

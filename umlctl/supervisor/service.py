@@ -17,7 +17,7 @@ from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED, 
 from socketproto.listener import ClientGone
 from socketproto.wire import MAX_TEXT
 from umlctl import exitcodes
-from umlctl.commands import COMMANDS, GUEST, KERNEL
+from umlctl.commands import COMMANDS, GUEST, KERNEL, OUTPUT
 from umlctl.errors import HostError, Refusal, UsageError
 from umlctl.guard import Line, check, is_guest_file, is_query, read
 from umlctl.guest.cmdline import CONSOLE
@@ -50,12 +50,6 @@ PAST: Final = "past"
 """Asks `events` for what has been, and no more."""
 SHUTDOWN: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
-QUESTIONS: Final = ("version", "config", "stack", "proc")
-"""What the kernel answers at once as a rule; asked twice, it does no harm."""
-PRINTED: Final = ("stack", "sysrq")
-"""What the kernel answers with what it has printed."""
-PRINTING: Final = (*PRINTED, "log")
-"""What shows on the console, whose log is bounded: a flood would leave nothing else in it."""
 POWER_OFF: Final = "o"
 """The SysRq that ends the kernel as `halt` does."""
 RESET: Final = "b"
@@ -106,13 +100,13 @@ class Service:
             return None
         try:
             line = read(call.data.decode("utf-8", "surrogateescape"))
-            if line.command.name not in QUESTIONS or not is_query(line):
+            if line.command.served != KERNEL or not is_query(line):
                 return None
             if line.command.name == "proc" and is_guest_file(line.argument):
                 return None  # whether such a file is whole is seen in `read_file` alone
             access.check(line, self._access.known(call.uid, call.gid) or "", call.uid)
             check(line)
-            if line.command.name in PRINTING and self._print_wait(call) != 0:
+            if line.command.prints and self._print_wait(call) != 0:
                 return None
             outcome = self._guest.kernel.ask_at_once(line.text)
         except Exception:  # noqa: BLE001 - a refusal too: `handle` meets it again, and says so
@@ -135,7 +129,7 @@ class Service:
             if line.command.served == KERNEL:
                 check(line, stopped=guest.state == "stopped", release=guest.release)
                 await self._check_reboot(line)
-                if line.command.name in PRINTING:
+                if line.command.prints:
                     await self._print_slowly(call)
                 outcome = await self._ask_when_ready(call, line)
                 self._note(call, line, outcome)
@@ -281,8 +275,6 @@ class Service:
 
     async def _ask_plainly(self, line: Line) -> Outcome:
         kernel, name = self._guest.kernel, line.command.name
-        if name == "help":
-            return _with_our_help(await kernel.ask("help"))
         if name == "log":
             return await self._log(line.argument)
         if name == "proc":
@@ -328,6 +320,8 @@ class Service:
     def _shown(self, line: Line, outcome: Outcome) -> Outcome:
         """What the kernel answers as clients get it: the descriptors that it has of us for a
         console are nobody else's, so they get the console's socket in their place."""
+        if line.command.name == "help":
+            return _with_our_help(outcome)
         name, consoles = line.argument, self._guest.consoles
         if line.command.name == "config" and name in consoles.by_name:
             ours = (CONSOLE if name == "con0" else config(name)).partition("=")[2]
@@ -493,7 +487,7 @@ def by(call: Call) -> By:
 
 def _unstamped(line: Line, outcome: Outcome) -> Outcome:
     """Without the times before the kernel's lines, which are for the console."""
-    if line.command.name not in PRINTED:
+    if line.command.prints != OUTPUT:
         return outcome
     data = _STAMP.sub(b"", outcome.data)
     return Outcome(outcome.kind, outcome.error, data, outcome.reason, outcome.pieces)

@@ -11,12 +11,12 @@ import pytest
 from umlctl import __version__, errors
 from umlctl.cli import main
 from umlctl.cli.complete import guests
-from umlctl.commands import BY_NAME, COMMANDS, HOST, OWN_FACES, SYSRQ
+from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VERBS = [c.name for c in COMMANDS if c.served != HOST and c.name not in OWN_FACES]
+VERBS = [c.name for c in COMMANDS if c.served != HOST and not c.own_face]
 OWN = list(main.LAZY)
 
 

@@ -16,7 +16,6 @@ import trio
 from socketproto.blocking import Link
 from umlctl import exitcodes
 from umlctl.cli import listing
-from umlctl.commands import BY_NAME, DANGEROUS, dangerous
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import eventlog, paths, records, segments
@@ -267,15 +266,6 @@ async def test_harmless_command_is_not_asked_about(at: At, line: str) -> None:
 async def test_script_is_not_asked(at: At) -> None:
     assert await at.obey("halt") == 0
     assert at.supervisor.asked == ["halt"]
-
-
-def test_every_danger_is_of_a_command_and_has_words() -> None:
-    for name, arguments in DANGEROUS.items():
-        assert name in BY_NAME
-        if not arguments:
-            assert dangerous([name])
-    for letter in "bceiot":
-        assert letter in dangerous(["sysrq", letter])
 
 
 # Commands of the shell itself
