@@ -6,7 +6,7 @@ from umlctl.devices import parse as devices
 from umlctl.errors import UsageError
 from umlctl.guest import cmdline, plug
 from umlctl.guest import definition as definitions
-from umlctl.host import slirp
+from umlctl.host.forwards import parse_forward
 
 
 def device(data: bytes) -> None:
@@ -61,10 +61,10 @@ def nic(data: bytes) -> None:
 def forward(data: bytes) -> None:
     """`--forward`."""
     try:
-        found = slirp.parse_forward(data.decode("utf-8", "surrogateescape"))
+        found = parse_forward(data.decode("utf-8", "surrogateescape"))
     except UsageError:
         return
-    assert slirp.parse_forward(str(found)) == found
+    assert parse_forward(str(found)) == found
 
 
 def definition(data: bytes) -> None:

@@ -376,12 +376,12 @@ def _shared_root(definition: Definition) -> list[str]:
     """Who writes to the directory that is the root too."""
     if not definition.root.endswith("/"):
         return []
-    from umlctl.host import inuse
+    from umlctl.host import inuse, lost
 
     mine = os.path.realpath(definition.root)
     others = [
         umid
-        for umid, root in inuse.directories_of_all(but=definition.umid)
+        for umid, root in inuse.directories_of(lost.running(but=definition.umid))
         if os.path.commonpath([mine, os.path.realpath(root)]) in (mine, os.path.realpath(root))
     ]
     return [

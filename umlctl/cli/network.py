@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
-from umlctl.host import inuse, networks, nics, paths, records, segments, taps
+from umlctl.host import inuse, lost, networks, nics, paths, records, segments, taps
 from umlctl.host.networks import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
 
@@ -72,7 +72,8 @@ def create(name: str, bridge: bool, in_json: bool, **options: Any) -> int:
 @click.option("--json", "in_json", is_flag=True, help="Print an object with name and kept.")
 def rm(name: str, in_json: bool) -> int:
     """Forget a network that no guest is on, and end its switch or bridge."""
-    aside = networks.remove(name)
+    with inuse.lock():
+        aside = networks.remove(name, inuse.devices_of(lost.running()))
     if in_json:
         print(views.to_json({"name": name, "kept": aside or None}))
         return exitcodes.OK
@@ -144,7 +145,7 @@ def _nics_on(name: str) -> list[dict[str, Any]]:
     """The NICs of guests that run on a network of that name, with what they were given."""
     return [
         {"guest": umid, "nic": entry.name, "mac": entry.mac, "addr": entry.addr, "tap": entry.tap}
-        for umid, entry in inuse.devices_of_all()
+        for umid, entry in inuse.devices_of(lost.running())
         if name in (entry.network, entry.bridge)
     ]
 

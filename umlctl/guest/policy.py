@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from umlctl.guest.definition import Definition
+from typing import Final, Protocol
 
 NOTHING: Final = "nothing"
 RESTART: Final = "restart"
@@ -30,24 +27,40 @@ GIVE_UP: Final = 5
 """Restarts in a row after which it is left alone."""
 
 
-def on_panic(definition: Definition) -> str:
+class Wishes(Protocol):
+    """What a definition says of it; an empty action leaves it to `restart`."""
+
+    @property
+    def restart(self) -> str: ...
+
+    @property
+    def on_panic(self) -> str: ...
+
+    @property
+    def on_hang(self) -> str: ...
+
+    @property
+    def on_exit(self) -> str: ...
+
+
+def on_panic(wishes: Wishes) -> str:
     """What to do when it panics."""
-    return definition.on_panic or (NOTHING if definition.restart == NO else RESTART)
+    return wishes.on_panic or (NOTHING if wishes.restart == NO else RESTART)
 
 
-def on_hang(definition: Definition) -> str:
+def on_hang(wishes: Wishes) -> str:
     """What to do when it hangs."""
-    return definition.on_hang or (NOTHING if definition.restart == NO else RESTART)
+    return wishes.on_hang or (NOTHING if wishes.restart == NO else RESTART)
 
 
-def on_exit(definition: Definition, *, failed: bool) -> str:
+def on_exit(wishes: Wishes, *, failed: bool) -> str:
     """What to do when it ends by itself, with a status of its own or by a signal.
 
     failed: it did not end well
     """
-    if definition.on_exit:
-        return definition.on_exit
-    wanted = definition.restart == ALWAYS or (failed and definition.restart == ON_FAILURE)
+    if wishes.on_exit:
+        return wishes.on_exit
+    wanted = wishes.restart == ALWAYS or (failed and wishes.restart == ON_FAILURE)
     return RESTART if wanted else NOTHING
 
 

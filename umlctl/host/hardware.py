@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import HostError
 from umlctl.guest import words
 from umlctl.guest.plug import Disk, Nic
-from umlctl.host import disks, inuse, nics
+from umlctl.host import disks, nics
 from umlctl.host.inuse import Use
 
 if TYPE_CHECKING:
@@ -41,12 +41,15 @@ def prepare(
     return nics.prepare(asked, number, umid, log, users)
 
 
-def prepare_all(asked: Iterable[Disk | Nic], umid: str, directory: str, log: str) -> list[Entry]:
+def prepare_all(
+    asked: Iterable[Disk | Nic], umid: str, directory: str, log: str, users: list[Use]
+) -> list[Entry]:
     """The same for all devices on a kernel's command line; their numbers have been given.
+
+    users: the devices of all other guests
 
     Raises: HostError, UsageError; nothing is left behind then
     """
-    users = inuse.devices_of_all(but=umid)
     entries: list[Entry] = []
     try:
         for each in asked:

@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError
-from umlctl.host import lost, paths, processes, records
+from umlctl.host import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from umlctl.host.records import Entry, Record
 
@@ -61,32 +61,15 @@ def lock() -> Iterator[None]:
         os.close(descriptor)
 
 
-def devices_of_all(but: str = "") -> list[Use]:
-    """The devices of every live guest of this user, but for one.
-
-    Of one whose record is lost, those that it was started with.
-    """
-    return [Use(record.definition.umid, entry) for record in _live(but) for entry in record.devices]
+def devices_of(guests: Iterable[Record]) -> list[Use]:
+    """The devices of guests that run, as `lost.running` knows them."""
+    return [Use(record.definition.umid, entry) for record in guests for entry in record.devices]
 
 
-def directories_of_all(but: str) -> list[tuple[str, str]]:
-    """The directories that are roots to write of live guests of this user, with their umids."""
+def directories_of(guests: Iterable[Record]) -> list[tuple[str, str]]:
+    """The directories that are roots to write of guests that run, with their umids."""
     return [
         (record.definition.umid, record.definition.root)
-        for record in _live(but)
+        for record in guests
         if record.definition.root.endswith("/")
     ]
-
-
-def _live(but: str) -> list[Record]:
-    boot = records.host_boot_id()
-    known = list(records.load_all())
-    live = [
-        record
-        for record in known
-        if record.ending is None
-        and record.boot_id == boot
-        and processes.alive(record.pid, record.started)
-    ]
-    live += lost.unrecorded({record.definition.umid for record in known} | {but})
-    return [record for record in live if record.definition.umid != but]

@@ -36,10 +36,14 @@ def without_supervisor() -> list[Record]:
     return [record for record in running() if not claim.has_owner(record.definition.umid)]
 
 
-def running() -> list[Record]:
-    """Guests that run, whoever supervises them."""
+def running(but: str = "") -> list[Record]:
+    """Guests that run, whoever supervises them; of one whose record is lost, what is seen of it.
+
+    but: the name of one that is left out
+    """
     found = [record for record in records.load_all() if records.lives(record)]
-    return found + unrecorded({record.definition.umid for record in found})
+    found += unrecorded({record.definition.umid for record in found} | {but})
+    return [record for record in found if record.definition.umid != but]
 
 
 def unrecorded(known: Container[str] = ()) -> list[Record]:

@@ -7,15 +7,21 @@ last. A definition adds an uplink, forwards or hooks, and is one file in the sta
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import inuse, paths, segments, slirp, taps
+from umlctl.host import inuse, paths, segments, taps
 from umlctl.host.files import write_atomically
+from umlctl.host.forwards import parse_forward
 from umlctl.host.sealed import Damaged, seal, unseal
 from umlctl.host.segments import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.host.inuse import Use
 
 SWITCH: Final = "switch"
 BRIDGE: Final = "bridge"
@@ -119,7 +125,7 @@ def create(network: Network) -> None:
     Raises: HostError, UsageError
     """
     for forward in network.forwards:
-        slirp.parse_forward(forward)
+        parse_forward(forward)
     try:
         data = msgspec.json.encode(network)
     except UnicodeEncodeError as problem:
@@ -144,18 +150,15 @@ def _create(network: Network, data: bytes) -> None:
         raise HostError(f"the network {network.name} cannot be kept: {problem}") from problem
 
 
-def remove(name: str) -> str:
-    """Forget a network; its switch or its bridge ends.
+def remove(name: str, users: Iterable[Use]) -> str:
+    """Forget a network; its switch or its bridge ends. The caller holds `inuse.lock`.
+
+    users: the devices of all guests
 
     Returns: where its definition is now, if that cannot be read; else nothing
 
     Raises: HostError: there is none, or guests are on it
     """
-    with inuse.lock():
-        return _remove(name)
-
-
-def _remove(name: str) -> str:
     aside = ""
     path = f"{_directory()}/{name}.json"
     try:
@@ -169,7 +172,7 @@ def _remove(name: str) -> str:
         raise HostError(f"there is no network {name}; `umlctl network list` shows them")
     on = [
         f"{use.umid}'s {use.entry.name}"
-        for use in inuse.devices_of_all()
+        for use in users
         if name in (use.entry.network, use.entry.bridge)
     ]
     if on:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from umlctl import streams
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes, slirp
+from umlctl.host.forwards import Forward, check_address, parse_forward
 from umlctl.host.sealed import Damaged, unseal
 from umlctl.host.switch_control import descriptors
 
@@ -78,7 +79,7 @@ class Segment:
 
         Raises: UsageError; HostError
         """
-        self._ask({"forward": str(slirp.parse_forward(forward))})
+        self._ask({"forward": str(parse_forward(forward))})
 
     def forget(self, pid: int) -> None:
         """Close the connections of a kernel that has rebooted, and has forgotten them itself.
@@ -135,8 +136,8 @@ def start(
     Raises: UsageError; HostError
     """
     segment = Segment(name)
-    wanted = [slirp.parse_forward(text) for text in forwards]
-    slirp.check_address(guest)
+    wanted = [parse_forward(text) for text in forwards]
+    check_address(guest)
     if wanted and not user:
         raise UsageError(f"network {name}: forwards need user networking")
     if not _stays(name):
@@ -302,7 +303,7 @@ def _reap() -> dict[int, int]:
     return found
 
 
-def _wait_for_uplink(segment: Segment, wanted: Sequence[slirp.Forward]) -> None:
+def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:
     """Until the way out is there and the forwards too; those that are missing are added."""
     deadline = time.monotonic() + STARTS
     while True:

@@ -25,15 +25,15 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from umlctl.errors import HostError, UsageError
+from umlctl.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from umlctl.host.forwards import Forward
     from umlctl.host.frames import Port
-    from umlctl.host.switch import Switch
 
     Done = Callable[[str | None], None]
 
@@ -59,78 +59,22 @@ STABLE: Final = 10.0
 _ANSWER_MOST: Final = 1 << 16
 
 
-class Forward(NamedTuple):
-    """A port of the host that leads to one of a guest.
+class Carrier(Protocol):
+    """What an uplink needs of the switch that feeds it: its loop, and a port."""
 
-    Fields:
-        guest: its address; empty for the one that the uplink takes for its guest
-    """
+    def say(self, text: str) -> None: ...
 
-    protocol: str
-    host: str
-    port: int
-    guest: str
-    guest_port: int
+    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
 
-    def __str__(self) -> str:
-        guest = self.guest and self.guest + ":"
-        return f"{self.protocol}:{self.host}:{self.port}:{guest}{self.guest_port}"
+    def unwatch(self, fd: int) -> None: ...
 
-    def check_free(self) -> None:
-        """See that the port of the host can be had.
+    def after(self, seconds: float, action: Callable[[], None]) -> None: ...
 
-        Raises: HostError
-        """
-        tcp = self.protocol == "tcp"
-        with socket.socket(
-            socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
-        ) as probe:
-            try:
-                if tcp:  # as slirp4netns does; of UDP it would allow two at once
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((self.host, self.port))
-                if tcp:
-                    probe.listen()
-            except OSError as problem:
-                raise HostError(
-                    f"cannot forward {self.protocol} port {self.port} of {self.host}: "
-                    f"{problem.strerror}; take another port"
-                ) from problem
+    def add_port(self, connection: socket.socket, pid: int, *, uplink: bool) -> Port: ...
 
+    def close_port(self, port: Port) -> None: ...
 
-def parse_forward(text: str) -> Forward:
-    """Understand [tcp:|udp:][HOSTADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT.
-
-    Raises: UsageError
-    """
-    words = text.split(":")
-    protocol = words.pop(0) if words[0] in ("tcp", "udp") else "tcp"
-    host = words.pop(0) if words and "." in words[0] else "127.0.0.1"
-    guest = words.pop(1) if len(words) == 3 else ""
-    if len(words) != 2:
-        raise UsageError(
-            "a forward is [tcp:|udp:][HOSTADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT, as 8080:80, "
-            f"not {text!r}"
-        )
-    check_address(host)
-    if guest:
-        check_address(guest)
-    for word in words:
-        if not (word.isascii() and word.isdigit() and len(word) < 6 and 0 < int(word) < 65536):
-            raise UsageError(f"a port is a number from 1 to 65535, not {word!r}: {text!r}")
-    return Forward(protocol, host, int(words[0]), guest, int(words[1]))
-
-
-def check_address(text: str) -> str:
-    """Return the text if it is an IPv4 address.
-
-    Raises: UsageError
-    """
-    try:
-        socket.inet_pton(socket.AF_INET, text)
-    except (OSError, ValueError):
-        raise UsageError(f"no IPv4 address: {text!r}") from None
-    return text
+    def tell_restarted(self, program: str) -> None: ...
 
 
 def find_program() -> str:
@@ -173,7 +117,7 @@ class Uplink:
 
     def __init__(
         self,
-        switch: Switch,
+        switch: Carrier,
         directory: str,
         *,
         guest: str = GUEST,
@@ -420,7 +364,7 @@ class _Question:
 
     def __init__(
         self,
-        switch: Switch,
+        switch: Carrier,
         path: Callable[[], str],
         forward: Forward,
         guest: str,

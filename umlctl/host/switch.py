@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import UmlctlError
 from umlctl.host import paths, place, slirp
 from umlctl.host.files import remove_tree, stands_at
+from umlctl.host.forwards import check_address, parse_forward
 from umlctl.host.frames import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
 from umlctl.host.sealed import seal
 from umlctl.host.switch_control import Control, peer
@@ -70,9 +71,9 @@ class Switch:
             self.uplink = slirp.Uplink(
                 self,
                 paths.network_dir(name),
-                guest=slirp.check_address(options.guest),
+                guest=check_address(options.guest),
                 host_loopback=options.host_loopback,
-                forwards=map(slirp.parse_forward, options.forward),
+                forwards=map(parse_forward, options.forward),
             )
         self._options = options
         self._lock = lock

@@ -21,15 +21,17 @@ import json
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from umlctl.errors import UmlctlError
-from umlctl.host import slirp
+from umlctl.host.forwards import parse_forward
 from umlctl.host.frames import SEND_BUFFER
 
 if TYPE_CHECKING:
-    from umlctl.host.frames import Port
-    from umlctl.host.switch import Switch
+    from collections.abc import Callable, Sequence
+
+    from umlctl.host.frames import AddressTable, Port
+    from umlctl.host.slirp import Uplink
 
     Message = dict[str, object]
 
@@ -42,6 +44,31 @@ HOLDS: Final = 4096
 LISTED_PORTS: Final = 256
 LISTED_ADDRESSES: Final = 16
 """In a status, which has to fit in one packet."""
+
+
+class Controlled(Protocol):
+    """What its control socket needs of a switch, see umlctl.host.switch."""
+
+    name: str
+    since: float
+    table: AddressTable[Port]
+    uplink: Uplink | None
+
+    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
+
+    def unwatch(self, fd: int) -> None: ...
+
+    def guest_ports(self) -> Sequence[Port]: ...
+
+    def add_port(self, connection: socket.socket, pid: int) -> Port: ...
+
+    def close_port(self, port: Port) -> None: ...
+
+    def renew(self) -> None: ...
+
+    def save_options(self) -> None: ...
+
+    def quit(self) -> None: ...
 
 
 class Client:
@@ -59,7 +86,7 @@ class Client:
 class Control:
     """The clients of a switch."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Controlled) -> None:
         self._switch = switch
         self._clients: dict[int, Client] = {}
 
@@ -219,7 +246,7 @@ class Control:
         if self._switch.uplink is None:
             return {"error": f"network {self._switch.name} has no way out to forward from"}
         try:
-            forward = slirp.parse_forward(text)
+            forward = parse_forward(text)
         except UmlctlError as problem:
             return {"error": str(problem)}
 

@@ -23,7 +23,7 @@ from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, Refusal, UmlctlError, UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import check_for_user
-from umlctl.host import disks, hardware, inuse, records, segments
+from umlctl.host import disks, hardware, inuse, lost, records, segments
 from umlctl.host.inuse import Use
 from umlctl.host.records import Entry
 from umlctl.supervisor import hostends, looks, memory
@@ -389,7 +389,7 @@ class Devices:
     def _write_down(self, asked: Disk | Nic, number: int, insist: bool) -> Entry:
         """Check the host's side and reserve it, before any other supervisor can."""
         with inuse.lock():
-            users = inuse.devices_of_all(but=self._umid)
+            users = inuse.devices_of(lost.running(but=self._umid))
             users += [Use(self._umid, entry) for entry in self.entries]
             entry = hardware.prepare(
                 asked, number, self._umid, self._directory, self._log, users, insist=insist

@@ -121,13 +121,14 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
         launched = _launch(definition, kernel, claim, log, [], "", numbers)
         return launched._replace(passes=passes)
     # Imported for those who need it: a guest without devices starts the sooner.
-    from umlctl.host import hardware, inuse
+    from umlctl.host import hardware, inuse, lost
 
     with inuse.lock():
         last = records.load(claim.umid)
         if last is not None and last.ending is None:  # its supervisor was killed, and then it
             hardware.release_all(last.devices, claim.umid, log)
-        entries = hardware.prepare_all(asked, claim.umid, claim.records, log)
+        users = inuse.devices_of(lost.running(but=claim.umid))
+        entries = hardware.prepare_all(asked, claim.umid, claim.records, log, users)
         try:
             nics = hardware.for_init(entries)
             launched = _launch(definition, kernel, claim, log, entries, nics, numbers)

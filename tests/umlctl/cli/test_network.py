@@ -188,7 +188,7 @@ def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
         Use("b", entry("vec1", macs[2], network="other")),
         Use("c", entry("vec0", macs[3], network="lan")),
     ]
-    monkeypatch.setattr(inuse, "devices_of_all", lambda: uses)
+    monkeypatch.setattr(inuse, "devices_of", lambda _guests: uses)
     monkeypatch.setattr(records, "load_all", lambda: iter([record("b", 7)]))
     frames = {"in_frames": 5, "out_frames": 6}
     full.running["lan"] = {
@@ -227,7 +227,7 @@ def test_who_is_on_a_bridge_is_shown_with_the_tap(
     full.bridges = [Bridge("br0", ("eth9", "t0"), True)]
     mac = "02:00:00:00:00:01"
     use = Use("a", entry("vec0", mac, bridge="br0", tap="t0"))
-    monkeypatch.setattr(inuse, "devices_of_all", lambda: [use])
+    monkeypatch.setattr(inuse, "devices_of", lambda _guests: [use])
     assert full.main("show", "br0") == 0
     first, _, guest, other = full.out.splitlines()
     assert first == "br0: bridge, there"

@@ -7,12 +7,14 @@ import pytest
 
 from umlctl.errors import HostError
 from umlctl.guest.plug import parse_disk, parse_nic
-from umlctl.host import hardware, inuse, networks, nics
+from umlctl.host import hardware, networks, nics
 from umlctl.host.inuse import Use
 from umlctl.host.networks import Network
 from umlctl.host.records import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from umlctl.guest.plug import Disk, Nic
 
 
@@ -25,11 +27,13 @@ def images(house: str) -> str:
     return house
 
 
-def prepare(place: str, *texts: str) -> list[Entry]:
+def prepare(place: str, *texts: str, users: Sequence[Use] = ()) -> list[Entry]:
     asked: list[Disk | Nic] = [
         parse_nic(text) if text.startswith("vec") else parse_disk(text, place) for text in texts
     ]
-    return hardware.prepare_all(asked, "demo", f"{place}/records", f"{place}/console.log")
+    return hardware.prepare_all(
+        asked, "demo", f"{place}/records", f"{place}/console.log", list(users)
+    )
 
 
 def files(place: str) -> set[str]:
@@ -63,11 +67,10 @@ def test_devices_of_one_command_line_are_seen_by_each_other(images: str) -> None
         prepare(images, f"vec0:transport=fd,fd=3,{mac}", f"vec1:transport=fd,fd=4,{mac}")
 
 
-def test_devices_of_other_guests_are_seen(images: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_of_other_guests_are_seen(images: str) -> None:
     (entry,) = prepare(images, "a.img,slot=5")
-    monkeypatch.setattr(inuse, "devices_of_all", lambda but: [Use(f"not {but}", entry)])
-    with pytest.raises(HostError, match="is written by not demo as its ubd5"):
-        prepare(images, "a.img,slot=1")
+    with pytest.raises(HostError, match="is written by other as its ubd5"):
+        prepare(images, "a.img,slot=1", users=[Use("other", entry)])
 
 
 def test_init_is_told_of_nics_with_an_address() -> None:
@@ -144,5 +147,5 @@ def test_home_that_the_kernel_cannot_read_is_said_before_a_boot(images: str, let
     os.rename(f"{images}/records", f"{images}/rec{letter}ords")
     asked = [parse_disk("a.img,slot=1,discard", images)]
     with pytest.raises(HostError, match=f"ubd1: .*rec{letter}ords.*set UMLCTL_DIR to a directory"):
-        hardware.prepare_all(asked, "demo", f"{images}/rec{letter}ords", f"{images}/console.log")
+        hardware.prepare_all(asked, "demo", f"{images}/rec{letter}ords", "/none", [])
     assert os.listdir(f"{images}/rec{letter}ords") == []

@@ -11,7 +11,7 @@ import pytest
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import inuse, paths, processes, records
+from umlctl.host import inuse, lost, paths, processes, records
 from umlctl.host.records import Ending, Entry, Record
 
 if TYPE_CHECKING:
@@ -129,8 +129,12 @@ def test_devices_of_every_live_guest_are_found(house: str) -> None:
     keep("one", "ubd1", "vec0")
     keep("two", "ubd0")
     keep("three")
-    assert names(inuse.devices_of_all()) == [("one", "ubd1"), ("one", "vec0"), ("two", "ubd0")]
-    assert names(inuse.devices_of_all(but="one")) == [("two", "ubd0")]
+    assert names(inuse.devices_of(lost.running())) == [
+        ("one", "ubd1"),
+        ("one", "vec0"),
+        ("two", "ubd0"),
+    ]
+    assert names(inuse.devices_of(lost.running(but="one"))) == [("two", "ubd0")]
 
 
 def test_dead_guests_have_nothing(house: str) -> None:
@@ -141,7 +145,7 @@ def test_dead_guests_have_nothing(house: str) -> None:
     child = subprocess.Popen(["true"])
     child.wait(DEADLINE)
     keep("gone", "ubd1", pid=child.pid)
-    assert names(inuse.devices_of_all()) == [("live", "ubd1")]
+    assert names(inuse.devices_of(lost.running())) == [("live", "ubd1")]
 
 
 def test_record_that_cannot_be_read_hides_no_other(house: str) -> None:
@@ -149,8 +153,8 @@ def test_record_that_cannot_be_read_hides_no_other(house: str) -> None:
     keep("bad", "ubd1")
     with open(records.path_of("bad"), "wb") as file:
         file.write(b"{")
-    assert names(inuse.devices_of_all()) == [("good", "ubd1")]
+    assert names(inuse.devices_of(lost.running())) == [("good", "ubd1")]
 
 
 def test_host_without_guests_has_no_devices_in_use(house: str) -> None:
-    assert inuse.devices_of_all() == []
+    assert inuse.devices_of(lost.running()) == []

@@ -151,8 +151,8 @@ def test_devices_are_those_of_the_command_line(run_dir: str, short: str) -> None
         "vec4:transport=bess,dst=/elsewhere/port,mac=02:00:00:00:00:05",
     ):
         found = lost.see("demo")
-        in_use = inuse.devices_of_all()
-        assert inuse.devices_of_all(but="demo") == []
+        in_use = inuse.devices_of(lost.running())
+        assert lost.running(but="demo") == []
     assert found is not None
     entries = {entry.name: entry for entry in found.devices}
     assert all(entry.boot for entry in found.devices)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.damage import damaged
 from umlctl.errors import HostError, UsageError
-from umlctl.host import inuse, networks, segments, taps
+from umlctl.host import networks, segments, taps
 from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
 from umlctl.host.records import Entry
@@ -76,8 +76,8 @@ def test_network_is_kept_and_forgotten(fake: Fake, house: str) -> None:
     assert networks.load("lan") == LAN
     assert networks.load_all() == [BR, LAN]
     assert files(house) == ["br0.json", "lan.json"]
-    networks.remove("lan")
-    networks.remove("br0")
+    networks.remove("lan", ())
+    networks.remove("br0", ())
     assert networks.load_all() == []
     assert files(house) == []
     assert fake.done == [("make", "br0", "10.1.0.1/24"), ("remove", "br0")]
@@ -103,7 +103,7 @@ def test_name_that_no_switch_can_have_is_refused(fake: Fake, house: str, name: s
 
 def test_name_of_a_bridge_need_not_be_one_of_a_switch(fake: Fake) -> None:
     networks.create(Network(name="br@0", kind=BRIDGE))
-    networks.remove("br@0")
+    networks.remove("br@0", ())
     assert fake.done == [("make", "br@0", ""), ("remove", "br@0")]
 
 
@@ -153,27 +153,25 @@ def test_definition_that_cannot_be_read_is_named_and_hides_no_other(
 
 def test_network_that_is_not_there_cannot_be_removed(fake: Fake) -> None:
     with pytest.raises(HostError, match=r"there is no network lan; `umlctl network list`"):
-        networks.remove("lan")
+        networks.remove("lan", ())
 
 
 def test_switch_that_nobody_defined_ends(fake: Fake) -> None:
     fake.running.add("lan")
-    networks.remove("lan")
+    networks.remove("lan", ())
     assert fake.done == [("quit", "lan")]
 
 
 def test_switch_that_runs_ends_with_its_definition(fake: Fake) -> None:
     networks.create(LAN)
     fake.running.add("lan")
-    networks.remove("lan")
+    networks.remove("lan", ())
     assert fake.done == [("quit", "lan")]
     assert networks.load("lan") is None
 
 
 @pytest.mark.parametrize("network", [LAN, BR], ids=lambda network: str(network.name))
-def test_network_with_guests_on_it_stays(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch, network: Network
-) -> None:
+def test_network_with_guests_on_it_stays(fake: Fake, network: Network) -> None:
     networks.create(network)
     fake.running.add("lan")
     fake.done.clear()
@@ -184,9 +182,8 @@ def test_network_with_guests_on_it_stays(
         entry.network = "lan"
     other = Entry(name="vec1", asked="", kernel="", network="other", bridge="br1")
     uses = [Use("demo", entry), Use("demo", other)]
-    monkeypatch.setattr(inuse, "devices_of_all", lambda: uses)
     with pytest.raises(HostError, match=f"on {network.name} are demo's vec0; take these out"):
-        networks.remove(network.name)
+        networks.remove(network.name, uses)
     assert networks.load(network.name) == network
     assert fake.done == []
 
@@ -261,9 +258,9 @@ def test_unreadable_definition_is_said_and_removing_it_keeps_it(fake: Fake, hous
     with pytest.raises(HostError, match="cannot be read"):
         networks.create(LAN)
     fake.running.add("lan")
-    aside = networks.remove("lan")
+    aside = networks.remove("lan", ())
     assert ("quit", "lan") in fake.done
     assert files(house) == ["br0.json", "lan.json.unreadable"]
     assert aside == f"{house}/u/state/networks/lan.json.unreadable"
     networks.create(LAN)
-    assert networks.remove("lan") == ""
+    assert networks.remove("lan", ()) == ""
