@@ -220,13 +220,13 @@ class Terminal:
 
         Raises: OSError
         """
-        from umlctl.cli.console import identity, log_path
+        from umlctl.cli.transcript import identity, log_path
 
         alive, self._alive = os.pipe()
         log = identity(log_path(self._umid, "con0")) or (0, 0)
         try:
             words = (self._umid, str(alive), *map(str, log))
-            command = [*streams.PYTHON, "umlctl.cli.console", *words]
+            command = [*streams.PYTHON, "umlctl.cli.viewer", *words]
             self._process = subprocess.Popen(command, pass_fds=[alive])
         finally:
             os.close(alive)

@@ -1,11 +1,18 @@
-"""A person's terminal while a guest writes to it: what to keep from it, and what to undo."""
+"""What a guest writes, on its way to a terminal or whatever standard output is.
+
+A person's terminal is kept from some of it, and what programs of the guest have set is undone.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import Final
 
-from umlctl.cli.noise import STAMP
+from umlctl import exitcodes, streams
+from umlctl.cli.noise import STAMP, Quiet
+from umlctl.output import say
 
 _QUESTIONS: Final = re.compile(
     rb"\x1b\[[?>=]?[0-9;]*[cn]|\x1b\[\?u|\x1b\[\?[0-9;]*\$p|\x1bP[^\x1b]*\x1b\\"
@@ -25,24 +32,63 @@ _LONGEST: Final = 64
 """The most of a sequence that may come in the next packet, bytes."""
 _SHOWN: Final = (b"?25", b"?7")
 """Modes that a terminal has on: the cursor, and wrapping."""
-_REPORTED: Final = re.compile(
-    rb"\x1b\[(\d+)(?::\d*)*;(\d+)(?::(\d))?(?:;[\d:]*)?u|\x1b\[27;(\d+);(\d+)~"
-)
-"""A key with its modifiers: CODE;MODIFIERS[:EVENT] u of kitty, 27;MODIFIERS;CODE ~ of xterm."""
-_CONTROL: Final = 4
-_IGNORED: Final = 1 | 64 | 128
-"""Shift, which some keyboards need for the key, Caps Lock and Num Lock."""
 
 
 class Screen:
-    """What a guest's programs have done to a terminal, from what they wrote."""
+    """Where a viewer shows a console.
+
+    Fields:
+        is_terminal: a person's, and typed on as well
+    """
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        self._modes = Modes()
+        self._lines = Lines()
+        self._quiet = Quiet()
+
+    def shown(self, data: bytes, *, past: bool) -> bytes:
+        """What the guest has printed, as it is to be written here.
+
+        past: some time ago, and it was shown before
+        """
+        data = self._quiet(data)
+        if self.is_terminal:
+            if past:
+                data = without_questions(data)
+            self._modes.note(data)
+            data = self._lines.returned(data)
+        return data
+
+    def restoring(self) -> bytes:
+        """What undoes what programs of the guest have done."""
+        return self._modes.restoring() if self.is_terminal else b""
+
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the window; of some terminals nobody knows, and they are 0."""
+        try:
+            found = os.get_terminal_size(streams.STDOUT)
+        except OSError:
+            return 0, 0
+        return found.lines, found.columns
+
+    def note(self, text: str) -> None:
+        """Say something in a line of its own."""
+        if self.is_terminal:
+            sys.stderr.write(f"\r\n\x1b[0m[umlctl: {text}]\r\n")
+            sys.stderr.flush()
+        else:
+            say(text, exitcodes.OK)
+
+
+class Modes:
+    """What programs of a guest have set of a terminal, from what they wrote."""
 
     def __init__(self) -> None:
         self._modes: set[bytes] = set()
         self._others = self._cursor = self._keys = False
         self._pushed = 0
-        self._begun = self._line = b""
-        self._returns = self._has_terminal = False
+        self._begun = b""
 
     def note(self, data: bytes) -> None:
         """Remember what has to be undone at the end."""
@@ -79,6 +125,14 @@ class Screen:
             undone += b"\x1b[0 q"
         return undone + (_USUAL if self._others else b"") + b"\x1b[0m\r\n"
 
+
+class Lines:
+    """Where the lines of a console begin."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._returns = self._has_terminal = False
+
     def returned(self, data: bytes) -> bytes:
         """Begin the kernel's own lines at the left: no terminal of the guest's sees to that.
 
@@ -99,36 +153,3 @@ class Screen:
 
 def without_questions(data: bytes) -> bytes:
     return _QUESTIONS.sub(b"", data)
-
-
-class Key:
-    """A control key that is looked for in what is typed, however the terminal reports it."""
-
-    def __init__(self, byte: bytes) -> None:
-        """byte: as ^] is 0x1d; empty: there is none"""
-        self.byte = byte
-        self._codes = {byte[0] | 0x40, byte[0] | 0x60} if byte else set()
-        self._before = b""
-
-    def find(self, data: bytes) -> int:
-        """Where it stands in what was typed next; -1 if it does not."""
-        if not self.byte:
-            return -1
-        place = data.find(self.byte)
-        known = len(self._before)
-        text = self._before + data
-        self._before = text[-_LONGEST:] if place < 0 else b""
-        for found in _REPORTED.finditer(text):
-            if found.end() > known and self._is_it(found):
-                sequence = max(0, found.start() - known)
-                return sequence if place < 0 else min(place, sequence)
-        return place
-
-    def only(self, data: bytes) -> bool:
-        """Nothing else was typed."""
-        rest = _REPORTED.sub(lambda found: b"" if self._is_it(found) else found[0], data)
-        return not rest.replace(self.byte, b"")
-
-    def _is_it(self, found: re.Match[bytes]) -> bool:
-        code, modifiers = int(found[1] or found[5]), int(found[2] or found[4]) - 1
-        return code in self._codes and modifiers & ~_IGNORED == _CONTROL
