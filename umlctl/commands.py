@@ -249,7 +249,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         waits=True,
         danger="file systems are not synced",
     ),
-    Command("start", "FILE...", "start the guest that FILE defines", HOST, waits=True),
+    Command("start", "[no-wait] FILE...", "start the guest that FILE defines", HOST, waits=True),
     Command(
         "adopt",
         "[GUEST...]",

@@ -148,15 +148,25 @@ def _options(
 
 
 def ask(
-    command: Command, guest: str, words: list[str], json: bool, timeout: float | None, force: bool
+    command: Command,
+    guest: str,
+    words: list[str],
+    json: bool,
+    timeout: float | None,
+    force: bool,
+    no_wait: bool = False,
 ) -> int:
-    """Send one command of the table to a guest, and show how it ended."""
+    """Send one command of the table to a guest, and show how it ended.
+
+    no_wait: a guest that reboots need not be ready again
+    """
     wrong = wrong_words(command, words)
     if wrong:
         return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
     try:
         with GuestClient(guest) as asked:
-            return _ask(asked, command, words, json, deadline_of(command, timeout), force)
+            deadline = deadline_of(command, timeout)
+            return _ask(asked, command, words, json, deadline, force, no_wait)
     except Exception as problem:  # noqa: BLE001 - what is none of ours is raised again
         if command.served != KERNEL and _is_absent(problem):
             code = _answer(command, guest, json)
@@ -209,6 +219,7 @@ def _ask(
     json: bool,
     deadline: Deadline,
     force: bool,
+    no_wait: bool,
 ) -> int:
     """Send a command of the table on a connection, and show how it ended; the exit code.
 
@@ -219,6 +230,8 @@ def _ask(
         if code is not None:
             return code
     outcome = _send(guest, as_text(command, words), deadline, force)
+    if command.name == "reboot" and outcome.ok and guest.link.served and not no_wait:
+        outcome = _await_ready(guest, deadline, outcome)
     code = None
     if outcome.kind == GONE and guest.link.served and command.served != KERNEL:
         code = _answer(command, guest.name, json)  # its supervisor is gone, and perhaps the guest
@@ -239,6 +252,20 @@ def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Out
         again = guest.ask(text, deadline, force=force, idle=idle.look)
         outcome = outcome if again.kind == TIMED_OUT else again
     return outcome
+
+
+def _await_ready(guest: GuestClient, deadline: Deadline, rebooted: Outcome) -> Outcome:
+    """Wait until a guest that reboots is ready again; what its kernel said to that, or why not.
+
+    Its supervisor holds any question so long. A bare kernel has its socket long before it can be
+    asked without harm, so nobody waits for that.
+
+    Raises: UmlctlError
+    """
+    if not deadline.seconds:
+        deadline = Deadline(renewed=True)  # its supervisor knows how long a boot may take
+    outcome = guest.ask("version", deadline, idle=_Idle(guest).look)
+    return rebooted if outcome.ok else outcome
 
 
 def _show(

@@ -22,6 +22,7 @@ from tests.live.conftest import (
     processes_of,
     wait_for,
 )
+from umlctl import exitcodes
 from umlctl.host import processes
 from umlctl.host.endings import STATUS_LOST
 
@@ -267,12 +268,24 @@ def test_a_reboot_keeps_the_guest_and_ends_who_waits(house: House, umid: str) ->
     house.ok("stack", umid, "1")
 
 
+def test_reboot_comes_back_when_the_guest_is_ready_again(house: House, umid: str) -> None:
+    house.start(umid, "--", "noreboot")
+    done = house.umlctl("reboot", umid)
+    assert done.returncode == exitcodes.GONE, "it has ended instead"
+    assert f"reboot {umid}: guest gone: the guest is dead: exited with status 0" in done.stderr
+    house.start(umid)
+    for number in range(1, 4):
+        house.ok("reboot", umid)
+        status = house.status(umid)
+        assert (status["state"], status["reboots"]) == ("running", number)
+
+
 def test_requests_to_a_guest_that_reboots_are_held_until_it_is_ready(
     house: House, umid: str
 ) -> None:
     house.start(umid)
     for number in range(1, 4):
-        house.ok("reboot", umid)
+        house.ok("reboot", umid, "--no-wait")
         house.ok("version", umid)
         assert house.status(umid)["reboots"] == 2 * number - 1
         assert house.stock(umid, "reboot").returncode == 0
@@ -282,6 +295,15 @@ def test_requests_to_a_guest_that_reboots_are_held_until_it_is_ready(
     Path(f"{house.run}/g/{umid}/con0.in").write_text("echo b >/proc/sysrq-trigger\n")
     while house.status(umid)["reboots"] < 7:
         assert house.ask(umid, "version").ok, "who asks meanwhile need not know"
+
+
+def test_who_does_not_wait_for_the_start_finds_the_guest_all_the_same(
+    house: House, umid: str
+) -> None:
+    said = house.ok("start", umid, "--mem", "64M", "--no-wait")
+    assert said.startswith(f"{umid} is booting, kernel pid ")
+    house.ok("version", umid)
+    assert house.status(umid)["state"] == "running"
 
 
 def test_requests_to_a_guest_that_boots_are_held_until_it_is_ready(house: House, umid: str) -> None:

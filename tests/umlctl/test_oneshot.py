@@ -353,6 +353,37 @@ def test_silence_is_a_timeout(run: Callable[..., Run], bare: MakeBare) -> None:
     assert done.err.endswith(": timed out: no answer within the deadline\n")
 
 
+def test_reboot_ends_with_the_answer_to_a_question_that_is_held_until_the_guest_is_ready(
+    run: Callable[..., Run], bare: MakeBare
+) -> None:
+    supervised = bare(mode=0o600)
+    assert run("reboot", supervised.path).code == 0
+    assert run("reboot", supervised.path, "--no-wait").code == 0
+    assert supervised.seen == [b"reboot", b"version", b"reboot"]
+    kernel = bare()
+    assert run("reboot", kernel.path).code == 0
+    assert kernel.seen == [b"reboot"], "nobody says when it can be asked without harm"
+
+
+def test_reboot_of_a_guest_that_does_not_come_back_has_failed(
+    run: Callable[..., Run], bare: MakeBare
+) -> None:
+    def ends(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
+        return reply(
+            b"" if data == b"reboot" else b"it has ended", 0 if data == b"reboot" else -104
+        )
+
+    done = run("reboot", bare(ends, mode=0o600).path)
+    assert done.code == exitcodes.GONE
+    assert done.err.endswith("it has ended\n")
+
+    def hangs(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
+        return reply(b"") if data == b"reboot" else []
+
+    done = run("reboot", bare(hangs, mode=0o600).path, "--timeout", "0.2", "--json")
+    assert (done.code, done.json["outcome"]) == (exitcodes.TIMED_OUT, "timed out")
+
+
 def test_supervisors_that_are_killed_one_after_another_put_off_no_deadline(
     run: Callable[..., Run], house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

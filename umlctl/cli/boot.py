@@ -551,29 +551,45 @@ Examples:
 @click.argument("umid")
 @_with_options
 @click.option("--console", is_flag=True, help="Attach to its console at once, as `console` does.")
+@click.option("--no-wait", is_flag=True, help="Come back at once, not when it is ready.")
 @click.option("--json", "in_json", is_flag=True, help="Print what has become of it as JSON.")
 def start(
-    umid: str, arguments: tuple[str, ...], *, console: bool, in_json: bool, **options: Any
+    umid: str,
+    arguments: tuple[str, ...],
+    *,
+    console: bool,
+    no_wait: bool,
+    in_json: bool,
+    **options: Any,
 ) -> int:
     """Boot a guest in the background; come back when it is ready, or has failed.
 
     The supervisor is yours, started when first needed, and ends after its last guest.
     A guest that has ended is started as it was last, if nothing but its name is given.
     """
+    if console and no_wait:
+        raise UsageError("--console stays with the guest, and --no-wait does not: give one of them")
+    told = {"console": console, "wait": not no_wait, "in_json": in_json}
     if not in_json:
-        return _start_as_told(umid, arguments, console=console, in_json=False, **options)
+        return _start_as_told(umid, arguments, **told, **options)
     try:
         if console:
             raise UsageError("--json and --console both take standard output; give one of them")
         with _host_errors():
-            return _start_as_told(umid, arguments, console=False, in_json=True, **options)
+            return _start_as_told(umid, arguments, **told, **options)
     except UmlctlError as problem:
         _print_start(umid, problem.code, str(problem))
         raise
 
 
 def _start_as_told(
-    umid: str, arguments: tuple[str, ...], *, console: bool, in_json: bool, **options: Any
+    umid: str,
+    arguments: tuple[str, ...],
+    *,
+    console: bool,
+    wait: bool,
+    in_json: bool,
+    **options: Any,
 ) -> int:
     from umlctl.cli import again
 
@@ -605,7 +621,7 @@ def _start_as_told(
 
         _say_what_is_lost(definition)
         return attach_while(umid, lambda: _start(definition, quietly=True))
-    code = _start(definition, in_json=in_json)
+    code = _start(definition, wait=wait, in_json=in_json)
     if code == exitcodes.OK:  # of a guest that is refused nothing is lost
         _say_what_is_lost(definition)
     return code
@@ -651,12 +667,14 @@ def _print_start(umid: str, code: int, text: str, state: str = "", pid: int = 0)
     print(msgspec.json.encode(result).decode())
 
 
-def _start(definition: Definition, *, quietly: bool = False, in_json: bool = False) -> int:
+def _start(
+    definition: Definition, *, wait: bool = True, quietly: bool = False, in_json: bool = False
+) -> int:
     """Have the background supervisor start a guest; the exit code."""
     from umlctl.client.start import start as start_there
 
     umid = definition.umid
-    answer = start_there(definition)
+    answer = start_there(definition, wait=wait)
     if answer["code"]:
         if in_json:
             _print_start(umid, answer["code"], answer["text"])

@@ -23,7 +23,19 @@ _ALL: Final = (
         help="All guests, instead of GUEST: side by side, and each before those it comes after.",
     ),
 )
+_NO_WAIT: Final = (
+    click.Option(
+        ["--no-wait"], is_flag=True, help="Come back at once, not when it is ready again."
+    ),
+)
 _ENDLESS: Final = "as long as its supervisor gives signs of life"
+
+
+def _patience(command: Command) -> str:
+    """How long an answer may take unless told otherwise, in words."""
+    if command.waits:
+        return _ENDLESS
+    return f"{TIMEOUT:g}, then {_ENDLESS}" if command.name == "reboot" else f"{TIMEOUT:g}"
 
 
 def may_be_refused(command: Command) -> bool:
@@ -43,6 +55,7 @@ def verb(command: Command) -> click.Command:
         timeout: float | None,
         force: bool,
         everyone: bool = False,
+        no_wait: bool = False,
     ) -> int:
         if everyone:
             from umlctl.cli.stopping import shut_all_down
@@ -56,7 +69,7 @@ def verb(command: Command) -> click.Command:
                 return shut_down([guest, *others], list(words[len(others) :]), in_json, timeout)
         if guest is None:
             raise click.MissingParameter(param_hint="'GUEST'", param_type="argument")
-        return ask(command, guest, list(words), in_json, timeout, force)
+        return ask(command, guest, list(words), in_json, timeout, force, no_wait)
 
     arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
     more = (
@@ -67,6 +80,10 @@ def verb(command: Command) -> click.Command:
     text = command.help[0].upper() + command.help[1:] + "."
     if command.danger:
         text += f"\n\nMind: {command.danger}."
+    if command.name == "reboot":
+        text += (
+            "\n\nIt comes back when the guest is ready again; of a bare kernel nobody knows that."
+        )
     if command.name == "sysrq":
         text += "\n\n\b\n" + "\n".join(f"{letter}  {meaning}" for letter, meaning in SYSRQ.items())
     return click.Command(
@@ -97,7 +114,7 @@ def verb(command: Command) -> click.Command:
                 default=None,
                 metavar="SECONDS",
                 help="Give up when there is no answer after so long. "
-                f"[default: {_ENDLESS if command.waits else f'{TIMEOUT:g}'}]",
+                f"[default: {_patience(command)}]",
             ),
             click.Option(
                 ["--force"],
@@ -106,6 +123,7 @@ def verb(command: Command) -> click.Command:
                 help="Send what is refused because it may harm the guest.",
             ),
             *(_ALL if command.name == "shutdown" else ()),
+            *(_NO_WAIT if command.name == "reboot" else ()),
         ],
         help=text,
         short_help=command.help,

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
 
-def start(definition: Definition) -> dict[str, Any]:
+def start(definition: Definition, *, wait: bool = True) -> dict[str, Any]:
     """Start a guest; what the supervisor answers: code, 0 if it is up, and text or status.
+
+    wait: until it is ready; else until its kernel is launched
 
     Raises: HostError
     """
@@ -33,7 +35,7 @@ def start(definition: Definition) -> dict[str, Any]:
         except OSError as problem:
             why = f"cannot write {path or directory}: {problem.strerror}"
             raise HostError(f"{umid}: {why}") from problem
-        outcome = background.ask_supervisor(f"start {path}")
+        outcome = background.ask_supervisor(f"start {path}" if wait else f"start no-wait {path}")
     finally:
         with suppress(OSError):  # the run directory may be gone by now, and the file with it
             os.unlink(path)

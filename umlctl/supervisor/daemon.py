@@ -63,6 +63,8 @@ CHATTER: Final = ("refused", "client refused", "failed", "user")
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
 LEAVE: Final = "leave"
+NO_WAIT: Final = "no-wait "
+"""Before the file of `start`: answered when the kernel is launched, not when the guest is up."""
 WRITE_AGAIN: Final = 5.0
 """Between two tries to write down what a full disk did not take, seconds."""
 UP: Final = 5.0
@@ -257,11 +259,13 @@ class Daemon:
             while coming - self._guests.keys():  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(PAUSE)
 
-    async def _start(self, call: Call, path: str) -> None:
+    async def _start(self, call: Call, argument: str) -> None:
+        path = argument.removeprefix(NO_WAIT)
         answer: dict[str, Any] = {}
 
         async def start() -> None:
-            answer.update(await self._attempt(f"start {path}", lambda: _read_definition(path)))
+            read_it = functools.partial(_read_definition, path)
+            answer.update(await self._attempt(f"start {path}", read_it, wait=path == argument))
 
         await self._patiently(call, start)
         await call.answer(msgspec.json.encode(answer))
@@ -288,10 +292,15 @@ class Daemon:
             await self._adopt_all()
             await Autostart(start, tell).run()
 
-    async def _attempt(self, what: str, read: Callable[[], Definition]) -> dict[str, Any]:
-        """Start a guest; its status, or why there is none."""
+    async def _attempt(
+        self, what: str, read: Callable[[], Definition], *, wait: bool = True
+    ) -> dict[str, Any]:
+        """Start a guest; its status, or why there is none.
+
+        wait: until it is up
+        """
         try:
-            guest = await self._start_guest(read)
+            guest = await self._start_guest(read, wait=wait)
             return {"code": 0, "status": guest.status()}
         except UmlctlError as problem:
             return {"code": problem.code, "text": _printable(problem)}
@@ -300,7 +309,7 @@ class Daemon:
                 _say_trace(what, problem)
             return {"code": exitcodes.FAILED, "text": _printable(problem)}
 
-    async def _start_guest(self, read: Callable[[], Definition]) -> Guest:
+    async def _start_guest(self, read: Callable[[], Definition], *, wait: bool) -> Guest:
         self._busy += 1
         try:
             async with self._starting:
@@ -309,9 +318,10 @@ class Daemon:
                     raise NeverStarted(f"{definition.umid}: the supervisor ends; start it again")
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
                 guest: Guest = await self._nursery.start(self._run_guest, launched)
-                await guest.ready.wait()
-                with trio.move_on_after(UP):
-                    await guest.up.wait()
+                if wait:
+                    await guest.ready.wait()
+                    with trio.move_on_after(UP):
+                        await guest.up.wait()
         finally:
             self._busy -= 1
         if guest.ending is not None:

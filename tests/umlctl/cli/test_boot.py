@@ -38,6 +38,7 @@ class Started:
             "status": {"state": "running", "pid": 4711},
             "text": "",
         }
+        self.commands: list[str] = []
         self._capfd = capfd
         self.out = self.err = ""
 
@@ -56,7 +57,8 @@ class Started:
         return Ending(cause="exited", code=self.code)
 
     def ask_supervisor(self, command: str) -> Outcome:
-        verb, path = command.split(" ", 1)
+        self.commands.append(command)
+        verb, path = command.replace("no-wait ", "").split(" ", 1)
         assert verb == "start"
         assert os.stat(path).st_mode == 0o100600
         with open(path, "rb") as file:
@@ -385,6 +387,16 @@ def test_guest_is_started_though_the_run_directory_goes_meanwhile(
     monkeypatch.setattr(background, "ask_supervisor", ask_and_remove)
     assert started.main("start", "demo") == 0, started.err
     assert started.out == "demo is running, kernel pid 4711\n"
+
+
+def test_start_that_does_not_wait_asks_for_that(started: Started) -> None:
+    started.answer["status"]["state"] = "booting"
+    assert started.main("start", "demo", "--no-wait") == 0
+    assert started.out == "demo is booting, kernel pid 4711\n"
+    assert started.main("start", "demo") == 0
+    assert [command.startswith("start no-wait /") for command in started.commands] == [True, False]
+    assert started.main("start", "demo", "--no-wait", "--console") == exitcodes.USAGE
+    assert "--no-wait does not" in started.err
 
 
 def test_definition_handed_over_leaves_no_file(started: Started) -> None:

@@ -86,6 +86,13 @@ async def test_guest_that_cannot_be_launched_is_that_guests_failure(
             pass
 
 
+async def test_guest_that_nobody_waits_for_boots_on(define: Callable[[str], str]) -> None:
+    async with serving() as path:
+        answer = await start(path, f"no-wait {define('demo')}")
+        assert (answer["code"], answer["status"]["state"]) == (0, "booting")
+        assert has_owner("demo")
+
+
 async def test_guest_without_a_door_is_that_guests_failure(
     define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
