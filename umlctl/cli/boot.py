@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 from msgspec.structs import replace
 
-from socketproto.exchange import GONE
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
@@ -684,31 +683,4 @@ def _start(
         _print_start(umid, exitcodes.OK, "", status["state"], status["pid"])
     elif not quietly:
         print(f"{umid} is {status['state']}, kernel pid {status['pid']}")
-    return exitcodes.OK
-
-
-@click.command(
-    "quit",
-    epilog="""\b
-Examples:
-  umlctl quit                  nothing is to run any more
-  umlctl quit --leave-guests   after an upgrade: the next command brings a new supervisor
-""",
-)
-@click.option("--leave-guests", is_flag=True, help="The guests run on, for the next supervisor.")
-def quit_supervisor(*, leave_guests: bool) -> int:
-    """Shut all background guests down in order, and end their supervisor."""
-    from umlctl.client.background import ask_running_supervisor, out_of_reach
-
-    outcome = ask_running_supervisor("quit leave" if leave_guests else "quit")
-    if outcome is None:
-        if why := out_of_reach():
-            raise HostError(why)
-        print("no background supervisor is running")
-    elif leave_guests and outcome.kind == GONE:
-        print("the background supervisor has ended; its guests run on, for the next command")
-    elif not outcome.ok:
-        return say(f"quit: {outcome}", exitcodes.of(outcome.kind))
-    else:
-        print("the background supervisor has ended, and its guests before it")
     return exitcodes.OK

@@ -39,7 +39,7 @@ LAZY: Final = {
     "kernel": "umlctl.cli.kernel:kernel",
     "man": "umlctl.cli.man:man",
     "adopt": "umlctl.cli.adopting:adopt",
-    "quit": "umlctl.cli.boot:quit_supervisor",
+    "quit": "umlctl.cli.quit:quit_supervisor",
     "enable": "umlctl.cli.autostart:enable",
     "disable": "umlctl.cli.autostart:disable",
     "autostart": "umlctl.cli.autostart:autostart",

@@ -529,11 +529,6 @@ def test_kernel_that_is_not_there_is_an_error(
     assert "/nowhere/linux" in started.err
 
 
-def test_quit_without_a_supervisor_is_done(started: Started) -> None:
-    assert started.main("quit") == 0
-    assert started.out == "no background supervisor is running\n"
-
-
 def test_who_insists_has_a_disk_as_it_stands(boot: Boot, house: str) -> None:
     for name, data in (("q.qcow2", b"QFI\xfb"), ("a.img", b"")):
         with open(f"{house}/{name}", "wb") as file:
