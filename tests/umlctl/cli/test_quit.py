@@ -47,7 +47,6 @@ def test_supervisor_is_told_to_end(
         return []
 
     paths.make_run_dir()
-    os.makedirs(os.path.dirname(paths.supervisor_socket()))
     name = os.path.relpath(paths.supervisor_socket(), house)
     server = bare(end, name=name, mode=0o600)
     assert main.run(words.split()) == code
