@@ -188,7 +188,11 @@ def test_protocol_is_pure(name: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [*in_package("umlctl.devices"), *in_package("umlctl.guest"), BY_NAME["umlctl.guard"]],
+    [
+        *(in_package("umlctl.protocol") + in_package("umlctl.devices")),
+        *in_package("umlctl.guest"),
+        BY_NAME["umlctl.guard"],
+    ],
     ids=lambda module: str(module.name),
 )
 def test_descriptions_are_pure(module: Module) -> None:

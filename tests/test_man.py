@@ -6,14 +6,16 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 import pytest
 
 from umlctl.cli.main import LAZY, root
 from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 from umlctl.exitcodes import TABLE
+from umlctl.protocol.status import STATES, Console, Device, Status, Viewer
 from umlctl.shell.completion import BUILT_IN
 
 if TYPE_CHECKING:
@@ -181,6 +183,49 @@ def test_protocol_page_has_every_command_and_no_other() -> None:
         if name != ","
     }
     assert names == set(BY_NAME)
+
+
+def subsection(text: str, title: str) -> str:
+    _, found, rest = text.partition(f".Ss {title}\n")
+    assert found, title
+    return re.split(r"^\.S[hs] ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def json_type(schema: dict[str, Any]) -> str:
+    """What a field of a JSON schema is, apart from null."""
+    types = {
+        "object" if "$ref" in each else str(each["type"])
+        for each in schema.get("anyOf", [schema])
+        if each.get("type") != "null"
+    }
+    assert len(types) == 1, schema
+    return types.pop()
+
+
+def test_protocol_page_has_every_field_of_a_status_with_its_type() -> None:
+    said = subsection(page("mconsole.7"), "The status")
+    rows = re.findall(r"^\.It Va (\w+) Ta (\w+) Ta ", said, flags=re.MULTILINE)
+    schema = msgspec.json.schema(Status)["$defs"]["Status"]["properties"]
+    schema["state"] = {"type": "string"}  # it is a list of all of them
+    assert rows == [(name, json_type(schema[name])) for name in schema]
+
+
+def test_protocol_page_has_every_state() -> None:
+    said = subsection(page("mconsole.7"), "The status")
+    rows = re.findall(r"^\.It Sy (.*)", said, flags=re.MULTILINE)
+    names = [name for row in rows for name in row.split(" , ")]
+    assert sorted(names) == sorted(STATES)
+
+
+def test_protocol_page_has_every_field_of_what_is_in_a_status() -> None:
+    said = subsection(page("mconsole.7"), "The status")
+    for kind in (Console, Viewer):
+        for field in msgspec.structs.fields(kind):
+            assert re.search(rf"\b{field.name}\b", said), field.name
+    said = subsection(page("mconsole.7"), "The device table")
+    rows = re.findall(r"^\.It Va (.*)", said, flags=re.MULTILINE)
+    names = {name for row in rows for name in row.split(" , ")}
+    assert names == {field.name for field in msgspec.structs.fields(Device)}
 
 
 def test_lazy_commands_are_commands() -> None:

@@ -15,6 +15,7 @@ from umlctl.errors import HostError
 from umlctl.host import segments
 from umlctl.host.switch_control import Client, Control
 from umlctl.output import views
+from umlctl.protocol.status import read_status
 from umlctl.shell import answers
 from umlctl.shell.live import Live
 
@@ -33,7 +34,7 @@ def event(data: bytes) -> None:
 def status(data: bytes) -> None:
     """An answer to `status`."""
     try:
-        found = views.read_status(data)
+        found = read_status(data)
     except msgspec.DecodeError:
         return
     assert views.status_lines(found)

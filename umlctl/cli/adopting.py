@@ -54,7 +54,7 @@ def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
     has = "/" not in name and claim.has_owner(name)
     why = unsupervised.out_of_reach(name)[1] if has and died is None else ""
     if died is not None:
-        how = views.ending_text(records.summary(died)["ending"])
+        how = views.ending_text(died.ending)
         print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")
     elif why:
         return say(f"{name} runs, and {why}", exitcodes.FAILED)
@@ -66,6 +66,6 @@ def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
         record = records.load(name) if "/" not in name else None
         if record is None or record.ending is None:
             return say(f"no guest {name!r}; `umlctl list` shows the guests", exitcodes.NO_GUEST)
-        how = views.ending_text(records.summary(record)["ending"])
+        how = views.ending_text(record.ending)
         return say(f"{name} does not run: {how}", exitcodes.NO_GUEST)
     return exitcodes.OK

@@ -15,6 +15,7 @@ from umlctl.errors import GuestInUse
 from umlctl.guest import policy
 from umlctl.host import burial, claim, lost, processes, records
 from umlctl.output import say, views
+from umlctl.protocol.status import read_status
 
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
@@ -29,10 +30,10 @@ def holder(link: Link) -> str:
     with Connection(link.path) as connection:
         try:
             outcome = connection.request("status", ENDS)
-            status = views.read_status(outcome.data)
+            status = read_status(outcome.data)
         except (Unreachable, msgspec.DecodeError):
             return ""
-    return str(status["trouble"]) if status["state"] in ("traced", "suspended") else ""
+    return status.trouble or "" if status.state in ("traced", "suspended") else ""
 
 
 def answer(name: str, guest: str, json: bool) -> int | None:
@@ -57,9 +58,9 @@ def answer(name: str, guest: str, json: bool) -> int | None:
     if records.lives(record):
         return _answer_for_living(name, record)
     if name == "wait":
-        found = records.summary(record)["ending"]
+        found = record.ending
         print(views.to_json(found) if json else f"{guest} {views.ending_text(found)}")
-        return record.ending.code if record.ending else exitcodes.GONE
+        return found.code if found else exitcodes.GONE
     return None
 
 

@@ -116,7 +116,7 @@ def shown() -> list[dict[str, Any]]:
     """The guests that are enabled, as `list --enabled` shows them."""
     from umlctl.cli.listing import gather
 
-    states = {status["umid"]: status["state"] for status in gather()}
+    states = {status.umid: status.state for status in gather()}
     return [
         {
             "umid": each.umid,

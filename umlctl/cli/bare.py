@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.host import lost, processes
 from umlctl.output import say, views
+from umlctl.protocol.status import Ending
 
 SHUTDOWN: Final = 30.0
 """What it gets for its own shutdown unless told otherwise, seconds."""
@@ -103,12 +104,12 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
         if not found.ends(DIES):
             return say(f"{name} {guest}: pid {found.pid} is still there", exitcodes.FAILED)
     text = "" if by_itself or name == "kill" else "not seen to sync"
-    ending: dict[str, Any] = {
-        "cause": "shut down" if by_itself else "killed",
-        "code": exitcodes.OK if by_itself else exitcodes.SIGNALLED + signal.SIGTERM,
-        "text": text,
-        "time": time.time(),
-    }
+    ending = Ending(
+        cause="shut down" if by_itself else "killed",
+        code=exitcodes.OK if by_itself else exitcodes.SIGNALLED + signal.SIGTERM,
+        text=text,
+        time=time.time(),
+    )
     print(views.to_json(ending) if json else f"{guest} {views.ending_text(ending)}")
     return exitcodes.FAILED if name == "shutdown" and not by_itself else exitcodes.OK
 

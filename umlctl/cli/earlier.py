@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -11,13 +11,14 @@ from umlctl.client.ask import GuestClient
 from umlctl.client.unsupervised import is_served
 from umlctl.errors import NeverStarted, NoGuest
 from umlctl.host import claim
+from umlctl.protocol.status import COMING, DEAD, read_status
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.status import State
 
 PAUSE: Final = 0.05
 """Between two looks at a guest that is booting, seconds."""
-COMING: Final = ("booting", "rebooting")
 
 
 def await_earlier(definition: Definition) -> None:
@@ -40,7 +41,7 @@ def await_earlier(definition: Definition) -> None:
             )
 
 
-def _state(name: str) -> str:
+def _state(name: str) -> State | Literal[""]:
     """What a guest is doing; empty if it does not run."""
     if claim.has_owner(name) and not is_served(name):
         return "booting"  # its supervisor has not opened the door yet
@@ -52,8 +53,7 @@ def _state(name: str) -> str:
     except NoGuest:
         return "booting" if claim.has_owner(name) else ""
     try:
-        found = msgspec.json.decode(outcome.data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        state = read_status(outcome.data).state
+    except msgspec.DecodeError:
         return "booting"  # it is asked again
-    state = found.get("state", "booting")
-    return "" if state == "dead" else str(state)
+    return "" if state == DEAD else state

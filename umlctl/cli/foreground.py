@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from umlctl.errors import UmlctlError
     from umlctl.guest.definition import Definition
     from umlctl.host.eventlog import Event
-    from umlctl.host.records import Ending
+    from umlctl.protocol.status import Ending
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
 

@@ -16,6 +16,7 @@ from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
 from umlctl.host import cgroups, confine, kernels, nics, paths, room
 from umlctl.output import views
+from umlctl.protocol.status import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,10 +122,10 @@ def gather() -> dict[str, Any]:
     guests: dict[str, int] = {}
     taken = 0
     for status in listing.gather():
-        guests[status["state"]] = guests.get(status["state"], 0) + 1
-        taken += status["memory"] or 0
+        guests[status.state] = guests.get(status.state, 0) + 1
+        taken += status.memory or 0
     space = room.look(where)
-    running = sum(count for state, count in guests.items() if state != "dead")
+    running = sum(count for state, count in guests.items() if state != DEAD)
     idle = full = bound = None
     if space is not None:
         free = min(space.free, memory.get("MemAvailable", space.free))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
@@ -16,9 +17,9 @@ from umlctl.cli import bare
 from umlctl.client import unsupervised
 from umlctl.host import burial, claim, lost, paths, processes, records, scarce
 from umlctl.output import say, views
+from umlctl.protocol.status import DEAD, Status, read_status
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
-DEAD: Final = "dead"
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
 
@@ -40,7 +41,7 @@ def list_guests(in_json: bool, running: bool, enabled: bool) -> int:
     """List all guests: running ones, bare kernels somebody started by hand, and then dead ones."""
     if enabled:
         return _list_enabled(in_json)
-    found = [each for each in gather() if not (running and each["state"] == DEAD)]
+    found = [each for each in gather() if not (running and each.state == DEAD)]
     for umid, problem in records.unreadable():
         has = claim.has_owner(umid)
         say(f"{problem}; {WRITTEN_ANEW if has else '`umlctl adopt` sets it aside'}", exitcodes.OK)
@@ -72,17 +73,17 @@ def _list_enabled(in_json: bool) -> int:
     return 0
 
 
-def lines(found: list[dict[str, Any]]) -> list[str]:
+def lines(found: list[Status]) -> list[str]:
     """The list as text."""
     return views.aligned(_rows(found))
 
 
-def _rows(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+def _rows(found: list[Status]) -> list[tuple[str, ...]]:
     headings = ("UMID", "STATE", "SINCE", "PID", "MEMORY", "CPU", "REBOOTS", "NOTE")
     return [headings, *(_row(status) for status in found)]
 
 
-def gather() -> list[dict[str, Any]]:
+def gather() -> list[Status]:
     """The status of every guest, by name, and those that have ended last."""
     for record in lost.without_supervisor():
         if unsupervised.take_over(record.definition.umid, everyone=True):
@@ -102,11 +103,11 @@ def gather() -> list[dict[str, Any]]:
         answers = zip(names, _ask_all(names), strict=True)
         found.update({name: status for name, status in answers if status is not None})
     return [
-        found[name] for name in sorted(found, key=lambda umid: (found[umid]["state"] == DEAD, umid))
+        found[name] for name in sorted(found, key=lambda umid: (found[umid].state == DEAD, umid))
     ]
 
 
-def _ask_all(names: list[str]) -> list[dict[str, Any] | None]:
+def _ask_all(names: list[str]) -> list[Status | None]:
     """Side by side, as one may take long; where there are no threads, one after another."""
     try:
         with ThreadPoolExecutor(min(32, len(names))) as pool:
@@ -117,7 +118,7 @@ def _ask_all(names: list[str]) -> list[dict[str, Any] | None]:
         return [_ask(name) for name in names]
 
 
-def _ask(name: str) -> dict[str, Any] | None:
+def _ask(name: str) -> Status | None:
     """What the guest says of itself; None if nobody listens."""
     path = paths.find_socket(name)
     with blocking.Connection(path) as connection:
@@ -131,60 +132,55 @@ def _ask(name: str) -> dict[str, Any] | None:
     if not outcome.ok:
         return _unknown(name, path, str(outcome))
     try:
-        status = views.read_status(outcome.data)
+        status = read_status(outcome.data)
     except msgspec.DecodeError:  # another program's answer must not spoil the list
         return _unknown(name, path, "its answer is not a status")
-    return status | {"umid": name}
+    return msgspec.structs.replace(status, umid=name)
 
 
-def _bare(name: str, path: str, connection: blocking.Connection) -> dict[str, Any]:
+def _bare(name: str, path: str, connection: blocking.Connection) -> Status:
+    """What can be told of a kernel that somebody has started by hand."""
     outcome = connection.request("version", PATIENCE)
-    status = _unknown(name, path, "" if outcome.ok else str(outcome))
-    status["state"] = "unmanaged" if outcome.ok else "silent"
-    if not outcome.ok:
-        status["trouble"] = bare.held(path) or status["trouble"]
-    try:
+    trouble = "" if outcome.ok else bare.held(path) or str(outcome)
+    status = msgspec.structs.replace(
+        _unknown(name, path, trouble), state="unmanaged" if outcome.ok else "silent"
+    )
+    with contextlib.suppress(OSError, ValueError):
         with open(os.path.join(os.path.dirname(path), "pid")) as file:
-            status["pid"] = pid = int(file.read())
-        status["cpu"] = processes.cpu_seconds(pid)
-        status["memory"] = processes.memory_used(pid)
-        status["since"] = os.stat(path).st_mtime
-    except (OSError, ValueError):
-        pass
+            pid = int(file.read())
+        status = msgspec.structs.replace(
+            status,
+            pid=pid,
+            cpu=processes.cpu_seconds(pid),
+            memory=processes.memory_used(pid),
+            since=os.stat(path).st_mtime,
+        )
     return status
 
 
-def _unknown(name: str, path: str, trouble: str) -> dict[str, Any]:
-    return {
-        "umid": name,
-        "state": "silent",
-        "since": time.time(),
-        "pid": None,
-        "supervisor_pid": None,
-        "kernel": None,
-        "memory": None,
-        "cpu": None,
-        "reboots": None,
-        "last_panic": None,
-        "trouble": trouble or None,
-        "sockets": {"mconsole": path},
-    }
+def _unknown(name: str, path: str, trouble: str) -> Status:
+    return Status(
+        umid=name,
+        state="silent",
+        since=time.time(),
+        trouble=trouble or None,
+        sockets={"mconsole": path},
+    )
 
 
-def _row(status: dict[str, Any]) -> tuple[str, ...]:
-    note = status.get("trouble") or ""
-    if status["state"] == DEAD:
-        note = views.ending_text(status.get("ending"))
-    elif not note and status.get("last_panic"):
-        note = f"last panic: {status['last_panic']}"
-    cpu, reboots = status["cpu"], status["reboots"]
+def _row(status: Status) -> tuple[str, ...]:
+    note = status.trouble or ""
+    if status.state == DEAD:
+        note = views.ending_text(status.ending)
+    elif not note and status.last_panic:
+        note = f"last panic: {status.last_panic}"
     return (
-        status["umid"],
-        views.state_text(status["state"]),
-        views.duration(max(0.0, time.time() - status["since"])),
-        str(status["pid"] or "-"),
-        views.size(status["memory"]),
-        "-" if cpu is None else f"{cpu:.1f}s",
-        "-" if reboots is None else str(reboots),
+        status.umid,
+        views.state_text(status.state),
+        views.duration(max(0.0, time.time() - status.since)),
+        str(status.pid or "-"),
+        views.size(status.memory),
+        "-" if status.cpu is None else f"{status.cpu:.1f}s",
+        "-" if status.reboots is None else str(status.reboots),
         views.printable(note),
     )

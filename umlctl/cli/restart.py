@@ -19,6 +19,7 @@ from umlctl.guest import plug
 from umlctl.guest.definition import root_disk, root_is_image
 from umlctl.host import kernels, lost
 from umlctl.output import views
+from umlctl.protocol.status import read_status
 
 
 @click.command(
@@ -87,7 +88,7 @@ def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:
     umid = guest.name
     status = guest.ask("status")
     try:
-        supervisor = views.read_status(status.data)["supervisor_pid"]
+        supervisor = read_status(status.data).supervisor_pid
     except msgspec.DecodeError:
         code = exitcodes.FAILED if status.ok else exitcodes.of(status.kind)
         raise Refused(f"restart {umid}: its status cannot be read: {status}", code) from None

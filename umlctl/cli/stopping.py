@@ -14,6 +14,7 @@ from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.guest import order
 from umlctl.host import lost, paths, records
 from umlctl.output import say, views
+from umlctl.protocol.status import Ending, read_ending
 
 SHUTDOWN: Final = 30.0
 """What each guest gets for its own shutdown unless told otherwise, seconds."""
@@ -85,14 +86,13 @@ def _shut_down(
 
     async def end(umid: str) -> None:
         began = trio.current_time()
-        ending = {"cause": UNSEEN, "code": exitcodes.TIMED_OUT, "text": ""}
-        with trio.move_on_after(seconds + LAST) as limit:
+        text = f"it is still there after {seconds + LAST:g} seconds"
+        ending = Ending(cause=UNSEEN, code=exitcodes.TIMED_OUT, text=text)
+        with trio.move_on_after(seconds + LAST):
             ending = await _ending(umid, seconds, timeout)
-        if limit.cancelled_caught:
-            ending["text"] = f"it is still there after {seconds + LAST:g} seconds"
         result = {
             "umid": umid,
-            "in_order": ending["cause"] in IN_ORDER and not ending["text"],
+            "in_order": ending.cause in IN_ORDER and not ending.text,
             "seconds": round(trio.current_time() - began, 3),
             "ending": ending,
         }
@@ -139,30 +139,27 @@ def _running() -> dict[str, tuple[str, ...]]:
     return found | {name: () for name in names if unsupervised.is_served(name)}
 
 
-async def _ending(umid: str, seconds: float, timeout: float | None) -> dict[str, Any]:
+async def _ending(umid: str, seconds: float, timeout: float | None) -> Ending:
     """Have a guest's supervisor end it; how it ended."""
     from umlctl.client.asynchronous import AsyncGuestClient
 
-    ending = {"cause": UNSEEN, "code": exitcodes.GONE, "text": ""}
     try:
         with AsyncGuestClient(umid) as guest:
             outcome = await guest.ask(
                 f"shutdown {seconds:g}", deadline_of(BY_NAME["shutdown"], timeout)
             )
         if outcome.ok:
-            ending |= msgspec.json.decode(outcome.data, type=dict[str, Any])
-        else:
-            ending["text"] = f"its supervisor did not end it: {outcome}"
+            return read_ending(outcome.data)
+        text = f"its supervisor did not end it: {outcome}"
     except UmlctlError as problem:
         record = records.load(umid)
         if record is not None and record.ending is not None:
-            ending = msgspec.to_builtins(record.ending)  # a moment before it was asked to
-        else:
-            _, why = unsupervised.out_of_reach(umid)
-            ending["text"] = why or f"its supervisor cannot be asked: {problem}"
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        ending["text"] = "its supervisor's answer is no ending"
-    return ending
+            return record.ending  # a moment before it was asked to
+        _, why = unsupervised.out_of_reach(umid)
+        text = why or f"its supervisor cannot be asked: {problem}"
+    except msgspec.DecodeError:
+        text = "its supervisor's answer is no ending"
+    return Ending(cause=UNSEEN, code=exitcodes.GONE, text=text)
 
 
 def _tell(result: dict[str, Any]) -> None:

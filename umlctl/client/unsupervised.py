@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,6 +15,9 @@ from umlctl.client.background import ask_running_supervisor, ask_supervisor
 from umlctl.errors import UmlctlError
 from umlctl.host import burial, claim, lost, paths, processes, records
 from umlctl.output import say, views
+
+if TYPE_CHECKING:
+    from umlctl.protocol.status import Status
 
 DIES: Final = 2.0
 """How long a supervisor that was killed may hold what it had, seconds."""
@@ -83,25 +86,28 @@ def bury(record: records.Record) -> None:
         say(f"{record.definition.umid}: {problem}", exitcodes.FAILED)
 
 
-def summary(record: records.Record) -> dict[str, Any]:
+def summary(record: records.Record) -> Status:
     """The guest as `list` and `status` show it."""
     bury(record)
     found = records.summary(record)
-    if records.lives(record):
-        found.update(
-            state="unsupervised",
-            pid=record.pid,
-            since=record.since,
-            memory=processes.memory_used(record.pid),
-            cpu=processes.cpu_seconds(record.pid),
-            sockets={"kernel": claim.kernel_socket(record.definition)},
-            devices=msgspec.to_builtins(record.devices),
-            root=record.definition.root,
-        )
-        pid, why = out_of_reach(record.definition.umid)
-        if why:
-            found.update(state="silent", supervisor_pid=pid, trouble=why)
-    return found
+    if not records.lives(record):
+        return found
+    pid, why = out_of_reach(record.definition.umid)
+    return msgspec.structs.replace(
+        found,
+        state="silent" if why else "unsupervised",
+        pid=record.pid,
+        supervisor_pid=pid or None,
+        since=record.since,
+        memory=processes.memory_used(record.pid),
+        cpu=processes.cpu_seconds(record.pid),
+        trouble=why or None,
+        cgroup=record.cgroup or None,
+        resume=record.resume or None,
+        sockets={"kernel": claim.kernel_socket(record.definition)},
+        devices=[records.shown(entry) for entry in record.devices],
+        root=record.definition.root,
+    )
 
 
 @functools.cache
@@ -144,8 +150,8 @@ def epitaph(guest: str) -> str:
             f"{guest} runs (pid {record.pid}), and nobody supervises it; "
             f"`umlctl adopt {guest}` has it supervised again"
         )
-    ending = records.summary(record)["ending"]
-    ago = views.duration(max(0.0, time.time() - ending["time"])) if ending else "some time"
+    ending = record.ending
+    ago = views.duration(max(0.0, time.time() - ending.time)) if ending else "some time"
     return (
         f"{guest} does not run: {views.ending_text(ending)}, {ago} ago; "
         f"`umlctl start {guest}` starts it again"

@@ -12,6 +12,7 @@ from umlctl.errors import UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import claim, consolelog, endings, eventlog, paths, records
+from umlctl.protocol.status import Ending
 
 
 def is_there(umid: str) -> bool:
@@ -103,7 +104,7 @@ def end(record: records.Record, cause: str, code: int, text: str) -> list[str]:
     Returns: what could not be let go, or written down
     """
     moment = time.time()
-    record.ending = records.Ending(cause=cause, code=code, text=text, time=moment)
+    record.ending = Ending(cause=cause, code=code, text=text, time=moment)
     problems = _let_go(record)
     try:
         records.save(record)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from socketproto.blocking import LACKING
 from umlctl import exitcodes
 from umlctl.host import kernelfile
-from umlctl.host.records import Ending
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from socketproto.blocking import LACKING
 
@@ -251,7 +251,7 @@ class Held(NamedTuple):
         by: whom, in words
     """
 
-    state: str
+    state: Literal["traced", "suspended"]
     by: str
 
 

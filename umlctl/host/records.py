@@ -26,6 +26,7 @@ from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads th
 from umlctl.host import paths, processes, scarce
 from umlctl.host.files import write_atomically
 from umlctl.host.sealed import Damaged, seal, unseal
+from umlctl.protocol.status import DEAD, Device, Ending, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,23 +41,6 @@ ASIDE_KEPT: Final = 3
 
 class Unreadable(HostError):
     """There is a record, and what it says cannot be known."""
-
-
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a guest ended.
-
-    Fields:
-        cause: "exited", "panicked", "killed", "shut down", "never started", "reboot failed",
-            or "ended", where no supervisor was there to see more
-        code: the exit code of `umlctl run` and `umlctl wait`
-        text: the panic's message, or the reason
-        time: seconds since 1970
-    """
-
-    cause: str
-    code: int
-    text: str = ""
-    time: float = 0.0
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -349,20 +333,22 @@ def aside(umid: str) -> list[str]:
     return []
 
 
-def summary(record: Record) -> dict[str, Any]:
-    """A guest without a supervisor as `list` and `status` show it."""
-    ending = record.ending
-    return {
-        "umid": record.definition.umid,
-        "state": "dead",
-        "since": ending.time if ending else record.since,
-        "pid": None,
-        "supervisor_pid": None,
-        "kernel": record.definition.kernel,
-        "memory": None,
-        "cpu": None,
-        "reboots": None,
-        "last_panic": record.last_panic or None,
-        "sockets": {},
-        "ending": msgspec.to_builtins(ending) if ending else None,
-    }
+def summary(record: Record) -> Status:
+    """A guest that does not run as `list` and `status` show it."""
+    definition, ending = record.definition, record.ending
+    return Status(
+        umid=definition.umid,
+        state=DEAD,
+        since=ending.time if ending else record.since,
+        started=record.since,
+        kernel=definition.kernel,
+        memory_limit=definition.mem,
+        last_panic=record.last_panic or None,
+        log=f"{paths.record_dir(definition.umid)}/console.log",
+        ending=ending,
+    )
+
+
+def shown(entry: Entry) -> Device:
+    """A device as `status` and `devices` show it."""
+    return msgspec.convert(msgspec.to_builtins(entry), Device)

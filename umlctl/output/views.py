@@ -4,81 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from umlctl import exitcodes
 from umlctl.output import say, show
+from umlctl.protocol.status import read_ending, read_status
 
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
     from umlctl.commands import Command
-
-
-class _Device(msgspec.Struct):
-    name: str
-    asked: str
-    problem: str = ""
-
-
-class _Viewer(msgspec.Struct):
-    pid: int
-    keyboard: bool
-
-
-class _Console(msgspec.Struct):
-    name: str
-    viewers: list[_Viewer] = []
-
-
-class _Ending(msgspec.Struct):
-    cause: str
-    code: int
-    text: str = ""
-
-
-class _Status(msgspec.Struct):
-    """What is shown of a status, and what stands for what is missing."""
-
-    state: str
-    umid: str = ""
-    since: float = 0.0
-    pid: int | None = None
-    supervisor_pid: int | None = None
-    kernel: str | None = None
-    memory: int | None = None
-    memory_limit: int | None = None
-    cpu: float | None = None
-    reboots: int | None = None
-    trouble: str | None = None
-    last_panic: str | None = None
-    ending: _Ending | None = None
-    root: str = ""
-    log: str = ""
-    command: list[str] = []
-    sockets: dict[str, str] = {}
-    devices: list[_Device] = []
-    consoles: list[_Console] = []
-
-
-# Made here, by one thread: msgspec crashes where several decode into a new type at once.
-_STATUS: Final = msgspec.json.Decoder(_Status)
-_ENDING: Final = msgspec.json.Decoder(_Ending)
-
-
-def read_status(data: bytes) -> dict[str, Any]:
-    """An answer to `status`, of a supervisor older than we are or of another program altogether.
-
-    Raises: msgspec.DecodeError
-    """
-    try:
-        checked = _STATUS.decode(data)
-        found: dict[str, Any] = msgspec.json.decode(data)
-    except (UnicodeDecodeError, RecursionError) as problem:
-        raise msgspec.DecodeError(str(problem)) from None
-    missing: dict[str, Any] = msgspec.to_builtins(checked)
-    return missing | found
+    from umlctl.protocol.status import Ending, Status
 
 
 def to_json(value: object) -> str:
@@ -111,8 +48,8 @@ def show_outcome(
             status = read_status(outcome.data)
         except msgspec.DecodeError as problem:
             return say(f"status {guest}: the answer is no status: {problem}", exitcodes.TRUNCATED)
-        if json:
-            print(to_json(msgspec.json.decode(outcome.data)))
+        if json:  # with what a newer supervisor says beside
+            print(to_json(msgspec.to_builtins(status) | msgspec.json.decode(outcome.data)))
         else:
             print("\n".join(status_lines(status)))
         return exitcodes.OK
@@ -127,10 +64,10 @@ def show_outcome(
 def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> int:
     """Show how a guest ended, as `wait`, `shutdown` and `kill` answer; the exit code."""
     try:
-        ending = _ENDING.decode(outcome.data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        ending = read_ending(outcome.data)
+    except msgspec.DecodeError:
         return say(f"{command.name} {guest}: {outcome.text}", exitcodes.REFUSED)
-    print(outcome.text if json else f"{guest} {ending_text(msgspec.to_builtins(ending))}")
+    print(outcome.text if json else f"{guest} {ending_text(ending)}")
     if command.name == "wait":
         return ending.code
     lost = command.name == "shutdown" and ending.cause in ("killed", "panicked")
@@ -161,13 +98,13 @@ def event_line(line: bytes) -> str:
     return printable(" ".join(part for part in said if part))
 
 
-def ending_text(ending: dict[str, Any] | None) -> str:
-    if not ending:
+def ending_text(ending: Ending | None) -> str:
+    if ending is None:
         return "ended; nobody saw how"
-    words = str(ending["cause"])
+    words = ending.cause
     if words == "exited":
-        words += f" with status {ending['code']}"
-    return printable(f"{words}: {ending['text']}" if ending.get("text") else words)
+        words += f" with status {ending.code}"
+    return printable(f"{words}: {ending.text}" if ending.text else words)
 
 
 def state_text(state: str) -> str:
@@ -198,47 +135,47 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
 
 
-def status_lines(status: dict[str, Any]) -> list[str]:
+def status_lines(status: Status) -> list[str]:
     """`status` for a person."""
-    state = f"{state_text(status['state'])} for {duration(max(0.0, time.time() - status['since']))}"
-    rows = [("guest", status["umid"]), ("state", state)]
-    if status.get("trouble"):
-        rows.append(("trouble", status["trouble"]))
-    if status.get("ending"):
-        rows.append(("ended", ending_text(status["ending"])))
-    if status.get("last_panic"):
-        rows.append(("last panic", status["last_panic"]))
-    if status.get("pid"):
-        limit = f" of {size(status['memory_limit'])}" if status.get("memory_limit") else ""
+    state = f"{state_text(status.state)} for {duration(max(0.0, time.time() - status.since))}"
+    rows = [("guest", status.umid), ("state", state)]
+    if status.trouble:
+        rows.append(("trouble", status.trouble))
+    if status.ending:
+        rows.append(("ended", ending_text(status.ending)))
+    if status.last_panic:
+        rows.append(("last panic", status.last_panic))
+    if status.pid:
+        limit = f" of {size(status.memory_limit)}" if status.memory_limit else ""
         rows += [
-            ("pid", f"{status['pid']}, supervisor {status['supervisor_pid'] or 'gone'}"),
-            ("memory", f"{size(status['memory'])}{limit} used"),
-            ("cpu", f"{status['cpu']:.2f}s" if status["cpu"] is not None else "-"),
-            ("reboots", "-" if status["reboots"] is None else str(status["reboots"])),
+            ("pid", f"{status.pid}, supervisor {status.supervisor_pid or 'gone'}"),
+            ("memory", f"{size(status.memory)}{limit} used"),
+            ("cpu", f"{status.cpu:.2f}s" if status.cpu is not None else "-"),
+            ("reboots", "-" if status.reboots is None else str(status.reboots)),
         ]
-    rows += [("kernel", status["kernel"])]
+    rows.append(("kernel", status.kernel or "-"))
     rows += _device_rows(status)
-    rows += [(f"socket, {name}", path) for name, path in status.get("sockets", {}).items()]
-    if status.get("log"):
-        rows.append(("console log", status["log"]))
-    if status.get("command"):
-        rows.append(("command", " ".join(status["command"])))
+    rows += [(f"socket, {name}", path) for name, path in status.sockets.items()]
+    if status.log:
+        rows.append(("console log", status.log))
+    if status.command:
+        rows.append(("command", " ".join(status.command)))
     width = max(len(name) for name, _ in rows) + 2
-    return [f"{name:<{width}}{printable(str(value))}" for name, value in rows]
+    return [f"{name:<{width}}{printable(value)}" for name, value in rows]
 
 
-def _device_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
+def _device_rows(status: Status) -> list[tuple[str, str]]:
     rows = []
-    if status.get("root"):
-        rows.append(("root", status["root"]))
-    for entry in status.get("devices", ()):
-        said = entry.get("problem") or entry.get("note")
+    if status.root:
+        rows.append(("root", status.root))
+    for device in status.devices:
+        said = device.problem or device.note
         problem = f"; PROBLEM: {said}" if said else ""
-        rows.append((entry["name"], f"{entry['asked']}{problem}"))
-    for console in status.get("consoles", ()):
-        for viewer in console.get("viewers", ()):
-            has = "has the keyboard of" if viewer["keyboard"] else "looks at"
-            rows.append(("viewer", f"pid {viewer['pid']} {has} {console['name']}"))
+        rows.append((device.name, f"{device.asked}{problem}"))
+    for console in status.consoles:
+        for viewer in console.viewers:
+            has = "has the keyboard of" if viewer.keyboard else "looks at"
+            rows.append(("viewer", f"pid {viewer.pid} {has} {console.name}"))
     return rows
 
 

@@ -22,18 +22,20 @@ from umlctl.errors import UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
 from umlctl.host import networks, paths, segments, taps
 from umlctl.host.scarce import explained, is_lacking
+from umlctl.protocol.status import DEAD
 from umlctl.shell.completion import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from umlctl.protocol.status import State, Status
 EVERY: Final = 2.0
 """Between two looks at the guest's status, seconds."""
 AGAIN: Final = 1.0
 """Between two looks whether a guest that is gone is back, seconds."""
 PATIENCE: Final = 5.0
 """A supervisor gives a sign of life every second; a kernel may be busy, seconds."""
-STATES: Final = {
+STATES: Final[dict[str, State]] = {
     "started": "booting",
     "rebooting": "rebooting",
     "ready": "running",
@@ -65,7 +67,7 @@ class Live:
     Fields:
         guest: as it was named
         state: of the guest; "unmanaged" for a bare kernel, "dead" if nobody listens
-        status: the last answer to `status`; empty if there is none
+        status: the last answer to `status`; None if there is none
         facts: for completion
         last: the last event, in words
         problem: what keeps us from looking; empty if nothing does
@@ -79,8 +81,8 @@ class Live:
         tell: called with events, in words
         """
         self.guest = guest
-        self.state = "unknown"
-        self.status: dict[str, Any] = {}
+        self.state: State = "unknown"
+        self.status: Status | None = None
         self.facts = Facts()
         self.last = ""
         self.problem = ""
@@ -115,18 +117,18 @@ class Live:
         status = self.status
         state = f"{paths.umid_of(self.guest)} {self.shown}"
         facts = []
-        if status.get("pid"):
-            now, since, started = time.time(), status["since"], status.get("started")
+        if status is not None and status.pid:
+            now, since, started = time.time(), status.since, status.started
             state += f" {duration(max(0.0, now - since))}"
-            if isinstance(started, float) and since - started > BOOT:
+            if started is not None and since - started > BOOT:
                 facts.append(f"up {duration(max(0.0, now - started))}")
-            devices = len(status["devices"])
+            devices = len(status.devices)
             if devices:
                 facts.append(f"{devices} device{'s' if devices > 1 else ''}")
-            facts.append(f"{size(status.get('memory'))} memory")
-            if status.get("cpu") is not None:
-                facts.append(f"{status['cpu']:.1f}s cpu")
-        news = [str(status["trouble"])] if status.get("trouble") else []
+            facts.append(f"{size(status.memory)} memory")
+            if status.cpu is not None:
+                facts.append(f"{status.cpu:.1f}s cpu")
+        news = [status.trouble] if status is not None and status.trouble else []
         news += [text for text in (self.problem, self.last) if text]
         while True:
             line = " | ".join([state, *facts, *news])
@@ -183,7 +185,7 @@ class Live:
             self._wanted = trio.Event()
             await self.look()
             self._changed()
-            with trio.move_on_after(EVERY if self.state != "dead" else AGAIN):
+            with trio.move_on_after(EVERY if self.state != DEAD else AGAIN):
                 await self._wanted.wait()
 
     async def look(self) -> None:
@@ -206,7 +208,7 @@ class Live:
                 else:
                     await self._look_at_bare(client)
             except Unreachable:
-                self.state, self.status = "dead", {}
+                self.state, self.status = DEAD, None
                 await trio.to_thread.run_sync(take_over, self.guest)
         self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
         if not self.facts.programs:
@@ -214,19 +216,19 @@ class Live:
             self.facts = self.facts._replace(programs=programs)
 
     async def _look_at_supervised(self, client: Client) -> None:
-        from umlctl.output.views import read_status
+        from umlctl.protocol.status import read_status
 
         outcome = await client.request("status", PATIENCE)
         try:
             status = read_status(outcome.data)
         except msgspec.DecodeError:
             return
-        self.status, self.state = status, status["state"]
+        self.status, self.state = status, status.state
         if self.state in ("running", "stopped"):
             await self._look_at_processes(client)
-        devices = {each["name"]: each["asked"] for each in status["devices"]}
-        consoles = {each["name"]: "a console" for each in status["consoles"]}
-        root = status["root"].removesuffix(READONLY)
+        devices = {each.name: each.asked for each in status.devices}
+        consoles = {each.name: "a console" for each in status.consoles}
+        root = (status.root or "").removesuffix(READONLY)
         self.facts = self.facts._replace(
             devices={**consoles, **devices},
             root="/" if root == HOST_ROOT else root if root.endswith("/") else "",
@@ -234,7 +236,7 @@ class Live:
 
     async def _look_at_bare(self, client: Client) -> None:
         outcome = await client.request("version", PATIENCE)
-        self.status = {}
+        self.status = None
         self.state = "silent" if outcome.kind == TIMED_OUT else "unmanaged"
         if outcome.ok:
             await self._look_at_processes(client)

@@ -130,15 +130,16 @@ def _choose(*, interactive: bool, plain: bool) -> str:
     """
     from umlctl.cli import listing
 
-    found = [status for status in listing.gather() if status["state"] not in ("dead", "silent")]
+    found = [status for status in listing.gather() if status.state not in ("dead", "silent")]
     if not found:
         raise NoGuest("no guest runs; `umlctl start NAME` boots one")
     if len(found) == 1:
-        return str(found[0]["umid"])
-    known = [str(status["umid"]) for status in found]
+        return found[0].umid
+    known = [status.umid for status in found]
     if not interactive:
         raise NoGuest(f"which guest? There are {', '.join(known)}")
     print("\n".join(listing.lines(found)))
+    chosen: str | None
     if plain:
         from umlctl.shell.plain import ask_which
 

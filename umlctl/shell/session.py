@@ -28,6 +28,7 @@ from umlctl.host import eventlog, lost, processes
 from umlctl.host.paths import find_socket
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import say, show
+from umlctl.protocol.status import DEAD
 from umlctl.shell import answers
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.explain import about, of_the_host, topic, unknown
@@ -305,8 +306,8 @@ class Session:
 
         while True:
             found = await trio.to_thread.run_sync(listing.gather)
-            alive = [status for status in found if status["state"] != "dead"]
-            alive.sort(key=lambda status: status["state"] != "running")
+            alive = [status for status in found if status.state != DEAD]
+            alive.sort(key=lambda status: status.state != "running")
             lines = listing.lines(alive)
             if not self.fancy:
                 print("\n".join(lines))
@@ -407,7 +408,8 @@ def marked(before: str, text: str) -> str:
 
 
 def _status_text(outcome: Outcome) -> str:
-    from umlctl.output.views import read_status, status_lines
+    from umlctl.output.views import status_lines
+    from umlctl.protocol.status import read_status
 
     try:
         return "\n".join(status_lines(read_status(outcome.data))) + "\n"

@@ -14,15 +14,16 @@ from umlctl import exitcodes
 from umlctl.guest.definition import BOOT_TIMEOUT
 from umlctl.guest.order import in_order, starts
 from umlctl.host import claim, enabled, paths
+from umlctl.protocol.status import COMING, DEAD, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.status import State
 
 PAUSE: Final = 0.05
 """Between two looks at a guest that somebody else boots, seconds."""
-COMING: Final = ("booting", "rebooting")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class Autostart:
             self._fail(umid, answer["code"], answer["text"])
             return
         self._up.add(umid)
-        pid = answer["status"]["pid"]
+        pid = answer["status"].pid
         self._tell(Result(umid=umid, up=True, outcome="started", pid=pid))
 
     async def _runs_already(self, umid: str) -> bool:
@@ -118,15 +119,15 @@ async def runs(umid: str) -> bool:
         while claim.has_owner(umid):
             state = await _state(umid)
             if state not in COMING:
-                return state != "dead"
+                return state != DEAD
             await trio.sleep(PAUSE)
     return claim.has_owner(umid)
 
 
-async def _state(umid: str) -> str:
+async def _state(umid: str) -> State:
     try:
         with Client(paths.guest_socket(umid)) as client:
             outcome = await client.request("status")
-        return str(msgspec.json.decode(outcome.data, type=dict[str, Any])["state"])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        return read_status(outcome.data).state
+    except (OSError, msgspec.DecodeError):
         return "booting"  # its door is not open yet, or it cannot say; it is asked again

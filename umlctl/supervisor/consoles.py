@@ -15,7 +15,7 @@ import struct
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -23,6 +23,7 @@ import trio
 from umlctl.host import attaching, consolelog, scarce
 from umlctl.host.attaching import HELLO, INPUT, NOTICE, OUTPUT, PACKET, SIZE, Hello, Notice
 from umlctl.host.inotify import Watch
+from umlctl.protocol import status
 from umlctl.supervisor.endurance import endure
 
 if TYPE_CHECKING:
@@ -348,23 +349,23 @@ class Consoles:
         """Where programs are attached to a console."""
         return f"{self._directory}/{name}"
 
-    def listing(self) -> list[dict[str, Any]]:
+    def listing(self) -> list[status.Console]:
         """As `status` shows them."""
         return [
-            {
-                "name": console.name,
-                "socket": self.socket_of(console.name),
-                "log": console.log,
-                "viewers": [
-                    {
-                        "pid": viewer.pid,
-                        "uid": viewer.uid,
-                        "since": round(viewer.since, 3),
-                        "keyboard": viewer is console.typist,
-                    }
+            status.Console(
+                name=console.name,
+                socket=self.socket_of(console.name),
+                log=console.log,
+                viewers=[
+                    status.Viewer(
+                        pid=viewer.pid,
+                        uid=viewer.uid,
+                        since=round(viewer.since, 3),
+                        keyboard=viewer is console.typist,
+                    )
                     for viewer in console.viewers
                 ],
-            }
+            )
             for console in self.by_name.values()
         ]
 

@@ -13,7 +13,6 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from umlctl.guest.plug import Disk, Nic
     from umlctl.host.records import Record
+    from umlctl.protocol.status import Device
     from umlctl.supervisor.history import By, History
     from umlctl.supervisor.kernel import Kernel
 
@@ -91,9 +91,9 @@ class Devices:
     def find(self, name: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.name == name), None)
 
-    def listing(self) -> list[dict[str, Any]]:
+    def listing(self) -> list[Device]:
         """The table as `status` and `devices` show it."""
-        return [_shown(entry) for entry in self.entries]
+        return [records.shown(entry) for entry in self.entries]
 
     async def host_sides(self) -> dict[str, dict[str, Any]]:
         """What serves the NICs on switches, by device: the switch's pid and port, its uplink's."""
@@ -645,15 +645,6 @@ def _is_gone(outcome: Outcome) -> bool:
         or outcome.error == -errno.ENODEV
         or "configured as 'none'" in outcome.text
     )
-
-
-def _shown(entry: Entry) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(entry)
-    return {
-        key: value
-        for key, value in shown.items()
-        if key in ("name", "asked", "kernel", "boot", "observed") or value
-    }
 
 
 def _refused(name: str, outcome: Outcome) -> Refusal:

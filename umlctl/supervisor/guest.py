@@ -23,7 +23,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from socketproto.exchange import Outcome
     from umlctl.host.eventlog import Event
-    from umlctl.host.records import Ending
+    from umlctl.protocol.status import Ending, State, Status
     from umlctl.supervisor.launch import Launched
 
 POLL: Final = 0.005
@@ -127,7 +127,7 @@ class Guest:
     def begin(self, launched: Launched) -> None:
         """A life of the guest has begun: its first, or another."""
         self.launched = launched
-        self.state = "booting"
+        self.state: State = "booting"
         self.since = launched.record.since
         self.ready = trio.Event()
         self.up = trio.Event()
@@ -669,11 +669,11 @@ class Guest:
         """The host sees the kernel wait in `stop`, whatever the kernel says."""
         return processes.looks_stopped(self.launched.pid) is True
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """What `status` shows."""
         return status_of(self)
 
-    def _enter(self, state: str) -> None:
+    def _enter(self, state: State) -> None:
         self.state = state
         self.since = time.time()
 

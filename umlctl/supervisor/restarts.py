@@ -10,7 +10,7 @@ from umlctl.guest import policy
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
-    from umlctl.host.records import Ending
+    from umlctl.protocol.status import Ending
 
 FOR_GOOD: Final = "shut down"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from umlctl.host.eventlog import Event
-    from umlctl.host.records import Ending
+    from umlctl.protocol.status import Ending
     from umlctl.supervisor.launch import Launched
 
 LAST_ANSWERS: Final = 1.0

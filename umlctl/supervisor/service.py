@@ -8,7 +8,7 @@ import traceback
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from socketproto.listener import Answer, Call
+    from umlctl.protocol.status import Device
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.history import By
 
@@ -335,18 +336,18 @@ class Service:
 
     async def _status(self, call: Call, _line: Line) -> None:
         devices = await self._listing()
-        await call.answer(msgspec.json.encode(self._guest.status() | {"devices": devices}))
+        status = msgspec.structs.replace(self._guest.status(), devices=devices)
+        await call.answer(msgspec.json.encode(status))
 
-    async def _listing(self) -> list[dict[str, Any]]:
+    async def _listing(self) -> list[Device]:
         """The device table, with what serves each device on the host, and what is wrong there."""
         table = self._guest.devices
-        more: dict[str, dict[str, Any]] = {
-            "host": await table.host_sides(),
-            "note": await table.notes(),
-        }
+        hosts, notes = await table.host_sides(), await table.notes()
         return [
-            entry | {key: of[entry["name"]] for key, of in more.items() if entry["name"] in of}
-            for entry in table.listing()
+            msgspec.structs.replace(
+                each, host=hosts.get(each.name, {}), note=notes.get(each.name, "")
+            )
+            for each in table.listing()
         ]
 
     async def _events(self, call: Call, line: Line) -> None:
@@ -440,7 +441,7 @@ class Service:
         if name not in guest.consoles.by_name:
             await guest.devices.config(config(name), by(call), force=force)
             guest.consoles.sync(guest.devices.entries)
-        found = next(each for each in guest.consoles.listing() if each["name"] == name)
+        found = next(each for each in guest.consoles.listing() if each.name == name)
         await call.answer(msgspec.json.encode(found))
 
     async def _devices(self, call: Call, _line: Line) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from umlctl.guest.definition import chooses_root
 from umlctl.host import endings, processes
 from umlctl.host.claim import sockets
+from umlctl.protocol.status import Status
 from umlctl.supervisor.history import brief
 
 if TYPE_CHECKING:
+    from umlctl.protocol.status import State
     from umlctl.supervisor.guest import Guest
 
 
-def status_of(guest: Guest) -> dict[str, Any]:
+def status_of(guest: Guest) -> Status:
     """What `status` shows."""
     pid = guest.launched.pid
     lives = not guest.dead.is_set()
@@ -24,38 +24,38 @@ def status_of(guest: Guest) -> dict[str, Any]:
         guest.pauses.look()
     definition, record = guest.launched.definition, guest.launched.record
     held = guest.held()
-    return {
-        "umid": guest.umid,
-        "state": _state(guest, held),
-        "since": round(guest.since if held is None else guest.watcher.since(held), 3),
-        "started": round(record.since, 3),
-        "pid": pid if lives else None,
-        "supervisor_pid": os.getpid(),
-        "kernel": definition.kernel,
-        "memory": processes.memory_used(pid) if lives else None,
-        "memory_limit": definition.mem,
-        "cgroup": record.cgroup or None,
-        "cpu": processes.cpu_seconds(pid) if lives else None,
-        "reboots": guest.reboots,
-        "restarts": guest.restarts,
-        "refused": guest.refused,
-        "clients_refused": guest.clients_refused,
-        "exchanges": guest.kernel.exchanges,
-        "trouble": _trouble(guest, held) or None,
-        "last_panic": guest.last_panic or None,
-        "resume": record.resume or None,
-        "sockets": sockets(definition),
-        "root": "kernel arguments" if chooses_root(definition) else definition.root,
-        "devices": guest.devices.listing(),
-        "consoles": guest.consoles.listing(),
-        "log": guest.log,
-        "command": guest.launched.command,
-        "last_event": brief(guest.history.last),
-        "ending": msgspec.to_builtins(guest.ending) if guest.ending else None,
-    }
+    return Status(
+        umid=guest.umid,
+        state=_state(guest, held),
+        since=round(guest.since if held is None else guest.watcher.since(held), 3),
+        started=round(record.since, 3),
+        pid=pid if lives else None,
+        supervisor_pid=os.getpid(),
+        kernel=definition.kernel,
+        memory=processes.memory_used(pid) if lives else None,
+        memory_limit=definition.mem,
+        cgroup=record.cgroup or None,
+        cpu=processes.cpu_seconds(pid) if lives else None,
+        reboots=guest.reboots,
+        restarts=guest.restarts,
+        refused=guest.refused,
+        clients_refused=guest.clients_refused,
+        exchanges=guest.kernel.exchanges,
+        trouble=_trouble(guest, held) or None,
+        last_panic=guest.last_panic or None,
+        resume=record.resume or None,
+        sockets=sockets(definition),
+        root="kernel arguments" if chooses_root(definition) else definition.root,
+        devices=guest.devices.listing(),
+        consoles=guest.consoles.listing(),
+        log=guest.log,
+        command=list(guest.launched.command),
+        last_event=brief(guest.history.last),
+        ending=guest.ending,
+    )
 
 
-def _state(guest: Guest, held: processes.Held | None) -> str:
+def _state(guest: Guest, held: processes.Held | None) -> State:
     if held is not None:
         return held.state
     return "hung" if guest.watcher.hung and guest.ending is None else guest.state

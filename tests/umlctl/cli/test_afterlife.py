@@ -36,8 +36,8 @@ def test_running_guest_is_listed(run_dir: str, nobody: None) -> None:
     spoil()
     with running() as pid:
         (row,) = listing.gather()
-    assert (row["umid"], row["state"], row["pid"]) == ("demo", "unsupervised", pid)
-    assert row["kernel"] == "/usr/bin/linux"
+    assert (row.umid, row.state, row.pid) == ("demo", "unsupervised", pid)
+    assert row.kernel == "/usr/bin/linux"
 
 
 def test_running_guest_is_killed_and_its_record_kept(
@@ -89,8 +89,8 @@ def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
         write_record()
         shutil.rmtree(run_dir)
         (row,) = listing.gather()
-        assert (row["state"], row["supervisor_pid"]) == ("silent", os.getpid())
-        assert "cannot be asked from here" in row["trouble"]
+        assert (row.state, row.supervisor_pid) == ("silent", os.getpid())
+        assert "cannot be asked from here" in (row.trouble or "")
         assert "UMLCTL_DIR sets a place that all see" in unsupervised.epitaph("demo")
 
 
@@ -101,8 +101,8 @@ def test_guest_whose_supervisor_makes_its_directory_anew_is_not_said_to_have_non
     with claim.claim("demo"):
         write_record()
         (row,) = listing.gather()
-        assert (row["state"], row["supervisor_pid"]) == ("silent", os.getpid())
-        assert f"pid {os.getpid()}, has not opened" in row["trouble"]
+        assert (row.state, row.supervisor_pid) == ("silent", os.getpid())
+        assert f"pid {os.getpid()}, has not opened" in (row.trouble or "")
 
 
 @pytest.mark.parametrize("words", [[], ["demo"]])

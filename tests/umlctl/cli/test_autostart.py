@@ -12,6 +12,7 @@ from umlctl.cli import main
 from umlctl.client import background
 from umlctl.guest.definition import Definition
 from umlctl.host import enabled, paths, records
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ def record(umid: str, *after: str) -> Definition:
             started=0,
             boot_id="",
             since=1.0,
-            ending=records.Ending(cause="shut down", code=0, time=2.0),
+            ending=Ending(cause="shut down", code=0, time=2.0),
         )
     )
     return definition

@@ -19,7 +19,7 @@ from umlctl.cli import again, earlier, foreground, main
 from umlctl.client import background
 from umlctl.guest.definition import Definition, decode, root_disk
 from umlctl.host import kernels, paths, programs, records
-from umlctl.host.records import Ending
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ import pytest
 from umlctl.cli import main
 from umlctl.guest.definition import Definition
 from umlctl.host import enabled, paths, processes, records
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def keep(house: str) -> Keep:
             started=(processes.start_time(pid) or 0) if lives else 1,
             boot_id=records.host_boot_id(),
             since=1.0,
-            ending=None if lives else records.Ending(cause="exited", code=0, time=2.0),
+            ending=None if lives else Ending(cause="exited", code=0, time=2.0),
         )
         os.makedirs(paths.record_dir(umid))
         records.save(record)

@@ -26,8 +26,8 @@ def test_answer_that_is_no_status_does_not_break_the_list(house: str, said: byte
     with closing(Bare(f"{house}/h/.uml/odd/mconsole", answer, 0o600)) as server:
         server.start()
         (status,) = gather()
-    assert (status["umid"], status["state"]) == ("odd", "silent")
-    assert "not a status" in status["trouble"]
+    assert (status.umid, status.state) == ("odd", "silent")
+    assert "not a status" in (status.trouble or "")
 
 
 @pytest.mark.parametrize(

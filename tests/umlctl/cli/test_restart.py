@@ -13,7 +13,7 @@ from umlctl import exitcodes
 from umlctl.client import background
 from umlctl.guest.definition import Definition, decode
 from umlctl.host import kernels, records
-from umlctl.host.records import Ending
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from tests.conftest import Bare
 from tests.umlctl.host.test_records import write_record
 from umlctl.cli import main, stopping
 from umlctl.host import claim, records
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -135,7 +136,7 @@ def test_one_of_several_that_has_ended_is_told(guests: Guests, said: Said) -> No
     over = guests("web")
     record = records.load("web")
     assert record is not None
-    record.ending = records.Ending(cause="shut down", code=0, time=1.0)
+    record.ending = Ending(cause="shut down", code=0, time=1.0)
     over.server.close()
     records.save(record)
     assert said.main("db", "web", "1") == 3
@@ -188,7 +189,7 @@ def test_guest_that_has_ended_by_the_time_it_is_asked_to_has_ended(
         guest.server.unbind()
         record = records.load("db")
         assert record is not None
-        record.ending = records.Ending(cause="exited", code=3)
+        record.ending = Ending(cause="exited", code=3)
         records.save(record)
 
     guests("web", "db").meanwhile = end

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from umlctl import exitcodes
 from umlctl.cli import listing
+from umlctl.protocol.status import Status
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
 def test_guests_that_run_are_shown_once_where_no_person_looks(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def status(umid: str, state: str) -> dict[str, Any]:
-        return listing._unknown(umid, "/m", "") | {"state": state, "ending": None}
-
-    monkeypatch.setattr(listing, "gather", lambda: [status("a", "dead"), status("b", "running")])
+    found = [Status(umid="a", state="dead"), Status(umid="b", state="running")]
+    monkeypatch.setattr(listing, "gather", lambda: found)
     assert supervisor.main("top") == 0
     assert [line.split()[0] for line in supervisor.out.splitlines()] == ["UMID", "b"]
 

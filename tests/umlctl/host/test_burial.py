@@ -8,6 +8,7 @@ import msgspec
 
 from umlctl.guest.definition import Definition
 from umlctl.host import burial, paths, records
+from umlctl.protocol.status import Ending
 
 
 def ended(text: str, pid: int) -> records.Record:
@@ -18,7 +19,7 @@ def ended(text: str, pid: int) -> records.Record:
         started=1,
         boot_id=records.host_boot_id(),
         since=1.0,
-        ending=records.Ending(cause="exited", code=0, text=text, time=2.0),
+        ending=Ending(cause="exited", code=0, text=text, time=2.0),
     )
 
 

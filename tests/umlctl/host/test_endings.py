@@ -22,7 +22,7 @@ from umlctl.host.endings import (
     judge_unseen,
     read_status,
 )
-from umlctl.host.records import Ending
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ import pytest
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import inuse, lost, paths, processes, records
-from umlctl.host.records import Ending, Entry, Record
+from umlctl.host.records import Entry, Record
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

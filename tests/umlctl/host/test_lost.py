@@ -16,7 +16,8 @@ from umlctl.devices.vec import Vec
 from umlctl.guest import cmdline
 from umlctl.guest.definition import Definition
 from umlctl.host import claim, eventlog, inuse, lost, paths, processes, records
-from umlctl.host.records import Ending, Record
+from umlctl.host.records import Record
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ import pytest
 from tests.damage import damaged
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes, records
-from umlctl.host.records import Ending, Record, load, load_all, save, summary
+from umlctl.host.records import Record, load, load_all, save, summary
+from umlctl.protocol.status import Ending, Status
 
 
 def record(umid: str = "demo", *, named: bool = True, **fields: Any) -> Record:
@@ -249,24 +250,21 @@ def test_records_are_listed_by_name(house: str) -> None:
     assert [each.definition.umid for each in load_all()] == ["a", "b", "c"]
 
 
-def test_summary_of_a_dead_guest_has_every_field_of_a_status(house: str) -> None:
+def test_summary_of_a_dead_guest_says_what_its_record_knows(house: str) -> None:
     over = record(last_panic="Oops", ending=Ending(cause="panicked", code=255, text="Oops", time=9))
-    assert summary(over) == {
-        "umid": "demo",
-        "state": "dead",
-        "since": 9,
-        "pid": None,
-        "supervisor_pid": None,
-        "kernel": "/linux",
-        "memory": None,
-        "cpu": None,
-        "reboots": None,
-        "last_panic": "Oops",
-        "sockets": {},
-        "ending": {"cause": "panicked", "code": 255, "text": "Oops", "time": 9},
-    }
+    assert summary(over) == Status(
+        umid="demo",
+        state="dead",
+        since=9,
+        started=40.5,
+        kernel="/linux",
+        memory_limit=over.definition.mem,
+        last_panic="Oops",
+        log=f"{paths.record_dir('demo')}/console.log",
+        ending=Ending(cause="panicked", code=255, text="Oops", time=9),
+    )
     unseen = summary(record())
-    assert (unseen["since"], unseen["ending"], unseen["last_panic"]) == (40.5, None, None)
+    assert (unseen.since, unseen.ending, unseen.last_panic) == (40.5, None, None)
 
 
 def test_boot_of_this_host_has_an_id() -> None:

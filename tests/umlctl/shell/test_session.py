@@ -19,6 +19,7 @@ from umlctl.cli import listing
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import eventlog, paths, records, segments
+from umlctl.protocol.status import Ending, State, Status
 from umlctl.shell import repl
 from umlctl.shell.live import Live
 from umlctl.shell.repl import run
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
 
 DEADLINE = 30.0
+DISK = {
+    "name": "ubd1",
+    "asked": "/a.img",
+    "kernel": "ubd1=/a.img",
+    "boot": False,
+    "observed": None,
+}
 MEMINFO = b"\nMemTotal:       1024 kB\nMemFree:         512 kB\n"
 
 
@@ -154,7 +162,7 @@ async def test_record_tells_of_a_guest_that_has_ended(at: At, house: str) -> Non
             started=0,
             boot_id="",
             since=1.0,
-            ending=records.Ending(cause="panicked", code=255, text="no way on", time=5.0),
+            ending=Ending(cause="panicked", code=255, text="no way on", time=5.0),
         )
     )
     eventlog.append("gone", eventlog.encode({"time": 5.0, "umid": "gone", "event": "panicked"}))
@@ -331,10 +339,8 @@ async def test_program_of_the_host_is_run(at: At, house: str) -> None:
 async def test_top_has_no_dead_guests_and_list_has_them(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def status(umid: str, state: str) -> dict[str, Any]:
-        return listing._unknown(umid, "/m", "") | {"state": state, "ending": None}
-
-    found = [status("a", "dead"), status("b", "stopped"), status("c", "running")]
+    states: dict[str, State] = {"a": "dead", "b": "stopped", "c": "running"}
+    found = [Status(umid=umid, state=state) for umid, state in states.items()]
     monkeypatch.setattr(listing, "gather", lambda: found)
     assert await at.obey("top") == 0
     assert [line.split()[0] for line in at.out.splitlines()] == ["UMID", "c", "b"]
@@ -442,7 +448,7 @@ async def test_guest_is_seen_with_its_devices(at: At) -> None:
         "pid": 17,
         "memory": 1 << 20,
         "cpu": 0.5,
-        "devices": [{"name": "ubd1", "asked": "/a.img"}],
+        "devices": [DISK],
         "consoles": [{"name": "con0"}],
     }
     at.supervisor.answer("status", status)
@@ -481,21 +487,20 @@ async def test_line_below_has_what_matters_most_of_the_guest(
     assert await line() == "demo running 10.0s | 1.0M memory | 0.5s cpu"
     assert "up" not in await line(), "the same time twice"
     assert "up 8m20s" in await line(started=500.0)
-    one = {"name": "ubd1", "asked": "/a.img"}
-    assert "| 1 device |" in await line(devices=[one])
-    assert "| 2 devices |" in await line(devices=[one, one])
+    assert "| 1 device |" in await line(devices=[DISK])
+    assert "| 2 devices |" in await line(devices=[DISK, DISK])
     assert "stuck" in await line(trouble="stuck")
     assert await line(started="rubbish")
     event = {"time": 995.0, "umid": "demo", "event": "panicked", "text": "oh " * 30, "pid": 3}
     live._event(msgspec.json.encode(event), 2.0)
     live._event(msgspec.json.encode(event | {"event": "refused"}), 2.0)
-    wide = await line(devices=[one])
+    wide = await line(devices=[DISK])
     assert wide.endswith("…")
     assert "panicked: oh" in wide, "and the umid not again"
     for columns in range(1, 120):
-        assert len(await line(columns, devices=[one])) <= columns
-    assert (await line(80, devices=[one])).startswith("demo running 10.0s | ")
-    assert "panicked: oh" in await line(60, devices=[one]), "numbers give way to news"
+        assert len(await line(columns, devices=[DISK])) <= columns
+    assert (await line(80, devices=[DISK])).startswith("demo running 10.0s | ")
+    assert "panicked: oh" in await line(60, devices=[DISK]), "numbers give way to news"
 
 
 async def test_guest_that_is_gone_is_dead(house: str) -> None:

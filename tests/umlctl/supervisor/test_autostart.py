@@ -11,6 +11,7 @@ from tests.conftest import Bare
 from umlctl.guest.definition import Definition
 from umlctl.host import enabled, paths
 from umlctl.host.claim import claim
+from umlctl.protocol.status import Status
 from umlctl.supervisor.autostart import Autostart, Result
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Round:
         await trio.lowlevel.checkpoint()
         if definition.umid in self.bad:
             return {"code": 125, "text": "it never started"}
-        return {"code": 0, "status": {"pid": 7}}
+        return {"code": 0, "status": Status(state="running", pid=7)}
 
     def _tell(self, result: Result) -> None:
         assert result.umid not in self.results

@@ -269,9 +269,9 @@ async def test_one_viewer_has_the_keyboard_and_the_next_gets_it(kernel: Kernel) 
         await second.type(b"nobody hears this")
         await first.type(b"hello")
         await kernel.hears(b"hello")
-        listed = kernel.consoles.listing()[0]["viewers"]
-        assert [viewer["keyboard"] for viewer in listed] == [True, False, False]
-        assert {viewer["pid"] for viewer in listed} == {os.getpid()}
+        listed = kernel.consoles.listing()[0].viewers
+        assert [viewer.keyboard for viewer in listed] == [True, False, False]
+        assert {viewer.pid for viewer in listed} == {os.getpid()}
         first.close()
         await second.is_told(keyboard="yours")
         await second.type(b"mine")

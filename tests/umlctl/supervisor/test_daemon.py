@@ -18,6 +18,7 @@ from umlctl import exitcodes
 from umlctl.guest import definition as definitions
 from umlctl.host import paths, processes, records
 from umlctl.host.claim import claim, has_owner
+from umlctl.protocol.status import Ending
 from umlctl.supervisor import daemon
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.history import History
@@ -180,7 +181,7 @@ async def test_guest_that_cannot_be_brought_back_holds_nobody_up(
     os.waitpid(left.shim, 0)  # noqa: ASYNC222 - it has been killed
     os.unlink(left.definition.kernel)
     left.record.again = True
-    left.record.ending = records.Ending(cause="ended", code=1)
+    left.record.ending = Ending(cause="ended", code=1)
     records.save(left.record)
     async with serving() as path:
         await adopt(path)

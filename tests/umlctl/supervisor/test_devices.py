@@ -1087,11 +1087,11 @@ async def test_table_shows_what_the_guest_has_now(guest: Guest) -> None:
     guest.kernel.answers["proc 1/root/sys/class/net/vec0/operstate"] = ok("up\n")
     await guest.devices.observe()
     disk, nic = guest.devices.listing()
-    assert (disk["name"], disk["asked"], disk["boot"]) == ("ubd1", f"{guest.path}/a.img", False)
-    assert nic["observed"]["operstate"] == "up"
-    assert nic["mac"]
+    assert (disk.name, disk.asked, disk.boot) == ("ubd1", f"{guest.path}/a.img", False)
+    assert (nic.observed or {})["operstate"] == "up"
+    assert nic.mac
     for empty in ("problem", "made", "tap", "shared", "addr"):
-        assert empty not in disk
+        assert not getattr(disk, empty)
 
 
 async def test_guest_is_on_the_switches_of_its_nics(guest: Guest) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from umlctl.host.eventlog import Event
-    from umlctl.host.records import Ending
+    from umlctl.protocol.status import Ending
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
 

@@ -8,7 +8,7 @@ import trio.testing
 
 from umlctl.guest import policy
 from umlctl.guest.definition import Definition
-from umlctl.host.records import Ending
+from umlctl.protocol.status import Ending
 from umlctl.supervisor.restarts import Restarts
 
 

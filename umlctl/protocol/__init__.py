@@ -1,0 +1,1 @@
+"""What a supervisor and its clients agree on beside the commands: the shape of what is said."""
