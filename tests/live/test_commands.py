@@ -78,6 +78,23 @@ def test_console_is_where_programs_are_attached_to_it(house: House, shared: str)
     assert house.ok("config", house.kernel_socket(shared), "con0").startswith("fd:")
 
 
+def test_console_of_the_device_table_is_where_programs_are_attached_to_it(
+    house: House, shared: str
+) -> None:
+    socket = json.loads(house.ok("plug", shared, "console", "ssl2"))["socket"]
+    try:
+        assert house.ok("config", shared, "ssl2") == f"unix:{socket}\n"
+        said = f"ssl2=unix:{socket}"
+        entry = house.table(shared)["ssl2"]
+        assert (entry["asked"], entry["kernel"]) == (said, said)
+        assert entry["observed"] == {"config": f"unix:{socket}"}
+        assert entry in house.status(shared)["devices"]
+        assert entry in house.listed(shared)["devices"]
+        assert said in house.ok("status", shared)
+    finally:
+        house.ok("remove", shared, "ssl2")
+
+
 def test_help_lists_what_the_kernel_and_the_supervisor_know(house: House, shared: str) -> None:
     text = house.ok("help", shared)
     assert "stack <pid>" in text

@@ -38,6 +38,7 @@ from umlctl.supervisor.limits import (
     Sparing,
 )
 from umlctl.supervisor.readiness import HEARTBEAT, Readiness
+from umlctl.supervisor.showing import devices_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -347,7 +348,7 @@ class Service:
             msgspec.structs.replace(
                 each, host=hosts.get(each.name, {}), note=notes.get(each.name, "")
             )
-            for each in table.listing()
+            for each in devices_of(self._guest)
         ]
 
     async def _events(self, call: Call, line: Line) -> None:

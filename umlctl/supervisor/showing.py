@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from umlctl.guest.definition import chooses_root
 from umlctl.host import endings, processes
+from umlctl.host.attaching import config
 from umlctl.host.claim import sockets
 from umlctl.protocol.status import Status
 from umlctl.supervisor.history import brief
 
 if TYPE_CHECKING:
-    from umlctl.protocol.status import State
+    from umlctl.protocol.status import Device, State
     from umlctl.supervisor.guest import Guest
 
 
@@ -46,13 +49,31 @@ def status_of(guest: Guest) -> Status:
         resume=record.resume or None,
         sockets=sockets(definition),
         root="kernel arguments" if chooses_root(definition) else definition.root,
-        devices=guest.devices.listing(),
+        devices=devices_of(guest),
         consoles=guest.consoles.listing(),
         log=guest.log,
         command=list(guest.launched.command),
         last_event=brief(guest.history.last),
         ending=guest.ending,
     )
+
+
+def devices_of(guest: Guest) -> list[Device]:
+    """The device table. A console that programs attach to is shown by its socket: the descriptors
+    that its kernel has for it are nobody else's."""
+    consoles = guest.consoles
+    return [
+        _attached(each, f"unix:{consoles.socket_of(each.name)}")
+        if each.name in consoles.by_name and each.kernel == config(each.name)
+        else each
+        for each in guest.devices.listing()
+    ]
+
+
+def _attached(device: Device, where: str) -> Device:
+    said = f"{device.name}={where}"
+    observed = {"config": where} if device.observed else device.observed
+    return msgspec.structs.replace(device, asked=said, kernel=said, observed=observed)
 
 
 def _state(guest: Guest, held: processes.Held | None) -> State:
