@@ -15,8 +15,8 @@ from umlctl.output import say
 from umlctl.synonyms import meant
 
 LAZY: Final = {
-    "run": "umlctl.cli.boot:run",
-    "start": "umlctl.cli.boot:start",
+    "run": "umlctl.cli.run:run",
+    "start": "umlctl.cli.start:start",
     "restart": "umlctl.cli.restart:restart",
     "list": "umlctl.cli.listing:list_guests",
     "rm": "umlctl.cli.forgetting:forget",

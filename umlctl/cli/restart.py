@@ -38,7 +38,7 @@ def restart(guest: str, seconds: float, in_json: bool) -> int:
     `reboot` has the kernel begin anew in its process, with what it was plugged since; this is a
     new process, and a new kernel if its file was replaced. A guest that has ended is started.
     """
-    from umlctl.cli.boot import start_again
+    from umlctl.cli.start import start_again
 
     umid = guest
     if "/" in umid:

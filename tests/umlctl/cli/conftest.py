@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from socketproto.exchange import pieces
-from umlctl.cli import main
+from socketproto.exchange import ANSWERED, Outcome, pieces
+from umlctl.cli import earlier, foreground, main
+from umlctl.client import background
+from umlctl.guest.definition import Definition, decode
+from umlctl.host import kernels
+from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tests.conftest import Address, Bare
+
+    Boot = Callable[..., Definition]
 
 
 class Supervisor:
@@ -69,3 +75,71 @@ def supervisor(
     os.makedirs(f"{house}/h/.uml/demo")
     monkeypatch.chdir(house)
     return Supervisor(bare, capfd)
+
+
+class Started:
+    """What `run` and `start` would have booted, and what is printed."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.definitions: list[Definition] = []
+        self.code = 0
+        self.answer: dict[str, Any] = {
+            "code": 0,
+            "status": {"state": "running", "pid": 4711},
+            "text": "",
+        }
+        self.commands: list[str] = []
+        self._capfd = capfd
+        self.out = self.err = ""
+
+    def main(self, *words: str) -> int:
+        code = main.run(list(words))
+        sys.stdout.flush()
+        self.out, self.err = self._capfd.readouterr()
+        return code
+
+    def supervise(
+        self, definition: Definition, log: foreground.Log, wishes: foreground.Wishes
+    ) -> Ending:
+        assert wishes._replace(copy=None) == foreground.Wishes()
+        assert not log.in_json
+        self.definitions.append(definition)
+        return Ending(cause="exited", code=self.code)
+
+    def ask_supervisor(self, command: str) -> Outcome:
+        self.commands.append(command)
+        verb, path = command.replace("no-wait ", "").split(" ", 1)
+        assert verb == "start"
+        assert os.stat(path).st_mode == 0o100600
+        with open(path, "rb") as file:
+            self.definitions.append(decode(file.read()))
+        return Outcome(ANSWERED, data=msgspec.json.encode(self.answer))
+
+
+@pytest.fixture
+def started(
+    house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Started:
+    made = Started(capfd)
+    monkeypatch.chdir(house)
+    monkeypatch.setattr(kernels, "find", lambda name=None: name or "/usr/bin/linux.uml")
+    plain = kernels.Kernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user="": plain)
+    monkeypatch.setattr(foreground, "supervise", made.supervise)
+    monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)
+    monkeypatch.setattr(earlier, "await_earlier", lambda _definition: None)
+    return made
+
+
+@pytest.fixture
+def boot(started: Started) -> Boot:
+    """The definition that `umlctl run WORDS` and `umlctl start WORDS` agree on."""
+
+    def boot(*words: str) -> Definition:
+        for verb in ("run", "start"):
+            assert started.main(verb, *words) == 0, started.err
+        one, other = started.definitions[-2:]
+        assert one == other
+        return one
+
+    return boot

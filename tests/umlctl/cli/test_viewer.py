@@ -140,13 +140,16 @@ def test_signal_ends_a_viewer_and_what_it_had_changed(
 ) -> None:
     def kill() -> None:
         supervisor.tell(keyboard="yours")
+        supervisor.connection.recv(PACKET)  # now it moves bytes, and heeds signals
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
+    looking = viewer()
+    looking.answer = Answer(None, b"never")
+    script(b"typed")
     with supervisor.doing(kill):
-        assert viewer().run(None) == exitcodes.SIGNALLED + signal.SIGTERM
+        assert looking.run(None) == exitcodes.SIGNALLED + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
-    script(b"")
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.umlctl.host.test_records import write_record
+from umlctl.host import kernels, programs
+
+if TYPE_CHECKING:
+    from tests.umlctl.cli.conftest import Started
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is told")
+def test_root_is_told_once_and_where_it_is_true(started: Started) -> None:
+    for words in (["--root", "a.img"], ["--", "root=98:0"], ["--user", "nobody"]):
+        assert started.main("run", "demo", *words) == 0
+        assert "reaches every file" not in started.err
+    assert started.main("run", "demo") == 0
+    assert "reaches every file of this host" in started.err
+    for verb in ("run", "start"):
+        assert started.main(verb, "demo") == 0
+        assert "reaches every file" not in started.err
+
+
+def test_program_that_the_guests_init_lacks_is_said_before_the_boot(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "INIT_PATH", "/nowhere")
+    assert started.main("run", "demo") == 0
+    assert "lacks `ip`" not in started.err
+    assert started.main("run", "demo", "--nic", "switch=lan") == 0
+    assert "its NICs are not set up" in started.err
+    assert "lacks `ip`: apt install iproute2" in started.err
+
+
+def test_what_a_kernel_makes_of_an_option_is_said(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"SMP": "y", "NR_CPUS": "8"}
+    kernel = kernels.Kernel("/usr/bin/linux.uml", "6.12.3", frozenset({"seccomp"}), config)
+    monkeypatch.setattr(kernels, "probe", lambda _path, _user: kernel)
+    assert started.main("start", "demo", "--aslr") == 0
+    assert "--aslr" not in started.err
+    assert "any program in the guest" not in started.err
+    assert started.main("start", "demo", "--ncpus", "2") == 0
+    assert "any program in the guest can read and change all" in started.err
+    kernel = kernel._replace(version="7.3.4")
+    assert started.main("start", "demo", "--aslr") == 0
+    assert "--aslr does nothing: Linux 7.3.4 turns randomisation off itself" in started.err
+
+
+def test_hostfs_argument_is_said_to_be_no_jail(started: Started) -> None:
+    assert started.main("start", "demo", "--append", "hostfs=/srv") == 0
+    assert "hostfs=/srv keeps root in this guest from nothing" in started.err
+    assert started.main("start", "demo", "--append", "quiet") == 0
+    assert "hostfs=" not in started.err
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "said"),
+    [
+        ("shared", "shared/", True),
+        ("shared/below", "shared/", True),
+        ("shared", "shared/below/", True),
+        ("link", "shared/", True),
+        ("shared,ro", "shared/", False),
+        ("shared", "shared/,ro", False),
+        ("shared", "other/", False),
+    ],
+)
+def test_who_shares_a_root_to_write_with_a_guest_is_told(
+    started: Started, house: str, mine: str, others: str, said: bool
+) -> None:
+    for name in ("shared/below", "other"):
+        os.makedirs(name)
+    os.symlink("shared", "link")
+    write_record("first", root=f"{house}/{others}")
+    for verb in ("run", "start"):
+        assert started.main(verb, "demo", "--root", mine) == 0, started.err
+        assert ("first writes to" in started.err) is said
+        assert (f"--root {house}/{mine}/,ro only reads" in started.err) is said
+
+
+@pytest.mark.parametrize("verb", ["run", "start"])
+def test_who_starts_a_guest_is_told_what_it_forgets(started: Started, verb: str) -> None:
+    words = ("--root", "/r.img,discard", "--disk", "/keep.img", "--disk", "/d.img,discard")
+    assert started.main(verb, "demo", *words) == 0
+    assert "what it writes to /r.img, /d.img is lost when it ends; `umlctl collect demo" in (
+        started.err
+    )

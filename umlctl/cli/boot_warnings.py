@@ -1,0 +1,96 @@
+"""What is said to who starts a guest of what not everybody expects."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from umlctl.guest import cmdline, plug
+from umlctl.guest import definition as definitions
+from umlctl.host import kernels, paths, programs, room
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+
+NO_ASLR: Final = (7, 2)
+"""Since this Linux a kernel turns the randomisation of its addresses off itself."""
+
+
+def of_start(definition: Definition) -> list[str]:
+    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, and
+    hostfs= is no jail."""
+    said = []
+    is_roots = not (os.geteuid() or definition.user)
+    if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):
+        said.append(
+            "root in this guest reaches every file of this host, as you do; "
+            "--user NAME gives it the reach of NAME (said once)"
+        )
+    said += _shared_root(definition)
+    said += [
+        f"{word} keeps root in this guest from nothing: `..` leads out of it"
+        for word in (*definition.append, *definition.arguments)
+        if word.startswith(cmdline.HOSTFS)
+    ]
+    kernel = kernels.probe(definition.kernel, definition.user)
+    if definition.aslr and kernel.release >= NO_ASLR:
+        said.append(f"--aslr does nothing: Linux {kernel.version} turns randomisation off itself")
+    if definition.ncpus > 1 and "seccomp" in kernel.capabilities:
+        said.append(
+            "with several processors any program in the guest can read and change all of the "
+            "guest's memory: its kernel watches its processes by seccomp then"
+        )
+    if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
+        said.append(
+            "its NICs are not set up: this host, whose programs it has, lacks `ip`: "
+            "apt install iproute2"
+        )
+    place = room.place_of(definition, os.environ)
+    said += filter(None, [room.memory_doubt(place, definition.mem)])
+    return said
+
+
+def of_loss(definition: Definition) -> list[str]:
+    """What a guest writes and nobody will find, if anything."""
+    disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    if definitions.root_is_image(definition):
+        disks.insert(0, definitions.root_disk(definition))
+    lost = [disk.file for disk in disks if disk.discard]
+    said = (
+        f"what it writes to {', '.join(lost)} is lost when it ends; "
+        f"`umlctl collect {definition.umid} PATH` copies files out before"
+    )
+    return [said] if lost else []
+
+
+def _is_first(what: str) -> bool:
+    """Something has not been said to this user before; if that cannot be kept, it has not."""
+    try:
+        os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
+        os.close(
+            os.open(f"{paths.state_dir()}/{what}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        )
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _shared_root(definition: Definition) -> list[str]:
+    """Who writes to the directory that is the root too."""
+    if not definition.root.endswith("/"):
+        return []
+    from umlctl.host import inuse, lost
+
+    mine = os.path.realpath(definition.root)
+    others = [
+        umid
+        for umid, root in inuse.directories_of(lost.running(but=definition.umid))
+        if os.path.commonpath([mine, os.path.realpath(root)]) in (mine, os.path.realpath(root))
+    ]
+    return [
+        f"{umid} writes to {definition.root} too, and neither sees what the other keeps in memory; "
+        f"--root {definition.root},ro only reads"
+        for umid in others
+    ]

@@ -1,0 +1,140 @@
+"""`umlctl run`: a guest in the foreground."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from umlctl.cli import boot_warnings
+from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
+from umlctl.cli.define import check_console, define, take_name
+from umlctl.cli.seconds import SECONDS
+from umlctl.errors import UmlctlError, UsageError
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from umlctl.cli.foreground import Log
+    from umlctl.protocol.status import Ending
+
+
+@click.command(
+    cls=Booting,
+    epilog="""\b
+Examples:
+  umlctl run                                    this machine's files, a name made up
+  umlctl run test --kernel ./linux --mem 1G     the kernel that you just built
+  umlctl run test --root debian.img -- quiet    an image; kernel arguments after --
+  umlctl run ci --init /tmp/test.sh; echo $?    its exit status: /proc/exitcode; 255: panic
+  umlctl run ci --init /tmp/test.sh --limit 600 --json --log ci.log    in a test bench
+  umlctl run db --ready-fd 3 --log-format json 3>ready 2>log    under a job runner
+""",
+)
+@click.argument("umid", required=False)
+@with_options
+@click.option("--console", is_flag=True, help="Attach the terminal to its console; ^] leaves it.")
+@click.option(
+    "--ready-fd",
+    type=int,
+    metavar="N",
+    help="Write a line, UMID PID, to descriptor N when it is ready, and close it.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What happens to it, on standard error: in words, or all events as lines of JSON.",
+)
+@click.option("--json", "in_json", is_flag=True, help="In the end, print how it ended as JSON.")
+@click.option("--log", "copy", metavar="FILE", help="Copy what it puts on its console to FILE.")
+@click.option(
+    "--limit",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="End it if it has not ended after so long; the exit code is 124 then.",
+)
+@click.option(
+    "--die-with-parent",
+    "tied",
+    is_flag=True,
+    help="Kill it when this process is killed, which it outlives otherwise.",
+)
+def run(
+    umid: str | None,
+    arguments: tuple[str, ...],
+    *,
+    log_format: str,
+    in_json: bool,
+    **options: Any,
+) -> int:
+    """Boot a guest and supervise it in the foreground until it ends.
+
+    The exit code is the guest's own status, 255 after a panic, 125 if it ended before
+    its init program began.
+    Ctrl-C shuts the guest down in order; twice, it is killed.
+    """
+    from umlctl.cli import foreground
+
+    name, options, arguments = take_name(umid, options, arguments)
+    umid, options["named"] = name or f"uml-{os.getpid()}", name is not None
+    begun = time.monotonic()
+    log = foreground.Log(umid, in_json=log_format == "json")
+    try:
+        if in_json and options["console"]:
+            raise UsageError("--json and --console both take standard output; give one of them")
+        with host_errors():
+            ending, place = _boot(umid, options, arguments, log)
+    except UmlctlError as problem:
+        if in_json:
+            _print_result(umid, "failed", problem.code, str(problem), begun, "")
+        if log.in_json:
+            return log.fail(problem)
+        raise
+    if in_json:
+        _print_result(umid, ending.cause, ending.code, ending.text, begun, place)
+    return ending.code
+
+
+def _boot(
+    umid: str, options: Mapping[str, Any], arguments: tuple[str, ...], log: Log
+) -> tuple[Ending, str]:
+    """Boot a guest and supervise it; how it ended, and where its console was logged.
+
+    Raises: UmlctlError, OSError
+    """
+    from umlctl.cli import foreground
+    from umlctl.cli.alongside import Copy
+
+    console, ready_fd = options["console"], options["ready_fd"]
+    if ready_fd is not None:
+        foreground.check_ready_descriptor(ready_fd)
+    definition = define(umid, options, arguments)
+    if console:
+        check_console(definition)
+    copy = None if options["copy"] is None else Copy(options["copy"])
+    for warning in (*boot_warnings.of_start(definition), *boot_warnings.of_loss(definition)):
+        log.write(log.event("warning", text=warning))
+    await_earlier(definition)
+    wishes = foreground.Wishes(console, ready_fd, options["limit"], copy, options["tied"])
+    ending = foreground.supervise(definition, log, wishes)
+    return ending, copy.path if copy else f"{paths.record_dir(umid)}/console.log"
+
+
+def _print_result(umid: str, cause: str, code: int, text: str, begun: float, log: str) -> None:
+    """How a run ended, as one line of JSON."""
+    import msgspec
+
+    result = {
+        "umid": umid,
+        "status": code,
+        "cause": cause,
+        "text": text.encode("utf-8", "backslashreplace").decode(),
+        "seconds": round(time.monotonic() - begun, 3),
+        "log": log if log and os.path.exists(log) else None,
+    }
+    print(msgspec.json.encode(result).decode())
