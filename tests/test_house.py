@@ -191,7 +191,7 @@ def test_protocol_is_pure(name: str) -> None:
     [
         *(in_package("umlctl.protocol") + in_package("umlctl.devices")),
         *in_package("umlctl.guest"),
-        BY_NAME["umlctl.guard"],
+        *(BY_NAME["umlctl.guard"], BY_NAME["umlctl.supervisor.lifecycle"]),
     ],
     ids=lambda module: str(module.name),
 )

@@ -1,14 +1,6 @@
 """One guest under supervision, from the moment its kernel was launched until nothing is left.
 
-    state      on                        next
-    booting    it is ready               running
-    booting    the kernel ends           dead (never started)
-    running    `stop`                    stopped
-    stopped    `go`                      running
-    running    a new SOCKET notification rebooting
-    stopped    a new SOCKET notification rebooting
-    rebooting  it is ready               running
-    any        the kernel ends           dead
+What leads from one state to the next is in `lifecycle`; here it is seen, and obeyed.
 
 SOCKET says only that the kernel has a socket. A disk added right then panics the kernel, so a
 guest is ready when its root is mounted, which comes after all drivers have started; one with an
@@ -30,12 +22,11 @@ import trio
 
 from socketproto.exchange import TIMED_OUT
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
-from umlctl.guest import policy
 from umlctl.guest.cmdline import console_elsewhere, has_agent
 from umlctl.host import consolelog, endings, kernels, processes, records, room, scarce, users
 from umlctl.host.claim import kernel_socket
 from umlctl.host.paths import kept_socket
-from umlctl.supervisor import launch, looks, orderly
+from umlctl.supervisor import launch, lifecycle, looks, orderly
 from umlctl.supervisor.consoles import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.endurance import endure
@@ -43,6 +34,27 @@ from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import DEADLINE, FRAGILE, QUIET, Kernel
 from umlctl.supervisor.kernel_socket import UNREACHABLE, KernelSocket
+from umlctl.supervisor.lifecycle import (
+    BOOTING,
+    REBOOTING,
+    RUNNING,
+    STOPPED,
+    Ended,
+    EndWanted,
+    GivenUp,
+    HasSocket,
+    KillWanted,
+    Lifecycle,
+    Panicked,
+    Ready,
+    ReadyStopped,
+    RebootedUnseen,
+    Relaunched,
+    Resetting,
+    Resumed,
+    Retried,
+    Stopped,
+)
 from umlctl.supervisor.limits import Hearing
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.rediscover import UNTRACED, find_again
@@ -81,25 +93,18 @@ class Guest:
 
     Fields:
         umid: its name
-        state: booting, running, stopped, rebooting or dead
-        since: when that state began, seconds since 1970
+        lifecycle: its state, and what has led to it
         kernel: how to talk to it
         history: what happened to it
         devices: its device table
         ready: set while requests can be answered
         up: set once its first process has begun, as far as can be known
         dead: set when it has ended
-        ending: how it ended
         no_restart: set when a user has ended it
         over: set when it has ended for good, and is not started again
-        restarts: how often it was started again
-        asked_to_end: why a user has ended it, or a policy; empty if nobody has
         watcher: whether it hangs
         pauses: who stops and resumes it
         release: the first two numbers of its kernel's version; zeros until they are known
-        late: that it did not end by itself in time, and was synced and halted; empty if it did
-        unsynced: that it was ended with what it had yet to write, and why; empty if it was not
-        halted: a user has had its kernel end itself
         unwritten: its record could not be written; the copy beside its sockets has what it has
     """
 
@@ -120,19 +125,25 @@ class Guest:
             self.history.load()
         self.over = trio.Event()
         self.no_restart = trio.Event()
-        self.reboots = self.restarts = self.refused = self.clients_refused = 0
-        self.last_panic = ""
-        self.begin(launched)
+        self.refused = self.clients_refused = 0
+        self.lifecycle = Lifecycle(
+            launched.definition,
+            launched.record.since,
+            adopted=launched.adopted,
+            known=_is_known(launched),
+        )
+        self._begin_life(launched)
 
     def begin(self, launched: Launched) -> None:
-        """A life of the guest has begun: its first, or another."""
+        """Another life of the guest has begun."""
+        self._handle(Relaunched(known=_is_known(launched)), launched.record.since)
+        self._begin_life(launched)
+
+    def _begin_life(self, launched: Launched) -> None:
         self.launched = launched
-        self.state: State = "booting"
-        self.since = launched.record.since
         self.ready = trio.Event()
         self.up = trio.Event()
         self.dead = trio.Event()
-        self.ending: Ending | None = None
         self.kernel = Kernel(
             kernel_socket(launched.definition),
             self._trouble_changed,
@@ -146,12 +157,8 @@ class Guest:
         kept = "" if launched.definition.user else kept_socket(self.umid)
         self.kernel_socket = KernelSocket(self.kernel.path, kept)
         self.log = f"{launched.claim.records}/console.log"
-        self.asked_to_end = self.late = self.unsynced = ""
         self.release = (0, 0)
-        self._had_socket = launched.adopted
-        self._heard = False
-        self._panic = ""
-        self._forced = self.halted = self.unwritten = False
+        self._heard = self.unwritten = False
         self._hearing = Hearing(self.history)
         self._main = -1
         self._held: processes.Held | None = None
@@ -160,6 +167,7 @@ class Guest:
         self._troubled = trio.Event()
         self._rebooting = trio.Event()
         self._boot = trio.CancelScope()
+        self._nursery: trio.Nursery
         self._record = launched.record
         self.devices = Devices(
             self._record,
@@ -167,7 +175,7 @@ class Guest:
             self.kernel,
             self.history,
             self.log,
-            lambda: self.state == "stopped",
+            lambda: self.state == STOPPED,
         )
         self.consoles = Consoles(
             launched.claim.directory,
@@ -179,18 +187,28 @@ class Guest:
         self.watcher = Watcher(self)
         self.pauses = Pauses(self, self._record)
 
+    @property
+    def state(self) -> State:
+        return self.lifecycle.state
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it has ended; None: not yet."""
+        return self.lifecycle.ending
+
     async def supervise(self) -> Ending:
         """Watch the guest until it has ended, and remove all that is left of it."""
         gone = False
         booting = "the guest is still booting"
         silent = "the guest was adopted, and has not answered since; `kill` ends it"
-        self.kernel.lose(silent if self.has_been_up() else booting)
+        self.kernel.lose(silent if self.lifecycle.known else booting)
         what = "adopted" if self.launched.adopted else "started"
         self.history.add(what, pid=self.launched.pid, kernel=self.launched.definition.kernel)
         if self.launched.lost:
             self.history.add("record lost", text=self.launched.lost)
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 self._begin(nursery, "notifications", partial(self._hear, nursery))
                 self._begin(nursery, "recovery", self._cure)
                 self._begin(nursery, "boot id", self._note_boots)
@@ -217,8 +235,6 @@ class Guest:
     def _begin(self, nursery: trio.Nursery, name: str, task: Callable[[], Awaitable[None]]) -> None:
         nursery.start_soon(endure, self.history, name, task)
 
-    # What the kernel does
-
     async def _hear(self, nursery: trio.Nursery) -> None:
         """Take every notification at once: an unread one freezes the guest. But one whose root
         sends them without end may wait a little: that freezes nobody else."""
@@ -229,7 +245,7 @@ class Guest:
                 notification = self._unheard.popleft()
                 if notification.kind == SOCKET:
                     reboots += 1
-                    self._has_socket(nursery, os.fsdecode(notification.data))
+                    self._has_socket(os.fsdecode(notification.data))
                 elif notification.kind == PANIC:
                     self._begin(nursery, "panic", self._see_it_die)
                     self._panicked(notification.data.decode("utf-8", "replace"))
@@ -259,35 +275,18 @@ class Guest:
                 self._unheard.append(Notification.decode(datagram))
         return AT_ONCE
 
-    def _has_socket(self, nursery: trio.Nursery, path: str) -> None:
-        self._had_socket = True
+    def _has_socket(self, path: str) -> None:
         if path != self.kernel.path:
             # The kernel found the name in use after all and took a random one.
-            self._fail_boot(f"the kernel took another name: its socket is {path}")
+            self.lifecycle.had_socket = True
+            self.kill(f"the kernel took another name: its socket is {path}", by_policy=True)
             return
         self.kernel_socket.hold()
-        if self.ready.is_set() or self.state == "rebooting":
-            self.reboots += 1
-            launch.make_again(self.launched)
-            self._panic = ""
-            self.halted = False
-            self._leave("the guest rebooted")
-            self._rebooting.set()
-            self._rebooting = trio.Event()
-            self.history.add("rebooting", count=self.reboots)
-            self.consoles.note_boot()
-            if self.asked_to_end:
-                # The guest has shut down in order, and an init that maps Ctrl-Alt-Del to a
-                # reboot is starting it again.
-                self.signal(signal.SIGTERM)
-                return
-        self.watcher.begins_anew()
-        self._boot.cancel()
-        self._boot = trio.CancelScope()
-        nursery.start_soon(self._await_ready, self._boot)
+        self.handle(HasSocket())
 
     async def _await_ready(self, boot: trio.CancelScope) -> None:
-        if self.has_been_up() and self.state == "booting" and not self.kernel_socket.is_there():
+        lost = self.lifecycle.known and not self.kernel_socket.is_there()
+        if lost and self.state == BOOTING:
             self._is_ready()
             self.kernel.lose(UNREACHABLE)
             self.watcher.is_unreachable(UNREACHABLE)
@@ -312,7 +311,7 @@ class Guest:
             owner=self.kernel.owner,
         )
         drivers_up = None
-        again = self.state == "rebooting"
+        again = self.state == REBOOTING
         if again:
             await self.devices.renew()
         while True:
@@ -352,8 +351,7 @@ class Guest:
         boot = await kernel.ask(BOOT_ID, 1.0)
         known = self._record.guest_boot
         if boot.ok and known and boot.text.strip() != known:
-            self.reboots += 1
-            self.history.add("rebooted", text="while it had no supervisor")
+            self.handle(RebootedUnseen())
             await self.devices.renew()
             return True
         if self.kernel.unmark() and self.looks_stopped():
@@ -381,23 +379,14 @@ class Guest:
         return any(word.startswith("initrd=") for word in self.launched.command)
 
     def _is_ready(self) -> None:
-        again = self.state == "rebooting"
-        self._enter("stopped" if self.looks_stopped() else "running")
-        self.kernel.found()
-        self.note_outsiders()
-        self.ready.set()
+        event = ReadyStopped if self.looks_stopped() else Ready
+        self.handle(event(facts={"pid": self.launched.pid}))
         if self.launched.adopted or not has_agent(self.launched.definition):
             self.up.set()
-        begun = not (again or self.launched.adopted)
-        after = round(self.since - self._record.since, 3) if begun else None
-        self.history.add("ready", after=after, pid=self.launched.pid)
 
     def _panicked(self, text: str) -> None:
-        self._panic = self.last_panic = self._record.last_panic = text
-        self.kernel.lose(f"the guest panicked: {text}")
-        self.history.add("panicked", text=text, console=consolelog.last_of(self.log))
-        if policy.on_panic(self.launched.definition) in (policy.KILL, policy.RESTART):
-            self._kill_processes()
+        self._record.last_panic = text
+        self.handle(Panicked(text=text, facts={"console": consolelog.last_of(self.log)}))
 
     async def _see_it_die(self) -> None:
         await trio.sleep(DYING)
@@ -411,10 +400,7 @@ class Guest:
                 return
             if not self.held():
                 break
-        self._fail_boot(f"not ready within {limit:g} seconds")
-
-    def _fail_boot(self, reason: str) -> None:
-        self.kill(reason, by_policy=True)
+        self.kill(f"not ready within {limit:g} seconds", by_policy=True)
 
     async def _main_gone(self) -> None:
         """Wait for the end of the main process, and kill at once whatever it leaves."""
@@ -453,19 +439,16 @@ class Guest:
             if notification.kind == PANIC:
                 self._panicked(notification.data.decode("utf-8", "replace"))
             elif notification.kind == SOCKET:
-                self._had_socket = True
+                self.lifecycle.had_socket = True
             elif notification.kind == USER:
                 self._note_said(notification)
         status = await self._exit_status()
         with trio.move_on_after(TERM):
             while not processes.reap_group(self.launched.pid):  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(POLL)
-        self.ending = self._how_it_ended(status)
-        self._enter("dead")
-        self.kernel.lose(f"the guest is dead: {endings.describe(self.ending)}")
-        self.history.add(
-            "ended", cause=self.ending.cause, code=self.ending.code, text=self.ending.text
-        )
+        if self.ending is None:
+            ending = self._how_it_ended(status)
+            self.handle(Ended(ending=ending, how=endings.describe(ending)))
         self._record.ending = self.ending
         await self.save()
 
@@ -484,8 +467,8 @@ class Guest:
 
     def _how_it_ended(self, status: endings.Status) -> Ending:
         tail = endings.tail_of(self.log)
-        was_ready = self.ready.is_set() or self.state != "booting" or self.has_been_up()
-        if not (self._panic or self.ready.is_set() or endings.is_orderly(tail)):
+        life = self.lifecycle
+        if not (life.panic or life.answers or endings.is_orderly(tail)):
             # Before it could notify anybody; later, whatever the guest prints is no evidence.
             early = endings.early_panic(tail)
             if early:
@@ -495,25 +478,23 @@ class Guest:
                 status=status.code,
                 starved=status.starved,
                 tail=tail,
-                was_ready=was_ready,
-                panic=self._panic,
-                asked=self.asked_to_end,
-                forced=self._forced,
-                late=self.late,
-                unsynced=self.unsynced,
-                had_socket=self._had_socket,
-                halted=self.halted,
-                began=self._heard or (not was_ready and endings.init_began(self.log)),
+                was_ready=life.known,
+                panic=life.panic,
+                asked=life.asked_to_end,
+                forced=life.forced,
+                late=life.late,
+                unsynced=life.unsynced,
+                had_socket=life.had_socket,
+                halted=life.halted,
+                began=self._heard or (not life.known and endings.init_began(self.log)),
                 left=os.path.isdir(os.path.dirname(self.kernel.path)),
                 executes=endings.executed_again(self.launched.definition),
             )
         )
         doubt = ""
-        if not (self.up.is_set() or self.asked_to_end) and ending.code:
+        if not (self.up.is_set() or life.asked_to_end) and ending.code:
             doubt = room.processes_doubt()
         return msgspec.structs.replace(ending, text="; ".join(filter(None, [ending.text, doubt])))
-
-    # A kernel that does not answer
 
     def _trouble_changed(self, trouble: str) -> None:
         if trouble:
@@ -536,18 +517,16 @@ class Guest:
 
     def note_stopped(self, seconds: float | None = None, **by: int) -> None:
         """It is stopped; `seconds` is how long at most."""
-        if self.state == "running":
-            self._enter("stopped")
-            self.history.add("stopped", seconds=seconds, **by)
+        if self.state == RUNNING:
+            self.handle(Stopped(facts={"seconds": seconds, **by}))
         self._record.resume = 0.0 if seconds is None else time.time() + seconds
         self.pauses.changed.set()
 
     def note_running(self, **by: int) -> None:
-        if self.state == "stopped":
-            self._enter("running")
+        if self.state == STOPPED:
+            self.handle(Resumed(facts={**by}))
             self._record.resume = 0.0
             self.pauses.changed.set()
-            self.history.add("resumed", **by)
 
     async def halt(self, request: str) -> Outcome:
         """A user ends the kernel at once: it is not started again.
@@ -564,15 +543,9 @@ class Guest:
         ready = self.ready
         outcome = await self.kernel.ask("reboot", seconds)
         # Its notification can have come before we are here; then all is seen to.
-        if outcome.ok and self.ready is ready and self.state == "running":
-            self._leave("the guest reboots")
+        if outcome.ok and self.ready is ready and self.state == RUNNING:
+            self.handle(Resetting())
         return outcome
-
-    def _leave(self, why: str) -> None:
-        """It is not there to be asked until it has booted again."""
-        self._enter("rebooting")
-        self.kernel.lose(why)
-        self.ready = trio.Event()
 
     def note_outsiders(self) -> None:
         """Remember the helpers that a signal to the group would miss: after the end of the main
@@ -602,23 +575,13 @@ class Guest:
 
         by_policy: no user wants it, and it may be started again
         """
-        if not by_policy:
-            self._stay_dead()
-        if not self.dead.is_set():
-            self._forced = True
-            self.asked_to_end = self.asked_to_end or why
-            self.note_outsiders()
-            self._kill_processes()
+        self.handle(KillWanted(why=why, by_policy=by_policy))
 
-    async def await_restart(self, seconds: float, tries: int) -> bool:
+    async def await_restart(self, seconds: float) -> bool:
         """Wait to be started again; False if a user does not want that."""
-        assert self.ending is not None
-        self._enter("restarting")
         self._record.again = True
         await self.save()  # for the next supervisor, if this one is killed meanwhile
-        self.history.add("restarting", seconds=seconds, tries=tries)
-        how = endings.describe(self.ending)
-        self.kernel.lose(f"the guest has ended ({how}) and is to be started again")
+        self.handle(Retried(seconds=seconds))
         with trio.move_on_after(seconds):
             await self.no_restart.wait()
         if self.no_restart.is_set():
@@ -627,29 +590,21 @@ class Guest:
 
     async def give_up(self) -> None:
         """It is not started again after all."""
-        self._enter("dead")
+        self.handle(GivenUp())
         self._record.again = False
         await self.save()
-
-    def _stay_dead(self) -> None:
-        """A user ends it: it is not started again."""
-        self.no_restart.set()
 
     async def shut_down(self, seconds: float, why: str, **by: int) -> None:
         """A user ends it in order, as far as it can be.
 
         seconds: for the guest's own shutdown
         """
-        self._stay_dead()
+        self.handle(EndWanted())
         if not self.dead.is_set():
             self.history.add("shutdown", text=why, seconds=seconds, **by)
             await orderly.shut_down(self, seconds, why)
 
     # What is known of it
-
-    def has_been_up(self) -> bool:
-        """It was ready once in this life, seen by us or by the supervisor before us."""
-        return bool(self._record.guest_boot or self.launched.lost)
 
     async def answers(self) -> None:
         """Until it is ready, or dead, or held, as by a debugger: then it answers when let go."""
@@ -670,12 +625,50 @@ class Guest:
         return processes.looks_stopped(self.launched.pid) is True
 
     def status(self) -> Status:
-        """What `status` shows."""
         return status_of(self)
 
-    def _enter(self, state: State) -> None:
-        self.state = state
-        self.since = time.time()
+    # What its lifecycle has us do
+
+    def handle(self, event: lifecycle.Event) -> None:
+        """Something has happened to it, or is wanted of it: do what is to be done about that."""
+        self._handle(event, time.time())
+
+    def _handle(self, event: lifecycle.Event, now: float) -> None:
+        for instruction in self.lifecycle.handle(event, now):
+            self._obey(instruction)
+
+    def _obey(self, instruction: lifecycle.Instruction) -> None:  # noqa: C901 - an arm for each
+        match instruction:
+            case lifecycle.Tell(event, facts):
+                self.history.add(event, **facts)
+            case lifecycle.AnswerRequests():
+                self.kernel.found()
+                self.ready.set()
+            case lifecycle.HoldRequests(why):
+                self.kernel.lose(why)
+                self.ready = trio.Event()
+            case lifecycle.RefuseRequests(why):
+                self.kernel.lose(why)
+            case lifecycle.PrepareBoot():
+                launch.make_again(self.launched)
+                self._rebooting.set()
+                self._rebooting = trio.Event()
+                self.consoles.note_boot()
+            case lifecycle.AwaitReady():
+                self.watcher.begins_anew()
+                self._boot.cancel()
+                self._boot = trio.CancelScope()
+                self._nursery.start_soon(self._await_ready, self._boot)
+            case lifecycle.Terminate():
+                self.signal(signal.SIGTERM)
+            case lifecycle.FindHelpers():
+                self.note_outsiders()
+            case lifecycle.Kill():
+                self._kill_processes()
+            case lifecycle.StopOthers(why):
+                self.stop_others(why)
+            case lifecycle.CancelRestart():
+                self.no_restart.set()
 
     async def save(self) -> None:
         try:
@@ -684,6 +677,11 @@ class Guest:
         except (OSError, RuntimeError) as problem:
             self.unwritten = True
             self.history.add("not recorded", text=scarce.explained(problem))
+
+
+def _is_known(launched: Launched) -> bool:
+    """It was ready once in this life, seen by the supervisor before us."""
+    return bool(launched.record.guest_boot or launched.lost)
 
 
 async def _reaped(pid: int) -> None:

@@ -40,13 +40,13 @@ async def shut_down(guest: Guest, seconds: float, why: str) -> None:
     seconds: for the guest's own shutdown
     why: who wants it
     """
-    if guest.state == "rebooting" or (guest.state == "booting" and guest.has_been_up()):
+    if guest.lifecycle.comes:
         with trio.move_on_after(min(seconds, ANSWERS)):
             await guest.ready.wait()
-    guest.asked_to_end = guest.asked_to_end or why
+    guest.lifecycle.asked_to_end = guest.lifecycle.asked_to_end or why
     if guest.state == "booting":
-        if guest.has_been_up():
-            guest.unsynced = _lost("it has not answered since it was adopted")
+        if guest.lifecycle.known:
+            guest.lifecycle.unsynced = _lost("it has not answered since it was adopted")
         guest.signal(signal.SIGTERM)
     else:
         await _wait_until_let_go(guest, seconds)
@@ -66,16 +66,16 @@ async def halt(guest: Guest, request: str) -> Outcome:
     if not guest.held() and not guest.dead.is_set():
         if guest.state == "stopped":
             await guest.pauses.resume()  # it would abort
-        guest.halted = True  # by the time of the answer it can have ended
+        guest.lifecycle.halted = True  # by the time of the answer it can have ended
         outcome = await guest.kernel.ask(request, ANSWER)
         if outcome.kind == REFUSED:
-            guest.halted = False
+            guest.lifecycle.halted = False
         if outcome.kind in (ANSWERED, REFUSED):
             return outcome
-    guest.halted = True
-    guest.asked_to_end = guest.asked_to_end or "halted by a user"
+    guest.lifecycle.halted = True
+    guest.lifecycle.asked_to_end = guest.lifecycle.asked_to_end or "halted by a user"
     if guest.state != "booting":
-        guest.unsynced = NOT_SYNCED
+        guest.lifecycle.unsynced = NOT_SYNCED
     guest.signal(signal.SIGTERM)
     await _die(guest)
     return Outcome(ANSWERED)
@@ -86,8 +86,8 @@ async def _die(guest: Guest) -> None:
     with trio.move_on_after(0.0 if guest.held() else TERM):
         await guest.dead.wait()
     if not guest.dead.is_set():
-        guest.asked_to_end += "; it did not end by itself"
-        guest.kill(guest.asked_to_end)
+        guest.lifecycle.asked_to_end += "; it did not end by itself"
+        guest.kill(guest.lifecycle.asked_to_end)
         await guest.dead.wait()
 
 
@@ -97,8 +97,8 @@ async def _wait_until_let_go(guest: Guest, seconds: float) -> None:
             await trio.sleep(HELD)
     if patience.cancelled_caught:
         held = guest.held()
-        guest.unsynced = _lost(held.by if held else "it was held")
-        guest.kill(guest.asked_to_end)
+        guest.lifecycle.unsynced = _lost(held.by if held else "it was held")
+        guest.kill(guest.lifecycle.asked_to_end)
 
 
 async def end(guest: Guest, seconds: float) -> None:
@@ -110,32 +110,32 @@ async def end(guest: Guest, seconds: float) -> None:
     """
     if guest.dead.is_set():
         return
-    guest.unsynced = _lost("its kernel was not heard of in time")
+    guest.lifecycle.unsynced = _lost("its kernel was not heard of in time")
     if guest.state == "stopped":
         await guest.kernel.ask("go", ANSWER)
         guest.note_running()
     handled = await _ask_again(guest, "proc sys/kernel/ctrl-alt-del")
     if not handled.ok:
         # It cannot be asked; where nobody handles it, the guest is reset at once.
-        guest.unsynced = await _sync(guest)
+        guest.lifecycle.unsynced = await _sync(guest)
     late = ""
     if not handled.ok or handled.data.strip() == b"0":
         pressed = await guest.kernel.ask("cad", ANSWER)
         if pressed.ok:
             if handled.ok:
-                guest.unsynced = ""  # as far as it ends by itself
+                guest.lifecycle.unsynced = ""  # as far as it ends by itself
             with trio.move_on_after(seconds):
                 await guest.dead.wait()
                 return
             late = f"it had not ended by itself within {seconds:g}s, and was halted"
-            guest.unsynced = _lost("it did not end by itself in time")
+            guest.lifecycle.unsynced = _lost("it did not end by itself in time")
     if guest.dead.is_set():
         return
     # Nobody in the guest handles it, or not in time: what can be saved, is.
-    guest.unsynced = await _sync(guest)
+    guest.lifecycle.unsynced = await _sync(guest)
     await _emergency(guest, "u", b"Emergency Remount complete")
-    if not guest.unsynced:
-        guest.late = late
+    if not guest.lifecycle.unsynced:
+        guest.lifecycle.late = late
     await guest.kernel.ask("halt", ANSWER)
     with trio.move_on_after(HALT):
         await guest.dead.wait()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import HostError, UmlctlError
-from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import cgroups, paths, processes, pruning, records, scarce, sharing
 from umlctl.host.endings import describe
@@ -21,7 +20,7 @@ from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.keeper import Keeper
 from umlctl.supervisor.launch import launch_again, leave, remove_pidfile, remove_place
-from umlctl.supervisor.restarts import Restarts
+from umlctl.supervisor.lifecycle import Cleared
 from umlctl.supervisor.service import Service
 
 if TYPE_CHECKING:
@@ -122,42 +121,36 @@ def _said(guest: Guest) -> Iterator[None]:
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
     """All lives of a guest; how the last one ended."""
-    restarts = Restarts(guest.launched.definition)
     started = False
     while True:
+        begun = trio.current_time()
         async with trio.open_nursery() as life:
             await life.start(guest.consoles.run)
             if not started:
                 started = True
                 task_status.started(guest)
             ending = await guest.supervise()
-            again = _is_wanted_again(guest, ending, restarts)
-            if not again:
+            guest.handle(Cleared())
+            if not guest.lifecycle.again:
                 guest.history.end()
                 guest.over.set()
             with trio.move_on_after(LAST_ANSWERS):
                 await guest.consoles.end(describe(ending))
             life.cancel_scope.cancel()
-        if again and await _start_again(guest, restarts):
+        if guest.lifecycle.again and await _start_again(guest, begun):
             continue
         guest.history.end()
         guest.over.set()
         return ending
 
 
-def _is_wanted_again(guest: Guest, ending: Ending, restarts: Restarts) -> bool:
-    """Do what is to be done after a life, but for a restart: whether that is to be."""
-    asked, hung = guest.no_restart.is_set() or guest.halted, bool(guest.watcher.hung)
-    action = restarts.action(ending, asked=asked, hung=hung)
-    if action == policy.STOP_OTHERS and not hung:
-        guest.stop_others(f"{guest.umid} {describe(ending)}")
-    return action == policy.RESTART
+async def _start_again(guest: Guest, begun: float) -> bool:
+    """Begin another life, after a pause that is longer each time; False if it is not to be.
 
-
-async def _start_again(guest: Guest, restarts: Restarts) -> bool:
-    """Begin another life, after a pause that is longer each time; False if it is not to be."""
-    while (pause := restarts.pause()) is not None:
-        if not await guest.await_restart(pause, restarts.tries):
+    begun: when the last one did, by trio's clock
+    """
+    while (pause := guest.lifecycle.pause(trio.current_time() - begun)) is not None:
+        if not await guest.await_restart(pause):
             return False
         with _said(guest):
             remove_pidfile(guest.launched.definition, guest.launched.pidfile)
@@ -169,15 +162,13 @@ async def _start_again(guest: Guest, restarts: Restarts) -> bool:
             guest.history.add("failed", request="restart", text=scarce.explained(problem))
             guest.launched = guest.launched._replace(pidfile=-1)
             continue
-        restarts.begin()
-        guest.restarts += 1
         guest.begin(launched)
         _publish(guest)
-        if guest.no_restart.is_set():
+        if guest.lifecycle.unwanted:
             guest.kill("ended by a user while it was started again")
         return True
     await guest.give_up()
-    guest.history.add("given up", text=f"{restarts.tries} restarts in a row did not help")
+    guest.history.add("given up", text=f"{guest.lifecycle.tries} restarts in a row did not help")
     return False
 
 

@@ -30,7 +30,7 @@ def status_of(guest: Guest) -> Status:
     return Status(
         umid=guest.umid,
         state=_state(guest, held),
-        since=round(guest.since if held is None else guest.watcher.since(held), 3),
+        since=round(guest.lifecycle.since if held is None else guest.watcher.since(held), 3),
         started=round(record.since, 3),
         pid=pid if lives else None,
         supervisor_pid=os.getpid(),
@@ -39,13 +39,13 @@ def status_of(guest: Guest) -> Status:
         memory_limit=definition.mem,
         cgroup=record.cgroup or None,
         cpu=processes.cpu_seconds(pid) if lives else None,
-        reboots=guest.reboots,
-        restarts=guest.restarts,
+        reboots=guest.lifecycle.reboots,
+        restarts=guest.lifecycle.restarts,
         refused=guest.refused,
         clients_refused=guest.clients_refused,
         exchanges=guest.kernel.exchanges,
         trouble=_trouble(guest, held) or None,
-        last_panic=guest.last_panic or None,
+        last_panic=guest.lifecycle.last_panic or None,
         resume=record.resume or None,
         sockets=sockets(definition),
         root="kernel arguments" if chooses_root(definition) else definition.root,
@@ -79,7 +79,7 @@ def _attached(device: Device, where: str) -> Device:
 def _state(guest: Guest, held: processes.Held | None) -> State:
     if held is not None:
         return held.state
-    return "hung" if guest.watcher.hung and guest.ending is None else guest.state
+    return "hung" if guest.lifecycle.hung and guest.ending is None else guest.state
 
 
 def _trouble(guest: Guest, held: processes.Held | None) -> str:
@@ -88,4 +88,4 @@ def _trouble(guest: Guest, held: processes.Held | None) -> str:
     if guest.ending is not None:
         again = "to be started again: " if guest.state == "restarting" else ""
         return again and again + endings.describe(guest.ending)
-    return guest.kernel.trouble or guest.watcher.hung or guest.watcher.unreachable
+    return guest.kernel.trouble or guest.lifecycle.hung or guest.watcher.unreachable

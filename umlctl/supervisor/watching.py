@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from socketproto.exchange import GONE, REFUSED
-from umlctl.guest import policy
 from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.kernel_socket import is_open
+from umlctl.supervisor.lifecycle import RUNNING, Hung, WellAgain
 
 if TYPE_CHECKING:
     from umlctl.host.processes import Held
@@ -34,12 +34,11 @@ class Watcher:
     """Watches one life of a guest.
 
     Fields:
-        hung: why the guest counts as hung; empty if it does not
         unreachable: why its kernel cannot be asked, though it may be well; empty if it can
     """
 
     def __init__(self, guest: Guest) -> None:
-        self.hung = self.unreachable = ""
+        self.unreachable = ""
         self._guest = guest
         self._limit = guest.launched.definition.hang_after
         self._held: Held | None = None
@@ -83,7 +82,7 @@ class Watcher:
             self._is_well()
             return
         patience = self._limit
-        if guest.state == "rebooting" or (guest.state == "booting" and not guest.has_been_up()):
+        if guest.state == "rebooting" or (guest.state == "booting" and not guest.lifecycle.known):
             patience = max(patience, guest.launched.definition.timeout)
         if trio.current_time() - self._well > patience:
             why = guest.kernel.trouble or f"nothing of it has moved for {patience:g} seconds"
@@ -119,16 +118,9 @@ class Watcher:
         self._is_well()
 
     def is_hung(self, why: str) -> None:
-        """It hangs: say so once, and do what is to be done then."""
-        if self.hung or self._guest.dead.is_set():
-            return
-        self.hung = why
-        action = policy.on_hang(self._guest.launched.definition)
-        self._guest.history.add("hung", text=why, action=action)
-        if action in (policy.KILL, policy.RESTART):
-            self._guest.kill(f"hung: {why}", by_policy=True)
-        elif action == policy.STOP_OTHERS:
-            self._guest.stop_others(f"{self._guest.umid} hangs")
+        """It hangs: that is said once, and done what is to be done then."""
+        if not self._guest.lifecycle.hung:
+            self._guest.handle(Hung(why=why))
 
     def _is_kept(self) -> bool:
         """It is not to run: somebody holds it, or it is stopped, or dead."""
@@ -137,9 +129,9 @@ class Watcher:
 
     def _is_well(self) -> None:
         self._well = trio.current_time()
-        if self.hung and not self._unfed and self._guest.state == "running":
-            self.hung = ""
-            self._guest.history.add("well again")
+        life = self._guest.lifecycle
+        if life.hung and not self._unfed and life.state == RUNNING:
+            self._guest.handle(WellAgain())
 
     def _note_held(self, held: Held | None) -> None:
         if (held is None) != (self._held is None):

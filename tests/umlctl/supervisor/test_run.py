@@ -10,7 +10,7 @@ import trio
 
 from umlctl.guest.definition import Definition
 from umlctl.supervisor import run as module
-from umlctl.supervisor.restarts import Restarts
+from umlctl.supervisor.lifecycle import EndWanted, Lifecycle
 
 
 class Made:
@@ -19,14 +19,13 @@ class Made:
     def __init__(self) -> None:
         self.launched = SimpleNamespace(definition=Definition(umid="demo", kernel="/linux"))
         self.launched.pidfile = -1
-        self.no_restart = trio.Event()
-        self.restarts = 0
+        self.lifecycle = Lifecycle(self.launched.definition, 0.0)
         self.begun: list[Any] = []
         self.killed: list[str] = []
         self.told: list[str] = []
         self.history = SimpleNamespace(add=lambda name, **_facts: self.told.append(name))
 
-    async def await_restart(self, _seconds: float, _tries: int) -> bool:
+    async def await_restart(self, _seconds: float) -> bool:
         return True
 
     def begin(self, launched: Any) -> None:
@@ -47,8 +46,7 @@ async def test_guest_is_started_again_though_its_pidfile_cannot_be_removed(
     monkeypatch.setattr(module, "remove_pidfile", fail)
     monkeypatch.setattr(module, "launch_again", lambda last: last)
     monkeypatch.setattr(module, "_publish", lambda _guest: None)
-    restarts = Restarts(guest.launched.definition)
-    assert await module._start_again(guest, restarts)  # type: ignore[arg-type]
+    assert await module._start_again(guest, 0.0)  # type: ignore[arg-type]
     assert guest.told == ["not removed"]
     assert len(guest.begun) == 1
 
@@ -62,11 +60,10 @@ async def test_guest_that_is_ended_while_its_kernel_is_launched_again_is_ended(
 
     def launch_again(last: Any) -> Any:
         if ended:
-            trio.from_thread.run_sync(guest.no_restart.set)
+            trio.from_thread.run_sync(guest.lifecycle.handle, EndWanted(), 0.0)
         return last
 
     monkeypatch.setattr(module, "launch_again", launch_again)
     monkeypatch.setattr(module, "_publish", lambda _guest: None)
-    restarts = Restarts(guest.launched.definition)
-    assert await module._start_again(guest, restarts)  # type: ignore[arg-type]
+    assert await module._start_again(guest, 0.0)  # type: ignore[arg-type]
     assert (len(guest.begun), len(guest.killed)) == (1, int(ended))

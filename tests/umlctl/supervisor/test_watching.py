@@ -15,10 +15,14 @@ from umlctl.host.processes import Held
 from umlctl.supervisor import watching as module
 from umlctl.supervisor.history import History
 from umlctl.supervisor.kernel import Unsent
+from umlctl.supervisor.lifecycle import Kill, Lifecycle, StopOthers, Tell
 from umlctl.supervisor.watching import Watcher
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from umlctl.protocol.status import State
+    from umlctl.supervisor.lifecycle import Event
 
 
 class Made:
@@ -29,8 +33,8 @@ class Made:
         definition = Definition(umid="demo", kernel="/linux", **fields)
         self.umid = "demo"
         self.launched = SimpleNamespace(definition=definition, adopted=False, pid=4711)
+        self.lifecycle = Lifecycle(definition, time.time(), known=True)
         self.state = "running"
-        self.known = True
         self.pauses = SimpleNamespace(look=lambda: None)
         self.ready, self.dead = trio.Event(), trio.Event()
         self.history = History("demo")
@@ -53,16 +57,23 @@ class Made:
     def held(self) -> Held | None:
         return self.holder
 
-    def has_been_up(self) -> bool:
-        return self.known
+    @property
+    def state(self) -> State:
+        return self.lifecycle.state
 
-    def kill(self, why: str, *, by_policy: bool) -> None:
-        assert by_policy
-        self.killed.append(why)
-        self.dead.set()
+    @state.setter
+    def state(self, state: State) -> None:
+        self.lifecycle.state = state
 
-    def stop_others(self, why: str) -> None:
-        self.stopped.append(why)
+    def handle(self, event: Event) -> None:
+        for instruction in self.lifecycle.handle(event, time.time()):
+            match instruction:
+                case Tell(name, facts):
+                    self.history.add(name, **facts)
+                case Kill():
+                    self.killed.append(self.lifecycle.asked_to_end)
+                case StopOthers(why):
+                    self.stopped.append(why)
 
     @property
     def story(self) -> list[str]:
@@ -88,11 +99,11 @@ async def test_guest_whose_clock_stands_is_hung(autojump_clock: MockClock) -> No
     guest.ticks = False
     await guest.lives(120)
     assert guest.story == ["hung"], "said once"
-    assert guest.watcher.hung
+    assert guest.lifecycle.hung
     guest.ticks = True
     await guest.lives(60)
     assert guest.story == ["hung", "well again"]
-    assert not guest.watcher.hung
+    assert not guest.lifecycle.hung
 
 
 async def test_guest_that_does_not_answer_is_hung(autojump_clock: MockClock) -> None:
@@ -106,7 +117,7 @@ async def test_guest_that_does_not_answer_is_hung(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize("state", ["stopped", "booting", "dead"])
 async def test_guest_that_is_not_meant_to_run_is_not_hung(
-    autojump_clock: MockClock, state: str
+    autojump_clock: MockClock, state: State
 ) -> None:
     guest = Made()
     guest.state, guest.ticks = state, False
@@ -221,7 +232,7 @@ async def test_guest_whose_watchdog_was_not_fed_is_hung_until_it_reboots(
     guest = Made()
     guest.watcher.is_unfed()
     await guest.lives(300)
-    assert guest.watcher.hung
+    assert guest.lifecycle.hung
     guest.watcher.begins_anew()
     await guest.lives(30)
     assert guest.story == ["hung", "well again"]
@@ -233,7 +244,7 @@ async def test_guest_that_never_answers_after_it_was_adopted_is_hung(
 ) -> None:
     """One whose boot nobody has seen to its end may still be booting."""
     guest = Made(timeout=100.0, on_hang="kill")
-    guest.state, guest.known = "booting", known
+    guest.state, guest.lifecycle.known = "booting", known
     guest.launched.adopted = True
     guest.ticks = False
     await guest.lives(patience - 1)

@@ -1,0 +1,471 @@
+"""The life of a guest as a table: its states, the events that lead from one to another, and what
+is to be done at each.
+
+Rules of this file:
+- It is pure: no trio, no I/O, no clock. Whoever has an event passes the time along.
+- `Lifecycle.handle` takes an event and returns instructions; its caller obeys them, in order.
+- What no table has is no step: IllegalStep says what was tried, and the story so far.
+- A guest is one Lifecycle, however often it is started again. TRANSITIONS are its steps from state
+  to state; OCCURRENCES are events that leave the state as it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from umlctl.guest import policy
+from umlctl.protocol.status import Ending  # noqa: TC001 - msgspec reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.guest.definition import Definition
+    from umlctl.protocol.status import State
+
+BOOTING: Final = "booting"
+RUNNING: Final = "running"
+STOPPED: Final = "stopped"
+REBOOTING: Final = "rebooting"
+DEAD: Final = "dead"
+RESTARTING: Final = "restarting"
+ALIVE: Final[tuple[State, ...]] = (BOOTING, RUNNING, STOPPED, REBOOTING)
+ENDED: Final[tuple[State, ...]] = (DEAD, RESTARTING)
+
+MAX_STORY: Final = 50
+"""Steps that are remembered for who has to find out how it came to an illegal one."""
+
+Facts = dict[str, object]
+"""What else the history is to say of an event."""
+
+
+# Events: what has happened, or what somebody wants
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that has happened to a guest, or is wanted of it.
+
+    Fields:
+        facts: what else the history is to say of it
+    """
+
+    facts: Facts = {}
+
+
+class HasSocket(Event, frozen=True):
+    """The kernel has notified that it has a socket: it boots, for the first time or again."""
+
+
+class Ready(Event, frozen=True):
+    """Requests can be answered, and the guest runs."""
+
+
+class ReadyStopped(Event, frozen=True):
+    """Requests can be answered, and the guest waits in `stop`."""
+
+
+class Stopped(Event, frozen=True):
+    """The kernel waits in `stop`."""
+
+
+class Resumed(Event, frozen=True):
+    """The kernel goes on after a `stop`."""
+
+
+class Resetting(Event, frozen=True):
+    """The kernel has answered `reboot`, or was reset."""
+
+
+class RebootedUnseen(Event, frozen=True):
+    """The kernel has rebooted while nobody supervised it."""
+
+
+class Panicked(Event, frozen=True, kw_only=True):
+    """The kernel has panicked, with this message."""
+
+    text: str
+
+
+class Hung(Event, frozen=True, kw_only=True):
+    """The guest does not answer, or its watchdog was not fed."""
+
+    why: str
+
+
+class WellAgain(Event, frozen=True):
+    """A guest that hung answers."""
+
+
+class EndWanted(Event, frozen=True):
+    """A user ends the guest: it is not to be started again."""
+
+
+class KillWanted(Event, frozen=True, kw_only=True):
+    """Its processes are to be killed.
+
+    Fields:
+        by_policy: no user wants it, and the guest may be started again
+    """
+
+    why: str
+    by_policy: bool = False
+
+
+class Ended(Event, frozen=True, kw_only=True):
+    """All processes of this life are gone.
+
+    Fields:
+        ending: how it ended
+        how: the same in words
+    """
+
+    ending: Ending
+    how: str
+
+
+class Cleared(Event, frozen=True):
+    """Nothing is left of this life on the host: what comes after it can be decided."""
+
+
+class Retried(Event, frozen=True, kw_only=True):
+    """The guest is to be started again after a while."""
+
+    seconds: float
+
+
+class GivenUp(Event, frozen=True):
+    """The guest is not started again after all."""
+
+
+class Relaunched(Event, frozen=True, kw_only=True):
+    """Another kernel was started for it.
+
+    Fields:
+        known: see `Lifecycle`
+    """
+
+    known: bool = False
+
+
+# Instructions: what is to be done
+
+
+class Instruction(msgspec.Struct, frozen=True):
+    """Something that the caller of `handle` is to do."""
+
+
+class Tell(Instruction, frozen=True):
+    """Add an event to the history."""
+
+    event: str
+    facts: Facts = {}
+
+
+class AnswerRequests(Instruction, frozen=True):
+    """The kernel can be asked, and whoever waits for that goes on."""
+
+
+class HoldRequests(Instruction, frozen=True):
+    """Requests wait until it is ready again; the one in flight ends with this reason."""
+
+    why: str
+
+
+class RefuseRequests(Instruction, frozen=True):
+    """The kernel cannot be asked any more, for this reason."""
+
+    why: str
+
+
+class AwaitReady(Instruction, frozen=True):
+    """Find out when the kernel that boots now is ready."""
+
+
+class PrepareBoot(Instruction, frozen=True):
+    """Have what a reboot needs of the host, and begin another boot in the console's log."""
+
+
+class Terminate(Instruction, frozen=True):
+    """Send SIGTERM to the main process."""
+
+
+class FindHelpers(Instruction, frozen=True):
+    """Remember the processes that a signal to its group would miss."""
+
+
+class Kill(Instruction, frozen=True):
+    """Kill all of its processes."""
+
+
+class StopOthers(Instruction, frozen=True):
+    """End all other guests, for this reason."""
+
+    why: str
+
+
+class CancelRestart(Instruction, frozen=True):
+    """Wake up whoever waits to start it again: it is not to be."""
+
+
+TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
+    BOOTING: {Ready: RUNNING, ReadyStopped: STOPPED, Ended: DEAD},
+    RUNNING: {Stopped: STOPPED, Resetting: REBOOTING, HasSocket: REBOOTING, Ended: DEAD},
+    STOPPED: {Resumed: RUNNING, HasSocket: REBOOTING, Ended: DEAD},
+    REBOOTING: {Ready: RUNNING, ReadyStopped: STOPPED, HasSocket: REBOOTING, Ended: DEAD},
+    DEAD: {Retried: RESTARTING, GivenUp: DEAD},
+    RESTARTING: {Retried: RESTARTING, GivenUp: DEAD, Relaunched: BOOTING},
+}
+"""The state after an event, by the state before it. `since` is the time of the last one."""
+OCCURRENCES: Final[dict[type[Event], tuple[State, ...]]] = {
+    HasSocket: (BOOTING,),
+    RebootedUnseen: ALIVE,
+    Panicked: ALIVE,
+    Hung: (*ALIVE, *ENDED),
+    WellAgain: (RUNNING,),
+    EndWanted: (*ALIVE, *ENDED),
+    KillWanted: (*ALIVE, *ENDED),
+    Cleared: (DEAD,),
+}
+"""In which states an event can come that leaves the state as it is."""
+
+
+class IllegalStep(RuntimeError):
+    """An event came that its guest's state has no place for: a mistake of ours."""
+
+    def __init__(self, event: Event, state: State, story: list[str]) -> None:
+        past = "; ".join(story) or "it has just been launched"
+        name = type(event).__name__
+        super().__init__(f"no {name} while {state}; the story so far: {past}")
+
+
+class Lifecycle:
+    """The life of one guest, all of its lives in a row.
+
+    Fields:
+        state: where it is in the table
+        since: when that began, seconds since 1970
+        known: it was ready once in this life, seen by us or by the supervisor before us
+        had_socket: the kernel of this life has made its socket
+        ending: how the last life ended; None as long as one goes on
+        reboots, restarts: how often it has rebooted, and was started again
+        tries: restarts in a row that did not help
+        again: after this life, it is to be started again
+        unwanted: a user has ended it: it is not started again
+        hung: why it counts as hung; empty if it does not
+        panic: what this boot of its kernel panicked with; empty if it did not
+        last_panic: what it last panicked with, in whichever life
+        asked_to_end: why a user or a policy has ended it; empty if nobody has
+        forced: its processes were killed
+        halted: a user has had its kernel end itself
+        late: that it did not end by itself in time, and was synced and halted; empty if it did
+        unsynced: that it was ended with what it had yet to write, and why; empty if it was not
+    """
+
+    def __init__(
+        self, definition: Definition, since: float, *, adopted: bool = False, known: bool = False
+    ) -> None:
+        """since: when its kernel was launched, seconds since 1970
+
+        adopted: another supervisor has launched it
+        known: that supervisor has seen it ready
+        """
+        self.state: State = BOOTING
+        self.reboots = self.restarts = self.tries = 0
+        self.last_panic = ""
+        self.unwanted = self.again = False
+        self.adopted = adopted
+        self._definition = definition
+        self._story: deque[str] = deque(maxlen=MAX_STORY)
+        self._how = ""
+        self._begin(since, known=known)
+        self.had_socket = adopted
+        self._does: dict[type[Event], Callable[..., list[Instruction]]] = {
+            HasSocket: self._has_socket,
+            Ready: self._ready,
+            ReadyStopped: self._ready,
+            Stopped: self._told("stopped"),
+            Resumed: self._told("resumed"),
+            Resetting: lambda _event, _before: [HoldRequests("the guest reboots")],
+            RebootedUnseen: self._rebooted_unseen,
+            Panicked: self._panicked,
+            Hung: self._hung,
+            WellAgain: self._well_again,
+            EndWanted: lambda _event, _before: self._unwant(),
+            KillWanted: self._kill_wanted,
+            Ended: self._ended,
+            Cleared: self._cleared,
+            Retried: self._retried,
+            GivenUp: self._given_up,
+            Relaunched: self._relaunched,
+        }
+
+    def handle(self, event: Event, now: float) -> list[Instruction]:
+        """Take an event; what is to be done about it, in this order.
+
+        now: seconds since 1970
+
+        Raises: IllegalStep: nothing has changed then
+        """
+        before, kind = self.state, type(event)
+        after = TRANSITIONS[before].get(kind)
+        if after is None and before not in OCCURRENCES.get(kind, ()):
+            raise self._illegal(event)
+        if kind in (Retried, GivenUp) and not self.again:
+            raise self._illegal(event)
+        if after is not None:
+            self.state, self.since = after, now
+        self._story.append(f"{before} -{kind.__name__}-> {self.state}")
+        return self._does[kind](event, before)
+
+    @property
+    def story(self) -> list[str]:
+        """The last steps, the oldest first."""
+        return list(self._story)
+
+    @property
+    def answers(self) -> bool:
+        """Its kernel can be asked."""
+        return self.state in (RUNNING, STOPPED)
+
+    @property
+    def comes(self) -> bool:
+        """It reboots, or was ready before it was adopted: it may be there to be asked soon."""
+        return self.state == REBOOTING or (self.state == BOOTING and self.known)
+
+    def pause(self, lasted: float) -> float | None:
+        """Seconds to wait before it is started again; None: there were too many tries.
+
+        lasted: seconds since its last life began
+        """
+        if lasted >= policy.WELL:
+            self.tries = 0
+        if self.tries >= policy.GIVE_UP:
+            return None
+        self.tries += 1
+        return policy.pause(self.tries - 1)
+
+    def _illegal(self, event: Event) -> IllegalStep:
+        return IllegalStep(event, self.state, self.story)
+
+    def _begin(self, since: float, *, known: bool) -> None:
+        self.since = self._launched = since
+        self.known = known
+        self.had_socket = False
+        self.ending: Ending | None = None
+        self.hung = self.panic = self.asked_to_end = self.late = self.unsynced = ""
+        self.forced = self.halted = False
+
+    # What each event comes to; `before` is the state in which it came
+
+    @staticmethod
+    def _told(name: str) -> Callable[[Event, State], list[Instruction]]:
+        return lambda event, _before: [Tell(name, event.facts)]
+
+    def _has_socket(self, _event: HasSocket, before: State) -> list[Instruction]:
+        self.had_socket = True
+        if before == BOOTING:
+            return [AwaitReady()]
+        self.reboots += 1
+        self.panic = ""
+        self.halted = False
+        return [
+            HoldRequests("the guest rebooted"),
+            Tell("rebooting", {"count": self.reboots}),
+            PrepareBoot(),
+            # One that was asked to end has shut down in order, and an init that maps Ctrl-Alt-Del
+            # to a reboot is starting it again.
+            Terminate() if self.asked_to_end else AwaitReady(),
+        ]
+
+    def _ready(self, event: Ready | ReadyStopped, before: State) -> list[Instruction]:
+        begun = before == BOOTING and not self.adopted
+        after = round(self.since - self._launched, 3) if begun else None
+        self.known = True
+        return [FindHelpers(), AnswerRequests(), Tell("ready", {"after": after, **event.facts})]
+
+    def _rebooted_unseen(self, _event: RebootedUnseen, _before: State) -> list[Instruction]:
+        self.reboots += 1
+        return [Tell("rebooted", {"text": "while it had no supervisor"})]
+
+    def _panicked(self, event: Panicked, _before: State) -> list[Instruction]:
+        self.panic = self.last_panic = event.text
+        steps: list[Instruction] = [
+            RefuseRequests(f"the guest panicked: {event.text}"),
+            Tell("panicked", {"text": event.text, **event.facts}),
+        ]
+        kills = policy.on_panic(self._definition) in (policy.KILL, policy.RESTART)
+        return [*steps, Kill()] if kills else steps
+
+    def _hung(self, event: Hung, before: State) -> list[Instruction]:
+        if self.hung or before in ENDED:
+            return []
+        self.hung = event.why
+        action = policy.on_hang(self._definition)
+        steps: list[Instruction] = [Tell("hung", {"text": event.why, "action": action})]
+        if action in (policy.KILL, policy.RESTART):
+            steps += self._force(f"hung: {event.why}")
+        elif action == policy.STOP_OTHERS:
+            steps.append(StopOthers(f"{self._definition.umid} hangs"))
+        return steps
+
+    def _well_again(self, _event: WellAgain, _before: State) -> list[Instruction]:
+        if not self.hung:
+            return []
+        self.hung = ""
+        return [Tell("well again")]
+
+    def _unwant(self) -> list[Instruction]:
+        self.unwanted = True
+        return [CancelRestart()]
+
+    def _kill_wanted(self, event: KillWanted, _before: State) -> list[Instruction]:
+        return ([] if event.by_policy else self._unwant()) + self._force(event.why)
+
+    def _force(self, why: str) -> list[Instruction]:
+        if self.state in ENDED:
+            return []
+        self.forced = True
+        self.asked_to_end = self.asked_to_end or why
+        return [FindHelpers(), Kill()]
+
+    def _ended(self, event: Ended, _before: State) -> list[Instruction]:
+        self.ending, self._how = event.ending, event.how
+        known = {"cause": event.ending.cause, "code": event.ending.code, "text": event.ending.text}
+        return [RefuseRequests(f"the guest is dead: {event.how}"), Tell("ended", {**known})]
+
+    def _cleared(self, _event: Cleared, _before: State) -> list[Instruction]:
+        action = self._action()
+        self.again = action == policy.RESTART
+        if action == policy.STOP_OTHERS and not self.hung:
+            return [StopOthers(f"{self._definition.umid} {self._how}")]
+        return []
+
+    def _action(self) -> str:
+        """What is to be done after a life."""
+        assert self.ending is not None
+        failed_at_first = self.ending.cause == "never started" and self.restarts == 0
+        if self.unwanted or self.halted or failed_at_first:
+            return policy.NOTHING
+        if self.ending.cause == "panicked":
+            return policy.on_panic(self._definition)
+        if self.hung:
+            return policy.on_hang(self._definition)
+        return policy.on_exit(self._definition, failed=self.ending.code != 0)
+
+    def _retried(self, event: Retried, _before: State) -> list[Instruction]:
+        return [
+            RefuseRequests(f"the guest has ended ({self._how}) and is to be started again"),
+            Tell("restarting", {"seconds": event.seconds, "tries": self.tries}),
+        ]
+
+    def _given_up(self, _event: GivenUp, _before: State) -> list[Instruction]:
+        self.again = False
+        return []
+
+    def _relaunched(self, event: Relaunched, _before: State) -> list[Instruction]:
+        self.restarts += 1
+        self.again = self.adopted = False
+        self._begin(self.since, known=event.known)
+        return []
