@@ -103,6 +103,9 @@ class Command:
         return len(self.args.split())
 
 
+SHUTDOWN_TIMEOUT: Final = 30.0
+"""What a guest gets for its own shutdown unless told otherwise, seconds."""
+
 COMMANDS: Final[tuple[Command, ...]] = (
     Command("version", "", "kernel name, host name, release and build", asks=True, stopped=True),
     Command(

@@ -204,7 +204,8 @@ def kill_the_supervisor_and_a_kernel(world: World, guest: Tormented) -> None:
     """A guest that dies unseen is reported, and can be started."""
     world.kill_supervisor()
     os.kill(guest.pid, signal.SIGKILL)
-    if not world.soon(lambda: world.house.listed(guest.umid)["state"] in ("dead", "running")):
+    seen = ("dead", "running")
+    if not world.soon(lambda: _adopted(world, guest)["state"] in seen):
         raise Violation(f"{guest.umid}: its end was not seen: {world.house.listed(guest.umid)}")
     if world.house.listed(guest.umid)["state"] == "running":
         guest.lives += 1
@@ -212,6 +213,12 @@ def kill_the_supervisor_and_a_kernel(world: World, guest: Tormented) -> None:
         world.learn(guest)
     else:
         world.start(guest)
+
+
+def _adopted(world: World, guest: Tormented) -> dict[str, Any]:
+    """The row of `list` for a guest that the next supervisor has been asked to see to."""
+    world.house.umlctl("adopt", guest.umid)
+    return world.house.listed(guest.umid)
 
 
 def remove_the_run_directory(world: World, guest: Tormented) -> None:

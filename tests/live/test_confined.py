@@ -308,6 +308,7 @@ if ROOT:
             os.kill(status["supervisor_pid"], 9)
             os.killpg(status["pid"], 9)
             wait_for(lambda: house.listed(umid)["state"] == "dead", "it is seen to be dead")
+            house.ok("adopt", umid)
             assert not os.path.exists(paths.open_dir(umid))
 
     def test_disk_that_the_user_cannot_open_is_an_error(house: House, umid: str) -> None:

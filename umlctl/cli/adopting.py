@@ -27,12 +27,13 @@ def adopt(guests: tuple[str, ...]) -> int:
     if that is their policy. Any command to such a guest does the same by itself.
     """
     asked = dict.fromkeys(guests)
-    died = {record.definition.umid: record for record in unsupervised.bury_all()}
+    left = [record for record in records.load_all() if record.ending is None]
+    died = {each.definition.umid: each for each in map(burial.judged, left) if each.ending}
     unreadable = dict(records.unreadable())
     alone = [name for name in _alone() if not asked or name in asked]
-    for name in alone or [each.definition.umid for each in burial.wanted_back()][:1]:
+    for name in alone:
         unsupervised.take_over(name)
-    if unreadable:
+    if not alone and (died or unreadable or burial.wanted_back()):
         unsupervised.adopt_all()
     code = exitcodes.OK
     still = dict(records.unreadable())

@@ -10,12 +10,12 @@ import msgspec
 
 from socketproto.blocking import Connection, Link, Unreachable
 from umlctl import exitcodes
-from umlctl.client.unsupervised import bury, out_of_reach, summary
+from umlctl.client.unsupervised import out_of_reach, summary
 from umlctl.errors import GuestInUse
 from umlctl.guest import policy
 from umlctl.host import burial, claim, lost, processes, records
 from umlctl.output import say, views
-from umlctl.protocol.status import read_status
+from umlctl.protocol.status import Ending, read_status
 
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
@@ -50,7 +50,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
         except records.Unreadable as problem:
             return say(f"{name} {guest}: {problem}", exitcodes.FAILED)
         return None
-    bury(record)
+    record = burial.judged(record)
     if name == "status":
         status = summary(record)
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
@@ -93,7 +93,8 @@ def _answer_for_living(name: str, record: records.Record) -> int:
 
 
 def _kill(record: records.Record, how: str) -> int:
-    """End a guest that no supervisor can be asked to, and remove what it left.
+    """End a guest that no supervisor can be asked to, and remove what it left: a supervisor cannot
+    be started where the host has no means for that, and the guest is to end all the same.
 
     how: in words, for its record
     """
@@ -117,7 +118,8 @@ def _kill(record: records.Record, how: str) -> int:
     aside = lost.set_aside(umid)
     if aside:
         say(aside, exitcodes.OK)
-    for problem in burial.end(record, "killed", exitcodes.SIGNALLED + 9, how):
+    killed = Ending(cause="killed", code=exitcodes.SIGNALLED + 9, text=how, time=time.time())
+    for problem in burial.end(record, killed):
         say(f"{umid}: {problem}", exitcodes.FAILED)
     held.release()
     print(f"{umid} killed")

@@ -9,10 +9,9 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from umlctl.client import unsupervised
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import Definition
-from umlctl.host import kernels, paths, records
+from umlctl.host import burial, kernels, paths, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,8 +49,7 @@ def last(umid: str) -> Definition | None:
         return None  # which is said where that is checked
     if record is None:
         return None
-    unsupervised.bury(record)
-    if record.ending is None:
+    if burial.judged(record).ending is None:
         return None
     return msgspec.structs.replace(record.definition, named=True)
 

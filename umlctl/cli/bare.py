@@ -12,12 +12,11 @@ from typing import Final, NamedTuple
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
+from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.host import lost, processes
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending
 
-SHUTDOWN: Final = 30.0
-"""What it gets for its own shutdown unless told otherwise, seconds."""
 ANSWER: Final = 2.0
 """How long it may take for each request, seconds."""
 SYNC: Final = 1.0
@@ -90,7 +89,7 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
     found = process(socket)
     if found is None:
         return None
-    seconds = SHUTDOWN
+    seconds = SHUTDOWN_TIMEOUT
     if words:
         try:
             seconds = float(words[0])

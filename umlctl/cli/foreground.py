@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl import exitcodes, streams
 from umlctl.cli.alongside import LOOK, Copy, Tie
+from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.errors import GuestInUse, UsageError
 from umlctl.guest import policy
 from umlctl.host import sdnotify
 from umlctl.host.claim import claim
+from umlctl.host.paths import has_record
+from umlctl.output import say
 from umlctl.supervisor.launch import launch
 from umlctl.supervisor.passing import kept_as_they_are
 
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that shut the guest down in order."""
-SHUTDOWN: Final = 30.0
-"""What the guest gets for its own shutdown after a signal, seconds."""
 LATE: Final = 10.0
 """What it gets when the limit of the run has passed, seconds."""
 UP: Final = 5.0
@@ -272,6 +273,11 @@ def _supervise(
 
 
 def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
+    if has_record(definition.umid):
+        from umlctl.host.burial import bury_last
+
+        for problem in bury_last(definition.umid):
+            say(f"{definition.umid}: {problem}", exitcodes.OK)
     try:
         held = claim(definition.umid, definition.home)
     except GuestInUse:
@@ -401,7 +407,9 @@ class Watch:
                         self._caught = number
                         self._manager.stopping()
                         name = signal.Signals(number).name
-                        nursery.start_soon(guest.shut_down, SHUTDOWN, f"{name} to the supervisor")
+                        nursery.start_soon(
+                            guest.shut_down, SHUTDOWN_TIMEOUT, f"{name} to the supervisor"
+                        )
 
     async def _say_ready(self, guest: Guest) -> None:
         """Once: a guest that reboots is ready again, and its job has been all the while."""

@@ -40,14 +40,25 @@ def forget(guests: tuple[str, ...]) -> int:
 
 
 def _forget(umid: str) -> None:
-    """Raises: NoGuest, GuestInUse, HostError"""
+    """Remove the records of a guest that has ended, with its name locked: nobody has it then.
+    One that has died unseen is seen to by a supervisor first, which lets its devices go.
+
+    Raises: NoGuest, GuestInUse, HostError
+    """
     if umid not in records.names():
         raise NoGuest(f"nothing is known of a guest {umid!r}; `umlctl list` shows the guests")
     record = lost.find(umid)
     if record is not None:
-        unsupervised.bury(record)
         if records.lives(record):
             raise GuestInUse(f"{umid} runs; `umlctl shutdown {umid}` ends it")
+        if record.ending is None and unsupervised.take_over(umid):
+            raise GuestInUse(
+                f"{umid} had died unseen, and its policy has it started again; "
+                f"`umlctl shutdown {umid}` ends it"
+            )
+    left = records.load(umid)
+    if left is not None and left.ending is None:
+        raise HostError(f"{umid} cannot be forgotten: no supervisor has seen to what it left")
     try:
         claim.remove_records(umid)
     except OSError as problem:

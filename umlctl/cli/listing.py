@@ -11,15 +11,19 @@ from typing import Final
 import click
 import msgspec
 
-from socketproto import blocking
+from socketproto.exchange import GONE
 from umlctl import exitcodes
 from umlctl.cli import bare
 from umlctl.client import unsupervised
-from umlctl.host import burial, claim, lost, paths, processes, records, scarce
+from umlctl.client.ask import Deadline, GuestClient
+from umlctl.errors import NoGuest
+from umlctl.host import claim, lost, paths, processes, records, scarce
 from umlctl.output import say, views
 from umlctl.protocol.status import DEAD, Status, read_status
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
+PAUSE: Final = 0.02
+"""Between two looks at whether a supervisor listens, seconds."""
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
 
@@ -84,51 +88,67 @@ def _rows(found: list[Status]) -> list[tuple[str, ...]]:
 
 
 def gather() -> list[Status]:
-    """The status of every guest, by name, and those that have ended last."""
-    for record in lost.without_supervisor():
-        if unsupervised.take_over(record.definition.umid, everyone=True):
-            break  # and all others with it
-    for record in records.load_all():
-        unsupervised.bury(record)
-    for record in burial.wanted_back():
-        if unsupervised.take_over(record.definition.umid, everyone=True):
-            break
+    """The status of every guest, by name, and those that have ended last.
+
+    It is a look: what it finds without a supervisor is shown, and left to the next one.
+    """
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in lost.unrecorded(kept):
         if not claim.has_owner(record.definition.umid):  # one that is being started has
             kept[record.definition.umid] = record
-    found = {umid: unsupervised.summary(record) for umid, record in kept.items()}
     names = paths.guest_names()
-    if names:
-        answers = zip(names, _ask_all(names), strict=True)
-        found.update({name: status for name, status in answers if status is not None})
+    live = {umid for umid, record in kept.items() if records.lives(record)}
+    answers = dict(zip(names, _ask_all(names, live), strict=True)) if names else {}
+    found = {name: status for name, status in answers.items() if status is not None}
+    for umid, record in kept.items():
+        if umid not in found:
+            found[umid] = unsupervised.summary(record)
     return [
         found[name] for name in sorted(found, key=lambda umid: (found[umid].state == DEAD, umid))
     ]
 
 
-def _ask_all(names: list[str]) -> list[Status | None]:
-    """Side by side, as one may take long; where there are no threads, one after another."""
+def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
+    """Side by side, as one may take long; where there are no threads, one after another.
+
+    live: those whose kernel runs
+    """
+
+    def ask(name: str) -> Status | None:
+        return _ask_soon(name) if name in live else _ask(name)
+
     try:
         with ThreadPoolExecutor(min(32, len(names))) as pool:
-            return list(pool.map(_ask, names))
+            return list(pool.map(ask, names))
     except RuntimeError as problem:
         if not scarce.is_lacking(problem):
             raise
-        return [_ask(name) for name in names]
+        return [ask(name) for name in names]
+
+
+def _ask_soon(name: str) -> Status | None:
+    """The same, of a guest that runs; a supervisor that adopts it just now is waited for."""
+    end = time.monotonic() + unsupervised.DIES
+    while True:
+        found = _ask(name)
+        if found is not None or not claim.has_owner(name) or time.monotonic() > end:
+            return found
+        time.sleep(PAUSE)
 
 
 def _ask(name: str) -> Status | None:
     """What the guest says of itself; None if nobody listens."""
-    path = paths.find_socket(name)
-    with blocking.Connection(path) as connection:
+    deadline = Deadline(patience=PATIENCE)
+    with GuestClient(name, looks=True) as guest:
+        path = guest.link.path
         try:
-            connection.link.open()
-            if not connection.link.served:
-                return _bare(name, path, connection)
-            outcome = connection.request("status", PATIENCE)
-        except blocking.Unreachable:
+            if guest.is_bare():
+                return _bare(name, guest, deadline)
+            outcome = guest.ask("status", deadline)
+        except NoGuest:
             return None
+    if outcome.kind == GONE:
+        return None
     if not outcome.ok:
         return _unknown(name, path, str(outcome))
     try:
@@ -138,9 +158,10 @@ def _ask(name: str) -> Status | None:
     return msgspec.structs.replace(status, umid=name)
 
 
-def _bare(name: str, path: str, connection: blocking.Connection) -> Status:
+def _bare(name: str, guest: GuestClient, deadline: Deadline) -> Status:
     """What can be told of a kernel that somebody has started by hand."""
-    outcome = connection.request("version", PATIENCE)
+    path = guest.link.path
+    outcome = guest.ask("version", deadline)
     trouble = "" if outcome.ok else bare.held(path) or str(outcome)
     status = msgspec.structs.replace(
         _unknown(name, path, trouble), state="unmanaged" if outcome.ok else "silent"
@@ -171,7 +192,7 @@ def _unknown(name: str, path: str, trouble: str) -> Status:
 def _row(status: Status) -> tuple[str, ...]:
     note = status.trouble or ""
     if status.state == DEAD:
-        note = views.ending_text(status.ending)
+        note = "; ".join(filter(None, [views.ending_text(status.ending), note]))
     elif not note and status.last_panic:
         note = f"last panic: {status.last_panic}"
     return (

@@ -56,15 +56,22 @@ timeout_option = click.option(
 
 
 def request(
-    guest: str, text: str, deadline: Deadline | None = None, *, force: bool = False
+    guest: str,
+    text: str,
+    deadline: Deadline | None = None,
+    *,
+    force: bool = False,
+    looks: bool = False,
 ) -> bytes:
     """What the guest's supervisor answers.
+
+    looks: have nobody adopt the guest
 
     Raises: NoGuest, Refused, UsageError, UmlctlError
     """
     what = text.partition(" ")[0]
     try:
-        with GuestClient(guest) as asked:
+        with GuestClient(guest, looks=looks) as asked:
             outcome = asked.ask(text, deadline or _deadline(None), force=force)
     except InDoubt as problem:
         raise Refused(f"{what} {guest}: {problem}", problem.code) from None
@@ -97,19 +104,23 @@ def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
         click.echo(f"{name} is out of {guest}")
 
 
-def devices(guest: str) -> list[dict[str, Any]]:
+def devices(guest: str, *, looks: bool = False) -> list[dict[str, Any]]:
     """The guest's device table; without a supervisor, as it was written down.
+
+    looks: have nobody adopt the guest, and say nothing of that
 
     Raises: NoGuest, Refused, UsageError, HostError
     """
     try:
-        table: list[dict[str, Any]] = _decoded(guest, request(guest, "devices"))
+        table: list[dict[str, Any]] = _decoded(guest, request(guest, "devices", looks=looks))
     except NoGuest:
         record = records.load(guest) if "/" not in guest else None
         if record is None or record.ending is not None:
             raise
         table = msgspec.to_builtins(record.devices)
-        click.echo(f"umlctl: {guest} has no supervisor; this is what was written down", err=True)
+        if not looks:
+            said = f"umlctl: {guest} has no supervisor; this is what was written down"
+            click.echo(said, err=True)
     return table
 
 
@@ -134,7 +145,7 @@ def complete_devices(family: str) -> Callable[[click.Context, click.Parameter, s
 
     def offered(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         try:
-            rows = devices(ctx.params.get("guest") or "")
+            rows = devices(ctx.params.get("guest") or "", looks=True)
         except UmlctlError:
             return []
         names = [str(row["name"]) for row in rows]

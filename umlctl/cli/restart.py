@@ -10,10 +10,9 @@ import msgspec
 from socketproto.exchange import REFUSED
 from umlctl import exitcodes
 from umlctl.cli import again, complete
-from umlctl.cli.stopping import SHUTDOWN
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
-from umlctl.commands import BY_NAME
+from umlctl.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import root_disk, root_is_image
@@ -30,7 +29,7 @@ Examples:
 """,
 )
 @click.argument("guest", shell_complete=complete.guests)
-@click.argument("seconds", type=click.FloatRange(0, 1e6), default=SHUTDOWN)
+@click.argument("seconds", type=click.FloatRange(0, 1e6), default=SHUTDOWN_TIMEOUT)
 @click.option("--json", "in_json", is_flag=True, help="Print what has become of it as JSON.")
 def restart(guest: str, seconds: float, in_json: bool) -> int:
     """Shut a guest down as `shutdown` does, and start it again as it was started.

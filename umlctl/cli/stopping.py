@@ -9,15 +9,13 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.client import unsupervised
 from umlctl.client.ask import deadline_of
-from umlctl.commands import BY_NAME
+from umlctl.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.guest import order
 from umlctl.host import lost, paths, records
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending, read_ending
 
-SHUTDOWN: Final = 30.0
-"""What each guest gets for its own shutdown unless told otherwise, seconds."""
 LAST: Final = 60.0
 """What its supervisor may take beyond that to sync, halt and in the end kill it, seconds."""
 UNSEEN: Final = "not seen to end"
@@ -112,7 +110,7 @@ def _shut_down(
 def _seconds(words: list[str]) -> float:
     """Raises: UsageError"""
     try:
-        seconds = float(words[0]) if words else SHUTDOWN
+        seconds = float(words[0]) if words else SHUTDOWN_TIMEOUT
         if len(words) > 1 or not 0 <= seconds < 1e6:
             raise ValueError
     except ValueError:

@@ -162,8 +162,10 @@ class GuestClient:
         link: to who answers for it
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, looks: bool = False) -> None:
+        """looks: have nobody adopt the guest, as who only shows how it is"""
         self.name = name
+        self._looks = looks
         self._connection = Connection(find_socket(name))
         self.link = self._connection.link
 
@@ -199,7 +201,7 @@ class GuestClient:
             step = next(steps)
             while True:
                 if step == ADOPT:
-                    adopted = adopt(self.name)
+                    adopted = not self._looks and adopt(self.name)
                     self.link.lead_to(find_socket(self.name))
                     step = steps.send(adopted)
                     continue
@@ -219,7 +221,8 @@ class GuestClient:
         except Unreachable as problem:
             from umlctl.errors import NoGuest
 
-            raise NoGuest(absent(self.name, problem)) from None
+            why = str(problem) if self._looks else absent(self.name, problem)
+            raise NoGuest(why) from None
         except WireError as problem:
             from umlctl.errors import UsageError
 

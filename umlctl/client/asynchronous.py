@@ -37,8 +37,10 @@ class AsyncGuestClient:
         link: to who answers for it
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, looks: bool = False) -> None:
+        """looks: have nobody adopt the guest, as who only shows how it is"""
         self.name = name
+        self._looks = looks
         self._client = Client(find_socket(name))
         self.link = self._client.link
 
@@ -67,7 +69,7 @@ class AsyncGuestClient:
             step = next(steps)
             while True:
                 if step == ADOPT:
-                    adopted = await _in_thread(adopt, self.name)
+                    adopted = not self._looks and await _in_thread(adopt, self.name)
                     self.link.lead_to(find_socket(self.name))
                     step = steps.send(adopted)
                     continue
@@ -83,6 +85,8 @@ class AsyncGuestClient:
             outcome: Outcome = end.value
             return outcome
         except Unreachable as problem:
+            if self._looks:
+                raise NoGuest(str(problem)) from None
             raise NoGuest(await _in_thread(absent, self.name, problem)) from None
         except WireError as problem:
             raise UsageError(str(problem)) from None

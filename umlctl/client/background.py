@@ -78,10 +78,11 @@ def pid() -> int:
 
 
 def _start() -> int:
-    """Start it in a session of its own, with its words going to its log; its pid."""
+    """Start it in a session of its own, with its words going to its log; its pid.
+
+    Raises: HostError
+    """
     paths.make_run_dir()
-    os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
-    daemonlog.put_aside()
     command = [*streams.PYTHON, "umlctl.supervisor.daemon"]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -89,7 +90,12 @@ def _start() -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     processes.keep_descriptors()
-    return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
+    try:
+        return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
+    except OSError as problem:
+        raise HostError(
+            f"the supervisor cannot be started: {problem.strerror} (its log is {daemonlog.path()})"
+        ) from problem
 
 
 def out_of_reach() -> str:

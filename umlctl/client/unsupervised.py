@@ -1,4 +1,8 @@
-"""Guests that nobody supervises: having them supervised again, and what their records say."""
+"""Guests that nobody supervises: having them supervised again, and what is shown of them.
+
+Nothing is written here. What a guest has left, its records and its history are for a supervisor
+to see to; until one does, how a guest has ended is judged from what is left to be seen.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +28,17 @@ DIES: Final = 2.0
 
 
 def take_over(guest: str, *, everyone: bool = False) -> bool:
-    """Have the background supervisor adopt a guest that runs on without its own, and all others;
-    or start it again, if it has died and its policy is that.
+    """Have the background supervisor see to a guest whose own is gone, and to all others: it adopts
+    the guest, or writes down how it has ended, and starts it again if its policy is that.
 
     guest: as it was named; a path is nobody's to take over
     everyone: come back when all answer, not only this one
+
+    Returns: the guest has a supervisor
     """
+    if not _is_left(guest):
+        return False
     request = "adopt" if everyone else f"adopt {guest}"
-    record = lost.find(guest) if "/" not in guest else None
-    if record is None:
-        return False
-    bury(record)
-    if record.ending is not None and not record.again:
-        return False
     deadline = time.monotonic() + DIES
     while claim.has_owner(guest):
         # It is being adopted just now, and this is answered when that is done;
@@ -52,6 +54,16 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
     except UmlctlError as problem:
         say(f"{guest}: {problem}", exitcodes.FAILED)
     return claim.has_owner(guest)
+
+
+def _is_left(guest: str) -> bool:
+    """Something is there of a guest that a supervisor has yet to see to, as far as can be seen."""
+    if "/" in guest:
+        return False
+    record = records.load(guest)
+    if record is None:
+        return os.path.exists(paths.guest_dir(guest))
+    return record.ending is None or record.again or records.is_unwritten(guest)
 
 
 def is_served(guest: str) -> bool:
@@ -72,27 +84,17 @@ def adopt_all() -> None:
     ask_supervisor("adopt")
 
 
-def bury_all() -> list[records.Record]:
-    """Bury all guests that have died unseen; these."""
-    found = [record for record in records.load_all() if record.ending is None]
-    for record in found:
-        bury(record)
-    return [record for record in found if record.ending is not None]
-
-
-def bury(record: records.Record) -> None:
-    """See to a guest that has died unseen; what goes wrong is said."""
-    for problem in burial.bury(record):
-        say(f"{record.definition.umid}: {problem}", exitcodes.FAILED)
-
-
 def summary(record: records.Record) -> Status:
     """The guest as `list` and `status` show it."""
-    bury(record)
+    record = burial.judged(record)
+    umid = record.definition.umid
     found = records.summary(record)
+    if burial.is_wanted_back(record):
+        trouble = f"it is to be started again, which `umlctl adopt {umid}` does"
+        return msgspec.structs.replace(found, trouble=trouble)
     if not records.lives(record):
         return found
-    pid, why = out_of_reach(record.definition.umid)
+    pid, why = out_of_reach(umid)
     return msgspec.structs.replace(
         found,
         state="silent" if why else "unsupervised",
@@ -101,7 +103,7 @@ def summary(record: records.Record) -> Status:
         since=record.since,
         memory=processes.memory_used(record.pid),
         cpu=processes.cpu_seconds(record.pid),
-        trouble=why or None,
+        trouble=why or f"nobody supervises it; `umlctl adopt {umid}` has it supervised again",
         cgroup=record.cgroup or None,
         resume=record.resume or None,
         sockets={"kernel": claim.kernel_socket(record.definition)},
@@ -141,7 +143,7 @@ def epitaph(guest: str) -> str:
     record = lost.find(guest)
     if record is None:
         return ""
-    bury(record)
+    record = burial.judged(record)
     if records.lives(record):
         _, why = out_of_reach(guest)
         if why:

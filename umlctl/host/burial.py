@@ -7,12 +7,17 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from umlctl.errors import UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import claim, consolelog, endings, eventlog, paths, records
-from umlctl.protocol.status import Ending
+
+if TYPE_CHECKING:
+    from umlctl.protocol.status import Ending
 
 
 def is_there(umid: str) -> bool:
@@ -24,38 +29,87 @@ def is_there(umid: str) -> bool:
     return record is not None and records.lives(record)
 
 
+def judged(record: records.Record) -> records.Record:
+    """The record of a guest that has died unseen as its burial would write it, from what is left
+    to be seen; any other as it is. Nothing is written.
+    """
+    umid = record.definition.umid
+    if record.ending is not None or records.lives(record) or claim.has_owner(umid):
+        return record
+    directory = paths.guest_dir(umid)
+    log = f"{paths.record_dir(umid)}/console.log"
+    left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
+    again = endings.executed_again(record.definition)
+    status = endings.read_status(directory)
+    if status.code is None and _is_ending(record):
+        return record
+    ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
+    ending = msgspec.structs.replace(ending, time=endings.seen_at(directory) or ending.time)
+    latest = records.load(umid)  # who has seen to it meanwhile has removed what it was judged by
+    if latest is not None and latest.ending is not None:
+        return latest
+    panicked = ending.cause == "panicked"
+    found = msgspec.structs.replace(record, ending=ending)
+    if panicked:
+        found.last_panic = ending.text
+    if record.boot_id == records.host_boot_id():  # else the host has gone down, and it
+        action = policy.on_exit(record.definition, failed=ending.code != 0)
+        if panicked:
+            action = policy.on_panic(record.definition)
+        found.again = action == policy.RESTART
+    return found
+
+
+def _is_ending(record: records.Record) -> bool:
+    """Its tiny parent is there still, and about to write down how the kernel has ended."""
+    try:
+        with open(f"/proc/{record.shim}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(paths.guest_dir(record.definition.umid)) in words
+
+
 def bury(record: records.Record) -> list[str]:
     """Write down how a guest ended whose supervisor was gone by then, and remove what it left.
+
+    It is for supervisors. Nobody else does it: a face judges, and shows that.
 
     Returns: what could not be let go, or written down
     """
     if record.ending is not None:
         return _write_late(record)
-    if records.lives(record):
-        return []
     umid = record.definition.umid
-    status = endings.read_status(paths.guest_dir(umid))
-    log = f"{paths.record_dir(umid)}/console.log"
-    left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
-    again = endings.executed_again(record.definition)
-    ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
-    panicked = ending.cause == "panicked"
+    found = judged(record)
+    if found.ending is None:
+        return []
     try:
         with claim.unused(umid):
-            if panicked:
-                record.last_panic = ending.text
-                _write_down(umid, "panicked", text=ending.text, console=consolelog.last_of(log))
-            if record.boot_id == records.host_boot_id():  # else the host has gone down, and it
-                action = policy.on_exit(record.definition, failed=ending.code != 0)
-                if panicked:
-                    action = policy.on_panic(record.definition)
-                record.again = action == policy.RESTART
-            problems = end(record, ending.cause, ending.code, ending.text)
-        if not records.is_unwritten(umid):
+            latest = records.load(umid)
+            if latest is not None and latest.ending is not None:
+                return []  # it has been seen to since
+            if found.ending.cause == "panicked":
+                log = f"{paths.record_dir(umid)}/console.log"
+                text, console = found.ending.text, consolelog.last_of(log)
+                _write_down(umid, "panicked", text=text, console=console)
+            problems = end(found, found.ending)
+        if records.is_ended(umid):
             claim.claim(umid, record.definition.home).release()
     except (UmlctlError, OSError):
         return []  # somebody has just started it again, or is burying it
     return problems
+
+
+def bury_last(umid: str) -> list[str]:
+    """See to the last life of a guest that is about to be started: nothing of it is lost.
+
+    Returns: as `bury`
+    """
+    with suppress(paths.BadUmid):  # which is said where that is checked
+        record = records.load(paths.check_umid(umid))
+        if record is not None:
+            return bury(record)
+    return []
 
 
 def _write_late(record: records.Record) -> list[str]:
@@ -98,20 +152,20 @@ def _complete(record: records.Record) -> None:
         eventlog.append(umid, eventlog.encode(entry))
 
 
-def end(record: records.Record, cause: str, code: int, text: str) -> list[str]:
+def end(record: records.Record, ending: Ending) -> list[str]:
     """Write down, in its record and its history, how a guest ended, and let its devices go.
 
     Returns: what could not be let go, or written down
     """
-    moment = time.time()
-    record.ending = Ending(cause=cause, code=code, text=text, time=moment)
+    record.ending = ending
     problems = _let_go(record)
     try:
         records.save(record)
     except OSError as problem:
         problems.append(f"how it ended is not written down yet: {problem}")
     else:
-        _write_down(record.definition.umid, "ended", cause=cause, code=code, text=text)
+        facts = {"cause": ending.cause, "code": ending.code, "text": ending.text}
+        _write_down(record.definition.umid, "ended", **facts)
     return problems
 
 
@@ -124,15 +178,17 @@ def _write_down(umid: str, event: str, **facts: object) -> None:
 
 def wanted_back() -> list[records.Record]:
     """Guests that have ended, have no supervisor any more, and are to be started again."""
-    boot = records.host_boot_id()
-    return [
-        record
-        for record in records.load_all()
-        if record.again
+    return [record for record in records.load_all() if is_wanted_back(record)]
+
+
+def is_wanted_back(record: records.Record) -> bool:
+    """A guest has ended, has no supervisor any more, and is to be started again by the next."""
+    return (
+        record.again
         and record.ending is not None
-        and record.boot_id == boot
+        and record.boot_id == records.host_boot_id()
         and not claim.has_owner(record.definition.umid)
-    ]
+    )
 
 
 def _let_go(record: records.Record) -> list[str]:

@@ -111,6 +111,17 @@ def read_status(directory: str) -> Status:
         return Status(None, False)
 
 
+def seen_at(directory: str) -> float:
+    """When the tiny parent of a guest saw its kernel end, seconds since 1970; 0 if it did not.
+
+    directory: the guest's
+    """
+    try:
+        return min(time.time(), os.stat(f"{directory}/status").st_mtime)
+    except OSError:
+        return 0.0
+
+
 def tail_of(log: str) -> bytes:
     """The end of a console's log; nothing if it is not there.
 

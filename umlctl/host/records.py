@@ -229,6 +229,15 @@ def is_unwritten(umid: str) -> bool:
     return os.path.exists(copy_of(umid))
 
 
+def is_ended(umid: str) -> bool:
+    """The record of a guest says how it has ended, and not only the copy."""
+    try:
+        record = _read(umid, path_of(umid))
+    except Unreadable:
+        return False
+    return record is not None and record.ending is not None
+
+
 def load_copy(umid: str) -> Record | None:
     """What stands beside the sockets of a guest; None if there is nothing that can be read."""
     try:

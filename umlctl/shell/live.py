@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from socketproto.blocking import Unreachable
-from socketproto.client import Client
 from socketproto.exchange import TIMED_OUT
-from umlctl.client.unsupervised import take_over
-from umlctl.errors import UmlctlError
+from umlctl.client.ask import Deadline, is_bare
+from umlctl.client.asynchronous import AsyncGuestClient
+from umlctl.client.unsupervised import summary
+from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
-from umlctl.host import networks, paths, segments, taps
+from umlctl.host import lost, networks, paths, segments, taps
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.protocol.status import DEAD
 from umlctl.shell.completion import Facts
@@ -55,6 +55,8 @@ OWN: Final = (
 )
 """Events that answer a command; whoever has just given one need not be told."""
 UNTOLD: Final = ("refused", "client refused", "started")
+GONE: Final = (DEAD, "unsupervised")
+"""States of a guest that nobody answers for; somebody may soon."""
 BOOT: Final = 10.0
 """How much longer than in its state a guest must be up for both to be shown, seconds."""
 NEWS: Final = 60
@@ -66,8 +68,10 @@ class Live:
 
     Fields:
         guest: as it was named
-        state: of the guest; "unmanaged" for a bare kernel, "dead" if nobody listens
-        status: the last answer to `status`; None if there is none
+        state: of the guest; "unmanaged" for a bare kernel; "unsupervised" or "dead" where nobody
+            listens
+        status: the last answer to `status`; where nobody listens, what is known without one; None
+            if nothing is
         facts: for completion
         last: the last event, in words
         problem: what keeps us from looking; empty if nothing does
@@ -141,15 +145,14 @@ class Live:
     async def _follow(self) -> None:
         while True:
             try:
-                with Client(paths.find_socket(self.guest)) as client:
-                    client.link.open()
-                    if client.link.served:
-                        await self._listen(client)
-            except OSError:
+                with AsyncGuestClient(self.guest, looks=True) as guest:
+                    if not is_bare(guest.link):
+                        await self._listen(guest)
+            except (OSError, UmlctlError):
                 pass  # who looks at the guest says why
             await trio.sleep(AGAIN)
 
-    async def _listen(self, client: Client) -> None:
+    async def _listen(self, guest: AsyncGuestClient) -> None:
         rest = b""
         begun = time.time()
 
@@ -159,7 +162,7 @@ class Live:
             for line in lines:
                 self._event(line, begun)
 
-        await client.request("events", PATIENCE, renew=PATIENCE, each=each)
+        await guest.ask("events", Deadline(patience=PATIENCE, renewed=True), each=each)
 
     def _event(self, line: bytes, begun: float) -> None:
         from umlctl.output.views import event_line
@@ -185,7 +188,7 @@ class Live:
             self._wanted = trio.Event()
             await self.look()
             self._changed()
-            with trio.move_on_after(EVERY if self.state != DEAD else AGAIN):
+            with trio.move_on_after(AGAIN if self.state in GONE else EVERY):
                 await self._wanted.wait()
 
     async def look(self) -> None:
@@ -200,32 +203,31 @@ class Live:
             self.problem = ""
 
     async def _look(self) -> None:
-        with Client(paths.find_socket(self.guest)) as client:
+        with AsyncGuestClient(self.guest, looks=True) as guest:
             try:
-                client.link.open()
-                if client.link.served:
-                    await self._look_at_supervised(client)
+                if is_bare(guest.link):
+                    await self._look_at_bare(guest)
                 else:
-                    await self._look_at_bare(client)
-            except Unreachable:
-                self.state, self.status = DEAD, None
-                await trio.to_thread.run_sync(take_over, self.guest)
+                    await self._look_at_supervised(guest)
+            except NoGuest:
+                self.status = await trio.to_thread.run_sync(_of_record, self.guest)
+                self.state = DEAD if self.status is None else self.status.state
         self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
         if not self.facts.programs:
             programs = await trio.to_thread.run_sync(_programs)
             self.facts = self.facts._replace(programs=programs)
 
-    async def _look_at_supervised(self, client: Client) -> None:
+    async def _look_at_supervised(self, guest: AsyncGuestClient) -> None:
         from umlctl.protocol.status import read_status
 
-        outcome = await client.request("status", PATIENCE)
+        outcome = await guest.ask("status", Deadline(patience=PATIENCE))
         try:
             status = read_status(outcome.data)
         except msgspec.DecodeError:
             return
         self.status, self.state = status, status.state
         if self.state in ("running", "stopped"):
-            await self._look_at_processes(client)
+            await self._look_at_processes(guest)
         devices = {each.name: each.asked for each in status.devices}
         consoles = {each.name: "a console" for each in status.consoles}
         root = (status.root or "").removesuffix(READONLY)
@@ -234,21 +236,29 @@ class Live:
             root="/" if root == HOST_ROOT else root if root.endswith("/") else "",
         )
 
-    async def _look_at_bare(self, client: Client) -> None:
-        outcome = await client.request("version", PATIENCE)
+    async def _look_at_bare(self, guest: AsyncGuestClient) -> None:
+        outcome = await guest.ask("version", Deadline(patience=PATIENCE))
         self.status = None
         self.state = "silent" if outcome.kind == TIMED_OUT else "unmanaged"
         if outcome.ok:
-            await self._look_at_processes(client)
+            await self._look_at_processes(guest)
 
-    async def _look_at_processes(self, client: Client) -> None:
+    async def _look_at_processes(self, guest: AsyncGuestClient) -> None:
         """A kernel cannot list /proc, but a control group can list its processes."""
-        mounts = await client.request("proc 1/mounts", PATIENCE)
+        mounts = await guest.ask("proc 1/mounts", Deadline(patience=PATIENCE))
         where = cgroup_mount(mounts.text) if mounts.ok else ""
-        listed = where and await client.request(f"proc 1/root{where}/cgroup.procs", PATIENCE)
-        if listed and listed.ok:
+        if not where:
+            return
+        listed = await guest.ask(f"proc 1/root{where}/cgroup.procs", Deadline(patience=PATIENCE))
+        if listed.ok:
             pids = {int(word) for word in listed.text.split() if word.isdecimal()}
             self.facts = self.facts._replace(pids=tuple(sorted({1, 2} | pids)))
+
+
+def _of_record(guest: str) -> Status | None:
+    """What is known of a guest that nobody answers for."""
+    record = lost.find(guest) if "/" not in guest else None
+    return None if record is None else summary(record)
 
 
 def short(event: dict[str, Any]) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from socketproto.client import Client
 from umlctl import exitcodes
+from umlctl.client.asynchronous import AsyncGuestClient
+from umlctl.errors import UmlctlError
 from umlctl.guest.definition import BOOT_TIMEOUT
 from umlctl.guest.order import in_order, starts
-from umlctl.host import claim, enabled, paths
+from umlctl.host import claim, enabled
 from umlctl.protocol.status import COMING, DEAD, read_status
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ async def runs(umid: str) -> bool:
 
 async def _state(umid: str) -> State:
     try:
-        with Client(paths.guest_socket(umid)) as client:
-            outcome = await client.request("status")
+        with AsyncGuestClient(umid, looks=True) as guest:
+            outcome = await guest.ask("status")
         return read_status(outcome.data).state
-    except (OSError, msgspec.DecodeError):
+    except (OSError, UmlctlError, msgspec.DecodeError):
         return "booting"  # its door is not open yet, or it cannot say; it is asked again

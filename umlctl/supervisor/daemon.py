@@ -26,7 +26,7 @@ import trio
 
 from socketproto.listener import Call, ClientGone
 from umlctl import exitcodes
-from umlctl.commands import HOST
+from umlctl.commands import HOST, SHUTDOWN_TIMEOUT
 from umlctl.errors import GuestInUse, NeverStarted, Refusal, UmlctlError
 from umlctl.guard import read
 from umlctl.guest import definition as definitions
@@ -43,7 +43,6 @@ from umlctl.supervisor.limits import Sparing
 from umlctl.supervisor.lock import Lock
 from umlctl.supervisor.readiness import HEARTBEAT
 from umlctl.supervisor.run import run_guest
-from umlctl.supervisor.service import SHUTDOWN
 from umlctl.supervisor.turn import Turn
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ CHATTER: Final = ("refused", "client refused", "failed", "user")
 """Events that a client or a guest can cause without end; they are not for the log on disk."""
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
+DIES: Final = 2.0
+"""How long the tiny parent of a guest that has just died may take to write down how, seconds."""
 LEAVE: Final = "leave"
 NO_WAIT: Final = "no-wait "
 """Before the file of `start`: answered when the kernel is launched, not when the guest is up."""
@@ -367,7 +368,7 @@ class Daemon:
 
     async def _write_later(self, guest: Guest) -> None:
         """Write down what a full disk did not take of a guest that has ended, once it does; if we
-        end before, the next command that meets the guest sees to it."""
+        end before, the next supervisor sees to it."""
         while guest.dead.is_set() and not _is_written(guest):
             await trio.sleep(WRITE_AGAIN)
             if guest.umid in self._guests:
@@ -407,7 +408,7 @@ class Daemon:
         """End all guests but one, in order."""
         for other in self._guests.values():
             if other.umid != umid:
-                end = functools.partial(other.shut_down, SHUTDOWN, why)
+                end = functools.partial(other.shut_down, SHUTDOWN_TIMEOUT, why)
                 self._nursery.start_soon(self._survive, f"shutdown {other.umid}", end)
 
     async def _stop_all(self, why: str) -> None:
@@ -422,7 +423,7 @@ class Daemon:
         after = {umid: guest.launched.definition.after for umid, guest in guests.items()}
 
         async def end(umid: str) -> None:
-            shut_down = functools.partial(guests[umid].shut_down, SHUTDOWN, why)
+            shut_down = functools.partial(guests[umid].shut_down, SHUTDOWN_TIMEOUT, why)
             await self._survive(f"shutdown {umid}", shut_down)
 
         async with trio.open_nursery() as nursery:
@@ -441,15 +442,31 @@ async def _write(guest: Guest) -> None:
 
 
 def _find_wanted() -> list[Record]:
-    """Guests that have died unseen and are to be started again; all that have died are buried."""
-    for record in records.load_all():
-        umid = record.definition.umid
-        try:
-            for problem in burial.bury(record):
-                _say(f"{umid}: {problem}")
-        except OSError as problem:
-            _say(f"{umid}: {scarce.explained(problem)}")
+    """Guests that have died unseen and are to be started again; all that have died are buried.
+
+    Of one that has just died its tiny parent has yet to say how.
+    """
+    left = [record for record in records.load_all() if not _bury(record)]
+    end = time.monotonic() + DIES
+    while left and time.monotonic() < end:
+        time.sleep(PAUSE)
+        left = [record for record in left if not _bury(record)]
     return burial.wanted_back()
+
+
+def _bury(record: Record) -> bool:
+    """See to a guest if it has died unseen; False if that is to be tried again soon."""
+    umid = record.definition.umid
+    try:
+        for problem in burial.bury(record):
+            _say(f"{umid}: {problem}")
+        if record.ending is not None or records.lives(record) or claim.has_owner(umid):
+            return True
+        latest = records.load(umid)
+    except OSError as problem:
+        _say(f"{umid}: {scarce.explained(problem)}")
+        return True
+    return latest is None or latest.ending is not None
 
 
 def _read_definition(path: str) -> Definition:
@@ -461,6 +478,8 @@ def _read_definition(path: str) -> Definition:
 
 
 def _claim_and_launch(definition: Definition) -> Launched:
+    for problem in burial.bury_last(definition.umid):
+        _say(f"{definition.umid}: {problem}")
     held = claim.claim(definition.umid, definition.home)
     try:
         return launch(definition, held)

@@ -17,7 +17,7 @@ from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED, 
 from socketproto.listener import ClientGone
 from socketproto.wire import MAX_TEXT
 from umlctl import exitcodes
-from umlctl.commands import COMMANDS, GUEST, KERNEL, OUTPUT
+from umlctl.commands import COMMANDS, GUEST, KERNEL, OUTPUT, SHUTDOWN_TIMEOUT
 from umlctl.errors import HostError, Refusal, UsageError
 from umlctl.guard import Line, check, is_guest_file, is_query, read
 from umlctl.guest.cmdline import CONSOLE
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 PAST: Final = "past"
 """Asks `events` for what has been, and no more."""
-SHUTDOWN: Final = 30.0
-"""What a guest gets for its own shutdown unless told otherwise, seconds."""
 POWER_OFF: Final = "o"
 """The SysRq that ends the kernel as `halt` does."""
 RESET: Final = "b"
@@ -404,7 +402,7 @@ class Service:
 
     async def _shutdown(self, call: Call, line: Line) -> None:
         seconds = _seconds(line)
-        seconds = SHUTDOWN if seconds is None else seconds
+        seconds = SHUTDOWN_TIMEOUT if seconds is None else seconds
         call.step_aside()
         why = f"asked for by uid {call.uid}, pid {call.pid}"
         async with trio.open_nursery() as nursery:
