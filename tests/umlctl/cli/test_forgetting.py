@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.cli import main
+from umlctl.client import unsupervised
 from umlctl.guest.definition import Definition
 from umlctl.host import enabled, paths, processes, records
 from umlctl.protocol.status import Ending
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def keep(house: str) -> Keep:
     paths.make_run_dir()
 
-    def keep(umid: str, *, lives: bool = False) -> None:
+    def keep(umid: str, *, lives: bool = False, unseen: bool = False) -> None:
         pid = os.getpid() if lives else 1 << 22
         record = records.Record(
             definition=Definition(umid=umid, kernel="/linux"),
@@ -30,9 +31,9 @@ def keep(house: str) -> Keep:
             started=(processes.start_time(pid) or 0) if lives else 1,
             boot_id=records.host_boot_id(),
             since=1.0,
-            ending=None if lives else Ending(cause="exited", code=0, time=2.0),
+            ending=None if lives or unseen else Ending(cause="exited", code=0, time=2.0),
         )
-        os.makedirs(paths.record_dir(umid))
+        os.makedirs(paths.record_dir(umid), exist_ok=True)
         records.save(record)
 
     return keep
@@ -79,4 +80,37 @@ def test_name_that_is_nobodys_removes_nothing(
 ) -> None:
     keep("web")
     assert said(capfd, "rm", name)[0] != 0
+    assert records.names() == ["web"]
+
+
+def test_guest_that_died_unseen_is_seen_to_by_a_supervisor_and_then_forgotten(
+    keep: Keep, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep("web", unseen=True)
+    seen: list[str] = []
+
+    def see_to(umid: str) -> bool:
+        seen.append(umid)
+        keep(umid)
+        return False
+
+    monkeypatch.setattr(unsupervised, "take_over", see_to)
+    assert said(capfd, "rm", "web") == (0, "web is forgotten\n", "")
+    assert (seen, records.names()) == (["web"], [])
+
+
+@pytest.mark.parametrize(
+    ("back", "why"), [(True, "its policy has it started again"), (False, "no supervisor has seen")]
+)
+def test_guest_that_died_unseen_and_is_not_seen_to_is_not_forgotten(
+    keep: Keep,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    back: bool,
+    why: str,
+) -> None:
+    keep("web", unseen=True)
+    monkeypatch.setattr(unsupervised, "take_over", lambda _umid: back)
+    code, _, err = said(capfd, "rm", "web")
+    assert (code, why in err) == (1 if back else 7, True)
     assert records.names() == ["web"]

@@ -189,3 +189,21 @@ def test_supervisors_put_off_no_deadline(house: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "adopt", adopt)
     with GuestClient("demo") as guest:
         assert guest.ask("version", Deadline(0.01)).kind == TIMED_OUT
+
+
+def test_who_only_looks_has_nobody_adopted(
+    bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt(name: str) -> bool:
+        raise AssertionError(name)
+
+    def die(server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+        if data != b"k":
+            server.unbind()
+        return []
+
+    monkeypatch.setattr(module, "adopt", adopt)
+    with GuestClient(bare(die, mode=0o600).path, looks=True) as guest:
+        assert guest.ask("version").kind == GONE
+    with GuestClient("demo", looks=True) as guest, pytest.raises(NoGuest):
+        guest.ask("version")

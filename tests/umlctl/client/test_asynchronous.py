@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from socketproto.exchange import TIMED_OUT, pieces
+from socketproto.exchange import GONE, TIMED_OUT, pieces
 from umlctl.client import asynchronous as module
 from umlctl.client.ask import Deadline
 from umlctl.client.asynchronous import AsyncGuestClient
@@ -78,3 +78,16 @@ async def test_other_tasks_go_on_while_an_answer_is_waited_for(bare: MakeBare) -
             nursery.cancel_scope.cancel()
     assert outcome.kind == TIMED_OUT
     assert ticks
+
+
+async def test_who_only_looks_has_nobody_adopted(
+    bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt(name: str) -> bool:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(module, "adopt", adopt)
+    with AsyncGuestClient(bare(die, mode=0o600).path, looks=True) as guest:
+        assert (await guest.ask("version")).kind == GONE
+    with AsyncGuestClient("demo", looks=True) as guest, pytest.raises(NoGuest):
+        await guest.ask("version")

@@ -97,3 +97,10 @@ def test_supervisor_with_another_tmp_is_said_to_be_there(
     assert said.out == ""
     assert f"the supervisor, pid {os.getpid()}, cannot be asked from" in said.err
     os.close(lock._descriptor)
+
+
+def test_supervisor_that_cannot_be_started_is_an_error(house: str) -> None:
+    with open(f"{house}/u/state", "w"):
+        pass  # where its log is to be
+    with pytest.raises(HostError, match="the supervisor cannot be started: Not a directory"):
+        background.ask_supervisor("adopt")

@@ -1,13 +1,14 @@
-"""What is written down late of a guest that has ended."""
+"""Guests that died unseen: how they ended is judged, and written down by who has them next."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 
 import msgspec
 
 from umlctl.guest.definition import Definition
-from umlctl.host import burial, paths, records
+from umlctl.host import burial, claim, eventlog, paths, records
 from umlctl.protocol.status import Ending
 
 
@@ -43,3 +44,95 @@ def test_end_of_an_earlier_life_is_not_written_over_a_later_one(house: str) -> N
     records.save(later)
     assert burial.bury(ended("earlier", 1 << 22)) == []
     assert records.load("demo") == later
+
+
+# How a guest is judged that has died unseen
+
+
+def died(**fields: object) -> records.Record:
+    """The record of a guest whose kernel is gone, with what its tiny parent has left."""
+    paths.make_run_dir()
+    for directory in (paths.record_dir("demo"), paths.guest_dir("demo")):
+        os.makedirs(directory)
+    record = msgspec.structs.replace(ended("", 1 << 22), ending=None, **fields)
+    records.save(record)
+    with open(f"{paths.record_dir('demo')}/console.log", "w") as file:
+        file.write("reboot: Power down\n")
+    with open(f"{paths.guest_dir('demo')}/status", "w") as file:
+        file.write("3\n")
+    os.utime(file.name, (5.0, 5.0))
+    return record
+
+
+def written() -> list[str]:
+    return [event["event"] for event in eventlog.Reader("demo").read()]
+
+
+def test_guest_is_judged_as_it_is_buried_and_nothing_is_written_before(house: str) -> None:
+    record = died()
+    for _ in range(2):
+        judged = burial.judged(record)
+        assert judged.ending == Ending(cause="exited", code=3, time=5.0)
+        assert records.load("demo") == record
+        assert written() == []
+    assert burial.bury(record) == []
+    assert records.load("demo") == judged
+    assert burial.judged(record) == judged, "what it was judged by is gone"
+    assert not os.path.exists(paths.guest_dir("demo"))
+    for _ in range(2):
+        assert burial.bury_last("demo") == []
+        assert burial.bury(record) == [], "a record that was read before"
+    assert written() == ["ended"]
+
+
+def test_last_life_of_no_guest_is_nothing(house: str) -> None:
+    paths.make_run_dir()
+    assert burial.bury_last("demo") == burial.bury_last("../demo") == []
+
+
+def test_guest_that_is_to_be_started_again_is_judged_so(house: str) -> None:
+    definition = Definition(umid="demo", kernel="/linux", restart="on-failure")
+    judged = burial.judged(died(definition=definition))
+    assert judged.again
+    assert burial.is_wanted_back(judged)
+    assert not burial.is_wanted_back(msgspec.structs.replace(judged, boot_id="before"))
+    with claim.claim("demo"):
+        assert not burial.is_wanted_back(judged), "its supervisor sees to it"
+
+
+def test_panic_is_judged_with_its_text(house: str) -> None:
+    record = died()
+    os.makedirs(os.path.dirname(claim.kernel_socket(record.definition)))
+    with open(f"{paths.guest_dir('demo')}/status", "w") as file:
+        file.write("134\n")
+    with open(f"{paths.record_dir('demo')}/console.log", "w") as file:
+        file.write("[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n")
+    judged = burial.judged(record)
+    assert judged.ending is not None
+    assert (judged.ending.cause, judged.last_panic) == ("panicked", "sysrq triggered crash")
+    burial.bury(record)
+    assert written() == ["panicked", "ended"]
+
+
+def test_guest_that_somebody_has_is_not_judged(house: str) -> None:
+    record = died()
+    held = claim.claim("demo")
+    assert burial.judged(record) == record
+    assert burial.bury(record) == []
+    held.leave()
+
+
+def test_guest_whose_tiny_parent_has_yet_to_say_how_it_ended_is_not_judged(house: str) -> None:
+    directory = paths.guest_dir("demo")
+    with subprocess.Popen(
+        ["sh", "-c", "read line", "shim.sh", directory], stdin=subprocess.PIPE
+    ) as shim:
+        record = died(shim=shim.pid)
+        os.unlink(f"{directory}/status")
+        assert burial.judged(record) == record
+        assert burial.bury(record) == []
+        shim.kill()
+        shim.wait()
+    judged = burial.judged(record)
+    assert judged.ending is not None
+    assert judged.ending.text == "nobody saw how"
