@@ -16,7 +16,7 @@ from umlctl.output import say
     epilog="""\b
 Examples:
   umlctl quit                  nothing is to run any more
-  umlctl quit --leave-guests   after an upgrade: the next command brings a new supervisor
+  umlctl quit --leave-guests   after an upgrade: the next command to one of them brings another
 """,
 )
 @click.option("--leave-guests", is_flag=True, help="The guests run on, for the next supervisor.")
@@ -28,7 +28,9 @@ def quit_supervisor(*, leave_guests: bool) -> int:
             raise HostError(why)
         print("no background supervisor is running")
     elif leave_guests and outcome.kind == GONE:
-        print("the background supervisor has ended; its guests run on, for the next command")
+        print(
+            "the background supervisor has ended; its guests run on; `umlctl adopt` takes them over"
+        )
     elif not outcome.ok:
         return say(f"quit: {outcome}", exitcodes.of(outcome.kind))
     else:
