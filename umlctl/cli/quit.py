@@ -29,7 +29,7 @@ def quit_supervisor(*, leave_guests: bool) -> int:
         print("no background supervisor is running")
     elif leave_guests and outcome.kind == GONE:
         print(
-            "the background supervisor has ended; its guests run on; `umlctl adopt` takes them over"
+            "the background supervisor has ended, and its guests run on: see `umlctl adopt`"
         )
     elif not outcome.ok:
         return say(f"quit: {outcome}", exitcodes.of(outcome.kind))

@@ -42,7 +42,7 @@ class _Self:
 def become_supervisor() -> None:
     """Take what we may have of descriptors and processes. Kernels inherit it; none minds."""
     _Self.name = "the supervisor"
-    _Self.again = ", and have a new supervisor: `umlctl quit --leave-guests`, then any command"
+    _Self.again = ", and have a new supervisor: `umlctl quit --leave-guests; umlctl adopt`"
     for kind in LIMITS:
         most = resource.getrlimit(kind)[1]
         try:

@@ -27,7 +27,7 @@ def test_quit_without_a_supervisor_is_done(house: str, capfd: pytest.CaptureFixt
     ("words", "answers", "code", "said"),
     [
         ("quit", True, 0, "the background supervisor has ended, and its guests before it"),
-        ("quit --leave-guests", False, 0, "has ended; its guests run on; `umlctl adopt`"),
+        ("quit --leave-guests", False, 0, "has ended, and its guests run on: see `umlctl adopt`"),
         ("quit", False, exitcodes.GONE, "umlctl: quit: guest gone"),
     ],
 )
