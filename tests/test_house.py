@@ -228,7 +228,7 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
         *("eventlog.append", "lost.set_aside", "lost.set_dead_aside", "records.save"),
         *("records.save_copy", "records.set_aside", "hardware.release_all"),
     }
-    acting = {}
+    acting: dict[str, set[str]] = {}
     for module in MODULES:
         if inside(module.name, (*ROOMS[-1], "umlctl.client", "umlctl.output")):
             calls = (each for each in ast.walk(module.tree) if isinstance(each, ast.Call))

@@ -28,9 +28,7 @@ def quit_supervisor(*, leave_guests: bool) -> int:
             raise HostError(why)
         print("no background supervisor is running")
     elif leave_guests and outcome.kind == GONE:
-        print(
-            "the background supervisor has ended, and its guests run on: see `umlctl adopt`"
-        )
+        print("the background supervisor has ended, and its guests run on: see `umlctl adopt`")
     elif not outcome.ok:
         return say(f"quit: {outcome}", exitcodes.of(outcome.kind))
     else:

@@ -14,8 +14,10 @@ import pytest
 import trio
 
 from socketproto.blocking import Link
+from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes
 from umlctl.cli import listing
+from umlctl.client import background
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import eventlog, paths, records, segments
@@ -508,6 +510,16 @@ async def test_guest_that_is_gone_is_dead(house: str) -> None:
     await live.look()
     assert live.state == "dead"
     assert "dead" in live.line()
+
+
+async def test_guest_that_nobody_supervises_is_shown_and_left_so(house: str) -> None:
+    paths.make_run_dir()
+    write_record()
+    live = Live("demo", lambda: None, lambda _text: None)
+    await live.look()
+    assert live.state == "unsupervised"
+    assert "`umlctl adopt demo` has it supervised again" in live.line()
+    assert background.pid() == 0
 
 
 async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from socketproto.client import Client
 from tests import fake_kernel
 from umlctl import exitcodes
 from umlctl.guest import definition as definitions
-from umlctl.host import paths, processes, records
+from umlctl.host import eventlog, paths, processes, records
 from umlctl.host.claim import claim, has_owner
 from umlctl.protocol.status import Ending
 from umlctl.supervisor import daemon
@@ -186,6 +187,52 @@ async def test_guest_that_cannot_be_brought_back_holds_nobody_up(
     async with serving() as path:
         await adopt(path)
         assert not has_owner("demo")
+
+
+async def test_guest_that_died_unseen_has_its_end_written_before_it_is_started_again(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Launched:
+        raise OSError(errno.ENOSPC, "No space left")
+
+    file = define("demo")
+    async with serving() as path:
+        await adopt(path)
+        left = leave(file)
+        processes.kill_guest(left.pid, left.started, [])
+        os.waitpid(left.shim, 0)  # noqa: ASYNC222 - its kernel has been killed
+        monkeypatch.setattr(daemon, "launch", fail)
+        assert (await start(path, file))["code"] == exitcodes.FAILED
+    record = records.load("demo")
+    assert record is not None
+    assert record.ending is not None
+    assert [event["event"] for event in eventlog.Reader("demo").read()] == ["ended"]
+
+
+async def test_guest_that_has_just_died_is_buried_once_its_tiny_parent_has_said_how(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = leave(define("demo"))
+    os.kill(left.shim, signal.SIGSTOP)
+    processes.kill_guest(left.pid, left.started, [])
+    looked: list[float] = []
+    sleep = time.sleep
+
+    def look_again(seconds: float) -> None:
+        looked.append(seconds)
+        os.kill(left.shim, signal.SIGCONT)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", look_again)
+    monkeypatch.setattr(daemon, "DIES", DEADLINE)
+    async with serving() as path:
+        await adopt(path)
+        record = records.load("demo")
+    os.waitpid(left.shim, 0)  # noqa: ASYNC222 - its kernel has been killed
+    assert looked
+    assert record is not None
+    assert record.ending is not None
+    assert record.ending.cause != "ended", "it was seen how"
 
 
 def test_full_disk_takes_no_log_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
