@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from umlctl.host import paths
+from umlctl.host import attaching, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,8 @@ def identity(path: str) -> Identity | None:
 
 
 def log_path(umid: str, console: str) -> str:
-    """Where a console is logged; the same as in umlctl.host.attaching."""
-    return f"{paths.record_dir(umid)}/{'console' if console == 'con0' else console}.log"
+    """Where a console is logged."""
+    return f"{paths.record_dir(umid)}/{attaching.log_name(console)}"
 
 
 class Transcript:

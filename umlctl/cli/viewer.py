@@ -17,8 +17,9 @@ from umlctl.cli.answered import Answer
 from umlctl.cli.keyboard import ESCAPE, Keyboard, escape_key
 from umlctl.cli.screen import Screen
 from umlctl.cli.transcript import Transcript
-from umlctl.client.attach import NOTICE, OUTPUT, PACKET, Attachment
+from umlctl.client.attach import Attachment
 from umlctl.errors import NoGuest, UmlctlError
+from umlctl.host.attaching import NOTICE, OUTPUT, PACKET
 from umlctl.output import say
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ class Viewer:
             self._end(notice["ended"])
 
     def _hear_keyboard(self, keyboard: str, by: int) -> None:
-        """Heed who has the keyboard, see umlctl.host.attaching."""
+        """Heed who has the keyboard, as a supervisor says it."""
         self._attachment.hear_keyboard(keyboard)
         who = f"pid {by} has the keyboard"
         if self._attachment.typing:

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
+from umlctl.host.attaching import HELLO, INPUT, PACKET, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# The same as in umlctl.host.attaching, which imports more than a terminal needs.
-HELLO, INPUT, SIZE, NOTICE, OUTPUT = b"h", b"i", b"s", b"n", b"o"
-PACKET: Final = 65536
 
 RETURN_TIMEOUT: Final = 5.0
 """How long a supervisor that has ended may take to come back, seconds."""
@@ -163,7 +160,7 @@ class Attachment:
         self._send(SIZE + json.dumps([rows, columns]).encode())
 
     def hear_keyboard(self, keyboard: str) -> None:
-        """Heed who has the keyboard, see `umlctl.host.attaching.Notice`."""
+        """Heed who has the keyboard, as a supervisor names them."""
         self.typing = keyboard == "yours"
         if self.typing:
             self._outgoing.extend(self._kept)

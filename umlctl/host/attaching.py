@@ -2,10 +2,10 @@
 
 The socket is SOCK_SEQPACKET. A packet is one byte that says what it is, then its data:
 
-    client   HELLO    JSON, the first packet: see Hello
+    client   HELLO    JSON, the first packet, see `umlctl.supervisor.consoles.packets.Hello`
              INPUT    bytes for the console
              SIZE     JSON: [ROWS, COLUMNS], whenever the window changes
-    server   NOTICE   JSON: what the viewer should know, see Notice
+    server   NOTICE   JSON: what the viewer should know, see `Notice` there
              OUTPUT   bytes of the console
 
 Beside it each console has a plain stream socket of its name, for programs that know nothing of
@@ -15,8 +15,6 @@ this.
 from __future__ import annotations
 
 from typing import Final
-
-import msgspec
 
 HELLO: Final = b"h"
 INPUT: Final = b"i"
@@ -31,48 +29,6 @@ CONSOLES: Final = ("con0", "con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2
 from its start on."""
 FIRST_DESCRIPTOR: Final = 20
 """In the kernel, of what con1 reads; the next is what it writes, then come those of con2."""
-
-
-class Hello(msgspec.Struct, frozen=True):
-    """What a viewer asks for.
-
-    Fields:
-        console: its name, as con0
-        keyboard: wants to type
-        force: takes the keyboard from who has it
-        lines: how much of the past to begin with, if `offset` is not given
-        offset: the byte of the log to begin with
-    """
-
-    console: str
-    keyboard: bool = True
-    force: bool = False
-    lines: int = 0
-    offset: int | None = None
-
-
-class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a viewer is told; what is empty is not said.
-
-    Fields:
-        offset: of the byte of the log that comes next
-        replay: so many bytes from there are of the past
-        keyboard: "yours", "waiting" (somebody else has it) or "taken" (by somebody else)
-        by: pid of who has the keyboard
-        size: whether the guest could be told the window's size
-        lost: bytes that were gone before this viewer had read them
-        ended: how the guest ended; nothing follows
-        problem: why this cannot be attached to; nothing follows
-    """
-
-    offset: int | None = None
-    replay: int = 0
-    keyboard: str = ""
-    by: int = 0
-    size: bool | None = None
-    lost: int = 0
-    ended: str = ""
-    problem: str = ""
 
 
 def config(console: str) -> str:

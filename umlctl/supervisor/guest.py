@@ -27,7 +27,7 @@ from umlctl.host import consolelog, endings, kernels, processes, records, room, 
 from umlctl.host.claim import kernel_socket
 from umlctl.host.paths import kept_socket
 from umlctl.supervisor import launch, lifecycle, looks, orderly
-from umlctl.supervisor.consoles import Consoles
+from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.devices import Devices
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.cli.transcript import Transcript, identity, log_path
-from umlctl.host import attaching, consolelog, paths
+from umlctl.host import consolelog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,6 @@ def whole(log: str) -> Iterator[Transcript]:
     transcript = Transcript("demo", "con0", 0)
     yield transcript
     transcript.close()
-
-
-@pytest.mark.parametrize("console", attaching.CONSOLES)
-def test_log_is_where_the_supervisor_has_it(house: str, console: str) -> None:
-    expected = f"{paths.record_dir('demo')}/{attaching.log_name(console)}"
-    assert log_path("demo", console) == expected
 
 
 def test_rest_is_what_was_not_shown(log: str, whole: Transcript) -> None:

@@ -1,0 +1,233 @@
+"""One console: its log, what its kernel reads, and who looks at it and types."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from typing import Final
+
+import trio
+
+from umlctl.host import attaching, consolelog
+from umlctl.host.attaching import PACKET
+from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up
+
+LOOK_INTERVAL: Final = 0.25
+"""Between two looks at what nobody tells of, seconds."""
+FAST: Final = consolelog.BOUND // 8
+"""A log that has grown so much between two looks grows fast, bytes."""
+MOMENT_INTERVAL: Final = 1.0
+"""Between two entries of an index, seconds."""
+READING_TIMEOUT: Final = 1.0
+"""A viewer that has taken nothing for so long does not read, seconds."""
+MAX_KEPT: Final = 8 * consolelog.BOUND
+"""The most that is kept for a viewer that is behind, bytes."""
+MAX_PIECE: Final = PACKET - 1
+MAX_PAST: Final = 65536
+"""The most that is shown of the past, bytes."""
+_UCRED: Final = struct.Struct("3i")
+
+
+class Viewer:
+    """Somebody who is attached.
+
+    Fields:
+        pid, uid: of the process
+        since: seconds since 1970
+        offset: of the log's byte that it gets next
+        moved: when it last took something, by trio's clock
+        wants: would type if it could
+        turn: set while it has the keyboard
+        said: what it has yet to be told
+        scope: cancelled to let it go
+    """
+
+    def __init__(self, connection: trio.socket.SocketType, *, wants: bool) -> None:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        self.pid, self.uid, _ = _UCRED.unpack(credentials)
+        self.since = time.time()
+        self.connection = connection
+        self.offset = 0
+        self.moved = trio.current_time()
+        self.wants = wants
+        self.turn = trio.Event()
+        self.said: list[Notice] = []
+        self.scope = trio.CancelScope()
+
+
+class Console:
+    """One console: a log, a FIFO, and its viewers.
+
+    Fields:
+        name: con0
+        viewers: in the order in which they came
+        typist: the one of them who has the keyboard
+        ended: how the guest has ended; empty as long as it lives
+    """
+
+    def __init__(self, name: str, directory: str, records: str) -> None:
+        self.name = name
+        self.log = f"{records}/{attaching.log_name(name)}"
+        self.viewers: list[Viewer] = []
+        self.typist: Viewer | None = None
+        self.ended = ""
+        self.grown = trio.Event()
+        self._fifo = f"{directory}/{name}.in"
+        self._typing = trio.Lock()
+        self._file = -1
+        self._index = consolelog.Index(self.log)
+        self._seen = self._noted = self.size
+        self._noted_at = 0.0
+
+    # The log
+
+    @property
+    def size(self) -> int:
+        try:
+            return os.stat(self.log).st_size
+        except OSError:
+            return 0
+
+    def wake(self) -> None:
+        """Have all viewers look: there may be more."""
+        self.grown.set()
+        self.grown = trio.Event()
+
+    def keep(self) -> bool:
+        """Note the time of what is new, and cut off what is old; whether it grows fast.
+
+        Raises: OSError
+        """
+        size = self.size
+        grown, self._seen = size - self._seen, size
+        now = time.time()
+        if size != self._noted and now - self._noted_at >= MOMENT_INTERVAL:
+            self._index.add(consolelog.MOMENT, now, self._noted)
+            self._noted, self._noted_at = size, now
+        if size > consolelog.BOUND:
+            consolelog.trim(self.log, self._bound(size))
+        return grown > FAST
+
+    def _bound(self, size: int) -> int:
+        """What is to be kept: more for viewers that are behind and reading, within reason."""
+        now = trio.current_time()
+        behind = [size - each.offset for each in self.viewers if now - each.moved < READING_TIMEOUT]
+        return min(max([consolelog.BOUND, *behind]), MAX_KEPT)
+
+    def note_boot(self) -> None:
+        """A boot has begun.
+
+        Raises: OSError
+        """
+        size = self.size
+        begin = consolelog.find_boot(self.log, size) if self.name == "con0" else size
+        self._index.add(consolelog.BOOT, time.time(), begin)
+
+    def note_launch(self) -> None:
+        """It is there for the first time since the guest was started.
+
+        Raises: OSError
+        """
+        if not consolelog.boots(consolelog.index_of(self.log)):
+            self._index.add(consolelog.LAUNCH, time.time(), 0)
+
+    def read(self, viewer: Viewer) -> bytes:
+        """The next bytes for a viewer; none if it has them all.
+
+        Raises: OSError
+        """
+        if self._file < 0:
+            self._file = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+        begin = consolelog.start(self._file)
+        if viewer.offset < begin:
+            viewer.said.append(Notice(lost=begin - viewer.offset))
+            viewer.offset = begin
+        return os.pread(self._file, MAX_PIECE, viewer.offset)
+
+    def begin(self, viewer: Viewer, hello: Hello) -> None:
+        """Set where a viewer begins, and tell it."""
+        size = self.size
+        if hello.offset is not None:
+            viewer.offset = min(max(0, hello.offset), size)
+        else:
+            viewer.offset = size
+            if hello.lines > 0 and size:
+                descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    least = max(consolelog.start(descriptor), size - MAX_PAST)
+                    viewer.offset = consolelog.last_lines(descriptor, hello.lines, least)
+                finally:
+                    os.close(descriptor)
+        viewer.said.append(Notice(offset=viewer.offset, replay=size - viewer.offset))
+
+    # The keyboard
+
+    def enter(self, viewer: Viewer, *, force: bool) -> None:
+        self.viewers.append(viewer)
+        if not viewer.wants:
+            return
+        if self.typist is not None and force:
+            self.typist.turn = trio.Event()
+            self.say(self.typist, Notice(keyboard="taken", by=viewer.pid))
+            self.typist = None
+        if self.typist is None:
+            self._give(viewer)
+        else:
+            viewer.said.append(Notice(keyboard="waiting", by=self.typist.pid))
+
+    def want(self, viewer: Viewer) -> None:
+        """It would type, now if nobody else does."""
+        viewer.wants = True
+        if self.typist is None:
+            self._give(viewer)
+
+    def leave(self, viewer: Viewer) -> None:
+        self.viewers.remove(viewer)
+        self.let_go(viewer)
+
+    def let_go(self, viewer: Viewer) -> None:
+        """It types no more: the next who would gets the keyboard."""
+        viewer.wants = False
+        if self.typist is viewer:
+            self.typist = None
+            following = next((each for each in self.viewers if each.wants), None)
+            if following is not None:
+                self._give(following)
+
+    def _give(self, viewer: Viewer) -> None:
+        self.typist = viewer
+        viewer.turn.set()
+        self.say(viewer, Notice(keyboard="yours"))
+
+    def say(self, viewer: Viewer, notice: Notice) -> None:
+        if notice.size is not None:  # only the last counts
+            viewer.said = [each for each in viewer.said if each.size is None]
+        viewer.said.append(notice)
+        self.wake()
+
+    async def type(self, data: bytes, viewer: Viewer) -> None:
+        """Hand what a viewer types to the guest; waits while it takes none.
+
+        Raises: OSError: among them that the viewer is gone
+        """
+        async with self._typing:
+            # A description of our own: the kernel sets flags on its one.
+            descriptor = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                while data:
+                    try:
+                        data = data[os.write(descriptor, data) :]
+                    except BlockingIOError:
+                        with trio.move_on_after(LOOK_INTERVAL):
+                            await trio.lowlevel.wait_writable(descriptor)
+                        if hung_up(viewer.connection):
+                            raise BrokenPipeError from None
+            finally:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

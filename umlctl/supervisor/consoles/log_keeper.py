@@ -1,0 +1,112 @@
+"""The logs of a guest's consoles: kept within bounds, and viewers woken as they grow."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.host.inotify import Watch
+from umlctl.supervisor.endurance import endure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from umlctl.supervisor.consoles.console import Console
+    from umlctl.supervisor.history import History
+
+KEEP_INTERVAL: Final = 0.25
+"""Between two looks at the size of the logs, seconds."""
+FAST_KEEP_INTERVAL: Final = 0.02
+"""The same while one grows fast."""
+GATHER_INTERVAL: Final = 0.002
+"""How long output is gathered before its viewers are woken again, seconds."""
+UNWATCHED_INTERVAL: Final = 0.02
+"""Between two looks for viewers where the host has no more inotify, seconds."""
+
+
+class LogKeeper:
+    """Sees to the logs of some consoles as long as it runs."""
+
+    def __init__(self, consoles: dict[str, Console], history: History) -> None:
+        """consoles: by their names; there may be others later"""
+        self._consoles = consoles
+        self._history = history
+        self._watch: Watch | None = None
+        self._unwatched = False
+        self._watching = trio.Event()
+        self._complained: set[str] = set()
+
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Go on until the nursery is cancelled."""
+        nursery.start_soon(endure, self._history, "logs", self._keep)
+        nursery.start_soon(endure, self._history, "viewers", self._wake)
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def note_boot(self) -> None:
+        """The guest boots again: its system console has begun to say so."""
+        for console in self._consoles.values():
+            with self._quietly(console.name):
+                console.note_boot()
+
+    def note_launch(self, console: Console) -> None:
+        """A console is there for the first time, perhaps."""
+        with self._quietly(console.name):
+            console.note_launch()
+
+    async def _keep(self) -> None:
+        while True:
+            fast = False
+            for console in list(self._consoles.values()):
+                with self._quietly(console.name):
+                    fast |= console.keep()
+            await trio.sleep(FAST_KEEP_INTERVAL if fast else KEEP_INTERVAL)
+
+    @contextmanager
+    def _quietly(self, name: str) -> Iterator[None]:
+        """A log that cannot be kept is told of once, and is no reason to stop."""
+        try:
+            yield
+        except OSError as problem:
+            if name not in self._complained and problem.errno != errno.ENOENT:
+                self._complained.add(name)
+                self._history.add("log not kept", console=name, text=str(problem))
+
+    async def _wake(self) -> None:
+        """Wake the viewers of a console whenever its log grows."""
+        while True:
+            if not any(console.viewers for console in self._consoles.values()):
+                self._watching = trio.Event()
+                await self._watching.wait()
+            if self._watch is None:
+                await trio.sleep(UNWATCHED_INTERVAL)
+            else:
+                try:
+                    await trio.lowlevel.wait_readable(self._watch)
+                except trio.ClosedResourceError:
+                    continue
+                self._watch.clear()
+            for console in self._consoles.values():
+                console.wake()
+            await trio.sleep(GATHER_INTERVAL)
+
+    def look_at(self, console: Console) -> None:
+        """Have viewers of a console woken from now on."""
+        self._watching.set()
+        try:
+            if self._watch is None and not self._unwatched:
+                self._watch = Watch()
+            if self._watch is not None:
+                self._watch.add(console.log)
+        except OSError:
+            self._unwatched = True  # looking often will do, for all of them
+            if self._watch is not None:
+                trio.lowlevel.notify_closing(self._watch)
+                self._watch.close()
+                self._watch = None

@@ -1,0 +1,95 @@
+"""What a supervisor and those who are attached to a console say to each other.
+
+See `umlctl.host.attaching` for the kinds of packets.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from umlctl.host.attaching import HELLO, NOTICE
+
+if TYPE_CHECKING:
+    import trio
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """What a viewer asks for.
+
+    Fields:
+        console: its name, as con0
+        keyboard: wants to type
+        force: takes the keyboard from who has it
+        lines: how much of the past to begin with, if `offset` is not given
+        offset: the byte of the log to begin with
+    """
+
+    console: str
+    keyboard: bool = True
+    force: bool = False
+    lines: int = 0
+    offset: int | None = None
+
+
+class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a viewer is told; what is empty is not said.
+
+    Fields:
+        offset: of the byte of the log that comes next
+        replay: so many bytes from there are of the past
+        keyboard: "yours", "waiting" (somebody else has it) or "taken" (by somebody else)
+        by: pid of who has the keyboard
+        size: whether the guest could be told the window's size
+        lost: bytes that were gone before this viewer had read them
+        ended: how the guest ended; nothing follows
+        problem: why this cannot be attached to; nothing follows
+    """
+
+    offset: int | None = None
+    replay: int = 0
+    keyboard: str = ""
+    by: int = 0
+    size: bool | None = None
+    lost: int = 0
+    ended: str = ""
+    problem: str = ""
+
+
+_HELLO: Final = msgspec.json.Decoder(Hello)
+
+
+def read_hello(packet: bytes) -> Hello | None:
+    """What a viewer says first; None if it says something else.
+
+    Raises: DecodeError, ValueError, RecursionError
+    """
+    if packet[:1] != HELLO:
+        return None
+    return _HELLO.decode(packet[1:])
+
+
+def hung_up(connection: trio.socket.SocketType) -> bool:
+    """The other end is closed, and not only for writing."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+async def tell(connection: trio.socket.SocketType, notice: Notice) -> None:
+    """Tell a viewer something.
+
+    Raises: OSError
+    """
+    await send(connection, NOTICE + msgspec.json.encode(notice))
+
+
+async def send(connection: trio.socket.SocketType, data: bytes) -> None:
+    """Send all of it; a packet goes as a whole.
+
+    Raises: OSError
+    """
+    while data:
+        data = data[await connection.send(data) :]
