@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,8 +11,8 @@ import click
 import msgspec
 import pytest
 
-from umlctl.cli.main import LAZY, root
-from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.cli.main import GROUPS, LAZY, about, root
+from umlctl.commands import BY_NAME, SYSRQ
 from umlctl.exitcodes import TABLE
 from umlctl.protocol.status import STATES, Console, Device, Status, Viewer
 from umlctl.shell.completion import BUILT_IN
@@ -22,19 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAN = Path(__file__).parent.parent / "man"
+PAGES = sorted(path for path in MAN.glob("man?/*.?") if not path.is_symlink())
+OF_COMMANDS = [path for path in PAGES if path.stem.startswith("umlctl-")]
 MACRO = re.compile(r"[A-Z][a-z]")
-BOOTING, GUEST, OTHER = "BOOTING A GUEST", "COMMANDS TO A GUEST", "OTHER COMMANDS"
-VERBS = [c for c in COMMANDS if c.served != HOST and not c.own_face]
+OF_BOTH = "The options of both"
 
 
 def page(name: str) -> str:
-    return (MAN / name).read_text()
+    return (MAN / f"man{name[-1]}" / name).read_text()
 
 
 def section(text: str, title: str) -> str:
     _, found, rest = text.partition(f".Sh {title}\n")
     assert found, title
     return rest.partition("\n.Sh ")[0]
+
+
+def subsection(text: str, title: str) -> str:
+    _, found, rest = text.partition(f".Ss {title}\n")
+    assert found, title
+    return re.split(r"^\.S[hs] ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def arguments(text: str, macro: str) -> Iterator[list[str]]:
@@ -57,69 +63,117 @@ def flags(text: str) -> set[str]:
     return {f"-{word}" for word in words if re.fullmatch(r"-?\w[\w-]*", word)}
 
 
-def items(text: str, macro: str) -> dict[str, str]:
-    """Everything between one `.It MACRO NAME` and the next, by NAME."""
-    parts = re.split(rf"^\.It {macro} ", text, flags=re.MULTILINE)[1:]
-    found: dict[str, str] = {}
-    for part in parts:
-        head, _, body = part.partition("\n")
-        words = head.split()
-        end = next((i for i, word in enumerate(words) if MACRO.fullmatch(word)), len(words))
-        name = " ".join(words[:end])
-        found[name] = found.get(name, "") + f".{macro} {head}\n{body}"
-    return found
+def described(text: str) -> set[str]:
+    """The options that have an item of their own."""
+    return flags("\n".join(re.findall(r"^\.It Fl .*", text, flags=re.MULTILINE)))
 
 
 def options(command: click.Command) -> set[str]:
     return {
         name
         for param in command.params
-        if isinstance(param, click.Option)
+        if isinstance(param, click.Option) and not param.hidden
         for name in param.opts + param.secondary_opts
     }
 
 
+def operands(command: click.Command) -> set[str]:
+    """What stands for the arguments of a command: `guest`, `path`."""
+    found: set[str] = set()
+    for param in command.params:
+        if not isinstance(param, click.Argument):
+            continue
+        if param.metavar is not None:
+            found |= {word.lower() for word in re.findall(r"[A-Z]+", param.metavar)}
+        elif param.name:
+            found.add(param.name.removesuffix("s") if param.nargs < 0 else param.name)
+    return found
+
+
 def commands() -> dict[str, click.Command]:
-    """Every command there is, by what is typed to have it."""
+    """Every command there is that does something, by what is typed to have it."""
     context = click.Context(root)
     found: dict[str, click.Command] = {}
     for name in root.list_commands(context):
         command = root.get_command(context, name)
         assert command is not None, name
-        found[name] = command
         if isinstance(command, click.Group):
             found |= {f"{name} {sub}": each for sub, each in command.commands.items()}
+        else:
+            found[name] = command
     return found
 
 
-def texts() -> dict[str, str]:
-    """What umlctl(1) says of each command."""
-    text = page("umlctl.1")
-    # Values of an option are Cm too, but behind its Fl.
-    return {
-        name: said
-        for title in (BOOTING, GUEST, OTHER)
-        for name, said in items(section(text, title), "Cm").items()
+def names(text: str) -> list[str]:
+    """The commands that a page is of."""
+    return re.findall(r"^\.Nm umlctl-(\S+)", section(text, "NAME"), flags=re.MULTILINE)
+
+
+def synopsis(name: str) -> str:
+    """What the page of a command shows of it: all its forms."""
+    verb, _, sub = name.partition(" ")
+    text = section(page(f"umlctl-{verb}.1"), "SYNOPSIS") + "\n"
+    forms = [each.partition("\n") for each in text.split(".Nm umlctl ")[1:]]
+    begin = f".Cm {sub}\n" if sub else ""
+    found = [form for head, _, form in forms if head == verb and form.startswith(begin)]
+    assert found, f"{name} has no synopsis"
+    return "".join(found)
+
+
+def test_each_command_has_a_page_and_no_other() -> None:
+    verbs = {name.partition(" ")[0] for name in commands()}
+    assert {path.stem for path in MAN.glob("man1/*.1")} == {
+        "umlctl",
+        *(f"umlctl-{verb}" for verb in verbs),
     }
 
 
-def test_page_has_every_command_and_no_other() -> None:
-    assert set(texts()) == set(commands())
+@pytest.mark.parametrize("path", OF_COMMANDS, ids=lambda path: path.stem)
+def test_page_of_several_commands_is_found_by_each(path: Path) -> None:
+    links = [link.stem for link in MAN.glob("man1/*.1") if link.resolve() == path.resolve()]
+    assert {f"umlctl-{name}" for name in names(path.read_text())} == set(links)
 
 
-def test_each_command_has_its_options_and_no_other() -> None:
-    text = page("umlctl.1")
-    known = commands()
-    for title in (BOOTING, GUEST):
-        each = items(section(text, title), "Cm")
-        found = {name: options(known[name]) for name in each if options(known[name])}
-        common = set.intersection(*found.values())
-        own = {name: found[name] - common for name in found}
-        # What follows the last of them is of all: the options that they share.
-        assert {name: flags(each[name]) - common for name in own} == own
-        assert flags(section(text, title)) == common.union(*own.values())
-    for name, said in items(section(text, OTHER), "Cm").items():
-        assert flags(said) == options(known[name]), name
+@pytest.mark.parametrize("name", commands())
+def test_synopsis_is_of_the_command_as_it_is_declared(name: str) -> None:
+    command, said = commands()[name], synopsis(name)
+    shown = flags(said)
+    if ".Op Ar options\n" in said:
+        shown |= described(subsection(page(f"umlctl-{name}.1"), OF_BOTH))
+    assert shown == options(command)
+    plain = "\n".join(line for line in said.splitlines() if " Fl " not in line)
+    words = {word for found in arguments(plain, "Ar") for word in found if word.isalpha()}
+    # `help COMMAND` is none of the table's: it is about this program.
+    assert words - {"options"} == operands(command) | ({"command"} if name == "help" else set())
+
+
+@pytest.mark.parametrize("path", OF_COMMANDS, ids=lambda path: path.stem)
+def test_page_describes_the_options_of_its_commands_and_no_other(path: Path) -> None:
+    text = path.read_text()
+    known = [options(each) for name, each in commands().items() if name.split()[0] in names(text)]
+    assert described(text) == set().union(*known)
+
+
+@pytest.mark.parametrize("path", OF_COMMANDS, ids=lambda path: path.stem)
+def test_page_has_what_every_page_has(path: Path) -> None:
+    text = path.read_text()
+    titles = re.findall(r"^\.Sh (.*)", text, flags=re.MULTILINE)
+    assert titles[:3] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
+    assert titles[-2:] == ["EXAMPLES", "SEE ALSO"]
+    assert "umlctl" in section(text, "EXAMPLES")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pages_that_are_referred_to_exist(path: Path) -> None:
+    for name, number in re.findall(r"\b(umlctl[\w-]*|mconsole) ?\((\d)\)", path.read_text()):
+        assert (MAN / f"man{number}" / f"{name}.{number}").exists(), name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_sections_that_are_referred_to_exist(path: Path) -> None:
+    text = path.read_text().replace("\n", " ")
+    for title, name in re.findall(r"\b([A-Z]{2,}(?: [A-Z]{2,})*) in (umlctl[\w-]*)\(1\)", text):
+        assert section(page(f"{name}.1"), title), title
 
 
 def test_options_named_anywhere_exist() -> None:
@@ -127,23 +181,26 @@ def test_options_named_anywhere_exist() -> None:
     known = set().union(*(options(command) for command in commands().values()))
     known |= {name for param in root.get_params(context) for name in param.opts}
     known |= {"-h", "--help"}
-    text = page("umlctl.1")
-    assert flags(text) == known
-    assert flags(section(text, "GLOBAL OPTIONS")) == {"-h", "--help", "--version"}
+    assert set().union(*(flags(path.read_text()) for path in PAGES)) == known
+    assert flags(section(page("umlctl.1"), "GLOBAL OPTIONS")) == {"-h", "--help", "--version"}
 
 
-@pytest.mark.parametrize("command", VERBS, ids=[command.name for command in VERBS])
-def test_arguments_are_those_of_the_table(command: object) -> None:
-    row = BY_NAME[str(getattr(command, "name", ""))]
-    said = texts()[row.name].partition("\n")[0]
-    wanted = [word.lower() for word in re.findall(r"[A-Z]+", row.args)]
-    assert [found[0] for found in arguments(said, "Ar")] == wanted
-    optional = re.findall(r"\[=?([A-Z]+)", row.args)
-    assert len(list(arguments(said, "Op"))) == len(optional)
+def test_overview_has_each_command_in_its_group_in_the_words_of_the_help() -> None:
+    said = section(page("umlctl.1"), "COMMANDS")
+    assert re.findall(r"^\.Ss (.*)", said, flags=re.MULTILINE) == list(GROUPS)
+    for heading, verbs in GROUPS.items():
+        found = re.findall(
+            r"^\.It umlctl-(\S+)\(1\)\n(.*?)\.(?=\n\.)",
+            subsection(said + "\n", heading),
+            flags=re.MULTILINE | re.DOTALL,
+        )
+        assert [verb for verb, _ in found] == list(verbs)
+        words = {verb: text.replace("\n", " ").lower() for verb, text in found}
+        assert words == {verb: about(verb).replace("`", "").lower() for verb in verbs}
 
 
 def test_sysrq_letters_are_those_of_the_table() -> None:
-    found = re.findall(r"^\.It Ql (\w)\n(.*)", page("umlctl.1"), flags=re.MULTILINE)
+    found = re.findall(r"^\.It Ql (\w)\n(.*)", page("umlctl-mconsole.1"), flags=re.MULTILINE)
     said = {letter: meaning.partition(",")[0] for letter, meaning in found if letter == "0"}
     said |= {letter: meaning for letter, meaning in found if letter != "0"}
     assert said == {letter: SYSRQ[letter] for letter in SYSRQ if letter not in "12345678"}
@@ -158,13 +215,6 @@ def test_exit_status_is_the_table() -> None:
 def _plain() -> Iterator[tuple[int, str]]:
     for code, said in TABLE:
         yield code, said.removeprefix("128+N, ")
-
-
-@pytest.mark.parametrize("name", ["shell", "console"])
-def test_page_of_one_command_has_its_options_and_no_other(name: str) -> None:
-    text = page(f"umlctl-{name}.1")
-    body = text.replace("watch Oo Fl n", "watch")  # an option at the prompt
-    assert flags(body) == options(commands()[name])
 
 
 def test_prompts_own_commands_are_in_its_page() -> None:
@@ -183,12 +233,6 @@ def test_protocol_page_has_every_command_and_no_other() -> None:
         if name != ","
     }
     assert names == set(BY_NAME)
-
-
-def subsection(text: str, title: str) -> str:
-    _, found, rest = text.partition(f".Ss {title}\n")
-    assert found, title
-    return re.split(r"^\.S[hs] ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def json_type(schema: dict[str, Any]) -> str:
@@ -229,13 +273,12 @@ def test_protocol_page_has_every_field_of_what_is_in_a_status() -> None:
 
 
 def test_lazy_commands_are_commands() -> None:
-    assert set(LAZY) <= set(commands())
+    assert set(LAZY) <= {name.partition(" ")[0] for name in commands()}
 
 
 def test_pages_are_clean() -> None:
     done = subprocess.run(
-        ["mandoc", "-Tlint", "-W", "style", *sorted(os.listdir(MAN))],
-        cwd=MAN,
+        ["mandoc", "-Tlint", "-W", "style", *PAGES],
         capture_output=True,
         text=True,
         check=False,

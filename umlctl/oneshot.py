@@ -37,6 +37,10 @@ def main(argv: list[str]) -> int:
     verb = argv[1] if len(argv) > 1 else ""
     if verb == "help" and not _is_guest(argv[2:3]):
         words = [SAME.get(word, word) for word in argv[2:3]] + argv[3:]
+        if words and sys.stdout.isatty():
+            from umlctl.cli.man import open_page
+
+            open_page(words[0])
         argv = [argv[0], *words, "--help"]  # whose commands, if no guest is named: ours
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):

@@ -163,10 +163,10 @@ class Root(Group):
         """Names and one line each, without loading what is behind them."""
         for heading, names in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, _about(name)) for name in names])
+                formatter.write_dl([(name, about(name)) for name in names])
 
 
-def _about(name: str) -> str:
+def about(name: str) -> str:
     """A command in a line."""
     return HELP[name] if name in HELP else BY_NAME[name].help
 
@@ -182,6 +182,7 @@ Examples:
   umlctl disk add demo disk.img       plug a disk in
   umlctl shell demo                   a prompt
   umlctl shutdown demo
+  umlctl help disk                    the manual page of a command
 """,
 )
 @click.version_option(__version__, prog_name="umlctl", message="%(prog)s %(version)s")

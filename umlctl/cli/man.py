@@ -6,34 +6,55 @@ import os
 import shutil
 import sys
 import sysconfig
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UmlctlError, UsageError
 
-PAGES: Final = {"umlctl": 1, "umlctl-console": 1, "umlctl-shell": 1, "mconsole": 7}
-"""The pages, and the section of each."""
+ROOT: Final = "umlctl"
+PROTOCOL: Final = "mconsole"
 READERS: Final = (("man", "-l"), ("mandoc", "-a"))
 """Programs that show a page from a file, in the order of preference, and the option for that."""
+
+
+def pages(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Words that name a page."""
+    begin = f"{ROOT}-"
+    files = [file for place in _places()[:1] for file in os.listdir(f"{place}/man1")]
+    commands = [file[len(begin) : -2] for file in files if file.startswith(begin)]
+    words = {ROOT, PROTOCOL, *commands}
+    return sorted(word for word in words if word.startswith(incomplete))
 
 
 @click.command(
     epilog="""\b
 Examples:
-  umlctl man                  umlctl(1): every command and option
-  umlctl man umlctl-shell     the prompt
-  umlctl man mconsole         the protocol, as kernels speak it
+  umlctl man            umlctl(1): the commands, files, exit codes
+  umlctl man disk       a command; as `umlctl help disk`
+  umlctl man mconsole   the protocol, as kernels speak it
 """,
 )
-@click.argument("page", default="umlctl", type=click.Choice(list(PAGES)))
+@click.argument("page", default=ROOT, shell_complete=pages)
 def man(page: str) -> None:
-    """Show a manual page of umlctl.
+    """Show a manual page of umlctl: that of a command, umlctl or mconsole.
 
     An installation in a directory of its own, as by pipx, has its pages where man(1) does not
     look.
     """
-    path = path_of(page)
+    _show(path_of(page))
+
+
+def open_page(command: str) -> None:
+    """Show the page of a command, and do not come back; do, where it cannot be shown."""
+    try:
+        _show(path_of(f"{ROOT}-{command}"))
+    except UmlctlError:
+        pass
+
+
+def _show(path: str) -> NoReturn:
+    """Raises: HostError"""
     sys.stdout.flush()
     for program, option in READERS:
         if shutil.which(program):
@@ -42,15 +63,25 @@ def man(page: str) -> None:
 
 
 def path_of(page: str) -> str:
-    """The file of a page: beside this installation's programs, or in the checkout.
+    """The file of a page: in the checkout, or beside this installation's programs.
 
-    Raises: HostError
+    page: umlctl, mconsole, or a command, with `umlctl-` before it or without
+
+    Raises: HostError: none is installed; UsageError: there is no such page
     """
-    section = PAGES[page]
-    name = f"{page}.{section}"
-    installed = f"{sysconfig.get_path('data')}/share/man/man{section}/{name}"
-    checkout = f"{os.path.dirname(__file__)}/../../man/{name}"
-    for path in (installed, checkout):
-        if os.path.isfile(path):
-            return os.path.realpath(path)
-    raise HostError(f"the page {name} was not installed: it is neither {installed} nor {checkout}")
+    name = page if page == ROOT or page.startswith(f"{ROOT}-") else f"{ROOT}-{page}"
+    file = f"man7/{PROTOCOL}.7" if page == PROTOCOL else f"man1/{name}.1"
+    places = _places()
+    if not places:
+        raise HostError("the manual was not installed: there are no pages beside its programs")
+    path = f"{places[0]}/{file}"
+    if "/" in page or not os.path.isfile(path):
+        raise UsageError(f"there is no page {page!r}; `umlctl man` shows which there are")
+    return os.path.realpath(path)
+
+
+def _places() -> list[str]:
+    """Directories that have the manual: of the checkout, which is as new as this, or installed."""
+    checkout = f"{os.path.dirname(__file__)}/../../man"
+    installed = f"{sysconfig.get_path('data')}/share/man"
+    return [place for place in (checkout, installed) if os.path.isfile(f"{place}/man1/{ROOT}.1")]
