@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from umlctl.host import paths
 from umlctl.host.paths import BadPlace
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     import click
     from click.shell_completion import CompletionItem
+
+PATIENCE: Final = 1.0
+"""How long a guest may take to say what it has, seconds."""
 
 
 def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -144,11 +147,41 @@ def _joined(words: list[str]) -> str:
     return text
 
 
+def devices(
+    family: str,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Names of a guest's devices.
+
+    family: "ubd" or "nic"
+    """
+    prefixes = ("vec", "eth") if family == "nic" else (family,)
+
+    def offered(
+        ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = _devices(str(ctx.params.get("guest") or ""))
+        return [
+            CompletionItem(name, help=asked)
+            for name, asked in found.items()
+            if name.startswith(prefixes) and name.startswith(incomplete)
+        ]
+
+    return offered
+
+
 def _devices(guest: str) -> dict[str, str]:
-    from umlctl.cli import plugging
+    """A guest's devices with what was asked for; none if it does not say so soon."""
+    import msgspec
+
+    from umlctl.client.ask import Deadline, GuestClient
     from umlctl.errors import UmlctlError
 
     try:
-        return {str(row["name"]): str(row["asked"]) for row in plugging.devices(guest)}
-    except UmlctlError:
+        with GuestClient(guest, looks=True) as asked:
+            outcome = asked.ask("devices", Deadline(PATIENCE))
+        rows = msgspec.json.decode(outcome.data) if outcome.ok else ()
+        return {str(row["name"]): str(row["asked"]) for row in rows}
+    except (UmlctlError, OSError, msgspec.DecodeError, KeyError, TypeError):
         return {}

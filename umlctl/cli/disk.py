@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import plugging
+from umlctl.cli import complete, plugging
 from umlctl.cli.main import Group
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
@@ -91,7 +91,7 @@ def add(
 
 @disk.command("rm", epilog="\b\nExamples:\n  umlctl disk rm demo ubd1\n  umlctl disk rm demo 1\n")
 @plugging.guest_argument
-@click.argument("disk", shell_complete=plugging.complete_devices("ubd"))
+@click.argument("disk", shell_complete=complete.devices("ubd"))
 @plugging.timeout_option
 @plugging.json_option
 def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:

@@ -127,7 +127,8 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Say what somebody may have meant who typed a word that is no command."""
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+        known = ctx.resilient_parsing or not args or self.get_command(ctx, args[0]) is not None
+        if not known and not args[0].startswith("-"):
             near = meant(args[0], self.list_commands(ctx))
             hint = f"did you mean {near}?" if near else f"`{ctx.command_path} --help` lists them"
             ctx.fail(f"there is no command {args[0]!r}; {hint}")

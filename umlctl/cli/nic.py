@@ -126,7 +126,7 @@ def add(
 
 @nic.command("rm", epilog="\b\nExamples:\n  umlctl nic rm demo vec0\n")
 @plugging.guest_argument
-@click.argument("nic", shell_complete=plugging.complete_devices("nic"))
+@click.argument("nic", shell_complete=complete.devices("nic"))
 @plugging.timeout_option
 @plugging.json_option
 def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -19,14 +19,10 @@ from umlctl.errors import (
     NotOnBareKernel,
     Refusal,
     Refused,
-    UmlctlError,
     UsageError,
 )
 from umlctl.host import records
 from umlctl.output import views
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATIENCE: Final = 60.0
 """A switch or a slirp4netns may have to be started first, others' devices be plugged, and hooks
@@ -56,22 +52,15 @@ timeout_option = click.option(
 
 
 def request(
-    guest: str,
-    text: str,
-    deadline: Deadline | None = None,
-    *,
-    force: bool = False,
-    looks: bool = False,
+    guest: str, text: str, deadline: Deadline | None = None, *, force: bool = False
 ) -> bytes:
     """What the guest's supervisor answers.
-
-    looks: have nobody adopt the guest
 
     Raises: NoGuest, Refused, UsageError, UmlctlError
     """
     what = text.partition(" ")[0]
     try:
-        with GuestClient(guest, looks=looks) as asked:
+        with GuestClient(guest) as asked:
             outcome = asked.ask(text, deadline or _deadline(None), force=force)
     except InDoubt as problem:
         raise Refused(f"{what} {guest}: {problem}", problem.code) from None
@@ -104,23 +93,19 @@ def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
         click.echo(f"{name} is out of {guest}")
 
 
-def devices(guest: str, *, looks: bool = False) -> list[dict[str, Any]]:
+def devices(guest: str) -> list[dict[str, Any]]:
     """The guest's device table; without a supervisor, as it was written down.
-
-    looks: have nobody adopt the guest, and say nothing of that
 
     Raises: NoGuest, Refused, UsageError, HostError
     """
     try:
-        table: list[dict[str, Any]] = _decoded(guest, request(guest, "devices", looks=looks))
+        table: list[dict[str, Any]] = _decoded(guest, request(guest, "devices"))
     except NoGuest:
         record = records.load(guest) if "/" not in guest else None
         if record is None or record.ending is not None:
             raise
         table = msgspec.to_builtins(record.devices)
-        if not looks:
-            said = f"umlctl: {guest} has no supervisor; this is what was written down"
-            click.echo(said, err=True)
+        click.echo(f"umlctl: {guest} has no supervisor; this is what was written down", err=True)
     return table
 
 
@@ -134,21 +119,3 @@ def _decoded(guest: str, data: bytes) -> Any:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise HostError(f"{guest}: the answer is none that umlctl knows") from None
-
-
-def complete_devices(family: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Names of a guest's devices, for shell completion.
-
-    family: "ubd" or "nic"
-    """
-    prefixes = ("vec", "eth") if family == "nic" else (family,)
-
-    def offered(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-        try:
-            rows = devices(ctx.params.get("guest") or "", looks=True)
-        except UmlctlError:
-            return []
-        names = [str(row["name"]) for row in rows]
-        return [name for name in names if name.startswith(prefixes) and name.startswith(incomplete)]
-
-    return offered

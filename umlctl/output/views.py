@@ -190,7 +190,7 @@ def columns(rows: list[tuple[str, ...]]) -> None:
             table.add_column(heading, overflow="fold")
         for row in rows[1:]:
             table.add_row(*row)
-        Console(highlight=False, markup=False).print(table)
+        Console(highlight=False, markup=False, emoji=False).print(table)
         return
     print("\n".join(aligned(rows)))
 

@@ -163,6 +163,7 @@ class Facts(NamedTuple):
         pids: processes of the guest
         root: the directory of this host that is the guest's root, if one is; ends with a '/'
         programs: of this host, to hand an answer to
+        verbs: of the command line, with their meanings
     """
 
     devices: Mapping[str, str] = MappingProxyType({})
@@ -173,6 +174,7 @@ class Facts(NamedTuple):
     pids: tuple[int, ...] = (1, 2)
     root: str = ""
     programs: tuple[str, ...] = ()
+    verbs: Mapping[str, str] = MappingProxyType({})
 
 
 def wanted(text: str, cursor: int | None = None) -> Wanted:
@@ -187,8 +189,11 @@ def wanted(text: str, cursor: int | None = None) -> Wanted:
             if letter == "|":
                 return Wanted((PROGRAM,), rest) if " " not in rest else Wanted((FILE,), _last(rest))
             return Wanted((FILE,), rest)
-    words = text[begin:].lstrip().split(" ")
-    return _in_command([word for word in words[:-1] if word], words[-1])
+    *before, word = text[begin:].lstrip().split(" ")
+    before = [each for each in before if each]
+    if word.startswith("@") and not before:
+        return Wanted((GUEST,), word[1:])
+    return _in_command(before[1:] if before and before[0].startswith("@") else before, word)
 
 
 def _in_command(before: list[str], word: str) -> Wanted:
@@ -308,7 +313,7 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
             for text, meaning in tables[kind].items()
         ]
     if kind == COMMAND:
-        return _commands()
+        return _commands(facts.verbs)
     if kind in (DEVICE, REMOVABLE):
         return [Suggestion(name, asked) for name, asked in facts.devices.items()]
     if kind == FREE:
@@ -326,13 +331,10 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
     return [Suggestion(name, final=not name.endswith("=")) for name in names.get(kind, ())]
 
 
-def _commands() -> list[Suggestion]:
-    found = [
-        Suggestion(command.name, command.help, final=True)
-        for command in COMMANDS
-        if command.served != HOST
-    ]
-    return found + [Suggestion(name, help_text) for name, help_text in BUILT_IN.items()]
+def _commands(verbs: Mapping[str, str]) -> list[Suggestion]:
+    found = dict(verbs)
+    found |= {each.name: each.help for each in COMMANDS if each.served != HOST}
+    return [Suggestion(name, meaning) for name, meaning in (found | BUILT_IN).items()]
 
 
 def _free(facts: Facts) -> list[Suggestion]:

@@ -1,4 +1,4 @@
-"""Help at the prompt: what a command is, what fits behind it, and what was perhaps meant; pure.
+"""Help at the prompt: what a command is, what fits behind it, and what was perhaps meant.
 
 `topic` says what a `?` behind some text asks about, `about` answers it.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SYSRQ
+from umlctl.cli import prompt
+from umlctl.cli.main import GROUPS
+from umlctl.cli.prompt import INSTEAD, VERBS, asks_for_help, help_of, is_command, options_of
+from umlctl.commands import BY_NAME, HOST, KERNEL, SYSRQ
 from umlctl.errors import UsageError
 from umlctl.shell.completion import (
     BUILT_IN,
@@ -20,21 +23,14 @@ from umlctl.shell.completion import (
     READABLE,
     TRANSPORTS,
 )
-from umlctl.shell.typed import unquoted
+from umlctl.shell.typed import last
 from umlctl.synonyms import HARMFUL, SYNONYMS, meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HERE: Final = {
-    "disk": "`plug disk FILE`, `remove ubdN` and `devices`",
-    "nic": "`plug nic KIND`, `remove vecN` and `devices`",
-    "mem": "`config mem=-64M`, and + to give it back",
-    "ps": "`top`",
-    "shell": "`switch`",
-    "mconsole": "any command as it is",
-}
-"""What the prompt has for a command of umlctl that it has not."""
+    from umlctl.commands import Command
+
 _SPECS: Final = {
     "disk": (("plug disk FILE[,OPTION...]   an image or a block device", DISK_OPTIONS),),
     "nic": (
@@ -57,6 +53,14 @@ _CONFIG: Final = (
     ("KIND:", TRANSPORTS),
     ("CHANNEL:", CHANNELS),
 )
+_NATIVE: Final = tuple(name for name, command in BY_NAME.items() if command.served != HOST)
+"""What a guest is asked over its socket."""
+_PROMPT: Final = {
+    "help": "this; `help --kernel`: what the kernel says",
+    "@GUEST COMMAND": "of another guest",
+    "!PROGRAM": "a program of the host; `COMMAND | PROGRAM` hands it an answer",
+    "COMMAND > FILE": "the answer is written to a file; >> adds it",
+}
 _BEHIND: Final = {
     "plug": tuple(section for what in PLUGS for section in _SPECS[what]),
     "config": _CONFIG,
@@ -68,23 +72,16 @@ _BEHIND: Final = {
 
 def names() -> list[str]:
     """What can begin a line."""
-    found = [name for name, command in BY_NAME.items() if command.served != HOST]
-    return [*found, *(name for name in BUILT_IN if name not in found)]
+    return [*dict.fromkeys((*_NATIVE, *BUILT_IN, *VERBS))]
 
 
 def unknown(word: str) -> str:
     """What is said of a command that there is none of."""
-    from umlctl.cli.main import LAZY
-
-    said = f"there is no command {word!r}"
-    known = names()
-    near = meant(word, [*known, *LAZY]) if word not in LAZY else word
-    if near in known:
-        return f"{said}; did you mean {near}?"
-    if near in LAZY:
-        here = f", and here {HERE[near]}" if near in HERE else ""
-        return f"{said} here; outside it is `umlctl {near}`{here}"
-    return f"{said}; `help` lists the commands"
+    if word in INSTEAD:
+        return f"there is no `{word}` at the prompt: {INSTEAD[word]}"
+    near = meant(word, names())
+    hint = f"did you mean {near}?" if near else "`help` lists the commands"
+    return f"there is no command {word!r}; {hint}"
 
 
 def of_the_host(line: str) -> str:
@@ -115,14 +112,14 @@ def topic(before: str) -> list[str] | None:
 
     None: it is a letter like any other.
     """
-    begin = 0
-    for place, letter in unquoted(before):
-        if letter == ";":
-            begin = place + 1
-        elif letter in "|>":
-            return None
-    text = before[begin:].lstrip()
+    text = last(before)
+    if text is None:
+        return None
     words = text.split()
+    if words and words[0].startswith("@"):
+        words = words[1:]
+        if not words and not text.endswith(" "):
+            return None
     if words[:1] == ["watch"] and len(words) > 1:
         words = words[3 if words[1] == "-n" else 1 :]
     if not words:
@@ -131,15 +128,27 @@ def topic(before: str) -> list[str] | None:
     whole = text.endswith(" ")
     if words[0] not in names() or (words[0] == "help" and whole):
         return None
-    if len(words) == 1:
+    if len(words) == 1 or is_command(words):
         return words
     if words[0] == "plug" and words[1] in _SPECS and (whole or text.endswith(",")):
         return words[:2] if len(words) == 2 or text.endswith(",") else None
     return None
 
 
+def question(line: str, words: list[str]) -> list[str] | None:
+    """What a line wants explained, and does not want done, as `about` takes it; None: nothing.
+
+    words: of the line; there are some
+    """
+    asked = topic(line.rstrip()[:-1]) if line.rstrip().endswith("?") else None
+    if asked is None and words[0] == "help" and prompt.KERNEL not in words:
+        return words[1:]
+    return words if asked is None and asks_for_help(words) else asked
+
+
 def about(words: list[str]) -> list[str]:
-    """A command's arguments, meaning, cost, example, and what fits where; all, if none is named.
+    """A command's arguments, meaning, cost, options, example, and what fits where; all, if none
+    is named.
 
     words: a command, and perhaps which kind of thing it is about
 
@@ -148,13 +157,20 @@ def about(words: list[str]) -> list[str]:
     if not words:
         return overview()
     name = words[0]
+    if name == "plug" and len(words) > 1 and words[1] in _SPECS:
+        return _sections(_SPECS[words[1]])
+    if name in _NATIVE:
+        return _about_native(BY_NAME[name])
+    if name in VERBS:
+        return help_of(words)
     if name in BUILT_IN:
         return [f"{name}: {BUILT_IN[name]}"]
-    command = BY_NAME.get(name)
-    if command is None or command.served == HOST:
-        raise UsageError(unknown(name))
-    if name == "plug" and words[1:]:
-        return _sections(_SPECS[words[1]])
+    raise UsageError(unknown(name))
+
+
+def _about_native(command: Command) -> list[str]:
+    """A command of mconsole: what it is, and its options on the command line, which it has here."""
+    name = command.name
     lines = [f"{name} {command.args}".rstrip(), f"    {command.help}"]
     if command.served == KERNEL:
         lines.append("    the kernel answers: bare kernels have it too")
@@ -162,26 +178,22 @@ def about(words: list[str]) -> list[str]:
         lines.append(f"    mind: {command.danger}")
     if command.example:
         lines.append(f"    example: {name} {command.example}")
-    return lines + _sections(_BEHIND.get(name, ()))
+    return lines + _sections(_BEHIND.get(name, ())) + options_of(name)
 
 
 def overview() -> list[str]:
-    """Every command with its meaning."""
-    of_kernel = {c.name: c.help for c in BY_NAME.values() if c.served == KERNEL}
-    of_supervisor = {c.name: c.help for c in BY_NAME.values() if c.served == GUEST}
-    of_prompt = {
-        "help": "the commands; `help COMMAND` and `COMMAND ?`: what it takes",
-        **BUILT_IN,
-        "!PROGRAM": "a program of the host; `COMMAND | PROGRAM` hands it an answer",
-    }
-    del of_kernel["help"]
-    return _sections(
-        [
-            ("The kernel answers:", of_kernel),
-            ("Its supervisor answers, which a bare kernel has not:", of_supervisor),
-            ("The prompt has:", of_prompt),
-        ]
-    )
+    """Every command with its meaning, by what one wants."""
+    of_prompt = {name: meaning for name, meaning in BUILT_IN.items() if name not in VERBS}
+    meanings = {name: BY_NAME[name].help for name in _NATIVE if name != "help"} | VERBS | BUILT_IN
+    sections = [
+        (f"{heading}:", {name: meanings[name] for name in group if name in shown})
+        for heading, group in GROUPS.items()
+        if (shown := set(group) & meanings.keys() - of_prompt.keys())
+    ]
+    return [
+        "Of the guest of the prompt; `help COMMAND` and `COMMAND ?` say more of one:",
+        *_sections([*sections, ("The prompt:", _PROMPT | of_prompt)]),
+    ]
 
 
 def _sections(sections: Sequence[tuple[str, dict[str, str]]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.history import FileHistory
 
@@ -12,9 +12,12 @@ from umlctl.host.paths import state_dir, umid_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+NO_GUEST: Final = ".none"
+"""What no guest is called."""
+
 
 class Kept(FileHistory):
-    """The lines typed for a guest.
+    """The lines typed for a guest, or where there is none.
 
     Where they cannot be kept, they are known until the shell ends, and the reason is told, once.
     """
@@ -23,7 +26,7 @@ class Kept(FileHistory):
         self._tell: Callable[[str], None] | None = tell
         path = ""
         try:
-            path = f"{state_dir()}/history/{umid_of(guest)}"
+            path = f"{state_dir()}/history/{umid_of(guest) or NO_GUEST}"
         except OSError as problem:
             self._failed(problem)
         super().__init__(path)

@@ -26,7 +26,7 @@ from umlctl.protocol.status import DEAD
 from umlctl.shell.completion import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from umlctl.protocol.status import State, Status
 EVERY: Final = 2.0
@@ -67,7 +67,7 @@ class Live:
     """One guest, as it was last seen.
 
     Fields:
-        guest: as it was named
+        guest: as it was named; empty: there is none, and the host alone is looked at
         state: of the guest; "unmanaged" for a bare kernel; "unsupervised" or "dead" where nobody
             listens
         status: the last answer to `status`; where nobody listens, what is known without one; None
@@ -78,11 +78,16 @@ class Live:
     """
 
     def __init__(
-        self, guest: str, changed: Callable[[], None], tell: Callable[[str], None]
+        self,
+        guest: str,
+        changed: Callable[[], None],
+        tell: Callable[[str], None],
+        ours: Container[int] = (),
     ) -> None:
         """changed: called when something to show has changed
 
         tell: called with events, in words
+        ours: processes whose doings need not be told
         """
         self.guest = guest
         self.state: State = "unknown"
@@ -92,6 +97,7 @@ class Live:
         self.problem = ""
         self._changed = changed
         self._tell = tell
+        self._ours = ours
         self._wanted = trio.Event()
 
     def refresh(self) -> None:
@@ -101,7 +107,8 @@ class Live:
     async def run(self) -> None:
         """Keep up with the guest until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow)
+            if self.guest:
+                nursery.start_soon(self._follow)
             nursery.start_soon(self._poll)
 
     @property
@@ -118,6 +125,8 @@ class Live:
         """
         from umlctl.output.views import duration, size
 
+        if not self.guest:
+            return "no guest: `list`, `switch NAME`, `start NAME`"[:columns]
         status = self.status
         state = f"{paths.umid_of(self.guest)} {self.shown}"
         facts = []
@@ -173,7 +182,7 @@ class Live:
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError):
             return
         self.state = STATES.get(name, self.state)
-        ours = name in OWN and event.get("pid") == os.getpid()
+        ours = name in OWN and event.get("pid") in self._ours
         if name not in UNTOLD:
             self.last = short(event)
             if when > begun and not ours:
@@ -203,6 +212,14 @@ class Live:
             self.problem = ""
 
     async def _look(self) -> None:
+        if self.guest:
+            await self._look_at_guest()
+        self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
+        if not self.facts.programs:
+            programs = await trio.to_thread.run_sync(_programs)
+            self.facts = self.facts._replace(programs=programs)
+
+    async def _look_at_guest(self) -> None:
         with AsyncGuestClient(self.guest, looks=True) as guest:
             try:
                 if is_bare(guest.link):
@@ -212,10 +229,6 @@ class Live:
             except NoGuest:
                 self.status = await trio.to_thread.run_sync(_of_record, self.guest)
                 self.state = DEAD if self.status is None else self.status.state
-        self.facts = self.facts._replace(**await trio.to_thread.run_sync(_of_the_host))
-        if not self.facts.programs:
-            programs = await trio.to_thread.run_sync(_programs)
-            self.facts = self.facts._replace(programs=programs)
 
     async def _look_at_supervised(self, guest: AsyncGuestClient) -> None:
         from umlctl.protocol.status import read_status

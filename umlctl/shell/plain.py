@@ -7,12 +7,10 @@ prompt expects.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Final
 
 import trio
 
-from umlctl.host.paths import umid_of
 from umlctl.shell.repl import Shell
 
 STDIN: Final = 0
@@ -30,7 +28,7 @@ class PlainShell(Shell):
         pass
 
     async def ask_for_line(self) -> str | None:
-        line = await self._read(f"{umid_of(self.session.guest)} {self.live.shown}> ")
+        line = await self._read(self.prompt_text)
         if line is None:
             print(flush=True)
         return line
@@ -75,17 +73,4 @@ class PlainShell(Shell):
             return
         print(f"\n* {text}" if self._asking is not None else f"* {text}", flush=True)
         if self._asking is not None:
-            print(f"{umid_of(self.session.guest)} {self.live.shown}> ", end="", flush=True)
-
-
-def ask_which(known: list[str]) -> str | None:
-    """Have a person say one of some guests; None if they would rather not."""
-    while True:
-        try:
-            said = input("guest: ").strip()
-        except (EOFError, KeyboardInterrupt):
-            print(file=sys.stderr)
-            return None
-        if said in known:
-            return said
-        print(f"there is no guest {said!r}")
+            print(self.prompt_text, end="", flush=True)

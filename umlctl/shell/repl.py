@@ -11,33 +11,25 @@ import signal
 import sys
 import termios
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.cli.complete import files
 from umlctl.client.ask import absent
-from umlctl.commands import BY_NAME
 from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, umid_of
 from umlctl.output import say
-from umlctl.shell import completion
 from umlctl.shell.completion import Facts
-from umlctl.shell.explain import about, names, topic
 from umlctl.shell.live import Live
 from umlctl.shell.session import Session
 from umlctl.shell.typed import split
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import CompleteEvent, Completion
-    from prompt_toolkit.document import Document
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
-    from prompt_toolkit.key_binding import KeyPressEvent
 
 DUMB: Final = ("", "dumb", "unknown")
 """Terminals that no cursor can be moved on, by TERM."""
@@ -45,12 +37,6 @@ COLOURS: Final = {"running": "ansigreen", "unmanaged": "ansigreen", "dead": "ans
 """Of a guest's state in the prompt; any other is yellow."""
 FIRST_LOOK: Final = 0.5
 """How long the first prompt waits for the guest's state, seconds."""
-MENU: Final = 400
-"""The most that is suggested at once: a directory can be long."""
-MENU_ROWS: Final = 8
-"""Rows that the line and the menu below it have, where the terminal has so many."""
-TOOLBAR_FROM: Final = 3
-"""Rows of a terminal that has one for the line below."""
 
 
 class Interrupted(Exception):
@@ -71,7 +57,7 @@ def run(
 ) -> int:
     """Read commands and send them, until the input ends; the exit code.
 
-    guest: None: it is chosen at the prompt
+    guest: None: the only one that runs, or none until one is switched to or started
     commands: what to do instead of reading input
     keep_going: a command that fails does not end a script
     plain: show answers as they are, at a terminal too
@@ -81,12 +67,13 @@ def run(
     interactive = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
     plain = plain or os.environ.get("TERM", "") in DUMB
     if guest is None:
-        guest = _choose(interactive=interactive, plain=plain)
+        guest = _choose(interactive=interactive)
     if not interactive:
         lines = sys.stdin if commands is None else iter([commands])
         session = Session(guest, fancy=False)
         return trio.run(_script, session, lines, keep_going)
-    _greet(guest)
+    if guest:
+        _greet(guest)
     with _sane_terminal():
         try:
             if plain:
@@ -123,56 +110,23 @@ async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> i
     return first
 
 
-def _choose(*, interactive: bool, plain: bool) -> str:
-    """The guest to talk to: the only one, or the one that a person says.
-
-    Raises: NoGuest
-    """
+def _choose(*, interactive: bool) -> str:
+    """The guest to talk to: the only one that runs; else none, and a person is shown them all."""
     from umlctl.cli import listing
 
-    found = [status for status in listing.gather() if status.state not in ("dead", "silent")]
-    if not found:
-        raise NoGuest("no guest runs; `umlctl start NAME` boots one")
-    if len(found) == 1:
-        return found[0].umid
-    known = [status.umid for status in found]
-    if not interactive:
-        raise NoGuest(f"which guest? There are {', '.join(known)}")
-    print("\n".join(listing.lines(found)))
-    chosen: str | None
-    if plain:
-        from umlctl.shell.plain import ask_which
-
-        chosen = ask_which(known)
-    else:
-        import trio_asyncio
-
-        chosen = trio_asyncio.run(_ask_which, known)
-    if chosen is None:
-        raise NoGuest("no guest was chosen")
-    return chosen
-
-
-async def _ask_which(known: list[str]) -> str | None:
-    """Have a person say one of some guests; None if they would rather not."""
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from trio_asyncio import aio_as_trio
-
-    session: PromptSession[str] = PromptSession(
-        interrupt_exception=Interrupted, eof_exception=EndOfInput
-    )
-    fit(session)
-    while True:
-        try:
-            said = await aio_as_trio(session.prompt_async)(
-                "guest: ", completer=WordCompleter(known, sentence=True), handle_sigint=False
-            )
-        except (Interrupted, EndOfInput):
-            return None
-        if said.strip() in known:
-            return str(said.strip())
-        print(f"there is no guest {said.strip()!r}")
+    found = listing.gather()
+    alive = [status for status in found if status.state not in ("dead", "silent")]
+    if len(alive) == 1:
+        return alive[0].umid
+    if interactive:
+        if found:
+            print("\n".join(listing.lines(found)))
+        print(
+            "`switch NAME` talks to one of them, `start NAME` boots another"
+            if alive
+            else "no guest runs; `start NAME` boots one, `help` lists the commands"
+        )
+    return ""
 
 
 @contextmanager
@@ -241,16 +195,25 @@ class Shell:
                 if self.interrupted_ahead():
                     say("given up", exitcodes.OK)
                     continue
+                commands = split(line)
+                if "\n" in line and len(commands) > 1 and not await self._is_meant(commands):
+                    say("not sent", exitcodes.OK)
+                    continue
                 with trio.CancelScope() as self.running:
-                    for command in split(line):
+                    for command in commands:
                         await self.session.obey(command)
                 self.running = None
                 self.live.refresh()
 
+    async def _is_meant(self, commands: list[str]) -> bool:
+        """Who has pasted several commands wants all of them."""
+        first = commands[0].strip()
+        return await self.confirm(f"{len(commands)} commands, the first is `{first}`. Do them all?")
+
     @asynccontextmanager
     async def _living(self, guest: str) -> AsyncIterator[None]:
         """Keep up with a guest as long as this is entered."""
-        self.live = Live(guest, self.redraw, self.tell)
+        self.live = Live(guest, self.redraw, self.tell, self.session.pids)
         self.begin(guest)
         with trio.move_on_after(FIRST_LOOK):
             await self.live.look()
@@ -332,11 +295,20 @@ class Shell:
         if self._prompt.app.is_running:
             self._prompt.app.exit(exception=EndOfInput)
 
+    @property
+    def prompt_text(self) -> str:
+        """What stands before a line, as text."""
+        if not self.session.guest:
+            return "umlctl> "
+        return f"{umid_of(self.session.guest)} {self.live.shown}> "
+
     def _message(self) -> list[tuple[str, str]]:
         colour = COLOURS.get(self.live.state, "ansiyellow")
-        name = umid_of(self.session.guest)
         if os.environ.get("NO_COLOR"):
-            return [("", f"{name} {self.live.shown}> ")]
+            return [("", self.prompt_text)]
+        name = umid_of(self.session.guest)
+        if not name:
+            return [("bold", "umlctl"), ("", "> ")]
         return [("bold", name), ("", " "), (colour, self.live.shown), ("", "> ")]
 
     def redraw(self) -> None:
@@ -374,98 +346,23 @@ class Shell:
     def _make_prompt(self, guest: str) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-        from prompt_toolkit.completion import Completer
         from prompt_toolkit.enums import EditingMode
-        from prompt_toolkit.lexers import Lexer
 
+        from umlctl.shell.editing import MenuCompleter, fit, keys, lexer
         from umlctl.shell.history import Kept
-
-        class ShellCompleter(_Completer, Completer):
-            pass
-
-        class ShellLexer(_Lexer, Lexer):
-            pass
 
         prompt: PromptSession[str] = PromptSession(
             history=Kept(guest, self._hold),
-            completer=ShellCompleter(self.live),
-            lexer=None if os.environ.get("NO_COLOR") else ShellLexer(),
+            completer=MenuCompleter(self.live),
+            lexer=lexer(),
             auto_suggest=AutoSuggestFromHistory(),
             complete_while_typing=True,
             complete_in_thread=True,
             enable_suspend=True,
             editing_mode=EditingMode.VI if self._vi else EditingMode.EMACS,
-            key_bindings=_keys(),
+            key_bindings=keys(),
             interrupt_exception=Interrupted,
             eof_exception=EndOfInput,
         )
-
         fit(prompt, self.live)
         return prompt
-
-
-def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
-    """Have a prompt and the line below it fit their terminal, and leave half of it to what was
-    said; with a row too few for what it reserves it would show nothing at all."""
-
-    def see(_app: object) -> None:
-        rows, columns = prompt.app.output.get_size()
-        prompt.reserve_space_for_menu = max(1, min(MENU_ROWS, rows // 2))
-        shown = live is not None and rows >= TOOLBAR_FROM
-        prompt.bottom_toolbar = live.line(columns) if live and shown else None
-
-    prompt.app.before_render += see
-
-
-class _Completer:
-    """Completes with what `umlctl.shell.completion` says, of a guest as it was last seen."""
-
-    def __init__(self, live: Live) -> None:
-        self.live = live
-
-    def get_completions(self, document: Document, _event: CompleteEvent) -> Iterable[Completion]:
-        from prompt_toolkit.completion import Completion
-
-        found = completion.wanted(document.text_before_cursor)
-        offered = completion.offer(found, self.live.facts, files)
-        for suggestion in offered[:MENU]:
-            yield Completion(
-                suggestion.text, -len(found.prefix), display_meta=suggestion.meaning or None
-            )
-
-
-class _Lexer:
-    """Colours the command: known, dangerous, or unknown."""
-
-    def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
-        def line(number: int) -> StyleAndTextTuples:
-            text = document.lines[number]
-            word = text.split(" ", 1)[0]
-            known = word.removeprefix("!")
-            if known not in names():
-                begins = known != word or any(name.startswith(known) for name in names())
-                return [("" if begins else "ansired", word), ("", text[len(word) :])]
-            danger = known in BY_NAME and BY_NAME[known].danger
-            return [("ansiyellow" if danger else "ansigreen", word), ("", text[len(word) :])]
-
-        return line
-
-
-def _keys() -> Any:
-    from prompt_toolkit.application import run_in_terminal
-    from prompt_toolkit.filters import vi_navigation_mode
-    from prompt_toolkit.key_binding import KeyBindings
-
-    keys = KeyBindings()
-
-    @keys.add("?", filter=~vi_navigation_mode)
-    def explain(event: KeyPressEvent) -> None:
-        """Help with the command before the cursor, without sending anything."""
-        asked = topic(event.current_buffer.document.text_before_cursor)
-        if asked is None:
-            event.current_buffer.insert_text("?")
-            return
-        lines = about(asked)
-        run_in_terminal(lambda: print("\n".join(lines)))
-
-    return keys

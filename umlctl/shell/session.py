@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-import signal
 import sys
-import termios
 import time
-from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,44 +15,46 @@ import trio
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from umlctl import exitcodes
-from umlctl.cli import bare
+from umlctl.cli import bare, prompt
 from umlctl.cli.afterlife import answer
 from umlctl.client.ask import as_text, deadline_of, is_bare, wrong_words
 from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
 from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SAME, Command, dangerous
 from umlctl.errors import NoGuest, UmlctlError, UsageError
-from umlctl.host import eventlog, lost, processes
-from umlctl.host.paths import find_socket
+from umlctl.host import eventlog, lost
+from umlctl.host.paths import find_socket, guest_names
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import say, show
 from umlctl.protocol.status import DEAD
-from umlctl.shell import answers
+from umlctl.shell import programs
 from umlctl.shell.completion import BUILT_IN
-from umlctl.shell.explain import about, of_the_host, topic, unknown
-from umlctl.shell.typed import Typed, read
+from umlctl.shell.explain import about, of_the_host, question, unknown
+from umlctl.shell.render import marked, plain_text, rendered, status_text, table_of_devices
+from umlctl.shell.typed import Typed, addressed, read
+from umlctl.streams import PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
 LEAVE: Final = ("quit", "exit")
 WATCH: Final = 2.0
 """Between two looks of `watch`, seconds."""
 TOP: Final = 1.0
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
-BOLD_ON, BOLD_OFF = "\x1b[7m", "\x1b[27m"
 
 
 class Session:
     """One guest, and how its answers are shown.
 
     Fields:
-        guest: as it was named
+        guest: as it was named; empty: none, until one is switched to or started
         handed_over: a program of the host has the terminal
         fancy: answers are for a person at a terminal: tables, colours, a pager
         confirm: asks a person whether to go on; None: nobody is there to be asked
         leaving: the shell is to end
         code: how the last command ended
+        pids: of this process, and of those that it has started
     """
 
     def __init__(
@@ -70,23 +70,54 @@ class Session:
         self.leaving = False
         self.handed_over = False
         self.code = exitcodes.OK
+        self.pids = {os.getpid()}
 
     async def obey(self, line: str) -> int:
         """Do what one line says; the exit code."""
         try:
-            program = of_the_host(line)
-            self.code = await (self._run(program) if program else self._obey(read(line), line))
+            name, command = addressed(line)
+            if name:
+                self.code = await self._obey_of(name, command)
+            else:
+                self.code = await self._obey(command)
         except UmlctlError as problem:
-            self.code = say(f"{self.guest}: {problem}", problem.code)
+            self.code = say(f"{self._heading}{problem}", problem.code)
         except (OSError, RuntimeError) as problem:
             if isinstance(problem, RuntimeError) and not is_lacking(problem):
                 raise
-            self.code = say(f"{self.guest}: {explained(problem)}", exitcodes.FAILED)
+            self.code = say(f"{self._heading}{explained(problem)}", exitcodes.FAILED)
         except ValueError as problem:  # a NUL in a name of the host's
-            self.code = say(f"{self.guest}: {problem}", exitcodes.USAGE)
+            self.code = say(f"{self._heading}{problem}", exitcodes.USAGE)
         return self.code
 
-    async def _obey(self, typed: Typed, line: str) -> int:
+    @property
+    def _heading(self) -> str:
+        return f"{self.guest}: " if self.guest else ""
+
+    async def _obey_of(self, guest: str, line: str) -> int:
+        """Do what a line says, of another guest.
+
+        Raises: UmlctlError
+        """
+        words = read(line).words
+        if words and prompt.takes(words):
+            is_asked = prompt.find(words).wants_guest
+        else:
+            is_asked = not words or words[0] == "watch" or words[0] not in BUILT_IN
+        if not is_asked:
+            raise UsageError(f"`{words[0]}` is not asked of one guest: leave `@{guest}` out")
+        current, self.guest = self.guest, guest
+        try:
+            return await self._obey(line)
+        finally:
+            self.guest = current
+
+    async def _obey(self, line: str) -> int:
+        """Raises: UmlctlError"""
+        program = of_the_host(line)
+        if program:
+            return await self._run(program)
+        typed = read(line)
         words = typed.words
         if not words:
             return exitcodes.OK
@@ -94,36 +125,90 @@ class Session:
         if name in SAME:
             words[0] = words[0].replace(name, SAME[name])
             name = SAME[name]
-        asked = topic(line.rstrip()[:-1]) if line.rstrip().endswith("?") else None
-        if asked is not None or name == "help":
-            said = "\n".join(about(words[1:] if asked is None else asked)) + "\n"
-            if typed.program or typed.file:
-                return await self._hand_on(typed, said.encode())
-            return await self._show_long(said)
+        asked = question(line, [name, *words[1:]])
+        if asked is not None:
+            return await self._explain(typed, asked)
+        if name == "help":
+            words = [word for word in words if word != prompt.KERNEL]
+            typed = typed._replace(words=words)
+        if prompt.takes([name, *words[1:]]):
+            return await self._as_outside(typed)
         if name in BUILT_IN:
             return await self._built_in(name, typed)
         command = BY_NAME.get(name)
         if command is None or command.served == HOST:
             raise UsageError(unknown(name))
-        cost = dangerous(words)
-        if cost and self.confirm is not None and not await self.confirm(f"{cost}. Go on?"):
+        self._need_guest(name)
+        if not await self._is_meant(words):
             return say("not sent", exitcodes.OK)
         return await self._ask(command, typed)
 
+    async def _explain(self, typed: Typed, words: list[str]) -> int:
+        said = "\n".join(about(words)) + "\n"
+        if typed.program or typed.file:
+            return await self._hand_on(typed, said.encode())
+        return await self._show_long(said)
+
+    async def _is_meant(self, words: list[str]) -> bool:
+        """A person who is there to be asked wants what a command may cost."""
+        cost = dangerous(words)
+        return not cost or self.confirm is None or await self.confirm(f"{cost}. Go on?")
+
+    def _need_guest(self, name: str) -> None:
+        """Raises: NoGuest: there is no current one"""
+        if not self.guest:
+            known = guest_names()
+            raise NoGuest(
+                f"`{name}` needs a guest: which? There are {', '.join(known)}; `switch NAME` talks "
+                f"to one, `@NAME {name}` asks one"
+                if known
+                else f"`{name}` needs a guest, and no guest runs; `start NAME` boots one"
+            )
+
     async def _built_in(self, name: str, typed: Typed) -> int:
         if typed.program or typed.file:
+            if name == "list":
+                return await self._as_outside(typed)
             raise UsageError(f"`{name}` is for the screen: it takes no | or >")
         if name in LEAVE:
+            if typed.words[1:]:
+                raise UsageError(unknown(name))
             self.leaving = True
             return exitcodes.OK
         if name == "switch":
             return self._switch(typed.words)
         if name == "watch":
+            self._need_guest(name)
             return await self.watch(*_interval(typed.words[1:]))
         if name == "clear":
             sys.stdout.write(CLEAR if self.fancy else "")
             return exitcodes.OK
         return await (self.top() if name == "top" else self._list())
+
+    async def _as_outside(self, typed: Typed) -> int:
+        """Run a command of the command line, which has the terminal until it ends.
+
+        Raises: UsageError, NoGuest
+        """
+        words = typed.words
+        if words[0].startswith("!"):
+            words = [words[0][1:], "--force", *words[1:]]
+        verb = prompt.find(words)
+        if verb.wants_guest:
+            self._need_guest(verb.name)
+        values = verb.read(self.guest)
+        if words[0] in BY_NAME and not await self._is_meant([words[0], *values.get("words", ())]):
+            return say("not sent", exitcodes.OK)
+        line = shlex.join([*PYTHON, "umlctl", *verb.line(self.guest)])
+        if typed.file:
+            with open(_opened(typed), "wb") as file:
+                return await self._run(f"exec {line}", stdout=file.fileno())
+        if typed.program:
+            return await self._run(f"{line} | {typed.program}")
+        code = await self._run(f"exec {line}")
+        if verb.name == "start" and code == exitcodes.OK and not self.guest:
+            self.guest = values["umid"]
+        return code
 
     # Asking
 
@@ -229,27 +314,18 @@ class Session:
             return exitcodes.OK
         return await self._run(typed.program, data)
 
-    async def _run(self, program: str, data: bytes | None = None) -> int:
-        """Run a program of the host, on an answer or on the terminal, which is afterwards as it
-        was; a script is not its input.
+    async def _run(self, program: str, data: bytes | None = None, stdout: int | None = None) -> int:
+        """Run a program of the host, on an answer or on the terminal.
 
         Ctrl-C is for the program meanwhile.
         """
-        with _terminal_kept():
-            self.handed_over = True
-            try:
-                done = await trio.run_process(  # noqa: S604
-                    program,
-                    shell=True,
-                    stdin=data if data is not None or sys.stdin.isatty() else b"",
-                    check=False,
-                    deliver_cancel=_end,
-                )
-            except OSError as problem:
-                return say(f"{program}: {explained(problem)}", exitcodes.FAILED)
-            finally:
-                self.handed_over = False
-        return done.returncode if done.returncode >= 0 else exitcodes.SIGNALLED - done.returncode
+        self.handed_over = True
+        try:
+            return await programs.run(program, data, stdout, self.pids.add)
+        except OSError as problem:
+            return say(f"{program}: {explained(problem)}", exitcodes.FAILED)
+        finally:
+            self.handed_over = False
 
     # Commands of the shell itself
 
@@ -280,7 +356,7 @@ class Session:
                 return _plainly(self.guest, command, words, outcome)
             text = plain_text(command.name, outcome).decode("utf-8", "replace")
             if command.name == "status":
-                text = _status_text(outcome)
+                text = status_text(outcome)
             heading = (
                 f"every {every:g}s: {' '.join(words)}  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
             )
@@ -338,85 +414,6 @@ def _interval(words: list[str]) -> tuple[list[str], float]:
     return words[2:], every
 
 
-def plain_text(name: str, outcome: Outcome) -> bytes:
-    """An answer's text as `umlctl` prints it where no person looks."""
-    data = outcome.data
-    if name == "proc":
-        data = data.removeprefix(b"\n")  # the kernel begins each file with one
-    return data if data.endswith(b"\n") or not data else data + b"\n"
-
-
-def table_of_devices(outcome: Outcome) -> str:
-    """The answer of `devices` or `plug` for a person."""
-    from umlctl.output.views import aligned
-
-    try:
-        found = msgspec.json.decode(outcome.data)
-        if isinstance(found, list):
-            return "\n".join(aligned([tuple(row) for row in answers.devices(found)])) + "\n"
-        return answers.plugged(found) + "\n"
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return outcome.text + "\n"
-
-
-def rendered(name: str, words: list[str], text: str) -> str:
-    """A kernel's answer for a person: a table where it is one, symbols in colour."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    text = answers.harmless(text)
-    rows = answers.table(words[1], text) if name == "proc" and len(words) > 1 else None
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=rows is None)
-    with console.capture() as capture:
-        if rows is not None:
-            table = Table(box=None, pad_edge=False, header_style="bold")
-            for place, heading in enumerate(rows[0]):
-                numbers = all(row[place][:1].isdigit() for row in rows[1:] if row[place])
-                table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
-            for row in rows[1:]:
-                table.add_row(*(Text(cell) for cell in row))
-            console.print(table)
-        elif name in ("stack", "sysrq"):
-            styled = Text(text.rstrip("\n"))
-            for begin, end in answers.symbols(text):
-                styled.stylize("cyan", begin, end)
-            console.print(styled)
-        else:
-            console.print(Text(text.rstrip("\n")))
-    return capture.get()
-
-
-def marked(before: str, text: str) -> str:
-    """A text with the words inverted that were others before, at the same place."""
-    old = before.splitlines()
-    lines = []
-    for number, line in enumerate(text.splitlines()):
-        was = old[number] if number < len(old) else ""
-        if was == line or not before:
-            lines.append(line)
-            continue
-        words, known = line.split(" "), was.split(" ")
-        same = len(words) == len(known)
-        lines.append(
-            " ".join(
-                word if same and word == known[place] else f"{BOLD_ON}{word}{BOLD_OFF}"
-                for place, word in enumerate(words)
-            )
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _status_text(outcome: Outcome) -> str:
-    from umlctl.output.views import status_lines
-    from umlctl.protocol.status import read_status
-
-    try:
-        return "\n".join(status_lines(read_status(outcome.data))) + "\n"
-    except msgspec.DecodeError:
-        return outcome.text
-
-
 def _plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -> int:
     if command.served == GUEST:
         from umlctl.output.views import show_ending, show_outcome
@@ -427,29 +424,13 @@ def _plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -
     return show(guest, command.name, outcome, words[1:])
 
 
-def _write(typed: Typed, data: bytes) -> None:
+def _opened(typed: Typed) -> int:
+    """A descriptor of the file that an answer goes to."""
     mode = os.O_APPEND if typed.append else os.O_TRUNC
     path = os.path.expanduser(typed.file)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o666), "wb") as file:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o666)
+
+
+def _write(typed: Typed, data: bytes) -> None:
+    with open(_opened(typed), "wb") as file:
         file.write(data)
-
-
-async def _end(process: trio.Process) -> None:
-    for pid in [process.pid, *processes.descendants(process.pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    with trio.move_on_after(1, shield=True):
-        await process.wait()
-    process.kill()
-
-
-@contextmanager
-def _terminal_kept() -> Iterator[None]:
-    if not sys.stdin.isatty():
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

@@ -3,6 +3,7 @@
     COMMAND [| PROGRAM...]      the answer is the program's input
     COMMAND > FILE, >> FILE     the answer is written to a file, or added to it
     COMMAND; COMMAND            one after the other
+    @GUEST COMMAND              of another guest
 
 Quotes work as in a POSIX shell; inside them `|`, `>` and `;` are letters.
 """
@@ -18,6 +19,8 @@ from umlctl.errors import UsageError
 _QUOTES: Final = "'\""
 _LINE_END: Final = re.compile(r"\r\n|\n|\r")
 """Ends a line of a script or a paste; other characters that may break one on paper are text."""
+
+_MEANS_SOMETHING: Final = re.compile(r"[\s'\"\\|>;]|^[#!@]")
 
 
 class Typed(NamedTuple):
@@ -49,12 +52,23 @@ def split(text: str) -> list[str]:
     return [each for each in found if each.strip()]
 
 
+def last(text: str) -> str | None:
+    """The command that a text ends in; None: it ends behind a `|` or a `>`."""
+    begin = 0
+    for place, letter in unquoted(text):
+        if letter == ";":
+            begin = place + 1
+        elif letter in "|>":
+            return None
+    return text[begin:].lstrip()
+
+
 def read(text: str) -> Typed:
     """Read one command.
 
     Raises: UsageError
     """
-    text = text.strip()
+    text = text.lstrip()
     if text.startswith("#"):
         return Typed([])
     program = file = ""
@@ -77,6 +91,45 @@ def read(text: str) -> Typed:
             file, text = names[0], text[:place]
             break
     return Typed(words(text), program, file, append)
+
+
+def addressed(text: str) -> tuple[str, str]:
+    """The guest that `@GUEST` in front of a command names, and the command; empty: none.
+
+    Raises: UsageError
+    """
+    text = text.lstrip()
+    if not text.startswith("@"):
+        return "", text
+    end = next((place for place, letter in unquoted(text) if letter.isspace()), len(text))
+    name, command = "".join(words(text[1:end])), text[end:].lstrip()
+    if not name:
+        raise UsageError("`@` needs a guest right after it: @GUEST COMMAND")
+    if not command:
+        raise UsageError(f"`@{name}` needs a command after it; `switch {name}` stays there")
+    return name, command
+
+
+def begun(text: str) -> tuple[list[str], str, int]:
+    """The words of a command that is being typed, the last of them, and how long that is as typed.
+
+    The last may have been begun with a quote.
+    """
+    blanks = [place for place, letter in unquoted(text) if letter.isspace()]
+    begin = blanks[-1] + 1 if blanks else 0
+    last = text[begin:]
+    for whole in (last, last.removesuffix("\\"), *(last + quote for quote in _QUOTES)):
+        try:
+            found = shlex.split(whole)
+        except ValueError:
+            continue
+        return words(text[:begin]), "".join(found), len(last)
+    return words(text[:begin]), last, len(last)
+
+
+def quoted(word: str) -> str:
+    """A word as it can be typed: what means something to us has a backslash in front."""
+    return _MEANS_SOMETHING.sub(r"\\\g<0>", word)
 
 
 def words(text: str) -> list[str]:

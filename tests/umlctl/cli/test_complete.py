@@ -66,11 +66,28 @@ def test_devices_of_the_guest_are_completed(supervisor: Supervisor) -> None:
     assert completed("remove", "nobody", "") == {}
 
 
+def test_disks_and_nics_are_completed_and_nobody_is_waited_for(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("ubd1", "ubd2", "vec0")
+    supervisor.table = [{"name": name, "asked": f"for {name}"} for name in names]
+    assert completed("disk", "rm", "demo", "") == {"ubd1": "for ubd1", "ubd2": "for ubd2"}
+    assert list(completed("disk", "rm", "demo", "ubd2")) == ["ubd2"]
+    assert list(completed("nic", "rm", "demo", "")) == ["vec0"]
+    assert completed("disk", "rm", "none", "") == {}
+    supervisor.answers["devices"] = (b"rubbish", 0)
+    assert completed("disk", "rm", "demo", "") == {}
+    supervisor.server.answer = lambda *_: []
+    monkeypatch.setattr(complete, "PATIENCE", 0.05)
+    assert completed("disk", "rm", "demo", "") == {}
+
+
 def test_whatever_stands_before_is_completed_or_not_but_never_a_fault(house: str) -> None:
     for words in (
         ["plug", "demo", "'", ""],
         ["config", "demo", "=", "=", ""],
         ["proc", "demo", "|"],
+        ["disk", "nonsense", ""],
     ):
         completed(*words)
 

@@ -4,11 +4,9 @@ import errno
 import json
 from typing import TYPE_CHECKING, Any
 
-import click
 import pytest
 
 from umlctl import exitcodes
-from umlctl.cli import plugging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,20 +194,3 @@ def test_disks_are_listed(supervisor: Supervisor) -> None:
 def test_guest_without_disks_has_an_empty_list(supervisor: Supervisor) -> None:
     assert supervisor.main("disk", "list", "demo", "--json") == 0
     assert json.loads(supervisor.out) == []
-
-
-# Completion
-
-
-def test_devices_of_the_guest_are_completed(supervisor: Supervisor) -> None:
-    def complete(family: str, guest: str | None, incomplete: str) -> list[str]:
-        context = click.Context(click.Command("rm"))
-        context.params["guest"] = guest
-        offered = plugging.complete_devices(family)
-        return offered(context, click.Argument(["device"]), incomplete)
-
-    supervisor.table = [ENTRY, NIC, LOST]
-    assert complete("ubd", "demo", "") == ["ubd1", "ubd2"]
-    assert complete("ubd", "demo", "ubd2") == ["ubd2"]
-    assert complete("nic", "demo", "") == ["vec0"]
-    assert complete("ubd", "none", "") == complete("ubd", None, "") == []

@@ -69,6 +69,13 @@ WORDS = ("config", "vec0", "ubd1", "plug", "disk", "nic", "switch", "proc", "wat
         ("!sys", (COMMAND,), "sys"),
         ("version", (COMMAND,), "version"),
         ("version; st", (COMMAND,), "st"),
+        # Another guest's
+        ("@", (GUEST,), ""),
+        ("@we", (GUEST,), "we"),
+        ("@web ", (COMMAND,), ""),
+        ("@web ver", (COMMAND,), "ver"),
+        ("version; @web proc ", (PROC,), ""),
+        ("log @", (), "@"),
         ("version;", (COMMAND,), ""),
         # Commands with nothing to offer
         ("version ", (), ""),
@@ -317,7 +324,7 @@ def test_options_that_are_offered_are_those_there_are() -> None:
 
 
 def test_what_is_offered_as_a_command_is_one_the_guard_knows() -> None:
-    for command in completion._commands():
+    for command in completion._commands({}):
         if command.text in BY_NAME and BY_NAME[command.text].example:
             line = read_line(f"{command.text} {BY_NAME[command.text].example}")
             try:

@@ -25,7 +25,7 @@ from umlctl.protocol.status import Ending, State, Status
 from umlctl.shell import repl
 from umlctl.shell.live import Live
 from umlctl.shell.repl import run
-from umlctl.shell.session import Session, marked, rendered
+from umlctl.shell.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,24 @@ async def test_nothing_asks_nothing(at: At, line: str) -> None:
     [
         ("nonsense", "there is no command 'nonsense'; `help` lists"),
         ("ver", "did you mean version?"),
-        ("start", "there is no command 'start' here; outside it is `umlctl start`"),
+        ("start", "Missing argument 'UMID': start [OPTIONS] UMID"),
+        ("disk", "`disk` needs one of add, rm, list"),
+        ("disk nonsense", "there is no command 'nonsense'"),
+        ("disk add", "Missing argument 'FILE': disk add [OPTIONS] FILE"),
+        (
+            "nic list demo",
+            "unexpected extra argument (demo): nic list [OPTIONS]; for demo it is `@d",
+        ),
+        ("status --nonsense", "No such option '--nonsense'"),
+        ("stop --timeout soon", "'--timeout'"),
+        ("shell", "there is no `shell` at the prompt"),
+        ("quit --leave-guests", "there is no `quit`"),
+        ("@", "needs a guest right after it"),
+        ("@web", "needs a command after it"),
+        ("@web list", "`list` is not asked of one guest: leave `@web` out"),
+        ("@web info", "`info` is not asked of one guest"),
+        ("@web start a", "`start` is not asked of one guest"),
+        ("@web nonsense", "there is no command 'nonsense'"),
         ("switch", "needs a guest"),
         ("switch nobody", "no guest 'nobody'"),
         ("watch", "needs a command that asks"),
@@ -216,6 +233,82 @@ async def test_insisting_is_passed_on(at: At) -> None:
     assert at.supervisor.asked == ["!sysrq t"]
 
 
+# Other guests, and commands of the command line
+
+
+async def test_another_guest_is_asked_and_the_current_one_stays(at: At) -> None:
+    at.session.guest = "nobody"
+    assert await at.obey("@demo proc meminfo | grep Total") == 0
+    assert at.out == "MemTotal:       1024 kB\n"
+    assert await at.obey("@demo remove ubd7") == exitcodes.REFUSED
+    assert at.err.startswith("umlctl: remove demo: ubd7")
+    assert await at.obey("@demo !sysrq t") == 0
+    assert at.supervisor.asked == ["proc meminfo", "remove ubd7", "!sysrq t"]
+    assert at.session.guest == "nobody"
+
+
+@pytest.mark.parametrize("line", ["version", "disk list", "watch version", "status --json"])
+async def test_without_a_guest_it_is_said_how_to_come_to_one(at: At, line: str) -> None:
+    at.session.guest = ""
+    assert await at.obey(line) == exitcodes.NO_GUEST
+    name = line.removesuffix(" version").removesuffix(" --json")
+    assert f"umlctl: `{name}` needs a guest: which? There are demo; `switch NAME`" in at.err
+    assert at.supervisor.asked == []
+
+
+async def test_command_of_the_command_line_is_done_as_there(at: At, house: str) -> None:
+    at.supervisor.table = [{"name": "ubd1", "asked": "/a.img", "observed": None}]
+    assert await at.obey("disk list") == 0
+    assert "/a.img" in at.out
+    assert await at.obey("disk list --json | grep -c asked") == 0
+    assert at.out == "1\n"
+    assert await at.obey("disk list --json > said") == 0
+    assert await at.obey("disk list --json >> said") == 0
+    with open(f"{house}/said") as file:
+        assert file.read().count('"ubd1"') == 2
+    assert await at.obey("disk list > /nonexistent/said") == exitcodes.FAILED
+    assert "/nonexistent/said" in at.err
+    at.supervisor.refuse("remove ubd7", "Device doesn't exist", -19)
+    assert await at.obey("disk rm ubd7") == exitcodes.REFUSED
+    assert "Device doesn't exist" in at.err
+    assert await at.obey("@nobody disk list") == exitcodes.NO_GUEST
+
+
+async def test_command_of_the_kernel_has_its_options(at: At) -> None:
+    assert await at.obey("version --json") == 0
+    assert '"text":"Linux demo"' in at.out
+    assert await at.obey("!sysrq t --json") == 0
+    assert at.supervisor.asked == ["version", "!sysrq t"]
+    assert await at.obey("log --nonsense") == 0
+    assert at.supervisor.asked[-1] == "log --nonsense", "a text is sent as it stands"
+
+
+async def test_option_hides_no_danger(at: At) -> None:
+    at.session.confirm = at.confirm
+    await at.obey("sysrq --json b")
+    await at.obey("kill --timeout 5")
+    assert ["sysrq b" in at.asked[0], "not synced" in at.asked[1]] == [True, True]
+    assert at.supervisor.asked == []
+
+
+async def test_tilde_is_the_home(at: At) -> None:
+    await at.obey("disk add ~/a.img")
+    assert at.supervisor.asked == [f"plug disk {os.environ['HOME']}/a.img"]
+
+
+async def test_doings_of_a_command_are_our_own(at: At) -> None:
+    before = set(at.session.pids)
+    await at.obey("disk list")
+    assert len(at.session.pids - before) == 1
+
+
+async def test_list_can_be_handed_on(at: At) -> None:
+    at.supervisor.answer("status", {"umid": "demo", "state": "running"})
+    assert await at.obey("list --json | grep -c demo") == 0
+    assert await at.obey("list | grep -c UMID") == 0
+    assert at.out == "1\n"
+
+
 # Where answers go
 
 
@@ -281,6 +374,14 @@ async def test_script_is_not_asked(at: At) -> None:
 # Commands of the shell itself
 
 
+async def test_text_of_the_kernel_is_to_be_had(at: At) -> None:
+    at.supervisor.answers["help"] = (b"Commands: ...", 0)
+    assert await at.obey("help --kernel") == 0
+    assert at.out == "Commands: ...\n"
+    assert await at.obey("help --kernel --json") == 0
+    assert '"text":"Commands: ..."' in at.out
+
+
 async def test_leaving(at: At) -> None:
     await at.obey("quit")
     assert at.session.leaving
@@ -314,6 +415,12 @@ async def test_help_with_one_command(at: At) -> None:
         ("version?", "kernel name, host name"),
         ("halt ?", "not synced"),
         ("help | grep watch", "repeat a command"),
+        ("help", "Consoles and logs:"),
+        ("help disk add", "Usage: disk add [OPTIONS] FILE"),
+        ("disk add --help", "disk add base.img --cow mine.cow"),
+        ("nic ?", "Usage: nic [OPTIONS] COMMAND"),
+        ("@web nic add ?", "Usage: nic add [OPTIONS]"),
+        ("status --help", "--timeout SECONDS"),
     ],
 )
 async def test_question_is_answered_and_not_sent(at: At, line: str, said: str) -> None:
@@ -373,23 +480,6 @@ async def test_watching_what_fails_ends(at: At) -> None:
     assert await at.obey("watch remove ubd7") == exitcodes.REFUSED
 
 
-# For people
-
-
-def test_changes_are_marked() -> None:
-    assert marked("", "a 1\n") == "a 1\n"
-    assert marked("a 1\nb 2\n", "a 1\nb 3\n") == "a 1\nb \x1b[7m3\x1b[27m\n"
-    assert marked("a 1\n", "a 1\nnew\n") == "a 1\n\x1b[7mnew\x1b[27m\n"
-
-
-def test_known_file_is_shown_as_a_table_and_another_as_it_is() -> None:
-    shown = rendered("proc", ["proc", "meminfo"], MEMINFO.decode())
-    assert shown.splitlines()[0].split() == ["WHAT", "SIZE", "KB"]
-    assert "1.0M" in shown
-    assert rendered("proc", ["proc", "uptime"], "1 2 [x]\n") == "1 2 [x]\n"
-    assert rendered("stack", ["stack", "1"], "[<60048bdf>] f+0x1/0x2\n").endswith("f+0x1/0x2\n")
-
-
 # Scripts
 
 
@@ -432,11 +522,16 @@ def test_only_guest_is_chosen(at: At) -> None:
     assert run(None, commands="version") == 0
 
 
-def test_no_guest_is_said(house: str) -> None:
-    from umlctl.errors import NoGuest
+def test_no_guest_is_said(house: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(None, commands="version") == exitcodes.NO_GUEST
+    assert "no guest runs; `start NAME` boots one" in capfd.readouterr().err
 
-    with pytest.raises(NoGuest, match="`umlctl start NAME` boots one"):
-        run(None, commands="version")
+
+def test_script_without_a_guest_may_say_which_with_each_command(at: At, lines: Any) -> None:
+    """A dead guest is no one to talk to."""
+    lines("@demo version\n", "help\n", "@demo proc meminfo\n", "version\n", "@demo version\n")
+    assert run(None) == exitcodes.NO_GUEST
+    assert at.supervisor.asked[-2:] == ["version", "proc meminfo"]
 
 
 # What is known of the guest
@@ -524,7 +619,7 @@ async def test_guest_that_nobody_supervises_is_shown_and_left_so(house: str) -> 
 
 async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> None:
     told: list[str] = []
-    live = Live("demo", lambda: None, told.append)
+    live = Live("demo", lambda: None, told.append, at.session.pids)
 
     def event(name: str, when: float, pid: int = 1) -> bytes:
         return msgspec.json.encode({"time": when, "umid": "demo", "event": name, "pid": pid})

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
-from umlctl.shell.typed import Typed, read, split, unquoted, words
+from umlctl.shell.typed import (
+    Typed,
+    addressed,
+    begun,
+    last,
+    quoted,
+    read,
+    split,
+    unquoted,
+    words,
+)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +96,67 @@ def test_quoted_words_are_what_they_were(texts: list[str]) -> None:
     line = shlex.join(texts)
     assert words(line) == texts
     assert not [letter for _, letter in unquoted(line) if letter in "|>;"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("version", ("", "version")),
+        (" @web version", ("web", "version")),
+        ("@web   nic list | grep up", ("web", "nic list | grep up")),
+        ("@'/tmp/a b/mconsole' version", ("/tmp/a b/mconsole", "version")),
+        ("log @web", ("", "log @web")),
+        ("", ("", "")),
+    ],
+)
+def test_line_may_be_of_another_guest(line: str, expected: tuple[str, str]) -> None:
+    assert addressed(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("@ version", "a guest right after"), ("@web", "after")]
+)
+def test_another_guest_needs_a_name_and_a_command(line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        addressed(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ([], "", 0)),
+        ("dis", ([], "dis", 3)),
+        ("disk add ", (["disk", "add"], "", 0)),
+        ("disk add 'my im", (["disk", "add"], "my im", 6)),
+        ("disk add my\\ im", (["disk", "add"], "my im", 6)),
+        ("log \"it's", (["log"], "it's", 5)),
+        ("log a\\", (["log"], "a", 2)),
+    ],
+)
+def test_word_that_is_being_typed(text: str, expected: tuple[list[str], str, int]) -> None:
+    assert begun(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a; b c ", "b c "), ("a", "a"), ("a | b", None), ("a > b", None), ("a ';' b", "a ';' b")],
+)
+def test_command_at_the_end_of_a_text(text: str, expected: str | None) -> None:
+    assert last(text) == expected
+
+
+@given(st.text(min_size=1))
+def test_word_typed_as_it_was_offered_is_that_word(word: str) -> None:
+    line = f"disk add {quoted(word)}"
+    assert words(line) == ["disk", "add", word]
+    assert begun(line)[1] == word
+    if "\n" not in word and "\r" not in word:
+        assert read(line).words == ["disk", "add", word]
+        assert split(line) == [line]
+
+
+@given(st.text())
+def test_anything_can_be_begun(text: str) -> None:
+    before, word, length = begun(text)
+    assert 0 <= length <= len(text)
+    assert all(isinstance(each, str) for each in (*before, word))
