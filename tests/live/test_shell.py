@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 PROMPT = r"running\S*>"
+NOBODY = r"umlctl\S*>"
+"""The prompt without a guest."""
 ASKED = "\x1b[6n"
 """Where the cursor is: a terminal answers that, and so do these tests."""
 
@@ -46,6 +48,20 @@ def _open(
         dimensions=(rows, columns),
     )
     child.expect(PROMPT)
+    return child
+
+
+def _opened(house: House, prompt: str) -> Terminal:
+    """A prompt that was opened without saying of which guest."""
+    child = Terminal(
+        sys.executable,
+        ["-m", "umlctl", "shell"],
+        env={**house.env, "TERM": "xterm", "COLORTERM": "", "PAGER": "cat"},
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(60, 120),
+    )
+    child.expect(prompt)
     return child
 
 
@@ -342,8 +358,24 @@ def test_watching_and_pasting(house: House, shared: str) -> None:
     child.sendintr()
     child.expect("given up")
     child.expect(PROMPT)
-    child.send("\x1b[200~version\nproc uptime\n\x1b[201~\r")
+    pasted = "\x1b[200~version\nproc uptime\n\x1b[201~\r"
+    child.send(pasted)
+    child.expect("2 commands, the first is `version`. Do them all")
+    child.send("n\r")
+    child.expect("not sent")
+    child.expect(PROMPT)
+    child.send(pasted)
+    child.expect("Do them all")
+    child.send("y\r")
     child.expect(f"Linux {shared}")
+    child.expect(r"\d+\.\d\d \d+\.\d\d")
+    child.expect(PROMPT)
+    child.send("\x1b[200~proc uptime\n\x1b[201~\r")  # one needs no asking
+    child.expect(r"\d+\.\d\d \d+\.\d\d")
+    child.expect(PROMPT)
+    child.send("\x12upt")
+    child.expect("reverse-i-search")
+    child.send("\r\x0c\r")  # what was found is taken, the screen cleared, and it is done
     child.expect(r"\d+\.\d\d \d+\.\d\d")
     child.expect(PROMPT)
     child.send("\x04")
@@ -491,20 +523,24 @@ def test_what_appears_above_the_line_never_ends_the_shell(house: House, umid: st
     assert child.exitstatus == 0, child.before
 
 
-def test_without_a_guest_it_is_asked_which(house: House, umid: str, shared: str) -> None:
+def test_without_a_guest_it_opens_and_lists_them(house: House, umid: str, shared: str) -> None:
+    """Of several; one alone is the guest that is meant."""
     house.start(umid)
-    child = Terminal(
-        sys.executable,
-        ["-m", "umlctl", "shell"],
-        env={**house.env, "TERM": "xterm"},
-        encoding="utf-8",
-        timeout=30,
-        dimensions=(30, 120),
-    )
-    child.expect("guest:")
-    child.send("nobody\r")
-    child.expect("there is no guest 'nobody'")
-    child.send(f"{shared}\r")
+    child = _opened(house, NOBODY)
+    assert umid in child.before
+    assert "`switch NAME` talks to one of them" in child.before
+    child.send("version\r")
+    child.expect("`version` needs a guest: which")
+    child.expect(NOBODY)
+    child.send(f"@{shared} version\r")
+    child.expect(f"Linux {shared}")
+    child.expect(NOBODY)
+    child.send("help\r")
+    child.expect("Consoles and logs:")
+    child.expect(NOBODY)
+    child.send("swi")
+    child.expect("talk to another guest")
+    child.send(f"\x15switch {shared}\r")
     child.expect(PROMPT)
     child.send("version\r")
     child.expect(f"Linux {shared}")

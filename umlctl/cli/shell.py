@@ -10,12 +10,12 @@ from umlctl.cli import complete
 @click.command(
     epilog="""\b
 Examples:
-  umlctl shell                           the only guest, or a list to choose from
+  umlctl shell                           of the only guest; of none, if there are more
   umlctl shell demo
   umlctl shell demo -c 'stop; version; go'
   umlctl shell demo --keep-going < script
-At the prompt: Tab completes, `help COMMAND` and `COMMAND ?` explain, Ctrl-C gives up what runs,
-Ctrl-D leaves.
+At the prompt: every command without GUEST, `@GUEST COMMAND` for another; Tab completes,
+`help COMMAND` and `COMMAND ?` explain, Ctrl-C gives up what runs, Ctrl-D leaves.
 """
 )
 @click.argument("guest", required=False, shell_complete=complete.guests)
@@ -26,7 +26,7 @@ Ctrl-D leaves.
 )
 @click.option("--vi", is_flag=True, help="The keys of vi.")
 def shell(guest: str | None, commands: str | None, keep_going: bool, plain: bool, vi: bool) -> int:
-    """Open a prompt for a guest: its commands, with history and completion.
+    """Open a prompt: every command, of one guest, with history and completion.
 
     Without a terminal, commands are read from standard input, one a line.
     """

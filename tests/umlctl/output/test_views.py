@@ -297,9 +297,9 @@ def test_terminal_gets_every_cell_too(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    views.columns([("UMID", "NOTE"), ("demo", "[bold] is no markup")])
+    views.columns([("UMID", "NOTE"), ("demo", "[bold] is no markup"), ("92:ab:a1", "no emoji")])
     out = capture(capfdbinary)[0].decode()
-    for cell in ("UMID", "NOTE", "demo", "[bold] is no markup"):
+    for cell in ("UMID", "NOTE", "demo", "[bold] is no markup", "92:ab:a1"):
         assert cell in out
 
 
