@@ -14,6 +14,7 @@ import pytest
 from umlctl.cli.main import GROUPS, LAZY, about, root
 from umlctl.commands import BY_NAME, SYSRQ
 from umlctl.exitcodes import TABLE
+from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
 from umlctl.protocol.status import STATES, Console, Device, Status, Viewer
 from umlctl.shell.completion import BUILT_IN
 
@@ -259,6 +260,17 @@ def test_protocol_page_has_every_state() -> None:
     rows = re.findall(r"^\.It Sy (.*)", said, flags=re.MULTILINE)
     names = [name for row in rows for name in row.split(" , ")]
     assert sorted(names) == sorted(STATES)
+
+
+def test_protocol_page_has_every_event_with_its_facts() -> None:
+    said = subsection(page("mconsole.7"), "The events")
+    found = {}
+    for row in re.split(r"^\.It Sy ", said, flags=re.MULTILINE)[1:]:
+        names, _, text = row.partition("\n")
+        facts = re.match(r"\.Va ([^:\n]*)", text)
+        for name in names.split(" , "):
+            found[name] = tuple(facts[1].strip().split(" , ")) if facts else ()
+    assert found == {name: row.facts for name, row in TABLE_OF_EVENTS.items()}
 
 
 def test_protocol_page_has_every_field_of_what_is_in_a_status() -> None:

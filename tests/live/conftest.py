@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from socketproto.blocking import Connection
+from tests.histories import strange
 from umlctl.host import processes
+from umlctl.host.eventlog import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +89,12 @@ class House:
         for network in json.loads(self.umlctl("network", "list", "--json").stdout or "[]"):
             self.umlctl("network", "rm", network["name"])
         wait_for(self._is_removed, "nothing of it comes again")
+
+    def strange_events(self) -> list[str]:
+        """What the histories of all guests have that the table of events has not."""
+        histories = Path(f"{self.state}/guests").glob("*/events.jsonl*")
+        lines = [line for path in histories for line in path.read_bytes().splitlines()]
+        return [each for line in lines if (event := decode(line)) for each in strange(event)]
 
     def _is_removed(self) -> bool:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -295,7 +303,9 @@ def house() -> Iterator[House]:
         yield home
     finally:
         home.umlctl("quit")
+        found = home.strange_events()
         home.remove()
+        assert found == []
 
 
 @pytest.fixture(scope="session")

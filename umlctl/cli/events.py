@@ -27,7 +27,7 @@ from umlctl.streams import await_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from umlctl.host.eventlog import Event
+    from umlctl.protocol.events import Event
 
 LOOK: Final = 0.25
 """Between two looks for guests that are new, or gone, seconds."""

@@ -19,6 +19,7 @@ from umlctl.host import sdnotify
 from umlctl.host.claim import claim
 from umlctl.host.paths import has_record
 from umlctl.output import say
+from umlctl.protocol import events
 from umlctl.supervisor.launch import launch
 from umlctl.supervisor.passing import kept_as_they_are
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from umlctl.errors import UmlctlError
     from umlctl.guest.definition import Definition
-    from umlctl.host.eventlog import Event
+    from umlctl.protocol.events import Event, EventName
     from umlctl.protocol.status import Ending
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
@@ -40,11 +41,6 @@ LATE: Final = 10.0
 """What it gets when the limit of the run has passed, seconds."""
 UP: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun."""
-TOLD: Final = (
-    *("ready", "panicked", "rebooting", "wedged", "recovered", "hung", "unreachable"),
-    *("restarting", "given up", "shutdown", "not recorded", "not removed"),
-)
-"""Events that are told in words; as JSON, all are."""
 BEHIND: Final = 256
 """Events that a slow reader of standard error may be behind before it misses some."""
 LAST_WORDS: Final = 1.0
@@ -79,7 +75,7 @@ class Log:
         self.umid = umid
         self.in_json = in_json
         self.quiet: Callable[[], bool] = lambda: False
-        self.told = set(TOLD)
+        self.told = {name for name, row in events.TABLE.items() if row.run}
         self._missed = 0
         self._send: trio.MemorySendChannel[Event] | None = None
         self._written: trio.Event
@@ -123,8 +119,8 @@ class Log:
         with trio.move_on_after(LAST_WORDS):
             await self._written.wait()
 
-    def event(self, name: str, **facts: object) -> Event:
-        return {"time": round(time.time(), 3), "umid": self.umid, "event": name, **facts}
+    def event(self, name: EventName, **facts: object) -> Event:
+        return events.event(name, self.umid, time.time(), **facts)
 
     def write(self, event: Event) -> None:
         """Write one event now."""

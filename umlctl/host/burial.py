@@ -15,8 +15,10 @@ from umlctl.errors import UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
 from umlctl.host import claim, consolelog, endings, eventlog, paths, records
+from umlctl.protocol import events
 
 if TYPE_CHECKING:
+    from umlctl.protocol.events import EventName
     from umlctl.protocol.status import Ending
 
 
@@ -147,9 +149,8 @@ def _complete(record: records.Record) -> None:
         if event["event"] in ("started", "ended"):
             last = event["event"]
     if last == "started":
-        facts = {"cause": ending.cause, "code": ending.code, "text": ending.text}
-        entry = {"time": round(ending.time, 3), "umid": umid, "event": "ended", **facts}
-        eventlog.append(umid, eventlog.encode(entry))
+        how = {"cause": ending.cause, "code": ending.code, "text": ending.text}
+        eventlog.append(umid, eventlog.encode(events.event("ended", umid, ending.time, **how)))
 
 
 def end(record: records.Record, ending: Ending) -> list[str]:
@@ -169,11 +170,10 @@ def end(record: records.Record, ending: Ending) -> list[str]:
     return problems
 
 
-def _write_down(umid: str, event: str, **facts: object) -> None:
+def _write_down(umid: str, name: EventName, **facts: object) -> None:
     """Add to the history of a guest that nobody supervises."""
-    entry = {"time": round(time.time(), 3), "umid": umid, "event": event, **facts}
     with suppress(OSError):
-        eventlog.append(umid, eventlog.encode(entry))
+        eventlog.append(umid, eventlog.encode(events.event(name, umid, time.time(), **facts)))
 
 
 def wanted_back() -> list[records.Record]:

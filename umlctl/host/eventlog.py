@@ -21,6 +21,8 @@ from umlctl.host.files import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from umlctl.protocol.events import Event
+
 BOUND: Final = 1 << 20
 """How much of the history one file holds, bytes; there are two of them."""
 EACH: Final = 50
@@ -29,8 +31,6 @@ KINDS: Final = 50
 """So many kinds stay, those first that have happened last."""
 LONGEST: Final = 256 << 10
 """A line that is longer is none of ours, bytes."""
-
-Event = dict[str, Any]
 
 
 def path_of(umid: str) -> str:

@@ -22,6 +22,7 @@ from umlctl.guest import cmdline, plug
 from umlctl.guest.definition import Definition, is_device
 from umlctl.host import claim, disks, eventlog, macs, paths, processes, records
 from umlctl.host.records import Entry, Record
+from umlctl.protocol import events
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -82,7 +83,7 @@ def set_aside(umid: str) -> str:
     """
     said = records.set_aside(umid)
     if said:
-        event = {"time": round(time.time(), 3), "umid": umid, "event": "record lost", "text": said}
+        event = events.event("record lost", umid, time.time(), text=said)
         with contextlib.suppress(OSError):
             eventlog.append(umid, eventlog.encode(event))
     return said

@@ -22,6 +22,7 @@ from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
 from umlctl.host import lost, networks, paths, segments, taps
 from umlctl.host.scarce import explained, is_lacking
+from umlctl.protocol import events
 from umlctl.protocol.status import DEAD
 from umlctl.shell.completion import Facts
 
@@ -35,26 +36,6 @@ AGAIN: Final = 1.0
 """Between two looks whether a guest that is gone is back, seconds."""
 PATIENCE: Final = 5.0
 """A supervisor gives a sign of life every second; a kernel may be busy, seconds."""
-STATES: Final[dict[str, State]] = {
-    "started": "booting",
-    "rebooting": "rebooting",
-    "ready": "running",
-    "stopped": "stopped",
-    "resumed": "running",
-    "ended": "dead",
-}
-"""What an event makes of the guest's state."""
-OWN: Final = (
-    "stopped",
-    "resumed",
-    "device added",
-    "device removed",
-    "memory changed",
-    "shutdown",
-    "failed",
-)
-"""Events that answer a command; whoever has just given one need not be told."""
-UNTOLD: Final = ("refused", "client refused", "started")
 GONE: Final = (DEAD, "unsupervised")
 """States of a guest that nobody answers for; somebody may soon."""
 BOOT: Final = 10.0
@@ -181,9 +162,10 @@ class Live:
             name, when = str(event["event"]), float(event["time"])
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError):
             return
-        self.state = STATES.get(name, self.state)
-        ours = name in OWN and event.get("pid") in self._ours
-        if name not in UNTOLD:
+        row = events.row(name)
+        self.state = row.state or self.state
+        ours = row.answers and event.get("pid") in self._ours
+        if row.prompt:
             self.last = short(event)
             if when > begun and not ours:
                 self._tell(event_line(line))

@@ -34,6 +34,7 @@ from umlctl.guest.order import ends, in_order
 from umlctl.host import burial, claim, daemonlog, lost, paths, records, scarce
 from umlctl.host.endings import describe
 from umlctl.host.sdnotify import Manager, from_environment
+from umlctl.protocol import events
 from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.history import brief
@@ -49,16 +50,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
-    from umlctl.host.eventlog import Event
     from umlctl.host.records import Record
+    from umlctl.protocol.events import Event
     from umlctl.supervisor.autostart import Result
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched
 
 STARTS: Final = 4
 """Guests that may boot at once: with more, each takes longer than all one after another."""
-CHATTER: Final = ("refused", "client refused", "failed", "user")
-"""Events that a client or a guest can cause without end; they are not for the log on disk."""
 PAUSE: Final = 0.02
 """Between two looks at whether all guests are gone, seconds."""
 DIES: Final = 2.0
@@ -494,9 +493,8 @@ def _printable(problem: Exception) -> str:
 
 
 def _log_event(event: Event) -> None:
-    if event["event"] in CHATTER:
-        return
-    _say(msgspec.json.encode(brief(event)).decode())
+    if events.row(event["event"]).log:
+        _say(msgspec.json.encode(brief(event)).decode())
 
 
 def _say_trace(what: str, problem: BaseException) -> None:

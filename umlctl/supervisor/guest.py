@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from socketproto.exchange import Outcome
-    from umlctl.host.eventlog import Event
+    from umlctl.protocol.events import Event, EventName
     from umlctl.protocol.status import Ending, State, Status
     from umlctl.supervisor.launch import Launched
 
@@ -202,7 +202,7 @@ class Guest:
         booting = "the guest is still booting"
         silent = "the guest was adopted, and has not answered since; `kill` ends it"
         self.kernel.lose(silent if self.lifecycle.known else booting)
-        what = "adopted" if self.launched.adopted else "started"
+        what: EventName = "adopted" if self.launched.adopted else "started"
         self.history.add(what, pid=self.launched.pid, kernel=self.launched.definition.kernel)
         if self.launched.lost:
             self.history.add("record lost", text=self.launched.lost)

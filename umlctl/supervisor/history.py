@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.host import eventlog
+from umlctl.protocol import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from umlctl.host.eventlog import Event
+    from umlctl.protocol.events import Event, EventName
 
 KEPT: Final = 1000
 BEHIND: Final = 256
 """Events that a slow subscriber may be behind before it misses some."""
-STARTED: Final = "started"
 
 By = dict[str, int]
 """Whose doing something is: uid and pid of a client."""
@@ -33,7 +33,7 @@ class Subscription:
     def __init__(self, history: History) -> None:
         self._history = history
         self._missed = 0
-        self._send, self._receive = trio.open_memory_channel[eventlog.Event](BEHIND)
+        self._send, self._receive = trio.open_memory_channel[events.Event](BEHIND)
 
     def put(self, event: Event) -> None:
         if not self._missed:
@@ -49,7 +49,7 @@ class Subscription:
         more."""
         if self._missed and not self._receive.statistics().current_buffer_used:
             missed, self._missed = self._missed, 0
-            return {"time": time.time(), "event": "missed", "count": missed}
+            return events.event("missed", self._history.umid, time.time(), count=missed)
         try:
             return await self._receive.receive()
         except trio.EndOfChannel:
@@ -90,16 +90,16 @@ class History:
         """Take up what was written down of a guest that goes on."""
         try:
             for event in eventlog.Reader(self.umid).read():
-                if event["event"] == STARTED:
+                if event["event"] == "started":
                     self._ring.clear()
                 self._ring.append(event)
         except OSError:
             pass  # then its history begins here
 
-    def add(self, event: str, **facts: object) -> None:
+    def add(self, event: EventName, **facts: object) -> None:
         """Something has happened; facts that are None or empty are left out."""
         known = {key: _clean(value) for key, value in facts.items() if value not in (None, "", [])}
-        entry: Event = {"time": round(time.time(), 3), "umid": self.umid, "event": event, **known}
+        entry = events.event(event, self.umid, time.time(), **known)
         self._ring.append(entry)
         if self._on_disk:
             self._write(entry)
@@ -122,7 +122,7 @@ class History:
         lines = [eventlog.encode(entry) for entry in self._unwritten]
         if self._missed:
             moment = self._unwritten[0]["time"]
-            gap = {"time": moment, "umid": self.umid, "event": "missed", "count": self._missed}
+            gap = events.event("missed", self.umid, moment, count=self._missed)
             lines.insert(0, eventlog.encode(gap))
         try:
             eventlog.append(self.umid, b"".join(lines))

@@ -106,6 +106,10 @@ def _note_restarts(holder: Holder, sparing: Sparing, history: History) -> None:
     for program in holder.restarted:
         left_out = sparing.take(trio.current_time())
         if left_out is not None:
-            facts = {"helper": program, "network": holder.name, "left_out": left_out or None}
-            history.add("helper restarted", **facts)
+            history.add(
+                "helper restarted",
+                helper=program,
+                network=holder.name,
+                left_out=left_out or None,
+            )
     holder.restarted.clear()

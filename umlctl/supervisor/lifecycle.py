@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.events import EventName
     from umlctl.protocol.status import State
 
 BOOTING: Final = "booting"
@@ -159,7 +160,7 @@ class Instruction(msgspec.Struct, frozen=True):
 class Tell(Instruction, frozen=True):
     """Add an event to the history."""
 
-    event: str
+    event: EventName
     facts: Facts = {}
 
 
@@ -360,7 +361,7 @@ class Lifecycle:
     # What each event comes to; `before` is the state in which it came
 
     @staticmethod
-    def _told(name: str) -> Callable[[Event, State], list[Instruction]]:
+    def _told(name: EventName) -> Callable[[Event, State], list[Instruction]]:
         return lambda event, _before: [Tell(name, event.facts)]
 
     def _has_socket(self, _event: HasSocket, before: State) -> list[Instruction]:

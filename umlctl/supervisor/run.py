@@ -26,7 +26,7 @@ from umlctl.supervisor.service import Service
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from umlctl.host.eventlog import Event
+    from umlctl.protocol.events import Event
     from umlctl.protocol.status import Ending
     from umlctl.supervisor.launch import Launched
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from socketproto.listener import Answer, Call
+    from umlctl.protocol.events import EventName
     from umlctl.protocol.status import Device
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.history import By
@@ -60,6 +61,8 @@ Seen on 6.1.176"""
 RESET_PATIENCE: Final = 2.0
 """How long it may take; then its worker is stuck, and an interrupt is the only way, seconds."""
 _STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
+NOTED: Final[dict[str, EventName]] = {"halt": "halt", "reboot": "reboot", "cad": "cad"}
+"""Commands that are events, if the kernel takes them."""
 MISTYPED: Final = (1, -errno.EINVAL)
 """Errors of a line that says nothing which could be done, rather than what must not be."""
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
@@ -210,7 +213,7 @@ class Service:
         if refusal.error not in MISTYPED:
             self._note_sparingly(call, "refused", text, str(refusal))
 
-    def _note_sparingly(self, call: Call, event: str, request: str, said: str) -> None:
+    def _note_sparingly(self, call: Call, event: EventName, request: str, said: str) -> None:
         left_out = self._sparing[event].take(trio.current_time())
         if left_out is not None:
             self._guest.history.add(
@@ -314,8 +317,8 @@ class Service:
         if not outcome.ok:
             if not is_query(line):
                 self._note_sparingly(call, "failed", line.text, str(outcome).strip())
-        elif name in ("halt", "reboot", "cad"):
-            guest.history.add(name, **by(call))
+        elif name in NOTED:
+            guest.history.add(NOTED[name], **by(call))
 
     def _shown(self, line: Line, outcome: Outcome) -> Outcome:
         """What the kernel answers as clients get it: the descriptors that it has of us for a

@@ -97,8 +97,10 @@ class Watcher:
 
     def is_unreachable(self, why: str) -> None:
         """Its kernel's socket was removed, and nobody can ask it how it is; empty: it was."""
-        if bool(why) != bool(self.unreachable):
-            self._guest.history.add("unreachable" if why else "reachable again", text=why)
+        if why and not self.unreachable:
+            self._guest.history.add("unreachable", text=why)
+        elif self.unreachable and not why:
+            self._guest.history.add("reachable again")
         self.unreachable = why
 
     def _lost_its_name(self) -> bool:

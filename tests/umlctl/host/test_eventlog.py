@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.host import eventlog, paths
-from umlctl.host.eventlog import Event, Reader, append, decode, encode
+from umlctl.host.eventlog import Reader, append, decode, encode
+
+if TYPE_CHECKING:
+    from umlctl.protocol.events import Event
 
 
 @pytest.fixture(autouse=True)

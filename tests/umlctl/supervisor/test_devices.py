@@ -235,7 +235,7 @@ def guest(house: str, monkeypatch: pytest.MonkeyPatch) -> Guest:
     monkeypatch.setattr(module, "BETWEEN_LOOKS", 0.0)
     monkeypatch.setattr(processes, "open_file", lambda _pid, _number: "socket:[1]")
     made = Guest(house)
-    made.history.add("the beginning")
+    made.history.add("started")
     return made
 
 

@@ -2,26 +2,36 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
 from umlctl.host import paths
-from umlctl.host.eventlog import Event, Reader, encode
+from umlctl.host.eventlog import Reader, encode
 from umlctl.supervisor.history import BEHIND, KEPT, History, Subscription, brief
+
+if TYPE_CHECKING:
+    from umlctl.protocol.events import Event, EventName
 
 
 def names(events: list[Event]) -> list[str]:
     return [event["event"] for event in events]
 
 
+def texts(events: list[Event]) -> list[str]:
+    """What was said, or what has happened if nothing was."""
+    return [str(event.get("text", event["event"])) for event in events]
+
+
 def test_event_has_its_time_its_guest_and_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1234.56789)
     assert History("demo").last is None
     history = History("demo")
-    history.add("ready", after=0.25, text="", device=None, count=0)
-    expected = {"time": 1234.568, "umid": "demo", "event": "ready", "after": 0.25, "count": 0}
+    history.add("failed", request="config", text="", console=None, uid=0)
+    expected: Event = {"time": 1234.568, "umid": "demo", "event": "failed", "request": "config"}
+    expected["uid"] = 0
     assert history.last == expected
     assert list(history) == [expected]
 
@@ -47,17 +57,17 @@ def test_event_is_one_line_of_json() -> None:
 def test_oldest_events_are_forgotten() -> None:
     history = History("demo")
     for number in range(KEPT + 5):
-        history.add(f"e{number}")
-    assert names(list(history)) == [f"e{number}" for number in range(5, KEPT + 5)]
+        history.add("user", text=f"e{number}")
+    assert texts(list(history)) == [f"e{number}" for number in range(5, KEPT + 5)]
 
 
 async def test_subscriber_sees_what_was_and_what_comes_once() -> None:
     history = History("demo")
-    history.add("before")
+    history.add("stopped")
     past, subscription = history.subscribe()
-    history.add("after")
-    assert names(past) == ["before"]
-    assert (await next_of(subscription))["event"] == "after"
+    history.add("resumed")
+    assert names(past) == ["stopped"]
+    assert (await next_of(subscription))["event"] == "resumed"
     with pytest.raises(trio.TooSlowError), trio.fail_after(0):
         await subscription.get()
 
@@ -101,15 +111,15 @@ async def test_slow_subscriber_is_told_where_and_how_many_it_missed() -> None:
     _past, quick = history.subscribe()
     seen: list[Event] = []
     for number in range(BEHIND + 7):
-        history.add(f"e{number}")
+        history.add("user", text=f"e{number}")
         seen.append(await next_of(quick))
     got = [await next_of(slow)]
-    history.add("late")
+    history.add("stopped")
     got += [await next_of(slow) for _ in range(BEHIND)]
-    history.add("afterwards")
+    history.add("resumed")
     got.append(await next_of(slow))
-    assert names(seen) == [f"e{number}" for number in range(BEHIND + 7)]
-    assert names(got) == [*(f"e{n}" for n in range(BEHIND)), "missed", "afterwards"]
+    assert texts(seen) == [f"e{number}" for number in range(BEHIND + 7)]
+    assert texts(got) == [*(f"e{n}" for n in range(BEHIND)), "missed", "resumed"]
     assert got[BEHIND]["count"] == 7 + 1
 
 
@@ -138,12 +148,13 @@ def written() -> list[str]:
 def test_events_are_written_down_as_they_happen(kept: History) -> None:
     kept.add("started")
     assert written() == ["started"]
-    kept.add("ready", text="\udcff")
-    assert written() == ["started", "ready"]
+    kept.add("panicked", text="\udcff")
+    assert written() == ["started", "panicked"]
 
 
 def test_guest_that_goes_on_has_the_history_of_this_life(kept: History) -> None:
-    for name in ("started", "ended", "started", "ready"):
+    lives: tuple[EventName, ...] = ("started", "ended", "started", "ready")
+    for name in lives:
         kept.add(name)
     later = History("demo", on_disk=True)
     later.load()
@@ -157,14 +168,14 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
     kept.add("started")
     with monkeypatch.context() as patch:
         patch.setattr("umlctl.host.eventlog.append", full)
-        kept.add("one")
-        kept.add("two")
+        kept.add("stopped")
+        kept.add("resumed")
         assert not kept.flush()
     assert written() == ["started"]
-    kept.add("three")
-    assert written() == ["started", "one", "two", "three"]
+    kept.add("rebooting")
+    assert written() == ["started", "stopped", "resumed", "rebooting"]
     assert kept.flush()
-    assert written() == names(list(kept)) == ["started", "one", "two", "three"]
+    assert written() == names(list(kept)) == ["started", "stopped", "resumed", "rebooting"]
 
 
 def test_what_is_too_much_to_be_kept_for_then_is_counted(
@@ -173,9 +184,10 @@ def test_what_is_too_much_to_be_kept_for_then_is_counted(
     with monkeypatch.context() as patch:
         patch.setattr("umlctl.host.eventlog.append", full)
         for number in range(KEPT + 2):
-            kept.add(f"e{number}")
+            kept.add("user", text=f"e{number}")
     assert kept.flush()
-    assert written() == ["missed", *(f"e{number}" for number in range(2, KEPT + 2))]
+    said = texts(list(Reader("demo").read()))
+    assert said == ["missed", *(f"e{number}" for number in range(2, KEPT + 2))]
     assert next(iter(Reader("demo").read()))["count"] == 2
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from umlctl.host.eventlog import Event
+    from umlctl.protocol.events import Event
     from umlctl.protocol.status import Ending
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch import Launched

@@ -23,6 +23,7 @@ from umlctl.supervisor.endurance import endure
 
 if TYPE_CHECKING:
     from umlctl.host.records import Entry
+    from umlctl.protocol.events import EventName
     from umlctl.supervisor.history import History
 
 HELLO_TIMEOUT: Final = 5.0
@@ -229,7 +230,7 @@ class Consoles:
                     hello = Hello(console=name, keyboard=False)
                     await self._view(connection, hello, packets=False)
         except Exception as problem:  # noqa: BLE001
-            event = "failed" if scarce.is_lacking(problem) else "internal error"
+            event: EventName = "failed" if scarce.is_lacking(problem) else "internal error"
             self._history.add(event, console=name, text=scarce.explained(problem))
 
     async def _attach(self, connection: trio.socket.SocketType) -> None:
