@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live.conftest import wait_for
-from umlctl.host import processes, taps
+from umlctl.host import interfaces, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,7 +245,7 @@ def test_a_forward_whose_port_is_taken_is_refused(house: House, umid: str) -> No
 def test_a_guest_on_a_tap_reaches_the_host(house: House, umid: str) -> None:
     """As root; anybody else is told what it takes, and nothing is touched."""
     bridge = f"ub{os.getpid()}"
-    if not (taps.may_configure() and os.path.isdir("/sys/class/net")):
+    if not (interfaces.may_configure() and os.path.isdir("/sys/class/net")):
         refused = house.umlctl("network", "create", bridge, "--bridge")
         assert refused.returncode == 7
         assert "ip link add" in refused.stderr or "no /sys/class/net" in refused.stderr

@@ -43,10 +43,12 @@ def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 def bridges(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Bridges of this host."""
     from umlctl.errors import HostError
-    from umlctl.host import taps
+    from umlctl.host import interfaces
 
     try:
-        return sorted(each.name for each in taps.bridges() if each.name.startswith(incomplete))
+        return sorted(
+            each.name for each in interfaces.bridges() if each.name.startswith(incomplete)
+        )
     except HostError:
         return []
 

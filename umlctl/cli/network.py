@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
-from umlctl.host import inuse, lost, networks, nics, paths, records, segments, taps
+from umlctl.host import interfaces, inuse, lost, networks, nics, paths, records, segments
 from umlctl.host.networks import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
 
@@ -202,8 +202,12 @@ def check(in_json: bool) -> int:
         ("--switch NAME", "nothing", True),
         ("--user", "the program slirp4netns", shutil.which("slirp4netns") is not None),
         ("--tap NAME", "a tap that is yours, and /dev/net/tun", tun),
-        ("--tap auto", "CAP_NET_ADMIN, and /dev/net/tun", taps.may_configure()),
-        ("--tap ... --bridge BR", "CAP_NET_ADMIN, or a tap that is on it", taps.may_configure()),
+        ("--tap auto", "CAP_NET_ADMIN, and /dev/net/tun", interfaces.may_configure()),
+        (
+            "--tap ... --bridge BR",
+            "CAP_NET_ADMIN, or a tap that is on it",
+            interfaces.may_configure(),
+        ),
         ("--transport l2tpv3,udp=1,...", "nothing", True),
         ("--transport gre,... l2tpv3,...", "CAP_NET_RAW", raw),
         ("--transport raw,...", "CAP_NET_RAW", raw),
@@ -244,7 +248,7 @@ def gather() -> list[dict[str, Any]]:
         except HostError as problem:
             entry |= {"state": "silent", "problem": str(problem)}
     try:
-        bridges = taps.bridges()
+        bridges = interfaces.bridges()
     except HostError:
         bridges = []  # this host has no /sys, nor bridges that one could join
     for bridge in bridges:

@@ -225,7 +225,7 @@ def disk_entry(umid: str, device: ubd.Ubd) -> Entry:
 
 def nic_entry(umid: str, device: vec.Vec | eth.Eth) -> Entry:
     """A NIC, of what its kernel was told."""
-    from umlctl.host import nics, taps  # who looks at guests rarely needs them
+    from umlctl.host import interfaces, nics  # who looks at guests rarely needs them
 
     words = str(device)
     entry = Entry(name=device.name, asked=words, kernel=words)
@@ -242,10 +242,10 @@ def nic_entry(umid: str, device: vec.Vec | eth.Eth) -> Entry:
             entry.asked = f"switch={network},nic={device.number}"
     elif device.transport == "tap":
         entry.tap = device.get("ifname")
-        if entry.tap == taps.tap_name(umid, device.number):
+        if entry.tap == interfaces.tap_name(umid, device.number):
             entry.made["tap"] = entry.tap
         try:
-            link = taps.look(entry.tap)
+            link = interfaces.look(entry.tap)
         except UmlctlError:
             link = None
         entry.bridge = link.bridge if link and link.bridge else ""

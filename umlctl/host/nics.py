@@ -27,7 +27,7 @@ from umlctl.guest.plug import (
     USER_GATEWAY,
     USER_RESOLVER,
 )
-from umlctl.host import macs, networks, paths, segments, taps
+from umlctl.host import interfaces, macs, networks, paths, segments, taps
 from umlctl.host.records import Entry
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def renew(entry: Entry, pid: int) -> None:
     if "tap" in entry.made:
         taps.replace_tap(entry.tap, owner=os.getuid(), bridge=entry.bridge, address=entry.host_addr)
         return
-    link = taps.look(entry.tap)
+    link = interfaces.look(entry.tap)
     if link is not None and link.in_use:
         raise HostError(
             f"{entry.name}: a kernel that reboots keeps its tap {entry.tap} open and cannot open "
@@ -137,7 +137,7 @@ def note(entry: Entry) -> str:
     """
     if not entry.tap:
         return ""
-    link = taps.look(entry.tap)
+    link = interfaces.look(entry.tap)
     if link is None:
         return f"the tap {entry.tap} is gone"
     if entry.bridge and link.bridge != entry.bridge:
@@ -197,8 +197,8 @@ def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
 
 
 def _tap(entry: Entry, asked: Nic, umid: str, number: int, users: Iterable[Use]) -> None:
-    name = taps.tap_name(umid, number) if asked.name == AUTO else asked.name
-    there = taps.look(name)
+    name = interfaces.tap_name(umid, number) if asked.name == AUTO else asked.name
+    there = interfaces.look(name)
     if asked.name == AUTO or (there is None and asked.bridge):
         if there is not None:
             taps.remove_tap(name)  # left by a supervisor that was killed
@@ -220,7 +220,7 @@ def _take_tap(entry: Entry, name: str, users: Iterable[Use]) -> None:
     for umid, other in users:
         if other.tap == name:
             raise HostError(f"{entry.name}: the tap {name} belongs to {umid}'s {other.name}")
-    taps.check_tap(name, os.getuid())
+    interfaces.check_tap(name, os.getuid())
     entry.tap = name
 
 
@@ -253,7 +253,7 @@ def _provide(entry: Entry, need: needs.Need, users: Iterable[Use]) -> None:
     if need.kind == needs.TAP:
         _take_tap(entry, value, users)
     elif need.kind == needs.INTERFACE:
-        if taps.look(value) is None:
+        if interfaces.look(value) is None:
             raise HostError(f"{name}: this host has no interface {value}")
     elif need.kind in (needs.SEQPACKET, needs.CONTROL):
         _check_listens(name, value)

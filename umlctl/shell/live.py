@@ -20,7 +20,7 @@ from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
-from umlctl.host import lost, networks, paths, segments, taps
+from umlctl.host import interfaces, lost, networks, paths, segments
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.protocol import events
 from umlctl.protocol.status import DEAD
@@ -295,8 +295,8 @@ def _of_the_host() -> dict[str, Any]:
         names = {name for name in segments.names() if paths.PRIVATE not in name}
         names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
         found["networks"] = tuple(sorted(names))
-        found["bridges"] = tuple(each.name for each in taps.bridges())
-        found["taps"] = tuple(taps.names())
+        found["bridges"] = tuple(each.name for each in interfaces.bridges())
+        found["taps"] = tuple(interfaces.tap_names())
     except (UmlctlError, paths.BadPlace):
         pass
     return found

@@ -14,7 +14,7 @@ import trio
 from umlctl.devices import ubd, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.host import attaching, disks, lost, macs, nics, paths, segments, taps
+from umlctl.host import attaching, disks, interfaces, lost, macs, nics, paths, segments
 from umlctl.host.records import Entry
 from umlctl.supervisor import looks
 
@@ -74,8 +74,8 @@ def _nic(umid: str, number: int, pid: int) -> Entry | None:
     """A NIC whose host's end has a name of ours, or is a port of a switch of ours."""
     mac = macs.mac_of(umid, number)
     try:
-        tap = taps.tap_name(umid, number)
-        if os.path.exists(f"{taps.SYSFS}/{tap}"):
+        tap = interfaces.tap_name(umid, number)
+        if os.path.exists(f"{interfaces.SYSFS}/{tap}"):
             words = f"transport=tap,ifname={tap},mac={mac},gro=1"
         else:
             network = _network(nics.private_segment(umid, number), mac, pid)

@@ -12,11 +12,11 @@ from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import inuse, networks, nics, records, segments, taps
+from umlctl.host import interfaces, inuse, networks, nics, records, segments, taps
+from umlctl.host.interfaces import Bridge
 from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
 from umlctl.host.records import Entry, Record
-from umlctl.host.taps import Bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Host:
 def host(house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Host:
     made = Host(capfd)
     make: Callable[[str, str], None] = lambda name, address: made.made.append((name, address))  # noqa: E731
-    monkeypatch.setattr(taps, "bridges", lambda: made.bridges)
+    monkeypatch.setattr(interfaces, "bridges", lambda: made.bridges)
     monkeypatch.setattr(taps, "make_bridge", make)
     monkeypatch.setattr(segments, "names", lambda: sorted(made.running))
     monkeypatch.setattr(segments, "running", lambda name: name in made.running)
@@ -263,7 +263,7 @@ def test_what_each_kind_of_nic_needs_is_checked(
     host: Host, monkeypatch: pytest.MonkeyPatch, able: bool
 ) -> None:
     monkeypatch.setattr(nics, "has_capability", lambda _name: able)
-    monkeypatch.setattr(taps, "may_configure", lambda: able)
+    monkeypatch.setattr(interfaces, "may_configure", lambda: able)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if able else None)
     monkeypatch.setattr(os, "access", lambda path, _mode: able or path != "/dev/net/tun")
     assert host.main("check", "--json") == 0

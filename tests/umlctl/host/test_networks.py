@@ -8,7 +8,7 @@ import pytest
 
 from tests.damage import damaged
 from umlctl.errors import HostError, UsageError
-from umlctl.host import networks, segments, taps
+from umlctl.host import interfaces, networks, segments, taps
 from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
 from umlctl.host.records import Entry
@@ -38,7 +38,7 @@ class Fake:
         return name in self.running
 
     def make_bridge(self, name: str, address: str = "") -> None:
-        taps.check_name(name)
+        interfaces.check_name(name)
         self.done.append(("make", name, address))
 
     def remove_bridge(self, name: str) -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.plug import parse_nic
-from umlctl.host import macs, nics, paths, processes, segments, taps
+from umlctl.host import interfaces, macs, nics, paths, processes, segments, taps
 from umlctl.host.files import write_atomically
+from umlctl.host.interfaces import Link
 from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
 from umlctl.host.records import Entry
-from umlctl.host.taps import Link
 
 DEADLINE = 30.0
 MAC = "02:00:00:00:00:01"
@@ -99,10 +99,10 @@ def host(house: str, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(segments, "start", made.start)
     monkeypatch.setattr(segments, "running", lambda name: name in made.switches)
     monkeypatch.setattr(segments.Segment, "quit", lambda segment: made.quit(segment.name))
-    monkeypatch.setattr(taps, "look", made.links.get)
+    monkeypatch.setattr(interfaces, "look", made.links.get)
     monkeypatch.setattr(taps, "make_tap", made.make_tap)
     monkeypatch.setattr(taps, "remove_tap", made.remove_tap)
-    monkeypatch.setattr(taps, "check_tap", made.check_tap)
+    monkeypatch.setattr(interfaces, "check_tap", made.check_tap)
     return made
 
 
@@ -279,7 +279,7 @@ def test_mac_of_another_nic_is_refused(host: Host, text: str) -> None:
 
 def test_tap_is_made_and_goes_with_the_nic(host: Host) -> None:
     entry = host.prepare("tap=auto,bridge=br0")
-    name = taps.tap_name("demo", 0)
+    name = interfaces.tap_name("demo", 0)
     assert (entry.tap, entry.bridge, entry.made) == (name, "br0", {"tap": name})
     assert entry.kernel.startswith(f"vec0:transport=tap,ifname={name},mac={entry.mac}")
     assert host.done == [("make", name, os.getuid(), "br0")]
@@ -288,7 +288,7 @@ def test_tap_is_made_and_goes_with_the_nic(host: Host) -> None:
 
 
 def test_tap_that_a_dead_supervisor_left_is_made_anew(host: Host) -> None:
-    name = taps.tap_name("demo", 0)
+    name = interfaces.tap_name("demo", 0)
     host.add(name, bridge="br9")
     entry = host.prepare("tap=auto")
     assert host.done == [("remove", name), ("make", name, os.getuid(), "")]
@@ -491,7 +491,7 @@ def test_hooks_of_a_bridge_know_the_tap(host: Host, house: str) -> None:
     hooked(f"echo $UMLCTL_BRIDGE $UMLCTL_TAP >{house}/up", name="br0", kind=BRIDGE)
     host.prepare("tap=auto,bridge=br0")
     with open(f"{house}/up") as file:
-        assert file.read() == f"br0 {taps.tap_name('demo', 0)}\n"
+        assert file.read() == f"br0 {interfaces.tap_name('demo', 0)}\n"
 
 
 def test_what_a_hook_says_is_in_the_guests_log(host: Host) -> None:
@@ -515,7 +515,7 @@ def test_hook_may_refuse_a_nic(host: Host) -> None:
     ):
         host.prepare("tap=auto,bridge=br0")
     assert host.said.endswith("not you\n")
-    assert host.done[-1] == ("remove", taps.tap_name("demo", 0))
+    assert host.done[-1] == ("remove", interfaces.tap_name("demo", 0))
     assert host.links == {}
 
 

@@ -10,9 +10,7 @@ import ctypes
 import fcntl
 import functools
 import os
-import random
 import signal
-import string
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,11 +20,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import taps
+from umlctl.host import interfaces, taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 DEADLINE = 60.0
 TAP, TUN, MULTI_QUEUE, NO_PI, VNET_HDR = 0x2, 0x1, 0x100, 0x1000, 0x4000
@@ -58,7 +55,7 @@ def isolated() -> list[str]:
 
 def unprivileged() -> list[str]:
     """The command that takes CAP_NET_ADMIN from another."""
-    if not taps.may_configure():
+    if not interfaces.may_configure():
         return ["env"]
     return ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
 
@@ -106,7 +103,7 @@ def with_tun(test: Callable[[], None]) -> Callable[[], None]:
             taps.make_tap("t0", owner=OTHER)
         advice = "sudo ip tuntap add" if os.path.exists(taps.TUN) else "no tun device"
         assert advice in str(caught.value)
-        assert taps.look("t0") is None
+        assert interfaces.look("t0") is None
 
     return wrapper
 
@@ -123,7 +120,7 @@ def privileged_not(test: Callable[[], None]) -> Callable[[], None]:
 
 def privilege_is_asked_for() -> None:
     """By everything that makes or removes, and before it looks at the device."""
-    assert not taps.may_configure()
+    assert not interfaces.may_configure()
     with pytest.raises(HostError, match=r"to make the tap t0, .*CAP_NET_ADMIN") as caught:
         taps.make_tap("t0", owner=OTHER, bridge="b0")
     assert "sudo ip tuntap add dev t0 mode tap user 12345 && " in str(caught.value)
@@ -142,7 +139,7 @@ def see_this_namespace() -> None:
     tree = libc.syscall(432, context, 0, 0)
     assert tree >= 0, os.strerror(ctypes.get_errno())
     os.close(context)
-    taps.SYSFS = f"/proc/self/fd/{tree}/class/net"
+    interfaces.SYSFS = f"/proc/self/fd/{tree}/class/net"
 
 
 @contextmanager
@@ -156,14 +153,14 @@ def opened(name: str, flags: int = TAP | NO_PI | VNET_HDR) -> Iterator[int]:
         os.close(tap)
 
 
-def found(name: str) -> taps.Link:
-    link = taps.look(name)
+def found(name: str) -> interfaces.Link:
+    link = interfaces.look(name)
     assert link is not None
     return link
 
 
 def names() -> set[str]:
-    return set(os.listdir(taps.SYSFS)) - {"bonding_masters"}
+    return set(os.listdir(interfaces.SYSFS)) - {"bonding_masters"}
 
 
 def switch(name: str, state: str) -> None:
@@ -185,14 +182,6 @@ def addresses(name: str) -> set[str]:
         }
 
 
-# Names
-
-
-@pytest.mark.parametrize("name", ["a", "tap0", "uml-web-0", "br0.5", "a=b,c", "exactly15bytes_"])
-def test_names_of_interfaces(name: str) -> None:
-    assert taps.check_name(name) == name
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -202,12 +191,12 @@ def test_names_of_interfaces(name: str) -> None:
 )
 def test_name_that_no_interface_can_have_is_refused_everywhere(name: str) -> None:
     for use in (
-        lambda: taps.check_name(name),
-        lambda: taps.look(name),
-        lambda: taps.check_tap(name, 0),
+        lambda: interfaces.check_name(name),
+        lambda: interfaces.look(name),
+        lambda: interfaces.check_tap(name, 0),
         lambda: taps.make_tap(name, owner=0),
         lambda: taps.remove_tap(name),
-        lambda: taps.check_bridge(name),
+        lambda: interfaces.check_bridge(name),
         lambda: taps.make_bridge(name),
         lambda: taps.remove_bridge(name),
     ):
@@ -236,165 +225,11 @@ def test_address_that_no_bridge_can_have_is_refused(address: str) -> None:
     assert address.partition("/")[0] in str(caught.value)
 
 
-def test_tap_is_named_for_its_guest() -> None:
-    assert taps.tap_name("web", 0) == "uml-web-0"
-    assert taps.tap_name("ninechars", 1) == "uml-ninechars-1"
-    assert taps.tap_name("eightchr", 10) == "uml-eightchr-10"
-
-
-def test_long_guest_keeps_its_beginning() -> None:
-    assert taps.tap_name("production-web-1", 0) == "uml-pro~bmn4w-0"
-
-
-def test_taps_of_different_guests_never_meet() -> None:
-    chance = random.Random(7)
-    letters = string.ascii_letters + string.digits + "._+-"
-    umids = {"".join(chance.choices(letters, k=chance.randint(1, 63))) for _ in range(500)}
-    umids |= {f"production-web-{n}" for n in range(300)} | {"a-1", "a", "a-1-1", "uml-a-1"}
-    taken: dict[str, tuple[str, int]] = {}
-    for umid in umids:
-        for index in (0, 1, 11, 111, 9999):
-            name = taps.tap_name(umid, index)
-            assert taps.check_name(name) == name
-            assert name.startswith("uml-")
-            assert name.endswith(f"-{index}")
-            assert taken.setdefault(name, (umid, index)) == (umid, index)
-
-
-@pytest.mark.parametrize(
-    ("umid", "index"), [("a", -1), ("a", 10_000), ("", 0), ("x" * 30 + "/", 0)]
-)
-def test_guest_for_which_there_is_no_name(umid: str, index: int) -> None:
-    with pytest.raises(UsageError):
-        taps.tap_name(umid, index)
-
-
-# What /sys says, on any host
-
-
-@pytest.fixture
-def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Puts interfaces in a /sys/class/net of our own: `sysfs("t0", tun_flags="0x1802")`."""
-    monkeypatch.setattr(taps, "SYSFS", str(tmp_path))
-    (tmp_path / "bonding_masters").touch()
-
-    def put(name: str, **attributes: str) -> None:
-        (tmp_path / name).mkdir()
-        values = {"flags": "0x1003", "address": "02:00:00:00:00:01"} | attributes
-        if "tun_flags" in values:
-            values = {"owner": "-1", "group": "-1", "carrier": "0"} | values
-        for attribute, value in values.items():
-            (tmp_path / name / attribute).write_text(value + "\n")
-
-    return put
-
-
-def refused(name: str, uid: int = OTHER) -> str:
-    with pytest.raises(HostError) as caught:
-        taps.check_tap(name, uid)
-    return str(caught.value)
-
-
-def test_tap_of_this_user_is_taken(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x5802", owner=str(OTHER))
-    assert taps.check_tap("t0", OTHER).owner == OTHER
-
-
-def test_tap_without_owner_is_everybodys(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x5802")
-    assert taps.check_tap("t0", OTHER).owner is None
-
-
-def test_absent_tap_is_missed_with_the_way_to_make_it(sysfs: Callable[..., None]) -> None:
-    said = refused("t0")
-    assert "there is no tap t0" in said
-    assert "sudo ip tuntap add dev t0 mode tap user 12345 && sudo ip link set t0 up" in said
-    sysfs("t1", tun_flags="0x1802", owner="0")
-    assert "no tap bonding_masters" in refused("bonding_masters")
-
-
-def test_tap_of_somebody_else_is_refused(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1802", owner="54321")
-    said = refused("t0")
-    assert "t0 is the tap of 54321, and 12345 cannot open it" in said
-    assert "sudo ip link delete t0 && sudo ip tuntap add dev t0 mode tap user 12345" in said
-
-
-def test_tap_of_a_group_is_for_its_members(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1802", group="54321")
-    assert "t0 is a tap for group 54321" in refused("t0")
-
-
-def test_owner_of_a_tap_must_be_in_its_group_too(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1802", owner=str(OTHER), group="54321")
-    assert "group 54321" in refused("t0")
-
-
-def test_root_may_open_every_tap(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1802", owner="54321", group="54321")
-    if os.geteuid() == 0 and not taps.may_configure():
-        assert "54321" in refused("t0", 0)
-    else:
-        assert taps.check_tap("t0", 0)
-
-
-def test_our_own_groups_count(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1802", owner=str(os.geteuid()), group=str(os.getegid()))
-    assert taps.check_tap("t0", os.geteuid())
-
-
-def test_tap_in_use_is_refused(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1802", owner=str(OTHER), carrier="1")
-    assert "the tap t0 is in use" in refused("t0")
-
-
-def test_tun_of_packets_is_no_tap(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1801", owner=str(OTHER))
-    assert "t0 is not a tap but a tun device" in refused("t0")
-
-
-def test_other_interface_is_no_tap(sysfs: Callable[..., None]) -> None:
-    sysfs("eth0")
-    assert "eth0 is not a tap but another kind" in refused("eth0")
-    with pytest.raises(HostError, match="eth0 is not a bridge but another kind"):
-        taps.check_bridge("eth0")
-
-
-def test_tap_of_several_queues_is_refused(sysfs: Callable[..., None]) -> None:
-    sysfs("t0", tun_flags="0x1902", owner=str(OTHER))
-    assert "t0 is a tap of several queues" in refused("t0")
-
-
-def test_missing_bridge_is_missed_with_the_way_to_make_it(
-    sysfs: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sysfs("t0", tun_flags="0x1802")
-    create = "there is no bridge b0; `umlctl network create b0 --bridge` makes it"
-    monkeypatch.setattr(taps, "may_configure", lambda: False)
-    with pytest.raises(HostError, match=f"{create} for root, or .*sudo ip link add b0 type bridge"):
-        taps.check_bridge("b0")
-    monkeypatch.setattr(taps, "may_configure", lambda: True)
-    with pytest.raises(HostError, match=f"{create}$"):
-        taps.check_bridge("b0")
-
-
 def test_host_without_sys_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taps, "SYSFS", "/nonexistent/class/net")
-    for use in (lambda: taps.look("t0"), taps.bridges, lambda: taps.remove_tap("t0")):
+    monkeypatch.setattr(interfaces, "SYSFS", "/nonexistent/class/net")
+    for use in (lambda: interfaces.look("t0"), interfaces.bridges, lambda: taps.remove_tap("t0")):
         with pytest.raises(HostError, match="there is no /nonexistent/class/net"):
             use()
-
-
-def test_looking_needs_no_pyroute2(sysfs: Callable[..., None]) -> None:
-    script = (
-        "import sys\nfrom umlctl.host import taps, macs\n"
-        "taps.tap_name('a' * 40, 0), macs.mac_of('a', 0), taps.may_configure()\n"
-        f"taps.SYSFS = {taps.SYSFS!r}\n"
-        "taps.check_tap('t0', 1), taps.bridges()\n"
-        "assert not {'pyroute2', 'asyncio', 'socket', 'trio'} & set(sys.modules)"
-    )
-    sysfs("t0", tun_flags="0x1802")
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=DEADLINE)
 
 
 # Privileges
@@ -409,20 +244,12 @@ def test_privilege_is_asked_for_before_anything_is_touched() -> None:
 def test_privilege_that_turns_out_not_to_count_is_missed_with_the_commands() -> None:
     """CAP_NET_ADMIN of a user namespace is worth nothing for the host's network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taps, "may_configure", lambda: True)
-        patch.setattr(taps, "look", lambda _name: None)
+        patch.setattr(interfaces, "may_configure", lambda: True)
+        patch.setattr(interfaces, "look", lambda _name: None)
         with pytest.raises(HostError, match=r"cannot make the bridge umlctl-b: .*sudo ip link add"):
             taps.make_bridge("umlctl-b")
         with pytest.raises(HostError, match="cannot make the tap umlctl-t: "):
             taps.make_tap("umlctl-t", owner=OTHER)
-
-
-def test_what_is_required_is_what_there_is() -> None:
-    if taps.may_configure():
-        taps.require_net_admin("to do x", "sudo y")
-    else:
-        with pytest.raises(HostError, match=r"^to do x, .* CAP_NET_ADMIN, .*: sudo y$"):
-            taps.require_net_admin("to do x", "sudo y")
 
 
 @alone
@@ -440,7 +267,7 @@ def test_host_without_tun_device_says_so() -> None:
 @alone
 @with_tun
 def test_made_tap_belongs_to_its_owner_and_is_up() -> None:
-    assert taps.look("t0") is None
+    assert interfaces.look("t0") is None
     taps.make_tap("t0", owner=OWNER)
     link = found("t0")
     assert link.kind == "tap"
@@ -451,8 +278,8 @@ def test_made_tap_belongs_to_its_owner_and_is_up() -> None:
     assert not link.multi_queue
     assert link.bridge == ""
     assert len(link.mac) == 17
-    assert taps.check_tap("t0", OWNER) == link
-    assert taps.check_tap("t0", os.geteuid()) == link, "we have CAP_NET_ADMIN"
+    assert interfaces.check_tap("t0", OWNER) == link
+    assert interfaces.check_tap("t0", os.geteuid()) == link, "we have CAP_NET_ADMIN"
 
 
 @alone
@@ -462,9 +289,9 @@ def test_made_tap_joins_its_bridge() -> None:
     taps.make_tap("t0", owner=OWNER, bridge="b0")
     taps.make_tap("t1", owner=OWNER, bridge="b0")
     assert found("t0").bridge == "b0"
-    assert taps.bridges() == [taps.Bridge("b0", ("t0", "t1"), up=True)]
+    assert interfaces.bridges() == [interfaces.Bridge("b0", ("t0", "t1"), up=True)]
     taps.remove_tap("t0")
-    assert taps.check_bridge("b0").members == ("t1",)
+    assert interfaces.check_bridge("b0").members == ("t1",)
 
 
 @alone
@@ -478,10 +305,10 @@ def test_tap_is_in_use_as_long_as_somebody_has_it_open() -> None:
         with opened("t0"):
             assert found("t0").in_use
             with pytest.raises(HostError, match="t0 is in use"):
-                taps.check_tap("t0", OWNER)
+                interfaces.check_tap("t0", OWNER)
             with pytest.raises(HostError, match=r"tap t0 is not removed: .* has it open"):
                 taps.remove_tap("t0")
-        taps.check_tap("t0", OWNER)
+        interfaces.check_tap("t0", OWNER)
 
 
 @alone
@@ -491,7 +318,7 @@ def test_tap_is_in_use_from_the_start() -> None:
     with opened("t0"):
         assert found("t0").in_use
         assert not found("t0").persistent
-    assert taps.look("t0") is None
+    assert interfaces.look("t0") is None
 
 
 @alone
@@ -500,7 +327,7 @@ def test_tap_opened_since_we_looked_is_not_removed() -> None:
     taps.make_tap("t0", owner=OWNER)
     before = found("t0")
     with opened("t0"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taps, "look", lambda _name: before)
+        patch.setattr(interfaces, "look", lambda _name: before)
         with pytest.raises(HostError, match=r"tap t0 is not removed: .* has it open"):
             taps.remove_tap("t0")
     assert found("t0") == before._replace(in_use=False)
@@ -511,7 +338,7 @@ def test_tap_opened_since_we_looked_is_not_removed() -> None:
 def test_removing_a_tap_twice_is_removing_it() -> None:
     taps.make_tap("t0", owner=OWNER)
     taps.remove_tap("t0")
-    assert taps.look("t0") is None
+    assert interfaces.look("t0") is None
     taps.remove_tap("t0")
     assert names() == {"lo"}
 
@@ -564,14 +391,14 @@ def test_tap_is_not_made_over_another_interface() -> None:
 @with_tun
 def test_tap_that_cannot_be_finished_is_not_left_behind() -> None:
     taps.make_bridge("b0")
-    bridge = taps.check_bridge("b0")
+    bridge = interfaces.check_bridge("b0")
     with pytest.raises(HostError, match="there is no bridge b1"):
         taps.make_tap("t0", owner=OWNER, bridge="b1")
     with pytest.raises(HostError, match="lo is not a bridge"):
         taps.make_tap("t0", owner=OWNER, bridge="lo")
     assert names() == {"lo", "b0"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taps, "check_bridge", lambda _name: bridge)
+        patch.setattr(interfaces, "check_bridge", lambda _name: bridge)
         for gone in ("b1", "lo"):  # since we looked
             with pytest.raises(HostError, match="cannot make the tap t0: "):
                 taps.make_tap("t0", owner=OWNER, bridge=gone)
@@ -627,8 +454,8 @@ def test_commands_for_an_administrator_make_the_same() -> None:
     taps.remove_tap("t0")
     taps.remove_bridge("b0")
     for command in (
-        *taps.bridge_commands("b0", "10.9.8.1/24"),
-        *taps.tap_commands("t0", OWNER, "b0"),
+        *interfaces.bridge_commands("b0", "10.9.8.1/24"),
+        *interfaces.tap_commands("t0", OWNER, "b0"),
     ):
         subprocess.run(command.removeprefix("sudo ").split(), check=True)
     again = (found("t0"), found("b0"), addresses("b0"))
@@ -642,16 +469,19 @@ def test_commands_for_an_administrator_make_the_same() -> None:
 
 @alone
 def test_made_bridge_is_up_with_its_address() -> None:
-    assert taps.bridges() == []
+    assert interfaces.bridges() == []
     taps.make_bridge("b1", "192.168.50.1/24")
     taps.make_bridge("b0")
-    assert taps.bridges() == [taps.Bridge("b0", (), up=True), taps.Bridge("b1", (), up=True)]
+    assert interfaces.bridges() == [
+        interfaces.Bridge("b0", (), up=True),
+        interfaces.Bridge("b1", (), up=True),
+    ]
     assert addresses("b1") == {"192.168.50.1/24"}
     assert addresses("b0") == set()
     assert found("b1").kind == "bridge"
     assert not found("b1").in_use
     with pytest.raises(HostError, match="b0 is not a tap but a bridge"):
-        taps.check_tap("b0", OWNER)
+        interfaces.check_tap("b0", OWNER)
 
 
 @alone
@@ -697,11 +527,11 @@ def test_what_is_no_bridge_is_not_removed() -> None:
 @alone
 def test_bridge_removed_since_we_looked_is_removed() -> None:
     taps.make_bridge("b0")
-    bridge, link = taps.check_bridge("b0"), found("b0")
+    bridge, link = interfaces.check_bridge("b0"), found("b0")
     taps.remove_bridge("b0")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taps, "look", lambda _name: link)
-        patch.setattr(taps, "check_bridge", lambda _name: bridge)
+        patch.setattr(interfaces, "look", lambda _name: link)
+        patch.setattr(interfaces, "check_bridge", lambda _name: bridge)
         taps.remove_bridge("b0")
 
 
@@ -709,6 +539,6 @@ if __name__ == "__main__":
     asked = globals()[sys.argv[1]]
     if not hasattr(asked, "__wrapped__"):
         sys.exit(f"{sys.argv[1]} is not a test that runs alone")
-    if taps.may_configure():
+    if interfaces.may_configure():
         see_this_namespace()
     asked.__wrapped__()

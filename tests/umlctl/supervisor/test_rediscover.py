@@ -9,7 +9,7 @@ import pytest
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from tests.umlctl.host.test_records import record
-from umlctl.host import macs, paths, segments, taps
+from umlctl.host import interfaces, macs, paths, segments
 from umlctl.host.records import Entry
 from umlctl.supervisor.rediscover import find_again
 
@@ -78,8 +78,8 @@ async def test_nics_are_known_by_what_they_are_plugged_into(
     mine = macs.mac_of("demo", 2)
     switches["demo..1"] = []
     switches["lan"] = [{"pid": 20, "macs": [mine]}, {"pid": 9, "macs": [macs.mac_of("demo", 3)]}]
-    monkeypatch.setattr(taps, "SYSFS", short)
-    os.mkdir(f"{short}/{taps.tap_name('demo', 4)}")
+    monkeypatch.setattr(interfaces, "SYSFS", short)
+    os.mkdir(f"{short}/{interfaces.tap_name('demo', 4)}")
     answers = Answers()
     answers.have(0, 1, 2, 3, 4)
     found, untraced = await search(answers, "vec0")
@@ -92,7 +92,7 @@ async def test_nics_are_known_by_what_they_are_plugged_into(
     assert found["vec1"].made == {"segment": "demo..1"}
     assert f"dst={paths.network_port('lan')}" in found["vec2"].kernel
     assert found["vec2"].mac == mine
-    assert found["vec4"].made == {"tap": taps.tap_name("demo", 4)}
+    assert found["vec4"].made == {"tap": interfaces.tap_name("demo", 4)}
 
 
 async def test_guest_that_does_not_answer_has_nothing_more(house: str) -> None:
