@@ -148,7 +148,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         memory_limit: what it was given
         cgroup: the directory of its control group
         cpu: what it has used, seconds
-        reboots: how often it has rebooted in this life
+        boots: how often its kernel came up, the boot that goes on now included
+        reboots: how often it has rebooted
         restarts: how often it was started again
         refused: requests that were refused
         clients_refused: requests of users who may not put them
@@ -177,6 +178,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit: int | None = None
     cgroup: str | None = None
     cpu: float | None = None
+    boots: int | None = None
     reboots: int | None = None
     restarts: int | None = None
     refused: int | None = None

@@ -39,6 +39,7 @@ def status_of(guest: Guest) -> Status:
         memory_limit=definition.mem,
         cgroup=record.cgroup or None,
         cpu=processes.cpu_seconds(pid) if lives else None,
+        boots=1 + guest.lifecycle.reboots + guest.lifecycle.restarts,
         reboots=guest.lifecycle.reboots,
         restarts=guest.lifecycle.restarts,
         refused=guest.refused,
