@@ -12,7 +12,8 @@ import msgspec
 
 from umlctl.cli import listing
 from umlctl.errors import HostError
-from umlctl.host import segments
+from umlctl.host import switch_client
+from umlctl.host.holder import Holder
 from umlctl.host.switch_control import Client, Control
 from umlctl.output import views
 from umlctl.protocol.status import read_status
@@ -74,7 +75,7 @@ def switch_request(data: bytes) -> None:
 def switch_answer(data: bytes) -> None:
     """A packet that a switch answers with, to who asks it and to who holds its connections."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    holder = segments.Holder.__new__(segments.Holder)
+    holder = Holder.__new__(Holder)
     holder.name, holder.pid, holder.ended = "lan", 1, False
     holder._held, holder._orphans, holder._answers = {}, [], []
     holder._connection = ours
@@ -83,7 +84,7 @@ def switch_answer(data: bytes) -> None:
             theirs.send(data)
             theirs.send(data)
             try:
-                answer = segments._exchange(ours, {"status": True}, time.monotonic() + 5)
+                answer = switch_client.exchange(ours, {"status": True}, time.monotonic() + 5)
                 assert isinstance(answer, dict)
             except HostError:
                 pass

@@ -27,7 +27,7 @@ from umlctl.guest.plug import (
     USER_GATEWAY,
     USER_RESOLVER,
 )
-from umlctl.host import interfaces, macs, networks, paths, segments, taps
+from umlctl.host import interfaces, macs, networks, paths, segments, switch_client, taps
 from umlctl.host.records import Entry
 
 if TYPE_CHECKING:
@@ -368,7 +368,7 @@ def _run(command: str, environment: dict[str, str], log: str) -> int:
         output = shell.stdout.fileno()
         try:
             while True:
-                readable = segments.readable(output, time.monotonic() + PAUSE)
+                readable = switch_client.readable(output, time.monotonic() + PAUSE)
                 data = os.read(output, 1 << 16) if readable else b""
                 said = (said + data)[:HOOK_SAYS]
                 # What it leaves in the background may keep the pipe open.

@@ -1,45 +1,42 @@
-"""Network segments as their users see them: start one, ask it, and hold its connections.
+"""Network segments as their users see them: start one, and ask it.
 
 A segment's switch is a process of its own (umlctl.host.switch), started by whoever needs it
-first. It may be killed at any time, so whoever supervises a guest has a `Holder`: that keeps the
-guest's connections open without a switch, and gives them to the next one.
+first. It may be killed at any time, so whoever supervises a guest holds its connections, see
+`umlctl.host.holder`.
 
 All here blocks, within a deadline; it is for threads, and for programs that do nothing else.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import signal
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from umlctl import streams
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes, slirp
 from umlctl.host.forwards import Forward, check_address, parse_forward
 from umlctl.host.sealed import Damaged, unseal
-from umlctl.host.switch_control import descriptors
+from umlctl.host.switch_client import (
+    ANSWER_TIMEOUT,
+    Message,
+    NotThere,
+    connect,
+    decode,
+    exchange,
+    readable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
 
-    Message = dict[str, Any]
-
-__all__ = ["Holder", "Segment", "names", "revive", "running", "start"]
-
-STARTS: Final = 10.0
+START_TIMEOUT: Final = 10.0
 """How long a switch may take to come up on a busy machine, seconds."""
-ANSWERS: Final = 5.0
-"""How long it may take to answer, seconds."""
 IDLE: Final = 10.0
-ANSWER: Final = 1 << 20
-"""The longest answer, bytes."""
 LOG_TAIL: Final = 1000
 OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
 """What a switch writes down of itself."""
@@ -49,10 +46,6 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 _children: set[int] = set()
 """Switches that this process started: they outlive it, but until then it has to reap them."""
-
-
-class _NotThere(Exception):
-    """Nobody listens on the segment's control socket."""
 
 
 class Segment:
@@ -93,26 +86,26 @@ class Segment:
 
         Raises: HostError
         """
-        deadline = time.monotonic() + ANSWERS
+        deadline = time.monotonic() + ANSWER_TIMEOUT
         try:
-            with _connect(self.name, ANSWERS) as connection:
-                pid = _exchange(connection, {"status": True}, deadline)["pid"]
+            with connect(self.name, ANSWER_TIMEOUT) as connection:
+                pid = exchange(connection, {"status": True}, deadline)["pid"]
                 pidfd = os.pidfd_open(pid)
                 try:
-                    _exchange(connection, {"quit": True}, deadline)
+                    exchange(connection, {"quit": True}, deadline)
                     if not readable(pidfd, deadline):
                         raise HostError(f"network {self.name} does not end")
                 finally:
                     os.close(pidfd)
-        except (_NotThere, ProcessLookupError):
+        except (NotThere, ProcessLookupError):
             pass
-        _reap()
+        reap()
 
     def _ask(self, request: Message) -> Message:
         try:
-            with _connect(self.name, ANSWERS) as connection:
-                answer = _exchange(connection, request, time.monotonic() + ANSWERS)
-        except _NotThere as problem:
+            with connect(self.name, ANSWER_TIMEOUT) as connection:
+                answer = exchange(connection, request, time.monotonic() + ANSWER_TIMEOUT)
+        except NotThere as problem:
             raise HostError(f"network {self.name} does not run: {problem}") from problem
         if "error" in answer:
             raise HostError(str(answer["error"]))
@@ -176,7 +169,7 @@ def read_options(name: str) -> list[str]:
     path = paths.network_options(name)
     try:
         with open(path, "rb") as file:
-            found = _decode(unseal(file.read()))
+            found = decode(unseal(file.read()))
         if not found.keys() <= OPTIONS:
             raise Damaged(f"{path} says more than a switch does")
     except (OSError, Damaged, HostError) as problem:
@@ -194,10 +187,10 @@ def read_options(name: str) -> list[str]:
 
 def running(name: str) -> bool:
     """Somebody listens on the segment's control socket."""
-    _reap()
+    reap()
     try:
-        _connect(_checked(name), 0).close()
-    except _NotThere:
+        connect(_checked(name), 0).close()
+    except NotThere:
         return False
     except HostError:
         return True  # it is busy
@@ -207,9 +200,9 @@ def running(name: str) -> bool:
 def pid_of(name: str) -> int:
     """The process of a segment's switch, which need not answer for it; 0 if none is there."""
     try:
-        with _connect(_checked(name), 0) as connection:
+        with connect(_checked(name), 0) as connection:
             said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    except (_NotThere, HostError):
+    except (NotThere, HostError):
         return 0
     pid: int = _CREDENTIALS.unpack(said)[0]
     return pid
@@ -217,7 +210,7 @@ def pid_of(name: str) -> int:
 
 def names() -> list[str]:
     """The segments that run."""
-    _reap()
+    reap()
     try:
         found = os.listdir(paths.networks_dir())
     except FileNotFoundError:
@@ -235,23 +228,23 @@ def _checked(name: str) -> str:
 def _stays(name: str) -> bool:
     """There is a switch, and it has been told that somebody is about to connect."""
     try:
-        with _connect(name, ANSWERS) as connection:
-            _exchange(connection, {"stay": True}, time.monotonic() + ANSWERS)
-    except _NotThere:
+        with connect(name, ANSWER_TIMEOUT) as connection:
+            exchange(connection, {"stay": True}, time.monotonic() + ANSWER_TIMEOUT)
+    except NotThere:
         return False
     return True
 
 
 def _launch(name: str, options: list[str]) -> None:
     """Start a switch and wait until one answers, this or another that was faster."""
-    deadline = time.monotonic() + STARTS
+    deadline = time.monotonic() + START_TIMEOUT
     pid = 0
     while True:
         if pid == 0 or pid not in _children:
             pid = _spawn(name, options)
         if _stays(name):
             return
-        if _reap().get(pid, 0) != 0:
+        if reap().get(pid, 0) != 0:
             raise HostError(f"network {name} did not start: {_log_tail(name)}")
         # Else it comes up, or one that is ending still has the name.
         if time.monotonic() > deadline:
@@ -289,7 +282,7 @@ def _spawn(name: str, options: list[str]) -> int:
     return pid
 
 
-def _reap() -> dict[int, int]:
+def reap() -> dict[int, int]:
     """Reap the switches of ours that have ended: pid to status."""
     found = {}
     for pid in list(_children):
@@ -305,7 +298,7 @@ def _reap() -> dict[int, int]:
 
 def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:
     """Until the way out is there and the forwards too; those that are missing are added."""
-    deadline = time.monotonic() + STARTS
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         status = segment.status()
         if status["uplink"] is None:
@@ -335,207 +328,3 @@ def _log_tail(name: str) -> str:
     except OSError:
         text = ""
     return f"{text or 'it said nothing'} ({path})"
-
-
-# Packets
-
-
-def _connect(name: str, timeout: float) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.settimeout(timeout)
-    try:
-        connection.connect(paths.network_control(name))
-    except (FileNotFoundError, ConnectionRefusedError) as problem:
-        connection.close()
-        raise _NotThere(str(problem)) from problem
-    except OSError as problem:
-        connection.close()
-        raise HostError(f"network {name} cannot be reached: {problem}") from problem
-    return connection
-
-
-def _exchange(
-    connection: socket.socket, request: Message, deadline: float, fd: int = -1
-) -> Message:
-    """Send a request and return its answer.
-
-    Raises: _NotThere: the switch ended; HostError: it does not answer
-    """
-    try:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        data = json.dumps(request).encode()
-        if fd < 0:
-            connection.send(data)
-        else:
-            socket.send_fds(connection, [data], [fd])
-        answer = connection.recv(ANSWER)
-    except TimeoutError as problem:
-        raise HostError("the switch does not answer") from problem
-    except OSError as problem:
-        raise _NotThere(str(problem)) from problem
-    if not answer:
-        raise _NotThere("it ended")
-    return _decode(answer)
-
-
-def _decode(data: bytes) -> Message:
-    """The JSON object that a switch has sent or written.
-
-    Raises: HostError
-    """
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as problem:
-        raise HostError(f"no JSON object but {data[:40]!r}: {problem}") from None
-    if not isinstance(found, dict):
-        raise HostError(f"no JSON object but {data[:40]!r}")
-    return found
-
-
-def readable(fd: int, deadline: float) -> bool:
-    """There is something to read, or its end, before the deadline, by the monotonic clock."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(deadline - time.monotonic(), 0) * 1000))
-
-
-class Holder:
-    """Duplicates of the connections of one guest to one segment, kept open without a switch.
-
-    Wait for `fileno()` to be readable, then `read()`. When that returns False the switch is
-    gone: unless `ended`, `reconnect()` has another one take the connections; `fileno()` is
-    another then.
-
-    Fields:
-        name, pid: the segment, and the process that connected to it
-        ended: the segment was ended on purpose, its connections are closed
-        restarted: programs of the switch that had to be started again; whoever notes them clears it
-    """
-
-    def __init__(self, name: str, pid: int, *, timeout: float = ANSWERS) -> None:
-        """Begin to hold what the process has connected; the segment may have `ended` meanwhile.
-
-        Raises: UsageError; HostError
-        """
-        self.name = _checked(name)
-        self.pid = pid
-        self.ended = False
-        self.restarted: list[str] = []
-        self._held: dict[int, int] = {}
-        self._orphans: list[int] = []
-        self._answers: list[Message] = []
-        self._connection: socket.socket | None = None
-        try:
-            self._take_up(time.monotonic() + timeout)
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def ports(self) -> list[int]:
-        """The switch's numbers of the connections held."""
-        return list(self._held)
-
-    def fileno(self) -> int:
-        return -1 if self._connection is None else self._connection.fileno()
-
-    def read(self) -> bool:
-        """Take what the switch has sent, without waiting; False: the switch is gone."""
-        while self._connection is not None:
-            try:
-                data, ancillary, _, _ = self._connection.recvmsg(
-                    ANSWER,
-                    socket.CMSG_SPACE(4),
-                    socket.MSG_CMSG_CLOEXEC,
-                )
-            except BlockingIOError:
-                return True
-            except OSError:
-                data, ancillary = b"", []
-            if not data:
-                self._disconnect()
-                _reap()
-            else:
-                self._take(data, descriptors(ancillary).tolist())
-        return False
-
-    def _take(self, data: bytes, given: list[int]) -> None:
-        try:
-            message = _decode(data)
-        except HostError:
-            message = {}  # it is not waited for what it was to say: that has an end
-        match message, given:
-            case {"port": int(number), "pid": self.pid}, [fd]:
-                self._held[number] = fd
-            case {"gone": int(number)}, []:
-                if number in self._held:
-                    os.close(self._held.pop(number))
-            case {"restarted": str(program)}, []:
-                self.restarted.append(program)
-            case {"quit": True}, []:
-                self.ended = True
-                self._drop()
-            case _:
-                for fd in given:
-                    os.close(fd)
-                self._answers.append(message)
-
-    def reconnect(self, timeout: float = STARTS) -> None:
-        """Start a switch if none runs, give it the connections and hold them again.
-
-        Raises: HostError: they are still held, so it can be tried again
-        """
-        deadline = time.monotonic() + timeout
-        self._disconnect()
-        self._orphans += self._held.values()
-        self._held = {}
-        self.ended = False
-        revive(self.name)
-        self._take_up(deadline)
-
-    def _take_up(self, deadline: float) -> None:
-        """Give what is held from before, and hold."""
-        try:
-            self._connection = connection = _connect(self.name, deadline - time.monotonic())
-            for fd in self._orphans:
-                _exchange(connection, {"give": True, "pid": self.pid}, deadline, fd)
-            self._answers.clear()
-            connection.setblocking(False)
-            connection.send(json.dumps({"hold": self.pid}).encode())
-            while not self._answers:
-                if not readable(connection.fileno(), deadline):
-                    raise HostError(f"network {self.name} does not answer")
-                if not self.read() and not self._answers:
-                    raise _NotThere("it ended")
-            if self._answers != [{"holding": self.pid}]:
-                raise HostError(f"network {self.name} cannot be held: {self._answers}")
-        except BaseException as problem:
-            self._disconnect()
-            if isinstance(problem, (_NotThere, OSError)):
-                raise HostError(f"network {self.name} cannot be held: {problem}") from problem
-            raise
-        for fd in self._orphans:
-            os.close(fd)
-        self._orphans = []
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _drop(self) -> None:
-        for fd in [*self._held.values(), *self._orphans]:
-            os.close(fd)
-        self._held = {}
-        self._orphans = []
-
-    def close(self) -> None:
-        """Hold nothing any more; while a switch runs no connection breaks by that."""
-        self._disconnect()
-        self._drop()

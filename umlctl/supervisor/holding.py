@@ -13,7 +13,8 @@ import trio
 
 from umlctl.errors import HostError, UsageError
 from umlctl.host import networks, paths
-from umlctl.host.segments import Holder, revive
+from umlctl.host.holder import Holder
+from umlctl.host.segments import revive
 from umlctl.supervisor.limits import Sparing
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import pytest
 
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes, segments, slirp
-from umlctl.host.segments import Holder, Segment
+from umlctl.host.holder import Holder
+from umlctl.host.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def place(house: str) -> Iterator[str]:
         ends.append(pid_of(segment))
         segment.quit()
     assert not any(map(alive, ends))
-    segments._reap()
+    segments.reap()
 
 
 @pytest.fixture
@@ -300,7 +301,7 @@ def test_program_that_always_fails_holds_up_nobody(
         file.write("#!/bin/sh\necho broken on purpose >&2\nexit 1\n")
     os.chmod(broken, 0o755)
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
-    monkeypatch.setattr(segments, "STARTS", 2.0)
+    monkeypatch.setattr(segments, "START_TIMEOUT", 2.0)
     with pytest.raises(HostError, match=r"no way out yet: (?s:.*)broken on purpose"):
         segments.start("lan", user=True)
     segment = Segment("lan")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 import trio.testing
 
-from tests.umlctl.host.test_segments import Guest, kill, lock_holder, place, talk
+from tests.switches import Guest, kill, lock_holder, place, talk
 from umlctl.errors import HostError
-from umlctl.host import networks, paths, segments
+from umlctl.host import holder, networks, paths, segments, switch_client
 from umlctl.supervisor import holding
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
@@ -132,10 +132,10 @@ async def test_network_that_is_ended_while_it_is_asked_to_hold_is_not_started_ag
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lan = segments.start("lan")
-    real = segments.readable
+    real = switch_client.readable
 
     def late(fd: int, deadline: float) -> bool:
-        monkeypatch.setattr(segments, "readable", real)
+        monkeypatch.setattr(holder, "readable", real)
         while lan.status()["holders"] != 1:
             time.sleep(0.005)
         lan.quit()
@@ -143,7 +143,7 @@ async def test_network_that_is_ended_while_it_is_asked_to_hold_is_not_started_ag
 
     holding = Holding("lan")
     with Guest(lan):
-        monkeypatch.setattr(segments, "readable", late)
+        monkeypatch.setattr(holder, "readable", late)
         async with holding.running():
             await holding.until_event("network ended")
             assert not segments.running("lan")
