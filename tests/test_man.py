@@ -144,8 +144,7 @@ def test_synopsis_is_of_the_command_as_it_is_declared(name: str) -> None:
     assert shown == options(command)
     plain = "\n".join(line for line in said.splitlines() if " Fl " not in line)
     words = {word for found in arguments(plain, "Ar") for word in found if word.isalpha()}
-    # `help COMMAND` is none of the table's: it is about this program.
-    assert words - {"options"} == operands(command) | ({"command"} if name == "help" else set())
+    assert words - {"options"} == operands(command)
 
 
 @pytest.mark.parametrize("path", OF_COMMANDS, ids=lambda path: path.stem)

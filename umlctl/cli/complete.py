@@ -28,6 +28,16 @@ def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     return [name for name in names if name.startswith(incomplete)]
 
 
+def helpful(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What `help` is of: commands, and guests."""
+    import click
+
+    root = ctx.find_root().command
+    commands = root.list_commands(ctx) if isinstance(root, click.Group) else []
+    found = {name for name in commands if name.startswith(incomplete)}
+    return sorted(found | set(guests(ctx, param, incomplete)))
+
+
 def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Switches that run, and those that are defined."""
     from umlctl.host import networks, segments

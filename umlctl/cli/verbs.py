@@ -45,6 +45,23 @@ def may_be_refused(command: Command) -> bool:
     return not command.stopped or command.name in ("proc", "sysrq")
 
 
+_MORE: Final = {
+    "help": "With COMMAND, where no guest has that name, it opens the manual page of a command.",
+    "reboot": "It comes back when the guest is ready again; of a bare kernel nobody knows that.",
+    "sysrq": "\b\n" + "\n".join(f"{letter}  {meaning}" for letter, meaning in SYSRQ.items()),
+}
+
+
+def _text(command: Command) -> str:
+    """What `--help` says of a command, before its options."""
+    said = [command.help[0].upper() + command.help[1:] + "."]
+    if command.danger:
+        said.append(f"Mind: {command.danger}.")
+    if command.name in _MORE:
+        said.append(_MORE[command.name])
+    return "\n\n".join(said)
+
+
 def verb(command: Command) -> click.Command:
     """Make the click command."""
 
@@ -77,24 +94,15 @@ def verb(command: Command) -> click.Command:
         if command.name == "shutdown"
         else f"{arguments} --json"
     )
-    text = command.help[0].upper() + command.help[1:] + "."
-    if command.danger:
-        text += f"\n\nMind: {command.danger}."
-    if command.name == "reboot":
-        text += (
-            "\n\nIt comes back when the guest is ready again; of a bare kernel nobody knows that."
-        )
-    if command.name == "sysrq":
-        text += "\n\n\b\n" + "\n".join(f"{letter}  {meaning}" for letter, meaning in SYSRQ.items())
     return click.Command(
         command.name,
         callback=callback,
         params=[
             click.Argument(
                 ["guest"],
-                metavar="GUEST",
+                metavar="GUEST|COMMAND" if command.name == "help" else "GUEST",
                 required=command.name != "shutdown",
-                shell_complete=complete.guests,
+                shell_complete=complete.helpful if command.name == "help" else complete.guests,
             ),
             click.Argument(
                 ["words"],
@@ -125,7 +133,7 @@ def verb(command: Command) -> click.Command:
             *(_ALL if command.name == "shutdown" else ()),
             *(_NO_WAIT if command.name == "reboot" else ()),
         ],
-        help=text,
+        help=_text(command),
         short_help=command.help,
         epilog=f"\b\nExamples:\n  {arguments}\n  {more}",
         context_settings={"ignore_unknown_options": command.takes_rest},

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click import Context
 from click.shell_completion import ShellComplete
 
 from umlctl.cli import complete, main
@@ -43,6 +44,11 @@ def test_what_the_prompt_completes_the_hosts_shell_completes_too() -> None:
 def test_consoles_are_completed() -> None:
     assert list(completed("console", "demo", "")) == list(CONSOLES)
     assert list(completed("logs", "demo", "--console", "ssl1")) == ["ssl1"]
+
+
+def test_help_is_completed_with_commands_and_guests(supervisor: Supervisor) -> None:
+    assert list(completed("help", "de")) == ["demo", "devices"]
+    assert set(completed("help", "")) == {"demo", *main.root.list_commands(Context(main.root))}
 
 
 def test_files_of_disks_are_completed(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
