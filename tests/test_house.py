@@ -18,8 +18,32 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(umlctl.__file__).parent.parent
 PACKAGES: Final = (Path(socketproto.__file__).parent, Path(umlctl.__file__).parent)
-LONGEST: Final = 700
-"""Lines of a module."""
+MAX_MODULE_LINES: Final = 500
+MAX_CLASS_LINES: Final = 300
+MAX_FUNCTION_LINES: Final = 60
+WHY_LONG: Final = "In one piece: "
+"""What the docstring of a longer function says, and then why."""
+LONG: Final = {
+    *("umlctl.supervisor.daemon", "umlctl.supervisor.devices", "umlctl.supervisor.guest"),
+    *("umlctl.supervisor.launch", "umlctl.supervisor.service"),
+    *("umlctl.shell.session.Session", "umlctl.supervisor.daemon.Daemon"),
+    *("umlctl.supervisor.devices.Devices", "umlctl.supervisor.guest.Guest"),
+    *("umlctl.supervisor.kernel.Kernel", "umlctl.supervisor.service.Service"),
+    *("umlctl.cli.verbs.verb", "umlctl.supervisor.launch._launch"),
+}
+"""Modules, classes and functions that are longer, and are to be split: none is to be added."""
+UNTESTED: Final = {
+    *("umlctl.cli.adopting", "umlctl.cli.bare", "umlctl.cli.mconsole", "umlctl.cli.ps"),
+    *("umlctl.cli.seconds", "umlctl.cli.shell", "umlctl.cli.verbs", "umlctl.client.start"),
+    *("umlctl.devices", "umlctl.errors", "umlctl.guest.words", "umlctl.host.inotify"),
+    *("umlctl.host.probes", "umlctl.host.switch_control", "umlctl.output", "umlctl.shell.live"),
+    *("umlctl.shell.plain", "umlctl.shell.repl", "umlctl.supervisor.guest"),
+    *("umlctl.supervisor.hostends", "umlctl.supervisor.looks", "umlctl.supervisor.memory"),
+    *("umlctl.supervisor.orderly", "umlctl.supervisor.pauses", "umlctl.supervisor.readiness"),
+    *("umlctl.supervisor.service", "umlctl.supervisor.showing"),
+}
+"""Modules whose tests stand elsewhere, and are to be given a file of their name: none is to be
+added."""
 NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 HEAVY: Final = {"trio", "trio_asyncio", "prompt_toolkit", "rich", "pyroute2"}
 DOING: Final = {
@@ -265,9 +289,54 @@ def calls(module: Module, names: set[str]) -> set[str]:
 # How they look
 
 
+def too_long(module: Module) -> set[str]:
+    """What of a module has too many lines: itself, and its classes and functions by their names."""
+    found = {module.name} if module.text.count("\n") > MAX_MODULE_LINES else set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ClassDef):
+            most = MAX_CLASS_LINES
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            most = MAX_FUNCTION_LINES
+            if WHY_LONG in (ast.get_docstring(node) or ""):
+                continue
+        else:
+            continue
+        assert node.end_lineno is not None
+        if node.end_lineno - node.lineno >= most:
+            found.add(f"{module.name}.{node.name}")
+    return found
+
+
 @each_module
 def test_module_is_of_a_size_to_be_read(module: Module) -> None:
-    assert module.text.count("\n") <= LONGEST
+    assert not too_long(module) - LONG, "split it"
+
+
+def test_nothing_is_called_long_that_is_not() -> None:
+    found = {name for module in MODULES for name in too_long(module)}
+    assert not LONG - found, "strike it from LONG"
+
+
+def file_of_tests(module: Module) -> Path | None:
+    """Where the tests of a module stand; None: there is nothing in it to be tested."""
+    if not any(
+        isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in module.tree.body
+    ):
+        return None
+    package = module.path.parent
+    name = {"__init__": package.name, "__main__": "main"}.get(module.path.stem, module.path.stem)
+    return ROOT / "tests" / package.relative_to(ROOT) / f"test_{name}.py"
+
+
+@each_module
+def test_module_has_a_test_of_its_name(module: Module) -> None:
+    path = file_of_tests(module)
+    has_one = path is None or path.exists()
+    if module.name in UNTESTED:
+        assert not has_one, "strike it from UNTESTED"
+    else:
+        assert has_one, f"no {path}"
 
 
 @each_module
