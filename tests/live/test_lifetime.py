@@ -500,11 +500,12 @@ def test_any_command_has_a_lost_guest_adopted(house: House, umid: str, command: 
     assert house.listed(umid)["ending"]["cause"] == "killed"
 
 
-@pytest.mark.parametrize("text", ["version", "-"])
-def test_mconsole_has_a_lost_guest_adopted(house: House, umid: str, text: str) -> None:
+@pytest.mark.parametrize("words", ["mconsole version", "mconsole -", "shell -c version"])
+def test_face_has_a_lost_guest_adopted(house: House, umid: str, words: str) -> None:
     house.start(umid)
     kill_supervisor(house, umid)
-    done = house.umlctl("mconsole", umid, text, stdin="version\n")
+    command, *rest = words.split()
+    done = house.umlctl(command, umid, *rest, stdin="version\n")
     assert (done.returncode, "Linux" in done.stdout) == (0, True), done.stderr
 
 

@@ -17,7 +17,7 @@ import trio
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.client.ask import absent
+from umlctl.client.ask import absent, adopt
 from umlctl.errors import NoGuest
 from umlctl.host.paths import find_socket, umid_of
 from umlctl.output import say
@@ -140,7 +140,8 @@ def _sane_terminal() -> Iterator[None]:
 
 
 def _greet(guest: str) -> None:
-    """See that somebody listens, and say what a bare kernel lacks.
+    """See that somebody listens, who has the guest adopted if need be, and say what a bare kernel
+    lacks.
 
     Raises: NoGuest
     """
@@ -148,6 +149,8 @@ def _greet(guest: str) -> None:
         try:
             connection.link.open()
         except Unreachable as problem:
+            if adopt(guest):
+                return
             raise NoGuest(absent(guest, problem)) from None
         if not connection.link.served:
             print(
