@@ -14,6 +14,7 @@ import pytest
 from umlctl.cli.main import GROUPS, LAZY, about, root
 from umlctl.commands import BY_NAME, SYSRQ
 from umlctl.exitcodes import TABLE
+from umlctl.output.guest_table import COLUMNS, DEFAULT
 from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
 from umlctl.protocol.status import STATES, Console, Device, Status, Viewer
 from umlctl.shell.completion import BUILT_IN
@@ -252,6 +253,12 @@ def test_protocol_page_has_every_field_of_a_status_with_its_type() -> None:
     schema = msgspec.json.schema(Status)["$defs"]["Status"]["properties"]
     schema["state"] = {"type": "string"}  # it is a list of all of them
     assert rows == [(name, json_type(schema[name])) for name in schema]
+
+
+def test_page_of_the_list_has_every_column() -> None:
+    said = section(page("umlctl-list.1"), "DESCRIPTION").partition("The columns are:")
+    assert re.findall(r"^\.It Va (\w+)$", said[2], flags=re.MULTILINE) == list(COLUMNS)
+    assert f"{', '.join(DEFAULT[:-1])} and {DEFAULT[-1]}." in said[0]
 
 
 def test_protocol_page_has_every_state() -> None:

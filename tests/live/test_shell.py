@@ -274,7 +274,7 @@ def test_plain_prompt_is_text_and_nothing_else(house: House, umid: str, how: str
         ("remove ?", "take a device away"),
         ("halt", "Go on"),
         ("no", "not sent"),
-        ("top", "UMID"),
+        ("top", "NAME"),
     ):
         child.send(f"{line}\r")
         child.expect(said)

@@ -106,6 +106,31 @@ def consoles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return [name for name in CONSOLES if name.startswith(incomplete)]
 
 
+def columns(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Columns of `list`, each behind those that are typed already."""
+    from click.shell_completion import CompletionItem
+
+    before, comma, begun = incomplete.rpartition(",")
+    return [
+        CompletionItem(f"{before}{comma}{name}", help=meaning)
+        for name, meaning in _columns(begun)
+        if name not in before.split(",")
+    ]
+
+
+def sorting(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What `list` can be sorted by; what begins with a `-` is an option to click."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name, help=meaning) for name, meaning in _columns(incomplete)]
+
+
+def _columns(begun: str) -> list[tuple[str, str]]:
+    from umlctl.output.guest_table import COLUMNS
+
+    return [(name, each.meaning) for name, each in COLUMNS.items() if name.startswith(begun)]
+
+
 def files(prefix: str) -> list[str]:
     """Paths of this host that begin so."""
     begin = prefix.rpartition("/")[2]

@@ -13,17 +13,19 @@ import msgspec
 
 from socketproto.exchange import GONE
 from umlctl import exitcodes
-from umlctl.cli import bare
+from umlctl.cli import bare, complete
 from umlctl.client import unsupervised
 from umlctl.client.ask import Deadline, GuestClient
-from umlctl.errors import NoGuest
+from umlctl.errors import NoGuest, UsageError
 from umlctl.host import claim, lost, paths, processes, records, scarce
-from umlctl.output import say, views
+from umlctl.output import guest_table, say, views
 from umlctl.protocol.status import DEAD, Status, read_status
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 PAUSE: Final = 0.02
 """Between two looks at whether a supervisor listens, seconds."""
+SHAPES: Final = ("table", "compact", "csv", "json")
+"""As what the list can be printed."""
 PATIENCE: Final = 2.0
 """How long one guest may hold up the list, seconds; they are asked side by side."""
 
@@ -33,31 +35,76 @@ PATIENCE: Final = 2.0
     epilog="""\b
 Examples:
   umlctl list
-  umlctl list --running
+  umlctl list --running --sort -memory
+  umlctl list --columns name,state,pid,kernel
+  umlctl list --format csv --columns name
   umlctl list --enabled
   umlctl list --json | jq -r '.[] | select(.state == "running") | .umid'
 """,
 )
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    shell_complete=complete.columns,
+    help="Show these, in this order.",
+)
+@click.option(
+    "--sort",
+    metavar="[-]COLUMN",
+    shell_complete=complete.sorting,
+    help="Sort by a column; with a '-' before it, the other way round.",
+)
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(SHAPES),
+    help="A table, the same without colours and folding, CSV without headings, or JSON.",
+)
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects, as `status`.")
 @click.option("--running", is_flag=True, help="Without those that have ended.")
 @click.option("--enabled", is_flag=True, help="Those that `autostart` starts, and what they are.")
-def list_guests(in_json: bool, running: bool, enabled: bool) -> int:
+def list_guests(
+    columns: str | None,
+    sort: str | None,
+    shape: str | None,
+    in_json: bool,
+    running: bool,
+    enabled: bool,
+) -> int:
     """List all guests: running ones, bare kernels somebody started by hand, and then dead ones."""
+    shape = _shape(shape, in_json)
     if enabled:
-        return _list_enabled(in_json)
+        if columns or sort or running or shape in ("csv", "compact"):
+            raise UsageError("`list --enabled` has columns and an order of its own")
+        return _list_enabled(shape == "json")
+    names = guest_table.chosen(columns) if columns else guest_table.DEFAULT
+    guest_table.check((sort or "name").removeprefix("-"))
     found = [each for each in gather() if not (running and each.state == DEAD)]
+    now = time.time()
+    if sort:
+        found = guest_table.ordered(found, sort, now)
     for umid, problem in records.unreadable():
         has = claim.has_owner(umid)
         say(f"{problem}; {WRITTEN_ANEW if has else '`umlctl adopt` sets it aside'}", exitcodes.OK)
-    if in_json:
+    if shape == "json":
         print(views.to_json(found))
-        return 0
-    if not found:
+    elif shape == "csv":
+        print(guest_table.as_csv(found, now, names), end="")
+    elif not found:
         none = "no guest runs" if running else "no guests"
         click.echo(f"{none}; `umlctl run` boots one", err=True)
-        return 0
-    views.columns(_rows(found))
-    return 0
+    elif shape == "compact":
+        print("\n".join(views.aligned(guest_table.rows(found, now, names))))
+    else:
+        views.columns(guest_table.rows(found, now, names))
+    return exitcodes.OK
+
+
+def _shape(shape: str | None, in_json: bool) -> str:
+    """Raises: UsageError"""
+    if in_json and shape not in (None, "json"):
+        raise UsageError(f"`--json` is `--format json`, and no {shape}")
+    return "json" if in_json else shape or "table"
 
 
 def _list_enabled(in_json: bool) -> int:
@@ -69,22 +116,17 @@ def _list_enabled(in_json: bool) -> int:
     elif not found:
         click.echo("no guest is enabled; `umlctl enable GUEST` does it", err=True)
     else:
-        rows: list[tuple[str, ...]] = [("UMID", "STATE", "AFTER", "NOTE")]
+        rows: list[tuple[str, ...]] = [("NAME", "STATE", "AFTER", "NOTE")]
         for each in found:
             state, after = each["state"] or "-", " ".join(each["after"]) or "-"
             rows.append((each["umid"], state, after, each["problem"] or ""))
         views.columns(rows)
-    return 0
+    return exitcodes.OK
 
 
 def lines(found: list[Status]) -> list[str]:
     """The list as text."""
-    return views.aligned(_rows(found))
-
-
-def _rows(found: list[Status]) -> list[tuple[str, ...]]:
-    headings = ("UMID", "STATE", "SINCE", "PID", "MEMORY", "CPU", "REBOOTS", "NOTE")
-    return [headings, *(_row(status) for status in found)]
+    return views.aligned(guest_table.rows(found, time.time()))
 
 
 def gather() -> list[Status]:
@@ -186,22 +228,4 @@ def _unknown(name: str, path: str, trouble: str) -> Status:
         since=time.time(),
         trouble=trouble or None,
         sockets={"mconsole": path},
-    )
-
-
-def _row(status: Status) -> tuple[str, ...]:
-    note = status.trouble or ""
-    if status.state == DEAD:
-        note = "; ".join(filter(None, [views.ending_text(status.ending), note]))
-    elif not note and status.last_panic:
-        note = f"last panic: {status.last_panic}"
-    return (
-        status.umid,
-        views.state_text(status.state),
-        views.duration(max(0.0, time.time() - status.since)),
-        str(status.pid or "-"),
-        views.size(status.memory),
-        "-" if status.cpu is None else f"{status.cpu:.1f}s",
-        "-" if status.reboots is None else str(status.reboots),
-        views.printable(note),
     )

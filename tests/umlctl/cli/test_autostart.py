@@ -100,7 +100,7 @@ def test_list_shows_what_is_enabled(said: Said) -> None:
         file.write("{")
     assert said.main("list", "--enabled") == 0
     heading, bad, web = said.out.splitlines()
-    assert heading.split() == ["UMID", "STATE", "AFTER", "NOTE"]
+    assert heading.split() == ["NAME", "STATE", "AFTER", "NOTE"]
     assert bad.startswith("bad   -")
     assert "bad.json: this is no guest definition" in bad
     assert web.split() == ["web", "dead", "db"]

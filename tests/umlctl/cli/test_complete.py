@@ -10,6 +10,7 @@ from click.shell_completion import ShellComplete
 from umlctl.cli import complete, main
 from umlctl.commands import SYSRQ
 from umlctl.host.attaching import CONSOLES
+from umlctl.output.guest_table import COLUMNS
 from umlctl.shell.completion import NIC_OPTIONS, READABLE
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ def test_consoles_are_completed() -> None:
 def test_help_is_completed_with_commands_and_guests(supervisor: Supervisor) -> None:
     assert list(completed("help", "de")) == ["demo", "devices"]
     assert set(completed("help", "")) == {"demo", *main.root.list_commands(Context(main.root))}
+
+
+def test_columns_are_completed_behind_those_that_are_typed() -> None:
+    assert set(completed("list", "--columns", "")) == set(COLUMNS)
+    assert completed("list", "--columns", "name,me") == {"name,memory": COLUMNS["memory"].meaning}
+    assert list(completed("list", "--columns", "name,na")) == []
+    assert list(completed("list", "--sort", "up")) == ["uptime"]
+    assert list(completed("list", "--format", "c")) == ["compact", "csv"]
 
 
 def test_files_of_disks_are_completed(house: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def test_guests_that_run_are_shown_once_where_no_person_looks(
     found = [Status(umid="a", state="dead"), Status(umid="b", state="running")]
     monkeypatch.setattr(listing, "gather", lambda: found)
     assert supervisor.main("top") == 0
-    assert [line.split()[0] for line in supervisor.out.splitlines()] == ["UMID", "b"]
+    assert [line.split()[0] for line in supervisor.out.splitlines()] == ["NAME", "b"]
 
 
 def test_guest_is_asked_again_and_again_until_it_is_interrupted(

@@ -305,7 +305,7 @@ async def test_doings_of_a_command_are_our_own(at: At) -> None:
 async def test_list_can_be_handed_on(at: At) -> None:
     at.supervisor.answer("status", {"umid": "demo", "state": "running"})
     assert await at.obey("list --json | grep -c demo") == 0
-    assert await at.obey("list | grep -c UMID") == 0
+    assert await at.obey("list | grep -c NAME") == 0
     assert at.out == "1\n"
 
 
@@ -452,9 +452,9 @@ async def test_top_has_no_dead_guests_and_list_has_them(
     found = [Status(umid=umid, state=state) for umid, state in states.items()]
     monkeypatch.setattr(listing, "gather", lambda: found)
     assert await at.obey("top") == 0
-    assert [line.split()[0] for line in at.out.splitlines()] == ["UMID", "c", "b"]
+    assert [line.split()[0] for line in at.out.splitlines()] == ["NAME", "c", "b"]
     assert await at.obey("list") == 0
-    assert [line.split()[0] for line in at.out.splitlines()] == ["UMID", "a", "b", "c"]
+    assert [line.split()[0] for line in at.out.splitlines()] == ["NAME", "a", "b", "c"]
 
 
 async def test_watching_repeats_and_can_be_given_up(
