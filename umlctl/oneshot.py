@@ -14,7 +14,16 @@ from time import monotonic, sleep
 
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl import exitcodes, streams
-from umlctl.client.ask import Deadline, GuestClient, as_text, deadline_of, wrong_words
+from umlctl.client.ask import (
+    READY,
+    Deadline,
+    GuestClient,
+    as_text,
+    comes_again,
+    deadline_of,
+    until_ready,
+    wrong_words,
+)
 from umlctl.commands import BY_NAME, HOST, KERNEL, SAME, Command
 from umlctl.host.paths import find_socket, has_record
 from umlctl.output import say, show
@@ -234,8 +243,9 @@ def _ask(
         if code is not None:
             return code
     outcome = _send(guest, as_text(command, words), deadline, force)
-    if command.name == "reboot" and outcome.ok and guest.link.served and not no_wait:
-        outcome = _await_ready(guest, deadline, outcome)
+    if not no_wait and comes_again(command, guest.link, outcome):
+        ready = guest.ask(READY, until_ready(deadline), idle=_Idle(guest).look)
+        outcome = outcome if ready.ok else ready
     code = None
     if outcome.kind == GONE and guest.link.served and command.served != KERNEL:
         code = _answer(command, guest.name, json)  # its supervisor is gone, and perhaps the guest
@@ -256,20 +266,6 @@ def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Out
         again = guest.ask(text, deadline, force=force, idle=idle.look)
         outcome = outcome if again.kind == TIMED_OUT else again
     return outcome
-
-
-def _await_ready(guest: GuestClient, deadline: Deadline, rebooted: Outcome) -> Outcome:
-    """Wait until a guest that reboots is ready again; what its kernel said to that, or why not.
-
-    Its supervisor holds any question so long. A bare kernel has its socket long before it can be
-    asked without harm, so nobody waits for that.
-
-    Raises: UmlctlError
-    """
-    if not deadline.seconds:
-        deadline = Deadline(renewed=True)  # its supervisor knows how long a boot may take
-    outcome = guest.ask("version", deadline, idle=_Idle(guest).look)
-    return rebooted if outcome.ok else outcome
 
 
 def _show(

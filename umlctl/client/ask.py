@@ -24,6 +24,8 @@ MOST_DEATHS: Final = 5
 """So many supervisors may be killed one after another under one request."""
 SEND: Final = "send"
 ADOPT: Final = "adopt"
+READY: Final = "version"
+"""A question, which a supervisor holds until its guest is ready."""
 INSTEAD: Final = {
     "plug": "; of a bare one, `umlctl config GUEST ubd1=FILE` adds a disk, `umlctl config GUEST "
     "vec0:transport=...` a NIC",
@@ -70,6 +72,20 @@ def deadline_of(command: Command | None, seconds: float | None = None) -> Deadli
     seconds: what was asked for instead
     """
     return Deadline(seconds, renewed=command is not None and command.waits)
+
+
+def comes_again(command: Command, link: Link, outcome: Outcome) -> bool:
+    """The guest reboots, and it can be waited for until it is ready: by READY.
+
+    A bare kernel has its socket long before it can be asked without harm.
+    """
+    return command.name == "reboot" and outcome.ok and link.served
+
+
+def until_ready(deadline: Deadline) -> Deadline:
+    """How long a guest that reboots may take, if its command had that deadline: its supervisor
+    knows how long a boot may take."""
+    return deadline if deadline.seconds else Deadline(renewed=True)
 
 
 def conversation(

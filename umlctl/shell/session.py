@@ -17,7 +17,15 @@ from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from umlctl import exitcodes
 from umlctl.cli import bare, prompt
 from umlctl.cli.afterlife import answer
-from umlctl.client.ask import as_text, deadline_of, is_bare, wrong_words
+from umlctl.client.ask import (
+    READY,
+    as_text,
+    comes_again,
+    deadline_of,
+    is_bare,
+    until_ready,
+    wrong_words,
+)
 from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
 from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SAME, Command, dangerous
@@ -260,7 +268,12 @@ class Session:
                     if code is not None:
                         return code
                 text = as_text(command, words[1:])
-                return await guest.ask(text, deadline_of(command), force=forced, each=each)
+                deadline = deadline_of(command)
+                outcome = await guest.ask(text, deadline, force=forced, each=each)
+                if comes_again(command, guest.link, outcome):
+                    ready = await guest.ask(READY, until_ready(deadline))
+                    outcome = outcome if ready.ok else ready
+                return outcome
         except NoGuest as problem:
             return await trio.to_thread.run_sync(self._ended, command, problem, each)
         except UmlctlError as problem:

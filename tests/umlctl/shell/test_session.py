@@ -233,6 +233,14 @@ async def test_insisting_is_passed_on(at: At) -> None:
     assert at.supervisor.asked == ["!sysrq t"]
 
 
+async def test_reboot_takes_until_the_guest_is_ready_again(at: At) -> None:
+    assert await at.obey("reboot") == 0
+    assert (at.supervisor.asked, at.out) == (["reboot", "version"], "")
+    at.supervisor.refuse("version", "the guest is dead", -errno.ECONNRESET)
+    assert await at.obey("reboot") == exitcodes.GONE
+    assert at.err == "umlctl: reboot demo: the guest is dead\n"
+
+
 # Other guests, and commands of the command line
 
 
@@ -355,7 +363,7 @@ async def test_dangerous_command_is_asked_about_first(at: At, line: str, cost: s
     assert "not sent" in at.err
     at.says = True
     await at.obey(line)
-    assert at.supervisor.asked == [line]
+    assert at.supervisor.asked == ([line, "version"] if line == "reboot" else [line])
 
 
 @pytest.mark.parametrize("line", ["stop", "go", "sysrq m", "sysrq", "remove ubd1", "version"])
