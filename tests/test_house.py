@@ -59,7 +59,6 @@ ROOMS: Final = tuple(
 )
 """What stands further down may import what stands above it, and nothing the other way."""
 CIRCULAR: Final = {
-    "umlctl.supervisor": "a guest and its satellites hold each other",
     "umlctl.oneshot": "the entry, the command line and the prompt import each other",
 }
 """Rooms, by their first name, in which modules import each other in a circle, and why."""

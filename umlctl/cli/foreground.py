@@ -379,7 +379,7 @@ class Watch:
         import trio
 
         await trio.sleep(max(0.0, self._began + seconds - time.monotonic()))
-        if not (self._caught or guest.over.is_set()):
+        if not (self._caught or guest.milestones.over.is_set()):
             self._late = True
             await guest.shut_down(LATE, f"the limit of its run, {seconds:g} seconds, has passed")
 
@@ -411,9 +411,9 @@ class Watch:
         """Once: a guest that reboots is ready again, and its job has been all the while."""
         import trio
 
-        await guest.ready.wait()
+        await guest.milestones.ready.wait()
         with trio.move_on_after(UP):
-            await guest.up.wait()
+            await guest.milestones.up.wait()
         if guest.ending is not None:
             return  # who waits for the line sees the descriptor closed without one
         pid = guest.launched.pid

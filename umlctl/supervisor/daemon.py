@@ -213,7 +213,7 @@ class Daemon:
                 for guest in list(self._guests.values()):
                     named = not umids or guest.umid in umids
                     if named and guest.launched.adopted:
-                        await guest.answers()
+                        await guest.life.answers()
 
         await self._patiently(call, adopt)
         await call.answer("")
@@ -319,9 +319,9 @@ class Daemon:
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
                 guest: Guest = await self._nursery.start(self._run_guest, launched)
                 if wait:
-                    await guest.ready.wait()
+                    await guest.milestones.ready.wait()
                     with trio.move_on_after(UP):
-                        await guest.up.wait()
+                        await guest.milestones.up.wait()
         finally:
             self._busy -= 1
         if guest.ending is not None:
@@ -368,7 +368,7 @@ class Daemon:
     async def _write_later(self, guest: Guest) -> None:
         """Write down what a full disk did not take of a guest that has ended, once it does; if we
         end before, the next supervisor sees to it."""
-        while guest.dead.is_set() and not _is_written(guest):
+        while guest.milestones.dead.is_set() and not _is_written(guest):
             await trio.sleep(WRITE_AGAIN)
             if guest.umid in self._guests:
                 return  # another life
@@ -432,12 +432,12 @@ class Daemon:
 def _is_written(guest: Guest) -> bool:
     """Nothing is left to be written, or somebody has removed its records meanwhile."""
     removed = not os.path.isdir(guest.launched.claim.records)
-    return removed or (guest.history.flush() and not guest.unwritten)
+    return removed or (guest.history.flush() and not guest.life.unwritten)
 
 
 async def _write(guest: Guest) -> None:
     await trio.to_thread.run_sync(burial.bury, guest.launched.record)
-    guest.unwritten = records.is_unwritten(guest.umid)
+    guest.life.unwritten = records.is_unwritten(guest.umid)
 
 
 def _find_wanted() -> list[Record]:

@@ -18,10 +18,10 @@ from umlctl.host import attaching, paths, place, processes, records, sharing
 from umlctl.supervisor import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from umlctl.supervisor.door import Door
-    from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.life import Life
 
 LOOK: Final = 0.5
 """Between two looks at whether all is there, seconds."""
@@ -30,19 +30,20 @@ LOOK: Final = 0.5
 class Keeper:
     """Who sees to the directories of one guest."""
 
-    def __init__(self, guest: Guest, doors: Sequence[Door]) -> None:
-        self._guest = guest
+    def __init__(self, life: Callable[[], Life], doors: Sequence[Door]) -> None:
+        """life: the one that the guest is in; doors: its sockets for clients"""
+        self._life = life
         self._doors = doors
         self._seen: tuple[object, ...] = ()
         self._problem = ""
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        if self._guest.launched.adopted:
+        if self._life().launched.adopted:
             self._look()  # who removed all that may have left a guest without its supervisor
         while True:
             await trio.sleep(LOOK)
-            if self._guest.ending is None:
+            if self._life().lifecycle.ending is None:
                 self._look()
 
     def _look(self) -> None:
@@ -56,21 +57,22 @@ class Keeper:
         except Exception as failed:  # noqa: BLE001 - the guest goes on without
             sight, made, problem = (), [], str(failed)
         if made:
-            self._guest.history.add("restored", text=", ".join(made))
+            self._life().history.add("restored", text=", ".join(made))
         if problem and problem != self._problem:
-            self._guest.history.add("failed", request="restore", text=problem)
+            self._life().history.add("failed", request="restore", text=problem)
         self._problem = problem
         # Who removes it may not be done yet: all is there only once nothing was missing.
         self._seen = () if problem or made else sight
 
     def _sight(self) -> tuple[object, ...]:
         """Changes whenever something is removed."""
-        claim = self._guest.launched.claim
-        kernel = os.path.dirname(self._guest.kernel.path)
+        life = self._life()
+        definition, claim = life.launched.definition, life.launched.claim
+        kernel = os.path.dirname(life.kernel.path)
         looked_at = [claim.directory, f"{claim.directory}.lock", kernel, f"{claim.public}/mconsole"]
         looked_at += [os.path.dirname(door.path) for door in self._doors[1:]]
-        if self._guest.launched.definition.user:
-            looked_at.append(paths.open_dir(self._guest.umid))
+        if definition.user:
+            looked_at.append(paths.open_dir(definition.umid))
         return tuple(map(_identity, looked_at))
 
     def _make(self) -> list[str]:
@@ -78,29 +80,29 @@ class Keeper:
 
         Raises: OSError, UmlctlError
         """
-        guest = self._guest
-        launched = guest.launched
-        claim = launched.claim
+        life = self._life()
+        launched, claim = life.launched, life.launched.claim
+        umid = launched.definition.umid
         made = []
         paths.make_run_dir()
         os.makedirs(claim.directory, 0o700, exist_ok=True)
         if claim.stand():
             made.append("locks")
         if is_shared(launched.definition):
-            sharing.make_place(guest.umid)
+            sharing.make_place(umid)
         made += [door.path for door in self._doors if door.stand()]
         launch.make_again(launched)
         if launch.is_deaf(launched):
             notify = launch.listen_again(launched)
-            guest.launched = launched._replace(notify=notify)
+            life.launched = launched._replace(notify=notify)
             trio.lowlevel.notify_closing(launched.notify)  # who waits there waits at the other
             launched.notify.close()
             made.append("notify")
-        made += guest.consoles.stand()
+        made += life.consoles.stand()
         made += self._link_consoles()
-        if guest.kernel_socket.look():
-            made.append(guest.kernel_socket.path)
-        if not os.path.exists(records.copy_of(guest.umid)):
+        if life.kernel_socket.look():
+            made.append(life.kernel_socket.path)
+        if not os.path.exists(records.copy_of(umid)):
             records.save_copy(launched.record)
         with suppress(OSError):  # it was told when the guest was started
             if not os.path.lexists(f"{claim.public}/mconsole"):
@@ -109,10 +111,11 @@ class Keeper:
 
     def _link_consoles(self) -> list[str]:
         """What consoles read from was opened by the kernel: there it is still."""
-        directory = self._guest.launched.claim.directory
+        launched = self._life().launched
+        directory = launched.claim.directory
         names = [f"{name}.in" for name in (*attaching.CONSOLES, "agent")]
         missing = [name for name in names if not os.path.lexists(f"{directory}/{name}")]
-        opened = processes.descriptors(self._guest.launched.pid) if missing else {}
+        opened = processes.descriptors(launched.pid) if missing else {}
         made = []
         for name in missing:
             descriptor = opened.get(f"{directory}/{name} (deleted)")

@@ -53,6 +53,15 @@ class KernelSocket:
     def is_there(self) -> bool:
         return os.path.exists(self.path)
 
+    def is_nameless(self, pid: int) -> bool:
+        """The kernel has it, but the name is gone that leads there.
+
+        pid: of the kernel
+        """
+        if self.is_there():
+            return False  # a kernel that cannot be asked then has panicked, or reboots
+        return is_open(pid, self.path)
+
     def look(self) -> bool:
         """Hold what is there now; if the name is gone, make it anew. Whether it was.
 

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.host import processes
+from umlctl.supervisor.lifecycle import RUNNING, STOPPED, Resumed, Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from socketproto.exchange import Outcome
     from umlctl.host.records import Record
-    from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.lifecycle import Event, Lifecycle
 
 AGAIN: Final = 1.0
 """Between two tries to resume a guest whose pause is over, seconds."""
@@ -22,58 +26,84 @@ MOMENT: Final = 0.1
 
 
 class Pauses:
-    """The pauses in one life of a guest.
+    """The pauses in one life of a guest."""
 
-    Fields:
-        changed: set when it has been stopped or resumed
-    """
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        handle: Callable[[Event], None],
+        kernel: Kernel,
+        record: Record,
+        save: Callable[[], Awaitable[None]],
+    ) -> None:
+        """handle: takes what happens to the guest
 
-    def __init__(self, guest: Guest, record: Record) -> None:
-        self.changed = trio.Event()
-        self._guest = guest
+        record: has when the guest is to be resumed; save: writes it
+        """
+        self._lifecycle = lifecycle
+        self._handle = handle
+        self._kernel = kernel
         self._record = record
+        self._save = save
+        self._changed = trio.Event()
         self._seen_running = math.inf
 
-    async def run(self) -> None:
-        """Resume the guest when a pause has lasted as long as it should."""
-        await self._guest.ready.wait()
+    async def run(self, ready: trio.Event) -> None:
+        """Resume the guest when a pause has lasted as long as it should.
+
+        ready: set when it is ready for the first time
+        """
+        await ready.wait()
         saved = self._record.resume
         while True:
-            self.changed = trio.Event()
+            self._changed = trio.Event()
             due = self._record.resume
             if due != saved:
-                await self._guest.save()  # for who may have to adopt it
+                await self._save()  # for the supervisor that may have to adopt it
                 saved = due
             with trio.move_on_after(max(0.0, due - time.time()) if due else math.inf):
-                await self.changed.wait()
+                await self._changed.wait()
                 continue
-            if self._guest.state != "stopped":
+            if self._lifecycle.state != STOPPED:
                 self._record.resume = 0.0
             elif not (await self.resume()).ok:
                 await trio.sleep(AGAIN)
 
     async def resume(self, **by: int) -> Outcome:
         """`go`."""
-        guest = self._guest
-        outcome = await guest.kernel.resume()
+        outcome = await self._kernel.resume()
         if outcome.ok:
-            guest.note_running(**by)
+            self.note_running(**by)
         return outcome
+
+    def note_stopped(self, seconds: float | None = None, **by: int) -> None:
+        """The guest is stopped; `seconds` is how long at most."""
+        if self._lifecycle.state == RUNNING:
+            self._handle(Stopped(facts={"seconds": seconds, **by}))
+        self._record.resume = 0.0 if seconds is None else time.time() + seconds
+        self._changed.set()
+
+    def note_running(self, **by: int) -> None:
+        """The guest goes on."""
+        if self._lifecycle.state == STOPPED:
+            self._handle(Resumed(facts={**by}))
+            self._record.resume = 0.0
+            self._changed.set()
 
     def look(self) -> None:
         """A client may have gone to the kernel's own socket, past us: believe the kernel.
 
         A stopped one looks as if it ran for a moment after each request.
         """
-        guest = self._guest
         looks = None
-        if guest.state in ("running", "stopped") and not guest.kernel.busy:
-            looks = processes.looks_stopped(guest.launched.pid)
-        if looks is None or looks == (guest.state == "stopped"):
+        state = self._lifecycle.state
+        if self._lifecycle.answers and not self._kernel.busy:
+            looks = processes.looks_stopped(self._record.pid)
+        if looks is None or looks == (state == STOPPED):
             self._seen_running = math.inf
         elif looks:
-            guest.note_stopped()
+            self.note_stopped()
         elif trio.current_time() - self._seen_running > MOMENT:
-            guest.note_running()
+            self.note_running()
         else:
             self._seen_running = min(self._seen_running, trio.current_time())

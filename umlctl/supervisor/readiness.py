@@ -1,7 +1,8 @@
-"""Requests to a guest that boots or reboots: they are held, with signs of life, until it is ready.
+"""Whether a guest can be asked: what can be waited for, and the requests that wait.
 
-A kernel has its socket long before it can take a request without harm, and has none for a while
-when it reboots. Clients need not know.
+Requests to a guest that boots or reboots are held, with signs of life, until it is ready. A kernel
+has its socket long before it can take a request without harm, and has none for a while when it
+reboots. Clients need not know.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from umlctl.supervisor.limits import SUBSCRIPTIONS, Counted
 
 if TYPE_CHECKING:
     from socketproto.listener import Call
-    from umlctl.supervisor.guest import Guest
 
 HEARTBEAT: Final = 1.0
 """Between two signs of life to a client that waits, seconds."""
@@ -26,17 +26,50 @@ LOOK: Final = 0.01
 """Between two looks whether it does, seconds."""
 
 
+class Milestones:
+    """What can be waited for in the lives of a guest. The first three begin anew with each life.
+
+    Fields:
+        ready: set while requests can be answered, and once it is dead; anew with each reboot
+        up: set once its first process has begun, as far as can be known
+        dead: set when it has ended, and nothing of this life is left
+        unwanted: set when a user has ended it
+        over: set when it has ended for good, and is not started again
+    """
+
+    def __init__(self) -> None:
+        self.unwanted = trio.Event()
+        self.over = trio.Event()
+        self.begin()
+
+    def begin(self) -> None:
+        """Another life begins."""
+        self.ready = trio.Event()
+        self.up = trio.Event()
+        self.dead = trio.Event()
+
+    def reboots(self) -> None:
+        """Requests cannot be answered until it is ready again."""
+        self.ready = trio.Event()
+
+    def is_dead(self) -> None:
+        """Whoever waits for this life need not any more."""
+        self.ready.set()
+        self.up.set()
+        self.dead.set()
+
+
 class Readiness:
-    """Holds the requests of one guest's clients."""
+    """Holds the requests of one guest's clients.
 
-    def __init__(self, guest: Guest) -> None:
-        self._guest = guest
+    Fields:
+        patience: how long a request is held at most, seconds: as long as a boot may take
+    """
+
+    def __init__(self, milestones: Milestones, patience: float) -> None:
+        self.patience = patience
+        self._milestones = milestones
         self._held = Counted(*SUBSCRIPTIONS)
-
-    @property
-    def patience(self) -> float:
-        """How long a request is held at most, seconds: as long as a boot may take."""
-        return self._guest.launched.definition.timeout
 
     async def wait(self, call: Call, deadline: float) -> bool:
         """Hold a request until its guest is ready, or has ended; False: not by the deadline.
@@ -45,7 +78,7 @@ class Readiness:
 
         Raises: ClientGone; Refusal: too many are held
         """
-        if self._guest.ready.is_set():
+        if self._milestones.ready.is_set():
             return True
         keys = (call.uid, call.pid), call.uid, None
         if not self._held.take(keys):
@@ -57,8 +90,8 @@ class Readiness:
             call.step_aside()
             while trio.current_time() < deadline:
                 with trio.move_on_at(min(deadline, trio.current_time() + HEARTBEAT)):
-                    await self._guest.ready.wait()
-                if self._guest.ready.is_set():
+                    await self._milestones.ready.wait()
+                if self._milestones.ready.is_set():
                     return True
                 await call.part()
             return False
@@ -67,8 +100,8 @@ class Readiness:
 
     async def comes_again(self) -> bool:
         """The kernel's socket was gone: whether the guest begins to boot again."""
-        guest = self._guest
+        milestones = self._milestones
         with trio.move_on_after(MOMENT):
-            while guest.ready.is_set() and not guest.dead.is_set():  # noqa: ASYNC110
+            while milestones.ready.is_set() and not milestones.dead.is_set():  # noqa: ASYNC110
                 await trio.sleep(LOOK)
-        return not guest.ready.is_set()
+        return not milestones.ready.is_set()

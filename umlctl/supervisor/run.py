@@ -65,7 +65,9 @@ async def run_guest(
             service = Service(guest)
             for door in doors:
                 nursery.start_soon(door.serve, service.handle, service.answer_at_once)
-            nursery.start_soon(endure, guest.history, "place", Keeper(guest, doors).run)
+            nursery.start_soon(
+                endure, guest.history, "place", Keeper(lambda: guest.life, doors).run
+            )
             ending = await _live(guest, task_status)
             with trio.move_on_after(LAST_ANSWERS):
                 for door in doors:
@@ -76,7 +78,7 @@ async def run_guest(
         for door in doors:
             with _said(guest):
                 door.close()
-        if guest.dead.is_set():
+        if guest.milestones.dead.is_set():
             await _clear(guest, shared)
         else:
             leave(guest.launched)
@@ -89,7 +91,7 @@ async def _clear(guest: Guest, shared: str) -> None:
     shared: its socket for others; empty if it had none
     """
     launched = guest.launched
-    kept = [os.path.basename(records.copy_of(guest.umid))] if guest.unwritten else []
+    kept = [os.path.basename(records.copy_of(guest.umid))] if guest.life.unwritten else []
     steps: list[Callable[[], str | None] | None] = [
         partial(cgroups.remove, launched.record.cgroup) if launched.record.cgroup else None,
         partial(remove_place, launched.definition),
@@ -124,8 +126,8 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
     started = False
     while True:
         begun = trio.current_time()
-        async with trio.open_nursery() as life:
-            await life.start(guest.consoles.run)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(guest.life.consoles.run)
             if not started:
                 started = True
                 task_status.started(guest)
@@ -133,14 +135,14 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
             guest.handle(Cleared())
             if not guest.lifecycle.again:
                 guest.history.end()
-                guest.over.set()
+                guest.milestones.over.set()
             with trio.move_on_after(LAST_ANSWERS):
-                await guest.consoles.end(describe(ending))
-            life.cancel_scope.cancel()
+                await guest.life.consoles.end(describe(ending))
+            nursery.cancel_scope.cancel()
         if guest.lifecycle.again and await _start_again(guest, begun):
             continue
         guest.history.end()
-        guest.over.set()
+        guest.milestones.over.set()
         return ending
 
 
@@ -160,7 +162,7 @@ async def _start_again(guest: Guest, begun: float) -> bool:
             if not (isinstance(problem, UmlctlError) or scarce.is_lacking(problem)):
                 raise
             guest.history.add("failed", request="restart", text=scarce.explained(problem))
-            guest.launched = guest.launched._replace(pidfile=-1)
+            guest.life.launched = guest.launched._replace(pidfile=-1)
             continue
         guest.begin(launched)
         _publish(guest)

@@ -38,7 +38,7 @@ from umlctl.supervisor.limits import (
     Sparing,
 )
 from umlctl.supervisor.readiness import HEARTBEAT, Readiness
-from umlctl.supervisor.showing import devices_of
+from umlctl.supervisor.report import devices_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -81,7 +81,7 @@ class Service:
         self._access = access.of_guest(guest.launched.definition)
         self._sparing: defaultdict[str, Sparing] = defaultdict(Sparing)
         self._subscriptions = Counted(*SUBSCRIPTIONS)
-        self._readiness = Readiness(guest)
+        self._readiness = Readiness(guest.milestones, guest.launched.definition.timeout)
         self._prints: dict[int, Bucket] = {}
         self._own: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
             "status": self._status,
@@ -99,7 +99,7 @@ class Service:
         To a stopped one no question is put that may be put again: should the first have to wait
         in the kernel, its interrupt handler takes the second, and keeps it until `go`.
         """
-        if self._guest.state == "stopped":
+        if self._guest.lifecycle.state == "stopped":
             return None
         try:
             line = read(call.data.decode("utf-8", "surrogateescape"))
@@ -111,7 +111,7 @@ class Service:
             check(line)
             if line.command.prints and self._print_wait(call) != 0:
                 return None
-            outcome = self._guest.kernel.ask_at_once(line.text)
+            outcome = self._guest.life.kernel.ask_at_once(line.text)
         except Exception:  # noqa: BLE001 - a refusal too: `handle` meets it again, and says so
             return None
         if outcome is None or outcome.kind not in (ANSWERED, REFUSED):
@@ -130,7 +130,7 @@ class Service:
                 return
             line = read(text)
             if line.command.served == KERNEL:
-                check(line, stopped=guest.state == "stopped", release=guest.release)
+                check(line, stopped=guest.lifecycle.state == "stopped", release=guest.life.release)
                 await self._check_reboot(line)
                 if line.command.prints:
                     await self._print_slowly(call)
@@ -243,7 +243,7 @@ class Service:
         deadline = trio.current_time() + self._readiness.patience
         while True:
             if not ends(line) and not await self._readiness.wait(call, deadline):
-                why = f"the guest is {self._guest.state}, and was not ready within "
+                why = f"the guest is {self._guest.lifecycle.state}, and was not ready within "
                 return Outcome(TIMED_OUT, reason=f"{why}{self._readiness.patience:g} seconds")
             outcome = await self._ask_kernel(line, by(call))
             lost = outcome.kind == GONE and (isinstance(outcome, Unsent) or is_query(line))
@@ -251,25 +251,25 @@ class Service:
                 return outcome
 
     async def _ask_kernel(self, line: Line, by: By) -> Outcome:
-        kernel, name = self._guest.kernel, line.command.name
+        kernel, name = self._guest.life.kernel, line.command.name
         if name == "config" and "=" in line.argument:
-            outcome = await self._guest.devices.config(line.argument, by, force=line.forced)
-            self._guest.note_outsiders()
-            self._guest.consoles.sync(self._guest.devices.entries)
+            outcome = await self._guest.life.devices.config(line.argument, by, force=line.forced)
+            self._guest.life.process.find_helpers()
+            self._guest.life.consoles.sync(self._guest.life.devices.entries)
             return outcome
         if name == "remove":
-            outcome = await self._guest.devices.remove(line.argument, by)
-            self._guest.consoles.sync(self._guest.devices.entries)
+            outcome = await self._guest.life.devices.remove(line.argument, by)
+            self._guest.life.consoles.sync(self._guest.life.devices.entries)
             return outcome
         if name == "stop":
             seconds = _seconds(line)
-            async with self._guest.devices.talk:
+            async with self._guest.life.devices.talk:
                 outcome = await kernel.ask(name)
             if outcome.ok:
-                self._guest.note_stopped(seconds, **by)
+                self._guest.life.pauses.note_stopped(seconds, **by)
             return outcome
         if name == "go":
-            return await self._guest.pauses.resume(**by)
+            return await self._guest.life.pauses.resume(**by)
         if name == "reboot":
             return await self._guest.reboot()
         if name in ("halt", "sysrq"):
@@ -277,11 +277,11 @@ class Service:
         return await self._ask_plainly(line)
 
     async def _ask_plainly(self, line: Line) -> Outcome:
-        kernel, name = self._guest.kernel, line.command.name
+        kernel, name = self._guest.life.kernel, line.command.name
         if name == "log":
             return await self._log(line.argument)
         if name == "proc":
-            running = self._guest.state == "running"
+            running = self._guest.lifecycle.state == "running"
             return await kernel.read_file(line.text, may_stop=running)
         return await kernel.ask(line.text)
 
@@ -289,13 +289,13 @@ class Service:
         """`halt`, and SysRq, which may do the same or reset the kernel."""
         guest = self._guest
         if ends(line):
-            return await guest.halt(line.text)
+            return await guest.life.shutdown.halt(line.text)
         resets = line.argument.startswith(RESET) and not line.forced
-        if resets and guest.state == "running" and not guest.kernel.trouble:
+        if resets and guest.lifecycle.state == "running" and not guest.life.kernel.trouble:
             outcome = await guest.reboot(RESET_PATIENCE)
             if outcome.kind != TIMED_OUT:
                 return outcome
-        return await guest.kernel.ask(line.text, renew=BETWEEN_PIECES)
+        return await guest.life.kernel.ask(line.text, renew=BETWEEN_PIECES)
 
     async def _log(self, text: str) -> Outcome:
         """The kernel shows a line when it ends, so each piece is sent as a line of its own.
@@ -306,7 +306,7 @@ class Service:
         data = text.rstrip("\n").encode("utf-8", "surrogateescape")
         for start in range(0, len(data), LOG_PIECE):
             piece = data[start : start + LOG_PIECE].decode("utf-8", "surrogateescape")
-            outcome = await self._guest.kernel.ask(f"log {piece}\n")
+            outcome = await self._guest.life.kernel.ask(f"log {piece}\n")
             if not outcome.ok:
                 break
         return outcome
@@ -325,7 +325,7 @@ class Service:
         console are nobody else's, so they get the console's socket in their place."""
         if line.command.name == "help":
             return _with_our_help(outcome)
-        name, consoles = line.argument, self._guest.consoles
+        name, consoles = line.argument, self._guest.life.consoles
         if line.command.name == "config" and name in consoles.by_name:
             ours = (CONSOLE if name == "con0" else config(name)).partition("=")[2]
             said = outcome.text.strip()
@@ -343,13 +343,13 @@ class Service:
 
     async def _listing(self) -> list[Device]:
         """The device table, with what serves each device on the host, and what is wrong there."""
-        table = self._guest.devices
+        table = self._guest.life.devices
         hosts, notes = await table.host_sides(), await table.notes()
         return [
             msgspec.structs.replace(
                 each, host=hosts.get(each.name, {}), note=notes.get(each.name, "")
             )
-            for each in devices_of(self._guest)
+            for each in devices_of(self._guest.life.devices, self._guest.life.consoles)
         ]
 
     async def _events(self, call: Call, line: Line) -> None:
@@ -398,7 +398,7 @@ class Service:
         guest = self._guest
         while True:
             with trio.move_on_after(HEARTBEAT):
-                await guest.over.wait()
+                await guest.milestones.over.wait()
                 break
             await call.part()
         await call.answer(msgspec.json.encode(guest.ending))
@@ -413,7 +413,7 @@ class Service:
             try:
                 await self._wait(call)
             except ClientGone:
-                await self._guest.over.wait()  # the shutdown that it asked for goes on
+                await self._guest.milestones.over.wait()  # the shutdown that it asked for goes on
 
     async def _plug(self, call: Call, line: Line) -> None:
         kind, _, text = line.argument.partition(" ")
@@ -431,7 +431,7 @@ class Service:
                 raise UsageError(f"`plug` takes `disk`, `nic` or `console`, not {kind!r}")
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
-        entry = await guest.devices.plug(asked, by(call), force=line.forced)
+        entry = await guest.life.devices.plug(asked, by(call), force=line.forced)
         await call.answer(msgspec.json.encode(entry))
 
     async def _plug_console(self, call: Call, text: str, *, force: bool) -> None:
@@ -440,15 +440,15 @@ class Service:
         except ValueError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
         guest = self._guest
-        if name not in guest.consoles.by_name:
-            await guest.devices.config(config(name), by(call), force=force)
-            guest.consoles.sync(guest.devices.entries)
-        found = next(each for each in guest.consoles.listing() if each.name == name)
+        if name not in guest.life.consoles.by_name:
+            await guest.life.devices.config(config(name), by(call), force=force)
+            guest.life.consoles.sync(guest.life.devices.entries)
+        found = next(each for each in guest.life.consoles.listing() if each.name == name)
         await call.answer(msgspec.json.encode(found))
 
     async def _devices(self, call: Call, _line: Line) -> None:
-        if self._guest.state == "running" and not self._guest.held():
-            await self._guest.devices.observe()
+        if self._guest.lifecycle.state == "running" and not self._guest.life.process.held():
+            await self._guest.life.devices.observe()
         await call.answer(msgspec.json.encode(await self._listing()))
 
     async def _kill(self, call: Call, _line: Line) -> None:

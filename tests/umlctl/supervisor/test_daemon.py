@@ -24,6 +24,7 @@ from umlctl.supervisor import daemon
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.history import History
 from umlctl.supervisor.launch import launch
+from umlctl.supervisor.readiness import Milestones
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -261,14 +262,18 @@ async def test_service_stays_though_there_is_nothing_to_do(
 async def test_what_was_not_written_of_a_guest_that_is_removed_is_let_go(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    dead = trio.Event()
-    dead.set()
+    milestones = Milestones()
+    milestones.is_dead()
     history = History("demo", on_disk=True)
     history.add("ended")
     records_of = SimpleNamespace(records=paths.record_dir("demo"))
     launched = SimpleNamespace(claim=records_of)
     guest: Any = SimpleNamespace(
-        umid="demo", dead=dead, history=history, unwritten=True, launched=launched
+        umid="demo",
+        milestones=milestones,
+        history=history,
+        life=SimpleNamespace(unwritten=True),
+        launched=launched,
     )
     assert not history.flush()
     listener: Any = None

@@ -17,8 +17,8 @@ def test_what_is_removed_while_it_is_made_anew_is_made_again(
     no sign that all is there."""
     said: list[str] = []
     history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
-    guest: Any = SimpleNamespace(history=history)
-    keeper = Keeper(guest, [])
+    life: Any = SimpleNamespace(history=history)
+    keeper = Keeper(lambda: life, [])
     missing = [["locks"], ["locks"], []]
     monkeypatch.setattr(place, "keep", lambda: None)
     monkeypatch.setattr(keeper, "_sight", lambda: (None,))

@@ -190,7 +190,7 @@ async def test_pidfile_that_somebody_removed_is_no_reason_to_keep_the_name(
     async with trio.open_nursery() as nursery:
         guest: Guest = await nursery.start(run_guest, launched, None)
         guest.kill("the test is over")
-    assert guest.dead.is_set()
+    assert guest.milestones.dead.is_set()
     with claim("demo"):
         pass
 

@@ -1,9 +1,8 @@
-"""A watcher of a guest that is made up; tests/live has real ones."""
+"""A watchdog of a guest that is made up; tests/live has real ones."""
 
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,17 +11,53 @@ import trio
 from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
 from umlctl.guest.definition import Definition
 from umlctl.host.processes import Held
-from umlctl.supervisor import watching as module
+from umlctl.supervisor import kernel_socket as module
 from umlctl.supervisor.history import History
-from umlctl.supervisor.kernel import Unsent
+from umlctl.supervisor.kernel import Kernel, Unsent
+from umlctl.supervisor.kernel_socket import KernelSocket
 from umlctl.supervisor.lifecycle import Kill, Lifecycle, StopOthers, Tell
-from umlctl.supervisor.watching import Watcher
+from umlctl.supervisor.process import Process
+from umlctl.supervisor.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio.testing import MockClock
 
     from umlctl.protocol.status import State
     from umlctl.supervisor.lifecycle import Event
+
+
+class MadeKernel(Kernel):
+    """A kernel that answers as a test wants it to."""
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere/demo/mconsole", lambda _trouble: None)
+        self.ticks = True
+        self.asked = 0
+        self.answer: Callable[[float], Awaitable[Outcome]] = self.usual
+
+    async def ask(self, text: str, timeout: float = 10.0, *, renew: float = 0.0) -> Outcome:
+        assert text == "proc uptime"
+        assert not renew
+        return await self.answer(timeout)
+
+    async def usual(self, _timeout: float) -> Outcome:
+        self.asked += 1
+        if self.trouble:
+            return Outcome(TIMED_OUT)
+        return Outcome(ANSWERED, data=b"%d" % (self.asked if self.ticks else 0))
+
+
+class MadeProcess(Process):
+    """A process that a test holds."""
+
+    def __init__(self) -> None:
+        super().__init__(4711, 1)
+        self.holder: Held | None = None
+
+    def held(self) -> Held | None:
+        return self.holder
 
 
 class Made:
@@ -31,31 +66,25 @@ class Made:
     def __init__(self, **fields: Any) -> None:
         fields = {"hang_after": 30.0, **fields}
         definition = Definition(umid="demo", kernel="/linux", **fields)
-        self.umid = "demo"
-        self.launched = SimpleNamespace(definition=definition, adopted=False, pid=4711)
+        self.adopted = False
         self.lifecycle = Lifecycle(definition, time.time(), known=True)
         self.state = "running"
-        self.pauses = SimpleNamespace(look=lambda: None)
-        self.ready, self.dead = trio.Event(), trio.Event()
+        self.ready = trio.Event()
         self.history = History("demo")
-        self.kernel = SimpleNamespace(trouble="", ask=self._ask, path="/k/demo/mconsole")
-        self.has_name = True
-        self.kernel_socket = SimpleNamespace(is_there=lambda: self.has_name)
-        self.ticks = True
-        self.asked = 0
-        self.holder: Held | None = None
+        self.kernel = MadeKernel()
+        self.process = MadeProcess()
         self.killed: list[str] = []
         self.stopped: list[str] = []
-        self.watcher = Watcher(self)  # type: ignore[arg-type]
-
-    async def _ask(self, _text: str, _timeout: float) -> Outcome:
-        self.asked += 1
-        if self.kernel.trouble:
-            return Outcome(TIMED_OUT)
-        return Outcome(ANSWERED, data=b"%d" % (self.asked if self.ticks else 0))
-
-    def held(self) -> Held | None:
-        return self.holder
+        self.watchdog = Watchdog(
+            definition,
+            self.lifecycle,
+            self.handle,
+            self.history,
+            self.kernel,
+            KernelSocket(self.kernel.path, ""),
+            self.process,
+            lambda: None,
+        )
 
     @property
     def state(self) -> State:
@@ -84,23 +113,23 @@ class Made:
         if self.state != "booting":
             self.ready.set()
         with trio.move_on_after(seconds):
-            await self.watcher.run()
+            await self.watchdog.run(None if self.adopted else self.ready)
 
 
 async def test_guest_that_is_well_is_asked_now_and_then(autojump_clock: MockClock) -> None:
     guest = Made()
     await guest.lives(3600)
     assert guest.story == []
-    assert 300 < guest.asked < 400
+    assert 300 < guest.kernel.asked < 400
 
 
 async def test_guest_whose_clock_stands_is_hung(autojump_clock: MockClock) -> None:
     guest = Made()
-    guest.ticks = False
+    guest.kernel.ticks = False
     await guest.lives(120)
     assert guest.story == ["hung"], "said once"
     assert guest.lifecycle.hung
-    guest.ticks = True
+    guest.kernel.ticks = True
     await guest.lives(60)
     assert guest.story == ["hung", "well again"]
     assert not guest.lifecycle.hung
@@ -120,7 +149,7 @@ async def test_guest_that_is_not_meant_to_run_is_not_hung(
     autojump_clock: MockClock, state: State
 ) -> None:
     guest = Made()
-    guest.state, guest.ticks = state, False
+    guest.state, guest.kernel.ticks = state, False
     await guest.lives(3600)
     assert guest.story == []
 
@@ -132,26 +161,26 @@ async def test_guest_that_is_held_or_stopped_while_it_is_asked_is_not_hung(
     """Though the question lasts longer than the guest may be silent."""
     guest = Made(on_hang="kill", hang_after=0.5)
 
-    async def ask(_text: str, timeout: float) -> Outcome:
+    async def answer(timeout: float) -> Outcome:
         if way == "held":
-            guest.holder = Held("suspended", "a signal")
+            guest.process.holder = Held("suspended", "a signal")
         else:
             guest.state = "stopped"
         await trio.sleep(timeout)
         return Outcome(TIMED_OUT)
 
-    guest.kernel.ask = ask
+    guest.kernel.answer = answer
     await guest.lives(60)
     assert guest.story == (["suspended"] if way == "held" else [])
 
 
 async def test_guest_that_is_held_is_not_hung(autojump_clock: MockClock) -> None:
     guest = Made(on_hang="kill")
-    guest.holder = Held("traced", "gdb")
+    guest.process.holder = Held("traced", "gdb")
     guest.kernel.trouble = "it does not answer"
     await guest.lives(3600)
     assert guest.story == ["traced"]
-    guest.holder, guest.kernel.trouble = None, ""
+    guest.process.holder, guest.kernel.trouble = None, ""
     await guest.lives(10)
     assert guest.story == ["traced", "released"]
     assert not guest.killed
@@ -163,22 +192,21 @@ async def test_guest_that_nobody_can_ask_is_not_hung_as_long_as_its_kernel_has_i
 ) -> None:
     """Its supervisor was killed, and its socket removed before the next one came."""
 
-    async def ask(_text: str, _timeout: float) -> Outcome:
+    async def answer(_timeout: float) -> Outcome:
         return Unsent(GONE, reason="its socket was removed")
 
     monkeypatch.setattr(module, "is_open", lambda _pid, _path: open_yet)
     guest = Made(on_hang="restart")
-    guest.has_name = False
-    real, guest.kernel.ask = guest.kernel.ask, ask
+    guest.kernel.answer = answer
     await guest.lives(3600)
     assert guest.story == story
     assert len(guest.killed) == (not open_yet)
     if open_yet:
-        assert guest.watcher.unreachable == "its socket was removed"
-        guest.kernel.ask = real
+        assert guest.watchdog.unreachable == "its socket was removed"
+        guest.kernel.answer = guest.kernel.usual
         await guest.lives(60)
         assert guest.story == ["unreachable", "reachable again"]
-        assert not guest.watcher.unreachable
+        assert not guest.watchdog.unreachable
 
 
 async def test_guest_that_panics_is_not_said_to_be_out_of_reach(
@@ -186,12 +214,13 @@ async def test_guest_that_panics_is_not_said_to_be_out_of_reach(
 ) -> None:
     """Nobody can ask it any more, and its kernel has its socket until it ends."""
 
-    async def ask(_text: str, _timeout: float) -> Outcome:
+    async def answer(_timeout: float) -> Outcome:
         return Unsent(GONE, reason="the guest panicked")
 
     monkeypatch.setattr(module, "is_open", lambda _pid, _path: True)
+    monkeypatch.setattr(KernelSocket, "is_there", lambda _socket: True)
     guest = Made()
-    guest.kernel.ask = ask
+    guest.kernel.answer = answer
     await guest.lives(29)
     assert guest.story == []
 
@@ -213,15 +242,15 @@ async def test_what_is_to_be_done_is_done_once(
     autojump_clock: MockClock, action: str, killed: int, stopped: int
 ) -> None:
     guest = Made(on_hang=action)
-    guest.ticks = False
+    guest.kernel.ticks = False
     await guest.lives(300)
     assert (len(guest.killed), len(guest.stopped)) == (killed, stopped)
 
 
 async def test_watchdog_that_was_not_fed_is_a_hang(autojump_clock: MockClock) -> None:
     guest = Made(on_hang="kill")
-    guest.watcher.is_unfed()
-    guest.watcher.is_unfed()
+    guest.watchdog.is_unfed()
+    guest.watchdog.is_unfed()
     assert guest.killed == ["hung: its watchdog was not fed"]
 
 
@@ -230,10 +259,10 @@ async def test_guest_whose_watchdog_was_not_fed_is_hung_until_it_reboots(
 ) -> None:
     """Its clock moves, and what should feed the watchdog hangs all the same."""
     guest = Made()
-    guest.watcher.is_unfed()
+    guest.watchdog.is_unfed()
     await guest.lives(300)
     assert guest.lifecycle.hung
-    guest.watcher.begins_anew()
+    guest.watchdog.begins_anew()
     await guest.lives(30)
     assert guest.story == ["hung", "well again"]
 
@@ -245,8 +274,8 @@ async def test_guest_that_never_answers_after_it_was_adopted_is_hung(
     """One whose boot nobody has seen to its end may still be booting."""
     guest = Made(timeout=100.0, on_hang="kill")
     guest.state, guest.lifecycle.known = "booting", known
-    guest.launched.adopted = True
-    guest.ticks = False
+    guest.adopted = True
+    guest.kernel.ticks = False
     await guest.lives(patience - 1)
     assert guest.story == []
     await guest.lives(patience + 2)
@@ -258,9 +287,9 @@ async def test_guest_that_never_answers_after_it_was_adopted_is_hung(
 async def test_hold_counts_from_its_own_beginning(autojump_clock: MockClock) -> None:
     """However long the guest has run before."""
     guest = Made()
-    guest.holder = Held("traced", "gdb")
+    guest.process.holder = Held("traced", "gdb")
     before = time.time()
-    first = guest.watcher.since(guest.holder)
+    first = guest.watchdog.since(guest.process.holder)
     await guest.lives(10)
-    assert before <= first == guest.watcher.since(guest.holder) <= time.time()
+    assert before <= first == guest.watchdog.since(guest.process.holder) <= time.time()
     assert guest.story == ["traced"]

@@ -1,0 +1,191 @@
+"""Whether the kernel of a life is ready, for the first time and after each reboot.
+
+SOCKET says only that the kernel has a socket. A disk added right then panics the kernel, so a
+guest is ready when its root is mounted, which comes after all drivers have started; one with an
+initramfs, when its block driver has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.exchange import TIMED_OUT
+from umlctl.guest.cmdline import has_agent
+from umlctl.host import endings, kernels
+from umlctl.supervisor import looks
+from umlctl.supervisor.endurance import endure
+from umlctl.supervisor.kernel import QUIET, Kernel
+from umlctl.supervisor.kernel_socket import UNREACHABLE
+from umlctl.supervisor.lifecycle import (
+    BOOTING,
+    REBOOTING,
+    KillWanted,
+    Ready,
+    ReadyStopped,
+    RebootedUnseen,
+)
+from umlctl.supervisor.rediscover import UNTRACED, find_again
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.supervisor.life import Life
+    from umlctl.supervisor.lifecycle import Event
+
+POLL: Final = 0.005
+"""Between two looks at whether a booting guest is ready, seconds."""
+ROOT_GRACE: Final = 2.0
+"""How long a guest whose drivers are up may take to mount its root before it counts as ready."""
+HELD: Final = 0.1
+"""Between two looks whether an init program has begun, seconds."""
+ANSWER: Final = 1.0
+"""How long a kernel that boots may take for one answer, seconds."""
+BOOT_ID: Final = "proc sys/kernel/random/boot_id"
+
+
+class Boot:
+    """The boots of one life."""
+
+    def __init__(self, life: Life, handle: Callable[[Event], None]) -> None:
+        """handle: takes what happens to the guest"""
+        self._life = life
+        self._handle = handle
+        self._begun = trio.Event()
+
+    def begins(self) -> None:
+        """The kernel reboots."""
+        self._begun.set()
+        self._begun = trio.Event()
+
+    async def await_ready(self, scope: trio.CancelScope) -> None:
+        """See when the kernel that boots now is ready, and say so.
+
+        scope: cancelled when it boots again meanwhile
+        """
+        life = self._life
+        lost = life.lifecycle.known and not life.kernel_socket.is_there()
+        if lost and life.lifecycle.state == BOOTING:
+            self._is_ready()
+            life.kernel.lose(UNREACHABLE)
+            life.watchdog.is_unreachable(UNREACHABLE)
+            return
+        with scope:
+            see = self._hear_of_init if life.kernel.fragile else self._get_ready
+            await endure(life.history, "boot", see)
+
+    async def limit(self) -> None:
+        """End a guest whose first boot takes too long, unless somebody holds it."""
+        seconds = self._life.launched.definition.timeout
+        while True:
+            with trio.move_on_after(seconds):
+                await self._life.milestones.ready.wait()
+                return
+            if not self._life.process.held():
+                break
+        self._handle(KillWanted(why=f"not ready within {seconds:g} seconds", by_policy=True))
+
+    async def note_boots(self) -> None:
+        """Write down which boot this is, for the supervisor that may have to adopt the guest."""
+        life = self._life
+        record = life.launched.record
+        while True:
+            ready = life.milestones.ready
+            await ready.wait()
+            boot = await life.kernel.ask(BOOT_ID)
+            if boot.ok and boot.text.strip() != record.guest_boot:
+                record.guest_boot = boot.text.strip()
+                await life.save()
+            said = (await life.kernel.ask("version")).text.split()
+            life.release = kernels.release_of(said[2]) if len(said) > 2 else (0, 0)
+            while life.milestones.ready is ready:
+                await self._begun.wait()
+
+    def _is_ready(self) -> None:
+        launched = self._life.launched
+        event = ReadyStopped if self._life.process.looks_stopped() else Ready
+        self._handle(event(facts={"pid": launched.pid}))
+        if launched.adopted or not has_agent(launched.definition):
+            self._life.milestones.up.set()
+
+    async def _hear_of_init(self) -> None:
+        """A kernel that cannot be asked is ready when its init program is heard of."""
+        life = self._life
+        while not (life.milestones.up.is_set() or endings.init_began(life.log)):  # noqa: ASYNC110
+            await trio.sleep(HELD)
+        life.consoles.sync(life.devices.entries)
+        self._is_ready()
+
+    async def _get_ready(self) -> None:
+        life = self._life
+        kernel = Kernel(
+            life.kernel.path,
+            lambda _trouble: None,
+            stopped=life.process.looks_stopped,
+            owner=life.kernel.owner,
+        )
+        again = life.lifecycle.state == REBOOTING
+        if again:
+            await life.devices.renew()
+        await self._await_root(kernel, again=again)
+        if life.launched.adopted and not again:
+            again = await self._catch_up(kernel)
+        await life.devices.after_boot(kernel, again=again)
+        life.consoles.sync(life.devices.entries)
+        if not life.milestones.ready.is_set():
+            self._is_ready()
+
+    async def _await_root(self, kernel: Kernel, *, again: bool) -> None:
+        """Until the guest has mounted its root, or need not.
+
+        again: it reboots
+        """
+        drivers_up = None
+        while True:
+            mounts = await kernel.ask("proc mounts", ANSWER)
+            if mounts.ok and looks.root_is_mounted(mounts.data):
+                break
+            if drivers_up is None:
+                devices = await kernel.ask("proc devices", ANSWER)
+                if devices.ok and b" 98 ubd" in devices.data:
+                    drivers_up = trio.current_time()
+            elif self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE:
+                break
+            if mounts.kind == TIMED_OUT and not again:
+                await self._adopt_wedged(kernel)
+            kernel.found()
+            await trio.sleep(POLL)
+
+    async def _adopt_wedged(self, kernel: Kernel) -> None:
+        """A guest that was ready before its supervisor was killed is so still, though its kernel
+        may be stuck: then that is its trouble, and what can be asked of it can be."""
+        life = self._life
+        was_ready = life.launched.adopted and life.launched.record.guest_boot
+        if not was_ready or life.milestones.ready.is_set() or life.process.held():
+            return
+        if not await kernel.recover():
+            self._is_ready()
+            life.kernel.is_stuck(kernel.trouble)
+
+    async def _catch_up(self, kernel: Kernel) -> bool:
+        """See to what has become of a guest while nobody looked; whether it has rebooted."""
+        life = self._life
+        record = life.launched.record
+        if life.process.looks_stopped():
+            # A request of the last supervisor's may wait in it, and has it keep the next one.
+            await kernel.ask(QUIET, ANSWER)
+        boot = await kernel.ask(BOOT_ID, ANSWER)
+        if boot.ok and record.guest_boot and boot.text.strip() != record.guest_boot:
+            self._handle(RebootedUnseen())
+            await life.devices.renew()
+            return True
+        if life.kernel.unmark() and life.process.looks_stopped():
+            await kernel.ask("go")  # its supervisor was killed while it read a file
+        if life.launched.lost:
+            for name in await find_again(record, kernel):
+                life.history.add("device lost", device=name, text=UNTRACED)
+        return False
+
+    def _has_initramfs(self) -> bool:
+        return any(word.startswith("initrd=") for word in self._life.launched.command)

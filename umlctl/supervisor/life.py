@@ -1,0 +1,154 @@
+"""What one life of a guest is made of, from the launch of its kernel to the end of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.guest.cmdline import console_elsewhere, has_agent
+from umlctl.host import records, scarce, users
+from umlctl.host.claim import kernel_socket
+from umlctl.host.paths import kept_socket
+from umlctl.supervisor.consoles.server import Consoles
+from umlctl.supervisor.devices import Devices
+from umlctl.supervisor.kernel import FRAGILE, Kernel
+from umlctl.supervisor.kernel_socket import KernelSocket
+from umlctl.supervisor.lifecycle import STOPPED
+from umlctl.supervisor.pauses import Pauses
+from umlctl.supervisor.process import Process
+from umlctl.supervisor.shutdown import Shutdown
+from umlctl.supervisor.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.supervisor.history import History
+    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.lifecycle import Event, Lifecycle
+    from umlctl.supervisor.readiness import Milestones
+
+TIME_TRAVEL: Final = "time-travel=ext"
+"""The kernel's argument that puts its time into the hands of another program."""
+HELD: Final = 0.1
+"""Between two looks whether a debugger holds it, seconds."""
+CURE_PAUSE: Final = 0.2
+CURE_PAUSE_MOST: Final = 5.0
+"""Between two looks whether a kernel in trouble is back: at first, then twice as long up to the
+most, seconds."""
+
+
+class Life:
+    """The parts of one life, and what is common to the lives of its guest.
+
+    Fields:
+        launched: its kernel, as it was started or adopted
+        lifecycle, milestones, history: of the guest
+        process: the kernel's main process
+        kernel: how to talk to it
+        kernel_socket: through which
+        devices: its device table
+        consoles: what it prints, and who looks on
+        pauses: who stops and resumes it
+        watchdog: whether it is well
+        shutdown: how it is ended in order
+        log: path of its console's log
+        release: the first two numbers of its kernel's version; zeros until they are known
+        heard: its root has notified something
+        unwritten: its record could not be written; the copy beside its sockets has what it has
+    """
+
+    def __init__(
+        self,
+        launched: Launched,
+        lifecycle: Lifecycle,
+        milestones: Milestones,
+        history: History,
+        handle: Callable[[Event], None],
+    ) -> None:
+        """handle: takes what happens to the guest"""
+        definition, record, claim = launched.definition, launched.record, launched.claim
+        self.launched = launched
+        self.lifecycle = lifecycle
+        self.milestones = milestones
+        self.history = history
+        self.process = Process(launched.pid, launched.started)
+        self.kernel = Kernel(
+            kernel_socket(definition),
+            self._trouble_changed,
+            self.process.held,
+            self.process.looks_stopped,
+            f"{claim.directory}/reading",
+            users.owner(definition.user),
+        )
+        if any(word.startswith(TIME_TRAVEL) for word in launched.command):
+            self.kernel.fragile = FRAGILE
+        kept = "" if definition.user else kept_socket(definition.umid)
+        self.kernel_socket = KernelSocket(self.kernel.path, kept)
+        self.log = f"{claim.records}/console.log"
+        self.release = (0, 0)
+        self.heard = self.unwritten = False
+        self._troubled = trio.Event()
+        self.devices = Devices(
+            record,
+            claim.records,
+            self.kernel,
+            history,
+            self.log,
+            lambda: lifecycle.state == STOPPED,
+        )
+        self.consoles = Consoles(
+            claim.directory,
+            claim.records,
+            history,
+            agent=has_agent(definition),
+            elsewhere=console_elsewhere(definition),
+        )
+        self.pauses = Pauses(lifecycle, handle, self.kernel, record, self.save)
+        self.watchdog = Watchdog(
+            definition,
+            lifecycle,
+            handle,
+            history,
+            self.kernel,
+            self.kernel_socket,
+            self.process,
+            self.pauses.look,
+        )
+        self.shutdown = Shutdown(
+            lifecycle, handle, milestones, self.kernel, self.process, self.pauses, self.log
+        )
+
+    async def answers(self) -> None:
+        """Until it is ready, or dead, or held, as by a debugger: then it answers when let go."""
+        wanted = self.milestones
+        while not (wanted.ready.is_set() or wanted.dead.is_set() or self.process.held()):
+            with trio.move_on_after(HELD):
+                await wanted.ready.wait()
+
+    async def save(self) -> None:
+        """Write the record; if that cannot be, the guest goes on."""
+        try:
+            await trio.to_thread.run_sync(records.save, self.launched.record)
+            self.unwritten = False
+        except (OSError, RuntimeError) as problem:
+            self.unwritten = True
+            self.history.add("not recorded", text=scarce.explained(problem))
+
+    async def cure(self) -> None:
+        """Have a kernel that does not answer go on, again and again, until cancelled."""
+        while True:
+            await self._troubled.wait()
+            self._troubled = trio.Event()
+            pause = CURE_PAUSE
+            while self.process.held() or not await self.kernel.recover():
+                await trio.sleep(pause)
+                pause = min(pause * 2, CURE_PAUSE_MOST)
+            await self.devices.settle()
+
+    def _trouble_changed(self, trouble: str) -> None:
+        if trouble:
+            self.history.add("wedged", text=trouble)
+            self._troubled.set()
+        else:
+            self.history.add("recovered")

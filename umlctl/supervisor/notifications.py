@@ -1,0 +1,122 @@
+"""What the kernel of a guest notifies: its socket, a panic, a watchdog that was not fed, and
+whatever the guest's root says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
+from umlctl.host import consolelog
+from umlctl.supervisor.endurance import endure
+from umlctl.supervisor.lifecycle import HasSocket, KillWanted, Panicked
+from umlctl.supervisor.limits import Hearing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.supervisor.life import Life
+    from umlctl.supervisor.lifecycle import Event
+
+EXIT_TIMEOUT: Final = 3.0
+"""How long a panicking kernel may take to exit, seconds."""
+AT_ONCE: Final = 64
+"""Notifications that are read in a row."""
+USERSPACE: Final = "userspace is up"
+"""What our own init program notifies."""
+
+
+class Notifications:
+    """The notifications of one life."""
+
+    def __init__(self, life: Life, handle: Callable[[Event], None]) -> None:
+        """handle: takes what happens to the guest"""
+        self._life = life
+        self._handle = handle
+        self._hearing = Hearing(life.history)
+        self._unheard: deque[Notification] = deque()
+
+    async def hear(self, nursery: trio.Nursery) -> None:
+        """Take every notification at once: an unread one freezes the guest. But one whose root
+        sends them without end may wait a little: that freezes nobody else.
+
+        nursery: for what follows of a panic
+        """
+        while True:
+            taken = self._read()
+            reboots = 0
+            while self._unheard:
+                notification = self._unheard.popleft()
+                if notification.kind == SOCKET:
+                    reboots += 1
+                    self._has_socket(os.fsdecode(notification.data))
+                elif notification.kind == PANIC:
+                    nursery.start_soon(endure, self._life.history, "panic", self._see_it_die)
+                    self.panicked(_text(notification))
+                elif notification.kind == USER:
+                    self._note_said(notification)
+                elif notification.kind == HANG:
+                    self._life.watchdog.is_unfed()
+            await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
+            with suppress(trio.ClosedResourceError):  # another has taken its place
+                await trio.lowlevel.wait_readable(self._life.launched.notify)
+
+    def take_rest(self) -> None:
+        """Take what the kernel notified before it ended."""
+        self._read()
+        while self._unheard:
+            notification = self._unheard.popleft()
+            if notification.kind == PANIC:
+                self.panicked(_text(notification))
+            elif notification.kind == SOCKET:
+                self._life.lifecycle.had_socket = True
+            elif notification.kind == USER:
+                self._note_said(notification)
+
+    def panicked(self, text: str) -> None:
+        """The kernel has panicked."""
+        self._life.launched.record.last_panic = text
+        console = consolelog.last_of(self._life.log)
+        self._handle(Panicked(text=text, facts={"console": console}))
+
+    def _read(self) -> int:
+        """Take what they say, which may be nothing; how many datagrams there were."""
+        for taken in range(AT_ONCE):
+            try:
+                datagram = self._life.launched.notify.recv(1024)
+            except BlockingIOError:
+                return taken
+            with suppress(WireError):
+                self._unheard.append(Notification.decode(datagram))
+        return AT_ONCE
+
+    def _has_socket(self, path: str) -> None:
+        life = self._life
+        if path != life.kernel.path:
+            # The kernel found the name in use after all and took a random one.
+            life.lifecycle.had_socket = True
+            why = f"the kernel took another name: its socket is {path}"
+            self._handle(KillWanted(why=why, by_policy=True))
+            return
+        life.kernel_socket.hold()
+        self._handle(HasSocket())
+
+    def _note_said(self, notification: Notification) -> None:
+        said = _text(notification).strip()
+        self._life.heard = True
+        self._hearing.note(said, trio.current_time())
+        if said == USERSPACE:
+            self._life.milestones.up.set()
+
+    async def _see_it_die(self) -> None:
+        await trio.sleep(EXIT_TIMEOUT)
+        self._handle(KillWanted(why="panicked and did not exit", by_policy=True))
+
+
+def _text(notification: Notification) -> str:
+    return notification.data.decode("utf-8", "replace")

@@ -1,0 +1,130 @@
+"""How a life ended: what is left of it is ended too, and what can be known is written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+
+from umlctl.host import endings, processes, room
+from umlctl.supervisor.endurance import endure
+from umlctl.supervisor.lifecycle import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.protocol.status import Ending
+    from umlctl.supervisor.life import Life
+    from umlctl.supervisor.lifecycle import Event
+    from umlctl.supervisor.notifications import Notifications
+
+POLL: Final = 0.005
+"""Between two looks whether its processes have ended, seconds."""
+GROUP_TIMEOUT: Final = 2.0
+"""How long its killed processes may take to end, seconds."""
+SHIM_TIMEOUT: Final = 10.0
+"""How long its tiny parent may take to write down its status, seconds: the host may be busy."""
+
+
+async def bury(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
+    """See to the end of a life whose main process has ended.
+
+    heard: what its kernel has notified
+    handle: takes what happens to the guest
+    """
+
+    async def take_stock() -> None:
+        await _take_stock(life, heard, handle)
+
+    async def release() -> None:
+        for problem in await life.devices.bury():
+            life.history.add("failed", text=problem)
+
+    try:
+        await endure(life.history, "end", take_stock, errors=False)
+        await endure(life.history, "devices", release, errors=False)
+    finally:
+        life.launched.notify.close()
+        life.process.gone = True
+        life.milestones.is_dead()
+
+
+async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
+    """Find out how it ended, and write it down."""
+    life.process.kill()
+    heard.take_rest()
+    status = await _exit_status(life.launched.shim, life.launched.claim.directory)
+    with trio.move_on_after(GROUP_TIMEOUT):
+        while not processes.reap_group(life.process.pid):  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(POLL)
+    if life.lifecycle.ending is None:
+        ending = _judge(life, heard, status)
+        handle(Ended(ending=ending, how=endings.describe(ending)))
+    life.launched.record.ending = life.lifecycle.ending
+    await life.save()
+
+
+async def _exit_status(shim: int, directory: str) -> endings.Status:
+    """What the tiny parent wrote down.
+
+    shim: its pid; 0 if unknown
+    """
+    if not shim:
+        return endings.Status(None, False)
+    with trio.move_on_after(SHIM_TIMEOUT) as patience:
+        await _reaped(shim)
+    if patience.cancelled_caught:
+        with suppress(ProcessLookupError):
+            os.killpg(shim, signal.SIGKILL)
+        await _reaped(shim)
+    return endings.read_status(directory)
+
+
+async def _reaped(pid: int) -> None:
+    """Wait for the end of a process, and reap it if it is a child of ours."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended
+
+
+def _judge(life: Life, heard: Notifications, status: endings.Status) -> Ending:
+    tail = endings.tail_of(life.log)
+    seen = life.lifecycle
+    if not (seen.panic or seen.answers or endings.is_orderly(tail)):
+        # Before it could notify anybody; later, whatever the guest prints is no evidence.
+        early = endings.early_panic(tail)
+        if early:
+            heard.panicked(early)
+    ending = endings.judge(
+        endings.Evidence(
+            status=status.code,
+            starved=status.starved,
+            tail=tail,
+            was_ready=seen.known,
+            panic=seen.panic,
+            asked=seen.asked_to_end,
+            forced=seen.forced,
+            late=seen.late,
+            unsynced=seen.unsynced,
+            had_socket=seen.had_socket,
+            halted=seen.halted,
+            began=life.heard or (not seen.known and endings.init_began(life.log)),
+            left=os.path.isdir(os.path.dirname(life.kernel.path)),
+            executes=endings.executed_again(life.launched.definition),
+        )
+    )
+    doubt = ""
+    if not (life.milestones.up.is_set() or seen.asked_to_end) and ending.code:
+        doubt = room.processes_doubt()
+    return msgspec.structs.replace(ending, text="; ".join(filter(None, [ending.text, doubt])))

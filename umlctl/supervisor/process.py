@@ -1,0 +1,78 @@
+"""The main process of a guest's kernel, and the processes that belong to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+
+import trio
+
+from umlctl.host import processes
+
+
+class Process:
+    """The processes of one life of a guest.
+
+    Fields:
+        pid: of the main process, which leads the group of all but some helpers
+        started: its start time, clock ticks since the host's boot
+        gone: all of them have ended, and nobody need look at them any more
+    """
+
+    def __init__(self, pid: int, started: int) -> None:
+        self.pid = pid
+        self.started = started
+        self.gone = False
+        self._descriptor = -1
+        self._held: processes.Held | None = None
+        self._helpers: dict[int, int] = {}
+
+    async def ended(self) -> None:
+        """Until the main process has ended."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if processes.alive(self.pid, self.started):
+                self._descriptor = descriptor
+                await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            self._descriptor = -1
+            os.close(descriptor)
+
+    def held(self) -> processes.Held | None:
+        """Who keeps the main process from running, such as a debugger."""
+        if self.gone:
+            return None
+        with suppress(OSError):  # then as it was seen last
+            self._held = processes.held(self.pid)
+        return self._held
+
+    def looks_stopped(self) -> bool:
+        """The host sees the kernel wait in `stop`, whatever the kernel says."""
+        return processes.looks_stopped(self.pid) is True
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the main process; never SIGKILL, see `kill`."""
+        if self._descriptor >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
+
+    def find_helpers(self) -> None:
+        """Remember the helpers that a signal to the group would miss: after the end of the main
+        process nobody could tell whose they were."""
+        with suppress(OSError):  # for want of a descriptor: there are few, and they rarely change
+            self._helpers.update(processes.outside_group(self.pid))
+
+    def kill(self) -> None:
+        """Kill all processes of the guest, the helpers that were found too."""
+        processes.kill_guest(self.pid, self.started, self._live_helpers())
+
+    def _live_helpers(self) -> list[int]:
+        alive = []
+        for pid, started in self._helpers.items():
+            with suppress(OSError):
+                alive += [pid] if processes.alive(pid, started) else []
+        return alive

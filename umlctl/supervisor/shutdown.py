@@ -1,0 +1,224 @@
+"""Ending a guest in order, as far as it lets us."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.exchange import ANSWERED, REFUSED, Outcome
+from umlctl.host.endings import NOT_SYNCED
+from umlctl.supervisor.kernel import Unsent
+from umlctl.supervisor.lifecycle import BOOTING, STOPPED, KillWanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.lifecycle import Event, Lifecycle
+    from umlctl.supervisor.pauses import Pauses
+    from umlctl.supervisor.process import Process
+    from umlctl.supervisor.readiness import Milestones
+
+NOT_SEEN: Final = "not seen to sync"
+ANSWER: Final = 2.0
+"""How long the kernel may take for each request, seconds."""
+SYNC: Final = 5.0
+"""How long an emergency sync may take, seconds."""
+HALT: Final = 2.0
+"""How long a halt may take, seconds."""
+LOOK: Final = 0.005
+"""Between two looks into the log, seconds."""
+TERM: Final = 2.0
+"""How long SIGTERM may take, seconds."""
+ANSWERS: Final = 2.0
+"""How long a guest that was just adopted, or reboots, may take to answer first, seconds."""
+HELD: Final = 0.1
+"""Between two looks whether a debugger still holds it, seconds."""
+BEYOND: Final = 30.0
+"""What a halt may take besides the guest's own shutdown, seconds."""
+
+
+class Shutdown:
+    """How one life of a guest is ended. What is seen of it is written to its lifecycle."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        handle: Callable[[Event], None],
+        milestones: Milestones,
+        kernel: Kernel,
+        process: Process,
+        pauses: Pauses,
+        log: str,
+    ) -> None:
+        """handle: takes what is wanted of the guest
+
+        log: of its console, which has what its kernel says
+        """
+        self._lifecycle = lifecycle
+        self._handle = handle
+        self._milestones = milestones
+        self._kernel = kernel
+        self._process = process
+        self._pauses = pauses
+        self._log = log
+
+    async def run(self, seconds: float, why: str) -> None:
+        """End the guest: its own shutdown, then sync and halt, then SIGTERM, then the group.
+
+        seconds: for the guest's own shutdown
+        why: who wants it
+        """
+        life = self._lifecycle
+        if life.comes:
+            with trio.move_on_after(min(seconds, ANSWERS)):
+                await self._milestones.ready.wait()
+        life.asked_to_end = life.asked_to_end or why
+        if life.state == BOOTING:
+            if life.known:
+                life.unsynced = _lost("it has not answered since it was adopted")
+            self._process.signal(signal.SIGTERM)
+        else:
+            await self._wait_until_let_go(seconds)
+            # Whoever waits for a kernel that is held meanwhile must not hold this up.
+            with trio.move_on_after(seconds + BEYOND):
+                await self._end(seconds)
+            if not self._is_dead():
+                self._process.signal(signal.SIGTERM)
+        await self._die()
+
+    async def halt(self, request: str) -> Outcome:
+        """End the guest at once, by its kernel's own means if it can be asked, with nothing synced.
+
+        request: to its kernel
+        """
+        life = self._lifecycle
+        if not self._process.held() and not self._is_dead():
+            if life.state == STOPPED:
+                await self._pauses.resume()  # it would abort
+            life.halted = True  # by the time of the answer it can have ended
+            outcome = await self._kernel.ask(request, ANSWER)
+            if outcome.kind == REFUSED:
+                life.halted = False
+            if outcome.kind in (ANSWERED, REFUSED):
+                return outcome
+        life.halted = True
+        life.asked_to_end = life.asked_to_end or "halted by a user"
+        if life.state != BOOTING:
+            life.unsynced = NOT_SYNCED
+        self._process.signal(signal.SIGTERM)
+        await self._die()
+        return Outcome(ANSWERED)
+
+    def _is_dead(self) -> bool:
+        return self._milestones.dead.is_set()
+
+    async def _die(self) -> None:
+        """Wait for the end of the guest, and force it in the end."""
+        with trio.move_on_after(0.0 if self._process.held() else TERM):
+            await self._milestones.dead.wait()
+        if not self._is_dead():
+            self._lifecycle.asked_to_end += "; it did not end by itself"
+            self._kill()
+            await self._milestones.dead.wait()
+
+    def _kill(self) -> None:
+        self._handle(KillWanted(why=self._lifecycle.asked_to_end))
+
+    async def _wait_until_let_go(self, seconds: float) -> None:
+        with trio.move_on_after(seconds) as patience:
+            while self._process.held():  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(HELD)
+        if patience.cancelled_caught:
+            held = self._process.held()
+            self._lifecycle.unsynced = _lost(held.by if held else "it was held")
+            self._kill()
+
+    async def _end(self, seconds: float) -> None:
+        """Have the guest shut itself down, or save what can be saved and halt it.
+
+        seconds: for the guest's own shutdown
+        """
+        if self._is_dead():
+            return
+        life = self._lifecycle
+        life.unsynced = _lost("its kernel was not heard of in time")
+        if life.state == STOPPED:
+            await self._kernel.ask("go", ANSWER)
+            self._pauses.note_running()
+        handled = await self._ask_again("proc sys/kernel/ctrl-alt-del")
+        if not handled.ok:
+            # It cannot be asked; where nobody handles it, the guest is reset at once.
+            life.unsynced = await self._sync()
+        late = ""
+        if not handled.ok or handled.data.strip() == b"0":
+            pressed = await self._kernel.ask("cad", ANSWER)
+            if pressed.ok:
+                if handled.ok:
+                    life.unsynced = ""  # as far as it ends by itself
+                with trio.move_on_after(seconds):
+                    await self._milestones.dead.wait()
+                    return
+                late = f"it had not ended by itself within {seconds:g}s, and was halted"
+                life.unsynced = _lost("it did not end by itself in time")
+        if self._is_dead():
+            return
+        # Nobody in the guest handles it, or not in time: what can be saved, is.
+        life.unsynced = await self._sync()
+        await self._emergency("u", b"Emergency Remount complete")
+        if not life.unsynced:
+            life.late = late
+        await self._kernel.ask("halt", ANSWER)
+        with trio.move_on_after(HALT):
+            await self._milestones.dead.wait()
+
+    async def _ask_again(self, question: str) -> Outcome:
+        """A question; a socket that somebody removed is soon put back."""
+        outcome = await self._kernel.ask(question, ANSWER)
+        with trio.move_on_after(ANSWERS):
+            while isinstance(outcome, Unsent) and not self._is_dead():
+                await trio.sleep(HELD)
+                outcome = await self._kernel.ask(question, ANSWER)
+        return outcome
+
+    async def _sync(self) -> str:
+        """Have the kernel write what it has; what may be lost, if it was not seen to."""
+        return await self._emergency("s", b"Emergency Sync complete")
+
+    async def _emergency(self, letter: str, done: bytes) -> str:
+        """A SysRq whose work the kernel does later: wait for its word in the log.
+
+        What went wrong; empty if its word was seen.
+        """
+        begin = _size(self._log)
+        asked = await self._kernel.ask(f"sysrq {letter}", ANSWER)
+        if not asked.ok:
+            return _lost(str(asked))
+        gone = f"{NOT_SEEN}: its console's log is gone, which would say so"
+        if begin < 0:
+            return gone
+        with trio.move_on_after(SYNC):
+            while not self._is_dead():
+                try:
+                    with open(self._log, "rb") as file:
+                        file.seek(begin)
+                        if done in file.read(1 << 20):
+                            return ""
+                except OSError:
+                    return gone
+                await trio.sleep(LOOK)
+        return f"{NOT_SEEN}: its console did not say so within {SYNC:g} seconds"
+
+
+def _lost(why: str) -> str:
+    return f"{NOT_SYNCED}: {why}"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
