@@ -9,55 +9,35 @@ import pytest
 import trio
 
 from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
+from tests.umlctl.supervisor.made import MadeKernel, MadeProcess
 from umlctl.guest.definition import Definition
 from umlctl.host.processes import Held
 from umlctl.supervisor import kernel_socket as module
 from umlctl.supervisor.history import History
-from umlctl.supervisor.kernel import Kernel, Unsent
+from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.kernel_socket import KernelSocket
 from umlctl.supervisor.lifecycle import Kill, Lifecycle, StopOthers, Tell
-from umlctl.supervisor.process import Process
 from umlctl.supervisor.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio.testing import MockClock
 
     from umlctl.protocol.status import State
     from umlctl.supervisor.lifecycle import Event
 
 
-class MadeKernel(Kernel):
-    """A kernel that answers as a test wants it to."""
+class Ticking(MadeKernel):
+    """A kernel whose clock moves, as long as it `ticks`."""
 
     def __init__(self) -> None:
-        super().__init__("/nowhere/demo/mconsole", lambda _trouble: None)
+        super().__init__()
         self.ticks = True
-        self.asked = 0
-        self.answer: Callable[[float], Awaitable[Outcome]] = self.usual
+        self.answer = self.usual
 
-    async def ask(self, text: str, timeout: float = 10.0, *, renew: float = 0.0) -> Outcome:
-        assert text == "proc uptime"
-        assert not renew
-        return await self.answer(timeout)
-
-    async def usual(self, _timeout: float) -> Outcome:
-        self.asked += 1
+    async def usual(self, _text: str, _timeout: float) -> Outcome:
         if self.trouble:
             return Outcome(TIMED_OUT)
-        return Outcome(ANSWERED, data=b"%d" % (self.asked if self.ticks else 0))
-
-
-class MadeProcess(Process):
-    """A process that a test holds."""
-
-    def __init__(self) -> None:
-        super().__init__(4711, 1)
-        self.holder: Held | None = None
-
-    def held(self) -> Held | None:
-        return self.holder
+        return Outcome(ANSWERED, data=b"%d" % (len(self.asked) if self.ticks else 0))
 
 
 class Made:
@@ -71,7 +51,7 @@ class Made:
         self.state = "running"
         self.ready = trio.Event()
         self.history = History("demo")
-        self.kernel = MadeKernel()
+        self.kernel = Ticking()
         self.process = MadeProcess()
         self.killed: list[str] = []
         self.stopped: list[str] = []
@@ -120,7 +100,7 @@ async def test_guest_that_is_well_is_asked_now_and_then(autojump_clock: MockCloc
     guest = Made()
     await guest.lives(3600)
     assert guest.story == []
-    assert 300 < guest.kernel.asked < 400
+    assert 300 < len(guest.kernel.asked) < 400
 
 
 async def test_guest_whose_clock_stands_is_hung(autojump_clock: MockClock) -> None:
@@ -161,7 +141,7 @@ async def test_guest_that_is_held_or_stopped_while_it_is_asked_is_not_hung(
     """Though the question lasts longer than the guest may be silent."""
     guest = Made(on_hang="kill", hang_after=0.5)
 
-    async def answer(timeout: float) -> Outcome:
+    async def answer(_text: str, timeout: float) -> Outcome:
         if way == "held":
             guest.process.holder = Held("suspended", "a signal")
         else:
@@ -192,7 +172,7 @@ async def test_guest_that_nobody_can_ask_is_not_hung_as_long_as_its_kernel_has_i
 ) -> None:
     """Its supervisor was killed, and its socket removed before the next one came."""
 
-    async def answer(_timeout: float) -> Outcome:
+    async def answer(_text: str, _timeout: float) -> Outcome:
         return Unsent(GONE, reason="its socket was removed")
 
     monkeypatch.setattr(module, "is_open", lambda _pid, _path: open_yet)
@@ -214,7 +194,7 @@ async def test_guest_that_panics_is_not_said_to_be_out_of_reach(
 ) -> None:
     """Nobody can ask it any more, and its kernel has its socket until it ends."""
 
-    async def answer(_timeout: float) -> Outcome:
+    async def answer(_text: str, _timeout: float) -> Outcome:
         return Unsent(GONE, reason="the guest panicked")
 
     monkeypatch.setattr(module, "is_open", lambda _pid, _path: True)

@@ -1,0 +1,146 @@
+"""Boots of a guest that is made up; tests/live has real ones."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import trio
+
+from socketproto.exchange import ANSWERED, TIMED_OUT, Outcome
+from tests.umlctl.supervisor.made import MadeKernel, MadeProcess
+from umlctl.guest.definition import Definition
+from umlctl.host.processes import Held
+from umlctl.supervisor.boot import ROOT_GRACE, Boot
+from umlctl.supervisor.history import History
+from umlctl.supervisor.kernel_socket import UNREACHABLE
+from umlctl.supervisor.lifecycle import Event, KillWanted, Lifecycle, Ready
+from umlctl.supervisor.readiness import Milestones
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+ROOTFS = b"rootfs / rootfs rw 0 0\n"
+MOUNTED = b"/dev/root / ext4 rw 0 0\n"
+DRIVERS = b"Block devices:\n 98 ubd\n"
+
+
+class Made:
+    """A guest that boots."""
+
+    def __init__(self, *, adopted: bool = False, command: tuple[str, ...] = ()) -> None:
+        definition = Definition(umid="demo", kernel="/linux", timeout=60.0)
+        self.kernel = MadeKernel()
+        self.kernel.answer = self.answer
+        self.process = MadeProcess()
+        self.files: dict[str, bytes] = {}
+        self.unreachable: list[str] = []
+        self.events: list[Event] = []
+        self.life = cast("Any", SimpleNamespace)(
+            launched=SimpleNamespace(
+                definition=definition,
+                adopted=adopted,
+                command=command,
+                pid=4711,
+                lost="",
+                record=SimpleNamespace(guest_boot="x" if adopted else ""),
+            ),
+            lifecycle=Lifecycle(definition, 0.0, adopted=adopted, known=adopted),
+            milestones=Milestones(),
+            history=History("demo"),
+            kernel=self.kernel,
+            kernel_socket=SimpleNamespace(is_there=lambda: False),
+            process=self.process,
+            watchdog=SimpleNamespace(is_unreachable=self.unreachable.append),
+        )
+        self.boot = Boot(self.life, self.handle)
+
+    def handle(self, event: Event) -> None:
+        self.events.append(event)
+        self.life.milestones.ready.set()
+
+    async def answer(self, text: str, timeout: float) -> Outcome:
+        name = text.removeprefix("proc ")
+        if name not in self.files:
+            await trio.sleep(timeout)
+            return Outcome(TIMED_OUT)
+        await trio.sleep(0.001)
+        return Outcome(ANSWERED, data=self.files[name])
+
+
+async def test_guest_is_ready_once_its_root_is_mounted(autojump_clock: MockClock) -> None:
+    guest = Made()
+    guest.files = {"mounts": ROOTFS, "devices": b""}
+
+    async def mount() -> None:
+        await trio.sleep(20)
+        guest.files["mounts"] = MOUNTED
+
+    with trio.fail_after(21):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mount)
+            await guest.boot._await_root(guest.kernel, again=False)
+    assert trio.current_time() >= 20
+
+
+@pytest.mark.parametrize(("command", "grace"), [(("initrd=x",), 0.0), ((), ROOT_GRACE)])
+async def test_guest_that_mounts_none_is_ready_with_its_drivers(
+    autojump_clock: MockClock, command: tuple[str, ...], grace: float
+) -> None:
+    guest = Made(command=command)
+    guest.files = {"mounts": ROOTFS, "devices": DRIVERS}
+    await guest.boot._await_root(guest.kernel, again=False)
+    assert trio.current_time() == pytest.approx(grace, abs=0.1)
+
+
+async def test_guest_that_was_ready_before_it_was_adopted_is_so_though_it_is_stuck(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Made(adopted=True)
+    said: list[str] = []
+
+    async def recover() -> bool:
+        return False
+
+    monkeypatch.setattr(guest.kernel, "recover", recover)
+    monkeypatch.setattr(guest.kernel, "is_stuck", said.append)
+    guest.kernel.trouble = "it does not answer"
+    await guest.boot._adopt_wedged(guest.kernel)
+    assert guest.events == [Ready(facts={"pid": 4711})]
+    assert said == ["it does not answer"]
+    assert guest.life.milestones.up.is_set()
+
+
+async def test_adopted_guest_without_a_socket_is_out_of_reach() -> None:
+    guest = Made(adopted=True)
+    await guest.boot.await_ready(trio.CancelScope())
+    assert guest.events == [Ready(facts={"pid": 4711})]
+    assert guest.unreachable == [UNREACHABLE]
+    unable = guest.kernel.unable("version")
+    assert unable is not None
+    assert unable.reason == UNREACHABLE
+
+
+async def test_boot_that_takes_too_long_is_ended(autojump_clock: MockClock) -> None:
+    guest = Made()
+    await guest.boot.limit()
+    assert guest.events == [KillWanted(why="not ready within 60 seconds", by_policy=True)]
+    assert trio.current_time() == pytest.approx(60.0)
+
+
+async def test_boot_that_somebody_holds_takes_as_long_as_it_takes(
+    autojump_clock: MockClock,
+) -> None:
+    guest = Made()
+    guest.process.holder = Held("traced", "traced by gdb")
+    with trio.move_on_after(600):
+        await guest.boot.limit()
+    assert guest.events == []
+
+
+async def test_boot_that_is_over_in_time_is_not_ended(autojump_clock: MockClock) -> None:
+    guest = Made()
+    guest.life.milestones.ready.set()
+    await guest.boot.limit()
+    assert guest.events == []

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from umlctl.host import records
+from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.life import HELD
+
+if TYPE_CHECKING:
+    import pytest
+
+    from umlctl.supervisor.launch import Launched
+
+DEADLINE = 30.0
+
+
+async def test_record_that_cannot_be_written_is_told_and_the_guest_goes_on(
+    launched: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Guest(launched).life
+
+    def fail(_record: records.Record) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "save", fail)
+        await life.save()
+    assert life.unwritten
+    assert [event["event"] for event in life.history] == ["not recorded"]
+    await life.save()
+    assert not life.unwritten
+
+
+async def test_kernel_in_trouble_is_asked_until_it_answers_again(
+    launched: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Guest(launched).life
+    tries: list[int] = []
+    settled = trio.Event()
+
+    async def recover() -> bool:
+        tries.append(1)
+        return len(tries) == 3
+
+    async def settle() -> None:
+        settled.set()
+
+    monkeypatch.setattr("umlctl.supervisor.life.CURE_PAUSE", 0.001)
+    monkeypatch.setattr(life.kernel, "recover", recover)
+    monkeypatch.setattr(life.devices, "settle", settle)
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(life.cure)
+            life.kernel.is_stuck("it does not answer")
+            await settled.wait()
+            nursery.cancel_scope.cancel()
+    assert len(tries) == 3
+    assert [event["event"] for event in life.history] == ["wedged"]
+
+
+async def test_guest_that_somebody_holds_is_not_waited_for(
+    launched: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Guest(launched).life
+    with trio.move_on_after(3 * HELD) as patience:
+        await life.answers()
+    assert patience.cancelled_caught
+    monkeypatch.setattr(life.process, "held", lambda: "a debugger")
+    with trio.fail_after(DEADLINE):
+        await life.answers()

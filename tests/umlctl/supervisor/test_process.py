@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from umlctl.host import processes
+from umlctl.supervisor.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEADLINE = 30.0
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as child:
+        yield child
+        child.kill()
+
+
+def process_of(child: subprocess.Popen[bytes]) -> Process:
+    started = processes.start_time(child.pid)
+    assert started is not None
+    return Process(child.pid, started)
+
+
+async def test_process_that_is_killed_has_ended(child: subprocess.Popen[bytes]) -> None:
+    process = process_of(child)
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.ended)
+            await trio.testing.wait_all_tasks_blocked()
+            process.kill()
+    assert child.wait() == -signal.SIGKILL
+
+
+async def test_signal_reaches_the_process_as_long_as_its_end_is_waited_for(
+    child: subprocess.Popen[bytes],
+) -> None:
+    process = process_of(child)
+    process.signal(signal.SIGTERM)
+    assert child.poll() is None
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.ended)
+            await trio.testing.wait_all_tasks_blocked()
+            process.signal(signal.SIGTERM)
+    assert child.wait() == -signal.SIGTERM
+
+
+async def test_number_that_another_process_has_by_now_is_one_that_has_ended(
+    child: subprocess.Popen[bytes],
+) -> None:
+    process = Process(child.pid, process_of(child).started - 1)
+    with trio.fail_after(DEADLINE):
+        await process.ended()
+    assert child.poll() is None
+
+
+def test_helper_outside_the_group_is_killed_with_it() -> None:
+    script = "setsid sleep 600 & echo $!; exec sleep 600"
+    with subprocess.Popen(
+        ["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        helper = int(child.stdout.readline())
+        descriptor = os.pidfd_open(helper)
+        process = process_of(child)
+        while helper not in processes.outside_group(child.pid):
+            os.sched_yield()
+        process.find_helpers()
+        process.kill()
+        with open(descriptor, "rb", buffering=0):
+            assert -child.wait() == signal.SIGKILL
+        assert not processes.alive(helper, 0)
+
+
+def test_process_is_held_until_nobody_need_look_any_more(child: subprocess.Popen[bytes]) -> None:
+    process = process_of(child)
+    assert process.held() is None
+    os.kill(child.pid, signal.SIGSTOP)
+    os.waitpid(child.pid, os.WUNTRACED)
+    held = process.held()
+    assert held is not None
+    assert held.state == "suspended"
+    process.gone = True
+    assert process.held() is None
