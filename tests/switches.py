@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from umlctl.host import paths, processes, segments
+from umlctl.host import frames, paths, processes, segments
 from umlctl.host.segments import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 DEADLINE = 30.0
 BROADCAST = b"\xff" * 6
@@ -84,3 +87,124 @@ def talk(a: socket.socket, b: socket.socket) -> None:
         one.send(sent)
         while other.recv(1000) != sent:
             pass
+
+
+class Running:
+    """A switch, and sockets to it that are closed with it."""
+
+    def __init__(self, name: str, *options: str) -> None:
+        self.name = name
+        self.sockets: list[socket.socket] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "umlctl.host.switch", *options, "--", name],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.control = self.connect(paths.network_control(name))
+
+    def connect(self, path: str) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(DEADLINE)
+        self.sockets.append(connection)
+
+        def connected() -> bool:
+            try:
+                connection.connect(path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            return True
+
+        until(connected)
+        return connection
+
+    def client(self) -> socket.socket:
+        return self.connect(paths.network_control(self.name))
+
+    def port(self) -> socket.socket:
+        """A connection, as a kernel makes it, that the switch has taken."""
+        before = len(self.ports())
+        made = self.connect(paths.network_port(self.name))
+        until(lambda: len(self.ports()) > before)
+        return made
+
+    def ask(self, request: object, fds: Sequence[int] = ()) -> dict[str, Any]:
+        return ask(self.control, request, fds)
+
+    def ports(self) -> list[dict[str, Any]]:
+        return self.ask({"status": True})["ports"]  # type: ignore[no-any-return]
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    def close(self) -> str:
+        """End it, if it has not ended; what it said."""
+        for connection in self.sockets:
+            connection.close()
+        self.process.kill()
+        return self.process.communicate()[1]
+
+
+def ask(connection: socket.socket, request: object, fds: Sequence[int] = ()) -> dict[str, Any]:
+    socket.send_fds(connection, [json.dumps(request).encode()], list(fds)) if fds else (
+        connection.send(json.dumps(request).encode())
+    )
+    return hear(connection)
+
+
+def hear(connection: socket.socket) -> dict[str, Any]:
+    return json.loads(connection.recv(1 << 20))  # type: ignore[no-any-return]
+
+
+def hear_with(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A message and the descriptors that came with it."""
+    data, fds, _, _ = socket.recv_fds(connection, 1 << 20, 8)
+    return json.loads(data), fds
+
+
+def held(client: socket.socket) -> tuple[int, socket.socket]:
+    """The next duplicate that a client is handed, and its number."""
+    message, fds = hear_with(client)
+    assert message["pid"] == os.getpid()
+    (fd,) = fds
+    return message["port"], socket.socket(fileno=fd)
+
+
+def arrived(connection: socket.socket) -> list[bytes]:
+    """All that is there to be read."""
+    found = []
+    connection.setblocking(False)
+    try:
+        while data := connection.recv(frames.LONGEST):
+            found.append(data)
+    except BlockingIOError:
+        pass
+    finally:
+        connection.settimeout(DEADLINE)
+    return found
+
+
+@pytest.fixture
+def make(house: str) -> Iterator[Callable[..., Running]]:
+    """Starts switches: `make(*options, name="lan")`."""
+    made: list[Running] = []
+
+    def start(*options: str, name: str = "lan") -> Running:
+        made.append(Running(name, *options))
+        return made[-1]
+
+    yield start
+    for running in made:
+        said = running.close()
+        assert "Traceback" not in said, said
+
+
+@pytest.fixture
+def lan(make: Callable[..., Running]) -> Running:
+    """One that has taken our control connection."""
+    made = make("--idle", "600")  # however long the test takes, it does not end before
+    assert not made.ports()
+    return made

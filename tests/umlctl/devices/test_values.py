@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.devices import LONGEST, check_request, values
+from umlctl.devices import values
 from umlctl.errors import UsageError
 
 
@@ -50,20 +50,3 @@ def test_device_has_a_number_within_its_family(digits: str) -> None:
     assert values.unit("63", "ssl", 64, "ssl63=pts") == 63
     with pytest.raises(UsageError, match="ssl has a number from 0 to 63"):
         values.unit(digits, "ssl", 64, f"ssl{digits}=pts")
-
-
-def test_request_has_a_length_in_bytes() -> None:
-    room = LONGEST - len("config ")
-    check_request("é" * (room // 2))
-    with pytest.raises(UsageError, match=f"has {LONGEST} bytes for a device, and this needs 512"):
-        check_request("a" * (room + 1))
-    with pytest.raises(UsageError, match="513"):
-        check_request("é" * (room // 2 + 1))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"), [("a\0b", "NUL"), ("\ud800", "UTF-8"), ("/\udcff", "UTF-8")]
-)
-def test_request_is_text_that_can_be_sent(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        check_request(text)
