@@ -6,7 +6,7 @@ command lines that it does not take.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,6 +15,9 @@ from umlctl.cli import complete
 from umlctl.cli.seconds import SECONDS
 from umlctl.commands import KERNEL, SYSRQ, Command
 from umlctl.oneshot import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ALL: Final = (
     click.Option(
@@ -64,6 +67,25 @@ def _text(command: Command) -> str:
 
 def verb(command: Command) -> click.Command:
     """Make the click command."""
+    arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
+    more = (
+        "umlctl shutdown web db 60\n  umlctl shutdown --all 60 --json"
+        if command.name == "shutdown"
+        else f"{arguments} --json"
+    )
+    return click.Command(
+        command.name,
+        callback=_callback(command),
+        params=_parameters(command),
+        help=_text(command),
+        short_help=command.help,
+        epilog=f"\b\nExamples:\n  {arguments}\n  {more}",
+        context_settings={"ignore_unknown_options": command.takes_rest},
+    )
+
+
+def _callback(command: Command) -> Callable[..., int]:
+    """What a command line does; `shutdown` has more than one guest."""
 
     def callback(
         guest: str | None,
@@ -88,53 +110,42 @@ def verb(command: Command) -> click.Command:
             raise click.MissingParameter(param_hint="'GUEST'", param_type="argument")
         return ask(command, guest, list(words), in_json, timeout, force, no_wait)
 
-    arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
-    more = (
-        "umlctl shutdown web db 60\n  umlctl shutdown --all 60 --json"
-        if command.name == "shutdown"
-        else f"{arguments} --json"
-    )
-    return click.Command(
-        command.name,
-        callback=callback,
-        params=[
-            click.Argument(
-                ["guest"],
-                metavar="GUEST|COMMAND" if command.name == "help" else "GUEST",
-                required=command.name != "shutdown",
-                shell_complete=complete.helpful if command.name == "help" else complete.guests,
+    return callback
+
+
+def _parameters(command: Command) -> list[click.Parameter]:
+    return [
+        click.Argument(
+            ["guest"],
+            metavar="GUEST|COMMAND" if command.name == "help" else "GUEST",
+            required=command.name != "shutdown",
+            shell_complete=complete.helpful if command.name == "help" else complete.guests,
+        ),
+        click.Argument(
+            ["words"],
+            nargs=-1,
+            metavar=(
+                "[GUEST]... [SECONDS]"
+                if command.name == "shutdown"
+                else command.args.replace("DEVICE[=CONFIG]...", "DEVICE[=CONFIG]") or ""
             ),
-            click.Argument(
-                ["words"],
-                nargs=-1,
-                metavar=(
-                    "[GUEST]... [SECONDS]"
-                    if command.name == "shutdown"
-                    else command.args.replace("DEVICE[=CONFIG]...", "DEVICE[=CONFIG]") or ""
-                ),
-                type=click.UNPROCESSED,
-                shell_complete=complete.behind(command.name),
-            ),
-            click.Option(["--json", "in_json"], is_flag=True, help="Print the outcome as JSON."),
-            click.Option(
-                ["--timeout"],
-                type=SECONDS,
-                default=None,
-                metavar="SECONDS",
-                help="Give up when there is no answer after so long. "
-                f"[default: {_patience(command)}]",
-            ),
-            click.Option(
-                ["--force"],
-                is_flag=True,
-                hidden=not may_be_refused(command),
-                help="Send what is refused because it may harm the guest.",
-            ),
-            *(_ALL if command.name == "shutdown" else ()),
-            *(_NO_WAIT if command.name == "reboot" else ()),
-        ],
-        help=_text(command),
-        short_help=command.help,
-        epilog=f"\b\nExamples:\n  {arguments}\n  {more}",
-        context_settings={"ignore_unknown_options": command.takes_rest},
-    )
+            type=click.UNPROCESSED,
+            shell_complete=complete.behind(command.name),
+        ),
+        click.Option(["--json", "in_json"], is_flag=True, help="Print the outcome as JSON."),
+        click.Option(
+            ["--timeout"],
+            type=SECONDS,
+            default=None,
+            metavar="SECONDS",
+            help=f"Give up when there is no answer after so long. [default: {_patience(command)}]",
+        ),
+        click.Option(
+            ["--force"],
+            is_flag=True,
+            hidden=not may_be_refused(command),
+            help="Send what is refused because it may harm the guest.",
+        ),
+        *(_ALL if command.name == "shutdown" else ()),
+        *(_NO_WAIT if command.name == "reboot" else ()),
+    ]

@@ -143,3 +143,20 @@ def boot(started: Started) -> Boot:
         return one
 
     return boot
+
+
+class Run:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+
+@pytest.fixture
+def run(house: str, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    def run(*arguments: str) -> Run:
+        code = main.run(list(arguments))
+        sys.stdout.flush()
+        return Run(code, *capfd.readouterr())
+
+    return run

@@ -14,7 +14,7 @@ import pytest
 from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from tests.umlctl.host.test_records import write_record
 from umlctl import exitcodes
-from umlctl.cli import afterlife, listing, main
+from umlctl.cli import afterlife, listing
 from umlctl.client import unsupervised
 from umlctl.host import claim, eventlog, processes, records
 
@@ -103,20 +103,6 @@ def test_guest_whose_supervisor_makes_its_directory_anew_is_not_said_to_have_non
         (row,) = listing.gather()
         assert (row.state, row.supervisor_pid) == ("silent", os.getpid())
         assert f"pid {os.getpid()}, has not opened" in (row.trouble or "")
-
-
-@pytest.mark.parametrize("words", [[], ["demo"]])
-def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_one_again(
-    run_dir: str, nobody: None, capfd: pytest.CaptureFixture[str], words: list[str]
-) -> None:
-    with claim.claim("demo"):
-        write_record()
-        shutil.rmtree(run_dir)
-        assert main.run(["adopt", *words]) == exitcodes.FAILED
-        said = capfd.readouterr()
-        assert said.out == ""
-        assert "demo runs, and its supervisor" in said.err
-        assert "cannot be asked from here" in said.err
 
 
 def test_guest_that_would_be_started_again_out_of_reach_is_not_killed(

@@ -11,30 +11,15 @@ import pytest
 from umlctl import __version__, errors
 from umlctl.cli import main
 from umlctl.cli.complete import guests
-from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.commands import BY_NAME, COMMANDS, HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.umlctl.cli.conftest import Run
+
 VERBS = [c.name for c in COMMANDS if c.served != HOST and not c.own_face]
 OWN = list(main.LAZY)
-
-
-class Run:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
-
-
-@pytest.fixture
-def run(house: str, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
-    def run(*arguments: str) -> Run:
-        code = main.run(list(arguments))
-        sys.stdout.flush()
-        return Run(code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.mark.parametrize("verb", [*VERBS, *OWN])
@@ -51,19 +36,6 @@ def test_every_command_has_help_with_examples(run: Callable[..., Run], verb: str
         assert f"Examples:\n  umlctl {verb}" in done.out.replace("\n    ", "\n  ")
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_says_what_the_table_says(run: Callable[..., Run], verb: str) -> None:
-    command = BY_NAME[verb]
-    text = " ".join(run(verb, "--help").out.split())
-    assert command.help[1:] in text
-    assert command.danger in text
-    assert "GUEST" in text
-    for option in ("--json", "--timeout SECONDS"):
-        assert option in text
-    for word in command.args.replace("...", "").split():
-        assert word in text
-
-
 @pytest.mark.parametrize("words", [[], ["version"], ["run"]])
 def test_help_has_a_short_name(words: list[str]) -> None:
     """In processes of their own: click keeps the names of a command's help option."""
@@ -75,12 +47,6 @@ def test_help_has_a_short_name(words: list[str]) -> None:
         ).stdout
 
     assert told("-h") == told("--help") != ""
-
-
-def test_help_of_sysrq_lists_the_letters(run: Callable[..., Run]) -> None:
-    text = run("sysrq", "--help").out
-    for letter, meaning in SYSRQ.items():
-        assert f"{letter}  {meaning}\n" in text
 
 
 def test_commands_of_both_supervisors_are_not_mixed_up(run: Callable[..., Run]) -> None:
@@ -191,18 +157,6 @@ def test_every_command_stands_in_one_group_of_the_help(run: Callable[..., Run]) 
     out = run("--help").out
     for heading in main.GROUPS:
         assert f"{heading}:\n" in out
-
-
-@pytest.mark.parametrize("name", VERBS)
-def test_force_is_shown_where_there_is_something_to_insist_on(
-    run: Callable[..., Run], name: str
-) -> None:
-    out = run(name, "--help").out
-    if name in ("version", "help", "wait", "status", "stack", "devices", "go", "log", "shutdown"):
-        assert "--force" not in out
-    elif name in ("proc", "sysrq", "config", "remove", "plug"):
-        assert "--force" in out
-    assert "1000000000" not in out
 
 
 def test_nothing_to_do_shows_the_help_as_a_usage_error(run: Callable[..., Run]) -> None:
