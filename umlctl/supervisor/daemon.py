@@ -65,6 +65,8 @@ DIES: Final = 2.0
 LEAVE: Final = "leave"
 NO_WAIT: Final = "no-wait "
 """Before the file of `start`: answered when the kernel is launched, not when the guest is up."""
+LETS_GO: Final = 10.0
+"""How long a guest that has ended may keep its name for its clean-up, seconds."""
 WRITE_AGAIN: Final = 5.0
 """Between two tries to write down what a full disk did not take, seconds."""
 UP: Final = 5.0
@@ -316,6 +318,7 @@ class Daemon:
                 definition = await trio.to_thread.run_sync(read)
                 if self._quitting.is_set():
                     raise NeverStarted(f"{definition.umid}: the supervisor ends; start it again")
+                await self._let_go(definition.umid)
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
                 guest: Guest = await self._nursery.start(self._run_guest, launched)
                 if wait:
@@ -330,6 +333,15 @@ class Daemon:
                 f"`umlctl logs {guest.umid}` shows its console"
             )
         return guest
+
+    async def _let_go(self, umid: str) -> None:
+        """Have a guest of ours that has ended, as whoever starts it again was told, let go of its
+        name."""
+        with trio.move_on_after(LETS_GO):
+            while (  # noqa: ASYNC110 - nobody tells
+                guest := self._guests.get(umid)
+            ) is not None and guest.milestones.dead.is_set():
+                await trio.sleep(PAUSE)
 
     async def _run_guest(
         self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED

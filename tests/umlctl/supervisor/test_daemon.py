@@ -20,7 +20,7 @@ from umlctl.guest import definition as definitions
 from umlctl.host import eventlog, paths, processes, records
 from umlctl.host.claim import claim, has_owner
 from umlctl.protocol.status import Ending
-from umlctl.supervisor import daemon
+from umlctl.supervisor import daemon, run
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.history import History
 from umlctl.supervisor.launch import launch
@@ -94,6 +94,28 @@ async def test_guest_that_nobody_waits_for_boots_on(define: Callable[[str], str]
         answer = await start(path, f"no-wait {define('demo')}")
         assert (answer["code"], answer["status"]["state"]) == (0, "booting")
         assert has_owner("demo")
+
+
+async def test_guest_is_started_again_though_its_clean_up_is_not_done(
+    define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run_slowly(
+        launched: Launched,
+        log: Any,
+        others: Any,
+        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        await run.run_guest(launched, log, others, task_status=task_status)
+        with claim("demo"):
+            await trio.sleep(0.2)
+
+    monkeypatch.setattr(daemon, "run_guest", run_slowly)
+    async with serving() as path:
+        for _ in range(2):
+            answer = await start(path, f"no-wait {define('demo')}")
+            assert answer["code"] == 0, answer
+            with Client(paths.guest_socket("demo")) as client:
+                assert (await client.request("kill", DEADLINE)).ok
 
 
 async def test_guest_without_a_door_is_that_guests_failure(
