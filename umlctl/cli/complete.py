@@ -218,16 +218,17 @@ def _devices(guest: str) -> dict[str, str]:
     from umlctl.client.ask import Deadline, GuestClient
     from umlctl.errors import NoGuest, UmlctlError
     from umlctl.host import records
+    from umlctl.protocol.status import read_devices
 
     try:
         with GuestClient(guest, looks=True) as asked:
             outcome = asked.ask("devices", Deadline(PATIENCE))
-        rows = msgspec.json.decode(outcome.data) if outcome.ok else ()
-        return {str(row["name"]): str(row["asked"]) for row in rows}
+        rows = read_devices(outcome.data) if outcome.ok else []
+        return {row.name: row.asked for row in rows}
     except NoGuest:
         record = records.load(guest) if paths.has_record(guest) else None
         if record is None or record.ending is not None:
             return {}
         return {entry.name: entry.asked for entry in record.devices}
-    except (UmlctlError, OSError, msgspec.DecodeError, KeyError, TypeError):
+    except (UmlctlError, OSError, msgspec.DecodeError):
         return {}

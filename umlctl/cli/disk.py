@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from umlctl import exitcodes
 from umlctl.cli import complete, plugging
@@ -75,14 +76,14 @@ def add(
     parse_disk(str(asked))
     entry = plugging.plugged(guest, f"disk {asked}", deadline, force=force)
     if in_json:
-        print(views.to_json(entry))
+        print(views.to_json(msgspec.structs.asdict(entry)))
     else:
-        observed = entry.get("observed") or {}
+        observed = entry.observed or {}
         node = f" as /dev/{observed['block']}" if observed.get("block") else ""
-        print(f"{entry['name']} is in {guest}{node}, {views.size(observed.get('size'))}")
-        if entry.get("shared"):
+        print(f"{entry.name} is in {guest}{node}, {views.size(observed.get('size'))}")
+        if entry.shared:
             say(
-                f"{entry['name']} is shared: nothing keeps other guests from writing to it; only a "
+                f"{entry.name} is shared: nothing keeps other guests from writing to it; only a "
                 "cluster file system stands that",
                 exitcodes.OK,
             )
@@ -108,21 +109,21 @@ def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
 @plugging.json_option
 def list_disks(guest: str, in_json: bool) -> int:
     """List the disks of a guest: what was asked for, and what the guest has."""
-    rows = [row for row in plugging.devices(guest) if row["name"].startswith("ubd")]
+    rows = [row for row in plugging.devices(guest) if row.name.startswith("ubd")]
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK
     table: list[tuple[str, ...]] = [("DISK", "GUEST", "SIZE", "ASKED", "NOTE")]
     for row in rows:
-        seen = row["observed"] or {}
+        seen = row.observed or {}
         block = seen.get("block")
         table.append(
             (
-                row["name"],
+                row.name,
                 f"/dev/{block}" if block else "-",
                 views.size(seen.get("size")),
-                row["asked"],
-                plugging.note(row) or ("shared" if row.get("shared") else ""),
+                row.asked,
+                plugging.note(row) or ("shared" if row.shared else ""),
             )
         )
     views.columns(table)

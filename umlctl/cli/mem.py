@@ -57,6 +57,6 @@ def _facts(guest: str) -> dict[str, Any]:
         }
     except (KeyError, ValueError):
         raise HostError(f"{guest}: the guest does not say how much memory it has") from None
-    rows = [row for row in plugging.devices(guest) if row["name"] == "mem"]
-    facts["taken"] = -parse(rows[0]["kernel"]).change if rows else 0
+    rows = [row for row in plugging.devices(guest) if row.name == "mem"]
+    facts["taken"] = -parse(rows[0].kernel).change if rows else 0
     return facts

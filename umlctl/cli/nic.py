@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from umlctl import exitcodes
 from umlctl.cli import complete, plugging
@@ -23,6 +24,7 @@ from umlctl.output import views
 
 if TYPE_CHECKING:
     from umlctl.client.ask import Deadline
+    from umlctl.protocol.status import Device
 
 
 @click.group(
@@ -107,17 +109,15 @@ def add(
     parse_nic(str(asked), insist=force)
     entry = plugging.plugged(guest, f"nic {asked}", deadline, force=force)
     if in_json:
-        print(views.to_json(entry))
+        print(views.to_json(msgspec.structs.asdict(entry)))
         return exitcodes.OK
     where = _host_side(entry)
-    print(f"{entry['name']} is in {guest}, MAC {entry['mac']}{f', {where}' if where else ''}")
-    if entry.get("addr"):
-        way_out = nics.way_out(entry["asked"], entry.get("network", ""), entry["addr"])
+    print(f"{entry.name} is in {guest}, MAC {entry.mac}{f', {where}' if where else ''}")
+    if entry.addr:
+        way_out = nics.way_out(entry.asked, entry.network, entry.addr)
         route = f" && ip route add default via {way_out[0]}" if way_out else ""
-        name = entry["name"]
-        print(
-            f"in the guest: ip addr add {entry['addr']} dev {name} && ip link set {name} up{route}"
-        )
+        name = entry.name
+        print(f"in the guest: ip addr add {entry.addr} dev {name} && ip link set {name} up{route}")
         if way_out:
             other = "or any DHCP client; " if user else ""
             print(f"{other}names are resolved by {way_out[1]}")
@@ -143,23 +143,15 @@ def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:
 @plugging.json_option
 def list_nics(guest: str, in_json: bool) -> int:
     """List the network interfaces of a guest, with the host's end of each."""
-    rows = [row for row in plugging.devices(guest) if row["name"].startswith(("vec", "eth"))]
+    rows = [row for row in plugging.devices(guest) if row.name.startswith(("vec", "eth"))]
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK
     table: list[tuple[str, ...]] = [("NIC", "MAC", "STATE", "HOST", "ADDRESS", "NOTE")]
     for row in rows:
-        seen = row["observed"] or {}
-        table.append(
-            (
-                row["name"],
-                row.get("mac", "-"),
-                _state(seen),
-                _host_side(row),
-                row.get("addr", "-"),
-                plugging.note(row),
-            )
-        )
+        state = _state(row.observed or {})
+        cells = (row.name, row.mac or "-", state, _host_side(row), row.addr or "-")
+        table.append((*cells, plugging.note(row)))
     views.columns(table)
     return exitcodes.OK
 
@@ -171,16 +163,16 @@ def _state(seen: dict[str, Any]) -> str:
     return "up" if state == "unknown" else state
 
 
-def _host_side(entry: dict[str, Any]) -> str:
+def _host_side(entry: Device) -> str:
     """What a NIC is plugged into on this host, in words."""
-    if entry["asked"].partition(",")[0] == USER:
-        return " ".join(["behind slirp4netns", *parse_nic(entry["asked"]).forwards])
-    if entry.get("network"):
-        port = entry.get("host", {}).get("port")
-        return f"switch {entry['network']}" + (f", port {port}" if port else "")
-    if entry.get("tap"):
-        on = f" on {entry['bridge']}" if entry.get("bridge") else ""
-        address = f" {entry['host_addr']}" if entry.get("host_addr") else ""
-        return f"tap {entry['tap']}{on}{address}"
-    mark = "transport=" if "transport=" in entry["asked"] else "="
-    return str(entry["asked"]).partition(mark)[2].partition(",")[0]
+    if entry.asked.partition(",")[0] == USER:
+        return " ".join(["behind slirp4netns", *parse_nic(entry.asked).forwards])
+    if entry.network:
+        port = entry.host.get("port")
+        return f"switch {entry.network}" + (f", port {port}" if port else "")
+    if entry.tap:
+        on = f" on {entry.bridge}" if entry.bridge else ""
+        address = f" {entry.host_addr}" if entry.host_addr else ""
+        return f"tap {entry.tap}{on}{address}"
+    mark = "transport=" if "transport=" in entry.asked else "="
+    return entry.asked.partition(mark)[2].partition(",")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 import msgspec
@@ -23,7 +23,14 @@ from umlctl.errors import (
 )
 from umlctl.host import records
 from umlctl.output import views
+from umlctl.protocol.status import read_device, read_devices
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umlctl.protocol.status import Device
+
+T = TypeVar("T")
 PATIENCE: Final = 60.0
 """A switch or a slirp4netns may have to be started first, others' devices be plugged, and hooks
 run, seconds."""
@@ -78,10 +85,9 @@ def request(
     raise Refused(f"{what} {guest}: {outcome}", exitcodes.of(outcome.kind))
 
 
-def plugged(guest: str, text: str, deadline: Deadline, *, force: bool) -> dict[str, Any]:
+def plugged(guest: str, text: str, deadline: Deadline, *, force: bool) -> Device:
     """Have a device plugged; its entry in the table."""
-    entry: dict[str, Any] = _decoded(guest, request(guest, f"plug {text}", deadline, force=force))
-    return entry
+    return _decoded(guest, read_device, request(guest, f"plug {text}", deadline, force=force))
 
 
 def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
@@ -93,29 +99,28 @@ def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
         click.echo(f"{name} is out of {guest}")
 
 
-def devices(guest: str) -> list[dict[str, Any]]:
+def devices(guest: str) -> list[Device]:
     """The guest's device table; without a supervisor, as it was written down.
 
     Raises: NoGuest, Refused, UsageError, HostError
     """
     try:
-        table: list[dict[str, Any]] = _decoded(guest, request(guest, "devices"))
+        return _decoded(guest, read_devices, request(guest, "devices"))
     except NoGuest:
         record = records.load(guest) if "/" not in guest else None
         if record is None or record.ending is not None:
             raise
-        table = msgspec.to_builtins(record.devices)
         click.echo(f"umlctl: {guest} has no supervisor; this is what was written down", err=True)
-    return table
+        return [records.shown(entry) for entry in record.devices]
 
 
-def note(row: dict[str, Any]) -> str:
+def note(device: Device) -> str:
     """What is wrong with a device: in the guest, or else on this host."""
-    return str(row.get("problem") or row.get("note", ""))
+    return device.problem or device.note
 
 
-def _decoded(guest: str, data: bytes) -> Any:
+def _decoded(guest: str, read: Callable[[bytes], T], data: bytes) -> T:
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return read(data)
+    except msgspec.DecodeError:
         raise HostError(f"{guest}: the answer is none that umlctl knows") from None

@@ -7,9 +7,11 @@ empty array or object. mconsole(7) has the list for users.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
+
+T = TypeVar("T")
 
 State = Literal[
     "booting",
@@ -84,9 +86,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     asked: str
-    kernel: str
-    boot: bool
-    observed: dict[str, Any] | None
+    # What a factory makes is never left out, whatever it is.
+    kernel: str = msgspec.field(default_factory=str)
+    boot: bool = msgspec.field(default_factory=bool)
+    observed: dict[str, Any] | None = msgspec.field(default_factory=lambda: None)
     host: dict[str, Any] = {}
     holds: list[dict[str, Any]] = []
     mac: str = ""
@@ -200,6 +203,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 # Made here, by one thread: msgspec crashes where several decode into a new type at once.
 _STATUS: Final = msgspec.json.Decoder(Status)
 _ENDING: Final = msgspec.json.Decoder(Ending)
+_DEVICES: Final = msgspec.json.Decoder(list[Device])
+_DEVICE: Final = msgspec.json.Decoder(Device)
+_CONSOLE: Final = msgspec.json.Decoder(Console)
 
 
 def read_status(data: bytes) -> Status:
@@ -225,7 +231,35 @@ def read_ending(data: bytes) -> Ending:
 
     Raises: msgspec.DecodeError: it is no ending
     """
+    return _decoded(_ENDING, data)
+
+
+def read_devices(data: bytes) -> list[Device]:
+    """An answer to `devices`.
+
+    Raises: msgspec.DecodeError: it is no device table
+    """
+    return _decoded(_DEVICES, data)
+
+
+def read_device(data: bytes) -> Device:
+    """An answer to `plug` for a disk or a NIC.
+
+    Raises: msgspec.DecodeError: it is no device
+    """
+    return _decoded(_DEVICE, data)
+
+
+def read_console(data: bytes) -> Console:
+    """An answer to `plug` for a console.
+
+    Raises: msgspec.DecodeError: it is no console
+    """
+    return _decoded(_CONSOLE, data)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     try:
-        return _ENDING.decode(data)
+        return decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as problem:
         raise msgspec.DecodeError(str(problem)) from None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from umlctl.output.views import printable, size
+from umlctl.protocol.status import Console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from umlctl.protocol.status import Device
 
 Table = list[list[str]]
 """Rows of cells; the first has the headings. A cell that is a number is set to the right."""
@@ -34,30 +37,27 @@ def table(path: str, text: str) -> Table | None:
         return None
 
 
-def devices(entries: list[dict[str, Any]]) -> Table:
+def devices(entries: list[Device]) -> Table:
     """A guest's device table."""
-    rows = [
-        [str(each["name"]), _in_guest(each), str(each["asked"]), str(each.get("problem") or "")]
-        for each in entries
-    ]
+    rows = [[each.name, _in_guest(each), each.asked, each.problem or each.note] for each in entries]
     return [["DEVICE", "GUEST", "ASKED", "NOTE"], *rows]
 
 
-def plugged(entry: dict[str, Any]) -> str:
+def plugged(entry: Device | Console) -> str:
     """What `plug` answers, in words."""
-    name = str(entry["name"])
-    if "socket" in entry:
+    name = entry.name
+    if isinstance(entry, Console):
         return f"{name} can be attached to: umlctl console GUEST {name.removeprefix('con')}"
     seen = _in_guest(entry)
     return f"{name} is in the guest{f' as {seen}' if seen not in (name, '-') else ''}"
 
 
-def _in_guest(entry: dict[str, Any]) -> str:
+def _in_guest(entry: Device) -> str:
     """What a device is called in the guest, with its size or its state."""
-    seen = entry.get("observed")
+    seen = entry.observed
     if seen is None:
         return "-"
-    name = f"/dev/{seen['block']}" if seen.get("block") else str(entry["name"])
+    name = f"/dev/{seen['block']}" if seen.get("block") else entry.name
     if seen.get("size"):
         name += f", {size(seen['size'])}"
     return name

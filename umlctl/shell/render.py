@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from umlctl.protocol.status import read_console, read_device, read_devices
 from umlctl.shell import answers
 
 if TYPE_CHECKING:
@@ -27,11 +28,14 @@ def table_of_devices(outcome: Outcome) -> str:
     from umlctl.output.views import aligned
 
     try:
-        found = msgspec.json.decode(outcome.data)
-        if isinstance(found, list):
-            return "\n".join(aligned([tuple(row) for row in answers.devices(found)])) + "\n"
-        return answers.plugged(found) + "\n"
-    except (msgspec.DecodeError, KeyError, TypeError):
+        if outcome.data.startswith(b"["):
+            table = answers.devices(read_devices(outcome.data))
+            return "\n".join(aligned([tuple(row) for row in table])) + "\n"
+        try:
+            return answers.plugged(read_device(outcome.data)) + "\n"
+        except msgspec.ValidationError:
+            return answers.plugged(read_console(outcome.data)) + "\n"
+    except msgspec.DecodeError:
         return outcome.text + "\n"
 
 

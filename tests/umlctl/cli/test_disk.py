@@ -4,9 +4,11 @@ import errno
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from umlctl import exitcodes
+from umlctl.protocol.status import Device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +72,7 @@ def test_disk_that_was_not_looked_for_is_told_without_its_size(supervisor: Super
 def test_added_disk_as_json(supervisor: Supervisor) -> None:
     supervisor.answer("plug disk /a.img", ENTRY)
     assert supervisor.main("disk", "add", "demo", "/a.img", "--json") == 0
-    assert json.loads(supervisor.out) == ENTRY
+    assert json.loads(supervisor.out) == msgspec.structs.asdict(Device(**ENTRY))
 
 
 @pytest.mark.parametrize(

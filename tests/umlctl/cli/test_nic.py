@@ -4,11 +4,13 @@ import errno
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from umlctl import exitcodes
 from umlctl.host import networks
 from umlctl.host.networks import Network
+from umlctl.protocol.status import Device
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -89,7 +91,7 @@ def test_way_out_of_a_switch_with_an_uplink_is_told(supervisor: Supervisor) -> N
 def test_added_nic_as_json(supervisor: Supervisor) -> None:
     supervisor.answer("plug nic user", USER)
     assert supervisor.main("nic", "add", "demo", "--user", "--json") == 0
-    assert json.loads(supervisor.out) == USER
+    assert json.loads(supervisor.out) == msgspec.structs.asdict(Device(**USER))
 
 
 def test_dangerous_nic_has_to_be_forced(supervisor: Supervisor) -> None:

@@ -85,8 +85,8 @@ def test_device_is_shown_with_all_that_is_recorded_of_it() -> None:
 
 
 def test_device_is_shown_without_what_is_empty() -> None:
-    device = Device(name="ubd1", asked="/d", kernel="ubd1=/d", boot=False, observed=None)
-    always = {"name": "ubd1", "asked": "/d", "kernel": "ubd1=/d", "boot": False, "observed": None}
+    device = Device(name="ubd1", asked="/d")
+    always = {"name": "ubd1", "asked": "/d", "kernel": "", "boot": False, "observed": None}
     assert json.loads(msgspec.json.encode(device)) == always
 
 
@@ -125,6 +125,20 @@ def test_state_that_only_a_newer_supervisor_knows_is_unknown() -> None:
 def test_answer_that_is_no_ending_is_refused(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         of.read_ending(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"3", b"{}", b'[{"asked": "/a"}]', b"[" * 100_000])
+def test_answer_that_is_no_device_table_is_refused(data: bytes) -> None:
+    for read in (of.read_devices, of.read_device, of.read_console):
+        with pytest.raises(msgspec.DecodeError):
+            read(data)
+
+
+@given(st.lists(devices, max_size=3))
+def test_device_table_is_read_as_it_was(table: list[Device]) -> None:
+    assert of.read_devices(msgspec.json.encode(table)) == table
+    for device in table:
+        assert of.read_device(msgspec.json.encode(msgspec.structs.asdict(device))) == device
 
 
 def test_ending_is_read() -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umlctl.protocol.status import Console, Device
 from umlctl.shell.answers import _READERS, devices, plugged, symbols, table
 
 FILES = {
@@ -104,14 +105,10 @@ def test_symbols_of_a_trace_are_found() -> None:
 
 
 def test_device_table_says_what_is_in_the_guest() -> None:
-    disk = {
-        "name": "ubd1",
-        "asked": "/a.img",
-        "observed": {"block": "ubdb", "size": 1 << 20},
-        "problem": "",
-    }
-    nic = {"name": "vec0", "asked": "user", "observed": {"operstate": "up"}, "problem": ""}
-    lost = {"name": "ubd2", "asked": "/b.img", "observed": None, "problem": "the file is gone"}
+    there = {"block": "ubdb", "size": 1 << 20}
+    disk = Device(name="ubd1", asked="/a.img", observed=there)
+    nic = Device(name="vec0", asked="user", observed={"operstate": "up"})
+    lost = Device(name="ubd2", asked="/b.img", problem="the file is gone")
     assert devices([disk, nic, lost])[1:] == [
         ["ubd1", "/dev/ubdb, 1.0M", "/a.img", ""],
         ["vec0", "vec0", "user", ""],
@@ -119,4 +116,4 @@ def test_device_table_says_what_is_in_the_guest() -> None:
     ]
     assert plugged(disk) == "ubd1 is in the guest as /dev/ubdb, 1.0M"
     assert plugged(nic) == "vec0 is in the guest"
-    assert "umlctl console GUEST 1" in plugged({"name": "con1", "socket": "/s"})
+    assert "umlctl console GUEST 1" in plugged(Console(name="con1", socket="/s"))
