@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pexpect
 import pytest
 
 from socketproto.blocking import Connection
@@ -294,11 +295,20 @@ def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADL
         began = time.monotonic()
 
 
-@pytest.fixture(scope="session")
-def house() -> Iterator[House]:
-    """One home for all tests of a test process; its background supervisor ends with it."""
-    path = tempfile.mkdtemp(prefix="u", dir="/tmp")
-    home = House(path)
+class Terminal(pexpect.spawn):  # type: ignore[misc]
+    """A terminal that says where its cursor is, as real ones do."""
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> Any:
+        data = super().read_nonblocking(size, timeout)
+        for _ in range(data.count("\x1b[6n")):
+            self.send("\x1b[20;1R")
+        return data
+
+
+@contextlib.contextmanager
+def a_house() -> Iterator[House]:
+    """A home whose background supervisor ends with it."""
+    home = House(tempfile.mkdtemp(prefix="u", dir="/tmp"))
     try:
         yield home
     finally:
@@ -306,6 +316,20 @@ def house() -> Iterator[House]:
         found = home.strange_events()
         home.remove()
         assert found == []
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """One home for all tests of a test process."""
+    with a_house() as home:
+        yield home
+
+
+@pytest.fixture
+def empty_house() -> Iterator[House]:
+    """A home of this test's own, without guests."""
+    with a_house() as home:
+        yield home
 
 
 @pytest.fixture(scope="session")

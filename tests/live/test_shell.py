@@ -6,12 +6,12 @@ import os
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
 
-from tests.live.conftest import heed_signals, processes_of, wait_for
+from tests.live.conftest import Terminal, heed_signals, processes_of, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 PROMPT = r"running\S*>"
 NOBODY = r"umlctl\S*>"
 """The prompt without a guest."""
-ASKED = "\x1b[6n"
-"""Where the cursor is: a terminal answers that, and so do these tests."""
-
-
-class Terminal(pexpect.spawn):  # type: ignore[misc]
-    """A terminal that answers as real ones do."""
-
-    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> Any:
-        data = super().read_nonblocking(size, timeout)
-        for _ in range(data.count(ASKED)):
-            self.send("\x1b[20;1R")
-        return data
 
 
 def _open(
