@@ -25,8 +25,6 @@ WHY_LONG: Final = "In one piece: "
 """What the docstring of a longer function says, and then why."""
 LONG: Final = {
     "umlctl.shell.session.Session",
-    "umlctl.supervisor.daemon",
-    "umlctl.supervisor.daemon.Daemon",
     "umlctl.supervisor.devices",
     "umlctl.supervisor.devices.Devices",
     "umlctl.supervisor.kernel.Kernel",

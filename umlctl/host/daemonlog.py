@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+import traceback
 from typing import Final
 
-from umlctl.host import paths
+from umlctl.host import paths, scarce
 
 MOST: Final = 1 << 20
 """A log longer than this is put aside, in place of the one that was, bytes."""
@@ -44,6 +46,26 @@ def say(line: str, descriptor: int = 2) -> None:
             os.close(fresh)
     except OSError:
         pass
+
+
+def note(message: str) -> None:
+    """Write down what happens, with the time."""
+    say(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n")
+
+
+def trace(what: str, problem: BaseException) -> None:
+    """Write down what went wrong that should not have."""
+    note(f"{what}: " + "".join(traceback.format_exception(problem)))
+
+
+def failed(request: str, problem: Exception) -> str:
+    """Write down what went wrong with a request; what its client is told."""
+    if scarce.is_lacking(problem):
+        said = f"not done: {scarce.explained(problem)}"
+        note(f"{request}: {said}")
+        return said
+    trace(request, problem)
+    return f"internal error: {problem!r}"
 
 
 def _is_log(found: os.stat_result) -> bool:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.umlctl.host.test_lost import leave, run_dir, running
+from tests.umlctl.host.test_burial import died
+from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from tests.umlctl.host.test_records import ended, keep, write_record
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.client import unsupervised
-from umlctl.host import claim
+from umlctl.host import burial, claim, lost, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,3 +109,42 @@ def test_guest_that_has_a_supervisor_is_said_to_have_one(
         done = run("adopt", "demo")
     assert (done.code, done.out) == (exitcodes.OK, "demo has a supervisor\n")
     assert asked == []
+
+
+@pytest.fixture
+def heir(run_dir: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A supervisor that sees to all who have died, at each request; the requests."""
+    requests: list[str] = []
+
+    def see_to(request: str) -> None:
+        requests.append(request)
+        for record in list(records.load_all()):
+            burial.bury(record)
+        lost.set_dead_aside()
+
+    monkeypatch.setattr(unsupervised, "ask_supervisor", see_to)
+    return requests
+
+
+def test_guest_that_died_unseen_is_told_with_its_end(
+    run: Callable[..., Run], heir: list[str]
+) -> None:
+    died()
+    done = run("adopt")
+    told = "demo died without a supervisor, exited with status 3\n"
+    assert (done.code, done.out, done.err) == (exitcodes.OK, told, "")
+    assert heir == ["adopt"]
+    again = run("adopt", "demo")
+    assert "demo does not run: exited with status 3" in again.err
+    assert heir == ["adopt"], "there was nothing to see to"
+
+
+def test_record_that_cannot_be_read_is_set_aside(run: Callable[..., Run], heir: list[str]) -> None:
+    spoil()
+    spoil("held")
+    with claim.claim("held"):
+        done = run("adopt")
+    assert done.code == exitcodes.OK
+    assert "it was set aside" in done.err
+    assert "its supervisor writes it anew" in done.err
+    assert heir == ["adopt"]

@@ -1,0 +1,237 @@
+"""The guests of one background supervisor, each from its start or its adoption to its end."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from umlctl import exitcodes
+from umlctl.commands import SHUTDOWN_TIMEOUT
+from umlctl.errors import NeverStarted, UmlctlError
+from umlctl.guest.order import ends, in_order
+from umlctl.host import burial, claim, daemonlog, records, scarce
+from umlctl.host.endings import describe
+from umlctl.protocol import events
+from umlctl.supervisor.history import brief
+from umlctl.supervisor.launch import launch
+from umlctl.supervisor.run import run_guest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from umlctl.guest.definition import Definition
+    from umlctl.host.sdnotify import Manager
+    from umlctl.protocol.events import Event
+    from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.launch import Launched
+
+STARTS: Final = 4
+"""Guests that may boot at once: with more, each takes longer than all one after another."""
+PAUSE: Final = 0.02
+"""Between two looks at whether all guests are gone, seconds."""
+LETS_GO: Final = 10.0
+"""How long a guest that has ended may keep its name for its clean-up, seconds."""
+WRITE_AGAIN: Final = 5.0
+"""Between two tries to write down what a full disk did not take, seconds."""
+UP: Final = 5.0
+"""How long the first process of a ready guest may take to say that it has begun, seconds."""
+
+
+class Guests:
+    """The guests that run here.
+
+    Fields:
+        busy: how many run, are being started or are being ended
+        quitting: set when no more are to be started
+    """
+
+    def __init__(self, nursery: trio.Nursery, manager: Manager) -> None:
+        """nursery: where they run
+
+        manager: is told how many run
+        """
+        self.busy = 0
+        self.quitting = trio.Event()
+        self._nursery = nursery
+        self._manager = manager
+        self._guests: dict[str, Guest] = {}
+        self._starting = trio.CapacityLimiter(STARTS)
+        self._stopping = trio.Lock()
+
+    def __iter__(self) -> Iterator[Guest]:
+        return iter(list(self._guests.values()))
+
+    def __contains__(self, umid: str) -> bool:
+        return umid in self._guests
+
+    @property
+    def summary(self) -> str:
+        """How many there are, in words."""
+        count = len(self._guests)
+        return f"{count} guest runs" if count == 1 else f"{count} guests run"
+
+    # Beginnings
+
+    async def start(
+        self, what: str, read: Callable[[], Definition], *, wait: bool = True
+    ) -> dict[str, Any]:
+        """Start a guest; its status, or why there is none.
+
+        wait: until it is up
+        """
+        try:
+            guest = await self._start(read, wait=wait)
+            return {"code": 0, "status": guest.status()}
+        except UmlctlError as problem:
+            return {"code": problem.code, "text": _printable(problem)}
+        except Exception as problem:  # noqa: BLE001 - one start must not end the guests
+            if not scarce.is_lacking(problem):
+                daemonlog.trace(what, problem)
+            return {"code": exitcodes.FAILED, "text": _printable(problem)}
+
+    async def _start(self, read: Callable[[], Definition], *, wait: bool) -> Guest:
+        self.busy += 1
+        try:
+            async with self._starting:
+                definition = await trio.to_thread.run_sync(read)
+                if self.quitting.is_set():
+                    raise NeverStarted(f"{definition.umid}: the supervisor ends; start it again")
+                await self._let_go(definition.umid)
+                launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
+                guest: Guest = await self._nursery.start(self.run, launched)
+                if wait:
+                    await guest.milestones.ready.wait()
+                    with trio.move_on_after(UP):
+                        await guest.milestones.up.wait()
+        finally:
+            self.busy -= 1
+        if guest.ending is not None:
+            raise NeverStarted(
+                f"{guest.umid} {describe(guest.ending)}; "
+                f"`umlctl logs {guest.umid}` shows its console"
+            )
+        return guest
+
+    async def _let_go(self, umid: str) -> None:
+        """Have a guest of ours that has ended, as whoever starts it again was told, let go of its
+        name."""
+        with trio.move_on_after(LETS_GO):
+            while (  # noqa: ASYNC110 - nobody tells
+                guest := self._guests.get(umid)
+            ) is not None and guest.milestones.dead.is_set():
+                await trio.sleep(PAUSE)
+
+    async def run(
+        self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Supervise a guest to its end. One that is broken must not break the others: what goes
+        wrong here ends here.
+
+        Raises: NeverStarted: to who started it
+        """
+        umid = launched.definition.umid
+        guest = None
+        self.busy += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                others = functools.partial(self.stop_others, umid)
+                guest = await nursery.start(run_guest, launched, _log_event, others)
+                self._guests[umid] = guest
+                self._manager.status(self.summary)
+                task_status.started(guest)
+        except ExceptionGroup as group:
+            problem = group.exceptions[0]
+            if guest is None:
+                raise NeverStarted(str(problem)) from problem
+            daemonlog.trace(umid, problem)
+        finally:
+            self.busy -= 1
+            if guest is not None:
+                self._is_over(guest)
+
+    def _is_over(self, guest: Guest) -> None:
+        if self._guests.get(guest.umid) is not guest:
+            return
+        del self._guests[guest.umid]
+        self._manager.status(self.summary)
+        self._nursery.start_soon(self._write_later, guest)
+
+    async def _write_later(self, guest: Guest) -> None:
+        """Write down what a full disk did not take of a guest that has ended, once it does; if we
+        end before, the next supervisor sees to it."""
+        while guest.milestones.dead.is_set() and not _is_written(guest):
+            await trio.sleep(WRITE_AGAIN)
+            if guest.umid in self._guests:
+                return  # another life
+            await survive(f"record {guest.umid}", functools.partial(_write, guest))
+
+    # Ends
+
+    def stop_others(self, umid: str, why: str) -> None:
+        """End all guests but one, in order."""
+        for other in self._guests.values():
+            if other.umid != umid:
+                end = functools.partial(other.shut_down, SHUTDOWN_TIMEOUT, why)
+                self._nursery.start_soon(survive, f"shutdown {other.umid}", end)
+
+    async def stop_all(self, why: str) -> None:
+        """End all guests, those too that are being launched just now."""
+        async with self._stopping:
+            while self.busy:
+                await self._stop_in_order(why)
+                await trio.sleep(PAUSE)
+
+    async def _stop_in_order(self, why: str) -> None:
+        guests = dict(self._guests)
+        after = {umid: guest.launched.definition.after for umid, guest in guests.items()}
+
+        async def end(umid: str) -> None:
+            shut_down = functools.partial(guests[umid].shut_down, SHUTDOWN_TIMEOUT, why)
+            await survive(f"shutdown {umid}", shut_down)
+
+        async with trio.open_nursery() as nursery:
+            in_order(ends(after), end, nursery.start_soon)
+
+
+async def survive(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do what nobody waits for; what goes wrong with it must not end the guests."""
+    try:
+        await work()
+    except Exception as problem:  # noqa: BLE001
+        daemonlog.failed(what, problem)
+
+
+def _is_written(guest: Guest) -> bool:
+    """Nothing is left to be written, or somebody has removed its records meanwhile."""
+    removed = not os.path.isdir(guest.launched.claim.records)
+    return removed or (guest.history.flush() and not guest.life.unwritten)
+
+
+async def _write(guest: Guest) -> None:
+    await trio.to_thread.run_sync(burial.bury, guest.launched.record)
+    guest.life.unwritten = records.is_unwritten(guest.umid)
+
+
+def _claim_and_launch(definition: Definition) -> Launched:
+    for problem in burial.bury_last(definition.umid):
+        daemonlog.note(f"{definition.umid}: {problem}")
+    held = claim.claim(definition.umid, definition.home)
+    try:
+        return launch(definition, held)
+    except BaseException:
+        held.release()
+        raise
+
+
+def _printable(problem: Exception) -> str:
+    """Names of files may be no UTF-8, and JSON is."""
+    return scarce.explained(problem).encode("utf-8", "backslashreplace").decode()
+
+
+def _log_event(event: Event) -> None:
+    if events.row(event["event"]).log:
+        daemonlog.note(msgspec.json.encode(brief(event)).decode())

@@ -1,0 +1,171 @@
+"""What can be asked of a background supervisor: `start`, `list`, `adopt`, `autostart`, `quit`."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from socketproto.listener import Call, ClientGone
+from umlctl.commands import HOST
+from umlctl.errors import NeverStarted, Refusal
+from umlctl.guard import read
+from umlctl.guest import definition as definitions
+from umlctl.host import daemonlog
+from umlctl.supervisor.limits import Sparing
+from umlctl.supervisor.readiness import HEARTBEAT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from umlctl.guest.definition import Definition
+    from umlctl.supervisor.autostart import Result
+    from umlctl.supervisor.guests import Guests
+    from umlctl.supervisor.recovery import Recovery
+
+LEAVE: Final = "leave"
+NO_WAIT: Final = "no-wait "
+"""Before the file of `start`: answered when the kernel is launched, not when the guest is up."""
+
+
+class HostRequests:
+    """The requests of the supervisor's clients."""
+
+    def __init__(
+        self,
+        guests: Guests,
+        recovery: Recovery,
+        start_enabled: Callable[[Callable[[Result], None]], Awaitable[None]],
+    ) -> None:
+        """start_enabled: starts what is enabled, and tells of each guest"""
+        self._guests = guests
+        self._recovery = recovery
+        self._start_enabled = start_enabled
+        self._strangers = Sparing()
+
+    async def handle(self, call: Call) -> None:
+        """Answer one request."""
+        try:
+            self._check(call)
+            line = read(call.data.decode("utf-8", "surrogateescape"))
+            if line.command.served != HOST:
+                raise Refusal(
+                    f"`{line.command.name}` is for a guest's socket; this is the supervisor's",
+                    -errno.EINVAL,
+                )
+            if line.command.name == "list":
+                statuses = [guest.status() for guest in self._guests]
+                await call.answer(msgspec.json.encode(statuses))
+            elif line.command.name == "quit":
+                await self._quit(call, line.argument)
+            elif self._guests.quitting.is_set():
+                raise Refusal("the supervisor is ending; try again in a moment", -errno.EAGAIN)
+            elif line.command.name == "adopt":
+                await self._adopt(call, line.argument.split())
+            elif line.command.name == "autostart":
+                await self._autostart(call)
+            else:
+                await self._start(call, line.argument)
+        except Refusal as refusal:
+            await call.answer(str(refusal), refusal.error)
+        except ClientGone:
+            raise
+        except Exception as problem:  # noqa: BLE001 - one request must not end the guests
+            said = daemonlog.failed(call.data.decode("utf-8", "backslashreplace"), problem)
+            await call.answer(said, -errno.EIO)
+
+    def _check(self, call: Call) -> None:
+        """See that the client is the owner or root: what starts guests is nobody else's.
+
+        Raises: Refusal
+        """
+        if call.uid in (0, os.geteuid()):
+            return
+        if self._strangers.take(trio.current_time()) is not None:
+            request = call.data[:80].decode("utf-8", "backslashreplace")
+            daemonlog.note(f"client refused: uid {call.uid}, pid {call.pid}: {request}")
+        raise Refusal(
+            f"permission denied: this is the supervisor of uid {os.geteuid()}, and you are "
+            f"uid {call.uid}",
+            -errno.EPERM,
+        )
+
+    async def _quit(self, call: Call, argument: str) -> None:
+        if argument == LEAVE:
+            # As one that is killed leaves them: who can be at any moment need not know another way.
+            daemonlog.note(f"uid {call.uid}, pid {call.pid} has this end and leave the guests")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if argument:
+            raise Refusal(f"`quit` takes `{LEAVE}` or nothing, not {argument!r}", -errno.EINVAL)
+        self._guests.quitting.set()
+        await self._patiently(call, lambda: self._guests.stop_all("the supervisor was told to end"))
+        await call.answer("")
+
+    async def _adopt(self, call: Call, umids: list[str]) -> None:
+        await self._patiently(call, functools.partial(self._recovery.answer, umids))
+        await call.answer("")
+
+    async def _start(self, call: Call, argument: str) -> None:
+        path = argument.removeprefix(NO_WAIT)
+        answer: dict[str, Any] = {}
+
+        async def start() -> None:
+            read_it = functools.partial(_read_definition, path)
+            answer.update(await self._guests.start(f"start {path}", read_it, wait=path == argument))
+
+        await self._patiently(call, start)
+        await call.answer(msgspec.json.encode(answer))
+
+    async def _autostart(self, call: Call) -> None:
+        """Start what is enabled; a line for each guest, as it becomes known."""
+        news = bytearray()
+
+        async def start() -> None:
+            await self._start_enabled(
+                lambda result: news.extend(msgspec.json.encode(result) + b"\n")
+            )
+
+        await self._patiently(call, start, news)
+        await call.answer(bytes(news))
+
+    async def _patiently(
+        self, call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
+    ) -> None:
+        """Do the work to its end, giving the client signs of life as long as it is there.
+
+        news: what the work has to say so far; what is sent is taken out
+        """
+        call.step_aside()
+        said = bytearray() if news is None else news
+        done = trio.Event()
+
+        async def finish() -> None:
+            await work()
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish)
+            gone = False
+            while not done.is_set():
+                with trio.move_on_after(HEARTBEAT):
+                    await done.wait()
+                if not done.is_set() and not gone:
+                    part = bytes(said)
+                    said.clear()
+                    try:
+                        await call.part(part)
+                    except ClientGone:
+                        gone = True
+
+
+def _read_definition(path: str) -> Definition:
+    try:
+        with open(path, "rb") as file:
+            return definitions.decode(file.read())
+    except OSError as problem:
+        raise NeverStarted(f"cannot read {path}: {problem.strerror}") from problem

@@ -1,0 +1,121 @@
+"""What supervisors that were killed have left: guests that run on are adopted, of others it is
+written down how they have ended, and those are started again whose policy is that.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.errors import GuestInUse, UmlctlError
+from umlctl.host import burial, claim, daemonlog, lost, records, scarce
+from umlctl.supervisor.launch import adopt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from umlctl.host.records import Record
+    from umlctl.supervisor.guests import Guests
+
+PAUSE: Final = 0.02
+"""Between two looks at what nobody tells of, seconds."""
+DIES: Final = 2.0
+"""How long the tiny parent of a guest that has just died may take to write down how, seconds."""
+UP: Final = 5.0
+"""How long those may take to answer that were adopted, or to come that are started again,
+seconds."""
+
+
+class Recovery:
+    """The heir of all supervisors of this user."""
+
+    def __init__(self, nursery: trio.Nursery, guests: Guests) -> None:
+        """nursery: where guests run that are found
+
+        guests: those of this supervisor
+        """
+        self._nursery = nursery
+        self._guests = guests
+        self._adopting = trio.Lock()
+        self._answers_by = -math.inf
+
+    async def answer(self, umids: Collection[str]) -> None:
+        """Take over what has no supervisor, and see that the guests named answer; or all do."""
+        await self.adopt_all()
+        with trio.move_on_at(self._answers_by):
+            for guest in self._guests:
+                named = not umids or guest.umid in umids
+                if named and guest.launched.adopted:
+                    await guest.life.answers()
+
+    async def adopt_all(self) -> None:
+        """Take over every guest that runs on without its supervisor."""
+
+        async def take(record: Record) -> None:
+            try:
+                launched = await trio.to_thread.run_sync(adopt, record)
+                await self._nursery.start(self._guests.run, launched)
+            except GuestInUse:
+                pass  # somebody has it, or it is no more
+            except UmlctlError as problem:
+                daemonlog.note(f"{record.definition.umid}: {scarce.explained(problem)}")
+            except Exception as problem:  # noqa: BLE001 - a broken record must not end the guests
+                daemonlog.trace(f"adopt {record.definition.umid}", problem)
+
+        async with self._adopting:
+            for said in await trio.to_thread.run_sync(lost.set_dead_aside):
+                daemonlog.note(said)
+            async with trio.open_nursery() as nursery:
+                for record in await trio.to_thread.run_sync(lost.without_supervisor):
+                    nursery.start_soon(take, record)
+                    self._answers_by = trio.current_time() + UP
+            await self._bring_back()
+
+    async def _bring_back(self) -> None:
+        """See to guests that have died unseen, and start those again whose policy is that."""
+
+        async def start(record: Record) -> None:
+            umid = record.definition.umid
+            result = await self._guests.start(f"restart {umid}", lambda: record.definition)
+            coming.discard(umid)  # though it has failed
+            if result["code"]:
+                daemonlog.note(f"restart {umid}: {result['text']}")
+
+        wanted = await trio.to_thread.run_sync(_find_wanted)
+        coming = {record.definition.umid for record in wanted}
+        for record in wanted:
+            self._nursery.start_soon(start, record)
+        with trio.move_on_after(UP):
+            while any(umid not in self._guests for umid in coming):  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(PAUSE)
+
+
+def _find_wanted() -> list[Record]:
+    """Guests that have died unseen and are to be started again; all that have died are buried.
+
+    Of one that has just died its tiny parent has yet to say how.
+    """
+    left = [record for record in records.load_all() if not _bury(record)]
+    end = time.monotonic() + DIES
+    while left and time.monotonic() < end:
+        time.sleep(PAUSE)
+        left = [record for record in left if not _bury(record)]
+    return burial.wanted_back()
+
+
+def _bury(record: Record) -> bool:
+    """See to a guest if it has died unseen; False if that is to be tried again soon."""
+    umid = record.definition.umid
+    try:
+        for problem in burial.bury(record):
+            daemonlog.note(f"{umid}: {problem}")
+        if record.ending is not None or records.lives(record) or claim.has_owner(umid):
+            return True
+        latest = records.load(umid)
+    except OSError as problem:
+        daemonlog.note(f"{umid}: {scarce.explained(problem)}")
+        return True
+    return latest is None or latest.ending is not None
