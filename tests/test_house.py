@@ -25,8 +25,6 @@ WHY_LONG: Final = "In one piece: "
 """What the docstring of a longer function says, and then why."""
 LONG: Final = {
     "umlctl.shell.session.Session",
-    "umlctl.supervisor.devices",
-    "umlctl.supervisor.devices.Devices",
     "umlctl.supervisor.kernel.Kernel",
     "umlctl.supervisor.launch",
     "umlctl.supervisor.launch._launch",
@@ -38,9 +36,7 @@ UNTESTED: Final = {
     "umlctl.shell.live",
     "umlctl.shell.plain",
     "umlctl.shell.repl",
-    "umlctl.supervisor.hostends",
     "umlctl.supervisor.looks",
-    "umlctl.supervisor.memory",
     "umlctl.supervisor.service",
 }
 """Modules whose tests stand elsewhere, and are to be given a file of their name: none is to be
@@ -250,7 +246,7 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
     acts = {
         *("burial.bury", "burial.bury_last", "burial.end", "claim.claim", "claim.take_over"),
         *("eventlog.append", "lost.set_aside", "lost.set_dead_aside", "records.save"),
-        *("records.save_copy", "records.set_aside", "hardware.release_all"),
+        *("records.save_copy", "records.set_aside", "registry.release_all"),
     }
     acting: dict[str, set[str]] = {}
     for module in MODULES:

@@ -125,7 +125,7 @@ def _absolute(path: str) -> str:
 
 def _insisted(text: str) -> str:
     """A disk, plugged as it stands though a guest that writes to it destroys what it is."""
-    from umlctl.host.disks import is_foreign
+    from umlctl.backends.disk import is_foreign
 
     disk = plug.parse_disk(text)
     if disk.readonly or disk.cow or disk.discard or not is_foreign(disk.file):

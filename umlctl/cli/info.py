@@ -14,7 +14,7 @@ from umlctl import __version__
 from umlctl.cli import listing
 from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
-from umlctl.host import cgroups, confine, kernels, nics, paths, room
+from umlctl.host import cgroups, confine, kernels, paths, processes, room
 from umlctl.output import views
 from umlctl.protocol.status import DEAD
 
@@ -147,7 +147,7 @@ def gather() -> dict[str, Any]:
         "room_full": full,
         "room_bound": bound,
         "slirp4netns": shutil.which("slirp4netns") is not None,
-        "taps": nics.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
+        "taps": processes.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
         "limits": not no_limits(),
         "own_mounts": confine.mounts_propagate(),
         "hints": [*_hints(where), *(_old(probed) if probed else ())],

@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
-from umlctl.host import interfaces, inuse, lost, networks, nics, paths, records, segments
+from umlctl.host import interfaces, inuse, lost, networks, paths, processes, records, segments
 from umlctl.host.networks import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
 
@@ -197,7 +197,7 @@ def check(in_json: bool) -> int:
     Nothing is changed: no capability is given to anything, and no interface is made.
     """
     tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
-    raw = nics.has_capability("CAP_NET_RAW")
+    raw = processes.has_capability("CAP_NET_RAW")
     found = [
         ("--switch NAME", "nothing", True),
         ("--user", "the program slirp4netns", shutil.which("slirp4netns") is not None),

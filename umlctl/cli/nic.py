@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from umlctl import exitcodes
+from umlctl.backends.nic import way_out
 from umlctl.cli import complete, plugging
 from umlctl.cli.main import Group
 from umlctl.devices.parse import parse_name
@@ -19,7 +20,6 @@ from umlctl.guest.plug import (
     Nic,
     parse_nic,
 )
-from umlctl.host import nics
 from umlctl.output import views
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ def add(
     where = _host_side(entry)
     print(f"{entry.name} is in {guest}, MAC {entry.mac}{f', {where}' if where else ''}")
     if entry.addr:
-        way_out = nics.way_out(entry.asked, entry.network, entry.addr)
-        route = f" && ip route add default via {way_out[0]}" if way_out else ""
+        out = way_out(entry.asked, entry.network, entry.addr)
+        route = f" && ip route add default via {out[0]}" if out else ""
         name = entry.name
         print(f"in the guest: ip addr add {entry.addr} dev {name} && ip link set {name} up{route}")
-        if way_out:
+        if out:
             other = "or any DHCP client; " if user else ""
-            print(f"{other}names are resolved by {way_out[1]}")
+            print(f"{other}names are resolved by {out[1]}")
     return exitcodes.OK
 
 

@@ -210,8 +210,10 @@ def _let_go(record: records.Record) -> list[str]:
         except UmlctlError as problem:
             problems.append(str(problem))
     if record.devices:
-        from umlctl.host import hardware
+        from umlctl.backends import registry
+        from umlctl.backends.interface import Owner
 
         log = f"{paths.record_dir(umid)}/console.log"
-        problems += hardware.release_all(record.devices, umid, log)
+        owner = Owner(umid, paths.record_dir(umid), log)
+        problems += registry.release_all(record.devices, owner)
     return problems

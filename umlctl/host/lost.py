@@ -3,7 +3,7 @@
 A record may be missing, damaged or of a newer umlctl. There is a copy of it then, beside the
 guest's sockets. If that is no better, what the guest was started with can still be seen: on the
 command line of its kernel, which names the guest and our own directory. What was plugged since,
-its supervisor asks the guest for (umlctl.supervisor.rediscover).
+its supervisor asks the guest for (umlctl.supervisor.devices.rediscover).
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from umlctl.devices import eth, ubd, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.guest import cmdline, plug
+from umlctl.guest import cmdline
 from umlctl.guest.definition import Definition, is_device
-from umlctl.host import claim, disks, eventlog, macs, paths, processes, records
+from umlctl.host import claim, eventlog, paths, processes, records
 from umlctl.host.records import Entry, Record
 from umlctl.protocol import events
 
@@ -187,72 +186,14 @@ def above_of(pid: int) -> list[int]:
 
 def _entry(umid: str, word: str) -> Entry | None:
     """What the device table would say of a word of the command line; None if it is no device."""
+    from umlctl.backends import registry  # who looks at guests rarely needs it
+
     if not is_device(word) or word == cmdline.NO_DISK:
         return None
     try:
-        device = parse(word, insist=True)
+        entry = registry.entry_of(umid, parse(word, insist=True))
     except UsageError:
         return None
-    if isinstance(device, ubd.Ubd):
-        entry = disk_entry(umid, device)
-    elif isinstance(device, (vec.Vec, eth.Eth)):
-        entry = nic_entry(umid, device)
-    else:
-        return None
-    entry.boot = True
+    if entry is not None:
+        entry.boot = True
     return entry
-
-
-def disk_entry(umid: str, device: ubd.Ubd) -> Entry:
-    """A disk, of what its kernel was told."""
-    entry = Entry(
-        name=device.name,
-        asked=str(plug.of_device(device)),
-        kernel=str(device),
-        shared=device.shared,
-    )
-    for index, path in enumerate(each for each in device.files[:2] if each):
-        try:
-            entry.holds.append(disks.hold_of(path, write=device.writable and not index))
-        except OSError:
-            continue
-    discarded = f"{paths.record_dir(umid)}/{device.name}.cow"
-    if device.cow == discarded:
-        entry.made["discard"] = discarded
-        entry.asked = f"{device.backing},slot={device.slot},discard"
-    return entry
-
-
-def nic_entry(umid: str, device: vec.Vec | eth.Eth) -> Entry:
-    """A NIC, of what its kernel was told."""
-    from umlctl.host import interfaces, nics  # who looks at guests rarely needs them
-
-    words = str(device)
-    entry = Entry(name=device.name, asked=words, kernel=words)
-    entry.mac = device.mac or macs.mac_of(umid, device.number, device.name[:3])
-    if not isinstance(device, vec.Vec):
-        return entry
-    port = device.get("dst")
-    if device.transport == "bess" and port == paths.network_port(network := _network_of(port)):
-        entry.network = network
-        if network == nics.private_segment(umid, device.number):
-            entry.made["segment"] = network
-            entry.asked = f"user,nic={device.number}"
-        else:
-            entry.asked = f"switch={network},nic={device.number}"
-    elif device.transport == "tap":
-        entry.tap = device.get("ifname")
-        if entry.tap == interfaces.tap_name(umid, device.number):
-            entry.made["tap"] = entry.tap
-        try:
-            link = interfaces.look(entry.tap)
-        except UmlctlError:
-            link = None
-        entry.bridge = link.bridge if link and link.bridge else ""
-        entry.asked = f"tap={'auto' if entry.made else entry.tap},nic={device.number}"
-        entry.asked += f",bridge={entry.bridge}" if entry.bridge else ""
-    return entry
-
-
-def _network_of(port: str) -> str:
-    return os.path.basename(os.path.dirname(port))

@@ -355,3 +355,11 @@ def open_file(pid: int, number: str) -> str | None:
         return None
     except OSError:
         return "socket:"
+
+
+def has_capability(name: str) -> bool:
+    """This process has it, and so has a kernel that it starts."""
+    bit = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}[name]
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    return bool(effective >> bit & 1)

@@ -15,6 +15,8 @@ from socketproto.exchange import TIMED_OUT
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import endings, kernels
 from umlctl.supervisor import looks
+from umlctl.supervisor.devices import restoring
+from umlctl.supervisor.devices.rediscover import UNTRACED, find_again
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.kernel import QUIET, Kernel
 from umlctl.supervisor.kernel_socket import UNREACHABLE
@@ -26,7 +28,6 @@ from umlctl.supervisor.lifecycle import (
     ReadyStopped,
     RebootedUnseen,
 )
-from umlctl.supervisor.rediscover import UNTRACED, find_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,11 +128,11 @@ class Boot:
         )
         again = life.lifecycle.state == REBOOTING
         if again:
-            await life.devices.renew()
+            await restoring.renew(life.devices)
         await self._await_root(kernel, again=again)
         if life.launched.adopted and not again:
             again = await self._catch_up(kernel)
-        await life.devices.after_boot(kernel, again=again)
+        await restoring.after_boot(life.devices, kernel, again=again)
         life.consoles.sync(life.devices.entries)
         if not life.milestones.ready.is_set():
             self._is_ready()
@@ -178,7 +179,7 @@ class Boot:
         boot = await kernel.ask(BOOT_ID, ANSWER)
         if boot.ok and record.guest_boot and boot.text.strip() != record.guest_boot:
             self._handle(RebootedUnseen())
-            await life.devices.renew()
+            await restoring.renew(life.devices)
             return True
         if life.kernel.unmark() and life.process.looks_stopped():
             await kernel.ask("go")  # its supervisor was killed while it read a file

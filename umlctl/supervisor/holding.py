@@ -7,7 +7,7 @@ guest does not notice, and the next switch takes them over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -18,7 +18,6 @@ from umlctl.host.segments import revive
 from umlctl.supervisor.limits import Sparing
 
 if TYPE_CHECKING:
-    from umlctl.supervisor.devices import Devices
     from umlctl.supervisor.history import History
 
 PAUSE: Final = 0.1
@@ -26,7 +25,19 @@ PAUSE_MOST: Final = 5.0
 """Between two tries to have a switch again: the first, then twice as long up to the most."""
 
 
-async def hold_networks(devices: Devices, pid: int, history: History) -> None:
+class OnNetworks(Protocol):
+    """A guest's device table, as far as it is of interest here.
+
+    Fields:
+        changed: set when it has changed; another from then on
+    """
+
+    changed: trio.Event
+
+    def networks(self) -> set[str]: ...
+
+
+async def hold_networks(devices: OnNetworks, pid: int, history: History) -> None:
     """Hold what the kernel's process connects to the switches in its guest's table."""
     held: dict[str, trio.CancelScope] = {}
 

@@ -121,19 +121,23 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
         launched = _launch(definition, kernel, claim, log, [], "", numbers)
         return launched._replace(passes=passes)
     # Imported for those who need it: a guest without devices starts the sooner.
-    from umlctl.host import hardware, inuse, lost
+    from umlctl.backends import registry
+    from umlctl.backends.interface import Owner
+    from umlctl.host import inuse, lost
+
+    owner = Owner(claim.umid, claim.records, log)
 
     with inuse.lock():
         last = records.load(claim.umid)
         if last is not None and last.ending is None:  # its supervisor was killed, and then it
-            hardware.release_all(last.devices, claim.umid, log)
+            registry.release_all(last.devices, owner)
         users = inuse.devices_of(lost.running(but=claim.umid))
-        entries = hardware.prepare_all(asked, claim.umid, claim.records, log, users)
+        entries = registry.prepare_all(asked, owner, users)
         try:
-            nics = hardware.for_init(entries)
+            nics = registry.for_init(entries)
             launched = _launch(definition, kernel, claim, log, entries, nics, numbers)
         except BaseException:
-            hardware.undo_all(entries, claim.umid, log)
+            registry.undo_all(entries, owner)
             raise
     return launched._replace(lost=aside, passes=passes)
 
@@ -371,10 +375,12 @@ def check_reboot(launched: Launched) -> None:
     directory = room.place_of(definition, processes.environment(launched.pid))
     _check_reopened(definition, directory, processes.memory_used(launched.pid) or 0)
     for entry in launched.record.devices:
-        if entry.boot and entry.name.startswith("ubd"):  # what was plugged later is given again
-            from umlctl.host import disks  # a guest without devices starts the sooner
+        if entry.boot:  # what was plugged later is given again
+            from umlctl.backends import registry  # a guest without devices starts the sooner
 
-            disks.renew(entry)
+            backend = registry.of(entry.name)
+            if backend.needs_host:
+                backend.renew(entry, launched.pid)
     make_again(launched)
 
 
@@ -538,9 +544,9 @@ def check_files(definition: Definition) -> Kernel:
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
     _check_reopened(definition, room.place_of(definition, os.environ))
     if root_is_image(definition) and not given_to_kernel(definition).keys() & {"root", "initrd"}:
-        from umlctl.host import disks  # a guest without devices starts the sooner
+        from umlctl.backends import disk  # a guest without devices starts the sooner
 
-        disks.check_root(definitions.root_disk(definition).file)
+        disk.check_root(definitions.root_disk(definition).file)
     return kernel
 
 

@@ -11,7 +11,8 @@ from umlctl.host import records, scarce, users
 from umlctl.host.claim import kernel_socket
 from umlctl.host.paths import kept_socket
 from umlctl.supervisor.consoles.server import Consoles
-from umlctl.supervisor.devices import Devices
+from umlctl.supervisor.devices import restoring
+from umlctl.supervisor.devices.table import Table
 from umlctl.supervisor.kernel import FRAGILE, Kernel
 from umlctl.supervisor.kernel_socket import KernelSocket
 from umlctl.supervisor.lifecycle import STOPPED
@@ -89,7 +90,7 @@ class Life:
         self.release = (0, 0)
         self.heard = self.unwritten = False
         self._troubled = trio.Event()
-        self.devices = Devices(
+        self.devices = Table(
             record,
             claim.records,
             self.kernel,
@@ -144,7 +145,7 @@ class Life:
             while self.process.held() or not await self.kernel.recover():
                 await trio.sleep(pause)
                 pause = min(pause * 2, CURE_PAUSE_MOST)
-            await self.devices.settle()
+            await restoring.settle(self.devices)
 
     def _trouble_changed(self, trouble: str) -> None:
         if trouble:

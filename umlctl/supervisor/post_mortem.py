@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from umlctl.host import endings, processes, room
+from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.lifecycle import Ended
 
@@ -41,7 +42,7 @@ async def bury(life: Life, heard: Notifications, handle: Callable[[Event], None]
         await _take_stock(life, heard, handle)
 
     async def release() -> None:
-        for problem in await life.devices.bury():
+        for problem in await restoring.release(life.devices):
             life.history.add("failed", text=problem)
 
     try:

@@ -18,7 +18,7 @@ from umlctl.supervisor.lifecycle import RESTARTING
 if TYPE_CHECKING:
     from umlctl.protocol.status import Device, State
     from umlctl.supervisor.consoles.server import Consoles
-    from umlctl.supervisor.devices import Devices
+    from umlctl.supervisor.devices.table import Table
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.lifecycle import Lifecycle
 
@@ -66,7 +66,7 @@ def status_of(life: Life, refused: int, clients_refused: int) -> Status:
     )
 
 
-def devices_of(devices: Devices, consoles: Consoles) -> list[Device]:
+def devices_of(devices: Table, consoles: Consoles) -> list[Device]:
     """The device table. A console that programs attach to is shown by its socket: the descriptors
     that its kernel has for it are nobody else's."""
     return [

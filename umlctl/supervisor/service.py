@@ -26,6 +26,7 @@ from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
 from umlctl.host import eventlog, scarce
 from umlctl.host.attaching import config, console_name
 from umlctl.supervisor import access
+from umlctl.supervisor.devices import observing, plugging
 from umlctl.supervisor.kernel import BETWEEN_PIECES, Unsent
 from umlctl.supervisor.launch import check_reboot
 from umlctl.supervisor.limits import (
@@ -253,12 +254,13 @@ class Service:
     async def _ask_kernel(self, line: Line, by: By) -> Outcome:
         kernel, name = self._guest.life.kernel, line.command.name
         if name == "config" and "=" in line.argument:
-            outcome = await self._guest.life.devices.config(line.argument, by, force=line.forced)
+            table = self._guest.life.devices
+            outcome = await plugging.config(table, line.argument, by, force=line.forced)
             self._guest.life.process.find_helpers()
             self._guest.life.consoles.sync(self._guest.life.devices.entries)
             return outcome
         if name == "remove":
-            outcome = await self._guest.life.devices.remove(line.argument, by)
+            outcome = await plugging.remove(self._guest.life.devices, line.argument, by)
             self._guest.life.consoles.sync(self._guest.life.devices.entries)
             return outcome
         if name == "stop":
@@ -344,7 +346,7 @@ class Service:
     async def _listing(self) -> list[Device]:
         """The device table, with what serves each device on the host, and what is wrong there."""
         table = self._guest.life.devices
-        hosts, notes = await table.host_sides(), await table.notes()
+        hosts, notes = await observing.host_sides(table), await observing.notes(table)
         return [
             msgspec.structs.replace(
                 each, host=hosts.get(each.name, {}), note=notes.get(each.name, "")
@@ -431,7 +433,7 @@ class Service:
                 raise UsageError(f"`plug` takes `disk`, `nic` or `console`, not {kind!r}")
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
-        entry = await guest.life.devices.plug(asked, by(call), force=line.forced)
+        entry = await plugging.plug(guest.life.devices, asked, by(call), force=line.forced)
         await call.answer(msgspec.json.encode(entry))
 
     async def _plug_console(self, call: Call, text: str, *, force: bool) -> None:
@@ -441,14 +443,14 @@ class Service:
             raise Refusal(str(problem), -errno.EINVAL) from None
         guest = self._guest
         if name not in guest.life.consoles.by_name:
-            await guest.life.devices.config(config(name), by(call), force=force)
+            await plugging.config(guest.life.devices, config(name), by(call), force=force)
             guest.life.consoles.sync(guest.life.devices.entries)
         found = next(each for each in guest.life.consoles.listing() if each.name == name)
         await call.answer(msgspec.json.encode(found))
 
     async def _devices(self, call: Call, _line: Line) -> None:
         if self._guest.lifecycle.state == "running" and not self._guest.life.process.held():
-            await self._guest.life.devices.observe()
+            await observing.observe(self._guest.life.devices)
         await call.answer(msgspec.json.encode(await self._listing()))
 
     async def _kill(self, call: Call, _line: Line) -> None:

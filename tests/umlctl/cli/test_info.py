@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from umlctl.cli import info, main
 from umlctl.errors import NoKernel
 from umlctl.guest.definition import MEM_DEFAULT
-from umlctl.host import kernels, nics, paths, room
+from umlctl.host import kernels, paths, processes, room
 
 if TYPE_CHECKING:
     import pytest
@@ -23,7 +23,7 @@ def test_host_is_shown(
     kernel = kernels.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
     monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
-    monkeypatch.setattr(nics, "has_capability", lambda _name: False)
+    monkeypatch.setattr(processes, "has_capability", lambda _name: False)
     monkeypatch.setenv("TMPDIR", house)
     free = 10 * MEM_DEFAULT + 1
     monkeypatch.setattr(room, "memory", lambda: {"MemTotal": 2 * free, "MemAvailable": free})

@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import interfaces, inuse, networks, nics, records, segments, taps
+from umlctl.host import interfaces, inuse, networks, processes, records, segments, taps
 from umlctl.host.interfaces import Bridge
 from umlctl.host.inuse import Use
 from umlctl.host.networks import BRIDGE, Network
@@ -262,7 +262,7 @@ def test_empty_list_says_how_a_network_is_made(host: Host) -> None:
 def test_what_each_kind_of_nic_needs_is_checked(
     host: Host, monkeypatch: pytest.MonkeyPatch, able: bool
 ) -> None:
-    monkeypatch.setattr(nics, "has_capability", lambda _name: able)
+    monkeypatch.setattr(processes, "has_capability", lambda _name: able)
     monkeypatch.setattr(interfaces, "may_configure", lambda: able)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if able else None)
     monkeypatch.setattr(os, "access", lambda path, _mode: able or path != "/dev/net/tun")

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.devices.parse import parse
-from umlctl.devices.ubd import Ubd
-from umlctl.devices.vec import Vec
 from umlctl.guest import cmdline
 from umlctl.guest.definition import Definition
 from umlctl.host import claim, eventlog, inuse, lost, paths, processes, records
@@ -170,20 +167,6 @@ def test_devices_are_those_of_the_command_line(run_dir: str, short: str) -> None
     assert made == [{}, {"segment": "demo..1"}, {}, {"tap": "uml-demo-3"}, {}]
     assert [entries[f"vec{number}"].network for number in (0, 1, 4)] == ["lan", "demo..1", ""]
     assert entries["vec4"].mac == "02:00:00:00:00:05"
-
-
-def test_devices_are_what_their_kernel_was_told(house: str) -> None:
-    for words in ("ubd1rsc=/none", "ubd2=/none,/none2,S"):
-        device = parse(words)
-        assert isinstance(device, Ubd)
-        entry = lost.disk_entry("demo", device)
-        assert (entry.kernel, entry.holds) == (words, [])
-        assert entry.shared == ("c" in device.flags)
-    device = parse("vec7:transport=fd,fd=3")
-    assert isinstance(device, Vec)
-    entry = lost.nic_entry("demo", device)
-    assert entry.asked == "vec7:transport=fd,fd=3"
-    assert entry.mac.count(":") == 5
 
 
 def test_unreadable_records_of_the_dead_are_set_aside_with_what_is_left_of_them(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from umlctl.supervisor.devices import Devices
 
 __all__ = ["place"]
 
@@ -55,9 +54,7 @@ class Holding:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                hold_networks, cast("Devices", self.table), os.getpid(), self.history
-            )
+            nursery.start_soon(hold_networks, self.table, os.getpid(), self.history)
             yield
             nursery.cancel_scope.cancel()
 

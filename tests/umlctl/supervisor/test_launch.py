@@ -13,10 +13,12 @@ import pytest
 import trio
 
 from tests import fake_kernel
+from umlctl.backends.disk import DISK
+from umlctl.backends.interface import Owner
 from umlctl.errors import GuestInUse, HostError, NeverStarted
 from umlctl.guest.definition import Definition
 from umlctl.guest.plug import parse_disk
-from umlctl.host import disks, lost, processes, records
+from umlctl.host import lost, processes, records
 from umlctl.host.claim import claim
 from umlctl.supervisor import launch as launching
 from umlctl.supervisor.door import Door
@@ -79,7 +81,9 @@ def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
     with claim("demo") as held:
         launched = launch(asked, held)
         try:
-            later = disks.prepare(parse_disk(f"{house}/b.img"), 2, held.records, [])
+            later = DISK.prepare(
+                parse_disk(f"{house}/b.img"), 2, Owner("demo", held.records, ""), []
+            )
             launched.record.devices.append(later)
             os.unlink(f"{house}/b.img")
             check_reboot(launched)

@@ -5,9 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from umlctl.backends import registry
+from umlctl.backends.disk import DISK
+from umlctl.backends.interface import Owner
+from umlctl.backends.nic import LEGACY, VECTOR, NicBackend
+from umlctl.devices.parse import parse
 from umlctl.errors import HostError
 from umlctl.guest.plug import parse_disk, parse_nic
-from umlctl.host import hardware, networks, nics
+from umlctl.host import networks, segments
 from umlctl.host.inuse import Use
 from umlctl.host.networks import Network
 from umlctl.host.records import Entry
@@ -27,13 +32,15 @@ def images(house: str) -> str:
     return house
 
 
+def owner(place: str) -> Owner:
+    return Owner("demo", f"{place}/records", f"{place}/console.log")
+
+
 def prepare(place: str, *texts: str, users: Sequence[Use] = ()) -> list[Entry]:
     asked: list[Disk | Nic] = [
         parse_nic(text) if text.startswith("vec") else parse_disk(text, place) for text in texts
     ]
-    return hardware.prepare_all(
-        asked, "demo", f"{place}/records", f"{place}/console.log", list(users)
-    )
+    return registry.prepare_all(asked, owner(place), list(users))
 
 
 def files(place: str) -> set[str]:
@@ -45,7 +52,7 @@ def test_devices_of_a_command_line_are_ready_and_come_back_by_themselves(images:
     assert [entry.name for entry in entries] == ["ubd1", "vec0", "ubd2"]
     assert all(entry.boot for entry in entries)
     for entry in entries:
-        assert hardware.release(entry, "demo", f"{images}/console.log") == ""
+        assert registry.of(entry.name).release(entry, owner(images)) == ""
     assert os.listdir(f"{images}/records") == []
 
 
@@ -83,8 +90,8 @@ def test_init_is_told_of_nics_with_an_address() -> None:
         nic("eth0", "eth0=mcast", "10.0.0.2/8"),
         nic("ubd1", "/a"),
     ]
-    assert hardware.for_init(entries) == ("vec0,10.0.2.15/24,10.0.2.2,10.0.2.3;eth0,10.0.0.2/8")
-    assert hardware.for_init(entries[1:2]) == ""
+    assert registry.for_init(entries) == ("vec0,10.0.2.15/24,10.0.2.2,10.0.2.3;eth0,10.0.0.2/8")
+    assert registry.for_init(entries[1:2]) == ""
 
 
 @pytest.mark.parametrize(
@@ -107,27 +114,44 @@ def test_init_is_told_the_way_out_of_a_switch_with_an_uplink(
     for name in ("out", "lan", "undefined"):
         nic = Entry(name="vec0", asked=f"switch={name}", kernel="", network=name, addr=addr)
         plain = f"vec0,{addr}" if addr else ""
-        assert hardware.for_init([nic]) == (told if name == "out" else plain)
+        assert registry.for_init([nic]) == (told if name == "out" else plain)
 
 
-def test_lines_and_memory_need_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> str:
-        raise AssertionError
+def test_every_family_is_found_by_the_names_of_its_devices() -> None:
+    names = ("ubd15", "vec0", "eth3", "con1", "ssl63", "mem", "virtio2", "vfio0")
+    found = [registry.of(name) for name in names]
+    assert found == list(registry.BACKENDS)
+    assert [each.family for each in found] == [name.rstrip("0123456789") for name in names]
 
-    monkeypatch.setattr(nics, "release", fail)
-    monkeypatch.setattr(nics, "undo", fail)
-    for name in ("con1", "ssl0", "mem"):
-        entry = Entry(name=name, asked="", kernel="")
-        hardware.undo(entry, "demo", "/none")
-        assert hardware.release(entry, "demo", "/none") == ""
+
+@pytest.mark.parametrize(
+    ("text", "backend"),
+    [("switch=lan", VECTOR), ("vec3:transport=fd,fd=3", VECTOR), ("eth0=mcast", LEGACY)],
+)
+def test_what_is_asked_for_has_a_backend_before_it_has_a_number(
+    text: str, backend: NicBackend
+) -> None:
+    assert registry.of_asked(parse_nic(text)) is backend
+    assert registry.of_asked(parse_disk("/a.img")) is DISK
+
+
+@pytest.mark.parametrize("name", ["con1", "ssl0", "mem", "virtio0", "vfio0"])
+def test_lines_memory_and_what_is_lent_take_nothing_of_the_host(name: str) -> None:
+    entry, nobody = Entry(name=name, asked="", kernel=""), Owner("demo", "/none", "/none")
+    backend = registry.of(name)
+    backend.renew(entry, 4711)
+    assert (
+        backend.undo(entry, nobody) == backend.release(entry, nobody) == backend.note(entry) == ""
+    )
 
 
 def test_nics_need_the_host_again_after_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
-    renewed = []
-    monkeypatch.setattr(nics, "renew", lambda entry, pid: renewed.append((entry.name, pid)))
+    forgotten = []
+    monkeypatch.setattr(segments.Segment, "forget", lambda _switch, pid: forgotten.append(pid))
     for name in ("vec0", "eth3", "con1", "mem"):
-        hardware.renew(Entry(name=name, asked="", kernel=""), 4711)
-    assert renewed == [("vec0", 4711), ("eth3", 4711)]
+        entry = Entry(name=name, asked="", kernel="", network="lan")
+        registry.of(name).renew(entry, 4711)
+    assert forgotten == [4711, 4711]
 
 
 def test_one_that_cannot_be_let_go_keeps_no_other(images: str) -> None:
@@ -136,7 +160,7 @@ def test_one_that_cannot_be_let_go_keeps_no_other(images: str) -> None:
     os.unlink(second)
     os.mkdir(second)
     entries[1].made["discard"] = second + "/\0"  # raises what nobody expects
-    said = hardware.release_all(entries, "demo", f"{images}/console.log")
+    said = registry.release_all(entries, owner(images))
     assert len(said) == 1
     assert said[0].startswith("ubd2: ")
     assert not os.path.exists(first)
@@ -147,5 +171,18 @@ def test_home_that_the_kernel_cannot_read_is_said_before_a_boot(images: str, let
     os.rename(f"{images}/records", f"{images}/rec{letter}ords")
     asked = [parse_disk("a.img,slot=1,discard", images)]
     with pytest.raises(HostError, match=f"ubd1: .*rec{letter}ords.*set UMLCTL_DIR to a directory"):
-        hardware.prepare_all(asked, "demo", f"{images}/rec{letter}ords", "/none", [])
+        registry.prepare_all(asked, Owner("demo", f"{images}/rec{letter}ords", "/none"), [])
     assert os.listdir(f"{images}/rec{letter}ords") == []
+
+
+def test_devices_are_what_their_kernel_was_told(house: str) -> None:
+    for words in ("ubd1rsc=/none", "ubd2=/none,/none2,S"):
+        entry = registry.entry_of("demo", parse(words))
+        assert entry is not None
+        assert (entry.kernel, entry.holds) == (words, [])
+        assert entry.shared == ("c" in words.partition("=")[0])
+    entry = registry.entry_of("demo", parse("vec7:transport=fd,fd=3"))
+    assert entry is not None
+    assert entry.asked == "vec7:transport=fd,fd=3"
+    assert entry.mac.count(":") == 5
+    assert registry.entry_of("demo", parse("con1=null")) is None

@@ -1,4 +1,4 @@
-"""The host's side of a NIC: what it is plugged into is made or checked before a kernel sees it.
+"""NICs: what one is plugged into is made or checked before a kernel sees it.
 
 The kernel answers OK to every transport; it opens the host's side when the guest sets the link
 up, and says what went wrong in the guest's log only. Source: vector_config, vector_net_open in
@@ -10,68 +10,152 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from umlctl.backends.descriptors import check_descriptor
+from umlctl.backends.interface import MAX_FACT, Backend, has_sysfs
 from umlctl.devices import eth, needs, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.plug import (
     AUTO,
     KERNEL,
+    NICS,
     TAP,
     USER,
     USER_ADDRESS,
     USER_GATEWAY,
     USER_RESOLVER,
+    Nic,
 )
-from umlctl.host import interfaces, macs, networks, paths, segments, switch_client, taps
+from umlctl.host import hooks, interfaces, macs, networks, paths, processes, segments, taps
 from umlctl.host.records import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from umlctl.guest.plug import Nic
+    from umlctl.backends.interface import Kernel, Owner
+    from umlctl.guest.plug import Disk
     from umlctl.host.inuse import Use
 
 PRIVATE_IDLE: Final = 120.0
 """How long a switch of one NIC waits for it, seconds: other NICs may have hooks."""
-HOOK: Final = 10.0
-"""How long a hook may take, seconds."""
-HOOK_SAYS: Final = 1 << 16
-"""What of a hook's output is kept, bytes."""
-PAUSE: Final = 0.02
+NET: Final = "sys/net/ipv4/conf"
+"""Has a directory for each NIC, and needs nothing mounted in the guest."""
 
 
-def prepare(asked: Nic, number: int, umid: str, log: str, users: Iterable[Use]) -> Entry:
-    """Have the host's end of a NIC ready.
+class NicBackend(Backend):
+    """NICs: what they are plugged into is made or checked before a kernel sees them."""
 
-    log: the guest's, which the hooks' output goes to
-    users: the devices of all other guests, and the others of this one
+    limit = NICS
 
-    Raises: HostError, UsageError; nothing is left behind then
-    """
-    kind = "eth" if asked.text.startswith("eth") else "vec"
-    entry = Entry(name=f"{kind}{number}", asked=str(asked), kernel="", addr=asked.addr)
-    entry.mac = macs.normal(asked.mac) if asked.mac else macs.mac_of(umid, number, kind)
-    _check_mac(entry, users)
-    try:
-        if asked.kind == KERNEL:
-            _kernel(entry, asked, users)
-        elif asked.kind == TAP:
-            _tap(entry, asked, umid, number, users)
-        else:
-            _switch(entry, asked, umid, number)
-        _hook("up", entry, umid, log)
-    except BaseException:
-        undo(entry)
-        raise
-    return entry
+    # The host's side
+
+    def check(self, device: str, pid: int) -> None:
+        """See that `fd=N` names a socket."""
+        for word in device.replace(":", ",").split(","):
+            key, _, value = word.partition("=")
+            if key == "fd":
+                check_descriptor(pid, value, "a NIC's", socket=True)
+
+    def prepare(
+        self,
+        asked: Disk | Nic,
+        number: int,
+        owner: Owner,
+        users: Iterable[Use],
+        *,
+        insist: bool = False,  # noqa: ARG002 - a NIC destroys nothing
+    ) -> Entry:
+        assert isinstance(asked, Nic)
+        entry = Entry(name=f"{self.family}{number}", asked=str(asked), kernel="", addr=asked.addr)
+        derived = macs.mac_of(owner.umid, number, self.family)
+        entry.mac = macs.normal(asked.mac) if asked.mac else derived
+        _check_mac(entry, users)
+        try:
+            if asked.kind == KERNEL:
+                _kernel(entry, asked, users)
+            elif asked.kind == TAP:
+                _tap(entry, asked, owner.umid, number, users)
+            else:
+                _switch(entry, asked, owner.umid, number)
+            hooks.run("up", entry, owner.umid, owner.log)
+        except BaseException:
+            _undo(entry)
+            raise
+        return entry
+
+    def renew(self, entry: Entry, pid: int) -> None:
+        """The kernel starts itself anew without closing what the link had open."""
+        if entry.network:
+            segments.Segment(entry.network).forget(pid)
+        if not entry.tap:
+            return
+        if "tap" in entry.made:
+            taps.replace_tap(
+                entry.tap, owner=os.getuid(), bridge=entry.bridge, address=entry.host_addr
+            )
+            return
+        link = interfaces.look(entry.tap)
+        if link is not None and link.in_use:
+            raise HostError(
+                f"{entry.name}: a kernel that reboots keeps its tap {entry.tap} open and cannot "
+                "open it again; shut the guest down and start it, or plug it into a switch"
+            )
+
+    def note(self, entry: Entry) -> str:
+        try:
+            return _note(entry)
+        except HostError as problem:
+            return str(problem)
+
+    def undo(self, entry: Entry, owner: Owner) -> str:
+        return self.release(entry, owner)  # its hook has run
+
+    def release(self, entry: Entry, owner: Owner) -> str:
+        said = ""
+        try:
+            hooks.run("down", entry, owner.umid, owner.log)
+        except HostError as problem:
+            said = str(problem)
+        return "; ".join(filter(None, [said, _undo(entry)]))
+
+    # The guest's side
+
+    async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+        there = await kernel.ask(f"proc {NET}/{entry.name}/forwarding")
+        if not there.ok:
+            return None
+        found: dict[str, Any] = {}
+        if not await has_sysfs(kernel):
+            return found  # and the kernel's log is spared a line for each file that is not there
+        for fact in ("address", "operstate", "mtu"):
+            answer = await kernel.ask(f"proc 1/root/sys/class/net/{entry.name}/{fact}")
+            if answer.ok:  # the guest's own words
+                said = answer.data.decode("utf-8", "backslashreplace").strip()
+                found[fact] = said[:MAX_FACT]
+        return found
+
+    async def why_open(self, name: str, _said: str, _kernel: Kernel) -> str:
+        return f"{name} is up in the guest; `ip link set {name} down` there first"
 
 
-def undo(entry: Entry) -> str:
+class LegacyNicBackend(NicBackend):
+    """NICs of kernels before Linux 6.16, one transport each."""
+
+    spoils = True
+
+    def explain(self, said: str, error: int) -> str:
+        if said in ("", "Bad configuration option"):
+            return "this kernel has no such transport; `umlctl kernel list` shows what it has"
+        return super().explain(said, error)
+
+
+VECTOR: Final = NicBackend("vec")
+LEGACY: Final = LegacyNicBackend("eth")
+
+
+def _undo(entry: Entry) -> str:
     """Remove what was made for a NIC; what failed."""
     said = []
     for kind, remove in (("tap", taps.remove_tap), ("segment", _quit)):
@@ -83,33 +167,58 @@ def undo(entry: Entry) -> str:
     return "; ".join(said)
 
 
-def _quit(name: str) -> None:
-    if segments.running(name):
-        segments.Segment(name).quit()
-
-
-def renew(entry: Entry, pid: int) -> None:
-    """The guest has rebooted: have the host's end of a NIC ready again.
-
-    The kernel starts itself anew without closing what the link had open.
-
-    pid: of the kernel, the same as before
+def _note(entry: Entry) -> str:
+    """What has become of the host's end of a NIC; empty if it is as it was.
 
     Raises: HostError
     """
-    if entry.network:
-        segments.Segment(entry.network).forget(pid)
     if not entry.tap:
-        return
-    if "tap" in entry.made:
-        taps.replace_tap(entry.tap, owner=os.getuid(), bridge=entry.bridge, address=entry.host_addr)
-        return
+        return ""
     link = interfaces.look(entry.tap)
-    if link is not None and link.in_use:
-        raise HostError(
-            f"{entry.name}: a kernel that reboots keeps its tap {entry.tap} open and cannot open "
-            "it again; shut the guest down and start it, or plug it into a switch"
-        )
+    if link is None:
+        return f"the tap {entry.tap} is gone"
+    if entry.bridge and link.bridge != entry.bridge:
+        on = f"on {link.bridge}" if link.bridge else "on no bridge"
+        return f"the tap {entry.tap} is {on}, and was on {entry.bridge}"
+    return "" if link.up else f"the tap {entry.tap} is down on this host"
+
+
+def entry_of(umid: str, device: vec.Vec | eth.Eth) -> Entry:
+    """A NIC as its kernel was told of it."""
+    words = str(device)
+    entry = Entry(name=device.name, asked=words, kernel=words)
+    entry.mac = device.mac or macs.mac_of(umid, device.number, device.name[:3])
+    if not isinstance(device, vec.Vec):
+        return entry
+    port = device.get("dst")
+    if device.transport == "bess" and port == paths.network_port(network := _network_of(port)):
+        entry.network = network
+        if network == private_segment(umid, device.number):
+            entry.made["segment"] = network
+            entry.asked = f"user,nic={device.number}"
+        else:
+            entry.asked = f"switch={network},nic={device.number}"
+    elif device.transport == "tap":
+        entry.tap = device.get("ifname")
+        if entry.tap == interfaces.tap_name(umid, device.number):
+            entry.made["tap"] = entry.tap
+        try:
+            link = interfaces.look(entry.tap)
+        except UmlctlError:
+            link = None
+        entry.bridge = link.bridge if link and link.bridge else ""
+        entry.asked = f"tap={'auto' if entry.made else entry.tap},nic={device.number}"
+        entry.asked += f",bridge={entry.bridge}" if entry.bridge else ""
+    return entry
+
+
+def _network_of(port: str) -> str:
+    return os.path.basename(os.path.dirname(port))
+
+
+def _quit(name: str) -> None:
+    if segments.running(name):
+        segments.Segment(name).quit()
 
 
 def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
@@ -128,32 +237,6 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
 
     reaches = ip_address(USER_GATEWAY) in ip_interface(addr).network
     return (USER_GATEWAY, USER_RESOLVER) if reaches else ()
-
-
-def note(entry: Entry) -> str:
-    """What has become of the host's end of a NIC; empty if it is as it was.
-
-    Raises: HostError
-    """
-    if not entry.tap:
-        return ""
-    link = interfaces.look(entry.tap)
-    if link is None:
-        return f"the tap {entry.tap} is gone"
-    if entry.bridge and link.bridge != entry.bridge:
-        on = f"on {link.bridge}" if link.bridge else "on no bridge"
-        return f"the tap {entry.tap} is {on}, and was on {entry.bridge}"
-    return "" if link.up else f"the tap {entry.tap} is down on this host"
-
-
-def release(entry: Entry, umid: str, log: str) -> str:
-    """The NIC is no longer there: run its hook and remove what was made for it; what failed."""
-    said = ""
-    try:
-        _hook("down", entry, umid, log)
-    except HostError as problem:
-        said = str(problem)
-    return "; ".join(filter(None, [said, undo(entry)]))
 
 
 def private_segment(umid: str, number: int) -> str:
@@ -302,86 +385,9 @@ def _check_program(name: str, program: str) -> None:
         )
 
 
-def has_capability(name: str) -> bool:
-    """This process has it, and so has a kernel that it starts."""
-    bit = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}[name]
-    with open("/proc/self/status") as file:
-        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
-    return bool(effective >> bit & 1)
-
-
 def _check_capability(name: str, capability: str) -> None:
-    if not has_capability(capability):
+    if not processes.has_capability(capability):
         raise HostError(
             f"{name}: this transport needs {capability}, which you do not have; run umlctl as "
             "root, or take --user, --switch or a tap that an administrator has made for you"
         )
-
-
-def _hook(which: str, entry: Entry, umid: str, log: str) -> None:
-    """Run a network's hook, with what there is to know in its environment.
-
-    Raises: HostError
-    """
-    network = entry.network or entry.bridge
-    definition = networks.load(network) if network else None
-    command = getattr(definition, which) if definition else ""
-    if not command:
-        return
-    facts = {
-        "UMLCTL_GUEST": umid,
-        "UMLCTL_NIC": entry.name,
-        "UMLCTL_MAC": entry.mac,
-        "UMLCTL_ADDR": entry.addr,
-        "UMLCTL_NETWORK": network,
-        "UMLCTL_TAP": entry.tap,
-        "UMLCTL_BRIDGE": entry.bridge,
-    }
-    what = f"{entry.name}: the `{which}` hook of {network}"
-    try:
-        code = _run(command, os.environ | facts, log)
-    except subprocess.TimeoutExpired:
-        raise HostError(f"{what} took more than {HOOK:g} seconds") from None
-    except (OSError, ValueError) as problem:
-        raise HostError(f"{what} cannot be run: {problem}") from problem
-    if code:
-        raise HostError(f"{what} ended with {code}; `umlctl logs {umid}` has what it said")
-
-
-def _run(command: str, environment: dict[str, str], log: str) -> int:
-    """Run a shell command in a session of its own, which ends with it if it takes too long.
-
-    Raises: TimeoutExpired; OSError, ValueError
-    """
-    said = b""
-    deadline = time.monotonic() + HOOK
-    with subprocess.Popen(  # noqa: S602 - the user's own words
-        command,
-        shell=True,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as shell:
-        assert shell.stdout is not None
-        output = shell.stdout.fileno()
-        try:
-            while True:
-                readable = switch_client.readable(output, time.monotonic() + PAUSE)
-                data = os.read(output, 1 << 16) if readable else b""
-                said = (said + data)[:HOOK_SAYS]
-                # What it leaves in the background may keep the pipe open.
-                if not data and shell.poll() is not None:
-                    break
-                if time.monotonic() > deadline:
-                    raise subprocess.TimeoutExpired(command, HOOK)
-                if readable and not data:
-                    time.sleep(PAUSE)  # it has closed its output, and goes on
-        except BaseException:
-            os.killpg(shell.pid, signal.SIGKILL)
-            raise
-        finally:
-            with open(log, "ab") as file:
-                file.write(said)
-    return shell.returncode

@@ -14,11 +14,12 @@ import pytest
 from msgspec import structs
 
 from tests.conftest import PR_SET_DUMPABLE
+from umlctl.backends import disk
+from umlctl.backends.disk import DISK
+from umlctl.backends.interface import Owner
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.plug import parse_disk
-from umlctl.host import disks
 from umlctl.host.inuse import Use
-from umlctl.host.records import Hold
 from umlctl.storage import cow
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class Place:
         for name in ("a.img", "b.img"):
             self.write(name, os.urandom(8192))
 
+    @property
+    def owner(self) -> Owner:
+        return Owner("demo", self.records, f"{self.path}/console.log")
+
     def __call__(self, name: str) -> str:
         return f"{self.path}/{name}"
 
@@ -60,7 +65,7 @@ class Place:
         return self(name)
 
     def prepare(self, text: str, slot: int = 1, *users: Use) -> Entry:
-        return disks.prepare(parse_disk(text, self.path), slot, self.records, users)
+        return DISK.prepare(parse_disk(text, self.path), slot, self.owner, users)
 
     def used(self, text: str, umid: str = "other") -> Use:
         """A device of another guest."""
@@ -157,8 +162,8 @@ def test_cow_file_that_is_there_is_kept(place: Place) -> None:
     entry = place.prepare("a.img,cow=a.cow")
     assert holds(entry) == [("a.cow", True), ("a.img", False)]
     assert entry.made == {}
-    disks.undo(entry)
-    disks.release(entry)
+    DISK.undo(entry, place.owner)
+    DISK.release(entry, place.owner)
     with open(path, "rb") as file:
         assert file.read() == before
 
@@ -197,18 +202,18 @@ def test_disk_that_was_not_plugged_leaves_no_new_files(place: Place) -> None:
     for text in ("a.img,cow=new.cow", "a.img,discard"):
         entry = place.prepare(text)
         assert place.files > before
-        disks.undo(entry)
+        DISK.undo(entry, place.owner)
         assert place.files == before
-        disks.undo(entry)
+        DISK.undo(entry, place.owner)
 
 
 def test_disk_that_is_taken_out_keeps_its_cow_file_unless_it_is_to_discard(place: Place) -> None:
-    disks.release(place.prepare("a.img,cow=new.cow"))
+    DISK.release(place.prepare("a.img,cow=new.cow"), place.owner)
     assert os.path.exists(place("new.cow"))
     entry = place.prepare("b.img,discard")
-    disks.release(entry)
+    DISK.release(entry, place.owner)
     assert os.listdir(place.records) == []
-    disks.release(entry)
+    DISK.release(entry, place.owner)
 
 
 # What is wrong with a file
@@ -274,7 +279,7 @@ def test_read_only_file_system_is_named(place: Place, monkeypatch: pytest.Monkey
 
 def test_name_that_the_kernel_cannot_read(place: Place) -> None:
     with place.refused("511 bytes", UsageError):
-        disks.prepare(parse_disk("/a,discard"), 1, "/" + "x" * 600, ())
+        DISK.prepare(parse_disk("/a,discard"), 1, Owner("demo", "/" + "x" * 600, ""), ())
 
 
 # What is wrong with a COW file
@@ -515,28 +520,6 @@ def test_block_device_that_the_host_uses_is_not_for_a_guest(
     assert [bool(flags & os.O_EXCL) for flags in asked[:2]] == [True, False]
 
 
-def test_loop_device_is_its_file_and_a_partition_a_part_of_its_disk(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hold(device: int, inode: int = 0) -> Hold:
-        return Hold(path=f"/{device}:{inode}", device=device, inode=inode, write=True)
-
-    sda, sda1, sdb1 = os.makedev(8, 0), os.makedev(8, 1), os.makedev(8, 17)
-    monkeypatch.setattr(disks, "_whole", {sda: sda, sda1: sda, sdb1: os.makedev(8, 16)}.get)
-    for one, other, same in (
-        (sda, sda, True),
-        (sda, sda1, True),
-        (sda1, sda, True),
-        (sda1, sdb1, False),
-    ):
-        assert disks._same(hold(one), hold(other)) is same
-    assert not disks._same(hold(5, 7), hold(5, 8))
-    monkeypatch.setattr(disks, "_behind", lambda _block: os.stat(place("b.img")))
-    monkeypatch.setattr(stat, "S_ISBLK", lambda _mode: True)
-    found = disks.hold_of(place("a.img"), write=True)
-    assert found.inode == os.stat(place("b.img")).st_ino
-
-
 def test_disk_of_less_than_a_sector_is_refused(place: Place) -> None:
     with open(place("a.img"), "wb") as file:
         file.write(b"short")
@@ -584,8 +567,8 @@ def test_what_no_guest_can_destroy_is_plugged_whatever_it_is(place: Place, optio
 
 def test_what_a_guest_would_destroy_is_plugged_if_somebody_insists(place: Place) -> None:
     place.write("q.qcow2", QCOW2)
-    disk = parse_disk("q.qcow2", place.path)
-    assert disks.prepare(disk, 1, place.records, [], insist=True).holds
+    asked = parse_disk("q.qcow2", place.path)
+    assert DISK.prepare(asked, 1, place.owner, [], insist=True).holds
 
 
 @pytest.mark.parametrize(
@@ -603,18 +586,18 @@ def test_what_a_guest_would_destroy_is_plugged_if_somebody_insists(place: Place)
 def test_root_that_no_kernel_can_mount_is_said(place: Place, data: bytes, said: str) -> None:
     place.write("root.img", data)
     with place.refused(said):
-        disks.check_root(place("root.img"))
+        disk.check_root(place("root.img"))
     place.cow("root.cow", "root.img")
     with place.refused(said):
-        disks.check_root(place("root.cow"))
+        disk.check_root(place("root.cow"))
 
 
 def test_root_that_may_be_one_is_left_to_the_kernel(place: Place) -> None:
     os.mkfifo(place("fifo"))
     for name in ("a.img", "fifo", "missing", "."):
-        disks.check_root(place(name))
+        disk.check_root(place(name))
     place.write("broken.cow", b"OOOM\0\0\0\x09")
-    disks.check_root(place("broken.cow"))
+    disk.check_root(place("broken.cow"))
 
 
 # What a reboot opens again
@@ -628,10 +611,10 @@ def remade(place: Place, name: str, size: int = 8192) -> None:
 
 def test_file_that_was_removed_and_made_anew_is_another(place: Place) -> None:
     entry = place.prepare("a.img")
-    disks.renew(entry)
+    DISK.renew(entry, 0)
     remade(place, "a.img")
     with pytest.raises(HostError, match=r"ubd1: another file was put in the place of .*a\.img"):
-        disks.renew(entry)
+        DISK.renew(entry, 0)
 
 
 def test_inode_that_is_used_again_is_another_file(
@@ -641,7 +624,7 @@ def test_inode_that_is_used_again_is_another_file(
     use = place.used("a.img")
     found = use.entry.holds[0]
     monkeypatch.setattr(
-        disks,
+        disk,
         "hold_of",
         lambda path, write: structs.replace(found, path=path, born=found.born + 1, write=write),
     )
@@ -653,7 +636,7 @@ def test_inode_that_is_used_again_is_another_file(
 def test_file_whose_birth_nobody_knows_is_told_by_its_inode(place: Place) -> None:
     entry = place.prepare("a.img")
     entry.holds = [structs.replace(entry.holds[0], born=0)]  # of an older umlctl
-    disks.renew(entry)
+    DISK.renew(entry, 0)
     use = Use("other", entry)
     os.link(place("a.img"), place("c.img"))
     with place.refused("is written by other"):
@@ -667,7 +650,7 @@ def test_file_that_was_emptied_is_said_as_when_it_is_added(
     entry = place.prepare("a.img")
     os.truncate(place("a.img"), size)
     with pytest.raises(HostError, match=f"ubd1: .*a.img {said}"):
-        disks.renew(entry)
+        DISK.renew(entry, 0)
 
 
 # What has become of a file
@@ -678,30 +661,30 @@ def test_files_as_they_were_need_no_note(place: Place) -> None:
     for text in ("a.img", "a.cow", "b.img,discard", "b.img,ro"):
         entry = place.prepare(text)
         entry.observed = {"size": 8192}
-        assert disks.note(entry) == ""
+        assert DISK.note(entry) == ""
 
 
 def test_file_that_shrank_or_went_is_noted(place: Place) -> None:
     entry = place.prepare("a.img")
     entry.observed = {"size": 8192}
     os.truncate(place("a.img"), 1 << 20)
-    assert disks.note(entry) == ""
+    assert DISK.note(entry) == ""
     os.truncate(place("a.img"), 4096)
-    assert disks.note(entry) == (
+    assert DISK.note(entry) == (
         f"{place('a.img')} has 4096 bytes now; the guest reads zeros beyond them"
     )
     entry.observed = None
-    assert disks.note(entry) == ""
+    assert DISK.note(entry) == ""
     remade(place, "a.img")
-    assert disks.note(entry) == f"another file was put in the place of {place('a.img')}"
+    assert DISK.note(entry) == f"another file was put in the place of {place('a.img')}"
     os.unlink(place("a.img"))
-    assert disks.note(entry) == f"{place('a.img')} is gone: No such file or directory"
+    assert DISK.note(entry) == f"{place('a.img')} is gone: No such file or directory"
 
 
 def test_backing_file_that_shrank_is_noted_and_a_short_cow_file_is_not(place: Place) -> None:
     entry = place.prepare("a.img,cow=new.cow")
     entry.observed = {"size": 8192}
     os.truncate(place("new.cow"), 8192)
-    assert disks.note(entry) == ""
+    assert DISK.note(entry) == ""
     os.truncate(place("a.img"), 512)
-    assert "a.img has 512 bytes now" in disks.note(entry)
+    assert "a.img has 512 bytes now" in DISK.note(entry)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from umlctl.backends import disk, nic
+from umlctl.backends.disk import DISK
+from umlctl.backends.nic import VECTOR
 from umlctl.devices import ubd, vec
-from umlctl.devices.parse import parse
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.host import attaching, disks, interfaces, lost, macs, nics, paths, segments
+from umlctl.host import attaching, interfaces, macs, paths, segments
 from umlctl.host.records import Entry
-from umlctl.supervisor import looks
 
 if TYPE_CHECKING:
     from umlctl.host.records import Record
@@ -35,10 +36,10 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
     """
     known = {entry.name for entry in record.devices}
     umid = record.definition.umid
-    for slot in range(ubd.SLOTS):
-        said = (await kernel.ask(f"config ubd{slot}")).text.strip()
-        if f"ubd{slot}" not in known and said.startswith("/") and said != disks.NOTHING:
-            entry = await trio.to_thread.run_sync(_disk, umid, slot, said)
+    for name in (f"{DISK.family}{slot}" for slot in range(DISK.limit)):
+        said = (await kernel.ask(f"config {name}")).text.strip()
+        if name not in known and said.startswith("/") and said != disk.NOTHING:
+            entry = await trio.to_thread.run_sync(_disk, umid, name, said)
             record.devices += [entry] if entry else []
     for name in attaching.CONSOLES[1:]:
         words = attaching.config(name)
@@ -48,24 +49,22 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
     there = [
         number
         for number in range(NICS)
-        if f"vec{number}" not in known
-        and (await kernel.ask(f"proc {looks.NET}/vec{number}/forwarding")).ok
+        if f"{VECTOR.family}{number}" not in known
+        and (await kernel.ask(f"proc {nic.NET}/{VECTOR.family}{number}/forwarding")).ok
     ]
     untraced = []
     for number in there:
         entry = await trio.to_thread.run_sync(_nic, umid, number, record.pid)
         if entry is None:
-            untraced.append(f"vec{number}")
+            untraced.append(f"{VECTOR.family}{number}")
         else:
             record.devices.append(entry)
     return untraced
 
 
-def _disk(umid: str, slot: int, files: str) -> Entry | None:
+def _disk(umid: str, name: str, files: str) -> Entry | None:
     try:
-        device = parse(f"ubd{slot}={files}")
-        assert isinstance(device, ubd.Ubd)
-        return lost.disk_entry(umid, device)
+        return disk.entry_of(umid, ubd.parse(f"{name}={files}"))
     except UsageError:
         return None
 
@@ -78,11 +77,11 @@ def _nic(umid: str, number: int, pid: int) -> Entry | None:
         if os.path.exists(f"{interfaces.SYSFS}/{tap}"):
             words = f"transport=tap,ifname={tap},mac={mac},gro=1"
         else:
-            network = _network(nics.private_segment(umid, number), mac, pid)
+            network = _network(nic.private_segment(umid, number), mac, pid)
             words = f"transport=bess,dst={paths.network_port(network)},mac={mac}"
             if not network:
                 return None
-        return lost.nic_entry(umid, vec.parse(f"vec{number}:{words}"))
+        return nic.entry_of(umid, vec.parse(f"{VECTOR.family}{number}:{words}"))
     except UmlctlError:
         return None
 

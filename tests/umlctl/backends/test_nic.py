@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from umlctl.backends import nic, registry
+from umlctl.backends.interface import Owner
+from umlctl.backends.nic import VECTOR
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.plug import parse_nic
-from umlctl.host import interfaces, macs, nics, paths, processes, segments, taps
+from umlctl.host import hooks, interfaces, macs, paths, processes, segments, taps
 from umlctl.host.files import write_atomically
 from umlctl.host.interfaces import Link
 from umlctl.host.inuse import Use
@@ -37,6 +40,10 @@ class Host:
         self.done: list[tuple[Any, ...]] = []
         self.fails: UmlctlError | None = None
         self.switches: set[str] = set()
+
+    @property
+    def owner(self) -> Owner:
+        return Owner("demo", "", self.log)
 
     def add(self, name: str, kind: str = "tap", *, bridge: str = "", in_use: bool = False) -> None:
         self.links[name] = Link(
@@ -82,7 +89,8 @@ class Host:
     def prepare(self, text: str, number: int = 0, *users: Use, umid: str = "demo") -> Entry:
         asked = parse_nic(text, insist=True)
         number = number if asked.number is None else asked.number
-        return nics.prepare(asked, number, umid, self.log, users)
+        owner = Owner(umid, "", self.log)
+        return registry.of_asked(asked).prepare(asked, number, owner, users)
 
     @property
     def said(self) -> str:
@@ -122,28 +130,28 @@ def test_nic_on_a_switch_is_ready(host: Host) -> None:
     assert (entry.asked, entry.addr) == ("switch=lan,addr=10.0.0.5/24", "10.0.0.5/24")
     assert entry.made == {}
     assert host.done == [("start", "lan", {})]
-    nics.undo(entry)
-    assert nics.release(entry, "demo", host.log) == ""
+    nic._undo(entry)
+    assert VECTOR.release(entry, host.owner) == ""
     assert len(host.done) == 1, "the switch is everybody's"
 
 
 def test_nic_of_its_own_has_a_switch_of_its_own(host: Host) -> None:
     entry = host.prepare("user,forward=8080:80", 1)
-    name = nics.private_segment("demo", 1)
+    name = nic.private_segment("demo", 1)
     assert (entry.network, entry.made) == (name, {"segment": name})
     assert entry.addr == "10.0.2.15/24"
     ((_, started, options),) = host.done
     assert started == name
     idle = options.pop("idle")
-    assert idle > nics.HOOK
+    assert idle > hooks.HOOK_TIMEOUT
     assert options == {"user": True, "forwards": ("8080:80",), "host_loopback": True}
-    assert nics.release(entry, "demo", host.log) == ""
+    assert VECTOR.release(entry, host.owner) == ""
     assert host.done[1:] == [("quit", name)]
 
 
 def test_switch_of_its_own_is_never_one_that_was_there(host: Host) -> None:
     """A supervisor that was killed has left it, with other options maybe."""
-    name = nics.private_segment("demo", 0)
+    name = nic.private_segment("demo", 0)
     host.switches.add(name)
     host.prepare("user,isolated")
     assert [step[:2] for step in host.done] == [("quit", name), ("start", name)]
@@ -157,7 +165,7 @@ def test_what_cannot_be_removed_is_told(host: Host, monkeypatch: pytest.MonkeyPa
 
     entry = host.prepare("tap=auto")
     monkeypatch.setattr(taps, "remove_tap", fail)
-    assert nics.release(entry, "demo", host.log) == "vec0: somebody has it open"
+    assert VECTOR.release(entry, host.owner) == "vec0: somebody has it open"
 
 
 def test_nic_of_its_own_may_be_told_otherwise(host: Host) -> None:
@@ -172,7 +180,7 @@ def test_switch_of_its_own_that_fails_is_not_left(host: Host, error: UmlctlError
     host.fails = error
     with pytest.raises(type(error), match=str(error)):
         host.prepare("user,forward=8080:80")
-    assert host.done[1:] == [("quit", nics.private_segment("demo", 0))]
+    assert host.done[1:] == [("quit", nic.private_segment("demo", 0))]
 
 
 @pytest.mark.parametrize("name", ["a/b", "-x", "n" * 40, "..", "a..b"])
@@ -184,7 +192,7 @@ def test_name_that_no_switch_can_have_is_refused(host: Host, name: str) -> None:
 
 def test_private_segments_have_names_of_their_own(house: str) -> None:
     umids = ["demo", "demo2", "n" * 63, "n" * 62, "n" * 62 + "m"]
-    names = {nics.private_segment(umid, number) for umid in umids for number in (0, 1, 63)}
+    names = {nic.private_segment(umid, number) for umid in umids for number in (0, 1, 63)}
     assert len(names) == 3 * len(umids)
     for name in names:
         assert paths.check_network(name) == name
@@ -200,7 +208,7 @@ def test_reboot_breaks_the_old_connection_to_a_switch(
     monkeypatch.setattr(
         segments.Segment, "forget", lambda segment, pid: forgotten.append((segment.name, pid))
     )
-    nics.renew(host.prepare("switch=lan"), 4711)
+    VECTOR.renew(host.prepare("switch=lan"), 4711)
     assert forgotten == [("lan", 4711)]
 
 
@@ -214,14 +222,14 @@ def test_tap_of_ours_is_made_anew_and_the_administrators_is_left(
         lambda name, *, owner, bridge, address: made.append((name, owner, bridge + address)),
     )
     ours = host.prepare("tap=auto,bridge=br0")
-    nics.renew(ours, 4711)
+    VECTOR.renew(ours, 4711)
     assert made == [(ours.tap, os.getuid(), "br0")]
     host.add("t0")
     theirs = host.prepare("tap=t0", 1)
-    nics.renew(theirs, 4711)
+    VECTOR.renew(theirs, 4711)
     host.add("t0", in_use=True)
     with pytest.raises(HostError, match="vec1: a kernel that reboots keeps its tap t0 open"):
-        nics.renew(theirs, 4711)
+        VECTOR.renew(theirs, 4711)
     assert len(made) == 1
 
 
@@ -233,7 +241,7 @@ def test_tap_of_its_own_has_an_address_of_the_host_again_after_a_reboot(
     assert host.done[-1] == ("make", entry.tap, os.getuid(), "", "10.1.0.1/24")
     again: list[str] = []
     monkeypatch.setattr(taps, "replace_tap", lambda _name, **facts: again.append(facts["address"]))
-    nics.renew(entry, 4711)
+    VECTOR.renew(entry, 4711)
     assert again == ["10.1.0.1/24"]
     for text in ("tap=t0,host=10.1.0.1/24", "switch=lan,host=10.1.0.1/24", "tap=auto,host=x"):
         with pytest.raises(UsageError):
@@ -283,7 +291,7 @@ def test_tap_is_made_and_goes_with_the_nic(host: Host) -> None:
     assert (entry.tap, entry.bridge, entry.made) == (name, "br0", {"tap": name})
     assert entry.kernel.startswith(f"vec0:transport=tap,ifname={name},mac={entry.mac}")
     assert host.done == [("make", name, os.getuid(), "br0")]
-    assert nics.release(entry, "demo", host.log) == ""
+    assert VECTOR.release(entry, host.owner) == ""
     assert host.done[1:] == [("remove", name)]
 
 
@@ -299,7 +307,7 @@ def test_tap_of_the_user_is_checked_and_stays(host: Host) -> None:
     host.add("tap0", bridge="br0")
     entry = host.prepare("tap=tap0")
     assert (entry.tap, entry.bridge, entry.made) == ("tap0", "br0", {})
-    nics.release(entry, "demo", host.log)
+    VECTOR.release(entry, host.owner)
     assert host.done == [("check", "tap0", os.getuid())]
     assert "tap0" in host.links
 
@@ -313,21 +321,21 @@ def test_tap_of_a_given_name_is_made_if_its_bridge_is_known(host: Host) -> None:
 
 def test_what_has_become_of_a_tap_is_noted(host: Host) -> None:
     entry = host.prepare("tap=auto,bridge=br0")
-    assert nics.note(entry) == ""
+    assert VECTOR.note(entry) == ""
     host.add(entry.tap)
-    assert nics.note(entry) == f"the tap {entry.tap} is on no bridge, and was on br0"
+    assert VECTOR.note(entry) == f"the tap {entry.tap} is on no bridge, and was on br0"
     host.add(entry.tap, bridge="br1")
-    assert "is on br1, and was on br0" in nics.note(entry)
+    assert "is on br1, and was on br0" in VECTOR.note(entry)
     host.links[entry.tap] = host.links[entry.tap]._replace(bridge="br0", up=False)
-    assert nics.note(entry) == f"the tap {entry.tap} is down on this host"
+    assert VECTOR.note(entry) == f"the tap {entry.tap} is down on this host"
     del host.links[entry.tap]
-    assert nics.note(entry) == f"the tap {entry.tap} is gone"
+    assert VECTOR.note(entry) == f"the tap {entry.tap} is gone"
 
 
 def test_nic_without_a_tap_and_a_tap_that_was_on_no_bridge_need_no_note(host: Host) -> None:
-    assert nics.note(host.prepare("switch=lan")) == ""
+    assert VECTOR.note(host.prepare("switch=lan")) == ""
     host.add("tap0", bridge="br0")
-    assert nics.note(host.prepare("vec1:transport=tap,ifname=tap0")) == ""
+    assert VECTOR.note(host.prepare("vec1:transport=tap,ifname=tap0")) == ""
 
 
 @pytest.mark.parametrize(("bridge", "where"), [("br1", "on br1"), ("", "on no bridge")])
@@ -375,7 +383,7 @@ def test_transport_without_a_mac_has_none(host: Host) -> None:
 def test_interface_that_is_not_there_is_refused(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nics, "_check_capability", lambda *_: None)
+    monkeypatch.setattr(nic, "_check_capability", lambda *_: None)
     with pytest.raises(HostError, match="vec0: this host has no interface e0"):
         host.prepare("vec0:transport=raw,ifname=e0")
     host.add("e0", "other")
@@ -421,7 +429,7 @@ def test_program_that_the_kernel_would_run_is_looked_for(host: Host) -> None:
 
 
 def test_tunnel_is_of_one_guest(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nics, "_check_capability", lambda *_: None)
+    monkeypatch.setattr(nic, "_check_capability", lambda *_: None)
     entry = host.prepare("transport=gre,src=10.0.0.1,dst=10.0.0.2")
     assert entry.address == "gre 10.0.0.1 10.0.0.2"
     with pytest.raises(HostError, match=r"other's vec3 has the tunnel gre 10.0.0.1 10.0.0.2"):
@@ -443,7 +451,7 @@ def test_capability_is_looked_for(
     def opened(path: str, *arguments: Any) -> Any:
         return open(f"{house}/status" if path == "/proc/self/status" else path, *arguments)
 
-    monkeypatch.setattr(nics, "open", opened, raising=False)
+    monkeypatch.setattr(processes, "open", opened, raising=False)
     text = "transport=gre,src=10.0.0.1,dst=10.0.0.2"
     if refused:
         with pytest.raises(HostError, match="needs CAP_NET_RAW, which you do not have"):
@@ -481,7 +489,7 @@ def test_hooks_run_with_what_there_is_to_know(host: Host, house: str) -> None:
         "UMLCTL_BRIDGE": "",
     }
     assert not os.path.exists(f"{house}/down")
-    assert nics.release(entry, "demo", host.log) == ""
+    assert VECTOR.release(entry, host.owner) == ""
     for which in ("up", "down"):
         with open(f"{house}/{which}") as file:
             assert dict(line.rstrip("\n").split("=", 1) for line in file) == expected
@@ -497,7 +505,7 @@ def test_hooks_of_a_bridge_know_the_tap(host: Host, house: str) -> None:
 def test_what_a_hook_says_is_in_the_guests_log(host: Host) -> None:
     hooked("echo joined; echo beware >&2; cat", "echo left")
     entry = host.prepare("switch=lan")
-    nics.release(entry, "demo", host.log)
+    VECTOR.release(entry, host.owner)
     assert host.said == "the kernel's words\njoined\nbeware\nleft\n"
 
 
@@ -522,14 +530,14 @@ def test_hook_may_refuse_a_nic(host: Host) -> None:
 def test_hook_that_fails_at_the_end_is_told_and_all_is_let_go(host: Host) -> None:
     hooked(down="exit 4", name="br0", kind=BRIDGE)
     entry = host.prepare("tap=auto,bridge=br0")
-    assert "the `down` hook of br0 ended with 4" in nics.release(entry, "demo", host.log)
+    assert "the `down` hook of br0 ended with 4" in VECTOR.release(entry, host.owner)
     assert host.links == {}
 
 
 def test_hook_that_takes_too_long_is_ended_with_all_its_processes(
     host: Host, house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nics, "HOOK", 1.0)
+    monkeypatch.setattr(hooks, "HOOK_TIMEOUT", 1.0)
     hooked(f"sleep 600 & echo $! >{house}/pid; wait")
     with pytest.raises(HostError, match=r"the `up` hook of lan took more than 1 seconds"):
         host.prepare("switch=lan")
@@ -546,7 +554,7 @@ def test_hook_whose_log_cannot_be_written_is_told(host: Host, house: str) -> Non
     hooked("true", "true")
     entry = host.prepare("switch=lan")
     host.log = f"{house}/none/console.log"
-    assert "the `down` hook of lan cannot be run: " in nics.release(entry, "demo", host.log)
+    assert "the `down` hook of lan cannot be run: " in VECTOR.release(entry, host.owner)
     with pytest.raises(HostError, match=r"hook of lan cannot be run: .*No such file"):
         host.prepare("switch=lan")
 
@@ -556,23 +564,23 @@ def test_network_whose_definition_is_spoilt_is_told(host: Host) -> None:
     entry = host.prepare("switch=lan")
     with open(f"{paths.state_dir()}/networks/lan.json", "w") as file:
         file.write("{")
-    assert "the network lan cannot be read" in nics.release(entry, "demo", host.log)
+    assert "the network lan cannot be read" in VECTOR.release(entry, host.owner)
 
 
 def test_nic_of_no_network_has_no_hooks(host: Host) -> None:
     hooked("exit 1", "exit 1")
     entry = host.prepare("vec0:transport=fd,fd=3")
-    assert nics.release(entry, "demo", host.log) == ""
+    assert VECTOR.release(entry, host.owner) == ""
 
 
 def test_hook_that_talks_without_end_fills_no_disk(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nics, "HOOK", 0.5)
+    monkeypatch.setattr(hooks, "HOOK_TIMEOUT", 0.5)
     hooked("yes")
     with pytest.raises(HostError, match=r"took more than 0\.5 seconds"):
         host.prepare("switch=lan")
-    assert 1000 < os.path.getsize(host.log) < 2 * nics.HOOK_SAYS
+    assert 1000 < os.path.getsize(host.log) < 2 * hooks.MAX_OUTPUT
 
 
 def test_hook_may_leave_something_running(host: Host, house: str) -> None:

@@ -11,7 +11,7 @@ from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from tests.umlctl.host.test_records import record
 from umlctl.host import interfaces, macs, paths, segments
 from umlctl.host.records import Entry
-from umlctl.supervisor.rediscover import find_again
+from umlctl.supervisor.devices.rediscover import find_again
 
 if TYPE_CHECKING:
     from umlctl.supervisor.kernel import Kernel

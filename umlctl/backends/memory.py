@@ -1,0 +1,34 @@
+"""Memory: the guest's own count of it is all that there is to see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from umlctl.backends.interface import Backend
+from umlctl.devices.mem import Mem
+
+if TYPE_CHECKING:
+    from umlctl.backends.interface import Kernel
+    from umlctl.host.records import Entry
+
+
+class MemoryBackend(Backend):
+    """Memory, taken from a guest and given back."""
+
+    async def observe(self, _entry: Entry, kernel: Kernel) -> dict[str, int] | None:
+        return await memory_of(kernel)
+
+
+MEMORY: Final = MemoryBackend(Mem.name)
+
+
+async def memory_of(kernel: Kernel) -> dict[str, int] | None:
+    """A guest's memory in bytes: total, free, available; None if it does not say."""
+    answer = await kernel.ask("proc meminfo")
+    names = {"MemTotal:": "total", "MemFree:": "free", "MemAvailable:": "available"}
+    found = {}
+    for line in answer.text.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[0] in names and fields[1].isdigit():
+            found[names[fields[0]]] = int(fields[1]) << 10
+    return found if len(found) == len(names) else None

@@ -1,0 +1,116 @@
+"""Which backend a device has: the one place that knows the families by their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from umlctl.backends import disk, nic
+from umlctl.backends.disk import DISK
+from umlctl.backends.lent import VFIO, VIRTIO
+from umlctl.backends.line import CONSOLE, SERIAL
+from umlctl.backends.memory import MEMORY
+from umlctl.backends.nic import LEGACY, VECTOR, NicBackend
+from umlctl.devices import eth, ubd, vec
+from umlctl.errors import HostError
+from umlctl.guest import words
+from umlctl.guest.plug import Disk
+from umlctl.host.inuse import Use
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.backends.interface import Backend, Owner
+    from umlctl.devices.parse import Device
+    from umlctl.guest.plug import Nic
+    from umlctl.host.records import Entry
+
+PLUGGING: Final = "it is being plugged"
+"""The problem of an entry between its being written down and the guest's having it."""
+BACKENDS: Final[tuple[Backend, ...]] = (
+    *(DISK, VECTOR, LEGACY),
+    *(CONSOLE, SERIAL, MEMORY, VIRTIO, VFIO),
+)
+_BY_FAMILY: Final = {backend.family: backend for backend in BACKENDS}
+
+
+def of(name: str) -> Backend:
+    """The backend of a device, by its name, as `ubd3`."""
+    return _BY_FAMILY[name.rstrip("0123456789")]
+
+
+def of_asked(asked: Disk | Nic) -> Backend:
+    """The backend of what is to be plugged, which may have no number yet."""
+    if isinstance(asked, Disk):
+        return DISK
+    return LEGACY if asked.text.startswith(LEGACY.family) else VECTOR
+
+
+def entry_of(umid: str, device: Device) -> Entry | None:
+    """What stands in a guest's table of a device that its kernel was told of; None if that could
+    not be known.
+    """
+    if isinstance(device, ubd.Ubd):
+        return disk.entry_of(umid, device)
+    if isinstance(device, (vec.Vec, eth.Eth)):
+        return nic.entry_of(umid, device)
+    return None
+
+
+def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> list[Entry]:
+    """Have the host's side ready of all devices on a kernel's command line; their numbers have
+    been given. The caller holds `inuse.lock`.
+
+    users: the devices of all other guests
+
+    Raises: HostError, UsageError; nothing is left behind then
+    """
+    entries: list[Entry] = []
+    try:
+        for each in asked:
+            number = each.slot if isinstance(each, Disk) else each.number
+            assert number is not None
+            if isinstance(each, Disk) and each.discard and not words.can_be_given(owner.directory):
+                raise HostError(
+                    f"ubd{number}: a COW file to discard would be in {owner.directory}, and a "
+                    "kernel argument can have no blank and no quote; set UMLCTL_DIR to a "
+                    "directory without"
+                )
+            others = users + [Use(owner.umid, entry) for entry in entries]
+            entry = of_asked(each).prepare(each, number, owner, others)
+            entry.boot = True
+            entries.append(entry)
+    except BaseException:
+        undo_all(entries, owner)
+        raise
+    return entries
+
+
+def undo_all(entries: Iterable[Entry], owner: Owner) -> None:
+    for entry in entries:
+        of(entry.name).undo(entry, owner)
+
+
+def release_all(entries: Iterable[Entry], owner: Owner) -> list[str]:
+    """A guest has ended: let everything go, the last first; what failed."""
+    said = []
+    for entry in reversed(list(entries)):
+        try:
+            backend = of(entry.name)
+            let_go = backend.undo if entry.problem == PLUGGING else backend.release
+            said.append(let_go(entry, owner))
+        except Exception as problem:  # noqa: BLE001 - one that fails must not keep the others
+            said.append(f"{entry.name}: {problem!r}")
+    return [each for each in said if each]
+
+
+def for_init(entries: Iterable[Entry]) -> str:
+    """What our init program is to make of the NICs, see `cmdline.build`.
+
+    Raises: HostError
+    """
+    told = []
+    for entry in entries:
+        if entry.addr and isinstance(of(entry.name), NicBackend):
+            way_out = nic.way_out(entry.asked, entry.network, entry.addr)
+            told.append(",".join([entry.name, entry.addr, *way_out]))
+    return ";".join(told)

@@ -1,0 +1,135 @@
+"""How a kernel is told of one device: told, then looked for in the guest, else undone."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.exchange import GONE, REFUSED, TIMED_OUT, Outcome
+from umlctl import exitcodes
+from umlctl.backends import registry
+from umlctl.backends.registry import PLUGGING
+from umlctl.errors import Refusal
+from umlctl.supervisor.devices.table import UNSETTLED, unanswered
+
+if TYPE_CHECKING:
+    from umlctl.host.records import Entry
+    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.kernel import Kernel
+
+LOOKS: Final = 3
+"""How often a new device is looked for in the guest."""
+LOOK_INTERVAL: Final = 0.05
+"""Between two looks, and between two tries to take out what is open, seconds."""
+OPEN_TIMEOUT: Final = 1.0
+"""How long a new disk may be open yet for the scan of its partitions, seconds. Later kernels (7.2)
+close it so late that a removal right after had no success in 30 of 30 trials."""
+
+
+async def give(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> None:
+    """Have the kernel make a device, in the place of what stands there until somebody wants it,
+    and see that the guest has it.
+
+    look: whether to see
+
+    Raises: Refusal: and the kernel does not have it either
+    """
+    taken = False
+    stand_in = registry.of(entry.name).stand_in(entry.name)
+    if stand_in:
+        there = await kernel.ask(f"config {entry.name}")
+        if there.ok and there.text.strip() == stand_in.partition("=")[2]:
+            taken = (await take_away(entry.name, kernel)).ok
+    try:
+        await make(table, entry, kernel, look=look)
+    except BaseException:
+        if taken:
+            with trio.CancelScope(shield=True):
+                await kernel.ask(f"config {stand_in}")
+        raise
+
+
+async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> None:
+    """Have the kernel make a device whose name is free, and see that the guest has it.
+
+    Raises: Refusal: and the kernel does not have it either
+    """
+    entry.observed = None  # not what was seen before a reboot
+    undo = True
+    try:
+        outcome = await kernel.ask(f"config {entry.kernel}")
+        if outcome.kind == REFUSED:
+            undo = False
+        if not outcome.ok:
+            raise refused(entry.name, outcome)
+        if not look or await _appears(entry, kernel):
+            undo = False
+            return
+    finally:
+        if undo:
+            with trio.CancelScope(shield=True):
+                await _take_out(entry, kernel)
+    if registry.of(entry.name).spoils:
+        table.spoilt_by = entry.name  # it forgets what it has half made, and goes on using it
+    said = f"{entry.name}: the kernel took it, and the guest does not have it"
+    if entry.problem not in ("", PLUGGING):
+        said += f"; {entry.problem}"
+    raise Refusal(f"{said}; `umlctl logs {table.owner.umid}` may say why", -errno.ENODEV)
+
+
+async def _appears(entry: Entry, kernel: Kernel) -> bool:
+    """Whether the guest has what its kernel has taken; it may need a moment."""
+    for _ in range(LOOKS):
+        entry.observed = await registry.of(entry.name).observe(entry, kernel)
+        if entry.observed is not None:
+            return True
+        await trio.sleep(LOOK_INTERVAL)
+    return False
+
+
+async def _take_out(entry: Entry, kernel: Kernel) -> None:
+    """Undo a `config`. If that cannot be, the entry's problem says so."""
+    if not registry.of(entry.name).removable:
+        return  # and what does not work is not there
+    outcome = await take_away(entry.name, kernel)
+    if is_gone(outcome):
+        return
+    if outcome.kind == REFUSED:
+        entry.problem = f"it cannot be taken out again: {outcome.text.strip()}"
+    else:
+        entry.problem = UNSETTLED
+
+
+async def take_away(name: str, kernel: Kernel) -> Outcome:
+    """Have the kernel remove a device; one that is open for a moment only, a moment later."""
+    end = trio.current_time() + OPEN_TIMEOUT
+    while True:
+        outcome = await kernel.ask(f"remove {name}")
+        if outcome.error != -errno.EBUSY or trio.current_time() > end:
+            return outcome
+        if not await registry.of(name).lets_go(name, kernel):
+            return outcome
+        await trio.sleep(LOOK_INTERVAL)
+
+
+def is_gone(outcome: Outcome) -> bool:
+    """What a `remove` has come to: the kernel does not have the device."""
+    return (
+        outcome.ok
+        or outcome.kind == GONE
+        or outcome.error == -errno.ENODEV
+        or "configured as 'none'" in outcome.text
+    )
+
+
+def refused(name: str, outcome: Outcome) -> Refusal:
+    """What a kernel that does not do it comes to.
+
+    name: of the device
+    """
+    if outcome.kind in (GONE, TIMED_OUT):
+        return unanswered(name, outcome)
+    said = registry.of(name).explain(outcome.text.strip(), outcome.error)
+    return Refusal(f"{name}: {said}", outcome.error or exitcodes.FAILED)

@@ -1,0 +1,58 @@
+"""Devices of this host's that a guest is lent: it numbers them, and keeps them until it ends."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from umlctl.backends import registry
+from umlctl.errors import Refusal
+from umlctl.host.records import Entry
+from umlctl.supervisor.devices import hotplug
+
+if TYPE_CHECKING:
+    from umlctl.devices.vhost import Lent
+    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.history import By
+
+MAX_UNKNOWN: Final = 64
+"""So many devices that are not of its table a guest may have of a kind that it numbers."""
+
+
+async def plug(table: Table, device: Lent, by: By, *, force: bool) -> None:
+    """Pass a device on.
+
+    force: leave out the looks at who serves it and at the guest
+
+    Raises: Refusal
+    """
+    if not force:
+        registry.of(device.kind).check(str(device), table.record.pid)
+    async with table.changing(), table.talking(force=force):
+        entry = Entry(name=device.kind, asked=str(device), kernel=str(device))
+        await _number(table, entry, device.kind, force=force)
+        await hotplug.make(table, entry, table.kernel, look=not force)
+        table.entries.append(entry)
+        await table.save()
+    table.history.add("device added", device=entry.name, text=entry.kernel, **by)
+    table.has_changed()
+
+
+async def _number(table: Table, entry: Entry, kind: str, *, force: bool) -> None:
+    """Name a device as the guest will, which may have some of its kernel's command line.
+
+    Raises: Refusal
+    """
+    backend = registry.of(kind)
+    first = sum(each.name.startswith(kind) for each in table.entries)
+    for number in range(first, first + MAX_UNKNOWN):
+        entry.name = f"{kind}{number}"
+        if not await backend.observe(entry, table.kernel):
+            return
+    if force:
+        return
+    raise Refusal(
+        f"{kind}: the guest says that it has {kind}{first} to {entry.name} already, and a new "
+        "one could not be told from those; --force has it plugged all the same",
+        -errno.EBUSY,
+    )

@@ -1,0 +1,45 @@
+"""Consoles and serial lines, which a guest has whatever they lead to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from umlctl.backends import registry
+from umlctl.host.records import Entry
+from umlctl.supervisor.devices import hotplug
+
+if TYPE_CHECKING:
+    from umlctl.devices.lines import Line
+    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.history import By
+
+
+async def change(table: Table, device: Line, by: By, *, force: bool) -> None:
+    """Have a line lead elsewhere.
+
+    force: leave out the looks at where, and at the guest
+
+    Raises: Refusal: and the line is as it was
+    """
+    name, kernel, backend = device.name, table.kernel, registry.of(device.name)
+    if not force:
+        backend.check(str(device), table.record.pid)
+    async with table.changing():
+        before = await kernel.ask(f"config {name}")
+        outcome = await kernel.ask(f"config {device}")
+        if not outcome.ok:
+            was = before.text.strip()
+            if before.ok and was and was != "none":
+                # A string that the kernel cannot read costs the old one.
+                await kernel.ask(f"config {name}={was}")
+            raise hotplug.refused(name, outcome)
+        entry = table.find(name)
+        if entry is None:
+            entry = Entry(name=name, asked=str(device), kernel=str(device))
+            table.entries.append(entry)
+        entry.asked = entry.kernel = str(device)
+        entry.boot, entry.problem = False, ""
+        if not force:
+            entry.observed = await backend.observe(entry, kernel)
+        await table.save()
+    table.history.add("device added", device=name, text=str(device), **by)

@@ -1,0 +1,79 @@
+"""What a guest has now of its devices, and what has become of them on this host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from umlctl.backends import registry
+from umlctl.errors import UmlctlError
+from umlctl.host import segments
+from umlctl.supervisor.devices.table import ABSENT
+
+if TYPE_CHECKING:
+    from umlctl.host.records import Entry
+    from umlctl.supervisor.devices.table import Table
+
+HOST_TIMEOUT: Final = 1.0
+"""How long a switch may take to say who is on it, and the host to say what its files and taps are,
+seconds."""
+
+
+async def observe(table: Table) -> None:
+    """Look at every device in the guest again."""
+    async with table.lock:
+        for entry in table.entries:
+            observed = await registry.of(entry.name).observe(entry, table.kernel)
+            if observed is not None:
+                entry.observed = observed
+                entry.problem = "" if entry.problem == ABSENT else entry.problem
+            elif not entry.problem and (await table.kernel.ask("version")).ok:
+                # Somebody was at the kernel's own socket, or renamed it.
+                entry.observed, entry.problem = None, ABSENT
+                table.history.add("device lost", device=entry.name, text=ABSENT)
+
+
+async def host_sides(table: Table) -> dict[str, dict[str, Any]]:
+    """What serves the NICs on switches, by device: the switch's pid and port, its uplink's."""
+    found: dict[str, dict[str, Any]] = {}
+    for network in table.networks():
+        status: dict[str, Any] = {}
+        with trio.move_on_after(HOST_TIMEOUT):
+            try:
+                status = await trio.to_thread.run_sync(
+                    segments.Segment(network).status, abandon_on_cancel=True
+                )
+            except UmlctlError:
+                continue
+        for entry in table.entries:
+            if status and entry.network == network:
+                found[entry.name] = _host_side(entry, status, table.record.pid)
+    return found
+
+
+async def notes(table: Table) -> dict[str, str]:
+    """What has become of the host's sides, by device, of those that are not as they were."""
+
+    def look() -> dict[str, str]:
+        return {entry.name: registry.of(entry.name).note(entry) for entry in there}
+
+    there = [entry for entry in table.entries if entry.holds or entry.tap]
+    found: dict[str, str] = {}
+    if there:
+        with trio.move_on_after(HOST_TIMEOUT):  # a file system over a network may not answer
+            found = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+    return {name: note for name, note in found.items() if note}
+
+
+def _host_side(entry: Entry, status: dict[str, Any], pid: int) -> dict[str, Any]:
+    """What a switch says of one NIC's end; a port is known by its MAC once it has sent."""
+    ports = [port for port in status["ports"] if port["pid"] == pid]
+    if len(ports) > 1:
+        ports = [port for port in ports if entry.mac in port["macs"]]
+    uplink = status.get("uplink") or {}
+    return {
+        "switch_pid": status["pid"],
+        "port": ports[0]["id"] if len(ports) == 1 else None,
+        "uplink_pid": uplink.get("pid"),
+    }

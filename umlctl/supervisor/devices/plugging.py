@@ -1,0 +1,188 @@
+"""Devices that somebody asks for, and those that somebody takes away.
+
+The order is what keeps a guest and its files whole: write the device down, then tell the kernel,
+then look at the guest, else undo.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import trio
+
+from socketproto.exchange import ANSWERED, Outcome
+from umlctl.backends import registry
+from umlctl.backends.nic import NicBackend
+from umlctl.backends.registry import PLUGGING
+from umlctl.devices import eth, mem, ubd, vec, vhost
+from umlctl.devices.parse import parse, parse_name
+from umlctl.errors import HostError, Refusal, UsageError
+from umlctl.guest import plug as specs
+from umlctl.guest.definition import check_for_user
+from umlctl.host import inuse, lost, records
+from umlctl.host.inuse import Use
+from umlctl.supervisor.devices import hotplug, lent, lines, memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.backends.interface import Owner
+    from umlctl.guest.plug import Disk, Nic
+    from umlctl.host.records import Entry
+    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.history import By
+
+
+async def plug(table: Table, asked: Disk | Nic, by: By, *, force: bool = False) -> Entry:
+    """Plug a disk or a NIC: the guest has it then, or everything is as it was.
+
+    A kernel that does not answer may take it all the same, later: then the entry stays, with
+    its problem, until `restoring.settle`.
+
+    force: leave out the looks at the guest
+
+    Raises: Refusal
+    """
+    backend = registry.of_asked(asked)
+    try:
+        check_for_user(table.record.definition, asked)
+    except UsageError as problem:
+        raise Refusal(str(problem), -errno.EINVAL) from None
+    if not force:
+        backend.check(str(asked), table.record.pid)
+    async with table.changing():
+        if table.spoilt_by and not force and isinstance(backend, NicBackend):
+            raise Refusal(
+                f"this kernel could not open {table.spoilt_by}, and may panic of another NIC; "
+                "reboot the guest first",
+                -errno.EIO,
+            )
+        entry = await _write_down(table, asked, _number_for(table, asked), insist=force)
+        try:
+            async with table.talking(force=force):
+                await hotplug.give(table, entry, table.kernel, look=not force)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                if entry.problem == PLUGGING:
+                    await table.strike(entry)
+                else:
+                    await table.save()
+            raise
+        entry.problem = ""
+        await table.save()
+    table.history.add("device added", device=entry.name, text=entry.kernel, **by)
+    table.has_changed()
+    return entry
+
+
+def _number_for(table: Table, asked: Disk | Nic) -> int:
+    """The number that a device gets.
+
+    Raises: Refusal
+    """
+    backend = registry.of_asked(asked)
+    number = asked.slot if isinstance(asked, specs.Disk) else asked.number
+    if number is None:
+        taken = {entry.name for entry in table.entries}
+        free = (n for n in backend.numbers() if f"{backend.family}{n}" not in taken)
+        number = next(free, None)
+        if number is None:
+            raise Refusal(f"all {backend.limit} of {backend.family}0.. are in use", -errno.EBUSY)
+    name = f"{backend.family}{number}"
+    there = table.find(name)
+    if there is not None:
+        raise Refusal(
+            f"{name} is in use: {there.asked}; take another, or `umlctl remove "
+            f"{table.owner.umid} {name}` first",
+            -errno.EBUSY,
+        )
+    return number
+
+
+async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: bool) -> Entry:
+    """Check the host's side and reserve it, before any other supervisor can; once begun it is
+    not given up halfway.
+
+    Raises: HostError, UsageError; nothing is left behind then
+    """
+    with trio.CancelScope(shield=True), ExitStack() as held:
+        await trio.to_thread.run_sync(held.enter_context, inuse.lock())
+        own = [Use(table.owner.umid, entry) for entry in table.entries]
+        entry = await table.in_thread(_prepare, asked, number, table.owner, own, insist)
+        entry.problem = PLUGGING
+        table.entries.append(entry)
+        try:
+            await table.in_thread(records.save, table.record)
+        except BaseException as problem:
+            table.entries.remove(entry)
+            await table.in_thread(registry.of(entry.name).undo, entry, table.owner)
+            if isinstance(problem, OSError):
+                raise HostError(f"{entry.name}: cannot be written down: {problem}") from problem
+            raise
+    return entry
+
+
+def _prepare(
+    asked: Disk | Nic, number: int, owner: Owner, own: Iterable[Use], insist: bool
+) -> Entry:
+    users = [*inuse.devices_of(lost.running(but=owner.umid)), *own]
+    return registry.of_asked(asked).prepare(asked, number, owner, users, insist=insist)
+
+
+async def config(table: Table, text: str, by: By, *, force: bool = False) -> Outcome:
+    """What `config DEVICE=...` means: the table's way for what the table knows.
+
+    Raises: Refusal
+    """
+    try:
+        device = parse(text, insist=force)
+    except UsageError as problem:
+        if force:
+            return await table.kernel.ask(f"config {text}")
+        raise Refusal(str(problem), -errno.EINVAL) from None
+    if isinstance(device, ubd.Ubd):
+        device = device.absolute(table.record.definition.cwd)  # as the kernel would
+        await plug(table, specs.of_device(device), by, force=force)
+    elif isinstance(device, (vec.Vec, eth.Eth)):
+        await plug(table, specs.parse_nic(text, insist=force), by, force=force)
+    elif isinstance(device, mem.Mem):
+        await memory.change(table, device, by, force=force)
+    elif isinstance(device, vhost.Lent):
+        await lent.plug(table, device, by, force=force)
+    else:
+        await lines.change(table, device, by, force=force)
+    return Outcome(ANSWERED)
+
+
+async def remove(table: Table, text: str, by: By) -> Outcome:
+    """Take a device away; its host's side goes with it.
+
+    Raises: Refusal
+    """
+    try:
+        name = parse_name(text)
+    except UsageError as problem:
+        raise Refusal(str(problem), -errno.EINVAL) from None
+    async with table.changing():
+        async with table.talking():
+            outcome = await hotplug.take_away(name, table.kernel)
+            entry = table.find(name)
+            if not outcome.ok:
+                if outcome.error == -errno.EBUSY or "open" in outcome.text:
+                    said = outcome.text.strip()
+                    why = await registry.of(name).why_open(name, said, table.kernel)
+                    raise Refusal(why, outcome.error)
+                if entry is None or not hotplug.is_gone(outcome):
+                    return outcome
+                outcome = Outcome(ANSWERED)  # the kernel has nothing to take away
+        if entry is not None:
+            if entry.boot:
+                table.record.removed.append(name)
+            said = await table.let_go(entry)
+            if said:
+                table.history.add("failed", request=f"remove {name}", text=said, **by)
+    table.history.add("device removed", device=name, **by)
+    table.has_changed()
+    return outcome

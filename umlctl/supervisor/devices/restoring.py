@@ -1,0 +1,90 @@
+"""What becomes of a guest's devices when its kernel begins anew, answers again, or ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from umlctl.backends import registry
+from umlctl.backends.memory import MemoryBackend
+from umlctl.errors import HostError, Refusal
+from umlctl.supervisor.devices import hotplug, memory
+from umlctl.supervisor.devices.table import ABSENT, UNSETTLED
+
+if TYPE_CHECKING:
+    from umlctl.host.records import Entry
+    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.kernel import Kernel
+
+
+async def renew(table: Table) -> None:
+    """The kernel begins anew: have the host's side ready before its init can use it."""
+    table.unrenewed = {}
+    table.spoilt_by = ""
+    for entry in list(table.entries):  # whoever has the lock may be waiting for a hook
+        backend = registry.of(entry.name)
+        try:
+            await trio.to_thread.run_sync(backend.renew, entry, table.record.pid)
+        except HostError as problem:
+            table.unrenewed[entry.name] = str(problem)
+
+
+async def after_boot(table: Table, kernel: Kernel, *, again: bool) -> None:
+    """See what the guest has, and after a reboot give it again what it lacks.
+
+    kernel: answers already, though not yet to others
+    again: the guest has rebooted
+    """
+    if not (table.entries or table.record.removed):
+        return
+    async with table.lock:
+        if again:
+            for name in table.record.removed:
+                outcome = await hotplug.take_away(name, kernel)
+                if not hotplug.is_gone(outcome):
+                    said = str(outcome).strip()
+                    table.history.add("failed", request=f"remove {name}", text=said)
+        for entry in table.entries:
+            entry.problem = await _restore(table, entry, kernel, again=again)
+            if entry.problem:
+                table.history.add("device lost", device=entry.name, text=entry.problem)
+        await table.save()
+    table.has_changed()
+
+
+async def _restore(table: Table, entry: Entry, kernel: Kernel, *, again: bool) -> str:
+    """Have a device in the guest as it was before; why it is not, or is of no use."""
+    unable = table.unrenewed.get(entry.name, "")
+    backend = registry.of(entry.name)
+    try:
+        if again and not entry.boot:
+            if unable and backend.needs_host:
+                entry.observed = None
+                return unable
+            backend.check_again(entry)
+            if isinstance(backend, MemoryBackend):
+                await memory.keep_spare(table, entry, kernel)
+            await hotplug.give(table, entry, kernel, look=True)
+        else:
+            entry.observed = await backend.observe(entry, kernel)
+    except Refusal as problem:
+        entry.observed = None
+        return str(problem)
+    return ABSENT if entry.observed is None else unable
+
+
+async def settle(table: Table) -> None:
+    """The kernel answers again: take out what it may have got while it did not."""
+    async with table.lock:
+        for entry in [each for each in table.entries if each.problem == UNSETTLED]:
+            if hotplug.is_gone(await hotplug.take_away(entry.name, table.kernel)):
+                await table.strike(entry)
+                table.history.add("device removed", device=entry.name, text="not plugged")
+    table.has_changed()
+
+
+async def release(table: Table) -> list[str]:
+    """The guest has ended: let everything go that was made for its devices; what failed."""
+    async with table.lock:
+        return await table.in_thread(registry.release_all, list(table.entries), table.owner)

@@ -1,0 +1,163 @@
+"""The device table of one guest: its rows, who may change them, and where they are kept.
+
+Trio alone changes rows. What waits for this host runs in a worker thread, and returns a value.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from socketproto.exchange import GONE, REFUSED
+from umlctl.backends import registry
+from umlctl.backends.interface import Owner
+from umlctl.errors import Refusal, UmlctlError
+from umlctl.host import records
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from socketproto.exchange import Outcome
+    from umlctl.host.records import Entry, Record
+    from umlctl.protocol.status import Device
+    from umlctl.supervisor.history import History
+    from umlctl.supervisor.kernel import Kernel
+
+UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
+"""The problem of an entry whose plugging was given up, and whose removal could not be."""
+ABSENT: Final = "the guest does not have it"
+
+T = TypeVar("T")
+
+
+class Table:
+    """The table of one guest.
+
+    Fields:
+        record: what is kept of the guest; the rows are in it
+        owner: whom the host's sides are made for
+        kernel: of the guest
+        history: of the guest
+        talk: held while the kernel is told about a device; who stops the guest waits for it
+        changed: set when the rows have changed; another from then on
+        unrenewed: why the host's side of a device was not ready after a reboot, by its name
+        spoilt_by: a NIC that this kernel could not open: it may panic of another; else empty
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        directory: str,
+        kernel: Kernel,
+        history: History,
+        log: str,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """directory: of the guest's records; stopped: whether the guest is."""
+        self.record = record
+        self.owner = Owner(record.definition.umid, directory, log)
+        self.kernel = kernel
+        self.history = history
+        self.talk = trio.Lock()
+        self.changed = trio.Event()
+        self.unrenewed: dict[str, str] = {}
+        self.spoilt_by = ""
+        self.lock = trio.Lock()
+        self._stopped = stopped
+        # Who holds the lock of all devices must not wait for a thread behind those that wait for
+        # that lock.
+        self._threads = trio.CapacityLimiter(1)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """In the order in which they were plugged."""
+        return self.record.devices
+
+    def find(self, name: str) -> Entry | None:
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+    def listing(self) -> list[Device]:
+        """The table as `status` and `devices` show it."""
+        return [records.shown(entry) for entry in self.entries]
+
+    def networks(self) -> set[str]:
+        """The switches of ours that the guest is on."""
+        return {entry.network for entry in self.entries if entry.network and not entry.problem}
+
+    def has_changed(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    # Who may change it
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """One change at a time; what the host finds wrong becomes the answer.
+
+        Raises: Refusal
+        """
+        async with self.lock:
+            unable = self.kernel.unable("config")
+            if unable is not None:
+                raise unanswered("not now", unable)
+            try:
+                yield
+            except Refusal:
+                raise
+            except UmlctlError as problem:
+                cause = problem.__cause__
+                number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
+                raise Refusal(str(problem), -number) from problem
+
+    @asynccontextmanager
+    async def talking(self, *, force: bool = False) -> AsyncIterator[None]:
+        """No `stop` comes between what the kernel is told: it would wedge the guest.
+
+        Raises: Refusal
+        """
+        async with self.talk:
+            if self._stopped() and not force:
+                raise Refusal(
+                    "the guest is paused, and a device would wedge it; send `go` first",
+                    -errno.EBUSY,
+                )
+            yield
+
+    # This host
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do one thing at a time that may wait; the caller has `lock`."""
+        return await trio.to_thread.run_sync(work, *arguments, limiter=self._threads)
+
+    async def save(self) -> None:
+        """Write the rows down; that they cannot be is told, and no more."""
+        try:
+            await self.in_thread(records.save, self.record)
+        except OSError as problem:
+            self.history.add("not recorded", text=str(problem))
+
+    async def strike(self, entry: Entry) -> None:
+        """A device was not plugged after all: remove what was made for it, and its row."""
+        said = await self.in_thread(registry.of(entry.name).undo, entry, self.owner)
+        self.entries.remove(entry)
+        await self.save()
+        if said:
+            self.history.add("failed", request=f"undo {entry.name}", text=said)
+
+    async def let_go(self, entry: Entry) -> str:
+        """A device is no longer there: let its host's side go, and remove its row; what failed."""
+        said = await self.in_thread(registry.of(entry.name).release, entry, self.owner)
+        self.entries.remove(entry)
+        await self.save()
+        return said
+
+
+def unanswered(what: str, outcome: Outcome) -> Refusal:
+    """What a kernel that does not answer, or must not be asked, comes to."""
+    if outcome.kind == REFUSED:
+        return Refusal(f"{what}: {outcome.text.strip()}", outcome.error)
+    number = -errno.ECONNRESET if outcome.kind == GONE else -errno.ETIMEDOUT
+    return Refusal(f"{what}: {outcome.reason}", number)
