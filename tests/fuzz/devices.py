@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from umlctl.devices import mem, ubd
 from umlctl.devices import parse as devices
 from umlctl.errors import UsageError
 from umlctl.guest import cmdline, plug
@@ -23,7 +24,8 @@ def device(data: bytes) -> None:
     assert hash(again) == hash(found)
     assert str(again) == str(found)
     assert devices.parse_name(found.name) == found.name
-    found.needs()
+    if not isinstance(found, (ubd.Ubd, mem.Mem)):
+        found.needs()
 
 
 def device_name(data: bytes) -> None:

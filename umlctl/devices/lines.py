@@ -94,7 +94,7 @@ class Line:
     def needs(self) -> tuple[Need, ...]:
         """What the host must have."""
         paths = [channel[4:] for channel in self.channels if channel.startswith("tty:")]
-        return tuple(Need(TTY, path, write=True) for path in dict.fromkeys(paths))
+        return tuple(Need(TTY, path) for path in dict.fromkeys(paths))
 
 
 def parse(text: str, *, insist: bool = False) -> Line:

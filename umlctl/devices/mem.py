@@ -8,12 +8,9 @@ an address. Source: mem_config in arch/um/drivers/mconsole_kern.c
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from umlctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from umlctl.devices.needs import Need
 
 PAGE: Final = 4096
 MOST: Final = 1 << 47
@@ -53,9 +50,6 @@ class Mem:
 
     def __hash__(self) -> int:
         return hash(self.change)
-
-    def needs(self) -> tuple[Need, ...]:
-        return ()
 
 
 def parse(text: str) -> Mem:

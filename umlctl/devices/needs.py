@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-FILE: Final = "file"
-"""A file that exists: an image, a block device."""
-COW: Final = "cow"
-"""A COW file; the kernel makes it if it is missing."""
 TAP: Final = "tap"
 """A tap interface, of one guest at a time."""
 INTERFACE: Final = "interface"
@@ -28,32 +24,13 @@ ADDRESS: Final = "address"
 """`TRANSPORT SRC DST` of a tunnel, which one guest at a time can have."""
 
 
-class Need:
+class Need(NamedTuple):
     """One thing that a device needs.
 
     Fields:
-        kind: FILE, COW and so on
+        kind: TAP, INTERFACE and so on
         value: a path, a name or an address
-        write: a file is written to
     """
 
-    __slots__ = ("kind", "value", "write")
-
-    def __init__(self, kind: str, value: str, *, write: bool = False) -> None:
-        self.kind = kind
-        self.value = value
-        self.write = write
-
-    def __repr__(self) -> str:
-        return f"Need({self.kind!r}, {self.value!r}, write={self.write})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Need):
-            return NotImplemented
-        return self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[str, str, bool]:
-        return self.kind, self.value, self.write
+    kind: str
+    value: str

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from umlctl.devices.needs import Need
 
 SLOTS: Final = 16
 FLAGS: Final = "rsdct"
@@ -131,19 +130,6 @@ class Ubd:
         if self.backing:
             return backing == self.backing
         return self.detect if comma else True  # a COW file whose header names the other
-
-    def needs(self) -> tuple[Need, ...]:
-        """What the host must have."""
-        from umlctl.devices import needs
-
-        if not self.backing:
-            return (needs.Need(needs.FILE, self.files[0], write=self.writable),)
-        # Read-only, the kernel does not make a COW file: it leaves an empty one and fails.
-        kind = needs.COW if self.writable else needs.FILE
-        return (
-            needs.Need(kind, self.cow, write=self.writable),
-            needs.Need(needs.FILE, self.backing),
-        )
 
 
 def make(  # noqa: PLR0913 - one argument for each thing the kernel takes

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from umlctl.devices import check_request
-from umlctl.devices.needs import ADDRESS, CAPABILITY, FILE, INTERFACE, SEQPACKET, TAP, Need
+from umlctl.devices.needs import ADDRESS, CAPABILITY, INTERFACE, SEQPACKET, TAP, Need
 from umlctl.devices.values import (
     FLAG,
     HOST,
@@ -159,15 +159,14 @@ class Vec:
     def needs(self) -> tuple[Need, ...]:
         """What the host must have."""
         raw = Need(CAPABILITY, "CAP_NET_RAW")
-        files = tuple(Need(FILE, self.get(key)) for key in ("bpffile", "ifup") if self.get(key))
         match self.transport:
             case "tap":
-                return (Need(TAP, self.get("ifname")), *files)
+                return (Need(TAP, self.get("ifname")),)
             case "hybrid":
                 name = self.get("ifname")
-                return (Need(TAP, name), Need(INTERFACE, name), raw, *files)
+                return (Need(TAP, name), Need(INTERFACE, name), raw)
             case "raw":
-                return (Need(INTERFACE, self.get("ifname")), raw, *files)
+                return (Need(INTERFACE, self.get("ifname")), raw)
             case "gre" | "l2tpv3":
                 tunnel = Need(ADDRESS, self._tunnel())
                 return (tunnel,) if self.get("udp") == "1" else (tunnel, raw)

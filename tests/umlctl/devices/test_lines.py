@@ -125,7 +125,7 @@ def test_answer_of_the_kernel_is_recognised(text: str, answer: str, *, same: boo
 
 
 def test_line_names_the_terminals_it_needs() -> None:
-    tty = Need(TTY, "/dev/ttyS0", write=True)
+    tty = Need(TTY, "/dev/ttyS0")
     assert parse("ssl0=tty:/dev/ttyS0").needs() == (tty,)
     assert parse("ssl0=tty:/dev/ttyS0,tty:/dev/ttyS0").needs() == (tty,)
     assert parse("ssl0=pts,fd:3").needs() == ()

@@ -32,7 +32,7 @@ def test_what_is_printed_reads_the_same(count: int) -> None:
 )
 def test_change_is_in_bytes(text: str, change: int, printed: str) -> None:
     mem = parse(text)
-    assert (mem.change, str(mem), mem.name, mem.needs()) == (change, printed, "mem", ())
+    assert (mem.change, str(mem), mem.name) == (change, printed, "mem")
     assert mem != Mem(-change)
     assert mem != text
     assert repr(mem) == f"Mem({printed!r})"

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from umlctl.devices.needs import COW, FILE, Need
 from umlctl.devices.ubd import FLAGS, SLOTS, Ubd, make, parse
 from umlctl.errors import UsageError
 
@@ -179,19 +178,6 @@ def test_disk_is_no_text() -> None:
 )
 def test_answer_of_the_kernel_is_recognised(device: str, text: str, *, same: bool) -> None:
     assert parse(device).answers(text) is same
-
-
-@pytest.mark.parametrize(
-    ("device", "needs"),
-    [
-        ("ubd1=/a", (Need(FILE, "/a", write=True),)),
-        ("ubd1r=/a,,S", (Need(FILE, "/a"),)),
-        ("ubd1=/a.cow,/a", (Need(COW, "/a.cow", write=True), Need(FILE, "/a"))),
-        ("ubd1r=/a.cow,/a", (Need(FILE, "/a.cow"), Need(FILE, "/a"))),
-    ],
-)
-def test_disk_names_the_files_it_needs(device: str, needs: tuple[Need, ...]) -> None:
-    assert parse(device).needs() == needs
 
 
 @given(

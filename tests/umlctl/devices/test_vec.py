@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.devices import vec
-from umlctl.devices.needs import ADDRESS, CAPABILITY, FILE, INTERFACE, SEQPACKET, TAP, Need
+from umlctl.devices.needs import ADDRESS, CAPABILITY, INTERFACE, SEQPACKET, TAP, Need
 from umlctl.devices.vec import GUARDED, OPTIONS, Vec, parse
 from umlctl.errors import UsageError
 
@@ -230,7 +230,7 @@ def test_new_mac_must_be_one() -> None:
         ("transport=raw,ifname=veth0", (Need(INTERFACE, "veth0"), RAW)),
         (
             "transport=raw,ifname=veth0,bpffile=/f,ifup=/u",
-            (Need(INTERFACE, "veth0"), RAW, Need(FILE, "/f"), Need(FILE, "/u")),
+            (Need(INTERFACE, "veth0"), RAW),
         ),
         (f"transport=gre,{TUNNEL}", (Need(ADDRESS, "gre 10.0.0.1 10.0.0.2"), RAW)),
         (f"transport=l2tpv3,{TUNNEL},{SESSIONS}", (Need(ADDRESS, "l2tpv3 10.0.0.1 10.0.0.2"), RAW)),
