@@ -2,23 +2,21 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from contextlib import closing
 from typing import Any
 
-import msgspec
 import pytest
 
+from tests.umlctl.host.test_hooks import hooked
 from umlctl.backends import nic, registry
 from umlctl.backends.interface import Owner
 from umlctl.backends.nic import VECTOR
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.plug import parse_nic
 from umlctl.host import hooks, interfaces, macs, paths, processes, segments, taps
-from umlctl.host.files import write_atomically
 from umlctl.host.interfaces import Link
 from umlctl.host.inuse import Use
-from umlctl.host.networks import BRIDGE, Network
+from umlctl.host.networks import BRIDGE
 from umlctl.host.records import Entry
 
 DEADLINE = 30.0
@@ -463,57 +461,11 @@ def test_capability_is_looked_for(
 # Hooks
 
 
-def hooked(up: str = "", down: str = "", **fields: Any) -> Network:
-    network = Network(**{"name": "lan", "up": up, "down": down, **fields})
-    path = f"{paths.state_dir()}/networks"
-    os.makedirs(path, exist_ok=True)
-    write_atomically(f"{path}/{network.name}.json", msgspec.json.encode(network))
-    return network
-
-
-def test_hooks_run_with_what_there_is_to_know(host: Host, house: str) -> None:
-    hooked(
-        *(
-            f"env -u UMLCTL_KERNEL -u UMLCTL_DIR | grep ^UMLCTL_ | sort >{house}/{which}"
-            for which in ("up", "down")
-        )
-    )
-    entry = host.prepare("switch=lan,addr=10.0.0.5/24", 2)
-    expected = {
-        "UMLCTL_GUEST": "demo",
-        "UMLCTL_NIC": "vec2",
-        "UMLCTL_MAC": entry.mac,
-        "UMLCTL_ADDR": "10.0.0.5/24",
-        "UMLCTL_NETWORK": "lan",
-        "UMLCTL_TAP": "",
-        "UMLCTL_BRIDGE": "",
-    }
-    assert not os.path.exists(f"{house}/down")
-    assert VECTOR.release(entry, host.owner) == ""
-    for which in ("up", "down"):
-        with open(f"{house}/{which}") as file:
-            assert dict(line.rstrip("\n").split("=", 1) for line in file) == expected
-
-
 def test_hooks_of_a_bridge_know_the_tap(host: Host, house: str) -> None:
     hooked(f"echo $UMLCTL_BRIDGE $UMLCTL_TAP >{house}/up", name="br0", kind=BRIDGE)
     host.prepare("tap=auto,bridge=br0")
     with open(f"{house}/up") as file:
         assert file.read() == f"br0 {interfaces.tap_name('demo', 0)}\n"
-
-
-def test_what_a_hook_says_is_in_the_guests_log(host: Host) -> None:
-    hooked("echo joined; echo beware >&2; cat", "echo left")
-    entry = host.prepare("switch=lan")
-    VECTOR.release(entry, host.owner)
-    assert host.said == "the kernel's words\njoined\nbeware\nleft\n"
-
-
-@pytest.mark.usefixtures("crowded")
-def test_hooks_run_in_a_process_that_has_many_files_open(host: Host) -> None:
-    hooked("echo joined")
-    host.prepare("switch=lan")
-    assert host.said == "the kernel's words\njoined\n"
 
 
 def test_hook_may_refuse_a_nic(host: Host) -> None:
@@ -534,22 +486,6 @@ def test_hook_that_fails_at_the_end_is_told_and_all_is_let_go(host: Host) -> Non
     assert host.links == {}
 
 
-def test_hook_that_takes_too_long_is_ended_with_all_its_processes(
-    host: Host, house: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hooks, "HOOK_TIMEOUT", 1.0)
-    hooked(f"sleep 600 & echo $! >{house}/pid; wait")
-    with pytest.raises(HostError, match=r"the `up` hook of lan took more than 1 seconds"):
-        host.prepare("switch=lan")
-    with open(f"{house}/pid") as file:
-        pid = int(file.read())
-    started = processes.start_time(pid)
-    end = time.monotonic() + DEADLINE
-    while started is not None and processes.alive(pid, started):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_hook_whose_log_cannot_be_written_is_told(host: Host, house: str) -> None:
     hooked("true", "true")
     entry = host.prepare("switch=lan")
@@ -559,35 +495,7 @@ def test_hook_whose_log_cannot_be_written_is_told(host: Host, house: str) -> Non
         host.prepare("switch=lan")
 
 
-def test_network_whose_definition_is_spoilt_is_told(host: Host) -> None:
-    hooked("true")
-    entry = host.prepare("switch=lan")
-    with open(f"{paths.state_dir()}/networks/lan.json", "w") as file:
-        file.write("{")
-    assert "the network lan cannot be read" in VECTOR.release(entry, host.owner)
-
-
 def test_nic_of_no_network_has_no_hooks(host: Host) -> None:
     hooked("exit 1", "exit 1")
     entry = host.prepare("vec0:transport=fd,fd=3")
     assert VECTOR.release(entry, host.owner) == ""
-
-
-def test_hook_that_talks_without_end_fills_no_disk(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hooks, "HOOK_TIMEOUT", 0.5)
-    hooked("yes")
-    with pytest.raises(HostError, match=r"took more than 0\.5 seconds"):
-        host.prepare("switch=lan")
-    assert 1000 < os.path.getsize(host.log) < 2 * hooks.MAX_OUTPUT
-
-
-def test_hook_may_leave_something_running(host: Host, house: str) -> None:
-    hooked(f"echo said; (sleep 0.3; touch {house}/later) & exec >&- 2>&-")
-    begin = time.monotonic()
-    host.prepare("switch=lan")
-    assert "said\n" in host.said
-    while not os.path.exists(f"{house}/later"):
-        assert time.monotonic() < begin + DEADLINE
-        time.sleep(0.01)
