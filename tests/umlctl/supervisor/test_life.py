@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from umlctl.host import records
+from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.life import HELD
 
 if TYPE_CHECKING:
     import pytest
 
+    from umlctl.supervisor.devices.table import Table
     from umlctl.supervisor.launch import Launched
 
 DEADLINE = 30.0
@@ -44,12 +46,12 @@ async def test_kernel_in_trouble_is_asked_until_it_answers_again(
         tries.append(1)
         return len(tries) == 3
 
-    async def settle() -> None:
+    async def settle(_table: Table) -> None:
         settled.set()
 
     monkeypatch.setattr("umlctl.supervisor.life.CURE_PAUSE", 0.001)
     monkeypatch.setattr(life.kernel, "recover", recover)
-    monkeypatch.setattr(life.devices, "settle", settle)
+    monkeypatch.setattr(restoring, "settle", settle)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(life.cure)
