@@ -12,6 +12,7 @@ from umlctl.cli import complete
 from umlctl.errors import NoGuest
 from umlctl.host import enabled, paths, records
 from umlctl.output import say, views
+from umlctl.protocol.starting import Result, read_result
 
 
 @click.command(
@@ -72,7 +73,7 @@ def autostart(in_json: bool) -> int:
     """
     from umlctl.client.background import ask_supervisor
 
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
     rest = b""
 
     def each(data: bytes) -> None:
@@ -92,24 +93,24 @@ def autostart(in_json: bool) -> int:
         say(rest.decode("utf-8", "replace"), exitcodes.FAILED)
     if in_json:
         print(views.to_json(results))
-    return exitcodes.OK if all(result["up"] for result in results) else exitcodes.FAILED
+    return exitcodes.OK if all(result.up for result in results) else exitcodes.FAILED
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
+def _read(line: bytes) -> Result | None:
     try:
-        return msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return read_result(line)
+    except msgspec.DecodeError:
         say(line.decode("utf-8", "replace"), exitcodes.FAILED)
         return None
 
 
-def _tell(result: dict[str, Any]) -> None:
-    if result["outcome"] == "started":
-        say(f"{result['umid']}: started, kernel pid {result['pid']}", exitcodes.OK)
-    elif result["up"]:
-        say(f"{result['umid']}: ran already", exitcodes.OK)
+def _tell(result: Result) -> None:
+    if result.outcome == "started":
+        say(f"{result.umid}: started, kernel pid {result.pid}", exitcodes.OK)
+    elif result.up:
+        say(f"{result.umid}: ran already", exitcodes.OK)
     else:
-        say(f"{result['umid']}: was not started: {result['text']}", result["code"])
+        say(f"{result.umid}: was not started: {result.text}", result.code)
 
 
 def shown() -> list[dict[str, Any]]:

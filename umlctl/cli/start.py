@@ -147,15 +147,15 @@ def _ask_to_start(definition: Definition, wishes: Wishes) -> int:
 
     umid = definition.umid
     answer = start_there(definition, wait=wishes.wait)
-    if answer["code"]:
+    status = answer.status
+    if status is None:
         if wishes.in_json:
-            _print_result(umid, answer["code"], answer["text"])
-        return say(answer["text"], answer["code"])
-    status = answer["status"]
+            _print_result(umid, answer.code, answer.text)
+        return say(answer.text, answer.code)
     if wishes.in_json:
-        _print_result(umid, exitcodes.OK, "", status["state"], status["pid"])
+        _print_result(umid, exitcodes.OK, "", status.state, status.pid or 0)
     elif not wishes.console:
-        print(f"{umid} is {status['state']}, kernel pid {status['pid']}")
+        print(f"{umid} is {status.state}, kernel pid {status.pid}")
     return exitcodes.OK
 
 

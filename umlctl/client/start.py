@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,12 +13,14 @@ from umlctl.client import background
 from umlctl.errors import HostError
 from umlctl.guest import definition as definitions
 from umlctl.host import paths
+from umlctl.protocol.starting import read_started
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.starting import Started
 
 
-def start(definition: Definition, *, wait: bool = True) -> dict[str, Any]:
+def start(definition: Definition, *, wait: bool = True) -> Started:
     """Start a guest; what the supervisor answers: code, 0 if it is up, and text or status.
 
     wait: until it is ready; else until its kernel is launched
@@ -40,7 +42,9 @@ def start(definition: Definition, *, wait: bool = True) -> dict[str, Any]:
         with suppress(OSError):  # the run directory may be gone by now, and the file with it
             os.unlink(path)
     try:
-        answer: dict[str, Any] = msgspec.json.decode(outcome.data, type=dict[str, Any])
+        answer = read_started(outcome.data)
     except msgspec.DecodeError:
         raise HostError(f"start {umid}: {outcome}") from None
+    if not answer.code and answer.status is None:
+        raise HostError(f"start {umid}: it is up, and nothing more is said of it: {outcome}")
     return answer

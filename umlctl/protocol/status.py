@@ -231,7 +231,7 @@ def read_ending(data: bytes) -> Ending:
 
     Raises: msgspec.DecodeError: it is no ending
     """
-    return _decoded(_ENDING, data)
+    return decoded(_ENDING, data)
 
 
 def read_devices(data: bytes) -> list[Device]:
@@ -239,7 +239,7 @@ def read_devices(data: bytes) -> list[Device]:
 
     Raises: msgspec.DecodeError: it is no device table
     """
-    return _decoded(_DEVICES, data)
+    return decoded(_DEVICES, data)
 
 
 def read_device(data: bytes) -> Device:
@@ -247,7 +247,7 @@ def read_device(data: bytes) -> Device:
 
     Raises: msgspec.DecodeError: it is no device
     """
-    return _decoded(_DEVICE, data)
+    return decoded(_DEVICE, data)
 
 
 def read_console(data: bytes) -> Console:
@@ -255,10 +255,14 @@ def read_console(data: bytes) -> Console:
 
     Raises: msgspec.DecodeError: it is no console
     """
-    return _decoded(_CONSOLE, data)
+    return decoded(_CONSOLE, data)
 
 
-def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    """What somebody answered, who may be anybody.
+
+    Raises: msgspec.DecodeError
+    """
     try:
         return decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as problem:

@@ -4,7 +4,7 @@ be, and on past those that fail.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -15,36 +15,18 @@ from umlctl.errors import UmlctlError
 from umlctl.guest.definition import BOOT_TIMEOUT
 from umlctl.guest.order import in_order, starts
 from umlctl.host import claim, enabled
+from umlctl.protocol.starting import Result
 from umlctl.protocol.status import COMING, DEAD, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.starting import Started
     from umlctl.protocol.status import State
 
 PAUSE: Final = 0.05
 """Between two looks at a guest that somebody else boots, seconds."""
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one guest.
-
-    Fields:
-        umid: its name
-        up: it runs
-        outcome: "started", "ran already" or "failed"
-        code: the exit code of a `start` that ended so
-        text: why it failed
-        pid: of the kernel that was started
-    """
-
-    umid: str
-    up: bool
-    outcome: str
-    code: int = 0
-    text: str = ""
-    pid: int | None = None
 
 
 class Autostart:
@@ -52,7 +34,7 @@ class Autostart:
 
     def __init__(
         self,
-        start: Callable[[Definition], Awaitable[dict[str, Any]]],
+        start: Callable[[Definition], Awaitable[Started]],
         tell: Callable[[Result], None],
     ) -> None:
         """start: has a guest started; its answer is that of the supervisor's `start`
@@ -84,11 +66,11 @@ class Autostart:
             self._fail(umid, exitcodes.NEVER_STARTED, why)
             return
         answer = await self._start(self._wanted[umid])
-        if answer["code"]:
-            self._fail(umid, answer["code"], answer["text"])
+        if answer.code:
+            self._fail(umid, answer.code, answer.text)
             return
         self._up.add(umid)
-        pid = answer["status"].pid
+        pid = None if answer.status is None else answer.status.pid
         self._tell(Result(umid=umid, up=True, outcome="started", pid=pid))
 
     async def _runs_already(self, umid: str) -> bool:

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
-    from umlctl.supervisor.autostart import Result
+    from umlctl.protocol.starting import Result, Started
 
 IDLE: Final = 10.0
 """How long it stays without a guest, seconds."""
@@ -101,7 +101,7 @@ class Daemon:
     async def start_enabled(self, tell: Callable[[Result], None]) -> None:
         """Start every guest that is enabled and does not run."""
 
-        async def start(definition: Definition) -> dict[str, Any]:
+        async def start(definition: Definition) -> Started:
             return await self._guests.start(f"start {definition.umid}", lambda: definition)
 
         async with self._autostarting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -16,6 +16,7 @@ from umlctl.guest.order import ends, in_order
 from umlctl.host import burial, claim, daemonlog, records, scarce
 from umlctl.host.endings import describe
 from umlctl.protocol import events
+from umlctl.protocol.starting import Started
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import launch
 from umlctl.supervisor.run import run_guest
@@ -78,20 +79,20 @@ class Guests:
 
     async def start(
         self, what: str, read: Callable[[], Definition], *, wait: bool = True
-    ) -> dict[str, Any]:
+    ) -> Started:
         """Start a guest; its status, or why there is none.
 
         wait: until it is up
         """
         try:
             guest = await self._start(read, wait=wait)
-            return {"code": 0, "status": guest.status()}
+            return Started(code=0, status=guest.status())
         except UmlctlError as problem:
-            return {"code": problem.code, "text": _printable(problem)}
+            return Started(code=problem.code, text=_printable(problem))
         except Exception as problem:  # noqa: BLE001 - one start must not end the guests
             if not scarce.is_lacking(problem):
                 daemonlog.trace(what, problem)
-            return {"code": exitcodes.FAILED, "text": _printable(problem)}
+            return Started(code=exitcodes.FAILED, text=_printable(problem))
 
     async def _start(self, read: Callable[[], Definition], *, wait: bool) -> Guest:
         self.busy += 1

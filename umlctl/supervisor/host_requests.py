@@ -6,7 +6,7 @@ import errno
 import functools
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
-    from umlctl.supervisor.autostart import Result
+    from umlctl.protocol.starting import Result, Started
     from umlctl.supervisor.guests import Guests
     from umlctl.supervisor.recovery import Recovery
 
@@ -112,14 +112,15 @@ class HostRequests:
 
     async def _start(self, call: Call, argument: str) -> None:
         path = argument.removeprefix(NO_WAIT)
-        answer: dict[str, Any] = {}
+        answers: list[Started] = []
 
         async def start() -> None:
             read_it = functools.partial(_read_definition, path)
-            answer.update(await self._guests.start(f"start {path}", read_it, wait=path == argument))
+            started = await self._guests.start(f"start {path}", read_it, wait=path == argument)
+            answers.append(started)
 
         await self._patiently(call, start)
-        await call.answer(msgspec.json.encode(answer))
+        await call.answer(msgspec.json.encode(answers[0]))
 
     async def _autostart(self, call: Call) -> None:
         """Start what is enabled; a line for each guest, as it becomes known."""

@@ -81,8 +81,8 @@ class Recovery:
             umid = record.definition.umid
             result = await self._guests.start(f"restart {umid}", lambda: record.definition)
             coming.discard(umid)  # though it has failed
-            if result["code"]:
-                daemonlog.note(f"restart {umid}: {result['text']}")
+            if result.code:
+                daemonlog.note(f"restart {umid}: {result.text}")
 
         wanted = await trio.to_thread.run_sync(_find_wanted)
         coming = {record.definition.umid for record in wanted}

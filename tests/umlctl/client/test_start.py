@@ -11,15 +11,18 @@ from umlctl.client.start import start
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition, decode
 from umlctl.host import paths
+from umlctl.protocol.starting import Started
+from umlctl.protocol.status import Status
 
 DEMO = Definition(umid="demo", kernel="/linux", mem=64 << 20)
+UP = Started(code=0, status=Status(umid="demo", state="running", pid=7))
 
 
 class Supervisor:
     """Takes definitions, and answers as it is told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answer = msgspec.json.encode({"code": 0})
+        self.answer = msgspec.json.encode(UP)
         self.problem: HostError | None = None
         self.taken: list[tuple[list[str], Definition]] = []
         monkeypatch.setattr(background, "ask_supervisor", self._ask)
@@ -40,7 +43,7 @@ def supervisor(house: str, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 
 
 def test_definition_is_handed_over_whole(supervisor: Supervisor) -> None:
-    assert start(DEMO) == {"code": 0}
+    assert start(DEMO) == UP
     assert supervisor.taken == [(["start"], DEMO)]
     start(DEMO, wait=False)
     assert supervisor.taken[1] == (["start", "no-wait"], DEMO)
@@ -54,7 +57,7 @@ def test_nothing_is_left_behind_whatever_happens(supervisor: Supervisor) -> None
     assert os.listdir(paths.run_dir()) == before
 
 
-@pytest.mark.parametrize("answer", [b"", b"[]", b"started", b"\xff"])
+@pytest.mark.parametrize("answer", [b"", b"[]", b"started", b"\xff", b'{"code": 0}'])
 def test_answer_that_is_none_is_an_error(supervisor: Supervisor, answer: bytes) -> None:
     supervisor.answer = answer
     with pytest.raises(HostError, match="start demo: "):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -11,8 +11,9 @@ from tests.conftest import Bare
 from umlctl.guest.definition import Definition
 from umlctl.host import enabled, paths
 from umlctl.host.claim import claim
+from umlctl.protocol.starting import Result, Started
 from umlctl.protocol.status import Status
-from umlctl.supervisor.autostart import Autostart, Result
+from umlctl.supervisor.autostart import Autostart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,12 +40,12 @@ class Round:
             await Autostart(self._start, self._tell).run()
         return self
 
-    async def _start(self, definition: Definition) -> dict[str, Any]:
+    async def _start(self, definition: Definition) -> Started:
         self.started.append(definition.umid)
         await trio.lowlevel.checkpoint()
         if definition.umid in self.bad:
-            return {"code": 125, "text": "it never started"}
-        return {"code": 0, "status": Status(state="running", pid=7)}
+            return Started(code=125, text="it never started")
+        return Started(code=0, status=Status(state="running", pid=7))
 
     def _tell(self, result: Result) -> None:
         assert result.umid not in self.results
