@@ -24,7 +24,6 @@ MAX_FUNCTION_LINES: Final = 60
 WHY_LONG: Final = "In one piece: "
 """What the docstring of a longer function says, and then why."""
 LONG: Final = {
-    "umlctl.shell.session.Session",
     "umlctl.supervisor.kernel.Kernel",
     "umlctl.supervisor.launch",
     "umlctl.supervisor.launch._launch",
@@ -33,9 +32,6 @@ LONG: Final = {
 }
 """Modules, classes and functions that are longer, and are to be split: none is to be added."""
 UNTESTED: Final = {
-    "umlctl.shell.live",
-    "umlctl.shell.plain",
-    "umlctl.shell.repl",
     "umlctl.supervisor.looks",
     "umlctl.supervisor.service",
 }

@@ -30,6 +30,6 @@ def shell(guest: str | None, commands: str | None, keep_going: bool, plain: bool
 
     Without a terminal, commands are read from standard input, one a line.
     """
-    from umlctl.shell.repl import run
+    from umlctl.shell.opening import run
 
     return run(guest, commands=commands, keep_going=keep_going, plain=plain, vi=vi)

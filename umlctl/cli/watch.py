@@ -14,8 +14,6 @@ from umlctl.cli.seconds import SECONDS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from umlctl.shell.session import Session
-
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
@@ -47,7 +45,10 @@ def watch(guest: str, words: tuple[str, ...], every: float) -> int:
 
     COMMAND is one that asks, such as proc, stack, status or devices.
     """
-    return _repeat(guest, lambda session: session.watch(list(words), every))
+    from umlctl.shell import repeated
+
+    fancy = sys.stdout.isatty()
+    return _repeat(lambda: repeated.watch(guest, list(words), every, fancy=fancy))
 
 
 @click.command(
@@ -70,20 +71,15 @@ def top(every: float) -> int:
 
     Without a terminal they are shown once.
     """
-    return _repeat("", lambda session: session.top(every))
+    from umlctl.shell import repeated
+
+    return _repeat(lambda: repeated.top(every, fancy=sys.stdout.isatty()))
 
 
-def _repeat(guest: str, work: Callable[[Session], Awaitable[int]]) -> int:
+def _repeat(work: Callable[[], Awaitable[int]]) -> int:
     import trio
 
-    from umlctl.shell.session import Session
-
-    session = Session(guest, fancy=sys.stdout.isatty())
-
-    async def repeat() -> int:
-        return await work(session)
-
     try:
-        return trio.run(repeat)
+        return trio.run(work)
     except KeyboardInterrupt:
         return exitcodes.OK  # its end is meant to come so

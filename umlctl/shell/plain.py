@@ -21,8 +21,10 @@ READ: Final = 4096
 class PlainShell(Shell):
     """The prompt, read a line at a time."""
 
-    _asking: trio.CancelScope | None = None
-    _rest = b""
+    def __init__(self, guest: str) -> None:
+        super().__init__(guest, fancy=False)
+        self._asking: trio.CancelScope | None = None
+        self._rest = b""
 
     def begin(self, guest: str) -> None:
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -12,6 +12,8 @@ from umlctl.shell import answers
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
+CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
+"""What empties a terminal."""
 CHANGED, UNCHANGED = "\x1b[7m", "\x1b[27m"
 
 

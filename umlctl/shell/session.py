@@ -1,4 +1,4 @@
-"""What commands do at the prompt, and without one: asking, showing, piping, watching."""
+"""What a line does at the prompt, and without one: it is read, done, and its answer shown."""
 
 from __future__ import annotations
 
@@ -6,39 +6,24 @@ import os
 import shlex
 import shutil
 import sys
-import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import trio
 
-from socketproto.exchange import ANSWERED, REFUSED, Outcome
+from socketproto.exchange import REFUSED, Outcome
 from umlctl import exitcodes
-from umlctl.cli import bare, prompt
-from umlctl.cli.afterlife import answer
-from umlctl.client.ask import (
-    READY,
-    as_text,
-    comes_again,
-    deadline_of,
-    is_bare,
-    until_ready,
-    wrong_words,
-)
-from umlctl.client.asynchronous import AsyncGuestClient
-from umlctl.client.unsupervised import summary
-from umlctl.commands import BY_NAME, GUEST, HOST, KERNEL, SAME, Command, dangerous
+from umlctl.cli import listing, prompt
+from umlctl.commands import BY_NAME, GUEST, HOST, SAME, Command, dangerous
 from umlctl.errors import NoGuest, UmlctlError, UsageError
-from umlctl.host import eventlog, lost
 from umlctl.host.paths import find_socket, guest_names
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import say, show
-from umlctl.protocol.status import DEAD
 from umlctl.shell import programs
+from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.explain import about, of_the_host, question, unknown
-from umlctl.shell.render import marked, plain_text, rendered, status_text, table_of_devices
+from umlctl.shell.render import CLEAR, plain_text, rendered, table_of_devices
+from umlctl.shell.repeated import interval, top, watch
 from umlctl.shell.typed import Typed, addressed, read
 from umlctl.streams import PYTHON
 
@@ -46,10 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LEAVE: Final = ("quit", "exit")
-WATCH: Final = 2.0
-"""Between two looks of `watch`, seconds."""
-TOP: Final = 1.0
-CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
 
 
 class Session:
@@ -187,11 +168,11 @@ class Session:
             return self._switch(typed.words)
         if name == "watch":
             self._need_guest(name)
-            return await self.watch(*_interval(typed.words[1:]))
+            return await watch(self.guest, *interval(typed.words[1:]), fancy=self.fancy)
         if name == "clear":
             sys.stdout.write(CLEAR if self.fancy else "")
             return exitcodes.OK
-        return await (self.top() if name == "top" else self._list())
+        return await (top(fancy=self.fancy) if name == "top" else self._list())
 
     async def _as_outside(self, typed: Typed) -> int:
         """Run a command of the command line, which has the terminal until it ends.
@@ -232,7 +213,7 @@ class Session:
                 for line in lines:
                     print(event_line(line), flush=True)
 
-            outcome = await self.request(typed.words, each)
+            outcome = await request(self.guest, typed.words, each)
             if isinstance(outcome, int):
                 return outcome
             if outcome.kind == REFUSED:
@@ -241,7 +222,7 @@ class Session:
         words = typed.words
         if words == ["events"]:
             words = ["events", "past"]  # what is yet to come would keep it from ever ending
-        outcome = await self.request(words)
+        outcome = await request(self.guest, words)
         if isinstance(outcome, int):
             return outcome
         if outcome.ok and (typed.program or typed.file):
@@ -249,52 +230,7 @@ class Session:
         if outcome.ok and self.fancy and not command.waits:
             await self._present(command, typed.words, outcome)
             return exitcodes.OK
-        return _plainly(self.guest, command, typed.words, outcome)
-
-    async def request(
-        self, words: list[str], each: Callable[[bytes], None] | None = None
-    ) -> Outcome | int:
-        """One exchange with the guest; if it could not be, the exit code: it has been said why."""
-        forced = words[0].startswith("!")
-        command = BY_NAME[words[0].removeprefix("!")]
-        wrong = wrong_words(command, words[1:])
-        if wrong:
-            return say(f"{command.name} {self.guest}: {wrong}", exitcodes.USAGE)
-        try:
-            with AsyncGuestClient(self.guest) as guest:
-                if command.name in ("kill", "shutdown") and is_bare(guest.link):
-                    end = partial(bare.end, command.name, self.guest, guest.link.path, words[1:])
-                    code = await trio.to_thread.run_sync(end, False, abandon_on_cancel=True)
-                    if code is not None:
-                        return code
-                text = as_text(command, words[1:])
-                deadline = deadline_of(command)
-                outcome = await guest.ask(text, deadline, force=forced, each=each)
-                if comes_again(command, guest.link, outcome):
-                    ready = await guest.ask(READY, until_ready(deadline))
-                    outcome = outcome if ready.ok else ready
-                return outcome
-        except NoGuest as problem:
-            return await trio.to_thread.run_sync(self._ended, command, problem, each)
-        except UmlctlError as problem:
-            return say(f"{command.name} {self.guest}: {problem}", problem.code)
-
-    def _ended(
-        self, command: Command, problem: NoGuest, each: Callable[[bytes], None] | None
-    ) -> Outcome | int:
-        """What the record of a guest says that nobody answers for; an exit code has been said."""
-        if command.name == "events" and "/" not in self.guest:
-            events = [eventlog.encode(event) for event in eventlog.Reader(self.guest).read()]
-            if each is not None:
-                for line in events:
-                    each(line)
-            if events:
-                return Outcome(ANSWERED, data=b"".join(events))
-        record = lost.find(self.guest) if "/" not in self.guest else None
-        if command.name == "status" and record is not None:
-            return Outcome(ANSWERED, data=msgspec.json.encode(summary(record)))
-        code = answer(command.name, self.guest, json=False) if command.served != KERNEL else None
-        return say(str(problem), problem.code) if code is None else code
+        return show_plainly(self.guest, command, typed.words, outcome)
 
     # Showing
 
@@ -350,91 +286,9 @@ class Session:
         self.guest = words[1]
         return exitcodes.OK
 
-    async def watch(self, words: list[str], every: float = WATCH) -> int:
-        """Ask the same again and again, and show what has changed, until cancelled.
-
-        every: between two answers, seconds
-
-        Raises: UsageError
-        """
-        command = BY_NAME.get(words[0]) if words else None
-        if command is None or command.served == HOST or command.waits or dangerous(words):
-            raise UsageError("`watch` needs a command that asks: watch [-n SECONDS] COMMAND")
-        before = ""
-        while True:
-            outcome = await self.request(words)
-            if isinstance(outcome, int):
-                return outcome
-            if not outcome.ok:
-                return _plainly(self.guest, command, words, outcome)
-            text = plain_text(command.name, outcome).decode("utf-8", "replace")
-            if command.name == "status":
-                text = status_text(outcome)
-            heading = (
-                f"every {every:g}s: {' '.join(words)}  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
-            )
-            if self.fancy:
-                room = shutil.get_terminal_size().lines - 4
-                shown = "".join(marked(before, text).splitlines(keepends=True)[:room])
-                sys.stdout.write(CLEAR + heading + shown)
-            else:
-                sys.stdout.write(text)
-            sys.stdout.flush()
-            before = text
-            await trio.sleep(every)
-
     async def _list(self) -> int:
-        from umlctl.cli import listing
-
         found = await trio.to_thread.run_sync(listing.gather)
         return await self._show_long("\n".join(listing.lines(found)) + "\n")
-
-    async def top(self, every: float = TOP) -> int:
-        """Show the guests that run again and again, until cancelled; once, if no person looks."""
-        from umlctl.cli import listing
-
-        while True:
-            found = await trio.to_thread.run_sync(listing.gather)
-            alive = [status for status in found if status.state != DEAD]
-            alive.sort(key=lambda status: status.state != "running")
-            lines = listing.lines(alive)
-            if not self.fancy:
-                print("\n".join(lines))
-                return exitcodes.OK
-            heading = f"{len(alive)} guest{'s' * (len(alive) != 1)}"
-            if len(alive) < len(found):
-                heading += f", {len(found) - len(alive)} dead (see `list`)"
-            heading += f"  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
-            room = shutil.get_terminal_size().lines - 4
-            sys.stdout.write(CLEAR + heading + "\n".join(lines[:room]) + "\n")
-            sys.stdout.flush()
-            await trio.sleep(every)
-
-
-def _interval(words: list[str]) -> tuple[list[str], float]:
-    """The words of a command to watch, and the seconds between two answers.
-
-    Raises: UsageError
-    """
-    if words[:1] != ["-n"]:
-        return words, WATCH
-    try:
-        every = float(words[1])
-        if not 0 < every < 1e6:
-            raise ValueError
-    except (IndexError, ValueError):
-        raise UsageError("`watch -n` needs seconds") from None
-    return words[2:], every
-
-
-def _plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -> int:
-    if command.served == GUEST:
-        from umlctl.output.views import show_ending, show_outcome
-
-        if command.waits and outcome.ok:
-            return show_ending(guest, command, outcome, json=False)
-        return show_outcome(guest, command.name, outcome, json=False, words=words[1:])
-    return show(guest, command.name, outcome, words[1:])
 
 
 def _opened(typed: Typed) -> int:

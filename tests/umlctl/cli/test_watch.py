@@ -31,7 +31,7 @@ def test_guest_is_asked_again_and_again_until_it_is_interrupted(
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("umlctl.shell.session.trio.sleep", sleep)
+    monkeypatch.setattr("umlctl.shell.repeated.trio.sleep", sleep)
     supervisor.answers["proc uptime"] = (b"\n1.00 0.50\n", 0)
     assert supervisor.main("watch", "-n", "0.5", "demo", "proc", "uptime") == 0
     assert supervisor.out == "1.00 0.50\n" * 3

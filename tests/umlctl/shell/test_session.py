@@ -4,75 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
-import time
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
-import trio
 
-from socketproto.blocking import Link
-from tests.umlctl.host.test_records import write_record
+from tests.umlctl.shell.conftest import MEMINFO
 from umlctl import exitcodes
 from umlctl.cli import listing
-from umlctl.client import background
-from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import eventlog, paths, records, segments
+from umlctl.host import eventlog, paths, records
 from umlctl.protocol.status import Ending, State, Status
-from umlctl.shell import repl
-from umlctl.shell.live import Live
-from umlctl.shell.repl import run
-from umlctl.shell.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Bare
-    from tests.umlctl.cli.conftest import Supervisor
-
-DEADLINE = 30.0
-DISK = {
-    "name": "ubd1",
-    "asked": "/a.img",
-    "kernel": "ubd1=/a.img",
-    "boot": False,
-    "observed": None,
-}
-MEMINFO = b"\nMemTotal:       1024 kB\nMemFree:         512 kB\n"
-
-
-class At:
-    """A session, and what is printed in it."""
-
-    def __init__(self, supervisor: Supervisor, capfd: pytest.CaptureFixture[str]) -> None:
-        self.supervisor = supervisor
-        self.session = Session("demo", fancy=False)
-        self.asked: list[str] = []
-        self.says = False
-        self.out = self.err = ""
-        self._capfd = capfd
-
-    async def confirm(self, question: str) -> bool:
-        self.asked.append(question)
-        return self.says
-
-    async def obey(self, line: str) -> int:
-        with trio.fail_after(DEADLINE):
-            code = await self.session.obey(line)
-        sys.stdout.flush()
-        self.out, self.err = self._capfd.readouterr()
-        return code
-
-
-@pytest.fixture
-def at(supervisor: Supervisor, capfd: pytest.CaptureFixture[str]) -> At:
-    supervisor.answers["version"] = (b"Linux demo", 0)
-    supervisor.answers["proc meminfo"] = (MEMINFO, 0)
-    supervisor.refuse("remove ubd7", "Device doesn't exist", -19)
-    return At(supervisor, capfd)
+    from tests.umlctl.shell.conftest import At
 
 
 # Asking
@@ -444,15 +391,6 @@ async def test_question_mark_in_a_text_is_sent(at: At, line: str) -> None:
     assert at.supervisor.asked == [line.replace("'", "")]
 
 
-async def test_program_of_the_host_is_run(at: At, house: str) -> None:
-    assert await at.obey("!echo of the host > said") == 0
-    with open(f"{house}/said") as file:
-        assert file.read() == "of the host\n"
-    assert await at.obey("!sh -c 'exit 3'") == 3
-    assert await at.obey("!poweroff") == exitcodes.USAGE
-    assert at.supervisor.asked == []
-
-
 async def test_top_has_no_dead_guests_and_list_has_them(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,269 +403,10 @@ async def test_top_has_no_dead_guests_and_list_has_them(
     assert [line.split()[0] for line in at.out.splitlines()] == ["NAME", "a", "b", "c"]
 
 
-async def test_watching_repeats_and_can_be_given_up(
-    at: At, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-
-    async def sleep(seconds: float) -> None:
-        seen.append(seconds)
-        await trio.lowlevel.checkpoint()
-        if len(seen) == 3:
-            scope.cancel()
-
-    monkeypatch.setattr(trio, "sleep", sleep)
-    with trio.CancelScope() as scope:
-        await at.session.obey("watch -n 0.5 version")
-    assert scope.cancelled_caught
-    assert seen == [0.5] * 3
-    assert at.supervisor.asked == ["version"] * 3
-
-
-async def test_watching_what_fails_ends(at: At) -> None:
-    assert await at.obey("watch remove ubd7") == exitcodes.REFUSED
-
-
-# Scripts
-
-
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def lines(*texts: str) -> None:
-        monkeypatch.setattr(sys, "stdin", iter(texts))
-
-    class Input(list[str]):
-        def isatty(self) -> bool:
-            return False
-
-    def given(*texts: str) -> None:
-        monkeypatch.setattr(sys, "stdin", Input(texts))
-
-    return given
-
-
-def test_script_ends_at_the_first_failure(at: At, lines: Any) -> None:
-    lines("version\n", "remove ubd7\n", "proc meminfo\n")
-    assert run("demo") == exitcodes.REFUSED
-    assert at.supervisor.asked == ["version", "remove ubd7"]
-
-
-def test_script_may_go_on_and_has_failed_all_the_same(at: At, lines: Any) -> None:
-    lines("remove ubd7\n", "nonsense\n", "version; quit\n", "version\n")
-    assert run("demo", keep_going=True) == exitcodes.REFUSED
-    assert at.supervisor.asked == ["remove ubd7", "version"]
-
-
-def test_commands_of_the_command_line(at: At) -> None:
-    assert run("demo", commands="version; remove ubd7; version") == exitcodes.REFUSED
-    assert at.supervisor.asked == ["version", "remove ubd7"]
-    assert run("demo", commands="log 'a; b'") == 0
-    assert at.supervisor.asked[-1] == "log a; b"
-
-
-def test_only_guest_is_chosen(at: At) -> None:
-    at.supervisor.answer("status", {"umid": "demo", "state": "running"})
-    assert run(None, commands="version") == 0
-
-
-def test_no_guest_is_said(house: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(None, commands="version") == exitcodes.NO_GUEST
-    assert "no guest runs; `start NAME` boots one" in capfd.readouterr().err
-
-
-def test_script_without_a_guest_may_say_which_with_each_command(at: At, lines: Any) -> None:
-    """A dead guest is no one to talk to."""
-    lines("@demo version\n", "help\n", "@demo proc meminfo\n", "version\n", "@demo version\n")
-    assert run(None) == exitcodes.NO_GUEST
-    assert at.supervisor.asked[-2:] == ["version", "proc meminfo"]
-
-
-# What is known of the guest
-
-
-async def test_guest_is_seen_with_its_devices(at: At) -> None:
-    status = {
-        "umid": "demo",
-        "state": "running",
-        "since": 1.0,
-        "pid": 17,
-        "memory": 1 << 20,
-        "cpu": 0.5,
-        "devices": [DISK],
-        "consoles": [{"name": "con0"}],
-    }
-    at.supervisor.answer("status", status)
-    live = Live("demo", lambda: None, lambda _text: None)
-    await live.look()
-    assert live.state == "running"
-    assert live.facts.devices == {"con0": "a console", "ubd1": "/a.img"}
-    assert "1.0M memory" in live.line()
-    at.supervisor.answers["status"] = (b"rubbish", 0)
-    await live.look()
-    assert live.facts.devices == {"con0": "a console", "ubd1": "/a.img"}, "as last seen"
-
-
-async def test_line_below_has_what_matters_most_of_the_guest(
-    at: At, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1000.0)
-    status: dict[str, Any] = {
-        "umid": "demo",
-        "state": "running",
-        "since": 990.0,
-        "started": 989.8,
-        "pid": 17,
-        "memory": 1 << 20,
-        "cpu": 0.5,
-        "devices": [],
-        "consoles": [{"name": "con0"}],
-    }
-    live = Live("demo", lambda: None, lambda _text: None)
-
-    async def line(columns: int = 200, **more: Any) -> str:
-        at.supervisor.answer("status", status | more)
-        await live.look()
-        return live.line(columns)
-
-    assert await line() == "demo running 10.0s | 1.0M memory | 0.5s cpu"
-    assert "up" not in await line(), "the same time twice"
-    assert "up 8m20s" in await line(started=500.0)
-    assert "| 1 device |" in await line(devices=[DISK])
-    assert "| 2 devices |" in await line(devices=[DISK, DISK])
-    assert "stuck" in await line(trouble="stuck")
-    assert await line(started="rubbish")
-    event = {"time": 995.0, "umid": "demo", "event": "panicked", "text": "oh " * 30, "pid": 3}
-    live._event(msgspec.json.encode(event), 2.0)
-    live._event(msgspec.json.encode(event | {"event": "refused"}), 2.0)
-    wide = await line(devices=[DISK])
-    assert wide.endswith("…")
-    assert "panicked: oh" in wide, "and the umid not again"
-    for columns in range(1, 120):
-        assert len(await line(columns, devices=[DISK])) <= columns
-    assert (await line(80, devices=[DISK])).startswith("demo running 10.0s | ")
-    assert "panicked: oh" in await line(60, devices=[DISK]), "numbers give way to news"
-
-
-async def test_guest_that_is_gone_is_dead(house: str) -> None:
-    live = Live("nobody", lambda: None, lambda _text: None)
-    await live.look()
-    assert live.state == "dead"
-    assert "dead" in live.line()
-
-
-async def test_guest_that_nobody_supervises_is_shown_and_left_so(house: str) -> None:
-    paths.make_run_dir()
-    write_record()
-    live = Live("demo", lambda: None, lambda _text: None)
-    await live.look()
-    assert live.state == "unsupervised"
-    assert "`umlctl adopt demo` has it supervised again" in live.line()
-    assert background.pid() == 0
-
-
-async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> None:
-    told: list[str] = []
-    live = Live("demo", lambda: None, told.append, at.session.pids)
-
-    def event(name: str, when: float, pid: int = 1) -> bytes:
-        return msgspec.json.encode({"time": when, "umid": "demo", "event": name, "pid": pid})
-
-    ours = os.getpid()
-    for pid, name, when, is_told in (
-        (1, "panicked", 5.0, True),
-        (1, "panicked", 1.0, False),
-        (1, "device added", 6.0, True),
-        (ours, "device added", 7.0, False),
-        (ours, "panicked", 8.0, True),
-        (1, "refused", 9.0, False),
-    ):
-        before = len(told)
-        live._event(event(name, when, pid), 2.0)
-        assert (len(told) > before) is is_told, (pid, name, when)
-    for name, state in (("stopped", "stopped"), ("ready", "running"), ("ended", "dead")):
-        live._event(event(name, 9.0), 2.0)
-        assert live.state == state
-    live._event(event("stopped", 9.5), 2.0)
-    assert live.shown == "paused"
-    assert told[-1].endswith("demo paused pid=1")
-    assert "paused" in live.last
-    live._event(b"rubbish", 2.0)
-    live._event(b"{}", 2.0)
-
-
-@pytest.mark.parametrize(
-    "problem", [PermissionError("no way in"), HostError("no disk left"), TypeError("a mistake")]
-)
-def test_what_goes_wrong_in_the_prompt_arrives_as_what_it_is(
-    at: At, monkeypatch: pytest.MonkeyPatch, problem: Exception
-) -> None:
-    async def fails(*_words: object) -> None:
-        async with trio.open_nursery() as outer, trio.open_nursery() as inner:
-            outer.start_soon(trio.sleep_forever)
-            inner.start_soon(trio.sleep_forever)
-            raise problem
-
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    monkeypatch.setattr(repl, "_sane_terminal", nullcontext)
-    monkeypatch.setattr(repl, "_greet", lambda _guest: None)
-    monkeypatch.setattr(repl, "_interactive", fails)
-    with pytest.raises(type(problem)) as seen:
-        run("demo")
-    assert seen.value is problem
-
-
-@pytest.mark.parametrize(
-    ("problem", "said"),
-    [
-        (OSError(errno.EMFILE, "Too many open files"), "raise it with `ulimit -n`"),
-        (RuntimeError("can't start new thread"), "processes"),
-    ],
-)
-async def test_prompt_goes_on_where_this_process_lacks_what_a_command_takes(
-    at: At, monkeypatch: pytest.MonkeyPatch, problem: Exception, said: str
-) -> None:
-    def lacks(*_words: object) -> None:
-        raise problem
-
-    live = Live("demo", lambda: None, lambda _text: None)
-    with monkeypatch.context() as here:
-        here.setattr(Link, "open", lacks)
-        assert await at.obey("version") == exitcodes.FAILED
-        assert at.err.startswith(f"umlctl: demo: {problem}; ")
-        assert said in at.err
-        await live.look()
-        assert said in live.problem
-    assert await at.obey("version") == exitcodes.OK
-
-
-async def test_mistake_of_ours_is_not_taken_for_what_is_lacking(
-    at: At, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_words: object) -> None:
-        raise RuntimeError("a mistake")
-
-    monkeypatch.setattr(Link, "open", fails)
-    with pytest.raises(RuntimeError, match="a mistake"):
-        await at.obey("version")
-    with pytest.raises(RuntimeError, match="a mistake"):
-        await Live("demo", lambda: None, lambda _text: None).look()
-
-
-async def test_what_keeps_us_from_looking_at_the_guest_is_shown(
-    at: At, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full() -> list[str]:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    live = Live("demo", lambda: None, lambda _text: None)
-    with monkeypatch.context() as here:
-        here.setattr(segments, "names", full)
-        await live.look()
-    assert "Too many open files" in live.line()
-    await live.look()
-    assert "Too many" not in live.line()
+async def test_program_of_the_host_is_run(at: At, house: str) -> None:
+    assert await at.obey("!echo of the host > said") == 0
+    with open(f"{house}/said") as file:
+        assert file.read() == "of the host\n"
+    assert await at.obey("!sh -c 'exit 3'") == 3
+    assert await at.obey("!poweroff") == exitcodes.USAGE
+    assert at.supervisor.asked == []

@@ -1,0 +1,90 @@
+"""One command to a guest, and how it ended, whoever answers for it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from socketproto.exchange import ANSWERED, Outcome
+from umlctl import exitcodes
+from umlctl.cli import bare
+from umlctl.cli.afterlife import answer
+from umlctl.client.ask import (
+    READY,
+    as_text,
+    comes_again,
+    deadline_of,
+    is_bare,
+    until_ready,
+    wrong_words,
+)
+from umlctl.client.asynchronous import AsyncGuestClient
+from umlctl.client.unsupervised import summary
+from umlctl.commands import BY_NAME, GUEST, KERNEL, Command
+from umlctl.errors import NoGuest, UmlctlError
+from umlctl.host import eventlog, lost
+from umlctl.output import say, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def request(
+    guest: str, words: list[str], each: Callable[[bytes], None] | None = None
+) -> Outcome | int:
+    """One exchange with a guest; if it could not be, the exit code: it has been said why."""
+    forced = words[0].startswith("!")
+    command = BY_NAME[words[0].removeprefix("!")]
+    wrong = wrong_words(command, words[1:])
+    if wrong:
+        return say(f"{command.name} {guest}: {wrong}", exitcodes.USAGE)
+    try:
+        with AsyncGuestClient(guest) as asked:
+            if command.name in ("kill", "shutdown") and is_bare(asked.link):
+                end = partial(bare.end, command.name, guest, asked.link.path, words[1:])
+                code = await trio.to_thread.run_sync(end, False, abandon_on_cancel=True)
+                if code is not None:
+                    return code
+            text = as_text(command, words[1:])
+            deadline = deadline_of(command)
+            outcome = await asked.ask(text, deadline, force=forced, each=each)
+            if comes_again(command, asked.link, outcome):
+                ready = await asked.ask(READY, until_ready(deadline))
+                outcome = outcome if ready.ok else ready
+            return outcome
+    except NoGuest as problem:
+        return await trio.to_thread.run_sync(_ended, guest, command, problem, each)
+    except UmlctlError as problem:
+        return say(f"{command.name} {guest}: {problem}", problem.code)
+
+
+def _ended(
+    guest: str, command: Command, problem: NoGuest, each: Callable[[bytes], None] | None
+) -> Outcome | int:
+    """What the record of a guest says that nobody answers for; an exit code has been said."""
+    if command.name == "events" and "/" not in guest:
+        events = [eventlog.encode(event) for event in eventlog.Reader(guest).read()]
+        if each is not None:
+            for line in events:
+                each(line)
+        if events:
+            return Outcome(ANSWERED, data=b"".join(events))
+    record = lost.find(guest) if "/" not in guest else None
+    if command.name == "status" and record is not None:
+        return Outcome(ANSWERED, data=msgspec.json.encode(summary(record)))
+    code = answer(command.name, guest, json=False) if command.served != KERNEL else None
+    return say(str(problem), problem.code) if code is None else code
+
+
+def show_plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -> int:
+    """Show an answer as `umlctl` does where no person looks; the exit code."""
+    if command.served == GUEST:
+        from umlctl.output.views import show_ending, show_outcome
+
+        if command.waits and outcome.ok:
+            return show_ending(guest, command, outcome, json=False)
+        return show_outcome(guest, command.name, outcome, json=False, words=words[1:])
+    return show(guest, command.name, outcome, words[1:])

@@ -1,0 +1,138 @@
+"""`umlctl shell`: opens a prompt, or reads commands where there is no terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.blocking import Connection, Unreachable
+from umlctl import exitcodes
+from umlctl.client.ask import absent, adopt
+from umlctl.errors import NoGuest
+from umlctl.host.paths import find_socket
+from umlctl.shell.programs import terminal_kept
+from umlctl.shell.session import Session
+from umlctl.shell.typed import split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.shell.repl import Shell
+
+DUMB: Final = ("", "dumb", "unknown")
+"""Terminals that no cursor can be moved on, by TERM."""
+
+
+def run(
+    guest: str | None,
+    *,
+    commands: str | None = None,
+    keep_going: bool = False,
+    plain: bool = False,
+    vi: bool = False,
+) -> int:
+    """Read commands and send them, until the input ends; the exit code.
+
+    guest: None: the only one that runs, or none until one is switched to or started
+    commands: what to do instead of reading input
+    keep_going: a command that fails does not end a script
+    plain: show answers as they are, at a terminal too
+
+    Raises: NoGuest
+    """
+    interactive = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
+    plain = plain or os.environ.get("TERM", "") in DUMB
+    if guest is None:
+        guest = _choose(interactive=interactive)
+    if not interactive:
+        lines = sys.stdin if commands is None else iter([commands])
+        session = Session(guest, fancy=False)
+        return trio.run(_script, session, lines, keep_going)
+    if guest:
+        _greet(guest)
+    with terminal_kept():
+        try:
+            if plain:
+                from umlctl.shell.plain import PlainShell
+
+                trio.run(_interactive, PlainShell(guest))
+            else:
+                import trio_asyncio
+
+                from umlctl.shell.edited import EditedShell
+
+                trio_asyncio.run(_interactive, EditedShell(guest, vi=vi))
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+    return exitcodes.OK
+
+
+def _first(problem: BaseException) -> BaseException:
+    """What went wrong first in a nursery, which raises a group of all that did."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return problem
+
+
+async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> int:
+    """Without a terminal: a command a line, or more between `;`; the first failure ends it."""
+    first = exitcodes.OK
+    for line in lines:
+        for command in split(line):
+            code = await session.obey(command)
+            if session.leaving:
+                return first
+            first = first or code
+            if code and not keep_going:
+                return code
+    return first
+
+
+def _choose(*, interactive: bool) -> str:
+    """The guest to talk to: the only one that runs; else none, and a person is shown them all."""
+    from umlctl.cli import listing
+
+    found = listing.gather()
+    alive = [status for status in found if status.state not in ("dead", "silent")]
+    if len(alive) == 1:
+        return alive[0].umid
+    if interactive:
+        if found:
+            print("\n".join(listing.lines(found)))
+        print(
+            "`switch NAME` talks to one of them, `start NAME` boots another"
+            if alive
+            else "no guest runs; `start NAME` boots one, `help` lists the commands"
+        )
+    return ""
+
+
+def _greet(guest: str) -> None:
+    """See that somebody listens, who has the guest adopted if need be, and say what a bare kernel
+    lacks.
+
+    Raises: NoGuest
+    """
+    with Connection(find_socket(guest)) as connection:
+        try:
+            connection.link.open()
+        except Unreachable as problem:
+            if adopt(guest):
+                return
+            raise NoGuest(absent(guest, problem)) from None
+        if not connection.link.served:
+            print(
+                f"nobody supervises {guest}: its kernel answers, and status, events and plug are "
+                "not to be had"
+            )
+
+
+async def _interactive(shell: Shell) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shell.heed_signals)
+        while not shell.session.leaving:
+            await shell.talk()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,96 @@
+"""What is seen again and again: an answer of a guest, and the guests that run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Final
+
+import trio
+
+from umlctl import exitcodes
+from umlctl.cli import listing
+from umlctl.commands import BY_NAME, HOST, dangerous
+from umlctl.errors import UsageError
+from umlctl.protocol.status import DEAD
+from umlctl.shell.asking import request, show_plainly
+from umlctl.shell.render import CLEAR, marked, plain_text, status_text
+
+WATCH: Final = 2.0
+"""Between two answers that are watched, seconds."""
+TOP: Final = 1.0
+"""Between two looks at the guests, seconds."""
+
+
+async def watch(guest: str, words: list[str], every: float, *, fancy: bool) -> int:
+    """Ask the same again and again, and show what has changed, until cancelled.
+
+    every: between two answers, seconds
+    fancy: a person looks
+
+    Raises: UsageError
+    """
+    command = BY_NAME.get(words[0]) if words else None
+    if command is None or command.served == HOST or command.waits or dangerous(words):
+        raise UsageError("`watch` needs a command that asks: watch [-n SECONDS] COMMAND")
+    before = ""
+    while True:
+        outcome = await request(guest, words)
+        if isinstance(outcome, int):
+            return outcome
+        if not outcome.ok:
+            return show_plainly(guest, command, words, outcome)
+        text = plain_text(command.name, outcome).decode("utf-8", "replace")
+        if command.name == "status":
+            text = status_text(outcome)
+        heading = f"every {every:g}s: {' '.join(words)}  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
+        if fancy:
+            room = shutil.get_terminal_size().lines - 4
+            shown = "".join(marked(before, text).splitlines(keepends=True)[:room])
+            sys.stdout.write(CLEAR + heading + shown)
+        else:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+        before = text
+        await trio.sleep(every)
+
+
+async def top(every: float = TOP, *, fancy: bool) -> int:
+    """Show the guests that run again and again, until cancelled; once, if no person looks.
+
+    every: between two looks, seconds
+    fancy: a person looks
+    """
+    while True:
+        found = await trio.to_thread.run_sync(listing.gather)
+        alive = [status for status in found if status.state != DEAD]
+        alive.sort(key=lambda status: status.state != "running")
+        lines = listing.lines(alive)
+        if not fancy:
+            print("\n".join(lines))
+            return exitcodes.OK
+        heading = f"{len(alive)} guest{'s' * (len(alive) != 1)}"
+        if len(alive) < len(found):
+            heading += f", {len(found) - len(alive)} dead (see `list`)"
+        heading += f"  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
+        room = shutil.get_terminal_size().lines - 4
+        sys.stdout.write(CLEAR + heading + "\n".join(lines[:room]) + "\n")
+        sys.stdout.flush()
+        await trio.sleep(every)
+
+
+def interval(words: list[str]) -> tuple[list[str], float]:
+    """The words of a command to watch, and the seconds between two answers.
+
+    Raises: UsageError
+    """
+    if words[:1] != ["-n"]:
+        return words, WATCH
+    try:
+        every = float(words[1])
+        if not 0 < every < 1e6:
+            raise ValueError
+    except (IndexError, ValueError):
+        raise UsageError("`watch -n` needs seconds") from None
+    return words[2:], every
