@@ -58,6 +58,20 @@ def test_it_is_ended_though_its_worker_is_stuck(house: House, umid: str, verb: s
         wait_for(lambda: not processes.alive(pid, started), "it has ended")
 
 
+def test_it_is_listed_with_the_keys_of_every_other_guest(
+    house: House, umid: str, shared: str
+) -> None:
+    with house.by_hand(umid) as path:
+        os.makedirs(f"{house.home}/.uml", exist_ok=True)
+        os.symlink(os.path.dirname(path), f"{house.home}/.uml/{umid}")
+        try:
+            rows = {row["umid"]: row for row in json.loads(house.ok("list", "--json"))}
+        finally:
+            os.unlink(f"{house.home}/.uml/{umid}")
+        assert (rows[umid]["state"], rows[umid]["pid"]) == ("unmanaged", _main(path)[0])
+        assert {tuple(row) for row in rows.values()} == {tuple(house.status(shared))}
+
+
 def test_kernel_of_a_guest_is_its_supervisors_to_end(house: House, shared: str) -> None:
     done = house.umlctl("kill", house.kernel_socket(shared))
     assert done.returncode == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
     from umlctl.commands import Command
     from umlctl.protocol.status import Ending, Status
+
+NOTE_WIDTH: Final = 16
+"""What the last column of a table has at least before others are folded, columns."""
 
 
 def to_json(value: object) -> str:
@@ -180,17 +183,21 @@ def _device_rows(status: Status) -> list[tuple[str, str]]:
 
 
 def columns(rows: list[tuple[str, ...]]) -> None:
-    """Print rows under the headings of the first; ruled on a terminal only by colour."""
+    """Print rows under the headings of the first; ruled on a terminal only by colour. What is too
+    wide for one is folded, the last column first."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
+        console = Console(highlight=False, markup=False, emoji=False)
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in rows[0]:
-            table.add_column(heading, overflow="fold")
+        widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+        has_room = sum(widths) + 2 * len(widths) + NOTE_WIDTH <= console.width
+        for heading, width in zip(rows[0], [*widths, 0], strict=True):
+            table.add_column(heading, overflow="fold", min_width=width if has_room else None)
         for row in rows[1:]:
             table.add_row(*row)
-        Console(highlight=False, markup=False, emoji=False).print(table)
+        console.print(table)
         return
     print("\n".join(aligned(rows)))
 

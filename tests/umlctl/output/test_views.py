@@ -303,6 +303,18 @@ def test_terminal_gets_every_cell_too(
         assert cell in out
 
 
+def test_terminal_folds_the_last_column_first(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    views.columns([("NAME", "MEMORY", "NOTE"), ("demo", "14.9M/256.0M", "it hangs " * 5)])
+    first, *rest = capture(capfdbinary)[0].decode().splitlines()[1:]
+    assert first.split()[:3] == ["demo", "14.9M/256.0M", "it"]
+    assert rest
+    assert not {word for line in rest for word in line.split()} - {"it", "hangs"}
+
+
 @pytest.mark.parametrize(
     "line",
     [
