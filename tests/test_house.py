@@ -240,8 +240,8 @@ def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:
 def test_faces_leave_the_dead_to_supervisors() -> None:
     """Who looks at a guest neither writes nor cleans up: `kill` does where nobody else can."""
     acts = {
-        *("burial.bury", "burial.bury_last", "burial.end", "claim.claim", "claim.take_over"),
-        *("eventlog.append", "lost.set_aside", "lost.set_dead_aside", "records.save"),
+        *("cleanup.bury", "cleanup.bury_last", "cleanup.end", "claim.claim", "claim.take_over"),
+        *("eventlog.append", "discover.set_aside", "discover.set_dead_aside", "records.save"),
         *("records.save_copy", "records.set_aside", "registry.release_all"),
     }
     acting: dict[str, set[str]] = {}
@@ -250,7 +250,7 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
             calls = (each for each in ast.walk(module.tree) if isinstance(each, ast.Call))
             found = {ast.unparse(each.func) for each in calls} & acts
             acting |= {module.name: found} if found else {}
-    assert acting == {"umlctl.cli.afterlife": {"burial.end", "claim.claim", "lost.set_aside"}}
+    assert acting == {"umlctl.cli.afterlife": {"cleanup.end", "claim.claim", "discover.set_aside"}}
 
 
 def test_heavy_imports_are_behind_the_commands_that_need_them() -> None:

@@ -15,8 +15,8 @@ import pytest
 import umlctl
 from socketproto import blocking
 from socketproto.exchange import pieces
-from tests.umlctl.host.test_lost import running
 from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_discover import running
 from umlctl import exitcodes, oneshot, streams
 from umlctl.client import unsupervised
 from umlctl.commands import COMMANDS, HOST, KERNEL, Command

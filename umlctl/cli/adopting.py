@@ -8,8 +8,9 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.listing import WRITTEN_ANEW
 from umlctl.client import unsupervised
-from umlctl.host import burial, claim, lost, records
+from umlctl.host import claim, records
 from umlctl.output import say, views
+from umlctl.recovery import cleanup, discover
 
 
 @click.command(
@@ -28,12 +29,12 @@ def adopt(guests: tuple[str, ...]) -> int:
     """
     asked = dict.fromkeys(guests)
     left = [record for record in records.load_all() if record.ending is None]
-    died = {each.definition.umid: each for each in map(burial.judged, left) if each.ending}
+    died = {each.definition.umid: each for each in map(cleanup.judged, left) if each.ending}
     unreadable = dict(records.unreadable())
     alone = [name for name in _alone() if not asked or name in asked]
     for name in alone:
         unsupervised.take_over(name)
-    if not alone and (died or unreadable or burial.wanted_back()):
+    if not alone and (died or unreadable or cleanup.wanted_back()):
         unsupervised.adopt_all()
     code = exitcodes.OK
     still = dict(records.unreadable())
@@ -46,7 +47,7 @@ def adopt(guests: tuple[str, ...]) -> int:
 
 def _alone() -> list[str]:
     """Guests that run and whose supervisor does not, or not for much longer."""
-    names = [record.definition.umid for record in lost.running()]
+    names = [record.definition.umid for record in discover.running()]
     return [name for name in names if not (claim.has_owner(name) and unsupervised.is_served(name))]
 
 

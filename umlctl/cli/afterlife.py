@@ -13,9 +13,10 @@ from umlctl import exitcodes
 from umlctl.client.unsupervised import out_of_reach, summary
 from umlctl.errors import GuestInUse
 from umlctl.guest import policy
-from umlctl.host import burial, claim, lost, processes, records
+from umlctl.host import claim, processes, records
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending, read_status
+from umlctl.recovery import cleanup, discover
 
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
@@ -43,14 +44,14 @@ def answer(name: str, guest: str, json: bool) -> int | None:
     """
     if "/" in guest:
         return None
-    record = lost.find(guest)
+    record = discover.find(guest)
     if record is None:
         try:
             records.read(guest)
         except records.Unreadable as problem:
             return say(f"{name} {guest}: {problem}", exitcodes.FAILED)
         return None
-    record = burial.judged(record)
+    record = cleanup.judged(record)
     if name == "status":
         status = summary(record)
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
@@ -115,11 +116,11 @@ def _kill(record: records.Record, how: str) -> int:
             if time.monotonic() > deadline:
                 return say(f"kill {umid}: something of it is still there", exitcodes.FAILED)
             time.sleep(0.01)
-    aside = lost.set_aside(umid)
+    aside = discover.set_aside(umid)
     if aside:
         say(aside, exitcodes.OK)
     killed = Ending(cause="killed", code=exitcodes.SIGNALLED + 9, text=how, time=time.time())
-    for problem in burial.end(record, killed):
+    for problem in cleanup.end(record, killed):
         say(f"{umid}: {problem}", exitcodes.FAILED)
     held.release()
     print(f"{umid} killed")

@@ -11,7 +11,8 @@ from click.core import ParameterSource
 
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import Definition
-from umlctl.host import burial, kernels, paths, records
+from umlctl.host import kernels, paths, records
+from umlctl.recovery import cleanup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +50,7 @@ def last(umid: str) -> Definition | None:
         return None  # which is said where that is checked
     if record is None:
         return None
-    if burial.judged(record).ending is None:
+    if cleanup.judged(record).ending is None:
         return None
     return msgspec.structs.replace(record.definition, named=True)
 

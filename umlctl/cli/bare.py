@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.commands import SHUTDOWN_TIMEOUT
-from umlctl.host import lost, processes
+from umlctl.host import processes
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending
+from umlctl.recovery import discover
 
 ANSWER: Final = 2.0
 """How long it may take for each request, seconds."""
@@ -56,7 +57,7 @@ def process(socket: str) -> Process | None:
         with open(os.path.join(os.path.dirname(socket), "pid")) as file:
             pid = int(file.read(32))
         started = processes.start_time(pid)
-        if started is None or not _holds(pid, socket) or lost.above_of(pid):
+        if started is None or not _holds(pid, socket) or discover.above_of(pid):
             return None
     except (OSError, ValueError):
         return None

@@ -81,12 +81,13 @@ def _shared_root(definition: Definition) -> list[str]:
     """Who writes to the directory that is the root too."""
     if not definition.root.endswith("/"):
         return []
-    from umlctl.host import inuse, lost
+    from umlctl.host import inuse
+    from umlctl.recovery import discover
 
     mine = os.path.realpath(definition.root)
     others = [
         umid
-        for umid, root in inuse.directories_of(lost.running(but=definition.umid))
+        for umid, root in inuse.directories_of(discover.running(but=definition.umid))
         if os.path.commonpath([mine, os.path.realpath(root)]) in (mine, os.path.realpath(root))
     ]
     return [

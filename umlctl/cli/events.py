@@ -19,9 +19,10 @@ from umlctl.client import unsupervised
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.commands import BY_NAME
 from umlctl.errors import UsageError
-from umlctl.host import burial, eventlog
+from umlctl.host import eventlog
 from umlctl.output import say, show
 from umlctl.output.views import event_line
+from umlctl.recovery import cleanup
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _following(readers: dict[str, eventlog.Reader], guest: str | None) -> Iterat
     """What happens: to one guest until it is gone, to all for ever."""
     watch = _Watched()
     while True:
-        lives = guest is None or burial.is_there(guest)
+        lives = guest is None or cleanup.is_there(guest)
         if guest is None:
             for name in set(eventlog.guests()) - readers.keys():
                 readers[name] = eventlog.Reader(name)

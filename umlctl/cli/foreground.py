@@ -270,7 +270,7 @@ def _supervise(
 
 def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
     if has_record(definition.umid):
-        from umlctl.host.burial import bury_last
+        from umlctl.recovery.cleanup import bury_last
 
         for problem in bury_last(definition.umid):
             say(f"{definition.umid}: {problem}", exitcodes.OK)

@@ -8,8 +8,9 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.client import unsupervised
 from umlctl.errors import GuestInUse, HostError, NoGuest, UmlctlError
-from umlctl.host import claim, lost, records
+from umlctl.host import claim, records
 from umlctl.output import say
+from umlctl.recovery import discover
 
 
 @click.command(
@@ -47,7 +48,7 @@ def _forget(umid: str) -> None:
     """
     if umid not in records.names():
         raise NoGuest(f"nothing is known of a guest {umid!r}; `umlctl list` shows the guests")
-    record = lost.find(umid)
+    record = discover.find(umid)
     if record is not None:
         if records.lives(record):
             raise GuestInUse(f"{umid} runs; `umlctl shutdown {umid}` ends it")

@@ -17,9 +17,10 @@ from umlctl.cli import bare, complete
 from umlctl.client import unsupervised
 from umlctl.client.ask import Deadline, GuestClient
 from umlctl.errors import NoGuest, UsageError
-from umlctl.host import claim, lost, paths, processes, records, scarce
+from umlctl.host import claim, paths, processes, records, scarce
 from umlctl.output import guest_table, say, views
 from umlctl.protocol.status import DEAD, Status, read_status
+from umlctl.recovery import discover
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 PAUSE: Final = 0.02
@@ -135,7 +136,7 @@ def gather() -> list[Status]:
     It is a look: what it finds without a supervisor is shown, and left to the next one.
     """
     kept = {record.definition.umid: record for record in records.load_all()}
-    for record in lost.unrecorded(kept):
+    for record in discover.unrecorded(kept):
         if not claim.has_owner(record.definition.umid):  # one that is being started has
             kept[record.definition.umid] = record
     names = paths.guest_names()

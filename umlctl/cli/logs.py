@@ -242,8 +242,8 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[bytes]:
     """What is added to a log from an offset on, until its guest is gone; one that is started
     again has a new file."""
-    from umlctl.host import burial
     from umlctl.host.inotify import Watch
+    from umlctl.recovery import cleanup
 
     watch = None
     try:
@@ -254,7 +254,7 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
     newer = -1
     try:
         while True:
-            lives = burial.is_there(umid)
+            lives = cleanup.is_there(umid)
             current = newer if newer >= 0 else descriptor
             replaced = not stands_at(current, log)
             offset = max(offset, consolelog.start(current))

@@ -12,9 +12,10 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
-from umlctl.host import interfaces, inuse, lost, networks, paths, processes, records, segments
+from umlctl.host import interfaces, inuse, networks, paths, processes, records, segments
 from umlctl.host.networks import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
+from umlctl.recovery import discover
 
 
 @click.group(
@@ -73,7 +74,7 @@ def create(name: str, bridge: bool, in_json: bool, **options: Any) -> int:
 def rm(name: str, in_json: bool) -> int:
     """Forget a network that no guest is on, and end its switch or bridge."""
     with inuse.lock():
-        aside = networks.remove(name, inuse.devices_of(lost.running()))
+        aside = networks.remove(name, inuse.devices_of(discover.running()))
     if in_json:
         print(views.to_json({"name": name, "kept": aside or None}))
         return exitcodes.OK
@@ -145,7 +146,7 @@ def _nics_on(name: str) -> list[dict[str, Any]]:
     """The NICs of guests that run on a network of that name, with what they were given."""
     return [
         {"guest": umid, "nic": entry.name, "mac": entry.mac, "addr": entry.addr, "tap": entry.tap}
-        for umid, entry in inuse.devices_of(lost.running())
+        for umid, entry in inuse.devices_of(discover.running())
         if name in (entry.network, entry.bridge)
     ]
 

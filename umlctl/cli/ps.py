@@ -11,9 +11,10 @@ from umlctl import exitcodes
 from umlctl.cli import plugging
 from umlctl.client.ask import absent
 from umlctl.errors import NoGuest
-from umlctl.host import members, paths
-from umlctl.host.members import SUPERVISOR, Member
+from umlctl.host import paths
 from umlctl.output import say, views
+from umlctl.recovery import process_tree
+from umlctl.recovery.process_tree import SUPERVISOR, Member
 
 
 @click.command(
@@ -39,10 +40,10 @@ def ps(guest: str, in_json: bool) -> int:
         paths.shared_socket(umid),
         paths.kernel_socket(umid),
     )
-    found = members.of_guest(umid) if guest == umid or socket in own else []
+    found = process_tree.of_guest(umid) if guest == umid or socket in own else []
     if found and not any(member.role == SUPERVISOR for member in found):
         say(f"{umid} has no supervisor; `umlctl adopt {umid}` gives it one", exitcodes.OK)
-    found = found or members.of_kernel(_bare(guest, socket))
+    found = found or process_tree.of_kernel(_bare(guest, socket))
     if in_json:
         print(views.to_json([member._asdict() for member in found]))
     else:

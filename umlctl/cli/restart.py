@@ -16,9 +16,10 @@ from umlctl.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import plug
 from umlctl.guest.definition import root_disk, root_is_image
-from umlctl.host import kernels, lost
+from umlctl.host import kernels
 from umlctl.output import views
 from umlctl.protocol.status import read_status
+from umlctl.recovery import discover
 
 
 @click.command(
@@ -64,7 +65,7 @@ def _check_again(umid: str) -> None:
 
     Raises: HostError, NoKernel: a file that it was started with is missing, or is no kernel now
     """
-    record = lost.find(umid)
+    record = discover.find(umid)
     if record is None:
         return
     definition = record.definition

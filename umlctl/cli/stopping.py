@@ -12,9 +12,10 @@ from umlctl.client.ask import deadline_of
 from umlctl.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.guest import order
-from umlctl.host import lost, paths, records
+from umlctl.host import paths, records
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending, read_ending
+from umlctl.recovery import discover
 
 LAST: Final = 60.0
 """What its supervisor may take beyond that to sync, halt and in the end kill it, seconds."""
@@ -125,7 +126,7 @@ def _running() -> dict[str, tuple[str, ...]]:
 
     A bare kernel, which somebody has started by hand, is that person's to end.
     """
-    for record in lost.without_supervisor():
+    for record in discover.without_supervisor():
         if unsupervised.take_over(record.definition.umid, everyone=True):
             break  # and all others with it
     found = {

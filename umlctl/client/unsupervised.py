@@ -17,8 +17,9 @@ from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.client.background import ask_running_supervisor, ask_supervisor
 from umlctl.errors import UmlctlError
-from umlctl.host import burial, claim, lost, paths, processes, records
+from umlctl.host import claim, paths, processes, records
 from umlctl.output import say, views
+from umlctl.recovery import cleanup, discover
 
 if TYPE_CHECKING:
     from umlctl.protocol.status import Status
@@ -86,10 +87,10 @@ def adopt_all() -> None:
 
 def summary(record: records.Record) -> Status:
     """The guest as `list` and `status` show it."""
-    record = burial.judged(record)
+    record = cleanup.judged(record)
     umid = record.definition.umid
     found = records.summary(record)
-    if burial.is_wanted_back(record):
+    if cleanup.is_wanted_back(record):
         trouble = f"it is to be started again, which `umlctl adopt {umid}` does"
         return msgspec.structs.replace(found, trouble=trouble)
     if not records.lives(record):
@@ -140,10 +141,10 @@ def out_of_reach(umid: str) -> tuple[int, str]:
 
 def epitaph(guest: str) -> str:
     """What became of a guest that was started here, in a sentence; empty if that is not known."""
-    record = lost.find(guest)
+    record = discover.find(guest)
     if record is None:
         return ""
-    record = burial.judged(record)
+    record = cleanup.judged(record)
     if records.lives(record):
         _, why = out_of_reach(guest)
         if why:

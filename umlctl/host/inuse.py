@@ -62,7 +62,7 @@ def lock() -> Iterator[None]:
 
 
 def devices_of(guests: Iterable[Record]) -> list[Use]:
-    """The devices of guests that run, as `lost.running` knows them."""
+    """The devices of guests that run, as `umlctl.recovery.discover.running` knows them."""
     return [Use(record.definition.umid, entry) for record in guests for entry in record.devices]
 
 

@@ -25,8 +25,9 @@ from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
 from umlctl.commands import BY_NAME, GUEST, KERNEL, Command
 from umlctl.errors import NoGuest, UmlctlError
-from umlctl.host import eventlog, lost
+from umlctl.host import eventlog
 from umlctl.output import say, show
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def _ended(
                 each(line)
         if events:
             return Outcome(ANSWERED, data=b"".join(events))
-    record = lost.find(guest) if "/" not in guest else None
+    record = discover.find(guest) if "/" not in guest else None
     if command.name == "status" and record is not None:
         return Outcome(ANSWERED, data=msgspec.json.encode(summary(record)))
     code = answer(command.name, guest, json=False) if command.served != KERNEL else None

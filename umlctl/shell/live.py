@@ -20,10 +20,11 @@ from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY
-from umlctl.host import interfaces, lost, networks, paths, segments
+from umlctl.host import interfaces, networks, paths, segments
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.protocol import events
 from umlctl.protocol.status import DEAD
+from umlctl.recovery import discover
 from umlctl.shell.completion import Facts
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class Live:
 
 def _of_record(guest: str) -> Status | None:
     """What is known of a guest that nobody answers for."""
-    record = lost.find(guest) if "/" not in guest else None
+    record = discover.find(guest) if "/" not in guest else None
     return None if record is None else summary(record)
 
 

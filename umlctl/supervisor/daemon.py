@@ -21,13 +21,13 @@ import trio
 
 from umlctl.host import daemonlog, paths, scarce
 from umlctl.host.sdnotify import Manager, from_environment
+from umlctl.supervisor.adoption import Adoption
 from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.guests import Guests, survive
 from umlctl.supervisor.host_requests import HostRequests
 from umlctl.supervisor.keeper import LOOK
 from umlctl.supervisor.lock import Lock
-from umlctl.supervisor.recovery import Recovery
 from umlctl.supervisor.turn import Turn
 
 if TYPE_CHECKING:
@@ -62,17 +62,17 @@ class Daemon:
         self._start_first = start
         self._autostarting = trio.Lock()
         self._guests: Guests
-        self._recovery: Recovery
+        self._adoption: Adoption
 
     async def run(self) -> None:
         """Serve until told to quit, or until nothing has been to do for a while."""
         async with trio.open_nursery() as nursery:
             self._guests = guests = Guests(nursery, self._manager)
-            self._recovery = Recovery(nursery, guests)
-            requests = HostRequests(guests, self._recovery, self.start_enabled)
+            self._adoption = Adoption(nursery, guests)
+            requests = HostRequests(guests, self._adoption, self.start_enabled)
             nursery.start_soon(self._listener.serve, requests.handle)
             nursery.start_soon(self._signals)
-            await survive("adopt", self._recovery.adopt_all)
+            await survive("adopt", self._adoption.adopt_all)
             nursery.start_soon(survive, "autostart", self._begin)
             was_busy = 0
             while not guests.quitting.is_set():
@@ -105,7 +105,7 @@ class Daemon:
             return await self._guests.start(f"start {definition.umid}", lambda: definition)
 
         async with self._autostarting:
-            await self._recovery.adopt_all()
+            await self._adoption.adopt_all()
             await Autostart(start, tell).run()
 
 

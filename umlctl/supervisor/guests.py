@@ -13,10 +13,11 @@ from umlctl import exitcodes
 from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.errors import NeverStarted, UmlctlError
 from umlctl.guest.order import ends, in_order
-from umlctl.host import burial, claim, daemonlog, records, scarce
+from umlctl.host import claim, daemonlog, records, scarce
 from umlctl.host.endings import describe
 from umlctl.protocol import events
 from umlctl.protocol.starting import Started
+from umlctl.recovery import cleanup
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch import launch
 from umlctl.supervisor.run import run_guest
@@ -213,12 +214,12 @@ def _is_written(guest: Guest) -> bool:
 
 
 async def _write(guest: Guest) -> None:
-    await trio.to_thread.run_sync(burial.bury, guest.launched.record)
+    await trio.to_thread.run_sync(cleanup.bury, guest.launched.record)
     guest.life.unwritten = records.is_unwritten(guest.umid)
 
 
 def _claim_and_launch(definition: Definition) -> Launched:
-    for problem in burial.bury_last(definition.umid):
+    for problem in cleanup.bury_last(definition.umid):
         daemonlog.note(f"{definition.umid}: {problem}")
     held = claim.claim(definition.umid, definition.home)
     try:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from umlctl.guest.definition import Definition
     from umlctl.protocol.starting import Result, Started
+    from umlctl.supervisor.adoption import Adoption
     from umlctl.supervisor.guests import Guests
-    from umlctl.supervisor.recovery import Recovery
 
 LEAVE: Final = "leave"
 NO_WAIT: Final = "no-wait "
@@ -39,12 +39,12 @@ class HostRequests:
     def __init__(
         self,
         guests: Guests,
-        recovery: Recovery,
+        adoption: Adoption,
         start_enabled: Callable[[Callable[[Result], None]], Awaitable[None]],
     ) -> None:
         """start_enabled: starts what is enabled, and tells of each guest"""
         self._guests = guests
-        self._recovery = recovery
+        self._adoption = adoption
         self._start_enabled = start_enabled
         self._strangers = Sparing()
 
@@ -107,7 +107,7 @@ class HostRequests:
         await call.answer("")
 
     async def _adopt(self, call: Call, umids: list[str]) -> None:
-        await self._patiently(call, functools.partial(self._recovery.answer, umids))
+        await self._patiently(call, functools.partial(self._adoption.answer, umids))
         await call.answer("")
 
     async def _start(self, call: Call, argument: str) -> None:

@@ -123,7 +123,8 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
     # Imported for those who need it: a guest without devices starts the sooner.
     from umlctl.backends import registry
     from umlctl.backends.interface import Owner
-    from umlctl.host import inuse, lost
+    from umlctl.host import inuse
+    from umlctl.recovery import discover
 
     owner = Owner(claim.umid, claim.records, log)
 
@@ -131,7 +132,7 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
         last = records.load(claim.umid)
         if last is not None and last.ending is None:  # its supervisor was killed, and then it
             registry.release_all(last.devices, owner)
-        users = inuse.devices_of(lost.running(but=claim.umid))
+        users = inuse.devices_of(discover.running(but=claim.umid))
         entries = registry.prepare_all(asked, owner, users)
         try:
             nics = registry.for_init(entries)
@@ -423,7 +424,7 @@ def adopt(record: Record) -> Launched:
 
     Raises: GuestInUse: it has one, or is no more; HostError
     """
-    from umlctl.host.lost import shim_of  # who launches does not need it
+    from umlctl.recovery.discover import shim_of  # who launches does not need it
 
     definition = record.definition
     held = take_over(definition.umid, definition.home, runs=True)

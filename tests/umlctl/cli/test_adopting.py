@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.umlctl.host.test_burial import died
-from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from tests.umlctl.host.test_records import ended, keep, write_record
+from tests.umlctl.recovery.test_cleanup import died
+from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.client import unsupervised
-from umlctl.host import burial, claim, lost, records
+from umlctl.host import claim, records
+from umlctl.recovery import cleanup, discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,8 +120,8 @@ def heir(run_dir: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def see_to(request: str) -> None:
         requests.append(request)
         for record in list(records.load_all()):
-            burial.bury(record)
-        lost.set_dead_aside()
+            cleanup.bury(record)
+        discover.set_dead_aside()
 
     monkeypatch.setattr(unsupervised, "ask_supervisor", see_to)
     return requests

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
 from umlctl import exitcodes
 from umlctl.cli import afterlife, listing
 from umlctl.client import unsupervised

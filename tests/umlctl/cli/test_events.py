@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 
-from tests.umlctl.host.test_lost import running
 from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_discover import running
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.cli.events import LOOK, events

@@ -9,8 +9,8 @@ from datetime import datetime
 import pytest
 from click.testing import CliRunner
 
-from tests.umlctl.host.test_lost import running
 from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_discover import running
 from umlctl.cli.logs import LOOK, dmesg, logs
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import consolelog, paths

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.umlctl.host.test_lost import leave, run_dir, running
 from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_discover import leave, run_dir, running
 from umlctl import exitcodes
 from umlctl.host import claim
 

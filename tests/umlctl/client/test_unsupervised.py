@@ -10,12 +10,13 @@ import pytest
 
 from socketproto.exchange import pieces
 from tests.conftest import Bare
-from tests.umlctl.host.test_burial import died, ended
-from tests.umlctl.host.test_lost import leave, run_dir, running, spoil
 from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_cleanup import died, ended
+from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
 from umlctl.client import unsupervised
-from umlctl.host import claim, lost, paths, records
+from umlctl.host import claim, paths, records
 from umlctl.protocol.status import Ending
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +45,7 @@ def test_guest_whose_record_is_lost_is_taken_over_by_one_request(
     def see(_umid: str) -> None:
         raise AssertionError("who it is, is for the supervisor to find out")
 
-    monkeypatch.setattr(lost, "see", see)
+    monkeypatch.setattr(discover, "see", see)
     leave()
     spoil()
     assert not unsupervised.take_over("demo")

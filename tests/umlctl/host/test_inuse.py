@@ -11,9 +11,10 @@ import pytest
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import inuse, lost, paths, processes, records
+from umlctl.host import inuse, paths, processes, records
 from umlctl.host.records import Entry, Record
 from umlctl.protocol.status import Ending
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,12 +131,12 @@ def test_devices_of_every_live_guest_are_found(house: str) -> None:
     keep("one", "ubd1", "vec0")
     keep("two", "ubd0")
     keep("three")
-    assert names(inuse.devices_of(lost.running())) == [
+    assert names(inuse.devices_of(discover.running())) == [
         ("one", "ubd1"),
         ("one", "vec0"),
         ("two", "ubd0"),
     ]
-    assert names(inuse.devices_of(lost.running(but="one"))) == [("two", "ubd0")]
+    assert names(inuse.devices_of(discover.running(but="one"))) == [("two", "ubd0")]
 
 
 def test_dead_guests_have_nothing(house: str) -> None:
@@ -146,7 +147,7 @@ def test_dead_guests_have_nothing(house: str) -> None:
     child = subprocess.Popen(["true"])
     child.wait(DEADLINE)
     keep("gone", "ubd1", pid=child.pid)
-    assert names(inuse.devices_of(lost.running())) == [("live", "ubd1")]
+    assert names(inuse.devices_of(discover.running())) == [("live", "ubd1")]
 
 
 def test_record_that_cannot_be_read_hides_no_other(house: str) -> None:
@@ -154,8 +155,8 @@ def test_record_that_cannot_be_read_hides_no_other(house: str) -> None:
     keep("bad", "ubd1")
     with open(records.path_of("bad"), "wb") as file:
         file.write(b"{")
-    assert names(inuse.devices_of(lost.running())) == [("good", "ubd1")]
+    assert names(inuse.devices_of(discover.running())) == [("good", "ubd1")]
 
 
 def test_host_without_guests_has_no_devices_in_use(house: str) -> None:
-    assert inuse.devices_of(lost.running()) == []
+    assert inuse.devices_of(discover.running()) == []

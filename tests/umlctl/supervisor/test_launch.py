@@ -18,8 +18,9 @@ from umlctl.backends.interface import Owner
 from umlctl.errors import GuestInUse, HostError, NeverStarted
 from umlctl.guest.definition import Definition
 from umlctl.guest.plug import parse_disk
-from umlctl.host import lost, processes, records
+from umlctl.host import processes, records
 from umlctl.host.claim import claim
+from umlctl.recovery import discover
 from umlctl.supervisor import launch as launching
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.launch import adopt, check_files, check_reboot, launch
@@ -319,10 +320,10 @@ async def test_kernel_without_a_supervisor_is_adopted_and_ends_as_any(
     first.notify.close()  # as the death of its supervisor leaves it
     for descriptor in (first.claim.owner, first.claim.lock, first.pidfile):
         os.close(descriptor)
-    (record,) = lost.without_supervisor()
+    (record,) = discover.without_supervisor()
     adopted = adopt(record)
     assert (adopted.pid, adopted.shim, adopted.adopted) == (first.pid, first.shim, True)
-    assert lost.without_supervisor() == []
+    assert discover.without_supervisor() == []
     with pytest.raises(GuestInUse, match="has a supervisor"):
         adopt(record)
     async with trio.open_nursery() as nursery:
@@ -342,10 +343,10 @@ def test_kernel_that_has_ended_is_not_adopted(definition: Definition) -> None:
     first.notify.close()
     for descriptor in (first.claim.owner, first.claim.lock, first.pidfile):
         os.close(descriptor)
-    (record,) = lost.without_supervisor()
+    (record,) = discover.without_supervisor()
     processes.kill_guest(first.pid, first.started, [])
     os.waitpid(first.shim, 0)
-    assert lost.without_supervisor() == []
+    assert discover.without_supervisor() == []
     with pytest.raises(GuestInUse, match="does not run any more"):
         adopt(record)
     with claim("demo"):

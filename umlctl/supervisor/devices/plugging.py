@@ -21,8 +21,9 @@ from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, Refusal, UsageError
 from umlctl.guest import plug as specs
 from umlctl.guest.definition import check_for_user
-from umlctl.host import inuse, lost, records
+from umlctl.host import inuse, records
 from umlctl.host.inuse import Use
+from umlctl.recovery import discover
 from umlctl.supervisor.devices import hotplug, lent, lines, memory
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
 def _prepare(
     asked: Disk | Nic, number: int, owner: Owner, own: Iterable[Use], insist: bool
 ) -> Entry:
-    users = [*inuse.devices_of(lost.running(but=owner.umid)), *own]
+    users = [*inuse.devices_of(discover.running(but=owner.umid)), *own]
     return registry.of_asked(asked).prepare(asked, number, owner, users, insist=insist)
 
 

@@ -19,7 +19,8 @@ from tests.umlctl.supervisor.devices.conftest import (
 from umlctl.backends.registry import PLUGGING
 from umlctl.errors import Refusal
 from umlctl.guest.plug import parse_disk
-from umlctl.host import inuse, lost, records
+from umlctl.host import inuse, records
+from umlctl.recovery import discover
 from umlctl.supervisor.devices import hotplug
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ async def test_plugging_waits_for_no_thread_in_which_another_waits_for_it(
 ) -> None:
     """A supervisor may start more guests at once than it has threads, and each start waits for the
     lock of all devices in one."""
-    real, order = lost.running, []
+    real, order = discover.running, []
     limiter = trio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = 1
 
@@ -275,7 +276,7 @@ async def test_plugging_waits_for_no_thread_in_which_another_waits_for_it(
         trio.from_thread.run_sync(nursery.start_soon, trio.to_thread.run_sync, start_another)
         return real(but)
 
-    monkeypatch.setattr(lost, "running", running)
+    monkeypatch.setattr(discover, "running", running)
     async with trio.open_nursery() as nursery:
         await guest.plug("a.img")
         order.append("plugged")

@@ -14,7 +14,7 @@ from tests.umlctl.supervisor.serving import DEADLINE, adopt, define, kill, leave
 from umlctl.host import processes, records
 from umlctl.host.claim import has_owner
 from umlctl.protocol.status import Ending
-from umlctl.supervisor import recovery
+from umlctl.supervisor import adoption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ __all__ = ["define"]
 async def test_guest_that_does_not_answer_holds_up_who_asks_for_it_alone(
     define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "UP", 10 * DEADLINE)
+    monkeypatch.setattr(adoption, "UP", 10 * DEADLINE)
     left = leave(define("silent"))
     async with serving() as path:
         await adopt(path, "another")
@@ -45,7 +45,7 @@ async def test_guest_that_does_not_answer_holds_up_who_asks_for_it_alone(
 async def test_guest_that_cannot_be_brought_back_holds_nobody_up(
     define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "UP", 10 * DEADLINE)
+    monkeypatch.setattr(adoption, "UP", 10 * DEADLINE)
     left = leave(define("demo"))
     processes.kill_guest(left.pid, left.started, [])
     os.waitpid(left.shim, 0)  # noqa: ASYNC222 - it has been killed
@@ -73,7 +73,7 @@ async def test_guest_that_has_just_died_is_buried_once_its_tiny_parent_has_said_
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", look_again)
-    monkeypatch.setattr(recovery, "DIES", DEADLINE)
+    monkeypatch.setattr(adoption, "DIES", DEADLINE)
     async with serving() as path:
         await adopt(path)
         record = records.load("demo")

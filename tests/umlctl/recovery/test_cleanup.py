@@ -8,8 +8,9 @@ import subprocess
 import msgspec
 
 from umlctl.guest.definition import Definition
-from umlctl.host import burial, claim, eventlog, paths, records
+from umlctl.host import claim, eventlog, paths, records
 from umlctl.protocol.status import Ending
+from umlctl.recovery import cleanup
 
 
 def ended(text: str, pid: int) -> records.Record:
@@ -31,7 +32,7 @@ def test_end_that_had_no_room_is_written_down_later(house: str) -> None:
     last = ended("late", 1 << 22)
     records.save(msgspec.structs.replace(last, ending=None))
     records.save_copy(last)
-    assert burial.bury(last) == []
+    assert cleanup.bury(last) == []
     assert records.load("demo") == last
     assert not records.is_unwritten("demo")
 
@@ -42,7 +43,7 @@ def test_end_of_an_earlier_life_is_not_written_over_a_later_one(house: str) -> N
         os.makedirs(directory)
     later = msgspec.structs.replace(ended("later", (1 << 22) + 1), ending=None)
     records.save(later)
-    assert burial.bury(ended("earlier", 1 << 22)) == []
+    assert cleanup.bury(ended("earlier", 1 << 22)) == []
     assert records.load("demo") == later
 
 
@@ -71,33 +72,33 @@ def written() -> list[str]:
 def test_guest_is_judged_as_it_is_buried_and_nothing_is_written_before(house: str) -> None:
     record = died()
     for _ in range(2):
-        judged = burial.judged(record)
+        judged = cleanup.judged(record)
         assert judged.ending == Ending(cause="exited", code=3, time=5.0)
         assert records.load("demo") == record
         assert written() == []
-    assert burial.bury(record) == []
+    assert cleanup.bury(record) == []
     assert records.load("demo") == judged
-    assert burial.judged(record) == judged, "what it was judged by is gone"
+    assert cleanup.judged(record) == judged, "what it was judged by is gone"
     assert not os.path.exists(paths.guest_dir("demo"))
     for _ in range(2):
-        assert burial.bury_last("demo") == []
-        assert burial.bury(record) == [], "a record that was read before"
+        assert cleanup.bury_last("demo") == []
+        assert cleanup.bury(record) == [], "a record that was read before"
     assert written() == ["ended"]
 
 
 def test_last_life_of_no_guest_is_nothing(house: str) -> None:
     paths.make_run_dir()
-    assert burial.bury_last("demo") == burial.bury_last("../demo") == []
+    assert cleanup.bury_last("demo") == cleanup.bury_last("../demo") == []
 
 
 def test_guest_that_is_to_be_started_again_is_judged_so(house: str) -> None:
     definition = Definition(umid="demo", kernel="/linux", restart="on-failure")
-    judged = burial.judged(died(definition=definition))
+    judged = cleanup.judged(died(definition=definition))
     assert judged.again
-    assert burial.is_wanted_back(judged)
-    assert not burial.is_wanted_back(msgspec.structs.replace(judged, boot_id="before"))
+    assert cleanup.is_wanted_back(judged)
+    assert not cleanup.is_wanted_back(msgspec.structs.replace(judged, boot_id="before"))
     with claim.claim("demo"):
-        assert not burial.is_wanted_back(judged), "its supervisor sees to it"
+        assert not cleanup.is_wanted_back(judged), "its supervisor sees to it"
 
 
 def test_panic_is_judged_with_its_text(house: str) -> None:
@@ -107,18 +108,18 @@ def test_panic_is_judged_with_its_text(house: str) -> None:
         file.write("134\n")
     with open(f"{paths.record_dir('demo')}/console.log", "w") as file:
         file.write("[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n")
-    judged = burial.judged(record)
+    judged = cleanup.judged(record)
     assert judged.ending is not None
     assert (judged.ending.cause, judged.last_panic) == ("panicked", "sysrq triggered crash")
-    burial.bury(record)
+    cleanup.bury(record)
     assert written() == ["panicked", "ended"]
 
 
 def test_guest_that_somebody_has_is_not_judged(house: str) -> None:
     record = died()
     held = claim.claim("demo")
-    assert burial.judged(record) == record
-    assert burial.bury(record) == []
+    assert cleanup.judged(record) == record
+    assert cleanup.bury(record) == []
     held.leave()
 
 
@@ -129,10 +130,10 @@ def test_guest_whose_tiny_parent_has_yet_to_say_how_it_ended_is_not_judged(house
     ) as shim:
         record = died(shim=shim.pid)
         os.unlink(f"{directory}/status")
-        assert burial.judged(record) == record
-        assert burial.bury(record) == []
+        assert cleanup.judged(record) == record
+        assert cleanup.bury(record) == []
         shim.kill()
         shim.wait()
-    judged = burial.judged(record)
+    judged = cleanup.judged(record)
     assert judged.ending is not None
     assert judged.ending.text == "nobody saw how"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import UsageError
-from umlctl.host import claim, lost, processes, records, segments
+from umlctl.host import claim, processes, records, segments
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ class Member(NamedTuple):
 
 def of_guest(umid: str) -> list[Member]:
     """The processes of a guest that was started here; none if it does not run."""
-    record = lost.find(umid)
+    record = discover.find(umid)
     if record is None or not records.lives(record):
         return []
     return [*_member(claim.owner(umid), SUPERVISOR), *of_kernel(record.pid), *_networks(record)]
@@ -59,7 +60,7 @@ def of_guest(umid: str) -> list[Member]:
 def of_kernel(main: int) -> list[Member]:
     """A kernel's main process, what stands above it and all below it."""
     found: list[Member] = []
-    for index, pid in enumerate(lost.above_of(main)):
+    for index, pid in enumerate(discover.above_of(main)):
         found += _member(pid, NAMESPACE if index else PARENT)
     kernel = processes.look(main)
     if kernel is None:

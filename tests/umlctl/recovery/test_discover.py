@@ -12,9 +12,10 @@ import pytest
 
 from umlctl.guest import cmdline
 from umlctl.guest.definition import Definition
-from umlctl.host import claim, eventlog, inuse, lost, paths, processes, records
+from umlctl.host import claim, eventlog, inuse, paths, processes, records
 from umlctl.host.records import Record
 from umlctl.protocol.status import Ending
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def test_guest_is_found_by_its_kernel(run_dir: str) -> None:
     leave()
     spoil()
     with running() as pid:
-        (found,) = lost.without_supervisor()
+        (found,) = discover.without_supervisor()
         assert (found.pid, found.started) == (pid, processes.start_time(pid))
         assert found.boot_id == records.host_boot_id()
         assert found.shim == 0
@@ -77,34 +78,34 @@ def test_guest_is_found_by_its_kernel(run_dir: str) -> None:
         known = found.definition
         assert (known.umid, known.kernel, known.mem) == ("demo", "/usr/bin/linux", 64 << 20)
         assert known.cwd == os.getcwd()
-        again = lost.find("demo")
+        again = discover.find("demo")
         assert again is not None
         again.since = found.since  # computed anew, to the millisecond
         assert again == found
-    assert lost.find("demo") is None
-    assert lost.without_supervisor() == []
+    assert discover.find("demo") is None
+    assert discover.without_supervisor() == []
 
 
 def test_guest_without_a_record_is_found_too(run_dir: str) -> None:
     leave()
     with running() as pid:
-        assert [each.pid for each in lost.without_supervisor()] == [pid]
+        assert [each.pid for each in discover.without_supervisor()] == [pid]
 
 
 def test_kernel_that_is_none_of_ours_is_not_found(run_dir: str) -> None:
     leave()
     with running(uml_dir="/tmp/uml"), running(umid="demo2"):
-        assert lost.see("demo") is None
+        assert discover.see("demo") is None
 
 
 def test_guest_with_a_supervisor_is_not_lost(run_dir: str) -> None:
     held = claim.claim("demo")
     with held, running():
         spoil()
-        command = "from umlctl.host import lost; print(len(lost.without_supervisor()))"
+        command = "from umlctl.recovery import discover; print(len(discover.without_supervisor()))"
         others = subprocess.run(["python3", "-c", command], capture_output=True, check=True)
         assert others.stdout == b"0\n"
-        assert [each.definition.umid for each in lost.unrecorded()] == ["demo"]
+        assert [each.definition.umid for each in discover.unrecorded()] == ["demo"]
 
 
 def test_guest_with_a_record_is_as_it_says(run_dir: str) -> None:
@@ -121,14 +122,14 @@ def test_guest_with_a_record_is_as_it_says(run_dir: str) -> None:
             guest_boot="known",
         )
         records.save(kept)
-        assert lost.without_supervisor() == [kept]
-        assert lost.find("demo") == kept
+        assert discover.without_supervisor() == [kept]
+        assert discover.find("demo") == kept
 
 
 def test_what_is_no_command_line_of_ours_leaves_a_bare_definition(run_dir: str) -> None:
     leave()
     with running("ubd1d=/a,/b") as pid:
-        found = lost.see("demo")
+        found = discover.see("demo")
     assert found is not None
     assert (found.pid, found.definition.mem) == (pid, Definition(umid="x", kernel="x").mem)
 
@@ -148,9 +149,9 @@ def test_devices_are_those_of_the_command_line(run_dir: str, short: str) -> None
         "vec3:transport=tap,ifname=uml-demo-3,mac=02:00:00:00:00:04",
         "vec4:transport=bess,dst=/elsewhere/port,mac=02:00:00:00:00:05",
     ):
-        found = lost.see("demo")
-        in_use = inuse.devices_of(lost.running())
-        assert lost.running(but="demo") == []
+        found = discover.see("demo")
+        in_use = inuse.devices_of(discover.running())
+        assert discover.running(but="demo") == []
     assert found is not None
     entries = {entry.name: entry for entry in found.devices}
     assert all(entry.boot for entry in found.devices)
@@ -175,24 +176,24 @@ def test_unreadable_records_of_the_dead_are_set_aside_with_what_is_left_of_them(
     leave()
     spoil()
     os.makedirs(os.path.dirname(paths.public_socket("demo")))
-    (said,) = lost.set_dead_aside()
+    (said,) = discover.set_dead_aside()
     assert "it is kept as record.json.unreadable-" in said
     assert len(os.listdir(paths.record_dir("demo"))) == 2, "the history says so, too"
     assert [event["text"] for event in eventlog.Reader("demo").read()] == [said]
     assert os.listdir(f"{run_dir}/g") == []
     assert os.listdir(paths.public_dir()) == []
-    assert lost.set_dead_aside() == []
+    assert discover.set_dead_aside() == []
 
 
 def test_records_of_those_that_run_or_can_be_read_stay(run_dir: str) -> None:
     spoil("held")
     with claim.claim("held"):
-        assert lost.set_dead_aside() == []
+        assert discover.set_dead_aside() == []
     leave()
     spoil()
     with running():
         assert [umid for umid, _ in records.unreadable()] == ["demo", "held"]
-        assert len(lost.set_dead_aside()) == 1, "of the one that does not run"
+        assert len(discover.set_dead_aside()) == 1, "of the one that does not run"
         assert os.path.exists(records.path_of("demo"))
     os.unlink(records.path_of("demo"))
     records.save(
@@ -206,16 +207,16 @@ def test_records_of_those_that_run_or_can_be_read_stay(run_dir: str) -> None:
             ending=Ending(cause="exited", code=0),
         )
     )
-    assert lost.set_dead_aside() == []
+    assert discover.set_dead_aside() == []
 
 
 def test_no_record_is_believed_about_the_tiny_parent() -> None:
     with running(umid="demo", uml_dir="/k") as pid:
-        assert lost.shim_of(pid) == 0
+        assert discover.shim_of(pid) == 0
     with subprocess.Popen(
         ["sh", "-c", "sleep 600 & echo $!; wait", "shim.sh"], stdout=subprocess.PIPE
     ) as shim:
         assert shim.stdout is not None
         child = int(shim.stdout.readline())
-        assert lost.shim_of(child) == shim.pid
+        assert discover.shim_of(child) == shim.pid
         os.kill(child, 9)

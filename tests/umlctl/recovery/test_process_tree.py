@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from umlctl.host import members
+from umlctl.recovery import process_tree
 
 LATER = """
 import os, sys
@@ -32,18 +32,18 @@ def test_process_of_a_guest_need_not_be_traced() -> None:
     ) as kernel:
         assert kernel.stdout is not None
         said = {kernel.stdout.readline().strip() for _ in range(3)}
-        found = members.of_kernel(kernel.pid)
+        found = process_tree.of_kernel(kernel.pid)
         assert {str(member.pid) for member in found[1:]} | {"ready"} == said
         assert [(member.role, member.name) for member in found[1:]] == [
-            (members.HELPER, "helps"),
-            (members.PROCESS, "uml-userspace"),
+            (process_tree.HELPER, "helps"),
+            (process_tree.PROCESS, "uml-userspace"),
         ]
-        assert (found[0].pid, found[0].role) == (kernel.pid, members.KERNEL)
+        assert (found[0].pid, found[0].role) == (kernel.pid, process_tree.KERNEL)
 
 
 def test_kernel_that_is_gone_has_no_processes() -> None:
-    assert members.of_kernel(1 << 30) == []
+    assert process_tree.of_kernel(1 << 30) == []
 
 
 def test_guest_that_nobody_knows_has_no_processes(house: str) -> None:
-    assert members.of_guest("nobody") == []
+    assert process_tree.of_guest("nobody") == []

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import burial, claim, daemonlog, lost, records, scarce
+from umlctl.host import claim, daemonlog, records, scarce
+from umlctl.recovery import cleanup, discover
 from umlctl.supervisor.launch import adopt
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ UP: Final = 5.0
 seconds."""
 
 
-class Recovery:
+class Adoption:
     """The heir of all supervisors of this user."""
 
     def __init__(self, nursery: trio.Nursery, guests: Guests) -> None:
@@ -66,10 +67,10 @@ class Recovery:
                 daemonlog.trace(f"adopt {record.definition.umid}", problem)
 
         async with self._adopting:
-            for said in await trio.to_thread.run_sync(lost.set_dead_aside):
+            for said in await trio.to_thread.run_sync(discover.set_dead_aside):
                 daemonlog.note(said)
             async with trio.open_nursery() as nursery:
-                for record in await trio.to_thread.run_sync(lost.without_supervisor):
+                for record in await trio.to_thread.run_sync(discover.without_supervisor):
                     nursery.start_soon(take, record)
                     self._answers_by = trio.current_time() + UP
             await self._bring_back()
@@ -103,14 +104,14 @@ def _find_wanted() -> list[Record]:
     while left and time.monotonic() < end:
         time.sleep(PAUSE)
         left = [record for record in left if not _bury(record)]
-    return burial.wanted_back()
+    return cleanup.wanted_back()
 
 
 def _bury(record: Record) -> bool:
     """See to a guest if it has died unseen; False if that is to be tried again soon."""
     umid = record.definition.umid
     try:
-        for problem in burial.bury(record):
+        for problem in cleanup.bury(record):
             daemonlog.note(f"{umid}: {problem}")
         if record.ending is not None or records.lives(record) or claim.has_owner(umid):
             return True

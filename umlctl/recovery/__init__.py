@@ -1,0 +1,1 @@
+"""Guests whose supervisors are gone: finding them, judging how they ended, and cleaning up."""
