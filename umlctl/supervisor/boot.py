@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.exchange import TIMED_OUT
+from socketproto.exchange import GONE, TIMED_OUT
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import endings, kernels
 from umlctl.supervisor import looks
@@ -151,7 +151,9 @@ class Boot:
                 devices = await kernel.ask("proc devices", ANSWER)
                 if devices.ok and b" 98 ubd" in devices.data:
                     drivers_up = trio.current_time()
-            elif self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE:
+            elif mounts.kind not in (TIMED_OUT, GONE) and (
+                self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE
+            ):
                 break
             if mounts.kind == TIMED_OUT and not again:
                 await self._adopt_wedged(kernel)

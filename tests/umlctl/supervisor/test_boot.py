@@ -94,6 +94,25 @@ async def test_guest_that_mounts_none_is_ready_with_its_drivers(
     assert trio.current_time() == pytest.approx(grace, abs=0.1)
 
 
+@pytest.mark.parametrize("command", [("initrd=x",), ()])
+async def test_guest_that_is_kept_from_running_on_its_way_up_is_not_ready(
+    autojump_clock: MockClock, command: tuple[str, ...]
+) -> None:
+    guest = Made(command=command)
+    guest.files = {"mounts": ROOTFS, "devices": DRIVERS}
+
+    async def answer(text: str, timeout: float) -> Outcome:
+        outcome = await guest.answer(text, timeout)
+        if text == "proc devices":
+            guest.files = {}  # and answers no more
+        return outcome
+
+    guest.kernel.answer = answer
+    with trio.move_on_after(60) as patience:
+        await guest.boot._await_root(guest.kernel, again=False)
+    assert patience.cancelled_caught
+
+
 async def test_guest_that_was_ready_before_it_was_adopted_is_so_though_it_is_stuck(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
