@@ -16,7 +16,7 @@ from umlctl.commands import BY_NAME, SYSRQ
 from umlctl.exitcodes import TABLE
 from umlctl.output.guest_table import COLUMNS, DEFAULT
 from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
-from umlctl.protocol.status import STATES, Console, Device, Status, Viewer
+from umlctl.protocol.status import CAUSES, STATES, Console, Device, Status, Viewer
 from umlctl.shell.completion import BUILT_IN
 
 if TYPE_CHECKING:
@@ -266,6 +266,13 @@ def test_protocol_page_has_every_state() -> None:
     rows = re.findall(r"^\.It Sy (.*)", said, flags=re.MULTILINE)
     names = [name for row in rows for name in row.split(" , ")]
     assert sorted(names) == sorted(STATES)
+
+
+def test_protocol_page_has_every_cause_of_an_end() -> None:
+    said = page("mconsole.7").partition("\n.It Ic wait\n")[2].partition("\n.It ")[0]
+    listed = " ".join(said.partition("The cause is ")[2].split())
+    found = re.sub(r" \([^)]*\)|, where .*", "", listed).replace(", or ", ", ")
+    assert found.split(", ") == list(CAUSES)
 
 
 def test_protocol_page_has_every_event_with_its_facts() -> None:

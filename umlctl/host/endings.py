@@ -16,6 +16,7 @@ from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.status import Cause
 
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 LOG_TAIL: Final = 16 << 10
@@ -162,6 +163,7 @@ def judge_unseen(status: Status, tail: bytes, *, left: bool, executes: str = "")
 
 def judge(seen: Evidence) -> Ending:
     """How it ended."""
+    cause: Cause
     if _never_started(seen):
         text = _disk_not_opened(seen.tail) or seen.panic or seen.asked or _last_lines(seen.tail)
         text = STARVED if seen.starved else text

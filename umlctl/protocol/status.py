@@ -44,12 +44,30 @@ COMING: Final[frozenset[State]] = frozenset({"booting", "rebooting"})
 """States of a guest that is about to run."""
 
 
+Cause = Literal[
+    "exited",
+    "shut down",
+    "panicked",
+    "killed",
+    "never started",
+    "reboot failed",
+    "ended",
+]
+"""How a guest can have ended, as a supervisor says it.
+
+never started: before its init program began
+reboot failed: its kernel could not be executed again
+ended: no supervisor was there to see more
+"""
+CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a guest ended.
 
     Fields:
-        cause: "exited", "panicked", "killed", "shut down", "never started", "reboot failed",
-            or "ended", where no supervisor was there to see more
+        cause: one of CAUSES; also what a client says that has not seen it end, or what a newer
+            umlctl has written down
         code: the exit code of `umlctl run` and `umlctl wait`
         text: the panic's message, or the reason
         time: seconds since 1970

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from umlctl.guest import policy
 from umlctl.guest.definition import Definition
-from umlctl.protocol.status import STATES, Ending
+from umlctl.protocol.events import row
+from umlctl.protocol.status import CAUSES, STATES, Ending
 from umlctl.supervisor import lifecycle as module
 from umlctl.supervisor.lifecycle import (
     ALIVE,
@@ -58,7 +59,6 @@ KINDS = [
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 ]
-CAUSES = ("exited", "panicked", "killed", "shut down", "never started", "reboot failed", "ended")
 
 
 def made(**fields: Any) -> Lifecycle:
@@ -82,6 +82,22 @@ def told(instructions: list[Instruction]) -> list[str]:
 
 
 # The tables
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [Ready(), Stopped(), Resumed(), HasSocket(), Ready(), Resetting(), HasSocket()],
+        [Ready(), Panicked(text="oops"), ended("panicked"), Cleared(), Retried(seconds=1.0)],
+        [Ready(), Hung(why="no answer"), WellAgain()],
+    ],
+)
+def test_event_that_is_told_has_the_state_after_it(events: list[Event]) -> None:
+    life = made(restart="always")
+    for event in events:
+        for each in told(life.handle(event, life.since + 1.0)):
+            state = "hung" if life.hung else life.state
+            assert row(each).state in (None, state), each
 
 
 def test_every_event_has_its_place() -> None:
