@@ -5,6 +5,7 @@ bounded property tests.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import select
@@ -13,13 +14,16 @@ import signal
 import socket
 import tempfile
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from socketproto.blocking import kicker
 from socketproto.exchange import pieces
 from socketproto.wire import MAGIC, REQUEST_SIZE, Reply
+from umlctl.host import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,13 +62,28 @@ def _of_this_process() -> dict[str, object]:
     }
 
 
+def _descriptors() -> dict[int, str]:
+    """What this process has open."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # of the directory that was just listed
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
 @pytest.fixture(autouse=True)
-def _leaves_this_process_as_it_was() -> Iterator[None]:
-    before = _of_this_process()
+def _leaves_this_process_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
+    kicker()  # it is opened once, for all that follow
+    before, opened = _of_this_process(), _descriptors()
     yield
     after = _of_this_process()
     changed = {name: after[name] for name in before if before[name] != after[name]}
     assert not changed, "the test has changed the process that it shares with others"
+    if "live" not in request.path.parts:  # their guests are shared, and so is what leads to them
+        if _descriptors().items() - opened.items():
+            gc.collect()
+        left = dict(_descriptors().items() - opened.items())
+        assert not left, "the test has left something open"
 
 
 @pytest.fixture
@@ -77,13 +96,21 @@ def short() -> Iterator[str]:
         shutil.rmtree(path)
 
 
+def keep_no_more(directory: str) -> None:
+    """Close what this process keeps of a place, see umlctl.host.place: it would for good."""
+    for path in list(place._kept):
+        if path.startswith(directory):
+            os.close(place._kept.pop(path))
+
+
 @pytest.fixture
-def house(short: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def house(short: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """HOME, the cache and the place of this user's guests in a directory of their own."""
-    for name, place in (("HOME", "h"), ("UMLCTL_DIR", "u"), ("XDG_CACHE_HOME", "c")):
-        os.mkdir(f"{short}/{place}", 0o700)
-        monkeypatch.setenv(name, f"{short}/{place}")
-    return short
+    for name, own in (("HOME", "h"), ("UMLCTL_DIR", "u"), ("XDG_CACHE_HOME", "c")):
+        os.mkdir(f"{short}/{own}", 0o700)
+        monkeypatch.setenv(name, f"{short}/{own}")
+    yield short
+    keep_no_more(short)
 
 
 @pytest.fixture

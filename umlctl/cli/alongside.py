@@ -81,6 +81,14 @@ class Copy:
         if left:
             self._fail(f"{left} bytes were not taken in time")
 
+    def close(self) -> None:
+        """Copy no more."""
+        while self._logs:
+            self._drop()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
     def _step(self, seconds: float) -> None:
         """Copy all there is, but wait for its reader no longer."""
         if self.problem:

@@ -6,7 +6,7 @@ import heapq
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -97,18 +97,18 @@ def _time_of(event: Event) -> float:
 
 def _following(readers: dict[str, eventlog.Reader], guest: str | None) -> Iterator[Event]:
     """What happens: to one guest until it is gone, to all for ever."""
-    watch = _Watched()
-    while True:
-        lives = guest is None or cleanup.is_there(guest)
-        if guest is None:
-            for name in set(eventlog.guests()) - readers.keys():
-                readers[name] = eventlog.Reader(name)
-        for name in readers:
-            watch.add(name)
-        yield from _merged(readers)
-        if not lives:
-            return
-        watch.wait()
+    with closing(_Watched()) as watch:
+        while True:
+            lives = guest is None or cleanup.is_there(guest)
+            if guest is None:
+                for name in set(eventlog.guests()) - readers.keys():
+                    readers[name] = eventlog.Reader(name)
+            for name in readers:
+                watch.add(name)
+            yield from _merged(readers)
+            if not lives:
+                return
+            watch.wait()
 
 
 class _Watched:
@@ -133,6 +133,10 @@ class _Watched:
         watch = self._watch
         if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
             watch.clear()
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
 
 def _ask(

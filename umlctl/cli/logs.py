@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,6 +21,8 @@ from umlctl.streams import await_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from umlctl.host.inotify import Watch
 
 LOOK: Final = 0.25
 """Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
@@ -239,18 +242,23 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield rest
 
 
+def _watched(log: str) -> Watch | None:
+    """Tells when a log grows; where it cannot, looking now and then will do."""
+    from umlctl.host.inotify import Watch
+
+    watch = None
+    with suppress(OSError):
+        watch = Watch()
+        watch.add(log)
+    return watch
+
+
 def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[bytes]:
     """What is added to a log from an offset on, until its guest is gone; one that is started
     again has a new file."""
-    from umlctl.host.inotify import Watch
     from umlctl.recovery import cleanup
 
-    watch = None
-    try:
-        watch = Watch()
-        watch.add(log)
-    except OSError:
-        pass  # looking now and then will do
+    watch = _watched(log)
     newer = -1
     try:
         while True:
@@ -275,3 +283,5 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
     finally:
         if newer >= 0:
             os.close(newer)
+        if watch is not None:
+            watch.close()

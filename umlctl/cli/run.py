@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,12 +117,15 @@ def _boot(
     definition = define(umid, options, arguments)
     if console:
         check_console(definition)
-    copy = None if options["copy"] is None else Copy(options["copy"])
-    for warning in (*boot_warnings.of_start(definition), *boot_warnings.of_loss(definition)):
-        log.write(log.event("warning", text=warning))
-    await_earlier(definition)
-    wishes = foreground.Wishes(console, ready_fd, options["limit"], copy, options["tied"])
-    ending = foreground.supervise(definition, log, wishes)
+    with ExitStack() as stack:
+        copy = None
+        if options["copy"] is not None:
+            copy = stack.enter_context(closing(Copy(options["copy"])))
+        for warning in (*boot_warnings.of_start(definition), *boot_warnings.of_loss(definition)):
+            log.write(log.event("warning", text=warning))
+        await_earlier(definition)
+        wishes = foreground.Wishes(console, ready_fd, options["limit"], copy, options["tied"])
+        ending = foreground.supervise(definition, log, wishes)
     return ending, copy.path if copy else f"{paths.record_dir(umid)}/console.log"
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +18,23 @@ from umlctl.errors import HostError
 from umlctl.host import consolelog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Copying = Callable[[str], Copy]
 
-def test_log_is_copied_as_it_grows_and_after_it_is_gone(tmp_path: Path) -> None:
+
+@pytest.fixture
+def copying() -> Iterator[Copying]:
+    """Makes copies, which are closed in the end."""
+    with ExitStack() as stack:
+        yield lambda path: stack.enter_context(closing(Copy(path)))
+
+
+def test_log_is_copied_as_it_grows_and_after_it_is_gone(copying: Copying, tmp_path: Path) -> None:
     log, place = tmp_path / "console.log", tmp_path / "copy"
     place.write_text("of the last run")
-    copy = Copy(str(place))
+    copy = copying(str(place))
     log.write_text("one\n")
     copy.begin(str(log))
     copy.step()
@@ -40,8 +51,8 @@ def test_log_is_copied_as_it_grows_and_after_it_is_gone(tmp_path: Path) -> None:
     assert not copy.problem
 
 
-def test_log_that_comes_late_is_copied_whole(tmp_path: Path) -> None:
-    copy = Copy(str(tmp_path / "copy"))
+def test_log_that_comes_late_is_copied_whole(copying: Copying, tmp_path: Path) -> None:
+    copy = copying(str(tmp_path / "copy"))
     copy.begin(str(tmp_path / "log"))
     copy.step()
     (tmp_path / "log").write_text("here")
@@ -50,11 +61,11 @@ def test_log_that_comes_late_is_copied_whole(tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_text() == "here"
 
 
-def test_log_that_cannot_be_copied_whole_is_said(tmp_path: Path) -> None:
+def test_log_that_cannot_be_copied_whole_is_said(copying: Copying, tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"cannot write the log to .*none/copy: No such file"):
         Copy(str(tmp_path / "none" / "copy"))
     (tmp_path / "log").write_text("here")
-    copy = Copy("/dev/full")
+    copy = copying("/dev/full")
     copy.begin(str(tmp_path / "log"))
     copy.step()
     assert copy.problem == "the log is not whole in /dev/full: No space left on device"
@@ -68,12 +79,12 @@ def fifo(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_reader_that_takes_nothing_keeps_no_run_from_its_end(
-    fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
+    copying: Copying, fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
 ) -> None:
     monkeypatch.setattr(alongside, "LAST", 0.05)
     (tmp_path / "log").write_bytes(bytes(1 << 20))
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK) if opened else -1
-    copy = Copy(str(fifo))
+    copy = copying(str(fifo))
     copy.begin(str(tmp_path / "log"))
     copy.step()
     assert not copy.problem, "it may be taken yet"
@@ -90,11 +101,13 @@ def test_reader_that_takes_nothing_keeps_no_run_from_its_end(
     assert copy.problem == f"the log is not whole in {fifo}: {why}"
 
 
-def test_what_the_log_has_lost_before_it_was_copied_is_said(tmp_path: Path) -> None:
+def test_what_the_log_has_lost_before_it_was_copied_is_said(
+    copying: Copying, tmp_path: Path
+) -> None:
     log, place = tmp_path / "log", tmp_path / "copy"
     log.write_bytes(b"old " * 4096 + b"new " * 1024)
     consolelog.trim(str(log), 4096)
-    copy = Copy(str(place))
+    copy = copying(str(place))
     copy.begin(str(log))
     copy.finish()
     assert place.read_bytes() == b"new " * 1024
@@ -105,25 +118,27 @@ def _capacity(pipe: int) -> int:
     return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
 
 
-def test_reader_that_comes_late_and_is_slow_gets_all_of_the_log(fifo: Path, tmp_path: Path) -> None:
+def test_reader_that_comes_late_and_is_slow_gets_all_of_the_log(
+    copying: Copying, fifo: Path, tmp_path: Path
+) -> None:
     whole = os.urandom(1 << 20)
     (tmp_path / "log").write_bytes(whole)
-    copy = Copy(str(fifo))
+    copy = copying(str(fifo))
     copy.begin(str(tmp_path / "log"))
     copy.step()
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
     reader.start()
     copy.finish()
-    os.close(copy._file)
+    copy.close()
     reader.join(60)
     assert read == [whole]
     assert not copy.problem
 
 
-def test_reader_that_has_left_is_said(fifo: Path, tmp_path: Path) -> None:
+def test_reader_that_has_left_is_said(copying: Copying, fifo: Path, tmp_path: Path) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    copy = Copy(str(fifo))
+    copy = copying(str(fifo))
     os.close(reader)
     (tmp_path / "log").write_text("here")
     copy.begin(str(tmp_path / "log"))
@@ -139,13 +154,13 @@ def live_again(copy: Copy, log: Path, said: bytes) -> None:
 
 
 def test_all_lives_are_copied_though_the_reader_takes_the_first_meanwhile(
-    fifo: Path, tmp_path: Path
+    copying: Copying, fifo: Path, tmp_path: Path
 ) -> None:
     lives = [os.urandom(size) for size in (1 << 18, 50_000, 0, 1 << 18)]
     log = tmp_path / "log"
     log.write_bytes(lives[0])
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    copy = Copy(str(fifo))
+    copy = copying(str(fifo))
     copy.begin(str(log))
     copy.step()
     for said in lives[1:]:
@@ -163,13 +178,13 @@ def test_all_lives_are_copied_though_the_reader_takes_the_first_meanwhile(
 
 
 def test_what_is_not_taken_is_counted_over_all_lives(
-    fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copying: Copying, fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alongside, "LAST", 0.05)
     monkeypatch.setattr(alongside, "HELD", 2)
     log = tmp_path / "log"
     log.write_bytes(bytes(1000))
-    copy = Copy(str(fifo))
+    copy = copying(str(fifo))
     copy.begin(str(log))
     for size in (200, 30, 4):
         live_again(copy, log, bytes(size))
@@ -179,9 +194,9 @@ def test_what_is_not_taken_is_counted_over_all_lives(
     assert copy.problem == f"the log is not whole in {fifo}: 1234 bytes were not taken in time"
 
 
-def test_first_reason_is_said(fifo: Path, tmp_path: Path) -> None:
+def test_first_reason_is_said(copying: Copying, fifo: Path, tmp_path: Path) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    copy = Copy(str(fifo))
+    copy = copying(str(fifo))
     log = tmp_path / "log"
     log.write_bytes(bytes(1 << 20))
     consolelog.trim(str(log), 1 << 18)

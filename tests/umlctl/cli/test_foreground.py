@@ -164,5 +164,6 @@ def test_log_of_each_life_is_held_as_soon_as_it_has_begun(tmp_path: Path) -> Non
         console.write_text(said)
         watch._tell(event(what))
     copy.finish()
+    copy.close()
     assert place.read_text() == "one\ntwo\nthree\nfour\n"
     assert not copy.problem

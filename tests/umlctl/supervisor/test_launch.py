@@ -95,6 +95,7 @@ def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
             processes.kill_guest(launched.pid, launched.started, [])
             os.waitpid(launched.shim, 0)
             launched.notify.close()
+            os.close(launched.pidfile)
 
 
 def test_full_disk_at_the_last_step_leaves_no_kernel(
@@ -207,9 +208,11 @@ async def test_what_cannot_be_removed_of_a_guest_is_said_and_its_end_stands(
     close = Door.close
 
     def fail(*arguments: object) -> None:
-        for door in arguments:
-            if isinstance(door, Door):
-                close(door)
+        for each in arguments:
+            if isinstance(each, Door):
+                close(each)
+            elif isinstance(each, int) and each >= 0:
+                os.close(each)
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "/its/place")
 
     monkeypatch.setattr(f"umlctl.supervisor.run.{step}", fail)

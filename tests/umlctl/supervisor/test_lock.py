@@ -50,9 +50,11 @@ def test_one_supervisor_is_there_at_a_time(house: str) -> None:
     with other() as first:
         assert first.does("take") == "True"
         assert not Lock().take(fcntl.LOCK_NB)
-    assert Lock().take(fcntl.LOCK_NB)
+    lock = Lock()
+    assert lock.take(fcntl.LOCK_NB)
     with open(f"{paths.run_dir()}/supervisor.lock") as file:
         assert file.read() == f"{os.getpid()}\n"
+    os.close(lock._descriptor)
 
 
 def test_supervisor_whose_run_directory_was_removed_is_the_one_still(house: str) -> None:
@@ -66,3 +68,4 @@ def test_supervisor_whose_run_directory_was_removed_is_the_one_still(house: str)
             assert file.read()
         assert not second.take(fcntl.LOCK_NB)
     assert second.take(fcntl.LOCK_NB)
+    os.close(second._descriptor)
