@@ -25,8 +25,6 @@ WHY_LONG: Final = "In one piece: "
 """What the docstring of a longer function says, and then why."""
 LONG: Final = {
     "umlctl.supervisor.kernel.Kernel",
-    "umlctl.supervisor.launch",
-    "umlctl.supervisor.launch._launch",
     "umlctl.supervisor.service",
     "umlctl.supervisor.service.Service",
 }

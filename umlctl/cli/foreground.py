@@ -20,7 +20,7 @@ from umlctl.host.claim import claim
 from umlctl.host.paths import has_record
 from umlctl.output import say
 from umlctl.protocol import events
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.passing import kept_as_they_are
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.events import Event, EventName
     from umlctl.protocol.status import Ending
     from umlctl.supervisor.guest import Guest
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that shut the guest down in order."""
@@ -297,7 +297,7 @@ def _take_over(definition: Definition) -> Launched | None:
     as service managers do, goes on with it. None if it is another, or has a supervisor."""
     from umlctl.host import records
     from umlctl.host.claim import has_owner
-    from umlctl.supervisor.launch import adopt
+    from umlctl.supervisor.launch.adopt import adopt
 
     record = records.load(definition.umid)
     if record is None or record.definition != definition or not records.lives(record):

@@ -13,7 +13,7 @@ import trio
 from umlctl.errors import GuestInUse, UmlctlError
 from umlctl.host import claim, daemonlog, records, scarce
 from umlctl.recovery import cleanup, discover
-from umlctl.supervisor.launch import adopt
+from umlctl.supervisor.launch.adopt import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from umlctl.supervisor import launch, lifecycle, post_mortem
+from umlctl.supervisor import lifecycle, post_mortem
 from umlctl.supervisor.boot import Boot
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History
 from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import DEADLINE
+from umlctl.supervisor.launch.place import make_again
 from umlctl.supervisor.life import Life
 from umlctl.supervisor.lifecycle import (
     RUNNING,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
     from umlctl.protocol.events import Event, EventName
     from umlctl.protocol.status import Ending, Status
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 
 class Guest:
@@ -179,7 +180,7 @@ class Guest:
             case lifecycle.RefuseRequests(why):
                 life.kernel.lose(why)
             case lifecycle.PrepareBoot():
-                launch.make_again(self.launched)
+                make_again(life.launched.definition, life.launched.claim.directory)
                 self._boot.begins()
                 life.consoles.note_boot()
             case lifecycle.AwaitReady():

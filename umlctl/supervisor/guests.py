@@ -19,7 +19,7 @@ from umlctl.protocol import events
 from umlctl.protocol.starting import Started
 from umlctl.recovery import cleanup
 from umlctl.supervisor.history import brief
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from umlctl.host.sdnotify import Manager
     from umlctl.protocol.events import Event
     from umlctl.supervisor.guest import Guest
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 STARTS: Final = 4
 """Guests that may boot at once: with more, each takes longer than all one after another."""

@@ -15,7 +15,7 @@ import trio
 
 from umlctl.guest.definition import is_shared
 from umlctl.host import attaching, paths, place, processes, records, sharing
-from umlctl.supervisor import launch
+from umlctl.supervisor.launch.place import make_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,12 +91,11 @@ class Keeper:
         if is_shared(launched.definition):
             sharing.make_place(umid)
         made += [door.path for door in self._doors if door.stand()]
-        launch.make_again(launched)
-        if launch.is_deaf(launched):
-            notify = launch.listen_again(launched)
-            life.launched = launched._replace(notify=notify)
-            trio.lowlevel.notify_closing(launched.notify)  # who waits there waits at the other
-            launched.notify.close()
+        make_again(launched.definition, claim.directory)
+        if launched.is_deaf():
+            deaf = launched.listen_again()
+            trio.lowlevel.notify_closing(deaf)  # who waits there waits at the other
+            deaf.close()
             made.append("notify")
         made += life.consoles.stand()
         made += self._link_consoles()

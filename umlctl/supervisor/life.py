@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.supervisor.history import History
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
     from umlctl.supervisor.lifecycle import Event, Lifecycle
     from umlctl.supervisor.readiness import Milestones
 

@@ -19,7 +19,8 @@ from umlctl.supervisor.door import Door
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.keeper import Keeper
-from umlctl.supervisor.launch import launch_again, leave, remove_pidfile, remove_place
+from umlctl.supervisor.launch.launch import launch_again
+from umlctl.supervisor.launch.place import remove_place
 from umlctl.supervisor.lifecycle import Cleared
 from umlctl.supervisor.service import Service
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from umlctl.protocol.events import Event
     from umlctl.protocol.status import Ending
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 LAST_ANSWERS: Final = 1.0
 """How long clients that wait for the end may take to hear of it, seconds."""
@@ -81,7 +82,7 @@ async def run_guest(
         if guest.milestones.dead.is_set():
             await _clear(guest, shared)
         else:
-            leave(guest.launched)
+            guest.launched.close()
 
 
 async def _clear(guest: Guest, shared: str) -> None:
@@ -98,7 +99,7 @@ async def _clear(guest: Guest, shared: str) -> None:
         partial(sharing.remove, guest.umid) if shared else None,
     ]
     with _said(guest):
-        remove_pidfile(launched.definition, launched.pidfile)
+        launched.pidfile.remove()
     with trio.CancelScope(shield=True):
         for step in filter(None, steps):
             with _said(guest):
@@ -155,14 +156,13 @@ async def _start_again(guest: Guest, begun: float) -> bool:
         if not await guest.await_restart(pause):
             return False
         with _said(guest):
-            remove_pidfile(guest.launched.definition, guest.launched.pidfile)
+            guest.launched.pidfile.remove()
         try:
             launched = await trio.to_thread.run_sync(launch_again, guest.launched)
         except Exception as problem:
             if not (isinstance(problem, UmlctlError) or scarce.is_lacking(problem)):
                 raise
             guest.history.add("failed", request="restart", text=scarce.explained(problem))
-            guest.life.launched = guest.launched._replace(pidfile=-1)
             continue
         guest.begin(launched)
         _publish(guest)

@@ -28,7 +28,7 @@ from umlctl.host.attaching import config, console_name
 from umlctl.supervisor import access
 from umlctl.supervisor.devices import observing, plugging
 from umlctl.supervisor.kernel import BETWEEN_PIECES, Unsent
-from umlctl.supervisor.launch import check_reboot
+from umlctl.supervisor.launch.preflight import check_reboot
 from umlctl.supervisor.limits import (
     PRINTS,
     PRINTS_A_SECOND,

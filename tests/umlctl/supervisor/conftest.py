@@ -16,14 +16,14 @@ from umlctl.guest.definition import Definition
 from umlctl.host import processes
 from umlctl.host.claim import claim
 from umlctl.supervisor.history import History
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from umlctl.protocol.events import EventName
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 
 @pytest.fixture(autouse=True)

@@ -19,13 +19,13 @@ from umlctl.host import paths, processes
 from umlctl.host.claim import claim
 from umlctl.supervisor import daemon
 from umlctl.supervisor.door import Door
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 DEADLINE = 30.0
 

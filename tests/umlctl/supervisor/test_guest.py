@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from umlctl.host.claim import kernel_socket
-from umlctl.supervisor import launch as launching
 from umlctl.supervisor import lifecycle
 from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.launch.launch import launch_again
 from umlctl.supervisor.lifecycle import (
     Cleared,
     HasSocket,
@@ -23,7 +23,7 @@ from umlctl.supervisor.lifecycle import (
 )
 
 if TYPE_CHECKING:
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 DEADLINE = 30.0
 
@@ -103,7 +103,7 @@ async def test_another_life_has_parts_of_its_own(launched: Launched) -> None:
     guest.lifecycle.again, guest.lifecycle.unwanted = True, False
     guest.milestones.unwanted = trio.Event()
     assert await guest.await_restart(0.0)
-    again = await trio.to_thread.run_sync(launching.launch_again, launched)
+    again = await trio.to_thread.run_sync(launch_again, launched)
     guest.begin(again)
     try:
         assert guest.life is not first

@@ -17,13 +17,13 @@ from umlctl.host.claim import claim, has_owner
 from umlctl.host.sdnotify import Manager
 from umlctl.supervisor import guests, run
 from umlctl.supervisor.history import History
-from umlctl.supervisor.launch import launch
+from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.readiness import Milestones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 __all__ = ["define"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pytest
 
     from umlctl.supervisor.devices.table import Table
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 DEADLINE = 30.0
 

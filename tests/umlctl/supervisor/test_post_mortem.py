@@ -12,7 +12,7 @@ from umlctl.supervisor.guest import Guest
 if TYPE_CHECKING:
     import pytest
 
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 DEADLINE = 30.0
 

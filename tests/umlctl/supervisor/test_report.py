@@ -19,7 +19,7 @@ from umlctl.supervisor.lifecycle import (
 if TYPE_CHECKING:
     import pytest
 
-    from umlctl.supervisor.launch import Launched
+    from umlctl.supervisor.launch.launched import Launched
 
 
 async def test_guest_that_boots_is_shown_with_its_process(launched: Launched) -> None:

@@ -18,7 +18,7 @@ class Made:
 
     def __init__(self) -> None:
         self.launched = SimpleNamespace(definition=Definition(umid="demo", kernel="/linux"))
-        self.launched.pidfile = -1
+        self.launched.pidfile = SimpleNamespace(remove=lambda: None)
         self.lifecycle = Lifecycle(self.launched.definition, 0.0)
         self.begun: list[Any] = []
         self.killed: list[str] = []
@@ -40,10 +40,10 @@ async def test_guest_is_started_again_though_its_pidfile_cannot_be_removed(
 ) -> None:
     guest = Made()
 
-    def fail(_definition: Definition, _descriptor: int) -> None:
+    def fail() -> None:
         raise PermissionError("its directory is read-only")
 
-    monkeypatch.setattr(module, "remove_pidfile", fail)
+    guest.launched.pidfile.remove = fail
     monkeypatch.setattr(module, "launch_again", lambda last: last)
     monkeypatch.setattr(module, "_publish", lambda _guest: None)
     assert await module._start_again(guest, 0.0)  # type: ignore[arg-type]

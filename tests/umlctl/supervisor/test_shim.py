@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.host import cgroups, endings
-from umlctl.supervisor.launch import SHIM
+from umlctl.supervisor.launch.spawn import SHIM
 
 if TYPE_CHECKING:
     from pathlib import Path

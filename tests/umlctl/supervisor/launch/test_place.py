@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from umlctl.guest.definition import Definition
+from umlctl.host.claim import kernel_socket
+from umlctl.supervisor.launch.place import INIT, make_again, own_directory, own_place, remove_place
+
+if TYPE_CHECKING:
+    from umlctl.supervisor.launch.launched import Launched
+
+
+def test_kernel_of_another_user_has_a_place_of_its_own() -> None:
+    ours = Definition(umid="demo", kernel="/linux")
+    theirs = Definition(umid="demo", kernel="/linux", user="nobody")
+    assert own_place(ours, "/run/g/demo") == "/run/g/demo"
+    assert own_place(theirs, "/run/g/demo") != "/run/g/demo"
+    for definition in (ours, theirs):
+        assert kernel_socket(definition) == f"{own_directory(definition)}/demo/mconsole"
+
+
+def test_what_a_reboot_needs_is_made_anew(launched: Launched) -> None:
+    definition, directory = launched.definition, launched.claim.directory
+    own = own_directory(definition)
+    shutil.rmtree(own)
+    os.unlink(f"{directory}/init")
+    make_again(definition, directory)
+    assert os.path.isdir(own)
+    with open(f"{directory}/init", "rb") as made, open(INIT, "rb") as ours:
+        assert made.read() == ours.read()
+    assert os.access(f"{directory}/init", os.X_OK)
+
+
+def test_place_of_our_own_user_is_not_removed(launched: Launched) -> None:
+    remove_place(launched.definition)
+    assert os.path.exists(f"{launched.claim.directory}/init")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tests.umlctl.supervisor.launch.conftest import processes_of
+from umlctl.backends.disk import DISK
+from umlctl.backends.interface import Owner
+from umlctl.errors import HostError
+from umlctl.guest.plug import parse_disk
+from umlctl.host import processes
+from umlctl.host.claim import claim
+from umlctl.supervisor.launch.launch import launch
+from umlctl.supervisor.launch.preflight import check_files, check_reboot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from umlctl.guest.definition import Definition
+
+
+def test_root_that_no_kernel_can_mount_is_said_before_the_boot(
+    definition: Definition, tmp_path: Path
+) -> None:
+    image = tmp_path / "root.img"
+    image.write_bytes(bytes(450) + b"\x83\0\0\0\0\x08\0\0\0\x08".ljust(60, b"\0") + b"\x55\xaa")
+    asked = msgspec.structs.replace(definition, root=str(image))
+    with claim("demo") as held, pytest.raises(HostError, match="root=/dev/ubda1"):
+        launch(asked, held)
+    assert processes_of(definition) == []
+    for word in ("root=/dev/ubda1", "initrd=/boot/initrd"):
+        check_files(msgspec.structs.replace(asked, arguments=(word,)))
+
+
+def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
+    definition: Definition, house: str
+) -> None:
+    """What was plugged later is left out after the reboot, and the guest comes back without."""
+    for name in ("a.img", "b.img"):
+        with open(f"{house}/{name}", "wb") as file:
+            file.truncate(4096)
+    asked = msgspec.structs.replace(definition, disks=(f"{house}/a.img,slot=1",))
+    with claim("demo") as held:
+        launched = launch(asked, held)
+        try:
+            later = DISK.prepare(
+                parse_disk(f"{house}/b.img"), 2, Owner("demo", held.records, ""), []
+            )
+            launched.record.devices.append(later)
+            os.unlink(f"{house}/b.img")
+            check_reboot(launched)
+            os.unlink(f"{house}/a.img")
+            with pytest.raises(HostError, match=r"ubd1: cannot read .*a\.img"):
+                check_reboot(launched)
+        finally:
+            processes.kill_guest(launched.pid, launched.started, [])
+            os.waitpid(launched.shim, 0)
+            launched.notify.close()
+            launched.pidfile.close()
+
+
+def test_memory_is_not_made_where_nothing_can_be_executed(
+    definition: Definition, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = list(os.statvfs(house))
+    there[8] = os.ST_NOEXEC
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(there))
+    with claim("demo") as held, pytest.raises(HostError, match="it is mounted noexec"):
+        launch(msgspec.structs.replace(definition, mem_dir=house), held)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mem_dir": "/none"}, "memory in /none: No such file"),
+        ({"mem_dir": "{house}", "mem": 1 << 60}, "there can never be more than"),
+        ({"cwd": "/none"}, "there is no directory /none"),
+        ({"root": "/none/"}, "there is no directory /none/"),
+        ({"kernel": "/none"}, "/none is not a UML kernel: there is no such file"),
+        ({"kernel": "/bin/ls"}, "/bin/ls is not a UML kernel: it is another program"),
+    ],
+)
+def test_host_is_looked_at_before_anything_is_started(
+    definition: Definition, house: str, change: dict[str, Any], said: str
+) -> None:
+    change = {k: v.format(house=house) if isinstance(v, str) else v for k, v in change.items()}
+    with claim("demo") as held, pytest.raises(HostError, match=said):
+        launch(msgspec.structs.replace(definition, **change), held)
+    assert processes_of(definition) == []

@@ -1,0 +1,240 @@
+"""Starting a kernel: everything of the host that it needs, made and checked before.
+
+No trio here: `umlctl run` launches before it has imported what supervises, so that the guest
+boots meanwhile. The supervisor takes on a `Launched` guest whoever launched it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from typing import TYPE_CHECKING
+
+from umlctl.errors import HostError
+from umlctl.guest import cmdline
+from umlctl.guest import definition as definitions
+from umlctl.host import (
+    attaching,
+    cgroups,
+    consolelog,
+    processes,
+    records,
+    room,
+    users,
+)
+from umlctl.host.pidfile import Pidfile
+from umlctl.host.place import keep as keep_place
+from umlctl.supervisor import passing
+from umlctl.supervisor.access import check_names
+from umlctl.supervisor.launch import spawn
+from umlctl.supervisor.launch.launched import Launched
+from umlctl.supervisor.launch.place import (
+    make_files,
+    make_place,
+    notify_path,
+    notify_socket,
+    own_directory,
+    own_place,
+    remove_place,
+    write,
+)
+from umlctl.supervisor.launch.preflight import check_files, check_reach
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+    from umlctl.host.claim import Claim
+    from umlctl.host.kernels import Kernel
+    from umlctl.host.records import Entry
+
+
+def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Launched:
+    """Start the kernel of a guest whose umid has been claimed.
+
+    passes: this process may have descriptors of its caller's for it
+
+    Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
+    """
+    numbers = passing.check(definition, passes=passes)
+    kernel = check_files(definition)
+    check_names(definition)
+    room.check_means(definition.umid)
+    log = f"{claim.records}/console.log"
+    for name in attaching.CONSOLES:
+        consolelog.begin(f"{claim.records}/{attaching.log_name(name)}")
+    write(log, b"")
+    consolelog.Index(log).add(consolelog.LAUNCH, time.time(), 0)
+    asked = definitions.devices(definition)
+    known = os.path.exists(records.path_of(claim.umid))
+    aside = records.set_aside(claim.umid) if known else ""
+    if not asked and not known:
+        launched = _launch(definition, kernel, claim, log, [], "", numbers)
+        launched.passes = passes
+        return launched
+    # Imported for those who need it: a guest without devices starts the sooner.
+    from umlctl.backends import registry
+    from umlctl.backends.interface import Owner
+    from umlctl.host import inuse
+    from umlctl.recovery import discover
+
+    owner = Owner(claim.umid, claim.records, log)
+
+    with inuse.lock():
+        last = records.load(claim.umid)
+        if last is not None and last.ending is None:  # its supervisor was killed, and then it
+            registry.release_all(last.devices, owner)
+        users = inuse.devices_of(discover.running(but=claim.umid))
+        entries = registry.prepare_all(asked, owner, users)
+        try:
+            nics = registry.for_init(entries)
+            launched = _launch(definition, kernel, claim, log, entries, nics, numbers)
+        except BaseException:
+            registry.undo_all(entries, owner)
+            raise
+    launched.lost, launched.passes = aside, passes
+    return launched
+
+
+def launch_again(last: Launched) -> Launched:
+    """Start a guest that has ended once more, under the claim that it has.
+
+    Raises: HostError, UsageError, NeverStarted
+    """
+    try:
+        last.claim.clear()
+    except OSError as problem:
+        raise HostError(f"{last.definition.umid}: {problem}") from problem
+    return launch(last.definition, last.claim, passes=last.passes)
+
+
+def _launch(
+    definition: Definition,
+    kernel: Kernel,
+    claim: Claim,
+    log: str,
+    entries: list[Entry],
+    for_init: str,
+    numbers: list[int],
+) -> Launched:
+    directory = claim.directory
+    place = own_place(definition, directory)
+    command = _command(definition, kernel, place, entries, for_init)
+    user = users.find(definition.user) if definition.user else None
+    if user:
+        check_reach(user, definition, entries)
+        make_place(user, definition)
+    since = time.time()
+    try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(remove_place, definition)
+            pidfile = Pidfile.lock(definition.pidfile)
+            undo.callback(pidfile.remove)
+            notify = notify_socket(notify_path(definition, directory))
+            undo.callback(notify.close)
+            cgroup = _cgroup(definition)
+            if not cgroup.scope:  # systemd removes its own
+                undo.callback(cgroups.remove, cgroup.directory)
+            make_files(definition, directory, place, user)
+            shim, pid = _begin(definition, claim, log, pidfile, cgroup, command, numbers)
+            undo.callback(spawn.end, shim, pid)
+            started = processes.start_time(pid) or 0
+            pidfile.write(pid)
+            record = records.Record(
+                definition=definition,
+                supervisor_pid=os.getpid(),
+                pid=pid,
+                started=started,
+                boot_id=records.host_boot_id(),
+                since=since,
+                devices=entries,
+                shim=shim,
+                cgroup=cgroup.of(pid),
+            )
+            records.save(record)
+            undo.pop_all()
+    except OSError as problem:
+        raise HostError(f"{definition.umid}: {problem}") from problem
+    return Launched(record, claim, notify, pidfile, command)
+
+
+def _command(
+    definition: Definition, kernel: Kernel, place: str, entries: list[Entry], for_init: str
+) -> list[str]:
+    """A kernel and its arguments.
+
+    place: where it finds what it needs
+    for_init: NICs, as our init program takes them
+    """
+    line = cmdline.build(
+        definition,
+        uml_dir=own_directory(definition),
+        notify=f"{place}/notify",
+        init=f"{place}/init",
+        devices=[entry.kernel for entry in entries],
+        nics=for_init,
+        wrapped=os.geteuid() != 0,
+        traits=cmdline.Traits(
+            kernel.release,
+            seccomp="seccomp" in kernel.capabilities,
+            modules=_modules(definition.kernel),
+        ),
+    )
+    return [definition.kernel, *line]
+
+
+def _begin(
+    definition: Definition,
+    claim: Claim,
+    log: str,
+    pidfile: Pidfile,
+    cgroup: cgroups.Cgroup,
+    command: list[str],
+    numbers: list[int],
+) -> tuple[int, int]:
+    """Have the tiny parent begin the kernel; its pid and the kernel's.
+
+    numbers: descriptors of the caller's that the kernel is to have
+
+    Raises: OSError, HostError, NeverStarted
+    """
+    user = users.find(definition.user) if definition.user else None
+    chain = [
+        *cgroup.scope,
+        *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
+        *(["taskset", "-c", definition.cpus] if definition.cpus else []),
+        *("sh", spawn.SHIM, claim.directory, log, definition.cwd),
+        *(cgroup.directory, cgroup.limits),
+    ]
+    environment = users.environment(user) if user else dict(os.environ)
+    environment["TMPDIR"] = room.place_of(definition, os.environ)
+    become = users.become(user) if user else []
+    with passing.copied(numbers, spawn.ABOVE) as passed:
+        begin = functools.partial(
+            spawn.spawn,
+            held=(claim.lock, keep_place(), pidfile.descriptor),
+            log=log,
+            environment=environment,
+            lines=spawn.lines(claim.directory, claim.records),
+            passed=passed,
+        )
+        words = [*passing.placing(passed), *become, *command]
+        return spawn.start(chain, words, definition.kernel, log, begin)
+
+
+def _modules(kernel: str) -> str:
+    """Where the modules of a kernel are that came in a package; empty: nowhere."""
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(kernel)))
+    path = f"{prefix}/lib/uml/modules"
+    return path if os.path.isdir(path) else ""
+
+
+def _cgroup(definition: Definition) -> cgroups.Cgroup:
+    """Make the cgroup that a guest is to have, if any.
+
+    Raises: HostError
+    """
+    if not (definition.memory_limit or definition.cpu_limit):
+        return cgroups.Cgroup()
+    limits = {"memory": definition.memory_limit, "cpu": definition.cpu_limit}
+    return cgroups.make(definition.umid, **limits)

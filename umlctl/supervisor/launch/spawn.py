@@ -1,0 +1,152 @@
+"""Starting the process of a kernel: a tiny parent that waits for it, in the best scope that this
+host allows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import select
+import signal
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import HostError, NeverStarted
+from umlctl.guest import cmdline
+from umlctl.host import attaching, confine, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SHIM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shim.sh")
+PASSED: Final = (9, 8, 7)
+"""In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
+ABOVE: Final = attaching.FIRST_DESCRIPTOR + 2 * len(attaching.CONSOLES)
+"""Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
+BEGIN_TIMEOUT: Final = 30
+"""The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
+Opening = tuple[int, int, str, int, int]
+"""A file that a new process has open: POSIX_SPAWN_OPEN, descriptor, path, flags, mode."""
+
+
+def start(
+    chain: list[str],
+    command: list[str],
+    kernel: str,
+    log: str,
+    spawn: Callable[[list[str]], tuple[int, bytes]],
+) -> tuple[int, int]:
+    """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
+
+    Raises: HostError, NeverStarted
+    """
+    told = ""
+    for scope in confine.scopes(kernel):
+        start = functools.partial(spawn, [*chain, scope, *command])
+        if scope == "group" and confine.has_capabilities(kernel):
+            shim, said = start()
+        else:
+            # The thread that is made for it ends before the supervisor goes on.
+            shim, said = confine.confined(start, abort=scope == "group")
+        if said.strip().isdigit():
+            return shim, int(said)
+        os.waitpid(shim, 0)
+        with open(log, "r+b") as file:
+            told = file.read(2000).decode("utf-8", "replace").strip()
+            file.truncate(0)  # the next scope begins with an empty log
+    raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
+
+
+def spawn(
+    words: list[str],
+    held: tuple[int, ...],
+    log: str,
+    environment: dict[str, str],
+    lines: list[Opening],
+    passed: Iterable[int],
+) -> tuple[int, bytes]:
+    """Start the tiny parent; its pid, and what it says: the kernel's pid.
+
+    passed: copies of descriptors that are the kernel's
+
+    Raises: HostError, NeverStarted
+    """
+    reader, writer = os.pipe()
+    copies: dict[int, int] = {}
+    try:
+        for descriptor, number in zip(held, PASSED, strict=True):
+            if descriptor >= 0:
+                copies[fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, ABOVE)] = number
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_APPEND, 0),
+            *((os.POSIX_SPAWN_DUP2, copy, number) for copy, number in copies.items()),
+            *((os.POSIX_SPAWN_DUP2, copy, copy) for copy in passed),
+            *lines,  # last: their numbers may be those of our own descriptors
+        ]
+        try:
+            processes.keep_descriptors()
+            # The signals that its starter holds back are not held back from a kernel.
+            shim = os.posix_spawnp(
+                words[0], words, environment, file_actions=actions, setsid=True, setsigmask=()
+            )
+        except OSError as problem:
+            raise HostError(f"cannot run {words[0]}: {problem.strerror}") from problem
+        os.close(writer)
+        writer = -1
+        said = b""
+        waiting = select.poll()
+        waiting.register(reader, select.POLLIN)
+        while not said.endswith(b"\n"):
+            if not waiting.poll(BEGIN_TIMEOUT * 1000):
+                kill_parent(shim)
+                raise NeverStarted(
+                    f"{words[0]} did not begin a kernel within {BEGIN_TIMEOUT:g} seconds"
+                )
+            piece = os.read(reader, 64)
+            if not piece:
+                break
+            said += piece
+    finally:
+        for descriptor in (reader, *copies, *([writer] if writer >= 0 else [])):
+            os.close(descriptor)
+    return shim, said
+
+
+def lines(directory: str, records: str) -> list[Opening]:
+    """The descriptors that the kernel has from the start, for lines that are plugged later."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    agent = f"{directory}/agent.in"
+    console = f"{records}/{attaching.log_name('con0')}"
+    # FIFOs are opened to be written, too, so that nobody sees an end of them.
+    lines: list[Opening] = [
+        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_IN, f"{directory}/con0.in", os.O_RDWR, 0),
+        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_OUT, console, flags, 0o600),
+        (os.POSIX_SPAWN_OPEN, cmdline.AGENT_DESCRIPTOR, agent, os.O_RDWR, 0),
+    ]
+    for number, name in enumerate(attaching.CONSOLES[1:]):
+        first = attaching.FIRST_DESCRIPTOR + 2 * number
+        log = f"{records}/{attaching.log_name(name)}"
+        lines += [
+            (os.POSIX_SPAWN_OPEN, first, f"{directory}/{name}.in", os.O_RDWR, 0),
+            (os.POSIX_SPAWN_OPEN, first + 1, log, flags, 0o600),
+        ]
+    return lines
+
+
+def end(shim: int, pid: int) -> None:
+    """End a kernel that was just started, with its tiny parent."""
+    started = 0
+    with contextlib.suppress(OSError):
+        started = processes.start_time(pid) or 0
+    with contextlib.suppress(OSError):  # whether it leads a group yet cannot be seen
+        processes.kill_guest(pid, started, [])
+    kill_parent(shim)
+
+
+def kill_parent(shim: int) -> None:
+    """End the tiny parent, and what it is about to make a kernel: that is in its group still."""
+    os.killpg(shim, signal.SIGKILL)
+    os.waitpid(shim, 0)
