@@ -14,7 +14,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.backends.interface import Backend
-from umlctl.devices import ubd
+from umlctl.devices import families, ubd
 from umlctl.errors import HostError
 from umlctl.guest.plug import Disk, of_device
 from umlctl.host import paths
@@ -153,7 +153,7 @@ class DiskBackend(Backend):
         }
 
     def stand_in(self, name: str) -> str:
-        return f"ubd0r={NOTHING}" if name == "ubd0" else ""
+        return f"{name}r={NOTHING}" if name == f"{self.family}0" else ""
 
     async def lets_go(self, name: str, kernel: Kernel) -> bool:
         """It is open for the scan of its partitions, unless it is mounted."""
@@ -171,7 +171,7 @@ class DiskBackend(Backend):
         return super().explain(said, error)
 
 
-DISK: Final = DiskBackend("ubd")
+DISK: Final = DiskBackend(families.UBD)
 
 
 def entry_of(umid: str, device: ubd.Ubd) -> Entry:

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.backends.interface import MAX_FACT, Backend, has_sysfs
-from umlctl.devices import vhost
+from umlctl.devices import families, vhost
 from umlctl.errors import Refusal
 
 if TYPE_CHECKING:
@@ -56,5 +56,5 @@ class VirtioBackend(LentBackend):
         return {"device": answer.text.strip()[:MAX_FACT]} if answer.ok else None
 
 
-VIRTIO: Final = VirtioBackend(vhost.VIRTIO)
-VFIO: Final = LentBackend(vhost.VFIO)
+VIRTIO: Final = VirtioBackend(families.VIRTIO)
+VFIO: Final = LentBackend(families.VFIO)

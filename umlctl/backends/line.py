@@ -9,7 +9,7 @@ from typing import Final
 
 from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import Backend
-from umlctl.devices import lines
+from umlctl.devices import families, lines
 from umlctl.errors import Refusal
 
 
@@ -29,8 +29,8 @@ class LineBackend(Backend):
                 raise Refusal(said, -errno.ENODEV)
 
 
-CONSOLE: Final = LineBackend("con")
-SERIAL: Final = LineBackend("ssl")
+CONSOLE: Final = LineBackend(families.CON)
+SERIAL: Final = LineBackend(families.SSL)
 
 
 def _is_terminal(path: str) -> bool:

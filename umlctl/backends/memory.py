@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from umlctl.backends.interface import Backend
-from umlctl.devices.mem import Mem
+from umlctl.devices import families
 
 if TYPE_CHECKING:
     from umlctl.backends.interface import Kernel
@@ -19,7 +19,7 @@ class MemoryBackend(Backend):
         return await memory_of(kernel)
 
 
-MEMORY: Final = MemoryBackend(Mem.name)
+MEMORY: Final = MemoryBackend(families.MEM)
 
 
 async def memory_of(kernel: Kernel) -> dict[str, int] | None:

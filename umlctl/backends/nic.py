@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import MAX_FACT, Backend, has_sysfs
-from umlctl.devices import eth, needs, vec
+from umlctl.devices import eth, families, needs, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.plug import (
@@ -151,8 +151,8 @@ class LegacyNicBackend(NicBackend):
         return super().explain(said, error)
 
 
-VECTOR: Final = NicBackend("vec")
-LEGACY: Final = LegacyNicBackend("eth")
+VECTOR: Final = NicBackend(families.VEC)
+LEGACY: Final = LegacyNicBackend(families.ETH)
 
 
 def _undo(entry: Entry) -> str:

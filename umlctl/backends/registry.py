@@ -1,4 +1,4 @@
-"""Which backend a device has: the one place that knows the families by their names."""
+"""Which backend a device has, so that nobody else has to ask for its family."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from umlctl.backends.line import CONSOLE, SERIAL
 from umlctl.backends.memory import MEMORY
 from umlctl.backends.nic import LEGACY, VECTOR, NicBackend
 from umlctl.devices import eth, ubd, vec
+from umlctl.devices.families import family_of
 from umlctl.errors import HostError
 from umlctl.guest import words
 from umlctl.guest.plug import Disk
@@ -35,14 +36,14 @@ _BY_FAMILY: Final = {backend.family: backend for backend in BACKENDS}
 
 def of(name: str) -> Backend:
     """The backend of a device, by its name, as `ubd3`."""
-    return _BY_FAMILY[name.rstrip("0123456789")]
+    return _BY_FAMILY[family_of(name)]
 
 
 def of_asked(asked: Disk | Nic) -> Backend:
     """The backend of what is to be plugged, which may have no number yet."""
     if isinstance(asked, Disk):
         return DISK
-    return LEGACY if asked.text.startswith(LEGACY.family) else VECTOR
+    return LEGACY if family_of(asked.text) == LEGACY.family else VECTOR
 
 
 def entry_of(umid: str, device: Device) -> Entry | None:

@@ -6,6 +6,7 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from umlctl.devices.families import kind_of
 from umlctl.host import paths
 from umlctl.host.paths import BadPlace
 
@@ -185,13 +186,12 @@ def _joined(words: list[str]) -> str:
 
 
 def devices(
-    family: str,
+    kind: str,
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Names of a guest's devices.
 
-    family: "ubd" or "nic"
+    kind: DISK or NIC
     """
-    prefixes = ("vec", "eth") if family == "nic" else (family,)
 
     def offered(
         ctx: click.Context, _param: click.Parameter, incomplete: str
@@ -202,7 +202,7 @@ def devices(
         return [
             CompletionItem(name, help=asked)
             for name, asked in found.items()
-            if name.startswith(prefixes) and name.startswith(incomplete)
+            if kind_of(name) == kind and name.startswith(incomplete)
         ]
 
     return offered

@@ -11,6 +11,7 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import complete, plugging
 from umlctl.cli.main import Group
+from umlctl.devices import families
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import Disk, parse_disk
@@ -92,13 +93,13 @@ def add(
 
 @disk.command("rm", epilog="\b\nExamples:\n  umlctl disk rm demo ubd1\n  umlctl disk rm demo 1\n")
 @plugging.guest_argument
-@click.argument("disk", shell_complete=complete.devices("ubd"))
+@click.argument("disk", shell_complete=complete.devices(families.DISK))
 @plugging.timeout_option
 @plugging.json_option
 def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
     """Take a disk out of a guest; it must not be mounted there. Its file stays."""
-    name = parse_name(f"ubd{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
-    if not name.startswith("ubd"):
+    name = parse_name(f"{families.UBD}{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
+    if families.kind_of(name) != families.DISK:
         raise UsageError(f"a disk is ubdN or N, not {disk!r}")
     plugging.remove(guest, name, deadline, in_json=in_json)
     return exitcodes.OK
@@ -109,7 +110,7 @@ def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
 @plugging.json_option
 def list_disks(guest: str, in_json: bool) -> int:
     """List the disks of a guest: what was asked for, and what the guest has."""
-    rows = [row for row in plugging.devices(guest) if row.name.startswith("ubd")]
+    rows = [row for row in plugging.devices(guest) if families.kind_of(row.name) == families.DISK]
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK

@@ -11,6 +11,7 @@ from umlctl import exitcodes
 from umlctl.backends.nic import way_out
 from umlctl.cli import complete, plugging
 from umlctl.cli.main import Group
+from umlctl.devices import families
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.plug import (
@@ -126,13 +127,13 @@ def add(
 
 @nic.command("rm", epilog="\b\nExamples:\n  umlctl nic rm demo vec0\n")
 @plugging.guest_argument
-@click.argument("nic", shell_complete=complete.devices("nic"))
+@click.argument("nic", shell_complete=complete.devices(families.NIC))
 @plugging.timeout_option
 @plugging.json_option
 def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:
     """Take a network interface out of a guest; it must be down there."""
-    name = parse_name(f"vec{nic}" if nic.isdigit() else nic)
-    if not name.startswith(("vec", "eth")):
+    name = parse_name(f"{families.VEC}{nic}" if nic.isdigit() else nic)
+    if families.kind_of(name) != families.NIC:
         raise UsageError(f"a NIC is vecN or ethN, not {nic!r}")
     plugging.remove(guest, name, deadline, in_json=in_json)
     return exitcodes.OK
@@ -143,7 +144,7 @@ def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:
 @plugging.json_option
 def list_nics(guest: str, in_json: bool) -> int:
     """List the network interfaces of a guest, with the host's end of each."""
-    rows = [row for row in plugging.devices(guest) if row.name.startswith(("vec", "eth"))]
+    rows = [row for row in plugging.devices(guest) if families.kind_of(row.name) == families.NIC]
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK

@@ -6,14 +6,12 @@ and `remove ubd7x` removes ubd7. Here a text is one device or an error.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from umlctl.devices import check_request, eth, lines, mem, ubd, values, vec, vhost
+from umlctl.devices import check_request, eth, families, lines, mem, ubd, values, vec, vhost
 from umlctl.errors import UsageError
 
 Device: TypeAlias = ubd.Ubd | vec.Vec | eth.Eth | lines.Line | mem.Mem | vhost.Lent
-
-FAMILIES: Final = ("ubd", "vec", "eth", "con", "ssl", "mem")
 
 
 def parse(text: str, *, insist: bool = False) -> Device:
@@ -27,13 +25,13 @@ def parse(text: str, *, insist: bool = False) -> Device:
     if text.partition("=")[0] in vhost.OPTIONS:
         return vhost.parse(text)
     match _family(text):
-        case "ubd":
+        case families.UBD:
             return ubd.parse(text)
-        case "vec":
+        case families.VEC:
             return vec.parse(text, insist=insist)
-        case "eth":
+        case families.ETH:
             return eth.parse(text)
-        case "mem":
+        case families.MEM:
             return mem.parse(text)
     return lines.parse(text, insist=insist)
 
@@ -44,20 +42,20 @@ def parse_name(text: str) -> str:
     Raises: UsageError
     """
     check_request(text)
-    if text.startswith((vhost.VIRTIO, vhost.VFIO)):
+    if families.kind_of(text) == families.LENT:
         raise UsageError(f"the kernel takes no such device away while it runs: {text!r}")
     family = _family(text)
     rest = text[3:]
-    if family == "mem":
+    if family == families.MEM:
         if rest:
             raise UsageError(f"memory is `mem`, not {text!r}")
         return text
-    if family == "ubd":
+    if family == families.UBD:
         slot, more = ubd.unit(text)
         if more:
             raise UsageError(f"a disk's name ends after its number, not with {more!r}: {text!r}")
-        return f"ubd{slot}"
-    counts = {"vec": vec.COUNT, "eth": eth.COUNT, **lines.COUNTS}
+        return f"{family}{slot}"
+    counts = {families.VEC: vec.COUNT, families.ETH: eth.COUNT, **lines.COUNTS}
     return f"{family}{values.unit(rest, family, counts[family], text)}"
 
 
@@ -65,7 +63,8 @@ def _family(text: str) -> str:
     family = text[:3]
     if family == "udb":
         raise UsageError(f"there is no device `udb`; did you mean `ubd`? {text!r}")
-    if family not in FAMILIES:
-        known = ", ".join((*FAMILIES, *vhost.OPTIONS))
+    own = [each for each, kind in families.KINDS.items() if kind != families.LENT]
+    if family not in own:
+        known = ", ".join((*own, *vhost.OPTIONS))
         raise UsageError(f"a device begins with one of {known}, not {text!r}")
     return family

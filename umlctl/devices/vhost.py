@@ -12,14 +12,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from umlctl.devices.families import VFIO, VIRTIO
 from umlctl.devices.needs import SOCKET, Need
 from umlctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VIRTIO: Final = "virtio"
-VFIO: Final = "vfio"
 OPTIONS: Final[Mapping[str, str]] = {"virtio_uml.device": VIRTIO, "vfio_uml.device": VFIO}
 _SERVED: Final = re.compile(r"(?P<socket>[^:\0]+):(?P<id>[1-9]\d{0,4})(?::\d{1,5})?", re.ASCII)
 _ADDRESS: Final = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")

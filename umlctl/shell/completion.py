@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.devices import families
 from umlctl.shell.typed import unquoted
 
 if TYPE_CHECKING:
@@ -250,7 +251,8 @@ def _in_plug(what: str, word: str) -> Wanted:
 
 def _in_config(word: str) -> Wanted:
     name, equals, value = word.partition("=")
-    if name.startswith("vec") and ":" in word:
+    family = families.family_of(name)
+    if family == families.VEC and ":" in word:
         last = word.partition(":")[2].rpartition(",")[2]
         key, equals, value = last.partition("=")
         if not equals:
@@ -259,9 +261,9 @@ def _in_config(word: str) -> Wanted:
         return Wanted((kinds[key],) if key in kinds else (), value)
     if not equals:
         return Wanted((DEVICE, FREE), word)
-    if name.startswith("ubd"):
+    if family == families.UBD:
         return Wanted((FILE,), value.replace(":", ",").rpartition(",")[2])
-    if name.startswith(("con", "ssl")):
+    if families.kind_of(name) == families.LINE:
         return Wanted((CHANNEL,), value.rpartition(",")[2])
     return Wanted((), value)
 
@@ -337,10 +339,15 @@ def _commands(verbs: Mapping[str, str]) -> list[Suggestion]:
     return [Suggestion(name, meaning) for name, meaning in (found | BUILT_IN).items()]
 
 
+def _unused(family: str, numbers: Iterable[int], facts: Facts) -> list[str]:
+    names = (f"{family}{number}" for number in numbers)
+    return [name for name in names if name not in facts.devices]
+
+
 def _free(facts: Facts) -> list[Suggestion]:
     """Devices that are not there yet, the first few of each family."""
-    disks = [f"ubd{slot}" for slot in range(1, SLOTS) if f"ubd{slot}" not in facts.devices]
-    nics = [f"vec{number}" for number in range(NICS) if f"vec{number}" not in facts.devices]
+    disks = _unused(families.UBD, range(1, SLOTS), facts)
+    nics = _unused(families.VEC, range(NICS), facts)
     lines = [name for name in CONSOLES if name not in facts.devices]
     return [
         *(Suggestion(f"{name}=", "a disk", final=False) for name in disks),

@@ -5,15 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.devices.eth import Eth
+from umlctl.devices.families import KINDS
 from umlctl.devices.lines import Line
 from umlctl.devices.mem import Mem
-from umlctl.devices.parse import FAMILIES, parse, parse_name
+from umlctl.devices.parse import parse, parse_name
 from umlctl.devices.ubd import Ubd
 from umlctl.devices.vec import Vec
 from umlctl.errors import UsageError
 
 anything = st.text(st.characters(), max_size=30)
-devices = anything | st.tuples(st.sampled_from(FAMILIES), anything).map("".join)
+devices = anything | st.tuples(st.sampled_from(sorted(KINDS)), anything).map("".join)
 
 
 @pytest.mark.parametrize(
