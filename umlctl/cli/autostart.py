@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -111,20 +109,3 @@ def _tell(result: Result) -> None:
         say(f"{result.umid}: ran already", exitcodes.OK)
     else:
         say(f"{result.umid}: was not started: {result.text}", result.code)
-
-
-def shown() -> list[dict[str, Any]]:
-    """The guests that are enabled, as `list --enabled` shows them."""
-    from umlctl.cli.listing import gather
-
-    states = {status.umid: status.state for status in gather()}
-    return [
-        {
-            "umid": each.umid,
-            "state": states.get(each.umid),
-            "after": each.definition.after if each.definition else (),
-            "definition": each.definition and msgspec.structs.asdict(each.definition),
-            "problem": each.problem or None,
-        }
-        for each in enabled.load_all()
-    ]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -18,6 +18,7 @@ from umlctl.client import unsupervised
 from umlctl.client.ask import Deadline, GuestClient
 from umlctl.errors import NoGuest, UsageError
 from umlctl.host import claim, paths, processes, records, scarce
+from umlctl.host.enabled import load_all as load_enabled
 from umlctl.output import guest_table, say, views
 from umlctl.protocol.status import DEAD, Status, read_status
 from umlctl.recovery import discover
@@ -109,9 +110,7 @@ def _shape(shape: str | None, in_json: bool) -> str:
 
 
 def _list_enabled(in_json: bool) -> int:
-    from umlctl.cli.autostart import shown
-
-    found = shown()
+    found = _enabled()
     if in_json:
         print(views.to_json(found))
     elif not found:
@@ -123,6 +122,21 @@ def _list_enabled(in_json: bool) -> int:
             rows.append((each["umid"], state, after, each["problem"] or ""))
         views.columns(rows)
     return exitcodes.OK
+
+
+def _enabled() -> list[dict[str, Any]]:
+    """The guests that are enabled, and what is wrong with how they were written down."""
+    states = {status.umid: status.state for status in gather()}
+    return [
+        {
+            "umid": each.umid,
+            "state": states.get(each.umid),
+            "after": each.definition.after if each.definition else (),
+            "definition": each.definition and msgspec.structs.asdict(each.definition),
+            "problem": each.problem or None,
+        }
+        for each in load_enabled()
+    ]
 
 
 def lines(found: list[Status]) -> list[str]:

@@ -44,6 +44,8 @@ LAZY: Final = {
     "disable": "umlctl.cli.autostart:disable",
     "autostart": "umlctl.cli.autostart:autostart",
 }
+OF_MCONSOLE: Final = "umlctl.cli.verbs:verb"
+"""Makes the command of a row of the command table."""
 HELP: Final = {
     "run": "boot a guest and supervise it in the foreground",
     "start": "boot a guest in the background",
@@ -146,15 +148,12 @@ class Root(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name in LAZY:
-            module, _, attribute = LAZY[cmd_name].partition(":")
-            found: click.Command = getattr(importlib.import_module(module), attribute)
-            return _without_empty_values(found)
-        command = BY_NAME.get(cmd_name)
-        if command is None:
+            found: click.Command = _loaded(LAZY[cmd_name])
+        elif cmd_name in BY_NAME:
+            found = _loaded(OF_MCONSOLE)(BY_NAME[cmd_name])
+        else:
             return None
-        from umlctl.cli.verbs import verb
-
-        return _without_empty_values(verb(command))
+        return _without_empty_values(found)
 
     def format_commands(
         self,
@@ -165,6 +164,12 @@ class Root(Group):
         for heading, names in GROUPS.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, about(name)) for name in names])
+
+
+def _loaded(name: str) -> Any:
+    """What is called MODULE:ATTRIBUTE. Who says what there is imports none of it."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def about(name: str) -> str:
