@@ -28,8 +28,7 @@ def adopt(guests: tuple[str, ...]) -> int:
     if that is their policy. Any command to such a guest does the same by itself.
     """
     asked = dict.fromkeys(guests)
-    left = [record for record in records.load_all() if record.ending is None]
-    died = {each.definition.umid: each for each in map(cleanup.judged, left) if each.ending}
+    died = {record.definition.umid: cleanup.judged(record) for record in _died()}
     unreadable = dict(records.unreadable())
     alone = [name for name in _alone() if not asked or name in asked]
     for name in alone:
@@ -45,6 +44,16 @@ def adopt(guests: tuple[str, ...]) -> int:
     return code
 
 
+def _died() -> list[records.Record]:
+    """Guests that have died without a supervisor, of which nobody has written down how."""
+    left = [record for record in records.load_all() if record.ending is None]
+    return [
+        record
+        for record in left
+        if not (records.lives(record) or claim.has_owner(record.definition.umid))
+    ]
+
+
 def _alone() -> list[str]:
     """Guests that run and whose supervisor does not, or not for much longer."""
     names = [record.definition.umid for record in discover.running()]
@@ -56,7 +65,8 @@ def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
     has = "/" not in name and claim.has_owner(name)
     why = unsupervised.out_of_reach(name)[1] if has and died is None else ""
     if died is not None:
-        how = views.ending_text(died.ending)
+        latest = died if died.ending else records.load(name)  # only its tiny parent knew it then
+        how = views.ending_text(latest.ending if latest else None)
         print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")
     elif why:
         return say(f"{name} runs, and {why}", exitcodes.FAILED)

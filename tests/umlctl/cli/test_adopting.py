@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,7 @@ from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.client import unsupervised
-from umlctl.host import claim, records
+from umlctl.host import claim, paths, records
 from umlctl.recovery import cleanup, discover
 
 if TYPE_CHECKING:
@@ -149,3 +151,24 @@ def test_record_that_cannot_be_read_is_set_aside(run: Callable[..., Run], heir: 
     assert "it was set aside" in done.err
     assert "its supervisor writes it anew" in done.err
     assert heir == ["adopt"]
+
+
+def test_guest_that_has_just_died_is_told_with_the_end_that_its_tiny_parent_saw(
+    run: Callable[..., Run], heir: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = paths.guest_dir("demo")
+    with subprocess.Popen(
+        ["sh", "-c", "read line", "shim.sh", directory], stdin=subprocess.PIPE
+    ) as shim:
+        record = died(shim=shim.pid)
+        os.rename(f"{directory}/status", f"{directory}/status~")
+
+        def see_to(_request: str) -> None:
+            os.rename(f"{directory}/status~", f"{directory}/status")
+            shim.kill()
+            shim.wait()
+            cleanup.bury(record)
+
+        monkeypatch.setattr(unsupervised, "ask_supervisor", see_to)
+        done = run("adopt")
+    assert done.out == "demo died without a supervisor, exited with status 3\n"
