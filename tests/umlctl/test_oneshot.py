@@ -359,10 +359,10 @@ def test_reboot_ends_with_the_answer_to_a_question_that_is_held_until_the_guest_
     supervised = bare(mode=0o600)
     assert run("reboot", supervised.path).code == 0
     assert run("reboot", supervised.path, "--no-wait").code == 0
-    assert supervised.seen == [b"reboot", b"version", b"reboot"]
+    assert supervised.commands == [b"reboot", b"version", b"reboot"]
     kernel = bare()
     assert run("reboot", kernel.path).code == 0
-    assert kernel.seen == [b"reboot"], "nobody says when it can be asked without harm"
+    assert kernel.commands == [b"reboot"], "nobody says when it can be asked without harm"
 
 
 def test_reboot_of_a_guest_that_does_not_come_back_has_failed(
