@@ -4,7 +4,6 @@ sorts.
 
 from __future__ import annotations
 
-import csv
 import io
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -168,6 +167,8 @@ def _cell(column: Column, status: Status, now: float) -> str:
 def as_csv(found: Sequence[Status], now: float, names: Sequence[str] = DEFAULT) -> str:
     """Guests as lines for programs, without headings: numbers are bytes and seconds, and what is
     not known is empty."""
+    import csv  # few ask for it, and it takes as long to import as the table itself
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for status in found:
