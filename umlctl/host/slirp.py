@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from umlctl.host.forwards import Forward
     from umlctl.host.frames import Port
+    from umlctl.host.loop import Loop
 
     Done = Callable[[str | None], None]
 
@@ -62,13 +63,9 @@ _ANSWER_MOST: Final = 1 << 16
 class Carrier(Protocol):
     """What an uplink needs of the switch that feeds it: its loop, and a port."""
 
+    loop: Loop
+
     def say(self, text: str) -> None: ...
-
-    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
-
-    def unwatch(self, fd: int) -> None: ...
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None: ...
 
     def add_port(self, connection: socket.socket, pid: int, *, uplink: bool) -> Port: ...
 
@@ -151,7 +148,7 @@ class Uplink:
             self._switch.say(f"cannot start {PROGRAM}: {problem}")
             self._start_later()
             return
-        self._switch.watch(self._pidfd, select.EPOLLIN, self._ended)
+        self._switch.loop.watch(self._pidfd, select.EPOLLIN, self._ended)
         self._since = time.monotonic()
         self._connect(self.pid)
 
@@ -204,7 +201,7 @@ class Uplink:
         except OSError as problem:
             connection.close()
             if time.monotonic() < self._since + STARTS:
-                self._switch.after(SOON, lambda: self._connect(pid))
+                self._switch.loop.after(SOON, lambda: self._connect(pid))
             else:
                 self._switch.say(f"{PROGRAM} does not listen: {problem}")
                 self._kill()
@@ -226,7 +223,7 @@ class Uplink:
             self._held = os.open(self._api, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             if time.monotonic() < self._since + STARTS:
-                self._switch.after(SOON, lambda: self._hold(pid))
+                self._switch.loop.after(SOON, lambda: self._hold(pid))
         except OSError as problem:
             self._switch.say(f"{PROGRAM} is asked by the name of its socket alone: {problem}")
 
@@ -249,7 +246,7 @@ class Uplink:
         self._kill()
         os.waitpid(self.pid, 0)
         self.pid = 0
-        self._switch.unwatch(self._pidfd)
+        self._switch.loop.unwatch(self._pidfd)
         os.close(self._pidfd)
         os.close(self._tie)
         if self._held >= 0:
@@ -270,7 +267,7 @@ class Uplink:
     def _start_later(self) -> None:
         self._switch.say(f"{PROGRAM} has ended; it is started again in {self._delay:.1f} s")
         self.restarts += 1
-        self._switch.after(self._delay, self.start)
+        self._switch.loop.after(self._delay, self.start)
         self._delay = min(self._delay * 2, DELAY_MOST)
 
     def close(self) -> None:
@@ -387,8 +384,8 @@ class _Question:
         self._request = json.dumps({"execute": "add_hostfwd", "arguments": arguments}).encode()
         self._connection: socket.socket | None = None
         self._open = True
-        self._switch.after(0, self._ask)
-        self._switch.after(ANSWERS, self._give_up)
+        self._switch.loop.after(0, self._ask)
+        self._switch.loop.after(ANSWERS, self._give_up)
 
     def _ask(self) -> None:
         """Connect; the socket appears some time after the port is connected."""
@@ -402,10 +399,10 @@ class _Question:
             connection.shutdown(socket.SHUT_WR)
         except OSError:
             connection.close()
-            self._switch.after(SOON, self._ask)
+            self._switch.loop.after(SOON, self._ask)
             return
         self._connection = connection
-        self._switch.watch(connection.fileno(), select.EPOLLIN, self._read)
+        self._switch.loop.watch(connection.fileno(), select.EPOLLIN, self._read)
 
     def _give_up(self) -> None:
         removed = self._connection is None and not os.path.exists(self._path())
@@ -438,6 +435,6 @@ class _Question:
     def close(self) -> None:
         self._open = False
         if self._connection is not None:
-            self._switch.unwatch(self._connection.fileno())
+            self._switch.loop.unwatch(self._connection.fileno())
             self._connection.close()
             self._connection = None

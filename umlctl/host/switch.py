@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import heapq
 import itertools
 import json
 import os
 import resource
 import select
-import signal
 import socket
 import stat
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UmlctlError
@@ -34,6 +33,7 @@ from umlctl.host import paths, place, slirp
 from umlctl.host.files import remove_tree, stands_at
 from umlctl.host.forwards import check_address, parse_forward
 from umlctl.host.frames import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
+from umlctl.host.loop import Loop
 from umlctl.host.sealed import seal
 from umlctl.host.switch_control import Control, peer
 
@@ -52,11 +52,12 @@ PAUSE: Final = 0.2
 
 
 class Switch:
-    """One segment: its ports, and the loop that serves them.
+    """One segment: its ports, and the way that frames take between them.
 
     Fields:
         name: of the segment
         since: when it was started, in seconds since the epoch
+        loop: what serves its descriptors
         table: which address is behind which port
         uplink: the way out, if it has one
     """
@@ -65,6 +66,7 @@ class Switch:
         """lock: descriptor of the segment's lock"""
         self.name = name
         self.since = time.time()
+        self.loop = Loop()
         self.table: AddressTable[Port] = AddressTable()
         self.uplink: slirp.Uplink | None = None
         if options.user:
@@ -77,11 +79,6 @@ class Switch:
             )
         self._options = options
         self._lock = lock
-        self._running = True
-        self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._timer_numbers = itertools.count()
         self._port_numbers = itertools.count(1)
         self._ports: dict[int, Port] = {}
         self._view = memoryview(bytearray(LONGEST))
@@ -91,52 +88,16 @@ class Switch:
         self._control = Control(self)
         self._leave_port: Callable[[], None] = self._listen_for_ports()
         self._listen(paths.network_control(name), self._control.accept)
-        self._signals = socket.socketpair()
-        for end in self._signals:
-            end.setblocking(False)
-        self.watch(self._signals[0].fileno(), select.EPOLLIN, lambda _events: self._end())
         self._tick()
         self._stay()
         self.renew()
         self.save_options()
 
-    # The loop
-
     def run(self) -> None:
         """Serve until told to end, or until nobody has been here for a while."""
-        signal.set_wakeup_fd(self._signals[1].fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
         if self.uplink is not None:
             self.uplink.start()
-        ports, handlers, timers = self._ports, self._handlers, self._timers
-        while self._running:
-            wait = max(timers[0][0] - time.monotonic(), 0)
-            for fd, events in self._epoll.poll(wait):
-                port = ports.get(fd)
-                if port is not None:
-                    if events & select.EPOLLOUT:
-                        port.drain()
-                    if events & ~select.EPOLLOUT:
-                        self._forward(port, events)
-                elif fd in handlers:
-                    handlers[fd](events)
-            while timers[0][0] <= time.monotonic():
-                heapq.heappop(timers)[2]()
-
-    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        self._epoll.register(fd, events)
-        self._handlers[fd] = handler
-
-    def unwatch(self, fd: int) -> None:
-        """To be called before a descriptor is closed: a duplicate would keep it watched."""
-        del self._handlers[fd]
-        self._epoll.unregister(fd)
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        heapq.heappush(
-            self._timers, (time.monotonic() + seconds, next(self._timer_numbers), action)
-        )
+        self.loop.run()
 
     def say(self, text: str) -> None:
         try:
@@ -145,15 +106,12 @@ class Switch:
         except OSError:
             pass  # a full disk is no reason to stop switching
 
-    def _end(self) -> None:
-        self._running = False
-
     def _tick(self) -> None:
         self.table.tick()
         log = os.fstat(2)
         if stat.S_ISREG(log.st_mode) and log.st_size > LOG_MOST:
             os.ftruncate(2, 0)
-        self.after(TICK, self._tick)
+        self.loop.after(TICK, self._tick)
 
     def _stay(self) -> None:
         """Be found though somebody removes the run directory, or a part of it."""
@@ -162,7 +120,7 @@ class Switch:
             self._stand()
         except OSError as problem:
             self.say(f"cannot be found any more: {problem}")
-        self.after(LOOK, self._stay)
+        self.loop.after(LOOK, self._stay)
 
     def _stand(self) -> None:
         """Make what is missing.
@@ -204,8 +162,8 @@ class Switch:
                 return
             except OSError as problem:  # no descriptor is left: it has to wait, not we to spin
                 self.say(f"cannot accept a connection: {problem}")
-                self._epoll.modify(listener.fileno(), 0)
-                self.after(PAUSE, lambda: self._epoll.modify(listener.fileno(), select.EPOLLIN))
+                self.loop.rearm(listener.fileno(), 0)
+                self.loop.after(PAUSE, lambda: self.loop.rearm(listener.fileno(), select.EPOLLIN))
                 return
             try:
                 accept(connection)
@@ -213,7 +171,7 @@ class Switch:
                 self.say(f"cannot take a connection: {problem}")
                 connection.close()
 
-        self.watch(listener.fileno(), select.EPOLLIN, ready)
+        self.loop.watch(listener.fileno(), select.EPOLLIN, ready)
         return ready
 
     # Ports
@@ -228,10 +186,9 @@ class Switch:
         Raises: OSError: there is no room for it; the connection is still the caller's
         """
         inode = os.fstat(connection.fileno()).st_ino
-        port = Port(
-            next(self._port_numbers), pid, connection, inode, self._epoll.modify, uplink=uplink
-        )
-        self._epoll.register(port.fd, LISTEN)
+        number = next(self._port_numbers)
+        port = Port(number, pid, connection, inode, self.loop.rearm, uplink=uplink)
+        self.loop.watch(port.fd, LISTEN, partial(self._serve, port))
         self._ports[port.fd] = port
         if not uplink:
             self._control.tell_opened(port)
@@ -240,7 +197,7 @@ class Switch:
     def close_port(self, port: Port) -> None:
         del self._ports[port.fd]
         self.table.remove(port)
-        self._epoll.unregister(port.fd)
+        self.loop.unwatch(port.fd)
         port.connection.close()
         if port.uplink:
             assert self.uplink is not None
@@ -251,6 +208,12 @@ class Switch:
 
     def guest_ports(self) -> list[Port]:
         return [port for port in self._ports.values() if not port.uplink]
+
+    def _serve(self, port: Port, events: int) -> None:
+        if events & select.EPOLLOUT:
+            port.drain()
+        if events & ~select.EPOLLOUT:
+            self._forward(port, events)
 
     def _forward(self, port: Port, events: int) -> None:
         """Take what has come through a port, and pass it on. The loop of all loops."""
@@ -292,7 +255,7 @@ class Switch:
         self._alone_since = time.monotonic()
         if not self._counting:
             self._counting = True
-            self.after(self._options.idle, self._end_if_alone)
+            self.loop.after(self._options.idle, self._end_if_alone)
 
     def _has_company(self) -> bool:
         return bool(self.guest_ports() or self._control.holders())
@@ -304,7 +267,7 @@ class Switch:
         remaining = self._alone_since + self._options.idle - time.monotonic()
         if remaining > 0:
             self._counting = True
-            self.after(remaining, self._end_if_alone)
+            self.loop.after(remaining, self._end_if_alone)
             return
         # A kernel may be connecting just now: after this nobody can, and who did is waiting.
         _unlink(paths.network_port(self.name))
@@ -325,7 +288,7 @@ class Switch:
             self.close_port(port)
         self._control.tell_quit()
         self._for_good = True
-        self._end()
+        self.loop.end()
 
     def save_options(self) -> None:
         """Write down how to start this switch again, for who finds it killed."""

@@ -28,9 +28,10 @@ from umlctl.host.forwards import parse_forward
 from umlctl.host.frames import SEND_BUFFER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from umlctl.host.frames import AddressTable, Port
+    from umlctl.host.loop import Loop
     from umlctl.host.slirp import Uplink
 
     Message = dict[str, object]
@@ -51,12 +52,9 @@ class Controlled(Protocol):
 
     name: str
     since: float
+    loop: Loop
     table: AddressTable[Port]
     uplink: Uplink | None
-
-    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
-
-    def unwatch(self, fd: int) -> None: ...
 
     def guest_ports(self) -> Sequence[Port]: ...
 
@@ -98,7 +96,7 @@ class Control:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         client = Client(connection)
         fd = connection.fileno()
-        self._switch.watch(fd, select.EPOLLIN, lambda _events: self._take(client))
+        self._switch.loop.watch(fd, select.EPOLLIN, lambda _events: self._take(client))
         self._clients[fd] = client
 
     def holders(self) -> int:
@@ -126,7 +124,7 @@ class Control:
 
     def _close(self, client: Client) -> None:
         if self._clients.pop(client.connection.fileno(), None) is not None:
-            self._switch.unwatch(client.connection.fileno())
+            self._switch.loop.unwatch(client.connection.fileno())
             client.connection.close()
             if client.holds:
                 self._switch.renew()

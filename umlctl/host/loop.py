@@ -1,0 +1,78 @@
+"""What a process waits for that serves many descriptors: a bare epoll, and timers.
+
+Two guests' throughput is made of it: what is done for an event is one look-up and one call.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import select
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Loop:
+    """Calls whoever watches a descriptor when something happens to it, and whoever waits."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_numbers = itertools.count()
+        self._running = True
+        self._signals = socket.socketpair()
+        for each in self._signals:
+            each.setblocking(False)
+        self.watch(self._signals[0].fileno(), select.EPOLLIN, lambda _events: self.end())
+
+    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Have a handler called with what has happened.
+
+        events: of epoll(7)
+        """
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def rearm(self, fd: int, events: int) -> None:
+        """Wait for other events on a descriptor."""
+        self._epoll.modify(fd, events)
+
+    def unwatch(self, fd: int) -> None:
+        """To be called before a descriptor is closed: a duplicate would keep it watched."""
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have something done later, once."""
+        entry = (time.monotonic() + seconds, next(self._timer_numbers), action)
+        heapq.heappush(self._timers, entry)
+
+    def run(self) -> None:
+        """Serve until `end`, SIGTERM or SIGINT."""
+        signal.set_wakeup_fd(self._signals[1].fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        handlers, timers = self._handlers, self._timers
+        while self._running:
+            wait = max(timers[0][0] - time.monotonic(), 0) if timers else None
+            for fd, events in self._epoll.poll(wait):
+                handler = handlers.get(fd)  # one before it may have ended it
+                if handler is not None:
+                    handler(events)
+            while timers and timers[0][0] <= time.monotonic():
+                heapq.heappop(timers)[2]()
+
+    def end(self) -> None:
+        """Return from `run`."""
+        self._running = False
+
+    def close(self) -> None:
+        self._epoll.close()
+        for each in self._signals:
+            each.close()
