@@ -30,7 +30,6 @@ LONG: Final = {
 }
 """Modules, classes and functions that are longer, and are to be split: none is to be added."""
 UNTESTED: Final = {
-    "umlctl.supervisor.looks",
     "umlctl.supervisor.service",
 }
 """Modules whose tests stand elsewhere, and are to be given a file of their name: none is to be

@@ -14,7 +14,6 @@ import trio
 from socketproto.exchange import GONE, TIMED_OUT
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import endings, kernels
-from umlctl.supervisor import looks
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.rediscover import UNTRACED, find_again
 from umlctl.supervisor.endurance import endure
@@ -145,7 +144,7 @@ class Boot:
         drivers_up = None
         while True:
             mounts = await kernel.ask("proc mounts", ANSWER)
-            if mounts.ok and looks.root_is_mounted(mounts.data):
+            if mounts.ok and root_is_mounted(mounts.data):
                 break
             if drivers_up is None:
                 devices = await kernel.ask("proc devices", ANSWER)
@@ -192,3 +191,12 @@ class Boot:
 
     def _has_initramfs(self) -> bool:
         return any(word.startswith("initrd=") for word in self._life.launched.command)
+
+
+def root_is_mounted(mounts: bytes) -> bool:
+    """By /proc/mounts; before that, a guest has its rootfs alone."""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[1] == b"/":
+            return fields[2] != b"rootfs"
+    return False

@@ -12,7 +12,7 @@ from socketproto.exchange import ANSWERED, TIMED_OUT, Outcome
 from tests.umlctl.supervisor.made import MadeKernel, MadeProcess
 from umlctl.guest.definition import Definition
 from umlctl.host.processes import Held
-from umlctl.supervisor.boot import ROOT_GRACE, Boot
+from umlctl.supervisor.boot import ROOT_GRACE, Boot, root_is_mounted
 from umlctl.supervisor.history import History
 from umlctl.supervisor.kernel_socket import UNREACHABLE
 from umlctl.supervisor.lifecycle import Event, KillWanted, Lifecycle, Ready
@@ -163,3 +163,17 @@ async def test_boot_that_is_over_in_time_is_not_ended(autojump_clock: MockClock)
     guest.life.milestones.ready.set()
     await guest.boot.limit()
     assert guest.events == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "mounted"),
+    [
+        (ROOTFS, False),
+        (MOUNTED, True),
+        (b"none /proc proc rw 0 0\n/dev/root / ext4 ro 0 0\n", True),
+        (b"", False),
+        (b"/ /\n\n rubbish \xff\n", False),
+    ],
+)
+def test_root_is_mounted_once_it_is_more_than_the_rootfs(mounts: bytes, mounted: bool) -> None:
+    assert root_is_mounted(mounts) is mounted
