@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.backends import disk, nic
 from umlctl.backends.disk import DISK
+from umlctl.backends.interface import Backend
 from umlctl.backends.lent import VFIO, VIRTIO
 from umlctl.backends.line import CONSOLE, SERIAL
 from umlctl.backends.memory import MEMORY
@@ -20,7 +21,7 @@ from umlctl.host.inuse import Use
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from umlctl.backends.interface import Backend, Owner
+    from umlctl.backends.interface import Owner
     from umlctl.devices.parse import Device
     from umlctl.guest.plug import Nic
     from umlctl.host.records import Entry
@@ -32,11 +33,14 @@ BACKENDS: Final[tuple[Backend, ...]] = (
     *(CONSOLE, SERIAL, MEMORY, VIRTIO, VFIO),
 )
 _BY_FAMILY: Final = {backend.family: backend for backend in BACKENDS}
+_UNKNOWN: Final = Backend("")
 
 
 def of(name: str) -> Backend:
-    """The backend of a device, by its name, as `ubd3`."""
-    return _BY_FAMILY[family_of(name)]
+    """The backend of a device, by its name, as `ubd3`; a newer umlctl may have plugged one of a
+    family that this one does not know, which its kernel alone answers for then.
+    """
+    return _BY_FAMILY.get(family_of(name), _UNKNOWN)
 
 
 def of_asked(asked: Disk | Nic) -> Backend:
