@@ -72,14 +72,16 @@ class Call:
         data: the command
         pid, uid, gid: who sent it, by the host's kernel; -1 if unknown
         aside: it has no turn any more
+        read: what whoever answers it has read of the command, for itself; None: nothing yet
     """
 
-    __slots__ = ("aside", "client", "data", "gid", "pid", "uid")
+    __slots__ = ("aside", "client", "data", "gid", "pid", "read", "uid")
 
     def __init__(self, client: _Client, data: bytes, who: tuple[int, int, int]) -> None:
         self.client = client
         self.aside = False
         self.data = data
+        self.read: object = None
         self.pid, self.uid, self.gid = who
 
     def step_aside(self) -> None:

@@ -25,12 +25,10 @@ WHY_LONG: Final = "In one piece: "
 """What the docstring of a longer function says, and then why."""
 LONG: Final = {
     "umlctl.supervisor.kernel.Kernel",
-    "umlctl.supervisor.service",
-    "umlctl.supervisor.service.Service",
 }
 """Modules, classes and functions that are longer, and are to be split: none is to be added."""
 UNTESTED: Final = {
-    "umlctl.supervisor.service",
+    *(),
 }
 """Modules whose tests stand elsewhere, and are to be given a file of their name: none is to be
 added."""

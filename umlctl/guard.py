@@ -211,3 +211,22 @@ def _safe_when_stopped(line: Line) -> bool:
 def is_query(line: Line) -> bool:
     """The line asks and changes nothing."""
     return line.command.is_query(line.argument)
+
+
+def seconds_of(line: Line) -> float | None:
+    """The seconds that a command was given; None if it was given none.
+
+    Raises: Refusal
+    """
+    if not line.argument:
+        return None
+    try:
+        seconds = float(line.argument)
+        if not 0 <= seconds < 1e6:
+            raise ValueError
+    except ValueError:
+        raise Refusal(
+            f"`{line.command.name}` takes a number of seconds, not {line.argument!r}",
+            -EINVAL,
+        ) from None
+    return seconds

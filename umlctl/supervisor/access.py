@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import is_query, read
+from umlctl.guard import is_query
 from umlctl.guest.grants import CONTROL, READ, parse_grant
 
 if TYPE_CHECKING:
@@ -158,22 +158,10 @@ def _number(digits: str) -> int | None:
     return number if number < 2**32 - 1 else None
 
 
-def check_text(text: str, level: str, uid: int) -> None:
-    """The same as `check` for a request as it came; what cannot be read is no secret.
-
-    Raises: Refusal
-    """
-    try:
-        line = read(text)
-    except Refusal:
-        if level:
-            return
-        line = read("version")
-    check(line, level, uid)
-
-
-def check(line: Line, level: str, uid: int) -> None:
+def check(line: Line | None, level: str, uid: int) -> None:
     """See whether a level suffices for a line.
+
+    line: None: it cannot be read, which is no secret to those who may use the guest
 
     Raises: Refusal
     """
@@ -181,6 +169,8 @@ def check(line: Line, level: str, uid: int) -> None:
         return
     if level != READ:
         raise _denied(f"uid {uid} may not use this guest; its owner can allow it, see --allow-user")
+    if line is None:
+        return
     name = line.command.name
     if not (is_query(line) or line.command.reads):
         raise _denied(f"uid {uid} may only read, and `{name}` does more")

@@ -17,6 +17,7 @@ from umlctl.protocol import events
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from socketproto.listener import Call
     from umlctl.protocol.events import Event, EventName
 
 KEPT: Final = 1000
@@ -25,6 +26,11 @@ BEHIND: Final = 256
 
 By = dict[str, int]
 """Whose doing something is: uid and pid of a client."""
+
+
+def by(call: Call) -> By:
+    """Whose doing an event is, as the history has it."""
+    return {"uid": call.uid, "pid": call.pid}
 
 
 class Subscription:

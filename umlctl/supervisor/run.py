@@ -22,7 +22,7 @@ from umlctl.supervisor.keeper import Keeper
 from umlctl.supervisor.launch.launch import launch_again
 from umlctl.supervisor.launch.place import remove_place
 from umlctl.supervisor.lifecycle import Cleared
-from umlctl.supervisor.service import Service
+from umlctl.supervisor.requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,9 +63,9 @@ async def run_guest(
                 await guest.supervise()
             raise HostError(f"{guest.umid}: {scarce.explained(problem)}") from problem
         async with trio.open_nursery() as nursery:
-            service = Service(guest)
+            requests = Requests(guest)
             for door in doors:
-                nursery.start_soon(door.serve, service.handle, service.answer_at_once)
+                nursery.start_soon(door.serve, requests.handle, requests.answer_at_once)
             nursery.start_soon(
                 endure, guest.history, "place", Keeper(lambda: guest.life, doors).run
             )

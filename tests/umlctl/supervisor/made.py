@@ -40,6 +40,42 @@ class MadeKernel(Kernel):
         return await self.ask("go")
 
 
+class MadeCall:
+    """A request of a client.
+
+    Fields:
+        said: its answer so far
+        error: of its answer; None: it has none yet
+        parts: how many parts came before
+    """
+
+    pid = 7
+
+    def __init__(self, text: str, uid: int = 0, gid: int = 0) -> None:
+        self.data = text.encode()
+        self.uid, self.gid = uid, gid
+        self.read: object = None
+        self.said = b""
+        self.error: int | None = None
+        self.parts = 0
+
+    def step_aside(self) -> None:
+        pass
+
+    async def part(self, data: bytes = b"") -> None:
+        self.parts += 1
+        self.said += data
+
+    async def answer(self, data: bytes | str, error: int = 0) -> None:
+        assert self.error is None, "answered twice"
+        self.said += data.encode() if isinstance(data, str) else data
+        self.error = error
+
+    @property
+    def text(self) -> str:
+        return self.said.decode()
+
+
 class MadeProcess(Process):
     """A process.
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import proc_harm, read
+from umlctl.guard import Line, proc_harm, read
 from umlctl.guest.definition import Definition
 from umlctl.guest.grants import CONTROL, READ
 from umlctl.supervisor import access
-from umlctl.supervisor.access import Access, check, check_names, check_text, of_guest, readable
+from umlctl.supervisor.access import Access, check, check_names, of_guest, readable
 
 OWNER = os.geteuid()
 SOMEBODY = OWNER + 4711
@@ -29,9 +29,16 @@ def define(*users: str, groups: tuple[str, ...] = ()) -> Definition:
     return Definition(umid="demo", kernel="/k", allow_users=users, allow_groups=groups)
 
 
+def line_of(text: str) -> Line | None:
+    try:
+        return read(text)
+    except Refusal:
+        return None
+
+
 def allowed(text: str, level: str) -> bool:
     try:
-        check_text(text, level, SOMEBODY)
+        check(line_of(text), level, SOMEBODY)
     except Refusal:
         return False
     return True
@@ -39,7 +46,7 @@ def allowed(text: str, level: str) -> bool:
 
 def test_refusal_says_that_it_is_one_of_permission() -> None:
     with pytest.raises(Refusal, match=r"^permission denied: uid") as caught:
-        check_text("halt", READ, SOMEBODY)
+        check(line_of("halt"), READ, SOMEBODY)
     assert caught.value.error == -errno.EPERM
 
 

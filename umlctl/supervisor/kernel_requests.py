@@ -1,0 +1,219 @@
+"""The kernel's own commands, as clients may give them: guarded, held until the guest is ready, and
+with a supervisor's part done beside.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
+from socketproto.wire import MAX_TEXT
+from umlctl.commands import COMMANDS, GUEST, OUTPUT
+from umlctl.errors import HostError, Refusal
+from umlctl.guard import Line, check, is_guest_file, is_query, seconds_of
+from umlctl.guest.cmdline import CONSOLE
+from umlctl.host.attaching import config
+from umlctl.supervisor.devices import plugging
+from umlctl.supervisor.history import by
+from umlctl.supervisor.kernel import BETWEEN_PIECES, DEADLINE, Unsent
+from umlctl.supervisor.launch.preflight import check_reboot
+from umlctl.supervisor.lifecycle import RUNNING, STOPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from socketproto.listener import Call
+    from umlctl.supervisor.history import By
+    from umlctl.supervisor.life import Life
+    from umlctl.supervisor.readiness import Readiness
+
+POWER_OFF: Final = "o"
+"""The SysRq that ends the kernel as `halt` does."""
+RESET: Final = "b"
+"""The SysRq that resets it, in the middle of an interrupt: what comes meanwhile is still blocked
+and pending when the kernel begins anew, comes too early then, and it faults for ever. Of 12 guests
+on a busy host, 10 never came up; after `reboot`, which does the same in its turn, 152 of 152 did.
+Seen on 6.1.176"""
+RESET_TIMEOUT: Final = 2.0
+"""How long it may take; then its worker is stuck, and an interrupt is the only way, seconds."""
+_STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
+LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
+
+
+class KernelRequests:
+    """What clients ask of the kernel of one guest."""
+
+    def __init__(
+        self,
+        life: Callable[[], Life],
+        reboot: Callable[[float], Awaitable[Outcome]],
+        readiness: Readiness,
+    ) -> None:
+        """life: the one that the guest is in
+
+        reboot: has its kernel reset, within so many seconds
+        readiness: holds requests until it is ready
+        """
+        self._life = life
+        self._reboot = reboot
+        self._readiness = readiness
+
+    def is_plain(self, line: Line) -> bool:
+        """It is a question that may be put again, should it not be answered at once.
+
+        To a stopped one no question is put that may be put again: should the first have to wait
+        in the kernel, its interrupt handler takes the second, and keeps it until `go`.
+
+        Raises: Refusal
+        """
+        if self._life().lifecycle.state == STOPPED or not is_query(line):
+            return False
+        if line.command.name == "proc" and is_guest_file(line.argument):
+            return False  # whether such a file is whole is seen in `read_file` alone
+        check(line)
+        return True
+
+    def ask_at_once(self, line: Line) -> Outcome | None:
+        """Ask a plain question of a kernel that has nothing else to do; None: it has."""
+        return self._life().kernel.ask_at_once(line.text)
+
+    async def check(self, line: Line) -> None:
+        """See whether the kernel can take a line without harm, and come back if it reboots.
+
+        Raises: Refusal
+        """
+        life = self._life()
+        check(line, stopped=life.lifecycle.state == STOPPED, release=life.release)
+        name, argument = line.command.name, line.argument
+        reboots = name in ("reboot", "cad") or (name == "sysrq" and argument.startswith(RESET))
+        if not reboots or line.forced or "noreboot" in life.launched.command:
+            return
+        try:
+            await trio.to_thread.run_sync(check_reboot, life.launched)
+        except HostError as problem:
+            raise Refusal(
+                f"refused: it would not come back: {problem}; "
+                "insist with --force, or a leading '!'",
+                -errno.EPERM,
+            ) from None
+
+    async def ask(self, call: Call, line: Line) -> Outcome:
+        """Ask when the guest is ready, and again if it rebooted meanwhile.
+
+        Raises: ClientGone, Refusal
+        """
+        deadline = trio.current_time() + self._readiness.patience
+        while True:
+            if not ends(line) and not await self._readiness.wait(call, deadline):
+                why = f"the guest is {self._life().lifecycle.state}, and was not ready within "
+                return Outcome(TIMED_OUT, reason=f"{why}{self._readiness.patience:g} seconds")
+            outcome = await self._ask_kernel(line, by(call))
+            lost = outcome.kind == GONE and (isinstance(outcome, Unsent) or is_query(line))
+            if not lost or ends(line) or not await self._readiness.comes_again():
+                return outcome
+
+    async def _ask_kernel(self, line: Line, by: By) -> Outcome:
+        life, name = self._life(), line.command.name
+        if name == "config" and "=" in line.argument:
+            outcome = await plugging.config(life.devices, line.argument, by, force=line.forced)
+            life.process.find_helpers()
+            life.consoles.sync(life.devices.entries)
+            return outcome
+        if name == "remove":
+            outcome = await plugging.remove(life.devices, line.argument, by)
+            life.consoles.sync(life.devices.entries)
+            return outcome
+        if name == "stop":
+            seconds = seconds_of(line)
+            async with life.devices.talk:
+                outcome = await life.kernel.ask(name)
+            if outcome.ok:
+                life.pauses.note_stopped(seconds, **by)
+            return outcome
+        if name == "go":
+            return await life.pauses.resume(**by)
+        if name == "reboot":
+            return await self._reboot(DEADLINE)
+        if name in ("halt", "sysrq"):
+            return await self._act_at_once(line)
+        return await self._ask_plainly(line)
+
+    async def _ask_plainly(self, line: Line) -> Outcome:
+        kernel, name = self._life().kernel, line.command.name
+        if name == "log":
+            return await self._log(line.argument)
+        if name == "proc":
+            running = self._life().lifecycle.state == RUNNING
+            return await kernel.read_file(line.text, may_stop=running)
+        return await kernel.ask(line.text)
+
+    async def _act_at_once(self, line: Line) -> Outcome:
+        """`halt`, and SysRq, which may do the same or reset the kernel."""
+        life = self._life()
+        if ends(line):
+            return await life.shutdown.halt(line.text)
+        resets = line.argument.startswith(RESET) and not line.forced
+        if resets and life.lifecycle.state == RUNNING and not life.kernel.trouble:
+            outcome = await self._reboot(RESET_TIMEOUT)
+            if outcome.kind != TIMED_OUT:
+                return outcome
+        return await life.kernel.ask(line.text, renew=BETWEEN_PIECES)
+
+    async def _log(self, text: str) -> Outcome:
+        """The kernel shows a line when it ends, so each piece is sent as a line of its own.
+
+        uml_mconsole sends the end of a line by itself; it has been sent by then.
+        """
+        outcome = Outcome(ANSWERED)
+        data = text.rstrip("\n").encode("utf-8", "surrogateescape")
+        for start in range(0, len(data), LOG_PIECE):
+            piece = data[start : start + LOG_PIECE].decode("utf-8", "surrogateescape")
+            outcome = await self._life().kernel.ask(f"log {piece}\n")
+            if not outcome.ok:
+                break
+        return outcome
+
+    def shown(self, line: Line, outcome: Outcome) -> Outcome:
+        """What the kernel answers as clients get it: the descriptors that it has of us for a
+        console are nobody else's, so they get the console's socket in their place."""
+        if line.command.name == "help":
+            return _with_our_help(outcome)
+        name, consoles = line.argument, self._life().consoles
+        if line.command.name == "config" and name in consoles.by_name:
+            ours = (CONSOLE if name == "con0" else config(name)).partition("=")[2]
+            said = outcome.text.strip()
+            if outcome.ok and said and f"{ours},".startswith(f"{said},"):
+                data = f"unix:{consoles.socket_of(name)}".encode()
+                return Outcome(ANSWERED, 0, data, "", outcome.pieces)
+        return _unstamped(line, outcome)
+
+
+def ends(line: Line) -> bool:
+    """It ends the kernel at once, in whatever state."""
+    name = line.command.name
+    return name == "halt" or (name == "sysrq" and line.argument.startswith(POWER_OFF))
+
+
+def _unstamped(line: Line, outcome: Outcome) -> Outcome:
+    """Without the times before the kernel's lines, which are for the console."""
+    if line.command.prints != OUTPUT:
+        return outcome
+    data = _STAMP.sub(b"", outcome.data)
+    return Outcome(outcome.kind, outcome.error, data, outcome.reason, outcome.pieces)
+
+
+def _with_our_help(outcome: Outcome) -> Outcome:
+    """The kernel's list, and what we add to it."""
+    if not outcome.ok:
+        return outcome
+    ours = [
+        f"    {command.name} {command.args} - {command.help}".replace("  -", " -")
+        for command in COMMANDS
+        if command.served == GUEST
+    ]
+    text = outcome.data.rstrip(b"\n") + b"\nFrom the supervisor: \n" + "\n".join(ours).encode()
+    return Outcome(ANSWERED, 0, text + b"\n", "", outcome.pieces)

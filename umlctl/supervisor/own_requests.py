@@ -1,0 +1,185 @@
+"""The supervisor's own commands of a guest: `status`, `devices`, `plug`, `events`, `wait`,
+`shutdown`, `kill`. Their answers are JSON.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+
+from socketproto.listener import ClientGone
+from umlctl.commands import SHUTDOWN_TIMEOUT
+from umlctl.errors import Refusal, UsageError
+from umlctl.guard import Line, seconds_of
+from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
+from umlctl.host import eventlog
+from umlctl.host.attaching import config, console_name
+from umlctl.supervisor.devices import observing, plugging
+from umlctl.supervisor.history import by
+from umlctl.supervisor.lifecycle import RUNNING
+from umlctl.supervisor.limits import SUBSCRIPTIONS, Counted
+from umlctl.supervisor.readiness import HEARTBEAT
+from umlctl.supervisor.report import devices_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from socketproto.listener import Call
+    from umlctl.protocol.status import Device
+    from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.readiness import Readiness
+
+PAST: Final = "past"
+"""Asks `events` for what has been, and no more."""
+
+
+class OwnRequests:
+    """What clients ask of the supervisor of one guest."""
+
+    def __init__(self, guest: Guest, readiness: Readiness) -> None:
+        """readiness: holds requests until the guest is ready"""
+        self._guest = guest
+        self._readiness = readiness
+        self._subscriptions = Counted(*SUBSCRIPTIONS)
+        self._commands: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
+            "status": self._status,
+            "events": self._events,
+            "wait": self._wait_for_end,
+            "shutdown": self._shutdown,
+            "kill": self._kill,
+            "plug": self._plug,
+            "devices": self._devices,
+        }
+
+    async def answer(self, call: Call, line: Line) -> None:
+        """Do what a line says, and answer its client.
+
+        Raises: ClientGone, Refusal
+        """
+        await self._commands[line.command.name](call, line)
+
+    async def _status(self, call: Call, _line: Line) -> None:
+        devices = await self._listing()
+        status = msgspec.structs.replace(self._guest.status(), devices=devices)
+        await call.answer(msgspec.json.encode(status))
+
+    async def _listing(self) -> list[Device]:
+        """The device table, with what serves each device on the host, and what is wrong there."""
+        table = self._guest.life.devices
+        hosts, notes = await observing.host_sides(table), await observing.notes(table)
+        return [
+            msgspec.structs.replace(
+                each, host=hosts.get(each.name, {}), note=notes.get(each.name, "")
+            )
+            for each in devices_of(self._guest.life.devices, self._guest.life.consoles)
+        ]
+
+    async def _events(self, call: Call, line: Line) -> None:
+        if line.argument not in ("", PAST):
+            raise Refusal(f"`events` takes `{PAST}` or nothing", -errno.EINVAL)
+        with self._subscribed(call):
+            await self._tell_events(call, past_only=line.argument == PAST)
+
+    @contextmanager
+    def _subscribed(self, call: Call) -> Iterator[None]:
+        """The answer goes on for as long as the guest likes, and other requests meanwhile.
+
+        Raises: Refusal
+        """
+        keys = (call.uid, call.pid), call.uid, None
+        if not self._subscriptions.take(keys):
+            raise Refusal("too many of `events` and `wait` are open; try again", -errno.EBUSY)
+        call.step_aside()
+        try:
+            yield
+        finally:
+            self._subscriptions.give_back(keys)
+
+    async def _tell_events(self, call: Call, *, past_only: bool) -> None:
+        past, subscription = self._guest.history.subscribe()
+        try:
+            await call.part(b"".join(eventlog.encode(event) for event in past))
+            over = past_only
+            while not over:
+                data = b""
+                with trio.move_on_after(HEARTBEAT):
+                    event = await subscription.get()
+                    over = event is None
+                    data = b"" if event is None else eventlog.encode(event)
+                # Out of the scope: a slow client must not lose the event that it is sent.
+                await call.part(data)
+        finally:
+            subscription.close()
+        await call.answer(b"")
+
+    async def _wait_for_end(self, call: Call, _line: Line) -> None:
+        with self._subscribed(call):
+            await self._wait(call)
+
+    async def _wait(self, call: Call) -> None:
+        guest = self._guest
+        while True:
+            with trio.move_on_after(HEARTBEAT):
+                await guest.milestones.over.wait()
+                break
+            await call.part()
+        await call.answer(msgspec.json.encode(guest.ending))
+
+    async def _shutdown(self, call: Call, line: Line) -> None:
+        seconds = seconds_of(line)
+        seconds = SHUTDOWN_TIMEOUT if seconds is None else seconds
+        call.step_aside()
+        why = f"asked for by uid {call.uid}, pid {call.pid}"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(self._guest.shut_down, seconds, why, **by(call)))
+            try:
+                await self._wait(call)
+            except ClientGone:
+                await self._guest.milestones.over.wait()  # the shutdown that it asked for goes on
+
+    async def _plug(self, call: Call, line: Line) -> None:
+        kind, _, text = line.argument.partition(" ")
+        guest = self._guest
+        await self._readiness.wait(call, trio.current_time() + self._readiness.patience)
+        try:
+            if kind == "console":
+                await self._plug_console(call, text.strip(), force=line.forced)
+                return
+            if kind == "disk":
+                asked: Disk | Nic = parse_disk(text.strip())
+            elif kind == "nic":
+                asked = parse_nic(text.strip(), insist=line.forced)
+            else:
+                raise UsageError(f"`plug` takes `disk`, `nic` or `console`, not {kind!r}")
+        except UsageError as problem:
+            raise Refusal(str(problem), -errno.EINVAL) from None
+        entry = await plugging.plug(guest.life.devices, asked, by(call), force=line.forced)
+        await call.answer(msgspec.json.encode(entry))
+
+    async def _plug_console(self, call: Call, text: str, *, force: bool) -> None:
+        try:
+            name = console_name(text)
+        except ValueError as problem:
+            raise Refusal(str(problem), -errno.EINVAL) from None
+        guest = self._guest
+        if name not in guest.life.consoles.by_name:
+            await plugging.config(guest.life.devices, config(name), by(call), force=force)
+            guest.life.consoles.sync(guest.life.devices.entries)
+        found = next(each for each in guest.life.consoles.listing() if each.name == name)
+        await call.answer(msgspec.json.encode(found))
+
+    async def _devices(self, call: Call, _line: Line) -> None:
+        if self._guest.lifecycle.state == RUNNING and not self._guest.life.process.held():
+            await observing.observe(self._guest.life.devices)
+        await call.answer(msgspec.json.encode(await self._listing()))
+
+    async def _kill(self, call: Call, _line: Line) -> None:
+        call.step_aside()
+        self._guest.history.add("kill", **by(call))
+        self._guest.kill(f"killed by uid {call.uid}, pid {call.pid}")
+        await self._wait(call)
