@@ -23,7 +23,7 @@ from hypothesis import settings
 from socketproto.blocking import kicker
 from socketproto.exchange import pieces
 from socketproto.wire import MAGIC, REQUEST_SIZE, Reply
-from umlctl.host import place
+from umlctl.host import paths, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -113,6 +113,7 @@ def house(short: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, f"{short}/{own}")
     yield short
     keep_no_more(short)
+    keep_no_more(paths.shared_dir())
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ LONG: Final = {
     "umlctl.supervisor.kernel.Kernel",
 }
 """Modules, classes and functions that are longer, and are to be split: none is to be added."""
-UNTESTED: Final = {
-    *(),
-}
-"""Modules whose tests stand elsewhere, and are to be given a file of their name: none is to be
-added."""
 NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 HEAVY: Final = {"trio", "trio_asyncio", "prompt_toolkit", "rich", "pyroute2"}
 DOING: Final = {
@@ -304,10 +299,7 @@ def file_of_tests(module: Module) -> Path | None:
 def test_module_has_a_test_of_its_name(module: Module) -> None:
     path = file_of_tests(module)
     has_one = path is None or path.exists()
-    if module.name in UNTESTED:
-        assert not has_one, "strike it from UNTESTED"
-    else:
-        assert has_one, f"no {path}"
+    assert has_one, f"no {path}"
 
 
 @each_module

@@ -88,7 +88,6 @@ class Guest:
 
     @property
     def ending(self) -> Ending | None:
-        """How it has ended; None: not yet."""
         return self.lifecycle.ending
 
     def status(self) -> Status:
