@@ -23,10 +23,6 @@ MAX_CLASS_LINES: Final = 300
 MAX_FUNCTION_LINES: Final = 60
 WHY_LONG: Final = "In one piece: "
 """What the docstring of a longer function says, and then why."""
-LONG: Final = {
-    "umlctl.supervisor.kernel.Kernel",
-}
-"""Modules, classes and functions that are longer, and are to be split: none is to be added."""
 NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 HEAVY: Final = {"trio", "trio_asyncio", "prompt_toolkit", "rich", "pyroute2"}
 DOING: Final = {
@@ -275,12 +271,7 @@ def too_long(module: Module) -> set[str]:
 
 @each_module
 def test_module_is_of_a_size_to_be_read(module: Module) -> None:
-    assert not too_long(module) - LONG, "split it"
-
-
-def test_nothing_is_called_long_that_is_not() -> None:
-    found = {name for module in MODULES for name in too_long(module)}
-    assert not LONG - found, "strike it from LONG"
+    assert not too_long(module), "split it"
 
 
 def file_of_tests(module: Module) -> Path | None:

@@ -182,7 +182,7 @@ class Boot:
             self._handle(RebootedUnseen())
             await restoring.renew(life.devices)
             return True
-        if life.kernel.unmark() and life.process.looks_stopped():
+        if life.kernel.mark.clear() and life.process.looks_stopped():
             await kernel.ask("go")  # its supervisor was killed while it read a file
         if life.launched.lost:
             for name in await find_again(record, kernel):

@@ -75,6 +75,33 @@ class Unsent(Outcome):
     __slots__ = Outcome.__slots__  # the values of which it is made, for equality
 
 
+class Mark:
+    """A file that is there while a kernel is stopped for the time of a read: a supervisor that is
+    killed then has left it so."""
+
+    def __init__(self, path: str) -> None:
+        """path: empty: there is none"""
+        self._path = path
+
+    @contextmanager
+    def set(self) -> Iterator[None]:
+        """The kernel is stopped for the time of a read, should anybody ask."""
+        try:
+            if self._path:
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            yield
+        finally:
+            self.clear()
+
+    def clear(self) -> bool:
+        """It is stopped for no read any more; whether it was."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            return False
+        return True
+
+
 class Kernel:
     """A kernel's own mconsole socket, as its supervisor uses it.
 
@@ -84,6 +111,7 @@ class Kernel:
         trouble: why the kernel cannot answer now; empty if it can
         fragile: why all but what it answers in interrupt context would kill it; empty if not
         exchanges: requests sent to it so far
+        mark: set while it is stopped for the time of a read
     """
 
     def __init__(
@@ -99,8 +127,7 @@ class Kernel:
 
         held: whether somebody keeps it from running, such as a debugger: requests then wait
         stopped: whether it is seen to wait in `stop` for a request
-        marker: a file that is there while it is stopped for the time of a read: a supervisor
-            that is killed then has left it so
+        marker: the path of `mark`
         owner: the uid that it runs as, if that is another's, who can put what they like in the
             place of its socket
         """
@@ -111,7 +138,7 @@ class Kernel:
         self._changed = changed
         self._held = held
         self._stopped = stopped
-        self._marker = marker
+        self.mark = Mark(marker)
         self._lock = trio.Lock()
         self._question = Client(path, owner)
         with suppress(OSError):
@@ -307,7 +334,7 @@ class Kernel:
             long = outcome.pieces > SURE_PIECES and len(outcome.data) < BYTE_CAP
             if not (long and may_stop and outcome.kind in (ANSWERED, TRUNCATED)):
                 return outcome
-            with self._marked():
+            with self.mark.set():
                 if not (await self._ask("stop")).ok:
                     return outcome
                 try:
@@ -327,24 +354,6 @@ class Kernel:
             lost = "zero bytes, and what is behind them, are missing"
             return Outcome(TRUNCATED, 0, outcome.data, lost, outcome.pieces)
         return outcome
-
-    @contextmanager
-    def _marked(self) -> Iterator[None]:
-        """The kernel is stopped for the time of a read, should anybody ask."""
-        try:
-            if self._marker:
-                os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            yield
-        finally:
-            self.unmark()
-
-    def unmark(self) -> bool:
-        """It is stopped for no read any more; whether it was."""
-        try:
-            os.unlink(self._marker)
-        except OSError:
-            return False
-        return True
 
     def _is_held(self) -> bool:
         return bool(self._held())
