@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from umlctl.cli import main, prompt
 from umlctl.commands import BY_NAME, HOST
 from umlctl.errors import UsageError
+from umlctl.shell import completion
 from umlctl.shell.completion import BUILT_IN
 
 ROOT = click.Context(main.root)
@@ -195,3 +196,17 @@ def test_every_command_of_the_command_line_can_be_typed() -> None:
 def test_group_needs_a_command() -> None:
     with pytest.raises(UsageError, match="needs one of add, rm, list"):
         prompt.find(["disk"]).read("demo")
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("disk", completion.DISK_OPTIONS), ("nic", completion.NIC_KINDS | completion.NIC_OPTIONS)],
+)
+def test_words_of_plug_are_the_options_of_the_command_line(
+    verb: str, words: dict[str, str]
+) -> None:
+    """What one of them can say the other can say too."""
+    others = {"--force", "--timeout", "--json", "--help"}
+    longer = {"addr=": "guest-addr=", "host=": "host-addr="}
+    offered = {each.text for each in prompt.completed([verb, "add"], "--", "demo")} - others
+    assert offered == {f"--{longer.get(word, word).rstrip('=')}" for word in words}
