@@ -223,6 +223,11 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
     assert acting == {"umlctl.cli.afterlife": {"cleanup.end", "claim.claim", "discover.set_aside"}}
 
 
+def test_where_a_guest_is_asked_is_known_in_one_place() -> None:
+    using = {module.name for module in MODULES if re.search(r"\bfind_socket\b", module.text)}
+    assert using == {"umlctl.host.paths", "umlctl.client.target"}
+
+
 def test_heavy_imports_are_behind_the_commands_that_need_them() -> None:
     at_the_top = {
         module.name: heavy for module in MODULES if (heavy := module.imports_any(HEAVY, lazy=False))

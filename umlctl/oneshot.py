@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from errno import EBUSY
-from os.path import exists
 from time import monotonic, sleep
 
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
@@ -24,8 +23,9 @@ from umlctl.client.ask import (
     until_ready,
     wrong_words,
 )
+from umlctl.client.target import Target
 from umlctl.commands import BY_NAME, HOST, KERNEL, SAME, Command
-from umlctl.host.paths import find_socket, has_record
+from umlctl.host.paths import has_record
 from umlctl.output import say, show
 
 TYPE_CHECKING = False
@@ -70,7 +70,7 @@ def _is_guest(words: list[str]) -> bool:
     if not words or words[0].startswith("-"):
         return bool(words)
     try:
-        if has_record(words[0]) or exists(find_socket(words[0])):
+        if Target(words[0]).is_known():
             return True
     except OSError:
         return True  # who asks it says why

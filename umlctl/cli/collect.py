@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from socketproto.blocking import Link, Unreachable
 from socketproto.exchange import BYTE_CAP, TIMED_OUT
 from umlctl import exitcodes
 from umlctl.cli import plugging
+from umlctl.client.ask import GuestClient
 from umlctl.errors import HostError, Refused, UmlctlError, UsageError
 from umlctl.guest.files import may_be_cut
-from umlctl.host.paths import find_socket, guest_dir, umid_of
+from umlctl.host.paths import guest_dir, umid_of
 from umlctl.output import say, views
 
 if TYPE_CHECKING:
@@ -150,14 +150,9 @@ def _check_supervised(guest: str) -> None:
 
     Raises: Refused
     """
-    link = Link(find_socket(guest))
-    try:
-        link.open()
-    except Unreachable:
-        return  # it may have to be adopted first, and otherwise the request says so
-    finally:
-        link.close()
-    if not link.served:
+    with GuestClient(guest) as asked:
+        is_bare = asked.is_bare()  # a guest that nobody answers for may have to be adopted first
+    if is_bare:
         raise Refused(
             f"{guest}: nobody supervises this guest, so nobody would see that a part of a file is "
             "missing; `umlctl proc GUEST 1/root/PATH` prints what comes"

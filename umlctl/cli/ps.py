@@ -10,6 +10,7 @@ from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.cli import plugging
 from umlctl.client.ask import absent
+from umlctl.client.target import Target
 from umlctl.errors import NoGuest
 from umlctl.host import paths
 from umlctl.output import say, views
@@ -33,7 +34,7 @@ def ps(guest: str, in_json: bool) -> int:
     Nobody is asked: a guest that hangs, or has no supervisor, shows them as well.
     """
     umid = paths.umid_of(guest)
-    socket = paths.find_socket(guest)
+    socket = Target(guest).socket
     own = (
         paths.guest_socket(umid),
         paths.public_socket(umid),

@@ -12,8 +12,9 @@ from time import monotonic
 from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from socketproto.wire import WireError
+from umlctl.client.target import Target
 from umlctl.commands import BY_NAME, KERNEL, Command
-from umlctl.host.paths import find_socket, has_record
+from umlctl.host.paths import has_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ class GuestClient:
         """looks: have nobody adopt the guest, as who only shows how it is"""
         self.name = name
         self._looks = looks
-        self._connection = Connection(find_socket(name))
+        self._target = Target(name)
+        self._connection = Connection(self._target.socket)
         self.link = self._connection.link
 
     def __enter__(self) -> Self:
@@ -218,7 +220,7 @@ class GuestClient:
             while True:
                 if step == ADOPT:
                     adopted = not self._looks and adopt(self.name)
-                    self.link.lead_to(find_socket(self.name))
+                    self.link.lead_to(self._target.socket)
                     step = steps.send(adopted)
                     continue
                 ended: Outcome | Unreachable

@@ -18,8 +18,8 @@ from umlctl.client.ask import (
     conversation,
     prepare,
 )
+from umlctl.client.target import Target
 from umlctl.errors import NoGuest, UsageError
-from umlctl.host.paths import find_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,8 @@ class AsyncGuestClient:
         """looks: have nobody adopt the guest, as who only shows how it is"""
         self.name = name
         self._looks = looks
-        self._client = Client(find_socket(name))
+        self._target = Target(name)
+        self._client = Client(self._target.socket)
         self.link = self._client.link
 
     def __enter__(self) -> Self:
@@ -70,7 +71,7 @@ class AsyncGuestClient:
             while True:
                 if step == ADOPT:
                     adopted = not self._looks and await _in_thread(adopt, self.name)
-                    self.link.lead_to(find_socket(self.name))
+                    self.link.lead_to(self._target.socket)
                     step = steps.send(adopted)
                     continue
                 ended: Outcome | Unreachable

@@ -16,6 +16,7 @@ import msgspec
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.client.background import ask_running_supervisor, ask_supervisor
+from umlctl.client.target import Target
 from umlctl.errors import UmlctlError
 from umlctl.host import claim, paths, processes, records
 from umlctl.output import say, views
@@ -69,7 +70,7 @@ def _is_left(guest: str) -> bool:
 
 def is_served(guest: str) -> bool:
     """Somebody listens on the guest's public socket."""
-    with Connection(paths.find_socket(guest)) as connection:
+    with Connection(Target(guest).socket) as connection:
         try:
             connection.link.open()
         except Unreachable:

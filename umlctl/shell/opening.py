@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.blocking import Connection, Unreachable
+from socketproto.blocking import Unreachable
 from umlctl import exitcodes
-from umlctl.client.ask import absent, adopt
+from umlctl.client.ask import GuestClient, absent, adopt
 from umlctl.errors import NoGuest
-from umlctl.host.paths import find_socket
 from umlctl.shell.programs import terminal_kept
 from umlctl.shell.session import Session
 from umlctl.shell.typed import split
@@ -116,14 +115,14 @@ def _greet(guest: str) -> None:
 
     Raises: NoGuest
     """
-    with Connection(find_socket(guest)) as connection:
+    with GuestClient(guest) as asked:
         try:
-            connection.link.open()
+            asked.link.open()
         except Unreachable as problem:
             if adopt(guest):
                 return
             raise NoGuest(absent(guest, problem)) from None
-        if not connection.link.served:
+        if not asked.link.served:
             print(
                 f"nobody supervises {guest}: its kernel answers, and status, events and plug are "
                 "not to be had"

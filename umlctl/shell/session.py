@@ -13,9 +13,10 @@ import trio
 from socketproto.exchange import REFUSED, Outcome
 from umlctl import exitcodes
 from umlctl.cli import listing, prompt
+from umlctl.client.target import Target
 from umlctl.commands import BY_NAME, GUEST, HOST, SAME, Command, dangerous
 from umlctl.errors import NoGuest, UmlctlError, UsageError
-from umlctl.host.paths import find_socket, guest_names
+from umlctl.host.paths import guest_names
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import say, show
 from umlctl.shell import programs
@@ -281,7 +282,7 @@ class Session:
     def _switch(self, words: list[str]) -> int:
         if len(words) != 2:
             raise UsageError("`switch` needs a guest: switch GUEST")
-        if not os.path.exists(find_socket(words[1])):
+        if not Target(words[1]).is_there():
             raise UsageError(f"no guest {words[1]!r}; `list` shows the guests")
         self.guest = words[1]
         return exitcodes.OK
