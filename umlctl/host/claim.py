@@ -9,17 +9,16 @@ The lock is held by the supervisor and by the guest's tiny parent: it is free wh
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
-from umlctl.host import paths, place, processes
+from umlctl.host import paths, place
 from umlctl.host.files import FLOCK, remove_tree, stands_at
+from umlctl.host.public import DOOR, PublicDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 OWNER: Final = "owner"
 LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-DOOR: Final = "mconsole"
-"""The socket for clients, in a guest's directory."""
 
 
 class Claim:
@@ -42,12 +39,18 @@ class Claim:
         directory: in the run directory, for what one running guest needs; empty at first
         records: in the state directory, for what outlives it
         lock: descriptor of the lock
-        public: where uml_mconsole looks for it, below somebody's home; made by `publish`
+        public: where uml_mconsole looks for it, below somebody's home
         owner: descriptor of a lock that only the supervisor has: free when it is gone
     """
 
     def __init__(
-        self, umid: str, directory: str, records: str, public: str, lock: int, owner: int
+        self,
+        umid: str,
+        directory: str,
+        records: str,
+        public: PublicDirectory,
+        lock: int,
+        owner: int,
     ) -> None:
         self.umid = umid
         self.directory = directory
@@ -72,10 +75,7 @@ class Claim:
         lock, self.lock = self.lock, -1
         try:
             remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
-            if not _others(self.public) and _leads_to(self.public, self.directory):
-                for name in ("pid", "pid~", "mconsole~", "mconsole"):
-                    _unlink(f"{self.public}/{name}")
-                _rmdir(self.public)
+            self.public.withdraw()
             if keep:
                 self._empty(keep)
             else:
@@ -112,32 +112,6 @@ class Claim:
         for name in os.listdir(self.directory):
             if name not in keep:
                 remove_tree(f"{self.directory}/{name}")
-
-    def publish(self, pid: int) -> None:
-        """Have uml_mconsole find the guest, and its kernel's pid, which its `int` is for.
-
-        Raises: OSError: the home cannot be written to, say, or is another user's
-        """
-        door = f"{self.directory}/{DOOR}"
-        link = f"{self.public}/{DOOR}"
-        others = _others(self.public)
-        if others:
-            raise PermissionError(
-                errno.EPERM,
-                f"uml_mconsole does not find it: {others} is another user's, or open to all",
-            )
-        for directory in (os.path.dirname(self.public), self.public):
-            with suppress(FileExistsError):
-                os.mkdir(directory, 0o700)
-        with open(f"{self.public}/pid~", "w") as file:
-            file.write(f"{pid}\n")
-        os.rename(f"{self.public}/pid~", f"{self.public}/pid")
-        if not _leads_to(self.public, self.directory):
-            _unlink(link + "~")
-            os.symlink(door, link + "~")
-            os.rename(link + "~", link)
-        if len(os.fsencode(link)) > paths.SUN_PATH:
-            raise OSError(errno.ENAMETOOLONG, "uml_mconsole can open no socket of so long a name")
 
     def stand(self) -> bool:
         """Have the locks where others look for them, though somebody has removed their files;
@@ -207,11 +181,8 @@ def claim(umid: str, home: str = "") -> Claim:
         raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
     try:
         _refuse_living(umid)
-        public = os.path.dirname(paths.public_socket(umid, home))
-        if not _others(public):
-            _refuse_strangers(umid, public)
-            with suppress(OSError):  # a home that cannot be written to
-                remove_tree(public)
+        public = PublicDirectory(umid, home, directory)
+        public.clear()
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
         _unlink(paths.kept_socket(umid))
         remove_tree(directory)
@@ -258,7 +229,7 @@ def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
             os.close(lock)
         os.close(owner)
         raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
-    public = os.path.dirname(paths.public_socket(umid, home))
+    public = PublicDirectory(umid, home, directory)
     return Claim(umid, directory, paths.record_dir(umid), public, lock, owner)
 
 
@@ -424,56 +395,8 @@ def _replace(old: int, new: int) -> None:
     os.close(new)
 
 
-def _leads_to(public: str, directory: str) -> bool:
-    """What uml_mconsole would find there is that guest."""
-    try:
-        return os.readlink(f"{public}/{DOOR}") == f"{directory}/{DOOR}"
-    except OSError:
-        return False
-
-
-def _others(public: str) -> str:
-    """What on the way there is another user's, such as the home for root with HOME of somebody
-    else: it is nobody's place but theirs, and may lead us to any file. Empty if nothing is."""
-    directory = os.path.dirname(public)
-    home = os.path.dirname(directory)
-    for path in (home, directory, public):
-        try:
-            link, found = os.lstat(path), os.stat(path)
-        except OSError:
-            break  # who needs it will see
-        open_to_all = found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
-        owners = {found.st_uid, found.st_uid if path == home else link.st_uid}
-        if open_to_all or owners != {os.geteuid()}:
-            return path
-    return ""
-
-
-def _refuse_strangers(umid: str, public: str) -> None:
-    """Another kernel may have the name too, in ~/.uml: one that somebody started by hand."""
-    try:
-        with open(f"{public}/pid") as file:
-            pid = int(file.read())
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
-    except (OSError, ValueError):
-        return
-    if f"umid={umid}".encode() in words and processes.start_time(pid) is not None:
-        raise GuestInUse(
-            f"{umid} is the name of another kernel, pid {pid}, whose socket is in {public}; "
-            "take another name"
-        )
-
-
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
         pass
-
-
-def _rmdir(path: str) -> None:
-    try:
-        os.rmdir(path)
-    except OSError:
-        pass  # somebody put a file of their own into it

@@ -69,7 +69,7 @@ class Keeper:
         life = self._life()
         definition, claim = life.launched.definition, life.launched.claim
         kernel = os.path.dirname(life.kernel.path)
-        looked_at = [claim.directory, f"{claim.directory}.lock", kernel, f"{claim.public}/mconsole"]
+        looked_at = [claim.directory, f"{claim.directory}.lock", kernel, claim.public.link]
         looked_at += [os.path.dirname(door.path) for door in self._doors[1:]]
         if definition.user:
             looked_at.append(paths.open_dir(definition.umid))
@@ -104,8 +104,8 @@ class Keeper:
         if not os.path.exists(records.copy_of(umid)):
             records.save_copy(launched.record)
         with suppress(OSError):  # it was told when the guest was started
-            if not os.path.lexists(f"{claim.public}/mconsole"):
-                claim.publish(launched.pid)
+            if not os.path.lexists(claim.public.link):
+                claim.public.publish(launched.pid)
         return made
 
     def _link_consoles(self) -> list[str]:

@@ -177,7 +177,7 @@ async def _start_again(guest: Guest, begun: float) -> bool:
 def _publish(guest: Guest) -> None:
     """Have uml_mconsole find the guest, where there is a home for that."""
     try:
-        guest.launched.claim.publish(guest.launched.pid)
+        guest.launched.claim.public.publish(guest.launched.pid)
     except OSError as problem:
         text = scarce.explained(problem)
         guest.history.add("failed", request="socket for uml_mconsole", text=text)
