@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from umlctl.cli import listing
 from umlctl.errors import HostError
 from umlctl.host import switch_client
 from umlctl.host.holder import Holder
 from umlctl.host.switch_control import Client, Control
-from umlctl.output import views
+from umlctl.output import guest_table, views
 from umlctl.protocol.status import read_status
 from umlctl.shell import answers
 from umlctl.shell.live import Live
@@ -39,7 +38,7 @@ def status(data: bytes) -> None:
     except msgspec.DecodeError:
         return
     assert views.status_lines(found)
-    assert listing.lines([found])
+    assert guest_table.lines([found], time.time())
     views.to_json(found)
 
 

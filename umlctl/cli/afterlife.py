@@ -16,7 +16,7 @@ from umlctl.guest import policy
 from umlctl.host import claim, processes, records
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending, read_status
-from umlctl.recovery import cleanup, discover
+from umlctl.recovery import bare, cleanup, discover
 
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
@@ -25,8 +25,6 @@ ENDS: Final = 5.0
 def holder(link: Link) -> str:
     """Who keeps the guest behind a socket from running, such as a debugger; empty if nobody."""
     if not link.served:
-        from umlctl.cli import bare
-
         return bare.held(link.path)
     with Connection(link.path) as connection:
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from umlctl import __version__
-from umlctl.cli import listing
+from umlctl.client import guests as all_guests
 from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
 from umlctl.host import cgroups, confine, kernels, paths, processes, room
@@ -121,7 +121,7 @@ def gather() -> dict[str, Any]:
     where = room.directory(os.environ, definition.MEM_DEFAULT)
     guests: dict[str, int] = {}
     taken = 0
-    for status in listing.gather():
+    for status in all_guests.gather():
         guests[status.state] = guests.get(status.state, 0) + 1
         taken += status.memory or 0
     space = room.look(where)

@@ -159,6 +159,11 @@ def rows(
     return [tuple(name.upper() for name in names), *shown]
 
 
+def lines(found: Sequence[Status], now: float) -> list[str]:
+    """The usual columns as text."""
+    return views.aligned(rows(found, now))
+
+
 def _cell(column: Column, status: Status, now: float) -> str:
     value = column.value(status, now)
     return column.absent if value is None else views.printable(column.shown(status, value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -92,15 +93,16 @@ async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> i
 
 def _choose(*, interactive: bool) -> str:
     """The guest to talk to: the only one that runs; else none, and a person is shown them all."""
-    from umlctl.cli import listing
+    from umlctl.client import guests
+    from umlctl.output import guest_table
 
-    found = listing.gather()
+    found = guests.gather()
     alive = [status for status in found if status.state not in ("dead", "silent")]
     if len(alive) == 1:
         return alive[0].umid
     if interactive:
         if found:
-            print("\n".join(listing.lines(found)))
+            print("\n".join(guest_table.lines(found, time.time())))
         print(
             "`switch NAME` talks to one of them, `start NAME` boots another"
             if alive

@@ -10,9 +10,10 @@ from typing import Final
 import trio
 
 from umlctl import exitcodes
-from umlctl.cli import listing
+from umlctl.client import guests
 from umlctl.commands import BY_NAME, HOST, dangerous
 from umlctl.errors import UsageError
+from umlctl.output import guest_table
 from umlctl.protocol.status import DEAD
 from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.render import CLEAR, marked, plain_text, status_text
@@ -63,10 +64,10 @@ async def top(every: float = TOP, *, fancy: bool) -> int:
     fancy: a person looks
     """
     while True:
-        found = await trio.to_thread.run_sync(listing.gather)
+        found = await trio.to_thread.run_sync(guests.gather)
         alive = [status for status in found if status.state != DEAD]
         alive.sort(key=lambda status: status.state != "running")
-        lines = listing.lines(alive)
+        lines = guest_table.lines(alive, time.time())
         if not fancy:
             print("\n".join(lines))
             return exitcodes.OK

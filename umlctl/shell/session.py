@@ -6,19 +6,21 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from socketproto.exchange import REFUSED, Outcome
 from umlctl import exitcodes
-from umlctl.cli import listing, prompt
+from umlctl.cli import prompt
+from umlctl.client import guests
 from umlctl.client.target import Target
 from umlctl.commands import BY_NAME, GUEST, HOST, SAME, Command, dangerous
 from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.host.paths import guest_names
 from umlctl.host.scarce import explained, is_lacking
-from umlctl.output import say, show
+from umlctl.output import guest_table, say, show
 from umlctl.shell import programs
 from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.completion import BUILT_IN
@@ -288,8 +290,8 @@ class Session:
         return exitcodes.OK
 
     async def _list(self) -> int:
-        found = await trio.to_thread.run_sync(listing.gather)
-        return await self._show_long("\n".join(listing.lines(found)) + "\n")
+        found = await trio.to_thread.run_sync(guests.gather)
+        return await self._show_long("\n".join(guest_table.lines(found, time.time())) + "\n")
 
 
 def _opened(typed: Typed) -> int:

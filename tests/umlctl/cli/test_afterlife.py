@@ -14,8 +14,8 @@ import pytest
 from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
 from umlctl import exitcodes
-from umlctl.cli import afterlife, listing
-from umlctl.client import unsupervised
+from umlctl.cli import afterlife
+from umlctl.client import guests, unsupervised
 from umlctl.host import claim, eventlog, processes, records
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_running_guest_is_listed(run_dir: str, nobody: None) -> None:
     leave()
     spoil()
     with running() as pid:
-        (row,) = listing.gather()
+        (row,) = guests.gather()
     assert (row.umid, row.state, row.pid) == ("demo", "unsupervised", pid)
     assert row.kernel == "/usr/bin/linux"
 
@@ -88,7 +88,7 @@ def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
     with claim.claim("demo"):
         write_record()
         shutil.rmtree(run_dir)
-        (row,) = listing.gather()
+        (row,) = guests.gather()
         assert (row.state, row.supervisor_pid) == ("silent", os.getpid())
         assert "cannot be asked from here" in (row.trouble or "")
         assert "UMLCTL_DIR sets a place that all see" in unsupervised.epitaph("demo")
@@ -100,7 +100,7 @@ def test_guest_whose_supervisor_makes_its_directory_anew_is_not_said_to_have_non
     """The directory is there again, and the socket not yet."""
     with claim.claim("demo"):
         write_record()
-        (row,) = listing.gather()
+        (row,) = guests.gather()
         assert (row.state, row.supervisor_pid) == ("silent", os.getpid())
         assert f"pid {os.getpid()}, has not opened" in (row.trouble or "")
 

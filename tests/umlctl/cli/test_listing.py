@@ -2,35 +2,12 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 
-from socketproto.exchange import pieces
-from tests.conftest import Bare
 from umlctl import exitcodes, oneshot
 from umlctl.cli import listing
-from umlctl.cli.listing import gather
 from umlctl.protocol.status import Ending, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.conftest import Address
-
-
-@pytest.mark.parametrize("said", [b"what?", b"[]", b"\xff", b""])
-def test_answer_that_is_no_status_does_not_break_the_list(house: str, said: bytes) -> None:
-    def answer(_server: Bare, _data: bytes, _address: Address) -> Iterable[bytes]:
-        return [reply.encode() for reply in pieces(said)]
-
-    os.makedirs(f"{house}/h/.uml/odd")
-    with closing(Bare(f"{house}/h/.uml/odd/mconsole", answer, 0o600)) as server:
-        server.start()
-        (status,) = gather()
-    assert (status.umid, status.state) == ("odd", "silent")
-    assert "not a status" in (status.trouble or "")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import exitcodes
-from umlctl.cli import listing
+from umlctl.client import guests
 from umlctl.protocol.status import Status
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def test_guests_that_run_are_shown_once_where_no_person_looks(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Status(umid="a", state="dead"), Status(umid="b", state="running")]
-    monkeypatch.setattr(listing, "gather", lambda: found)
+    monkeypatch.setattr(guests, "gather", lambda: found)
     assert supervisor.main("top") == 0
     assert [line.split()[0] for line in supervisor.out.splitlines()] == ["NAME", "b"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.umlctl.shell.conftest import MEMINFO
 from umlctl import exitcodes
-from umlctl.cli import listing
+from umlctl.client import guests
 from umlctl.guest.definition import Definition
 from umlctl.host import eventlog, paths, records
 from umlctl.protocol.status import Ending, State, Status
@@ -396,7 +396,7 @@ async def test_top_has_no_dead_guests_and_list_has_them(
 ) -> None:
     states: dict[str, State] = {"a": "dead", "b": "stopped", "c": "running"}
     found = [Status(umid=umid, state=state) for umid, state in states.items()]
-    monkeypatch.setattr(listing, "gather", lambda: found)
+    monkeypatch.setattr(guests, "gather", lambda: found)
     assert await at.obey("top") == 0
     assert [line.split()[0] for line in at.out.splitlines()] == ["NAME", "c", "b"]
     assert await at.obey("list") == 0

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from socketproto.exchange import pieces
+from tests.conftest import Bare
+from tests.umlctl.host.test_records import write_record
+from tests.umlctl.recovery.test_cleanup import died
+from tests.umlctl.recovery.test_discover import leave, run_dir, running
+from umlctl.client.guests import gather
+from umlctl.host import claim, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.conftest import Address
+
+__all__ = ["run_dir"]
+
+
+@pytest.mark.parametrize("said", [b"what?", b"[]", b"\xff", b""])
+def test_answer_that_is_no_status_does_not_break_the_list(house: str, said: bytes) -> None:
+    def answer(_server: Bare, _data: bytes, _address: Address) -> Iterable[bytes]:
+        return [reply.encode() for reply in pieces(said)]
+
+    os.makedirs(f"{house}/h/.uml/odd")
+    with closing(Bare(f"{house}/h/.uml/odd/mconsole", answer, 0o600)) as server:
+        server.start()
+        (status,) = gather()
+    assert (status.umid, status.state) == ("odd", "silent")
+    assert "not a status" in (status.trouble or "")
+
+
+def test_guests_that_have_ended_come_last(run_dir: str) -> None:
+    died()
+    leave("z")
+    with running(umid="z") as pid:
+        write_record("z", pid=pid)
+        assert [(each.umid, each.state) for each in gather()] == [
+            ("z", "unsupervised"),
+            ("demo", "dead"),
+        ]
+
+
+def test_supervisor_that_adopts_a_guest_just_now_is_waited_for(run_dir: str) -> None:
+    """It has the guest, and its socket is still that of the one before."""
+    asked: list[bytes] = []
+
+    def answer(_server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
+        asked.append(data)
+        said = b'{"umid": "demo", "state": "running", "pid": 1}'
+        return [reply.encode() for reply in pieces(said)]
+
+    with claim.claim("demo"), closing(Bare(paths.guest_socket("demo"), answer, 0o600)) as server:
+        write_record()
+        server.bind()
+        server.unbind(remove=False)
+        later = threading.Timer(0.1, server.start)
+        later.start()
+        (status,) = gather()
+        later.join()
+    assert (status.state, bool(asked)) == ("running", True)

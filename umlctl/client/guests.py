@@ -1,0 +1,131 @@
+"""All guests of a user, as they are now: running ones, bare kernels, and those that have ended.
+
+It is a look: nobody is adopted, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from socketproto.exchange import GONE
+from umlctl.client import unsupervised
+from umlctl.client.ask import Deadline, GuestClient
+from umlctl.errors import NoGuest, NotOnBareKernel
+from umlctl.host import claim, paths, processes, records, scarce
+from umlctl.protocol.status import DEAD, Status, read_status
+from umlctl.recovery import bare, discover
+
+PAUSE: Final = 0.02
+"""Between two looks at whether a supervisor listens, seconds."""
+PATIENCE: Final = 2.0
+"""How long one guest may hold up the others, seconds; they are asked side by side."""
+
+
+def gather() -> list[Status]:
+    """The status of every guest, by name, and those that have ended last.
+
+    It is a look: what it finds without a supervisor is shown, and left to the next one.
+    """
+    kept = {record.definition.umid: record for record in records.load_all()}
+    for record in discover.unrecorded(kept):
+        if not claim.has_owner(record.definition.umid):  # one that is being started has
+            kept[record.definition.umid] = record
+    names = paths.guest_names()
+    live = {umid for umid, record in kept.items() if records.lives(record)}
+    answers = dict(zip(names, _ask_all(names, live), strict=True)) if names else {}
+    found = {name: status for name, status in answers.items() if status is not None}
+    for umid, record in kept.items():
+        if umid not in found:
+            found[umid] = unsupervised.summary(record)
+    return [
+        found[name] for name in sorted(found, key=lambda umid: (found[umid].state == DEAD, umid))
+    ]
+
+
+def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
+    """Side by side, as one may take long; where there are no threads, one after another.
+
+    live: those whose kernel runs
+    """
+
+    def ask(name: str) -> Status | None:
+        return _ask_soon(name) if name in live else _ask(name)
+
+    try:
+        with ThreadPoolExecutor(min(32, len(names))) as pool:
+            return list(pool.map(ask, names))
+    except RuntimeError as problem:
+        if not scarce.is_lacking(problem):
+            raise
+        return [ask(name) for name in names]
+
+
+def _ask_soon(name: str) -> Status | None:
+    """The same, of a guest that runs; a supervisor that adopts it just now is waited for."""
+    end = time.monotonic() + unsupervised.DIES
+    while True:
+        found = _ask(name)
+        if found is not None or not claim.has_owner(name) or time.monotonic() > end:
+            return found
+        time.sleep(PAUSE)
+
+
+def _ask(name: str) -> Status | None:
+    """What the guest says of itself; None if nobody listens."""
+    deadline = Deadline(patience=PATIENCE)
+    with GuestClient(name, looks=True) as guest:
+        path = guest.link.path
+        try:
+            if guest.is_bare():
+                return _bare(name, guest, deadline)
+            outcome = guest.ask("status", deadline)
+        except NoGuest:
+            return None
+        except NotOnBareKernel:  # it has begun to listen since
+            return _bare(name, guest, deadline)
+    if outcome.kind == GONE:
+        return None
+    if not outcome.ok:
+        return _unknown(name, path, str(outcome))
+    try:
+        status = read_status(outcome.data)
+    except msgspec.DecodeError:  # another program's answer must not spoil the list
+        return _unknown(name, path, "its answer is not a status")
+    return msgspec.structs.replace(status, umid=name)
+
+
+def _bare(name: str, guest: GuestClient, deadline: Deadline) -> Status:
+    """What can be told of a kernel that somebody has started by hand."""
+    path = guest.link.path
+    outcome = guest.ask("version", deadline)
+    trouble = "" if outcome.ok else bare.held(path) or str(outcome)
+    status = msgspec.structs.replace(
+        _unknown(name, path, trouble), state="unmanaged" if outcome.ok else "silent"
+    )
+    with contextlib.suppress(OSError, ValueError):
+        with open(os.path.join(os.path.dirname(path), "pid")) as file:
+            pid = int(file.read())
+        status = msgspec.structs.replace(
+            status,
+            pid=pid,
+            cpu=processes.cpu_seconds(pid),
+            memory=processes.memory_used(pid),
+            since=os.stat(path).st_mtime,
+        )
+    return status
+
+
+def _unknown(name: str, path: str, trouble: str) -> Status:
+    return Status(
+        umid=name,
+        state="silent",
+        since=time.time(),
+        trouble=trouble or None,
+        sockets={"mconsole": path},
+    )
