@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Final
 
 from umlctl.cli import prompt
@@ -103,6 +104,11 @@ def of_the_host(line: str) -> str:
         raise UsageError(
             f"`{word}` could be meant for the guest: `!` stands right before a command to insist "
             f"on it, and a program of the host by such a name is called by its path"
+        )
+    if word in VERBS and shutil.which(word) is None:
+        raise UsageError(
+            f"there is no program {word!r} on this host; `{word}` without `!` is the command, and "
+            "where it can be insisted on, it has --force"
         )
     return text
 

@@ -152,7 +152,6 @@ def test_a_beginning_never_leads_to_harm(name: str, length: int) -> None:
     ("line", "program"),
     [
         ("!ls -l", "ls -l"),
-        ("!ps", "ps"),
         ("  ! ls", " ls"),
         ("!/sbin/reboot", "/sbin/reboot"),
         ("!halt", ""),
@@ -174,6 +173,17 @@ def test_exclamation_mark_runs_programs_of_the_host_and_insists_on_commands(
 def test_what_could_be_meant_for_the_guest_is_not_done_to_the_host(line: str) -> None:
     with pytest.raises(UsageError, match="could be meant for the guest"):
         of_the_host(line)
+
+
+def test_command_that_the_host_has_no_program_for_is_no_program_of_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    with pytest.raises(UsageError, match="`disk` without `!` is the command"):
+        of_the_host("!disk add a.img")
+    assert of_the_host("!nonsense") == "nonsense", "the host's shell says so"
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    assert of_the_host("!ps aux") == "ps aux"
 
 
 def test_no_command_of_a_guest_is_run_on_the_host() -> None:

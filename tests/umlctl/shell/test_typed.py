@@ -160,3 +160,19 @@ def test_anything_can_be_begun(text: str) -> None:
     before, word, length = begun(text)
     assert 0 <= length <= len(text)
     assert all(isinstance(each, str) for each in (*before, word))
+
+
+@given(st.text())
+def test_anything_may_be_addressed_or_not(text: str) -> None:
+    try:
+        guest, command = addressed(text)
+    except UsageError:
+        assert text.lstrip().startswith("@")
+        return
+    assert bool(guest) is text.lstrip().startswith("@")
+    assert text.endswith(command)
+
+
+@given(st.text(min_size=1), st.sampled_from(["version", "log ' a'", "disk add x | cat"]))
+def test_guest_of_any_name_can_be_addressed(guest: str, command: str) -> None:
+    assert addressed(f"@{quoted(guest)} {command}") == (guest, command)
