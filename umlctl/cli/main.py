@@ -65,7 +65,7 @@ HELP: Final = {
     "collect": "copy files out of a running guest",
     "events": "what has happened to a guest, or to all of them",
     "mconsole": "send any text to a guest, or a command a line from standard input",
-    "shell": "a prompt for one guest",
+    "shell": "a prompt with every command, for one guest at a time",
     "info": "what this host has for guests",
     "setup": "find a UML kernel on this machine, or fetch one",
     "kernel": "the UML kernels of this machine and what they can do: list",
