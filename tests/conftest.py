@@ -83,8 +83,6 @@ def _leaves_this_process_as_it_was(request: pytest.FixtureRequest) -> Iterator[N
         if _descriptors().items() - opened.items():
             gc.collect()
         left = dict(_descriptors().items() - opened.items())
-        for descriptor in place._kept.values():  # of a place that all tests share
-            left.pop(descriptor, None)
         assert not left, "the test has left something open"
 
 

@@ -97,7 +97,7 @@ async def test_kernel_that_goes_down_for_a_reboot_is_asked_nothing_more(bare: Ma
         assert outcomes["reboot"].ok
         assert isinstance(outcomes[text], Unsent)
         kernel.found()
-    assert set(server.seen) == {b"reboot"}
+    assert set(server.commands) == {b"reboot"}
     assert (await kernel.ask("version")).ok
 
 
