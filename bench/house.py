@@ -86,7 +86,7 @@ class House:
         _patiently([sys.executable, "-m", "venv", "--without-pip", str(self.top / "v")])
         (wheel,) = wheels.glob("*.whl")
         _patiently([*pip, "--python", self.python, "install", "--compile", str(wheel)])
-        script = "import umlctl.oneshot as o, os; print(os.path.exists(o.__cached__), o.__file__)"
+        script = "import umlctl.entry as o, os; print(os.path.exists(o.__cached__), o.__file__)"
         compiled, _, where = self.output([self.python, "-I", "-c", script]).strip().partition(" ")
         if compiled != "True" or not where.startswith(str(self.top)):
             raise BenchError(f"the wheel was not installed as it should be: {compiled} {where}")

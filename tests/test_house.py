@@ -194,7 +194,7 @@ def test_descriptions_are_pure(module: Module) -> None:
     [
         *(in_package("umlctl.shell") + in_package("umlctl.cli") + in_package("umlctl.client")),
         *in_package("umlctl.output"),
-        BY_NAME["umlctl.oneshot"],
+        BY_NAME["umlctl.entry"],
     ],
     ids=lambda module: str(module.name),
 )

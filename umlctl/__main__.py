@@ -2,6 +2,6 @@
 
 import sys
 
-from umlctl.oneshot import main
+from umlctl.entry import main
 
 sys.exit(main(sys.argv))

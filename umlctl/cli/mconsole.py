@@ -13,10 +13,10 @@ from socketproto.exchange import GONE, REFUSED, Outcome
 from socketproto.wire import REQUEST_SIZE
 from umlctl import exitcodes
 from umlctl.cli import complete
+from umlctl.cli.oneshot import tell, tell_on
 from umlctl.cli.seconds import SECONDS
 from umlctl.client.ask import GuestClient
 from umlctl.errors import InDoubt, NoGuest, UmlctlError, UsageError
-from umlctl.oneshot import tell, tell_on
 from umlctl.output import views
 
 if TYPE_CHECKING:

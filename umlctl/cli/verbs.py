@@ -1,6 +1,6 @@
 """The click command of a row of the command table.
 
-`umlctl.oneshot` runs a plain one-shot command by itself; this is for `--help`, completion and
+`umlctl.cli.oneshot` runs a plain one-shot command by itself; this is for `--help`, completion and
 command lines that it does not take.
 """
 
@@ -12,9 +12,9 @@ import click
 
 from socketproto.blocking import TIMEOUT
 from umlctl.cli import complete
+from umlctl.cli.oneshot import ask
 from umlctl.cli.seconds import SECONDS
 from umlctl.commands import KERNEL, SYSRQ, Command
-from umlctl.oneshot import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from umlctl import exitcodes, oneshot
+from umlctl import entry, exitcodes
 from umlctl.cli import listing
 from umlctl.protocol.status import Ending, Status
 
@@ -19,7 +19,7 @@ def test_records_that_cannot_be_read_are_no_empty_list(
     os.makedirs(f"{house}/u/state")
     for name in ("guests", "enabled", "networks"):
         os.close(os.open(f"{house}/u/state/{name}", os.O_CREAT))
-    assert oneshot.main(["umlctl", *words]) == 7
+    assert entry.main(["umlctl", *words]) == 7
     said = capsys.readouterr()
     assert said.out == ""
     assert "umlctl: cannot read " in said.err
@@ -54,7 +54,7 @@ def names(text: str) -> list[str]:
 def test_list_has_the_columns_and_the_order_that_are_asked_for(
     guests: None, capsys: pytest.CaptureFixture[str], words: str, said: list[str]
 ) -> None:
-    assert oneshot.main(["umlctl", "list", *words.split()]) == 0
+    assert entry.main(["umlctl", "list", *words.split()]) == 0
     assert names(capsys.readouterr().out) == said
 
 
@@ -62,7 +62,7 @@ def test_list_has_the_columns_and_the_order_that_are_asked_for(
 def test_list_as_json_has_every_key_of_every_guest(
     guests: None, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
-    assert oneshot.main(["umlctl", "list", *words.split()]) == 0
+    assert entry.main(["umlctl", "list", *words.split()]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [each["umid"] for each in found] == ["a", "b", "c"]
     assert {frozenset(each) for each in found} == {frozenset(Status.__struct_fields__)}
@@ -73,7 +73,7 @@ def test_compact_list_is_one_line_a_guest_on_a_terminal_too(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert oneshot.main(["umlctl", "list", "--format", "compact"]) == 0
+    assert entry.main(["umlctl", "list", "--format", "compact"]) == 0
     assert names(capsys.readouterr().out) == ["NAME", "a", "b", "c"]
 
 
@@ -91,12 +91,12 @@ def test_compact_list_is_one_line_a_guest_on_a_terminal_too(
 def test_list_that_cannot_be_is_refused(
     guests: None, capsys: pytest.CaptureFixture[str], words: str, said: str
 ) -> None:
-    assert oneshot.main(["umlctl", "list", *words.split()]) == exitcodes.USAGE
+    assert entry.main(["umlctl", "list", *words.split()]) == exitcodes.USAGE
     found = capsys.readouterr()
     assert said in found.err
     assert found.out == ""
 
 
 def test_list_of_no_guest_as_csv_is_empty(house: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert oneshot.main(["umlctl", "list", "--format", "csv"]) == 0
+    assert entry.main(["umlctl", "list", "--format", "csv"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-import umlctl
-from socketproto import blocking
 from socketproto.exchange import pieces
 from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import running
-from umlctl import exitcodes, oneshot, streams
+from umlctl import exitcodes
+from umlctl.cli import oneshot
 from umlctl.client import unsupervised
 from umlctl.commands import COMMANDS, HOST, KERNEL, Command
 from umlctl.host import paths, processes
@@ -26,24 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.conftest import Address, Bare
+    from tests.umlctl.conftest import Run
 
     MakeBare = Callable[..., Bare]
-
-ROOT = Path(umlctl.__file__).parent.parent
-HEAVY = {
-    *("trio", "click", "msgspec", "prompt_toolkit", "rich", "re", "socket", "json", "enum"),
-    *("typing", "argparse", "pathlib", "dataclasses", "asyncio", "subprocess", "selectors"),
-    *("contextlib", "functools", "collections", "logging", "importlib.metadata", "shutil"),
-}
-SCRIPT = """
-import sys
-before = set(sys.modules)
-sys.path.insert(0, {root!r})
-from umlctl.oneshot import main
-code = main({argv!r})
-print(*sorted(set(sys.modules) - before), file=sys.stderr)
-sys.exit(code)
-"""
 
 
 def reply(data: bytes, error: int = 0) -> list[bytes]:
@@ -52,77 +32,6 @@ def reply(data: bytes, error: int = 0) -> list[bytes]:
 
 def saying(data: bytes, error: int = 0) -> Callable[..., list[bytes]]:
     return lambda *_: reply(data, error)
-
-
-class Run:
-    """One command line, run here: its code and what it printed."""
-
-    def __init__(self, code: int, out: bytes, err: bytes) -> None:
-        self.code = code
-        self.out = out
-        self.err = err.decode()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run(house: str, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Run]:
-    def run(*arguments: str) -> Run:
-        code = oneshot.main(["umlctl", *arguments])
-        sys.stdout.flush()
-        return Run(code, *capfdbinary.readouterr())
-
-    return run
-
-
-def in_subprocess(*argv: str) -> subprocess.CompletedProcess[str]:
-    script = SCRIPT.format(root=str(ROOT), argv=["umlctl", *argv])
-    return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-# What it costs
-
-
-@pytest.mark.parametrize("mode", [0o755, 0o600])
-@pytest.mark.parametrize(
-    "words", [["version"], ["stack", "1"], ["log", "hello"], ["stop"], ["proc", "uptime"]]
-)
-def test_one_shot_command_imports_nearly_nothing(
-    bare: MakeBare, words: list[str], mode: int
-) -> None:
-    verb, *arguments = words
-    done = in_subprocess(verb, bare(mode=mode).path, *arguments)
-    assert done.returncode == 0, done
-    by_mconsole = in_subprocess("mconsole", bare(name="by", mode=mode).path, *words)
-    told = done.stderr.splitlines()[-1]  # `stop` has something to say before
-    assert (by_mconsole.returncode, by_mconsole.stderr.splitlines()) == (0, [told])
-    imported = set(told.split())
-    assert not imported & HEAVY
-    if words != ["proc", "uptime"]:  # a bare kernel has no guard of its own
-        ours = {name for name in imported if name.startswith(("umlctl", "socketproto"))}
-        assert ours == {
-            *("socketproto", "socketproto.blocking", "socketproto.exchange", "socketproto.wire"),
-            *("umlctl", "umlctl.commands", "umlctl.exitcodes", "umlctl.oneshot"),
-            *("umlctl.client", "umlctl.client.ask", "umlctl.client.target", "umlctl.output"),
-            "umlctl.streams",
-            *("umlctl.host", "umlctl.host.paths"),
-        }
-    assert len(imported) < 31, imported
-
-
-def test_command_that_fails_imports_no_more(short: str) -> None:
-    done = in_subprocess("version", f"{short}/none")
-    assert done.returncode == exitcodes.NO_GUEST
-    *_, imported = done.stderr.splitlines()
-    assert not set(imported.split()) & HEAVY
 
 
 # What is sent
@@ -149,27 +58,27 @@ def test_command_that_fails_imports_no_more(short: str) -> None:
     ],
 )
 def test_words_go_to_a_bare_kernel_as_one_command(
-    run: Callable[..., Run], bare: MakeBare, words: list[str], sent: bytes
+    shot: Callable[..., Run], bare: MakeBare, words: list[str], sent: bytes
 ) -> None:
     server = bare()
     verb, *arguments = words
-    assert run(verb, server.path, *arguments).code == 0
+    assert shot(verb, server.path, *arguments).code == 0
     assert server.commands == [sent]
 
 
 def test_disk_of_a_bare_kernel_that_is_still_scanned_is_removed_a_moment_later(
-    run: Callable[..., Run], bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(server: Bare, data: bytes, _address: Address) -> list[bytes]:
         open_yet = server.commands.count(data) < 3
         return reply(b"Device is currently open", -errno.EBUSY) if open_yet else reply(b"")
 
     server = bare(answer)
-    assert run("remove", server.path, "ubd1").code == 0
+    assert shot("remove", server.path, "ubd1").code == 0
     assert server.commands == [b"remove ubd1"] * 3
     monkeypatch.setattr(oneshot, "SCANNED", 0.0)
     other = bare(saying(b"Device is currently open", -errno.EBUSY), name="other")
-    assert run("remove", other.path, "ubd1").code == 1
+    assert shot("remove", other.path, "ubd1").code == 1
     assert other.commands == [b"remove ubd1"]
 
 
@@ -181,31 +90,22 @@ def test_disk_of_a_bare_kernel_that_is_still_scanned_is_removed_a_moment_later(
     ],
 )
 def test_what_a_bare_kernel_has_instead_is_said(
-    run: Callable[..., Run], bare: MakeBare, words: list[str], way: str
+    shot: Callable[..., Run], bare: MakeBare, words: list[str], way: str
 ) -> None:
     server = bare()
-    done = run(words[0], server.path, *words[1:])
+    done = shot(words[0], server.path, *words[1:])
     assert done.code == exitcodes.REFUSED
     assert way in done.err
     assert server.commands == []
 
 
-def test_options_may_stand_anywhere_and_end_at_two_dashes(
-    run: Callable[..., Run], bare: MakeBare
-) -> None:
-    server = bare()
-    assert run("stack", "--json", server.path, "--timeout", "9", "1").json["text"] == "stack 1"
-    assert run("stack", server.path, "1", "--json").json["text"] == "stack 1"
-    assert run("config", server.path, "--", "--json").out == b"config --json\n"
-
-
 def test_disk_paths_are_the_callers(
-    run: Callable[..., Run], bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = bare()
     monkeypatch.chdir(house)
-    assert run("config", server.path, "ubd1r=a.cow,b.img").code == 0
-    assert run("config", server.path, "ubd99=no,such,slot,at,all").code == 0
+    assert shot("config", server.path, "ubd1r=a.cow,b.img").code == 0
+    assert shot("config", server.path, "ubd99=no,such,slot,at,all").code == 0
     assert server.commands == [
         f"config ubd1r={house}/a.cow,{house}/b.img".encode(),
         b"config ubd99=no,such,slot,at,all",
@@ -214,7 +114,7 @@ def test_disk_paths_are_the_callers(
 
 @pytest.mark.parametrize("force", ["", "!", "! "])
 def test_disk_paths_are_the_callers_in_any_text_too(
-    run: Callable[..., Run],
+    shot: Callable[..., Run],
     bare: MakeBare,
     house: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -222,9 +122,9 @@ def test_disk_paths_are_the_callers_in_any_text_too(
 ) -> None:
     server = bare()
     monkeypatch.chdir(house)
-    assert run("mconsole", server.path, f"{force}config", "ubd1r=a.cow,b.img").code == 0
-    assert run("mconsole", server.path, f"{force}config ubd1=a.img", "--json").code == 0
-    assert run("mconsole", server.path, "log  two  ubd1=a").code == 0
+    assert shot("mconsole", server.path, f"{force}config", "ubd1r=a.cow,b.img").code == 0
+    assert shot("mconsole", server.path, f"{force}config ubd1=a.img", "--json").code == 0
+    assert shot("mconsole", server.path, "log  two  ubd1=a").code == 0
     assert server.commands == [
         f"config ubd1r={house}/a.cow,{house}/b.img".encode(),
         f"config ubd1={house}/a.img".encode(),
@@ -234,51 +134,51 @@ def test_disk_paths_are_the_callers_in_any_text_too(
 
 @pytest.mark.parametrize("words", ["plug", "!plug", "plug ", "config", "remove"])
 def test_command_without_its_words_is_answered_whatever_it_is(
-    run: Callable[..., Run], bare: MakeBare, words: str
+    shot: Callable[..., Run], bare: MakeBare, words: str
 ) -> None:
-    assert run("mconsole", bare().path, words).code in (exitcodes.OK, exitcodes.REFUSED)
+    assert shot("mconsole", bare().path, words).code in (exitcodes.OK, exitcodes.REFUSED)
 
 
 @pytest.mark.parametrize("words", [[], [""], [" ", ""]])
 def test_no_text_at_all_is_a_usage_error(
-    run: Callable[..., Run], bare: MakeBare, words: list[str]
+    shot: Callable[..., Run], bare: MakeBare, words: list[str]
 ) -> None:
     server = bare()
-    assert run("mconsole", server.path, *words).code == exitcodes.USAGE
-    assert run("mconsole", "", "version").code == exitcodes.USAGE
+    assert shot("mconsole", server.path, *words).code == exitcodes.USAGE
+    assert shot("mconsole", "", "version").code == exitcodes.USAGE
     assert server.commands == []
 
 
-def test_bytes_that_are_no_text_go_through(run: Callable[..., Run], bare: MakeBare) -> None:
-    done = run("proc", bare().path, "1/root/tmp/\udcff")
+def test_bytes_that_are_no_text_go_through(shot: Callable[..., Run], bare: MakeBare) -> None:
+    done = shot("proc", bare().path, "1/root/tmp/\udcff")
     assert done.out == b"proc 1/root/tmp/\xff\n"
 
 
-def test_guest_is_found_by_its_umid(run: Callable[..., Run], bare: MakeBare, house: str) -> None:
+def test_guest_is_found_by_its_umid(shot: Callable[..., Run], bare: MakeBare, house: str) -> None:
     os.makedirs(f"{house}/h/.uml/demo")
     bare(name="h/.uml/demo/mconsole")
-    assert run("version", "demo").out == b"version\n"
-    assert run("version", f"{house}/h/.uml/demo").out == b"version\n"
+    assert shot("version", "demo").out == b"version\n"
+    assert shot("version", f"{house}/h/.uml/demo").out == b"version\n"
 
 
 @pytest.mark.parametrize("words", [["proc", "kcore"], ["sysrq", "t"], ["config", "udb1=/x"]])
 def test_bare_kernel_is_guarded_unless_forced(
-    run: Callable[..., Run], bare: MakeBare, words: list[str]
+    shot: Callable[..., Run], bare: MakeBare, words: list[str]
 ) -> None:
     server = bare()
     verb, *arguments = words
-    refused = run(verb, server.path, *arguments)
+    refused = shot(verb, server.path, *arguments)
     assert (refused.code, refused.out) == (exitcodes.REFUSED, b"")
     assert f"umlctl: {verb} {server.path}: refused: " in refused.err
     assert not server.seen
-    assert run(verb, server.path, "--force", *arguments).code == 0
+    assert shot(verb, server.path, "--force", *arguments).code == 0
     assert server.seen[0] == " ".join(words).encode()
 
 
-def test_supervisor_is_told_to_force(run: Callable[..., Run], bare: MakeBare) -> None:
+def test_supervisor_is_told_to_force(shot: Callable[..., Run], bare: MakeBare) -> None:
     server = bare(mode=0o600)
-    assert run("proc", server.path, "kcore").code == 0
-    assert run("proc", server.path, "kcore", "--force").code == 0
+    assert shot("proc", server.path, "kcore").code == 0
+    assert shot("proc", server.path, "kcore", "--force").code == 0
     assert server.seen == [b"proc kcore", b"!proc kcore"]
 
 
@@ -288,10 +188,10 @@ def test_supervisor_is_told_to_force(run: Callable[..., Run], bare: MakeBare) ->
     ids=lambda command: command.name,
 )
 def test_bare_kernel_is_not_sent_what_only_a_supervisor_knows(
-    run: Callable[..., Run], bare: MakeBare, command: Command
+    shot: Callable[..., Run], bare: MakeBare, command: Command
 ) -> None:
     server = bare()
-    done = run(command.name, server.path, *command.example.split())
+    done = shot(command.name, server.path, *command.example.split())
     assert done.code == exitcodes.REFUSED
     assert f"a bare kernel has no `{command.name}`" in done.err
     assert not server.seen
@@ -300,38 +200,31 @@ def test_bare_kernel_is_not_sent_what_only_a_supervisor_knows(
 # What is shown
 
 
-def test_answer_is_printed_with_one_end_of_line(run: Callable[..., Run], bare: MakeBare) -> None:
+def test_answer_is_printed_with_one_end_of_line(shot: Callable[..., Run], bare: MakeBare) -> None:
     server = bare(saying(b"Linux demo"))
-    assert run("version", server.path).out == b"Linux demo\n"
+    assert shot("version", server.path).out == b"Linux demo\n"
     server.answer = saying(b"two\nlines\n")
-    assert run("version", server.path).out == b"two\nlines\n"
+    assert shot("version", server.path).out == b"two\nlines\n"
     server.answer = saying(b"")
-    assert run("go", server.path).out == b""
+    assert shot("go", server.path).out == b""
 
 
 def test_file_is_printed_without_the_line_that_the_kernel_puts_before_it(
-    run: Callable[..., Run], bare: MakeBare
+    shot: Callable[..., Run], bare: MakeBare
 ) -> None:
     server = bare(saying(b"\n\nMemTotal: \xff\n"))
-    assert run("proc", server.path, "meminfo").out == b"\nMemTotal: \xff\n"
+    assert shot("proc", server.path, "meminfo").out == b"\nMemTotal: \xff\n"
     server.answer = saying(b"\n")
-    assert run("proc", server.path, "empty").out == b""
+    assert shot("proc", server.path, "empty").out == b""
 
 
-def test_help_is_the_guests_where_there_is_one(run: Callable[..., Run], bare: MakeBare) -> None:
-    assert run("help", bare(saying(b"of the guest", 0)).path).out == b"of the guest\n"
-    assert "no guest 'nobody'" in run("help", "nobody").err
-    assert run("help", "run").out.startswith(b"Usage: umlctl run")
-    assert "did you mean list?" in run("help", "ls").err
-
-
-def test_err_goes_to_standard_error(run: Callable[..., Run], bare: MakeBare) -> None:
+def test_err_goes_to_standard_error(shot: Callable[..., Run], bare: MakeBare) -> None:
     server = bare(saying(b"no such device\n", -errno.ENODEV))
-    done = run("remove", server.path, "ubd7")
+    done = shot("remove", server.path, "ubd7")
     assert (done.code, done.out) == (exitcodes.REFUSED, b"")
     assert done.err == f"umlctl: remove {server.path}: ubd7: no such device\n"
     server.answer = saying(b"", 1)
-    assert run("remove", server.path, "eth7").err.endswith(": error 1\n")
+    assert shot("remove", server.path, "eth7").err.endswith(": error 1\n")
 
 
 @pytest.mark.parametrize(
@@ -339,53 +232,53 @@ def test_err_goes_to_standard_error(run: Callable[..., Run], bare: MakeBare) -> 
     [(-104, exitcodes.GONE), (-110, exitcodes.TIMED_OUT), (-16, exitcodes.REFUSED)],
 )
 def test_outcome_that_a_supervisor_passes_on_sets_the_code(
-    run: Callable[..., Run], bare: MakeBare, error: int, code: int
+    shot: Callable[..., Run], bare: MakeBare, error: int, code: int
 ) -> None:
     server = bare(saying(b"why", error), mode=0o600)
-    assert run("version", server.path).code == code
-    done = run("version", server.path, "--json")
+    assert shot("version", server.path).code == code
+    done = shot("version", server.path, "--json")
     assert (done.code, done.json["error"], done.json["outcome"]) == (code, error, "refused")
 
 
-def test_silence_is_a_timeout(run: Callable[..., Run], bare: MakeBare) -> None:
-    done = run("version", bare(lambda *_: []).path, "--timeout", "0.05")
+def test_silence_is_a_timeout(shot: Callable[..., Run], bare: MakeBare) -> None:
+    done = shot("version", bare(lambda *_: []).path, "--timeout", "0.05")
     assert (done.code, done.out) == (exitcodes.TIMED_OUT, b"")
     assert done.err.endswith(": timed out: no answer within the deadline\n")
 
 
 def test_reboot_ends_with_the_answer_to_a_question_that_is_held_until_the_guest_is_ready(
-    run: Callable[..., Run], bare: MakeBare
+    shot: Callable[..., Run], bare: MakeBare
 ) -> None:
     supervised = bare(mode=0o600)
-    assert run("reboot", supervised.path).code == 0
-    assert run("reboot", supervised.path, "--no-wait").code == 0
+    assert shot("reboot", supervised.path).code == 0
+    assert shot("reboot", supervised.path, "--no-wait").code == 0
     assert supervised.commands == [b"reboot", b"version", b"reboot"]
     kernel = bare()
-    assert run("reboot", kernel.path).code == 0
+    assert shot("reboot", kernel.path).code == 0
     assert kernel.commands == [b"reboot"], "nobody says when it can be asked without harm"
 
 
 def test_reboot_of_a_guest_that_does_not_come_back_has_failed(
-    run: Callable[..., Run], bare: MakeBare
+    shot: Callable[..., Run], bare: MakeBare
 ) -> None:
     def ends(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
         return reply(
             b"" if data == b"reboot" else b"it has ended", 0 if data == b"reboot" else -104
         )
 
-    done = run("reboot", bare(ends, mode=0o600).path)
+    done = shot("reboot", bare(ends, mode=0o600).path)
     assert done.code == exitcodes.GONE
     assert done.err.endswith("it has ended\n")
 
     def hangs(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
         return reply(b"") if data == b"reboot" else []
 
-    done = run("reboot", bare(hangs, mode=0o600).path, "--timeout", "0.2", "--json")
+    done = shot("reboot", bare(hangs, mode=0o600).path, "--timeout", "0.2", "--json")
     assert (done.code, done.json["outcome"]) == (exitcodes.TIMED_OUT, "timed out")
 
 
 def test_supervisors_that_are_killed_one_after_another_put_off_no_deadline(
-    run: Callable[..., Run], house: str, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take_over(_guest: str) -> bool:
         time.sleep(0.02)
@@ -394,7 +287,7 @@ def test_supervisors_that_are_killed_one_after_another_put_off_no_deadline(
     monkeypatch.setattr(unsupervised, "take_over", take_over)
     paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
-    done = run("version", "demo", "--timeout", "0.01")
+    done = shot("version", "demo", "--timeout", "0.01")
     assert done.code == exitcodes.TIMED_OUT
     assert "version demo: timed out: not done within 0.01 seconds" in done.err
 
@@ -418,26 +311,26 @@ def killed(bare: MakeBare, house: str) -> Iterator[int]:
 
 
 def test_guest_whose_supervisor_is_killed_by_kill_is_killed(
-    run: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
-    done = run("kill", "demo")
+    done = shot("kill", "demo")
     assert (done.code, done.out) == (0, b"demo killed\n")
     assert processes.start_time(killed) is None
 
 
 def test_guest_that_runs_though_its_supervisor_does_not_is_not_said_to_be_gone(
-    run: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
-    done = run("shutdown", "demo")
+    done = shot("shutdown", "demo")
     assert done.code == exitcodes.NO_GUEST
     assert f"the guest runs (pid {killed}), but its supervisor is gone" in done.err
 
 
 @pytest.mark.parametrize("words", [("wait",), ("wait", "--json"), ("status", "--json")])
 def test_guest_that_ends_with_its_supervisor_is_answered_for(
-    run: Callable[..., Run], bare: MakeBare, house: str, words: tuple[str, ...]
+    shot: Callable[..., Run], bare: MakeBare, house: str, words: tuple[str, ...]
 ) -> None:
     paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
@@ -451,7 +344,7 @@ def test_guest_that_ends_with_its_supervisor_is_answered_for(
             return dying(server, data, address)
 
         bare(end, name=os.path.relpath(paths.guest_socket("demo"), house), mode=0o600)
-        done = run(words[0], "demo", *words[1:])
+        done = shot(words[0], "demo", *words[1:])
     assert b"guest gone" not in done.out
     assert done.code == (0 if words[0] == "status" else exitcodes.GONE), done.err
     if words[0] == "status":
@@ -459,7 +352,7 @@ def test_guest_that_ends_with_its_supervisor_is_answered_for(
 
 
 def test_next_supervisor_is_found_wherever_it_is(
-    run: Callable[..., Run], bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], bare: MakeBare, house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller's HOME may be another, and the guest have no directory yet."""
     paths.make_run_dir()
@@ -471,57 +364,57 @@ def test_next_supervisor_is_found_wherever_it_is(
         return True
 
     monkeypatch.setattr(unsupervised, "take_over", take_over)
-    assert run("version", "demo").code == 0
+    assert shot("version", "demo").code == 0
 
 
 def test_programs_are_told_that_nobody_knows(
-    run: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
+    shot: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unsupervised, "take_over", lambda _guest: True)
-    done = run("mconsole", "demo", "--json", "remove", "ubd1")
+    done = shot("mconsole", "demo", "--json", "remove", "ubd1")
     assert (done.code, done.json["outcome"]) == (exitcodes.GONE, "guest gone")
     assert "whether this was done is not known" in done.json["reason"]
 
 
 def test_refusal_stands_though_it_is_not_answered_again(
-    run: Callable[..., Run], bare: MakeBare
+    shot: Callable[..., Run], bare: MakeBare
 ) -> None:
     def once(server: Bare, data: bytes, _address: Address) -> list[bytes]:
         first = server.commands == [data]
         return reply(b"Device is currently open", -errno.EBUSY) if first else []
 
-    done = run("remove", bare(once).path, "ubd1", "--timeout", "2")
+    done = shot("remove", bare(once).path, "ubd1", "--timeout", "2")
     assert done.code == exitcodes.REFUSED
     assert "it is in use in the guest" in done.err
 
 
-def test_lost_end_is_said_after_what_came(run: Callable[..., Run], bare: MakeBare) -> None:
+def test_lost_end_is_said_after_what_came(shot: Callable[..., Run], bare: MakeBare) -> None:
     server = bare(lambda _server, data, _address: reply(b"x" * 600)[:1] if data != b"k" else [])
-    done = run("stack", server.path, "1", "--timeout", "0.5")
+    done = shot("stack", server.path, "1", "--timeout", "0.5")
     assert (done.code, done.out) == (exitcodes.TRUNCATED, b"x" * 511 + b"\n")
     assert "truncated" in done.err
 
 
-def test_guest_that_ends_under_a_request_is_gone(run: Callable[..., Run], bare: MakeBare) -> None:
+def test_guest_that_ends_under_a_request_is_gone(shot: Callable[..., Run], bare: MakeBare) -> None:
     def end(server: Bare, _data: bytes, _address: Address) -> list[bytes]:
         server.unbind()
         return []
 
-    done = run("halt", bare(end).path)
+    done = shot("halt", bare(end).path)
     assert done.code == exitcodes.GONE
     assert "guest gone" in done.err
 
 
-def test_guest_that_is_not_there_is_named(run: Callable[..., Run]) -> None:
-    done = run("version", "demo")
+def test_guest_that_is_not_there_is_named(shot: Callable[..., Run]) -> None:
+    done = shot("version", "demo")
     assert (done.code, done.out) == (exitcodes.NO_GUEST, b"")
     assert done.err == "umlctl: no guest 'demo'; `umlctl list` shows the guests\n"
-    done = run("version", "/nowhere/mconsole")
+    done = shot("version", "/nowhere/mconsole")
     assert done.err.startswith("umlctl: no guest '/nowhere/mconsole': /nowhere/mconsole: No such")
 
 
-def test_outcome_as_json(run: Callable[..., Run], bare: MakeBare) -> None:
-    done = run("version", bare(saying(b"Linux \xff")).path, "--json")
+def test_outcome_as_json(shot: Callable[..., Run], bare: MakeBare) -> None:
+    done = shot("version", bare(saying(b"Linux \xff")).path, "--json")
     assert done.code == 0
     assert done.json["text"] == "Linux \ufffd"
     assert (done.json["command"], done.json["outcome"]) == ("version", "answered")
@@ -543,76 +436,11 @@ def test_outcome_as_json(run: Callable[..., Run], bare: MakeBare) -> None:
     ],
 )
 def test_wrong_words_are_said_and_nothing_is_sent(
-    run: Callable[..., Run], bare: MakeBare, words: list[str], said: str
+    shot: Callable[..., Run], bare: MakeBare, words: list[str], said: str
 ) -> None:
     server = bare()
     verb, *arguments = words
-    done = run(verb, server.path, *arguments)
+    done = shot(verb, server.path, *arguments)
     assert (done.code, done.out) == (exitcodes.USAGE, b"")
     assert said.replace("PATH", server.path) in done.err
     assert not server.seen
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["version"],
-        ["version", "--help"],
-        ["version", "demo", "--unknown"],
-        ["version", "demo", "--timeout"],
-        ["version", "demo", "--timeout", "soon"],
-        ["version", "demo", "--timeout", "0"],
-        ["version", "demo", "--timeout", "-1"],
-        ["version", "demo", "--timeout", "nan"],
-        ["version", "demo", "--timeout", "inf"],
-        ["version", "-v"],
-        ["list"],
-        ["--version"],
-        [],
-        ["nonsense"],
-    ],
-)
-def test_what_is_no_plain_command_goes_to_the_full_command_line(
-    monkeypatch: pytest.MonkeyPatch, words: list[str]
-) -> None:
-    handed: list[list[str]] = []
-
-    def cli(arguments: list[str]) -> int:
-        handed.append(arguments)
-        return 77
-
-    monkeypatch.setattr(oneshot, "_cli", cli)
-    assert oneshot.main(["umlctl", *words]) == 77
-    assert handed == [words]
-
-
-def test_interrupt_and_closed_pipe_are_as_a_shell_expects(
-    monkeypatch: pytest.MonkeyPatch, bare: MakeBare
-) -> None:
-    server = bare()
-    for error, code in ((KeyboardInterrupt, 130), (streams.ReaderGone, 141)):
-
-        def fail(*_: object, error: type[BaseException] = error, **_how: object) -> None:
-            raise error
-
-        with monkeypatch.context() as patch:
-            patch.setattr(blocking.Connection, "request", fail)
-            patch.setattr(sys, "stdout", sys.stdout)
-            assert oneshot.main(["umlctl", "version", server.path]) == code
-
-
-@pytest.mark.parametrize("words", [("version", "SOCKET"), ("run", "--help")])
-def test_full_disk_is_one_line_on_standard_error(bare: MakeBare, words: tuple[str, ...]) -> None:
-    server = bare()
-    arguments = [server.path if word == "SOCKET" else word for word in words]
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "umlctl", *arguments],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == exitcodes.FAILED
-    assert done.stderr == "umlctl: [Errno 28] No space left on device\n"

@@ -1,0 +1,140 @@
+"""The entry of `umlctl`: what its arguments ask for, and how whatever goes wrong ends.
+
+`umlctl VERB GUEST [ARGS]` has to cost no more than the interpreter's own start, so nothing is
+imported here that can be left for later: no re, argparse, socket, json, click. Whatever is not
+a plain one-shot command goes on to `umlctl.cli.main`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from umlctl import exitcodes, streams
+from umlctl.cli.oneshot import ask, tell
+from umlctl.client.target import Target
+from umlctl.commands import BY_NAME, HOST, SAME, Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def main(argv: list[str]) -> int:
+    """Run `umlctl` with these arguments; the exit code."""
+    streams.in_utf8()
+    streams.open_all()
+    verb = argv[1] if len(argv) > 1 else ""
+    if verb == "help" and not _is_guest(argv[2:3]):
+        words = [SAME.get(word, word) for word in argv[2:3]] + argv[3:]
+        if words and sys.stdout.isatty():
+            from umlctl.cli.man import open_page
+
+            open_page(words[0])
+        argv = [argv[0], *words, "--help"]  # whose commands, if no guest is named: ours
+        verb = ""
+    if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
+        return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
+    if verb in SAME:
+        verb = SAME[verb]
+        argv = [argv[0], verb, *argv[2:]]
+    command = BY_NAME.get(verb)
+    if command is not None and command.served != HOST and not command.own_face:
+        options = _options(command, argv[2:])
+        if options is not None and not _names_several(command, options[1]):
+            return _guarded(lambda: ask(command, *options))
+    return _guarded(lambda: _cli(argv[1:]))
+
+
+def _is_guest(words: list[str]) -> bool:
+    """A guest is named, or what is no command of ours either."""
+    if not words or words[0].startswith("-"):
+        return bool(words)
+    try:
+        if Target(words[0]).is_known():
+            return True
+    except OSError:
+        return True  # who asks it says why
+    from umlctl.cli.main import LAZY
+    from umlctl.synonyms import SYNONYMS
+
+    return words[0] not in {*LAZY, *BY_NAME, *SYNONYMS}
+
+
+def _cli(arguments: list[str]) -> int:
+    from umlctl.cli.main import run
+
+    return run(arguments)
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Errors as one line, interrupts and closed pipes as a shell expects them."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return exitcodes.SIGNALLED + 2
+    except streams.ReaderGone:
+        return _reader_gone()
+    except BaseExceptionGroup as group:
+        if group.subgroup(streams.ReaderGone) is None:
+            raise
+        return _reader_gone()
+    except (OSError, RuntimeError) as problem:
+        from umlctl.host.scarce import explained, is_lacking
+
+        if not (isinstance(problem, OSError) or is_lacking(problem)):
+            raise
+        streams.close_output()  # a full disk is full at exit too
+        sys.stderr.write(f"umlctl: {explained(problem)}\n")
+        return exitcodes.FAILED
+    return code
+
+
+def _reader_gone() -> int:
+    streams.close_output()
+    return exitcodes.SIGNALLED + 13
+
+
+def _names_several(command: Command, words: list[str]) -> bool:
+    """What follows the first guest is another, and no number of seconds."""
+    return command.name == "shutdown" and bool(words) and not words[0][:1].isdigit()
+
+
+def _options(
+    command: Command, words: list[str]
+) -> tuple[str, list[str], bool, float | None, bool] | None:
+    """GUEST, ARGS and the three options that every verb has; None: let click see to it.
+
+    Options may stand anywhere, but the text of `log` is a text from its first word on.
+    """
+    guest = None
+    rest: list[str] = []
+    json = force = False
+    timeout: float | None = None
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if word == "--" and guest is not None:
+            rest += words[index:]
+            break
+        if (rest and command.name == "log") or not word.startswith("--"):
+            if guest is None:
+                guest = word
+            else:
+                rest.append(word)
+        elif word == "--json":
+            json = True
+        elif word == "--force":
+            force = True
+        elif word == "--timeout" and index < len(words):
+            try:
+                timeout = float(words[index])
+            except ValueError:
+                return None
+            index += 1
+        else:
+            return None
+    if not guest or guest.startswith("-") or not (timeout is None or 0 < timeout < 1e9):
+        return None
+    return guest, rest, json, timeout, force
