@@ -18,7 +18,7 @@ from socketproto.blocking import (
     encode,
 )
 from socketproto.exchange import ANSWERED, REFUSED, Exchange, Outcome
-from socketproto.soon import readable_soon
+from socketproto.spin import readable_soon
 from socketproto.wire import WireError
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ import trio
 
 from socketproto.blocking import CREDENTIALS_ROOM, SERVED_MODE, sender
 from socketproto.exchange import pieces
-from socketproto.soon import readable_soon
-from socketproto.turns import ALL, PROCESS, SOCKET, USER, Node
+from socketproto.fair_queue import ALL, PROCESS, SOCKET, USER, Node
+from socketproto.spin import readable_soon
 from socketproto.wire import REQUEST_SIZE, Reply, Request, RequestError
 
 if TYPE_CHECKING:

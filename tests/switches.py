@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from umlctl.host import frames, paths, processes, segments
-from umlctl.host.segments import Segment
+from umlctl.host import paths, processes
+from umlctl.networks import forwarding, segments
+from umlctl.networks.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -96,7 +97,7 @@ class Running:
         self.name = name
         self.sockets: list[socket.socket] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "umlctl.host.switch", *options, "--", name],
+            [sys.executable, "-P", "-m", "umlctl.networks.switchd", *options, "--", name],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -178,7 +179,7 @@ def arrived(connection: socket.socket) -> list[bytes]:
     found = []
     connection.setblocking(False)
     try:
-        while data := connection.recv(frames.LONGEST):
+        while data := connection.recv(forwarding.LONGEST):
             found.append(data)
     except BlockingIOError:
         pass

@@ -37,6 +37,8 @@ ROOMS: Final = tuple(
     for row in ROW.finditer((ROOT / "docs" / "architecture.md").read_text())
 )
 """What stands further down may import what stands above it, and nothing the other way."""
+FACES: Final = ("umlctl.cli", "umlctl.client", "umlctl.entry", "umlctl.output", "umlctl.shell")
+"""What people see, and what it alone is made of."""
 
 
 class Module:
@@ -177,7 +179,7 @@ def test_protocol_is_pure(name: str) -> None:
     [
         *(in_package("umlctl.protocol") + in_package("umlctl.devices")),
         *in_package("umlctl.guest"),
-        *(BY_NAME["umlctl.guard"], BY_NAME["umlctl.supervisor.lifecycle"]),
+        *(BY_NAME["umlctl.protocol.guard"], BY_NAME["umlctl.supervisor.lifecycle"]),
     ],
     ids=lambda module: str(module.name),
 )
@@ -191,11 +193,7 @@ def test_descriptions_are_pure(module: Module) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [
-        *(in_package("umlctl.shell") + in_package("umlctl.cli") + in_package("umlctl.client")),
-        *in_package("umlctl.output"),
-        BY_NAME["umlctl.entry"],
-    ],
+    [module for module in MODULES if inside(module.name, FACES)],
     ids=lambda module: str(module.name),
 )
 def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:
@@ -210,17 +208,25 @@ def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:
 def test_faces_leave_the_dead_to_supervisors() -> None:
     """Who looks at a guest neither writes nor cleans up: `kill` does where nobody else can."""
     acts = {
-        *("cleanup.bury", "cleanup.bury_last", "cleanup.end", "claim.claim", "claim.take_over"),
-        *("eventlog.append", "discover.set_aside", "discover.set_dead_aside", "records.save"),
+        *(
+            "cleanup.bury",
+            "cleanup.bury_last",
+            "cleanup.end",
+            "umid_lock.claim",
+            "umid_lock.take_over",
+        ),
+        *("event_log.append", "discover.set_aside", "discover.set_dead_aside", "records.save"),
         *("records.save_copy", "records.set_aside", "registry.release_all"),
     }
     acting: dict[str, set[str]] = {}
     for module in MODULES:
-        if inside(module.name, (*ROOMS[-1], "umlctl.client", "umlctl.output")):
+        if inside(module.name, FACES):
             calls = (each for each in ast.walk(module.tree) if isinstance(each, ast.Call))
             found = {ast.unparse(each.func) for each in calls} & acts
             acting |= {module.name: found} if found else {}
-    assert acting == {"umlctl.cli.afterlife": {"cleanup.end", "claim.claim", "discover.set_aside"}}
+    assert acting == {
+        "umlctl.cli.afterlife": {"cleanup.end", "umid_lock.claim", "discover.set_aside"}
+    }
 
 
 def test_where_a_guest_is_asked_is_known_in_one_place() -> None:

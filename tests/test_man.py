@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from umlctl.cli.main import GROUPS, LAZY, about, root
-from umlctl.commands import BY_NAME, SYSRQ
 from umlctl.exitcodes import TABLE
 from umlctl.output.guest_table import COLUMNS, DEFAULT
+from umlctl.protocol.commands import BY_NAME, SYSRQ
 from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
 from umlctl.protocol.status import CAUSES, STATES, Console, Device, Status, Viewer
 from umlctl.shell.completion import BUILT_IN

@@ -12,7 +12,7 @@ import sys
 from umlctl import exitcodes, streams
 from umlctl.cli.oneshot import ask, tell
 from umlctl.client.target import Target
-from umlctl.commands import BY_NAME, HOST, SAME, Command
+from umlctl.protocol.commands import BY_NAME, HOST, SAME, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from umlctl.errors import HostError
-from umlctl.host import switch_client
-from umlctl.host.holder import Holder
-from umlctl.host.switch_control import Client, Control
-from umlctl.output import guest_table, views
+from umlctl.networks import switch_client
+from umlctl.networks.holder import Holder
+from umlctl.networks.switch_protocol import Client, Control
+from umlctl.output import guest_table, proc_tables, views
 from umlctl.protocol.status import read_status
-from umlctl.shell import answers
-from umlctl.shell.live import Live
+from umlctl.shell.monitor import Live
 
 if TYPE_CHECKING:
-    from umlctl.host.switch import Switch
+    from umlctl.networks.switchd import Switch
 
 
 def event(data: bytes) -> None:
@@ -46,8 +45,8 @@ def proc_file(data: bytes) -> None:
     """A file of /proc as a table; the first line says which."""
     text = data.decode("utf-8", "surrogateescape")
     path, _, content = text.partition("\n")
-    rows = answers.table(path, content)
-    answers.symbols(content)
+    rows = proc_tables.table(path, content)
+    proc_tables.symbols(content)
     if rows is not None:
         assert rows
         assert all(isinstance(cell, str) for row in rows for cell in row)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from umlctl.devices import mem, ubd
 from umlctl.devices import parse as devices
 from umlctl.errors import UsageError
-from umlctl.guest import cmdline, plug
+from umlctl.guest import cmdline, specs
 from umlctl.guest import definition as definitions
-from umlctl.host.forwards import parse_forward
+from umlctl.networks.forwards import parse_forward
 
 
 def device(data: bytes) -> None:
@@ -42,10 +42,10 @@ def disk(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     for base in ("", "/base"):
         try:
-            found = plug.parse_disk(text, base)
+            found = specs.parse_disk(text, base)
         except UsageError:
             continue
-        assert plug.parse_disk(str(found)) == found, str(found)
+        assert specs.parse_disk(str(found)) == found, str(found)
         assert found.device(found.slot or 0, found.cow).files
 
 
@@ -54,10 +54,10 @@ def nic(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     insist = text.startswith("!")
     try:
-        found = plug.parse_nic(text.removeprefix("!"), insist=insist)
+        found = specs.parse_nic(text.removeprefix("!"), insist=insist)
     except UsageError:
         return
-    assert plug.parse_nic(str(found), insist=insist) == found, str(found)
+    assert specs.parse_nic(str(found), insist=insist) == found, str(found)
 
 
 def forward(data: bytes) -> None:
@@ -86,7 +86,7 @@ def definition(data: bytes) -> None:
     assert f"umid={found.umid}" in line
 
 
-def _kernel(asked: plug.Disk | plug.Nic) -> str:
-    if isinstance(asked, plug.Disk):
+def _kernel(asked: specs.Disk | specs.Nic) -> str:
+    if isinstance(asked, specs.Disk):
         return str(asked.device(asked.slot or 0, asked.cow))
     return asked.text or "vec0:transport=tap,ifname=t"

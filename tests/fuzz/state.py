@@ -9,8 +9,10 @@ from contextlib import suppress
 
 from umlctl.cli import events
 from umlctl.errors import HostError
-from umlctl.host import claim, consolelog, eventlog, networks, paths, records, segments
+from umlctl.host import paths
+from umlctl.networks import definitions, segments
 from umlctl.output import views
+from umlctl.state import console_log, event_log, records, umid_lock
 from umlctl.storage import cow as cows
 
 
@@ -42,37 +44,37 @@ def network(data: bytes) -> None:
     """The definition of a network."""
     _put(f"{paths.state_dir()}/networks/lan.json", data)
     try:
-        found = networks.load("lan")
+        found = definitions.load("lan")
     except HostError:
-        assert networks.load_all() == []
+        assert definitions.load_all() == []
         return
-    assert networks.load_all() == [found]
+    assert definitions.load_all() == [found]
 
 
 def index(data: bytes) -> None:
     """The index of a console's log."""
     log = f"{paths.state_dir()}/console.log"
-    path = _put(consolelog.index_of(log), data)
-    entries = consolelog.read_index(path)
+    path = _put(console_log.index_of(log), data)
+    entries = console_log.read_index(path)
     assert len(entries) <= data.count(b"\n")
-    assert set(consolelog.boots(path)) <= set(entries)
+    assert set(console_log.boots(path)) <= set(entries)
     for entry in entries:
-        assert consolelog.written_since(log, entry.time) >= 0
+        assert console_log.written_since(log, entry.time) >= 0
 
 
 def history(data: bytes) -> None:
     """The history of a guest, in two files and read while it grows."""
-    path = eventlog.path_of("demo")
+    path = event_log.path_of("demo")
     _put(path + ".1", data[: len(data) // 3])
     _put(path, data[: len(data) // 2])
-    reader = eventlog.Reader("demo")
+    reader = event_log.Reader("demo")
     found = list(reader.read())
     _put(path, data)
     found += reader.read()
     for event in sorted(found, key=events._time_of):
-        assert eventlog.decode(eventlog.encode(event)) == event
-        assert views.event_line(eventlog.encode(event))
-    eventlog.append("demo", eventlog.encode({"time": 1.0, "event": "last"}))
+        assert event_log.decode(event_log.encode(event)) == event
+        assert views.event_line(event_log.encode(event))
+    event_log.append("demo", event_log.encode({"time": 1.0, "event": "last"}))
     assert list(reader.read())[-1] == {"time": 1.0, "event": "last"}
 
 
@@ -90,10 +92,10 @@ def pid_files(data: bytes) -> None:
     public = os.path.dirname(paths.public_socket("demo"))
     _put(f"{public}/pid", data)
     _put(f"{paths.make_run_dir()}/g/demo.lock", data)
-    with claim.claim("demo") as held:
+    with umid_lock.claim("demo") as held:
         assert not os.path.exists(f"{public}/pid")
         _put(f"{held.directory}/owner", data)
-        assert claim.has_owner("demo")
+        assert umid_lock.has_owner("demo")
 
 
 def cow(data: bytes) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from umlctl import guard as guards
 from umlctl.errors import Refusal, UsageError
+from umlctl.protocol import guard as guards
+from umlctl.shell import command_line as shell
 from umlctl.shell import completion as completions
-from umlctl.shell import typed as shell
 
 
 def guard(data: bytes) -> None:

@@ -22,7 +22,7 @@ import pytest
 from socketproto.blocking import Connection
 from tests.histories import strange
 from umlctl.host import processes
-from umlctl.host.eventlog import decode
+from umlctl.state.event_log import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live.conftest import wait_for
-from umlctl.host import interfaces, processes
+from umlctl.host import processes
+from umlctl.networks import interfaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

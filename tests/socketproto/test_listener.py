@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from socketproto import listener as module
 from socketproto.client import Client
 from socketproto.exchange import Exchange, Outcome
+from socketproto.fair_queue import PROCESS, SOCKET
 from socketproto.listener import Call, ClientGone, Listener
-from socketproto.turns import PROCESS, SOCKET
 from socketproto.wire import MAGIC, Reply, Request, RequestError
 
 if TYPE_CHECKING:

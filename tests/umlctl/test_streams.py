@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import umlctl
 from socketproto.exchange import pieces
 from umlctl import streams
-from umlctl.host import consolelog, eventlog, paths
+from umlctl.host import paths
+from umlctl.state import console_log, event_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,10 +61,10 @@ def demo(house: str) -> str:
     os.makedirs(paths.record_dir("demo"))
     with open(f"{paths.record_dir('demo')}/console.log", "wb") as file:
         file.write(LONG + b"[    1.000000] the end\n")
-    consolelog.Index(file.name).add(consolelog.LAUNCH, 1.0, 0)
+    console_log.Index(file.name).add(console_log.LAUNCH, 1.0, 0)
     for number in range(2000):
         event = {"time": float(number), "umid": "demo", "event": "user", "text": "x" * 80}
-        eventlog.append("demo", eventlog.encode(event))
+        event_log.append("demo", event_log.encode(event))
     paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
     return "demo"
@@ -188,9 +189,9 @@ ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 @pytest.mark.parametrize("in_json", [False, True])
 def test_letter_that_the_locale_lacks_is_told_by_its_number(demo: str, in_json: bool) -> None:
-    os.unlink(eventlog.path_of(demo))
+    os.unlink(event_log.path_of(demo))
     event = {"time": 1.0, "umid": demo, "event": "user", "text": "a ☃ b"}
-    eventlog.append(demo, eventlog.encode(event))
+    event_log.append(demo, event_log.encode(event))
     words = ["events", demo, *(["--json"] if in_json else [])]
     with start(*words, env={**os.environ, **ASCII}, stdout=subprocess.PIPE) as process:
         found = process.communicate(timeout=60)[0]

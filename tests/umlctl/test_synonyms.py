@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.cli.main import LAZY
-from umlctl.commands import BY_NAME, HOST
+from umlctl.protocol.commands import BY_NAME, HOST
 from umlctl.synonyms import HARMFUL, SYNONYMS, meant
 
 KNOWN = [*LAZY, *(name for name, command in BY_NAME.items() if command.served != HOST)]

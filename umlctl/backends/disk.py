@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any, Final
 from umlctl.backends.interface import Backend
 from umlctl.devices import families, ubd
 from umlctl.errors import HostError
-from umlctl.guest.plug import Disk, of_device
+from umlctl.guest.specs import Disk, of_device
 from umlctl.host import paths
-from umlctl.host.holds import check_free, hold_of, is_file
-from umlctl.host.records import Entry
+from umlctl.state.file_identity import check_free, hold_of, is_file
+from umlctl.state.records import Entry
 from umlctl.storage import cow, images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umlctl.backends.interface import Kernel, Owner
-    from umlctl.guest.plug import Nic
-    from umlctl.host.inuse import Use
-    from umlctl.host.records import Hold
+    from umlctl.guest.specs import Nic
+    from umlctl.state.leases import Use
+    from umlctl.state.records import Hold
 
 SECTOR: Final = 512
 LEAST_FREE: Final = 1 << 20

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from socketproto.exchange import Outcome
-    from umlctl.guest.plug import Disk, Nic
-    from umlctl.host.inuse import Use
-    from umlctl.host.records import Entry
+    from umlctl.guest.specs import Disk, Nic
+    from umlctl.state.leases import Use
+    from umlctl.state.records import Entry
 
 
 MAX_FACT: Final = 64

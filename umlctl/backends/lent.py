@@ -13,7 +13,7 @@ from umlctl.errors import Refusal
 
 if TYPE_CHECKING:
     from umlctl.backends.interface import Kernel
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
 
 
 class LentBackend(Backend):

@@ -9,7 +9,7 @@ from umlctl.devices import families
 
 if TYPE_CHECKING:
     from umlctl.backends.interface import Kernel
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
 
 
 class MemoryBackend(Backend):

@@ -12,12 +12,13 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
+from umlctl.backends import hooks
 from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import MAX_FACT, Backend, has_sysfs
 from umlctl.devices import eth, families, needs, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import HostError, UmlctlError, UsageError
-from umlctl.guest.plug import (
+from umlctl.guest.specs import (
     AUTO,
     KERNEL,
     NICS,
@@ -28,15 +29,16 @@ from umlctl.guest.plug import (
     USER_RESOLVER,
     Nic,
 )
-from umlctl.host import hooks, interfaces, macs, networks, paths, processes, segments, taps
-from umlctl.host.records import Entry
+from umlctl.host import paths, processes
+from umlctl.networks import definitions, interfaces, macs, segments, taps
+from umlctl.state.records import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umlctl.backends.interface import Kernel, Owner
-    from umlctl.guest.plug import Disk
-    from umlctl.host.inuse import Use
+    from umlctl.guest.specs import Disk
+    from umlctl.state.leases import Use
 
 PRIVATE_IDLE: Final = 120.0
 """How long a switch of one NIC waits for it, seconds: other NICs may have hooks."""
@@ -230,7 +232,7 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
     """
     if asked.partition(",")[0] == USER:
         return USER_GATEWAY, USER_RESOLVER
-    definition = networks.load(network) if network and addr else None
+    definition = definitions.load(network) if network and addr else None
     if definition is None or not definition.user:
         return ()
     from ipaddress import ip_address, ip_interface  # costs as much as all the rest
@@ -272,7 +274,7 @@ def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
         entry.addr = entry.addr or USER_ADDRESS
     else:
         name = asked.name
-        segment = networks.start_switch(name)
+        segment = definitions.start_switch(name)
     entry.network = name
     entry.kernel = str(
         vec.parse(f"{entry.name}:transport=bess,dst={segment.port_socket},mac={entry.mac}")

@@ -15,16 +15,16 @@ from umlctl.devices import eth, ubd, vec
 from umlctl.devices.families import family_of
 from umlctl.errors import HostError
 from umlctl.guest import words
-from umlctl.guest.plug import Disk
-from umlctl.host.inuse import Use
+from umlctl.guest.specs import Disk
+from umlctl.state.leases import Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umlctl.backends.interface import Owner
     from umlctl.devices.parse import Device
-    from umlctl.guest.plug import Nic
-    from umlctl.host.records import Entry
+    from umlctl.guest.specs import Nic
+    from umlctl.state.records import Entry
 
 PLUGGING: Final = "it is being plugged"
 """The problem of an entry between its being written down and the guest's having it."""

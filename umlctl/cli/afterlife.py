@@ -13,10 +13,11 @@ from umlctl import exitcodes
 from umlctl.client.unsupervised import out_of_reach, summary
 from umlctl.errors import GuestInUse
 from umlctl.guest import policy
-from umlctl.host import claim, processes, records
+from umlctl.host import processes
 from umlctl.output import say, views
 from umlctl.protocol.status import Ending, read_status
 from umlctl.recovery import bare, cleanup, discover
+from umlctl.state import records, umid_lock
 
 ENDS: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
@@ -85,7 +86,7 @@ def _answer_for_living(name: str, record: records.Record) -> int:
         )
     return say(
         f"{name} {umid}: the guest runs (pid {record.pid}), but its supervisor is gone; "
-        f"`umlctl mconsole {claim.kernel_socket(record.definition)} TEXT` reaches its kernel, "
+        f"`umlctl mconsole {umid_lock.kernel_socket(record.definition)} TEXT` reaches its kernel, "
         f"`umlctl kill {umid}` ends it",
         exitcodes.NO_GUEST,
     )
@@ -107,7 +108,7 @@ def _kill(record: records.Record, how: str) -> int:
             # The host takes its time to end a process, and nothing holds the name of a guest
             if not processes.alive(record.pid, record.started):
                 # whose tiny parent was killed. That holds it until it has written down the end.
-                held = claim.claim(umid, record.definition.home)
+                held = umid_lock.claim(umid, record.definition.home)
         except GuestInUse:
             pass
         if held is None:

@@ -11,8 +11,10 @@ from click.core import ParameterSource
 
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import Definition
-from umlctl.host import kernels, paths, records
+from umlctl.host import paths
+from umlctl.kernels import find
 from umlctl.recovery import cleanup
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +66,7 @@ def words(definition: Definition) -> str:
     """The options of `start` that make a definition."""
     found: list[str] = []
     try:
-        usual = kernels.find()
+        usual = find.find()
     except UmlctlError:
         usual = ""
     if definition.kernel != usual:

@@ -13,8 +13,8 @@ from typing import Final
 
 from umlctl import streams
 from umlctl.errors import HostError
-from umlctl.host import consolelog
 from umlctl.host.files import stands_at
+from umlctl.state import console_log
 
 LOOK: Final = 0.2
 """Between two looks for what has come into the log, seconds; its reader is waited for as long."""
@@ -152,7 +152,7 @@ class Copy:
             data = os.pread(log, PIECE, self._offset)
             if not data:
                 break
-            cut = consolelog.start(log) - self._offset  # it may have been while we read
+            cut = console_log.start(log) - self._offset  # it may have been while we read
             if cut > 0:
                 self._lost += cut
                 self._offset += cut

@@ -8,9 +8,10 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.errors import NoGuest
-from umlctl.host import enabled, paths, records
+from umlctl.host import paths
 from umlctl.output import say, views
 from umlctl.protocol.starting import Result, read_result
+from umlctl.state import enabled, records
 
 
 @click.command(

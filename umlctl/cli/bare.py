@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.host import processes
 from umlctl.output import say, views
+from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import Ending
 from umlctl.recovery.bare import process
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from umlctl.guest import cmdline, plug
+from umlctl.guest import cmdline, specs
 from umlctl.guest import definition as definitions
-from umlctl.host import kernels, paths, programs, room
+from umlctl.host import paths, programs, room
+from umlctl.kernels import find
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
@@ -32,7 +33,7 @@ def of_start(definition: Definition) -> list[str]:
         for word in (*definition.append, *definition.arguments)
         if word.startswith(cmdline.HOSTFS)
     ]
-    kernel = kernels.probe(definition.kernel, definition.user)
+    kernel = find.probe(definition.kernel, definition.user)
     if definition.aslr and kernel.release >= NO_ASLR:
         said.append(f"--aslr does nothing: Linux {kernel.version} turns randomisation off itself")
     if definition.ncpus > 1 and "seccomp" in kernel.capabilities:
@@ -52,7 +53,7 @@ def of_start(definition: Definition) -> list[str]:
 
 def of_loss(definition: Definition) -> list[str]:
     """What a guest writes and nobody will find, if anything."""
-    disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     if definitions.root_is_image(definition):
         disks.insert(0, definitions.root_disk(definition))
     lost = [disk.file for disk in disks if disk.discard]
@@ -81,13 +82,13 @@ def _shared_root(definition: Definition) -> list[str]:
     """Who writes to the directory that is the root too."""
     if not definition.root.endswith("/"):
         return []
-    from umlctl.host import inuse
     from umlctl.recovery import discover
+    from umlctl.state import leases
 
     mine = os.path.realpath(definition.root)
     others = [
         umid
-        for umid, root in inuse.directories_of(discover.running(but=definition.umid))
+        for umid, root in leases.directories_of(discover.running(but=definition.umid))
         if os.path.commonpath([mine, os.path.realpath(root)]) in (mine, os.path.realpath(root))
     ]
     return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from umlctl.cli import complete
-from umlctl.cli.seconds import SECONDS
+from umlctl.cli.durations import SECONDS
 from umlctl.errors import HostError
 from umlctl.guest import definition as definitions
 from umlctl.guest import policy
@@ -192,8 +192,8 @@ def host_errors() -> Iterator[None]:
 
 
 def await_earlier(definition: Definition) -> None:
-    """Wait for the guests that it comes after, see `umlctl.cli.earlier`."""
+    """Wait for the guests that it comes after, see `umlctl.client.dependencies`."""
     if definition.after:
-        from umlctl.cli import earlier
+        from umlctl.client import dependencies
 
-        earlier.await_earlier(definition)
+        dependencies.await_earlier(definition)

@@ -16,12 +16,12 @@ import click
 
 from socketproto.exchange import BYTE_CAP, TIMED_OUT
 from umlctl import exitcodes
-from umlctl.cli import plugging
+from umlctl.cli import device_options
 from umlctl.client.ask import GuestClient
 from umlctl.errors import HostError, Refused, UmlctlError, UsageError
-from umlctl.guest.files import may_be_cut
 from umlctl.host.paths import guest_dir, umid_of
 from umlctl.output import say, views
+from umlctl.protocol.proc_files import may_be_cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ Examples:
   umlctl collect ci /root/result.xml --to results --overwrite --json
 """
 )
-@plugging.guest_argument
+@device_options.guest_argument
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
     "--to",
@@ -74,8 +74,8 @@ Examples:
 @click.option(
     "--force", is_flag=True, help="Take a file too of which cannot be seen whether it is whole."
 )
-@plugging.timeout_option
-@plugging.json_option
+@device_options.timeout_option
+@device_options.json_option
 def collect(
     guest: str,
     paths: tuple[str, ...],
@@ -165,7 +165,7 @@ def _read(guest: str, path: str, deadline: Deadline, *, force: bool) -> bytes:
     Raises: NoGuest, Refused, UsageError
     """
     try:
-        data = plugging.request(guest, f"proc 1/root{path}", deadline)
+        data = device_options.request(guest, f"proc 1/root{path}", deadline)
     except Refused as problem:
         if problem.code == exitcodes.TRUNCATED:
             raise Refused(NOT_WHOLE, problem.code) from None
@@ -196,7 +196,7 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
     except OSError:
         return None
     try:
-        plugging.request(guest, "proc 1/root/run/shell", deadline)  # which only ours makes
+        device_options.request(guest, "proc 1/root/run/shell", deadline)  # which only ours makes
         name = f"{os.getpid()}.{time.monotonic_ns()}"
         os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))
     except Refused as problem:
@@ -210,7 +210,7 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
     end = time.monotonic() + COUNTING
     while time.monotonic() < end:
         with contextlib.suppress(Refused):
-            counted = plugging.request(guest, "proc 1/root/run/count", deadline)
+            counted = device_options.request(guest, "proc 1/root/run/count", deadline)
             said, _, size = counted.partition(b" ")
             if said.strip() == name.encode():
                 return int(size) if size.strip().isdigit() and len(size) < 20 else -1

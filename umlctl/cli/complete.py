@@ -41,11 +41,11 @@ def helpful(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Switches that run, and those that are defined."""
-    from umlctl.host import networks, segments
+    from umlctl.networks import definitions, segments
 
     try:
         names = {name for name in segments.names() if paths.PRIVATE not in name}
-        names |= {each.name for each in networks.load_all() if each.kind == networks.SWITCH}
+        names |= {each.name for each in definitions.load_all() if each.kind == definitions.SWITCH}
     except BadPlace:
         return []
     return sorted(name for name in names if name.startswith(incomplete))
@@ -54,7 +54,7 @@ def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 def bridges(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Bridges of this host."""
     from umlctl.errors import HostError
-    from umlctl.host import interfaces
+    from umlctl.networks import interfaces
 
     try:
         return sorted(
@@ -81,7 +81,7 @@ def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests of which something was written down, dead or alive."""
-    from umlctl.host import records
+    from umlctl.state import records
 
     try:
         names = [record.definition.umid for record in records.load_all()]
@@ -92,7 +92,7 @@ def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests that are started without being asked for."""
-    from umlctl.host import enabled as found
+    from umlctl.state import enabled as found
 
     try:
         return [each.umid for each in found.load_all() if each.umid.startswith(incomplete)]
@@ -102,7 +102,7 @@ def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 def consoles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Consoles that can be attached to."""
-    from umlctl.host.attaching import CONSOLES
+    from umlctl.protocol.console_socket import CONSOLES
 
     return [name for name in CONSOLES if name.startswith(incomplete)]
 
@@ -217,8 +217,8 @@ def _devices(guest: str) -> dict[str, str]:
 
     from umlctl.client.ask import Deadline, GuestClient
     from umlctl.errors import NoGuest, UmlctlError
-    from umlctl.host import records
     from umlctl.protocol.status import read_devices
+    from umlctl.state import records
 
     try:
         with GuestClient(guest, looks=True) as asked:

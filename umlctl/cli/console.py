@@ -11,8 +11,8 @@ import click
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.answered import Answer
+from umlctl.cli.durations import SECONDS
 from umlctl.cli.keyboard import ESCAPE, escape_key
-from umlctl.cli.seconds import SECONDS
 from umlctl.cli.transcript import Transcript, identity, log_path
 from umlctl.cli.viewer import Viewer
 from umlctl.client.ask import GuestClient

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from umlctl.errors import UsageError
-from umlctl.guest import cmdline, plug
+from umlctl.guest import cmdline, specs
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
 from umlctl.guest.definition import Definition
-from umlctl.host import kernels, paths
+from umlctl.host import paths
+from umlctl.kernels import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from umlctl.host.kernels import Kernel
+    from umlctl.kernels.find import Kernel
 
 FIELDS: Final = frozenset(Definition.__struct_fields__)
 
@@ -61,9 +62,9 @@ def define(umid: str, options: Mapping[str, Any], arguments: tuple[str, ...]) ->
     if not force:
         _refuse_danger((*options["append"], *arguments))
     options = _expanded(options, arguments)
-    kernel = kernels.find(options["kernel"])
-    _check_kernel(kernels.probe(kernel, options["user"]), options)
-    disks = plug.number_disks(options["disks"], here, 1)
+    kernel = find.find(options["kernel"])
+    _check_kernel(find.probe(kernel, options["user"]), options)
+    disks = specs.number_disks(options["disks"], here, 1)
     limit = options["memory_limit"]
     as_given = {name: options[name] for name in FIELDS & options.keys()}
     described = as_given | {
@@ -73,7 +74,7 @@ def define(umid: str, options: Mapping[str, Any], arguments: tuple[str, ...]) ->
         "root": root,
         "init": init,
         "disks": tuple(map(_insisted, disks)) if force else disks,
-        "nics": plug.number_nics(options["nics"], insist=force),
+        "nics": specs.number_nics(options["nics"], insist=force),
         "memory_limit": definitions.parse_size(limit) if limit else 0,
         "mem_dir": _absolute(options["mem_dir"]),
         "pidfile": _absolute(options["pidfile"]),
@@ -127,7 +128,7 @@ def _insisted(text: str) -> str:
     """A disk, plugged as it stands though a guest that writes to it destroys what it is."""
     from umlctl.backends.disk import is_foreign
 
-    disk = plug.parse_disk(text)
+    disk = specs.parse_disk(text)
     if disk.readonly or disk.cow or disk.discard or not is_foreign(disk.file):
         return text
     return str(replace(disk, raw=True))

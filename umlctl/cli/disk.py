@@ -9,12 +9,12 @@ import click
 import msgspec
 
 from umlctl import exitcodes
-from umlctl.cli import complete, plugging
+from umlctl.cli import complete, device_options
 from umlctl.cli.main import Group
 from umlctl.devices import families
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
-from umlctl.guest.plug import Disk, parse_disk
+from umlctl.guest.specs import Disk, parse_disk
 from umlctl.output import say, views
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Examples:
   umlctl disk add demo debian.iso --ro --slot 3
 """,
 )
-@plugging.guest_argument
+@device_options.guest_argument
 @click.argument("file", type=click.Path(readable=False))
 @click.option("--slot", type=click.IntRange(0, 15), metavar="N", help="ubdN. [default: a free one]")
 @click.option("--ro", "readonly", is_flag=True, help="Read-only; others may read the file too.")
@@ -54,9 +54,9 @@ Examples:
 @click.option("--no-trim", is_flag=True, help="Do not punch holes where the guest discards.")
 @click.option("--shared", is_flag=True, help="Others may write the file too: yours to coordinate.")
 @click.option("--raw", is_flag=True, help="Take FILE as it stands, whatever it is.")
-@plugging.force_option
-@plugging.timeout_option
-@plugging.json_option
+@device_options.force_option
+@device_options.timeout_option
+@device_options.json_option
 def add(
     guest: str, file: str, in_json: bool, deadline: Deadline, force: bool, **options: Any
 ) -> int:
@@ -75,7 +75,7 @@ def add(
         raise UsageError("--cow and --discard are for writing and --ro is not: take one")
     asked.device(asked.slot or 0, asked.cow)  # a ',' in a name would be read as an option
     parse_disk(str(asked))
-    entry = plugging.plugged(guest, f"disk {asked}", deadline, force=force)
+    entry = device_options.plugged(guest, f"disk {asked}", deadline, force=force)
     if in_json:
         print(views.to_json(msgspec.structs.asdict(entry)))
     else:
@@ -92,25 +92,26 @@ def add(
 
 
 @disk.command("rm", epilog="\b\nExamples:\n  umlctl disk rm demo ubd1\n  umlctl disk rm demo 1\n")
-@plugging.guest_argument
+@device_options.guest_argument
 @click.argument("disk", shell_complete=complete.devices(families.DISK))
-@plugging.timeout_option
-@plugging.json_option
+@device_options.timeout_option
+@device_options.json_option
 def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
     """Take a disk out of a guest; it must not be mounted there. Its file stays."""
     name = parse_name(f"{families.UBD}{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
     if families.kind_of(name) != families.DISK:
         raise UsageError(f"a disk is ubdN or N, not {disk!r}")
-    plugging.remove(guest, name, deadline, in_json=in_json)
+    device_options.remove(guest, name, deadline, in_json=in_json)
     return exitcodes.OK
 
 
 @disk.command("list", epilog="\b\nExamples:\n  umlctl disk list demo --json\n")
-@plugging.guest_argument
-@plugging.json_option
+@device_options.guest_argument
+@device_options.json_option
 def list_disks(guest: str, in_json: bool) -> int:
     """List the disks of a guest: what was asked for, and what the guest has."""
-    rows = [row for row in plugging.devices(guest) if families.kind_of(row.name) == families.DISK]
+    found = device_options.devices(guest)
+    rows = [row for row in found if families.kind_of(row.name) == families.DISK]
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK
@@ -124,7 +125,7 @@ def list_disks(guest: str, in_json: bool) -> int:
                 f"/dev/{block}" if block else "-",
                 views.size(seen.get("size")),
                 row.asked,
-                plugging.note(row) or ("shared" if row.shared else ""),
+                device_options.note(row) or ("shared" if row.shared else ""),
             )
         )
     views.columns(table)

@@ -14,15 +14,15 @@ import click
 from socketproto.exchange import REFUSED
 from umlctl import exitcodes
 from umlctl.cli import complete
-from umlctl.cli.seconds import moment
+from umlctl.cli.durations import moment
 from umlctl.client import unsupervised
 from umlctl.client.ask import GuestClient, deadline_of
-from umlctl.commands import BY_NAME
 from umlctl.errors import UsageError
-from umlctl.host import eventlog
 from umlctl.output import say, show
 from umlctl.output.views import event_line
+from umlctl.protocol.commands import BY_NAME
 from umlctl.recovery import cleanup
+from umlctl.state import event_log
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def events(
 
     def show_event(event: Event) -> None:
         if event["time"] >= begin:
-            line = eventlog.encode(event)
+            line = event_log.encode(event)
             print(line.decode().rstrip("\n") if in_json else event_line(line), flush=True)
 
     if guest is not None and not _is_ours(guest):
         return _ask(guest, show_event, follow=follow, lines=lines)
-    names = eventlog.guests() if guest is None else [guest]
-    readers = {name: eventlog.Reader(name) for name in names}
+    names = event_log.guests() if guest is None else [guest]
+    readers = {name: event_log.Reader(name) for name in names}
     past = [event for event in _merged(readers) if event["time"] >= begin]
     for event in past[len(past) - lines if lines is not None and lines < len(past) else 0 :]:
         show_event(event)
@@ -84,10 +84,10 @@ def events(
 
 def _is_ours(guest: str) -> bool:
     """Its history can be read here; whoever names a socket wants that to be asked."""
-    return "/" not in guest and os.path.exists(eventlog.path_of(guest))
+    return "/" not in guest and os.path.exists(event_log.path_of(guest))
 
 
-def _merged(readers: dict[str, eventlog.Reader]) -> Iterator[Event]:
+def _merged(readers: dict[str, event_log.Reader]) -> Iterator[Event]:
     return heapq.merge(*(reader.read() for reader in readers.values()), key=_time_of)
 
 
@@ -95,14 +95,14 @@ def _time_of(event: Event) -> float:
     return float(event["time"])
 
 
-def _following(readers: dict[str, eventlog.Reader], guest: str | None) -> Iterator[Event]:
+def _following(readers: dict[str, event_log.Reader], guest: str | None) -> Iterator[Event]:
     """What happens: to one guest until it is gone, to all for ever."""
     with closing(_Watched()) as watch:
         while True:
             lives = guest is None or cleanup.is_there(guest)
             if guest is None:
-                for name in set(eventlog.guests()) - readers.keys():
-                    readers[name] = eventlog.Reader(name)
+                for name in set(event_log.guests()) - readers.keys():
+                    readers[name] = event_log.Reader(name)
             for name in readers:
                 watch.add(name)
             yield from _merged(readers)
@@ -125,7 +125,7 @@ class _Watched:
     def add(self, name: str) -> None:
         if self._watch is not None and name not in self._names:
             with suppress(OSError):
-                self._watch.add(os.path.dirname(eventlog.path_of(name)))
+                self._watch.add(os.path.dirname(event_log.path_of(name)))
                 self._names.add(name)
 
     def wait(self) -> None:
@@ -150,7 +150,7 @@ def _ask(
         nonlocal rest
         *whole, rest = (rest + data).split(b"\n")
         for line in whole:
-            event = eventlog.decode(line)
+            event = event_log.decode(line)
             if event is None:
                 say(f"{guest}: this is no event: {line[:80]!r}", exitcodes.OK)
             elif lines is not None and not follow:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl import exitcodes, streams
 from umlctl.cli.alongside import LOOK, Copy, Tie
-from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.errors import GuestInUse, UsageError
 from umlctl.guest import policy
-from umlctl.host import sdnotify
-from umlctl.host.claim import claim
 from umlctl.host.paths import has_record
+from umlctl.host.systemd import notify
 from umlctl.output import say
 from umlctl.protocol import events
+from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
+from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.passing import kept_as_they_are
 
@@ -175,7 +175,7 @@ def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
 
     log: where it is said what happens
     """
-    manager = sdnotify.from_environment()
+    manager = notify.from_environment()
     terminal = Terminal(definition.umid) if wishes.console else None
     if terminal is not None:
         log.quiet = terminal.has_screen
@@ -295,8 +295,8 @@ def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
 def _take_over(definition: Definition) -> Launched | None:
     """The very guest, where it runs on since its supervisor was killed: who starts its job again,
     as service managers do, goes on with it. None if it is another, or has a supervisor."""
-    from umlctl.host import records
-    from umlctl.host.claim import has_owner
+    from umlctl.state import records
+    from umlctl.state.umid_lock import has_owner
     from umlctl.supervisor.launch.adopt import adopt
 
     record = records.load(definition.umid)
@@ -311,7 +311,7 @@ class Watch:
     def __init__(
         self,
         log: Log,
-        manager: sdnotify.Manager,
+        manager: notify.Manager,
         heeded: list[signal.Signals],
         wishes: Wishes,
     ) -> None:
@@ -327,7 +327,7 @@ class Watch:
         """Stay with the guest to its end."""
         import trio
 
-        from umlctl.supervisor.run import run_guest
+        from umlctl.supervisor.guest_task import run_guest
 
         result: list[Ending] = []
         over = trio.Event()
@@ -426,7 +426,7 @@ class Watch:
 
 
 def _describe(ending: Ending) -> str:
-    from umlctl.host.endings import describe
+    from umlctl.state.endings import describe
 
     return describe(ending)
 

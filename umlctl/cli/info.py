@@ -14,14 +14,15 @@ from umlctl import __version__
 from umlctl.client import guests as all_guests
 from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
-from umlctl.host import cgroups, confine, kernels, paths, processes, room
+from umlctl.host import cgroups, confine, paths, processes, room
+from umlctl.kernels import find
 from umlctl.output import views
 from umlctl.protocol.status import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.host.kernels import Kernel
+    from umlctl.kernels.find import Kernel
 
 _BOUND_BY: Final = {
     "memory": "",
@@ -115,8 +116,8 @@ def gather() -> dict[str, Any]:
     kernel = ""
     probed = None
     with contextlib.suppress(NoKernel):
-        kernel = kernels.find()
-        probed = kernels.probe(kernel)
+        kernel = find.find()
+        probed = find.probe(kernel)
     memory = room.memory()
     where = room.directory(os.environ, definition.MEM_DEFAULT)
     guests: dict[str, int] = {}

@@ -11,13 +11,13 @@ import click
 from umlctl.cli.main import Group
 from umlctl.devices import lines, ubd
 from umlctl.errors import NoKernel
-from umlctl.guest import plug
-from umlctl.host import kernels
+from umlctl.guest import specs
+from umlctl.kernels import find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from umlctl.host.kernels import Candidate, Kernel
+    from umlctl.kernels.find import Candidate, Kernel
 
 __all__ = ["as_json", "kernel", "summary"]
 
@@ -44,7 +44,7 @@ def list_kernels(in_json: bool) -> None:
     What each can do is what it says itself, in --showconfig and --help; umlctl run --kernel
     PATH takes another than the first.
     """
-    probed = [_probe(candidate) for candidate in kernels.candidates()]
+    probed = [_probe(candidate) for candidate in find.candidates()]
     if in_json:
         click.echo(json.dumps([_entry(*found) for found in probed], indent=2))
     elif not probed:
@@ -73,7 +73,7 @@ def summary(found: Kernel) -> tuple[str, str]:
 
 def _probe(candidate: Candidate) -> tuple[Candidate, Kernel | NoKernel]:
     try:
-        return candidate, kernels.probe(candidate.path)
+        return candidate, find.probe(candidate.path)
     except NoKernel as error:
         return candidate, error
 
@@ -86,7 +86,7 @@ def _facts(found: Kernel) -> dict[str, object]:
         "missing": found.missing,
         "transports": found.transports,
         "most_cpus": found.most_cpus,
-        "limits": {"ubd": ubd.SLOTS, "vec": plug.NICS, **lines.COUNTS},
+        "limits": {"ubd": ubd.SLOTS, "vec": specs.NICS, **lines.COUNTS},
         "options": sorted(found.options),
     }
 

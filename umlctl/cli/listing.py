@@ -12,10 +12,10 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.client.guests import gather
 from umlctl.errors import UsageError
-from umlctl.host import claim, records
-from umlctl.host.enabled import load_all as load_enabled
 from umlctl.output import guest_table, say, views
 from umlctl.protocol.status import DEAD
+from umlctl.state import records, umid_lock
+from umlctl.state.enabled import load_all as load_enabled
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 SHAPES: Final = ("table", "compact", "csv", "json")
@@ -76,7 +76,7 @@ def list_guests(
     if sort:
         found = guest_table.ordered(found, sort, now)
     for umid, problem in records.unreadable():
-        has = claim.has_owner(umid)
+        has = umid_lock.has_owner(umid)
         say(f"{problem}; {WRITTEN_ANEW if has else '`umlctl adopt` sets it aside'}", exitcodes.OK)
     if shape == "json":
         print(views.to_json(found))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from umlctl.cli import complete, seconds
+from umlctl.cli import complete, durations
 from umlctl.cli.noise import STAMP, is_noise
 from umlctl.errors import HostError, NoGuest, UsageError
-from umlctl.host import consolelog, paths
+from umlctl.host import paths
 from umlctl.host.files import stands_at
+from umlctl.state import console_log
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def show(
     lines, since, boot, follow = part
     name = "console" if console == "con0" else console
     log = f"{paths.record_dir(umid)}/{name}.log"
-    moment = None if since is None else seconds.moment(since, time.time())
+    moment = None if since is None else durations.moment(since, time.time())
     if os.path.exists(log):
         log, begin, end = _part(log, boot)
     else:
@@ -146,15 +147,15 @@ def show(
             f"the log of {console} of {guest!r} is for the guest's owner alone ({log})"
         ) from None
     try:
-        first = consolelog.first_line(descriptor)
+        first = console_log.first_line(descriptor)
         if moment is not None:
-            begin = max(begin, consolelog.written_since(log, moment))
+            begin = max(begin, console_log.written_since(log, moment))
         begin = max(begin, first)
         size = os.fstat(descriptor).st_size
         last = size if end is None else min(size, end)  # an index may be damaged
         if lines is not None and kept is _as_it_is:
-            begin = consolelog.last_lines(descriptor, lines, begin, last)
-        pieces = kept(consolelog.read(descriptor, begin, last))
+            begin = console_log.last_lines(descriptor, lines, begin, last)
+        pieces = kept(console_log.read(descriptor, begin, last))
         if lines is not None and kept is not _as_it_is:
             pieces = iter(list(_lines(pieces))[-lines:] if lines else [])
         come: Iterator[bytes] = iter(())
@@ -176,8 +177,8 @@ def _part(log: str, boot: int | None) -> tuple[str, int, int | None]:
         raise UsageError(f"--boot is 0 for the last boot, -1 for the one before, not {boot}")
     found: list[tuple[str, int, int | None]] = []
     for path in (log + ".1", log):
-        index = consolelog.index_of(log) + path.removeprefix(log)
-        boots = [entry.offset for entry in consolelog.boots(index)]
+        index = console_log.index_of(log) + path.removeprefix(log)
+        boots = [entry.offset for entry in console_log.boots(index)]
         ends: list[int | None] = [*boots[1:], None]
         found += [(path, begin, end) for begin, end in zip(boots, ends, strict=False)]
     if -boot >= len(found):
@@ -265,8 +266,8 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
             lives = cleanup.is_there(umid)
             current = newer if newer >= 0 else descriptor
             replaced = not stands_at(current, log)
-            offset = max(offset, consolelog.start(current))
-            for data in consolelog.read(current, offset, os.fstat(current).st_size):
+            offset = max(offset, console_log.start(current))
+            for data in console_log.read(current, offset, os.fstat(current).st_size):
                 offset += len(data)
                 yield data
             if replaced and os.path.exists(log):

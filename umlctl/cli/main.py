@@ -9,9 +9,9 @@ import click
 from click.core import ParameterSource
 
 from umlctl import __version__
-from umlctl.commands import BY_NAME, COMMANDS, HOST
 from umlctl.errors import UmlctlError
 from umlctl.output import say
+from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST
 from umlctl.synonyms import meant
 
 LAZY: Final = {
@@ -19,7 +19,7 @@ LAZY: Final = {
     "start": "umlctl.cli.start:start",
     "restart": "umlctl.cli.restart:restart",
     "list": "umlctl.cli.listing:list_guests",
-    "rm": "umlctl.cli.forgetting:forget",
+    "rm": "umlctl.cli.rm:forget",
     "ps": "umlctl.cli.ps:ps",
     "disk": "umlctl.cli.disk:disk",
     "nic": "umlctl.cli.nic:nic",
@@ -38,7 +38,7 @@ LAZY: Final = {
     "setup": "umlctl.cli.setup:setup",
     "kernel": "umlctl.cli.kernel:kernel",
     "man": "umlctl.cli.man:man",
-    "adopt": "umlctl.cli.adopting:adopt",
+    "adopt": "umlctl.cli.adopt:adopt",
     "quit": "umlctl.cli.quit:quit_supervisor",
     "enable": "umlctl.cli.autostart:enable",
     "disable": "umlctl.cli.autostart:disable",

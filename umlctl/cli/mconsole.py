@@ -13,8 +13,8 @@ from socketproto.exchange import GONE, REFUSED, Outcome
 from socketproto.wire import REQUEST_SIZE
 from umlctl import exitcodes
 from umlctl.cli import complete
+from umlctl.cli.durations import SECONDS
 from umlctl.cli.oneshot import tell, tell_on
-from umlctl.cli.seconds import SECONDS
 from umlctl.client.ask import GuestClient
 from umlctl.errors import InDoubt, NoGuest, UmlctlError, UsageError
 from umlctl.output import views

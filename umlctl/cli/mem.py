@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import plugging
+from umlctl.cli import device_options
 from umlctl.devices.mem import parse
 from umlctl.errors import HostError
 from umlctl.output import views
@@ -22,10 +22,10 @@ Examples:
   umlctl mem demo +64M     and the guest again
 """,
 )
-@plugging.guest_argument
+@device_options.guest_argument
 @click.argument("change", default="show", metavar="[+SIZE|-SIZE|show]")
-@plugging.force_option
-@plugging.json_option
+@device_options.force_option
+@device_options.json_option
 def mem(guest: str, change: str, force: bool, in_json: bool) -> int:
     """Show a guest's memory, take some of it, or give back what was taken.
 
@@ -33,7 +33,7 @@ def mem(guest: str, change: str, force: bool, in_json: bool) -> int:
     """
     if change != "show":
         device = parse(f"mem={change}")
-        plugging.request(guest, f"config {device}", force=force)
+        device_options.request(guest, f"config {device}", force=force)
     facts = _facts(guest)
     if in_json:
         print(views.to_json(facts))
@@ -48,7 +48,7 @@ def mem(guest: str, change: str, force: bool, in_json: bool) -> int:
 
 def _facts(guest: str) -> dict[str, Any]:
     """Bytes: total, free, available as the guest says, and what was taken from it."""
-    text = plugging.request(guest, "proc meminfo").decode("ascii", "replace")
+    text = device_options.request(guest, "proc meminfo").decode("ascii", "replace")
     lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     names = {"total": "MemTotal", "free": "MemFree", "available": "MemAvailable"}
     try:
@@ -57,6 +57,6 @@ def _facts(guest: str) -> dict[str, Any]:
         }
     except (KeyError, ValueError):
         raise HostError(f"{guest}: the guest does not say how much memory it has") from None
-    rows = [row for row in plugging.devices(guest) if row.name == "mem"]
+    rows = [row for row in device_options.devices(guest) if row.name == "mem"]
     facts["taken"] = -parse(rows[0].kernel).change if rows else 0
     return facts

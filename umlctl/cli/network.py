@@ -12,10 +12,12 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
-from umlctl.host import interfaces, inuse, networks, paths, processes, records, segments
-from umlctl.host.networks import BRIDGE, SWITCH, Network
+from umlctl.host import paths, processes
+from umlctl.networks import definitions, interfaces, segments
+from umlctl.networks.definitions import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
 from umlctl.recovery import discover
+from umlctl.state import leases, records
 
 
 @click.group(
@@ -63,7 +65,7 @@ def create(name: str, bridge: bool, in_json: bool, **options: Any) -> int:
         raise UsageError("--address is for a bridge")
     if (options["forwards"] or options["isolated"]) and not options["user"]:
         raise UsageError("--forward and --isolated are for an uplink: add --user")
-    networks.create(Network(name=name, kind=BRIDGE if bridge else SWITCH, **options))
+    definitions.create(Network(name=name, kind=BRIDGE if bridge else SWITCH, **options))
     print(views.to_json(_find(name)) if in_json else f"network {name} is defined")
     return exitcodes.OK
 
@@ -73,8 +75,8 @@ def create(name: str, bridge: bool, in_json: bool, **options: Any) -> int:
 @click.option("--json", "in_json", is_flag=True, help="Print an object with name and kept.")
 def rm(name: str, in_json: bool) -> int:
     """Forget a network that no guest is on, and end its switch or bridge."""
-    with inuse.lock():
-        aside = networks.remove(name, inuse.devices_of(discover.running()))
+    with leases.lock():
+        aside = definitions.remove(name, leases.devices_of(discover.running()))
     if in_json:
         print(views.to_json({"name": name, "kept": aside or None}))
         return exitcodes.OK
@@ -87,7 +89,7 @@ def rm(name: str, in_json: bool) -> int:
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
     found = [each for each in gather() if paths.PRIVATE not in each["name"]]  # not of one NIC
-    for problem in networks.unreadable():
+    for problem in definitions.unreadable():
         say(str(problem), exitcodes.OK)
     if in_json:
         print(views.to_json(found))
@@ -146,7 +148,7 @@ def _nics_on(name: str) -> list[dict[str, Any]]:
     """The NICs of guests that run on a network of that name, with what they were given."""
     return [
         {"guest": umid, "nic": entry.name, "mac": entry.mac, "addr": entry.addr, "tap": entry.tap}
-        for umid, entry in inuse.devices_of(discover.running())
+        for umid, entry in leases.devices_of(discover.running())
         if name in (entry.network, entry.bridge)
     ]
 
@@ -226,7 +228,7 @@ def check(in_json: bool) -> int:
 def gather() -> list[dict[str, Any]]:
     """Every network, by name."""
     found: dict[str, dict[str, Any]] = {}
-    for each in networks.load_all():
+    for each in definitions.load_all():
         found[each.name] = {
             "name": each.name,
             "kind": each.kind,

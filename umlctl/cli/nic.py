@@ -9,18 +9,12 @@ import msgspec
 
 from umlctl import exitcodes
 from umlctl.backends.nic import way_out
-from umlctl.cli import complete, plugging
+from umlctl.cli import complete, device_options
 from umlctl.cli.main import Group
 from umlctl.devices import families
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
-from umlctl.guest.plug import (
-    SWITCH,
-    TAP,
-    USER,
-    Nic,
-    parse_nic,
-)
+from umlctl.guest.specs import SWITCH, TAP, USER, Nic, parse_nic
 from umlctl.output import views
 
 if TYPE_CHECKING:
@@ -52,7 +46,7 @@ Examples:
   umlctl nic add demo --transport gre,src=10.0.0.1,dst=10.0.0.2
 """,
 )
-@plugging.guest_argument
+@device_options.guest_argument
 @click.option("--user", is_flag=True, help="Behind slirp4netns; DHCP gives 10.0.2.15.")
 @click.option(
     "--switch",
@@ -75,9 +69,9 @@ Examples:
 @click.option("--mac", default="", metavar="MAC", help="[default: derived from the guest's name]")
 @click.option("--guest-addr", "addr", default="", metavar="ADDR/N", help="What it should take.")
 @click.option("--nic", "number", type=click.IntRange(0, 63), metavar="N", help="vecN.")
-@plugging.force_option
-@plugging.timeout_option
-@plugging.json_option
+@device_options.force_option
+@device_options.timeout_option
+@device_options.json_option
 def add(
     guest: str,
     user: bool,
@@ -108,7 +102,7 @@ def add(
         **options,
     )
     parse_nic(str(asked), insist=force)
-    entry = plugging.plugged(guest, f"nic {asked}", deadline, force=force)
+    entry = device_options.plugged(guest, f"nic {asked}", deadline, force=force)
     if in_json:
         print(views.to_json(msgspec.structs.asdict(entry)))
         return exitcodes.OK
@@ -126,25 +120,26 @@ def add(
 
 
 @nic.command("rm", epilog="\b\nExamples:\n  umlctl nic rm demo vec0\n")
-@plugging.guest_argument
+@device_options.guest_argument
 @click.argument("nic", shell_complete=complete.devices(families.NIC))
-@plugging.timeout_option
-@plugging.json_option
+@device_options.timeout_option
+@device_options.json_option
 def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:
     """Take a network interface out of a guest; it must be down there."""
     name = parse_name(f"{families.VEC}{nic}" if nic.isdigit() else nic)
     if families.kind_of(name) != families.NIC:
         raise UsageError(f"a NIC is vecN or ethN, not {nic!r}")
-    plugging.remove(guest, name, deadline, in_json=in_json)
+    device_options.remove(guest, name, deadline, in_json=in_json)
     return exitcodes.OK
 
 
 @nic.command("list", epilog="\b\nExamples:\n  umlctl nic list demo --json\n")
-@plugging.guest_argument
-@plugging.json_option
+@device_options.guest_argument
+@device_options.json_option
 def list_nics(guest: str, in_json: bool) -> int:
     """List the network interfaces of a guest, with the host's end of each."""
-    rows = [row for row in plugging.devices(guest) if families.kind_of(row.name) == families.NIC]
+    found = device_options.devices(guest)
+    rows = [row for row in found if families.kind_of(row.name) == families.NIC]
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK
@@ -152,7 +147,7 @@ def list_nics(guest: str, in_json: bool) -> int:
     for row in rows:
         state = _state(row.observed or {})
         cells = (row.name, row.mac or "-", state, _host_side(row), row.addr or "-")
-        table.append((*cells, plugging.note(row)))
+        table.append((*cells, device_options.note(row)))
     views.columns(table)
     return exitcodes.OK
 

@@ -21,9 +21,9 @@ from umlctl.client.ask import (
     until_ready,
     wrong_words,
 )
-from umlctl.commands import BY_NAME, KERNEL, Command
 from umlctl.host.paths import has_record
 from umlctl.output import say, show
+from umlctl.protocol.commands import BY_NAME, KERNEL, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

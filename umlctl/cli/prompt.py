@@ -16,9 +16,9 @@ from click.shell_completion import ShellComplete
 
 from umlctl.cli import complete
 from umlctl.cli.main import HELP, LAZY, root
-from umlctl.commands import BY_NAME, HOST
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host.paths import guest_names
+from umlctl.protocol.commands import BY_NAME, HOST
 from umlctl.shell.completion import BUILT_IN, Suggestion
 
 if TYPE_CHECKING:

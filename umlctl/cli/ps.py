@@ -8,7 +8,7 @@ import click
 
 from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
-from umlctl.cli import plugging
+from umlctl.cli import device_options
 from umlctl.client.ask import absent
 from umlctl.client.target import Target
 from umlctl.errors import NoGuest
@@ -26,8 +26,8 @@ Examples:
   umlctl ps demo --json | jq 'map(.cpu) | add'
 """
 )
-@plugging.guest_argument
-@plugging.json_option
+@device_options.guest_argument
+@device_options.json_option
 def ps(guest: str, in_json: bool) -> int:
     """Show every process of this host that belongs to a guest, and what it is there for.
 

@@ -12,12 +12,12 @@ from umlctl import exitcodes
 from umlctl.cli import again, complete
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
-from umlctl.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
-from umlctl.guest import plug
+from umlctl.guest import specs
 from umlctl.guest.definition import root_disk, root_is_image
-from umlctl.host import kernels
+from umlctl.kernels import find
 from umlctl.output import views
+from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import read_status
 from umlctl.recovery import discover
 
@@ -69,8 +69,8 @@ def _check_again(umid: str) -> None:
     if record is None:
         return
     definition = record.definition
-    kernels.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
-    disks = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    find.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
+    disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     if root_is_image(definition):
         disks.append(root_disk(definition))
     for disk in disks:

@@ -12,7 +12,7 @@ import click
 from umlctl.cli import boot_warnings
 from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
 from umlctl.cli.define import check_console, define, take_name
-from umlctl.cli.seconds import SECONDS
+from umlctl.cli.durations import SECONDS
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.host import paths
 

@@ -10,7 +10,7 @@ import click
 
 from umlctl.cli.kernel import as_json, summary
 from umlctl.errors import HostError, NoKernel, UsageError
-from umlctl.host import fetch, kernels
+from umlctl.kernels import fetch, find
 
 __all__ = ["setup"]
 
@@ -49,12 +49,12 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
     if system or remove:
         raise UsageError("--system and --remove go with --systemd")
     try:
-        path = kernels.find(kernel)
+        path = find.find(kernel)
     except NoKernel:
-        if kernel is not None or kernels.VARIABLE in os.environ:
+        if kernel is not None or find.VARIABLE in os.environ:
             raise
         path = fetch.fetch(_say)
-    found = kernels.probe(path)
+    found = find.probe(path)
     if in_json:
         click.echo(as_json(found))
         return
@@ -63,13 +63,13 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
         can, cannot = summary(found)
         _say(f"Linux {found.version}; it can: {can}; it cannot: {cannot}")
     if kernel is not None:
-        _say(f"to use it always: export {kernels.VARIABLE}={path}")
+        _say(f"to use it always: export {find.VARIABLE}={path}")
     click.echo(path)
 
 
 def _install(*, system: bool) -> None:
     """Raises: HostError"""
-    from umlctl.host import units
+    from umlctl.host.systemd import units
 
     if not units.booted():
         raise HostError(
@@ -96,7 +96,7 @@ def _install(*, system: bool) -> None:
 
 def _remove(*, system: bool) -> None:
     """Raises: HostError"""
-    from umlctl.host import units
+    from umlctl.host.systemd import units
 
     path = units.path_of(system=system)
     if not os.path.exists(path):

@@ -131,7 +131,7 @@ def _start(definition: Definition, wishes: Wishes) -> int:
 def _start_on_console(definition: Definition) -> int:
     from umlctl.cli.console import attach_while
     from umlctl.errors import GuestInUse
-    from umlctl.host.claim import has_owner
+    from umlctl.state.umid_lock import has_owner
 
     check_console(definition)
     umid = definition.umid

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from umlctl.host import attaching, paths
+from umlctl.host import paths
+from umlctl.protocol import console_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def identity(path: str) -> Identity | None:
 
 def log_path(umid: str, console: str) -> str:
     """Where a console is logged."""
-    return f"{paths.record_dir(umid)}/{attaching.log_name(console)}"
+    return f"{paths.record_dir(umid)}/{console_socket.log_name(console)}"
 
 
 class Transcript:
@@ -99,9 +100,9 @@ class Transcript:
         """
         if self._descriptor < 0 or self.offset is None:
             return 0
-        from umlctl.host import consolelog
+        from umlctl.state import console_log
 
-        return max(0, consolelog.start(self._descriptor) - self.offset)
+        return max(0, console_log.start(self._descriptor) - self.offset)
 
     def rest(self) -> Iterator[bytes]:
         """What was not shown, piece by piece; whoever shows a piece moves `offset` on.
@@ -110,7 +111,7 @@ class Transcript:
         """
         if self._descriptor < 0 or self.offset is None:
             return
-        from umlctl.host import consolelog
+        from umlctl.state import console_log
 
         size = os.fstat(self._descriptor).st_size
-        yield from consolelog.read(self._descriptor, self.offset, size)
+        yield from console_log.read(self._descriptor, self.offset, size)

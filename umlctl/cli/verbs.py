@@ -12,9 +12,9 @@ import click
 
 from socketproto.blocking import TIMEOUT
 from umlctl.cli import complete
+from umlctl.cli.durations import SECONDS
 from umlctl.cli.oneshot import ask
-from umlctl.cli.seconds import SECONDS
-from umlctl.commands import KERNEL, SYSRQ, Command
+from umlctl.protocol.commands import KERNEL, SYSRQ, Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,11 +97,11 @@ def _callback(command: Command) -> Callable[..., int]:
         no_wait: bool = False,
     ) -> int:
         if everyone:
-            from umlctl.cli.stopping import shut_all_down
+            from umlctl.cli.shutdown import shut_all_down
 
             return shut_all_down([guest, *words] if guest else [], in_json, timeout)
         if command.name == "shutdown" and guest is not None and len(words) > 0:
-            from umlctl.cli.stopping import is_seconds, shut_down
+            from umlctl.cli.shutdown import is_seconds, shut_down
 
             others = [word for word in words if not is_seconds(word)]
             if others and words[: len(others)] == tuple(others):

@@ -19,8 +19,8 @@ from umlctl.cli.screen import Screen
 from umlctl.cli.transcript import Transcript
 from umlctl.client.attach import Attachment
 from umlctl.errors import NoGuest, UmlctlError
-from umlctl.host.attaching import NOTICE, OUTPUT, PACKET
 from umlctl.output import say
+from umlctl.protocol.console_socket import NOTICE, OUTPUT, PACKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import complete
-from umlctl.cli.seconds import SECONDS
+from umlctl.cli.durations import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -13,8 +13,8 @@ from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from socketproto.wire import WireError
 from umlctl.client.target import Target
-from umlctl.commands import BY_NAME, KERNEL, Command
 from umlctl.host.paths import has_record
+from umlctl.protocol.commands import BY_NAME, KERNEL, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def conversation(
 def is_repeatable(text: str) -> bool:
     """A request that a supervisor did not answer any more does no harm if the next is asked."""
     from umlctl.errors import Refusal
-    from umlctl.guard import is_query, read
+    from umlctl.protocol.guard import is_query, read
 
     try:
         line = read(text)
@@ -162,7 +162,7 @@ def prepare(link: Link, text: str, *, force: bool) -> str:
         )
     # A kernel takes any name that begins with one of its own: `proc/kcore` reads kcore.
     if not force and (command is None or name in ("proc", "sysrq", "config")):
-        from umlctl.guard import check, read
+        from umlctl.protocol.guard import check, read
 
         if command is not None or name.startswith(tuple(BY_NAME)):
             check(read(text))
@@ -310,7 +310,7 @@ def _absolute(text: str) -> str:
             from umlctl.devices.ubd import parse
 
             return str(parse(text).absolute(getcwd()))
-        from umlctl.guest.plug import parse_disk
+        from umlctl.guest.specs import parse_disk
 
         what, _, spec = text.partition(" ")
         return f"{what} {parse_disk(spec.strip(), getcwd())}"

@@ -1,6 +1,6 @@
 """A client's connection to a console, to one supervisor of the guest after another.
 
-See `umlctl.host.attaching` for the packets.
+See `umlctl.protocol.console_socket` for the packets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
-from umlctl.host.attaching import HELLO, INPUT, PACKET, SIZE
+from umlctl.protocol.console_socket import HELLO, INPUT, PACKET, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

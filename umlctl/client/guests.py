@@ -17,9 +17,10 @@ from socketproto.exchange import GONE
 from umlctl.client import unsupervised
 from umlctl.client.ask import Deadline, GuestClient
 from umlctl.errors import NoGuest, NotOnBareKernel
-from umlctl.host import claim, paths, processes, records, scarce
+from umlctl.host import paths, processes, scarce
 from umlctl.protocol.status import DEAD, Status, read_status
 from umlctl.recovery import bare, discover
+from umlctl.state import records, umid_lock
 
 PAUSE: Final = 0.02
 """Between two looks at whether a supervisor listens, seconds."""
@@ -34,7 +35,7 @@ def gather() -> list[Status]:
     """
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in discover.unrecorded(kept):
-        if not claim.has_owner(record.definition.umid):  # one that is being started has
+        if not umid_lock.has_owner(record.definition.umid):  # one that is being started has
             kept[record.definition.umid] = record
     names = paths.guest_names()
     live = {umid for umid, record in kept.items() if records.lives(record)}
@@ -71,7 +72,7 @@ def _ask_soon(name: str) -> Status | None:
     end = time.monotonic() + unsupervised.DIES
     while True:
         found = _ask(name)
-        if found is not None or not claim.has_owner(name) or time.monotonic() > end:
+        if found is not None or not umid_lock.has_owner(name) or time.monotonic() > end:
             return found
         time.sleep(PAUSE)
 

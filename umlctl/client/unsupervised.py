@@ -18,9 +18,10 @@ from umlctl import exitcodes
 from umlctl.client.background import ask_running_supervisor, ask_supervisor
 from umlctl.client.target import Target
 from umlctl.errors import UmlctlError
-from umlctl.host import claim, paths, processes, records
+from umlctl.host import paths, processes
 from umlctl.output import say, views
 from umlctl.recovery import cleanup, discover
+from umlctl.state import records, umid_lock
 
 if TYPE_CHECKING:
     from umlctl.protocol.status import Status
@@ -42,7 +43,7 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
         return False
     request = "adopt" if everyone else f"adopt {guest}"
     deadline = time.monotonic() + DIES
-    while claim.has_owner(guest):
+    while umid_lock.has_owner(guest):
         # It is being adopted just now, and this is answered when that is done;
         ask_running_supervisor(request)
         if is_served(guest):
@@ -55,7 +56,7 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
         ask_supervisor(request)
     except UmlctlError as problem:
         say(f"{guest}: {problem}", exitcodes.FAILED)
-    return claim.has_owner(guest)
+    return umid_lock.has_owner(guest)
 
 
 def _is_left(guest: str) -> bool:
@@ -108,7 +109,7 @@ def summary(record: records.Record) -> Status:
         trouble=why or f"nobody supervises it; `umlctl adopt {umid}` has it supervised again",
         cgroup=record.cgroup or None,
         resume=record.resume or None,
-        sockets={"kernel": claim.kernel_socket(record.definition)},
+        sockets={"kernel": umid_lock.kernel_socket(record.definition)},
         devices=[records.shown(entry) for entry in record.devices],
         root=record.definition.root,
     )
@@ -125,7 +126,7 @@ def out_of_reach(umid: str) -> tuple[int, str]:
     """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
     0 and nothing."""
     directory, door = paths.guest_dir(umid), paths.guest_socket(umid)
-    pid = 0 if os.path.exists(door) else claim.owner(umid)
+    pid = 0 if os.path.exists(door) else umid_lock.owner(umid)
     while pid and not os.path.exists(door):
         if time.monotonic() > _restored_by():
             break

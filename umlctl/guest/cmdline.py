@@ -13,7 +13,7 @@ import msgspec
 
 from umlctl.devices import lines, ubd, vec
 from umlctl.errors import UsageError
-from umlctl.guest import plug, words
+from umlctl.guest import specs, words
 from umlctl.guest.definition import (
     HOST_ROOT,
     LOCKED,
@@ -198,7 +198,7 @@ def descriptors(definition: Definition) -> list[tuple[str, int]]:
         if about.startswith(("con", "ssl")) and about != "console":
             channels = [each.partition(":") for each in value.split(",")]
             found += [(word, number) for kind, _, number in channels if kind == "fd"]
-    nics = [each for each in devices_of(definition) if isinstance(each, plug.Nic)]
+    nics = [each for each in devices_of(definition) if isinstance(each, specs.Nic)]
     for nic in nics:
         options = dict(each.partition("=")[::2] for each in nic.text.split(",")[1:])
         if "transport=fd" in nic.text and "fd" in options:
@@ -317,7 +317,7 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
     root, init = HOST_ROOT, found.get("init", "")
     if found.get("root") == "/dev/ubda":
         disk = next((word for word in command if is_device(word) and key(word) == "ubd0"), "")
-        root = str(msgspec.structs.replace(plug.of_device(ubd.parse(disk)), slot=None))
+        root = str(msgspec.structs.replace(specs.of_device(ubd.parse(disk)), slot=None))
     elif found.get("rootflags", "/") != "/":
         root = found["rootflags"] + "/" + (READONLY if "ro" in told else "")
     if root == HOST_ROOT:

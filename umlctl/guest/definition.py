@@ -14,11 +14,11 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import plug, policy, words
+from umlctl.guest import policy, specs, words
 from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
-    from umlctl.guest.plug import Disk, Nic
+    from umlctl.guest.specs import Disk, Nic
 
 HOST_ROOT: Final = "host"
 NOTHING: Final = "/dev/null"
@@ -52,7 +52,7 @@ class Definition(
         root: "host" (this machine's userland, read-only), a directory, or an image file with
             the options of a disk
         init: the program that becomes pid 1; empty: our own on "host", else the root's
-        disks, nics: in the words of `umlctl.guest.plug`, numbered
+        disks, nics: in the words of `umlctl.guest.specs`, numbered
         append, arguments: kernel arguments, as `umlctl.guest.words.check_given` takes them
         mem_dir: where the file behind its memory is made; empty: where the kernel likes
         ncpus: processors of the guest; more than 1 takes a kernel with SMP
@@ -215,9 +215,9 @@ def devices(definition: Definition) -> list[Disk | Nic]:
     found: dict[str, Disk | Nic] = {}
     if root_is_image(definition):
         found["ubd0"] = root_disk(definition)
-    disks: list[Disk | Nic] = [plug.parse_disk(text, definition.cwd) for text in definition.disks]
+    disks: list[Disk | Nic] = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     # Who wrote them down was asked whether they insist.
-    for asked in disks + [plug.parse_nic(text, insist=True) for text in definition.nics]:
+    for asked in disks + [specs.parse_nic(text, insist=True) for text in definition.nics]:
         name = name_of(asked)
         if name in found:
             raise UsageError(f"{name} is given twice: {found[name]} and {asked}")
@@ -227,9 +227,9 @@ def devices(definition: Definition) -> list[Disk | Nic]:
         if is_device(word):  # wins, as all that the user gives the kernel does
             device = parse.parse(word, insist=True)
             if isinstance(device, ubd.Ubd):
-                found[device.name] = plug.of_device(device.absolute(definition.cwd))
+                found[device.name] = specs.of_device(device.absolute(definition.cwd))
             else:
-                found[device.name] = plug.parse_nic(word, insist=True)
+                found[device.name] = specs.parse_nic(word, insist=True)
     return list(found.values())
 
 
@@ -246,7 +246,7 @@ def name_of(asked: Disk | Nic) -> str:
 
     Raises: UsageError
     """
-    if isinstance(asked, plug.Disk):
+    if isinstance(asked, specs.Disk):
         if asked.slot is None:
             raise UsageError(f"the disk {asked} has no slot")
         return f"ubd{asked.slot}"
@@ -295,7 +295,7 @@ def check_for_user(definition: Definition, device: Disk | Nic) -> None:
 
     Raises: UsageError
     """
-    if definition.user and isinstance(device, plug.Nic) and device.kind != plug.KERNEL:
+    if definition.user and isinstance(device, specs.Nic) and device.kind != specs.KERNEL:
         raise UsageError(
             f"a guest that runs as {definition.user} cannot have {device}: switches and taps of "
             "root are out of its reach; start it as that user, without --user"
@@ -312,7 +312,7 @@ def root_disk(definition: Definition) -> Disk:
 
     Raises: UsageError
     """
-    return msgspec.structs.replace(plug.parse_disk(definition.root, definition.cwd), slot=0)
+    return msgspec.structs.replace(specs.parse_disk(definition.root, definition.cwd), slot=0)
 
 
 def encode(definition: Definition) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.devices.values import IFNAME
 from umlctl.errors import UsageError
-from umlctl.guest import plug, policy
+from umlctl.guest import policy, specs
 from umlctl.guest.definition import is_device
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def parse(text: str) -> Profile:
     """
     name, colon, bridge = text.partition(":")
     if name == LAB and not colon:
-        return Profile((plug.USER,), policy.NO)
+        return Profile((specs.USER,), policy.NO)
     if name != SERVER:
         raise UsageError(f"a profile is {LAB}, {SERVER} or {SERVER}:BRIDGE, not {text!r}")
     bridge = bridge if colon else BRIDGE
     IFNAME.check("a bridge", bridge, text)
     if "," in bridge:
         raise UsageError(f"a bridge with a ',' in its name cannot be had: {text!r}")
-    nic = plug.Nic(kind=plug.TAP, name=plug.AUTO, bridge=bridge)
+    nic = specs.Nic(kind=specs.TAP, name=specs.AUTO, bridge=bridge)
     return Profile((str(nic),), policy.ON_FAILURE)
 
 

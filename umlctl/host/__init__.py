@@ -1,1 +1,1 @@
-"""What this machine offers: paths, kernels, processes."""
+"""What this machine offers; it knows no guest."""

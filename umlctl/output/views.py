@@ -14,7 +14,7 @@ from umlctl.protocol.status import read_ending, read_status
 
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
-    from umlctl.commands import Command
+    from umlctl.protocol.commands import Command
     from umlctl.protocol.status import Ending, Status
 
 NOTE_WIDTH: Final = 16

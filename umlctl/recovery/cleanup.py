@@ -14,8 +14,9 @@ import msgspec
 from umlctl.errors import UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
-from umlctl.host import claim, consolelog, endings, eventlog, paths, records
+from umlctl.host import paths
 from umlctl.protocol import events
+from umlctl.state import console_log, endings, event_log, records, umid_lock
 
 if TYPE_CHECKING:
     from umlctl.protocol.events import EventName
@@ -36,11 +37,11 @@ def judged(record: records.Record) -> records.Record:
     to be seen; any other as it is. Nothing is written.
     """
     umid = record.definition.umid
-    if record.ending is not None or records.lives(record) or claim.has_owner(umid):
+    if record.ending is not None or records.lives(record) or umid_lock.has_owner(umid):
         return record
     directory = paths.guest_dir(umid)
     log = f"{paths.record_dir(umid)}/console.log"
-    left = os.path.isdir(os.path.dirname(claim.kernel_socket(record.definition)))
+    left = os.path.isdir(os.path.dirname(umid_lock.kernel_socket(record.definition)))
     again = endings.executed_again(record.definition)
     status = endings.read_status(directory)
     if status.code is None and _is_ending(record):
@@ -86,17 +87,17 @@ def bury(record: records.Record) -> list[str]:
     if found.ending is None:
         return []
     try:
-        with claim.unused(umid):
+        with umid_lock.unused(umid):
             latest = records.load(umid)
             if latest is not None and latest.ending is not None:
                 return []  # it has been seen to since
             if found.ending.cause == "panicked":
                 log = f"{paths.record_dir(umid)}/console.log"
-                text, console = found.ending.text, consolelog.last_of(log)
+                text, console = found.ending.text, console_log.last_of(log)
                 _write_down(umid, "panicked", text=text, console=console)
             problems = end(found, found.ending)
         if records.is_ended(umid):
-            claim.claim(umid, record.definition.home).release()
+            umid_lock.claim(umid, record.definition.home).release()
     except (UmlctlError, OSError):
         return []  # somebody has just started it again, or is burying it
     return problems
@@ -123,13 +124,13 @@ def _write_late(record: records.Record) -> list[str]:
     if not records.is_unwritten(umid):
         return []
     try:
-        with claim.unused(umid):
+        with umid_lock.unused(umid):
             copy = records.load_copy(umid)
             if copy is not None and (copy.pid, copy.started) != (record.pid, record.started):
                 return []  # of a later life, of which nobody has said how it ended
             records.save(record)
             _complete(record)
-        claim.claim(umid, record.definition.home).release()
+        umid_lock.claim(umid, record.definition.home).release()
     except UmlctlError:
         pass  # somebody has just started it again, or is burying it
     except OSError as problem:
@@ -145,12 +146,12 @@ def _complete(record: records.Record) -> None:
     umid, ending = record.definition.umid, record.ending
     assert ending is not None
     last = ""
-    for event in eventlog.Reader(umid).read():
+    for event in event_log.Reader(umid).read():
         if event["event"] in ("started", "ended"):
             last = event["event"]
     if last == "started":
         how = {"cause": ending.cause, "code": ending.code, "text": ending.text}
-        eventlog.append(umid, eventlog.encode(events.event("ended", umid, ending.time, **how)))
+        event_log.append(umid, event_log.encode(events.event("ended", umid, ending.time, **how)))
 
 
 def end(record: records.Record, ending: Ending) -> list[str]:
@@ -173,7 +174,7 @@ def end(record: records.Record, ending: Ending) -> list[str]:
 def _write_down(umid: str, name: EventName, **facts: object) -> None:
     """Add to the history of a guest that nobody supervises."""
     with suppress(OSError):
-        eventlog.append(umid, eventlog.encode(events.event(name, umid, time.time(), **facts)))
+        event_log.append(umid, event_log.encode(events.event(name, umid, time.time(), **facts)))
 
 
 def wanted_back() -> list[records.Record]:
@@ -187,7 +188,7 @@ def is_wanted_back(record: records.Record) -> bool:
         record.again
         and record.ending is not None
         and record.boot_id == records.host_boot_id()
-        and not claim.has_owner(record.definition.umid)
+        and not umid_lock.has_owner(record.definition.umid)
     )
 
 
@@ -203,10 +204,10 @@ def _let_go(record: records.Record) -> list[str]:
 
         problems += filter(None, [cgroups.remove(record.cgroup)])
     if is_shared(record.definition) or record.definition.user:
-        from umlctl.host import sharing
+        from umlctl.host import shared_socket
 
         try:
-            sharing.remove_dead(umid)
+            shared_socket.remove_dead(umid)
         except UmlctlError as problem:
             problems.append(str(problem))
     if record.devices:

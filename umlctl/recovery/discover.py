@@ -19,9 +19,10 @@ from umlctl.devices.parse import parse
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import cmdline
 from umlctl.guest.definition import Definition, is_device
-from umlctl.host import claim, eventlog, paths, processes, records
-from umlctl.host.records import Entry, Record
+from umlctl.host import paths, processes
 from umlctl.protocol import events
+from umlctl.state import event_log, records, umid_lock
+from umlctl.state.records import Entry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -33,7 +34,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 def without_supervisor() -> list[Record]:
     """Guests that run though the process that supervised them does not, as far as can be seen."""
-    return [record for record in running() if not claim.has_owner(record.definition.umid)]
+    return [record for record in running() if not umid_lock.has_owner(record.definition.umid)]
 
 
 def running(but: str = "") -> list[Record]:
@@ -65,14 +66,14 @@ def set_dead_aside() -> list[str]:
 
     Returns: what is to be said of each
     """
-    from umlctl.host import sharing  # who looks at guests rarely needs it
+    from umlctl.host import shared_socket  # who looks at guests rarely needs it
 
     said = []
     for umid, _ in list(records.unreadable()):
         if see(umid) is None:
-            with contextlib.suppress(UmlctlError), claim.claim(umid):
+            with contextlib.suppress(UmlctlError), umid_lock.claim(umid):
                 said.append(set_aside(umid))
-                sharing.remove_dead(umid)
+                shared_socket.remove_dead(umid)
     return [each for each in said if each]
 
 
@@ -84,7 +85,7 @@ def set_aside(umid: str) -> str:
     if said:
         event = events.event("record lost", umid, time.time(), text=said)
         with contextlib.suppress(OSError):
-            eventlog.append(umid, eventlog.encode(event))
+            event_log.append(umid, event_log.encode(event))
     return said
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import UsageError
-from umlctl.host import claim, processes, records, segments
+from umlctl.host import processes
+from umlctl.networks import segments
 from umlctl.recovery import discover
+from umlctl.state import records, umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
 
 SUPERVISOR: Final = "supervisor"
 PARENT: Final = "tiny parent"
@@ -54,7 +56,7 @@ def of_guest(umid: str) -> list[Member]:
     record = discover.find(umid)
     if record is None or not records.lives(record):
         return []
-    return [*_member(claim.owner(umid), SUPERVISOR), *of_kernel(record.pid), *_networks(record)]
+    return [*_member(umid_lock.owner(umid), SUPERVISOR), *of_kernel(record.pid), *_networks(record)]
 
 
 def of_kernel(main: int) -> list[Member]:

@@ -23,11 +23,11 @@ from umlctl.client.ask import (
 )
 from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
-from umlctl.commands import BY_NAME, GUEST, KERNEL, Command
 from umlctl.errors import NoGuest, UmlctlError
-from umlctl.host import eventlog
 from umlctl.output import say, show
+from umlctl.protocol.commands import BY_NAME, GUEST, KERNEL, Command
 from umlctl.recovery import discover
+from umlctl.state import event_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def _ended(
 ) -> Outcome | int:
     """What the record of a guest says that nobody answers for; an exit code has been said."""
     if command.name == "events" and "/" not in guest:
-        events = [eventlog.encode(event) for event in eventlog.Reader(guest).read()]
+        events = [event_log.encode(event) for event in event_log.Reader(guest).read()]
         if each is not None:
             for line in events:
                 each(line)

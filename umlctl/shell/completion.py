@@ -9,9 +9,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 from umlctl.devices import families
-from umlctl.shell.typed import unquoted
+from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.shell.command_line import unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

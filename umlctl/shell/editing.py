@@ -14,11 +14,11 @@ from prompt_toolkit.lexers import Lexer
 
 from umlctl.cli.complete import files
 from umlctl.cli.prompt import INSTEAD, VERBS, completed, takes
-from umlctl.commands import BY_NAME
+from umlctl.protocol.commands import BY_NAME
 from umlctl.shell import completion
+from umlctl.shell.command_line import begun, last, quoted
 from umlctl.shell.completion import BUILT_IN, Suggestion
 from umlctl.shell.explain import about, names, topic
-from umlctl.shell.typed import begun, last, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyPressEvent
 
     from umlctl.shell.completion import Facts
-    from umlctl.shell.live import Live
+    from umlctl.shell.monitor import Live
 
 MENU: Final = 400
 """The most that is suggested at once: a directory can be long."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from umlctl.cli import prompt
 from umlctl.cli.main import GROUPS
 from umlctl.cli.prompt import INSTEAD, VERBS, asks_for_help, help_of, is_command, options_of
-from umlctl.commands import BY_NAME, HOST, KERNEL, SYSRQ
 from umlctl.errors import UsageError
+from umlctl.protocol.commands import BY_NAME, HOST, KERNEL, SYSRQ
+from umlctl.shell.command_line import last
 from umlctl.shell.completion import (
     BUILT_IN,
     CHANNELS,
@@ -24,13 +25,12 @@ from umlctl.shell.completion import (
     READABLE,
     TRANSPORTS,
 )
-from umlctl.shell.typed import last
 from umlctl.synonyms import HARMFUL, SYNONYMS, meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from umlctl.commands import Command
+    from umlctl.protocol.commands import Command
 
 _SPECS: Final = {
     "disk": (("plug disk FILE[,OPTION...]   an image or a block device", DISK_OPTIONS),),

@@ -13,9 +13,9 @@ from socketproto.blocking import Unreachable
 from umlctl import exitcodes
 from umlctl.client.ask import GuestClient, absent, adopt
 from umlctl.errors import NoGuest
+from umlctl.shell.command_line import split
 from umlctl.shell.programs import terminal_kept
 from umlctl.shell.session import Session
-from umlctl.shell.typed import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

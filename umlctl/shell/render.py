@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from umlctl.output import proc_tables
 from umlctl.protocol.status import read_console, read_device, read_devices
-from umlctl.shell import answers
 
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
@@ -31,12 +31,12 @@ def table_of_devices(outcome: Outcome) -> str:
 
     try:
         if outcome.data.startswith(b"["):
-            table = answers.devices(read_devices(outcome.data))
+            table = proc_tables.devices(read_devices(outcome.data))
             return "\n".join(aligned([tuple(row) for row in table])) + "\n"
         try:
-            return answers.plugged(read_device(outcome.data)) + "\n"
+            return proc_tables.plugged(read_device(outcome.data)) + "\n"
         except msgspec.ValidationError:
-            return answers.plugged(read_console(outcome.data)) + "\n"
+            return proc_tables.plugged(read_console(outcome.data)) + "\n"
     except msgspec.DecodeError:
         return outcome.text + "\n"
 
@@ -47,8 +47,8 @@ def rendered(name: str, words: list[str], text: str) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    text = answers.harmless(text)
-    rows = answers.table(words[1], text) if name == "proc" and len(words) > 1 else None
+    text = proc_tables.harmless(text)
+    rows = proc_tables.table(words[1], text) if name == "proc" and len(words) > 1 else None
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=rows is None)
     with console.capture() as capture:
         if rows is not None:
@@ -61,7 +61,7 @@ def rendered(name: str, words: list[str], text: str) -> str:
             console.print(table)
         elif name in ("stack", "sysrq"):
             styled = Text(text.rstrip("\n"))
-            for begin, end in answers.symbols(text):
+            for begin, end in proc_tables.symbols(text):
                 styled.stylize("cyan", begin, end)
             console.print(styled)
         else:

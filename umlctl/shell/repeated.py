@@ -11,9 +11,9 @@ import trio
 
 from umlctl import exitcodes
 from umlctl.client import guests
-from umlctl.commands import BY_NAME, HOST, dangerous
 from umlctl.errors import UsageError
 from umlctl.output import guest_table
+from umlctl.protocol.commands import BY_NAME, HOST, dangerous
 from umlctl.protocol.status import DEAD
 from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.render import CLEAR, marked, plain_text, status_text

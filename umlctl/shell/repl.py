@@ -15,9 +15,9 @@ import trio
 from umlctl import exitcodes
 from umlctl.host.paths import umid_of
 from umlctl.output import say
-from umlctl.shell.live import Live
+from umlctl.shell.command_line import split
+from umlctl.shell.monitor import Live
 from umlctl.shell.session import Session
-from umlctl.shell.typed import split
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

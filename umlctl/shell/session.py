@@ -16,18 +16,18 @@ from umlctl import exitcodes
 from umlctl.cli import prompt
 from umlctl.client import guests
 from umlctl.client.target import Target
-from umlctl.commands import BY_NAME, GUEST, HOST, SAME, Command, dangerous
 from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.host.paths import guest_names
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import guest_table, say, show
+from umlctl.protocol.commands import BY_NAME, GUEST, HOST, SAME, Command, dangerous
 from umlctl.shell import programs
 from umlctl.shell.asking import request, show_plainly
+from umlctl.shell.command_line import Typed, addressed, read
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.explain import about, of_the_host, question, unknown
 from umlctl.shell.render import CLEAR, plain_text, rendered, table_of_devices
 from umlctl.shell.repeated import interval, top, watch
-from umlctl.shell.typed import Typed, addressed, read
 from umlctl.streams import PYTHON
 
 if TYPE_CHECKING:

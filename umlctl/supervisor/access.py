@@ -12,14 +12,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import is_query
 from umlctl.guest.grants import CONTROL, READ, parse_grant
+from umlctl.protocol.guard import is_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from umlctl.guard import Line
     from umlctl.guest.definition import Definition
+    from umlctl.protocol.guard import Line
 
 READABLE: Final = frozenset(
     {

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import claim, daemonlog, records, scarce
+from umlctl.host import daemonlog, scarce
 from umlctl.recovery import cleanup, discover
+from umlctl.state import records, umid_lock
 from umlctl.supervisor.launch.adopt import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
     from umlctl.supervisor.guests import Guests
 
 PAUSE: Final = 0.02
@@ -113,7 +114,7 @@ def _bury(record: Record) -> bool:
     try:
         for problem in cleanup.bury(record):
             daemonlog.note(f"{umid}: {problem}")
-        if record.ending is not None or records.lives(record) or claim.has_owner(umid):
+        if record.ending is not None or records.lives(record) or umid_lock.has_owner(umid):
             return True
         latest = records.load(umid)
     except OSError as problem:

@@ -13,10 +13,10 @@ from umlctl import exitcodes
 from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import BOOT_TIMEOUT
-from umlctl.guest.order import in_order, starts
-from umlctl.host import claim, enabled
+from umlctl.guest.dependencies import in_order, starts
 from umlctl.protocol.starting import Result
 from umlctl.protocol.status import COMING, DEAD, read_status
+from umlctl.state import enabled, umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -99,12 +99,12 @@ class Autostart:
 async def runs(umid: str) -> bool:
     """Somebody supervises a guest of this name, and it is up; one that boots is waited for."""
     with trio.move_on_after(BOOT_TIMEOUT):
-        while claim.has_owner(umid):
+        while umid_lock.has_owner(umid):
             state = await _state(umid)
             if state not in COMING:
                 return state != DEAD
             await trio.sleep(PAUSE)
-    return claim.has_owner(umid)
+    return umid_lock.has_owner(umid)
 
 
 async def _state(umid: str) -> State:

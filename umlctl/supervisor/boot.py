@@ -13,7 +13,8 @@ import trio
 
 from socketproto.exchange import GONE, TIMED_OUT
 from umlctl.guest.cmdline import has_agent
-from umlctl.host import endings, kernels
+from umlctl.kernels import find
+from umlctl.state import endings
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.rediscover import UNTRACED, find_again
 from umlctl.supervisor.endurance import endure
@@ -98,7 +99,7 @@ class Boot:
                 record.guest_boot = boot.text.strip()
                 await life.save()
             said = (await life.kernel.ask("version")).text.split()
-            life.release = kernels.release_of(said[2]) if len(said) > 2 else (0, 0)
+            life.release = find.release_of(said[2]) if len(said) > 2 else (0, 0)
             while life.milestones.ready is ready:
                 await self._begun.wait()
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.host import daemonlog, paths, scarce
-from umlctl.host.sdnotify import Manager, from_environment
+from umlctl.host.systemd.notify import Manager, from_environment
 from umlctl.supervisor.adoption import Adoption
 from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.door import Door
@@ -28,7 +28,7 @@ from umlctl.supervisor.guests import Guests, survive
 from umlctl.supervisor.host_requests import HostRequests
 from umlctl.supervisor.keeper import LOOK
 from umlctl.supervisor.lock import Lock
-from umlctl.supervisor.turn import Turn
+from umlctl.supervisor.standby import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

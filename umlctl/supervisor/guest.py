@@ -17,7 +17,6 @@ from umlctl.supervisor import lifecycle, post_mortem
 from umlctl.supervisor.boot import Boot
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History
-from umlctl.supervisor.holding import hold_networks
 from umlctl.supervisor.kernel import DEADLINE
 from umlctl.supervisor.launch.place import make_again
 from umlctl.supervisor.life import Life
@@ -34,6 +33,7 @@ from umlctl.supervisor.lifecycle import (
 from umlctl.supervisor.notifications import Notifications
 from umlctl.supervisor.readiness import Milestones
 from umlctl.supervisor.report import status_of
+from umlctl.supervisor.switch_links import hold_networks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

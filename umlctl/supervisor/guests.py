@@ -10,23 +10,24 @@ import msgspec
 import trio
 
 from umlctl import exitcodes
-from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.errors import NeverStarted, UmlctlError
-from umlctl.guest.order import ends, in_order
-from umlctl.host import claim, daemonlog, records, scarce
-from umlctl.host.endings import describe
+from umlctl.guest.dependencies import ends, in_order
+from umlctl.host import daemonlog, scarce
 from umlctl.protocol import events
+from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.starting import Started
 from umlctl.recovery import cleanup
+from umlctl.state import records, umid_lock
+from umlctl.state.endings import describe
+from umlctl.supervisor.guest_task import run_guest
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.launch.launch import launch
-from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from umlctl.guest.definition import Definition
-    from umlctl.host.sdnotify import Manager
+    from umlctl.host.systemd.notify import Manager
     from umlctl.protocol.events import Event
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch.launched import Launched
@@ -221,7 +222,7 @@ async def _write(guest: Guest) -> None:
 def _claim_and_launch(definition: Definition) -> Launched:
     for problem in cleanup.bury_last(definition.umid):
         daemonlog.note(f"{definition.umid}: {problem}")
-    held = claim.claim(definition.umid, definition.home)
+    held = umid_lock.claim(definition.umid, definition.home)
     try:
         return launch(definition, held)
     except BaseException:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from umlctl.host import eventlog
 from umlctl.protocol import events
+from umlctl.state import event_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +95,7 @@ class History:
     def load(self) -> None:
         """Take up what was written down of a guest that goes on."""
         try:
-            for event in eventlog.Reader(self.umid).read():
+            for event in event_log.Reader(self.umid).read():
                 if event["event"] == "started":
                     self._ring.clear()
                 self._ring.append(event)
@@ -125,13 +125,13 @@ class History:
         """Write what could not be written yet; whether nothing is left of it."""
         if not self._unwritten:
             return True
-        lines = [eventlog.encode(entry) for entry in self._unwritten]
+        lines = [event_log.encode(entry) for entry in self._unwritten]
         if self._missed:
             moment = self._unwritten[0]["time"]
             gap = events.event("missed", self.umid, moment, count=self._missed)
-            lines.insert(0, eventlog.encode(gap))
+            lines.insert(0, event_log.encode(gap))
         try:
-            eventlog.append(self.umid, b"".join(lines))
+            event_log.append(self.umid, b"".join(lines))
         except OSError:
             return False
         self._unwritten.clear()

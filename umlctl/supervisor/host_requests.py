@@ -12,12 +12,12 @@ import msgspec
 import trio
 
 from socketproto.listener import Call, ClientGone
-from umlctl.commands import HOST
 from umlctl.errors import NeverStarted, Refusal
-from umlctl.guard import read
 from umlctl.guest import definition as definitions
 from umlctl.host import daemonlog
-from umlctl.supervisor.limits import Sparing
+from umlctl.protocol.commands import HOST
+from umlctl.protocol.guard import read
+from umlctl.supervisor.rate_limits import Sparing
 from umlctl.supervisor.readiness import HEARTBEAT
 
 if TYPE_CHECKING:

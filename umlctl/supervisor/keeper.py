@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.guest.definition import is_shared
-from umlctl.host import attaching, paths, place, processes, records, sharing
+from umlctl.host import paths, place, processes, shared_socket
+from umlctl.protocol import console_socket
+from umlctl.state import records
 from umlctl.supervisor.launch.place import make_again
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class Keeper:
         if claim.stand():
             made.append("locks")
         if is_shared(launched.definition):
-            sharing.make_place(umid)
+            shared_socket.make_place(umid)
         made += [door.path for door in self._doors if door.stand()]
         make_again(launched.definition, claim.directory)
         if launched.is_deaf():
@@ -112,7 +114,7 @@ class Keeper:
         """What consoles read from was opened by the kernel: there it is still."""
         launched = self._life().launched
         directory = launched.claim.directory
-        names = [f"{name}.in" for name in (*attaching.CONSOLES, "agent")]
+        names = [f"{name}.in" for name in (*console_socket.CONSOLES, "agent")]
         missing = [name for name in names if not os.path.lexists(f"{directory}/{name}")]
         opened = processes.descriptors(launched.pid) if missing else {}
         made = []

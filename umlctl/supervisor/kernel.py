@@ -27,10 +27,10 @@ from socketproto.exchange import (
     TRUNCATED,
     Outcome,
 )
-from umlctl.commands import BY_NAME
-from umlctl.guard import is_guest_file
-from umlctl.guest.files import is_cut
 from umlctl.host import scarce
+from umlctl.protocol.commands import BY_NAME
+from umlctl.protocol.guard import is_guest_file
+from umlctl.protocol.proc_files import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,11 +12,11 @@ import trio
 
 from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
 from socketproto.wire import MAX_TEXT
-from umlctl.commands import COMMANDS, GUEST, OUTPUT
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import Line, check, is_guest_file, is_query, seconds_of
 from umlctl.guest.cmdline import CONSOLE
-from umlctl.host.attaching import config
+from umlctl.protocol.commands import COMMANDS, GUEST, OUTPUT
+from umlctl.protocol.console_socket import config
+from umlctl.protocol.guard import Line, check, is_guest_file, is_query, seconds_of
 from umlctl.supervisor.devices import plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel import BETWEEN_PIECES, DEADLINE, Unsent

@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from umlctl.host import processes, scarce, sharing
+from umlctl.host import processes, scarce, shared_socket
 
 UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it; `kill` ends it"
 
@@ -105,10 +105,10 @@ class KernelSocket:
         Raises: OSError
         """
         held = f"/proc/{os.getpid()}/fd/{self._held}"
-        if sharing.answers(self._kept):
+        if shared_socket.answers(self._kept):
             os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
             os.link(self._kept, self.path)
-        elif self._held >= 0 and sharing.answers(held):
+        elif self._held >= 0 and shared_socket.answers(held):
             os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
             os.symlink(held, self.path)
         else:

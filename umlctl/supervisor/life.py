@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.guest.cmdline import console_elsewhere, has_agent
-from umlctl.host import records, scarce, users
-from umlctl.host.claim import kernel_socket
+from umlctl.host import scarce, users
 from umlctl.host.paths import kept_socket
+from umlctl.state import records
+from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.table import Table

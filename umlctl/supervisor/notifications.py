@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
-from umlctl.host import consolelog
+from umlctl.state import console_log
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.lifecycle import HasSocket, KillWanted, Panicked
-from umlctl.supervisor.limits import Hearing
+from umlctl.supervisor.rate_limits import Hearing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class Notifications:
     def panicked(self, text: str) -> None:
         """The kernel has panicked."""
         self._life.launched.record.last_panic = text
-        console = consolelog.last_of(self._life.log)
+        console = console_log.last_of(self._life.log)
         self._handle(Panicked(text=text, facts={"console": console}))
 
     def _read(self) -> int:

@@ -13,16 +13,16 @@ import msgspec
 import trio
 
 from socketproto.listener import ClientGone
-from umlctl.commands import SHUTDOWN_TIMEOUT
 from umlctl.errors import Refusal, UsageError
-from umlctl.guard import Line, seconds_of
-from umlctl.guest.plug import Disk, Nic, parse_disk, parse_nic
-from umlctl.host import eventlog
-from umlctl.host.attaching import config, console_name
+from umlctl.guest.specs import Disk, Nic, parse_disk, parse_nic
+from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
+from umlctl.protocol.console_socket import config, console_name
+from umlctl.protocol.guard import Line, seconds_of
+from umlctl.state import event_log
 from umlctl.supervisor.devices import observing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.lifecycle import RUNNING
-from umlctl.supervisor.limits import SUBSCRIPTIONS, Counted
+from umlctl.supervisor.rate_limits import SUBSCRIPTIONS, Counted
 from umlctl.supervisor.readiness import HEARTBEAT
 from umlctl.supervisor.report import devices_of
 
@@ -103,14 +103,14 @@ class OwnRequests:
     async def _tell_events(self, call: Call, *, past_only: bool) -> None:
         past, subscription = self._guest.history.subscribe()
         try:
-            await call.part(b"".join(eventlog.encode(event) for event in past))
+            await call.part(b"".join(event_log.encode(event) for event in past))
             over = past_only
             while not over:
                 data = b""
                 with trio.move_on_after(HEARTBEAT):
                     event = await subscription.get()
                     over = event is None
-                    data = b"" if event is None else eventlog.encode(event)
+                    data = b"" if event is None else event_log.encode(event)
                 # Out of the scope: a slow client must not lose the event that it is sent.
                 await call.part(data)
         finally:

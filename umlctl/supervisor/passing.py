@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UsageError
 from umlctl.guest import cmdline
-from umlctl.host import attaching, processes
+from umlctl.host import processes
+from umlctl.protocol import console_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
 OWN: Final = range(
-    cmdline.CONSOLE_IN, attaching.FIRST_DESCRIPTOR + 2 * (len(attaching.CONSOLES) - 1)
+    cmdline.CONSOLE_IN, console_socket.FIRST_DESCRIPTOR + 2 * (len(console_socket.CONSOLES) - 1)
 )
 """What the kernel has of ours."""
 _PLACE: Final = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from socketproto.exchange import Outcome
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
     from umlctl.supervisor.kernel import Kernel
     from umlctl.supervisor.lifecycle import Event, Lifecycle
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from umlctl.host import endings, processes, room
+from umlctl.host import processes, room
+from umlctl.state import endings
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.lifecycle import Ended

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import Refusal
-from umlctl.supervisor.limits import SUBSCRIPTIONS, Counted
+from umlctl.supervisor.rate_limits import SUBSCRIPTIONS, Counted
 
 if TYPE_CHECKING:
     from socketproto.listener import Call

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from umlctl.guest.definition import chooses_root
-from umlctl.host import endings, processes
-from umlctl.host.attaching import config
-from umlctl.host.claim import sockets
+from umlctl.host import processes
+from umlctl.protocol.console_socket import config
 from umlctl.protocol.status import Status
+from umlctl.state import endings
+from umlctl.state.umid_lock import sockets
 from umlctl.supervisor.history import brief
 from umlctl.supervisor.lifecycle import RESTARTING
 

@@ -16,16 +16,16 @@ import trio
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED
 from socketproto.listener import ClientGone
 from umlctl import exitcodes
-from umlctl.commands import GUEST, KERNEL
 from umlctl.errors import Refusal
-from umlctl.guard import Line, is_query, read
 from umlctl.guest.grants import CONTROL
 from umlctl.host import scarce
+from umlctl.protocol.commands import GUEST, KERNEL
+from umlctl.protocol.guard import Line, is_query, read
 from umlctl.supervisor import access
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel_requests import KernelRequests
-from umlctl.supervisor.limits import PRINTS, PRINTS_A_SECOND, PRINTS_LATE, Bucket, Sparing
 from umlctl.supervisor.own_requests import OwnRequests
+from umlctl.supervisor.rate_limits import PRINTS, PRINTS_A_SECOND, PRINTS_LATE, Bucket, Sparing
 from umlctl.supervisor.readiness import Readiness
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
-from umlctl.host.endings import NOT_SYNCED
+from umlctl.state.endings import NOT_SYNCED
 from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.lifecycle import BOOTING, STOPPED, KillWanted
 

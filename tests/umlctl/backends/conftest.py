@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
-from umlctl.host.records import Entry
+from umlctl.state.records import Entry
 
 SYSFS = "sysfs /sys sysfs rw 0 0\n"
 

@@ -18,14 +18,14 @@ from umlctl.backends import disk
 from umlctl.backends.disk import DISK
 from umlctl.backends.interface import Owner
 from umlctl.errors import HostError, UsageError
-from umlctl.guest.plug import parse_disk
-from umlctl.host.inuse import Use
+from umlctl.guest.specs import parse_disk
+from umlctl.state.leases import Use
 from umlctl.storage import cow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
 
 NOBODY = 65534
 LOCKING = """

@@ -9,7 +9,7 @@ import pytest
 
 from tests.umlctl.backends.conftest import SYSFS, entry
 from umlctl.backends.interface import Backend, Owner, has_sysfs
-from umlctl.guest.plug import parse_disk
+from umlctl.guest.specs import parse_disk
 
 if TYPE_CHECKING:
     from tests.umlctl.backends.conftest import Answers

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.umlctl.host.test_hooks import hooked
-from umlctl.backends import nic, registry
+from tests.umlctl.backends.test_hooks import hooked
+from umlctl.backends import hooks, nic, registry
 from umlctl.backends.interface import Owner
 from umlctl.backends.nic import VECTOR
 from umlctl.errors import HostError, UmlctlError, UsageError
-from umlctl.guest.plug import parse_nic
-from umlctl.host import hooks, interfaces, macs, paths, processes, segments, taps
-from umlctl.host.interfaces import Link
-from umlctl.host.inuse import Use
-from umlctl.host.networks import BRIDGE
-from umlctl.host.records import Entry
+from umlctl.guest.specs import parse_nic
+from umlctl.host import paths, processes
+from umlctl.networks import interfaces, macs, segments, taps
+from umlctl.networks.definitions import BRIDGE
+from umlctl.networks.interfaces import Link
+from umlctl.state.leases import Use
+from umlctl.state.records import Entry
 
 DEADLINE = 30.0
 MAC = "02:00:00:00:00:01"

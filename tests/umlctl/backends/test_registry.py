@@ -11,16 +11,16 @@ from umlctl.backends.interface import Owner
 from umlctl.backends.nic import LEGACY, VECTOR, NicBackend
 from umlctl.devices.parse import parse
 from umlctl.errors import HostError
-from umlctl.guest.plug import parse_disk, parse_nic
-from umlctl.host import networks, segments
-from umlctl.host.inuse import Use
-from umlctl.host.networks import Network
-from umlctl.host.records import Entry
+from umlctl.guest.specs import parse_disk, parse_nic
+from umlctl.networks import definitions, segments
+from umlctl.networks.definitions import Network
+from umlctl.state.leases import Use
+from umlctl.state.records import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from umlctl.guest.plug import Disk, Nic
+    from umlctl.guest.specs import Disk, Nic
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_init_is_told_the_way_out_of_a_switch_with_an_uplink(
     house: str, addr: str, told: str
 ) -> None:
     """If the address that it is to take is of the uplink's network."""
-    networks.create(Network(name="out", user=True))
-    networks.create(Network(name="lan"))
+    definitions.create(Network(name="out", user=True))
+    definitions.create(Network(name="lan"))
     for name in ("out", "lan", "undefined"):
         nic = Entry(name="vec0", asked=f"switch={name}", kernel="", network=name, addr=addr)
         plain = f"vec0,{addr}" if addr else ""

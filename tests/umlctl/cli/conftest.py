@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from socketproto.exchange import ANSWERED, Outcome, pieces
-from umlctl.cli import earlier, foreground, main
-from umlctl.client import background
+from umlctl.cli import foreground, main
+from umlctl.client import background, dependencies
 from umlctl.guest.definition import Definition, decode
-from umlctl.host import kernels
+from umlctl.kernels import find
 from umlctl.protocol.status import Ending
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def started(
 ) -> Started:
     made = Started(capfd)
     monkeypatch.chdir(house)
-    monkeypatch.setattr(kernels, "find", lambda name=None: name or "/usr/bin/linux.uml")
-    plain = kernels.Kernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
-    monkeypatch.setattr(kernels, "probe", lambda _path, _user="": plain)
+    monkeypatch.setattr(find, "find", lambda name=None: name or "/usr/bin/linux.uml")
+    plain = find.Kernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(find, "probe", lambda _path, _user="": plain)
     monkeypatch.setattr(foreground, "supervise", made.supervise)
     monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)
-    monkeypatch.setattr(earlier, "await_earlier", lambda _definition: None)
+    monkeypatch.setattr(dependencies, "await_earlier", lambda _definition: None)
     return made
 
 

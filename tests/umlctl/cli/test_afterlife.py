@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
+from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
 from umlctl.cli import afterlife
 from umlctl.client import guests, unsupervised
-from umlctl.host import claim, eventlog, processes, records
+from umlctl.host import processes
+from umlctl.state import event_log, records, umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def test_running_guest_is_killed_and_its_record_kept(
     assert kept is not None
     assert kept.ending is not None
     assert kept.ending.cause == "killed"
-    assert [event["event"] for event in eventlog.Reader("demo").read()] == ["record lost", "ended"]
+    assert [event["event"] for event in event_log.Reader("demo").read()] == ["record lost", "ended"]
 
 
 def test_guest_is_said_to_be_killed_when_it_is(
@@ -85,7 +86,7 @@ def test_dead_guest_is_said_to_have_an_unreadable_record(
 def test_guest_whose_supervisor_has_another_tmp_is_not_said_to_have_none(
     run_dir: str, nobody: None
 ) -> None:
-    with claim.claim("demo"):
+    with umid_lock.claim("demo"):
         write_record()
         shutil.rmtree(run_dir)
         (row,) = guests.gather()
@@ -98,7 +99,7 @@ def test_guest_whose_supervisor_makes_its_directory_anew_is_not_said_to_have_non
     run_dir: str, nobody: None
 ) -> None:
     """The directory is there again, and the socket not yet."""
-    with claim.claim("demo"):
+    with umid_lock.claim("demo"):
         write_record()
         (row,) = guests.gather()
         assert (row.state, row.supervisor_pid) == ("silent", os.getpid())
@@ -115,7 +116,7 @@ def test_guest_that_would_be_started_again_out_of_reach_is_not_killed(
     killed: list[int] = []
     monkeypatch.setattr(processes, "kill_guest", lambda pid, *_: killed.append(pid))
     monkeypatch.setattr(afterlife, "ENDS", 0.0)
-    with claim.claim("demo"):
+    with umid_lock.claim("demo"):
         write_record()
         record = records.read("demo")
         assert record is not None
@@ -132,7 +133,7 @@ def test_guest_that_would_be_started_again_out_of_reach_is_not_killed(
 def test_nobody_is_said_to_be_gone_who_has_another_tmp(
     run_dir: str, nobody: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with claim.claim("demo"):
+    with umid_lock.claim("demo"):
         write_record()
         shutil.rmtree(run_dir)
         assert afterlife.answer("wait", "demo", json=False) == exitcodes.NO_GUEST

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.cli import again
-from umlctl.host import paths, records
+from umlctl.host import paths
 from umlctl.protocol.status import Ending
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Started

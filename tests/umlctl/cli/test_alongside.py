@@ -15,7 +15,7 @@ from umlctl import streams
 from umlctl.cli import alongside
 from umlctl.cli.alongside import Copy, Tie
 from umlctl.errors import HostError
-from umlctl.host import consolelog
+from umlctl.state import console_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +106,7 @@ def test_what_the_log_has_lost_before_it_was_copied_is_said(
 ) -> None:
     log, place = tmp_path / "log", tmp_path / "copy"
     log.write_bytes(b"old " * 4096 + b"new " * 1024)
-    consolelog.trim(str(log), 4096)
+    console_log.trim(str(log), 4096)
     copy = copying(str(place))
     copy.begin(str(log))
     copy.finish()
@@ -148,7 +148,7 @@ def test_reader_that_has_left_is_said(copying: Copying, fifo: Path, tmp_path: Pa
 
 def live_again(copy: Copy, log: Path, said: bytes) -> None:
     """Another life of the guest begins."""
-    consolelog.begin(str(log))
+    console_log.begin(str(log))
     log.write_bytes(said)
     copy.look()
 
@@ -199,7 +199,7 @@ def test_first_reason_is_said(copying: Copying, fifo: Path, tmp_path: Path) -> N
     copy = copying(str(fifo))
     log = tmp_path / "log"
     log.write_bytes(bytes(1 << 20))
-    consolelog.trim(str(log), 1 << 18)
+    console_log.trim(str(log), 1 << 18)
     copy.begin(str(log))
     copy.step()
     os.close(reader)

@@ -11,8 +11,9 @@ from socketproto.exchange import ANSWERED, Outcome
 from umlctl.cli import main
 from umlctl.client import background
 from umlctl.guest.definition import Definition
-from umlctl.host import enabled, paths, records
+from umlctl.host import paths
 from umlctl.protocol.status import Ending
+from umlctl.state import enabled, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.umlctl.host.test_records import write_record
-from umlctl.host import kernels, programs
+from tests.umlctl.state.test_records import write_record
+from umlctl.host import programs
+from umlctl.kernels import find
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Started
@@ -39,8 +40,8 @@ def test_what_a_kernel_makes_of_an_option_is_said(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"SMP": "y", "NR_CPUS": "8"}
-    kernel = kernels.Kernel("/usr/bin/linux.uml", "6.12.3", frozenset({"seccomp"}), config)
-    monkeypatch.setattr(kernels, "probe", lambda _path, _user: kernel)
+    kernel = find.Kernel("/usr/bin/linux.uml", "6.12.3", frozenset({"seccomp"}), config)
+    monkeypatch.setattr(find, "probe", lambda _path, _user: kernel)
     assert started.main("start", "demo", "--aslr") == 0
     assert "--aslr" not in started.err
     assert "any program in the guest" not in started.err

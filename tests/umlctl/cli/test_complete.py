@@ -8,9 +8,9 @@ from click import Context
 from click.shell_completion import ShellComplete
 
 from umlctl.cli import complete, main
-from umlctl.commands import SYSRQ
-from umlctl.host.attaching import CONSOLES
 from umlctl.output.guest_table import COLUMNS
+from umlctl.protocol.commands import SYSRQ
+from umlctl.protocol.console_socket import CONSOLES
 from umlctl.shell.completion import NIC_OPTIONS, READABLE
 
 if TYPE_CHECKING:

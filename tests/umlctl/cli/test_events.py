@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import running
+from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.cli.events import LOOK, events
 from umlctl.client import unsupervised
-from umlctl.host import eventlog, paths
+from umlctl.host import paths
+from umlctl.state import event_log
 
 if TYPE_CHECKING:
     import pytest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def happens(umid: str, moment: float, name: str, **facts: Any) -> None:
     os.makedirs(paths.record_dir(umid), exist_ok=True)
     event = {"time": moment, "umid": umid, "event": name, **facts}
-    eventlog.append(umid, eventlog.encode(event))
+    event_log.append(umid, event_log.encode(event))
 
 
 def shown(*arguments: str) -> list[dict[str, Any]]:

@@ -11,7 +11,9 @@ import trio.testing
 from umlctl.cli import foreground, main
 from umlctl.cli.alongside import Copy
 from umlctl.errors import UsageError
-from umlctl.host import consolelog, kernels, sdnotify
+from umlctl.host.systemd import notify
+from umlctl.kernels import find
+from umlctl.state import console_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +140,7 @@ def test_descriptor_that_cannot_be_told_on_is_a_usage_error(ends: tuple[int, int
 def test_error_is_told_in_the_format_of_the_log(
     house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(kernels, "find", lambda _name: "/nowhere/linux")
+    monkeypatch.setattr(find, "find", lambda _name: "/nowhere/linux")
     words = ["run", "demo", "--ready-fd", "9999"]
     assert main.run(words) == 2
     assert capfd.readouterr().err.startswith("umlctl: --ready-fd 9999: no such")
@@ -158,9 +160,9 @@ def test_log_of_each_life_is_held_as_soon_as_it_has_begun(tmp_path: Path) -> Non
     copy.begin(str(console))
     wishes = foreground.Wishes(copy=copy)
     log = foreground.Log("demo", in_json=False)
-    watch = foreground.Watch(log, sdnotify.from_environment(), [], wishes)
+    watch = foreground.Watch(log, notify.from_environment(), [], wishes)
     for said, what in (("two\n", "started"), ("three\n", "failed"), ("four\n", "started")):
-        consolelog.begin(str(console))
+        console_log.begin(str(console))
         console.write_text(said)
         watch._tell(event(what))
     copy.finish()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from umlctl.cli import info, main
 from umlctl.errors import NoKernel
 from umlctl.guest.definition import MEM_DEFAULT
-from umlctl.host import kernels, paths, processes, room
+from umlctl.host import paths, processes, room
+from umlctl.kernels import find
 
 if TYPE_CHECKING:
     import pytest
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 def test_host_is_shown(
     house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(kernels, "find", lambda: "/usr/bin/linux.uml")
+    monkeypatch.setattr(find, "find", lambda: "/usr/bin/linux.uml")
     config: dict[str, str] = {}
-    kernel = kernels.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
-    monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
+    kernel = find.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
+    monkeypatch.setattr(find, "probe", lambda _path: kernel)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.setattr(processes, "has_capability", lambda _name: False)
     monkeypatch.setenv("TMPDIR", house)
@@ -52,9 +53,9 @@ def test_host_is_shown(
     assert "bound by memory\n" in text
     assert "1: the kernel has no SMP" in text
     old = kernel._replace(version="6.1.176")
-    monkeypatch.setattr(kernels, "probe", lambda _path: old)
+    monkeypatch.setattr(find, "probe", lambda _path: old)
     assert any("6.12 or newer" in hint for hint in info.gather()["hints"])
-    monkeypatch.setattr(kernels, "probe", lambda _path: kernel)
+    monkeypatch.setattr(find, "probe", lambda _path: kernel)
     config.update(SMP="y", NR_CPUS="64")
     assert main.run(["info"]) == 0
     assert "up to 64, with --ncpus" in capfd.readouterr().out
@@ -77,7 +78,7 @@ def test_host_that_lacks_things_is_shown_all_the_same(
     def none() -> str:
         raise NoKernel("no kernel")
 
-    monkeypatch.setattr(kernels, "find", none)
+    monkeypatch.setattr(find, "find", none)
     monkeypatch.setenv("TMPDIR", f"{house}/nonexistent")
     found = info.gather()
     assert found["memory_room"] is found["room_idle"] is found["guest_processors"] is None

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from umlctl.cli.kernel import kernel
-from umlctl.host import kernels
+from umlctl.kernels import find
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def real_kernel() -> str:
-    return kernels.find()
+    return find.find()
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_list_shows_each_kernel_with_what_it_can_do(
     (tmp_path / "linux").write_text("#!/bin/sh\necho nothing like it\n")
     (tmp_path / "linux").chmod(0o755)
     monkeypatch.setenv("UMLCTL_KERNEL", real_kernel)
-    release = kernels.probe(real_kernel).version
+    release = find.probe(real_kernel).version
 
     result = CliRunner().invoke(kernel, ["list", "--json"])
     assert result.exit_code == 0

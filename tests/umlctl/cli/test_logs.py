@@ -9,11 +9,12 @@ from datetime import datetime
 import pytest
 from click.testing import CliRunner
 
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import running
+from tests.umlctl.state.test_records import write_record
 from umlctl.cli.logs import LOOK, dmesg, logs
 from umlctl.errors import HostError, NoGuest
-from umlctl.host import consolelog, paths
+from umlctl.host import paths
+from umlctl.state import console_log
 
 
 def write(umid: str, data: bytes) -> None:
@@ -84,13 +85,13 @@ def test_boots_are_told_apart(house: str) -> None:
     log = f"{paths.record_dir('demo')}/console.log"
     with open(log, "wb") as file:
         file.write(b"Core dump limits :\nfirst\n")
-    index = consolelog.Index(log)
-    index.add(consolelog.LAUNCH, 1.0, 0)
-    consolelog.begin(log)
+    index = console_log.Index(log)
+    index.add(console_log.LAUNCH, 1.0, 0)
+    console_log.begin(log)
     with open(log, "wb") as file:
         file.write(b"Core dump limits :\nsecond\nCore dump limits :\nthird\n")
-    index.add(consolelog.LAUNCH, 2.0, 0)
-    index.add(consolelog.BOOT, 3.0, 26)
+    index.add(console_log.LAUNCH, 2.0, 0)
+    index.add(console_log.BOOT, 3.0, 26)
     assert shown("demo", "--boot", "0") == b"Core dump limits :\nthird\n"
     assert shown("demo", "--boot", "-1") == b"Core dump limits :\nsecond\n"
     assert shown("demo", "--boot", "-2") == b"Core dump limits :\nfirst\n"
@@ -102,10 +103,10 @@ def test_boots_are_told_apart(house: str) -> None:
 
 def test_log_since_a_time(house: str) -> None:
     write("demo", b"old\nnew\n")
-    index = consolelog.Index(f"{paths.record_dir('demo')}/console.log")
+    index = console_log.Index(f"{paths.record_dir('demo')}/console.log")
     now = time.time()
     for ago, offset in ((7200, 0), (3000, 4)):
-        index.add(consolelog.MOMENT, now - ago, offset)
+        index.add(console_log.MOMENT, now - ago, offset)
     assert shown("demo", "--since", "3h") == b"old\nnew\n"
     assert shown("demo", "--since", "40m") == b"new\n"
     since = datetime.fromtimestamp(now - 2400).isoformat()  # noqa: DTZ006 - as people say it
@@ -127,7 +128,7 @@ def test_kernels_own_messages_are_those_with_a_time(house: str) -> None:
     result = CliRunner().invoke(dmesg, ["demo"])
     assert "the log has 0 boots" in str(result.exception)
     log = f"{paths.record_dir('demo')}/console.log"
-    consolelog.Index(log).add(consolelog.LAUNCH, 1.0, 0)
+    console_log.Index(log).add(console_log.LAUNCH, 1.0, 0)
     for words, expected in (
         ((), b"[    0.010000] one\n[  123.456789] two\r\n"),
         (("-n", "1"), b"[  123.456789] two\r\n"),
@@ -169,7 +170,7 @@ def test_lines_are_objects_for_programs(house: str) -> None:
     ):
         found = [json.loads(line) for line in shown("demo", "--json", *words).splitlines()]
         assert found == expected
-    consolelog.Index(f"{paths.record_dir('demo')}/console.log").add(consolelog.LAUNCH, 1.0, 0)
+    console_log.Index(f"{paths.record_dir('demo')}/console.log").add(console_log.LAUNCH, 1.0, 0)
     result = CliRunner().invoke(dmesg, ["demo", "--json", "-n", "1"])
     kernels = {"console": "con0", "seconds": 123.456789, "text": "[  123.456789] three"}
     assert json.loads(result.stdout_bytes) == kernels
@@ -220,7 +221,7 @@ def test_line_that_is_cut_where_following_begins_is_one_object(house: str) -> No
 @pytest.mark.parametrize("offset", ["0", "4", "13", "99999", "9" * 30])
 def test_index_that_is_wrong_breaks_nothing(house: str, offset: str) -> None:
     write("demo", b"one\ntwo\nthree\n")
-    index = consolelog.index_of(f"{paths.record_dir('demo')}/console.log")
+    index = console_log.index_of(f"{paths.record_dir('demo')}/console.log")
     with open(index, "w") as file:
         file.write(f"launch 1.000 {offset}\nat 2.000 {offset}\nboot 3.000 {offset}\n")
     for words in (

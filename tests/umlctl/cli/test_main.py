@@ -11,7 +11,7 @@ import pytest
 from umlctl import __version__, errors
 from umlctl.cli import main
 from umlctl.cli.complete import guests
-from umlctl.commands import BY_NAME, COMMANDS, HOST
+from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

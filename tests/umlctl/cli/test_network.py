@@ -12,11 +12,13 @@ from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import interfaces, inuse, networks, processes, records, segments, taps
-from umlctl.host.interfaces import Bridge
-from umlctl.host.inuse import Use
-from umlctl.host.networks import BRIDGE, Network
-from umlctl.host.records import Entry, Record
+from umlctl.host import processes
+from umlctl.networks import definitions, interfaces, segments, taps
+from umlctl.networks.definitions import BRIDGE, Network
+from umlctl.networks.interfaces import Bridge
+from umlctl.state import leases, records
+from umlctl.state.leases import Use
+from umlctl.state.records import Entry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +66,7 @@ def test_network_is_defined(host: Host) -> None:
     words = "lab --user --forward 8080:10.0.2.15:80 --up true --down false"
     assert host.main("create", *words.split()) == 0
     assert host.out == "network lab is defined\n"
-    assert networks.load("lab") == Network(
+    assert definitions.load("lab") == Network(
         name="lab", user=True, forwards=("8080:10.0.2.15:80",), up="true", down="false"
     )
 
@@ -72,7 +74,7 @@ def test_network_is_defined(host: Host) -> None:
 def test_bridge_is_made(host: Host) -> None:
     assert host.main("create", "br0", "--bridge", "--address", "10.1.0.1/24") == 0
     assert host.made == [("br0", "10.1.0.1/24")]
-    assert networks.load("br0") == Network(name="br0", kind=BRIDGE, address="10.1.0.1/24")
+    assert definitions.load("br0") == Network(name="br0", kind=BRIDGE, address="10.1.0.1/24")
 
 
 def test_network_that_is_made_and_removed_is_said_in_json(host: Host) -> None:
@@ -107,7 +109,7 @@ def test_wrong_command_line_is_a_usage_error_and_nothing_is_made(
     assert host.main("create", *words) == exitcodes.USAGE
     assert said in host.err
     assert host.made == []
-    assert networks.load_all() == []
+    assert definitions.load_all() == []
 
 
 def test_network_that_is_there_is_an_error(host: Host) -> None:
@@ -188,7 +190,7 @@ def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
         Use("b", entry("vec1", macs[2], network="other")),
         Use("c", entry("vec0", macs[3], network="lan")),
     ]
-    monkeypatch.setattr(inuse, "devices_of", lambda _guests: uses)
+    monkeypatch.setattr(leases, "devices_of", lambda _guests: uses)
     monkeypatch.setattr(records, "load_all", lambda: iter([record("b", 7)]))
     frames = {"in_frames": 5, "out_frames": 6}
     full.running["lan"] = {
@@ -227,7 +229,7 @@ def test_who_is_on_a_bridge_is_shown_with_the_tap(
     full.bridges = [Bridge("br0", ("eth9", "t0"), True)]
     mac = "02:00:00:00:00:01"
     use = Use("a", entry("vec0", mac, bridge="br0", tap="t0"))
-    monkeypatch.setattr(inuse, "devices_of", lambda _guests: [use])
+    monkeypatch.setattr(leases, "devices_of", lambda _guests: [use])
     assert full.main("show", "br0") == 0
     first, _, guest, other = full.out.splitlines()
     assert first == "br0: bridge, there"

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from umlctl import exitcodes
-from umlctl.host import networks
-from umlctl.host.networks import Network
+from umlctl.networks import definitions
+from umlctl.networks.definitions import Network
 from umlctl.protocol.status import Device
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_what_the_guest_has_to_do_is_told(supervisor: Supervisor) -> None:
 
 
 def test_way_out_of_a_switch_with_an_uplink_is_told(supervisor: Supervisor) -> None:
-    networks.create(Network(name="lan", user=True))
+    definitions.create(Network(name="lan", user=True))
     supervisor.answer("plug nic switch=lan,addr=10.0.2.50/24", SWITCH | {"addr": "10.0.2.50/24"})
     options = ("--switch", "lan", "--guest-addr", "10.0.2.50/24")
     assert supervisor.main("nic", "add", "demo", *options) == 0

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.exchange import pieces
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import running
+from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
 from umlctl.cli import oneshot
 from umlctl.client import unsupervised
-from umlctl.commands import COMMANDS, HOST, KERNEL, Command
 from umlctl.host import paths, processes
+from umlctl.protocol.commands import COMMANDS, HOST, KERNEL, Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.cli import main, prompt
-from umlctl.commands import BY_NAME, HOST
 from umlctl.errors import UsageError
+from umlctl.protocol.commands import BY_NAME, HOST
 from umlctl.shell import completion
 from umlctl.shell.completion import BUILT_IN
 

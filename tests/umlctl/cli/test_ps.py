@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_discover import leave, run_dir, running
+from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
-from umlctl.host import claim
+from umlctl.state import umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def test_processes_of_a_guest_are_shown_without_asking_it(
     run: Callable[..., Run], run_dir: str
 ) -> None:
     leave()
-    with running() as pid, claim.claim("demo"):
+    with running() as pid, umid_lock.claim("demo"):
         write_record(pid=pid)
         done = run("ps", "demo")
         rows = json.loads(run("ps", "demo", "--json").out)

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from socketproto.exchange import ANSWERED, Outcome
-from tests.umlctl.host.test_records import write_record
+from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
 from umlctl.client import background
 from umlctl.guest.definition import Definition, decode
-from umlctl.host import kernels, records
+from umlctl.kernels import find
 from umlctl.protocol.status import Ending
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +48,8 @@ def started(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> list[Def
     supervisor.answer("status", {"state": "running", "supervisor_pid": 42})
     monkeypatch.setattr(background, "pid", lambda: 42)
     monkeypatch.setattr(background, "ask_supervisor", start)
-    plain = kernels.Kernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
-    monkeypatch.setattr(kernels, "probe", lambda _path, _user="": plain)
+    plain = find.Kernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(find, "probe", lambda _path, _user="": plain)
     return definitions
 
 

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from umlctl.cli.setup import setup
 from umlctl.errors import HostError, NoKernel, UsageError
-from umlctl.host import fetch, kernels, units
+from umlctl.host.systemd import units
+from umlctl.kernels import fetch, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def real_kernel() -> str:
-    return kernels.find()
+    return find.find()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.cli.transcript import Transcript, identity, log_path
-from umlctl.host import consolelog
+from umlctl.state import console_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def test_next_life_is_shown_from_its_first_byte(log: str, whole: Transcript) -> 
     whole.skip(6)
     whole.take()
     assert list(whole.rest()) == [], "it is the same log still"
-    consolelog.begin(log)
+    console_log.begin(log)
     write(log, b"again\n")
     whole.take()
     assert list(whole.rest()) == [b"again\n"]
@@ -62,7 +62,7 @@ def test_what_is_cut_off_is_counted(log: str, whole: Transcript) -> None:
     write(log, b"x" * (1 << 20))
     whole.take()
     assert whole.cut_off() == 0
-    cut = consolelog.trim(log, 1 << 18)
+    cut = console_log.trim(log, 1 << 18)
     assert whole.cut_off() == cut > 0
     whole.skip(cut)
     assert whole.cut_off() == 0
@@ -81,7 +81,7 @@ def test_last_screen_alone_leaves_nothing_to_show(log: str) -> None:
 def test_log_of_the_life_before_is_not_taken_for_the_new_one(log: str) -> None:
     transcript = Transcript("demo", "con0", 0, old=identity(log))
     assert not transcript.is_unseen
-    consolelog.begin(log)
+    console_log.begin(log)
     assert not transcript.is_unseen
     write(log, b"new\n")
     assert transcript.is_unseen

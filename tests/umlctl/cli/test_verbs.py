@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import exitcodes
-from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from umlctl.cli.transcript import Transcript, log_path
 from umlctl.cli.viewer import Runner, Viewer
 from umlctl.client.attach import Attachment
 from umlctl.host import paths
-from umlctl.host.attaching import INPUT, NOTICE, OUTPUT, PACKET
+from umlctl.protocol.console_socket import INPUT, NOTICE, OUTPUT, PACKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

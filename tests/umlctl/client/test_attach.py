@@ -11,7 +11,7 @@ from umlctl.client import attach, unsupervised
 from umlctl.client.attach import Attachment
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
-from umlctl.host.attaching import HELLO, INPUT, OUTPUT, PACKET, SIZE
+from umlctl.protocol.console_socket import HELLO, INPUT, OUTPUT, PACKET, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

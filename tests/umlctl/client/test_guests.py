@@ -9,11 +9,12 @@ import pytest
 
 from socketproto.exchange import pieces
 from tests.conftest import Bare
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_cleanup import died
 from tests.umlctl.recovery.test_discover import leave, run_dir, running
+from tests.umlctl.state.test_records import write_record
 from umlctl.client.guests import gather
-from umlctl.host import claim, paths
+from umlctl.host import paths
+from umlctl.state import umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,10 @@ def test_supervisor_that_adopts_a_guest_just_now_is_waited_for(run_dir: str) -> 
         said = b'{"umid": "demo", "state": "running", "pid": 1}'
         return [reply.encode() for reply in pieces(said)]
 
-    with claim.claim("demo"), closing(Bare(paths.guest_socket("demo"), answer, 0o600)) as server:
+    with (
+        umid_lock.claim("demo"),
+        closing(Bare(paths.guest_socket("demo"), answer, 0o600)) as server,
+    ):
         write_record()
         server.bind()
         server.unbind(remove=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.umlctl.host.test_records import write_record
+from tests.umlctl.state.test_records import write_record
 from umlctl.client.target import Target
 from umlctl.host import paths
 from umlctl.host.paths import BadPlace

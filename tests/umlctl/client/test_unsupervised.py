@@ -10,13 +10,14 @@ import pytest
 
 from socketproto.exchange import pieces
 from tests.conftest import Bare
-from tests.umlctl.host.test_records import write_record
 from tests.umlctl.recovery.test_cleanup import died, ended
 from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
+from tests.umlctl.state.test_records import write_record
 from umlctl.client import unsupervised
-from umlctl.host import claim, paths, records
+from umlctl.host import paths
 from umlctl.protocol.status import Ending
 from umlctl.recovery import discover
+from umlctl.state import records, umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,7 +86,7 @@ def test_guest_that_died_unseen_is_shown_as_dead(house: str) -> None:
     found = unsupervised.summary(record)
     assert (found.state, found.since, found.ending and found.ending.code) == ("dead", 5.0, 3)
     assert "demo does not run: exited with status 3" in unsupervised.epitaph("demo")
-    assert not claim.has_owner("demo")
+    assert not umid_lock.has_owner("demo")
 
 
 def test_guest_that_is_to_be_started_again_says_by_what(house: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
-from umlctl.guest import plug
+from umlctl.guest import specs
 from umlctl.guest.definition import (
     HOST_ROOT,
     MEM_DEFAULT,
@@ -176,10 +176,10 @@ def test_devices_are_the_root_the_disks_and_the_nics() -> None:
     )
     assert [name_of(each) for each in found] == ["ubd0", "ubd1", "ubd3", "vec0", "eth0"]
     assert found[:2] == [
-        plug.Disk(file="/root.img", slot=0),
-        plug.Disk(file="/a", slot=1, readonly=True),
+        specs.Disk(file="/root.img", slot=0),
+        specs.Disk(file="/a", slot=1, readonly=True),
     ]
-    assert found[3] == plug.Nic(kind="user", number=0)
+    assert found[3] == specs.Nic(kind="user", number=0)
     assert devices(define()) == devices(define(root="/srv/")) == []
 
 
@@ -190,7 +190,7 @@ def test_device_among_the_kernels_arguments_wins() -> None:
             define(root="/root.img", nics=("user,nic=0",), cwd="/home", **{field: words})
         )
         assert [name_of(each) for each in found] == ["ubd0", "vec0", "eth1"]
-        assert found[0] == plug.Disk(file="/home/mine.img", slot=0, readonly=True)
+        assert found[0] == specs.Disk(file="/home/mine.img", slot=0, readonly=True)
         assert str(found[1]) == words[1]
 
 
@@ -201,7 +201,7 @@ def test_what_somebody_insisted_on_is_not_asked_for_again() -> None:
 
 def test_disks_of_a_definition_are_taken_from_its_directory() -> None:
     (disk,) = devices(define(disks=("a.img,slot=1,cow=b.cow",), cwd="/home/me"))
-    assert disk == plug.Disk(file="/home/me/a.img", slot=1, cow="/home/me/b.cow")
+    assert disk == specs.Disk(file="/home/me/a.img", slot=1, cow="/home/me/b.cow")
 
 
 @pytest.mark.parametrize(

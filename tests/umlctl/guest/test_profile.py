@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
-from umlctl.guest import plug, policy
+from umlctl.guest import policy, specs
 from umlctl.guest.profile import Profile, has_nic, parse
 
 
@@ -33,8 +33,8 @@ def test_any_text_is_a_profile_or_an_error(text: str) -> None:
         profile = parse(text)
     except UsageError:
         return
-    (nic,) = plug.number_nics(profile.nics)
-    bridge = plug.parse_nic(nic).bridge
+    (nic,) = specs.number_nics(profile.nics)
+    bridge = specs.parse_nic(nic).bridge
     assert text in ("lab", "server", f"server:{bridge}")
 
 

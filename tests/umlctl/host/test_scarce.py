@@ -69,7 +69,8 @@ def test_process_that_cannot_be_seen_is_not_taken_for_dead() -> None:
     said = program(
         """
         import contextlib, os, resource
-        from umlctl.host import endings, processes
+        from umlctl.host import processes
+        from umlctl.state import endings
         me = os.getpid()
         started = processes.start_time(me)
         resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.commands import BY_NAME
 from umlctl.output.refusals import MEANINGS, explained
+from umlctl.protocol.commands import BY_NAME
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
 from umlctl import exitcodes
 from umlctl.cli.oneshot import ask
-from umlctl.commands import BY_NAME
 from umlctl.output import views
+from umlctl.protocol.commands import BY_NAME
 from umlctl.protocol.status import Ending, Status, read_status
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.host.records import Entry
 from umlctl.protocol import status as of
 from umlctl.protocol.status import Console, Device, Ending, State, Status, Viewer, read_status
+from umlctl.state.records import Entry
 
 KEYS = [field.encode_name for field in msgspec.structs.fields(Status)]
 OWN_OF_SUPERVISOR = {"host", "note"}

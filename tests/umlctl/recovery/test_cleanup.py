@@ -8,9 +8,10 @@ import subprocess
 import msgspec
 
 from umlctl.guest.definition import Definition
-from umlctl.host import claim, eventlog, paths, records
+from umlctl.host import paths
 from umlctl.protocol.status import Ending
 from umlctl.recovery import cleanup
+from umlctl.state import event_log, records, umid_lock
 
 
 def ended(text: str, pid: int) -> records.Record:
@@ -66,7 +67,7 @@ def died(**fields: object) -> records.Record:
 
 
 def written() -> list[str]:
-    return [event["event"] for event in eventlog.Reader("demo").read()]
+    return [event["event"] for event in event_log.Reader("demo").read()]
 
 
 def test_guest_is_judged_as_it_is_buried_and_nothing_is_written_before(house: str) -> None:
@@ -97,13 +98,13 @@ def test_guest_that_is_to_be_started_again_is_judged_so(house: str) -> None:
     assert judged.again
     assert cleanup.is_wanted_back(judged)
     assert not cleanup.is_wanted_back(msgspec.structs.replace(judged, boot_id="before"))
-    with claim.claim("demo"):
+    with umid_lock.claim("demo"):
         assert not cleanup.is_wanted_back(judged), "its supervisor sees to it"
 
 
 def test_panic_is_judged_with_its_text(house: str) -> None:
     record = died()
-    os.makedirs(os.path.dirname(claim.kernel_socket(record.definition)))
+    os.makedirs(os.path.dirname(umid_lock.kernel_socket(record.definition)))
     with open(f"{paths.guest_dir('demo')}/status", "w") as file:
         file.write("134\n")
     with open(f"{paths.record_dir('demo')}/console.log", "w") as file:
@@ -117,7 +118,7 @@ def test_panic_is_judged_with_its_text(house: str) -> None:
 
 def test_guest_that_somebody_has_is_not_judged(house: str) -> None:
     record = died()
-    held = claim.claim("demo")
+    held = umid_lock.claim("demo")
     assert cleanup.judged(record) == record
     assert cleanup.bury(record) == []
     held.leave()

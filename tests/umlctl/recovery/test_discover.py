@@ -12,10 +12,11 @@ import pytest
 
 from umlctl.guest import cmdline
 from umlctl.guest.definition import Definition
-from umlctl.host import claim, eventlog, inuse, paths, processes, records
-from umlctl.host.records import Record
+from umlctl.host import paths, processes
 from umlctl.protocol.status import Ending
 from umlctl.recovery import discover
+from umlctl.state import event_log, leases, records, umid_lock
+from umlctl.state.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_kernel_that_is_none_of_ours_is_not_found(run_dir: str) -> None:
 
 
 def test_guest_with_a_supervisor_is_not_lost(run_dir: str) -> None:
-    held = claim.claim("demo")
+    held = umid_lock.claim("demo")
     with held, running():
         spoil()
         command = "from umlctl.recovery import discover; print(len(discover.without_supervisor()))"
@@ -150,7 +151,7 @@ def test_devices_are_those_of_the_command_line(run_dir: str, short: str) -> None
         "vec4:transport=bess,dst=/elsewhere/port,mac=02:00:00:00:00:05",
     ):
         found = discover.see("demo")
-        in_use = inuse.devices_of(discover.running())
+        in_use = leases.devices_of(discover.running())
         assert discover.running(but="demo") == []
     assert found is not None
     entries = {entry.name: entry for entry in found.devices}
@@ -179,7 +180,7 @@ def test_unreadable_records_of_the_dead_are_set_aside_with_what_is_left_of_them(
     (said,) = discover.set_dead_aside()
     assert "it is kept as record.json.unreadable-" in said
     assert len(os.listdir(paths.record_dir("demo"))) == 2, "the history says so, too"
-    assert [event["text"] for event in eventlog.Reader("demo").read()] == [said]
+    assert [event["text"] for event in event_log.Reader("demo").read()] == [said]
     assert os.listdir(f"{run_dir}/g") == []
     assert os.listdir(paths.public_dir()) == []
     assert discover.set_dead_aside() == []
@@ -187,7 +188,7 @@ def test_unreadable_records_of_the_dead_are_set_aside_with_what_is_left_of_them(
 
 def test_records_of_those_that_run_or_can_be_read_stay(run_dir: str) -> None:
     spoil("held")
-    with claim.claim("held"):
+    with umid_lock.claim("held"):
         assert discover.set_dead_aside() == []
     leave()
     spoil()

@@ -9,9 +9,10 @@ import pytest
 from socketproto.exchange import Outcome
 from umlctl import exitcodes
 from umlctl.guest.definition import Definition
-from umlctl.host import eventlog, paths, records
+from umlctl.host import paths
 from umlctl.protocol.status import Ending
 from umlctl.shell.asking import request
+from umlctl.state import event_log, records
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -53,8 +54,8 @@ async def test_nobody_answers_but_a_record_may(
             ending=ending,
         )
     )
-    event = eventlog.encode({"time": 5.0, "umid": "demo", "event": "panicked"})
-    eventlog.append("demo", event)
+    event = event_log.encode({"time": 5.0, "umid": "demo", "event": "panicked"})
+    event_log.append("demo", event)
     status = await request("demo", ["status"])
     assert isinstance(status, Outcome)
     assert msgspec.json.decode(status.data)["ending"]["text"] == "no way on"

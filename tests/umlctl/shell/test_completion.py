@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.commands import BY_NAME, COMMANDS, HOST, SYSRQ
 from umlctl.errors import Refusal
-from umlctl.guard import check, proc_harm
-from umlctl.guard import read as read_line
-from umlctl.guest.plug import DISK_FLAGS, parse_disk, parse_nic
-from umlctl.host import attaching
+from umlctl.guest.specs import DISK_FLAGS, parse_disk, parse_nic
+from umlctl.protocol import console_socket
+from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.protocol.guard import check, proc_harm
+from umlctl.protocol.guard import read as read_line
 from umlctl.shell import completion
 from umlctl.shell.completion import (
     BRIDGE,
@@ -294,7 +294,7 @@ def test_guests_and_pids_are_those_that_are_known() -> None:
 
 
 def test_consoles_that_can_be_plugged_are_offered() -> None:
-    assert texts("plug console ") == list(attaching.CONSOLES[1:])
+    assert texts("plug console ") == list(console_socket.CONSOLES[1:])
     assert "con1" not in texts("plug console ", FACTS._replace(devices={"con1": ""}))
 
 

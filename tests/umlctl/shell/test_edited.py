@@ -13,7 +13,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from umlctl.shell.edited import EditedShell
-from umlctl.shell.live import Live
+from umlctl.shell.monitor import Live
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

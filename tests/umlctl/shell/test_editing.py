@@ -14,7 +14,7 @@ from tests.umlctl.cli.test_prompt import COMMANDS
 from umlctl.cli.prompt import INSTEAD, find
 from umlctl.shell.completion import Facts
 from umlctl.shell.editing import CommandLexer, MenuCompleter, menu
-from umlctl.shell.live import Live
+from umlctl.shell.monitor import Live
 
 FACTS = Facts(devices={"ubd1": "/a.img"}, guests={"demo": "", "web": ""}, pids=(1, 2, 77))
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.commands import BY_NAME, SYSRQ
 from umlctl.errors import UsageError
+from umlctl.protocol.commands import BY_NAME, SYSRQ
 from umlctl.shell.completion import BUILT_IN, DISK_OPTIONS, NIC_KINDS, NIC_OPTIONS, READABLE
 from umlctl.shell.explain import about, names, of_the_host, overview, question, topic, unknown
 from umlctl.synonyms import HARMFUL

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from umlctl.shell import plain
-from umlctl.shell.live import Live
+from umlctl.shell.monitor import Live
 from umlctl.shell.plain import PlainShell
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from tests.umlctl.shell.conftest import MEMINFO
 from umlctl import exitcodes
 from umlctl.client import guests
 from umlctl.guest.definition import Definition
-from umlctl.host import eventlog, paths, records
+from umlctl.host import paths
 from umlctl.protocol.status import Ending, State, Status
+from umlctl.state import event_log, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +132,7 @@ async def test_record_tells_of_a_guest_that_has_ended(at: At, house: str) -> Non
             ending=Ending(cause="panicked", code=255, text="no way on", time=5.0),
         )
     )
-    eventlog.append("gone", eventlog.encode({"time": 5.0, "umid": "gone", "event": "panicked"}))
+    event_log.append("gone", event_log.encode({"time": 5.0, "umid": "gone", "event": "panicked"}))
     at.session.guest = "gone"
     for at.session.fancy in (False, True):
         assert await at.obey("status") == 0

@@ -14,7 +14,7 @@ from tests.conftest import PR_SET_CHILD_SUBREAPER
 from tests.histories import strange
 from umlctl.guest.definition import Definition
 from umlctl.host import processes
-from umlctl.host.claim import claim
+from umlctl.state.umid_lock import claim
 from umlctl.supervisor.history import History
 from umlctl.supervisor.launch.launch import launch
 

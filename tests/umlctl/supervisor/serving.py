@@ -16,7 +16,7 @@ from socketproto.client import Client
 from tests import fake_kernel
 from umlctl.guest import definition as definitions
 from umlctl.host import paths, processes
-from umlctl.host.claim import claim
+from umlctl.state.umid_lock import claim
 from umlctl.supervisor import daemon
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.launch.launch import launch

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.commands import COMMANDS, GUEST, KERNEL
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import Line, proc_harm, read
 from umlctl.guest.definition import Definition
 from umlctl.guest.grants import CONTROL, READ
+from umlctl.protocol.commands import COMMANDS, GUEST, KERNEL
+from umlctl.protocol.guard import Line, proc_harm, read
 from umlctl.supervisor import access
 from umlctl.supervisor.access import Access, check, check_names, of_guest, readable
 

@@ -11,9 +11,10 @@ import trio.testing
 
 from socketproto.client import Client
 from tests.umlctl.supervisor.serving import DEADLINE, adopt, define, kill, leave, serving
-from umlctl.host import processes, records
-from umlctl.host.claim import has_owner
+from umlctl.host import processes
 from umlctl.protocol.status import Ending
+from umlctl.state import records
+from umlctl.state.umid_lock import has_owner
 from umlctl.supervisor import adoption
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import trio
 from socketproto.exchange import pieces
 from tests.conftest import Bare
 from umlctl.guest.definition import Definition
-from umlctl.host import enabled, paths
-from umlctl.host.claim import claim
+from umlctl.host import paths
 from umlctl.protocol.starting import Result, Started
 from umlctl.protocol.status import Status
+from umlctl.state import enabled
+from umlctl.state.umid_lock import claim
 from umlctl.supervisor.autostart import Autostart
 
 if TYPE_CHECKING:

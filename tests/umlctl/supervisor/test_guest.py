@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from umlctl.host.claim import kernel_socket
+from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor import lifecycle
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.launch.launch import launch_again

@@ -12,10 +12,11 @@ import trio.testing
 from socketproto.client import Client
 from tests.umlctl.supervisor.serving import DEADLINE, adopt, define, leave, serving, start
 from umlctl import exitcodes
-from umlctl.host import daemonlog, eventlog, paths, processes, records
-from umlctl.host.claim import claim, has_owner
-from umlctl.host.sdnotify import Manager
-from umlctl.supervisor import guests, run
+from umlctl.host import daemonlog, paths, processes
+from umlctl.host.systemd.notify import Manager
+from umlctl.state import event_log, records
+from umlctl.state.umid_lock import claim, has_owner
+from umlctl.supervisor import guest_task, guests
 from umlctl.supervisor.history import History
 from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.readiness import Milestones
@@ -61,7 +62,7 @@ async def test_guest_is_started_again_though_its_clean_up_is_not_done(
         others: Any,
         task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        await run.run_guest(launched, log, others, task_status=task_status)
+        await guest_task.run_guest(launched, log, others, task_status=task_status)
         with claim("demo"):
             await trio.sleep(0.2)
 
@@ -136,7 +137,7 @@ async def test_guest_that_died_unseen_has_its_end_written_before_it_is_started_a
     record = records.load("demo")
     assert record is not None
     assert record.ending is not None
-    assert [event["event"] for event in eventlog.Reader("demo").read()] == ["ended"]
+    assert [event["event"] for event in event_log.Reader("demo").read()] == ["ended"]
 
 
 def test_full_disk_takes_no_log_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from umlctl.host import paths
-from umlctl.host.eventlog import Reader, encode
+from umlctl.state.event_log import Reader, encode
 from umlctl.supervisor.history import BEHIND, KEPT, History, Subscription, brief
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
 ) -> None:
     kept.add("started")
     with monkeypatch.context() as patch:
-        patch.setattr("umlctl.host.eventlog.append", full)
+        patch.setattr("umlctl.state.event_log.append", full)
         kept.add("stopped")
         kept.add("resumed")
         assert not kept.flush()
@@ -182,7 +182,7 @@ def test_what_is_too_much_to_be_kept_for_then_is_counted(
     kept: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("umlctl.host.eventlog.append", full)
+        patch.setattr("umlctl.state.event_log.append", full)
         for number in range(KEPT + 2):
             kept.add("user", text=f"e{number}")
     assert kept.flush()

@@ -11,7 +11,7 @@ import trio
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
 from tests.umlctl.supervisor.made import MadeCall, MadeKernel
 from umlctl.errors import HostError, Refusal
-from umlctl.guard import read
+from umlctl.protocol.guard import read
 from umlctl.supervisor import kernel_requests as module
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.kernel_requests import LOG_PIECE, KernelRequests

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from umlctl.host import records
+from umlctl.state import records
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.life import HELD

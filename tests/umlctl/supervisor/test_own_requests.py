@@ -11,12 +11,12 @@ import trio
 
 from tests.umlctl.supervisor.made import MadeCall
 from umlctl.errors import Refusal
-from umlctl.guard import read
+from umlctl.protocol.guard import read
 from umlctl.protocol.status import Ending
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.lifecycle import Ended
-from umlctl.supervisor.limits import SUBSCRIPTIONS
 from umlctl.supervisor.own_requests import OwnRequests
+from umlctl.supervisor.rate_limits import SUBSCRIPTIONS
 from umlctl.supervisor.readiness import Readiness
 
 if TYPE_CHECKING:

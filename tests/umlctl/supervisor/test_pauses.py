@@ -9,7 +9,7 @@ from socketproto.exchange import TIMED_OUT, Outcome
 from tests.umlctl.supervisor.made import MadeKernel
 from umlctl.guest.definition import Definition
 from umlctl.host import processes
-from umlctl.host.records import Record
+from umlctl.state.records import Record
 from umlctl.supervisor.lifecycle import Event, Lifecycle, Ready, Tell
 from umlctl.supervisor.pauses import AGAIN, MOMENT, Pauses
 

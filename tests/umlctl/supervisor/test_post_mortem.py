@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from umlctl.host import processes, records
+from umlctl.host import processes
+from umlctl.state import records
 from umlctl.supervisor.guest import Guest
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from umlctl.errors import Refusal
-from umlctl.supervisor.limits import SUBSCRIPTIONS
+from umlctl.supervisor.rate_limits import SUBSCRIPTIONS
 from umlctl.supervisor.readiness import MOMENT, Milestones, Readiness
 
 if TYPE_CHECKING:

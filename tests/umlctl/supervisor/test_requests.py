@@ -11,14 +11,14 @@ import pytest
 from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, TRUNCATED, Outcome
 from tests.umlctl.supervisor.made import MadeCall, MadeKernel
 from umlctl import exitcodes
-from umlctl.guard import read
+from umlctl.protocol.guard import read
 from umlctl.supervisor import requests as module
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.lifecycle import Ready
 from umlctl.supervisor.requests import Requests
 
 if TYPE_CHECKING:
-    from umlctl.guard import Line
+    from umlctl.protocol.guard import Line
     from umlctl.supervisor.launch.launched import Launched
 
 STRANGER = 4711

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.host import cgroups, endings
+from umlctl.host import cgroups
+from umlctl.state import endings
 from umlctl.supervisor.launch.spawn import SHIM
 
 if TYPE_CHECKING:

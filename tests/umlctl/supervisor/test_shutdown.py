@@ -12,9 +12,9 @@ import trio
 from socketproto.exchange import ANSWERED, REFUSED, TIMED_OUT, Outcome
 from tests.umlctl.supervisor.made import MadeKernel, MadeProcess
 from umlctl.guest.definition import Definition
-from umlctl.host.endings import NOT_SYNCED
 from umlctl.host.processes import Held
-from umlctl.host.records import Record
+from umlctl.state.endings import NOT_SYNCED
+from umlctl.state.records import Record
 from umlctl.supervisor.lifecycle import Event, Kill, Lifecycle, Ready, Stopped
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.readiness import Milestones

@@ -10,19 +10,20 @@ from typing import Final
 
 import trio
 
-from umlctl.host import attaching, consolelog
-from umlctl.host.attaching import PACKET
+from umlctl.protocol import console_socket
+from umlctl.protocol.console_socket import PACKET
+from umlctl.state import console_log
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up
 
 LOOK_INTERVAL: Final = 0.25
 """Between two looks at what nobody tells of, seconds."""
-FAST: Final = consolelog.BOUND // 8
+FAST: Final = console_log.BOUND // 8
 """A log that has grown so much between two looks grows fast, bytes."""
 MOMENT_INTERVAL: Final = 1.0
 """Between two entries of an index, seconds."""
 READING_TIMEOUT: Final = 1.0
 """A viewer that has taken nothing for so long does not read, seconds."""
-MAX_KEPT: Final = 8 * consolelog.BOUND
+MAX_KEPT: Final = 8 * console_log.BOUND
 """The most that is kept for a viewer that is behind, bytes."""
 MAX_PIECE: Final = PACKET - 1
 MAX_PAST: Final = 65536
@@ -69,7 +70,7 @@ class Console:
 
     def __init__(self, name: str, directory: str, records: str) -> None:
         self.name = name
-        self.log = f"{records}/{attaching.log_name(name)}"
+        self.log = f"{records}/{console_socket.log_name(name)}"
         self.viewers: list[Viewer] = []
         self.typist: Viewer | None = None
         self.ended = ""
@@ -77,7 +78,7 @@ class Console:
         self._fifo = f"{directory}/{name}.in"
         self._typing = trio.Lock()
         self._file = -1
-        self._index = consolelog.Index(self.log)
+        self._index = console_log.Index(self.log)
         self._seen = self._noted = self.size
         self._noted_at = 0.0
 
@@ -104,17 +105,17 @@ class Console:
         grown, self._seen = size - self._seen, size
         now = time.time()
         if size != self._noted and now - self._noted_at >= MOMENT_INTERVAL:
-            self._index.add(consolelog.MOMENT, now, self._noted)
+            self._index.add(console_log.MOMENT, now, self._noted)
             self._noted, self._noted_at = size, now
-        if size > consolelog.BOUND:
-            consolelog.trim(self.log, self._bound(size))
+        if size > console_log.BOUND:
+            console_log.trim(self.log, self._bound(size))
         return grown > FAST
 
     def _bound(self, size: int) -> int:
         """What is to be kept: more for viewers that are behind and reading, within reason."""
         now = trio.current_time()
         behind = [size - each.offset for each in self.viewers if now - each.moved < READING_TIMEOUT]
-        return min(max([consolelog.BOUND, *behind]), MAX_KEPT)
+        return min(max([console_log.BOUND, *behind]), MAX_KEPT)
 
     def note_boot(self) -> None:
         """A boot has begun.
@@ -122,16 +123,16 @@ class Console:
         Raises: OSError
         """
         size = self.size
-        begin = consolelog.find_boot(self.log, size) if self.name == "con0" else size
-        self._index.add(consolelog.BOOT, time.time(), begin)
+        begin = console_log.find_boot(self.log, size) if self.name == "con0" else size
+        self._index.add(console_log.BOOT, time.time(), begin)
 
     def note_launch(self) -> None:
         """It is there for the first time since the guest was started.
 
         Raises: OSError
         """
-        if not consolelog.boots(consolelog.index_of(self.log)):
-            self._index.add(consolelog.LAUNCH, time.time(), 0)
+        if not console_log.boots(console_log.index_of(self.log)):
+            self._index.add(console_log.LAUNCH, time.time(), 0)
 
     def read(self, viewer: Viewer) -> bytes:
         """The next bytes for a viewer; none if it has them all.
@@ -140,7 +141,7 @@ class Console:
         """
         if self._file < 0:
             self._file = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
-        begin = consolelog.start(self._file)
+        begin = console_log.start(self._file)
         if viewer.offset < begin:
             viewer.said.append(Notice(lost=begin - viewer.offset))
             viewer.offset = begin
@@ -156,8 +157,8 @@ class Console:
             if hello.lines > 0 and size:
                 descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    least = max(consolelog.start(descriptor), size - MAX_PAST)
-                    viewer.offset = consolelog.last_lines(descriptor, hello.lines, least)
+                    least = max(console_log.start(descriptor), size - MAX_PAST)
+                    viewer.offset = console_log.last_lines(descriptor, hello.lines, least)
                 finally:
                     os.close(descriptor)
         viewer.said.append(Notice(offset=viewer.offset, replay=size - viewer.offset))

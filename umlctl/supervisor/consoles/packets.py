@@ -1,6 +1,6 @@
 """What a supervisor and those who are attached to a console say to each other.
 
-See `umlctl.host.attaching` for the kinds of packets.
+See `umlctl.protocol.console_socket` for the kinds of packets.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from umlctl.host.attaching import HELLO, NOTICE
+from umlctl.protocol.console_socket import HELLO, NOTICE
 
 if TYPE_CHECKING:
     import trio

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from umlctl.host import attaching, scarce
-from umlctl.host.attaching import PACKET
-from umlctl.protocol import status
+from umlctl.host import scarce
+from umlctl.protocol import console_socket, status
+from umlctl.protocol.console_socket import PACKET
 from umlctl.supervisor.consoles.agent import Agent
 from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Console
 from umlctl.supervisor.consoles.log_keeper import LogKeeper
@@ -22,8 +22,8 @@ from umlctl.supervisor.consoles.visit import Visit
 from umlctl.supervisor.endurance import endure
 
 if TYPE_CHECKING:
-    from umlctl.host.records import Entry
     from umlctl.protocol.events import EventName
+    from umlctl.state.records import Entry
     from umlctl.supervisor.history import History
 
 HELLO_TIMEOUT: Final = 5.0
@@ -97,7 +97,7 @@ class Consoles:
         wanted = {"con0"}
         for entry in entries:
             name = entry.name
-            if name in attaching.CONSOLES[1:] and entry.kernel == attaching.config(name):
+            if name in console_socket.CONSOLES[1:] and entry.kernel == console_socket.config(name):
                 wanted.add(name)
         for name in self.by_name.keys() - wanted:
             self._drop(name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from umlctl.host.attaching import INPUT, OUTPUT, PACKET, SIZE
+from umlctl.protocol.console_socket import INPUT, OUTPUT, PACKET, SIZE
 from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Viewer
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up, send, tell
 

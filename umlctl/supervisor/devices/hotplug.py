@@ -15,7 +15,7 @@ from umlctl.errors import Refusal
 from umlctl.supervisor.devices.table import UNSETTLED, unanswered
 
 if TYPE_CHECKING:
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
     from umlctl.supervisor.devices.table import Table
     from umlctl.supervisor.kernel import Kernel
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.backends import registry
 from umlctl.errors import Refusal
-from umlctl.host.records import Entry
+from umlctl.state.records import Entry
 from umlctl.supervisor.devices import hotplug
 
 if TYPE_CHECKING:

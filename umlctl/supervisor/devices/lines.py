@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from umlctl.backends import registry
-from umlctl.host.records import Entry
+from umlctl.state.records import Entry
 from umlctl.supervisor.devices import hotplug
 
 if TYPE_CHECKING:

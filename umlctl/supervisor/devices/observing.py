@@ -8,11 +8,11 @@ import trio
 
 from umlctl.backends import registry
 from umlctl.errors import UmlctlError
-from umlctl.host import segments
+from umlctl.networks import segments
 from umlctl.supervisor.devices.table import ABSENT
 
 if TYPE_CHECKING:
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
     from umlctl.supervisor.devices.table import Table
 
 HOST_TIMEOUT: Final = 1.0

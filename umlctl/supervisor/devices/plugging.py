@@ -19,19 +19,19 @@ from umlctl.backends.registry import PLUGGING
 from umlctl.devices import eth, mem, ubd, vec, vhost
 from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, Refusal, UsageError
-from umlctl.guest import plug as specs
+from umlctl.guest import specs
 from umlctl.guest.definition import check_for_user
-from umlctl.host import inuse, records
-from umlctl.host.inuse import Use
 from umlctl.recovery import discover
+from umlctl.state import leases, records
+from umlctl.state.leases import Use
 from umlctl.supervisor.devices import hotplug, lent, lines, memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umlctl.backends.interface import Owner
-    from umlctl.guest.plug import Disk, Nic
-    from umlctl.host.records import Entry
+    from umlctl.guest.specs import Disk, Nic
+    from umlctl.state.records import Entry
     from umlctl.supervisor.devices.table import Table
     from umlctl.supervisor.history import By
 
@@ -109,7 +109,7 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
     Raises: HostError, UsageError; nothing is left behind then
     """
     with trio.CancelScope(shield=True), ExitStack() as held:
-        await trio.to_thread.run_sync(held.enter_context, inuse.lock())
+        await trio.to_thread.run_sync(held.enter_context, leases.lock())
         own = [Use(table.owner.umid, entry) for entry in table.entries]
         entry = await table.in_thread(_prepare, asked, number, table.owner, own, insist)
         entry.problem = PLUGGING
@@ -128,7 +128,7 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
 def _prepare(
     asked: Disk | Nic, number: int, owner: Owner, own: Iterable[Use], insist: bool
 ) -> Entry:
-    users = [*inuse.devices_of(discover.running(but=owner.umid)), *own]
+    users = [*leases.devices_of(discover.running(but=owner.umid)), *own]
     return registry.of_asked(asked).prepare(asked, number, owner, users, insist=insist)
 
 

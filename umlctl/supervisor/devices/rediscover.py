@@ -16,11 +16,13 @@ from umlctl.backends.disk import DISK
 from umlctl.backends.nic import VECTOR
 from umlctl.devices import ubd, vec
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.host import attaching, interfaces, macs, paths, segments
-from umlctl.host.records import Entry
+from umlctl.host import paths
+from umlctl.networks import interfaces, macs, segments
+from umlctl.protocol import console_socket
+from umlctl.state.records import Entry
 
 if TYPE_CHECKING:
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
     from umlctl.supervisor.kernel import Kernel
 
 NICS: Final = 16
@@ -41,8 +43,8 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
         if name not in known and said.startswith("/") and said != disk.NOTHING:
             entry = await trio.to_thread.run_sync(_disk, umid, name, said)
             record.devices += [entry] if entry else []
-    for name in attaching.CONSOLES[1:]:
-        words = attaching.config(name)
+    for name in console_socket.CONSOLES[1:]:
+        words = console_socket.config(name)
         said = (await kernel.ask(f"config {name}")).text.strip()
         if name not in known and words.startswith(f"{name}={said.partition(',')[0]},"):
             record.devices.append(Entry(name=name, asked=words, kernel=words))

@@ -13,7 +13,7 @@ from umlctl.supervisor.devices import hotplug, memory
 from umlctl.supervisor.devices.table import ABSENT, UNSETTLED
 
 if TYPE_CHECKING:
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
     from umlctl.supervisor.devices.table import Table
     from umlctl.supervisor.kernel import Kernel
 

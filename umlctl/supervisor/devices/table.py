@@ -15,14 +15,14 @@ from socketproto.exchange import GONE, REFUSED
 from umlctl.backends import registry
 from umlctl.backends.interface import Owner
 from umlctl.errors import Refusal, UmlctlError
-from umlctl.host import records
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from socketproto.exchange import Outcome
-    from umlctl.host.records import Entry, Record
     from umlctl.protocol.status import Device
+    from umlctl.state.records import Entry, Record
     from umlctl.supervisor.history import History
     from umlctl.supervisor.kernel import Kernel
 

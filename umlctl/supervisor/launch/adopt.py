@@ -7,10 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 from umlctl.errors import GuestInUse, HostError
-from umlctl.host import processes, records, users
-from umlctl.host.claim import take_over
+from umlctl.host import processes, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.recovery.discover import shim_of
+from umlctl.state import records
+from umlctl.state.umid_lock import take_over
 from umlctl.supervisor.launch.launched import Launched
 from umlctl.supervisor.launch.place import notify_path, notify_socket
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import socket
 
     from umlctl.guest.definition import Definition
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
 
 
 def adopt(record: Record) -> Launched:

@@ -15,17 +15,11 @@ from typing import TYPE_CHECKING
 from umlctl.errors import HostError
 from umlctl.guest import cmdline
 from umlctl.guest import definition as definitions
-from umlctl.host import (
-    attaching,
-    cgroups,
-    consolelog,
-    processes,
-    records,
-    room,
-    users,
-)
+from umlctl.host import cgroups, processes, room, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.host.place import keep as keep_place
+from umlctl.protocol import console_socket
+from umlctl.state import console_log, records
 from umlctl.supervisor import passing
 from umlctl.supervisor.access import check_names
 from umlctl.supervisor.launch import spawn
@@ -44,9 +38,9 @@ from umlctl.supervisor.launch.preflight import check_files, check_reach
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
-    from umlctl.host.claim import Claim
-    from umlctl.host.kernels import Kernel
-    from umlctl.host.records import Entry
+    from umlctl.kernels.find import Kernel
+    from umlctl.state.records import Entry
+    from umlctl.state.umid_lock import Claim
 
 
 def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Launched:
@@ -61,10 +55,10 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
     check_names(definition)
     room.check_means(definition.umid)
     log = f"{claim.records}/console.log"
-    for name in attaching.CONSOLES:
-        consolelog.begin(f"{claim.records}/{attaching.log_name(name)}")
+    for name in console_socket.CONSOLES:
+        console_log.begin(f"{claim.records}/{console_socket.log_name(name)}")
     write(log, b"")
-    consolelog.Index(log).add(consolelog.LAUNCH, time.time(), 0)
+    console_log.Index(log).add(console_log.LAUNCH, time.time(), 0)
     asked = definitions.devices(definition)
     known = os.path.exists(records.path_of(claim.umid))
     aside = records.set_aside(claim.umid) if known else ""
@@ -75,16 +69,16 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
     # Imported for those who need it: a guest without devices starts the sooner.
     from umlctl.backends import registry
     from umlctl.backends.interface import Owner
-    from umlctl.host import inuse
     from umlctl.recovery import discover
+    from umlctl.state import leases
 
     owner = Owner(claim.umid, claim.records, log)
 
-    with inuse.lock():
+    with leases.lock():
         last = records.load(claim.umid)
         if last is not None and last.ending is None:  # its supervisor was killed, and then it
             registry.release_all(last.devices, owner)
-        users = inuse.devices_of(discover.running(but=claim.umid))
+        users = leases.devices_of(discover.running(but=claim.umid))
         entries = registry.prepare_all(asked, owner, users)
         try:
             nics = registry.for_init(entries)

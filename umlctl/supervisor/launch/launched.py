@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from umlctl.host import sharing, users
+from umlctl.host import shared_socket, users
 from umlctl.supervisor.launch.place import notify_path, notify_socket
 
 if TYPE_CHECKING:
     import socket
 
-    from umlctl.host.claim import Claim
     from umlctl.host.pidfile import Pidfile
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
+    from umlctl.state.umid_lock import Claim
 
 
 class Launched:
@@ -74,7 +74,7 @@ class Launched:
         """
         definition = self.definition
         if definition.user:
-            sharing.make_place(definition.umid)
+            shared_socket.make_place(definition.umid)
         fresh = notify_socket(self._notify_path)
         if definition.user:
             users.give(users.find(definition.user), [self._notify_path])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition, root_is_host
-from umlctl.host import attaching, paths, sharing, users
-from umlctl.host.claim import kernel_socket
+from umlctl.host import paths, shared_socket, users
+from umlctl.protocol import console_socket
+from umlctl.state.umid_lock import kernel_socket
 
 if TYPE_CHECKING:
     from umlctl.host.users import User
@@ -52,7 +53,7 @@ def make_place(user: User, definition: Definition) -> None:
 
     Raises: HostError
     """
-    place = os.path.dirname(sharing.make(definition.umid, "notify"))
+    place = os.path.dirname(shared_socket.make(definition.umid, "notify"))
     own = own_directory(definition)
     try:
         users.remove([own, f"{place}/notify", f"{place}/init"])
@@ -81,7 +82,7 @@ def make_files(definition: Definition, directory: str, place: str, user: User | 
 
     Raises: OSError
     """
-    for name in (*attaching.CONSOLES, "agent"):
+    for name in (*console_socket.CONSOLES, "agent"):
         os.mkfifo(f"{directory}/{name}.in", 0o600)
     if root_is_host(definition):
         _make_init(place, user)

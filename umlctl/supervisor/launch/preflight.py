@@ -14,14 +14,15 @@ from umlctl.guest.definition import (
     root_is_host,
     root_is_image,
 )
-from umlctl.host import kernels, paths, processes, room, users
-from umlctl.host.claim import kernel_socket
+from umlctl.host import paths, processes, room, users
+from umlctl.kernels import find
+from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.launch.place import make_again
 
 if TYPE_CHECKING:
-    from umlctl.host.kernels import Kernel
-    from umlctl.host.records import Entry
     from umlctl.host.users import User
+    from umlctl.kernels.find import Kernel
+    from umlctl.state.records import Entry
     from umlctl.supervisor.launch.launched import Launched
 
 
@@ -32,7 +33,7 @@ def check_files(definition: Definition) -> Kernel:
 
     Raises: HostError
     """
-    kernel = kernels.probe(definition.kernel, definition.user)
+    kernel = find.probe(definition.kernel, definition.user)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
     _check_reopened(definition, room.place_of(definition, os.environ))
@@ -76,7 +77,7 @@ def check_reboot(launched: Launched) -> None:
     Raises: HostError
     """
     definition = launched.definition
-    kernels.probe(definition.kernel, definition.user)
+    find.probe(definition.kernel, definition.user)
     directory = room.place_of(definition, processes.environment(launched.pid))
     _check_reopened(definition, directory, processes.memory_used(launched.pid) or 0)
     for entry in launched.record.devices:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
-from umlctl.host import attaching, confine, processes
+from umlctl.host import confine, processes
+from umlctl.protocol import console_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SHIM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shim.sh")
 PASSED: Final = (9, 8, 7)
 """In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
-ABOVE: Final = attaching.FIRST_DESCRIPTOR + 2 * len(attaching.CONSOLES)
+ABOVE: Final = console_socket.FIRST_DESCRIPTOR + 2 * len(console_socket.CONSOLES)
 """Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
 BEGIN_TIMEOUT: Final = 30
 """The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
@@ -119,16 +120,16 @@ def lines(directory: str, records: str) -> list[Opening]:
     """The descriptors that the kernel has from the start, for lines that are plugged later."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     agent = f"{directory}/agent.in"
-    console = f"{records}/{attaching.log_name('con0')}"
+    console = f"{records}/{console_socket.log_name('con0')}"
     # FIFOs are opened to be written, too, so that nobody sees an end of them.
     lines: list[Opening] = [
         (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_IN, f"{directory}/con0.in", os.O_RDWR, 0),
         (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_OUT, console, flags, 0o600),
         (os.POSIX_SPAWN_OPEN, cmdline.AGENT_DESCRIPTOR, agent, os.O_RDWR, 0),
     ]
-    for number, name in enumerate(attaching.CONSOLES[1:]):
-        first = attaching.FIRST_DESCRIPTOR + 2 * number
-        log = f"{records}/{attaching.log_name(name)}"
+    for number, name in enumerate(console_socket.CONSOLES[1:]):
+        first = console_socket.FIRST_DESCRIPTOR + 2 * number
+        log = f"{records}/{console_socket.log_name(name)}"
         lines += [
             (os.POSIX_SPAWN_OPEN, first, f"{directory}/{name}.in", os.O_RDWR, 0),
             (os.POSIX_SPAWN_OPEN, first + 1, log, flags, 0o600),

@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from umlctl.host import attaching
-from umlctl.host.attaching import HELLO, INPUT, NOTICE, OUTPUT, PACKET
+from umlctl.protocol import console_socket
+from umlctl.protocol.console_socket import HELLO, INPUT, NOTICE, OUTPUT, PACKET
 from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.history import History
 
@@ -43,7 +43,7 @@ class Kernel:
         os.mkdir(self.directory)
         os.mkdir(self.records)
         self.inputs = {}
-        for name in (*attaching.CONSOLES, "agent"):
+        for name in (*console_socket.CONSOLES, "agent"):
             path = f"{self.directory}/{name}.in"
             os.mkfifo(path)
             self.inputs[name] = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -54,7 +54,7 @@ class Kernel:
 
     def write(self, text: str | bytes, name: str = "con0") -> None:
         data = text.encode() if isinstance(text, str) else text
-        with open(f"{self.records}/{attaching.log_name(name)}", "ab") as file:
+        with open(f"{self.records}/{console_socket.log_name(name)}", "ab") as file:
             file.write(data)
 
     def read(self, name: str = "con0") -> bytes:

@@ -6,7 +6,7 @@ from tests.umlctl.supervisor.consoles.conftest import (
     Kernel,
     attached,
 )
-from umlctl.host.attaching import SIZE
+from umlctl.protocol.console_socket import SIZE
 from umlctl.supervisor.consoles import agent as module
 from umlctl.supervisor.consoles.server import Consoles
 

@@ -10,7 +10,7 @@ from tests.umlctl.supervisor.consoles.conftest import (
     attached,
     until,
 )
-from umlctl.host import consolelog
+from umlctl.state import console_log
 from umlctl.supervisor.consoles import console as module
 
 
@@ -37,10 +37,10 @@ async def test_more_is_kept_for_a_viewer_that_is_behind_and_reading(kernel: Kern
         console = kernel.consoles.by_name["con0"]
         (known,) = console.viewers
         for behind, since, kept in (
-            (0, 0, consolelog.BOUND),
-            (2 * consolelog.BOUND, 0, 2 * consolelog.BOUND),
-            (2 * consolelog.BOUND, 10, consolelog.BOUND),
-            (100 * consolelog.BOUND, 0, module.MAX_KEPT),
+            (0, 0, console_log.BOUND),
+            (2 * console_log.BOUND, 0, 2 * console_log.BOUND),
+            (2 * console_log.BOUND, 10, console_log.BOUND),
+            (100 * console_log.BOUND, 0, module.MAX_KEPT),
         ):
             known.moved = trio.current_time() - since
             assert console._bound(known.offset + behind) == kept

@@ -12,8 +12,8 @@ from tests.umlctl.supervisor.consoles.conftest import (
     size_of,
     until,
 )
-from umlctl.host import consolelog
 from umlctl.host.inotify import Watch
+from umlctl.state import console_log
 from umlctl.supervisor.consoles import console
 from umlctl.supervisor.consoles import log_keeper as module
 
@@ -58,9 +58,9 @@ async def test_viewers_are_woken_though_a_log_cannot_be_watched(
 async def test_log_is_kept_within_its_bound_with_its_times(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = consolelog.trim
-    monkeypatch.setattr(consolelog, "trim", lambda log, _bound: real(log, 50_000))
-    monkeypatch.setattr(consolelog, "BOUND", 0)
+    real = console_log.trim
+    monkeypatch.setattr(console_log, "trim", lambda log, _bound: real(log, 50_000))
+    monkeypatch.setattr(console_log, "BOUND", 0)
     monkeypatch.setattr(console, "MOMENT_INTERVAL", 0.0)
     log = f"{kernel.records}/console.log"
     async with kernel.running():
@@ -70,7 +70,7 @@ async def test_log_is_kept_within_its_bound_with_its_times(
             await until(
                 lambda size=size: any(  # type: ignore[misc]
                     size - 20_000 <= entry.offset
-                    for entry in consolelog.read_index(consolelog.index_of(log))
+                    for entry in console_log.read_index(console_log.index_of(log))
                 )
             )
         await until(lambda: os.stat(log).st_blocks * 512 < 80_000)
@@ -86,8 +86,8 @@ async def test_log_that_cannot_be_cut_is_told_of_once(
         tries.append(log)
         raise OSError(95, "Operation not supported", log)
 
-    monkeypatch.setattr(consolelog, "trim", trim)
-    monkeypatch.setattr(consolelog, "BOUND", 0)
+    monkeypatch.setattr(console_log, "trim", trim)
+    monkeypatch.setattr(console_log, "BOUND", 0)
     monkeypatch.setattr(module, "KEEP_INTERVAL", 0.001)
     async with kernel.running():
         for _ in range(3):
@@ -98,7 +98,7 @@ async def test_log_that_cannot_be_cut_is_told_of_once(
 
 
 async def test_boot_is_noted_where_its_first_words_are(kernel: Kernel) -> None:
-    kernel.write(b"before\n" + consolelog.BANNER + b"\nafter\n")
+    kernel.write(b"before\n" + console_log.BANNER + b"\nafter\n")
     kernel.consoles.note_boot()
-    index = consolelog.index_of(f"{kernel.records}/console.log")
-    assert [entry.offset for entry in consolelog.boots(index)] == [7]
+    index = console_log.index_of(f"{kernel.records}/console.log")
+    assert [entry.offset for entry in console_log.boots(index)] == [7]

@@ -8,7 +8,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.host.attaching import HELLO, INPUT, NOTICE, PACKET
+from umlctl.protocol.console_socket import HELLO, INPUT, NOTICE, PACKET
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up, read_hello, send, tell
 
 

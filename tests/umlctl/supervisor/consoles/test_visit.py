@@ -12,8 +12,8 @@ from tests.umlctl.supervisor.consoles.conftest import (
     attached,
     until,
 )
-from umlctl.host import consolelog
-from umlctl.host.attaching import SIZE
+from umlctl.protocol.console_socket import SIZE
+from umlctl.state import console_log
 from umlctl.supervisor.consoles import visit as module
 from umlctl.supervisor.consoles.packets import Notice, tell
 
@@ -51,9 +51,9 @@ async def test_viewer_that_never_reads_delays_nobody(kernel: Kernel) -> None:
 async def test_viewer_that_is_too_slow_is_told_what_it_missed(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = consolelog.trim
-    monkeypatch.setattr(consolelog, "trim", lambda log, _bound: real(log, 100_000))
-    monkeypatch.setattr(consolelog, "BOUND", 0)
+    real = console_log.trim
+    monkeypatch.setattr(console_log, "trim", lambda log, _bound: real(log, 100_000))
+    monkeypatch.setattr(console_log, "BOUND", 0)
     kernel.write(b"x" * 300_000)
     async with kernel.running():
         console = kernel.consoles.by_name["con0"]

@@ -13,9 +13,10 @@ from umlctl.backends.disk import NOTHING
 from umlctl.devices import eth, lines, mem, ubd, vec
 from umlctl.devices.parse import parse
 from umlctl.guest.definition import Definition
-from umlctl.guest.plug import parse_disk, parse_nic
-from umlctl.host import paths, processes, records
-from umlctl.host.records import Entry, Record
+from umlctl.guest.specs import parse_disk, parse_nic
+from umlctl.host import paths, processes
+from umlctl.state import records
+from umlctl.state.records import Entry, Record
 from umlctl.supervisor.devices import hotplug, plugging, restoring
 from umlctl.supervisor.devices.table import Table
 from umlctl.supervisor.history import History

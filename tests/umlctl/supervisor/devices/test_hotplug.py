@@ -13,7 +13,7 @@ from tests.umlctl.supervisor.devices.conftest import (
     refused,
 )
 from umlctl.errors import Refusal
-from umlctl.host import records
+from umlctl.state import records
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.table import UNSETTLED
 

@@ -18,13 +18,13 @@ from tests.umlctl.supervisor.devices.conftest import (
 )
 from umlctl.backends.registry import PLUGGING
 from umlctl.errors import Refusal
-from umlctl.guest.plug import parse_disk
-from umlctl.host import inuse, records
+from umlctl.guest.specs import parse_disk
 from umlctl.recovery import discover
+from umlctl.state import leases, records
 from umlctl.supervisor.devices import hotplug
 
 if TYPE_CHECKING:
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
 
 
 async def test_plugged_disk_is_in_the_guest_in_the_table_and_on_disk(guest: Guest) -> None:
@@ -269,7 +269,7 @@ async def test_plugging_waits_for_no_thread_in_which_another_waits_for_it(
     limiter.total_tokens = 1
 
     def start_another() -> None:
-        with inuse.lock():
+        with leases.lock():
             order.append("another")
 
     def running(but: str) -> list[Record]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
-from tests.umlctl.host.test_records import record
-from umlctl.host import interfaces, macs, paths, segments
-from umlctl.host.records import Entry
+from tests.umlctl.state.test_records import record
+from umlctl.host import paths
+from umlctl.networks import interfaces, macs, segments
+from umlctl.state.records import Entry
 from umlctl.supervisor.devices.rediscover import find_again
 
 if TYPE_CHECKING:

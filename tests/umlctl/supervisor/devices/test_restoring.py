@@ -15,15 +15,15 @@ from umlctl.backends.disk import DISK
 from umlctl.backends.nic import VECTOR
 from umlctl.backends.registry import PLUGGING
 from umlctl.errors import HostError
-from umlctl.guest.plug import parse_disk
-from umlctl.host import records
+from umlctl.guest.specs import parse_disk
+from umlctl.state import records
 from umlctl.supervisor.devices import memory, restoring
 
 if TYPE_CHECKING:
     import pytest
 
     from umlctl.backends.interface import Owner
-    from umlctl.host.records import Entry
+    from umlctl.state.records import Entry
 
 
 async def test_file_that_was_changed_is_not_plugged_again(guest: Guest) -> None:

@@ -11,14 +11,14 @@ import trio.testing
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl.backends.nic import NicBackend
 from umlctl.errors import Refusal
-from umlctl.host import records
-from umlctl.host.records import Entry
+from umlctl.state import records
+from umlctl.state.records import Entry
 
 if TYPE_CHECKING:
     from tests.umlctl.supervisor.devices.conftest import (
         Guest,
     )
-    from umlctl.host.records import Record
+    from umlctl.state.records import Record
 
 
 async def test_stopped_guest_is_not_told_about_devices(guest: Guest) -> None:

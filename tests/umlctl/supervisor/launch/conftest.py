@@ -10,7 +10,7 @@ import trio
 
 from tests import fake_kernel
 from umlctl.guest.definition import Definition
-from umlctl.supervisor.run import run_guest
+from umlctl.supervisor.guest_task import run_guest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,13 @@ import trio
 
 from tests.umlctl.supervisor.launch.conftest import abandon, finish
 from umlctl.errors import GuestInUse
-from umlctl.host import processes, records
-from umlctl.host.claim import claim
+from umlctl.host import processes
 from umlctl.recovery import discover
+from umlctl.state import records
+from umlctl.state.umid_lock import claim
+from umlctl.supervisor.guest_task import run_guest
 from umlctl.supervisor.launch.adopt import adopt
 from umlctl.supervisor.launch.launch import launch
-from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,13 +12,14 @@ import trio
 from tests import fake_kernel
 from tests.umlctl.supervisor.launch.conftest import DEADLINE, finish, processes_of
 from umlctl.errors import HostError
-from umlctl.host import processes, records
-from umlctl.host.claim import claim
+from umlctl.host import processes
 from umlctl.host.pidfile import Pidfile
+from umlctl.state import records
+from umlctl.state.umid_lock import claim
 from umlctl.supervisor.door import Door
+from umlctl.supervisor.guest_task import run_guest
 from umlctl.supervisor.launch import launch as module
 from umlctl.supervisor.launch.launch import launch
-from umlctl.supervisor.run import run_guest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +102,11 @@ async def test_pidfile_that_somebody_removed_is_no_reason_to_keep_the_name(
 
 @pytest.mark.parametrize(
     "step",
-    ["host.pidfile.Pidfile.remove", "supervisor.run.remove_place", "supervisor.run.Door.close"],
+    [
+        "host.pidfile.Pidfile.remove",
+        "supervisor.guest_task.remove_place",
+        "supervisor.guest_task.Door.close",
+    ],
 )
 async def test_what_cannot_be_removed_of_a_guest_is_said_and_its_end_stands(
     definition: Definition, monkeypatch: pytest.MonkeyPatch, step: str

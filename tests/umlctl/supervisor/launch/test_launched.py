@@ -5,7 +5,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from umlctl.host import processes
-from umlctl.host.claim import has_owner
+from umlctl.state.umid_lock import has_owner
 
 if TYPE_CHECKING:
     from umlctl.supervisor.launch.launched import Launched

@@ -5,7 +5,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from umlctl.guest.definition import Definition
-from umlctl.host.claim import kernel_socket
+from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.launch.place import INIT, make_again, own_directory, own_place, remove_place
 
 if TYPE_CHECKING:

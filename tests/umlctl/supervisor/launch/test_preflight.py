@@ -10,9 +10,9 @@ from tests.umlctl.supervisor.launch.conftest import processes_of
 from umlctl.backends.disk import DISK
 from umlctl.backends.interface import Owner
 from umlctl.errors import HostError
-from umlctl.guest.plug import parse_disk
+from umlctl.guest.specs import parse_disk
 from umlctl.host import processes
-from umlctl.host.claim import claim
+from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.launch.preflight import check_files, check_reboot
 

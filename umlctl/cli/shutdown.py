@@ -1,0 +1,170 @@
+"""`umlctl shutdown` of all guests of this user, or of several: whoever supervises them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from umlctl import exitcodes
+from umlctl.client import unsupervised
+from umlctl.client.ask import deadline_of
+from umlctl.errors import NoGuest, UmlctlError, UsageError
+from umlctl.guest import dependencies
+from umlctl.host import paths
+from umlctl.output import say, views
+from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
+from umlctl.protocol.status import Ending, read_ending
+from umlctl.recovery import discover
+from umlctl.state import records
+
+LAST: Final = 60.0
+"""What its supervisor may take beyond that to sync, halt and in the end kill it, seconds."""
+UNSEEN: Final = "not seen to end"
+"""The cause of an ending that nobody has told of: there may be none."""
+IN_ORDER: Final = ("shut down", "exited")
+
+
+def is_seconds(word: str) -> bool:
+    """The word is a number, so no guest is meant: the last word of a command may be one."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int:
+    """End all guests; the exit code.
+
+    Raises: UsageError
+    """
+    seconds = _seconds(words)
+    after = _running()
+    if not after and not in_json:
+        say("no guest runs", exitcodes.OK)
+        return exitcodes.OK
+    return _shut_down(after, seconds, in_json, timeout)
+
+
+def shut_down(names: list[str], words: list[str], in_json: bool, timeout: float | None) -> int:
+    """End several guests; the exit code. Of one that is unknown nothing is done to any.
+
+    Raises: UsageError, NoGuest
+    """
+    seconds = _seconds(words)
+    running = _running()
+    code = exitcodes.OK
+    wanted = dict.fromkeys(names)
+    for name in [name for name in wanted if name not in running]:
+        said = unsupervised.epitaph(name)
+        if not said:
+            raise NoGuest(
+                f"no guest {name!r}, so none is shut down; `umlctl list` shows the guests"
+            )
+        code = say(said, exitcodes.NO_GUEST)
+    after = {
+        name: tuple(each for each in running[name] if each in wanted)
+        for name in wanted
+        if name in running
+    }
+    return _shut_down(after, seconds, in_json, timeout) or code
+
+
+def _shut_down(
+    after: dict[str, tuple[str, ...]], seconds: float, in_json: bool, timeout: float | None
+) -> int:
+    """End guests side by side, those first that come after others; the exit code.
+
+    after: by its name, what each comes after
+    seconds: for the own shutdown of each
+    timeout: how long each may take, seconds; None: as long as its supervisor gives signs of life
+    """
+    import trio
+
+    results: list[dict[str, Any]] = []
+
+    async def end(umid: str) -> None:
+        began = trio.current_time()
+        text = f"it is still there after {seconds + LAST:g} seconds"
+        ending = Ending(cause=UNSEEN, code=exitcodes.TIMED_OUT, text=text)
+        with trio.move_on_after(seconds + LAST):
+            ending = await _ending(umid, seconds, timeout)
+        result = {
+            "umid": umid,
+            "in_order": ending.cause in IN_ORDER and not ending.text,
+            "seconds": round(trio.current_time() - began, 3),
+            "ending": ending,
+        }
+        results.append(result)
+        _tell(result)
+
+    async def end_all() -> None:
+        async with trio.open_nursery() as nursery:
+            dependencies.in_order(dependencies.ends(after), end, nursery.start_soon)
+
+    trio.run(end_all)
+    if in_json:
+        print(views.to_json(results))
+    return exitcodes.OK if all(each["in_order"] for each in results) else exitcodes.FAILED
+
+
+def _seconds(words: list[str]) -> float:
+    """Raises: UsageError"""
+    try:
+        seconds = float(words[0]) if words else SHUTDOWN_TIMEOUT
+        if len(words) > 1 or not 0 <= seconds < 1e6:
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"after the guests, shutdown takes a number of seconds, not {' '.join(words)!r}"
+        ) from None
+    return seconds
+
+
+def _running() -> dict[str, tuple[str, ...]]:
+    """Guests that have a supervisor, and those that each comes after.
+
+    A bare kernel, which somebody has started by hand, is that person's to end.
+    """
+    for record in discover.without_supervisor():
+        if unsupervised.take_over(record.definition.umid, everyone=True):
+            break  # and all others with it
+    found = {
+        record.definition.umid: record.definition.after
+        for record in records.load_all()
+        if records.lives(record)
+    }
+    names = [name for name in paths.guest_names() if name not in found]
+    return found | {name: () for name in names if unsupervised.is_served(name)}
+
+
+async def _ending(umid: str, seconds: float, timeout: float | None) -> Ending:
+    """Have a guest's supervisor end it; how it ended."""
+    from umlctl.client.asynchronous import AsyncGuestClient
+
+    try:
+        with AsyncGuestClient(umid) as guest:
+            outcome = await guest.ask(
+                f"shutdown {seconds:g}", deadline_of(BY_NAME["shutdown"], timeout)
+            )
+        if outcome.ok:
+            return read_ending(outcome.data)
+        text = f"its supervisor did not end it: {outcome}"
+    except UmlctlError as problem:
+        record = records.load(umid)
+        if record is not None and record.ending is not None:
+            return record.ending  # a moment before it was asked to
+        _, why = unsupervised.out_of_reach(umid)
+        text = why or f"its supervisor cannot be asked: {problem}"
+    except msgspec.DecodeError:
+        text = "its supervisor's answer is no ending"
+    return Ending(cause=UNSEEN, code=exitcodes.GONE, text=text)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    words = views.ending_text(result["ending"])
+    if result["in_order"]:
+        say(f"{result['umid']}: {words}, after {result['seconds']:.1f}s", exitcodes.OK)
+    else:
+        say(f"{result['umid']}: did not end in order: {words}", exitcodes.FAILED)

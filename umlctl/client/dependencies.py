@@ -1,0 +1,59 @@
+"""Guests that another one comes after: they have to run before it is started."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from umlctl.client.ask import GuestClient
+from umlctl.client.unsupervised import is_served
+from umlctl.errors import NeverStarted, NoGuest
+from umlctl.protocol.status import COMING, DEAD, read_status
+from umlctl.state import umid_lock
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+    from umlctl.protocol.status import State
+
+PAUSE: Final = 0.05
+"""Between two looks at a guest that is booting, seconds."""
+
+
+def await_earlier(definition: Definition) -> None:
+    """Wait for those that are booting; as long as its own boot may take.
+
+    Raises: NoGuest: one does not run; NeverStarted: one is not ready in time
+    """
+    deadline = time.monotonic() + definition.timeout
+    for name in definition.after:
+        while (state := _state(name)) in COMING:
+            if time.monotonic() > deadline:
+                raise NeverStarted(
+                    f"{definition.umid} comes after {name}, which is not ready within "
+                    f"{definition.timeout:g} seconds; see `umlctl logs {name}`"
+                )
+            time.sleep(PAUSE)
+        if not state:
+            raise NoGuest(
+                f"{definition.umid} comes after {name}, which does not run; start {name} first"
+            )
+
+
+def _state(name: str) -> State | Literal[""]:
+    """What a guest is doing; empty if it does not run."""
+    if umid_lock.has_owner(name) and not is_served(name):
+        return "booting"  # its supervisor has not opened the door yet
+    try:
+        with GuestClient(name) as guest:
+            if guest.is_bare():
+                return "running"  # a bare kernel can say no more than that
+            outcome = guest.ask("status")
+    except NoGuest:
+        return "booting" if umid_lock.has_owner(name) else ""
+    try:
+        state = read_status(outcome.data).state
+    except msgspec.DecodeError:
+        return "booting"  # it is asked again
+    return "" if state == DEAD else state

@@ -1,0 +1,1 @@
+"""UML kernels: finding one on this machine, or fetching it, and what each can do."""

@@ -1,0 +1,331 @@
+"""Network segments as their users see them: start one, and ask it.
+
+A segment's switch is a process of its own (umlctl.networks.switchd), started by whoever needs it
+first. It may be killed at any time, so whoever supervises a guest holds its connections, see
+`umlctl.networks.holder`.
+
+All here blocks, within a deadline; it is for threads, and for programs that do nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Final
+
+from umlctl import streams
+from umlctl.errors import HostError, UsageError
+from umlctl.host import paths, processes
+from umlctl.networks import slirp
+from umlctl.networks.forwards import Forward, check_address, parse_forward
+from umlctl.networks.switch_client import (
+    ANSWER_TIMEOUT,
+    Message,
+    NotThere,
+    connect,
+    decode,
+    exchange,
+    readable,
+)
+from umlctl.state.checksum import Damaged, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+START_TIMEOUT: Final = 10.0
+"""How long a switch may take to come up on a busy machine, seconds."""
+IDLE: Final = 10.0
+LOG_TAIL: Final = 1000
+OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
+"""What a switch writes down of itself."""
+_PAUSE: Final = 0.01
+_CREDENTIALS: Final = struct.Struct("3i")
+"""struct ucred of unix(7): pid, uid, gid."""
+
+_children: set[int] = set()
+"""Switches that this process started: they outlive it, but until then it has to reap them."""
+
+
+class Segment:
+    """A segment whose switch runs, or ran.
+
+    Fields:
+        name: of the segment
+        port_socket: where kernels connect: `vec0:transport=bess,dst=` this
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = _checked(name)
+        self.port_socket = paths.network_port(name)
+
+    def status(self) -> Message:
+        """Who is connected, what went through, and the way out.
+
+        Raises: HostError
+        """
+        return self._ask({"status": True})
+
+    def forward(self, forward: str) -> None:
+        """Add a forward, as [tcp:|udp:][HOSTADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT.
+
+        Raises: UsageError; HostError
+        """
+        self._ask({"forward": str(parse_forward(forward))})
+
+    def forget(self, pid: int) -> None:
+        """Close the connections of a kernel that has rebooted, and has forgotten them itself.
+
+        Raises: HostError
+        """
+        self._ask({"forget": pid})
+
+    def quit(self) -> None:
+        """End the segment: close its connections and wait until its process has ended.
+
+        Raises: HostError
+        """
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        try:
+            with connect(self.name, ANSWER_TIMEOUT) as connection:
+                pid = exchange(connection, {"status": True}, deadline)["pid"]
+                pidfd = os.pidfd_open(pid)
+                try:
+                    exchange(connection, {"quit": True}, deadline)
+                    if not readable(pidfd, deadline):
+                        raise HostError(f"network {self.name} does not end")
+                finally:
+                    os.close(pidfd)
+        except (NotThere, ProcessLookupError):
+            pass
+        reap()
+
+    def _ask(self, request: Message) -> Message:
+        try:
+            with connect(self.name, ANSWER_TIMEOUT) as connection:
+                answer = exchange(connection, request, time.monotonic() + ANSWER_TIMEOUT)
+        except NotThere as problem:
+            raise HostError(f"network {self.name} does not run: {problem}") from problem
+        if "error" in answer:
+            raise HostError(str(answer["error"]))
+        return answer
+
+
+def start(
+    name: str,
+    *,
+    user: bool = False,
+    forwards: Sequence[str] = (),
+    guest: str = slirp.GUEST,
+    host_loopback: bool = False,
+    idle: float = IDLE,
+) -> Segment:
+    """Have a segment whose switch runs; one that runs already is taken as it is.
+
+    user: it has a way out by slirp4netns, and the forwards are there
+    host_loopback: guests reach at 10.0.2.2 what listens on this host's 127.0.0.1
+
+    Raises: UsageError; HostError
+    """
+    segment = Segment(name)
+    wanted = [parse_forward(text) for text in forwards]
+    check_address(guest)
+    if wanted and not user:
+        raise UsageError(f"network {name}: forwards need user networking")
+    if not _stays(name):
+        if user:
+            slirp.find_program()
+        for forward in wanted:
+            forward.check_free()
+        options = ["--idle", str(idle), "--guest", guest]
+        options += ["--user"] if user else []
+        options += ["--host-loopback"] if host_loopback else []
+        for forward in wanted:
+            options += ["--forward", str(forward)]
+        _launch(name, options)
+    if user:
+        _wait_for_uplink(segment, wanted)
+    return segment
+
+
+def revive(name: str) -> Segment:
+    """Have a switch again where one was killed, with the options that it had.
+
+    Raises: HostError
+    """
+    segment = Segment(name)
+    if not _stays(name):
+        _launch(name, read_options(name))
+    return segment
+
+
+def read_options(name: str) -> list[str]:
+    """What a switch was started with, as words.
+
+    Raises: HostError: it was not written down, or cannot be read
+    """
+    words = []
+    path = paths.network_options(name)
+    try:
+        with open(path, "rb") as file:
+            found = decode(unseal(file.read()))
+        if not found.keys() <= OPTIONS:
+            raise Damaged(f"{path} says more than a switch does")
+    except (OSError, Damaged, HostError) as problem:
+        raise HostError(f"network {name} cannot be started as it was: {problem}") from problem
+    for option, value in found.items():
+        if option != "name" and value is not False:
+            word = "--" + option.replace("_", "-")
+            for each in value if isinstance(value, list) else [value]:
+                words += [word] if each is True else [word, str(each)]
+    for word in words:
+        if "\0" in word or not word.isprintable():
+            raise HostError(f"network {name} cannot be started as it was: {path} says {word!r}")
+    return words
+
+
+def running(name: str) -> bool:
+    """Somebody listens on the segment's control socket."""
+    reap()
+    try:
+        connect(_checked(name), 0).close()
+    except NotThere:
+        return False
+    except HostError:
+        return True  # it is busy
+    return True
+
+
+def pid_of(name: str) -> int:
+    """The process of a segment's switch, which need not answer for it; 0 if none is there."""
+    try:
+        with connect(_checked(name), 0) as connection:
+            said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except (NotThere, HostError):
+        return 0
+    pid: int = _CREDENTIALS.unpack(said)[0]
+    return pid
+
+
+def names() -> list[str]:
+    """The segments that run."""
+    reap()
+    try:
+        found = os.listdir(paths.networks_dir())
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in found if running(name))
+
+
+def _checked(name: str) -> str:
+    try:
+        return paths.check_network(name)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from problem
+
+
+def _stays(name: str) -> bool:
+    """There is a switch, and it has been told that somebody is about to connect."""
+    try:
+        with connect(name, ANSWER_TIMEOUT) as connection:
+            exchange(connection, {"stay": True}, time.monotonic() + ANSWER_TIMEOUT)
+    except NotThere:
+        return False
+    return True
+
+
+def _launch(name: str, options: list[str]) -> None:
+    """Start a switch and wait until one answers, this or another that was faster."""
+    deadline = time.monotonic() + START_TIMEOUT
+    pid = 0
+    while True:
+        if pid == 0 or pid not in _children:
+            pid = _spawn(name, options)
+        if _stays(name):
+            return
+        if reap().get(pid, 0) != 0:
+            raise HostError(f"network {name} did not start: {_log_tail(name)}")
+        # Else it comes up, or one that is ending still has the name.
+        if time.monotonic() > deadline:
+            raise HostError(f"network {name} did not start in time: {_log_tail(name)}")
+        time.sleep(_PAUSE)
+
+
+def _spawn(name: str, options: list[str]) -> int:
+    """Start a switch in a session of its own, with its words going to its log; its pid, or 0."""
+    try:
+        paths.make_run_dir()
+        os.makedirs(paths.network_dir(name), 0o700, exist_ok=True)
+        command = [*streams.PYTHON, "umlctl.networks.switchd", *options, "--", name]
+        log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, paths.network_log(name), log_flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        processes.keep_descriptors()
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            os.environ,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGTERM, signal.SIGINT),
+        )
+    except FileNotFoundError:
+        return 0  # one that has ended removed the directory just now
+    except OSError as problem:
+        raise HostError(f"network {name} cannot be started: {problem}") from problem
+    _children.add(pid)
+    return pid
+
+
+def reap() -> dict[int, int]:
+    """Reap the switches of ours that have ended: pid to status."""
+    found = {}
+    for pid in list(_children):
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended, status = pid, 0  # somebody else reaped it
+        if ended:
+            _children.discard(pid)
+            found[pid] = status
+    return found
+
+
+def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:
+    """Until the way out is there and the forwards too; those that are missing are added."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        status = segment.status()
+        if status["uplink"] is None:
+            raise HostError(
+                f"network {segment.name} runs without user networking; end it to start it so"
+            )
+        there = {entry["forward"]: entry for entry in status["forwards"]}
+        for forward in wanted:
+            if str(forward) not in there:
+                segment.forward(str(forward))
+            elif error := there[str(forward)]["error"]:
+                raise HostError(error)
+        pending = [entry for entry in there.values() if entry["pending"]]
+        if status["uplink"]["up"] and not pending:
+            return
+        if time.monotonic() > deadline:
+            raise HostError(f"network {segment.name} has no way out yet: {_log_tail(segment.name)}")
+        time.sleep(_PAUSE)
+
+
+def _log_tail(name: str) -> str:
+    path = paths.network_log(name)
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
+            text = file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        text = ""
+    return f"{text or 'it said nothing'} ({path})"

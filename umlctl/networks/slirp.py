@@ -1,0 +1,440 @@
+"""The way out of a network segment: slirp4netns, a TCP/IP stack that is an ordinary program.
+
+It takes frames from one connection and makes of them connections of this host, so that a guest
+reaches the internet without a privilege, a bridge or a tap device. Ports of the host can be
+forwarded to a guest. It is fed by a switch, whose loop it must never hold up: all here is done
+in short steps, by its events and timers.
+
+What slirp4netns 1.2 does, which this is written around: a child of it listens, takes one
+connection for it, and refuses all others; only then its API socket appears. When the connection
+ends it does not end, but spins; so it is killed then. Until it has the connection it does not
+watch its --exit-fd. So the pipe of that also sends SIGIO, which is fatal, to the whole group as
+soon as the switch is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+
+from umlctl.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from umlctl.networks.forwarding import Port
+    from umlctl.networks.forwards import Forward
+    from umlctl.networks.loop import Loop
+
+    Done = Callable[[str | None], None]
+
+PROGRAM: Final = "slirp4netns"
+GUEST: Final = "10.0.2.15"
+"""What its DHCP gives to the first who asks."""
+ADDRESSES: Final = {
+    "network": "10.0.2.0/24",
+    "gateway": "10.0.2.2",
+    "dns": "10.0.2.3",
+    "dhcp": True,
+}
+STARTS: Final = 10.0
+"""How long it may take to listen, seconds."""
+ANSWERS: Final = 4.0
+"""How long it may take to answer a request, seconds: less than who asks the switch waits."""
+SOON: Final = 0.01
+DELAY: Final = 0.1
+DELAY_MOST: Final = 5.0
+"""Before it is started again, seconds; each time twice as long."""
+STABLE: Final = 10.0
+"""After so long the next end of it counts as the first, seconds."""
+_ANSWER_MOST: Final = 1 << 16
+
+
+class Carrier(Protocol):
+    """What an uplink needs of the switch that feeds it: its loop, and a port."""
+
+    loop: Loop
+
+    def say(self, text: str) -> None: ...
+
+    def add_port(self, connection: socket.socket, pid: int, *, uplink: bool) -> Port: ...
+
+    def close_port(self, port: Port) -> None: ...
+
+    def tell_restarted(self, program: str) -> None: ...
+
+
+def find_program() -> str:
+    """Where slirp4netns is.
+
+    Raises: HostError
+    """
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise HostError(f"user networking needs {PROGRAM}: apt install {PROGRAM}")
+    return found
+
+
+class _Rule:
+    """A forward that is wanted.
+
+    Fields:
+        pending: not yet asked for, or not yet answered, since slirp4netns came up
+        error: why it is not there
+        kept: it is asked for again if it fails
+        waiting: who wants to know how it went
+    """
+
+    def __init__(self, forward: Forward, *, kept: bool) -> None:
+        self.forward = forward
+        self.pending = True
+        self.error: str | None = None
+        self.kept = kept
+        self.waiting: list[Done] = []
+
+
+class Uplink:
+    """slirp4netns as one more port of a switch, started again whenever it ends.
+
+    Fields:
+        pid: of the program; 0 while there is none
+        port: its port; None while it is not connected
+        restarts: how often it had to be started again
+    """
+
+    def __init__(
+        self,
+        switch: Carrier,
+        directory: str,
+        *,
+        guest: str = GUEST,
+        host_loopback: bool = False,
+        forwards: Iterable[Forward] = (),
+    ) -> None:
+        self.pid = 0
+        self.port: Port | None = None
+        self.restarts = 0
+        self.guest = guest
+        self._switch = switch
+        self._path = f"{directory}/slirp"
+        self._api = f"{directory}/slirp.api"
+        self._command = [find_program(), "--target-type=bess", f"--api-socket={self._api}"]
+        if not host_loopback:
+            self._command.append("--disable-host-loopback")
+        self._rules = [_Rule(forward, kept=True) for forward in dict.fromkeys(forwards)]
+        self._asking: _Question | None = None
+        self._pidfd = -1
+        self._held = -1
+        self._since = 0.0
+        self._delay = DELAY
+        self._tie = -1
+
+    def start(self) -> None:
+        """Start the program, and have it connected soon."""
+        self._remove()
+        try:
+            self.pid, self._pidfd = self._spawn()
+        except OSError as problem:
+            self._switch.say(f"cannot start {PROGRAM}: {problem}")
+            self._start_later()
+            return
+        self._switch.loop.watch(self._pidfd, select.EPOLLIN, self._ended)
+        self._since = time.monotonic()
+        self._connect(self.pid)
+
+    def _spawn(self) -> tuple[int, int]:
+        """Start the program as the leader of a group that dies with us; its pid and pidfd."""
+        parent = os.getpid()
+        reader, self._tie = os.pipe()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become(reader, parent)
+            with contextlib.suppress(OSError):  # it was faster
+                os.setpgid(pid, pid)
+            try:
+                return pid, os.pidfd_open(pid)
+            except OSError:
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
+        except OSError:
+            os.close(self._tie)
+            raise
+        finally:
+            os.close(reader)
+
+    def _become(self, reader: int, parent: int) -> NoReturn:
+        try:
+            os.setpgid(0, 0)
+            os.set_inheritable(reader, True)
+            fcntl.fcntl(reader, fcntl.F_SETOWN, -os.getpid())
+            fcntl.fcntl(reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+            command = [*self._command, f"--exit-fd={reader}", self._path]
+            if os.getppid() == parent:
+                os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+        except OSError as problem:
+            sys.stderr.write(f"{PROGRAM}: {problem.strerror}\n")
+            sys.stderr.flush()
+        finally:
+            os._exit(127)
+
+    def _connect(self, pid: int) -> None:
+        """Connect to the program as soon as it listens."""
+        if pid != self.pid:
+            return  # it has ended since
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+            self.port = self._switch.add_port(connection, pid, uplink=True)
+        except OSError as problem:
+            connection.close()
+            if time.monotonic() < self._since + STARTS:
+                self._switch.loop.after(SOON, lambda: self._connect(pid))
+            else:
+                self._switch.say(f"{PROGRAM} does not listen: {problem}")
+                self._kill()
+            return
+        self._since = time.monotonic()
+        self._hold(pid)
+        if self.restarts:
+            self._switch.tell_restarted(PROGRAM)
+        for rule in self._rules:
+            rule.pending, rule.error = True, None
+        self._ask_next()
+
+    def _hold(self, pid: int) -> None:
+        """Hold its API socket as soon as that appears: somebody may remove the name, and the
+        program makes no other."""
+        if pid != self.pid or self._held >= 0:
+            return
+        try:
+            self._held = os.open(self._api, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if time.monotonic() < self._since + STARTS:
+                self._switch.loop.after(SOON, lambda: self._hold(pid))
+        except OSError as problem:
+            self._switch.say(f"{PROGRAM} is asked by the name of its socket alone: {problem}")
+
+    def _api_path(self) -> str:
+        """What leads to its API socket."""
+        return self._api if self._held < 0 else f"/proc/self/fd/{self._held}"
+
+    def lost_port(self) -> None:
+        """The switch has closed the port, since the program has ended or is about to."""
+        self.port = None
+        self._kill()
+
+    def _kill(self) -> None:
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        """It has ended: nothing of its group is to be left either."""
+        self._kill()
+        os.waitpid(self.pid, 0)
+        self.pid = 0
+        self._switch.loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        os.close(self._tie)
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    def _ended(self, _events: int) -> None:
+        self._reap()
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
+        if self.port is not None:
+            self._switch.close_port(self.port)
+        if time.monotonic() > self._since + STABLE:
+            self._delay = DELAY
+        self._start_later()
+
+    def _start_later(self) -> None:
+        self._switch.say(f"{PROGRAM} has ended; it is started again in {self._delay:.1f} s")
+        self.restarts += 1
+        self._switch.loop.after(self._delay, self.start)
+        self._delay = min(self._delay * 2, DELAY_MOST)
+
+    def close(self) -> None:
+        """End it for good."""
+        if self.pid:
+            self._reap()
+        self._remove()
+
+    def _remove(self) -> None:
+        for path in (self._path, self._api):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    # Forwards
+
+    def forward(self, forward: Forward, done: Done) -> None:
+        """Add a forward; `done` is told None, or what is wrong: then it is not kept."""
+        rule = next((rule for rule in self._rules if rule.forward == forward), None)
+        if rule is None:
+            rule = _Rule(forward, kept=False)
+            self._rules.append(rule)
+        if rule.error is not None:
+            rule.pending, rule.error = True, None
+        rule.waiting.append(done)
+        if rule.pending:
+            self._ask_next()
+        else:
+            self._settle(rule, None)
+
+    def _ask_next(self) -> None:
+        """Ask for the next forward, if none is being asked for."""
+        while self.port is not None and self._asking is None:
+            rule = next((rule for rule in self._rules if rule.pending), None)
+            if rule is None:
+                return
+            try:
+                rule.forward.check_free()
+            except HostError as problem:
+                self._settle(rule, str(problem))
+            else:
+                answered = functools.partial(self._answered, rule)
+                self._asking = _Question(
+                    self._switch, self._api_path, rule.forward, self.guest, answered
+                )
+
+    def _answered(self, rule: _Rule, error: str | None) -> None:
+        self._asking = None
+        self._settle(rule, error)
+        self._ask_next()
+
+    def _settle(self, rule: _Rule, error: str | None) -> None:
+        rule.pending, rule.error = False, error
+        if error is None:
+            rule.kept = True
+        else:
+            self._switch.say(error)
+            if not rule.kept:
+                self._rules.remove(rule)
+        waiting, rule.waiting = rule.waiting, []
+        for done in waiting:
+            done(error)
+
+    def forwards(self) -> list[Forward]:
+        """Those that are there whenever the program is."""
+        return [rule.forward for rule in self._rules if rule.kept]
+
+    def status(self) -> dict[str, object]:
+        return {
+            "program": PROGRAM,
+            "pid": self.pid,
+            "up": self.port is not None,
+            "restarts": self.restarts,
+            **ADDRESSES,
+            **({} if self.port is None else self.port.counters()),
+        }
+
+    def forwards_status(self) -> list[dict[str, object]]:
+        return [
+            {
+                "forward": str(rule.forward),
+                "guest": rule.forward.guest or self.guest,
+                "pending": rule.pending,
+                "error": rule.error,
+            }
+            for rule in self._rules
+        ]
+
+
+class _Question:
+    """One request to add a forward, and its answer; one connection each."""
+
+    def __init__(
+        self,
+        switch: Carrier,
+        path: Callable[[], str],
+        forward: Forward,
+        guest: str,
+        done: Done,
+    ) -> None:
+        """path: what leads to the program's API socket by now"""
+        self._switch = switch
+        self._path = path
+        self._forward = forward
+        self._done = done
+        self._answer = b""
+        self._deadline = time.monotonic() + ANSWERS
+        arguments = {
+            "proto": forward.protocol,
+            "host_addr": forward.host,
+            "host_port": forward.port,
+            "guest_addr": forward.guest or guest,
+            "guest_port": forward.guest_port,
+        }
+        self._request = json.dumps({"execute": "add_hostfwd", "arguments": arguments}).encode()
+        self._connection: socket.socket | None = None
+        self._open = True
+        self._switch.loop.after(0, self._ask)
+        self._switch.loop.after(ANSWERS, self._give_up)
+
+    def _ask(self) -> None:
+        """Connect; the socket appears some time after the port is connected."""
+        if not self._open:
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path())
+            connection.send(self._request)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            self._switch.loop.after(SOON, self._ask)
+            return
+        self._connection = connection
+        self._switch.loop.watch(connection.fileno(), select.EPOLLIN, self._read)
+
+    def _give_up(self) -> None:
+        removed = self._connection is None and not os.path.exists(self._path())
+        self._finish("its socket was removed" if removed else "no answer")
+
+    def _read(self, _events: int) -> None:
+        assert self._connection is not None
+        try:
+            data = self._connection.recv(_ANSWER_MOST)
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            self._finish(str(problem))
+            return
+        self._answer += data
+        if data and len(self._answer) <= _ANSWER_MOST:
+            return
+        try:
+            answer = json.loads(self._answer)
+            error = None if "return" in answer else str(answer["error"]["desc"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            error = "an answer that makes no sense"
+        self._finish(error)
+
+    def _finish(self, error: str | None) -> None:
+        if self._open:
+            self.close()
+            self._done(error and f"cannot forward {self._forward}: {PROGRAM}: {error}")
+
+    def close(self) -> None:
+        self._open = False
+        if self._connection is not None:
+            self._switch.loop.unwatch(self._connection.fileno())
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,307 @@
+"""What a switch is asked and told on its `control` socket: one JSON object a packet.
+
+    {"status": true}            who is connected, and what went through
+    {"hold": PID}               send me a duplicate of every connection of this process, now and
+                                later: {"port": ID, "pid": PID} with the descriptor, and
+                                {"gone": ID}; {"holding": PID} follows those there are;
+                                {"restarted": PROGRAM} when the uplink had to be
+    {"give": true, "pid": PID}  with a descriptor: take this connection as a port
+    {"forward": "8080:80"}      forward a port of this host to the guest
+    {"stay": true}              somebody is about to connect: be alone for a while longer
+    {"quit": true}              end, and tell those who hold {"quit": true}
+
+Each is answered: {"ok": true}, what was asked for, or {"error": "why not"}. Only this user gets
+here, but what comes is not trusted to be any of this, and who does not read is given up.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Final, Protocol
+
+from umlctl.errors import UmlctlError
+from umlctl.networks.forwarding import SEND_BUFFER
+from umlctl.networks.forwards import parse_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from umlctl.networks.forwarding import AddressTable, Port
+    from umlctl.networks.loop import Loop
+    from umlctl.networks.slirp import Uplink
+
+    Message = dict[str, object]
+
+REQUEST: Final = 1 << 16
+"""The longest request, bytes."""
+DESCRIPTORS: Final = 253
+"""The most that can come with one packet. Source: SCM_MAX_FD"""
+HOLDS: Final = 4096
+"""Processes that one client may hold connections of."""
+LISTED_PORTS: Final = 256
+LISTED_ADDRESSES: Final = 16
+"""In a status, which has to fit in one packet."""
+
+
+class Controlled(Protocol):
+    """What its control socket needs of a switch, see umlctl.networks.switchd."""
+
+    name: str
+    since: float
+    loop: Loop
+    table: AddressTable[Port]
+    uplink: Uplink | None
+
+    def guest_ports(self) -> Sequence[Port]: ...
+
+    def add_port(self, connection: socket.socket, pid: int) -> Port: ...
+
+    def close_port(self, port: Port) -> None: ...
+
+    def renew(self) -> None: ...
+
+    def save_options(self) -> None: ...
+
+    def quit(self) -> None: ...
+
+
+class Client:
+    """One connection to the control socket.
+
+    Fields:
+        holds: the processes whose connections it holds
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.holds: set[int] = set()
+
+
+class Control:
+    """The clients of a switch."""
+
+    def __init__(self, switch: Controlled) -> None:
+        self._switch = switch
+        self._clients: dict[int, Client] = {}
+
+    def accept(self, connection: socket.socket) -> None:
+        if peer(connection)[1] not in (0, os.getuid()):
+            connection.close()
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        client = Client(connection)
+        fd = connection.fileno()
+        self._switch.loop.watch(fd, select.EPOLLIN, lambda _events: self._take(client))
+        self._clients[fd] = client
+
+    def holders(self) -> int:
+        return sum(bool(client.holds) for client in self._clients.values())
+
+    def tell_opened(self, port: Port) -> None:
+        for client in list(self._clients.values()):
+            if port.pid in client.holds:
+                self._hand_over(client, port)
+
+    def tell_closed(self, port: Port) -> None:
+        for client in list(self._clients.values()):
+            if port.pid in client.holds:
+                self._send(client, {"gone": port.number})
+
+    def tell_restarted(self, program: str) -> None:
+        for client in list(self._clients.values()):
+            if client.holds:
+                self._send(client, {"restarted": program})
+
+    def tell_quit(self) -> None:
+        for client in list(self._clients.values()):
+            if client.holds:
+                self._send(client, {"quit": True})
+
+    def _close(self, client: Client) -> None:
+        if self._clients.pop(client.connection.fileno(), None) is not None:
+            self._switch.loop.unwatch(client.connection.fileno())
+            client.connection.close()
+            if client.holds:
+                self._switch.renew()
+
+    def _send(self, client: Client, message: Message, fd: int = -1) -> None:
+        data = json.dumps(message).encode()
+        try:
+            if fd < 0:
+                client.connection.send(data)
+            else:
+                socket.send_fds(client.connection, [data], [fd])
+        except OSError:
+            self._close(client)
+
+    def _hand_over(self, client: Client, port: Port) -> None:
+        self._send(client, {"port": port.number, "pid": port.pid}, port.fd)
+
+    # Requests
+
+    def _take(self, client: Client) -> None:
+        """Take one request, and answer it."""
+        try:
+            data, ancillary, flags, _ = client.connection.recvmsg(
+                REQUEST, socket.CMSG_SPACE(4 * DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary, flags = b"", [], 0
+        given = [_as_socket(fd) for fd in descriptors(ancillary)]
+        try:
+            if not data:
+                self._close(client)
+                return
+            if flags & socket.MSG_TRUNC:
+                answer: Message | None = {"error": f"a request has at most {REQUEST} bytes"}
+            else:
+                answer = self._answer(client, data, given)
+        except OSError as problem:
+            answer = {"error": str(problem)}
+        finally:
+            for connection in given:
+                if connection is not None:
+                    connection.close()
+        if answer is not None:
+            self._send(client, answer)
+
+    def _answer(  # noqa: PLR0911 - a line a request
+        self, client: Client, data: bytes, given: list[socket.socket | None]
+    ) -> Message | None:
+        """Do what is asked; None: it is answered later."""
+        try:
+            request = json.loads(data)
+        except (ValueError, RecursionError):
+            return {"error": "a request is a JSON object"}
+        match request:
+            case {"status": True}:
+                return self._status()
+            case {"hold": int(pid)} if type(pid) is int and pid > 0:
+                return self._hold(client, pid)
+            case {"give": True}:
+                return self._adopt(given)
+            case {"forget": int(pid)} if type(pid) is int:
+                return self._forget(pid)
+            case {"forward": str(text)}:
+                return self._forward(client, text)
+            case {"stay": True}:
+                self._switch.renew()
+                return {"ok": True}
+            case {"quit": True}:
+                self._switch.quit()
+                return {"ok": True}
+        return {
+            "error": "no such request; there are status, hold, give, forget, forward, stay and quit"
+        }
+
+    def _forget(self, pid: int) -> Message:
+        """Close what a process has connected: it has begun anew, and knows nothing of it."""
+        for port in list(self._switch.guest_ports()):
+            if port.pid == pid:
+                self._switch.close_port(port)
+        return {"ok": True}
+
+    def _hold(self, client: Client, pid: int) -> Message:
+        if len(client.holds) >= HOLDS:
+            return {"error": f"a client can hold the connections of {HOLDS} processes"}
+        if pid not in client.holds:
+            client.holds.add(pid)
+            for port in self._switch.guest_ports():
+                if port.pid == pid:
+                    self._hand_over(client, port)
+        return {"holding": pid}
+
+    def _adopt(self, given: list[socket.socket | None]) -> Message:
+        """Make a port of a connection that an earlier switch had; a second holder gives it too."""
+        connection = given[0] if len(given) == 1 else None
+        if (
+            connection is None
+            or connection.family != socket.AF_UNIX
+            or connection.type != socket.SOCK_SEQPACKET
+        ):
+            return {"error": "give comes with one descriptor, a guest's connection"}
+        inode = os.fstat(connection.fileno()).st_ino
+        for port in self._switch.guest_ports():
+            if port.inode == inode:
+                return {"ok": True, "port": port.number}
+        state = select.poll()
+        state.register(connection.fileno(), select.POLLRDHUP)
+        if state.poll(0):
+            return {"error": "the connection has ended"}
+        connection.getpeername()  # raises for one that never was connected
+        port = self._switch.add_port(connection, peer(connection)[0])
+        given.clear()
+        return {"ok": True, "port": port.number}
+
+    def _forward(self, client: Client, text: str) -> Message | None:
+        if self._switch.uplink is None:
+            return {"error": f"network {self._switch.name} has no way out to forward from"}
+        try:
+            forward = parse_forward(text)
+        except UmlctlError as problem:
+            return {"error": str(problem)}
+
+        def done(error: str | None) -> None:
+            try:
+                self._switch.save_options()
+            except OSError as problem:
+                error = error or f"done, and not kept for later: {problem}"
+            self._send(client, {"ok": True} if error is None else {"error": error})
+
+        self._switch.uplink.forward(forward, done)
+        return None
+
+    def _status(self) -> Message:
+        switch = self._switch
+        ports = switch.guest_ports()
+        return {
+            "name": switch.name,
+            "pid": os.getpid(),
+            "since": switch.since,
+            "uplink": None if switch.uplink is None else switch.uplink.status(),
+            "forwards": [] if switch.uplink is None else switch.uplink.forwards_status(),
+            "holders": self.holders(),
+            "ports": [self._port_status(port) for port in ports[:LISTED_PORTS]],
+            "unlisted": len(ports[LISTED_PORTS:]),
+        }
+
+    def _port_status(self, port: Port) -> Message:
+        addresses = self._switch.table.behind(port)[:LISTED_ADDRESSES]
+        return {
+            "id": port.number,
+            "pid": port.pid,
+            "macs": [address.hex(":") for address in addresses],
+            **port.counters(),
+        }
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """The pid and uid of who connected."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, _ = memoryview(credentials).cast("i")
+    return pid, uid
+
+
+def descriptors(ancillary: list[tuple[int, int, bytes]]) -> array.array[int]:
+    """Those that came with a packet, which are now ours to close."""
+    found = array.array("i")
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    return found
+
+
+def _as_socket(fd: int) -> socket.socket | None:
+    """The socket that a descriptor is; what is none is closed."""
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        return None

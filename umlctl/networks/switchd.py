@@ -1,0 +1,391 @@
+"""The switch of a network segment: a process that moves frames between guests.
+
+A guest's kernel connects to the segment's `port` (`vec0:transport=bess,dst=...`, SOCK_SEQPACKET,
+one frame a packet); `control` is for us. The loop is a bare epoll, and what is done for a frame
+is two system calls and two look-ups: this is what two guests' throughput is made of.
+
+A kernel whose connection breaks burns a CPU until somebody cycles the link inside the guest. So
+supervisors hold duplicates of the connections: should the switch be killed, nothing breaks, and
+the next one is given them. Only `quit` closes them; SIGTERM ends this process, which holders may
+survive.
+
+It ends by itself when it has had no port and no holder for a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import itertools
+import json
+import os
+import resource
+import select
+import socket
+import stat
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import UmlctlError
+from umlctl.host import paths, place
+from umlctl.host.files import remove_tree, stands_at
+from umlctl.networks import slirp
+from umlctl.networks.forwarding import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
+from umlctl.networks.forwards import check_address, parse_forward
+from umlctl.networks.loop import Loop
+from umlctl.networks.switch_protocol import Control, peer
+from umlctl.state.checksum import seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BURST: Final = 64
+"""Frames taken from one port before the others get their turn."""
+BACKLOG: Final = 1024
+LOG_MOST: Final = 1 << 20
+"""A log that has grown to this is emptied, bytes."""
+LOOK: Final = 0.5
+"""Between two looks at whether its sockets can be found, seconds."""
+PAUSE: Final = 0.2
+"""Until the next connection is tried when there was no descriptor left for one, seconds."""
+
+
+class Switch:
+    """One segment: its ports, and the way that frames take between them.
+
+    Fields:
+        name: of the segment
+        since: when it was started, in seconds since the epoch
+        loop: what serves its descriptors
+        table: which address is behind which port
+        uplink: the way out, if it has one
+    """
+
+    def __init__(self, name: str, options: argparse.Namespace, lock: int = -1) -> None:
+        """lock: descriptor of the segment's lock"""
+        self.name = name
+        self.since = time.time()
+        self.loop = Loop()
+        self.table: AddressTable[Port] = AddressTable()
+        self.uplink: slirp.Uplink | None = None
+        if options.user:
+            self.uplink = slirp.Uplink(
+                self,
+                paths.network_dir(name),
+                guest=check_address(options.guest),
+                host_loopback=options.host_loopback,
+                forwards=map(parse_forward, options.forward),
+            )
+        self._options = options
+        self._lock = lock
+        self._port_numbers = itertools.count(1)
+        self._ports: dict[int, Port] = {}
+        self._view = memoryview(bytearray(LONGEST))
+        self._alone_since = 0.0
+        self._counting = False
+        self._for_good = False
+        self._control = Control(self)
+        self._leave_port: Callable[[], None] = self._listen_for_ports()
+        self._listen(paths.network_control(name), self._control.accept)
+        self._tick()
+        self._stay()
+        self.renew()
+        self.save_options()
+
+    def run(self) -> None:
+        """Serve until told to end, or until nobody has been here for a while."""
+        if self.uplink is not None:
+            self.uplink.start()
+        self.loop.run()
+
+    def say(self, text: str) -> None:
+        try:
+            sys.stderr.write(f"{time.strftime('%F %T')} {self.name}: {text}\n")
+            sys.stderr.flush()
+        except OSError:
+            pass  # a full disk is no reason to stop switching
+
+    def _tick(self) -> None:
+        self.table.tick()
+        log = os.fstat(2)
+        if stat.S_ISREG(log.st_mode) and log.st_size > LOG_MOST:
+            os.ftruncate(2, 0)
+        self.loop.after(TICK, self._tick)
+
+    def _stay(self) -> None:
+        """Be found though somebody removes the run directory, or a part of it."""
+        place.keep()
+        try:
+            self._stand()
+        except OSError as problem:
+            self.say(f"cannot be found any more: {problem}")
+        self.loop.after(LOOK, self._stay)
+
+    def _stand(self) -> None:
+        """Make what is missing.
+
+        Raises: OSError
+        """
+        path = lock_path(self.name)
+        if self._lock >= 0 and not stands_at(self._lock, path):
+            paths.make_run_dir()
+            fresh = _lock(self.name)
+            if fresh < 0:
+                raise FileExistsError(f"{path} was removed, and somebody else has it now")
+            self.say(f"{os.path.dirname(path)} was removed, and is made anew")
+            os.dup2(fresh, self._lock, inheritable=False)
+            os.close(fresh)
+        if not os.path.exists(paths.network_port(self.name)):
+            self._leave_port = self._listen_for_ports()  # whoever is connected stays so
+        if not os.path.exists(paths.network_control(self.name)):
+            self._listen(paths.network_control(self.name), self._control.accept)
+        if not os.path.exists(paths.network_options(self.name)):
+            self.save_options()
+
+    def _listen(self, path: str, accept: Callable[[socket.socket], object]) -> Callable[[], None]:
+        """Stand at the path, without a moment in which nobody or a dead one stands there.
+
+        Returns: what takes one connection, if one is waiting
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.setblocking(False)
+        _unlink(path + "~")
+        listener.bind(path + "~")
+        listener.listen(BACKLOG)
+        os.rename(path + "~", path)
+
+        def ready(_events: int = 0) -> None:
+            try:
+                connection = listener.accept()[0]
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as problem:  # no descriptor is left: it has to wait, not we to spin
+                self.say(f"cannot accept a connection: {problem}")
+                self.loop.rearm(listener.fileno(), 0)
+                self.loop.after(PAUSE, lambda: self.loop.rearm(listener.fileno(), select.EPOLLIN))
+                return
+            try:
+                accept(connection)
+            except OSError as problem:
+                self.say(f"cannot take a connection: {problem}")
+                connection.close()
+
+        self.loop.watch(listener.fileno(), select.EPOLLIN, ready)
+        return ready
+
+    # Ports
+
+    def _listen_for_ports(self) -> Callable[[], None]:
+        path = paths.network_port(self.name)
+        return self._listen(path, lambda made: self.add_port(made, peer(made)[0]))
+
+    def add_port(self, connection: socket.socket, pid: int, *, uplink: bool = False) -> Port:
+        """Take a connection as a port.
+
+        Raises: OSError: there is no room for it; the connection is still the caller's
+        """
+        inode = os.fstat(connection.fileno()).st_ino
+        number = next(self._port_numbers)
+        port = Port(number, pid, connection, inode, self.loop.rearm, uplink=uplink)
+        self.loop.watch(port.fd, LISTEN, partial(self._serve, port))
+        self._ports[port.fd] = port
+        if not uplink:
+            self._control.tell_opened(port)
+        return port
+
+    def close_port(self, port: Port) -> None:
+        del self._ports[port.fd]
+        self.table.remove(port)
+        self.loop.unwatch(port.fd)
+        port.connection.close()
+        if port.uplink:
+            assert self.uplink is not None
+            self.uplink.lost_port()
+        else:
+            self._control.tell_closed(port)
+            self.renew()
+
+    def guest_ports(self) -> list[Port]:
+        return [port for port in self._ports.values() if not port.uplink]
+
+    def _serve(self, port: Port, events: int) -> None:
+        if events & select.EPOLLOUT:
+            port.drain()
+        if events & ~select.EPOLLOUT:
+            self._forward(port, events)
+
+    def _forward(self, port: Port, events: int) -> None:
+        """Take what has come through a port, and pass it on. The loop of all loops."""
+        view = self._view
+        receive = port.connection.recv_into
+        route = self.table.route
+        for _ in range(BURST):
+            try:
+                # MSG_TRUNC: the size of the whole frame, were it too long.
+                size = receive(view, LONGEST, socket.MSG_TRUNC)
+            except BlockingIOError:
+                return
+            except OSError:
+                size, events = 0, GONE
+            if size == 0:
+                if events & GONE:
+                    self.close_port(port)
+                return
+            if not HEADER <= size <= LONGEST:
+                port.dropped += 1
+                continue
+            port.in_frames += 1
+            port.in_bytes += size
+            to = route(bytes(view[:12]), port)
+            if to is None:
+                self._flood(view[:size], port)
+            elif to is not port:
+                to.put(view[:size])
+
+    def _flood(self, frame: memoryview, source: Port) -> None:
+        for port in self._ports.values():
+            if port is not source:
+                port.put(frame)
+
+    # The end
+
+    def renew(self) -> None:
+        """Somebody went, or is about to come: the time of being alone begins anew."""
+        self._alone_since = time.monotonic()
+        if not self._counting:
+            self._counting = True
+            self.loop.after(self._options.idle, self._end_if_alone)
+
+    def _has_company(self) -> bool:
+        return bool(self.guest_ports() or self._control.holders())
+
+    def _end_if_alone(self) -> None:
+        self._counting = False
+        if self._has_company():
+            return
+        remaining = self._alone_since + self._options.idle - time.monotonic()
+        if remaining > 0:
+            self._counting = True
+            self.loop.after(remaining, self._end_if_alone)
+            return
+        # A kernel may be connecting just now: after this nobody can, and who did is waiting.
+        _unlink(paths.network_port(self.name))
+        self._leave_port()
+        if self._has_company():
+            self._leave_port = self._listen_for_ports()
+            # The old listener stays, for others who came in by it.
+        else:
+            self.quit()
+
+    def tell_restarted(self, program: str) -> None:
+        """What serves the guests besides has ended, and was started again."""
+        self._control.tell_restarted(program)
+
+    def quit(self) -> None:
+        """End for good: holders let the connections go too."""
+        for port in list(self._ports.values()):
+            self.close_port(port)
+        self._control.tell_quit()
+        self._for_good = True
+        self.loop.end()
+
+    def save_options(self) -> None:
+        """Write down how to start this switch again, for who finds it killed."""
+        if self.uplink is not None:
+            self._options.forward = [str(forward) for forward in self.uplink.forwards()]
+        path = paths.network_options(self.name)
+        with open(path + "~", "wb") as file:
+            file.write(seal(json.dumps(vars(self._options)).encode()))
+        os.rename(path + "~", path)
+
+    def close(self) -> None:
+        """Remove the sockets, and end what was started; after `quit` nothing is left."""
+        _unlink(paths.network_port(self.name))
+        _unlink(paths.network_control(self.name))
+        if self.uplink is not None:
+            self.uplink.close()
+        if self._for_good:
+            remove_tree(paths.network_dir(self.name))
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("python -m umlctl.networks.switchd")
+    made.add_argument("name", metavar="NAME")
+    made.add_argument("--idle", type=float, default=10.0, metavar="SECONDS")
+    made.add_argument("--user", action="store_true", help="give it a way out by slirp4netns")
+    made.add_argument("--forward", action="append", default=[], metavar="HOSTPORT:GUESTPORT")
+    made.add_argument("--guest", default=slirp.GUEST, metavar="ADDRESS", help="who is forwarded to")
+    made.add_argument(
+        "--host-loopback",
+        action="store_true",
+        help="let guests reach, at 10.0.2.2, what listens on 127.0.0.1 here",
+    )
+    return made
+
+
+def lock_path(name: str) -> str:
+    return f"{paths.network_dir(name)}/lock"
+
+
+def _lock(name: str) -> int:
+    """The descriptor of the segment's lock; -1 if another switch has it.
+
+    Raises: OSError
+    """
+    path = lock_path(name)
+    while True:
+        os.makedirs(paths.network_dir(name), exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # one that has ended removed the directory just now
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return -1
+        if stands_at(lock, path):
+            break
+        os.close(lock)
+    if not os.fstat(lock).st_size and place.holder([path], besides=os.getpid()):
+        os.close(lock)  # who has one that was removed will have this one soon
+        return -1
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def main() -> int:
+    """Become the switch of a segment, unless it has one."""
+    options = parser().parse_args()
+    name = paths.check_network(options.name)
+    os.umask(0o077)
+    paths.make_run_dir()
+    lock = _lock(name)
+    if lock < 0:
+        return 0  # somebody was faster
+    os.chdir("/")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    switch = Switch(name, options, lock)
+    try:
+        switch.run()
+    finally:
+        switch.close()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (UmlctlError, ValueError, PermissionError) as problem:
+        sys.exit(str(problem))

@@ -1,0 +1,75 @@
+"""What the guests of this user hold of the host: one look, under one lock.
+
+Two kernels that write one image destroy it, and the kernel's own locks are taken late, at the
+first mount, and lost by accident. So whoever starts a guest or plugs a device looks at the
+recorded devices of all live guests first, and writes his own down before he lets the lock go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.errors import HostError
+from umlctl.host import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from umlctl.state.records import Entry, Record
+
+PATIENCE: Final = 20.0
+"""How long another supervisor may hold the lock, seconds."""
+PAUSE: Final = 0.005
+
+
+class Use(NamedTuple):
+    """One device of one live guest."""
+
+    umid: str
+    entry: Entry
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Keep all other supervisors of this user from plugging anything.
+
+    Raises: HostError
+    """
+    try:
+        path = f"{paths.make_run_dir()}/devices.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise HostError(f"the devices cannot be locked: {problem}") from problem
+    try:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise HostError(
+                        f"another supervisor has held {path} for {PATIENCE:g} seconds"
+                    ) from None
+                time.sleep(PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def devices_of(guests: Iterable[Record]) -> list[Use]:
+    """The devices of guests that run, as `umlctl.recovery.discover.running` knows them."""
+    return [Use(record.definition.umid, entry) for record in guests for entry in record.devices]
+
+
+def directories_of(guests: Iterable[Record]) -> list[tuple[str, str]]:
+    """The directories that are roots to write of guests that run, with their umids."""
+    return [
+        (record.definition.umid, record.definition.root)
+        for record in guests
+        if record.definition.root.endswith("/")
+    ]

@@ -1,0 +1,75 @@
+"""Which dead guests are kept, and which are forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from umlctl.host import paths
+from umlctl.host.files import write_atomically
+from umlctl.state import records, umid_lock
+
+if TYPE_CHECKING:
+    from umlctl.state.records import Record
+
+ENDED_KEPT: Final = 50
+"""So many dead guests are kept however old they are and whatever they take."""
+ENDED_MOST: Final = 2000
+ENDED_BYTES: Final = 1 << 30
+ENDED_AGE: Final = 14 * 86400.0
+"""Of more than those, what is kept: so many, together so many bytes with their logs, and none that
+ended more seconds ago; the oldest go first."""
+PRUNED_EVERY: Final = 60.0
+"""To look for the oldest takes as long as there are many; how often it is done, seconds."""
+
+
+def tidy(umid: str) -> None:
+    """A guest has ended: forget it if its name was made up and it ended well, and now and then the
+    oldest of all."""
+    record = records.load(umid)
+    if record is not None and _is_done_with(record):
+        umid_lock.forget(umid)
+    stamp = f"{paths.state_dir()}/pruned"
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(stamp).st_mtime) < PRUNED_EVERY:
+            return
+    with contextlib.suppress(OSError):
+        write_atomically(stamp, b"", sync=False)
+    prune()
+
+
+def _is_done_with(record: Record) -> bool:
+    """It ended well, under a name that was made up for it."""
+    return record.ending is not None and record.ending.code == 0 and not record.definition.named
+
+
+def prune() -> None:
+    """Forget the oldest dead guests, and those that ended well under a name made up for them."""
+    ended = []
+    for umid in records.names():
+        record = records.load(umid)
+        if record is not None and record.ending is not None:
+            ended.append((0.0 if _is_done_with(record) else record.ending.time, umid))
+        elif aside := records.aside(umid):
+            with contextlib.suppress(OSError):
+                moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime
+                ended.append((moment, umid))
+    ended.sort(reverse=True)
+    oldest = time.time() - ENDED_AGE
+    taken = 0
+    for place, (moment, umid) in enumerate(ended):
+        taken += _size(umid)
+        over = moment < oldest or taken > ENDED_BYTES or place >= ENDED_MOST
+        if not moment or (over and place >= ENDED_KEPT):
+            umid_lock.forget(umid)
+
+
+def _size(umid: str) -> int:
+    """What all that is kept of a guest takes, bytes."""
+    try:
+        with os.scandir(paths.record_dir(umid)) as found:
+            return sum(each.stat(follow_symlinks=False).st_blocks * 512 for each in found)
+    except OSError:
+        return 0

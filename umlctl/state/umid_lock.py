@@ -1,0 +1,402 @@
+"""Making a umid ours before a kernel is started under it.
+
+A kernel that finds its umid in use boots under a random one and says so in its log only; it
+believes a pid file whose number may be somebody else's by now. So the umid is locked, what a
+dead guest left under it is removed, and a live one is reported, all before the boot.
+
+The lock is held by the supervisor and by the guest's tiny parent: it is free when both are gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import GuestInUse, HostError, UsageError
+from umlctl.guest.definition import is_shared
+from umlctl.host import paths, place
+from umlctl.host.files import FLOCK, remove_tree, stands_at
+from umlctl.state.public import DOOR, PublicDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from umlctl.guest.definition import Definition
+
+
+OWNER: Final = "owner"
+LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Claim:
+    """A umid that is ours, with its directories.
+
+    Fields:
+        umid: the name
+        directory: in the run directory, for what one running guest needs; empty at first
+        records: in the state directory, for what outlives it
+        lock: descriptor of the lock
+        public: where uml_mconsole looks for it, below somebody's home
+        owner: descriptor of a lock that only the supervisor has: free when it is gone
+    """
+
+    def __init__(
+        self,
+        umid: str,
+        directory: str,
+        records: str,
+        public: PublicDirectory,
+        lock: int,
+        owner: int,
+    ) -> None:
+        self.umid = umid
+        self.directory = directory
+        self.records = records
+        self.public = public
+        self.lock = lock
+        self.owner = owner
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self, *keep: str) -> None:
+        """Remove everything of the guest from the run directory, and let the umid go.
+
+        keep: files of its directory that stay
+        """
+        if self.lock < 0:
+            return
+        lock, self.lock = self.lock, -1
+        try:
+            remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+            self.public.withdraw()
+            if keep:
+                self._empty(keep)
+            else:
+                remove_tree(self.directory)
+            _unlink(paths.kept_socket(self.umid))
+            self._drop_empty_records()
+            _unlink(self.directory + ".lock")
+        except paths.BadPlace:
+            pass  # another has put a directory in the place of ours: nothing in it is the guest's
+        finally:
+            os.close(lock)
+            os.close(self.owner)
+
+    def leave(self) -> None:
+        """Let the umid go, and leave everything of its guest to the next who takes it over."""
+        lock, self.lock = self.lock, -1
+        if lock >= 0:
+            os.close(lock)
+            os.close(self.owner)
+
+    def clear(self) -> None:
+        """Remove what the last life of the guest left, for the next one under the same claim.
+
+        Raises: OSError, GuestInUse
+        """
+        self.stand()
+        with suppress(BlockingIOError):
+            # Of a guest that was adopted its tiny parent alone had it, which has ended with it.
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+        self._empty((OWNER, DOOR))
+
+    def _empty(self, keep: tuple[str, ...]) -> None:
+        for name in os.listdir(self.directory):
+            if name not in keep:
+                remove_tree(f"{self.directory}/{name}")
+
+    def stand(self) -> bool:
+        """Have the locks where others look for them, though somebody has removed their files;
+        whether one had been.
+
+        Raises: OSError
+        """
+        removed = False
+        paths.make_run_dir()
+        lock = self.directory + ".lock"
+        if not stands_at(self.lock, lock):
+            removed = True
+            _replace(self.lock, _lock(self.umid, lock, is_ours=True))
+        owner = f"{self.directory}/{OWNER}"
+        if not stands_at(self.owner, owner):
+            removed = True
+            os.makedirs(self.directory, 0o700, exist_ok=True)
+            _replace(self.owner, _own(self.umid, self.directory))
+        return removed
+
+    def _drop_empty_records(self) -> None:
+        """A guest that never started, and whose log is empty, leaves no records."""
+        try:
+            names = os.listdir(self.records)
+        except FileNotFoundError:
+            return
+        logs = [f"{self.records}/{name}" for name in names if name.endswith(".log")]
+        kept = any(name.startswith("record.json") for name in names)  # those set aside, too
+        if not kept and not any(os.path.getsize(log) for log in logs):
+            remove_tree(self.records)
+
+
+def kernel_socket(definition: Definition) -> str:
+    """The kernel's own socket, wherever that guest has it."""
+    if definition.user:
+        return f"{paths.open_dir(definition.umid)}/k/{definition.umid}/mconsole"
+    return paths.kernel_socket(definition.umid)
+
+
+def sockets(definition: Definition) -> dict[str, str]:
+    """Where a guest is talked to, by what is there."""
+    umid = definition.umid
+    found = {"mconsole": paths.guest_socket(umid), "kernel": kernel_socket(definition)}
+    if is_shared(definition):
+        found["shared"] = paths.shared_socket(umid)
+    return found
+
+
+def claim(umid: str, home: str = "") -> Claim:
+    """Make the umid ours.
+
+    home: below which uml_mconsole is to find the guest, if it is not the caller's
+
+    Raises: UsageError: no name for a guest; GuestInUse: a guest runs under it; HostError
+    """
+    try:
+        paths.check_umid(umid)
+        run = paths.make_run_dir()
+    except ValueError as problem:
+        raise UsageError(str(problem)) from problem
+    except OSError as problem:
+        raise HostError(str(problem)) from problem
+    directory = f"{run}/g/{umid}"
+    try:
+        lock = _lock(umid, directory + ".lock")
+    except OSError as problem:
+        raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
+    try:
+        _refuse_living(umid)
+        public = PublicDirectory(umid, home, directory)
+        public.clear()
+        remove_tree(os.path.dirname(paths.kernel_socket(umid)))
+        _unlink(paths.kept_socket(umid))
+        remove_tree(directory)
+        records = paths.record_dir(umid)
+        for path in (directory, records):
+            os.makedirs(path, 0o700, exist_ok=True)
+        owner = _own(umid, directory)
+    except BaseException as problem:
+        _unlink(directory + ".lock")
+        os.close(lock)
+        if isinstance(problem, OSError):
+            raise HostError(f"{umid}: {problem}") from problem
+        raise
+    return Claim(umid, directory, records, public, lock, owner)
+
+
+def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
+    """Make the umid of a guest ours that runs on without its supervisor.
+
+    home: as for `claim`
+    runs: it was seen to, though nothing may be left in the run directory
+
+    Raises: GuestInUse: it has one; HostError
+    """
+    try:
+        directory = f"{paths.make_run_dir()}/g/{umid}"
+        if not os.path.exists(f"{directory}/{OWNER}"):
+            _refuse_removed(umid)
+            if runs:
+                os.makedirs(directory, 0o700, exist_ok=True)
+        owner = _own(umid, directory)
+    except OSError as problem:
+        raise HostError(f"{umid}: cannot be taken over: {problem}") from problem
+    lock = -1
+    try:
+        # Its tiny parent has the lock, unless somebody has killed that too.
+        lock = os.open(directory + ".lock", LOCK_FLAGS, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as problem:
+        if lock >= 0:
+            os.close(lock)
+        os.close(owner)
+        raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
+    public = PublicDirectory(umid, home, directory)
+    return Claim(umid, directory, paths.record_dir(umid), public, lock, owner)
+
+
+def has_owner(umid: str) -> bool:
+    """A supervisor has the guest. It is only asked: who looks must not be in anybody's way."""
+    try:
+        owner = os.open(f"{paths.guest_dir(umid)}/{OWNER}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return bool(_lives(umid) and _removed_owner(umid))
+    except OSError:
+        return False
+    try:
+        answer = fcntl.fcntl(owner, fcntl.F_OFD_GETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
+    finally:
+        os.close(owner)
+    kind: int = FLOCK.unpack(answer)[0]
+    return kind != fcntl.F_UNLCK
+
+
+def owner(umid: str) -> int:
+    """The pid of a guest's supervisor; 0 if it has none."""
+    if not has_owner(umid):
+        return 0
+    try:
+        with open(f"{paths.guest_dir(umid)}.lock") as file:
+            return int(file.read(32))
+    except (OSError, ValueError):
+        return _removed_owner(umid)
+
+
+def _lives(umid: str) -> int:
+    """The pid of its kernel if a guest runs, by what was written down of it; else 0."""
+    from umlctl.state import records  # what claims a name does without
+
+    record = records.load(umid)
+    return record.pid if record is not None and records.lives(record) else 0
+
+
+def _removed_owner(umid: str) -> int:
+    """The pid of the supervisor of a guest whose files somebody has removed, or which is where an
+    earlier version has them; 0 if it has none."""
+    directories = [paths.guest_dir(umid), *paths.earlier_guest_dirs(umid)]
+    return place.holder([f"{directory}/{OWNER}" for directory in directories])
+
+
+def _refuse_removed(umid: str) -> None:
+    """Raises: GuestInUse: its supervisor runs; its files were removed, or it has another /tmp"""
+    pid = _removed_owner(umid)
+    if pid:
+        raise GuestInUse(f"{umid} has a supervisor, pid {pid}, with its files elsewhere")
+
+
+def _refuse_living(umid: str) -> None:
+    """The lock of a guest may be free though it runs: somebody has removed its file, or killed
+    all who had it.
+
+    Raises: GuestInUse
+    """
+    kernel = _lives(umid)
+    if kernel:
+        raise GuestInUse(
+            f"{umid} is the name of a running guest (kernel {kernel}); take another name, or end "
+            f"it with `umlctl shutdown {umid}`"
+        )
+
+
+def _own(umid: str, directory: str) -> int:
+    """Be the one supervisor of a guest; the descriptor of the lock that says so.
+
+    Raises: GuestInUse; OSError
+    """
+    owner = os.open(f"{directory}/{OWNER}", LOCK_FLAGS, 0o600)
+    try:
+        fcntl.fcntl(owner, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
+    except (BlockingIOError, PermissionError):
+        os.close(owner)
+        raise GuestInUse(f"{umid} has a supervisor") from None
+    except BaseException:
+        os.close(owner)
+        raise
+    return owner
+
+
+def forget(umid: str) -> None:
+    """Remove the records of a dead guest, unless somebody has just taken its name again."""
+    with suppress(GuestInUse, OSError):
+        remove_records(umid)
+
+
+def remove_records(umid: str) -> None:
+    """Remove the records of a dead guest.
+
+    Raises: GuestInUse: it is none, or is about to be started again; OSError
+    """
+    with unused(umid):
+        _refuse_living(umid)
+        remove_tree(paths.record_dir(umid))
+
+
+@contextmanager
+def unused(umid: str) -> Iterator[None]:
+    """Keep the name of a dead guest from being taken, with all that is left of it where it is.
+
+    Raises: GuestInUse: somebody has it; OSError
+    """
+    path = f"{paths.make_run_dir()}/g/{umid}.lock"
+    lock = _lock(umid, path)
+    try:
+        yield
+        _unlink(path)
+    finally:
+        os.close(lock)
+
+
+def _lock(umid: str, path: str, *, is_ours: bool = False) -> int:
+    """Lock the name of a guest; the descriptor.
+
+    is_ours: its supervisor is the caller
+
+    Raises: GuestInUse; OSError
+    """
+    while True:
+        lock = os.open(path, LOCK_FLAGS, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            if not has_owner(umid):
+                raise GuestInUse(
+                    f"{umid} is the name of a guest that runs on though its supervisor is gone; "
+                    f"`umlctl adopt {umid}` gives it another, `umlctl shutdown {umid}` ends it"
+                ) from None
+            raise GuestInUse(_running(umid, pid)) from None
+        if stands_at(lock, path):
+            # It may be free: of a guest that was adopted the tiny parent alone had it, and that has
+            # ended; the supervisor is about to bury the guest, or to start it again.
+            if not is_ours and has_owner(umid):
+                os.close(lock)
+                raise GuestInUse(_running(umid, owner(umid) or "unknown"))
+            try:
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            except OSError as problem:
+                _unlink(path)
+                os.close(lock)
+                problem.filename = path
+                raise
+            return lock
+        os.close(lock)  # its holder removed the file while we waited for it
+
+
+def _running(umid: str, supervisor: int | str) -> str:
+    return (
+        f"{umid} is the name of a running guest (supervisor {supervisor}); take another name, "
+        f"or end it with `umlctl shutdown {umid}`"
+    )
+
+
+def _replace(old: int, new: int) -> None:
+    """Have the number of one descriptor for another."""
+    os.dup2(new, old, inheritable=False)
+    os.close(new)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

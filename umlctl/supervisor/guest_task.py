@@ -1,0 +1,184 @@
+"""One guest from its launched kernel to its end, with its door open: what `umlctl run` and the
+background supervisor both do.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from umlctl.errors import HostError, UmlctlError
+from umlctl.guest.definition import is_shared
+from umlctl.host import cgroups, paths, processes, scarce, shared_socket
+from umlctl.state import pruning, records
+from umlctl.state.endings import describe
+from umlctl.supervisor.door import Door
+from umlctl.supervisor.endurance import endure
+from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.keeper import Keeper
+from umlctl.supervisor.launch.launch import launch_again
+from umlctl.supervisor.launch.place import remove_place
+from umlctl.supervisor.lifecycle import Cleared
+from umlctl.supervisor.requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from umlctl.protocol.events import Event
+    from umlctl.protocol.status import Ending
+    from umlctl.supervisor.launch.launched import Launched
+
+LAST_ANSWERS: Final = 1.0
+"""How long clients that wait for the end may take to hear of it, seconds."""
+
+
+async def run_guest(
+    launched: Launched,
+    tell: Callable[[Event], None] | None = None,
+    stop_others: Callable[[str], None] = lambda _why: None,
+    task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED,
+) -> Ending:
+    """Supervise a guest to its end and serve its socket meanwhile. Nothing of it is left then.
+
+    tell: called with every event as it happens
+    stop_others: called where its policy is to end all other guests, with the reason
+    """
+    guest = Guest(launched, tell, stop_others)
+    doors: list[Door] = []
+    shared = ""
+    try:
+        try:
+            processes.adopt_orphans()
+            doors.append(Door(paths.guest_socket(guest.umid)))
+            if is_shared(launched.definition):
+                shared = shared_socket.make(guest.umid)
+                doors.append(Door(shared, shared_socket.SOCKET_MODE))
+            _publish(guest)
+        except Exception as problem:
+            if not launched.adopted:
+                guest.kill(str(problem))
+                await guest.supervise()
+            raise HostError(f"{guest.umid}: {scarce.explained(problem)}") from problem
+        async with trio.open_nursery() as nursery:
+            requests = Requests(guest)
+            for door in doors:
+                nursery.start_soon(door.serve, requests.handle, requests.answer_at_once)
+            nursery.start_soon(
+                endure, guest.history, "place", Keeper(lambda: guest.life, doors).run
+            )
+            ending = await _live(guest, task_status)
+            with trio.move_on_after(LAST_ANSWERS):
+                for door in doors:
+                    await door.idle()
+            nursery.cancel_scope.cancel()
+        return ending
+    finally:
+        for door in doors:
+            with _said(guest):
+                door.close()
+        if guest.milestones.dead.is_set():
+            await _clear(guest, shared)
+        else:
+            guest.launched.close()
+
+
+async def _clear(guest: Guest, shared: str) -> None:
+    """Remove what is left of a guest that has ended. What cannot be removed is said, and changes
+    nothing of how the guest has ended.
+
+    shared: its socket for others; empty if it had none
+    """
+    launched = guest.launched
+    kept = [os.path.basename(records.copy_of(guest.umid))] if guest.life.unwritten else []
+    steps: list[Callable[[], str | None] | None] = [
+        partial(cgroups.remove, launched.record.cgroup) if launched.record.cgroup else None,
+        partial(remove_place, launched.definition),
+        partial(shared_socket.remove, guest.umid) if shared else None,
+    ]
+    with _said(guest):
+        launched.pidfile.remove()
+    with trio.CancelScope(shield=True):
+        for step in filter(None, steps):
+            with _said(guest):
+                problem = await trio.to_thread.run_sync(step)
+                if problem:
+                    guest.history.add("not removed", text=problem)
+        with _said(guest):
+            launched.claim.release(*kept)
+        with _said(guest), suppress(paths.BadPlace):
+            # It reads the records of all guests at times: others are not to wait for that.
+            await trio.to_thread.run_sync(pruning.tidy, guest.umid)
+
+
+@contextmanager
+def _said(guest: Guest) -> Iterator[None]:
+    """What could not be removed is an event."""
+    try:
+        yield
+    except Exception as problem:  # noqa: BLE001 - the guest's end stands, whatever it is
+        guest.history.add("not removed", text=scarce.explained(problem))
+
+
+async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
+    """All lives of a guest; how the last one ended."""
+    started = False
+    while True:
+        begun = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(guest.life.consoles.run)
+            if not started:
+                started = True
+                task_status.started(guest)
+            ending = await guest.supervise()
+            guest.handle(Cleared())
+            if not guest.lifecycle.again:
+                guest.history.end()
+                guest.milestones.over.set()
+            with trio.move_on_after(LAST_ANSWERS):
+                await guest.life.consoles.end(describe(ending))
+            nursery.cancel_scope.cancel()
+        if guest.lifecycle.again and await _start_again(guest, begun):
+            continue
+        guest.history.end()
+        guest.milestones.over.set()
+        return ending
+
+
+async def _start_again(guest: Guest, begun: float) -> bool:
+    """Begin another life, after a pause that is longer each time; False if it is not to be.
+
+    begun: when the last one did, by trio's clock
+    """
+    while (pause := guest.lifecycle.pause(trio.current_time() - begun)) is not None:
+        if not await guest.await_restart(pause):
+            return False
+        with _said(guest):
+            guest.launched.pidfile.remove()
+        try:
+            launched = await trio.to_thread.run_sync(launch_again, guest.launched)
+        except Exception as problem:
+            if not (isinstance(problem, UmlctlError) or scarce.is_lacking(problem)):
+                raise
+            guest.history.add("failed", request="restart", text=scarce.explained(problem))
+            continue
+        guest.begin(launched)
+        _publish(guest)
+        if guest.lifecycle.unwanted:
+            guest.kill("ended by a user while it was started again")
+        return True
+    await guest.give_up()
+    guest.history.add("given up", text=f"{guest.lifecycle.tries} restarts in a row did not help")
+    return False
+
+
+def _publish(guest: Guest) -> None:
+    """Have uml_mconsole find the guest, where there is a home for that."""
+    try:
+        guest.launched.claim.public.publish(guest.launched.pid)
+    except OSError as problem:
+        text = scarce.explained(problem)
+        guest.history.add("failed", request="socket for uml_mconsole", text=text)

@@ -1,0 +1,136 @@
+"""How much of each thing one client, one user or one guest may have, in one place.
+
+What may wait for its turn on a socket is in `socketproto.fair_queue`, how long an answer may be in
+`socketproto.exchange` (BYTE_CAP), how long a console's log in `umlctl.state.console_log`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from umlctl.supervisor.history import History
+
+SUBSCRIPTIONS: Final = (64, 256, 1024)
+"""Open `events` and `wait` of a guest: of one process, of one user, in all."""
+PRINTS: Final = 200
+PRINTS_A_SECOND: Final = 100.0
+PRINTS_LATE: Final = 5.0
+"""Requests that have the kernel print, of one user: so many at once, and then so many a second;
+more wait, and what would wait for more seconds than this is refused."""
+HEARD: Final = 100
+HEARD_A_SECOND: Final = 1000.0
+"""Notifications that are taken of one guest, whatever they are: so many at once, and then so many
+a second; the guest waits with the rest."""
+REBOOT_COUNTS: Final = 100
+"""As so many of them one counts that says that the kernel has rebooted: much is done for it."""
+NOTED: Final = 20
+NOTED_EVERY: Final = 5.0
+NOTED_MOST: Final = 600.0
+"""Events of one kind that others can cause without end: the history takes so many at once, then
+one in so many seconds, and while there are more, ever fewer, down to one in so many."""
+NOTED_QUIET: Final = 60.0
+"""After so long without one, all is as it was at first, seconds."""
+
+
+class Counted:
+    """How many there are of something, under several keys, each with a bound of its own."""
+
+    def __init__(self, *bounds: int) -> None:
+        self._bounds = bounds
+        self._count: Counter[Hashable] = Counter()
+
+    def take(self, keys: tuple[Hashable, ...]) -> bool:
+        """One more under each key, unless there are too many under one: False."""
+        if any(self._count[key] >= most for key, most in zip(keys, self._bounds, strict=True)):
+            return False
+        self._count.update(keys)
+        return True
+
+    def give_back(self, keys: tuple[Hashable, ...]) -> None:
+        self._count.subtract(keys)
+        for key in keys:
+            if not self._count[key]:
+                del self._count[key]
+
+
+class Bucket:
+    """Holds what may come at once, and is filled again at a steady pace. It can be overdrawn."""
+
+    def __init__(self, most: float, a_second: float, late: float) -> None:
+        """late: the longest that anybody waits, seconds."""
+        self._most = self._left = most
+        self._a_second = a_second
+        self._late = late
+        self._seen = 0.0
+
+    def take(self, now: float, count: int = 1) -> float | None:
+        """So many out of it: how long to wait, seconds; None: too long, and nothing is taken.
+
+        now: seconds by a clock that never goes back
+        """
+        gained = (now - self._seen) * self._a_second if self._seen else 0.0
+        self._seen = now
+        self._left = min(self._most, self._left + gained)
+        wait = max(0.0, (count - self._left) / self._a_second)
+        if wait > self._late:
+            return None
+        self._left -= count
+        return wait
+
+
+class Sparing:
+    """Lets through what is rare; of what comes without end, ever less, with a count of the rest."""
+
+    def __init__(self) -> None:
+        self._left = NOTED
+        self._gap = NOTED_EVERY
+        self._next = 0.0
+        self._seen = 0.0
+        self._left_out = 0
+
+    def take(self, now: float) -> int | None:
+        """How many were left out before this one; None if it is to be left out too.
+
+        now: seconds by a clock that never goes back
+        """
+        if now - self._seen > max(NOTED_QUIET, self._gap):
+            self._left, self._gap = NOTED, NOTED_EVERY
+        self._seen = now
+        if self._left < NOTED and now >= self._next:
+            self._left = min(NOTED, self._left + 1 + int((now - self._next) / self._gap))
+            self._next = now + self._gap
+        if not self._left:
+            self._left_out += 1
+            return None
+        if self._left == NOTED:
+            self._next = now + self._gap
+        self._left -= 1
+        if not self._left:
+            self._gap = min(self._gap * 2, NOTED_MOST)
+            self._next = now + self._gap
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+class Hearing:
+    """What comes of one guest: it may be much, and nothing."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._pace = Bucket(HEARD, HEARD_A_SECOND, HEARD)
+        self._sparing = Sparing()
+
+    def note(self, said: str, now: float) -> None:
+        """Note what its root said, or count it as left out."""
+        left_out = self._sparing.take(now)
+        if left_out is not None:
+            self._history.add("user", text=said, left_out=left_out or None)
+
+    def wait(self, now: float, datagrams: int, reboots: int) -> float:
+        """How long the next is to wait after so many have been taken, seconds."""
+        wait = self._pace.take(now, datagrams + reboots * REBOOT_COUNTS)
+        return HEARD if wait is None else wait

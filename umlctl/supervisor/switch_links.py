@@ -1,0 +1,128 @@
+"""Keeping a guest's connections to its switches, whatever becomes of these.
+
+A kernel whose switch hangs up burns half a CPU until somebody sets the link down and up inside
+the guest. So the supervisor holds duplicates of the connections: when a switch is killed, the
+guest does not notice, and the next switch takes them over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from umlctl.errors import HostError, UsageError
+from umlctl.host import paths
+from umlctl.networks import definitions
+from umlctl.networks.holder import Holder
+from umlctl.networks.segments import revive
+from umlctl.supervisor.rate_limits import Sparing
+
+if TYPE_CHECKING:
+    from umlctl.supervisor.history import History
+
+PAUSE: Final = 0.1
+PAUSE_MOST: Final = 5.0
+"""Between two tries to have a switch again: the first, then twice as long up to the most."""
+
+
+class OnNetworks(Protocol):
+    """A guest's device table, as far as it is of interest here.
+
+    Fields:
+        changed: set when it has changed; another from then on
+    """
+
+    changed: trio.Event
+
+    def networks(self) -> set[str]: ...
+
+
+async def hold_networks(devices: OnNetworks, pid: int, history: History) -> None:
+    """Hold what the kernel's process connects to the switches in its guest's table."""
+    held: dict[str, trio.CancelScope] = {}
+
+    async def hold(network: str, scope: trio.CancelScope) -> None:
+        with scope:
+            await _hold(network, pid, history)
+        if held.get(network) is scope:
+            del held[network]  # it was ended on purpose; there may be another of its name
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            changed = devices.changed
+            wanted = devices.networks()
+            for network in held.keys() - wanted:
+                held.pop(network).cancel()
+            for network in wanted - held.keys():
+                held[network] = trio.CancelScope()
+                nursery.start_soon(hold, network, held[network])
+            await changed.wait()
+
+
+def _start(network: str) -> None:
+    """Have the switch running, as it was or, if it ended for want of guests, as it is defined.
+
+    Raises: HostError, UsageError
+    """
+    try:
+        revive(network)
+    except HostError:
+        if paths.PRIVATE in network:
+            raise
+        definitions.start_switch(network)
+
+
+async def _hold(network: str, pid: int, history: History) -> None:
+    holder = None
+    sparing = Sparing()
+    lost = False
+    pause = PAUSE
+    said = ""
+    try:
+        while True:
+            try:
+                if holder is None:
+                    await trio.to_thread.run_sync(_start, network)
+                    holder = await trio.to_thread.run_sync(Holder, network, pid)
+                elif lost:
+                    await trio.to_thread.run_sync(_start, network)
+                    await trio.to_thread.run_sync(holder.reconnect)
+                    history.add("network back", network=network)
+                    lost = False
+                pause, said = PAUSE, ""
+            except (HostError, UsageError) as problem:
+                if str(problem) != said:  # once, though it be tried for ever
+                    said = str(problem)
+                    history.add("network lost", network=network, text=said)
+                await trio.sleep(pause)
+                pause = min(2 * pause, PAUSE_MOST)
+                continue
+            lives = holder.fileno() >= 0  # else it has ended while it was asked to hold
+            if lives:
+                await trio.lowlevel.wait_readable(holder.fileno())
+                lives = holder.read()
+            _note_restarts(holder, sparing, history)
+            if lives:
+                continue
+            if holder.ended:
+                history.add("network ended", network=network)
+                return
+            history.add("network lost", network=network, text="its switch has ended")
+            lost = True
+    finally:
+        if holder is not None:
+            holder.close()
+
+
+def _note_restarts(holder: Holder, sparing: Sparing, history: History) -> None:
+    for program in holder.restarted:
+        left_out = sparing.take(trio.current_time())
+        if left_out is not None:
+            history.add(
+                "helper restarted",
+                helper=program,
+                network=holder.name,
+                left_out=left_out or None,
+            )
+    holder.restarted.clear()
