@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.exchange import GONE, REFUSED
+from socketproto.exchange import GONE, REFUSED, TIMED_OUT, Outcome
 from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.lifecycle import BOOTING, DEAD, REBOOTING, RUNNING, STOPPED, Hung, WellAgain
 
@@ -136,7 +136,9 @@ class Watchdog:
 
     async def _ask_its_clock(self) -> None:
         seconds = max(LOOK, min(self._limit / ASKED, PATIENCE))
-        outcome = await self._kernel.ask(CLOCK, seconds)
+        outcome = Outcome(TIMED_OUT)
+        with trio.move_on_after(seconds + LOOK):  # of one that is held, the kernel awaits the end
+            outcome = await self._kernel.ask(CLOCK, seconds)
         unsent = outcome.kind if isinstance(outcome, Unsent) else ""
         if unsent == REFUSED:
             self._is_well()  # as far as we can see

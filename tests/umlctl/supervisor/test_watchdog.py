@@ -154,6 +154,22 @@ async def test_guest_that_is_held_or_stopped_while_it_is_asked_is_not_hung(
     assert guest.story == (["suspended"] if way == "held" else [])
 
 
+async def test_guest_that_is_held_while_it_is_asked_is_seen_to_be_held(
+    autojump_clock: MockClock,
+) -> None:
+    """Its kernel's answer is awaited as long as it is held."""
+    guest = Made()
+
+    async def answer(_text: str, _timeout: float) -> Outcome:
+        guest.process.holder = Held("suspended", "somebody")
+        await trio.sleep_forever()
+        return Outcome(TIMED_OUT)
+
+    guest.kernel.answer = answer
+    await guest.lives(120)
+    assert guest.story == ["suspended"]
+
+
 async def test_guest_that_is_held_is_not_hung(autojump_clock: MockClock) -> None:
     guest = Made(on_hang="kill")
     guest.process.holder = Held("traced", "gdb")
