@@ -289,7 +289,7 @@ def test_plain_prompt_is_text_and_nothing_else(house: House, umid: str, how: str
 
 
 def test_no_colour_where_none_is_wanted(house: House, shared: str) -> None:
-    child = _open(house, shared, NO_COLOR="1")
+    child = _open(house, shared, NO_COLOR="1", PAGER="cat")
     seen = child.before + child.after
     assert f"{shared} running>" in seen
     child.send("hal")

@@ -37,8 +37,9 @@ def gather() -> list[Status]:
     for record in discover.unrecorded(kept):
         if not umid_lock.has_owner(record.definition.umid):  # one that is being started has
             kept[record.definition.umid] = record
-    names = paths.guest_names()
     live = {umid for umid, record in kept.items() if records.lives(record)}
+    removed = (umid for umid in live if umid_lock.has_owner(umid))  # it makes its directory anew
+    names = sorted({*paths.guest_names(), *removed})
     answers = dict(zip(names, _ask_all(names, live), strict=True)) if names else {}
     found = {name: status for name, status in answers.items() if status is not None}
     for umid, record in kept.items():
@@ -68,7 +69,8 @@ def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
 
 
 def _ask_soon(name: str) -> Status | None:
-    """The same, of a guest that runs; a supervisor that adopts it just now is waited for."""
+    """The same, of a guest that runs; a supervisor that adopts it just now, or makes its removed
+    directory anew, is waited for."""
     end = time.monotonic() + unsupervised.DIES
     while True:
         found = _ask(name)

@@ -98,6 +98,8 @@ def summary(record: records.Record) -> Status:
     if not records.lives(record):
         return found
     pid, why = out_of_reach(umid)
+    if not why and umid_lock.has_owner(umid):
+        why = "its supervisor has just begun to listen; ask again"
     return msgspec.structs.replace(
         found,
         state="silent" if why else "unsupervised",

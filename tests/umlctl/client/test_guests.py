@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -69,3 +70,28 @@ def test_supervisor_that_adopts_a_guest_just_now_is_waited_for(run_dir: str) -> 
         (status,) = gather()
         later.join()
     assert (status.state, bool(asked)) == ("running", True)
+
+
+def test_supervisor_whose_directory_was_removed_is_waited_for(run_dir: str) -> None:
+    """It makes it anew, and has the guest all the time."""
+
+    def answer(_server: Bare, _data: bytes, _address: Address) -> Iterable[bytes]:
+        said = b'{"umid": "demo", "state": "running", "pid": 1}'
+        return [reply.encode() for reply in pieces(said)]
+
+    server = Bare(paths.guest_socket("demo"), answer, 0o600)
+
+    def make_anew() -> None:
+        paths.make_run_dir()
+        os.makedirs(paths.guest_dir("demo"))
+        server.bind()
+        server.start()
+
+    with umid_lock.claim("demo"), closing(server):
+        write_record()
+        shutil.rmtree(paths.run_dir())
+        later = threading.Timer(0.1, make_anew)
+        later.start()
+        (status,) = gather()
+        later.join()
+    assert status.state == "running"

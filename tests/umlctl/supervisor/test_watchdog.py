@@ -162,7 +162,7 @@ async def test_guest_that_is_held_while_it_is_asked_is_seen_to_be_held(
 
     async def answer(_text: str, _timeout: float) -> Outcome:
         guest.process.holder = Held("suspended", "somebody")
-        await trio.sleep_forever()
+        await trio.sleep(3600)
         return Outcome(TIMED_OUT)
 
     guest.kernel.answer = answer
