@@ -14,7 +14,7 @@ import pytest
 
 from tests import fake_kernel
 from tests.live.conftest import DEADLINE, WHOLE, kill_supervisor, wait_for
-from umlctl.state.endings import STATUS_LOST
+from umlctl.protocol.status import STATUS_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from tests.live.conftest import (
 )
 from umlctl import exitcodes
 from umlctl.host import processes
-from umlctl.state.endings import STATUS_LOST
+from umlctl.protocol.status import STATUS_LOST
 
 if TYPE_CHECKING:
     from tests.live.conftest import House

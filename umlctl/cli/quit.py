@@ -22,10 +22,13 @@ Examples:
 @click.option("--leave-guests", is_flag=True, help="The guests run on, for the next supervisor.")
 def quit_supervisor(*, leave_guests: bool) -> int:
     """Shut all background guests down in order, and end their supervisor."""
-    outcome = ask_running_supervisor("quit leave" if leave_guests else "quit")
+    command = "quit leave" if leave_guests else "quit"
+    outcome = ask_running_supervisor(command)
     if outcome is None:
         if why := out_of_reach():
             raise HostError(why)
+        outcome = ask_running_supervisor(command)  # its socket may be there again
+    if outcome is None:
         print("no background supervisor is running")
     elif leave_guests and outcome.kind == GONE:
         print("the background supervisor has ended, and its guests run on: see `umlctl adopt`")

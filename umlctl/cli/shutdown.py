@@ -92,7 +92,7 @@ def _shut_down(
             ending = await _ending(umid, seconds, timeout)
         result = {
             "umid": umid,
-            "in_order": ending.cause in IN_ORDER and not ending.text,
+            "in_order": ending.powered_down or (ending.cause in IN_ORDER and not ending.text),
             "seconds": round(trio.current_time() - began, 3),
             "ending": ending,
         }

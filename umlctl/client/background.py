@@ -22,6 +22,8 @@ ANSWERS: Final = 15.0
 """A supervisor that gives no sign of life for so long is hung, seconds."""
 STARTS: Final = 20.0
 """How long it may take to come up on a busy machine, seconds."""
+ENDS: Final = 2.0
+"""How long one may take to end without its socket, or to have it again, seconds."""
 RETURNS: Final = 10.0
 """How long a service that has crashed may take to be there again, seconds."""
 
@@ -99,10 +101,16 @@ def _start() -> int:
 
 
 def out_of_reach() -> str:
-    """Why a supervisor cannot be asked that runs; empty if none does, as far as can be seen."""
-    found = pid()
-    if not found or os.path.exists(paths.supervisor_socket()):
-        return ""
+    """Why a supervisor cannot be asked that runs; empty if none does, as far as can be seen, or if
+    it can be by now: one that ends is awaited, and one that makes its removed directory anew."""
+    end = time.monotonic() + ENDS
+    while True:
+        found = pid()
+        if not found or os.path.exists(paths.supervisor_socket()):
+            return ""
+        if time.monotonic() > end:
+            break
+        time.sleep(0.02)
     return (
         f"the supervisor, pid {found}, cannot be asked from here: {paths.supervisor_socket()} is "
         "missing; if this process has another /tmp, UMLCTL_DIR sets a place that all see"

@@ -73,8 +73,8 @@ def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> i
     print(outcome.text if json else f"{guest} {ending_text(ending)}")
     if command.name == "wait":
         return ending.code
-    lost = command.name == "shutdown" and ending.cause in ("killed", "panicked")
-    return exitcodes.FAILED if lost else exitcodes.OK
+    lost = ending.cause in ("killed", "panicked") and not ending.powered_down
+    return exitcodes.FAILED if command.name == "shutdown" and lost else exitcodes.OK
 
 
 def printable(text: str) -> str:

@@ -62,6 +62,11 @@ ended: no supervisor was there to see more
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 
+STATUS_LOST: Final = "that was as it powered down, and its own status is lost"
+"""What is said of a kernel that panics at the last moment, as 6.1 does once in some thousand times
+where a host is busy: "Segfault with no mm"."""
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a guest ended.
 
@@ -77,6 +82,11 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     text: str = ""
     time: float = 0.0
+
+    @property
+    def powered_down(self) -> bool:
+        """It panicked when it had nothing to do any more; its file systems are in order."""
+        return self.text.endswith(STATUS_LOST)
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

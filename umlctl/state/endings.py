@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from socketproto.blocking import LACKING
 from umlctl import exitcodes
 from umlctl.kernels import kernel_file
-from umlctl.protocol.status import Ending
+from umlctl.protocol.status import STATUS_LOST, Ending
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
@@ -25,9 +25,6 @@ STARVED: Final = "it needed more memory than its --memory-limit"
 NOT_SYNCED: Final = "not synced"
 """What is said of a guest that was ended with what it had yet to write."""
 HALTED: Final = f"halted by a user, {NOT_SYNCED}"
-STATUS_LOST: Final = "that was as it powered down, and its own status is lost"
-"""What is said of a kernel that panics at the last moment, as 6.1 does once in some thousand times
-where a host is busy: "Segfault with no mm"."""
 HEAD: Final = 1 << 20
 """Of a console: more than a kernel prints before its init program begins."""
 _CANNOT_OPEN: Final = re.compile(rb'(ubd[a-p]): Can\'t open "([^"\n]*)": errno = (\d{1,4})\b')

@@ -8,6 +8,7 @@ import pytest
 from socketproto.exchange import pieces
 from umlctl import exitcodes
 from umlctl.cli import main
+from umlctl.client import background
 from umlctl.host import paths
 
 if TYPE_CHECKING:
@@ -52,3 +53,31 @@ def test_supervisor_is_told_to_end(
     assert main.run(words.split()) == code
     assert said in "".join(capfd.readouterr())
     assert server.commands[0] == (b"quit" if words == "quit" else b"quit leave")
+
+
+def test_supervisor_that_ends_by_itself_just_now_is_awaited(
+    house: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds its lock for a moment without a socket."""
+    pids = [4711, 4711, 0]
+    monkeypatch.setattr(background, "pid", lambda: pids.pop(0))
+    assert main.run(["quit"]) == 0
+    assert capfd.readouterr().out == "no background supervisor is running\n"
+    assert pids == []
+
+
+def test_supervisor_that_makes_its_directory_anew_is_told_to_end_then(
+    house: str, bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.make_run_dir()
+    servers: list[Bare] = []
+
+    def pid() -> int:
+        if not servers:
+            name = os.path.relpath(paths.supervisor_socket(), house)
+            servers.append(bare(name=name, mode=0o600))
+        return 4711
+
+    monkeypatch.setattr(background, "pid", pid)
+    assert main.run(["quit"]) == 0
+    assert servers[0].commands == [b"quit"]

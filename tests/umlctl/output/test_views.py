@@ -15,7 +15,7 @@ from umlctl import exitcodes
 from umlctl.cli.oneshot import ask
 from umlctl.output import views
 from umlctl.protocol.commands import BY_NAME
-from umlctl.protocol.status import Ending, Status, read_status
+from umlctl.protocol.status import STATUS_LOST, Ending, Status, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -267,6 +267,15 @@ def test_shutdown_that_was_none_is_a_failure(
 ) -> None:
     ending = b'{"cause":"%s","code":1,"text":"","time":1.0}' % cause.encode()
     assert follow(bare(answering(ending), mode=0o600), "shutdown") == code
+
+
+def test_kernel_that_panics_when_it_has_powered_down_was_shut_down(
+    bare: Callable[..., Bare],
+) -> None:
+    ending = Ending(cause="panicked", code=255, text=f"Segfault with no mm; {STATUS_LOST}")
+    server = bare(answering(msgspec.json.encode(ending)), mode=0o600)
+    assert follow(server, "shutdown") == exitcodes.OK
+    assert follow(server, "wait") == 255
 
 
 def test_following_that_is_refused_says_why(

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from umlctl.guest.definition import Definition
 from umlctl.kernels import find
-from umlctl.protocol.status import Ending
+from umlctl.protocol.status import STATUS_LOST, Ending
 from umlctl.state.endings import (
     HALTED,
     STARVED,
-    STATUS_LOST,
     Evidence,
     Status,
     describe,
