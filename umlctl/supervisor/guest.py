@@ -246,5 +246,5 @@ class Guest:
 
 
 def _is_known(launched: Launched) -> bool:
-    """It was ready once in this life, seen by the supervisor before us."""
-    return bool(launched.record.guest_boot or launched.lost)
+    """It was ready once in this life, seen by the supervisor before us, or for all that we know."""
+    return launched.adopted and bool(launched.record.guest_boot or launched.lost)

@@ -48,6 +48,15 @@ async def test_requests_are_refused_held_and_answered_as_the_guest_goes(
     assert guest.milestones.ready.is_set(), "whoever waits need not any more"
 
 
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_guest_whose_record_was_lost_counts_as_ready_once_if_it_ran_already(
+    launched: Launched, adopted: bool
+) -> None:
+    launched.lost = "its record cannot be read"
+    launched.adopted = adopted
+    assert Guest(launched).lifecycle.known is adopted
+
+
 async def test_guest_that_reboots_though_it_is_to_end_is_terminated(
     launched: Launched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
