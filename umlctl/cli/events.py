@@ -18,6 +18,7 @@ from umlctl.cli.durations import moment
 from umlctl.client import unsupervised
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.errors import UsageError
+from umlctl.host.inotify import Watch
 from umlctl.output import say, show
 from umlctl.output.views import event_line
 from umlctl.protocol.commands import BY_NAME
@@ -115,8 +116,6 @@ class _Watched:
     """Histories that are watched for more."""
 
     def __init__(self) -> None:
-        from umlctl.host.inotify import Watch
-
         self._names: set[str] = set()
         self._watch: Watch | None = None
         with suppress(OSError):  # then looking now and then will do

@@ -17,13 +17,12 @@ from umlctl.cli.noise import STAMP, is_noise
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import paths
 from umlctl.host.files import stands_at
+from umlctl.host.inotify import Watch
 from umlctl.state import console_log
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from umlctl.host.inotify import Watch
 
 LOOK: Final = 0.25
 """Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
@@ -245,8 +244,6 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 def _watched(log: str) -> Watch | None:
     """Tells when a log grows; where it cannot, looking now and then will do."""
-    from umlctl.host.inotify import Watch
-
     watch = None
     with suppress(OSError):
         watch = Watch()
@@ -256,14 +253,24 @@ def _watched(log: str) -> Watch | None:
 
 def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[bytes]:
     """What is added to a log from an offset on, until its guest is gone; one that is started
-    again has a new file."""
-    from umlctl.recovery import cleanup
+    again has a new file.
 
+    All is imported before anything is shown: an interrupt that comes while Python imports can be
+    lost, since what is raised in a callback of its locks is ignored.
+    """
+    from umlctl.recovery.cleanup import is_there
+
+    return _additions(log, descriptor, offset, lambda: is_there(umid))
+
+
+def _additions(
+    log: str, descriptor: int, offset: int, is_there: Callable[[], bool]
+) -> Iterator[bytes]:
     watch = _watched(log)
     newer = -1
     try:
         while True:
-            lives = cleanup.is_there(umid)
+            lives = is_there()
             current = newer if newer >= 0 else descriptor
             replaced = not stands_at(current, log)
             offset = max(offset, console_log.start(current))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 import time
 from datetime import datetime
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
+from umlctl import streams
 from umlctl.cli.logs import LOOK, dmesg, logs
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
@@ -182,6 +184,27 @@ def test_line_is_one_object_whatever_it_shows_and_speaks_of(house: str) -> None:
         found = [json.loads(line) for line in shown("demo", "--json", *words).splitlines()]
         assert [line["text"] for line in found] == ["10%\r20%\r30%", "client: [    5.000000] hi"]
         assert [line["seconds"] for line in found] == [None, None]
+
+
+FOLLOWING = """
+import sys
+from umlctl.cli import logs
+def shows(pieces, come, console):
+    before = set(sys.modules)
+    print(*pieces, *come)
+    print(*sorted(set(sys.modules) - before))
+logs._print = shows
+logs.logs(["demo", "-f"])
+"""
+
+
+def test_all_is_imported_before_what_is_followed_is_shown(house: str) -> None:
+    """An interrupt can be lost in an import."""
+    write("demo", b"one\n")
+    done = subprocess.run(
+        [*streams.PYTHON[:-1], "-c", FOLLOWING], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["b'one\\n'", ""]
 
 
 def test_log_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sight(
