@@ -15,6 +15,7 @@ from socketproto.exchange import GONE, REFUSED
 from umlctl.backends import registry
 from umlctl.backends.interface import Owner
 from umlctl.errors import Refusal, UmlctlError
+from umlctl.host import scarce
 from umlctl.state import records
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Table:
             except UmlctlError as problem:
                 cause = problem.__cause__
                 number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
-                raise Refusal(str(problem), -number) from problem
+                raise Refusal(scarce.explained(problem), -number) from problem
 
     @asynccontextmanager
     async def talking(self, *, force: bool = False) -> AsyncIterator[None]:

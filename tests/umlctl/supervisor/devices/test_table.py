@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,7 @@ import trio.testing
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl.backends.nic import NicBackend
 from umlctl.errors import Refusal
-from umlctl.state import records
+from umlctl.state import leases, records
 from umlctl.state.records import Entry
 
 if TYPE_CHECKING:
@@ -44,6 +46,18 @@ async def test_what_the_host_finds_wrong_is_the_answer(guest: Guest) -> None:
     with pytest.raises(Refusal, match="is written by demo as its ubd1"):
         await guest.plug("a.img")
     assert guest.names == ["ubd1"]
+
+
+async def test_want_of_descriptors_is_told_with_what_helps(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(leases, "os", SimpleNamespace(**vars(os) | {"open": full}))
+    with pytest.raises(Refusal, match=r"the devices cannot be locked: .*`ulimit -n`") as refusal:
+        await guest.plug("a.img")
+    assert refusal.value.error == -errno.EMFILE
 
 
 async def test_record_that_cannot_be_written_later_is_told_and_no_more(
