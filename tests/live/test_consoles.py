@@ -569,7 +569,7 @@ def test_script_that_leaves_before_the_end_is_told(house: House, guest: str) -> 
     assert done.returncode == 4
     assert "'never' was not in it" in done.stderr
     done = house.umlctl("console", guest, "--until", "done", stdin=asked.replace('""', ""))
-    assert done.stdout.endswith(("done\n", "# "))
+    assert done.stdout.count("done") == 2, "its echo, and what was waited for, with its end or not"
     house.ok("console", guest, "--until", "quiet", stdin='echo qu""iet\n')
 
 
