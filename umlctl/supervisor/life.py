@@ -106,6 +106,8 @@ class Life:
             agent=has_agent(definition),
             elsewhere=console_elsewhere(definition),
         )
+        if launched.adopted:  # it has its consoles before it answers
+            self.consoles.sync(record.devices)
         self.pauses = Pauses(lifecycle, handle, self.kernel, record, self.save)
         self.watchdog = Watchdog(
             definition,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from umlctl.protocol.console_socket import config
 from umlctl.state import records
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.guest import Guest
@@ -33,6 +34,18 @@ async def test_record_that_cannot_be_written_is_told_and_the_guest_goes_on(
     assert [event["event"] for event in life.history] == ["not recorded"]
     await life.save()
     assert not life.unwritten
+
+
+async def test_guest_that_is_adopted_has_its_consoles_before_it_answers(launched: Launched) -> None:
+    words = config("con1")
+    launched.record.devices.append(records.Entry(name="con1", asked=words, kernel=words))
+    assert [console.name for console in Guest(launched).status().consoles] == ["con0"]
+    launched.adopted = True
+    status = Guest(launched).status()
+    assert [console.name for console in status.consoles] == ["con0", "con1"]
+    assert [device.kernel for device in status.devices if device.name == "con1"] == [
+        f"con1=unix:{launched.claim.directory}/con1"
+    ]
 
 
 async def test_kernel_in_trouble_is_asked_until_it_answers_again(
