@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import _socket
 import os
-from _struct import Struct
 from errno import ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM
+from sys import byteorder, maxsize
 from time import monotonic
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome
-from socketproto.wire import REPLY_SIZE, Request, WireError
+from socketproto.wire import REPLY_SIZE, Request, WireError, integer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ LACKING: Final = (EMFILE, ENFILE, ENOMEM, ENOBUFS)
 NOT_SENT: Final = "the request could not be sent: the server takes no more"
 NO_ANSWER: Final = "no answer within the deadline"
 
-_TIMEVAL: Final = Struct("@ll")
-_UCRED: Final = Struct("=iII")
-CREDENTIALS_ROOM: Final = _socket.CMSG_SPACE(_UCRED.size)
+_LONG: Final = (maxsize.bit_length() + 1) // 8
+"""Size of a C long, bytes: that of a pointer, on Linux."""
+CREDENTIALS_ROOM: Final = _socket.CMSG_SPACE(12)
+"""For a struct ucred: pid, uid and gid."""
 
 
 class Unreachable(ConnectionError):
@@ -192,11 +193,12 @@ class Link:
         """
         kept = self.socket
         sock = self.open()
-        micros = max(1, int(seconds * 1e6))
-        sock.settimeout(None)
-        sock.setsockopt(
-            _socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _TIMEVAL.pack(*divmod(micros, 1_000_000))
+        timeval = b"".join(
+            part.to_bytes(_LONG, byteorder)
+            for part in divmod(max(1, int(seconds * 1e6)), 1_000_000)
         )
+        sock.settimeout(None)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
         try:
             if self.served:
                 sock.sendto(datagram, self.address)
@@ -393,8 +395,7 @@ def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, int]:
     not."""
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
-            pid, uid, gid = _UCRED.unpack_from(data)
-            return pid, uid, gid
+            return integer(data, 0, signed=True), integer(data, 4), integer(data, 8)
     return -1, -1, -1
 
 

@@ -7,12 +7,11 @@ The three datagrams of mconsole version 2, as the kernel really reads and writes
     reply         err (signed), more, len (with the NUL), data[512]
     notification  magic, version, type, len,              data[512]
 
-No I/O, and no import that costs a one-shot command anything: no dataclasses, enum or typing.
+No I/O, and no import that costs a one-shot command anything: no dataclasses, enum, struct or
+typing.
 """
 
 from __future__ import annotations
-
-from _struct import Struct  # what `struct` re-exports, without loading it
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +29,14 @@ PANIC: Final = 1
 HANG: Final = 2
 USER: Final = 3
 
-_REQUEST: Final = Struct("=III")
-_REPLY: Final = Struct("=iII")
-_NOTIFICATION: Final = Struct("=IIiI")
+_REQUEST: Final = 12
+_REPLY: Final = 12
+_NOTIFICATION: Final = 16
+"""Sizes of what stands before the data, bytes."""
 
-REQUEST_SIZE: Final = _REQUEST.size + MAX_DATA
-REPLY_SIZE: Final = _REPLY.size + MAX_DATA
-NOTIFICATION_SIZE: Final = _NOTIFICATION.size + MAX_DATA
+REQUEST_SIZE: Final = _REQUEST + MAX_DATA
+REPLY_SIZE: Final = _REPLY + MAX_DATA
+NOTIFICATION_SIZE: Final = _NOTIFICATION + MAX_DATA
 
 
 class WireError(ValueError):
@@ -76,6 +76,20 @@ class _Record:
 _put = object.__setattr__
 
 
+def integers(*values: int) -> bytes:
+    """Integers of 32 bits in host byte order, one after the other."""
+    packed = bytearray(4 * len(values))
+    words = memoryview(packed).cast("I")
+    for index, value in enumerate(values):
+        words[index] = value & 0xFFFFFFFF
+    return bytes(packed)
+
+
+def integer(data: bytes, at: int, *, signed: bool = False) -> int:
+    """The integer of 32 bits in host byte order that begins at this byte."""
+    return memoryview(data[at : at + 4]).cast("i" if signed else "I")[0]
+
+
 class Request(_Record):
     """One command to a server.
 
@@ -99,7 +113,7 @@ class Request(_Record):
         The kernel receives into one static buffer: what an unpadded datagram leaves out is
         read from the request before it (`log` alone would log somebody else's words).
         """
-        head = _REQUEST.pack(MAGIC, VERSION, len(self.data))
+        head = integers(MAGIC, VERSION, len(self.data))
         return head + self.data.ljust(MAX_DATA, b"\0")
 
     @classmethod
@@ -108,16 +122,16 @@ class Request(_Record):
 
         Raises: RequestError, which carries the answer the client should get.
         """
-        if len(datagram) < _REQUEST.size:
-            raise RequestError(f"a request has at least {_REQUEST.size} bytes, not {len(datagram)}")
-        magic, version, length = _REQUEST.unpack_from(datagram)
-        if magic != MAGIC:
+        if len(datagram) < _REQUEST:
+            raise RequestError(f"a request has at least {_REQUEST} bytes, not {len(datagram)}")
+        if integer(datagram, 0) != MAGIC:
             raise RequestError("this is not an mconsole request: wrong magic number")
-        if version != VERSION:
+        if integer(datagram, 4) != VERSION:
             raise RequestError(f"This driver only supports version {VERSION} clients")
+        length = integer(datagram, 8)
         if length > MAX_TEXT:
             raise RequestError("Request too large")
-        data = datagram[_REQUEST.size : _REQUEST.size + length]
+        data = datagram[_REQUEST : _REQUEST + length]
         if len(data) < length:
             raise RequestError(f"the request says {length} bytes and has {len(data)}")
         return cls(data.partition(b"\0")[0])
@@ -149,7 +163,7 @@ class Reply(_Record):
         _put(self, "data", data)
 
     def encode(self) -> bytes:
-        return _REPLY.pack(self.error, self.more, len(self.data) + 1) + self.data + b"\0"
+        return integers(self.error, self.more, len(self.data) + 1) + self.data + b"\0"
 
     @classmethod
     def decode(cls, datagram: bytes) -> Reply:
@@ -158,16 +172,17 @@ class Reply(_Record):
         Raises: WireError: a length that cannot be, or text without a header, as the kernel
             sends to clients whose magic number it does not know.
         """
-        if len(datagram) < _REPLY.size:
-            raise WireError(f"a reply has at least {_REPLY.size} bytes, not {len(datagram)}")
-        error, more, length = _REPLY.unpack_from(datagram)
-        if length > MAX_DATA or length > len(datagram) - _REPLY.size:
+        if len(datagram) < _REPLY:
+            raise WireError(f"a reply has at least {_REPLY} bytes, not {len(datagram)}")
+        error = integer(datagram, 0, signed=True)
+        more, length = integer(datagram, 4), integer(datagram, 8)
+        if length > MAX_DATA or length > len(datagram) - _REPLY:
             if datagram.startswith(b"ERR "):
                 said = datagram.decode("utf-8", "replace").rstrip("\0")
                 raise WireError(f"the server does not know our requests: {said}")
-            room = len(datagram) - _REPLY.size
+            room = len(datagram) - _REPLY
             raise WireError(f"the reply says {length} bytes and has {room}")
-        data = datagram[_REPLY.size : _REPLY.size + length]
+        data = datagram[_REPLY : _REPLY + length]
         return cls(error, more != 0, data.partition(b"\0")[0])
 
 
@@ -190,7 +205,7 @@ class Notification(_Record):
         _put(self, "data", data)
 
     def encode(self) -> bytes:
-        return _NOTIFICATION.pack(MAGIC, VERSION, self.kind, len(self.data)) + self.data
+        return integers(MAGIC, VERSION, self.kind, len(self.data)) + self.data
 
     @classmethod
     def decode(cls, datagram: bytes) -> Notification:
@@ -204,15 +219,15 @@ class Notification(_Record):
         """
         if len(datagram) < 12:
             raise WireError(f"a notification has at least 12 bytes, not {len(datagram)}")
-        magic, _version, kind = Struct("=IIi").unpack_from(datagram)
-        if magic != MAGIC:
+        if integer(datagram, 0) != MAGIC:
             raise WireError("this is not an mconsole notification: wrong magic number")
+        kind = integer(datagram, 8, signed=True)
         if kind == HANG:
             return cls(kind, b"")
-        if len(datagram) < _NOTIFICATION.size:
-            raise WireError(f"a notification has {_NOTIFICATION.size} bytes before its data")
-        length = _NOTIFICATION.unpack_from(datagram)[3]
-        data = datagram[_NOTIFICATION.size :][: min(length, MAX_DATA)]
+        if len(datagram) < _NOTIFICATION:
+            raise WireError(f"a notification has {_NOTIFICATION} bytes before its data")
+        length = integer(datagram, 12)
+        data = datagram[_NOTIFICATION:][: min(length, MAX_DATA)]
         if kind in (SOCKET, PANIC):
             data = data.partition(b"\0")[0]
         return cls(kind, data)

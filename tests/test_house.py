@@ -225,7 +225,7 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
             found = {ast.unparse(each.func) for each in calls} & acts
             acting |= {module.name: found} if found else {}
     assert acting == {
-        "umlctl.cli.afterlife": {"cleanup.end", "umid_lock.claim", "discover.set_aside"}
+        "umlctl.client.afterlife": {"cleanup.end", "umid_lock.claim", "discover.set_aside"}
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from umlctl import exitcodes, streams
-from umlctl.cli.oneshot import ask, tell
+from umlctl.client.oneshot import ask, tell
 from umlctl.client.target import Target
 from umlctl.protocol.commands import BY_NAME, HOST, SAME, Command
 

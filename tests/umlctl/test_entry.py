@@ -77,8 +77,8 @@ def test_one_shot_command_imports_nearly_nothing(
             *("socketproto", "socketproto.blocking", "socketproto.exchange", "socketproto.wire"),
             *("umlctl", "umlctl.entry", "umlctl.exitcodes"),
             *("umlctl.protocol", "umlctl.protocol.commands"),
-            *("umlctl.client", "umlctl.client.ask", "umlctl.client.target"),
-            *("umlctl.cli", "umlctl.cli.oneshot", "umlctl.output"),
+            *("umlctl.client", "umlctl.client.ask", "umlctl.client.oneshot"),
+            *("umlctl.client.target", "umlctl.output"),
             "umlctl.streams",
             *("umlctl.host", "umlctl.host.paths"),
         }

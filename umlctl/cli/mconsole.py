@@ -14,8 +14,8 @@ from socketproto.wire import REQUEST_SIZE
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
-from umlctl.cli.oneshot import tell, tell_on
 from umlctl.client.ask import GuestClient
+from umlctl.client.oneshot import tell, tell_on
 from umlctl.errors import InDoubt, NoGuest, UmlctlError, UsageError
 from umlctl.output import views
 

@@ -1,7 +1,7 @@
 """The click command of a row of the command table.
 
-`umlctl.cli.oneshot` runs a plain one-shot command by itself; this is for `--help`, completion and
-command lines that it does not take.
+`umlctl.client.oneshot` runs a plain one-shot command by itself; this is for `--help`, completion
+and command lines that it does not take.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 from socketproto.blocking import TIMEOUT
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
-from umlctl.cli.oneshot import ask
+from umlctl.client.oneshot import ask
 from umlctl.protocol.commands import KERNEL, SYSRQ, Command
 
 if TYPE_CHECKING:

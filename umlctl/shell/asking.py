@@ -10,8 +10,8 @@ import trio
 
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl import exitcodes
-from umlctl.cli import bare
-from umlctl.cli.afterlife import answer
+from umlctl.client import bare
+from umlctl.client.afterlife import answer
 from umlctl.client.ask import (
     READY,
     as_text,

@@ -92,12 +92,7 @@ class Life:
         self.heard = self.unwritten = False
         self._troubled = trio.Event()
         self.devices = Table(
-            record,
-            claim.records,
-            self.kernel,
-            history,
-            self.log,
-            lambda: lifecycle.state == STOPPED,
+            record, claim.records, self.kernel, history, self.log, self._is_stopped
         )
         self.consoles = Consoles(
             claim.directory,
@@ -149,6 +144,9 @@ class Life:
                 await trio.sleep(pause)
                 pause = min(pause * 2, CURE_PAUSE_MOST)
             await restoring.settle(self.devices)
+
+    def _is_stopped(self) -> bool:
+        return self.lifecycle.state == STOPPED
 
     def _trouble_changed(self, trouble: str) -> None:
         if trouble:

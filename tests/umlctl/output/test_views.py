@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome, pieces
 from umlctl import exitcodes
-from umlctl.cli.oneshot import ask
+from umlctl.client.oneshot import ask
 from umlctl.output import views
 from umlctl.protocol.commands import BY_NAME
 from umlctl.protocol.status import STATUS_LOST, Ending, Status, read_status

@@ -12,8 +12,7 @@ from socketproto.exchange import pieces
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
-from umlctl.cli import oneshot
-from umlctl.client import unsupervised
+from umlctl.client import oneshot, unsupervised
 from umlctl.host import paths, processes
 from umlctl.protocol.commands import COMMANDS, HOST, KERNEL, Command
 

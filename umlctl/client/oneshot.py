@@ -76,7 +76,7 @@ def _answer(command: Command, guest: str, json: bool) -> int | None:
     """
     if not has_record(guest):
         return None
-    from umlctl.cli.afterlife import answer
+    from umlctl.client.afterlife import answer
 
     return answer(command.name, guest, json)
 
@@ -163,7 +163,7 @@ def _show(
 
 def _end_bare(guest: GuestClient, command: Command, words: list[str], json: bool) -> int | None:
     """End a kernel that nobody supervises by its process; None: which that is cannot be told."""
-    from umlctl.cli import bare
+    from umlctl.client import bare
 
     return bare.end(command.name, guest.name, guest.link.path, words, json)
 
@@ -179,7 +179,7 @@ class _Idle:
         """Nothing comes."""
         if self._since and monotonic() - self._since > SILENCE:
             self._since = 0.0
-            from umlctl.cli.afterlife import holder
+            from umlctl.client.afterlife import holder
 
             by = holder(self._guest.link)
             if by:

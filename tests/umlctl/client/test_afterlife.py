@@ -14,8 +14,7 @@ import pytest
 from tests.umlctl.recovery.test_discover import leave, run_dir, running, spoil
 from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
-from umlctl.cli import afterlife
-from umlctl.client import guests, unsupervised
+from umlctl.client import afterlife, guests, unsupervised
 from umlctl.host import processes
 from umlctl.state import event_log, records, umid_lock
 

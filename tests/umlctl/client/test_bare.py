@@ -8,7 +8,7 @@ import pytest
 
 from tests.umlctl.recovery.test_bare import Kernel, kernel
 from umlctl import exitcodes
-from umlctl.cli import bare
+from umlctl.client import bare
 from umlctl.host import processes
 
 __all__ = ["kernel"]
