@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import typing
 from typing import Any
@@ -66,8 +67,8 @@ def test_what_is_not_known_is_null_or_empty() -> None:
 
 @pytest.mark.parametrize("kind", [Status, Device, Console, Viewer, Ending])
 def test_every_field_is_explained(kind: type[msgspec.Struct]) -> None:
-    explained = (kind.__doc__ or "").partition("Fields:\n")[2]
-    rows = [line.partition(":")[0] for line in explained.splitlines() if line[8:9].isalpha()]
+    explained = (inspect.getdoc(kind) or "").partition("Fields:\n")[2]
+    rows = [line.partition(":")[0] for line in explained.splitlines() if line[4:5].isalpha()]
     names = {name.strip() for row in rows for name in row.split(",")}
     assert names >= {field.name for field in msgspec.structs.fields(kind)}
 
