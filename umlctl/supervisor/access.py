@@ -1,7 +1,8 @@
-"""Who may ask what: by the credentials that the host's kernel attaches to each datagram.
+"""Which client may ask what, by the credentials that the host's kernel attaches to each datagram.
 
-The owner of the supervisor and root may do everything; whom a guest's definition names may read,
-or control. Nobody else may do anything, whatever the modes of sockets and directories let by.
+The owner of the supervisor and root may do everything. Users and groups that a guest's definition
+names may read, or control. Nobody else may do anything, whatever the modes of sockets and
+directories let by.
 """
 
 from __future__ import annotations
@@ -44,26 +45,26 @@ READABLE_OF_A_PROCESS: Final = frozenset(
 """The same of one process: neither its files (root, cwd, fd) nor its memory, words or secrets."""
 
 MEMBERS_KEPT: Final = 60.0
-"""For so long it is remembered of which groups a user is, seconds."""
+"""How long the supervisor remembers which groups a user is in, seconds."""
 
 
 class Access:
     """What each user may do with one guest.
 
-    `level` is quick wherever it can be; where groups are named, the host's database of users is
-    asked, which may lie behind a network.
+    `level` is quick wherever it can be. Where the definition names groups, it asks the host's
+    database of users, which may lie behind a network.
     """
 
     def __init__(self, users: dict[int, str], groups: dict[int, str]) -> None:
-        """users, groups: READ or CONTROL, by number; those of the owner and root are given."""
+        """users, groups: READ or CONTROL, by number; the owner and root need not be among them."""
         self._users = {**users, 0: CONTROL, os.geteuid(): CONTROL}
         self._groups = groups
         self._members: dict[int, tuple[float, frozenset[int]]] = {}
 
     def known(self, uid: int, gid: int) -> str | None:
-        """READ, CONTROL or nothing (""), as far as it is known without asking anybody: else None.
+        """READ, CONTROL or nothing (""), as far as it is known without the database; else None.
 
-        uid, gid: of the sender, by the host's kernel; -1 if it did not say
+        uid, gid: of the sender, by the host's kernel; -1 if the kernel did not say
         """
         level = self._users.get(uid, "")
         if uid < 0 or not self._groups or level == CONTROL:
@@ -78,7 +79,7 @@ class Access:
         return CONTROL if CONTROL in levels else READ if READ in levels else ""
 
     def level(self, uid: int, gid: int) -> str:
-        """The same; may wait for the host's database of users."""
+        """READ, CONTROL or nothing (""); this may wait for the host's database of users."""
         level = self.known(uid, gid)
         while level is None:
             self._members[uid] = (time.monotonic(), groups_of(uid))
@@ -89,7 +90,7 @@ class Access:
 def groups_of(uid: int) -> frozenset[int]:
     """The groups of a user by the host's database.
 
-    Not what /proc says of the sender: it may have ended, and its number be another's.
+    Not what /proc says of the sender: the sender may have ended, and its pid be another's.
     """
     import pwd
 
@@ -101,7 +102,7 @@ def groups_of(uid: int) -> frozenset[int]:
 
 
 def of_guest(definition: Definition) -> Access:
-    """The access that a definition gives. A name that is no longer known gives none."""
+    """The access that a definition gives; a name that the host no longer knows gives none."""
     users: dict[int, str] = {}
     groups: dict[int, str] = {}
     for texts, found, number_of in (
@@ -161,7 +162,7 @@ def _number(digits: str) -> int | None:
 def check(line: Line | None, level: str, uid: int) -> None:
     """See whether a level suffices for a line.
 
-    line: None: it cannot be read, which is no secret to those who may use the guest
+    line: None: it cannot be read, which is no secret to clients that may use the guest
 
     Raises: Refusal
     """
@@ -184,7 +185,7 @@ def check(line: Line | None, level: str, uid: int) -> None:
 
 
 def readable(path: str) -> bool:
-    """A file of /proc is for those too who may only read."""
+    """Whether a file of /proc is also for clients that may only read."""
     path = path.removeprefix("/")
     if path in READABLE:
         return True

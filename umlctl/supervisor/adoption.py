@@ -1,5 +1,5 @@
-"""What supervisors that were killed have left: guests that run on are adopted, of others it is
-written down how they have ended, and those are started again whose policy is that.
+"""What killed supervisors have left. Guests that run on are adopted. Of guests that have died, the
+ending is written down, and those whose policy is to restart are started again.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ if TYPE_CHECKING:
     from umlctl.supervisor.guests import Guests
 
 PAUSE: Final = 0.02
-"""Between two looks at what nobody tells of, seconds."""
+"""The time between two looks at what sends no notice, seconds."""
 DIES: Final = 2.0
 """How long the tiny parent of a guest that has just died may take to write down how, seconds."""
 UP: Final = 5.0
-"""How long those may take to answer that were adopted, or to come that are started again,
-seconds."""
+"""How long an adopted guest may take to answer, and a restarted guest to come up, seconds."""
 
 
 class Adoption:
-    """The heir of all supervisors of this user."""
+    """Takes over what all earlier supervisors of this user have left."""
 
     def __init__(self, nursery: trio.Nursery, guests: Guests) -> None:
-        """nursery: where guests run that are found
+        """nursery: where the guests run that are found
 
         guests: those of this supervisor
         """
@@ -45,7 +44,8 @@ class Adoption:
         self._answers_by = -math.inf
 
     async def answer(self, umids: Collection[str]) -> None:
-        """Take over what has no supervisor, and see that the guests named answer; or all do."""
+        """Take over guests without a supervisor, and wait until those named answer; without names,
+        all."""
         await self.adopt_all()
         with trio.move_on_at(self._answers_by):
             for guest in self._guests:
@@ -61,7 +61,7 @@ class Adoption:
                 launched = await trio.to_thread.run_sync(adopt, record)
                 await self._nursery.start(self._guests.run, launched)
             except GuestInUse:
-                pass  # somebody has it, or it is no more
+                pass  # another supervisor has the guest, or it has ended
             except UmlctlError as problem:
                 daemonlog.note(f"{record.definition.umid}: {scarce.explained(problem)}")
             except Exception as problem:  # noqa: BLE001 - a broken record must not end the guests
@@ -77,12 +77,12 @@ class Adoption:
             await self._bring_back()
 
     async def _bring_back(self) -> None:
-        """See to guests that have died unseen, and start those again whose policy is that."""
+        """See to guests that have died unseen, and start those again whose policy is to restart."""
 
         async def start(record: Record) -> None:
             umid = record.definition.umid
             result = await self._guests.start(f"restart {umid}", lambda: record.definition)
-            coming.discard(umid)  # though it has failed
+            coming.discard(umid)  # also when it has failed
             if result.code:
                 daemonlog.note(f"restart {umid}: {result.text}")
 
@@ -96,9 +96,9 @@ class Adoption:
 
 
 def _find_wanted() -> list[Record]:
-    """Guests that have died unseen and are to be started again; all that have died are buried.
+    """Clean up after all guests that have died unseen; return those that are to be started again.
 
-    Of one that has just died its tiny parent has yet to say how.
+    The tiny parent of a guest that has just died may have yet to say how.
     """
     left = [record for record in records.load_all() if not _bury(record)]
     end = time.monotonic() + DIES
@@ -109,7 +109,7 @@ def _find_wanted() -> list[Record]:
 
 
 def _bury(record: Record) -> bool:
-    """See to a guest if it has died unseen; False if that is to be tried again soon."""
+    """Clean up after a guest if it has died unseen; False if that is to be tried again soon."""
     umid = record.definition.umid
     try:
         for problem in cleanup.bury(record):

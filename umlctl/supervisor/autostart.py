@@ -1,5 +1,5 @@
-"""Starting every guest that is enabled and does not run: in order, side by side where that may
-be, and on past those that fail.
+"""Starting every guest that is enabled and does not run: in order, side by side where the order
+allows, and on past those that fail.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import State
 
 PAUSE: Final = 0.05
-"""Between two looks at a guest that somebody else boots, seconds."""
+"""The time between two looks at a guest that another supervisor boots, seconds."""
 
 
 class Autostart:
-    """One round of starting what is enabled."""
+    """One round of starting the guests that are enabled."""
 
     def __init__(
         self,
         start: Callable[[Definition], Awaitable[Started]],
         tell: Callable[[Result], None],
     ) -> None:
-        """start: has a guest started; its answer is that of the supervisor's `start`
+        """start: has a guest started; returns what the supervisor's `start` answers
 
         tell: called with each result
         """
@@ -81,7 +81,7 @@ class Autostart:
         return True
 
     async def _missing(self, definition: Definition) -> str:
-        """What it comes after and is not there; empty if all is."""
+        """Why a guest cannot be started yet, by the guests that it comes after; empty if it can."""
         for name in definition.after:
             if name in self._up:
                 continue
@@ -97,7 +97,7 @@ class Autostart:
 
 
 async def runs(umid: str) -> bool:
-    """Somebody supervises a guest of this name, and it is up; one that boots is waited for."""
+    """Whether a guest of this name is up under some supervisor; one that boots is waited for."""
     with trio.move_on_after(BOOT_TIMEOUT):
         while umid_lock.has_owner(umid):
             state = await _state(umid)
@@ -113,4 +113,4 @@ async def _state(umid: str) -> State:
             outcome = await guest.ask("status")
         return read_status(outcome.data).state
     except (OSError, UmlctlError, msgspec.DecodeError):
-        return "booting"  # its door is not open yet, or it cannot say; it is asked again
+        return "booting"  # the guest's socket is not open yet, or it cannot say; it is asked again

@@ -1,8 +1,8 @@
 """Whether the kernel of a life is ready, for the first time and after each reboot.
 
-SOCKET says only that the kernel has a socket. A disk added right then panics the kernel, so a
-guest is ready when its root is mounted, which comes after all drivers have started; one with an
-initramfs, when its block driver has.
+The notification SOCKET says only that the kernel has a socket. A disk added right then panics the
+kernel. So a guest is ready when its root is mounted, which comes after all drivers have started. A
+guest with an initramfs is ready when its block driver has started.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from umlctl.supervisor.lifecycle import Event
 
 POLL: Final = 0.005
-"""Between two looks at whether a booting guest is ready, seconds."""
+"""The time between two looks at whether a booting guest is ready, seconds."""
 ROOT_GRACE: Final = 2.0
-"""How long a guest whose drivers are up may take to mount its root before it counts as ready."""
+"""How long a guest whose drivers are up may take to mount its root before it counts as ready,
+seconds."""
 HELD: Final = 0.1
-"""Between two looks whether an init program has begun, seconds."""
+"""The time between two looks at whether an init program has begun, seconds."""
 ANSWER: Final = 1.0
 """How long a kernel that boots may take for one answer, seconds."""
 BOOT_ID: Final = "proc sys/kernel/random/boot_id"
@@ -63,7 +64,7 @@ class Boot:
     async def await_ready(self, scope: trio.CancelScope) -> None:
         """See when the kernel that boots now is ready, and say so.
 
-        scope: cancelled when it boots again meanwhile
+        scope: cancelled when the kernel boots again meanwhile
         """
         life = self._life
         lost = life.lifecycle.known and not life.kernel_socket.is_there()
@@ -77,7 +78,7 @@ class Boot:
             await endure(life.history, "boot", see)
 
     async def limit(self) -> None:
-        """End a guest whose first boot takes too long, unless somebody holds it."""
+        """End a guest whose first boot takes too long, unless it is held, as by a debugger."""
         seconds = self._life.launched.definition.timeout
         while True:
             with trio.move_on_after(seconds):
@@ -111,7 +112,7 @@ class Boot:
             self._life.milestones.up.set()
 
     async def _hear_of_init(self) -> None:
-        """A kernel that cannot be asked is ready when its init program is heard of."""
+        """Wait for the init program: a kernel that cannot be asked is ready when that has begun."""
         life = self._life
         while not (life.milestones.up.is_set() or endings.init_began(life.log)):  # noqa: ASYNC110
             await trio.sleep(HELD)
@@ -138,9 +139,9 @@ class Boot:
             self._is_ready()
 
     async def _await_root(self, kernel: Kernel, *, again: bool) -> None:
-        """Until the guest has mounted its root, or need not.
+        """Wait until the guest has mounted its root, or need not.
 
-        again: it reboots
+        again: the guest reboots
         """
         drivers_up = None
         while True:
@@ -161,8 +162,9 @@ class Boot:
             await trio.sleep(POLL)
 
     async def _adopt_wedged(self, kernel: Kernel) -> None:
-        """A guest that was ready before its supervisor was killed is so still, though its kernel
-        may be stuck: then that is its trouble, and what can be asked of it can be."""
+        """See whether an adopted guest is ready though its kernel is stuck. A guest that was ready
+        before its supervisor was killed still is: the stuck kernel is its trouble, and what can
+        still be asked may be asked."""
         life = self._life
         was_ready = life.launched.adopted and life.launched.record.guest_boot
         if not was_ready or life.milestones.ready.is_set() or life.process.held():
@@ -172,11 +174,11 @@ class Boot:
             life.kernel.is_stuck(kernel.trouble)
 
     async def _catch_up(self, kernel: Kernel) -> bool:
-        """See to what has become of a guest while nobody looked; whether it has rebooted."""
+        """See what has become of a guest while no supervisor looked; True if it has rebooted."""
         life = self._life
         record = life.launched.record
         if life.process.looks_stopped():
-            # A request of the last supervisor's may wait in it, and has it keep the next one.
+            # A request of the last supervisor may wait in the kernel, and make it keep the next.
             await kernel.ask(QUIET, ANSWER)
         boot = await kernel.ask(BOOT_ID, ANSWER)
         if boot.ok and record.guest_boot and boot.text.strip() != record.guest_boot:
@@ -184,7 +186,7 @@ class Boot:
             await restoring.renew(life.devices)
             return True
         if life.kernel.mark.clear() and life.process.looks_stopped():
-            await kernel.ask("go")  # its supervisor was killed while it read a file
+            await kernel.ask("go")  # the last supervisor was killed while it read a file
         if life.launched.lost:
             for name in await find_again(record, kernel):
                 life.history.add("device lost", device=name, text=UNTRACED)
@@ -195,7 +197,8 @@ class Boot:
 
 
 def root_is_mounted(mounts: bytes) -> bool:
-    """By /proc/mounts; before that, a guest has its rootfs alone."""
+    """Whether a guest has mounted its root, by its /proc/mounts; before that it has only its
+    rootfs."""
     for line in mounts.splitlines():
         fields = line.split()
         if len(fields) > 2 and fields[1] == b"/":

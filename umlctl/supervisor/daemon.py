@@ -1,10 +1,10 @@
 """The background supervisor of a user: any number of guests in one trio run.
 
-It is started when first needed, answers on a mconsole socket of its own (`start FILE`, `list`,
-`quit`) and ends by itself a while after its last guest.
+Commands start it when they first need it. It answers on a mconsole socket of its own (`start FILE`,
+`list`, `quit`), and ends by itself a while after its last guest.
 
-`python -m umlctl.supervisor.daemon` is how `umlctl start` starts it. With `--service`, as a
-service manager does, it starts what is enabled, tells that manager how it is, and stays.
+`umlctl start` starts it as `python -m umlctl.supervisor.daemon`. A service manager gives it
+`--service`: then it starts what is enabled, tells that manager how it is, and stays.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.starting import Result, Started
 
 IDLE: Final = 10.0
-"""How long it stays without a guest, seconds."""
+"""How long the supervisor stays without a guest, seconds."""
 
 
 class Daemon:
@@ -51,10 +51,10 @@ class Daemon:
         service: bool = False,
         start: bool = False,
     ) -> None:
-        """manager: is told how we are
+        """manager: is told how this supervisor is
 
-        service: stay, though there be nothing to do
-        start: begin with what is enabled
+        service: stay, though there is nothing to do
+        start: begin by starting what is enabled
         """
         self._listener = listener
         self._manager = manager or Manager()
@@ -65,7 +65,7 @@ class Daemon:
         self._adoption: Adoption
 
     async def run(self) -> None:
-        """Serve until told to quit, or until nothing has been to do for a while."""
+        """Serve until told to quit, or until there has been nothing to do for a while."""
         async with trio.open_nursery() as nursery:
             self._guests = guests = Guests(nursery, self._manager)
             self._adoption = Adoption(nursery, guests)
@@ -114,15 +114,16 @@ def _log_result(result: Result) -> None:
 
 
 def _will_return(returns: bool) -> None:
-    """Whether commands are to wait for this supervisor if it crashes: its service manager starts
-    it again, and one that they started would keep it from its guests, with nobody to watch it."""
+    """Say whether commands are to wait for this supervisor if it crashes. One that is a service is
+    started again by its service manager. A supervisor that a command started meanwhile would keep
+    the service from its guests, and no service manager would watch it."""
     try:
         if returns:
             os.close(os.open(paths.supervisor_returns(), os.O_WRONLY | os.O_CREAT, 0o600))
         else:
             os.unlink(paths.supervisor_returns())
     except OSError:
-        pass  # they do not wait then, or once in vain
+        pass  # commands do not wait then, or once in vain
 
 
 async def _serve(lock: Lock, manager: Manager, *, service: bool) -> None:
@@ -131,7 +132,7 @@ async def _serve(lock: Lock, manager: Manager, *, service: bool) -> None:
         start = service
         if not lock.take(fcntl.LOCK_NB):
             if not service:
-                return  # somebody was faster
+                return  # another process was faster
             turn = Turn(lambda: lock.take(0), manager)
             await turn.wait()
             if not turn.came:
@@ -143,14 +144,14 @@ async def _serve(lock: Lock, manager: Manager, *, service: bool) -> None:
         nursery.start_soon(_stay, lock, door, service)
         try:
             await Daemon(door, manager, service=service, start=start).run()
-            _will_return(False)  # in order: nobody starts it again
+            _will_return(False)  # it ends in order: no service manager starts it again
         finally:
             door.close()
         nursery.cancel_scope.cancel()
 
 
 async def _stay(lock: Lock, door: Door, returns: bool) -> None:
-    """Be found though somebody removes the run directory, or a part of it."""
+    """Make the lock and the socket again when they are removed from the run directory."""
     while True:
         await trio.sleep(LOOK)
         with suppress(OSError):
@@ -168,7 +169,7 @@ def main(arguments: list[str]) -> int:
     lock = Lock()
     os.umask(0o077)
     os.chdir("/")
-    # Whoever started us to serve a command, its service manager is not told of us.
+    # The service manager of a process that ran a command is not told of the command's supervisor.
     trio.run(functools.partial(_serve, lock, manager if service else Manager(), service=service))
     return 0
 

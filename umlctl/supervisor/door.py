@@ -1,4 +1,4 @@
-"""A socket for clients that stays where they look for it, though somebody removes it."""
+"""A socket for clients that stays where they look for it, even if its file is removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """A bound socket. Use `serve`, meanwhile `stand`, then `close`."""
+    """A bound socket. Call `serve`, meanwhile `stand`, then `close`."""
 
     def __init__(self, path: str, mode: int = SERVED_MODE) -> None:
         """mode: see `Listener.bind`
@@ -36,7 +36,7 @@ class Door:
     async def serve(
         self, handle: Callable[[Call], Awaitable[None]], at_once: AtOnce | None = None
     ) -> None:
-        """As `Listener.serve`."""
+        """Serve clients, as `Listener.serve`."""
         self._handle = handle
         self._at_once = at_once
         async with trio.open_nursery() as self._nursery:
@@ -44,9 +44,9 @@ class Door:
             await trio.sleep_forever()
 
     def stand(self) -> bool:
-        """Stand there again if the socket was removed; whether it had been.
+        """Bind the socket again if its file was removed; True if it had been.
 
-        Who has asked through the old one gets an answer all the same.
+        Clients that have asked through the old socket get an answer all the same.
 
         Raises: OSError
         """
@@ -60,7 +60,7 @@ class Door:
         return True
 
     async def idle(self) -> None:
-        """Until every request that has been received is answered."""
+        """Wait until every request that has been received is answered."""
         for listener in (*self._retired, self._listener):
             await listener.idle()
 

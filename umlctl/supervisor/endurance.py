@@ -1,6 +1,6 @@
-"""What a supervisor does all the time, and goes on with though this host fails it.
+"""What a supervisor does all the time, and goes on with when this host fails it.
 
-A descriptor, memory or room that is lacking now may be there soon. Where the lack ended a task, it
+A descriptor, memory or room that is lacking now may be there soon. If the lack ended a task, that
 would end all tasks beside it: the guest would be let go, or ended.
 """
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 PAUSE: Final = 0.1
 PAUSE_MOST: Final = 5.0
-"""Until a task that has failed begins again: at first, then twice as long up to the most, seconds.
-One that has run for as long as the most begins with the first."""
+"""How long to wait until a failed task begins again, seconds: at first, then twice as long each
+time, up to the most. A task that has run for as long as the most waits as at first."""
 
 
 async def endure(
     history: History, name: str, task: Callable[[], Awaitable[None]], *, errors: bool = True
 ) -> None:
-    """Have a task done to its end: when it fails it is told once why, and begins again.
+    """Run a task to its end. When it fails, the history is told once why, and the task begins
+    again.
 
-    name: what it is about, for who reads the history
-    errors: though it fails for another reason than that something is lacking
+    name: what the task is about, for readers of the history
+    errors: also begin again after errors other than a lack of something
     """
     pause, said = PAUSE, ""
     while True:
@@ -50,7 +51,8 @@ async def endure(
 
 
 def _tell(history: History, name: str, problem: Exception, said: str) -> str:
-    """Add to the history what has failed, unless that was said last; what is said now."""
+    """Add to the history what has failed, unless that was said last. Returns: what was said last
+    now."""
     text = str(problem)
     if text != said:
         if scarce.is_lacking(problem):

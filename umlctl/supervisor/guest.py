@@ -1,7 +1,7 @@
-"""One guest under supervision, from the moment its kernel was launched until nothing is left.
+"""One guest under supervision, from the launch of its kernel until nothing is left of it.
 
-What leads from one state to the next, and what is to be done then, is in `lifecycle`; the parts of
-one life are in `life`. Here they are begun, and the instructions obeyed.
+What leads from one state to the next, and what is to be done then, is in `lifecycle`. The parts of
+one life are in `life`. A guest begins those parts, and obeys the instructions of its lifecycle.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Guest:
 
     Fields:
         umid: its name
-        lifecycle: its state, and what has led to it
-        milestones: what can be waited for
-        history: what happened to it
-        life: the parts of the life that it is in
+        lifecycle: its state, and what has led to that
+        milestones: what clients and the supervisor can wait for
+        history: what happened to the guest
+        life: the parts of the life that the guest is in
         refused, clients_refused: how many requests, and clients, were refused
     """
 
@@ -95,7 +95,7 @@ class Guest:
         return status_of(self.life, self.refused, self.clients_refused)
 
     def begin(self, launched: Launched) -> None:
-        """Another life of the guest has begun."""
+        """The guest is started again: another life begins."""
         self._obey_all(Relaunched(known=_is_known(launched)), launched.record.since)
         self.milestones.begin()
         self._begin_life(launched)
@@ -126,7 +126,7 @@ class Guest:
                 nursery.cancel_scope.cancel()
         finally:
             life.kernel_socket.close()
-            # One that lives, though we end, is for the next supervisor.
+            # A guest that lives on, though this supervisor ends, is for the next supervisor.
             if gone:
                 with trio.CancelScope(shield=True):
                     await post_mortem.bury(life, self._notifications, self.handle)
@@ -134,7 +134,7 @@ class Guest:
         return self.ending
 
     def _tend(self, nursery: trio.Nursery) -> None:
-        """Begin all that is done for one life."""
+        """Begin all tasks of one life."""
         life, milestones = self.life, self.milestones
         adopted = self.launched.adopted
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
@@ -152,10 +152,10 @@ class Guest:
         else:
             nursery.start_soon(self._boot.limit)
 
-    # What its lifecycle has us do
+    # What the lifecycle instructs
 
     def handle(self, event: lifecycle.Event) -> None:
-        """Something has happened to it, or is wanted of it: do what is to be done about that.
+        """Tell the lifecycle what has happened to the guest, or is wanted of it, and obey.
 
         Raises: IllegalStep
         """
@@ -198,25 +198,25 @@ class Guest:
             case lifecycle.CancelRestart():
                 self.milestones.unwanted.set()
 
-    # What is asked of it
+    # What clients and policies ask of the guest
 
     async def reboot(self, seconds: float = DEADLINE) -> Outcome:
         """Have the kernel reset; from its answer on, requests wait until it is ready again.
 
-        seconds: for the answer
+        seconds: how long the kernel may take to answer
         """
         ready = self.milestones.ready
         outcome = await self.life.kernel.ask("reboot", seconds)
-        # Its notification can have come before we are here; then all is seen to.
+        # The kernel's notification may have come before this line: `handle` has then seen to it.
         untold = self.milestones.ready is ready and self.lifecycle.state == RUNNING
         if outcome.ok and untold:
             self.handle(Resetting())
         return outcome
 
     async def shut_down(self, seconds: float, why: str, **by: int) -> None:
-        """A user ends it in order, as far as it can be.
+        """End the guest in order, as a user wants, as far as it can be.
 
-        seconds: for the guest's own shutdown
+        seconds: how long the guest's own shutdown may take
         """
         self.handle(EndWanted())
         if not self.milestones.dead.is_set():
@@ -224,13 +224,13 @@ class Guest:
             await self.life.shutdown.run(seconds, why)
 
     def kill(self, why: str) -> None:
-        """A user ends the kernel and all its processes now."""
+        """Kill the kernel and all its processes now, as a user wants."""
         self.handle(KillWanted(why=why))
 
     async def await_restart(self, seconds: float) -> bool:
-        """Wait to be started again; False if a user does not want that."""
+        """Wait until the guest is to be started again; False if a user does not want that."""
         self.launched.record.again = True
-        await self.life.save()  # for the next supervisor, if this one is killed meanwhile
+        await self.life.save()  # for the next supervisor, should this one be killed meanwhile
         self.handle(Retried(seconds=seconds))
         with trio.move_on_after(seconds):
             await self.milestones.unwanted.wait()
@@ -239,12 +239,15 @@ class Guest:
         return not self.lifecycle.unwanted
 
     async def give_up(self) -> None:
-        """It is not started again after all."""
+        """Do not start the guest again after all."""
         self.handle(GivenUp())
         self.launched.record.again = False
         await self.life.save()
 
 
 def _is_known(launched: Launched) -> bool:
-    """It was ready once in this life, seen by the supervisor before us, or for all that we know."""
+    """Whether the guest was ready once in this life, seen by the last supervisor.
+
+    A guest whose record is lost counts as one that was.
+    """
     return launched.adopted and bool(launched.record.guest_boot or launched.lost)

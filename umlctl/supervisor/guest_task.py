@@ -1,5 +1,5 @@
-"""One guest from its launched kernel to its end, with its door open: what `umlctl run` and the
-background supervisor both do.
+"""One guest from its launched kernel to its end, with its sockets open. `umlctl run` and the
+background supervisor both do this.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.launch.launched import Launched
 
 LAST_ANSWERS: Final = 1.0
-"""How long clients that wait for the end may take to hear of it, seconds."""
+"""How long clients that wait for the guest's end may take to hear of it, seconds."""
 
 
 async def run_guest(
@@ -45,7 +45,7 @@ async def run_guest(
     """Supervise a guest to its end and serve its socket meanwhile. Nothing of it is left then.
 
     tell: called with every event as it happens
-    stop_others: called where its policy is to end all other guests, with the reason
+    stop_others: called with the reason when the guest's policy is to end all other guests
     """
     guest = Guest(launched, tell, stop_others)
     doors: list[Door] = []
@@ -87,10 +87,10 @@ async def run_guest(
 
 
 async def _clear(guest: Guest, shared: str) -> None:
-    """Remove what is left of a guest that has ended. What cannot be removed is said, and changes
-    nothing of how the guest has ended.
+    """Remove what is left of a guest that has ended. What cannot be removed is an event, and
+    changes nothing of how the guest has ended.
 
-    shared: its socket for others; empty if it had none
+    shared: its socket for other users; empty if it had none
     """
     launched = guest.launched
     kept = [os.path.basename(records.copy_of(guest.umid))] if guest.life.unwritten else []
@@ -110,13 +110,14 @@ async def _clear(guest: Guest, shared: str) -> None:
         with _said(guest):
             launched.claim.release(*kept)
         with _said(guest), suppress(paths.BadPlace):
-            # It reads the records of all guests at times: others are not to wait for that.
+            # `tidy` reads the records of all guests at times: other guests are not to wait for
+            # that.
             await trio.to_thread.run_sync(pruning.tidy, guest.umid)
 
 
 @contextmanager
 def _said(guest: Guest) -> Iterator[None]:
-    """What could not be removed is an event."""
+    """Make an event of an error in removing something."""
     try:
         yield
     except Exception as problem:  # noqa: BLE001 - the guest's end stands, whatever it is
@@ -124,7 +125,7 @@ def _said(guest: Guest) -> Iterator[None]:
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
-    """All lives of a guest; how the last one ended."""
+    """Supervise all lives of a guest; return how the last one ended."""
     started = False
     while True:
         begun = trio.current_time()
@@ -149,9 +150,9 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
 
 
 async def _start_again(guest: Guest, begun: float) -> bool:
-    """Begin another life, after a pause that is longer each time; False if it is not to be.
+    """Begin another life, after a pause that is longer each time; False if there is to be none.
 
-    begun: when the last one did, by trio's clock
+    begun: when the last life began, by trio's clock
     """
     while (pause := guest.lifecycle.pause(trio.current_time() - begun)) is not None:
         if not await guest.await_restart(pause):
@@ -176,7 +177,7 @@ async def _start_again(guest: Guest, begun: float) -> bool:
 
 
 def _publish(guest: Guest) -> None:
-    """Have uml_mconsole find the guest, where there is a home for that."""
+    """Publish the kernel's socket where uml_mconsole looks for it, if there is a home for that."""
     try:
         guest.launched.claim.public.publish(guest.launched.pid)
     except OSError as problem:

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from umlctl.supervisor.launch.launched import Launched
 
 STARTS: Final = 4
-"""Guests that may boot at once: with more, each takes longer than all one after another."""
+"""How many guests may boot at once: with more, each takes longer than all one after another."""
 PAUSE: Final = 0.02
-"""Between two looks at whether all guests are gone, seconds."""
+"""The time between two looks at whether all guests are gone, seconds."""
 LETS_GO: Final = 10.0
 """How long a guest that has ended may keep its name for its clean-up, seconds."""
 WRITE_AGAIN: Final = 5.0
-"""Between two tries to write down what a full disk did not take, seconds."""
+"""The time between two tries to write down what a full disk did not take, seconds."""
 UP: Final = 5.0
 """How long the first process of a ready guest may take to say that it has begun, seconds."""
 
@@ -48,12 +48,12 @@ class Guests:
     """The guests that run here.
 
     Fields:
-        busy: how many run, are being started or are being ended
-        quitting: set when no more are to be started
+        busy: how many guests run, are being started or are being ended
+        quitting: set when no more guests are to be started
     """
 
     def __init__(self, nursery: trio.Nursery, manager: Manager) -> None:
-        """nursery: where they run
+        """nursery: where the guests run
 
         manager: is told how many run
         """
@@ -73,7 +73,7 @@ class Guests:
 
     @property
     def summary(self) -> str:
-        """How many there are, in words."""
+        """How many guests there are, in words."""
         count = len(self._guests)
         return f"{count} guest runs" if count == 1 else f"{count} guests run"
 
@@ -82,9 +82,9 @@ class Guests:
     async def start(
         self, what: str, read: Callable[[], Definition], *, wait: bool = True
     ) -> Started:
-        """Start a guest; its status, or why there is none.
+        """Start a guest; return its status, or why there is none.
 
-        wait: until it is up
+        wait: until the guest is up
         """
         try:
             guest = await self._start(read, wait=wait)
@@ -120,8 +120,8 @@ class Guests:
         return guest
 
     async def _let_go(self, umid: str) -> None:
-        """Have a guest of ours that has ended, as whoever starts it again was told, let go of its
-        name."""
+        """Wait until a guest of this supervisor has let go of its name. It has ended, as the client
+        that starts it again was told."""
         with trio.move_on_after(LETS_GO):
             while (  # noqa: ASYNC110 - nobody tells
                 guest := self._guests.get(umid)
@@ -131,10 +131,10 @@ class Guests:
     async def run(
         self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Supervise a guest to its end. One that is broken must not break the others: what goes
-        wrong here ends here.
+        """Supervise a guest to its end. A broken guest must not break the others: no error leaves
+        this.
 
-        Raises: NeverStarted: to who started it
+        Raises: NeverStarted: to the task that started the guest
         """
         umid = launched.definition.umid
         guest = None
@@ -164,8 +164,8 @@ class Guests:
         self._nursery.start_soon(self._write_later, guest)
 
     async def _write_later(self, guest: Guest) -> None:
-        """Write down what a full disk did not take of a guest that has ended, once it does; if we
-        end before, the next supervisor sees to it."""
+        """Write down what a full disk did not take of a guest that has ended, once the disk takes
+        it. If this supervisor ends before that, the next one sees to it."""
         while guest.milestones.dead.is_set() and not _is_written(guest):
             await trio.sleep(WRITE_AGAIN)
             if guest.umid in self._guests:
@@ -182,7 +182,7 @@ class Guests:
                 self._nursery.start_soon(survive, f"shutdown {other.umid}", end)
 
     async def stop_all(self, why: str) -> None:
-        """End all guests, those too that are being launched just now."""
+        """End all guests, also those that are being launched just now."""
         async with self._stopping:
             while self.busy:
                 await self._stop_in_order(why)
@@ -201,7 +201,7 @@ class Guests:
 
 
 async def survive(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Do what nobody waits for; what goes wrong with it must not end the guests."""
+    """Do work that no task waits for; its errors must not end the guests."""
     try:
         await work()
     except Exception as problem:  # noqa: BLE001
@@ -209,7 +209,8 @@ async def survive(what: str, work: Callable[[], Awaitable[None]]) -> None:
 
 
 def _is_written(guest: Guest) -> bool:
-    """Nothing is left to be written, or somebody has removed its records meanwhile."""
+    """Whether nothing is left to be written, as also when a user has removed the guest's
+    records."""
     removed = not os.path.isdir(guest.launched.claim.records)
     return removed or (guest.history.flush() and not guest.life.unwritten)
 

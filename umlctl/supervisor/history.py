@@ -1,6 +1,6 @@
 """A guest's ordered history: what happened to it, written to disk and told to subscribers.
 
-The last of it is kept in memory, so that `events` costs no look at the disk.
+The last events are kept in memory, so that `events` costs no look at the disk.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 KEPT: Final = 1000
 BEHIND: Final = 256
-"""Events that a slow subscriber may be behind before it misses some."""
+"""How many events a slow subscriber may be behind before it misses some."""
 
 By = dict[str, int]
-"""Whose doing something is: uid and pid of a client."""
+"""The client that caused an event: its uid and pid."""
 
 
 def by(call: Call) -> By:
-    """Whose doing an event is, as the history has it."""
+    """The client of a call, as the history names it."""
     return {"uid": call.uid, "pid": call.pid}
 
 
 class Subscription:
-    """What one reader has yet to see."""
+    """What one subscriber has yet to see."""
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -47,11 +47,11 @@ class Subscription:
                 self._send.send_nowait(event)
             except trio.WouldBlock:
                 self._missed = 1
-        else:  # nothing later before it is told how many were missed
+        else:  # nothing later is queued before the subscriber is told how many it has missed
             self._missed += 1
 
     async def get(self) -> Event | None:
-        """The next event; after a gap, one that says how many were missed; None: there are no
+        """The next event; after a gap, one that says how many were missed; None if there are no
         more."""
         if self._missed and not self._receive.statistics().current_buffer_used:
             missed, self._missed = self._missed, 0
@@ -62,7 +62,7 @@ class Subscription:
             return None
 
     def end(self) -> None:
-        """No more will come."""
+        """Say that no more events will come."""
         self._send.close()
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class History:
     """Events of one guest. Each has at least `time` (seconds since 1970), `umid` and `event`.
 
     Fields:
-        ended: nothing more will happen to it
+        ended: nothing more will happen to the guest
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class History:
     ) -> None:
         """tell: called with every event
 
-        on_disk: it is written down, and what was written of this life of the guest is known
+        on_disk: events are written down, and those written in this life of the guest are known
         """
         self.umid = umid
         self.ended = False
@@ -93,7 +93,7 @@ class History:
         self._missed = 0
 
     def load(self) -> None:
-        """Take up what was written down of a guest that goes on."""
+        """Read what was written down of a guest that goes on."""
         try:
             for event in event_log.Reader(self.umid).read():
                 if event["event"] == "started":
@@ -103,7 +103,7 @@ class History:
             pass  # then its history begins here
 
     def add(self, event: EventName, **facts: object) -> None:
-        """Something has happened; facts that are None or empty are left out."""
+        """Add an event; facts that are None or empty are left out."""
         known = {key: _clean(value) for key, value in facts.items() if value not in (None, "", [])}
         entry = events.event(event, self.umid, time.time(), **known)
         self._ring.append(entry)
@@ -115,14 +115,15 @@ class History:
             self._tell(entry)
 
     def _write(self, entry: Event) -> None:
-        """A full disk takes no history, and the guest goes on; it is written once there is room."""
+        """Write an event down. A full disk takes none, and the guest goes on; it is written once
+        there is room."""
         if len(self._unwritten) == KEPT:
             self._missed += 1
         self._unwritten.append(entry)
         self.flush()
 
     def flush(self) -> bool:
-        """Write what could not be written yet; whether nothing is left of it."""
+        """Write what could not be written yet; True if nothing is left of it."""
         if not self._unwritten:
             return True
         lines = [event_log.encode(entry) for entry in self._unwritten]
@@ -143,7 +144,7 @@ class History:
         return self._ring[-1] if self._ring else None
 
     def subscribe(self) -> tuple[list[Event], Subscription]:
-        """What has been, and what is to come, with nothing lost or doubled between them."""
+        """Past events, and those to come, with nothing lost or doubled between them."""
         subscription = Subscription(self)
         self.subscriptions.add(subscription)
         if self.ended:
@@ -151,7 +152,7 @@ class History:
         return list(self._ring), subscription
 
     def end(self) -> None:
-        """Nothing more will happen: subscribers hear the rest, and that this is all."""
+        """End the history: subscribers hear the rest, and that this is all."""
         self.ended = True
         for subscription in self.subscriptions:
             subscription.end()
@@ -161,7 +162,7 @@ class History:
 
 
 def _clean(value: object) -> object:
-    """Text from clients and guests may hold bytes that are no UTF-8, and JSON cannot."""
+    """Make text valid UTF-8, as JSON must be: text from clients and guests may hold other bytes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):
@@ -170,5 +171,5 @@ def _clean(value: object) -> object:
 
 
 def brief(event: Event | None) -> Event | None:
-    """An event without what was on the console."""
+    """An event without the console's text."""
     return None if event is None else {key: event[key] for key in event if key != "console"}

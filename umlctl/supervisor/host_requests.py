@@ -1,4 +1,5 @@
-"""What can be asked of a background supervisor: `start`, `list`, `adopt`, `autostart`, `quit`."""
+"""What clients can ask of a background supervisor: `start`, `list`, `adopt`, `autostart`,
+`quit`."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 LEAVE: Final = "leave"
 NO_WAIT: Final = "no-wait "
-"""Before the file of `start`: answered when the kernel is launched, not when the guest is up."""
+"""Before the file of `start`: the supervisor answers when the kernel is launched, not when the
+guest is up."""
 
 
 class HostRequests:
@@ -42,7 +44,7 @@ class HostRequests:
         adoption: Adoption,
         start_enabled: Callable[[Callable[[Result], None]], Awaitable[None]],
     ) -> None:
-        """start_enabled: starts what is enabled, and tells of each guest"""
+        """start_enabled: starts what is enabled, and is given what to call with each result"""
         self._guests = guests
         self._adoption = adoption
         self._start_enabled = start_enabled
@@ -80,7 +82,7 @@ class HostRequests:
             await call.answer(said, -errno.EIO)
 
     def _check(self, call: Call) -> None:
-        """See that the client is the owner or root: what starts guests is nobody else's.
+        """See that the client is the owner or root: no other user may start guests.
 
         Raises: Refusal
         """
@@ -97,7 +99,8 @@ class HostRequests:
 
     async def _quit(self, call: Call, argument: str) -> None:
         if argument == LEAVE:
-            # As one that is killed leaves them: who can be at any moment need not know another way.
+            # SIGKILL leaves the guests as a crash does: a supervisor that may be killed at any
+            # moment needs no other way to leave them.
             daemonlog.note(f"uid {call.uid}, pid {call.pid} has this end and leave the guests")
             os.kill(os.getpid(), signal.SIGKILL)
         if argument:
@@ -123,7 +126,7 @@ class HostRequests:
         await call.answer(msgspec.json.encode(answers[0]))
 
     async def _autostart(self, call: Call) -> None:
-        """Start what is enabled; a line for each guest, as it becomes known."""
+        """Start what is enabled; answer with a line for each guest, as it becomes known."""
         news = bytearray()
 
         async def start() -> None:
@@ -137,7 +140,7 @@ class HostRequests:
     async def _patiently(
         self, call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
     ) -> None:
-        """Do the work to its end, giving the client signs of life as long as it is there.
+        """Do the work to its end, and give the client signs of life as long as it is there.
 
         news: what the work has to say so far; what is sent is taken out
         """

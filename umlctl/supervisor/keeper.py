@@ -1,7 +1,7 @@
-"""What a running guest needs in the run directory, made anew when somebody removes it: who cleans
-up /tmp, or a hand.
+"""What a running guest needs in the run directory, made anew when a program that cleans up /tmp, or
+a user, removes it.
 
-The guest does not notice: its kernel has open what it needs. But nobody would find the guest any
+The guest does not notice: its kernel has open what it needs. But no client would find the guest any
 more, and its next reboot would not find its init program.
 """
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from umlctl.supervisor.life import Life
 
 LOOK: Final = 0.5
-"""Between two looks at whether all is there, seconds."""
+"""The time between two looks at whether all is there, seconds."""
 
 
 class Keeper:
-    """Who sees to the directories of one guest."""
+    """Keeps the directories of one guest."""
 
     def __init__(self, life: Callable[[], Life], doors: Sequence[Door]) -> None:
-        """life: the one that the guest is in; doors: its sockets for clients"""
+        """life: the life that the guest is in; doors: its sockets for clients"""
         self._life = life
         self._doors = doors
         self._seen: tuple[object, ...] = ()
@@ -42,14 +42,14 @@ class Keeper:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         if self._life().launched.adopted:
-            self._look()  # who removed all that may have left a guest without its supervisor
+            self._look()  # what removed all that may have left the guest without its supervisor
         while True:
             await trio.sleep(LOOK)
             if self._life().lifecycle.ending is None:
                 self._look()
 
     def _look(self) -> None:
-        """Make anew what is missing; nothing is done as long as nothing has changed."""
+        """Make anew what is missing; do nothing as long as nothing has changed."""
         try:
             place.keep()
             sight = self._sight()
@@ -63,11 +63,12 @@ class Keeper:
         if problem and problem != self._problem:
             self._life().history.add("failed", request="restore", text=problem)
         self._problem = problem
-        # Who removes it may not be done yet: all is there only once nothing was missing.
+        # The program that removes files may not be done yet: all is there only once nothing was
+        # missing.
         self._seen = () if problem or made else sight
 
     def _sight(self) -> tuple[object, ...]:
-        """Changes whenever something is removed."""
+        """A value that changes whenever something is removed."""
         life = self._life()
         definition, claim = life.launched.definition, life.launched.claim
         kernel = os.path.dirname(life.kernel.path)
@@ -78,7 +79,7 @@ class Keeper:
         return tuple(map(_identity, looked_at))
 
     def _make(self) -> list[str]:
-        """Make what is missing; its names.
+        """Make what is missing; return its names.
 
         Raises: OSError, UmlctlError
         """
@@ -96,7 +97,8 @@ class Keeper:
         make_again(launched.definition, claim.directory)
         if launched.is_deaf():
             deaf = launched.listen_again()
-            trio.lowlevel.notify_closing(deaf)  # who waits there waits at the other
+            # a task that waits on the old one then waits on the new one
+            trio.lowlevel.notify_closing(deaf)
             deaf.close()
             made.append("notify")
         made += life.consoles.stand()
@@ -105,13 +107,13 @@ class Keeper:
             made.append(life.kernel_socket.path)
         if not os.path.exists(records.copy_of(umid)):
             records.save_copy(launched.record)
-        with suppress(OSError):  # it was told when the guest was started
+        with suppress(OSError):  # a failure was told when the guest was started
             if not os.path.lexists(claim.public.link):
                 claim.public.publish(launched.pid)
         return made
 
     def _link_consoles(self) -> list[str]:
-        """What consoles read from was opened by the kernel: there it is still."""
+        """Link what consoles read from. The kernel has it open, and there it still is."""
         launched = self._life().launched
         directory = launched.claim.directory
         names = [f"{name}.in" for name in (*console_socket.CONSOLES, "agent")]

@@ -1,9 +1,9 @@
 """The kernel's side of every exchange: one request in flight, each with an outcome.
 
-The kernel serves queued requests last in, first out, and drops replies to a full queue, so
-requests wait here, in order. Its fate is told to those who wait: when it panics, reboots or
-dies, `lose` ends the request in flight at once, and those behind it; while it is wedged, they
-are refused at once and it is asked again now and then.
+The kernel serves queued requests last in, first out, and drops replies to a full queue. So requests
+wait here, in order. When the kernel panics, reboots or dies, `lose` ends the request in flight at
+once, and those behind it. While the kernel is wedged, requests are refused at once, and the
+supervisor asks it now and then whether it is back.
 """
 
 from __future__ import annotations
@@ -38,54 +38,59 @@ if TYPE_CHECKING:
 DEADLINE: Final = 10.0
 """The longest that the kernel may take to answer one request, seconds."""
 SURE_PIECES: Final = 150
-"""Replies that surely fit the kernel's send buffer, whatever their size; with more, some may
-have been dropped unseen. Measured: 167 of 524 bytes, 278 small ones."""
+"""How many replies surely fit the kernel's send buffer, whatever their size. With more, the kernel
+may have dropped some unseen. Measured: 167 of 524 bytes, 278 small ones."""
 BETWEEN_PIECES: Final = 1.0
-"""An answer that pauses longer has lost its end, seconds: the kernel sends it in one go."""
+"""The longest pause between two replies of one answer, seconds. The kernel sends an answer in one
+go, so one that pauses longer has lost its end."""
 AT_ONCE: Final = 0.0002
-"""How long a question may hold up all other tasks for its answer, seconds: to give way and be
-woken again costs as much."""
+"""How long a question may hold up all other tasks for its answer, seconds. To give way to them and
+be woken again costs as much."""
 SKIPPED: Final = 16
-"""After one that was not answered so soon, as by a busy guest, so many go the usual way."""
+"""How many questions go the usual way after the kernel did not answer one at once, as a busy
+guest's does not."""
 PATIENCE: Final = 0.1
-"""After so long a silence it is seen whether a stopped kernel keeps a question, seconds."""
+"""How long the kernel may be silent before it is seen whether a stopped kernel keeps the question,
+seconds."""
 SETTLE: Final = 0.02
 """How long a kernel that has answered `go` may take to show whether it runs, seconds."""
 WEDGES: Final = 20
-"""A guest can be stuck in `stop` several times over; how often `go` tries to free it."""
+"""How often `go` tries to free a guest: a guest can be stuck in `stop` several times over."""
 LACKING: Final = 1.0
 LOOK: Final = 0.01
-"""How long a request waits for a descriptor where there is none, and between two looks, seconds."""
+"""How long a request waits for a descriptor where the supervisor has none left, and the time
+between two tries, seconds."""
 PROBE: Final = 1.0
 """The longest that a kernel in trouble may take to answer, seconds."""
 TOLD: Final = 1.0
-"""How long after its socket is closed it may take until it is known why, seconds."""
+"""How long the reason may take to be known after the kernel's socket was closed, seconds."""
 FRAGILE: Final = (
     "with time-travel=ext a kernel dies of any request but help, log, sysrq, stack, cad and go"
 )
-"""It takes requests where no interrupted registers are, which all others are done with.
-Source: arch/um/drivers/mconsole_kern.c, mconsole_interrupt"""
+"""The kernel takes requests at a place where there are no interrupted registers; all other requests
+are done with those. Source: arch/um/drivers/mconsole_kern.c, mconsole_interrupt"""
 QUIET: Final = "k"
-"""A command that the kernel does not know: answered at once, in interrupt context."""
+"""A command that the kernel does not know: it answers that at once, in interrupt context."""
 
 
 class Unsent(Outcome):
-    """An exchange that ended before the kernel had the request: it may be tried again."""
+    """An exchange that ended before the kernel had the request, so it may be tried again."""
 
     __slots__ = Outcome.__slots__  # the values of which it is made, for equality
 
 
 class Mark:
-    """A file that is there while a kernel is stopped for the time of a read: a supervisor that is
-    killed then has left it so."""
+    """A file that exists while a kernel is stopped for the time of a read. A supervisor that is
+    killed meanwhile leaves the file, and the kernel stopped."""
 
     def __init__(self, path: str) -> None:
-        """path: empty: there is none"""
+        """path: empty for no file"""
         self._path = path
 
     @contextmanager
     def set(self) -> Iterator[None]:
-        """The kernel is stopped for the time of a read, should anybody ask."""
+        """Have the file while the kernel is stopped for a read, for a supervisor that comes after
+        this."""
         try:
             if self._path:
                 os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -94,7 +99,8 @@ class Mark:
             self.clear()
 
     def clear(self) -> bool:
-        """It is stopped for no read any more; whether it was."""
+        """Remove the file: the kernel is stopped for no read any more. True if the file was
+        there."""
         try:
             os.unlink(self._path)
         except OSError:
@@ -107,11 +113,11 @@ class Kernel:
 
     Fields:
         path: of the socket
-        owner: whose it must be
+        owner: the uid that must have made the socket, see `Link`
         trouble: why the kernel cannot answer now; empty if it can
         fragile: why all but what it answers in interrupt context would kill it; empty if not
-        exchanges: requests sent to it so far
-        mark: set while it is stopped for the time of a read
+        exchanges: requests sent to the kernel so far
+        mark: set while the kernel is stopped for the time of a read
     """
 
     def __init__(
@@ -125,11 +131,11 @@ class Kernel:
     ) -> None:
         """changed: called with `trouble` whenever it begins ("wedged...") or ends ("").
 
-        held: whether somebody keeps it from running, such as a debugger: requests then wait
-        stopped: whether it is seen to wait in `stop` for a request
+        held: whether the kernel is kept from running, as by a debugger: requests then wait
+        stopped: whether the host sees the kernel wait in `stop` for a request
         marker: the path of `mark`
-        owner: the uid that it runs as, if that is another's, who can put what they like in the
-            place of its socket
+        owner: the uid that the kernel runs as, if that is another user's: that user can put any
+            socket in the place of the kernel's
         """
         self.path = path
         self.owner = owner
@@ -148,7 +154,8 @@ class Kernel:
         self._lost = ""
 
     def lose(self, reason: str) -> None:
-        """The kernel is gone: whoever waits gets `reason` now, and whoever asks, until `found`."""
+        """The kernel is gone: requests that wait end with `reason` now, and new ones do until
+        `found`."""
         self._lost = reason
         if self._flying is not None:
             self._flying.cancel()
@@ -160,20 +167,20 @@ class Kernel:
         self.trouble = ""
 
     def is_stuck(self, trouble: str) -> None:
-        """It does not answer."""
+        """The kernel does not answer."""
         self.trouble = trouble
         self._changed(trouble)
 
     @property
     def busy(self) -> bool:
-        """A request is under way: what the kernel looks like now is its doing."""
+        """Whether a request is under way: it may be why the kernel looks as it does now."""
         return self._lock.locked()
 
     async def ask(self, text: str, timeout: float = DEADLINE, *, renew: float = 0.0) -> Outcome:
-        """One exchange, in its turn.
+        """Make one exchange, in its turn.
 
         timeout: seconds, suspended while the kernel is held
-        renew: if not 0, seconds from one reply to the next; after that the end has been lost
+        renew: if not 0, the longest pause between two replies, seconds; after that the end is lost
         """
         unable = self.unable(text)
         if unable is not None:
@@ -183,12 +190,12 @@ class Kernel:
                 timeout = min(timeout, PROBE)
             outcome = await self._ask(text, timeout, renew=renew)
             if text == "reboot" and outcome.ok:
-                # It answers first: what comes to a kernel that is going down may be its end.
+                # The kernel answers first: a request to one that is going down may be its end.
                 self._lost = "the guest reboots"
             return outcome
 
     def unable(self, text: str) -> Outcome | None:
-        """How an exchange ends that need not be tried."""
+        """The outcome of an exchange that need not be tried; None: it can be tried."""
         if self._lost:
             return Unsent(GONE, reason=self._lost)
         command = BY_NAME.get(text.partition(" ")[0])
@@ -200,11 +207,11 @@ class Kernel:
         return None
 
     def ask_at_once(self, question: str) -> Outcome | None:
-        """One exchange without giving way to other tasks, if it is nobody else's turn.
+        """Make one exchange without giving way to other tasks, if no other request is under way.
 
-        None if the answer did not come at once: it has to be asked again, so this is for what
-        changes nothing. Its socket is kept as long as the answers are whole; to open and close
-        one costs half as much as the rest.
+        None if the answer did not come at once. The caller has to ask again, so this is for
+        questions that change nothing. The socket is kept as long as the answers are whole: opening
+        and closing one costs half as much as the rest.
         """
         if self.unable(question) is not None or self.trouble or self._lock.locked():
             return None
@@ -216,7 +223,7 @@ class Kernel:
         except OSError:
             return None
         if (kept := self._question.link.socket) and kept.fileno() >= scarce.most_to_keep():
-            self._question.close()  # others need it more
+            self._question.close()  # clients need the descriptor more
         self.exchanges += 1
         if outcome is None:
             self._skip = SKIPPED
@@ -233,7 +240,7 @@ class Kernel:
         probe: bool = False,
         each: Callable[[bytes], None] | None = None,
     ) -> Outcome:
-        """One exchange by the holder of the lock.
+        """Make one exchange; the caller has the lock.
 
         each: called with what a reply carries, if it carries something
         """
@@ -257,11 +264,11 @@ class Kernel:
     async def _insist(
         self, text: str, timeout: float, renew: float, each: Callable[[bytes], None] | None
     ) -> Outcome:
-        """A question, put again if a stopped kernel keeps it.
+        """Ask a question, and ask it again if a stopped kernel keeps it.
 
-        The request before it gives back what it had opened only after its answer. If that has to
-        wait, the interrupt handler takes what comes next and keeps it until `go`; the kicks of
-        who waits free the handler. Seen on 6.1 with `proc 1/mountinfo` every few times, and with
+        The kernel frees what a request had opened only after its answer. If that has to wait, the
+        interrupt handler takes the next request and keeps it until `go`. The kicks of a client that
+        waits free the handler. Seen on 6.1 with `proc 1/mountinfo` every few times, and with
         anything after `stack`.
         """
         end = trio.current_time() + timeout
@@ -296,7 +303,7 @@ class Kernel:
         suspended: Callable[[], bool],
     ) -> Outcome:
         with trio.CancelScope() as scope, Client(self.path, self.owner) as client:
-            # A fresh socket a request: a late reply cannot be taken for the next one's.
+            # A fresh socket for each request: no late reply can be taken for the next one's.
             self._flying = scope
             self.exchanges += 1
             try:
@@ -311,18 +318,18 @@ class Kernel:
                 return Unsent(REFUSED, -(problem.errno or EIO), said.encode())
             else:
                 if outcome.kind == GONE:
-                    await trio.sleep(TOLD)  # `lose` ends it, as soon as the reason is known
+                    await trio.sleep(TOLD)  # `lose` ends this sleep as soon as the reason is known
                 return outcome
             finally:
                 self._flying = None
         return Outcome(GONE, reason=self._lost or "the request was cancelled")
 
     async def read_file(self, text: str, *, may_stop: bool) -> Outcome:
-        """A `proc` request whose answer is whole, or says that it is not.
+        """Make a `proc` request whose answer is whole, or says that it is not.
 
-        The kernel sends without waiting, and drops what its send buffer cannot hold; even the
-        end can be among it, or come though pieces before it are lost. While it is stopped its
-        socket waits, so a long answer is read again then.
+        The kernel sends without waiting, and drops what its send buffer cannot hold. The end of an
+        answer can be among that, or can come though pieces before it are lost. While the kernel is
+        stopped, its socket waits; so a long answer is then read again.
 
         may_stop: the guest runs, and may be stopped for the time of one read
         """
@@ -345,7 +352,7 @@ class Kernel:
                         await self._resume()
 
     async def _read(self, text: str) -> Outcome:
-        """A `proc` request; of a file of the guest's own it is seen whether it was cut."""
+        """Make a `proc` request; for a file of the guest's own, see whether it was cut."""
         sizes: list[int] = []
         outcome = await self._ask(
             text, renew=BETWEEN_PIECES, each=lambda data: sizes.append(len(data))
@@ -374,7 +381,7 @@ class Kernel:
             return answered.ok
 
     async def resume(self) -> Outcome:
-        """`go`, though the guest be stuck in `stop` several times over."""
+        """Send `go`, even to a guest that is stuck in `stop` several times over."""
         async with self._lock:
             return await self._resume()
 
@@ -391,9 +398,9 @@ class Kernel:
     async def _free(self) -> Outcome:
         """Free a kernel whose interrupt handler waits on its own socket.
 
-        A request that sleeps while the guest is stopped can leave it so. An unknown command,
-        its error awaited, and a `go` a little later free it (7 of 7); both at once do not, and
-        a guest that is merely slow takes no harm from them.
+        A request that sleeps while the guest is stopped can leave the handler so. An unknown
+        command, its error awaited, and a `go` a little later free it (7 of 7). Both at once do not.
+        A guest that is merely slow takes no harm from them.
         """
         unknown = await self._ask(QUIET, PROBE, probe=True)
         if unknown.kind == TIMED_OUT:
@@ -403,7 +410,7 @@ class Kernel:
 
 
 async def _open(client: Client) -> None:
-    """Open a client's socket; what is lacking for that, as a descriptor, may be there soon.
+    """Open a client's socket; a descriptor or the like that is lacking now may be there soon.
 
     Raises: Unreachable; OSError
     """
@@ -422,7 +429,7 @@ async def _open(client: Client) -> None:
 
 
 def _is_query(text: str) -> bool:
-    """It changes nothing, and may be put again."""
+    """Whether a request changes nothing, so that it may be sent again."""
     name, _, argument = text.partition(" ")
     command = BY_NAME.get(name)
     return command is not None and command.is_query(argument)

@@ -1,5 +1,5 @@
 """The kernel's own commands, as clients may give them: guarded, held until the guest is ready, and
-with a supervisor's part done beside.
+with what the supervisor has to do beside them.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 POWER_OFF: Final = "o"
 """The SysRq that ends the kernel as `halt` does."""
 RESET: Final = "b"
-"""The SysRq that resets it, in the middle of an interrupt: what comes meanwhile is still blocked
-and pending when the kernel begins anew, comes too early then, and it faults for ever. Of 12 guests
-on a busy host, 10 never came up; after `reboot`, which does the same in its turn, 152 of 152 did.
-Seen on 6.1.176"""
+"""The SysRq that resets the kernel, in the middle of an interrupt. Interrupts that come meanwhile
+are still blocked and pending when the kernel begins anew; they then come too early, and it faults
+for ever. Of 12 guests on a busy host, 10 never came up. After `reboot`, which does the same in
+process context, 152 of 152 did. Seen on 6.1.176"""
 RESET_TIMEOUT: Final = 2.0
-"""How long it may take; then its worker is stuck, and an interrupt is the only way, seconds."""
+"""How long `reboot` may take before its worker counts as stuck, and an interrupt is the only way,
+seconds."""
 _STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
 LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
 
@@ -53,36 +54,37 @@ class KernelRequests:
         reboot: Callable[[float], Awaitable[Outcome]],
         readiness: Readiness,
     ) -> None:
-        """life: the one that the guest is in
+        """life: the life that the guest is in
 
-        reboot: has its kernel reset, within so many seconds
-        readiness: holds requests until it is ready
+        reboot: has the kernel reset; takes how long the kernel may take to answer, seconds
+        readiness: holds requests until the guest is ready
         """
         self._life = life
         self._reboot = reboot
         self._readiness = readiness
 
     def is_plain(self, line: Line) -> bool:
-        """It is a question that may be put again, should it not be answered at once.
+        """Whether a line is a question that may be asked again, should it not be answered at once.
 
-        To a stopped one no question is put that may be put again: should the first have to wait
-        in the kernel, its interrupt handler takes the second, and keeps it until `go`.
+        No such question is put to a stopped guest. Should the first one have to wait in the kernel,
+        its interrupt handler takes the second, and keeps it until `go`.
 
         Raises: Refusal
         """
         if self._life().lifecycle.state == STOPPED or not is_query(line):
             return False
         if line.command.name == "proc" and is_guest_file(line.argument):
-            return False  # whether such a file is whole is seen in `read_file` alone
+            return False  # only `read_file` sees whether such a file is whole
         check(line)
         return True
 
     def ask_at_once(self, line: Line) -> Outcome | None:
-        """Ask a plain question of a kernel that has nothing else to do; None: it has."""
+        """Ask a plain question of a kernel that has nothing else to do; None if it has."""
         return self._life().kernel.ask_at_once(line.text)
 
     async def check(self, line: Line) -> None:
-        """See whether the kernel can take a line without harm, and come back if it reboots.
+        """See whether the kernel can take a line without harm, and whether it would come back from
+        a reboot.
 
         Raises: Refusal
         """
@@ -102,7 +104,7 @@ class KernelRequests:
             ) from None
 
     async def ask(self, call: Call, line: Line) -> Outcome:
-        """Ask when the guest is ready, and again if it rebooted meanwhile.
+        """Ask the kernel when the guest is ready, and again if it rebooted meanwhile.
 
         Raises: ClientGone, Refusal
         """
@@ -152,7 +154,7 @@ class KernelRequests:
         return await kernel.ask(line.text)
 
     async def _act_at_once(self, line: Line) -> Outcome:
-        """`halt`, and SysRq, which may do the same or reset the kernel."""
+        """Send `halt`, or a SysRq, which may end or reset the kernel too."""
         life = self._life()
         if ends(line):
             return await life.shutdown.halt(line.text)
@@ -164,7 +166,8 @@ class KernelRequests:
         return await life.kernel.ask(line.text, renew=BETWEEN_PIECES)
 
     async def _log(self, text: str) -> Outcome:
-        """The kernel shows a line when it ends, so each piece is sent as a line of its own.
+        """Have the kernel print a text. It prints a line when that ends, so each piece is sent as a
+        line.
 
         uml_mconsole sends the end of a line by itself; it has been sent by then.
         """
@@ -178,8 +181,8 @@ class KernelRequests:
         return outcome
 
     def shown(self, line: Line, outcome: Outcome) -> Outcome:
-        """What the kernel answers as clients get it: the descriptors that it has of us for a
-        console are nobody else's, so they get the console's socket in their place."""
+        """What the kernel answers, as clients get it. The kernel names the supervisor's descriptors
+        for a console, which no client has: clients get the console's socket in their place."""
         if line.command.name == "help":
             return _with_our_help(outcome)
         name, consoles = line.argument, self._life().consoles
@@ -193,13 +196,13 @@ class KernelRequests:
 
 
 def ends(line: Line) -> bool:
-    """It ends the kernel at once, in whatever state."""
+    """Whether a line ends the kernel at once, in whatever state."""
     name = line.command.name
     return name == "halt" or (name == "sysrq" and line.argument.startswith(POWER_OFF))
 
 
 def _unstamped(line: Line, outcome: Outcome) -> Outcome:
-    """Without the times before the kernel's lines, which are for the console."""
+    """The outcome without the times before the kernel's lines, which are for the console."""
     if line.command.prints != OUTPUT:
         return outcome
     data = _STAMP.sub(b"", outcome.data)
@@ -207,7 +210,7 @@ def _unstamped(line: Line, outcome: Outcome) -> Outcome:
 
 
 def _with_our_help(outcome: Outcome) -> Outcome:
-    """The kernel's list, and what we add to it."""
+    """The kernel's list, and the supervisor's commands after it."""
     if not outcome.ok:
         return outcome
     ours = [

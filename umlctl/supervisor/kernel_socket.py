@@ -1,8 +1,8 @@
-"""A kernel's own socket, held by its supervisor: a socket whose name was removed can be reached
-by nobody else, and a kernel makes none before its next boot.
+"""A kernel's own socket, held by its supervisor. Nobody else can reach a socket whose name was
+removed, and a kernel makes none before its next boot.
 
-It has a second name for that, in another directory. Where both were removed, who has it open still
-reaches it, but no supervisor after this one does.
+So the supervisor gives the socket a second name, in another directory. Where both names were
+removed, a process that has the socket open still reaches it, but no later supervisor does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it
 
 
 def is_open(pid: int, path: str) -> bool:
-    """A kernel has its socket yet, though nobody may reach it: one that ends closes it."""
+    """Whether a kernel still has its socket open, though it may have no name. A kernel that ends
+    closes it."""
     held = set(processes.descriptors(pid))
     try:
         with open(f"/proc/{pid}/net/unix", "rb") as file:
@@ -33,11 +34,11 @@ def is_open(pid: int, path: str) -> bool:
 
 
 class KernelSocket:
-    """What the name of a kernel's socket leads to, and the name for it should that be removed."""
+    """The socket that a kernel's path leads to, and a new name should that be removed."""
 
     def __init__(self, path: str, kept: str) -> None:
-        """kept: its second name; empty if the directory of the first is another user's, where we
-        make none
+        """kept: the socket's second name; empty if the directory of the first is another user's,
+        where the supervisor makes none
         """
         self.path = path
         self._kept = kept
@@ -46,15 +47,15 @@ class KernelSocket:
         self.hold()
 
     def hold(self) -> None:
-        """The same as `look`, for a kernel that has just made one."""
-        with suppress(OSError):  # it can be asked all the same, as long as the name stays
+        """Do what `look` does, for a kernel that has just made its socket."""
+        with suppress(OSError):  # the kernel can be asked all the same, as long as the name stays
             self.look()
 
     def is_there(self) -> bool:
         return os.path.exists(self.path)
 
     def is_nameless(self, pid: int) -> bool:
-        """The kernel has it, but the name is gone that leads there.
+        """Whether the kernel has its socket open, but no name leads there.
 
         pid: of the kernel
         """
@@ -63,7 +64,8 @@ class KernelSocket:
         return is_open(pid, self.path)
 
     def look(self) -> bool:
-        """Hold what is there now; if the name is gone, make it anew. Whether it was.
+        """Hold the socket that is there now; if its name is gone, make that anew. True if it was
+        made.
 
         Raises: OSError
         """
@@ -80,7 +82,7 @@ class KernelSocket:
             self._held, self._inode = held, found.st_ino
             self._keep()
             if held >= scarce.most_to_keep() and self._kept and os.path.exists(self._kept):
-                self.close()  # others need the descriptor more, and it has its second name
+                self.close()  # others need the descriptor more, and the socket has its second name
         elif self._kept and stat.S_ISSOCK(found.st_mode) and not os.path.exists(self._kept):
             self._keep()
         return False
@@ -91,7 +93,7 @@ class KernelSocket:
             self._held = -1
 
     def _keep(self) -> None:
-        """Give it its second name; without, it is held by us alone."""
+        """Give the socket its second name; without one, only this process holds it."""
         if self._kept:
             with suppress(OSError):
                 with suppress(FileNotFoundError):
@@ -99,8 +101,8 @@ class KernelSocket:
                 os.link(self.path, self._kept)
 
     def _name(self) -> bool:
-        """Give what is held a name again, unless the kernel has closed it: one that reboots binds
-        another, and clears the directory before.
+        """Give the held socket its name again, unless the kernel has closed it. A kernel that
+        reboots binds another socket, and clears the directory before that.
 
         Raises: OSError
         """

@@ -1,4 +1,4 @@
-"""What one life of a guest is made of, from the launch of its kernel to the end of it."""
+"""The parts of one life of a guest, from the launch of its kernel to its end."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
     from umlctl.supervisor.readiness import Milestones
 
 TIME_TRAVEL: Final = "time-travel=ext"
-"""The kernel's argument that puts its time into the hands of another program."""
+"""The kernel argument that gives another program control over the guest's time."""
 HELD: Final = 0.1
-"""Between two looks whether a debugger holds it, seconds."""
+"""The time between two looks at whether a debugger holds the guest, seconds."""
 CURE_PAUSE: Final = 0.2
 CURE_PAUSE_MOST: Final = 5.0
-"""Between two looks whether a kernel in trouble is back: at first, then twice as long up to the
-most, seconds."""
+"""The time between two looks at whether a kernel in trouble is back, seconds: at first, then twice
+as long each time, up to the most."""
 
 
 class Life:
-    """The parts of one life, and what is common to the lives of its guest.
+    """The parts of one life, and what all lives of its guest share.
 
     Fields:
         launched: its kernel, as it was started or adopted
         lifecycle, milestones, history: of the guest
         process: the kernel's main process
-        kernel: how to talk to it
-        kernel_socket: through which
+        kernel: asks the kernel
+        kernel_socket: keeps the socket there through which the kernel is asked
         devices: its device table
-        consoles: what it prints, and who looks on
-        pauses: who stops and resumes it
-        watchdog: whether it is well
-        shutdown: how it is ended in order
+        consoles: what it prints, and the viewers of that
+        pauses: stops and resumes it
+        watchdog: sees whether it is well
+        shutdown: ends it in order
         log: path of its console's log
         release: the first two numbers of its kernel's version; zeros until they are known
-        heard: its root has notified something
-        unwritten: its record could not be written; the copy beside its sockets has what it has
+        heard: the guest's root has sent a notification
+        unwritten: the record could not be written; the copy beside the sockets holds what it lacks
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Life:
             agent=has_agent(definition),
             elsewhere=console_elsewhere(definition),
         )
-        if launched.adopted:  # it has its consoles before it answers
+        if launched.adopted:  # an adopted guest has its consoles before it answers
             self.consoles.sync(record.devices)
         self.pauses = Pauses(lifecycle, handle, self.kernel, record, self.save)
         self.watchdog = Watchdog(
@@ -119,14 +119,15 @@ class Life:
         )
 
     async def answers(self) -> None:
-        """Until it is ready, or dead, or held, as by a debugger: then it answers when let go."""
+        """Wait until the guest is ready, or dead, or held, as by a debugger: a held guest answers
+        when it is let go."""
         wanted = self.milestones
         while not (wanted.ready.is_set() or wanted.dead.is_set() or self.process.held()):
             with trio.move_on_after(HELD):
                 await wanted.ready.wait()
 
     async def save(self) -> None:
-        """Write the record; if that cannot be, the guest goes on."""
+        """Write the record; if it cannot be written, the guest goes on."""
         try:
             await trio.to_thread.run_sync(records.save, self.launched.record)
             self.unwritten = False
@@ -135,7 +136,7 @@ class Life:
             self.history.add("not recorded", text=scarce.explained(problem))
 
     async def cure(self) -> None:
-        """Have a kernel that does not answer go on, again and again, until cancelled."""
+        """Free the kernel whenever it does not answer, until cancelled."""
         while True:
             await self._troubled.wait()
             self._troubled = trio.Event()

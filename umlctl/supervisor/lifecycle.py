@@ -2,11 +2,11 @@
 is to be done at each.
 
 Rules of this file:
-- It is pure: no trio, no I/O, no clock. Whoever has an event passes the time along.
+- This module is pure: no trio, no I/O, no clock. The caller of `handle` passes the time along.
 - `Lifecycle.handle` takes an event and returns instructions; its caller obeys them, in order.
-- What no table has is no step: IllegalStep says what was tried, and the story so far.
-- A guest is one Lifecycle, however often it is started again. TRANSITIONS are its steps from state
-  to state; OCCURRENCES are events that leave the state as it is.
+- A step that is in no table raises IllegalStep, which says what was tried and the story so far.
+- One guest is one Lifecycle, however often it is started again. TRANSITIONS are its steps from
+  state to state; OCCURRENCES are events that leave the state as it is.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ ALIVE: Final[tuple[State, ...]] = (BOOTING, RUNNING, STOPPED, REBOOTING)
 ENDED: Final[tuple[State, ...]] = (DEAD, RESTARTING)
 
 MAX_STORY: Final = 50
-"""Steps that are remembered for who has to find out how it came to an illegal one."""
+"""How many steps are remembered, for a developer who has to explain an illegal one."""
 
 Facts = dict[str, object]
-"""What else the history is to say of an event."""
+"""What else the history says of an event."""
 
 
-# Events: what has happened, or what somebody wants
+# Events: what has happened to a guest, or what a user or a policy wants of it
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +60,11 @@ class HasSocket(Event, frozen=True):
 
 
 class Ready(Event, frozen=True):
-    """Requests can be answered, and the guest runs."""
+    """The kernel can answer requests, and the guest runs."""
 
 
 class ReadyStopped(Event, frozen=True):
-    """Requests can be answered, and the guest waits in `stop`."""
+    """The kernel can answer requests, and the guest waits in `stop`."""
 
 
 class Stopped(Event, frozen=True):
@@ -104,10 +104,10 @@ class EndWanted(Event, frozen=True):
 
 
 class KillWanted(Event, frozen=True, kw_only=True):
-    """Its processes are to be killed.
+    """The processes of the guest are to be killed.
 
     Fields:
-        by_policy: no user wants it, and the guest may be started again
+        by_policy: no user wants that, and the guest may be started again
     """
 
     why: str
@@ -127,7 +127,7 @@ class Ended(Event, frozen=True, kw_only=True):
 
 
 class Cleared(Event, frozen=True):
-    """Nothing is left of this life on the host: what comes after it can be decided."""
+    """Nothing of this life is left on the host: what comes after it can be decided."""
 
 
 class Retried(Event, frozen=True, kw_only=True):
@@ -141,7 +141,7 @@ class GivenUp(Event, frozen=True):
 
 
 class Relaunched(Event, frozen=True, kw_only=True):
-    """Another kernel was started for it.
+    """Another kernel was started for the guest.
 
     Fields:
         known: see `Lifecycle`
@@ -165,11 +165,11 @@ class Tell(Instruction, frozen=True):
 
 
 class AnswerRequests(Instruction, frozen=True):
-    """The kernel can be asked, and whoever waits for that goes on."""
+    """The kernel can be asked: requests that wait for that go on."""
 
 
 class HoldRequests(Instruction, frozen=True):
-    """Requests wait until it is ready again; the one in flight ends with this reason."""
+    """Requests wait until the kernel is ready again; the one in flight ends with this reason."""
 
     why: str
 
@@ -185,7 +185,7 @@ class AwaitReady(Instruction, frozen=True):
 
 
 class PrepareBoot(Instruction, frozen=True):
-    """Have what a reboot needs of the host, and begin another boot in the console's log."""
+    """Prepare what a reboot needs on the host, and begin another boot in the console's log."""
 
 
 class Terminate(Instruction, frozen=True):
@@ -193,11 +193,11 @@ class Terminate(Instruction, frozen=True):
 
 
 class FindHelpers(Instruction, frozen=True):
-    """Remember the processes that a signal to its group would miss."""
+    """Remember the processes that a signal to the kernel's process group would miss."""
 
 
 class Kill(Instruction, frozen=True):
-    """Kill all of its processes."""
+    """Kill all processes of the guest."""
 
 
 class StopOthers(Instruction, frozen=True):
@@ -207,7 +207,7 @@ class StopOthers(Instruction, frozen=True):
 
 
 class CancelRestart(Instruction, frozen=True):
-    """Wake up whoever waits to start it again: it is not to be."""
+    """Wake the task that waits to start the guest again: it is not to be started."""
 
 
 TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
@@ -218,7 +218,8 @@ TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
     DEAD: {Retried: RESTARTING, GivenUp: DEAD},
     RESTARTING: {Retried: RESTARTING, GivenUp: DEAD, Relaunched: BOOTING},
 }
-"""The state after an event, by the state before it. `since` is the time of the last one."""
+"""The state after an event, by the state before it. `Lifecycle.since` is the time of the last such
+step."""
 OCCURRENCES: Final[dict[type[Event], tuple[State, ...]]] = {
     HasSocket: (BOOTING,),
     RebootedUnseen: ALIVE,
@@ -229,11 +230,11 @@ OCCURRENCES: Final[dict[type[Event], tuple[State, ...]]] = {
     KillWanted: (*ALIVE, *ENDED),
     Cleared: (DEAD,),
 }
-"""In which states an event can come that leaves the state as it is."""
+"""The states in which an event can come that leaves the state as it is."""
 
 
 class IllegalStep(RuntimeError):
-    """An event came that its guest's state has no place for: a mistake of ours."""
+    """An event came that the state of its guest does not allow: a bug of the supervisor."""
 
     def __init__(self, event: Event, state: State, story: list[str]) -> None:
         past = "; ".join(story) or "it has just been launched"
@@ -242,35 +243,36 @@ class IllegalStep(RuntimeError):
 
 
 class Lifecycle:
-    """The life of one guest, all of its lives in a row.
+    """One guest, through all its lives. A life lasts from the launch of a kernel to its end.
 
     Fields:
-        state: where it is in the table
-        since: when that began, seconds since 1970
-        known: it was ready once in this life, seen by us or by the supervisor before us
+        state: the state of the guest, by TRANSITIONS
+        since: when that state began, seconds since 1970
+        known: this supervisor or the one before it has seen the guest ready in this life
         had_socket: the kernel of this life has made its socket
-        ending: how the last life ended; None as long as one goes on
-        reboots, restarts: how often it has rebooted, and was started again
+        ending: how the last life ended; None while a life goes on
+        reboots, restarts: how often the guest has rebooted, and was started again
         tries: restarts in a row that did not help
-        again: after this life, it is to be started again
-        unwanted: a user has ended it: it is not started again
-        hung: why it counts as hung; empty if it does not
-        panic: what this boot of its kernel panicked with; empty if it did not
-        last_panic: what it last panicked with, in whichever life
-        asked_to_end: why a user or a policy has ended it; empty if nobody has
-        forced: its processes were killed
-        halted: a user has had its kernel end itself
-        late: that it did not end by itself in time, and was synced and halted; empty if it did
-        unsynced: that it was ended with what it had yet to write, and why; empty if it was not
+        again: the guest is to be started again after this life
+        unwanted: a user has ended the guest: it is not started again
+        hung: why the guest counts as hung; empty if it does not
+        panic: what this boot of the kernel panicked with; empty if it did not
+        last_panic: what the guest last panicked with, in whichever life
+        asked_to_end: why a user or a policy has ended the guest; empty if neither has
+        forced: the processes of the guest were killed
+        halted: a user has had the kernel end itself
+        late: that the guest did not end by itself in time, and was synced and halted; empty if it
+            did
+        unsynced: that the guest was ended with what it had yet to write, and why; empty if not
     """
 
     def __init__(
         self, definition: Definition, since: float, *, adopted: bool = False, known: bool = False
     ) -> None:
-        """since: when its kernel was launched, seconds since 1970
+        """since: when the kernel was launched, seconds since 1970
 
         adopted: another supervisor has launched it
-        known: that supervisor has seen it ready
+        known: that supervisor has seen the guest ready
         """
         self.state: State = BOOTING
         self.reboots = self.restarts = self.tries = 0
@@ -303,7 +305,7 @@ class Lifecycle:
         }
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
-        """Take an event; what is to be done about it, in this order.
+        """Take an event; return what is to be done about it, in this order.
 
         now: seconds since 1970
 
@@ -327,16 +329,17 @@ class Lifecycle:
 
     @property
     def answers(self) -> bool:
-        """Its kernel can be asked."""
+        """Whether the kernel can be asked."""
         return self.state in (RUNNING, STOPPED)
 
     @property
     def comes(self) -> bool:
-        """It reboots, or was ready before it was adopted: it may be there to be asked soon."""
+        """Whether the kernel may soon be there to be asked: the guest reboots, or was ready before
+        it was adopted."""
         return self.state == REBOOTING or (self.state == BOOTING and self.known)
 
     def pause(self, lasted: float) -> float | None:
-        """Seconds to wait before it is started again; None: there were too many tries.
+        """Seconds to wait before the guest is started again; None: there were too many tries.
 
         lasted: seconds since its last life began
         """
@@ -358,7 +361,7 @@ class Lifecycle:
         self.hung = self.panic = self.asked_to_end = self.late = self.unsynced = ""
         self.forced = self.halted = False
 
-    # What each event comes to; `before` is the state in which it came
+    # What follows from each event; `before` is the state in which the event came
 
     @staticmethod
     def _told(name: EventName) -> Callable[[Event, State], list[Instruction]]:
@@ -375,8 +378,8 @@ class Lifecycle:
             HoldRequests("the guest rebooted"),
             Tell("rebooting", {"count": self.reboots}),
             PrepareBoot(),
-            # One that was asked to end has shut down in order, and an init that maps Ctrl-Alt-Del
-            # to a reboot is starting it again.
+            # A guest that was asked to end has shut down in order. Its init maps Ctrl-Alt-Del to a
+            # reboot, so the kernel begins again.
             Terminate() if self.asked_to_end else AwaitReady(),
         ]
 
@@ -444,7 +447,7 @@ class Lifecycle:
         return []
 
     def _action(self) -> str:
-        """What is to be done after a life."""
+        """What the guest's policy has done after a life."""
         assert self.ending is not None
         failed_at_first = self.ending.cause == "never started" and self.restarts == 0
         if self.unwanted or self.halted or failed_at_first:

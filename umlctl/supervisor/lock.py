@@ -10,7 +10,7 @@ from umlctl.host.files import stands_at
 
 
 class Lock:
-    """A lock that is this process's once `take` says so, until it ends."""
+    """A lock that this process holds once `take` says so, until the process ends."""
 
     def __init__(self) -> None:
         """Raises: BadPlace, OSError"""
@@ -35,9 +35,9 @@ class Lock:
                 return False
             if stands_at(lock, self._path):
                 break
-            os.close(lock)  # its holder has another, or has ended
+            os.close(lock)  # its holder has made another, or has ended
         if not os.fstat(lock).st_size and place.holder([self._path], besides=os.getpid()):
-            os.close(lock)  # who has one that was removed will have this one soon
+            os.close(lock)  # the holder of a lock that was removed will take this one soon
             return False
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -45,7 +45,7 @@ class Lock:
         return True
 
     def stand(self) -> None:
-        """Be found though somebody has removed the run directory, or the lock in it.
+        """Make the run directory, and the lock in it, again when they were removed.
 
         Raises: OSError
         """

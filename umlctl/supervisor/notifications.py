@@ -1,5 +1,5 @@
-"""What the kernel of a guest notifies: its socket, a panic, a watchdog that was not fed, and
-whatever the guest's root says.
+"""What the kernel of a guest notifies: its socket, a panic, a watchdog that was not fed, and any
+text that the guest's root sends.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 EXIT_TIMEOUT: Final = 3.0
 """How long a panicking kernel may take to exit, seconds."""
 AT_ONCE: Final = 64
-"""Notifications that are read in a row."""
+"""How many notifications are read in a row."""
 USERSPACE: Final = "userspace is up"
-"""What our own init program notifies."""
+"""What umlctl's own init program notifies."""
 
 
 class Notifications:
@@ -42,8 +42,8 @@ class Notifications:
         self._unheard: deque[Notification] = deque()
 
     async def hear(self, nursery: trio.Nursery) -> None:
-        """Take every notification at once: an unread one freezes the guest. But one whose root
-        sends them without end may wait a little: that freezes nobody else.
+        """Take every notification at once: an unread one freezes the guest. A guest whose root
+        sends them without end may wait a little: that freezes no other guest.
 
         nursery: for what follows of a panic
         """
@@ -63,7 +63,7 @@ class Notifications:
                 elif notification.kind == HANG:
                     self._life.watchdog.is_unfed()
             await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
-            with suppress(trio.ClosedResourceError):  # another has taken its place
+            with suppress(trio.ClosedResourceError):  # another socket has taken its place
                 await trio.lowlevel.wait_readable(self._life.launched.notify)
 
     def take_rest(self) -> None:
@@ -79,13 +79,13 @@ class Notifications:
                 self._note_said(notification)
 
     def panicked(self, text: str) -> None:
-        """The kernel has panicked."""
+        """Note that the kernel has panicked."""
         self._life.launched.record.last_panic = text
         console = console_log.last_of(self._life.log)
         self._handle(Panicked(text=text, facts={"console": console}))
 
     def _read(self) -> int:
-        """Take what they say, which may be nothing; how many datagrams there were."""
+        """Read what notifications there are, which may be none; return how many datagrams."""
         for taken in range(AT_ONCE):
             try:
                 datagram = self._life.launched.notify.recv(1024)

@@ -1,4 +1,4 @@
-"""The supervisor's own commands of a guest: `status`, `devices`, `plug`, `events`, `wait`,
+"""The supervisor's own commands for a guest: `status`, `devices`, `plug`, `events`, `wait`,
 `shutdown`, `kill`. Their answers are JSON.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.readiness import Readiness
 
 PAST: Final = "past"
-"""Asks `events` for what has been, and no more."""
+"""Asks `events` for the past events alone."""
 
 
 class OwnRequests:
@@ -87,7 +87,8 @@ class OwnRequests:
 
     @contextmanager
     def _subscribed(self, call: Call) -> Iterator[None]:
-        """The answer goes on for as long as the guest likes, and other requests meanwhile.
+        """Count an answer that goes on as long as the guest does, and let other requests be served
+        meanwhile.
 
         Raises: Refusal
         """
@@ -111,7 +112,7 @@ class OwnRequests:
                     event = await subscription.get()
                     over = event is None
                     data = b"" if event is None else event_log.encode(event)
-                # Out of the scope: a slow client must not lose the event that it is sent.
+                # Outside the scope: an event must not get lost because a client is slow to take it.
                 await call.part(data)
         finally:
             subscription.close()
@@ -140,7 +141,8 @@ class OwnRequests:
             try:
                 await self._wait(call)
             except ClientGone:
-                await self._guest.milestones.over.wait()  # the shutdown that it asked for goes on
+                # the client is gone, and the shutdown that it asked for goes on
+                await self._guest.milestones.over.wait()
 
     async def _plug(self, call: Call, line: Line) -> None:
         kind, _, text = line.argument.partition(" ")

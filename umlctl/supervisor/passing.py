@@ -1,7 +1,7 @@
-"""Descriptors that a kernel's arguments name, such as `con1=fd:0,fd:1`: those that the caller of
-`umlctl run` left open, which the kernel gets under the same numbers.
+"""Descriptors that a kernel's arguments name, such as `con1=fd:0,fd:1`. The caller of `umlctl run`
+left them open, and the kernel gets them under the same numbers.
 
-Whoever starts a guest in the background has none that are the caller's.
+A guest in the background gets none: its supervisor has none that are a caller's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OWN: Final = range(
     cmdline.CONSOLE_IN, console_socket.FIRST_DESCRIPTOR + 2 * (len(console_socket.CONSOLES) - 1)
 )
-"""What the kernel has of ours."""
+"""The descriptors of the kernel that are umlctl's own."""
 _PLACE: Final = (
     "import os, sys\n"
     "for pair in sys.argv[1].split(','):\n"
@@ -35,13 +35,14 @@ _PLACE: Final = (
     "    os.close(source)\n"
     "os.execvp(sys.argv[2], sys.argv[2:])\n"
 )
-"""Has descriptors under other numbers for who comes after it: some are in use before."""
+"""A Python program that puts descriptors under other numbers, and executes a command. Some of
+those numbers are in use before that."""
 
 
 def check(definition: Definition, *, passes: bool) -> list[int]:
-    """The descriptors that a kernel is to have of its starter's.
+    """The descriptors of its starter that a kernel is to have.
 
-    passes: whoever called this process may have left some open for it
+    passes: the caller of this process may have left some open for the kernel
 
     Raises: UsageError
     """
@@ -72,7 +73,7 @@ def check(definition: Definition, *, passes: bool) -> list[int]:
 
 @contextlib.contextmanager
 def copied(numbers: list[int], above: int) -> Iterator[dict[int, int]]:
-    """Copies of descriptors while a kernel is started: the number of each by its copy's.
+    """Copy descriptors while a kernel is started. Returns: the number of each, by its copy's.
 
     above: the least number that a copy may have
 
@@ -89,10 +90,10 @@ def copied(numbers: list[int], above: int) -> Iterator[dict[int, int]]:
 
 
 def placing(copies: dict[int, int]) -> list[str]:
-    """The command that has copies of descriptors under their own numbers, and executes what
-    follows it.
+    """The command that puts copies of descriptors under their own numbers, and executes the command
+    that follows it.
 
-    copies: the number of each by its copy's
+    copies: the number of each, by its copy's
     """
     if not copies:
         return []
@@ -102,8 +103,8 @@ def placing(copies: dict[int, int]) -> list[str]:
 
 @contextlib.contextmanager
 def kept_as_they_are(definition: Definition) -> Iterator[None]:
-    """Undo what a kernel does to descriptors that are the caller's too: it has them not block, and
-    terminals raw."""
+    """Undo what a kernel does to descriptors that are the caller's too: the kernel sets them not to
+    block, and terminals raw."""
     before = []
     for number in {number for _, number in cmdline.descriptors(definition)}:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A guest that is stopped: for how long, by whom, and how it goes on."""
+"""Pauses of a guest: for how long it is stopped, by whom, and how it goes on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from umlctl.supervisor.lifecycle import Event, Lifecycle
 
 AGAIN: Final = 1.0
-"""Between two tries to resume a guest whose pause is over, seconds."""
+"""The time between two tries to resume a guest whose pause is over, seconds."""
 MOMENT: Final = 0.1
-"""A stopped guest that is seen to run for longer is stopped no more, seconds."""
+"""How long a stopped guest may be seen to run before it counts as resumed, seconds."""
 
 
 class Pauses:
@@ -38,7 +38,7 @@ class Pauses:
     ) -> None:
         """handle: takes what happens to the guest
 
-        record: has when the guest is to be resumed; save: writes it
+        record: says when the guest is to be resumed; save: writes the record
         """
         self._lifecycle = lifecycle
         self._handle = handle
@@ -51,7 +51,7 @@ class Pauses:
     async def run(self, ready: trio.Event) -> None:
         """Resume the guest when a pause has lasted as long as it should.
 
-        ready: set when it is ready for the first time
+        ready: set when the guest is ready for the first time
         """
         await ready.wait()
         saved = self._record.resume
@@ -59,7 +59,7 @@ class Pauses:
             self._changed = trio.Event()
             due = self._record.resume
             if due != saved:
-                await self._save()  # for the supervisor that may have to adopt it
+                await self._save()  # for the supervisor that may have to adopt the guest
                 saved = due
             with trio.move_on_after(max(0.0, due - time.time()) if due else math.inf):
                 await self._changed.wait()
@@ -70,30 +70,31 @@ class Pauses:
                 await trio.sleep(AGAIN)
 
     async def resume(self, **by: int) -> Outcome:
-        """`go`."""
+        """Send `go`."""
         outcome = await self._kernel.resume()
         if outcome.ok:
             self.note_running(**by)
         return outcome
 
     def note_stopped(self, seconds: float | None = None, **by: int) -> None:
-        """The guest is stopped; `seconds` is how long at most."""
+        """Note that the guest is stopped; `seconds` is how long at most."""
         if self._lifecycle.state == RUNNING:
             self._handle(Stopped(facts={"seconds": seconds, **by}))
         self._record.resume = 0.0 if seconds is None else time.time() + seconds
         self._changed.set()
 
     def note_running(self, **by: int) -> None:
-        """The guest goes on."""
+        """Note that the guest goes on."""
         if self._lifecycle.state == STOPPED:
             self._handle(Resumed(facts={**by}))
             self._record.resume = 0.0
             self._changed.set()
 
     def look(self) -> None:
-        """A client may have gone to the kernel's own socket, past us: believe the kernel.
+        """See whether the guest was stopped or resumed past the supervisor, on the kernel's own
+        socket.
 
-        A stopped one looks as if it ran for a moment after each request.
+        A stopped kernel looks as if it ran for a moment after each request.
         """
         looks = None
         state = self._lifecycle.state

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from umlctl.supervisor.notifications import Notifications
 
 POLL: Final = 0.005
-"""Between two looks whether its processes have ended, seconds."""
+"""The time between two looks at whether the guest's processes have ended, seconds."""
 GROUP_TIMEOUT: Final = 2.0
-"""How long its killed processes may take to end, seconds."""
+"""How long the guest's killed processes may take to end, seconds."""
 SHIM_TIMEOUT: Final = 10.0
-"""How long its tiny parent may take to write down its status, seconds: the host may be busy."""
+"""How long the kernel's tiny parent may take to write down its status, seconds: the host may be
+busy."""
 
 
 async def bury(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
@@ -56,7 +57,7 @@ async def bury(life: Life, heard: Notifications, handle: Callable[[Event], None]
 
 
 async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
-    """Find out how it ended, and write it down."""
+    """Find out how the guest ended, and write that down."""
     life.process.kill()
     heard.take_rest()
     status = await _exit_status(life.launched.shim, life.launched.claim.directory)
@@ -71,9 +72,9 @@ async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event]
 
 
 async def _exit_status(shim: int, directory: str) -> endings.Status:
-    """What the tiny parent wrote down.
+    """What the tiny parent of the kernel wrote down.
 
-    shim: its pid; 0 if unknown
+    shim: pid of the parent; 0 if unknown
     """
     if not shim:
         return endings.Status(None, False)
@@ -87,7 +88,7 @@ async def _exit_status(shim: int, directory: str) -> endings.Status:
 
 
 async def _reaped(pid: int) -> None:
-    """Wait for the end of a process, and reap it if it is a child of ours."""
+    """Wait for the end of a process, and reap it if it is a child of this process."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -104,7 +105,7 @@ def _judge(life: Life, heard: Notifications, status: endings.Status) -> Ending:
     tail = endings.tail_of(life.log)
     seen = life.lifecycle
     if not (seen.panic or seen.answers or endings.is_orderly(tail)):
-        # Before it could notify anybody; later, whatever the guest prints is no evidence.
+        # A kernel that panics early notifies nothing. Later, what the guest prints is no evidence.
         early = endings.early_panic(tail)
         if early:
             heard.panicked(early)

@@ -17,7 +17,7 @@ class Process:
     Fields:
         pid: of the main process, which leads the group of all but some helpers
         started: its start time, clock ticks since the host's boot
-        gone: all of them have ended, and nobody need look at them any more
+        gone: all of them have ended, so that none is looked at any more
     """
 
     def __init__(self, pid: int, started: int) -> None:
@@ -29,7 +29,7 @@ class Process:
         self._helpers: dict[int, int] = {}
 
     async def ended(self) -> None:
-        """Until the main process has ended."""
+        """Wait until the main process has ended."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -43,15 +43,15 @@ class Process:
             os.close(descriptor)
 
     def held(self) -> processes.Held | None:
-        """Who keeps the main process from running, such as a debugger."""
+        """What keeps the main process from running, such as a debugger; None if nothing does."""
         if self.gone:
             return None
-        with suppress(OSError):  # then as it was seen last
+        with suppress(OSError):  # then the answer is what was seen last
             self._held = processes.held(self.pid)
         return self._held
 
     def looks_stopped(self) -> bool:
-        """The host sees the kernel wait in `stop`, whatever the kernel says."""
+        """Whether the host sees the kernel wait in `stop`, whatever the kernel says."""
         return processes.looks_stopped(self.pid) is True
 
     def signal(self, number: int) -> None:
@@ -67,7 +67,7 @@ class Process:
             self._helpers.update(processes.outside_group(self.pid))
 
     def kill(self) -> None:
-        """Kill all processes of the guest, the helpers that were found too."""
+        """Kill all processes of the guest, also the helpers that were found."""
         processes.kill_guest(self.pid, self.started, self._live_helpers())
 
     def _live_helpers(self) -> list[int]:

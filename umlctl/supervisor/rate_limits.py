@@ -1,7 +1,8 @@
 """How much of each thing one client, one user or one guest may have, in one place.
 
-What may wait for its turn on a socket is in `socketproto.fair_queue`, how long an answer may be in
-`socketproto.exchange` (BYTE_CAP), how long a console's log in `umlctl.state.console_log`.
+Other bounds stand elsewhere: requests that wait for their turn in `socketproto.fair_queue`, the
+length of an answer in `socketproto.exchange` (BYTE_CAP), of a console's log in
+`umlctl.state.console_log`.
 """
 
 from __future__ import annotations
@@ -15,36 +16,37 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import History
 
 SUBSCRIPTIONS: Final = (64, 256, 1024)
-"""Open `events` and `wait` of a guest: of one process, of one user, in all."""
+"""How many `events` and `wait` of a guest may be open: for one process, for one user, in all."""
 PRINTS: Final = 200
 PRINTS_A_SECOND: Final = 100.0
 PRINTS_LATE: Final = 5.0
-"""Requests that have the kernel print, of one user: so many at once, and then so many a second;
-more wait, and what would wait for more seconds than this is refused."""
+"""How many requests of one user may have the kernel print: so many at once, and then so many a
+second. More requests wait. A request that would wait for more seconds than the last is refused."""
 HEARD: Final = 100
 HEARD_A_SECOND: Final = 1000.0
-"""Notifications that are taken of one guest, whatever they are: so many at once, and then so many
-a second; the guest waits with the rest."""
+"""How many notifications are taken from one guest, whatever they say: so many at once, and then so
+many a second. The guest waits with the rest."""
 REBOOT_COUNTS: Final = 100
-"""As so many of them one counts that says that the kernel has rebooted: much is done for it."""
+"""A notification that the kernel has rebooted counts as so many: it causes much work."""
 NOTED: Final = 20
 NOTED_EVERY: Final = 5.0
 NOTED_MOST: Final = 600.0
-"""Events of one kind that others can cause without end: the history takes so many at once, then
-one in so many seconds, and while there are more, ever fewer, down to one in so many."""
+"""How many events of one kind go to the history, where others can cause them without end: so many
+at once, then one in so many seconds. While more come, fewer and fewer go there, down to one in the
+most seconds."""
 NOTED_QUIET: Final = 60.0
-"""After so long without one, all is as it was at first, seconds."""
+"""How long without an event of the kind until all is as at first, seconds."""
 
 
 class Counted:
-    """How many there are of something, under several keys, each with a bound of its own."""
+    """Counts something under several keys, each with a bound of its own."""
 
     def __init__(self, *bounds: int) -> None:
         self._bounds = bounds
         self._count: Counter[Hashable] = Counter()
 
     def take(self, keys: tuple[Hashable, ...]) -> bool:
-        """One more under each key, unless there are too many under one: False."""
+        """Count one more under each key; False if one of them has reached its bound."""
         if any(self._count[key] >= most for key, most in zip(keys, self._bounds, strict=True)):
             return False
         self._count.update(keys)
@@ -58,17 +60,19 @@ class Counted:
 
 
 class Bucket:
-    """Holds what may come at once, and is filled again at a steady pace. It can be overdrawn."""
+    """A token bucket: it holds what may come at once, and is filled at a steady pace. It can be
+    overdrawn."""
 
     def __init__(self, most: float, a_second: float, late: float) -> None:
-        """late: the longest that anybody waits, seconds."""
+        """late: the longest that a request may wait, seconds."""
         self._most = self._left = most
         self._a_second = a_second
         self._late = late
         self._seen = 0.0
 
     def take(self, now: float, count: int = 1) -> float | None:
-        """So many out of it: how long to wait, seconds; None: too long, and nothing is taken.
+        """Take so many out. Returns: how long to wait, seconds; None: too long, and nothing is
+        taken.
 
         now: seconds by a clock that never goes back
         """
@@ -83,7 +87,8 @@ class Bucket:
 
 
 class Sparing:
-    """Lets through what is rare; of what comes without end, ever less, with a count of the rest."""
+    """Lets through what is rare. Of what comes without end it lets through ever less, with a count
+    of the rest."""
 
     def __init__(self) -> None:
         self._left = NOTED
@@ -93,7 +98,7 @@ class Sparing:
         self._left_out = 0
 
     def take(self, now: float) -> int | None:
-        """How many were left out before this one; None if it is to be left out too.
+        """How many events were left out before this one; None if this one is to be left out too.
 
         now: seconds by a clock that never goes back
         """
@@ -117,7 +122,7 @@ class Sparing:
 
 
 class Hearing:
-    """What comes of one guest: it may be much, and nothing."""
+    """What one guest's root says: it may be much, and of no use."""
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -125,12 +130,12 @@ class Hearing:
         self._sparing = Sparing()
 
     def note(self, said: str, now: float) -> None:
-        """Note what its root said, or count it as left out."""
+        """Put into the history what the guest's root said, or count it as left out."""
         left_out = self._sparing.take(now)
         if left_out is not None:
             self._history.add("user", text=said, left_out=left_out or None)
 
     def wait(self, now: float, datagrams: int, reboots: int) -> float:
-        """How long the next is to wait after so many have been taken, seconds."""
+        """How long to wait before the next read, after so many datagrams were taken, seconds."""
         wait = self._pace.take(now, datagrams + reboots * REBOOT_COUNTS)
         return HEARD if wait is None else wait

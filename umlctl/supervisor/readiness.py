@@ -1,8 +1,8 @@
 """Whether a guest can be asked: what can be waited for, and the requests that wait.
 
 Requests to a guest that boots or reboots are held, with signs of life, until it is ready. A kernel
-has its socket long before it can take a request without harm, and has none for a while when it
-reboots. Clients need not know.
+has its socket long before it can take a request without harm. While it reboots, it has none for a
+while. Clients need not know.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from socketproto.listener import Call
 
 HEARTBEAT: Final = 1.0
-"""Between two signs of life to a client that waits, seconds."""
+"""The time between two signs of life to a client that waits, seconds."""
 MOMENT: Final = 2.0
-"""A kernel whose socket is gone ends or reboots: how long that may take to be seen, seconds."""
+"""How long it may take to see that a kernel whose socket is gone ends or reboots, seconds."""
 LOOK: Final = 0.01
-"""Between two looks whether it does, seconds."""
+"""The time between two looks at that, seconds."""
 
 
 class Milestones:
     """What can be waited for in the lives of a guest. The first three begin anew with each life.
 
     Fields:
-        ready: set while requests can be answered, and once it is dead; anew with each reboot
-        up: set once its first process has begun, as far as can be known
-        dead: set when it has ended, and nothing of this life is left
-        unwanted: set when a user has ended it
-        over: set when it has ended for good, and is not started again
+        ready: set while requests can be answered, and once the guest is dead; anew with each reboot
+        up: set once the guest's first process has begun, as far as can be known
+        dead: set when the guest has ended, and nothing of this life is left
+        unwanted: set when a user has ended the guest
+        over: set when the guest has ended for good, and is not started again
     """
 
     def __init__(self) -> None:
@@ -43,17 +43,17 @@ class Milestones:
         self.begin()
 
     def begin(self) -> None:
-        """Another life begins."""
+        """Begin another life."""
         self.ready = trio.Event()
         self.up = trio.Event()
         self.dead = trio.Event()
 
     def reboots(self) -> None:
-        """Requests cannot be answered until it is ready again."""
+        """Note that requests cannot be answered until the guest is ready again."""
         self.ready = trio.Event()
 
     def is_dead(self) -> None:
-        """Whoever waits for this life need not any more."""
+        """Wake all that wait for something of this life."""
         self.ready.set()
         self.up.set()
         self.dead.set()
@@ -72,7 +72,7 @@ class Readiness:
         self._held = Counted(*SUBSCRIPTIONS)
 
     async def wait(self, call: Call, deadline: float) -> bool:
-        """Hold a request until its guest is ready, or has ended; False: not by the deadline.
+        """Hold a request until its guest is ready, or has ended; False if neither by the deadline.
 
         deadline: by trio's clock
 
@@ -99,7 +99,7 @@ class Readiness:
             self._held.give_back(keys)
 
     async def comes_again(self) -> bool:
-        """The kernel's socket was gone: whether the guest begins to boot again."""
+        """Whether the guest begins to boot again, after the kernel's socket was gone."""
         milestones = self._milestones
         with trio.move_on_after(MOMENT):
             while milestones.ready.is_set() and not milestones.dead.is_set():  # noqa: ASYNC110

@@ -1,4 +1,4 @@
-"""What is shown of one guest."""
+"""What `status` shows of one guest."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def status_of(life: Life, refused: int, clients_refused: int) -> Status:
 
 
 def devices_of(devices: Table, consoles: Consoles) -> list[Device]:
-    """The device table. A console that programs attach to is shown by its socket: the descriptors
-    that its kernel has for it are nobody else's."""
+    """The device table. A console that programs attach to is shown by its socket: no program has
+    the descriptors that the kernel has for it."""
     return [
         _attached(each, f"unix:{consoles.socket_of(each.name)}")
         if each.name in consoles.by_name and each.kernel == config(each.name)

@@ -1,7 +1,7 @@
-"""What answers on a guest's public socket: who may ask what, how often, and what is written down.
+"""The answers on a guest's public socket: who may ask what, how often, and what is written down.
 
-A line is read once, and rides on its call. The kernel's commands are in `kernel_requests`, our own
-in `own_requests`.
+A line is read once, and is kept with its call. The kernel's commands are in `kernel_requests`, the
+supervisor's own in `own_requests`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
 
 NOTED: Final[dict[str, EventName]] = {"halt": "halt", "reboot": "reboot", "cad": "cad"}
-"""Commands that are events, if the kernel takes them."""
+"""Commands that become events, if the kernel takes them."""
 MISTYPED: Final = (1, -errno.EINVAL)
-"""Errors of a line that says nothing which could be done, rather than what must not be."""
+"""Errors of a line that is no command at all, rather than one that must not be done."""
 _ERRORS: Final = {
     TIMED_OUT: exitcodes.ETIMEDOUT,
     GONE: exitcodes.ECONNRESET,
@@ -58,7 +58,8 @@ class Requests:
         self._prints: dict[int, Bucket] = {}
 
     def answer_at_once(self, call: Call) -> Answer | None:
-        """Answer a plain question without giving way to other tasks, or leave it."""
+        """Answer a plain question without giving way to other tasks; None if `handle` is to answer
+        it."""
         try:
             line = _line(call)
             if line.command.served != KERNEL or not self._kernel.is_plain(line):
@@ -113,7 +114,7 @@ class Requests:
             await call.answer(str(outcome), _ERRORS[outcome.kind])
 
     async def _has_failed(self, call: Call, problem: Exception) -> None:
-        """Tell who asked what went wrong here.
+        """Tell the client what went wrong in the supervisor.
 
         Raises: ClientGone
         """
@@ -127,7 +128,7 @@ class Requests:
         await call.answer(f"internal error: {problem!r}; see `umlctl events`", -errno.EIO)
 
     async def _allowed(self, call: Call) -> bool:
-        """See whether the client may ask this; if not, it is told so.
+        """See whether the client may ask this; if not, tell it.
 
         Raises: ClientGone
         """
@@ -152,7 +153,7 @@ class Requests:
         return bucket.take(trio.current_time())
 
     async def _print_slowly(self, call: Call) -> None:
-        """Give who has the kernel print much a pace.
+        """Slow down a client that has the kernel print much.
 
         Raises: Refusal
         """
@@ -162,8 +163,8 @@ class Requests:
         await trio.sleep(wait)
 
     def _refused(self, call: Call, refusal: Refusal) -> None:
-        """Count a refusal, and note it: not a slip of the tongue, which is nobody's history, nor
-        all of a flood, or the history would hold nothing else."""
+        """Count a refusal, and note it. A mistyped line is not noted, nor is all of a flood, or the
+        history would hold nothing else."""
         self._guest.refused += 1
         if refusal.error not in MISTYPED:
             self._note_sparingly(call, "refused", _text(call), str(refusal))
@@ -176,7 +177,7 @@ class Requests:
             )
 
     def _note(self, call: Call, line: Line, outcome: Outcome) -> None:
-        """What the answer means for the guest's state and history."""
+        """Note what an answer means for the guest's history."""
         name = line.command.name
         if not outcome.ok:
             if not is_query(line):
@@ -206,7 +207,7 @@ def _line(call: Call) -> Line:
 
 
 def _line_if_any(call: Call) -> Line | None:
-    """The same; None if it cannot be read."""
+    """The line of a request; None if it cannot be read."""
     try:
         return _line(call)
     except Refusal:

@@ -1,4 +1,4 @@
-"""Ending a guest in order, as far as it lets us."""
+"""Ending a guest in order, as far as the guest lets its supervisor."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ SYNC: Final = 5.0
 HALT: Final = 2.0
 """How long a halt may take, seconds."""
 LOOK: Final = 0.005
-"""Between two looks into the log, seconds."""
+"""The time between two looks into the log, seconds."""
 TERM: Final = 2.0
-"""How long SIGTERM may take, seconds."""
+"""How long a guest may take to end after SIGTERM, seconds."""
 ANSWERS: Final = 2.0
 """How long a guest that was just adopted, or reboots, may take to answer first, seconds."""
 HELD: Final = 0.1
-"""Between two looks whether a debugger still holds it, seconds."""
+"""The time between two looks at whether a debugger still holds the guest, seconds."""
 BEYOND: Final = 30.0
-"""What a halt may take besides the guest's own shutdown, seconds."""
+"""How long all steps of the end but the guest's own shutdown may take, seconds."""
 
 
 class Shutdown:
-    """How one life of a guest is ended. What is seen of it is written to its lifecycle."""
+    """Ends one life of a guest. What is seen of the end is written to its lifecycle."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Shutdown:
     async def run(self, seconds: float, why: str) -> None:
         """End the guest: its own shutdown, then sync and halt, then SIGTERM, then the group.
 
-        seconds: for the guest's own shutdown
+        seconds: how long the guest's own shutdown may take
         why: who wants it
         """
         life = self._lifecycle
@@ -83,7 +83,7 @@ class Shutdown:
             self._process.signal(signal.SIGTERM)
         else:
             await self._wait_until_let_go(seconds)
-            # Whoever waits for a kernel that is held meanwhile must not hold this up.
+            # A request that waits for a kernel that is held meanwhile must not hold this up.
             with trio.move_on_after(seconds + BEYOND):
                 await self._end(seconds)
             if not self._is_dead():
@@ -91,15 +91,15 @@ class Shutdown:
         await self._die()
 
     async def halt(self, request: str) -> Outcome:
-        """End the guest at once, by its kernel's own means if it can be asked, with nothing synced.
+        """End the guest at once, by the kernel's own means if it can be asked, with nothing synced.
 
-        request: to its kernel
+        request: to the kernel
         """
         life = self._lifecycle
         if not self._process.held() and not self._is_dead():
             if life.state == STOPPED:
-                await self._pauses.resume()  # it would abort
-            life.halted = True  # by the time of the answer it can have ended
+                await self._pauses.resume()  # a stopped kernel would abort
+            life.halted = True  # the guest can have ended by the time of the answer
             outcome = await self._kernel.ask(request, ANSWER)
             if outcome.kind == REFUSED:
                 life.halted = False
@@ -117,7 +117,7 @@ class Shutdown:
         return self._milestones.dead.is_set()
 
     async def _die(self) -> None:
-        """Wait for the end of the guest, and force it in the end."""
+        """Wait for the end of the guest; kill it if it does not end by itself."""
         with trio.move_on_after(0.0 if self._process.held() else TERM):
             await self._milestones.dead.wait()
         if not self._is_dead():
@@ -140,7 +140,7 @@ class Shutdown:
     async def _end(self, seconds: float) -> None:
         """Have the guest shut itself down, or save what can be saved and halt it.
 
-        seconds: for the guest's own shutdown
+        seconds: how long the guest's own shutdown may take
         """
         if self._is_dead():
             return
@@ -151,14 +151,15 @@ class Shutdown:
             self._pauses.note_running()
         handled = await self._ask_again("proc sys/kernel/ctrl-alt-del")
         if not handled.ok:
-            # It cannot be asked; where nobody handles it, the guest is reset at once.
+            # The kernel cannot be asked who handles Ctrl-Alt-Del. Where no process does, `cad`
+            # resets the guest at once, so it is synced first.
             life.unsynced = await self._sync()
         late = ""
         if not handled.ok or handled.data.strip() == b"0":
             pressed = await self._kernel.ask("cad", ANSWER)
             if pressed.ok:
                 if handled.ok:
-                    life.unsynced = ""  # as far as it ends by itself
+                    life.unsynced = ""  # as far as the guest ends by itself
                 with trio.move_on_after(seconds):
                     await self._milestones.dead.wait()
                     return
@@ -166,7 +167,7 @@ class Shutdown:
                 life.unsynced = _lost("it did not end by itself in time")
         if self._is_dead():
             return
-        # Nobody in the guest handles it, or not in time: what can be saved, is.
+        # No process of the guest handles Ctrl-Alt-Del, or not in time: what can be saved, is.
         life.unsynced = await self._sync()
         await self._emergency("u", b"Emergency Remount complete")
         if not life.unsynced:
@@ -176,7 +177,8 @@ class Shutdown:
             await self._milestones.dead.wait()
 
     async def _ask_again(self, question: str) -> Outcome:
-        """A question; a socket that somebody removed is soon put back."""
+        """Ask a question; ask it again while the kernel's socket is gone, which is soon put
+        back."""
         outcome = await self._kernel.ask(question, ANSWER)
         with trio.move_on_after(ANSWERS):
             while isinstance(outcome, Unsent) and not self._is_dead():
@@ -185,13 +187,14 @@ class Shutdown:
         return outcome
 
     async def _sync(self) -> str:
-        """Have the kernel write what it has; what may be lost, if it was not seen to."""
+        """Have the kernel write what it has. Returns: what may be lost; empty if it was seen to
+        write."""
         return await self._emergency("s", b"Emergency Sync complete")
 
     async def _emergency(self, letter: str, done: bytes) -> str:
-        """A SysRq whose work the kernel does later: wait for its word in the log.
+        """Send a SysRq whose work the kernel does later, and wait for its word in the log.
 
-        What went wrong; empty if its word was seen.
+        Returns: what went wrong; empty if its word was seen
         """
         begin = _size(self._log)
         asked = await self._kernel.ask(f"sysrq {letter}", ANSWER)

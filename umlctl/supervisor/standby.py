@@ -1,8 +1,9 @@
 """A supervisor that is a service, where another supervisor of the user runs already.
 
-A command may have started that one before the service was started, or while it was being
-restarted; its guests are in good hands. The service has it start what is enabled, waits until it
-has ended, and then serves. Told to end before that, it ends the other with its guests.
+A command may have started the other one before the service was started, or while the service was
+being restarted. The guests of the other are in good hands. The service has it start what is
+enabled, waits until it has ended, and then serves. A service that is told to end before that ends
+the other with its guests.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
     from umlctl.host.systemd.notify import Manager
 
 ANSWERS: Final = 15.0
-"""One that gives no sign of life for so long is hung, seconds."""
+"""How long the other supervisor may give no sign of life before it counts as hung, seconds."""
 
 
 class Turn:
-    """Waiting for it.
+    """Waiting for the other supervisor to end.
 
     Fields:
-        came: False if we were told to end before it did
+        came: False if this service was told to end before that
         started: the other has started what is enabled
     """
 
     def __init__(self, take: Callable[[], object], manager: Manager) -> None:
-        """take: come back as the one supervisor of this user, however long that takes"""
+        """take: returns once this process is the supervisor of this user, however long that
+        takes"""
         self.came = True
         self.started = False
         self._take = take
@@ -44,7 +46,8 @@ class Turn:
             await nursery.start(self._heed, nursery)
             self.started = await self._ask("autostart")
             self._manager.ready("waiting for the supervisor to end that runs already")
-            # In the queue of the lock: nobody who comes later, as for a command, is before us.
+            # In the queue of the lock, this process is before all that come later, as for a
+            # command.
             await trio.to_thread.run_sync(self._take, abandon_on_cancel=True)
             nursery.cancel_scope.cancel()
 

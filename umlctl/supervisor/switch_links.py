@@ -1,8 +1,8 @@
-"""Keeping a guest's connections to its switches, whatever becomes of these.
+"""Keeping a guest's connections to its switches when the switches end.
 
-A kernel whose switch hangs up burns half a CPU until somebody sets the link down and up inside
-the guest. So the supervisor holds duplicates of the connections: when a switch is killed, the
-guest does not notice, and the next switch takes them over.
+A kernel whose switch hangs up burns half a CPU until a user sets the link down and up inside the
+guest. So the supervisor holds duplicates of the connections. When a switch is killed, the guest
+does not notice, and the next switch takes the connections over.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 PAUSE: Final = 0.1
 PAUSE_MOST: Final = 5.0
-"""Between two tries to have a switch again: the first, then twice as long up to the most."""
+"""The time between two tries to have a switch again, seconds: at first, then twice as long each
+time, up to the most."""
 
 
 class OnNetworks(Protocol):
-    """A guest's device table, as far as it is of interest here.
+    """A guest's device table, as far as switches need it.
 
     Fields:
-        changed: set when it has changed; another from then on
+        changed: set when the table has changed; replaced by another event then
     """
 
     changed: trio.Event
@@ -39,14 +40,14 @@ class OnNetworks(Protocol):
 
 
 async def hold_networks(devices: OnNetworks, pid: int, history: History) -> None:
-    """Hold what the kernel's process connects to the switches in its guest's table."""
+    """Hold the connections of the kernel's process to the switches in its guest's table."""
     held: dict[str, trio.CancelScope] = {}
 
     async def hold(network: str, scope: trio.CancelScope) -> None:
         with scope:
             await _hold(network, pid, history)
         if held.get(network) is scope:
-            del held[network]  # it was ended on purpose; there may be another of its name
+            del held[network]  # it was cancelled on purpose; there may be another of its name
 
     async with trio.open_nursery() as nursery:
         while True:
@@ -61,7 +62,7 @@ async def hold_networks(devices: OnNetworks, pid: int, history: History) -> None
 
 
 def _start(network: str) -> None:
-    """Have the switch running, as it was or, if it ended for want of guests, as it is defined.
+    """Have the switch running: as it was, or as it is defined if it ended for want of guests.
 
     Raises: HostError, UsageError
     """
@@ -92,13 +93,13 @@ async def _hold(network: str, pid: int, history: History) -> None:
                     lost = False
                 pause, said = PAUSE, ""
             except (HostError, UsageError) as problem:
-                if str(problem) != said:  # once, though it be tried for ever
+                if str(problem) != said:  # told once, though it is tried for ever
                     said = str(problem)
                     history.add("network lost", network=network, text=said)
                 await trio.sleep(pause)
                 pause = min(2 * pause, PAUSE_MOST)
                 continue
-            lives = holder.fileno() >= 0  # else it has ended while it was asked to hold
+            lives = holder.fileno() >= 0  # else the switch has ended while it was asked to hold
             if lives:
                 await trio.lowlevel.wait_readable(holder.fileno())
                 lives = holder.read()

@@ -1,7 +1,7 @@
-"""Whether a guest is well: it answers, its clock moves, and nobody keeps it from running.
+"""Whether a guest is well: it answers, its clock moves, and nothing keeps it from running.
 
-A guest that is stopped on purpose, or held by a debugger or a signal, is not hung. Nor is one that
-nobody can ask, since its kernel's socket was removed.
+A guest that is stopped on purpose, or held by a debugger or a signal, is not hung. Nor is a guest
+that cannot be asked because its kernel's socket was removed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from umlctl.supervisor.process import Process
 
 LOOK: Final = 1.0
-"""Between two looks at the host's side of a guest, seconds."""
+"""The time between two looks at the host's side of a guest, seconds."""
 CLOCK: Final = "proc uptime"
-"""What only a guest that is well answers, and differently each time."""
+"""A question that only a guest that is well answers, and differently each time."""
 ASKED: Final = 3
-"""How often it is asked in the time after which it counts as hung."""
+"""How often the guest is asked in the time after which it counts as hung."""
 PATIENCE: Final = 10.0
-"""The longest that one question waits, seconds."""
+"""The longest that one question may wait for its answer, seconds."""
 
 
 class Watchdog:
     """Watches one life of a guest.
 
     Fields:
-        unreachable: why its kernel cannot be asked, though it may be well; empty if it can
+        unreachable: why the kernel cannot be asked, though it may be well; empty if it can
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Watchdog:
     ) -> None:
         """handle: takes what happens to the guest
 
-        look: sees whether somebody has stopped or resumed it past us
+        look: sees whether the guest was stopped or resumed past the supervisor
         """
         self.unreachable = ""
         self._definition = definition
@@ -99,7 +99,7 @@ class Watchdog:
         if life.state == RUNNING and due and not kernel.trouble:
             self._asked = now
             await self._ask_its_clock()
-        if self._is_kept():  # since it was asked
+        if self._is_kept():  # it may be held since it was asked
             self._is_well()
             return
         patience = self._limit
@@ -112,12 +112,13 @@ class Watchdog:
             self._is_hung(why)
 
     def since(self, held: Held) -> float:
-        """When somebody began to hold it, seconds since 1970; seen just now, if not before."""
+        """When the guest began to be held, seconds since 1970; now, if that was not seen before."""
         self._note_held(held)
         return self._held_since
 
     def is_unreachable(self, why: str) -> None:
-        """Its kernel's socket was removed, and nobody can ask it how it is; empty: it was."""
+        """Note that the kernel's socket was removed, so that it cannot be asked; empty: it can
+        again."""
         if why and not self.unreachable:
             self._history.add("unreachable", text=why)
         elif self.unreachable and not why:
@@ -125,23 +126,24 @@ class Watchdog:
         self.unreachable = why
 
     def is_unfed(self) -> None:
-        """Its watchdog was not fed: what should feed it hangs, though its clock may move."""
+        """Note that the guest's watchdog was not fed: what should feed it hangs, though the clock
+        may move."""
         self._unfed = True
         self._is_hung("its watchdog was not fed")
 
     def begins_anew(self) -> None:
-        """It reboots: that is the end of what hung."""
+        """Note that the guest reboots: that is the end of what hung."""
         self._unfed = False
         self._is_well()
 
     async def _ask_its_clock(self) -> None:
         seconds = max(LOOK, min(self._limit / ASKED, PATIENCE))
         outcome = Outcome(TIMED_OUT)
-        with trio.move_on_after(seconds + LOOK):  # of one that is held, the kernel awaits the end
+        with trio.move_on_after(seconds + LOOK):  # a kernel that is held answers once it is let go
             outcome = await self._kernel.ask(CLOCK, seconds)
         unsent = outcome.kind if isinstance(outcome, Unsent) else ""
         if unsent == REFUSED:
-            self._is_well()  # as far as we can see
+            self._is_well()  # as far as the supervisor can see
         elif unsent == GONE and self._kernel_socket.is_nameless(self._process.pid):
             self.is_unreachable(outcome.reason)
             self._is_well()  # likewise
@@ -151,7 +153,7 @@ class Watchdog:
             self._is_well()
 
     def _is_kept(self) -> bool:
-        """It is not to run: somebody holds it, or it is stopped, or dead."""
+        """Whether the guest is not to run: it is held, or stopped, or dead."""
         self._note_held(self._process.held())
         return self._held is not None or self._lifecycle.state in (STOPPED, DEAD)
 

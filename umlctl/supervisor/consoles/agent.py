@@ -1,4 +1,4 @@
-"""What a supervisor says to our init program in a guest: it reads lines from a FIFO."""
+"""What a supervisor tells umlctl's init program in a guest, which reads lines from a FIFO."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final
 import msgspec
 
 WITH_SHELL: Final = ("con1", "con2", "con3", "con4")
-"""Consoles on which our init program starts a shell; con0 has one always."""
+"""The consoles on which umlctl's init program starts a shell when asked; con0 always has one."""
 
 
 class Agent:
-    """Our init program, as far as consoles go."""
+    """umlctl's init program in a guest, as far as consoles go."""
 
     def __init__(self, directory: str, *, is_there: bool) -> None:
-        """directory: of the running guest; is_there: else its init program is another"""
+        """directory: of the running guest; is_there: False if its init program is another"""
         self._fifo = f"{directory}/agent.in"
         self._is_there = is_there
 
     def resize(self, console: str, data: bytes) -> bool:
-        """Tell it a window's size; whether there is somebody in the guest to hear.
+        """Tell the init program a window's size; False if the guest has no such program to hear it.
 
         data: JSON, [ROWS, COLUMNS], as a viewer sends it
         """
@@ -34,12 +34,13 @@ class Agent:
         return self._tell(f"size {line} {rows} {columns}\n")
 
     def want_shell(self, console: str) -> None:
-        """Somebody would type: it has a shell there, if nobody has opened it."""
+        """Have the init program start a shell on a console for a viewer who types, unless a process
+        has the console open."""
         if self._is_there and console in WITH_SHELL:
             self._tell(f"shell tty{console[3:]}\n")
 
     def _tell(self, line: str) -> bool:
-        """Say something to it; whether it will hear of it."""
+        """Send a line to the init program; whether it will hear of it."""
         try:
             descriptor = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             try:

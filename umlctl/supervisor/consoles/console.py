@@ -1,4 +1,4 @@
-"""One console: its log, what its kernel reads, and who looks at it and types."""
+"""One console: its log, the FIFO that its kernel reads, and the viewers that look and type."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from umlctl.state import console_log
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up
 
 LOOK_INTERVAL: Final = 0.25
-"""Between two looks at what nobody tells of, seconds."""
+"""The time between two looks at what sends no notice, seconds."""
 FAST: Final = console_log.BOUND // 8
-"""A log that has grown so much between two looks grows fast, bytes."""
+"""How much a log that grows fast grows between two looks, bytes."""
 MOMENT_INTERVAL: Final = 1.0
-"""Between two entries of an index, seconds."""
+"""The time between two entries of a log's index, seconds."""
 READING_TIMEOUT: Final = 1.0
-"""A viewer that has taken nothing for so long does not read, seconds."""
+"""How long a viewer may take nothing before it counts as not reading, seconds."""
 MAX_KEPT: Final = 8 * console_log.BOUND
-"""The most that is kept for a viewer that is behind, bytes."""
+"""The most of a log that is kept for viewers that are behind, bytes."""
 MAX_PIECE: Final = PACKET - 1
 MAX_PAST: Final = 65536
-"""The most that is shown of the past, bytes."""
+"""The most that a viewer is shown of the past, bytes."""
 _UCRED: Final = struct.Struct("3i")
 
 
 class Viewer:
-    """Somebody who is attached.
+    """A process that is attached to a console.
 
     Fields:
         pid, uid: of the process
-        since: seconds since 1970
+        since: when it attached, seconds since 1970
         offset: of the log's byte that it gets next
         moved: when it last took something, by trio's clock
-        wants: would type if it could
+        wants: it wants to type
         turn: set while it has the keyboard
-        said: what it has yet to be told
+        said: notices that have yet to be sent to it
         scope: cancelled to let it go
     """
 
@@ -64,7 +64,7 @@ class Console:
     Fields:
         name: con0
         viewers: in the order in which they came
-        typist: the one of them who has the keyboard
+        typist: the viewer that has the keyboard
         ended: how the guest has ended; empty as long as it lives
     """
 
@@ -92,12 +92,12 @@ class Console:
             return 0
 
     def wake(self) -> None:
-        """Have all viewers look: there may be more."""
+        """Have all viewers look for more."""
         self.grown.set()
         self.grown = trio.Event()
 
     def keep(self) -> bool:
-        """Note the time of what is new, and cut off what is old; whether it grows fast.
+        """Note the time of what is new, and cut off what is old; True if the log grows fast.
 
         Raises: OSError
         """
@@ -112,13 +112,14 @@ class Console:
         return grown > FAST
 
     def _bound(self, size: int) -> int:
-        """What is to be kept: more for viewers that are behind and reading, within reason."""
+        """How much of the log to keep: more for viewers that are behind and reading, within
+        bounds."""
         now = trio.current_time()
         behind = [size - each.offset for each in self.viewers if now - each.moved < READING_TIMEOUT]
         return min(max([console_log.BOUND, *behind]), MAX_KEPT)
 
     def note_boot(self) -> None:
-        """A boot has begun.
+        """Note in the index that a boot has begun.
 
         Raises: OSError
         """
@@ -127,7 +128,8 @@ class Console:
         self._index.add(console_log.BOOT, time.time(), begin)
 
     def note_launch(self) -> None:
-        """It is there for the first time since the guest was started.
+        """Note in the index that the console is there for the first time since the guest was
+        started.
 
         Raises: OSError
         """
@@ -148,7 +150,7 @@ class Console:
         return os.pread(self._file, MAX_PIECE, viewer.offset)
 
     def begin(self, viewer: Viewer, hello: Hello) -> None:
-        """Set where a viewer begins, and tell it."""
+        """Set where a viewer begins, and tell the viewer."""
         size = self.size
         if hello.offset is not None:
             viewer.offset = min(max(0, hello.offset), size)
@@ -179,7 +181,7 @@ class Console:
             viewer.said.append(Notice(keyboard="waiting", by=self.typist.pid))
 
     def want(self, viewer: Viewer) -> None:
-        """It would type, now if nobody else does."""
+        """Give a viewer the keyboard: now if no other viewer has it, else in its turn."""
         viewer.wants = True
         if self.typist is None:
             self._give(viewer)
@@ -189,7 +191,8 @@ class Console:
         self.let_go(viewer)
 
     def let_go(self, viewer: Viewer) -> None:
-        """It types no more: the next who would gets the keyboard."""
+        """Take the keyboard from a viewer that types no more, and give it to the next that wants
+        it."""
         viewer.wants = False
         if self.typist is viewer:
             self.typist = None
@@ -203,18 +206,18 @@ class Console:
         self.say(viewer, Notice(keyboard="yours"))
 
     def say(self, viewer: Viewer, notice: Notice) -> None:
-        if notice.size is not None:  # only the last counts
+        if notice.size is not None:  # only the last size counts
             viewer.said = [each for each in viewer.said if each.size is None]
         viewer.said.append(notice)
         self.wake()
 
     async def type(self, data: bytes, viewer: Viewer) -> None:
-        """Hand what a viewer types to the guest; waits while it takes none.
+        """Hand what a viewer types to the guest; this waits while the guest takes none.
 
-        Raises: OSError: among them that the viewer is gone
+        Raises: OSError: among others when the viewer is gone
         """
         async with self._typing:
-            # A description of our own: the kernel sets flags on its one.
+            # The supervisor's own open file description: the kernel sets flags on its own.
             descriptor = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 while data:

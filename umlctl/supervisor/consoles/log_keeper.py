@@ -1,4 +1,4 @@
-"""The logs of a guest's consoles: kept within bounds, and viewers woken as they grow."""
+"""Keeps the logs of a guest's consoles within bounds, and wakes viewers as the logs grow."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import History
 
 KEEP_INTERVAL: Final = 0.25
-"""Between two looks at the size of the logs, seconds."""
+"""The time between two looks at the size of the logs, seconds."""
 FAST_KEEP_INTERVAL: Final = 0.02
-"""The same while one grows fast."""
+"""The same while a log grows fast, seconds."""
 GATHER_INTERVAL: Final = 0.002
 """How long output is gathered before its viewers are woken again, seconds."""
 UNWATCHED_INTERVAL: Final = 0.02
-"""Between two looks for viewers where the host has no more inotify, seconds."""
+"""The time between two wakings of viewers where the host has no more inotify, seconds."""
 
 
 class LogKeeper:
-    """Sees to the logs of some consoles as long as it runs."""
+    """Keeps the logs of a guest's consoles as long as it runs."""
 
     def __init__(self, consoles: dict[str, Console], history: History) -> None:
-        """consoles: by their names; there may be others later"""
+        """consoles: by name; more may come later"""
         self._consoles = consoles
         self._history = history
         self._watch: Watch | None = None
@@ -40,7 +40,7 @@ class LogKeeper:
         self._complained: set[str] = set()
 
     def begin(self, nursery: trio.Nursery) -> None:
-        """Go on until the nursery is cancelled."""
+        """Keep the logs and wake viewers until the nursery is cancelled."""
         nursery.start_soon(endure, self._history, "logs", self._keep)
         nursery.start_soon(endure, self._history, "viewers", self._wake)
 
@@ -50,13 +50,13 @@ class LogKeeper:
             self._watch = None
 
     def note_boot(self) -> None:
-        """The guest boots again: its system console has begun to say so."""
+        """Note that the guest boots again: its system console has begun to say so."""
         for console in self._consoles.values():
             with self._quietly(console.name):
                 console.note_boot()
 
     def note_launch(self, console: Console) -> None:
-        """A console is there for the first time, perhaps."""
+        """Note that a console may be there for the first time."""
         with self._quietly(console.name):
             console.note_launch()
 
@@ -70,7 +70,7 @@ class LogKeeper:
 
     @contextmanager
     def _quietly(self, name: str) -> Iterator[None]:
-        """A log that cannot be kept is told of once, and is no reason to stop."""
+        """Tell once of a log that cannot be kept, and go on."""
         try:
             yield
         except OSError as problem:
@@ -105,7 +105,7 @@ class LogKeeper:
             if self._watch is not None:
                 self._watch.add(console.log)
         except OSError:
-            self._unwatched = True  # looking often will do, for all of them
+            self._unwatched = True  # waking all viewers often will do
             if self._watch is not None:
                 trio.lowlevel.notify_closing(self._watch)
                 self._watch.close()

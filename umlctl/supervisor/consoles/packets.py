@@ -1,7 +1,4 @@
-"""What a supervisor and those who are attached to a console say to each other.
-
-See `umlctl.protocol.console_socket` for the kinds of packets.
-"""
+"""What a supervisor and the viewers of a console say to each other."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ class Hello(msgspec.Struct, frozen=True):
 
     Fields:
         console: its name, as con0
-        keyboard: wants to type
-        force: takes the keyboard from who has it
-        lines: how much of the past to begin with, if `offset` is not given
+        keyboard: the viewer wants to type
+        force: the viewer takes the keyboard from the one that has it
+        lines: how many lines of the past to begin with, if `offset` is not given
         offset: the byte of the log to begin with
     """
 
@@ -35,17 +32,17 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a viewer is told; what is empty is not said.
+    """What a viewer is told; empty fields are left out.
 
     Fields:
         offset: of the byte of the log that comes next
-        replay: so many bytes from there are of the past
-        keyboard: "yours", "waiting" (somebody else has it) or "taken" (by somebody else)
-        by: pid of who has the keyboard
+        replay: how many bytes from there are of the past
+        keyboard: "yours", "waiting" (another viewer has it) or "taken" (by another viewer)
+        by: pid of the viewer that has the keyboard
         size: whether the guest could be told the window's size
-        lost: bytes that were gone before this viewer had read them
+        lost: how many bytes were gone before this viewer had read them
         ended: how the guest ended; nothing follows
-        problem: why this cannot be attached to; nothing follows
+        problem: why the viewer cannot attach; nothing follows
     """
 
     offset: int | None = None
@@ -62,7 +59,7 @@ _HELLO: Final = msgspec.json.Decoder(Hello)
 
 
 def read_hello(packet: bytes) -> Hello | None:
-    """What a viewer says first; None if it says something else.
+    """The first packet of a viewer; None if that is no Hello.
 
     Raises: DecodeError, ValueError, RecursionError
     """
@@ -72,14 +69,14 @@ def read_hello(packet: bytes) -> Hello | None:
 
 
 def hung_up(connection: trio.socket.SocketType) -> bool:
-    """The other end is closed, and not only for writing."""
+    """Whether the other end is closed, and not only for writing."""
     poll = select.poll()
     poll.register(connection.fileno(), 0)
     return bool(poll.poll(0))
 
 
 async def tell(connection: trio.socket.SocketType, notice: Notice) -> None:
-    """Tell a viewer something.
+    """Send a notice to a viewer.
 
     Raises: OSError
     """
@@ -87,7 +84,7 @@ async def tell(connection: trio.socket.SocketType, notice: Notice) -> None:
 
 
 async def send(connection: trio.socket.SocketType, data: bytes) -> None:
-    """Send all of it; a packet goes as a whole.
+    """Send all of some bytes; a packet goes as a whole.
 
     Raises: OSError
     """

@@ -1,4 +1,4 @@
-"""The sockets of a guest's consoles, and who comes by them."""
+"""The sockets of a guest's consoles, and the viewers that connect to them."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import History
 
 HELLO_TIMEOUT: Final = 5.0
-"""How long somebody may take to say what it wants, seconds."""
+"""How long a client may take to say what it wants, seconds."""
 MAX_VIEWERS: Final = 256
-"""Of one console."""
+"""The most viewers of one console."""
 RETRY_INTERVAL: Final = 5.0
-"""Between two tries to open a socket that could not be opened, seconds."""
+"""The time between two tries to open a socket that could not be opened, seconds."""
 
 
 class Consoles:
     """The consoles of one guest that can be attached to, and their sockets.
 
     Fields:
-        by_name: those that the guest has
+        by_name: the consoles that the guest has
     """
 
     def __init__(
         self, directory: str, records: str, history: History, *, agent: bool, elsewhere: str = ""
     ) -> None:
-        """directory: of the running guest; records: what outlives it
+        """directory: of the running guest; records: of the files that outlive it
 
-        agent: the guest's init program is ours, and takes window sizes
-        elsewhere: the kernel's argument that has its con0 read somebody else
+        agent: the guest's init program is umlctl's own, and takes window sizes
+        elsewhere: the kernel argument by which con0 reads from something else
         """
         self._elsewhere = elsewhere
         self.by_name = {"con0": Console("con0", directory, records)}
@@ -80,7 +80,7 @@ class Consoles:
             self._keeper.close()
 
     async def end(self, how: str) -> None:
-        """The guest has ended: viewers get the rest, are told, and let go."""
+        """Note that the guest has ended: viewers get the rest, are told, and are let go."""
         self._ended = how
         for console in self.by_name.values():
             console.ended = how
@@ -89,11 +89,11 @@ class Consoles:
             await trio.sleep(0.01)
 
     def note_boot(self) -> None:
-        """The guest boots again: its system console has begun to say so."""
+        """Note that the guest boots again: its system console has begun to say so."""
         self._keeper.note_boot()
 
     def sync(self, entries: list[Entry]) -> None:
-        """Have the consoles that the device table has."""
+        """Serve the consoles that are in the device table, and no others."""
         wanted = {"con0"}
         for entry in entries:
             name = entry.name
@@ -107,15 +107,15 @@ class Consoles:
             self._keeper.note_launch(console)
             self._serve(name)
         for console in self.by_name.values():
-            if console.typist is not None:  # since before a reboot
+            if console.typist is not None:  # it has had the keyboard since before a reboot
                 self._agent.want_shell(console.name)
 
     def socket_of(self, name: str) -> str:
-        """Where programs are attached to a console."""
+        """The path of the socket by which programs attach to a console."""
         return f"{self._directory}/{name}"
 
     def listing(self) -> list[status.Console]:
-        """As `status` shows them."""
+        """The consoles as `status` shows them."""
         return [
             status.Console(
                 name=console.name,
@@ -142,7 +142,7 @@ class Consoles:
         path = f"{self._directory}/{name}"
         try:
             if os.path.exists(path):
-                os.unlink(path)  # of a supervisor that was killed
+                os.unlink(path)  # left by a supervisor that was killed
             listener.bind(path)
             os.chmod(path, 0o600)
             listener.listen(16)
@@ -152,7 +152,8 @@ class Consoles:
         return listener
 
     def _serve(self, name: str) -> None:
-        """Open a socket; a guest whose consoles cannot be attached to is a guest."""
+        """Open a socket; if it cannot be opened, the guest goes on without, and it is tried
+        again."""
         if self._nursery is None:
             return
         try:
@@ -174,13 +175,13 @@ class Consoles:
             self._serve(name)
 
     def stand(self) -> list[str]:
-        """Open the sockets again that somebody has removed; their names."""
+        """Open again the sockets that were removed; return their names."""
         missing = [
             name for name in self._listeners if not os.path.exists(f"{self._directory}/{name}")
         ]
         for name in missing:
             old = self._listeners.pop(name)
-            trio.lowlevel.notify_closing(old)  # who is attached stays so
+            trio.lowlevel.notify_closing(old)  # attached viewers stay attached
             old.close()
             self._serve(name)
         return missing
@@ -210,7 +211,8 @@ class Consoles:
                     except (OSError, trio.ClosedResourceError):
                         if listener.fileno() < 0:
                             return
-                        await trio.sleep(LOOK_INTERVAL)  # no descriptors, perhaps; others may end
+                        # perhaps for want of descriptors; others may be closed soon
+                        await trio.sleep(LOOK_INTERVAL)
                         continue
                     if connection.fileno() >= scarce.descriptors() - 1:
                         connection.close()
@@ -220,13 +222,13 @@ class Consoles:
                         nursery.start_soon(self._welcome, name, connection)
 
     async def _welcome(self, name: str, connection: trio.socket.SocketType) -> None:
-        """Serve who has connected, whatever it sends: it must not end the guest."""
+        """Serve a client that has connected. Whatever it sends must not end the guest."""
         try:
             with connection:
                 if name == "attach":
                     await self._attach(connection)
                 else:
-                    # Only what it types shows whether it wants the keyboard.
+                    # Only what the client types shows whether it wants the keyboard.
                     hello = Hello(console=name, keyboard=False)
                     await self._view(connection, hello, packets=False)
         except Exception as problem:  # noqa: BLE001
@@ -246,7 +248,7 @@ class Consoles:
     async def _view(
         self, connection: trio.socket.SocketType, hello: Hello, *, packets: bool
     ) -> None:
-        """Serve one viewer to its end."""
+        """Serve one viewer until it leaves."""
         console = self.by_name.get(hello.console)
         problem = ""
         if console is None:
@@ -270,9 +272,10 @@ class Consoles:
 
 
 async def _turn_away(connection: trio.socket.SocketType, packets: bool) -> None:
-    """Tell somebody at once that there are no descriptors for viewers any more."""
+    """Tell a client at once that there are no more descriptors for viewers."""
     with connection, suppress(OSError):
         if packets:
-            with trio.move_on_after(LOOK_INTERVAL):  # who still has to say hello, would not hear
+            # a client that has yet to say hello would not hear it
+            with trio.move_on_after(LOOK_INTERVAL):
                 await connection.recv(PACKET)
             await tell(connection, Notice(problem=scarce.few_descriptors()))

@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
 
 class Visit:
-    """A viewer is shown what the console prints, and types on it."""
+    """Shows a viewer what the console prints, and types what the viewer sends."""
 
     def __init__(
         self, console: Console, connection: trio.socket.SocketType, agent: Agent, *, packets: bool
     ) -> None:
-        """packets: it speaks the protocol of the socket `attach`; else these are the bare bytes"""
+        """packets: the viewer speaks the protocol of the socket `attach`; else it gets the bare
+        bytes"""
         self._console = console
         self._connection = connection
         self._agent = agent
         self._packets = packets
 
     async def run(self, hello: Hello) -> None:
-        """Serve it until it leaves, or the guest has ended and all is shown.
+        """Serve the viewer until it leaves, or until the guest has ended and all is shown.
 
-        Raises: ExceptionGroup of OSError: it is gone, or its console
+        Raises: ExceptionGroup of OSError: the viewer is gone, or its console
         """
         console = self._console
         viewer = Viewer(self._connection, wants=hello.keyboard)
@@ -48,12 +49,12 @@ class Visit:
             console.leave(viewer)
 
     async def _show(self, viewer: Viewer) -> None:
-        """Send what the guest writes, and what there is to say."""
+        """Send the viewer what the guest writes, and its notices."""
         console = self._console
         while True:
             grown, ended = console.grown, console.ended
             data = console.read(viewer)
-            while viewer.said:  # more may come while one is told
+            while viewer.said:  # more notices may come while one is sent
                 notice = viewer.said.pop(0)
                 if self._packets:
                     await tell(self._connection, notice)
@@ -80,7 +81,7 @@ class Visit:
         console = self._console
         while data := await self._connection.recv(PACKET):
             if console.typist is not viewer:
-                continue  # it has been told
+                continue  # the viewer has been told that another has the keyboard
             if data[:1] == INPUT:
                 await console.type(data[1:], viewer)
             elif data[:1] == SIZE:
@@ -93,7 +94,8 @@ class Visit:
             if not viewer.wants:
                 self._agent.want_shell(console.name)
             console.want(viewer)
-            while console.typist is not viewer:  # nobody tells it; what it says can wait
+            # bare bytes have no notices; what the viewer types can wait
+            while console.typist is not viewer:
                 with trio.move_on_after(LOOK_INTERVAL):
                     await viewer.turn.wait()
                 if hung_up(self._connection):

@@ -1,4 +1,5 @@
-"""How a kernel is told of one device: told, then looked for in the guest, else undone."""
+"""How a kernel is told of one device: it is told, the guest is looked at, and if need be it is
+undone."""
 
 from __future__ import annotations
 
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
     from umlctl.supervisor.kernel import Kernel
 
 LOOKS: Final = 3
-"""How often a new device is looked for in the guest."""
+"""How often the guest is looked at for a new device."""
 LOOK_INTERVAL: Final = 0.05
-"""Between two looks, and between two tries to take out what is open, seconds."""
+"""The time between two looks, and between two tries to remove a device that is open, seconds."""
 OPEN_TIMEOUT: Final = 1.0
-"""How long a new disk may be open yet for the scan of its partitions, seconds. Later kernels (7.2)
-close it so late that a removal right after had no success in 30 of 30 trials."""
+"""How long a new disk may still be open for the scan of its partitions, seconds. Later kernels
+(7.2) close it so late that a removal right after had no success in 30 of 30 trials."""
 
 
 async def give(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> None:
-    """Have the kernel make a device, in the place of what stands there until somebody wants it,
-    and see that the guest has it.
+    """Have the kernel make a device, and see that the guest has it. A stand-in that holds its name
+    until then is removed first.
 
-    look: whether to see
+    look: whether to see that the guest has it
 
-    Raises: Refusal: and the kernel does not have it either
+    Raises: Refusal: and the kernel does not have the device either
     """
     taken = False
     stand_in = registry.of(entry.name).stand_in(entry.name)
@@ -54,9 +55,9 @@ async def give(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
 async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> None:
     """Have the kernel make a device whose name is free, and see that the guest has it.
 
-    Raises: Refusal: and the kernel does not have it either
+    Raises: Refusal: and the kernel does not have the device either
     """
-    entry.observed = None  # not what was seen before a reboot
+    entry.observed = None  # what was seen before a reboot no longer counts
     undo = True
     try:
         outcome = await kernel.ask(f"config {entry.kernel}")
@@ -72,7 +73,8 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
             with trio.CancelScope(shield=True):
                 await _take_out(entry, kernel)
     if registry.of(entry.name).spoils:
-        table.spoilt_by = entry.name  # it forgets what it has half made, and goes on using it
+        # the kernel forgets what it has half made, and goes on using it
+        table.spoilt_by = entry.name
     said = f"{entry.name}: the kernel took it, and the guest does not have it"
     if entry.problem not in ("", PLUGGING):
         said += f"; {entry.problem}"
@@ -80,7 +82,7 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
 
 
 async def _appears(entry: Entry, kernel: Kernel) -> bool:
-    """Whether the guest has what its kernel has taken; it may need a moment."""
+    """Whether the guest has a device that its kernel has taken; it may need a moment."""
     for _ in range(LOOKS):
         entry.observed = await registry.of(entry.name).observe(entry, kernel)
         if entry.observed is not None:
@@ -90,9 +92,9 @@ async def _appears(entry: Entry, kernel: Kernel) -> bool:
 
 
 async def _take_out(entry: Entry, kernel: Kernel) -> None:
-    """Undo a `config`. If that cannot be, the entry's problem says so."""
+    """Undo a `config`. If that cannot be done, the entry's problem says so."""
     if not registry.of(entry.name).removable:
-        return  # and what does not work is not there
+        return  # and a device of such a family that does not work is not there
     outcome = await take_away(entry.name, kernel)
     if is_gone(outcome):
         return
@@ -103,7 +105,8 @@ async def _take_out(entry: Entry, kernel: Kernel) -> None:
 
 
 async def take_away(name: str, kernel: Kernel) -> Outcome:
-    """Have the kernel remove a device; one that is open for a moment only, a moment later."""
+    """Have the kernel remove a device. One that is open only for a moment is removed a moment
+    later."""
     end = trio.current_time() + OPEN_TIMEOUT
     while True:
         outcome = await kernel.ask(f"remove {name}")
@@ -115,7 +118,7 @@ async def take_away(name: str, kernel: Kernel) -> Outcome:
 
 
 def is_gone(outcome: Outcome) -> bool:
-    """What a `remove` has come to: the kernel does not have the device."""
+    """Whether the kernel does not have the device, by the outcome of a `remove`."""
     return (
         outcome.ok
         or outcome.kind == GONE
@@ -125,7 +128,7 @@ def is_gone(outcome: Outcome) -> bool:
 
 
 def refused(name: str, outcome: Outcome) -> Refusal:
-    """What a kernel that does not do it comes to.
+    """The refusal for a device that the kernel did not take, by its answer.
 
     name: of the device
     """

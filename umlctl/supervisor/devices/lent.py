@@ -1,4 +1,5 @@
-"""Devices of this host's that a guest is lent: it numbers them, and keeps them until it ends."""
+"""Devices of this host that are lent to a guest: the guest numbers them, and keeps them until it
+ends."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import By
 
 MAX_UNKNOWN: Final = 64
-"""So many devices that are not of its table a guest may have of a kind that it numbers."""
+"""How many devices of a kind, which the guest numbers, it may have beside those in its table."""
 
 
 async def plug(table: Table, device: Lent, by: By, *, force: bool) -> None:
-    """Pass a device on.
+    """Lend a device to the guest.
 
-    force: leave out the looks at who serves it and at the guest
+    force: leave out the looks at what serves it and at the guest
 
     Raises: Refusal
     """
@@ -39,7 +40,8 @@ async def plug(table: Table, device: Lent, by: By, *, force: bool) -> None:
 
 
 async def _number(table: Table, entry: Entry, kind: str, *, force: bool) -> None:
-    """Name a device as the guest will, which may have some of its kernel's command line.
+    """Name a device as the guest will name it. The guest may have some of its kernel's command
+    line.
 
     Raises: Refusal
     """

@@ -1,4 +1,4 @@
-"""Consoles and serial lines, which a guest has whatever they lead to."""
+"""Consoles and serial lines, which a guest always has, wherever they lead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def change(table: Table, device: Line, by: By, *, force: bool) -> None:
     """Have a line lead elsewhere.
 
-    force: leave out the looks at where, and at the guest
+    force: leave out the looks at where it is to lead, and at the guest
 
     Raises: Refusal: and the line is as it was
     """
@@ -30,7 +30,7 @@ async def change(table: Table, device: Line, by: By, *, force: bool) -> None:
         if not outcome.ok:
             was = before.text.strip()
             if before.ok and was and was != "none":
-                # A string that the kernel cannot read costs the old one.
+                # A string that the kernel cannot read costs the line its old one.
                 await kernel.ask(f"config {name}={was}")
             raise hotplug.refused(name, outcome)
         entry = table.find(name)

@@ -1,4 +1,4 @@
-"""What of a guest's memory can be taken, and what has been."""
+"""How much of a guest's memory can be taken, and how much has been."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.kernel import Kernel
 
 SPARE: Final = 8 << 20
-"""What a guest keeps when memory is taken from it: with less its kernel may die, bytes."""
+"""How much a guest keeps when memory is taken from it, bytes: with less its kernel may die."""
 
 
 async def change(table: Table, device: mem.Mem, by: By, *, force: bool) -> None:
@@ -53,8 +53,8 @@ async def change(table: Table, device: mem.Mem, by: By, *, force: bool) -> None:
 
 
 async def keep_spare(table: Table, entry: Entry, kernel: Kernel) -> None:
-    """Take no more memory again than a guest that begins anew can spare: without any it dies
-    of its boot."""
+    """See that no more memory is taken again than a guest that begins anew can spare: without any,
+    it dies in its boot."""
     there = await memory_of(kernel)
     taken = -_change_of(entry)
     most = _pages(there["free"] - SPARE) if there else taken
@@ -69,7 +69,7 @@ def _change_of(entry: Entry) -> int:
 
 
 def _check(change: int, taken: int, free: int) -> None:
-    """Refuse what the kernel would say OK to and not do, or not survive.
+    """Refuse a change to which the kernel would say OK and not make it, or not survive it.
 
     Raises: Refusal
     """
@@ -89,9 +89,9 @@ def _check(change: int, taken: int, free: int) -> None:
 
 
 def _really_taken(change: int, free: int, after: dict[str, int] | None) -> int:
-    """What a change comes to: the kernel says OK, and takes no more than it finds.
+    """How many bytes a change has taken: the kernel says OK, and takes no more than it finds.
 
-    change: as asked for, bytes, negative: to be taken; free: what was free before
+    change: as asked for, bytes; negative: to be taken; free: what was free before, bytes
     """
     if change > 0 or after is None or after["free"] >= SPARE:
         return -change

@@ -1,4 +1,4 @@
-"""What a guest has now of its devices, and what has become of them on this host."""
+"""What a guest has now of its devices, and what has become of their sides on this host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.devices.table import Table
 
 HOST_TIMEOUT: Final = 1.0
-"""How long a switch may take to say who is on it, and the host to say what its files and taps are,
+"""How long a switch may take to say who is on it, and the host to say how its files and taps are,
 seconds."""
 
 
@@ -29,13 +29,14 @@ async def observe(table: Table) -> None:
                 entry.observed = observed
                 entry.problem = "" if entry.problem == ABSENT else entry.problem
             elif not entry.problem and (await table.kernel.ask("version")).ok:
-                # Somebody was at the kernel's own socket, or renamed it.
+                # The device was removed at the kernel's own socket, or was renamed in the guest.
                 entry.observed, entry.problem = None, ABSENT
                 table.history.add("device lost", device=entry.name, text=ABSENT)
 
 
 async def host_sides(table: Table) -> dict[str, dict[str, Any]]:
-    """What serves the NICs on switches, by device: the switch's pid and port, its uplink's."""
+    """What serves the NICs on switches, by device: pid and port of the switch, pid of its
+    uplink."""
     found: dict[str, dict[str, Any]] = {}
     for network in table.networks():
         status: dict[str, Any] = {}
@@ -53,7 +54,7 @@ async def host_sides(table: Table) -> dict[str, dict[str, Any]]:
 
 
 async def notes(table: Table) -> dict[str, str]:
-    """What has become of the host's sides, by device, of those that are not as they were."""
+    """What has become of the host's sides that are not as they were, by device."""
 
     def look() -> dict[str, str]:
         return {entry.name: registry.of(entry.name).note(entry) for entry in there}
@@ -67,7 +68,7 @@ async def notes(table: Table) -> dict[str, str]:
 
 
 def _host_side(entry: Entry, status: dict[str, Any], pid: int) -> dict[str, Any]:
-    """What a switch says of one NIC's end; a port is known by its MAC once it has sent."""
+    """What a switch says of one NIC's end; it knows the MAC of a port once that has sent."""
     ports = [port for port in status["ports"] if port["pid"] == pid]
     if len(ports) > 1:
         ports = [port for port in ports if entry.mac in port["macs"]]

@@ -1,7 +1,7 @@
-"""Devices that somebody asks for, and those that somebody takes away.
+"""Plugging the devices that clients ask for, and removing them.
 
-The order is what keeps a guest and its files whole: write the device down, then tell the kernel,
-then look at the guest, else undo.
+The order of the steps keeps a guest and its files whole: write the device down, then tell the
+kernel, then look at the guest, else undo.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 async def plug(table: Table, asked: Disk | Nic, by: By, *, force: bool = False) -> Entry:
-    """Plug a disk or a NIC: the guest has it then, or everything is as it was.
+    """Plug a disk or a NIC: the guest has it then, or all is as it was.
 
-    A kernel that does not answer may take it all the same, later: then the entry stays, with
-    its problem, until `restoring.settle`.
+    A kernel that does not answer may take the device all the same, later. Then the entry stays,
+    with its problem, until `restoring.settle`.
 
     force: leave out the looks at the guest
 
@@ -103,8 +103,8 @@ def _number_for(table: Table, asked: Disk | Nic) -> int:
 
 
 async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: bool) -> Entry:
-    """Check the host's side and reserve it, before any other supervisor can; once begun it is
-    not given up halfway.
+    """Check the host's side of a device and reserve it, before any other supervisor can. Once
+    begun, this is not given up halfway.
 
     Raises: HostError, UsageError; nothing is left behind then
     """
@@ -133,7 +133,7 @@ def _prepare(
 
 
 async def config(table: Table, text: str, by: By, *, force: bool = False) -> Outcome:
-    """What `config DEVICE=...` means: the table's way for what the table knows.
+    """Do what `config DEVICE=...` asks, in the way of the device's family where umlctl knows that.
 
     Raises: Refusal
     """
@@ -144,7 +144,7 @@ async def config(table: Table, text: str, by: By, *, force: bool = False) -> Out
             return await table.kernel.ask(f"config {text}")
         raise Refusal(str(problem), -errno.EINVAL) from None
     if isinstance(device, ubd.Ubd):
-        device = device.absolute(table.record.definition.cwd)  # as the kernel would
+        device = device.absolute(table.record.definition.cwd)  # as the kernel would take it
         await plug(table, specs.of_device(device), by, force=force)
     elif isinstance(device, (vec.Vec, eth.Eth)):
         await plug(table, specs.parse_nic(text, insist=force), by, force=force)
@@ -158,7 +158,7 @@ async def config(table: Table, text: str, by: By, *, force: bool = False) -> Out
 
 
 async def remove(table: Table, text: str, by: By) -> Outcome:
-    """Take a device away; its host's side goes with it.
+    """Remove a device; its host's side goes with it.
 
     Raises: Refusal
     """

@@ -1,7 +1,7 @@
 """What a guest whose record is lost has besides what it was started with, as far as it tells.
 
-The kernel answers for its disks and lines, but says neither flags nor options. NICs it cannot
-list: those that are plugged into something of ours are known by what that is named.
+The kernel answers for its disks and lines, but says neither flags nor options. It cannot list
+NICs: a NIC is known by the name of what it is plugged into, if that is umlctl's own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from umlctl.supervisor.kernel import Kernel
 
 NICS: Final = 16
-"""So many are looked for."""
+"""How many NIC numbers are tried."""
 UNTRACED: Final = "nobody can see any more where it leads; take it out and plug it again"
-"""What becomes of the others."""
+"""The problem of a NIC of which only the guest could say where it leads."""
 
 
 async def find_again(record: Record, kernel: Kernel) -> list[str]:
-    """Add to a guest's devices what the guest has and its record does not know.
+    """Add to a guest's devices those that the guest has and its record does not know.
 
     Returns: the names of NICs of which only the guest could say where they lead
     """
@@ -72,7 +72,7 @@ def _disk(umid: str, name: str, files: str) -> Entry | None:
 
 
 def _nic(umid: str, number: int, pid: int) -> Entry | None:
-    """A NIC whose host's end has a name of ours, or is a port of a switch of ours."""
+    """A NIC whose host's end has a name of umlctl's, or is a port of a switch of umlctl's."""
     mac = macs.mac_of(umid, number)
     try:
         tap = interfaces.tap_name(umid, number)
@@ -89,7 +89,7 @@ def _nic(umid: str, number: int, pid: int) -> Entry | None:
 
 
 def _network(private: str, mac: str, pid: int) -> str:
-    """The switch that a NIC is on; empty if none has heard of it yet."""
+    """The switch that a NIC is on; empty if no switch has heard of it yet."""
     for name in segments.names():
         if name == private:
             return name

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 async def renew(table: Table) -> None:
-    """The kernel begins anew: have the host's side ready before its init can use it."""
+    """Have the host's sides ready before the init of a kernel that begins anew can use them."""
     table.unrenewed = {}
     table.spoilt_by = ""
-    for entry in list(table.entries):  # whoever has the lock may be waiting for a hook
+    for entry in list(table.entries):  # without the lock, whose holder may be waiting for a hook
         backend = registry.of(entry.name)
         try:
             await trio.to_thread.run_sync(backend.renew, entry, table.record.pid)
@@ -33,7 +33,7 @@ async def renew(table: Table) -> None:
 async def after_boot(table: Table, kernel: Kernel, *, again: bool) -> None:
     """See what the guest has, and after a reboot give it again what it lacks.
 
-    kernel: answers already, though not yet to others
+    kernel: answers this already, though not yet clients
     again: the guest has rebooted
     """
     if not (table.entries or table.record.removed):
@@ -54,7 +54,7 @@ async def after_boot(table: Table, kernel: Kernel, *, again: bool) -> None:
 
 
 async def _restore(table: Table, entry: Entry, kernel: Kernel, *, again: bool) -> str:
-    """Have a device in the guest as it was before; why it is not, or is of no use."""
+    """Have a device in the guest as it was before; return why it is not there, or is of no use."""
     unable = table.unrenewed.get(entry.name, "")
     backend = registry.of(entry.name)
     try:
@@ -75,7 +75,7 @@ async def _restore(table: Table, entry: Entry, kernel: Kernel, *, again: bool) -
 
 
 async def settle(table: Table) -> None:
-    """The kernel answers again: take out what it may have got while it did not."""
+    """Remove what the kernel may have got while it did not answer: it answers again."""
     async with table.lock:
         for entry in [each for each in table.entries if each.problem == UNSETTLED]:
             if hotplug.is_gone(await hotplug.take_away(entry.name, table.kernel)):
@@ -85,6 +85,6 @@ async def settle(table: Table) -> None:
 
 
 async def release(table: Table) -> list[str]:
-    """The guest has ended: let everything go that was made for its devices; what failed."""
+    """Release all that was made for the devices of a guest that has ended; return what failed."""
     async with table.lock:
         return await table.in_thread(registry.release_all, list(table.entries), table.owner)
