@@ -1,4 +1,4 @@
-"""A guest that nobody supervises: what is answered for it, and how to end it all the same."""
+"""A guest without a supervisor: what is answered for it, and how to end it all the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDS: Final = 5.0
 
 
 def holder(link: Link) -> str:
-    """Who keeps the guest behind a socket from running, such as a debugger; empty if nobody."""
+    """What keeps the guest behind a socket from running, as a debugger; empty if nothing does."""
     if not link.served:
         return bare.held(link.path)
     with Connection(link.path) as connection:
@@ -39,7 +39,7 @@ def holder(link: Link) -> str:
 def answer(name: str, guest: str, json: bool) -> int | None:
     """Answer `status`, `wait` or `kill` for a guest without a supervisor.
 
-    The exit code; None if there is no such guest, or only a living one could tell.
+    Returns: the exit code; None if there is no such guest, or only a living one could answer
     """
     if "/" in guest:
         return None
@@ -93,8 +93,8 @@ def _answer_for_living(name: str, record: records.Record) -> int:
 
 
 def _kill(record: records.Record, how: str) -> int:
-    """End a guest that no supervisor can be asked to, and remove what it left: a supervisor cannot
-    be started where the host has no means for that, and the guest is to end all the same.
+    """Kill a guest whose supervisor cannot be asked to, and remove what it left. Where the host has
+    no means to start a supervisor, the guest is to end all the same.
 
     how: in words, for its record
     """
@@ -105,9 +105,10 @@ def _kill(record: records.Record, how: str) -> int:
     held = None
     while held is None:
         try:
-            # The host takes its time to end a process, and nothing holds the name of a guest
+            # The host takes its time to end a process, and nothing holds the name of a guest whose
+            # tiny parent was killed.
             if not processes.alive(record.pid, record.started):
-                # whose tiny parent was killed. That holds it until it has written down the end.
+                # A tiny parent that lives holds the name until it has written down the end.
                 held = umid_lock.claim(umid, record.definition.home)
         except GuestInUse:
             pass

@@ -1,8 +1,8 @@
-"""The one way to ask a guest, whoever supervises it and whatever becomes of that meanwhile.
+"""The one way to ask a guest, whoever supervises it and whatever becomes of that supervisor.
 
 `conversation` is the policy, and does nothing itself. `GuestClient` asks and waits for the answer;
-`umlctl.client.asynchronous` does so among other tasks. The road of a one-shot command begins here,
-so nothing is imported that it can do without.
+`umlctl.client.asynchronous` does so among other tasks. A one-shot command begins here, so this
+module imports nothing that such a command can do without.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from typing import Final, Self
 
 MOST_DEATHS: Final = 5
-"""So many supervisors may be killed one after another under one request."""
+"""How many supervisors may be killed one after another under one request."""
 SEND: Final = "send"
 ADOPT: Final = "adopt"
 READY: Final = "version"
-"""A question, which a supervisor holds until its guest is ready."""
+"""A question that a supervisor holds until its guest is ready."""
 INSTEAD: Final = {
     "plug": "; of a bare one, `umlctl config GUEST ubd1=FILE` adds a disk, `umlctl config GUEST "
     "vec0:transport=...` a NIC",
     "devices": "; of a bare one, `umlctl config GUEST ubd1` asks for a disk",
 }
-"""What a bare kernel has instead of a supervisor's commands."""
+"""What a client can send a bare kernel instead of a supervisor's command."""
 
 
 class Deadline:
@@ -45,9 +45,9 @@ class Deadline:
     def __init__(
         self, seconds: float | None = None, patience: float = TIMEOUT, *, renewed: bool = False
     ) -> None:
-        """patience: how long each answer may take where no time is set for all, seconds
+        """patience: how long each answer may take where `seconds` is None, seconds
 
-        renewed: and as long again from each sign of life on
+        renewed: each sign of life gives the answer as long again
         """
         self.seconds = seconds
         self._end = 0.0 if seconds is None else monotonic() + seconds
@@ -55,7 +55,8 @@ class Deadline:
         self._renewed = renewed
 
     def left(self) -> tuple[float, float]:
-        """How long an answer may take, and how long from each sign of life on if not 0, seconds."""
+        """How long an answer may take, and how long after each sign of life, seconds. The second is
+        0 if signs of life change nothing."""
         if self._end:
             return max(0.0, self._end - monotonic()), 0.0
         return self._patience, self._patience if self._renewed else 0.0
@@ -68,34 +69,34 @@ class Deadline:
 def deadline_of(command: Command | None, seconds: float | None = None) -> Deadline:
     """The deadline of a command.
 
-    command: None if it is unknown. An answer that may take as long as the guest likes is waited
-        for as long as there are signs of life.
-    seconds: what was asked for instead
+    command: None if it is unknown. An answer that may take as long as the guest likes is waited for
+        as long as there are signs of life.
+    seconds: what the user asked for instead
     """
     return Deadline(seconds, renewed=command is not None and command.waits)
 
 
 def comes_again(command: Command, link: Link, outcome: Outcome) -> bool:
-    """The guest reboots, and it can be waited for until it is ready: by READY.
+    """Whether the guest reboots, so that a client can wait by READY until it is ready again.
 
-    A bare kernel has its socket long before it can be asked without harm.
+    That takes a supervisor: a bare kernel has its socket long before it can be asked without harm.
     """
     return command.name == "reboot" and outcome.ok and link.served
 
 
 def until_ready(deadline: Deadline) -> Deadline:
-    """How long a guest that reboots may take, if its command had that deadline: its supervisor
-    knows how long a boot may take."""
+    """How long a guest that reboots may take, by the deadline of the command that had it reboot.
+    Without a time of the user's, its supervisor knows how long a boot may take."""
     return deadline if deadline.seconds else Deadline(renewed=True)
 
 
 def conversation(
     guest: str, text: str, link: Link, deadline: Deadline
 ) -> Generator[str, Outcome | Unreachable | bool, Outcome]:
-    """What a client does to have a request answered; how it ended.
+    """What a client does to have a request answered; returns how that ended.
 
-    Yields SEND, and is sent the outcome or why nobody could be asked; and ADOPT, and is sent
-    whether the guest has another supervisor since.
+    It yields SEND, and is sent the outcome, or why no server could be asked. It yields ADOPT, and
+    is sent whether the guest has another supervisor since.
 
     Raises: Unreachable; InDoubt
     """
@@ -107,7 +108,7 @@ def conversation(
         asked = isinstance(ended, Outcome)
         if isinstance(ended, Outcome) and not (ended.kind == GONE and link.served):
             return ended
-        # The supervisor is gone, and its guest perhaps is not.
+        # The supervisor is gone; its guest may live on.
         if deaths == MOST_DEATHS or not (yield ADOPT):
             break
         if asked and not is_repeatable(text):
@@ -124,7 +125,7 @@ def conversation(
 
 
 def is_repeatable(text: str) -> bool:
-    """A request that a supervisor did not answer any more does no harm if the next is asked."""
+    """Whether a request may be sent to the next supervisor when the last one did not answer it."""
     from umlctl.errors import Refusal
     from umlctl.protocol.guard import is_query, read
 
@@ -172,15 +173,15 @@ def prepare(link: Link, text: str, *, force: bool) -> str:
 
 
 class GuestClient:
-    """A guest, as who waits for each answer asks it.
+    """A guest, for a caller that waits for each answer.
 
     Fields:
-        name: as it was named: its umid, or the path of a socket
-        link: to who answers for it
+        name: as the user named the guest: its umid, or the path of a socket
+        link: to the server that answers for it
     """
 
     def __init__(self, name: str, *, looks: bool = False) -> None:
-        """looks: have nobody adopt the guest, as who only shows how it is"""
+        """looks: the guest is only looked at, and is not to be adopted"""
         self.name = name
         self._looks = looks
         self._target = Target(name)
@@ -194,7 +195,7 @@ class GuestClient:
         self._connection.close()
 
     def is_bare(self) -> bool:
-        """A kernel answers that nobody supervises; what answers nobody is none."""
+        """Whether a bare kernel answers, which no supervisor serves; False if nothing answers."""
         return is_bare(self.link)
 
     def ask(
@@ -206,12 +207,12 @@ class GuestClient:
         each: Callable[[bytes], None] | None = None,
         idle: Callable[[], object] | None = None,
     ) -> Outcome:
-        """Send one command and wait for its outcome; if its supervisor dies, ask the next one.
+        """Send one command and wait for its outcome; if the supervisor dies, ask the next one.
 
         each, idle: as `socketproto.blocking.Connection.request` has them
 
         Raises: NoGuest, NotOnBareKernel, Refusal, InDoubt, UsageError; OSError: this process lacks
-            what it takes
+        what it takes
         """
         deadline = deadline or Deadline()
         steps = conversation(self.name, text, self.link, deadline)
@@ -248,7 +249,8 @@ class GuestClient:
 
 
 def is_bare(link: Link) -> bool:
-    """A kernel answers on a socket that nobody supervises; what answers nobody is none."""
+    """Whether a bare kernel answers on a socket, which no supervisor serves; False if nothing
+    does."""
     try:
         link.open()
     except Unreachable:
@@ -257,7 +259,7 @@ def is_bare(link: Link) -> bool:
 
 
 def adopt(guest: str) -> bool:
-    """Have a guest supervised again whose supervisor is gone; whether it is."""
+    """Have a guest whose supervisor is gone supervised again; True if it is."""
     if not has_record(guest):
         return False
     from umlctl.client.unsupervised import take_over
@@ -266,20 +268,20 @@ def adopt(guest: str) -> bool:
 
 
 def absent(guest: str, problem: Unreachable) -> str:
-    """Why nobody answers for a guest, for a person: what became of it, if that is known."""
+    """Why no server answers for a guest, for a person: what became of it, if that is known."""
     if has_record(guest):
         from umlctl.client.unsupervised import epitaph
 
         said = epitaph(guest)
         if said:
             return said
-    # That there is no socket at all is no more than that there is no guest.
+    # A missing socket says no more than that there is no such guest.
     named = "/" not in guest and problem.is_missing
     return f"no guest {guest!r}{'' if named else f': {problem}'}; `umlctl list` shows the guests"
 
 
 def as_text(command: Command, words: list[str]) -> str:
-    """A command as it is sent; the files of disks are the client's, so their paths are whole."""
+    """A command as it is sent. Paths of disks are the client's, so they are made absolute."""
     text = " ".join(words)
     if (command.name == "config" and text.startswith("ubd") and "=" in text) or (
         command.name == "plug" and words[:1] == ["disk"]
@@ -289,7 +291,7 @@ def as_text(command: Command, words: list[str]) -> str:
 
 
 def wrong_words(command: Command, words: list[str]) -> str:
-    """What is wrong with what follows a command; empty if nothing is."""
+    """What is wrong with the words after a command; empty if nothing is."""
     if len(words) < command.required:
         return f"{command.name} needs {command.args}"
     if len(words) > command.most and not command.takes_rest:
@@ -300,7 +302,8 @@ def wrong_words(command: Command, words: list[str]) -> str:
 
 
 def _absolute(text: str) -> str:
-    """Disk files are the client's, and the kernel may live in another directory."""
+    """A request with absolute paths of disks: the kernel may run in another directory than the
+    client."""
     from os import getcwd
 
     from umlctl.errors import UsageError

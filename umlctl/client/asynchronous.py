@@ -1,4 +1,4 @@
-"""A guest, as tasks of trio ask it; the policy is that of `umlctl.client.ask`."""
+"""A guest, for tasks of trio that ask it; the policy is that of `umlctl.client.ask`."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
 
 class AsyncGuestClient:
-    """The same as `umlctl.client.ask.GuestClient`, whose answers other tasks need not wait for.
+    """The same as `umlctl.client.ask.GuestClient`, but other tasks go on while one waits.
 
     Fields:
-        name: as it was named: its umid, or the path of a socket
-        link: to who answers for it
+        name: as the user named the guest: its umid, or the path of a socket
+        link: to the server that answers for it
     """
 
     def __init__(self, name: str, *, looks: bool = False) -> None:
-        """looks: have nobody adopt the guest, as who only shows how it is"""
+        """looks: the guest is only looked at, and is not to be adopted"""
         self.name = name
         self._looks = looks
         self._target = Target(name)
@@ -59,10 +59,10 @@ class AsyncGuestClient:
         force: bool = False,
         each: Callable[[bytes], None] | None = None,
     ) -> Outcome:
-        """Send one command and wait for its outcome; if its supervisor dies, ask the next one.
+        """Send one command and wait for its outcome; if the supervisor dies, ask the next one.
 
         Raises: NoGuest, NotOnBareKernel, Refusal, InDoubt, UsageError; OSError: this process lacks
-            what it takes
+        what it takes
         """
         deadline = deadline or Deadline()
         steps = conversation(self.name, text, self.link, deadline)

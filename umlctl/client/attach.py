@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 RETURN_TIMEOUT: Final = 5.0
 """How long a supervisor that has ended may take to come back, seconds."""
 RETRY_INTERVAL: Final = 0.05
-"""Between two tries to connect, seconds."""
+"""The time between two tries to connect, seconds."""
 MAX_BEHIND: Final = 256
-"""Packets of input that a guest that takes none may be behind."""
+"""How many packets of input may wait while the guest takes none."""
 
 
 class Attachment:
@@ -33,13 +33,14 @@ class Attachment:
         umid: of the guest
         console: its name, as con0
         typing: this viewer has the keyboard; None: no supervisor has said yet
-        wants: it would type if it could
+        wants: this viewer wants the keyboard
     """
 
     def __init__(
         self, umid: str, console: str, *, keyboard: bool = True, force: bool = False
     ) -> None:
-        """keyboard: it would type; force: it takes the keyboard from who has it"""
+        """keyboard: the viewer wants it; force: it takes the keyboard from the viewer that has
+        it"""
         self.wants = keyboard
         self.typing: bool | None = None if keyboard else False
         self.umid = umid
@@ -81,7 +82,7 @@ class Attachment:
     def greet(self, lines: int, offset: int | None) -> None:
         """Say what this viewer wants.
 
-        lines: how many of the past to begin with, if no `offset` of the log is given
+        lines: how many lines of the past to begin with, if no `offset` of the log is given
         """
         hello: dict[str, Any] = {
             "console": self.console,
@@ -94,9 +95,9 @@ class Attachment:
         self._send(HELLO + json.dumps(hello).encode())
 
     def reconnect(self) -> bool:
-        """Connect to the next supervisor, after this one has ended; whether there is one in time.
+        """Connect to the next supervisor, after the last one has ended; False if none came in time.
 
-        What was typed meanwhile goes to the next one that lets this viewer type.
+        What was typed meanwhile goes to the next supervisor that lets this viewer type.
         """
         self.close()
         now = time.monotonic()
@@ -121,7 +122,7 @@ class Attachment:
             self._socket.close()
 
     def _adopted(self) -> bool:
-        """The guest had no supervisor any more, and has one now."""
+        """Have the guest adopted if its supervisor is gone; True if it has a supervisor then."""
         from umlctl.client.unsupervised import take_over
 
         return take_over(self.umid)
@@ -143,12 +144,12 @@ class Attachment:
 
     @property
     def is_sending(self) -> bool:
-        """Something has yet to be sent."""
+        """Whether something has yet to be sent."""
         return bool(self._outgoing)
 
     @property
     def is_behind(self) -> bool:
-        """The guest takes no input, and no more should be read for it."""
+        """Whether the guest takes no input, so that no more should be read for it."""
         return len(self._outgoing) > MAX_BEHIND
 
     def type(self, data: bytes) -> None:
@@ -160,7 +161,7 @@ class Attachment:
         self._send(SIZE + json.dumps([rows, columns]).encode())
 
     def hear_keyboard(self, keyboard: str) -> None:
-        """Heed who has the keyboard, as a supervisor names them."""
+        """Note which viewer has the keyboard, by a supervisor's notice."""
         self.typing = keyboard == "yours"
         if self.typing:
             self._outgoing.extend(self._kept)
@@ -172,7 +173,7 @@ class Attachment:
         self.flush()
 
     def flush(self) -> None:
-        """Send what can be; a guest that is stopped takes nothing."""
+        """Send what the supervisor takes; a guest that is stopped takes nothing."""
         assert self._socket is not None
         while self._outgoing:
             try:
@@ -182,7 +183,7 @@ class Attachment:
             self._outgoing.popleft()
 
     def receive(self) -> bytes | None:
-        """The next packet; None: none has come yet; empty: the supervisor has ended."""
+        """The next packet; None if none has come yet; empty if the supervisor has ended."""
         assert self._socket is not None
         try:
             packet = self._socket.recv(PACKET)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
 ANSWERS: Final = 15.0
-"""A supervisor that gives no sign of life for so long is hung, seconds."""
+"""How long the supervisor may give no sign of life before it counts as hung, seconds."""
 STARTS: Final = 20.0
-"""How long it may take to come up on a busy machine, seconds."""
+"""How long a supervisor may take to come up on a busy machine, seconds."""
 ENDS: Final = 2.0
-"""How long one may take to end without its socket, or to have it again, seconds."""
+"""How long a supervisor without its socket may take to end, or to make that again, seconds."""
 RETURNS: Final = 10.0
 """How long a service that has crashed may take to be there again, seconds."""
 
@@ -48,7 +48,7 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
                 started = _start()
         elif outcome.kind != GONE and outcome.error != -errno.EAGAIN:
             break
-        # Else it is ending, and has no guest any more: a new one comes after it.
+        # Else the supervisor is ending, and has no guest any more: a new one comes after it.
         if time.monotonic() > deadline:
             raise HostError(
                 out_of_reach() or f"the supervisor did not start; see {daemonlog.path()}"
@@ -73,14 +73,14 @@ def ask_running_supervisor(
 
 
 def pid() -> int:
-    """The background supervisor's process; 0 if none runs, as far as can be seen."""
+    """Pid of the background supervisor; 0 if none runs, as far as this process can see."""
     from umlctl.host import place
 
     return place.holder([paths.supervisor_lock()])
 
 
 def _start() -> int:
-    """Start it in a session of its own, with its words going to its log; its pid.
+    """Start a supervisor in a session of its own, with its output going to its log; return its pid.
 
     Raises: HostError
     """
@@ -101,8 +101,9 @@ def _start() -> int:
 
 
 def out_of_reach() -> str:
-    """Why a supervisor cannot be asked that runs; empty if none does, as far as can be seen, or if
-    it can be by now: one that ends is awaited, and one that makes its removed directory anew."""
+    """Why a supervisor that runs cannot be asked. Empty if none runs, as far as this process can
+    see, or if it can be asked by now: this waits for a supervisor that ends, or that makes its
+    removed directory again."""
     end = time.monotonic() + ENDS
     while True:
         found = pid()

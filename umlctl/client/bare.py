@@ -1,4 +1,4 @@
-"""A kernel that somebody started by hand: how it is ended, by its process."""
+"""A kernel that a user started by hand: how its process is ended."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from umlctl.recovery.bare import Process
 
 ANSWER: Final = 2.0
-"""How long it may take for each request, seconds."""
+"""How long the kernel may take for each request, seconds."""
 SYNC: Final = 1.0
-"""How long an emergency sync may take, whose end is said on a console that is not ours, seconds."""
+"""How long an emergency sync may take, seconds. The kernel says on its console when that is done,
+which this process cannot see."""
 TERM: Final = 2.0
-"""How long a halt or SIGTERM may take, seconds."""
+"""How long a halt or SIGTERM may take to end the kernel, seconds."""
 DIES: Final = 5.0
-"""How long the host may take to clear it away, seconds."""
+"""How long the host may take to clear a killed kernel away, seconds."""
 
 
 def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int | None:
-    """`kill`, `shutdown` or a `halt` that was not answered; the exit code. None: which process it
-    is cannot be told."""
+    """Do a `kill`, a `shutdown`, or a `halt` that was not answered.
+
+    Returns: the exit code; None if it cannot be told which process the kernel is
+    """
     found = process(socket)
     if found is None:
         return None
@@ -58,7 +61,8 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
 
 
 def _shut_down(found: Process, socket: str, seconds: float) -> bool:
-    """Have it shut itself down, or at least save what it has; whether it ended by itself."""
+    """Have the kernel shut its guest down, or at least save what it has; True if it ended by
+    itself."""
     if processes.held(found.pid) is not None:
         return False
     if _ask(socket, "proc sys/kernel/ctrl-alt-del").strip(b"\n") == b"0":

@@ -1,4 +1,4 @@
-"""Guests that another one comes after: they have to run before it is started."""
+"""Guests that another guest comes after: they have to run before it is started."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import State
 
 PAUSE: Final = 0.05
-"""Between two looks at a guest that is booting, seconds."""
+"""The time between two looks at a guest that is booting, seconds."""
 
 
 def await_earlier(definition: Definition) -> None:
-    """Wait for those that are booting; as long as its own boot may take.
+    """Wait for the earlier guests that are booting, as long as this guest's own boot may take.
 
     Raises: NoGuest: one does not run; NeverStarted: one is not ready in time
     """
@@ -42,13 +42,13 @@ def await_earlier(definition: Definition) -> None:
 
 
 def _state(name: str) -> State | Literal[""]:
-    """What a guest is doing; empty if it does not run."""
+    """The state of a guest; empty if it does not run."""
     if umid_lock.has_owner(name) and not is_served(name):
-        return "booting"  # its supervisor has not opened the door yet
+        return "booting"  # its supervisor has not opened the socket yet
     try:
         with GuestClient(name) as guest:
             if guest.is_bare():
-                return "running"  # a bare kernel can say no more than that
+                return "running"  # a bare kernel can say no more
             outcome = guest.ask("status")
     except NoGuest:
         return "booting" if umid_lock.has_owner(name) else ""

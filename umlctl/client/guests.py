@@ -1,6 +1,6 @@
 """All guests of a user, as they are now: running ones, bare kernels, and those that have ended.
 
-It is a look: nobody is adopted, and nothing is written.
+This is a look: no guest is adopted, and nothing is written.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from umlctl.recovery import bare, discover
 from umlctl.state import records, umid_lock
 
 PAUSE: Final = 0.02
-"""Between two looks at whether a supervisor listens, seconds."""
+"""The time between two looks at whether a supervisor listens, seconds."""
 PATIENCE: Final = 2.0
-"""How long one guest may hold up the others, seconds; they are asked side by side."""
+"""How long one guest may hold up the others, seconds; all are asked side by side."""
 
 
 def gather() -> list[Status]:
-    """The status of every guest, by name, and those that have ended last.
+    """The status of every guest, by name; those that have ended come last.
 
-    It is a look: what it finds without a supervisor is shown, and left to the next one.
+    This is a look: guests without a supervisor are shown, and left to the next supervisor.
     """
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in discover.unrecorded(kept):
-        if not umid_lock.has_owner(record.definition.umid):  # one that is being started has
+        # a guest that is being started has an owner
+        if not umid_lock.has_owner(record.definition.umid):
             kept[record.definition.umid] = record
     live = {umid for umid, record in kept.items() if records.lives(record)}
-    removed = (umid for umid in live if umid_lock.has_owner(umid))  # it makes its directory anew
+    # a supervisor that makes its directory again
+    removed = (umid for umid in live if umid_lock.has_owner(umid))
     names = sorted({*paths.guest_names(), *removed})
     answers = dict(zip(names, _ask_all(names, live), strict=True)) if names else {}
     found = {name: status for name, status in answers.items() if status is not None}
@@ -51,9 +53,10 @@ def gather() -> list[Status]:
 
 
 def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
-    """Side by side, as one may take long; where there are no threads, one after another.
+    """Ask all guests: side by side, as one may take long; one after another if there are no
+    threads.
 
-    live: those whose kernel runs
+    live: the guests whose kernel runs
     """
 
     def ask(name: str) -> Status | None:
@@ -69,8 +72,8 @@ def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
 
 
 def _ask_soon(name: str) -> Status | None:
-    """The same, of a guest that runs; a supervisor that adopts it just now, or makes its removed
-    directory anew, is waited for."""
+    """The status of a guest that runs. A supervisor that adopts the guest just now, or makes its
+    removed directory again, is waited for."""
     end = time.monotonic() + unsupervised.DIES
     while True:
         found = _ask(name)
@@ -80,7 +83,7 @@ def _ask_soon(name: str) -> Status | None:
 
 
 def _ask(name: str) -> Status | None:
-    """What the guest says of itself; None if nobody listens."""
+    """What the guest says of itself; None if no server listens."""
     deadline = Deadline(patience=PATIENCE)
     with GuestClient(name, looks=True) as guest:
         path = guest.link.path
@@ -90,7 +93,7 @@ def _ask(name: str) -> Status | None:
             outcome = guest.ask("status", deadline)
         except NoGuest:
             return None
-        except NotOnBareKernel:  # it has begun to listen since
+        except NotOnBareKernel:  # a bare kernel has begun to listen since
             return _bare(name, guest, deadline)
     if outcome.kind == GONE:
         return None
@@ -104,7 +107,7 @@ def _ask(name: str) -> Status | None:
 
 
 def _bare(name: str, guest: GuestClient, deadline: Deadline) -> Status:
-    """What can be told of a kernel that somebody has started by hand."""
+    """What can be told of a kernel that a user has started by hand."""
     path = guest.link.path
     outcome = guest.ask("version", deadline)
     trouble = "" if outcome.ok else bare.held(path) or str(outcome)

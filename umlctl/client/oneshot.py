@@ -1,6 +1,6 @@
 """A one-shot command: one request to a guest, and how it ended.
 
-It has to cost no more than the interpreter's own start, so nothing is imported here that can be
+It has to cost no more than the interpreter's own start. So this module imports nothing that can be
 left for later: no re, argparse, socket, json, click.
 """
 
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from typing import Final
 
 SILENCE: Final = 0.9
-"""After so long without an answer it is seen whether somebody holds the guest, seconds."""
+"""How long a guest may be silent before it is seen what holds it, such as a debugger, seconds."""
 SCANNED: Final = 1.0
-"""How long a new disk of a bare kernel may be open yet for the scan of its partitions, seconds."""
+"""How long a new disk of a bare kernel may still be open for the scan of its partitions,
+seconds."""
 
 
 def ask(
@@ -46,7 +47,7 @@ def ask(
 ) -> int:
     """Send one command of the table to a guest, and show how it ended.
 
-    no_wait: a guest that reboots need not be ready again
+    no_wait: do not wait until a guest that reboots is ready again
     """
     wrong = wrong_words(command, words)
     if wrong:
@@ -55,7 +56,7 @@ def ask(
         with GuestClient(guest) as asked:
             deadline = deadline_of(command, timeout)
             return _ask(asked, command, words, json, deadline, force, no_wait)
-    except Exception as problem:  # noqa: BLE001 - what is none of ours is raised again
+    except Exception as problem:  # noqa: BLE001 - other errors are raised again
         if command.served != KERNEL and _is_absent(problem):
             code = _answer(command, guest, json)
             if code is not None:
@@ -70,9 +71,9 @@ def _is_absent(problem: Exception) -> bool:
 
 
 def _answer(command: Command, guest: str, json: bool) -> int | None:
-    """What the record of a guest answers for it that nobody supervises; the exit code.
+    """Answer a command from the record of a guest without a supervisor.
 
-    None: nothing
+    Returns: the exit code; None if the record does not answer it
     """
     if not has_record(guest):
         return None
@@ -82,12 +83,12 @@ def _answer(command: Command, guest: str, json: bool) -> int | None:
 
 
 def _failed(text: str, heading: str, guest: str, json: bool, problem: Exception) -> int:
-    """Say why a guest was not asked, or may not have done what it was asked; the exit code.
+    """Say why a guest was not asked, or may not have done what it was asked; return the exit code.
 
     text: what it was asked
     heading: what its error begins with
 
-    Raises: what is none of our errors
+    Raises: any error that is not UmlctlError
     """
     from umlctl.errors import InDoubt, NoGuest, UmlctlError
 
@@ -109,7 +110,7 @@ def _ask(
     force: bool,
     no_wait: bool,
 ) -> int:
-    """Send a command of the table on a connection, and show how it ended; the exit code.
+    """Send a command of the table on a connection, and show how it ended; return the exit code.
 
     Raises: UmlctlError
     """
@@ -123,14 +124,15 @@ def _ask(
         outcome = outcome if ready.ok else ready
     code = None
     if outcome.kind == GONE and guest.link.served and command.served != KERNEL:
-        code = _answer(command, guest.name, json)  # its supervisor is gone, and perhaps the guest
+        # its supervisor is gone, and the guest may be too
+        code = _answer(command, guest.name, json)
     elif command.name == "halt" and outcome.kind == TIMED_OUT and guest.is_bare():
         code = _end_bare(guest, command, words, json)
     return _show(guest, command, words, json, outcome) if code is None else code
 
 
 def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Outcome:
-    """Ask a guest; a bare kernel that scans a disk for partitions is asked again to remove it."""
+    """Ask a guest. A bare kernel that scans a disk for partitions is asked again to remove it."""
     idle = _Idle(guest)
     outcome = guest.ask(text, deadline, force=force, idle=idle.look)
     end = monotonic() + SCANNED
@@ -162,21 +164,21 @@ def _show(
 
 
 def _end_bare(guest: GuestClient, command: Command, words: list[str], json: bool) -> int | None:
-    """End a kernel that nobody supervises by its process; None: which that is cannot be told."""
+    """End the process of a bare kernel; None if it cannot be told which process that is."""
     from umlctl.client import bare
 
     return bare.end(command.name, guest.name, guest.link.path, words, json)
 
 
 class _Idle:
-    """Says, once, who keeps a guest from answering."""
+    """Says, once, what keeps a guest from answering."""
 
     def __init__(self, guest: GuestClient) -> None:
         self._guest = guest
         self._since = monotonic()
 
     def look(self) -> None:
-        """Nothing comes."""
+        """Called while nothing comes."""
         if self._since and monotonic() - self._since > SILENCE:
             self._since = 0.0
             from umlctl.client.afterlife import holder
@@ -193,7 +195,7 @@ def tell(
     try:
         with GuestClient(guest) as asked:
             outcome = tell_on(asked, text, timeout, force)
-    except Exception as problem:  # noqa: BLE001 - what is none of ours is raised again
+    except Exception as problem:  # noqa: BLE001 - other errors are raised again
         return _failed(text, f"{guest}: ", guest, json, problem)
     if json:
         from umlctl.output.views import show_outcome
@@ -203,7 +205,7 @@ def tell(
 
 
 def tell_on(guest: GuestClient, text: str, timeout: float | None, force: bool) -> Outcome:
-    """Send any text; the files of disks are the client's.
+    """Send any text; paths of disks are the client's.
 
     Raises: UmlctlError
     """

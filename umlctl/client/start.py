@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def start(definition: Definition, *, wait: bool = True) -> Started:
-    """Start a guest; what the supervisor answers: code, 0 if it is up, and text or status.
+    """Start a guest; return the supervisor's answer: code, 0 if it is up, and text or status.
 
-    wait: until it is ready; else until its kernel is launched
+    wait: until the guest is ready; else until its kernel is launched
 
     Raises: HostError
     """

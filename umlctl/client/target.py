@@ -1,7 +1,7 @@
-"""Where a guest is asked that a person named: of all that a face does, this alone knows.
+"""Where a guest is asked that a user named: of all modules of the client, this alone knows.
 
-A guest is on this machine, and a name means a socket of its file system. Another machine would
-begin here.
+A guest is on this machine, and a name means a socket of its file system. Support for another
+machine would begin here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from umlctl.host.paths import find_socket, has_record
 
 
 class Target:
-    """A guest as it was named.
+    """A guest as the user named it.
 
     Fields:
         name: its umid, or the path of a socket or of the directory with it
@@ -25,21 +25,21 @@ class Target:
 
     @property
     def socket(self) -> str:
-        """Where it is asked now; the next supervisor may have another place.
+        """The socket where the guest is asked now; the next supervisor may have another.
 
         Raises: BadPlace
         """
         return find_socket(self.name)
 
     def is_there(self) -> bool:
-        """Somebody may answer for it.
+        """Whether a server may answer for the guest.
 
         Raises: BadPlace
         """
         return exists(self.socket)
 
     def is_known(self) -> bool:
-        """Something is there of it, or was written down of it.
+        """Whether there is something of the guest, or something was written down of it.
 
         Raises: BadPlace
         """

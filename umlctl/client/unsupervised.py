@@ -1,7 +1,7 @@
-"""Guests that nobody supervises: having them supervised again, and what is shown of them.
+"""Guests without a supervisor: having them supervised again, and what is shown of them.
 
-Nothing is written here. What a guest has left, its records and its history are for a supervisor
-to see to; until one does, how a guest has ended is judged from what is left to be seen.
+Nothing is written here. What a guest has left, its records and its history are for a supervisor to
+see to. Until one does, how a guest has ended is judged from what it has left.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Status
 
 DIES: Final = 2.0
-"""How long a supervisor that was killed may hold what it had, seconds."""
+"""How long a killed supervisor may still hold its locks, seconds."""
 
 
 def take_over(guest: str, *, everyone: bool = False) -> bool:
-    """Have the background supervisor see to a guest whose own is gone, and to all others: it adopts
-    the guest, or writes down how it has ended, and starts it again if its policy is that.
+    """Have the background supervisor see to a guest whose own is gone, and to all others. It adopts
+    the guest, or writes down how it has ended and starts it again if its policy is to restart.
 
-    guest: as it was named; a path is nobody's to take over
-    everyone: come back when all answer, not only this one
+    guest: as the user named it; no supervisor takes over a path
+    everyone: come back when all guests answer, not only this one
 
     Returns: the guest has a supervisor
     """
@@ -44,7 +44,7 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
     request = "adopt" if everyone else f"adopt {guest}"
     deadline = time.monotonic() + DIES
     while umid_lock.has_owner(guest):
-        # It is being adopted just now, and this is answered when that is done;
+        # The guest is being adopted just now, and this is answered when that is done;
         ask_running_supervisor(request)
         if is_served(guest):
             return True
@@ -60,7 +60,8 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
 
 
 def _is_left(guest: str) -> bool:
-    """Something is there of a guest that a supervisor has yet to see to, as far as can be seen."""
+    """Whether there is something of a guest that a supervisor has yet to see to, as far as can be
+    seen."""
     if "/" in guest:
         return False
     record = records.load(guest)
@@ -70,7 +71,7 @@ def _is_left(guest: str) -> bool:
 
 
 def is_served(guest: str) -> bool:
-    """Somebody listens on the guest's public socket."""
+    """Whether a server listens on the guest's public socket."""
     with Connection(Target(guest).socket) as connection:
         try:
             connection.link.open()
@@ -80,7 +81,7 @@ def is_served(guest: str) -> bool:
 
 
 def adopt_all() -> None:
-    """Have the background supervisor see to all that others left.
+    """Have the background supervisor see to all that other supervisors left.
 
     Raises: HostError
     """
@@ -119,14 +120,14 @@ def summary(record: records.Record) -> Status:
 
 @functools.cache
 def _restored_by() -> float:
-    """Until when this process waits for supervisors whose socket is not there, by the monotonic
-    clock: they make it anew if it was removed."""
+    """How long this process waits for supervisors whose socket is not there, as a time of the
+    monotonic clock. A supervisor makes its socket again if that was removed."""
     return time.monotonic() + DIES
 
 
 def out_of_reach(umid: str) -> tuple[int, str]:
-    """The supervisor of a guest that runs, and why it cannot be asked though it is there; else
-    0 and nothing."""
+    """The supervisor of a running guest that has one but cannot be asked, and why; else 0 and
+    nothing."""
     directory, door = paths.guest_dir(umid), paths.guest_socket(umid)
     pid = 0 if os.path.exists(door) else umid_lock.owner(umid)
     while pid and not os.path.exists(door):
