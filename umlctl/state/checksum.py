@@ -1,7 +1,7 @@
 """JSON that says of itself whether it is whole: the last field of an object is its checksum.
 
-A file that was cut is no JSON any more, but one in which a byte has changed may be, and say
-something else. An object without the field is taken as it is: somebody may have written it by
+A file that was cut is no JSON any more. A file in which a byte has changed may still be JSON, and
+say something else. An object without the field is taken as it is: a user may have written it by
 hand.
 """
 

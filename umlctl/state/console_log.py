@@ -1,9 +1,9 @@
 """The log of a console: what the guest has written, bounded, with its boots and times.
 
 The kernel itself appends to the file, so nothing is lost without a supervisor. What is older than
-the bound is cut off at the front by making a hole there: offsets stay what they were, whoever is
-reading goes on, and no byte is copied. Beside it an index says when which byte was written, and
-where each boot begins.
+the bound is cut off at the front by making a hole there. Offsets stay what they were, readers go
+on, and no byte is copied. An index beside the log says when which byte was written, and where each
+boot begins.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BOUND: Final = 16 << 20
-"""How much of a console is kept at least, bytes; a quarter more at most."""
+"""How much of a console's output is kept at least, bytes; a quarter more at most."""
 INDEX_BOUND: Final = 1 << 20
 TOLD_LINES: Final = 200
 TOLD_BYTES: Final = 64 << 10
-"""How much of the console an event tells of a panic."""
+"""How much of the console is told with the event of a panic: lines, and bytes."""
 BANNER: Final = b"Core dump limits :"
 """The first words of every boot. Source: os_early_checks, arch/um/os-Linux/start_up.c"""
 BOOT: Final = "boot"
@@ -54,13 +54,13 @@ def index_of(log: str) -> str:
 
 
 def start(descriptor: int) -> int:
-    """The offset of the first byte that is still there.
+    """The offset of the first byte that is still in a log.
 
     Raises: OSError
     """
     try:
         return os.lseek(descriptor, 0, os.SEEK_DATA)
-    except OSError:  # there is none
+    except OSError:  # all is a hole
         return os.fstat(descriptor).st_size
 
 
@@ -84,7 +84,7 @@ def begin(log: str) -> None:
 
 
 def first_line(descriptor: int) -> int:
-    """The offset of the first whole line that is still there.
+    """The offset of the first whole line that is still in a log.
 
     Raises: OSError
     """
@@ -96,7 +96,7 @@ def first_line(descriptor: int) -> int:
 
 
 def last_lines(descriptor: int, lines: int, least: int = 0, end: int | None = None) -> int:
-    """The offset of the last so many lines before `end`, not before `least`.
+    """The offset of the last `lines` lines before `end`, not before `least`.
 
     Raises: OSError
     """
@@ -137,9 +137,9 @@ def last_of(log: str) -> list[str]:
 
 
 def trim(path: str, bound: int = BOUND) -> int:
-    """Cut a log down to its bound if it is well above; how many bytes were cut.
+    """Cut a log down to its bound if it is well above that; return how many bytes were cut.
 
-    Raises: OSError: among them that this file system cannot have holes
+    Raises: OSError: also when this file system cannot have holes
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -159,7 +159,7 @@ def trim(path: str, bound: int = BOUND) -> int:
 
 
 class Index:
-    """When which byte of a log was written. Losing it loses times, and no output."""
+    """Says when which byte of a log was written. If it is lost, times are lost, and no output."""
 
     def __init__(self, log: str) -> None:
         self._path = index_of(log)
@@ -194,7 +194,7 @@ class Index:
 
 
 def read_index(path: str) -> list[Entry]:
-    """All moments in an index, the first first; what is cut off or no moment is left out."""
+    """All entries of an index, the first first; what is cut off or no entry is left out."""
     try:
         with open(path, "rb") as file:
             data = file.read(2 * INDEX_BOUND)
@@ -208,12 +208,12 @@ def read_index(path: str) -> list[Entry]:
 
 
 def boots(index: str) -> list[Entry]:
-    """Where each boot of a log begins, the first first."""
+    """Where each boot in a log begins, the first first; by the path of the log's index."""
     return [entry for entry in read_index(index) if entry.kind != MOMENT]
 
 
 def written_since(log: str, time: float) -> int:
-    """An offset that all output since a time is behind of, and little else."""
+    """An offset with all output since a time behind it, and little else."""
     offset = 0
     for entry in read_index(index_of(log)):
         if entry.time >= time:
@@ -245,7 +245,7 @@ def read(descriptor: int, begin: int, end: int) -> Iterator[bytes]:
         data = os.pread(descriptor, min(1 << 20, end - begin), begin)
         if not data:
             return
-        cut = max(0, start(descriptor) - begin)  # afterwards: it may have been while we read
+        cut = max(0, start(descriptor) - begin)  # afterwards, as the log may be cut during the read
         begin += len(data)
         if data[cut:]:
             yield data[cut:]

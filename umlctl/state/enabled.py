@@ -1,5 +1,5 @@
-"""Guests that are to be started without being asked for: one definition a file, under the
-guest's name, in the state directory.
+"""Guests that are started without being asked for: one definition a file, under the guest's name,
+in the state directory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Enabled(NamedTuple):
     Fields:
         umid: its name
         definition: what is to be started; None if it cannot be read
-        problem: why not; empty if it can
+        problem: why it cannot be read; empty if it can
     """
 
     umid: str
@@ -35,7 +35,7 @@ class Enabled(NamedTuple):
 
 
 def enable(definition: Definition) -> None:
-    """Have the guest started from now on as it is defined here.
+    """Have a guest started from now on, as it is defined here.
 
     Raises: HostError
     """
@@ -48,7 +48,7 @@ def enable(definition: Definition) -> None:
 
 
 def disable(umid: str) -> bool:
-    """Have it started no more; True if it was to be.
+    """Have a guest started no more; True if it was to be.
 
     Raises: UsageError, HostError
     """
@@ -64,7 +64,7 @@ def disable(umid: str) -> bool:
 
 
 def load_all() -> list[Enabled]:
-    """Every guest that is enabled, by name, those too whose definition cannot be read.
+    """Every guest that is enabled, by name, also those whose definition cannot be read.
 
     Raises: BadPlace
     """

@@ -1,4 +1,4 @@
-"""How a guest ended, from what is left to be seen."""
+"""How a guest ended, judged from what it has left."""
 
 from __future__ import annotations
 
@@ -20,44 +20,46 @@ if TYPE_CHECKING:
 
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
 LOG_TAIL: Final = 16 << 10
-"""Of a console: what a panic prints after its text has some 4 KiB, at times twice as many."""
+"""How much of a console's end is looked at, bytes. What a panic prints after its text has some 4
+KiB, at times twice as many."""
 STARVED: Final = "it needed more memory than its --memory-limit"
 NOT_SYNCED: Final = "not synced"
 """What is said of a guest that was ended with what it had yet to write."""
 HALTED: Final = f"halted by a user, {NOT_SYNCED}"
 HEAD: Final = 1 << 20
-"""Of a console: more than a kernel prints before its init program begins."""
+"""How much of a console's beginning is looked at, bytes: more than a kernel prints before its init
+program begins."""
 _CANNOT_OPEN: Final = re.compile(rb'(ubd[a-p]): Can\'t open "([^"\n]*)": errno = (\d{1,4})\b')
 _NOT_EXECUTED: Final = b"Failed to exec kernel: "
-"""A kernel's last words if it cannot reboot. Source: arch/um/os-Linux/main.c"""
+"""The last words of a kernel that cannot reboot. Source: arch/um/os-Linux/main.c"""
 _PANIC: Final = b"Kernel panic - not syncing: "
 _BEGINS: Final = b" as init process"
 _INIT_ENDED: Final = "Attempted to kill init! exitcode=0x"
 _AT_INIT: Final = ("Attempted to kill init", "Requested init ", "sysrq triggered crash")
-"""How panics begin that come of the init program, or after it."""
+"""How panics begin that the init program causes, or that come after it."""
 _BEFORE_INIT: Final = ("VFS: ", "No working init found", "No init found")
-"""How panics begin of a kernel that has found none."""
+"""How panics begin of a kernel that has found no init program."""
 _KERNELS_OWN: Final = b" Comm: swapper"
-"""In the trace of a panic: what process 1 is called until it becomes the init program."""
+"""In the trace of a panic: the name of process 1 until it becomes the init program."""
 
 
 class Evidence(NamedTuple):
     """What is known of a guest that has ended.
 
     Fields:
-        status: what its tiny parent wrote down; None if it was killed before it could
+        status: what its tiny parent wrote down; None if that was killed before it could
         tail: the end of its console log
-        was_ready: it was seen to be ready, in this boot or one before
+        was_ready: the guest was seen to be ready, in this boot or one before
         panic: the text of its panic; empty if there was none
-        asked: why it was told to end; empty if nobody told it
+        asked: why it was told to end; empty if it was not
         forced: it was killed, and not only asked
         late: it was asked, and synced and halted because it took too long; empty if not
-        left: the kernel has left its directory, which one that exits removes
+        left: the kernel has left its directory, which a kernel that exits removes
         starved: the host ended it, since it needed more memory than its cgroup may have
         unsynced: why what it had yet to write is lost: it was asked, and neither shut itself down
             nor was seen to sync; empty if it did
         had_socket: it had its mconsole socket in this life
-        began: its init program began, as was heard from it or stands in its log
+        began: its init program began, as that has notified or as stands in its log
         halted: a user had its kernel end itself
         executes: the file that a reboot executes, if the kernel's words go to `tail`; else empty
     """
@@ -82,7 +84,8 @@ class Status(NamedTuple):
     """What the tiny parent of a guest wrote down, see shim.sh.
 
     Fields:
-        code: as a shell says it; None if the parent was killed before it could
+        code: the kernel's exit status, as a shell says it; None if the parent was killed before it
+            could write that
         starved: as of Evidence
     """
 
@@ -93,9 +96,9 @@ class Status(NamedTuple):
 def read_status(directory: str) -> Status:
     """How the kernel of a guest ended, as its tiny parent saw it.
 
-    directory: the guest's
+    directory: of the guest
 
-    Raises: OSError: it cannot be read for want of something, as a descriptor
+    Raises: OSError: the file cannot be read for want of something, as a descriptor
     """
     try:
         with open(f"{directory}/status") as file:
@@ -112,7 +115,7 @@ def read_status(directory: str) -> Status:
 def seen_at(directory: str) -> float:
     """When the tiny parent of a guest saw its kernel end, seconds since 1970; 0 if it did not.
 
-    directory: the guest's
+    directory: of the guest
     """
     try:
         return min(time.time(), os.stat(f"{directory}/status").st_mtime)
@@ -121,9 +124,9 @@ def seen_at(directory: str) -> float:
 
 
 def tail_of(log: str) -> bytes:
-    """The end of a console's log; nothing if it is not there.
+    """The end of a console's log; nothing if the log is not there.
 
-    Raises: OSError: it cannot be read for want of something, as a descriptor
+    Raises: OSError: the log cannot be read for want of something, as a descriptor
     """
     try:
         with open(log, "rb") as file:
@@ -136,7 +139,7 @@ def tail_of(log: str) -> bytes:
 
 
 def init_began(log: str) -> bool:
-    """The kernel has said on its console that it begins its init program."""
+    """Whether the kernel has said on its console that it begins its init program."""
     try:
         with open(log, "rb") as file:
             return _BEGINS in file.read(HEAD)
@@ -145,7 +148,7 @@ def init_began(log: str) -> bool:
 
 
 def judge_unseen(status: Status, tail: bytes, *, left: bool, executes: str = "") -> Ending:
-    """How it ended, if nobody supervised it then: nobody has told it to, nor heard it panic.
+    """How a guest ended that had no supervisor then: it was not told to, nor heard to panic.
 
     tail, left, executes: as of Evidence
     """
@@ -159,7 +162,7 @@ def judge_unseen(status: Status, tail: bytes, *, left: bool, executes: str = "")
 
 
 def judge(seen: Evidence) -> Ending:
-    """How it ended."""
+    """How a guest ended."""
     cause: Cause
     if _never_started(seen):
         text = _disk_not_opened(seen.tail) or seen.panic or seen.asked or _last_lines(seen.tail)
@@ -189,12 +192,13 @@ def judge(seen: Evidence) -> Ending:
 
 
 def is_orderly(tail: bytes) -> bool:
-    """The kernel has said that it halts."""
+    """Whether the kernel has said that it halts."""
     return any(end in tail for end in ORDERLY_ENDS)
 
 
 def early_panic(tail: bytes) -> str:
-    """A panic before the kernel could notify anybody is in the log only."""
+    """The text of a panic in a log; empty if there is none. A kernel that panics before it can
+    notify leaves that in its log alone."""
     where = tail.rfind(_PANIC)
     if where < 0:
         return ""
@@ -221,7 +225,7 @@ def _of_init(panic: str) -> str:
 
 
 def _panic(seen: Evidence) -> str:
-    """The text of its panic; one at the last moment may be told by its status alone."""
+    """The text of the guest's panic; a panic at the last moment may show in its status alone."""
     if not (is_orderly(seen.tail) or _aborted_unheard(seen)):
         return seen.panic
     told_to = seen.asked or seen.forced or seen.halted
@@ -230,15 +234,15 @@ def _panic(seen: Evidence) -> str:
 
 
 def _aborted_unheard(seen: Evidence) -> bool:
-    """In its first moments it aborted, and had closed by then what it tells of a panic by: it
-    powered down, though its console is elsewhere and does not say so."""
+    """Whether the kernel aborted in its first moments, when it had already closed what it notifies
+    panics by. It powered down then, though its console is elsewhere and does not say so."""
     return not (seen.was_ready or seen.panic) and seen.had_socket and _aborted(seen)
 
 
 def _never_started(seen: Evidence) -> bool:
-    """It ended before its init program began, or a user ended it before we saw it ready.
+    """Whether the guest ended before its init program began, or was ended before it was seen ready.
 
-    Its kernel's console may be elsewhere: then its log says neither that its init program begins
+    The kernel's console may be elsewhere. Then its log says neither that the init program begins
     nor that the kernel halts.
     """
     if seen.was_ready:
@@ -252,7 +256,7 @@ def _never_started(seen: Evidence) -> bool:
 
 
 def _panicked_late(seen: Evidence) -> bool:
-    """Its init program had begun when it panicked."""
+    """Whether the init program had begun when the guest panicked."""
     if seen.began or seen.panic.startswith(_AT_INIT):
         return True
     if seen.panic.startswith(_BEFORE_INIT) or not seen.had_socket:
@@ -262,10 +266,10 @@ def _panicked_late(seen: Evidence) -> bool:
 
 
 def _disk_not_opened(tail: bytes) -> str:
-    """Why a disk of the command line could not be had; empty if the kernel does not say so.
+    """Why a disk of the command line could not be opened; empty if the kernel does not say so.
 
-    From 6.12 on it opens and locks a disk when it adds it; one that it cannot open at boot makes
-    it panic, with a text that has nothing to do with that.
+    From 6.12 on the kernel opens and locks a disk when it adds it. A disk that it cannot open at
+    boot makes it panic, with a text that has nothing to do with that.
     """
     found = _CANNOT_OPEN.search(tail)
     if found is None:
@@ -276,11 +280,11 @@ def _disk_not_opened(tail: bytes) -> str:
 
 
 def _failed_reboot(seen: Evidence) -> str:
-    """Why the kernel could not execute its file anew, as a reboot does; empty if that is not how
-    it ended.
+    """Why the kernel could not execute its file anew, as a reboot does; empty if the guest did not
+    end that way.
 
-    Its last words tell, unless the file is one that can be executed in a way: the library takes
-    an empty one for a script, and what is cut short begins, and dies.
+    The kernel's last words tell, unless the file can be executed after a fashion: the library takes
+    an empty file for a script, and a file that is cut short begins, and dies.
     """
     if seen.left or seen.status is None:
         return ""
@@ -306,12 +310,13 @@ def executed_again(definition: Definition) -> str:
 
 
 def _ended_itself(seen: Evidence) -> bool:
-    """It has shut itself down, whatever else was asked of it meanwhile."""
+    """Whether the guest has shut itself down, whatever else was asked of it meanwhile."""
     return is_orderly(seen.tail) and (_aborted(seen) or not _signal(seen))
 
 
 def _aborted(seen: Evidence) -> bool:
-    """The kernel aborted, by SIGABRT or where that is kept from it, see umlctl.host.confine."""
+    """Whether the kernel aborted: by SIGABRT, or where that is kept from it, see
+    umlctl.host.confine."""
     return seen.status in (134, 127) and seen.left
 
 

@@ -1,9 +1,10 @@
-"""The history of a guest on disk: a line of JSON an event, in the order in which they happened.
+"""The history of a guest on disk: one line of JSON for each event, in the order in which they
+happened.
 
-It outlives the guest and its supervisors, and is bounded: when the file is full it becomes
-`events.jsonl.1`, in place of the one before. Of what is lost by that the last of each kind stay, in
-`events.jsonl.2`: a flood of one kind does not take the others with it. Lines that were cut off, as
-by a crash or a full disk, are left out by who reads.
+The history outlives the guest and its supervisors, and is bounded. When the file is full, it
+becomes `events.jsonl.1`, in place of the one before. The last events of each kind in that one stay,
+in `events.jsonl.2`, so a flood of one kind does not take the others with it. Readers leave out
+lines that were cut off, as by a crash or a full disk.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 BOUND: Final = 1 << 20
 """How much of the history one file holds, bytes; there are two of them."""
 EACH: Final = 50
-"""Events of each kind that stay of what is older; those of a panic without its console."""
+"""How many older events of each kind stay; those of a panic without its console."""
 KINDS: Final = 50
-"""So many kinds stay, those first that have happened last."""
+"""How many kinds of older events stay: those that happened last."""
 LONGEST: Final = 256 << 10
-"""A line that is longer is none of ours, bytes."""
+"""A longer line was not written by umlctl, bytes."""
 
 
 def path_of(umid: str) -> str:
@@ -43,7 +44,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> Event | None:
-    """Read a line; None if it is no event of ours."""
+    """Read a line; None if it is no event."""
     try:
         event = msgspec.json.decode(line, type=dict[str, Any])
         if isinstance(event["event"], str) and isinstance(event["time"], int | float):
@@ -86,7 +87,7 @@ def append(umid: str, line: bytes) -> None:
 
 
 def _keep_some(umid: str) -> None:
-    """Keep the last of each kind of what is about to be written over.
+    """Keep the last events of each kind of the file that is about to be overwritten.
 
     Raises: OSError
     """
@@ -96,8 +97,8 @@ def _keep_some(umid: str) -> None:
         for event in reader.read_older(number):
             event.pop("console", None)
             kind = kept.pop(event["event"], deque(maxlen=EACH))
-            kept[event["event"]] = kind  # the last in the order of the kinds
-            if event not in kind:  # a crash may have left it in both
+            kept[event["event"]] = kind  # now the last of the kinds
+            if event not in kind:  # a crash may have left the event in both files
                 kind.append(event)
     if kept:
         events = [event for kind in list(kept.values())[-KINDS:] for event in kind]
@@ -119,7 +120,7 @@ def guests() -> list[str]:
 
 
 class Reader:
-    """One guest's history, from its beginning on; `read` goes on where it ended the last time."""
+    """Reads one guest's history from its beginning; `read` goes on where it ended the last time."""
 
     def __init__(self, umid: str) -> None:
         self._path = path_of(umid)
@@ -128,7 +129,7 @@ class Reader:
         self._inode = 0
 
     def read(self) -> Iterator[Event]:
-        """What there is and has not been read yet.
+        """The events that have not been read yet.
 
         Raises: OSError
         """
@@ -142,7 +143,7 @@ class Reader:
         yield from self._read(self._path)
 
     def read_older(self, number: int) -> Iterator[Event]:
-        """What a file holds that is written to no more.
+        """The events of a file that is not written to any more.
 
         Raises: OSError
         """

@@ -1,7 +1,7 @@
-"""Which file of this host a path leads to, and who else has it.
+"""Which file of this host a path leads to, and what else uses it.
 
 A file is itself under each of its names, a loop device is its file, and a partition is a part of
-its disk: two guests that write one destroy it, by whatever names they have it.
+its disk. Two guests that write one file destroy it, under whatever names they have it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def hold_of(path: str, *, write: bool) -> Hold:
-    """What a path leads to; a block device by its number, a loop device by its file.
+    """What a path leads to: a block device by its number, a loop device by its file.
 
     Raises: OSError
     """
@@ -41,13 +41,13 @@ def hold_of(path: str, *, write: bool) -> Hold:
 
 
 def is_file(one: Hold, other: Hold) -> bool:
-    """It is one file: an inode alone is used again once its file is gone."""
+    """Whether two holds are of one file: an inode alone is used again once its file is gone."""
     born = {one.born, other.born} - {0}
     return (one.device, one.inode) == (other.device, other.inode) and len(born) < 2
 
 
 def check_free(name: str, holds: list[Hold], users: Iterable[Use]) -> None:
-    """Refuse a second writer of a file, and a writer beside readers: of ours, or of the host.
+    """Refuse a second writer of a file, and a writer beside readers, among guests and on this host.
 
     Raises: HostError
     """
@@ -77,7 +77,7 @@ def _conflict(hold: Hold, other: Hold, umid: str, entry: Entry) -> str:
 
 
 def _check_loops(name: str, hold: Hold) -> None:
-    """A file that this host has behind a loop device, mounted maybe.
+    """Refuse a file that this host has behind a loop device, and may have mounted.
 
     Raises: HostError
     """
@@ -97,9 +97,9 @@ def _check_loops(name: str, hold: Hold) -> None:
 
 
 def _same(one: Hold, other: Hold) -> bool:
-    """Two paths lead to the same bytes; or a partition to some of those of its whole disk.
+    """Whether two paths lead to the same bytes, or one to a partition of the other's whole disk.
 
-    So they do if one file has come into the place of another: a guest opens it by its path.
+    They also do if one file has taken the place of another: a guest opens it by its path.
     """
     if is_file(one, other) or one.path == other.path:
         return True
@@ -109,7 +109,7 @@ def _same(one: Hold, other: Hold) -> bool:
 
 
 def _whole(device: int) -> int:
-    """The disk that a partition is of; itself, if it is none."""
+    """The disk that a partition is of; a device that is no partition itself."""
     directory = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
     try:
         if os.path.exists(f"{directory}/partition"):
@@ -131,7 +131,8 @@ def _behind(block: str) -> os.stat_result | None:
 
 
 def _locked_by(hold: Hold) -> int | None:
-    """Who has a lock that the kernel's own would not get past; 0: somebody unseen from here."""
+    """Pid of a process whose lock the kernel's own would not get past; 0 if that process cannot be
+    seen from here."""
     want = fcntl.F_WRLCK if hold.write else fcntl.F_RDLCK
     try:
         descriptor = os.open(hold.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -1,8 +1,8 @@
 """What the guests of this user hold of the host: one look, under one lock.
 
-Two kernels that write one image destroy it, and the kernel's own locks are taken late, at the
-first mount, and lost by accident. So whoever starts a guest or plugs a device looks at the
-recorded devices of all live guests first, and writes his own down before he lets the lock go.
+Two kernels that write one image destroy it. The kernel's own locks are taken late, at the first
+mount, and lost by accident. So a supervisor that starts a guest or plugs a device looks at the
+recorded devices of all live guests first, and writes down its own before it lets the lock go.
 """
 
 from __future__ import annotations
@@ -62,12 +62,13 @@ def lock() -> Iterator[None]:
 
 
 def devices_of(guests: Iterable[Record]) -> list[Use]:
-    """The devices of guests that run, as `umlctl.recovery.discover.running` knows them."""
+    """The devices of guests that run, as `umlctl.recovery.discover.running` finds them."""
     return [Use(record.definition.umid, entry) for record in guests for entry in record.devices]
 
 
 def directories_of(guests: Iterable[Record]) -> list[tuple[str, str]]:
-    """The directories that are roots to write of guests that run, with their umids."""
+    """The directories that running guests have as roots to write, with the umids of these
+    guests."""
     return [
         (record.definition.umid, record.definition.root)
         for record in guests

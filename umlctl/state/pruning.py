@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from umlctl.state.records import Record
 
 ENDED_KEPT: Final = 50
-"""So many dead guests are kept however old they are and whatever they take."""
+"""How many dead guests are kept, however old they are and whatever room they take."""
 ENDED_MOST: Final = 2000
 ENDED_BYTES: Final = 1 << 30
 ENDED_AGE: Final = 14 * 86400.0
-"""Of more than those, what is kept: so many, together so many bytes with their logs, and none that
-ended more seconds ago; the oldest go first."""
+"""Bounds for dead guests beyond those: how many there may be, how many bytes all may take together
+with their logs, and how many seconds ago one may have ended. The oldest go first."""
 PRUNED_EVERY: Final = 60.0
-"""To look for the oldest takes as long as there are many; how often it is done, seconds."""
+"""How often to look for the oldest, seconds: it takes the longer, the more there are."""
 
 
 def tidy(umid: str) -> None:
-    """A guest has ended: forget it if its name was made up and it ended well, and now and then the
-    oldest of all."""
+    """Forget a guest that has ended, if its name was made up and it ended well; now and then,
+    forget the oldest of all."""
     record = records.load(umid)
     if record is not None and _is_done_with(record):
         umid_lock.forget(umid)
@@ -41,7 +41,7 @@ def tidy(umid: str) -> None:
 
 
 def _is_done_with(record: Record) -> bool:
-    """It ended well, under a name that was made up for it."""
+    """Whether a guest ended well, under a name that was made up for it."""
     return record.ending is not None and record.ending.code == 0 and not record.definition.named
 
 
@@ -67,7 +67,7 @@ def prune() -> None:
 
 
 def _size(umid: str) -> int:
-    """What all that is kept of a guest takes, bytes."""
+    """The room that all files kept of a guest take, bytes."""
     try:
         with os.scandir(paths.record_dir(umid)) as found:
             return sum(each.stat(follow_symlinks=False).st_blocks * 512 for each in found)

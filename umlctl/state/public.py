@@ -1,8 +1,8 @@
-"""Where uml_mconsole looks for a guest: a directory of its name below somebody's ~/.uml.
+"""Where uml_mconsole looks for a guest: a directory of its name below a user's ~/.uml.
 
-It has a link to the guest's socket, and the pid of its kernel, as a kernel that was started by hand
-would have them. The home may be another user's, as root's HOME is after some ways to become root:
-that is nobody's place but theirs, and may lead us to any file.
+The directory has a link to the guest's socket, and the pid of its kernel, as a kernel that was
+started by hand would have them. The home may be another user's, as root's HOME is after some ways
+to become root. It is then for that user alone, who may have it lead to any file.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from umlctl.host import paths, processes
 from umlctl.host.files import remove_tree
 
 DOOR: Final = "mconsole"
-"""The socket for clients, in a guest's directory, and the link to it here."""
+"""The name of the socket for clients in a guest's directory, and of the link to it here."""
 
 
 class PublicDirectory:
-    """One guest's.
+    """The public directory of one guest.
 
     Fields:
         link: to its socket
     """
 
     def __init__(self, umid: str, home: str, directory: str) -> None:
-        """home: below which it is; empty: the caller's; directory: of the running guest"""
+        """home: the directory is below it; empty: the caller's home; directory: of the running
+        guest"""
         self._umid = umid
         self._path = os.path.dirname(paths.public_socket(umid, home))
         self._door = f"{directory}/{DOOR}"
         self.link = f"{self._path}/{DOOR}"
 
     def publish(self, pid: int) -> None:
-        """Have uml_mconsole find the guest, and its kernel's pid, which its `int` is for.
+        """Have uml_mconsole find the guest, and its kernel's pid, which its `int` needs.
 
-        Raises: OSError: the home cannot be written to, say, or is another user's
+        Raises: OSError: as when the home cannot be written to, or is another user's
         """
         others = self._others()
         if others:
@@ -65,13 +66,13 @@ class PublicDirectory:
             return
         for name in ("pid", "pid~", f"{DOOR}~", DOOR):
             _unlink(f"{self._path}/{name}")
-        with suppress(OSError):  # somebody put a file of their own into it
+        with suppress(OSError):  # a user has put a file into it
             os.rmdir(self._path)
 
     def clear(self) -> None:
         """Remove what a dead guest of that name has left.
 
-        Raises: GuestInUse: a kernel that somebody started by hand has the name
+        Raises: GuestInUse: a kernel that a user started by hand has the name
         """
         if self._others():
             return
@@ -80,21 +81,22 @@ class PublicDirectory:
             remove_tree(self._path)
 
     def _leads_there(self) -> bool:
-        """What uml_mconsole would find is the guest."""
+        """Whether the link leads to this guest."""
         try:
             return os.readlink(self.link) == self._door
         except OSError:
             return False
 
     def _others(self) -> str:
-        """What on the way there is another user's, or open to all; empty if nothing is."""
+        """The first directory on the way that is another user's, or open to all; empty if none
+        is."""
         directory = os.path.dirname(self._path)
         home = os.path.dirname(directory)
         for path in (home, directory, self._path):
             try:
                 link, found = os.lstat(path), os.stat(path)
             except OSError:
-                break  # who needs it will see
+                break  # a caller that needs the directory will see why
             open_to_all = found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
             owners = {found.st_uid, found.st_uid if path == home else link.st_uid}
             if open_to_all or owners != {os.geteuid()}:

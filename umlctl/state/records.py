@@ -1,13 +1,14 @@
 """What is kept on disk of a guest: what was asked for, who runs it, and how it ended.
 
-One `record.json` a guest in the state directory, written whole or not at all. It is never
+One `record.json` a guest in the state directory, written whole or not at all. A record is never
 believed about the present: whether a guest lives is seen from its lock and its process.
 
-A record that cannot be read, or that a newer umlctl has written, is not interpreted. Who has the
-guest's name sets it aside, beside where it was; all others leave it and say so.
+A record that cannot be read, or that a newer umlctl has written, is not interpreted. The holder of
+the guest's name sets it aside, beside where it was. All others leave it and say so.
 
-As long as the guest is supervised there is a copy beside its sockets, in case the record is lost:
-nobody could tell its policies and options from its kernel.
+As long as the guest is supervised, a copy of the record is beside its sockets, in case the record
+is
+lost: the kernel could not tell the guest's policies and options.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 1
-"""Of a record. One that an older umlctl could read, and would understand wrongly, has another."""
+"""The version of a record's form. A form that an older umlctl could read, and would misunderstand,
+gets another."""
 ASIDE: Final = "record.json.unreadable-"
 """How the name of a record begins that was set aside; the time follows."""
 ASIDE_KEPT: Final = 3
-"""Records of one guest that were set aside and are kept."""
+"""How many records of one guest that were set aside are kept."""
 
 
 class Unreadable(HostError):
-    """There is a record, and what it says cannot be known."""
+    """There is a record, but what it says cannot be known."""
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +72,8 @@ class Entry(msgspec.Struct, kw_only=True):
         boot: it is on the kernel's command line, and comes back with a reboot by itself
         holds: files of the host that it uses
         mac: of a NIC
-        addr: what the guest is meant to take: a hint
-        network: the switch of ours that a NIC is on
+        addr: the address that the guest is meant to take: a hint
+        network: the switch of umlctl's that a NIC is on
         tap, bridge: the host's end of a NIC
         host_addr: the host's own address on its tap
         address: the pair of addresses that a tunnel owns on this host
@@ -105,16 +107,16 @@ class Record(msgspec.Struct, kw_only=True):
     Fields:
         version: VERSION
         definition: what was asked for
-        supervisor_pid: who started it
+        supervisor_pid: pid of the supervisor that started it
         pid, started: the kernel's main process, with its start time in clock ticks
-        boot_id: of the host, which pids are worthless without
+        boot_id: of the host; pids of another boot mean nothing
         since: when it was started, seconds since 1970
         last_panic: text of the last panic; empty if there was none
         devices: its device table, in the order in which they were plugged
         shim: pid of the tiny parent; 0 if unknown
         guest_boot: the guest's own boot id, another after each reboot; empty if unknown
         cgroup: the directory of its cgroup; empty if it has none
-        removed: devices of the command line that were taken away
+        removed: devices of the command line that were removed
         resume: when it is to be resumed if it is stopped, seconds since 1970; 0: when told to
         again: it has ended, and is to be started again
         ending: None while it runs, as far as the writer knew
@@ -142,7 +144,7 @@ class _Version(msgspec.Struct):
     version: int = VERSION
 
 
-# Made here, by one thread: msgspec crashes where several decode into a new type at once.
+# Made here, by one thread: msgspec crashes where several threads decode into a new type at once.
 _RECORD: Final = msgspec.json.Decoder(Record)
 _VERSION_OF: Final = msgspec.json.Decoder(_Version)
 _saving = threading.Lock()
@@ -164,17 +166,17 @@ def save(record: Record) -> None:
         try:
             write_atomically(path_of(umid), data)
         finally:
-            _write_copy(umid, data)  # where the record has no room, it knows more
+            _write_copy(umid, data)  # where the record has no room, the copy knows more
 
 
 def save_copy(record: Record) -> None:
-    """Write the copy of a running guest's record, which somebody has removed."""
+    """Write the copy of a running guest's record again, after it was removed."""
     with _saving:
         _write_copy(record.definition.umid, seal(msgspec.json.encode(record)))
 
 
 def _write_copy(umid: str, data: bytes) -> None:
-    """It need not survive the host: the guest does not either."""
+    """Write the copy. It need not survive the host: the guest does not either."""
     path = copy_of(umid)
     try:
         write_atomically(path, data, sync=False)
@@ -187,7 +189,7 @@ def _write_copy(umid: str, data: bytes) -> None:
 
 
 def _write_over(path: str, data: bytes) -> None:
-    """Write a file in the place that it takes up already, as a full disk lets us.
+    """Write a file in the place that it takes up already, which a full disk allows.
 
     Raises: OSError
     """
@@ -205,14 +207,14 @@ def path_of(umid: str) -> str:
 
 
 def copy_of(umid: str) -> str:
-    """Where the copy is of a running guest's record."""
+    """The path of the copy of a running guest's record."""
     return f"{paths.guest_dir(umid)}/record.json"
 
 
 def read(umid: str) -> Record | None:
     """The record of a guest; None if there is none.
 
-    Of one that runs, or whose end there was no room to write down, it is the copy.
+    For a guest that runs, or whose end found no room on the disk, this is the copy.
 
     Raises: Unreadable
     """
@@ -225,12 +227,12 @@ def read(umid: str) -> Record | None:
 
 
 def is_unwritten(umid: str) -> bool:
-    """There is a copy of the record of a guest that has ended: the record had no room."""
+    """Whether there is a copy of a record: for a guest that has ended, the record had no room."""
     return os.path.exists(copy_of(umid))
 
 
 def is_ended(umid: str) -> bool:
-    """The record of a guest says how it has ended, and not only the copy."""
+    """Whether the record of a guest says how it has ended, and not only the copy."""
     try:
         record = _read(umid, path_of(umid))
     except Unreadable:
@@ -239,7 +241,7 @@ def is_ended(umid: str) -> bool:
 
 
 def load_copy(umid: str) -> Record | None:
-    """What stands beside the sockets of a guest; None if there is nothing that can be read."""
+    """The copy beside the sockets of a guest; None if there is none that can be read."""
     try:
         return _read(umid, copy_of(umid))
     except Unreadable:
@@ -276,7 +278,7 @@ def load(umid: str) -> Record | None:
 
 
 def names() -> list[str]:
-    """Guests of which something is kept, sorted; there may be no record among it.
+    """Guests of which something is kept, sorted; a record need not be among it.
 
     Raises: BadPlace
     """
@@ -284,7 +286,7 @@ def names() -> list[str]:
 
 
 def lives(record: Record) -> bool:
-    """The guest runs, whatever became of its supervisor."""
+    """Whether the guest runs, whatever became of its supervisor."""
     if record.ending is not None or record.boot_id != host_boot_id():
         return False
     return processes.alive(record.pid, record.started)
@@ -308,11 +310,13 @@ def unreadable() -> Iterator[tuple[str, Unreadable]]:
 
 
 def set_aside(umid: str) -> str:
-    """Set a record aside that cannot be read; what was wrong and where it is now, or nothing.
+    """Set a record aside that cannot be read. Returns: what was wrong and where it is now; empty if
+    it can be read.
 
-    It is for who has the guest's name, see umlctl.state.umid_lock: nobody else writes a record.
+    Only the holder of the guest's name may call this, see umlctl.state.umid_lock: no other process
+    writes a record.
 
-    Raises: Unreadable: for want of a descriptor, or of something else that there is again later
+    Raises: Unreadable: for want of a descriptor, or of something else that may be there later
     """
     try:
         read(umid)
@@ -343,7 +347,7 @@ def aside(umid: str) -> list[str]:
 
 
 def summary(record: Record) -> Status:
-    """A guest that does not run as `list` and `status` show it."""
+    """A guest that does not run, as `list` and `status` show it."""
     definition, ending = record.definition, record.ending
     return Status(
         umid=definition.umid,

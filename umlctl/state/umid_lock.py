@@ -1,10 +1,10 @@
-"""Making a umid ours before a kernel is started under it.
+"""Taking a umid before a kernel is started under it.
 
-A kernel that finds its umid in use boots under a random one and says so in its log only; it
-believes a pid file whose number may be somebody else's by now. So the umid is locked, what a
-dead guest left under it is removed, and a live one is reported, all before the boot.
+A kernel that finds its umid in use boots under a random one, and says so in its log only. It
+believes a pid file whose pid may be another process's by now. So, before the boot, the umid is
+locked, what a dead guest left under it is removed, and a live guest is reported.
 
-The lock is held by the supervisor and by the guest's tiny parent: it is free when both are gone.
+The supervisor and the guest's tiny parent both hold the lock: it is free when both are gone.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Claim:
-    """A umid that is ours, with its directories.
+    """A umid that this process has taken, with its directories.
 
     Fields:
         umid: the name
         directory: in the run directory, for what one running guest needs; empty at first
-        records: in the state directory, for what outlives it
+        records: in the state directory, for what outlives the guest
         lock: descriptor of the lock
-        public: where uml_mconsole looks for it, below somebody's home
+        public: where uml_mconsole looks for the guest, below a user's home
         owner: descriptor of a lock that only the supervisor has: free when it is gone
     """
 
@@ -84,13 +84,16 @@ class Claim:
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
         except paths.BadPlace:
-            pass  # another has put a directory in the place of ours: nothing in it is the guest's
+            # another user has put a directory in the place of the guest's: nothing in it is the
+            # guest's
+            pass
         finally:
             os.close(lock)
             os.close(self.owner)
 
     def leave(self) -> None:
-        """Let the umid go, and leave everything of its guest to the next who takes it over."""
+        """Let the umid go, and leave everything of its guest to the supervisor that takes it over
+        next."""
         lock, self.lock = self.lock, -1
         if lock >= 0:
             os.close(lock)
@@ -103,7 +106,8 @@ class Claim:
         """
         self.stand()
         with suppress(BlockingIOError):
-            # Of a guest that was adopted its tiny parent alone had it, which has ended with it.
+            # The lock of an adopted guest was held by its tiny parent alone, which has ended with
+            # it.
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
         self._empty((OWNER, DOOR))
@@ -114,8 +118,8 @@ class Claim:
                 remove_tree(f"{self.directory}/{name}")
 
     def stand(self) -> bool:
-        """Have the locks where others look for them, though somebody has removed their files;
-        whether one had been.
+        """Have the locks where others look for them, even if their files were removed; True if one
+        had been.
 
         Raises: OSError
         """
@@ -133,26 +137,26 @@ class Claim:
         return removed
 
     def _drop_empty_records(self) -> None:
-        """A guest that never started, and whose log is empty, leaves no records."""
+        """Remove the records of a guest that never started, and whose log is empty."""
         try:
             names = os.listdir(self.records)
         except FileNotFoundError:
             return
         logs = [f"{self.records}/{name}" for name in names if name.endswith(".log")]
-        kept = any(name.startswith("record.json") for name in names)  # those set aside, too
+        kept = any(name.startswith("record.json") for name in names)  # also one that was set aside
         if not kept and not any(os.path.getsize(log) for log in logs):
             remove_tree(self.records)
 
 
 def kernel_socket(definition: Definition) -> str:
-    """The kernel's own socket, wherever that guest has it."""
+    """The path of a kernel's own socket, wherever that guest has it."""
     if definition.user:
         return f"{paths.open_dir(definition.umid)}/k/{definition.umid}/mconsole"
     return paths.kernel_socket(definition.umid)
 
 
 def sockets(definition: Definition) -> dict[str, str]:
-    """Where a guest is talked to, by what is there."""
+    """The sockets of a guest, by what they are for."""
     umid = definition.umid
     found = {"mconsole": paths.guest_socket(umid), "kernel": kernel_socket(definition)}
     if is_shared(definition):
@@ -161,7 +165,7 @@ def sockets(definition: Definition) -> dict[str, str]:
 
 
 def claim(umid: str, home: str = "") -> Claim:
-    """Make the umid ours.
+    """Take a umid for a guest that is to be started.
 
     home: below which uml_mconsole is to find the guest, if it is not the caller's
 
@@ -200,12 +204,12 @@ def claim(umid: str, home: str = "") -> Claim:
 
 
 def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
-    """Make the umid of a guest ours that runs on without its supervisor.
+    """Take the umid of a guest that runs on without its supervisor.
 
     home: as for `claim`
-    runs: it was seen to, though nothing may be left in the run directory
+    runs: the guest was seen to run, though nothing may be left in the run directory
 
-    Raises: GuestInUse: it has one; HostError
+    Raises: GuestInUse: the guest has a supervisor; HostError
     """
     try:
         directory = f"{paths.make_run_dir()}/g/{umid}"
@@ -218,7 +222,7 @@ def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
         raise HostError(f"{umid}: cannot be taken over: {problem}") from problem
     lock = -1
     try:
-        # Its tiny parent has the lock, unless somebody has killed that too.
+        # The tiny parent of the guest has the lock, unless that was killed too.
         lock = os.open(directory + ".lock", LOCK_FLAGS, 0o600)
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,7 +238,8 @@ def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
 
 
 def has_owner(umid: str) -> bool:
-    """A supervisor has the guest. It is only asked: who looks must not be in anybody's way."""
+    """Whether a supervisor has the guest. The lock is only asked about, and never taken: a look
+    must not be in a supervisor's way."""
     try:
         owner = os.open(f"{paths.guest_dir(umid)}/{OWNER}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -261,7 +266,7 @@ def owner(umid: str) -> int:
 
 
 def _lives(umid: str) -> int:
-    """The pid of its kernel if a guest runs, by what was written down of it; else 0."""
+    """The pid of the kernel of a guest that runs, by its record; else 0."""
     from umlctl.state import records  # what claims a name does without
 
     record = records.load(umid)
@@ -269,22 +274,22 @@ def _lives(umid: str) -> int:
 
 
 def _removed_owner(umid: str) -> int:
-    """The pid of the supervisor of a guest whose files somebody has removed, or which is where an
-    earlier version has them; 0 if it has none."""
+    """The pid of the supervisor of a guest whose files were removed, or are where an earlier
+    version has them; 0 if there is none."""
     directories = [paths.guest_dir(umid), *paths.earlier_guest_dirs(umid)]
     return place.holder([f"{directory}/{OWNER}" for directory in directories])
 
 
 def _refuse_removed(umid: str) -> None:
-    """Raises: GuestInUse: its supervisor runs; its files were removed, or it has another /tmp"""
+    """Raises: GuestInUse: a supervisor runs; its files were removed, or it has another /tmp"""
     pid = _removed_owner(umid)
     if pid:
         raise GuestInUse(f"{umid} has a supervisor, pid {pid}, with its files elsewhere")
 
 
 def _refuse_living(umid: str) -> None:
-    """The lock of a guest may be free though it runs: somebody has removed its file, or killed
-    all who had it.
+    """Refuse the name of a guest that runs. Its lock may be free all the same: the file was
+    removed, or all processes that had the lock were killed.
 
     Raises: GuestInUse
     """
@@ -297,7 +302,7 @@ def _refuse_living(umid: str) -> None:
 
 
 def _own(umid: str, directory: str) -> int:
-    """Be the one supervisor of a guest; the descriptor of the lock that says so.
+    """Become the one supervisor of a guest; return the descriptor of the lock that says so.
 
     Raises: GuestInUse; OSError
     """
@@ -314,7 +319,7 @@ def _own(umid: str, directory: str) -> int:
 
 
 def forget(umid: str) -> None:
-    """Remove the records of a dead guest, unless somebody has just taken its name again."""
+    """Remove the records of a dead guest, unless its name has just been taken again."""
     with suppress(GuestInUse, OSError):
         remove_records(umid)
 
@@ -322,7 +327,7 @@ def forget(umid: str) -> None:
 def remove_records(umid: str) -> None:
     """Remove the records of a dead guest.
 
-    Raises: GuestInUse: it is none, or is about to be started again; OSError
+    Raises: GuestInUse: it is not dead, or is about to be started again; OSError
     """
     with unused(umid):
         _refuse_living(umid)
@@ -333,7 +338,7 @@ def remove_records(umid: str) -> None:
 def unused(umid: str) -> Iterator[None]:
     """Keep the name of a dead guest from being taken, with all that is left of it where it is.
 
-    Raises: GuestInUse: somebody has it; OSError
+    Raises: GuestInUse: the name is taken; OSError
     """
     path = f"{paths.make_run_dir()}/g/{umid}.lock"
     lock = _lock(umid, path)
@@ -345,9 +350,9 @@ def unused(umid: str) -> Iterator[None]:
 
 
 def _lock(umid: str, path: str, *, is_ours: bool = False) -> int:
-    """Lock the name of a guest; the descriptor.
+    """Lock the name of a guest; return the descriptor.
 
-    is_ours: its supervisor is the caller
+    is_ours: the caller is the guest's supervisor
 
     Raises: GuestInUse; OSError
     """
@@ -365,8 +370,9 @@ def _lock(umid: str, path: str, *, is_ours: bool = False) -> int:
                 ) from None
             raise GuestInUse(_running(umid, pid)) from None
         if stands_at(lock, path):
-            # It may be free: of a guest that was adopted the tiny parent alone had it, and that has
-            # ended; the supervisor is about to bury the guest, or to start it again.
+            # The lock may be free though the guest has a supervisor. Of an adopted guest the tiny
+            # parent alone had the lock, and has ended. The supervisor is about to bury the guest,
+            # or to start it again.
             if not is_ours and has_owner(umid):
                 os.close(lock)
                 raise GuestInUse(_running(umid, owner(umid) or "unknown"))
@@ -379,7 +385,7 @@ def _lock(umid: str, path: str, *, is_ours: bool = False) -> int:
                 problem.filename = path
                 raise
             return lock
-        os.close(lock)  # its holder removed the file while we waited for it
+        os.close(lock)  # the holder removed the file while this process waited for it
 
 
 def _running(umid: str, supervisor: int | str) -> str:
@@ -390,7 +396,7 @@ def _running(umid: str, supervisor: int | str) -> str:
 
 
 def _replace(old: int, new: int) -> None:
-    """Have the number of one descriptor for another."""
+    """Make the number of one descriptor stand for another."""
     os.dup2(new, old, inheritable=False)
     os.close(new)
 
