@@ -1,6 +1,7 @@
-"""A kernel that somebody started by hand: its process, and who holds that.
+"""A kernel that a user started by hand: its process, and what holds that.
 
-Nobody supervises it, so its process is looked for as it has written it down, beside its socket.
+Such a kernel has no supervisor. So its process is looked for by the pid file that the kernel has
+written beside its socket.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from umlctl.host import processes
 from umlctl.recovery import discover
 
 LOOK: Final = 0.01
-"""Between two looks at whether it has ended, seconds."""
+"""The time between two looks at whether the kernel has ended, seconds."""
 
 
 class Process(NamedTuple):
-    """The main process of a kernel; `started` tells it from another of that pid."""
+    """The main process of a kernel; `started` tells it from another process of that pid."""
 
     pid: int
     started: int
 
     def ends(self, seconds: float) -> bool:
-        """Wait for its end; whether it has come."""
+        """Wait for the end of the process; True if it has come."""
         deadline = time.monotonic() + seconds
         while processes.alive(self.pid, self.started):
             if time.monotonic() >= deadline:
@@ -33,14 +34,15 @@ class Process(NamedTuple):
         return True
 
     def signal(self) -> None:
-        """SIGTERM, which ends all of it; SIGKILL to its main process alone would not."""
+        """Send SIGTERM, which ends the whole kernel; SIGKILL to its main process alone would
+        not."""
         if processes.alive(self.pid, self.started):
             os.kill(self.pid, signal.SIGTERM)
 
 
 def process(socket: str) -> Process | None:
-    """The process behind a kernel's socket; None if it is not known for sure, or is a guest's that
-    was started here, which has a supervisor for that."""
+    """The process behind a kernel's socket. None if it is not known for sure, or belongs to a guest
+    that umlctl started: that is for its supervisor."""
     try:
         with open(os.path.join(os.path.dirname(socket), "pid")) as file:
             pid = int(file.read(32))
@@ -53,7 +55,7 @@ def process(socket: str) -> Process | None:
 
 
 def _holds(pid: int, socket: str) -> bool:
-    """The process has bound the socket."""
+    """Whether a process has bound the socket."""
     with open("/proc/net/unix") as file:
         rows = [line.split(maxsplit=7) for line in file]
     tail = "/".join(os.path.abspath(socket).split("/")[-2:])
@@ -66,7 +68,7 @@ def _holds(pid: int, socket: str) -> bool:
 
 
 def held(socket: str) -> str:
-    """Who keeps it from running; empty if nobody does, as far as that can be seen."""
+    """What keeps the kernel from running; empty if nothing does, as far as that can be seen."""
     found = process(socket)
     holder = processes.held(found.pid) if found is not None else None
     return "" if holder is None else holder.by

@@ -1,4 +1,4 @@
-"""Guests that died while nobody supervised them: how they ended is written down, what they left
+"""Guests that died while no supervisor watched them. How they ended is written down, what they left
 is removed, and those that are to be started again are known.
 """
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def is_there(umid: str) -> bool:
-    """A guest of that name runs, or is being started or ended, though its directory were removed or
-    this process has another /tmp."""
+    """Whether a guest of that name runs, or is being started or ended. Its directory may be
+    removed, or this process may have another /tmp."""
     if os.path.exists(paths.guest_dir(umid)):
         return True
     record = records.load(umid)
@@ -33,8 +33,8 @@ def is_there(umid: str) -> bool:
 
 
 def judged(record: records.Record) -> records.Record:
-    """The record of a guest that has died unseen as its burial would write it, from what is left
-    to be seen; any other as it is. Nothing is written.
+    """The record of a guest that has died unseen, as `bury` would write it, judged from what the
+    guest has left. Any other record as it is. Nothing is written.
     """
     umid = record.definition.umid
     if record.ending is not None or records.lives(record) or umid_lock.has_owner(umid):
@@ -48,14 +48,16 @@ def judged(record: records.Record) -> records.Record:
         return record
     ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
     ending = msgspec.structs.replace(ending, time=endings.seen_at(directory) or ending.time)
-    latest = records.load(umid)  # who has seen to it meanwhile has removed what it was judged by
+    # a process that has buried the guest meanwhile has removed the evidence
+    latest = records.load(umid)
     if latest is not None and latest.ending is not None:
         return latest
     panicked = ending.cause == "panicked"
     found = msgspec.structs.replace(record, ending=ending)
     if panicked:
         found.last_panic = ending.text
-    if record.boot_id == records.host_boot_id():  # else the host has gone down, and it
+    # else the host has gone down, and the guest with it
+    if record.boot_id == records.host_boot_id():
         action = policy.on_exit(record.definition, failed=ending.code != 0)
         if panicked:
             action = policy.on_panic(record.definition)
@@ -64,7 +66,7 @@ def judged(record: records.Record) -> records.Record:
 
 
 def _is_ending(record: records.Record) -> bool:
-    """Its tiny parent is there still, and about to write down how the kernel has ended."""
+    """Whether the tiny parent is still there, and about to write down how the kernel has ended."""
     try:
         with open(f"/proc/{record.shim}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
@@ -74,11 +76,11 @@ def _is_ending(record: records.Record) -> bool:
 
 
 def bury(record: records.Record) -> list[str]:
-    """Write down how a guest ended whose supervisor was gone by then, and remove what it left.
+    """Write down how a guest without a supervisor ended, and remove what it left.
 
-    It is for supervisors. Nobody else does it: a face judges, and shows that.
+    This is for supervisors alone. A face judges, and shows that.
 
-    Returns: what could not be let go, or written down
+    Returns: what could not be released, or written down
     """
     if record.ending is not None:
         return _write_late(record)
@@ -90,7 +92,7 @@ def bury(record: records.Record) -> list[str]:
         with umid_lock.unused(umid):
             latest = records.load(umid)
             if latest is not None and latest.ending is not None:
-                return []  # it has been seen to since
+                return []  # another process has buried the guest since
             if found.ending.cause == "panicked":
                 log = f"{paths.record_dir(umid)}/console.log"
                 text, console = found.ending.text, console_log.last_of(log)
@@ -99,7 +101,7 @@ def bury(record: records.Record) -> list[str]:
         if records.is_ended(umid):
             umid_lock.claim(umid, record.definition.home).release()
     except (UmlctlError, OSError):
-        return []  # somebody has just started it again, or is burying it
+        return []  # the guest has just been started again, or is being buried
     return problems
 
 
@@ -108,7 +110,7 @@ def bury_last(umid: str) -> list[str]:
 
     Returns: as `bury`
     """
-    with suppress(paths.BadUmid):  # which is said where that is checked
+    with suppress(paths.BadUmid):  # a bad name is told where names are checked
         record = records.load(paths.check_umid(umid))
         if record is not None:
             return bury(record)
@@ -116,9 +118,9 @@ def bury_last(umid: str) -> list[str]:
 
 
 def _write_late(record: records.Record) -> list[str]:
-    """Write down what is known of a guest that has ended, and had no room before.
+    """Write down what is known of a guest that has ended, when the disk had no room before.
 
-    Returns: why it could not be
+    Returns: why it could not be written
     """
     umid = record.definition.umid
     if not records.is_unwritten(umid):
@@ -127,12 +129,12 @@ def _write_late(record: records.Record) -> list[str]:
         with umid_lock.unused(umid):
             copy = records.load_copy(umid)
             if copy is not None and (copy.pid, copy.started) != (record.pid, record.started):
-                return []  # of a later life, of which nobody has said how it ended
+                return []  # the copy is of a later life, whose ending is not known
             records.save(record)
             _complete(record)
         umid_lock.claim(umid, record.definition.home).release()
     except UmlctlError:
-        pass  # somebody has just started it again, or is burying it
+        pass  # the guest has just been started again, or is being buried
     except OSError as problem:
         return [f"how it ended is not written down yet: {problem}"]
     return []
@@ -155,9 +157,9 @@ def _complete(record: records.Record) -> None:
 
 
 def end(record: records.Record, ending: Ending) -> list[str]:
-    """Write down, in its record and its history, how a guest ended, and let its devices go.
+    """Write down, in its record and its history, how a guest ended, and release its devices.
 
-    Returns: what could not be let go, or written down
+    Returns: what could not be released, or written down
     """
     record.ending = ending
     problems = _let_go(record)
@@ -172,7 +174,7 @@ def end(record: records.Record, ending: Ending) -> list[str]:
 
 
 def _write_down(umid: str, name: EventName, **facts: object) -> None:
-    """Add to the history of a guest that nobody supervises."""
+    """Add to the history of a guest without a supervisor."""
     with suppress(OSError):
         event_log.append(umid, event_log.encode(events.event(name, umid, time.time(), **facts)))
 
@@ -183,7 +185,8 @@ def wanted_back() -> list[records.Record]:
 
 
 def is_wanted_back(record: records.Record) -> bool:
-    """A guest has ended, has no supervisor any more, and is to be started again by the next."""
+    """Whether a guest has ended, has no supervisor any more, and is to be started again by the
+    next."""
     return (
         record.again
         and record.ending is not None
@@ -193,9 +196,7 @@ def is_wanted_back(record: records.Record) -> bool:
 
 
 def _let_go(record: records.Record) -> list[str]:
-    """Let everything go that was made for it: its cgroup, its place among other users, and its
-    devices.
-    """
+    """Release what was made for a guest: its cgroup, its place among other users, its devices."""
     umid = record.definition.umid
     problems: list[str] = []
     # Few guests need what is imported here, and `list` is to be quick.

@@ -1,9 +1,9 @@
 """Guests that run on though their supervisor does not, even those whose record is lost.
 
-A record may be missing, damaged or of a newer umlctl. There is a copy of it then, beside the
-guest's sockets. If that is no better, what the guest was started with can still be seen: on the
-command line of its kernel, which names the guest and our own directory. What was plugged since,
-its supervisor asks the guest for (umlctl.supervisor.devices.rediscover).
+A record may be missing, damaged or of a newer umlctl. Then there is a copy of it, beside the
+guest's sockets. If that is no better, what the guest was started with can still be seen on the
+command line of its kernel, which names the guest and umlctl's directory. Devices that were plugged
+since are asked for by the supervisor that adopts the guest (umlctl.supervisor.devices.rediscover).
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 SHIM: Final = b"shim.sh"
-"""On the command line of a guest's tiny parent, and of what stands between it and the kernel."""
+"""A word on the command line of a guest's tiny parent, and of processes between it and the
+kernel."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def without_supervisor() -> list[Record]:
-    """Guests that run though the process that supervised them does not, as far as can be seen."""
+    """Guests that run without a supervisor, as far as this process can see."""
     return [record for record in running() if not umid_lock.has_owner(record.definition.umid)]
 
 
 def running(but: str = "") -> list[Record]:
-    """Guests that run, whoever supervises them; of one whose record is lost, what is seen of it.
+    """Guests that run, with a supervisor or not; for a lost record, what can be seen of the guest.
 
     but: the name of one that is left out
     """
@@ -48,9 +49,9 @@ def running(but: str = "") -> list[Record]:
 
 
 def unrecorded(known: Container[str] = ()) -> list[Record]:
-    """Guests that run and have no record that can be read: what would stand there.
+    """Guests that run and have no record that can be read: what the record would say.
 
-    known: those that have one
+    known: names of guests that have one
     """
     try:
         names = os.listdir(f"{paths.run_dir()}/g")
@@ -62,9 +63,9 @@ def unrecorded(known: Container[str] = ()) -> list[Record]:
 
 
 def set_dead_aside() -> list[str]:
-    """Set the unreadable records aside of guests that do not run, and remove what these left.
+    """Set aside the unreadable records of guests that do not run, and remove what the guests left.
 
-    Returns: what is to be said of each
+    Returns: what is to be told of each
     """
     from umlctl.host import shared_socket  # who looks at guests rarely needs it
 
@@ -78,8 +79,8 @@ def set_dead_aside() -> list[str]:
 
 
 def set_aside(umid: str) -> str:
-    """Set a record aside that cannot be read, of a guest that nobody supervises any more, and
-    write it into the guest's history; what is to be said of it, or nothing.
+    """Set aside a record that cannot be read, of a guest without a supervisor, and write that into
+    the guest's history. Returns: what is to be told of it; empty if nothing.
     """
     said = records.set_aside(umid)
     if said:
@@ -90,7 +91,7 @@ def set_aside(umid: str) -> str:
 
 
 def find(umid: str) -> Record | None:
-    """The record of a guest; if it is lost and the guest runs, what would stand there."""
+    """The record of a guest; if that is lost and the guest runs, what it would say."""
     return records.load(umid) or see(umid)
 
 
@@ -126,26 +127,27 @@ def see(umid: str) -> Record | None:
 
 
 def _find_kernel(umid: str) -> int:
-    """The main process of a guest that was started here; 0 if there is none."""
+    """Pid of the main process of a guest that umlctl started for this user; 0 if there is none."""
     mine = {f"umid={umid}".encode(), os.fsencode(f"uml_dir={paths.kernel_dir()}")}
     anothers = {f"umid={umid}".encode(), os.fsencode(f"uml_dir={paths.open_dir(umid)}/k")}
     found = set()
     for name in os.listdir("/proc"):
         words = _words(int(name)) if name.isdigit() else []
         if not _is_before_kernel(words) and (mine <= set(words) or anothers <= set(words)):
-            with contextlib.suppress(FileNotFoundError):  # it has just ended
-                # Anybody can have such words; but the tiny parent of another user's is ours.
+            with contextlib.suppress(FileNotFoundError):  # the process has just ended
+                # Any user's process can have such words; but the tiny parent of another user's
+                # guest is ours.
                 is_ours = _uid(int(name)) == os.geteuid()
                 if is_ours if mine <= set(words) else _has_our_shim(umid, int(name)):
                     found.add(int(name))
-    for pid in sorted(found):  # its helpers are its children, and look the same
+    for pid in sorted(found):  # a kernel's helpers are its children, and look the same
         if processes.parent(pid) not in found and processes.start_time(pid) is not None:
             return pid
     return 0
 
 
 def _has_our_shim(umid: str, pid: int) -> bool:
-    """The kernel was started by us as another user; its helpers were too."""
+    """Whether this user started a kernel as another user; so also for the kernel's helpers."""
     above = processes.parent(pid)
     pid = above if not _is_before_kernel(_words(above)) else pid
     shim = shim_of(pid)
@@ -170,13 +172,13 @@ def _is_before_kernel(words: list[bytes]) -> bool:
 
 
 def shim_of(pid: int) -> int:
-    """The tiny parent of a kernel; 0 if that was killed. No record is believed about it: a
-    number in one may be another process's by now."""
+    """Pid of the tiny parent of a kernel; 0 if that was killed. A pid in a record is not believed:
+    it may be another process's by now."""
     return next(iter(above_of(pid)), 0)
 
 
 def above_of(pid: int) -> list[int]:
-    """What stands above a kernel of ours: its tiny parent first, then what makes its namespace."""
+    """The processes above a kernel of umlctl's: its tiny parent, then what makes its namespace."""
     found: list[int] = []
     above = processes.parent(pid)
     while above and _is_before_kernel(_words(above)):
@@ -186,7 +188,7 @@ def above_of(pid: int) -> list[int]:
 
 
 def _entry(umid: str, word: str) -> Entry | None:
-    """What the device table would say of a word of the command line; None if it is no device."""
+    """The row of the device table for a word of the command line; None if it is no device."""
     from umlctl.backends import registry  # who looks at guests rarely needs it
 
     if not is_device(word) or word == cmdline.NO_DISK:

@@ -1,7 +1,7 @@
 """The processes of this host that belong to a guest, each with what it is there for.
 
-They are seen from the host alone. Nobody is asked, so it makes no difference whether the guest
-hangs, is stopped or has lost its supervisor.
+They are seen from the host alone, and no process is asked. So it makes no difference whether the
+guest hangs, is stopped or has lost its supervisor.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROCESS: Final = "guest process"
 SWITCH: Final = "switch"
 UPLINK: Final = "uplink"
 _PROCESS_NAME: Final = "uml-userspace"
-"""What later kernels call the processes of their guests, which they need not trace.
+"""The name that later kernels give to the processes of their guests, which they need not trace.
 Source: arch/um/kernel/skas/stub_exe.c"""
 
 
@@ -52,7 +52,7 @@ class Member(NamedTuple):
 
 
 def of_guest(umid: str) -> list[Member]:
-    """The processes of a guest that was started here; none if it does not run."""
+    """The processes of a guest that umlctl started here; none if it does not run."""
     record = discover.find(umid)
     if record is None or not records.lives(record):
         return []
@@ -60,7 +60,7 @@ def of_guest(umid: str) -> list[Member]:
 
 
 def of_kernel(main: int) -> list[Member]:
-    """A kernel's main process, what stands above it and all below it."""
+    """A kernel's main process, the processes above it, and all below it."""
     found: list[Member] = []
     for index, pid in enumerate(discover.above_of(main)):
         found += _member(pid, NAMESPACE if index else PARENT)
@@ -72,20 +72,21 @@ def of_kernel(main: int) -> list[Member]:
     guests = [seen for seen in below if _is_process(seen, main)]
     for seen in below:
         if seen not in guests:
-            # Those that are no program of their own, and stay in the group, share its memory.
+            # Helpers that run no program of their own, and stay in the group, share the kernel's
+            # memory.
             shares = (seen.name, seen.group) == (kernel.name, kernel.group)
             found.append(_as(seen, HELPER)._replace(memory=None if shares else seen.memory))
     return found + [_as(seen, PROCESS) for seen in guests]
 
 
 def _is_process(seen: processes.Seen, main: int) -> bool:
-    """The kernel runs a process of its guest in it."""
+    """Whether the kernel runs a process of its guest in this one."""
     traced = seen.tracer and processes.is_thread(seen.tracer, main)
     return bool(traced) or seen.name == _PROCESS_NAME
 
 
 def _networks(record: Record) -> Iterator[Member]:
-    """The switches that its NICs are on, and the ways out of these."""
+    """The switches that the guest's NICs are on, and the uplinks of those."""
     devices: dict[str, list[str]] = {}
     for entry in record.devices:
         if entry.network:
@@ -102,7 +103,7 @@ def _networks(record: Record) -> Iterator[Member]:
 
 
 def _member(pid: int, role: str) -> list[Member]:
-    """One member, unless it is gone."""
+    """One member, unless its process is gone."""
     seen = processes.look(pid) if pid else None
     return [] if seen is None else [_as(seen, role)]
 
