@@ -1,6 +1,6 @@
-"""When a file was made: what tells it from another that was given its inode.
+"""When a file was made: that tells it from another file which was given its inode.
 
-Python's `os.stat` does not say it of Linux. Source: statx(2)
+Python's `os.stat` does not tell that on Linux. Source: statx(2)
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _BIRTH: Final = 80
 
 
 def of(path: str) -> int:
-    """Nanoseconds since 1970; 0 where the file system does not know, or this host cannot say."""
+    """When a file was made, nanoseconds since 1970; 0 where the file system does not know, or this
+    host cannot say."""
     statx = getattr(ctypes.CDLL(None), "statx", None)
     if statx is None:
         return 0

@@ -1,13 +1,14 @@
 """A cgroup for one guest: what it may use of the host's memory and processors.
 
-Version 2 only. The kernel's process enters it before it starts, so that everything of the guest
-is in it, and its memory is charged to it, though the file behind that has no owner. With
-`memory.oom.group` the host ends the whole guest when there is too little, never one process of
-it: what a kernel traces must not outlive it.
+Version 2 only. The kernel's process enters the cgroup before it starts. So everything of the guest
+is in it, and the guest's memory is charged to it, though the file behind that memory has no owner.
+With `memory.oom.group`, when there is too little memory, the host ends the whole guest and never
+one process of it: what a kernel traces must not outlive it.
 
-The tree of cgroups is systemd's where that runs, so it is asked for a scope with a part of it,
-which an ordinary user's may have as well; shim.sh makes the cgroup in it. Elsewhere root can make
-one, and others below what they were given. UMLCTL_CGROUP names another directory to make them in.
+Where systemd runs, the tree of cgroups is systemd's. So systemd is asked for a scope with a part of
+the tree, which an ordinary user's may have as well; shim.sh makes the cgroup in it. Elsewhere root
+can make a cgroup, and other users can below what they were given. UMLCTL_CGROUP names another
+directory to make cgroups in.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PERIOD: Final = 100_000
-"""Of `cpu.max`, microseconds."""
+"""The period of `cpu.max`, microseconds."""
 SWAP: Final = "memory.swap.max"
-"""Not there on a host that does not account for it."""
+"""This file is missing on a host that does not account for swap."""
 LEFT: Final = 1.0
-"""How long the dead may take to leave a cgroup, seconds."""
+"""How long dead processes may take to leave a cgroup, seconds."""
 HINT: Final = (
     "run umlctl as root, or have systemd manage what is yours, as in a session of it or after "
     "`loginctl enable-linger`, or name a directory that is yours in UMLCTL_CGROUP"
@@ -44,8 +45,9 @@ class Cgroup(NamedTuple):
 
     Fields:
         directory: the cgroup; where cgroups are mounted, if it has yet to be made
-        limits: what is to be written when it is made, as in `memory.max=BYTES`; else empty
-        scope: the command that makes a scope of systemd's and goes on in it as another
+        limits: what shim.sh writes when it makes the cgroup, as `memory.max=BYTES`; empty if it is
+            made
+        scope: the command that has systemd make a scope, and then executes another command in it
     """
 
     directory: str = ""
@@ -53,7 +55,8 @@ class Cgroup(NamedTuple):
     scope: tuple[str, ...] = ()
 
     def of(self, pid: int) -> str:
-        """The directory, now that the process that entered it runs; empty if it has ended."""
+        """The cgroup's directory, once the process that entered it runs; empty if that has
+        ended."""
         if not self.limits:
             return self.directory
         try:
@@ -67,7 +70,7 @@ def make(umid: str, *, memory: int, cpu: int) -> Cgroup:
 
     memory: bytes; 0: no limit. cpu: percent of one processor; 0: no limit
 
-    Raises: HostError: this host does not let us; nothing is left behind
+    Raises: HostError: this host does not let this user; nothing is left behind
     """
     if os.environ.get("UMLCTL_CGROUP") == "":
         raise HostError("UMLCTL_CGROUP is empty: unset it, or name a cgroup's directory")
@@ -84,7 +87,7 @@ def make(umid: str, *, memory: int, cpu: int) -> Cgroup:
 
 
 def by_systemd(wanted: set[str]) -> bool:
-    """Systemd has these controllers to pass on, and takes orders from us."""
+    """Whether systemd has these controllers to pass on, and takes orders from this user."""
     mount = mounted()
     if os.environ.get("UMLCTL_CGROUP") or not mount or not shutil.which("systemd-run"):
         return False
@@ -126,7 +129,8 @@ def _make(directory: str, umid: str, limits: dict[str, int]) -> str:
 
 
 def remove(directory: str) -> str:
-    """Remove the cgroup of a guest that has ended, if it had one; why it cannot be."""
+    """Remove the cgroup of a guest that has ended, if it had one; return why it stays, or
+    nothing."""
     if not directory:
         return ""
     deadline = time.monotonic() + LEFT
@@ -146,7 +150,7 @@ def remove(directory: str) -> str:
 def place(wanted: set[str], *, look: bool = False) -> str:
     """A directory where a cgroup with these controllers can be made.
 
-    look: change nothing; what it passes on may have to be tried yet
+    look: change nothing; whether the directory passes its controllers on may then be untried
 
     Raises: HostError
     """
@@ -174,7 +178,8 @@ def place(wanted: set[str], *, look: bool = False) -> str:
 
 
 def _candidates() -> Iterator[str]:
-    """Where it may be possible: as told, or our own cgroup and those above it."""
+    """Directories where it may be possible: the user's choice, or this process's cgroup and those
+    above."""
     told = os.environ.get("UMLCTL_CGROUP", "")
     if told:
         yield told
@@ -190,7 +195,7 @@ def _candidates() -> Iterator[str]:
 
 
 def _own(pid: int) -> str:
-    """The cgroup that a process is in, from where they are mounted on."""
+    """The cgroup that a process is in, as a path below the mount point."""
     with open(f"/proc/{pid}/cgroup") as file:
         for line in file:
             if line.startswith("0::"):

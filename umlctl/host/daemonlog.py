@@ -11,7 +11,8 @@ from typing import Final
 from umlctl.host import paths, scarce
 
 MOST: Final = 1 << 20
-"""A log longer than this is put aside, in place of the one that was, bytes."""
+"""The longest log, bytes. A longer one is put aside, in place of the one that was put aside
+before."""
 FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
@@ -20,7 +21,7 @@ def path() -> str:
 
 
 def put_aside() -> None:
-    """Put a log aside that is too long.
+    """Put the log aside if it is too long.
 
     Raises: OSError
     """
@@ -32,7 +33,8 @@ def put_aside() -> None:
 
 
 def say(line: str, descriptor: int = 2) -> None:
-    """Write a line to where the supervisor's words go: a full disk takes none, and it goes on.
+    """Write a line where the supervisor's output goes. A full disk takes none, and the supervisor
+    goes on.
 
     descriptor: of the log, or of what takes its place, as a service manager's journal
     """
@@ -49,17 +51,17 @@ def say(line: str, descriptor: int = 2) -> None:
 
 
 def note(message: str) -> None:
-    """Write down what happens, with the time."""
+    """Write an event to the log, with the time."""
     say(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n")
 
 
 def trace(what: str, problem: BaseException) -> None:
-    """Write down what went wrong that should not have."""
+    """Write an error to the log that should not have happened."""
     note(f"{what}: " + "".join(traceback.format_exception(problem)))
 
 
 def failed(request: str, problem: Exception) -> str:
-    """Write down what went wrong with a request; what its client is told."""
+    """Write to the log what went wrong with a request; return what its client is told."""
     if scarce.is_lacking(problem):
         said = f"not done: {scarce.explained(problem)}"
         note(f"{request}: {said}")
@@ -69,5 +71,5 @@ def failed(request: str, problem: Exception) -> str:
 
 
 def _is_log(found: os.stat_result) -> bool:
-    """It is the log still, and no file of somebody's own."""
+    """Whether an open file is still the log, and not a file of the user's own."""
     return os.path.samestat(found, os.stat(path()))

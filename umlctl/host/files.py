@@ -1,4 +1,4 @@
-"""How files of ours are written, removed, locked and told apart."""
+"""How umlctl's files are written, removed, locked and told apart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOCK: Final = struct.Struct("hhqqi4x")
 def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
     """Write a file so that it is the old one or the new one at any moment.
 
-    sync: even if the host goes down
+    sync: also when the host goes down
 
     Raises: OSError
     """
@@ -29,7 +29,7 @@ def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
             os.fsync(descriptor)
     except OSError as problem:
         with contextlib.suppress(OSError):
-            os.unlink(beside)  # what little it holds is room for others
+            os.unlink(beside)  # the little that it holds is room for other files
         if problem.errno:
             problem.filename = path
         raise
@@ -39,7 +39,8 @@ def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
 
 
 def stands_at(descriptor: int, path: str) -> bool:
-    """The open file still has this name: it was not removed, nor another put in its place."""
+    """Whether an open file still has this name: it was not removed, nor another put in its
+    place."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
@@ -47,7 +48,7 @@ def stands_at(descriptor: int, path: str) -> bool:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of ours with what is in it, or a file in its place, if it is there."""
+    """Remove a directory with all that is in it, or a file in its place, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         try:
             os.unlink(path)  # rmtree would open it, and wait where it is a FIFO

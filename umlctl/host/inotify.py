@@ -1,4 +1,4 @@
-"""Being told at once when a file has grown: inotify(7)."""
+"""Notices at once when a file has grown: inotify(7)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Watch:
     """Becomes readable when one of its files is written to."""
 
     def __init__(self) -> None:
-        """Raises: OSError: there are no more, say"""
+        """Raises: OSError: as when this host has no more of them"""
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._checked(
             self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK), "inotify"
         )
 
     def add(self, path: str) -> None:
-        """Watch a file too; one that is watched already stays so.
+        """Watch one more file; a file that is watched already stays so.
 
         Raises: OSError
         """

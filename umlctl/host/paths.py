@@ -1,7 +1,8 @@
 """Where things are: sockets, the run directory, the state directory, the cache.
 
-A user's guests are in one place, which follows from the uid alone: a cron job, a login, a desktop
-and a service find the same. UMLCTL_DIR, if it is set, is another place, with guests of its own.
+All guests of a user are in one place, which follows from the uid alone: a cron job, a login, a
+desktop and a service find the same. UMLCTL_DIR, if it is set, is another place, with guests of its
+own.
 
     /tmp/umlctl-UID/                     root's: /run/umlctl; or UMLCTL_DIR/run
         supervisor/mconsole              the background supervisor's socket
@@ -16,11 +17,11 @@ and a service find the same. UMLCTL_DIR, if it is set, is another place, with gu
     $HOME/.uml/UMID/mconsole             leads to a guest's socket: uml_mconsole looks here
     $XDG_CACHE_HOME/umlctl/              ~/.cache/umlctl: what can be fetched again
 
-`~` is the home in the user database, since HOME is whatever the caller has set. A user whose home
-cannot be written to has /var/tmp/umlctl-UID for state.
+`~` is the home in the user database, since the caller may have set HOME to anything. A user whose
+home cannot be written to has /var/tmp/umlctl-UID for state.
 
-One-shot commands come through here, so it imports `os` and nothing else: platformdirs would
-double their start.
+One-shot commands run this module, so it imports `os` and nothing else: platformdirs would double
+their start.
 """
 
 from __future__ import annotations
@@ -34,19 +35,22 @@ if TYPE_CHECKING:
 SUN_PATH: Final = 107
 """The longest path of a unix socket, bytes."""
 UMID_MAX: Final = 63
-"""The kernel silently takes a random name instead of a longer one. arch/um/os-Linux/umid.c"""
+"""The longest umid, characters. For a longer one the kernel silently takes a random name. Source:
+arch/um/os-Linux/umid.c"""
 NETWORK_MAX: Final = 32
-"""Leaves room for the sockets, and for the kernel's `dst=` of one."""
+"""The longest name of a network, characters. It leaves room for the paths of its sockets, and for
+the kernel's `dst=` of one."""
 PRIVATE: Final = ".."
-"""In the name of a switch of ours that is no network for people."""
+"""Stands in the name of a switch that umlctl makes for one NIC; no user can give such a name."""
 
 
 FORBIDDEN: Final = " ,:;=\"'\\"
-"""In UMLCTL_DIR: the kernel would take what follows for something else."""
+"""Letters that UMLCTL_DIR cannot have: the kernel would take what follows them for something
+else."""
 
 
 class BadPlace(PermissionError):
-    """The place of this user's guests cannot be used: what, why, and what to do."""
+    """The place of this user's guests cannot be used: what is wrong, why, and what to do."""
 
 
 class BadUmid(ValueError):
@@ -58,7 +62,7 @@ class BadNetwork(ValueError):
 
 
 def check_umid(umid: str) -> str:
-    """Return the name if the kernel and all our paths can take it.
+    """Return the name if the kernel and all paths of umlctl can take it.
 
     Raises: BadUmid
     """
@@ -81,12 +85,13 @@ def check_network(name: str) -> str:
         raise BadNetwork(
             f"a network's name has at most {NETWORK_MAX} characters, this one {len(name)}: {name}"
         )
-    _check_length(network_control(name) + "~", name, "name", BadNetwork)  # while it is being made
+    # the socket has this name while it is being made
+    _check_length(network_control(name) + "~", name, "name", BadNetwork)
     return name
 
 
 def _check_length(path: str, name: str, what: str, problem: type[ValueError]) -> None:
-    """A socket can have that path; only UMLCTL_DIR can make one too long."""
+    """See that a socket can have a path; only UMLCTL_DIR can make one too long."""
     over = len(os.fsencode(path)) - SUN_PATH
     if over > 0:
         shorter = f"a shorter {what}, or " if over < len(name) else ""
@@ -97,7 +102,7 @@ def _check_length(path: str, name: str, what: str, problem: type[ValueError]) ->
 
 
 def _check_letters(name: str, what: str, problem: type[ValueError]) -> None:
-    """It is one harmless component of a path, and no option."""
+    """See that a name is one harmless component of a path, and no option."""
     if not name:
         raise problem(f"{what} cannot be empty")
     if name.startswith((".", "-")):
@@ -108,7 +113,8 @@ def _check_letters(name: str, what: str, problem: type[ValueError]) -> None:
 
 
 def home() -> str:
-    """HOME as it is set, since uml_mconsole looks there too; the user's if it is no directory's."""
+    """HOME as it is set, since uml_mconsole looks there too; the user database's if HOME is no
+    path."""
     found = os.environ.get("HOME", "")
     return found.rstrip("/") if found.startswith("/") else _users_home()
 
@@ -124,7 +130,7 @@ def _users_home() -> str:
 
 
 def public_dir(at: str = "") -> str:
-    """Where uml_mconsole looks. at: a home, if it is not the caller's"""
+    """The directory where uml_mconsole looks for guests. at: a home, if it is not the caller's"""
     return (at or home()) + "/.uml"
 
 
@@ -133,13 +139,14 @@ def public_socket(umid: str, at: str = "") -> str:
 
 
 def shared_dir() -> str:
-    """Where other users find guests that allow them to. Others cannot get ahead of root in /run."""
+    """Where other users find guests that allow them to. In /run, nobody can make it before root
+    does."""
     uid = os.getuid()
     return f"/tmp/umlctl-share-{uid}" if uid else "/run/umlctl-share"  # noqa: S108 - see sharing
 
 
 def open_dir(umid: str) -> str:
-    """A guest's directory there; what its kernel needs is in it too if it runs as another user."""
+    """A guest's directory for others. A kernel that runs as another user has its files there."""
     return f"{shared_dir()}/{umid}"
 
 
@@ -148,11 +155,11 @@ def shared_socket(umid: str) -> str:
 
 
 def find_socket(guest: str) -> str:
-    """The socket that a name given by a person means: a umid, a socket, or its directory.
+    """The path of the socket that a user names: by a umid, by its path, or by its directory.
 
-    A guest of this user's comes first, whatever HOME is; then the order is that of uml_mconsole:
-    ~/.uml, /tmp/uml, the name as a path. What does not exist anywhere is taken for a umid, for
-    the error to name a likely place.
+    A guest of this user comes first, whatever HOME is. Then the order is that of uml_mconsole:
+    ~/.uml, /tmp/uml, the name as a path. A name that exists nowhere is taken for a umid, so that
+    the error names a likely place.
 
     Raises: BadPlace
     """
@@ -167,7 +174,7 @@ def find_socket(guest: str) -> str:
 
 
 def umid_of(guest: str) -> str:
-    """The umid that a name given by a person means: of a path, its directory's name."""
+    """The umid that a user names: for a path, the name of its directory."""
     name = guest.rstrip("/")
     if "/" in name and name.endswith("/mconsole"):
         name = os.path.dirname(name)
@@ -198,8 +205,10 @@ def _place() -> str:
 
 
 def run_dir() -> str:
-    """The directory for sockets and locks; not made here. If it is there, it is ours alone: /tmp is
-    everybody's, and what somebody else has put there would lead us to files of theirs or ours.
+    """The directory for sockets and locks; it is not made here. If it is there, it belongs to this
+    user
+    alone: anybody can write to /tmp, and a directory of another user's would lead umlctl to that
+        user's files.
 
     Raises: BadPlace
     """
@@ -212,7 +221,7 @@ def run_dir() -> str:
 
 
 def _check_private(directory: str, *, made: bool = False) -> None:
-    """See that a directory is ours alone.
+    """See that a directory belongs to this user alone.
 
     made: it must be there
 
@@ -223,7 +232,7 @@ def _check_private(directory: str, *, made: bool = False) -> None:
     except OSError:
         if made:
             raise
-        return  # whoever needs it will see
+        return  # a caller that needs it will see
     if found.st_uid != os.getuid() or found.st_mode & 0o40077 != 0o40000:
         whose = f"it is uid {found.st_uid}'s" if found.st_uid != os.getuid() else "others enter it"
         raise BadPlace(
@@ -233,7 +242,7 @@ def _check_private(directory: str, *, made: bool = False) -> None:
 
 
 def make_run_dir() -> str:
-    """Make the run directory, and what records are kept in, for us alone.
+    """Make the run directory, and the directory of records, for this user alone.
 
     Raises: BadPlace
     """
@@ -264,14 +273,15 @@ def make_run_dir() -> str:
 
 
 def kept_dirs() -> list[str]:
-    """Directories that who cleans up /tmp is to leave alone; the run directory is in the first."""
+    """Directories that programs which clean up /tmp are to leave alone; the first has the run
+    directory."""
     state = state_dir()
     mine = [state] if _is_in_everybodys(state) else []
     return [_place() or run_dir(), *([] if _place() else [kept_dir()]), *mine, shared_dir()]
 
 
 def earlier_guest_dirs(umid: str) -> list[str]:
-    """Where an earlier version had what a running guest needs."""
+    """Where an earlier version of umlctl had what a running guest needs."""
     if _place():
         return []
     bases = {f"/run/user/{os.getuid()}", os.environ.get("XDG_RUNTIME_DIR", "")}
@@ -283,7 +293,7 @@ def kernel_dir() -> str:
 
 
 def kept_dir() -> str:
-    """Beside the run directory, for what cannot be made anew when that is removed.
+    """A directory beside the run directory, for what cannot be made again when that is removed.
 
     Raises: BadPlace
     """
@@ -293,7 +303,7 @@ def kept_dir() -> str:
 
 
 def kept_socket(umid: str) -> str:
-    """Another name of the kernel's own socket."""
+    """The second name of the kernel's own socket."""
     return f"{kept_dir()}/{umid}"
 
 
@@ -310,12 +320,12 @@ def guest_dir(umid: str) -> str:
 
 
 def guest_socket(umid: str) -> str:
-    """Where clients reach its supervisor."""
+    """The socket where clients reach a guest's supervisor."""
     return f"{guest_dir(umid)}/mconsole"
 
 
 def guest_names() -> list[str]:
-    """Guests of this user that run, and what listens in ~/.uml besides, sorted.
+    """Guests of this user that run, and other names in ~/.uml, sorted.
 
     Raises: BadPlace
     """
@@ -333,7 +343,7 @@ def networks_dir() -> str:
 
 
 def check_public_network(name: str) -> str:
-    """Return the name if people can give it to a network.
+    """Return the name if a user can give it to a network.
 
     Raises: BadNetwork
     """
@@ -348,7 +358,7 @@ def network_dir(name: str) -> str:
 
 
 def network_port(name: str) -> str:
-    """Where kernels connect: `transport=bess,dst=` this."""
+    """The socket where kernels connect: `transport=bess,dst=` this."""
     return network_dir(name) + "/port"
 
 
@@ -357,7 +367,7 @@ def network_control(name: str) -> str:
 
 
 def network_options(name: str) -> str:
-    """How its switch was started, for who finds it killed."""
+    """The file that says how a switch was started, to start it again should it be killed."""
     return network_dir(name) + "/options"
 
 
@@ -370,13 +380,13 @@ def supervisor_socket() -> str:
 
 
 def supervisor_lock() -> str:
-    """Locked by the one background supervisor."""
+    """The file that the one background supervisor has locked."""
     return run_dir() + "/supervisor.lock"
 
 
 def supervisor_returns() -> str:
-    """There while the background supervisor is a service, and after its crash: until it is back,
-    or another has taken its place."""
+    """A file that exists while the background supervisor is a service. After a crash it stays until
+    the service is back, or another supervisor has taken its place."""
     return run_dir() + "/supervisor/returns"
 
 
@@ -384,7 +394,7 @@ _states: dict[int, str] = {}
 
 
 def state_dir() -> str:
-    """What outlives a guest. The same all the time that a process runs.
+    """The directory for what outlives a guest. It stays the same as long as a process runs.
 
     Raises: BadPlace
     """
@@ -408,9 +418,9 @@ def _is_in_everybodys(state: str) -> bool:
 
 
 def listed(directory: str) -> list[str]:
-    """What is in a directory of the state directory, sorted; nothing if it is not there.
+    """What is in a directory of the state directory, sorted; nothing if the directory is not there.
 
-    Raises: BadPlace: it cannot be read, and what is in it is not known
+    Raises: BadPlace: it cannot be read, so what is in it is not known
     """
     try:
         return sorted(os.listdir(directory))
@@ -432,7 +442,7 @@ def record_dir(umid: str) -> str:
 
 
 def has_record(guest: str) -> bool:
-    """Something was written down of a guest of that name, or is there of it; a path is nobody's."""
+    """Whether there is a record or a directory of a guest of that name; a path names no guest."""
     return "/" not in guest and any(
         os.path.exists(path) for path in (f"{record_dir(guest)}/record.json", guest_dir(guest))
     )

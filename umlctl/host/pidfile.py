@@ -1,4 +1,4 @@
-"""Pidfiles: they say a pid, and only their lock says that they are in use."""
+"""Pidfiles: each says a pid, and only its lock says that it is in use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MODE: Final = 0o644
 
 
 class Pidfile:
-    """A pidfile that is locked; one that nobody asked for has no path, and is nowhere.
+    """A pidfile that is locked. Where the user wants none, there is no path and no file.
 
     Fields:
-        path: where it is
-        descriptor: what has its lock; -1 once it was let go
+        path: where it is; empty if none is wanted
+        descriptor: holds its lock; -1 once it was let go
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -29,7 +29,7 @@ class Pidfile:
     def lock(cls, path: str, running: int = 0) -> Self:
         """Open a pidfile and lock it, if one is wanted.
 
-        path: empty: none is
+        path: empty: none is wanted
         running: the kernel's pid if it runs already: its tiny parent has the lock then
 
         Raises: HostError
@@ -48,11 +48,11 @@ class Pidfile:
                 ) from None
             if stands_at(descriptor, path):
                 return cls(path, descriptor)
-            os.close(descriptor)  # its holder removed the file while we waited for it
+            os.close(descriptor)  # the holder removed the file while this process waited for it
         return cls("", -1)
 
     def write(self, pid: int) -> None:
-        """Say which process it is about.
+        """Write the pid of the guest's kernel.
 
         Raises: OSError
         """
@@ -61,7 +61,7 @@ class Pidfile:
             os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
 
     def remove(self) -> None:
-        """Remove it and let it go; a file that somebody has put in its place is kept.
+        """Remove the pidfile and let it go; a file that a user has put in its place is kept.
 
         Raises: OSError: it could not be removed, and is let go all the same
         """
@@ -72,7 +72,7 @@ class Pidfile:
             self.close()
 
     def close(self) -> None:
-        """Let it go, and leave it where it is."""
+        """Let the pidfile go, and leave it where it is."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

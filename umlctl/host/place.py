@@ -1,8 +1,8 @@
-"""The place of a user's guests as it lasts: kept from who cleans up /tmp, and known to be in use
-though somebody has removed it.
+"""Keeping the directories of a user's guests from programs that clean up /tmp, and seeing that they
+are in use though they were removed.
 
-A lock is a process's; its file is where others look for it. Who finds no file where a guest runs
-asks here which process has it open still.
+A process holds a lock; the lock's file is where others look for it. A process that finds no file
+where a guest runs asks here which process still has it open.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _keeping = threading.Lock()
 
 
 def keep() -> int:
-    """Have systemd-tmpfiles(8) leave the place alone as long as this process runs: it passes over
-    a directory that somebody has locked, with all that is below.
+    """Have systemd-tmpfiles(8) leave the directories alone as long as this process runs: it passes
+    over a locked directory, with all that is below.
 
     Returns: a descriptor that does so, for a process that outlives this one; -1 if none does
     """
     found = paths.kept_dirs()
-    with _keeping:  # a guest is started in one thread, and another's place is seen to in another
+    with _keeping:  # one thread may start a guest while another sees to the place of a second guest
         for path in found:
             try:
                 if path in _kept and not os.path.samestat(os.fstat(_kept[path]), os.stat(path)):
@@ -36,7 +36,7 @@ def keep() -> int:
                 if path not in _kept:
                     _kept[path] = _lock(path)
             except OSError:
-                continue  # it is not there, or being looked at just now
+                continue  # it is not there, or another process looks at it just now
         return _kept.get(found[0], -1)
 
 
@@ -52,7 +52,7 @@ def _lock(path: str) -> int:
 
 
 def holder(files: Collection[str], besides: int = 0) -> int:
-    """A process of this user's that has one of these files open, removed or not; 0 if none has.
+    """A process of this user that has one of these files open, removed or not; 0 if none has.
 
     besides: a process that does not count
     """

@@ -33,7 +33,8 @@ STATES: Final = {
 """What a process does, by its letter in proc(5)."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _RECVFROM: Final = "45"
-"""What a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or wait4."""
+"""The system call that a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or
+wait4."""
 _WAITING: Final = "__skb_wait_for_more_packets"
 
 
@@ -49,8 +50,8 @@ def _stat(pid: int) -> list[str] | None:
 def _read_stat(pid: int) -> tuple[str, list[str]] | None:
     """The name in /proc/PID/stat, and the fields behind it; None if there is no such process.
 
-    Raises: OSError: it cannot be seen whether there is one, as for want of a descriptor: who took
-        that for its end would bury the living
+    Raises: OSError: it cannot be seen whether there is one, as for want of a descriptor. A caller
+    that took that for an end would bury a living guest
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -64,7 +65,7 @@ def _read_stat(pid: int) -> tuple[str, list[str]] | None:
 
 
 def descriptors(pid: int) -> dict[str, str]:
-    """What a process has open, as the host names it, and a path that leads to it."""
+    """What a process has open: what /proc calls it, and a path that leads to it."""
     found = {}
     directory = f"/proc/{pid}/fd"
     with suppress(OSError):
@@ -77,8 +78,8 @@ def descriptors(pid: int) -> dict[str, str]:
 def start_time(pid: int) -> int | None:
     """When the process started, in clock ticks since the host's boot: pids are used again.
 
-    None if there is none, or it is a zombie. As long as another thread of it lives it is none,
-    though its first thread is: one that was killed has its files and locks until then.
+    None if there is no such process, or it is a zombie. A process whose first thread is dead is no
+    zombie as long as another thread lives: until then, it has its files and locks.
     """
     fields = _stat(pid)
     if fields is None or (fields[0] in "ZX" and int(fields[17]) < 2):
@@ -87,9 +88,9 @@ def start_time(pid: int) -> int | None:
 
 
 def alive(pid: int, started: int) -> bool:
-    """The very process still lives; a zombie does not.
+    """Whether this very process still lives; a zombie does not.
 
-    Raises: OSError: it cannot be seen
+    Raises: OSError: that cannot be seen
     """
     return pid > 0 and start_time(pid) == started
 
@@ -126,7 +127,7 @@ class Seen(NamedTuple):
 
     Fields:
         state: one of STATES
-        cpu: seconds of its own
+        cpu: processor time of its own, seconds
         memory: bytes of it that are resident, shared ones too
         tracer: the thread that traces it; 0 if none
     """
@@ -164,21 +165,22 @@ def look(pid: int) -> Seen | None:
 def _tracer(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
-            # From a line's beginning: the process has its name in it, which is anything.
+            # Only at the beginning of a line: the process's name is in the file too, and may be
+            # anything.
             return int(file.read().partition(b"\nTracerPid:")[2].split()[0])
     except (OSError, IndexError):
         return 0
 
 
 def is_thread(tid: int, pid: int) -> bool:
-    """The thread is one of this process."""
+    """Whether a thread is one of a process."""
     return os.path.exists(f"/proc/{pid}/task/{tid}")
 
 
 def cpu_seconds(main: int) -> float | None:
-    """CPU time of the whole guest: the main process, its dead children, and its live ones.
+    """CPU time of the whole guest, seconds: the main process, its dead children, and its live ones.
 
-    None where it cannot be seen.
+    None where that cannot be seen.
     """
     try:
         fields = _stat(main)
@@ -218,10 +220,10 @@ def memory_used(main: int) -> int | None:
 
 
 def looks_stopped(main: int) -> bool | None:
-    """The kernel sits in an mconsole `stop`; None where this cannot be seen.
+    """Whether the kernel sits in an mconsole `stop`; None where that cannot be seen.
 
-    A running kernel is in the same system call for a moment with every request; only a stopped
-    one sleeps in it.
+    A running kernel is in the same system call for a moment with every request; only a stopped one
+    sleeps in it.
     """
     try:
         with open(f"/proc/{main}/syscall") as file:
@@ -234,7 +236,7 @@ def looks_stopped(main: int) -> bool | None:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """What a process was started with; empty where that cannot be seen."""
+    """The environment that a process was started with; empty where that cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             words = os.fsdecode(file.read()).split("\0")
@@ -244,11 +246,11 @@ def environment(pid: int) -> dict[str, str]:
 
 
 class Held(NamedTuple):
-    """Somebody keeps the kernel's main process from running.
+    """The kernel's main process is kept from running.
 
     Fields:
         state: "traced" or "suspended"
-        by: whom, in words
+        by: what keeps it from running, in words
     """
 
     state: Literal["traced", "suspended"]
@@ -256,7 +258,7 @@ class Held(NamedTuple):
 
 
 def held(main: int) -> Held | None:
-    """Whether and by whom the kernel's main process is kept from running."""
+    """What keeps the kernel's main process from running; None if nothing does."""
     fields = _stat(main)
     if fields is None or fields[0] not in "tT":
         return None
@@ -273,7 +275,7 @@ def held(main: int) -> Held | None:
 def kill_guest(main: int, started: int, others: list[int]) -> None:
     """End a guest at once, so that none of its code is left to run as a process of this host.
 
-    The whole group gets SIGKILL in one call: were the main process to die alone, what it
+    The whole group gets SIGKILL in one call. If the main process died alone, the processes that it
     traces would be let go and run on here. A kernel so young that it does not lead a group yet
     traces nothing. `others` are helpers in sessions of their own.
     """
@@ -288,8 +290,8 @@ def kill_guest(main: int, started: int, others: list[int]) -> None:
 
 
 def keep_descriptors() -> None:
-    """Let nothing that is spawned inherit more than it is given: what the caller of this process
-    left open would stay open, and locked, as long as a guest runs."""
+    """Have spawned processes inherit only what they are given. What the caller of this process left
+    open would else stay open, and locked, as long as a guest runs."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:
@@ -297,15 +299,16 @@ def keep_descriptors() -> None:
                     _given.add(int(name))
                     os.set_inheritable(int(name), False)
             except OSError:
-                continue  # the one that listed them
+                continue  # the descriptor of the listing itself
 
 
 _given: set[int] = set()
-"""Descriptors that the caller of this process left open for it. Ours are never inheritable."""
+"""Descriptors that the caller of this process left open for it. umlctl's own are never
+inheritable."""
 
 
 def was_given(descriptor: int) -> bool:
-    """The caller of this process left it open, and it is open still."""
+    """Whether the caller of this process left a descriptor open, and it is still open."""
     try:
         return os.get_inheritable(descriptor) or descriptor in _given
     except (OSError, OverflowError):
@@ -324,8 +327,8 @@ def adopt_orphans() -> None:
 
 
 def reap_group(main: int) -> bool:
-    """Reap the dead of a guest's process group that have become our children; True if none is
-    left to wait for."""
+    """Reap the dead of a guest's process group that have become children of this process; True if
+    none is left to wait for."""
     try:
         while os.waitpid(-main, os.WNOHANG)[0]:
             pass
@@ -347,7 +350,7 @@ def outside_group(main: int) -> dict[int, int]:
 def open_file(pid: int, number: str) -> str | None:
     """What a process has open under a number, as /proc names it; None if nothing.
 
-    "socket:" where the host does not let us look.
+    "socket:" where the host does not let this process look.
     """
     try:
         return os.readlink(f"/proc/{pid}/fd/{number}")
@@ -358,7 +361,7 @@ def open_file(pid: int, number: str) -> str | None:
 
 
 def has_capability(name: str) -> bool:
-    """This process has it, and so has a kernel that it starts."""
+    """Whether this process has a capability, and so also a kernel that it starts."""
     bit = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}[name]
     with open("/proc/self/status") as file:
         effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))

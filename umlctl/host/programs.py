@@ -1,5 +1,5 @@
-"""Programs of this host that are a guest's: the one that is to be its process 1, seen before the
-kernel boots, which would only say a number and panic; and what our own init program runs there.
+"""Programs of this host that a guest runs. Its process 1 is looked at before the kernel boots,
+which would only say a number and panic. Others are those that umlctl's init program runs there.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Final
 from umlctl.errors import HostError
 
 FIRST: Final = 256
-"""The most of a file that the kernel looks at to see what runs it, bytes."""
+"""How much of a file the kernel looks at to see what runs it, bytes."""
 
 INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where our own init program looks for programs."""
+"""Where umlctl's init program looks for programs."""
 
 
 def init_lacks(program: str) -> bool:
-    """Our own init program, in a guest on this host's files, does not find a program."""
+    """Whether umlctl's init program does not find a program, in a guest on this host's files."""
     import shutil
 
     return shutil.which(program, path=INIT_PATH) is None
@@ -71,7 +71,7 @@ def _check_interpreter(program: str, begin: bytes, root: str) -> None:
 
 
 def _inside(program: str, root: str) -> str:
-    """The file on this host; empty if a link makes it another one there than here."""
+    """The file on this host; empty if a link leads elsewhere in the guest than here."""
     path = os.path.realpath(f"{root}/{program}")
     within = os.path.realpath(root).rstrip("/") + "/"
     return path if path.startswith(within) else ""

@@ -1,7 +1,8 @@
 """Whether this host has room for a guest: memory, descriptors and processes.
 
-A guest's memory is a file, which takes of its file system what the guest has touched. Several may
-have more between them than there is; a guest that touches what is not there dies of it.
+A guest's memory is a file, which takes of its file system what the guest has touched. Several
+guests may have more between them than there is. A guest that touches what is not there dies of
+that.
 """
 
 from __future__ import annotations
@@ -21,26 +22,27 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
 IDLE: Final = 20 << 20
-"""What a guest that does nothing takes of this host's memory, bytes. Measured with a hundred."""
+"""How much of this host's memory a guest takes that does nothing, bytes. Measured with a hundred
+guests."""
 PAGES: Final = 64
-"""A kernel takes a part of its memory to keep account of the rest: one of so many."""
+"""A kernel takes one part in so many of its memory to keep account of the rest."""
 TEMPORARY: Final = ("TMPDIR", "TMP", "TEMP")
 SHARED: Final = "/dev/shm"  # noqa: S108 - it is the kernel that makes a file there
 FALLBACK: Final = "/tmp"  # noqa: S108
 DESCRIPTORS: Final = 7
-"""What a supervisor holds open for a guest, and no more as long as nobody looks at it."""
+"""How many descriptors a supervisor holds for a guest that has no viewer."""
 SUPERVISOR: Final = 13
-"""What a supervisor has open besides."""
+"""How many descriptors a supervisor has open besides."""
 PROCESSES: Final = 5
-"""What a guest takes that does nothing: 4, and one for each process of its own."""
+"""How many processes a guest takes that does nothing: 4, and one for each process of its own."""
 BOOTING: Final = 45
-"""The most that a guest was seen to take while it boots."""
+"""The most processes that a guest was seen to take while it boots."""
 LEAST_PROCESSES: Final = 8
-"""With fewer no guest boots."""
+"""With fewer processes no guest boots."""
 
 
 class Space(NamedTuple):
-    """What can be had of memory in a directory, bytes."""
+    """The memory that can be had in a directory, bytes."""
 
     most: int
     free: int
@@ -49,15 +51,15 @@ class Space(NamedTuple):
 def place_of(definition: Definition, environment: Mapping[str, str]) -> str:
     """The directory in which the kernel of a guest has its memory.
 
-    environment: of who starts it
+    environment: of the process that starts the guest
     """
     told = definition.mem_dir or directory(environment, definition.mem)
     return os.path.join(definition.cwd, told)
 
 
 def directory(environment: Mapping[str, str], mem: int) -> str:
-    """Where a kernel has its memory by itself; it chooses the same, but for a /dev/shm that can
-    never hold it, as in many containers. Source: arch/um/os-Linux/mem.c
+    """Where a kernel puts its memory by itself. The kernel chooses the same, but for a /dev/shm
+    that can never hold it, as in many containers. Source: arch/um/os-Linux/mem.c
 
     environment: the kernel's; mem: of the guest, bytes
     """
@@ -75,7 +77,7 @@ def _smaller(directory: str, mem: int) -> bool:
 
 
 def look(directory: str) -> Space | None:
-    """The space for memory in a directory; None if it cannot be seen, as it is not there."""
+    """The space for memory in a directory; None if it cannot be seen, as when it is not there."""
     try:
         found = os.statvfs(directory)
     except OSError:
@@ -94,7 +96,7 @@ def look(directory: str) -> Space | None:
 def check_memory(directory: str, mem: int, held: int = 0) -> None:
     """See that a guest can have its memory in a directory, and can boot there now.
 
-    held: bytes that it has there already, and gives back before
+    held: bytes that the guest has there already, and gives back before
 
     Raises: HostError
     """
@@ -125,12 +127,12 @@ def check_memory(directory: str, mem: int, held: int = 0) -> None:
 
 
 def _least(mem: int) -> int:
-    """What a guest takes of its memory when it boots, bytes."""
+    """How much of its memory a guest takes when it boots, bytes."""
     return min(mem, IDLE + mem // PAGES)
 
 
 def memory_doubt(directory: str, mem: int) -> str:
-    """What is to be said of a guest that may have more memory than is free; empty if it may not,
+    """A warning for a guest that may have more memory than is free; empty if it may not have more,
     or is refused."""
     space = look(directory)
     if space is None or mem <= space.free or mem > space.most or _least(mem) > space.free:
@@ -142,7 +144,8 @@ def memory_doubt(directory: str, mem: int) -> str:
 
 
 def check_means(umid: str) -> None:
-    """See that this process has what another guest takes of it, and its user what a kernel does.
+    """See that this process has the descriptors that another guest takes, and its user the
+    processes.
 
     Raises: HostError
     """
@@ -160,7 +163,8 @@ def check_means(umid: str) -> None:
 
 
 def processes_doubt() -> str:
-    """Why a guest may have failed to boot that could be started; empty if it is not that."""
+    """Why a guest that could be started may have failed to boot; empty if too few processes are not
+    why."""
     left = scarce.processes_left()
     if left >= BOOTING:
         return ""
@@ -178,14 +182,14 @@ class Room(NamedTuple):
     processes: int
 
     def least(self) -> tuple[int, str]:
-        """For how many there is, and what they take that there is no more of."""
+        """For how many guests there is room, and what it is that they would lack first."""
         return min(zip(self, self._fields, strict=True))
 
 
 def for_guests(free: int, each: int, running: int) -> Room:
-    """The room under a supervisor that has all that the hard limits of its caller allow.
+    """The room under a supervisor that takes all that the hard limits of this process allow.
 
-    free, each: memory, bytes; running: guests that it has already
+    free, each: memory, bytes; running: how many guests it has already
     """
     hard = scarce.hard_limit_of_descriptors()
     kept = hard - scarce.most_for_clients(hard)
@@ -195,8 +199,8 @@ def for_guests(free: int, each: int, running: int) -> Room:
 
 
 def _processes_here() -> int:
-    """How many more a supervisor can have that this process starts: by the limit of the user, of
-    the cgroup and of this host."""
+    """How many more processes a supervisor can have that this process starts: by the limits of the
+    user, of the cgroup and of this host."""
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     left = [_number(f"/proc/sys/kernel/{name}") - _running() for name in ("pid_max", "threads-max")]
     if os.geteuid() and hard != resource.RLIM_INFINITY:
@@ -215,7 +219,7 @@ def _running() -> int:
 
 
 def _number(path: str) -> int:
-    """What a file says; no limit, if it is not there or says something else."""
+    """The number in a file; sys.maxsize, no limit, if it is not there or holds something else."""
     try:
         with open(path) as file:
             return int(file.read())
@@ -224,7 +228,7 @@ def _number(path: str) -> int:
 
 
 def memory() -> dict[str, int]:
-    """What /proc/meminfo says, bytes."""
+    """What /proc/meminfo says, in bytes, by name."""
     found = {}
     with open("/proc/meminfo") as file:
         for line in file:
@@ -235,7 +239,7 @@ def memory() -> dict[str, int]:
 
 
 def _kind(directory: str) -> str:
-    """Of its file system, as in `tmpfs`; empty if it is not known."""
+    """The kind of a directory's file system, as `tmpfs`; empty if it is not known."""
     try:
         device = os.stat(directory).st_dev
         number = f"{os.major(device)}:{os.minor(device)}"

@@ -1,7 +1,7 @@
 """What a process of this host may run out of: how much it has left, and how that is said.
 
 A supervisor keeps a few descriptors from its clients, so that it can go on with what guests need.
-Descriptors are given out from the lowest number on: one with a high number is one of the last.
+The host gives out descriptors from the lowest number on: one with a high number is one of the last.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEPT: Final = 16
-"""Descriptors that clients of a supervisor do not get; of few, a sixteenth of them."""
+"""How many descriptors clients of a supervisor do not get; of few, a sixteenth of them."""
 PLENTY: Final = 256
-"""With fewer, nothing is kept open for speed alone."""
+"""With fewer descriptors, nothing is kept open for speed alone."""
 LIMITS: Final = (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
 THREADLESS: Final = "can't start new thread"
-"""What Python raises for EAGAIN, as a RuntimeError."""
+"""The text of the RuntimeError that Python raises for EAGAIN."""
 _SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _LACKS: Final = frozenset({*LACKING, *_SPACE, errno.EAGAIN})
 
 
 class _Self:
-    """What this process is to who reads what it says."""
+    """What messages call this process."""
 
     name = "this process"
     again = ""
@@ -40,7 +40,8 @@ class _Self:
 
 
 def become_supervisor() -> None:
-    """Take what we may have of descriptors and processes. Kernels inherit it; none minds."""
+    """Raise the limits of descriptors and processes as far as this process may. Kernels inherit
+    them, and none minds."""
     _Self.name = "the supervisor"
     _Self.again = ", and have a new supervisor: `umlctl quit --leave-guests; umlctl adopt`"
     for kind in LIMITS:
@@ -48,17 +49,17 @@ def become_supervisor() -> None:
         try:
             resource.setrlimit(kind, (most, most))
         except (OSError, ValueError):
-            pass  # then it stays as it is
+            pass  # then the limit stays as it is
 
 
 def descriptors() -> int:
-    """How many this process may have."""
+    """How many descriptors this process may have."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def hard_limit_of_descriptors() -> int:
-    """How many a supervisor may have that this process starts."""
+    """How many descriptors a supervisor may have that this process starts."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return sys.maxsize if most == resource.RLIM_INFINITY else most
 
@@ -66,7 +67,7 @@ def hard_limit_of_descriptors() -> int:
 def most_for_clients(most: int = 0) -> int:
     """The first descriptor that is not for a client.
 
-    most: of a process; 0: of this one
+    most: how many descriptors a process may have; 0: this process
     """
     most = most or descriptors()
     return most - min(KEPT, most // 16)
@@ -79,7 +80,7 @@ def most_to_keep() -> int:
 
 
 def descriptors_left() -> int:
-    """How many more this process may have."""
+    """How many more descriptors this process may have."""
     try:
         taken = len(os.listdir("/proc/self/fd")) - 1  # without the one that lists them
     except OSError as problem:
@@ -90,20 +91,21 @@ def descriptors_left() -> int:
 
 
 def processes() -> int:
-    """How many processes and threads this user may have; root as many as there are numbers."""
+    """How many processes and threads this user may have; root may have as many as there are
+    pids."""
     most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     exempt = os.geteuid() == 0
     return sys.maxsize if exempt or most == resource.RLIM_INFINITY else most
 
 
 def processes_left() -> int:
-    """How many more this user may have."""
+    """How many more processes and threads this user may have."""
     most = processes()
     return most if most == sys.maxsize else max(0, most - threads_of(os.geteuid()))
 
 
 def threads_of(uid: int) -> int:
-    """The threads of a user: the host counts these."""
+    """How many threads a user has: the host counts these against the limit."""
     count = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -116,14 +118,15 @@ def threads_of(uid: int) -> int:
 
 
 def is_lacking(problem: BaseException) -> bool:
-    """It went wrong for want of something of this host's, and may go well later."""
+    """Whether an error is a lack of something on this host, so that another try may go well
+    later."""
     return any(map(_is_lack, _causes(problem)))
 
 
 def explained(problem: BaseException) -> str:
     """A problem in words, with what was too little, and what helps.
 
-    problem: or one that has such a one for its cause, or is a group with one in it
+    problem: the error itself, one that it has caused, or a group with it
     """
     causes = list(_causes(problem))
     reason = next((_reason(each) for each in causes if _is_lack(each)), "")
@@ -131,7 +134,7 @@ def explained(problem: BaseException) -> str:
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """A problem and its causes; of a group, those of its members."""
+    """A problem and its causes; for a group, those of its members."""
     while problem is not None:
         if isinstance(problem, BaseExceptionGroup):
             for each in problem.exceptions:
@@ -156,17 +159,17 @@ def _reason(problem: BaseException) -> str:
     if number in (errno.ENOMEM, errno.ENOBUFS):
         return "this host has no memory left for it"
     if number in _SPACE:
-        return ""  # its own words say it all
+        return ""  # the error's own words say it all
     return few_processes()
 
 
 def few_descriptors() -> str:
-    """What to do where there are too few."""
+    """What to do where there are too few descriptors."""
     return f"{_Self.name} may open {descriptors()} files; {_Self.raised('-n')}"
 
 
 def few_processes() -> str:
-    """The same of processes."""
+    """What to do where there are too few processes."""
     most = processes()
     if most == sys.maxsize:
         return "this host, or the cgroup that this is in (pids.max), has no more processes"

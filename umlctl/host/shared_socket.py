@@ -1,11 +1,8 @@
-"""A place where other users reach what is theirs of a guest.
+"""A place where other users reach what a guest's owner lets them use.
 
-A guest's public socket is below its owner's home, which others may not be able to enter. So one
-that others may use has a second socket, in a directory that they can pass through and not list.
-The socket takes datagrams from everybody; who sent each is checked by who reads it.
-
-A kernel that runs as another user than its supervisor has its own socket there, and finds the
-supervisor's for notifications.
+A guest's public socket is below its owner's home, which other users may not be able to enter. So a
+guest that they may use has a second socket, in a directory that they can pass through and not list.
+The socket takes datagrams from everybody; the supervisor that reads it checks the sender of each.
 """
 
 from __future__ import annotations
@@ -20,11 +17,12 @@ from umlctl.host import paths, users
 MODE = 0o711
 SOCKET_MODE = 0o666
 SOCKETS = ("mconsole", "notify")
-"""Of a supervisor, in such a place."""
+"""The names of a supervisor's sockets in such a place."""
 
 
 def make(umid: str, name: str = "mconsole") -> str:
-    """Make the place for one guest, of which the umid is ours; the socket's path, still free.
+    """Make the place for one guest, whose umid the caller has taken; return the socket's path,
+    still free.
 
     name: of the socket that is to be there
 
@@ -47,7 +45,8 @@ def make_place(umid: str) -> None:
                 os.mkdir(directory, 0o700)
             except FileExistsError:
                 pass
-            found = os.lstat(directory)  # the directory above may be everybody's
+            # the directory above may be one that all users can write to
+            found = os.lstat(directory)
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 raise HostError(
                     f"{umid}: {directory}, where other users are to find the guest, is not a "
@@ -68,7 +67,7 @@ def remove(umid: str) -> None:
 
 
 def remove_dead(umid: str) -> None:
-    """Remove the place of a guest that died while nobody supervised it.
+    """Remove the place of a guest that died without a supervisor.
 
     Raises: HostError
     """
@@ -78,7 +77,7 @@ def remove_dead(umid: str) -> None:
 
 
 def _refuse_other(path: str, umid: str) -> None:
-    """A guest of the same name, under another UMLCTL_DIR, has the same place."""
+    """Refuse a place where a guest of the same name, under another UMLCTL_DIR, has its socket."""
     if answers(path):
         raise HostError(
             f"{umid}: {path} is the socket of another guest of yours; take another name"
@@ -86,7 +85,7 @@ def _refuse_other(path: str, umid: str) -> None:
 
 
 def answers(path: str) -> bool:
-    """Somebody has a socket there that can be sent to."""
+    """Whether a process has a socket at a path that can be sent to."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)

@@ -1,7 +1,7 @@
-"""Running a guest as another user: what its kernel reaches is then that user's reach, not root's.
+"""Running a guest as another user: its kernel then reaches what that user can reach, and not root.
 
-Only root can. The kernel's process becomes the user last of all, with what it needs open; the
-rest of what is its, is given to it, and what it must be able to open is tried first, as the user.
+Only root can do that. The kernel's process becomes the user last of all, with what it needs open.
+Its other files are given to the user. What it must be able to open is tried first, as the user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORDS = {"r": "read", "w": "write", "x": "execute or enter"}
 
 
 class User(NamedTuple):
-    """Somebody a guest can run as."""
+    """A user that a guest can run as."""
 
     name: str
     uid: int
@@ -48,8 +48,8 @@ def find(name: str) -> User:
 
 
 def owner(name: str) -> int | None:
-    """Whose the files are that a guest's kernel makes, if it was given a user: -1 if there is no
-    such user any more."""
+    """The uid that owns the files which a guest's kernel makes, if the guest was given a user; -1
+    if there is no such user any more."""
     try:
         return find(name).uid if name else None
     except HostError:
@@ -57,17 +57,17 @@ def owner(name: str) -> int | None:
 
 
 def become(user: User) -> list[str]:
-    """The words before a command that has it run as the user, for good."""
+    """The words before a command that make it run as the user, for good."""
     return [
         *("setpriv", "--reuid", str(user.uid), "--regid", str(user.gid), "--init-groups"),
-        # What ends the kernel with its parent is to do so still.
+        # What ends the kernel with its parent is to do so after that too.
         *("--pdeathsig", "keep", "--inh-caps", "-all", "--bounding-set", "-all", "--no-new-privs"),
     ]
 
 
 def environment(user: User) -> dict[str, str]:
-    """What a process of the user's finds in its environment: nothing of ours, which may be secret,
-    but where programs and the memory files of kernels are."""
+    """The environment of a process of the user's. It has nothing of this process's, which may be
+    secret, but where programs and the memory files of kernels are."""
     kept = ("PATH", "TMPDIR", "TMP", "TEMP")
     ours = {name: os.environ[name] for name in kept if name in os.environ}
     return ours | {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
@@ -76,7 +76,7 @@ def environment(user: User) -> dict[str, str]:
 def check_reach(user: User, files: Iterable[tuple[str, str]]) -> None:
     """See that the user can read (r), write (w), or execute or enter (x) files.
 
-    files: each with one of these letters before it
+    files: each as the letter and the path
 
     Raises: HostError
     """
@@ -102,7 +102,7 @@ def check_reach(user: User, files: Iterable[tuple[str, str]]) -> None:
 
 
 def remove(paths: Iterable[str]) -> None:
-    """Remove what a user has made, whatever that is: it may be deeper than can be recursed into,
+    """Remove what a user has made, whatever that is: it may be deeper than Python can recurse into,
     and have links in it that lead elsewhere.
 
     Raises: HostError
@@ -116,7 +116,7 @@ def remove(paths: Iterable[str]) -> None:
 
 
 def give(user: User, paths: Iterable[str]) -> None:
-    """Have files of ours be the user's.
+    """Make a user the owner of files.
 
     Raises: OSError
     """

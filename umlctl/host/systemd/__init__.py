@@ -1,1 +1,1 @@
-"""systemd: what a service manager is told, and the units that it is given."""
+"""systemd: what umlctl tells a service manager, and the units that it installs."""

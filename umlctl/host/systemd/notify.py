@@ -1,7 +1,7 @@
-"""Telling a service manager how we are, by sd_notify(3): a datagram of lines to the socket that
-NOTIFY_SOCKET names. systemd is one such manager; others speak the same.
+"""Telling a service manager how this service is, by sd_notify(3): a datagram of lines to the socket
+that NOTIFY_SOCKET names. systemd is one such manager; others speak the same.
 
-The protocol is this small and stable; the packages for it are either unmaintained or need
+The protocol is this small, and stable. The packages for it are either unmaintained or need
 systemd's own library.
 """
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 EXTEND: Final = 30.0
-"""While it starts or ends, a service asks for so much more time, seconds;"""
+"""How much more time a service asks for while it starts or ends, seconds."""
 EXTEND_EVERY: Final = 5.0
-"""and does so as often as this: what hangs is given up, what takes long is not."""
+"""How often a service asks for that, seconds: a service that hangs is given up, a slow one is
+not."""
 AGAIN: Final = 0.2
-"""Before what a busy manager could not take is sent again, seconds."""
+"""How long to wait before sending again what a busy manager could not take, seconds."""
 
 
 class Manager:
-    """Whoever started this process as a service; or nobody, and then nothing is said.
+    """The service manager that started this process; without one, nothing is said.
 
     Fields:
-        address: of its socket; empty: nobody
-        watchdog: it ends a service that gives no sign of life for so long, seconds; 0: it does not
+        address: of its socket; empty if there is no manager
+        watchdog: after so long without a sign of life it ends the service, seconds; 0: it does not
         busy: the service starts or ends
     """
 
@@ -40,20 +41,21 @@ class Manager:
         self._unsent: list[str] = []
 
     def ready(self, status: str) -> None:
-        """The service is up; said once."""
+        """Say, once, that the service is up."""
         self._once("READY=1", busy=False)
         self.status(status)
 
     def stopping(self) -> None:
-        """The service ends; said once."""
+        """Say, once, that the service ends."""
         self._once("STOPPING=1", busy=True)
 
     def status(self, text: str) -> None:
-        """What it does, in a line for people."""
+        """Say what the service does, in a line for people."""
         self._tell([f"STATUS={' '.join(text.split())}"])
 
     def sign_of_life(self) -> float:
-        """Give one, and all that could not be said before; when the next is due, seconds."""
+        """Give a sign of life, and say all that could not be said before; return when the next is
+        due, in seconds."""
         signs = ["WATCHDOG=1"] if self.watchdog else []
         pause = self.watchdog / 2 if self.watchdog else EXTEND_EVERY
         if self.busy:
@@ -64,7 +66,7 @@ class Manager:
         return min(pause, AGAIN) if self._unsent else pause
 
     async def beat(self) -> None:
-        """Give signs of life as long as trio's loop turns: one that hangs is restarted."""
+        """Give signs of life as long as trio's loop turns: a service that hangs is restarted."""
         import trio
 
         while self.address:  # noqa: ASYNC110 - time is what this is about
@@ -77,7 +79,8 @@ class Manager:
             self._tell([line])
 
     def _tell(self, lines: Iterable[str], signs: Iterable[str] = ()) -> None:
-        """Send, without waiting; what cannot be sent now is kept, but for the signs."""
+        """Send lines, without waiting. Lines that cannot be sent now are kept, but signs of life
+        are not."""
         if not self.address:
             return
         self._unsent += lines
@@ -92,13 +95,13 @@ class Manager:
             except BlockingIOError:
                 return
             except OSError:
-                pass  # it is gone, and there is nobody to tell
+                pass  # the manager is gone, and there is nothing to tell
         self._unsent.clear()
 
 
 def from_environment() -> Manager:
-    """Our manager, as it has told us. It is taken out of the environment, in which everything
-    that we start would take it for its own.
+    """The service manager that the environment names. Its variables are removed, or programs that
+    this process starts would take the manager for their own.
     """
     address, microseconds, pid = (os.environ.pop(name, "") for name in VARIABLES)
     watchdog = 0.0

@@ -1,5 +1,5 @@
-"""The units that have systemd run the background supervisor: for a user from login on, or for
-any user from the host's boot on.
+"""The units by which systemd runs the background supervisor: for a user from login on, or for any
+user from the host's boot on.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from umlctl.host.files import write_atomically
 USER: Final = "umlctl.service"
 SYSTEM: Final = "umlctl@.service"
 BOOTED: Final = "/run/systemd/system"
-"""There if the host was booted with systemd. Source: sd_booted(3)"""
+"""This directory exists if the host was booted with systemd. Source: sd_booted(3)"""
 SYSTEM_DIRECTORY: Final = "/etc/systemd/system"
 PASSED: Final = ("UMLCTL_DIR", "XDG_CACHE_HOME")
-"""Where a user keeps things elsewhere, the service has to look there too."""
+"""Variables of the user's that the service needs too: they say where the user keeps things."""
 _TEMPLATES: Final = os.path.dirname(__file__)
 
 
 def booted() -> bool:
-    """systemd runs this host."""
+    """Whether systemd runs this host."""
     return os.path.isdir(BOOTED)
 
 
@@ -50,7 +50,7 @@ def render(*, system: bool) -> str:
 
 
 def install(*, system: bool) -> str:
-    """Write the unit; its path.
+    """Write the unit; return its path.
 
     Raises: HostError
     """
