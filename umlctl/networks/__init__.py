@@ -1,3 +1,3 @@
-"""Networks of guests: their definitions, the switch of each and who talks to it, and this host's
+"""Networks of guests: their definitions, the switch of each with its clients, and this host's
 interfaces.
 """

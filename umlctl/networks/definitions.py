@@ -1,7 +1,8 @@
-"""Networks by name: switches of our own, and bridges of the host, as they were defined.
+"""Networks by name, as users defined them: switches of umlctl, and bridges of the host.
 
-A switch needs no definition: the first guest that joins a name starts it, and it ends after the
-last. A definition adds an uplink, forwards or hooks, and is one file in the state directory.
+A switch needs no definition. The first guest that joins a name starts the switch, and it ends after
+the last guest. A definition adds an uplink, forwards or hooks, and is one file in the state
+directory.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ BRIDGE: Final = "bridge"
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One network, as defined.
+    """One network, as a user defined it.
 
     Fields:
         name: of the switch; of the bridge's interface
         kind: SWITCH or BRIDGE
         user: the switch has an uplink to the internet
-        isolated: what listens on the host's loopback is out of reach, with `user`
-        forwards: HOSTPORT:GUESTADDR:GUESTPORT of the host, with `user`
+        isolated: with `user`: guests cannot reach what listens on the host's loopback
+        forwards: with `user`: HOSTPORT:GUESTADDR:GUESTPORT of the host
         address: of the bridge on the host, with its prefix length
         up, down: shell commands, run when a NIC joins and when it leaves
     """
@@ -52,7 +53,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     down: str = ""
 
 
-# Made here, by one thread: msgspec crashes where several decode into a new type at once.
+# Made here, by one thread: msgspec crashes where several threads decode into a new type at once.
 _NETWORK: Final = msgspec.json.Decoder(Network)
 
 
@@ -61,7 +62,7 @@ def _directory() -> str:
 
 
 def check_name(name: str) -> str:
-    """Return the name if people can give it to a switch.
+    """Return the name if a user can give it to a switch.
 
     Raises: UsageError
     """
@@ -72,7 +73,7 @@ def check_name(name: str) -> str:
 
 
 def load(name: str) -> Network | None:
-    """The definition; None if there is none.
+    """The definition of a network; None if there is none.
 
     Raises: HostError: it cannot be read
     """
@@ -153,7 +154,7 @@ def _create(network: Network, data: bytes) -> None:
 
 
 def remove(name: str, users: Iterable[Use]) -> str:
-    """Forget a network; its switch or its bridge ends. The caller holds `inuse.lock`.
+    """Forget a network; its switch or its bridge ends. The caller holds `leases.lock`.
 
     users: the devices of all guests
 
@@ -168,7 +169,8 @@ def remove(name: str, users: Iterable[Use]) -> str:
     except HostError:
         network = Network(name=name)
         aside = f"{path}.unreadable"
-    bridge = network is not None and network.kind == BRIDGE  # some names are a bridge's only
+    # some names can be a bridge's, but no switch's
+    bridge = network is not None and network.kind == BRIDGE
     running = not bridge and segments.running(name)
     if network is None and not running:
         raise HostError(f"there is no network {name}; `umlctl network list` shows them")

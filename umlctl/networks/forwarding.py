@@ -1,10 +1,11 @@
-"""What a switch knows of Ethernet frames: who is behind which port, and what waits to get there.
+"""What a switch knows of Ethernet frames: which address is behind which port, and which frames
+wait.
 
-A guest is not trusted: it may send from any number of addresses, and take nothing. So the table
-of addresses is bounded, for each port too, and so is what waits for one; what does not fit is
-dropped and counted, as a switch of metal would.
+A guest is not trusted: it may send from any number of addresses, and take nothing. So the table of
+addresses is bounded, in all and for each port, and so are the frames that wait for a port. What
+does not fit is dropped and counted, as a switch of metal would.
 
-This is run for every frame. No clock is asked: the owner calls `tick` now and then.
+This code runs for every frame, so it asks no clock: its owner calls `tick` now and then.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEADER: Final = 14
-"""Bytes of an Ethernet header; what is shorter is no frame."""
+"""The length of an Ethernet header, bytes; anything shorter is no frame."""
 LONGEST: Final = 1 << 17
-"""No frame is longer: a kernel's MTU ends at 65535."""
+"""The longest frame, bytes: a kernel's MTU ends at 65535."""
 TICK: Final = 10.0
 """How often `tick` is to be called, seconds."""
 AGE: Final = 30
-"""An address unheard of for so many ticks is forgotten: 300 seconds."""
+"""How many ticks without a frame from it until an address is forgotten: 300 seconds."""
 ADDRESSES: Final = 4096
 ADDRESSES_EACH: Final = 1024
-"""Addresses known, in all and behind one port."""
+"""How many addresses a switch knows, in all and behind one port."""
 WAITING: Final = 512
 WAITING_BYTES: Final = 1 << 20
-"""What may wait for a port that takes nothing, beyond its socket's own buffer."""
+"""How much may wait for a port that takes nothing, beyond its socket's own buffer: frames,
+bytes."""
 SEND_BUFFER: Final = 4 << 20
-"""Asked for; the host's net.core.wmem_max bounds it."""
+"""What a port asks for, bytes; the host's net.core.wmem_max bounds it."""
 LISTEN: Final = select.EPOLLIN | select.EPOLLRDHUP
 GONE: Final = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
@@ -40,7 +42,7 @@ PortT = TypeVar("PortT")
 
 
 class AddressTable(Generic[PortT]):
-    """Which port an address was last heard from."""
+    """Which port each address was last heard from."""
 
     def __init__(self, most: int = ADDRESSES, each: int = ADDRESSES_EACH) -> None:
         self._most = most
@@ -56,7 +58,7 @@ class AddressTable(Generic[PortT]):
     def route(self, header: bytes, port: PortT) -> PortT | None:
         """Learn where a frame came from; return where it goes.
 
-        None: to all others; the port itself: nowhere, its owner has it already
+        None: to all other ports; the port itself: nowhere, since the receiver is behind it
         """
         source = header[6:12]
         found = self._known.get(source)
@@ -67,7 +69,8 @@ class AddressTable(Generic[PortT]):
 
     def _learn(self, address: bytes, port: PortT) -> None:
         if address[0] & 1:
-            return  # a group's address is nobody's: never learned, it is sent to all
+            # a group's address is no station's: it is never learned, so its frames go to all
+            return
         self._forget(address)
         behind = self._behind.setdefault(port, OrderedDict())
         if len(behind) >= self._each:
@@ -83,12 +86,12 @@ class AddressTable(Generic[PortT]):
             del self._behind[found[0]][address]
 
     def remove(self, port: PortT) -> None:
-        """The port is gone."""
+        """Forget the addresses of a port that is gone."""
         for address in self._behind.pop(port, ()):
             del self._known[address]
 
     def tick(self) -> None:
-        """Some time has passed: forget who has been silent for long."""
+        """Note that some time has passed: forget addresses that have been silent for long."""
         self._now += 1
         while self._known:
             address, (_, heard) = next(iter(self._known.items()))
@@ -106,7 +109,7 @@ class Port:
 
     Fields:
         number: its name; never given twice by one switch
-        pid: who connected
+        pid: of the process that connected
         connection: SOCK_SEQPACKET, one frame a packet, non-blocking
         inode: tells whether two descriptors are one connection
         uplink: it leads out of the segment
@@ -142,13 +145,13 @@ class Port:
         self._waiting_bytes = 0
 
     def put(self, frame: memoryview) -> None:
-        """Send a frame now or, if its reader is slow, later; or drop it."""
+        """Send a frame now or, if the reader is slow, later; or drop it."""
         if not self._waiting:
             try:
                 self.out_bytes += self._send(frame)
             except BlockingIOError:
                 self._arm(self.fd, LISTEN | select.EPOLLOUT)
-            except OSError:  # it is dead; that comes as an event of its own
+            except OSError:  # the port is dead, which comes as an event of its own
                 self.dropped += 1
                 return
             else:
@@ -161,7 +164,7 @@ class Port:
         self._waiting_bytes += len(frame)
 
     def drain(self) -> None:
-        """There is room again: send what waits."""
+        """Send the frames that wait, now that the socket has room again."""
         while self._waiting:
             try:
                 size = self._send(self._waiting[0])

@@ -1,4 +1,4 @@
-"""Ports of this host that lead to a guest, as people write them."""
+"""Ports of this host that lead to a guest, as users write them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from umlctl.errors import HostError, UsageError
 
 
 class Forward(NamedTuple):
-    """A port of the host that leads to one of a guest.
+    """A port of the host that leads to a port of a guest.
 
     Fields:
         guest: its address; empty for the one that the uplink takes for its guest
@@ -26,7 +26,7 @@ class Forward(NamedTuple):
         return f"{self.protocol}:{self.host}:{self.port}:{guest}{self.guest_port}"
 
     def check_free(self) -> None:
-        """See that the port of the host can be had.
+        """See that the port of the host is free.
 
         Raises: HostError
         """

@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 class Holder:
     """Duplicates of the connections of one guest to one segment, kept open without a switch.
 
-    Wait for `fileno()` to be readable, then `read()`. When that returns False the switch is
-    gone: unless `ended`, `reconnect()` has another one take the connections; `fileno()` is
-    another then.
+    Wait for `fileno()` to be readable, then `read()`. When that returns False the switch is gone.
+    Unless `ended`, `reconnect()` has another switch take the connections; `fileno()` is another
+    then.
 
     Fields:
         name, pid: the segment, and the process that connected to it
-        ended: the segment was ended on purpose, its connections are closed
-        restarted: programs of the switch that had to be started again; whoever notes them clears it
+        ended: the segment was ended on purpose, and its connections are closed
+        restarted: programs of the switch that had to be started again; the reader clears the list
     """
 
     def __init__(self, name: str, pid: int, *, timeout: float = ANSWER_TIMEOUT) -> None:
-        """Begin to hold what the process has connected; the segment may have `ended` meanwhile.
+        """Begin to hold the connections of the process; the segment may have `ended` meanwhile.
 
         Raises: UsageError; HostError
         """
@@ -67,7 +67,7 @@ class Holder:
 
     @property
     def ports(self) -> list[int]:
-        """The switch's numbers of the connections held."""
+        """The switch's numbers of the connections that are held."""
         return list(self._held)
 
     def fileno(self) -> int:
@@ -97,7 +97,7 @@ class Holder:
         try:
             message = decode(data)
         except HostError:
-            message = {}  # it is not waited for what it was to say: that has an end
+            message = {}  # the wait for what it was to say has a deadline
         match message, given:
             case {"port": int(number), "pid": self.pid}, [fd]:
                 self._held[number] = fd
@@ -128,7 +128,7 @@ class Holder:
         self._take_up(deadline)
 
     def _take_up(self, deadline: float) -> None:
-        """Give what is held from before, and hold."""
+        """Give a switch the connections that are held, and hold them anew."""
         try:
             self._connection = connection = connect(self.name, deadline - time.monotonic())
             for fd in self._orphans:
@@ -164,6 +164,6 @@ class Holder:
         self._orphans = []
 
     def close(self) -> None:
-        """Hold nothing any more; while a switch runs no connection breaks by that."""
+        """Hold nothing any more; while a switch runs, no connection breaks by that."""
         self._disconnect()
         self._drop()

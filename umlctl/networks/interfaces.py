@@ -1,7 +1,7 @@
 """Network interfaces of this host, taps and bridges above all: what is there, who may use it.
 
-A tap is a network interface whose other end is a file descriptor, here a guest's; a bridge is
-a switch in the host's kernel. Looking at them needs no privilege and reads /sys only; `taps` makes
+A tap is a network interface whose other end is a file descriptor, here a guest's. A bridge is a
+switch in the host's kernel. Looking at them needs no privilege, and reads /sys only; `taps` makes
 them.
 """
 
@@ -15,7 +15,7 @@ from umlctl.errors import HostError, UsageError
 NAME_MAX: Final = 15
 """Bytes of an interface's name. linux/if.h: IFNAMSIZ"""
 SYSFS = "/sys/class/net"
-"""It shows the network namespace of whoever mounted it."""
+"""This directory shows the network namespace of the process that mounted it."""
 
 _HASHED: Final = 5
 _CAP_NET_ADMIN: Final = 12
@@ -32,11 +32,11 @@ class Link(NamedTuple):
 
     Fields:
         kind: "tap", "tun" (packets instead of frames), "bridge", "other"
-        owner: of a tap, the user who may open it; None: everybody
-        group: of a tap, the group whose members alone may; None: everybody
-        in_use: somebody has the tap open
-        bridge: of which it is a member, or ""
-        mac: the host's end; "" if it has none
+        owner: of a tap, the user who may open it; None: every user
+        group: of a tap, the group whose members alone may open it; None: every group
+        in_use: a process has the tap open
+        bridge: the bridge that it is a member of; empty if it is of none
+        mac: the host's end; empty if it has none
         up: switched on; a tap that is not carries nothing, though a guest can open it
         persistent: the tap stays when it is closed
         multi_queue: the tap is for programs that open it several times; UML cannot
@@ -92,8 +92,8 @@ def _check_characters(name: str) -> None:
 def tap_name(umid: str, index: int) -> str:
     """The name of a guest's tap: uml-UMID-INDEX.
 
-    Of a long umid there are the beginning, `~`, and a hash; no umid has a `~`, so that no other
-    guest's name in full looks like it.
+    For a long umid, the name has the umid's beginning, `~`, and a hash. No umid has a `~`, so no
+    other guest's full name looks like that.
 
     Raises: UsageError
     """
@@ -190,7 +190,7 @@ def check_bridge(name: str) -> Bridge:
 def check_tap(name: str, uid: int) -> Link:
     """Return the tap of that name if a guest of this user can open it now.
 
-    Raises: HostError: it cannot, and why; UsageError
+    Raises: HostError: the guest cannot open it, and why; UsageError
     """
     link = look(name)
     if link is None:
@@ -220,7 +220,8 @@ def _text(name: str, attribute: str) -> str | None:
         with open(f"{SYSFS}/{name}/{attribute}") as file:
             return file.read().strip()
     except OSError:
-        # No such interface or attribute; EINVAL: not told of an interface that is down.
+        # No such interface or attribute; EINVAL: the host does not tell it of an interface that is
+        # down.
         return None
 
 
@@ -235,9 +236,9 @@ def _identity(name: str, attribute: str) -> int | None:
 
 
 def _is_open(name: str) -> bool:
-    """A tap has carrier as long as somebody has it open.
+    """Whether a process has a tap open: the tap has carrier as long as one has.
 
-    Of one that is down, /sys counts the changes only, since it was made with carrier on.
+    Of a tap that is down, /sys counts the changes only, since it was made with carrier on.
     """
     carrier = _number(name, "carrier")
     if carrier is not None:
@@ -255,7 +256,7 @@ def _bridge(name: str, flags: int) -> Bridge:
 
 
 def described(link: Link) -> str:
-    """What it is, for a person."""
+    """What an interface is, for a person."""
     return {
         "tap": "a tap",
         "tun": "a tun device, which carries packets without their frames",
@@ -264,7 +265,8 @@ def described(link: Link) -> str:
 
 
 def _refuses(link: Link, uid: int) -> str:
-    """Why this user may not open the tap, or "". drivers/net/tun.c: tun_not_capable
+    """Why this user may not open the tap; empty if they may. Source: tun_not_capable in
+    drivers/net/tun.c
 
     With an owner and a group, both must fit.
     """
@@ -298,11 +300,11 @@ def _user(uid: int) -> str:
         return str(uid)
 
 
-# Privileges, and the commands for those who have them
+# Privileges, and the commands for users who have them
 
 
 def may_configure() -> bool:
-    """This process has CAP_NET_ADMIN, at least in its user namespace."""
+    """Whether this process has CAP_NET_ADMIN, at least in its user namespace."""
     try:
         with open("/proc/self/status") as file:
             for line in file:
@@ -314,9 +316,9 @@ def may_configure() -> bool:
 
 
 def require_net_admin(what: str, *commands: str) -> None:
-    """See that interfaces can be configured, before anything is touched.
+    """See that this process can configure interfaces, before anything is touched.
 
-    what: needs the privilege, for example "to make the tap x"
+    what: what needs the privilege, for example "to make the tap x"
     commands: what an administrator can run instead
 
     Raises: HostError

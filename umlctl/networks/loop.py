@@ -1,6 +1,6 @@
-"""What a process waits for that serves many descriptors: a bare epoll, and timers.
+"""The event loop of a process that serves many descriptors: a bare epoll, and timers.
 
-Two guests' throughput is made of it: what is done for an event is one look-up and one call.
+It bounds the throughput between two guests: what it does for an event is one look-up and one call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """Calls whoever watches a descriptor when something happens to it, and whoever waits."""
+    """Calls the handlers of descriptors when something happens to these, and actions when their
+    time comes."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -32,7 +33,7 @@ class Loop:
         self.watch(self._signals[0].fileno(), select.EPOLLIN, lambda _events: self.end())
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        """Have a handler called with what has happened.
+        """Have a handler called with the events of a descriptor.
 
         events: of epoll(7)
         """
@@ -44,12 +45,12 @@ class Loop:
         self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int) -> None:
-        """To be called before a descriptor is closed: a duplicate would keep it watched."""
+        """Stop watching a descriptor, before it is closed: a duplicate would keep it watched."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Have something done later, once."""
+        """Have an action called later, once."""
         entry = (time.monotonic() + seconds, next(self._timer_numbers), action)
         heapq.heappush(self._timers, entry)
 
@@ -62,14 +63,14 @@ class Loop:
         while self._running:
             wait = max(timers[0][0] - time.monotonic(), 0) if timers else None
             for fd, events in self._epoll.poll(wait):
-                handler = handlers.get(fd)  # one before it may have ended it
+                handler = handlers.get(fd)  # an earlier handler may have ended it
                 if handler is not None:
                     handler(events)
             while timers and timers[0][0] <= time.monotonic():
                 heapq.heappop(timers)[2]()
 
     def end(self) -> None:
-        """Return from `run`."""
+        """Have `run` return."""
         self._running = False
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Hardware addresses of guests: the same at every boot, and different for each device.
 
-A kernel left alone takes a random address, so that leases, firewall rules and the names that a
-guest's udev gives out change at every boot.
+A kernel takes a random address if it is given none. Leases, firewall rules and the names that a
+guest's udev gives out would then change at every boot.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["mac_of", "normal"]
 def mac_of(umid: str, index: int, kind: str = "vec") -> str:
     """The address of a device of a guest, from their names alone.
 
-    44 bits come of a hash. The rest says: one station, locally administered, by an administrator
-    as opposed to a protocol (IEEE 802c: the second digit is 2).
+    44 bits are of a hash. The others say: one station, locally administered, by an administrator as
+    opposed to a protocol (IEEE 802c: the second digit is 2).
     """
     octets = bytearray(hashlib.sha256(f"umlctl mac\0{umid}\0{kind}{index}".encode()).digest()[:6])
     octets[0] = octets[0] & 0xF0 | 0x02

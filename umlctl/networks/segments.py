@@ -1,10 +1,11 @@
-"""Network segments as their users see them: start one, and ask it.
+"""Network segments as their clients see them: start one, and ask it.
 
-A segment's switch is a process of its own (umlctl.networks.switchd), started by whoever needs it
-first. It may be killed at any time, so whoever supervises a guest holds its connections, see
-`umlctl.networks.holder`.
+A segment's switch is a process of its own (umlctl.networks.switchd), started by the process that
+needs it first. It may be killed at any time, so the supervisor of a guest holds the guest's
+connections, see `umlctl.networks.holder`.
 
-All here blocks, within a deadline; it is for threads, and for programs that do nothing else.
+All functions here block, within a deadline. They are for threads, and for programs that do nothing
+else meanwhile.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ START_TIMEOUT: Final = 10.0
 IDLE: Final = 10.0
 LOG_TAIL: Final = 1000
 OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
-"""What a switch writes down of itself."""
+"""The options that a switch writes down."""
 _PAUSE: Final = 0.01
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred of unix(7): pid, uid, gid."""
 
 _children: set[int] = set()
-"""Switches that this process started: they outlive it, but until then it has to reap them."""
+"""Switches that this process started: they outlive it, but as long as it runs, it has to reap
+them."""
 
 
 class Segment:
@@ -62,7 +64,7 @@ class Segment:
         self.port_socket = paths.network_port(name)
 
     def status(self) -> Message:
-        """Who is connected, what went through, and the way out.
+        """Which processes are connected, what went through, and the uplink.
 
         Raises: HostError
         """
@@ -76,7 +78,7 @@ class Segment:
         self._ask({"forward": str(parse_forward(forward))})
 
     def forget(self, pid: int) -> None:
-        """Close the connections of a kernel that has rebooted, and has forgotten them itself.
+        """Close the connections of a kernel that has rebooted, which has forgotten them itself.
 
         Raises: HostError
         """
@@ -122,9 +124,9 @@ def start(
     host_loopback: bool = False,
     idle: float = IDLE,
 ) -> Segment:
-    """Have a segment whose switch runs; one that runs already is taken as it is.
+    """Have a segment whose switch runs; a switch that runs already is taken as it is.
 
-    user: it has a way out by slirp4netns, and the forwards are there
+    user: it has an uplink by slirp4netns, and the forwards are there
     host_loopback: guests reach at 10.0.2.2 what listens on this host's 127.0.0.1
 
     Raises: UsageError; HostError
@@ -151,7 +153,7 @@ def start(
 
 
 def revive(name: str) -> Segment:
-    """Have a switch again where one was killed, with the options that it had.
+    """Start a switch again that was killed, with the options that it had.
 
     Raises: HostError
     """
@@ -162,9 +164,9 @@ def revive(name: str) -> Segment:
 
 
 def read_options(name: str) -> list[str]:
-    """What a switch was started with, as words.
+    """The options that a switch was started with, as words.
 
-    Raises: HostError: it was not written down, or cannot be read
+    Raises: HostError: they were not written down, or cannot be read
     """
     words = []
     path = paths.network_options(name)
@@ -187,19 +189,19 @@ def read_options(name: str) -> list[str]:
 
 
 def running(name: str) -> bool:
-    """Somebody listens on the segment's control socket."""
+    """Whether a switch listens on the segment's control socket."""
     reap()
     try:
         connect(_checked(name), 0).close()
     except NotThere:
         return False
     except HostError:
-        return True  # it is busy
+        return True  # the switch is busy
     return True
 
 
 def pid_of(name: str) -> int:
-    """The process of a segment's switch, which need not answer for it; 0 if none is there."""
+    """The pid of a segment's switch, whether or not it answers; 0 if there is none."""
     try:
         with connect(_checked(name), 0) as connection:
             said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -227,7 +229,7 @@ def _checked(name: str) -> str:
 
 
 def _stays(name: str) -> bool:
-    """There is a switch, and it has been told that somebody is about to connect."""
+    """Whether there is a switch; it is told that a client is about to connect."""
     try:
         with connect(name, ANSWER_TIMEOUT) as connection:
             exchange(connection, {"stay": True}, time.monotonic() + ANSWER_TIMEOUT)
@@ -237,7 +239,7 @@ def _stays(name: str) -> bool:
 
 
 def _launch(name: str, options: list[str]) -> None:
-    """Start a switch and wait until one answers, this or another that was faster."""
+    """Start a switch and wait until one answers, this one or another that was faster."""
     deadline = time.monotonic() + START_TIMEOUT
     pid = 0
     while True:
@@ -247,14 +249,17 @@ def _launch(name: str, options: list[str]) -> None:
             return
         if reap().get(pid, 0) != 0:
             raise HostError(f"network {name} did not start: {_log_tail(name)}")
-        # Else it comes up, or one that is ending still has the name.
+        # Else the switch comes up, or another one that is ending still has the name.
         if time.monotonic() > deadline:
             raise HostError(f"network {name} did not start in time: {_log_tail(name)}")
         time.sleep(_PAUSE)
 
 
 def _spawn(name: str, options: list[str]) -> int:
-    """Start a switch in a session of its own, with its words going to its log; its pid, or 0."""
+    """Start a switch in a session of its own, with its output going to its log.
+
+    Returns: its pid; 0 if it has to be tried again
+    """
     try:
         paths.make_run_dir()
         os.makedirs(paths.network_dir(name), 0o700, exist_ok=True)
@@ -276,7 +281,7 @@ def _spawn(name: str, options: list[str]) -> int:
             setsigdef=(signal.SIGTERM, signal.SIGINT),
         )
     except FileNotFoundError:
-        return 0  # one that has ended removed the directory just now
+        return 0  # a switch that has ended removed the directory just now
     except OSError as problem:
         raise HostError(f"network {name} cannot be started: {problem}") from problem
     _children.add(pid)
@@ -284,13 +289,13 @@ def _spawn(name: str, options: list[str]) -> int:
 
 
 def reap() -> dict[int, int]:
-    """Reap the switches of ours that have ended: pid to status."""
+    """Reap the switches that this process started and that have ended. Returns: status by pid."""
     found = {}
     for pid in list(_children):
         try:
             ended, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            ended, status = pid, 0  # somebody else reaped it
+            ended, status = pid, 0  # another part of this process has reaped it
         if ended:
             _children.discard(pid)
             found[pid] = status
@@ -298,7 +303,7 @@ def reap() -> dict[int, int]:
 
 
 def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:
-    """Until the way out is there and the forwards too; those that are missing are added."""
+    """Wait until the uplink is there, and the forwards; forwards that are missing are added."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         status = segment.status()

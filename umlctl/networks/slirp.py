@@ -1,13 +1,13 @@
-"""The way out of a network segment: slirp4netns, a TCP/IP stack that is an ordinary program.
+"""The uplink of a network segment: slirp4netns, a TCP/IP stack that is an ordinary program.
 
-It takes frames from one connection and makes of them connections of this host, so that a guest
-reaches the internet without a privilege, a bridge or a tap device. Ports of the host can be
-forwarded to a guest. It is fed by a switch, whose loop it must never hold up: all here is done
-in short steps, by its events and timers.
+slirp4netns takes frames from one connection, and makes connections of this host from them. So a
+guest reaches the internet without a privilege, a bridge or a tap device. Ports of the host can be
+forwarded to a guest. A switch feeds slirp4netns, and its loop must never be held up. So all here is
+done in short steps, by the loop's events and timers.
 
-What slirp4netns 1.2 does, which this is written around: a child of it listens, takes one
-connection for it, and refuses all others; only then its API socket appears. When the connection
-ends it does not end, but spins; so it is killed then. Until it has the connection it does not
+What slirp4netns 1.2 does, which this is written around: a child of it listens, takes one connection
+for it, and refuses all others. Only then does its API socket appear. When the connection ends,
+slirp4netns does not end, but spins; so it is killed then. Until it has the connection, it does not
 watch its --exit-fd. So the pipe of that also sends SIGIO, which is fatal, to the whole group as
 soon as the switch is gone.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "slirp4netns"
 GUEST: Final = "10.0.2.15"
-"""What its DHCP gives to the first who asks."""
+"""The address that the DHCP server of slirp4netns gives to the first client."""
 ADDRESSES: Final = {
     "network": "10.0.2.0/24",
     "gateway": "10.0.2.2",
@@ -48,15 +48,17 @@ ADDRESSES: Final = {
     "dhcp": True,
 }
 STARTS: Final = 10.0
-"""How long it may take to listen, seconds."""
+"""How long slirp4netns may take to listen, seconds."""
 ANSWERS: Final = 4.0
-"""How long it may take to answer a request, seconds: less than who asks the switch waits."""
+"""How long slirp4netns may take to answer a request, seconds: less than a client of the switch
+waits."""
 SOON: Final = 0.01
 DELAY: Final = 0.1
 DELAY_MOST: Final = 5.0
-"""Before it is started again, seconds; each time twice as long."""
+"""How long to wait before slirp4netns is started again, seconds: at first, then twice as long each
+time, up to the most."""
 STABLE: Final = 10.0
-"""After so long the next end of it counts as the first, seconds."""
+"""How long slirp4netns runs until its next end counts as the first, seconds."""
 _ANSWER_MOST: Final = 1 << 16
 
 
@@ -75,7 +77,7 @@ class Carrier(Protocol):
 
 
 def find_program() -> str:
-    """Where slirp4netns is.
+    """The path of slirp4netns.
 
     Raises: HostError
     """
@@ -92,7 +94,7 @@ class _Rule:
         pending: not yet asked for, or not yet answered, since slirp4netns came up
         error: why it is not there
         kept: it is asked for again if it fails
-        waiting: who wants to know how it went
+        waiting: called with how it went
     """
 
     def __init__(self, forward: Forward, *, kept: bool) -> None:
@@ -108,8 +110,8 @@ class Uplink:
 
     Fields:
         pid: of the program; 0 while there is none
-        port: its port; None while it is not connected
-        restarts: how often it had to be started again
+        port: the program's port; None while it is not connected
+        restarts: how often the program had to be started again
     """
 
     def __init__(
@@ -153,14 +155,17 @@ class Uplink:
         self._connect(self.pid)
 
     def _spawn(self) -> tuple[int, int]:
-        """Start the program as the leader of a group that dies with us; its pid and pidfd."""
+        """Start the program as the leader of a group that dies with this process.
+
+        Returns: its pid and its pidfd
+        """
         parent = os.getpid()
         reader, self._tie = os.pipe()
         try:
             pid = os.fork()
             if pid == 0:
                 self._become(reader, parent)
-            with contextlib.suppress(OSError):  # it was faster
+            with contextlib.suppress(OSError):  # the child was faster
                 os.setpgid(pid, pid)
             try:
                 return pid, os.pidfd_open(pid)
@@ -192,7 +197,7 @@ class Uplink:
     def _connect(self, pid: int) -> None:
         """Connect to the program as soon as it listens."""
         if pid != self.pid:
-            return  # it has ended since
+            return  # the program has ended since
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.setblocking(False)
         try:
@@ -215,7 +220,7 @@ class Uplink:
         self._ask_next()
 
     def _hold(self, pid: int) -> None:
-        """Hold its API socket as soon as that appears: somebody may remove the name, and the
+        """Hold the program's API socket as soon as that appears: its name may be removed, and the
         program makes no other."""
         if pid != self.pid or self._held >= 0:
             return
@@ -228,11 +233,11 @@ class Uplink:
             self._switch.say(f"{PROGRAM} is asked by the name of its socket alone: {problem}")
 
     def _api_path(self) -> str:
-        """What leads to its API socket."""
+        """The path that leads to the program's API socket."""
         return self._api if self._held < 0 else f"/proc/self/fd/{self._held}"
 
     def lost_port(self) -> None:
-        """The switch has closed the port, since the program has ended or is about to."""
+        """The switch has closed the port, since the program has ended or is about to: kill it."""
         self.port = None
         self._kill()
 
@@ -242,7 +247,7 @@ class Uplink:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
-        """It has ended: nothing of its group is to be left either."""
+        """Reap the program, which has ended: nothing of its group is to be left either."""
         self._kill()
         os.waitpid(self.pid, 0)
         self.pid = 0
@@ -271,7 +276,7 @@ class Uplink:
         self._delay = min(self._delay * 2, DELAY_MOST)
 
     def close(self) -> None:
-        """End it for good."""
+        """End the program for good."""
         if self.pid:
             self._reap()
         self._remove()
@@ -284,7 +289,7 @@ class Uplink:
     # Forwards
 
     def forward(self, forward: Forward, done: Done) -> None:
-        """Add a forward; `done` is told None, or what is wrong: then it is not kept."""
+        """Add a forward. `done` is told None, or what is wrong: then the forward is not kept."""
         rule = next((rule for rule in self._rules if rule.forward == forward), None)
         if rule is None:
             rule = _Rule(forward, kept=False)
@@ -331,7 +336,7 @@ class Uplink:
             done(error)
 
     def forwards(self) -> list[Forward]:
-        """Those that are there whenever the program is."""
+        """The forwards that are there whenever the program is."""
         return [rule.forward for rule in self._rules if rule.kept]
 
     def status(self) -> dict[str, object]:
@@ -357,7 +362,7 @@ class Uplink:
 
 
 class _Question:
-    """One request to add a forward, and its answer; one connection each."""
+    """One request to add a forward, and its answer, on a connection of its own."""
 
     def __init__(
         self,
@@ -388,7 +393,7 @@ class _Question:
         self._switch.loop.after(ANSWERS, self._give_up)
 
     def _ask(self) -> None:
-        """Connect; the socket appears some time after the port is connected."""
+        """Connect; the API socket appears some time after the port is connected."""
         if not self._open:
             return
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

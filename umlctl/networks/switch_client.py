@@ -1,4 +1,4 @@
-"""What a segment's switch and its clients say to each other: requests and answers as JSON.
+"""The messages between a segment's switch and its clients: requests and answers as JSON.
 
 See `umlctl.networks.switch_protocol` for the switch's end.
 """
@@ -23,15 +23,15 @@ MAX_ANSWER: Final = 1 << 20
 
 
 class NotThere(Exception):
-    """Nobody listens on the segment's control socket."""
+    """No switch listens on the segment's control socket."""
 
 
 def connect(name: str, timeout: float) -> socket.socket:
-    """A connection to the switch of a segment.
+    """Connect to the switch of a segment.
 
-    timeout: of all that is done with it, seconds
+    timeout: for all that is done with the connection, seconds
 
-    Raises: NotThere; HostError: it cannot be reached
+    Raises: NotThere; HostError: the switch cannot be reached
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(timeout)
@@ -83,7 +83,7 @@ def decode(data: bytes) -> Message:
 
 
 def readable(fd: int, deadline: float) -> bool:
-    """There is something to read, or its end, before the deadline, by the monotonic clock."""
+    """Whether there is something to read, or an end, before a deadline of the monotonic clock."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(max(deadline - time.monotonic(), 0) * 1000))

@@ -1,17 +1,20 @@
-"""What a switch is asked and told on its `control` socket: one JSON object a packet.
+"""What clients ask a switch, and what it tells them, on its `control` socket: one JSON object a
+packet.
 
-    {"status": true}            who is connected, and what went through
-    {"hold": PID}               send me a duplicate of every connection of this process, now and
+    {"status": true}            which processes are connected, and what went through
+    {"hold": PID}               send a duplicate of every connection of this process, now and
                                 later: {"port": ID, "pid": PID} with the descriptor, and
-                                {"gone": ID}; {"holding": PID} follows those there are;
-                                {"restarted": PROGRAM} when the uplink had to be
+                                {"gone": ID}; {"holding": PID} follows the present ones;
+                                {"restarted": PROGRAM} when the uplink had to be restarted
     {"give": true, "pid": PID}  with a descriptor: take this connection as a port
+    {"forget": PID}             close the connections of this process: its kernel begins anew
     {"forward": "8080:80"}      forward a port of this host to the guest
-    {"stay": true}              somebody is about to connect: be alone for a while longer
-    {"quit": true}              end, and tell those who hold {"quit": true}
+    {"stay": true}              a client is about to connect: be alone for a while longer
+    {"quit": true}              end, and tell the holders {"quit": true}
 
-Each is answered: {"ok": true}, what was asked for, or {"error": "why not"}. Only this user gets
-here, but what comes is not trusted to be any of this, and who does not read is given up.
+Each is answered: {"ok": true}, what was asked for, or {"error": "why not"}. Only this user and root
+get here. Still the switch trusts no packet to be any of this, and gives up a client that does not
+read.
 """
 
 from __future__ import annotations
@@ -39,16 +42,16 @@ if TYPE_CHECKING:
 REQUEST: Final = 1 << 16
 """The longest request, bytes."""
 DESCRIPTORS: Final = 253
-"""The most that can come with one packet. Source: SCM_MAX_FD"""
+"""The most descriptors that can come with one packet. Source: SCM_MAX_FD"""
 HOLDS: Final = 4096
-"""Processes that one client may hold connections of."""
+"""The connections of how many processes one client may hold."""
 LISTED_PORTS: Final = 256
 LISTED_ADDRESSES: Final = 16
-"""In a status, which has to fit in one packet."""
+"""How many ports, and addresses of each, a status lists: it has to fit in one packet."""
 
 
 class Controlled(Protocol):
-    """What its control socket needs of a switch, see umlctl.networks.switchd."""
+    """What a control socket needs of its switch, see umlctl.networks.switchd."""
 
     name: str
     since: float
@@ -73,7 +76,7 @@ class Client:
     """One connection to the control socket.
 
     Fields:
-        holds: the processes whose connections it holds
+        holds: the processes whose connections the client holds
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -175,7 +178,7 @@ class Control:
     def _answer(  # noqa: PLR0911 - a line a request
         self, client: Client, data: bytes, given: list[socket.socket | None]
     ) -> Message | None:
-        """Do what is asked; None: it is answered later."""
+        """Do what a client asks; None: it is answered later."""
         try:
             request = json.loads(data)
         except (ValueError, RecursionError):
@@ -202,7 +205,8 @@ class Control:
         }
 
     def _forget(self, pid: int) -> Message:
-        """Close what a process has connected: it has begun anew, and knows nothing of it."""
+        """Close the connections of a process: its kernel has begun anew, and knows nothing of
+        them."""
         for port in list(self._switch.guest_ports()):
             if port.pid == pid:
                 self._switch.close_port(port)
@@ -219,7 +223,8 @@ class Control:
         return {"holding": pid}
 
     def _adopt(self, given: list[socket.socket | None]) -> Message:
-        """Make a port of a connection that an earlier switch had; a second holder gives it too."""
+        """Make a port of a connection that an earlier switch had; a second holder may give it
+        too."""
         connection = given[0] if len(given) == 1 else None
         if (
             connection is None
@@ -235,7 +240,7 @@ class Control:
         state.register(connection.fileno(), select.POLLRDHUP)
         if state.poll(0):
             return {"error": "the connection has ended"}
-        connection.getpeername()  # raises for one that never was connected
+        connection.getpeername()  # raises for a socket that never was connected
         port = self._switch.add_port(connection, peer(connection)[0])
         given.clear()
         return {"ok": True, "port": port.number}
@@ -283,14 +288,14 @@ class Control:
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
-    """The pid and uid of who connected."""
+    """The pid and uid of the process that connected."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, uid, _ = memoryview(credentials).cast("i")
     return pid, uid
 
 
 def descriptors(ancillary: list[tuple[int, int, bytes]]) -> array.array[int]:
-    """Those that came with a packet, which are now ours to close."""
+    """The descriptors that came with a packet; the caller has to close them."""
     found = array.array("i")
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -299,7 +304,7 @@ def descriptors(ancillary: list[tuple[int, int, bytes]]) -> array.array[int]:
 
 
 def _as_socket(fd: int) -> socket.socket | None:
-    """The socket that a descriptor is; what is none is closed."""
+    """The socket that a descriptor is; a descriptor that is no socket is closed."""
     try:
         return socket.socket(fileno=fd)
     except OSError:

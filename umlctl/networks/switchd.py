@@ -1,15 +1,15 @@
 """The switch of a network segment: a process that moves frames between guests.
 
 A guest's kernel connects to the segment's `port` (`vec0:transport=bess,dst=...`, SOCK_SEQPACKET,
-one frame a packet); `control` is for us. The loop is a bare epoll, and what is done for a frame
-is two system calls and two look-ups: this is what two guests' throughput is made of.
+one frame a packet); `control` is for umlctl. The loop is a bare epoll. For each frame it makes two
+system calls and two look-ups: these bound the throughput between two guests.
 
-A kernel whose connection breaks burns a CPU until somebody cycles the link inside the guest. So
-supervisors hold duplicates of the connections: should the switch be killed, nothing breaks, and
-the next one is given them. Only `quit` closes them; SIGTERM ends this process, which holders may
-survive.
+A kernel whose connection breaks burns a CPU until a user cycles the link inside the guest. So
+supervisors hold duplicates of the connections. If the switch is killed, nothing breaks, and the
+next switch is given the connections. Only `quit` closes them; SIGTERM ends this process, which
+holders may survive.
 
-It ends by itself when it has had no port and no holder for a while.
+The switch ends by itself when it has had no port and no holder for a while.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BURST: Final = 64
-"""Frames taken from one port before the others get their turn."""
+"""How many frames are taken from one port before the others get their turn."""
 BACKLOG: Final = 1024
 LOG_MOST: Final = 1 << 20
 """A log that has grown to this is emptied, bytes."""
 LOOK: Final = 0.5
-"""Between two looks at whether its sockets can be found, seconds."""
+"""The time between two looks at whether the switch's sockets can be found, seconds."""
 PAUSE: Final = 0.2
-"""Until the next connection is tried when there was no descriptor left for one, seconds."""
+"""How long to wait for a descriptor before a connection is tried again that there was none for,
+seconds."""
 
 
 class Switch:
@@ -57,10 +58,10 @@ class Switch:
 
     Fields:
         name: of the segment
-        since: when it was started, in seconds since the epoch
-        loop: what serves its descriptors
+        since: when the switch was started, seconds since 1970
+        loop: serves its descriptors
         table: which address is behind which port
-        uplink: the way out, if it has one
+        uplink: leads out of the segment; None if nothing does
     """
 
     def __init__(self, name: str, options: argparse.Namespace, lock: int = -1) -> None:
@@ -95,7 +96,7 @@ class Switch:
         self.save_options()
 
     def run(self) -> None:
-        """Serve until told to end, or until nobody has been here for a while."""
+        """Serve until told to end, or until there has been no port and no holder for a while."""
         if self.uplink is not None:
             self.uplink.start()
         self.loop.run()
@@ -115,7 +116,8 @@ class Switch:
         self.loop.after(TICK, self._tick)
 
     def _stay(self) -> None:
-        """Be found though somebody removes the run directory, or a part of it."""
+        """Make the lock, the sockets and the options again when they are removed from the run
+        directory."""
         place.keep()
         try:
             self._stand()
@@ -138,16 +140,16 @@ class Switch:
             os.dup2(fresh, self._lock, inheritable=False)
             os.close(fresh)
         if not os.path.exists(paths.network_port(self.name)):
-            self._leave_port = self._listen_for_ports()  # whoever is connected stays so
+            self._leave_port = self._listen_for_ports()  # connected kernels stay connected
         if not os.path.exists(paths.network_control(self.name)):
             self._listen(paths.network_control(self.name), self._control.accept)
         if not os.path.exists(paths.network_options(self.name)):
             self.save_options()
 
     def _listen(self, path: str, accept: Callable[[socket.socket], object]) -> Callable[[], None]:
-        """Stand at the path, without a moment in which nobody or a dead one stands there.
+        """Listen at a path, without a moment in which no socket or a dead one is there.
 
-        Returns: what takes one connection, if one is waiting
+        Returns: a function that takes one connection, if one is waiting
         """
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.setblocking(False)
@@ -161,7 +163,8 @@ class Switch:
                 connection = listener.accept()[0]
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as problem:  # no descriptor is left: it has to wait, not we to spin
+            # no descriptor is left: the connection has to wait, and this process must not spin
+            except OSError as problem:
                 self.say(f"cannot accept a connection: {problem}")
                 self.loop.rearm(listener.fileno(), 0)
                 self.loop.after(PAUSE, lambda: self.loop.rearm(listener.fileno(), select.EPOLLIN))
@@ -217,7 +220,8 @@ class Switch:
             self._forward(port, events)
 
     def _forward(self, port: Port, events: int) -> None:
-        """Take what has come through a port, and pass it on. The loop of all loops."""
+        """Take the frames that have come through a port, and pass them on. This is the hottest
+        loop."""
         view = self._view
         receive = port.connection.recv_into
         route = self.table.route
@@ -252,7 +256,7 @@ class Switch:
     # The end
 
     def renew(self) -> None:
-        """Somebody went, or is about to come: the time of being alone begins anew."""
+        """Begin the idle time anew: a client went, or is about to come."""
         self._alone_since = time.monotonic()
         if not self._counting:
             self._counting = True
@@ -270,17 +274,17 @@ class Switch:
             self._counting = True
             self.loop.after(remaining, self._end_if_alone)
             return
-        # A kernel may be connecting just now: after this nobody can, and who did is waiting.
+        # A kernel may be connecting just now: after this none can, and one that did is waiting.
         _unlink(paths.network_port(self.name))
         self._leave_port()
         if self._has_company():
             self._leave_port = self._listen_for_ports()
-            # The old listener stays, for others who came in by it.
+            # The old listener stays, for other kernels that connected by it.
         else:
             self.quit()
 
     def tell_restarted(self, program: str) -> None:
-        """What serves the guests besides has ended, and was started again."""
+        """Tell holders that a program which serves the guests has ended, and was started again."""
         self._control.tell_restarted(program)
 
     def quit(self) -> None:
@@ -292,7 +296,7 @@ class Switch:
         self.loop.end()
 
     def save_options(self) -> None:
-        """Write down how to start this switch again, for who finds it killed."""
+        """Write down how to start this switch again, should it be killed."""
         if self.uplink is not None:
             self._options.forward = [str(forward) for forward in self.uplink.forwards()]
         path = paths.network_options(self.name)
@@ -301,7 +305,8 @@ class Switch:
         os.rename(path + "~", path)
 
     def close(self) -> None:
-        """Remove the sockets, and end what was started; after `quit` nothing is left."""
+        """Remove the sockets, and end the programs that were started; after `quit` nothing is
+        left."""
         _unlink(paths.network_port(self.name))
         _unlink(paths.network_control(self.name))
         if self.uplink is not None:
@@ -347,7 +352,7 @@ def _lock(name: str) -> int:
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # one that has ended removed the directory just now
+            continue  # a switch that has ended removed the directory just now
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -357,7 +362,7 @@ def _lock(name: str) -> int:
             break
         os.close(lock)
     if not os.fstat(lock).st_size and place.holder([path], besides=os.getpid()):
-        os.close(lock)  # who has one that was removed will have this one soon
+        os.close(lock)  # the holder of a lock that was removed will take this one soon
         return -1
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -372,7 +377,7 @@ def main() -> int:
     paths.make_run_dir()
     lock = _lock(name)
     if lock < 0:
-        return 0  # somebody was faster
+        return 0  # another switch was faster
     os.chdir("/")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

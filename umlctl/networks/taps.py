@@ -1,13 +1,13 @@
 """Making and removing taps and bridges of this host.
 
-It needs CAP_NET_ADMIN, which is said before anything is touched, with the commands that an
+This needs CAP_NET_ADMIN. A lack of it is said before anything is touched, with the commands that an
 administrator can run instead. A tap once made belongs to its owner, who needs no privilege.
 
-A tap is made persistent last of all, after it has its owner, its bridge and is up: whatever
-goes wrong before, our death included, it is gone with its descriptor.
+A tap is made persistent last of all, after it has its owner, its bridge and is up. Whatever goes
+wrong before that, even this process's death, the tap is gone with its descriptor.
 
-What makes and removes waits for the kernel, and must not be called in a thread that runs trio or
-asyncio: pyroute2, which has a loop of its own, refuses to work there. Give it another thread.
+These functions wait for the kernel, and must not be called in a thread that runs trio or asyncio:
+pyroute2, which has a loop of its own, refuses to work there. Give them another thread.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def make_tap(name: str, *, owner: int, bridge: str = "", address: str = "") -> N
     """Make a tap that stays, belongs to the owner, is a member of the bridge if given, and is up.
 
     owner: uid
-    address: the host's own on it, with its mask
+    address: the host's own on the tap, with its mask
 
     Raises: HostError: nothing was left behind; UsageError
     """
@@ -75,7 +75,7 @@ def _add_address(route: Any, index: int, host: Any) -> None:
 
 
 def replace_tap(name: str, *, owner: int, bridge: str = "", address: str = "") -> None:
-    """Make a tap anew under a program that has it open, and loses it.
+    """Make a tap again while a program has it open; that program loses it.
 
     A UML kernel that reboots forgets to close its taps, and cannot open them again.
 
@@ -93,9 +93,9 @@ def replace_tap(name: str, *, owner: int, bridge: str = "", address: str = "") -
 
 
 def remove_tap(name: str) -> None:
-    """Remove a tap that nobody has open; its owner can, too. Nothing is done if there is none.
+    """Remove a tap that no process has open; its owner can, too. Nothing is done if there is none.
 
-    Raises: HostError: it is in use, or is not a tap, or not ours; UsageError
+    Raises: HostError: it is in use, or is not a tap, or not this user's; UsageError
     """
     import fcntl
 
@@ -132,7 +132,7 @@ def make_bridge(name: str, address: str = "") -> None:
     with _said(f"cannot make the bridge {name}", commands):
         _refuse_existing(name)
         with _netlink() as route:
-            route.link("add", ifname=name, kind="bridge")  # refused if it exists by now
+            route.link("add", ifname=name, kind="bridge")  # the kernel refuses if it exists by now
             index = _index(name)
             try:
                 if host is not None:
@@ -160,7 +160,7 @@ def remove_bridge(name: str) -> None:
             with _netlink() as route:
                 route.link("del", index=_index(name))
         except OSError as problem:
-            if problem.errno != errno.ENODEV:  # somebody was faster
+            if problem.errno != errno.ENODEV:  # another process was faster
                 raise
 
 
@@ -192,7 +192,7 @@ def _host_address(address: str) -> IPv4Interface | IPv6Interface:
 
 @contextmanager
 def _attached(name: str, flags: int) -> Iterator[int]:
-    """A descriptor of the tap, which is made if it is not there."""
+    """A descriptor of a tap, which is made if it is not there."""
     import fcntl
     from struct import pack
 
@@ -218,7 +218,7 @@ def _netlink() -> Iterator[Any]:
 
 @contextmanager
 def _said(what: str, commands: list[str]) -> Iterator[None]:
-    """An OSError becomes a HostError, with what to do about it."""
+    """Turn an OSError into a HostError, with what to do about it."""
     try:
         yield
     except OSError as problem:
