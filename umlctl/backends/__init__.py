@@ -1,1 +1,1 @@
-"""One backend a family of devices: what it takes of this host, and how a guest shows it."""
+"""One backend for each family of devices: what it takes of this host, and how a guest shows it."""

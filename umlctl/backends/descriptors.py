@@ -1,4 +1,4 @@
-"""Descriptors that a guest's kernel was started with, as a device names them."""
+"""Descriptors that a guest's kernel was started with, as devices name them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_descriptor(pid: int, number: str, whose: str, *, socket: bool) -> None
 
     pid: of the kernel
     whose: the device, as "a NIC's"
-    socket: it has to be one
+    socket: the descriptor has to be a socket
 
     Raises: Refusal
     """

@@ -1,8 +1,8 @@
 """Disks: everything that is wrong with a file is said before a kernel sees it.
 
-The kernel answers OK to a directory, a locked file, a COW file that does not fit its backing
-file, and fails when the guest opens the disk, with a line in the guest's log. Source:
-ubd_config, ubd_open_dev in arch/um/drivers/ubd_kern.c
+The kernel answers OK to a directory, a locked file, and a COW file that does not fit its backing
+file. It fails when the guest opens the disk, with a line in the guest's log. Source: ubd_config,
+ubd_open_dev in arch/um/drivers/ubd_kern.c
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 SECTOR: Final = 512
 LEAST_FREE: Final = 1 << 20
-"""A new COW file needs this beside its bitmap, bytes."""
+"""How much room a new COW file needs beside its bitmap, bytes."""
 NOTHING: Final = "/dev/null"
-"""What stands behind ubd0 of a guest without one: a disk of no size."""
+"""The file behind ubd0 of a guest without one: a disk of no size."""
 
 
 class DiskBackend(Backend):
@@ -44,7 +44,7 @@ class DiskBackend(Backend):
     needs_host = True
 
     def numbers(self) -> Iterable[int]:
-        return (*range(1, self.limit), 0)  # the first is the last: people take it for the root
+        return (*range(1, self.limit), 0)  # 0 comes last: people take ubd0 for the root
 
     def prepare(
         self,
@@ -57,7 +57,7 @@ class DiskBackend(Backend):
     ) -> Entry:
         """See that a disk will work, and make the COW file that it is to have.
 
-        insist: the guest may write to what is no disk byte for byte, as with `raw`
+        insist: the guest may write to a file that is no disk byte for byte, as with `raw`
 
         Raises: HostError, UsageError; nothing is left behind then
         """
@@ -90,7 +90,7 @@ class DiskBackend(Backend):
         )
 
     def renew(self, entry: Entry, _pid: int) -> None:
-        """The guest opens the disk's files again: see that they are what they were."""
+        """See that the disk's files are what they were: the guest opens them again."""
         for hold in entry.holds:
             try:
                 found = hold_of(hold.path, write=hold.write)
@@ -133,7 +133,7 @@ class DiskBackend(Backend):
     # The guest's side
 
     async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
-        """Its size as the guest sees it, if the kernel has these files behind it."""
+        """The disk's size as the guest sees it, if the kernel has these files behind it."""
         answer = await kernel.ask(f"config {entry.name}")
         device = ubd.parse(entry.kernel)
         if not answer.ok or not device.answers(answer.text.strip()):
@@ -156,7 +156,7 @@ class DiskBackend(Backend):
         return f"{name}r={NOTHING}" if name == f"{self.family}0" else ""
 
     async def lets_go(self, name: str, kernel: Kernel) -> bool:
-        """It is open for the scan of its partitions, unless it is mounted."""
+        """Whether the disk is open only for the scan of its partitions: it is not mounted."""
         return not await _mounts(name, kernel)
 
     async def why_open(self, name: str, _said: str, kernel: Kernel) -> str:
@@ -175,7 +175,7 @@ DISK: Final = DiskBackend(families.UBD)
 
 
 def entry_of(umid: str, device: ubd.Ubd) -> Entry:
-    """A disk as its kernel was told of it."""
+    """The entry of a disk that its kernel was told of."""
     entry = Entry(
         name=device.name,
         asked=str(of_device(device)),
@@ -203,7 +203,7 @@ async def _mounts(name: str, kernel: Kernel) -> list[str]:
 
 
 def _is_of(mount: list[str], node: str) -> bool:
-    """A line of /proc/mounts is about a disk, or about a partition of it."""
+    """Whether a line of /proc/mounts is about a disk, or about a partition of it."""
     device, _, kind = mount[:3]
     if device == "/dev/root" and kind != "hostfs":
         return node == "/dev/ubda"
@@ -230,7 +230,7 @@ def check_root(path: str) -> None:
         path = header.backing if header else path
         found = images.read(path)
     except (OSError, cow.BadCow):
-        return  # whoever plugs it says so
+        return  # the plugging of the disk says so
     if found is None:
         return
     if found.kind == images.PARTITIONED:
@@ -245,7 +245,8 @@ def check_root(path: str) -> None:
 
 
 def is_foreign(path: str) -> bool:
-    """A guest that wrote to the file would destroy what it is, see umlctl.storage.images."""
+    """Whether a guest that wrote to the file would destroy what it is, see
+    umlctl.storage.images."""
     try:
         found = images.read(path)
     except OSError:
@@ -254,7 +255,7 @@ def is_foreign(path: str) -> bool:
 
 
 def _check_foreign(name: str, path: str, descriptor: int) -> None:
-    """Refuse to have a file written as a disk that is none.
+    """Refuse to have a guest write to a file as a disk that is none.
 
     Raises: HostError; OSError
     """
@@ -270,7 +271,8 @@ def _check_foreign(name: str, path: str, descriptor: int) -> None:
 
 
 def _check_file(name: str, asked: Disk, *, insist: bool) -> list[Hold]:
-    """A disk without a COW file, or one that is given by its COW file alone."""
+    """Check a disk without a COW file, or one that is given by its COW file alone; return its
+    holds."""
     path, write = asked.file, not asked.readonly
     hint = "" if asked.readonly else "; read-only or with a COW file it need not be"
     whole = write and not (asked.raw or insist)
@@ -291,7 +293,8 @@ def _check_file(name: str, asked: Disk, *, insist: bool) -> list[Hold]:
 
 
 def _check_pair(name: str, top: str, asked: Disk) -> list[Hold]:
-    """A COW file and its backing file; the holds of both, of the one alone if it is to be made."""
+    """Check a COW file and its backing file. Returns: the holds of both, or of the backing file
+    alone if the COW file is to be made."""
     backing = asked.file
     under = _look(name, backing, write=False)
     if _header(name, backing) is not None:
@@ -338,9 +341,9 @@ def _look(
     shared: bool = False,
     whole: bool = False,
 ) -> Hold:
-    """Open the file as the kernel will; a block device as nobody but this guest may.
+    """Open the file as the kernel will; a block device so that this guest alone has it.
 
-    whole: it has to be a disk byte for byte
+    whole: the file has to be a disk byte for byte
 
     Raises: HostError
     """

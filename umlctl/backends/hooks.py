@@ -1,4 +1,4 @@
-"""What a network's definition has run when a NIC joins it and when it leaves."""
+"""The commands that a network's definition has run when a NIC joins it and when it leaves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 HOOK_TIMEOUT: Final = 10.0
 """How long a hook may take, seconds."""
 MAX_OUTPUT: Final = 1 << 16
-"""What of a hook's output is kept, bytes."""
+"""How much of a hook's output is kept, bytes."""
 OUTPUT_INTERVAL: Final = 0.02
-"""Between two looks at whether a hook has ended, seconds."""
+"""The time between two looks at whether a hook has ended, seconds."""
 
 
 def run(which: str, entry: Entry, umid: str, log: str) -> None:
-    """Run a network's hook, with what there is to know in its environment.
+    """Run a network's hook, with the facts of the NIC in its environment.
 
     Raises: HostError
     """
@@ -53,7 +53,7 @@ def run(which: str, entry: Entry, umid: str, log: str) -> None:
 
 
 def _run(command: str, environment: dict[str, str], log: str) -> int:
-    """Run a shell command in a session of its own, which ends with it if it takes too long.
+    """Run a shell command in a session of its own, which is killed with it if it takes too long.
 
     Raises: TimeoutExpired; OSError, ValueError
     """
@@ -75,13 +75,13 @@ def _run(command: str, environment: dict[str, str], log: str) -> int:
                 readable = switch_client.readable(output, time.monotonic() + OUTPUT_INTERVAL)
                 data = os.read(output, 1 << 16) if readable else b""
                 said = (said + data)[:MAX_OUTPUT]
-                # What it leaves in the background may keep the pipe open.
+                # A process that the command leaves in the background may keep the pipe open.
                 if not data and shell.poll() is not None:
                     break
                 if time.monotonic() > deadline:
                     raise subprocess.TimeoutExpired(command, HOOK_TIMEOUT)
                 if readable and not data:
-                    time.sleep(OUTPUT_INTERVAL)  # it has closed its output, and goes on
+                    time.sleep(OUTPUT_INTERVAL)  # the command has closed its output, and goes on
         except BaseException:
             os.killpg(shell.pid, signal.SIGKILL)
             raise

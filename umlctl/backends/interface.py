@@ -1,7 +1,7 @@
-"""What every family of devices answers to, so that nobody else has to know which it is.
+"""The interface of all families of devices, so that no other module has to know the family.
 
-As it stands here it is the backend of a device that takes nothing of this host: each family says
-what is otherwise with it. What touches the host may wait, and is called in a worker thread.
+`Backend` itself is the backend of a device that takes nothing of this host. Each family overrides
+what is otherwise with it. Methods that touch the host may wait, and are called in a worker thread.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class Kernel(Protocol):
 
 
 async def has_sysfs(kernel: Kernel) -> bool:
-    """The guest's init has a /sys mounted where it should be."""
+    """Whether the guest's init has a /sys mounted where it should be."""
     return " /sys sysfs " in (await kernel.ask("proc 1/mounts")).text
 
 
 class Backend:
-    """One family.
+    """One family of devices.
 
     Fields:
         family: how the names of its devices begin
-        limit: so many devices a guest can have of it; 0: they are not numbered by us
-        removable: its kernel can take one away while it runs
+        limit: how many devices of it a guest can have; 0: umlctl does not number them
+        removable: its kernel can remove one while it runs
         spoils: a kernel that could not open one may panic of the next NIC
-        needs_host: without its host's side it is not given to a guest again
+        needs_host: a device without its host's side is not given to a guest again
     """
 
     limit = 0
@@ -67,7 +67,7 @@ class Backend:
         self.family = family
 
     def numbers(self) -> Iterable[int]:
-        """The numbers of its devices in the order in which they are given."""
+        """The numbers of the family's devices, in the order in which they are given."""
         return range(self.limit)
 
     # The host's side
@@ -82,7 +82,7 @@ class Backend:
         """
 
     def check_again(self, _entry: Entry) -> None:
-        """The same before a device is given to a guest again.
+        """See the same before a device is given to a guest again.
 
         Raises: Refusal
         """
@@ -96,7 +96,7 @@ class Backend:
         *,
         insist: bool = False,
     ) -> Entry:
-        """Have the host's side of a device ready; the caller holds `inuse.lock`.
+        """Have the host's side of a device ready; the caller holds `leases.lock`.
 
         users: the devices of all other guests, and the others of this one
         insist: take what is refused for its danger
@@ -106,7 +106,7 @@ class Backend:
         raise NotImplementedError
 
     def renew(self, entry: Entry, pid: int) -> None:
-        """The guest has rebooted: have the host's side of a device ready again.
+        """Have the host's side of a device ready again, for a guest that has rebooted.
 
         pid: of its kernel, the same as before
 
@@ -120,11 +120,11 @@ class Backend:
         return ""
 
     def undo(self, _entry: Entry, _owner: Owner) -> str:
-        """The device was not plugged after all: remove what was made for it; what failed."""
+        """Remove what was made for a device that was not plugged after all; return what failed."""
         return ""
 
     def release(self, _entry: Entry, _owner: Owner) -> str:
-        """The device is no longer there: let go what was made for it; what failed."""
+        """Release what was made for a device that is no longer there; return what failed."""
         return ""
 
     # The guest's side
@@ -138,27 +138,27 @@ class Backend:
         return {"config": answer.text.strip()} if answer.ok else None
 
     def stand_in(self, _name: str) -> str:
-        """What the kernel has under a name until a device takes its place, in its words; or
-        nothing.
+        """What the kernel has under a name until a device takes its place, in the kernel's words;
+        empty if nothing.
         """
         return ""
 
     async def lets_go(self, _name: str, _kernel: Kernel) -> bool:
-        """A device that is open will not be in a moment."""
+        """Whether a device that is open will be closed in a moment."""
         return False
 
     async def why_open(self, name: str, said: str, _kernel: Kernel) -> str:
         """Why a device cannot be removed, as far as can be known from outside.
 
-        said: by the kernel
+        said: what the kernel said
         """
         return f"{name}: {said}"
 
     def explain(self, said: str, error: int) -> str:
         """Why the kernel refuses a device, in words.
 
-        said: by the kernel; it may say nothing, or the same of everything
-        error: its number
+        said: what the kernel said; it may say nothing, or the same of everything
+        error: the error's number
         """
         if said:
             return said

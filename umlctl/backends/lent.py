@@ -1,4 +1,4 @@
-"""Devices that programs and hardware of the host lend a guest: nothing takes them out again."""
+"""Devices that programs and hardware of the host lend a guest: they cannot be removed again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class LentBackend(Backend):
-    """Lent devices: what does not work is not there. This kernel tells nothing of them."""
+    """Lent devices. One that does not work is not there. This kernel tells nothing of them."""
 
     removable = False
 
     def check(self, device: str, _pid: int) -> None:
-        """See that somebody may serve a device."""
+        """See that a program may serve a device."""
         lent = vhost.parse(device)
         for need in lent.needs():
             try:
@@ -49,7 +49,7 @@ class VirtioBackend(LentBackend):
     """Virtio devices, which the guest shows in its /sys."""
 
     async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
-        """What kind of device it is, by number; nothing, where the guest has no /sys."""
+        """What kind of device it is, by number; nothing where the guest has no /sys."""
         if not await has_sysfs(kernel):
             return {}
         answer = await kernel.ask(f"proc 1/root/sys/bus/virtio/devices/{entry.name}/device")

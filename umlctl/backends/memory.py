@@ -1,4 +1,4 @@
-"""Memory: the guest's own count of it is all that there is to see."""
+"""Memory: the guest's own count of it is all that can be seen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEMORY: Final = MemoryBackend(families.MEM)
 
 
 async def memory_of(kernel: Kernel) -> dict[str, int] | None:
-    """A guest's memory in bytes: total, free, available; None if it does not say."""
+    """A guest's memory in bytes: total, free, available; None if the guest does not say."""
     answer = await kernel.ask("proc meminfo")
     names = {"MemTotal:": "total", "MemFree:": "free", "MemAvailable:": "available"}
     found = {}

@@ -1,7 +1,7 @@
-"""NICs: what one is plugged into is made or checked before a kernel sees it.
+"""NICs: what a NIC is plugged into is made or checked before a kernel sees it.
 
-The kernel answers OK to every transport; it opens the host's side when the guest sets the link
-up, and says what went wrong in the guest's log only. Source: vector_config, vector_net_open in
+The kernel answers OK to every transport. It opens the host's side when the guest sets the link up,
+and says what went wrong in the guest's log only. Source: vector_config, vector_net_open in
 arch/um/drivers/vector_kern.c
 """
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from umlctl.state.leases import Use
 
 PRIVATE_IDLE: Final = 120.0
-"""How long a switch of one NIC waits for it, seconds: other NICs may have hooks."""
+"""How long the switch of one NIC waits for that NIC, seconds: other NICs may have hooks."""
 NET: Final = "sys/net/ipv4/conf"
-"""Has a directory for each NIC, and needs nothing mounted in the guest."""
+"""Below /proc, this has a directory for each NIC, and needs nothing mounted in the guest."""
 
 
 class NicBackend(Backend):
@@ -88,7 +88,8 @@ class NicBackend(Backend):
         return entry
 
     def renew(self, entry: Entry, pid: int) -> None:
-        """The kernel starts itself anew without closing what the link had open."""
+        """Have the host's end ready again: a kernel that reboots does not close what the link had
+        open."""
         if entry.network:
             segments.Segment(entry.network).forget(pid)
         if not entry.tap:
@@ -112,7 +113,7 @@ class NicBackend(Backend):
             return str(problem)
 
     def undo(self, entry: Entry, owner: Owner) -> str:
-        return self.release(entry, owner)  # its hook has run
+        return self.release(entry, owner)  # the NIC's hook has run
 
     def release(self, entry: Entry, owner: Owner) -> str:
         said = ""
@@ -158,7 +159,7 @@ LEGACY: Final = LegacyNicBackend(families.ETH)
 
 
 def _undo(entry: Entry) -> str:
-    """Remove what was made for a NIC; what failed."""
+    """Remove what was made for a NIC; return what failed."""
     said = []
     for kind, remove in (("tap", taps.remove_tap), ("segment", _quit)):
         if kind in entry.made:
@@ -186,7 +187,7 @@ def _note(entry: Entry) -> str:
 
 
 def entry_of(umid: str, device: vec.Vec | eth.Eth) -> Entry:
-    """A NIC as its kernel was told of it."""
+    """The entry of a NIC that its kernel was told of."""
     words = str(device)
     entry = Entry(name=device.name, asked=words, kernel=words)
     entry.mac = device.mac or macs.mac_of(umid, device.number, device.name[:3])
@@ -224,7 +225,7 @@ def _quit(name: str) -> None:
 
 
 def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
-    """The gateway and the name server of a NIC that slirp4netns is behind; nothing of another.
+    """The gateway and the name server of a NIC that slirp4netns is behind; nothing for another NIC.
 
     asked, network, addr: of the NIC's entry
 
@@ -242,7 +243,7 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
 
 
 def private_segment(umid: str, number: int) -> str:
-    """The name of the switch that one NIC of kind user has for itself; nobody else can."""
+    """The name of the switch that one NIC of kind user has for itself; no other NIC can have it."""
     name = f"{umid}{paths.PRIVATE}{number}"
     if len(name) <= paths.NETWORK_MAX:
         return name
@@ -263,7 +264,7 @@ def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
     if asked.kind == USER:
         name = private_segment(umid, number)
         _quit(name)  # left by a supervisor that was killed
-        entry.made["segment"] = name  # though it starts, its uplink or a forward may fail
+        entry.made["segment"] = name  # also if it starts: its uplink or a forward may fail
         segment = segments.start(
             name,
             user=True,
@@ -301,7 +302,7 @@ def _tap(entry: Entry, asked: Nic, umid: str, number: int, users: Iterable[Use])
 
 
 def _take_tap(entry: Entry, name: str, users: Iterable[Use]) -> None:
-    """A tap that is there is this guest's, and nobody else's."""
+    """Take a tap that is there for this guest; no other guest has it."""
     for umid, other in users:
         if other.tap == name:
             raise HostError(f"{entry.name}: the tap {name} belongs to {umid}'s {other.name}")
@@ -310,7 +311,8 @@ def _take_tap(entry: Entry, name: str, users: Iterable[Use]) -> None:
 
 
 def _kernel(entry: Entry, asked: Nic, users: Iterable[Use]) -> None:
-    """A device in the kernel's own words, with a MAC address of ours if it names none."""
+    """Check a device in the kernel's own words; it gets a MAC address of umlctl's if it names
+    none."""
     text = asked.text
     if text.startswith("transport="):
         text = f"{entry.name}:{text}"
@@ -357,7 +359,7 @@ def _provide(entry: Entry, need: needs.Need, users: Iterable[Use]) -> None:
 
 
 def _check_listens(name: str, path: str) -> None:
-    """Somebody listens on a unix socket. It is not connected to: slirp4netns takes one guest.
+    """See that a program listens on a unix socket, without connecting: slirp4netns takes one guest.
 
     Raises: HostError
     """
@@ -375,7 +377,8 @@ def _check_listens(name: str, path: str) -> None:
 
 
 def _check_program(name: str, program: str) -> None:
-    """The kernel can run a program. One that cannot is damaged by the attempt, and panics later.
+    """See that the kernel can run a program. If it cannot, the attempt damages it, and it panics
+    later.
 
     Raises: HostError
     """

@@ -1,4 +1,4 @@
-"""Which backend a device has, so that nobody else has to ask for its family."""
+"""Which backend a device has, so that no other module has to ask for its family."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from umlctl.state.records import Entry
 
 PLUGGING: Final = "it is being plugged"
-"""The problem of an entry between its being written down and the guest's having it."""
+"""The problem of an entry that is written down, and that the guest does not have yet."""
 BACKENDS: Final[tuple[Backend, ...]] = (
     *(DISK, VECTOR, LEGACY),
     *(CONSOLE, SERIAL, MEMORY, VIRTIO, VFIO),
@@ -37,8 +37,8 @@ _UNKNOWN: Final = Backend("")
 
 
 def of(name: str) -> Backend:
-    """The backend of a device, by its name, as `ubd3`; a newer umlctl may have plugged one of a
-    family that this one does not know, which its kernel alone answers for then.
+    """The backend of a device, by its name, as `ubd3`. A newer umlctl may have plugged a device of
+    a family that this one does not know: its kernel alone answers for that.
     """
     return _BY_FAMILY.get(family_of(name), _UNKNOWN)
 
@@ -51,8 +51,8 @@ def of_asked(asked: Disk | Nic) -> Backend:
 
 
 def entry_of(umid: str, device: Device) -> Entry | None:
-    """What stands in a guest's table of a device that its kernel was told of; None if that could
-    not be known.
+    """The entry in a guest's table for a device that its kernel was told of; None if that cannot be
+    known.
     """
     if isinstance(device, ubd.Ubd):
         return disk.entry_of(umid, device)
@@ -62,8 +62,8 @@ def entry_of(umid: str, device: Device) -> Entry | None:
 
 
 def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> list[Entry]:
-    """Have the host's side ready of all devices on a kernel's command line; their numbers have
-    been given. The caller holds `inuse.lock`.
+    """Have the host's side ready of all devices on a kernel's command line; their numbers have been
+    given. The caller holds `leases.lock`.
 
     users: the devices of all other guests
 
@@ -96,7 +96,7 @@ def undo_all(entries: Iterable[Entry], owner: Owner) -> None:
 
 
 def release_all(entries: Iterable[Entry], owner: Owner) -> list[str]:
-    """A guest has ended: let everything go, the last first; what failed."""
+    """Release all devices of a guest that has ended, the last first; return what failed."""
     said = []
     for entry in reversed(list(entries)):
         try:
@@ -109,7 +109,7 @@ def release_all(entries: Iterable[Entry], owner: Owner) -> list[str]:
 
 
 def for_init(entries: Iterable[Entry]) -> str:
-    """What our init program is to make of the NICs, see `cmdline.build`.
+    """What umlctl's init program is to make of the NICs, see `cmdline.build`.
 
     Raises: HostError
     """
