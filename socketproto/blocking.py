@@ -1,19 +1,20 @@
-"""One request over a plain socket: the road of one-shot commands and scripts.
+"""One request over a plain socket, as one-shot commands and scripts make it.
 
-Standard library only, and of that as little as can be: `_socket` instead of `socket`, which
-brings enum and selectors and doubles the start of the interpreter.
+Standard library only, and as little of that as can be: `_socket` instead of `socket`, which brings
+enum and selectors and doubles the start of the interpreter.
 
 Two kinds of server answer on an mconsole socket, and they want different clients:
 
-* A bare kernel sends its replies without waiting. To a client that has not connected, it drops
-  what does not fit a queue of ten; a connected client has room for a few hundred. It also
-  misses wake-ups when it goes idle, so after a few milliseconds of silence it is kicked: an
-  unknown command from another socket, answered at once whatever the kernel is doing.
-* A `socketproto.listener` waits until its client can take more, from a socket of its own per
-  client, which a connected client could not hear. Replies are accepted from any socket of the
-  owner of the server's socket or of root, by the credentials that the host's kernel attaches.
+* A bare kernel sends its replies without waiting. For a client that has not connected, it drops
+  what does not fit a queue of ten; a connected client has room for a few hundred. The kernel also
+  misses wake-ups when it goes idle. So after a few milliseconds of silence the client kicks it, by
+  an unknown command from another socket: it answers that at once, whatever it is doing.
+* A `socketproto.listener` waits until its client can take more. It sends from a socket of its own
+  per client, which a connected client could not hear. The client accepts replies from any socket of
+  the owner of the server's socket or of root, by the credentials that the host's kernel attaches.
 
-They are told apart by the mode of the socket: a listener's has no execute bits (SERVED_MODE).
+A client tells the two apart by the mode of the socket: a listener's has no execute bits
+(SERVED_MODE).
 """
 
 from __future__ import annotations
@@ -34,29 +35,31 @@ if TYPE_CHECKING:
     from typing import Final, Self
 
 SERVED_MODE: Final = 0o600
-"""Mode of a listener's socket; the kernel's own is 0777 less its umask."""
+"""The mode of a listener's socket; the kernel's own has 0777 less its umask."""
 TIMEOUT: Final = 15.0
 """How long a whole exchange may take unless told otherwise, seconds."""
 KICK_AFTER: Final = 0.003
 KICK_CEILING: Final = 1.0
-"""The first kick after this many seconds of silence, then twice as long up to the ceiling."""
+"""How long a silence lasts before the first kick, seconds; then twice as long each time, up to the
+ceiling."""
 KICK: Final = Request(b"k").encode()
-"""A command that no kernel knows. Never `go`: it would resume a stopped guest."""
+"""A command that no kernel knows. It is never `go`: that would resume a stopped guest."""
 
 LACKING: Final = (EMFILE, ENFILE, ENOMEM, ENOBUFS)
-"""What this process or its host has too little of; that says nothing of the server."""
+"""Errors for a lack of something in this process or its host; they say nothing of the server."""
 
 NOT_SENT: Final = "the request could not be sent: the server takes no more"
 NO_ANSWER: Final = "no answer within the deadline"
 
 _LONG: Final = (maxsize.bit_length() + 1) // 8
-"""Size of a C long, bytes: that of a pointer, on Linux."""
+"""The size of a C long, bytes: that of a pointer, on Linux."""
 CREDENTIALS_ROOM: Final = _socket.CMSG_SPACE(12)
-"""For a struct ucred: pid, uid and gid."""
+"""Room for a struct ucred: pid, uid and gid."""
 
 
 class Unreachable(ConnectionError):
-    """There is no server on a socket: it is missing, nobody listens, or it is not ours."""
+    """There is no server on a socket: it is missing, no process listens, or it is another
+    user's."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -65,23 +68,23 @@ class Unreachable(ConnectionError):
 
     @property
     def is_missing(self) -> bool:
-        """There is no file of that name."""
+        """Whether there is no file of that name."""
         return self.why == os.strerror(ENOENT)
 
 
 class Link:
     """A client's socket to one server, and what can be done with it without waiting.
 
-    Opened by `open`, and again when the server's socket was replaced, as a rebooting kernel
-    does it.
+    `open` opens it, and opens it again when the server's socket was replaced, as a rebooting kernel
+    does.
 
     Fields:
-        address: what leads to the very socket that was looked at
+        address: leads to the very socket that was looked at
     """
 
     def __init__(self, path: str, owner: int | None = None) -> None:
-        """owner: the uid whose socket it must be; a path through a directory of another user
-        leads where that user likes, and may lead to what only we can reach
+        """owner: the uid that must own the server's socket. A path through a directory of another
+        user leads where that user likes, and may lead to what only this process can reach
         """
         self.path = self.address = path
         self.served = False
@@ -100,13 +103,13 @@ class Link:
             self._door = -1
 
     def lead_to(self, path: str) -> None:
-        """Be a link to the server on another path, from the next request on."""
+        """Lead to the server on another path, from the next request on."""
         if path != self.path:
             self.close()
             self.path = self.address = path
 
     def open(self) -> _socket.socket:
-        """The socket, bound and ready.
+        """The client's socket, bound and ready.
 
         Raises: Unreachable; OSError: LACKING; nothing is open then
         """
@@ -117,7 +120,7 @@ class Link:
             raise
 
     def _open(self) -> _socket.socket:
-        """The same, but that something may be open."""
+        """Open the socket; on an error, something may stay open."""
         try:
             found = os.stat(self.path)
             which = _which(found)
@@ -153,7 +156,7 @@ class Link:
         return sock
 
     def _pin(self) -> os.stat_result:
-        """Hold on to what the path leads to, whatever is put in its place meanwhile.
+        """Hold the file that the path leads to, whatever is put in its place meanwhile.
 
         Raises: OSError
         """
@@ -162,9 +165,9 @@ class Link:
         return os.fstat(self._door)
 
     def send(self, datagram: bytes, *, look: bool = True) -> bool:
-        """Send, unless the server's queue is full: then False.
+        """Send a datagram; False if the server's queue is full.
 
-        look: see first whether the socket has been replaced; without, one that is open is used
+        look: see first whether the socket has been replaced; without, an open one is used as it is
 
         Raises: Unreachable; OSError: LACKING
         """
@@ -179,15 +182,16 @@ class Link:
             return False
         except OSError as problem:
             if problem.errno == ECONNREFUSED and sock is kept:
-                self.close()  # its server is gone; there may be another by now
+                self.close()  # the server is gone; there may be another by now
                 return self.send(datagram)
             raise self._why(problem) from None
         return True
 
     def send_patiently(self, datagram: bytes, seconds: float) -> bool:
-        """Send, waiting for room as long as that: who floods the server must not come first.
+        """Send a datagram; wait for room for so many seconds. A client that floods the server must
+        not come first.
 
-        A socket that has not connected cannot be waited for but by the call that sends.
+        Only the call that sends can wait for a socket that has not connected.
 
         Raises: Unreachable; OSError: LACKING
         """
@@ -214,19 +218,20 @@ class Link:
         return True
 
     def receive(self) -> bytes | None:
-        """One datagram, or None for one from somebody who is not the server.
+        """Receive one datagram; None if it is not from the server.
 
         Raises: what the socket raises when there is nothing to read
         """
         assert self.socket is not None
         if not self.served:
             return self.socket.recv(REPLY_SIZE)
-        # The room is for credentials exactly: descriptors sent along are dropped by the host.
+        # The room is for credentials exactly: the host drops descriptors that are sent along.
         datagram, ancillary, _flags, _from = self.socket.recvmsg(REPLY_SIZE, CREDENTIALS_ROOM)
         return datagram if sender(ancillary)[1] in (0, self._owner) else None
 
     def kick(self) -> str:
-        """Wake a kernel that missed its wake-up; why the server is gone, if it is."""
+        """Wake a kernel that missed its wake-up. Returns: why the server is gone; empty if it is
+        not."""
         try:
             if _which(os.stat(self.path)) != self._which:
                 return "it restarted before it answered"
@@ -244,7 +249,7 @@ class Link:
         return ""
 
     def _why(self, problem: OSError) -> OSError:
-        """What is raised for it: Unreachable, unless it is ours and not the server's."""
+        """The error to raise: Unreachable, unless the lack is this host's and not the server's."""
         if problem.errno in LACKING:
             return problem
         if problem.errno == ECONNREFUSED:
@@ -255,8 +260,8 @@ class Link:
 class Connection:
     """A client of an mconsole server, for one request at a time.
 
-    Replies carry no request id, so after an exchange that did not end well the socket is
-    thrown away and the next request gets a fresh one.
+    Replies carry no request id. So after an exchange that did not end well, the socket is thrown
+    away, and the next request gets a fresh one.
     """
 
     def __init__(self, path: str) -> None:
@@ -310,7 +315,7 @@ class Connection:
         return outcome
 
     def _send(self, datagram: bytes, deadline: float) -> bool:
-        # The server may be stuck, or there may be many of us.
+        # The server may be stuck, or there may be many clients.
         return self.link.send(datagram) or self.link.send_patiently(
             datagram, deadline - monotonic()
         )
@@ -341,7 +346,7 @@ class Connection:
                     return
                 if idle is not None:
                     idle()
-                # What it sent last may have come since.
+                # The server's last reply may have come since.
                 gone = link.kick()
                 pause = min(pause * 2, KICK_CEILING)
                 continue
@@ -363,7 +368,7 @@ _kickers: list[_socket.socket] = []
 def kicker() -> _socket.socket:
     """The one socket of this process that kicks kernels; it is never read.
 
-    Who must be able to kick when there are no descriptors any more has it opened before.
+    A process that must be able to kick without free descriptors opens it before it runs out.
 
     Raises: OSError
     """
@@ -377,7 +382,8 @@ def _datagram_socket() -> _socket.socket:
 
 
 def _which(found: os.stat_result) -> tuple[int, ...]:
-    """Tells a socket from the one that replaces it, which often gets the same inode number."""
+    """A value that tells a socket from the one that replaces it, which often has its inode
+    number."""
     return found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid
 
 
@@ -391,8 +397,8 @@ def encode(command: str | bytes) -> bytes:
 
 
 def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, int]:
-    """Pid, uid and gid of a datagram's sender by what SO_PASSCRED attached; -1 where it did
-    not."""
+    """Pid, uid and gid of a datagram's sender, by what SO_PASSCRED attached; -1 where it attached
+    nothing."""
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
             return integer(data, 0, signed=True), integer(data, 4), integer(data, 8)

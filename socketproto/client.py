@@ -1,4 +1,4 @@
-"""The trio end of a client; the same `Link` as in `blocking`, with waits that can be cancelled."""
+"""The trio end of a client: the same `Link` as in `blocking`, with waits that can be cancelled."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ WITHOUT: Final = 0.05
 
 
 class Client:
-    """A client of an mconsole server. Requests of several tasks are sent one after another."""
+    """The time between two tries to send where no descriptor is left to wait with, seconds."""
 
     def __init__(self, path: str, owner: int | None = None) -> None:
-        """owner: the uid whose socket it must be, see `Link`"""
+        """owner: the uid that must own the server's socket, see `Link`"""
         self.link = Link(path, owner)
         self._lock = trio.Lock()
 
@@ -77,7 +77,7 @@ class Client:
                 else:
                     try:
                         await self._collect(exchange, deadline, each, keep=keep)
-                    except OSError as problem:  # it was sent, and may have been done
+                    except OSError as problem:  # the request was sent, and may have been done
                         exchange.silence(f"{NO_ANSWER}: {problem}")
             finally:
                 outcome = exchange.outcome
@@ -89,9 +89,9 @@ class Client:
     def ask_at_once(self, question: str | bytes, patience: float) -> Outcome | None:
         """Ask without giving way to other tasks, for an answer that is due at once.
 
-        None if it did not come within `patience` seconds, as from a server that is no longer
-        there, or another task's exchange is under way. It is nobody's then: what is asked must
-        do no harm if it is asked again.
+        None if the answer did not come within `patience` seconds, as from a server that is gone, or
+        if another task's exchange is under way. The answer is then lost, so the question must do no
+        harm if it is asked again.
 
         Raises: Unreachable, WireError; OSError: LACKING
         """
@@ -115,7 +115,7 @@ class Client:
         while not self.link.send(datagram):
             if deadline.passed():
                 return False
-            # Only a connected socket can be waited for; a listener's client is none.
+            # Only a connected socket can be waited for, and a listener's client has not connected.
             try:
                 other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             except OSError:
@@ -154,7 +154,7 @@ class Client:
                 with trio.move_on_at(min(trio.current_time() + pause, deadline.at)) as nap:
                     await trio.lowlevel.wait_readable(link.socket.fileno())
                 if nap.cancelled_caught:
-                    gone = link.kick()  # what it sent last may have come since
+                    gone = link.kick()  # the server's last reply may have come since
                     pause = min(pause * 2, KICK_CEILING)
                 continue
             if datagram is None:
@@ -169,7 +169,7 @@ class Client:
 
 
 class _Deadline:
-    """When an exchange is given up.
+    """When the client gives up an exchange.
 
     Fields:
         at: by trio's clock

@@ -20,11 +20,11 @@ An exchange moves through these states, and through no others:
     either     too much    DONE       truncated
 
 `life` is a reply without data, with others to follow: the server sends it where an answer takes
-long. A refusal is one whose replies carry an error: a kernel's only in the first, our own in all
-of those that have it, as the stock client looks at the last.
+long. A refusal is an answer whose replies carry an error. A kernel sets it in the first reply only.
+A `listener` sets it in every reply, as the stock client looks at the last.
 
-A datagram that is no reply at all leaves the state as it is: replies carry no request id, and
-whoever can reach the socket may send anything.
+A datagram that is no reply at all leaves the state as it is: replies carry no request id, and any
+process that can reach the socket may send anything.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ TRANSITIONS: Final[dict[State, dict[Event, tuple[State, Kind | None]]]] = {
 }
 
 BYTE_CAP: Final = 32 << 20
-"""More text than this in one answer is taken for an endless one, bytes."""
+"""The most text of one answer, bytes. More is taken for an endless answer."""
 
 
 class Outcome(_Record):
@@ -110,7 +110,7 @@ class Outcome(_Record):
         return self.data.decode("utf-8", "surrogateescape")
 
     def __str__(self) -> str:
-        """What there is to tell a person: the answer, or what went wrong."""
+        """The text for a person: the answer, or what went wrong."""
         if self.kind in (ANSWERED, REFUSED):
             return self.text
         return f"{self.kind}: {self.reason}" if self.reason else self.kind
@@ -153,12 +153,13 @@ class Exchange:
         return reply
 
     def silence(self, reason: str) -> Outcome:
-        """The deadline has passed, or the rest of the answer is known to be lost."""
+        """End the exchange: the deadline has passed, or the rest of the answer is known to be
+        lost."""
         self._move("silence", reason)
         return self._result()
 
     def closed(self, reason: str) -> Outcome:
-        """The server is gone."""
+        """The server is gone: end the exchange."""
         self._move("closed", reason)
         return self._result()
 
@@ -180,8 +181,8 @@ class Exchange:
 def pieces(data: bytes, error: int = 0, *, more: bool = False) -> Iterator[Reply]:
     """The server's side: an answer as replies, the last without `more` unless told otherwise.
 
-    NUL bytes end a C string, so they are left out. Each reply carries the error: the kernel's
-    clients look at the first or at the last.
+    NUL bytes end a C string, so they are left out. Each reply carries the error: some of the
+    kernel's clients look at the first reply, others at the last.
     """
     if b"\0" in data:
         data = data.replace(b"\0", b"")

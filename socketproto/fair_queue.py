@@ -1,8 +1,8 @@
-"""Whose turn it is: requests of many clients, each client's in order, nobody's at others' cost.
+"""Which request is next: requests of many clients, each client's in order, none at others' cost.
 
-A tree: all, the users, their processes, the sockets of these. Each node has so many requests
-under way at most, and gives its turns to what is below it one after another; so who sends much
-waits behind its own requests, whether it uses one socket, many, or many processes.
+The queue is a tree: all, the users, their processes, the sockets of these. Each node has a bound on
+the requests under way, and gives its turns to the nodes below it one after another. So a client
+that sends much waits behind its own requests, whether it uses one socket, many, or many processes.
 
 Pure: no I/O, no clock, no tasks.
 """
@@ -23,8 +23,8 @@ class Bounds(NamedTuple):
 
     Fields:
         working: requests that are being answered
-        waiting: requests behind them; more are refused
-        stuck: answers that their client is too slow to take; with more, none is begun
+        waiting: requests behind those; more are refused
+        stuck: answers that their client is too slow to take; with more, no request is begun
     """
 
     working: int
@@ -39,13 +39,13 @@ SOCKET: Final = Bounds(1, 64, 1)
 
 
 class Node(Generic[_T]):
-    """One place in the tree.
+    """One node of the tree.
 
     Fields:
-        working, waiting, stuck: how much of each is here and below
-        below: what is below it, by its key
-        items: what waits here, where nothing is below
-        listed: it is in `next` of its parent: something here may have a turn
+        working, waiting, stuck: how much of each is in the node and below it
+        below: the nodes below it, by their keys
+        items: what waits in the node itself, where no node is below
+        listed: it is in `next` of its parent: something in it may have a turn
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Node(Generic[_T]):
         self.working = self.waiting = self.stuck = 0
 
     def child(self, key: object, bounds: Bounds) -> Node[_T]:
-        """What stands below under a key; made if it is not there. It goes when it is idle."""
+        """The node below with this key; made if it is not there. It goes when it is idle."""
         found = self.below.get(key)
         if found is None:
             found = self.below[key] = Node(bounds, self, key)
@@ -86,9 +86,9 @@ class Node(Generic[_T]):
 
     @property
     def full(self) -> bool:
-        """Nothing more may wait, here or above."""
+        """Whether no more may wait, here or above."""
         node: Node[_T] | None = self
-        while node is not None:  # not `up`: in a flood, this is most of what a request costs
+        while node is not None:  # not `up`: in a flood, this loop is most of what a request costs
             if node.waiting >= node.bounds.waiting:
                 return True
             node = node.parent
@@ -99,7 +99,7 @@ class Node(Generic[_T]):
         return self.working < self.bounds.working and self.stuck < self.bounds.stuck
 
     def put(self, item: _T) -> None:
-        """Have it wait; only what has nothing below it holds items."""
+        """Have an item wait; only nodes with none below them hold items."""
         self.items.append(item)
         for node in self.up():
             node.waiting += 1
@@ -122,7 +122,7 @@ class Node(Generic[_T]):
 
     def pick(self) -> Node[_T] | None:
         if not self.open:
-            return None  # it lines up again when it is
+            return None  # the node lines up again when it is open
         if self.items:
             return self
         while self.next:
@@ -134,7 +134,7 @@ class Node(Generic[_T]):
         return None
 
     def done(self, *, aside: bool = False) -> None:
-        """A request from here is no longer under way; `aside`: it did not count above."""
+        """Note that a request from here is no longer under way; `aside`: it did not count above."""
         self.working -= 1
         if aside:
             self.list()
@@ -142,19 +142,19 @@ class Node(Generic[_T]):
             self.aside()
 
     def aside(self) -> None:
-        """A request from here goes on without counting above: another may begin there."""
+        """Have a request from here go on without counting above: another may begin there."""
         for node in self._above():
             node.working -= 1
         self.list()
 
     def is_stuck(self, by: int) -> None:
-        """So many more answers, or fewer, cannot be sent for now."""
+        """Count so many more answers, or fewer, that cannot be sent for now."""
         for node in self._above():
             node.stuck += by
         self.list()
 
     def drop(self) -> list[_T]:
-        """What waits here, which need not wait any more."""
+        """Remove the items that wait here; return them."""
         dropped = [*self.items]
         self.items.clear()
         for node in self.up():
@@ -165,7 +165,8 @@ class Node(Generic[_T]):
         return self.parent.up() if self.parent is not None else iter(())
 
     def list(self) -> None:
-        """Line up where there is something to take; leave where there will be nothing."""
+        """Line up at the parents while there is something to take; leave where there will be
+        nothing."""
         for node in self.up():
             parent = node.parent
             if parent is None:

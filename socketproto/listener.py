@@ -3,14 +3,14 @@
 Three things about unix datagram sockets decide how this is written:
 
 * What a client has not read counts against the send buffer of the socket it was sent from. Sent
-  from the public socket, the replies to forty dead clients would silence it for everybody. So
+  from the public socket, the replies to forty dead clients would silence it for all clients. So
   each client is answered from a socket of its own, connected to it.
 * Only a connected socket can wait for room in its peer's queue, which holds ten datagrams.
-* A client that has connected to the public socket hears that one alone (the others get EPERM).
-  It has to be answered from there, within a bound on time. `socketproto`'s own clients do not
-  connect to a listener.
+* A client that has connected to the public socket hears that socket alone (others get EPERM). It
+  has to be answered from there, within a bound on time. `socketproto`'s own clients do not connect
+  to a listener.
 
-How much of each there may be, of one socket, one process, one user and in all, is in `turns`.
+`fair_queue` says how much there may be of one socket, one process, one user and in all.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
 __all__ = ["Call", "ClientGone", "Listener"]
 
 PATIENCE: Final = 5.0
-"""A client that takes nothing for this long is given up, seconds."""
+"""How long a client may take nothing before it is given up, seconds."""
 SEND_BUFFER: Final = 4 << 20
 DRAIN: Final = 16
-"""Datagrams received before others get their turn."""
+"""How many datagrams are received before other tasks get their turn."""
 AT_ONCE_TURNS: Final = 2
-"""What an answer at once counts for among them, beside itself."""
+"""What an answer at once counts for among those datagrams, beside its request."""
 LINGER: Final = 0.0001
-"""How long its client may take to ask again before others get their turn, seconds: to give way
-and be woken again costs as much."""
+"""How long a client that was answered at once may take to ask again before other tasks get their
+turn, seconds: to give way and be woken again costs as much."""
 KEPT: Final = 4
-"""Sockets kept connected to the clients answered last, who often ask again: to make one and
-connect it costs as much as to answer."""
+"""How many sockets stay connected to the clients that were answered last, who often ask again: to
+make and connect a socket costs as much as an answer."""
 
 PAUSE: Final = 0.1
-"""Between two tries to receive while this host lacks what it takes, seconds."""
+"""The time between two tries to receive while this host lacks something for that, seconds."""
 
 _Address = str | bytes
 
@@ -68,11 +68,11 @@ class Call:
     """One request, and the means to answer it.
 
     Fields:
-        client: who gets the answer
+        client: gets the answer
         data: the command
-        pid, uid, gid: who sent it, by the host's kernel; -1 if unknown
-        aside: it has no turn any more
-        read: what whoever answers it has read of the command, for itself; None: nothing yet
+        pid, uid, gid: of the sender, by the host's kernel; -1 if unknown
+        aside: the request has no turn any more
+        read: what the handler has read of the command, for itself; None: nothing yet
     """
 
     __slots__ = ("aside", "client", "data", "gid", "pid", "read", "uid")
@@ -85,7 +85,8 @@ class Call:
         self.pid, self.uid, self.gid = who
 
     def step_aside(self) -> None:
-        """It will take long, and costs little meanwhile: others of its process go on."""
+        """Let other requests of the process go on: this one takes long, and costs little
+        meanwhile."""
         self.client.step_aside(self)
 
     async def part(self, data: bytes = b"") -> None:
@@ -108,7 +109,7 @@ class Call:
 
 
 class _Client:
-    """One client's address: its waiting requests and the socket that answers it."""
+    """One client's address, its waiting requests, and the socket that answers it."""
 
     __slots__ = ("_kept", "_listener", "_socket", "address", "node", "unsent", "working")
 
@@ -123,7 +124,7 @@ class _Client:
 
     @property
     def full(self) -> bool:
-        """No more of its requests may wait."""
+        """Whether no more of the client's requests may wait."""
         return self.node is not None and self.node.full
 
     def step_aside(self, call: Call) -> None:
@@ -139,14 +140,14 @@ class _Client:
             self._socket = None
 
     def keep(self) -> bool:
-        """There is a socket to be kept for another request; whoever has the address then may
-        be another client."""
+        """Whether the socket is kept for another request. Another client may have the address by
+        then."""
         sock = self._socket
         self._kept = sock is not None and sock.fileno() < self._listener.most_kept
         return self._kept
 
     def _connected(self) -> socket.socket | None:
-        """Its socket; None if there is no descriptor for one.
+        """The client's own socket; None if there is no descriptor for one.
 
         Raises: OSError
         """
@@ -167,14 +168,14 @@ class _Client:
         return self._socket
 
     def try_send(self, datagram: bytes) -> bool:
-        """Send if there is room.
+        """Send a datagram if there is room; False if there is none.
 
         Raises: ClientGone
         """
         kept, self._kept = self._kept, False
         try:
             sock = self._connected()
-            if sock is None:  # less good, as those who are slow are in each other's way, but good
+            if sock is None:  # slow clients are then in each other's way, but they are answered
                 return self._listener.send_from_public(self.address, datagram)
             sock.send(datagram)
         except BlockingIOError:
@@ -192,7 +193,7 @@ class _Client:
         return True
 
     def send_now(self, data: bytes, error: int) -> None:
-        """Send of an answer what there is room for; the rest is `unsent`.
+        """Send as much of an answer as there is room for; the rest is `unsent`.
 
         Raises: ClientGone
         """
@@ -208,7 +209,7 @@ class _Client:
         node = self.node
         assert node is not None
         assert self.working is not None
-        self.step_aside(self.working)  # the rest is the client's own time
+        self.step_aside(self.working)  # sending the rest is the client's own time
         node.is_stuck(+1)
         try:
             await self._send_patiently(datagram)
@@ -231,11 +232,11 @@ class _Client:
 
 
 class Listener:
-    """A bound mconsole socket. Use `bind`, then `serve`, then `close`.
+    """A bound mconsole socket. Call `bind`, then `serve`, then `close`.
 
     Fields:
-        most: sockets for answers have lower descriptors; who gets none is answered from this one
-        most_kept: the same of those that are kept for another request
+        most: sockets for answers have lower descriptors; a client without one is answered from here
+        most_kept: the same for sockets that are kept for another request
     """
 
     def __init__(self, path: str, sock: socket.socket, inode: int) -> None:
@@ -252,7 +253,7 @@ class Listener:
         self._nursery: trio.Nursery
 
     async def idle(self) -> None:
-        """Until every request that has been received is answered."""
+        """Wait until every request that has been received is answered."""
         while self._clients:
             self._idle = trio.Event()
             await self._idle.wait()
@@ -261,7 +262,7 @@ class Listener:
     def bind(cls, path: str, mode: int = SERVED_MODE) -> Listener:
         """Bind `path`, in place of whatever socket is there.
 
-        It appears complete or not at all: bound beside it, then renamed.
+        The socket appears complete or not at all: it is bound beside the path, then renamed.
 
         mode: without execute bits, by which clients know a listener
 
@@ -291,7 +292,7 @@ class Listener:
             raise
 
     def stands(self) -> bool:
-        """The socket is where clients look for it: nobody has removed or replaced it."""
+        """Whether the socket is where clients look for it, neither removed nor replaced."""
         try:
             return os.stat(self.path).st_ino == self._inode
         except OSError:
@@ -307,7 +308,7 @@ class Listener:
                 os.unlink(self.path)
 
     def send_from_public(self, address: _Address, datagram: bytes) -> bool:
-        """Send to a client that has connected to us, if there is room.
+        """Send to a client that has connected to this socket; False if there is no room.
 
         Raises: ClientGone
         """
@@ -322,8 +323,8 @@ class Listener:
     async def serve(self, handle: Handle, at_once: AtOnce | None = None) -> None:
         """Hand every request to `handle`: those of one client in order, clients side by side.
 
-        at_once: asked first; an answer that it has (data and error) is sent, and `handle` hears
-            nothing of the request. Everything else waits while it works.
+        at_once: asked first. If it has an answer (data and error), that is sent, and `handle` hears
+            nothing of the request. All other tasks wait while it works.
 
         Never returns. An exception of `handle` ends it, but for ClientGone.
         """
@@ -345,26 +346,26 @@ class Listener:
                         continue
                     turns -= 1
                     if not address:
-                        continue  # not bound: there is nowhere to send an answer
+                        continue  # the client is not bound: there is nowhere to send an answer
                     turns -= self._take(datagram, ancillary, address)
                 await trio.lowlevel.checkpoint()
 
     async def _wait_readable(self) -> None:
-        """What the host has too little of for that, as memory, it may have again soon."""
+        """Wait for a datagram; what the host lacks for that, as memory, may be there again soon."""
         try:
             await trio.lowlevel.wait_readable(self._socket)
         except OSError:
             await trio.sleep(PAUSE)
 
     def _take(self, datagram: bytes, ancillary: _Ancillary, address: _Address) -> int:
-        """See to one request; for how many more than one it counts.
+        """See to one request. Returns: for how many more than one it counts.
 
-        Those of who floods us are dropped before anything is done for them: the queue is theirs
-        for as long as we do not empty it faster than they fill it.
+        Requests of a client that floods the server are dropped before anything is done for them.
+        The client keeps the queue full unless this empties it faster than the client fills it.
         """
         client = self._clients.get(address)
         if client is not None and client.full:
-            return 0  # it has answers coming, which a refusal would spoil
+            return 0  # the client has answers coming, which a refusal would spoil
         who = pid, uid, _gid = sender(ancillary)
         user = self._turns.below.get(uid)
         process = user.below.get(pid) if user is not None else None
@@ -415,7 +416,8 @@ class Listener:
             self._let_go(client)
 
     def _let_go(self, client: _Client) -> None:
-        """A client has its answers; it often asks again."""
+        """Close the socket of a client that has its answers, or keep it: the client often asks
+        again."""
         if not client.keep():
             client.close()
             return
@@ -424,7 +426,7 @@ class Listener:
             self._kept.pop(next(iter(self._kept))).close()
 
     def _refuse(self, address: _Address, problem: RequestError) -> None:
-        """Tell the sender at once, or not at all: nobody waits for one that sends rubbish."""
+        """Tell the sender at once, or not at all: no client waits for one that sends rubbish."""
         client = _Client(self, address)
         try:
             client.try_send(Reply(problem.error, False, str(problem).encode()[:511]).encode())
@@ -439,7 +441,7 @@ class Listener:
             self._nursery.start_soon(self._work, *turn)
 
     async def _work(self, node: Node[Call], call: Call) -> None:
-        """See to a request, and then to whichever is next."""
+        """See to a request, and then to the next ones."""
         while True:
             await self._serve(node, call)
             turn = self._turns.take()

@@ -1,10 +1,11 @@
 """Waiting for what is due at once, without giving way to the other tasks of this process.
 
-A client, the supervisor and the kernel that take turns on a machine with idle processors spend
-most of a round trip waking each other: a processor that has gone to sleep needs longer than the
-answer does. So for a moment this process stays awake and offers its processor to whoever wants
-it, which is a client or a kernel on the same one. When somebody keeps it for long, the machine
-is busy; then sleeping is right for a while, since who sleeps comes first when it wakes.
+When a client, the supervisor and the kernel take turns on a machine with idle processors, most of a
+round trip is spent waking each other: a processor that has gone to sleep needs longer to wake than
+the answer takes. So for a moment this process stays awake, and offers its processor to any process
+that wants it, such as a client or a kernel on the same one. If another process then keeps the
+processor for long, the machine is busy. Then sleeping is right for a while: a process that sleeps
+comes first when it wakes.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 FD_SETSIZE: Final = 1024
 """select(2) takes lower descriptors only; poll(2) would wait whole milliseconds."""
 CROWDED: Final = 0.0005
-"""Somebody who keeps the processor for longer has work of its own, seconds."""
+"""A process that keeps the processor for longer has work of its own, seconds."""
 RESPITE: Final = 1.0
-"""For so long nothing is offered after that, seconds."""
+"""How long the processor is not offered after that, seconds."""
 
 
 class _Host:
-    """What is known of this machine: until when it is taken for busy."""
+    """What is known of this machine: until when it counts as busy."""
 
     busy_until = 0.0
 

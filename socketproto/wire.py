@@ -44,7 +44,7 @@ class WireError(ValueError):
 
 
 class RequestError(WireError):
-    """A request that cannot be served; `error` and the message are what to answer."""
+    """A request that cannot be served; `error` and the message are the answer to its client."""
 
     def __init__(self, message: str, error: int = 1) -> None:
         super().__init__(message)
@@ -110,8 +110,8 @@ class Request(_Record):
     def encode(self) -> bytes:
         """The datagram, padded to its full size.
 
-        The kernel receives into one static buffer: what an unpadded datagram leaves out is
-        read from the request before it (`log` alone would log somebody else's words).
+        The kernel receives into one static buffer. What an unpadded datagram leaves out, the kernel
+        reads from the request before it (`log` alone would log another client's words).
         """
         head = integers(MAGIC, VERSION, len(self.data))
         return head + self.data.ljust(MAX_DATA, b"\0")
@@ -141,7 +141,7 @@ class Reply(_Record):
     """One piece of an answer.
 
     Fields:
-        error: 0, 1 (said without a number) or -errno; counts in the first piece only
+        error: 0, 1 (said without a number) or -errno; a kernel sets it in the first piece only
         more: another piece follows
         data: up to 511 bytes
     """
@@ -187,10 +187,10 @@ class Reply(_Record):
 
 
 class Notification(_Record):
-    """Something the guest said unasked.
+    """Something that the guest said unasked.
 
     Fields:
-        kind: SOCKET, PANIC, HANG, USER, or a number that we do not know
+        kind: SOCKET, PANIC, HANG, USER, or an unknown number
         data: SOCKET: path of the new socket; PANIC: the message; USER: any bytes; HANG: nothing
     """
 
