@@ -53,11 +53,13 @@ FIELDS: Final[Mapping[str, tuple[tuple[str, Rule], ...]]] = {
     "mcast": (("mac", MAC), ("address", MULTICAST), ("port", PORT), ("ttl", between(0, 255))),
     "ucast": (("mac", MAC), ("address", IPV4), ("port", PORT), ("remote port", PORT)),
 }
-"""What follows a transport, in this order."""
+"""The fields that follow a transport, in this order."""
 REQUIRED: Final = {"tuntap": "tap", "ucast": "address"}
-"""Without a tap the kernel asks the setuid program uml_net for one."""
+"""Fields that a transport must have. Without a tap the kernel asks the setuid program uml_net for
+one."""
 VDE_PLUG: Final = "vde_plug"
-"""What the kernel has connect it to a VDE switch. It comes with one; seen on 6.1."""
+"""The program that the kernel runs to connect to a VDE switch. A VDE switch comes with it; seen on
+6.1."""
 OPAQUE: Final[Mapping[str, int | None]] = {"slirp": 0, "ethertap": 1, "slip": None, "pcap": None}
 """Transports whose fields are the user's own business, but for the place of the MAC address."""
 

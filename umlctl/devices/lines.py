@@ -81,7 +81,8 @@ class Line:
     def answers(self, text: str) -> bool:
         """Whether this is the line of which the kernel's query says `text`.
 
-        The kernel says what it was given, or while the line is open `channel:device` for each.
+        The kernel says what it was given; while the line is open, it says `channel:device` for
+        each.
         """
         theirs = text.split(",")
         if len(theirs) > 2:

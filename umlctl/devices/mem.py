@@ -14,7 +14,7 @@ from umlctl.errors import UsageError
 
 PAGE: Final = 4096
 MOST: Final = 1 << 47
-"""Bytes: the address space of a process."""
+"""The largest change, bytes: the address space of a process."""
 
 _CHANGE: Final = re.compile(r"mem=([+-])([1-9][0-9]{0,19})([kKmMgG]?)")
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}

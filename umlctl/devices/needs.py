@@ -1,4 +1,4 @@
-"""What a device needs of its host. Who has the files and interfaces at hand checks it."""
+"""What a device needs of its host. The backends, which look at files and interfaces, check it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TAP: Final = "tap"
 INTERFACE: Final = "interface"
 """An interface that exists; others may use it too."""
 SEQPACKET: Final = "seqpacket"
-"""A unix socket where somebody listens for SOCK_SEQPACKET."""
+"""A unix socket where a process listens for SOCK_SEQPACKET."""
 SOCKET: Final = "socket"
 """A unix socket where a vhost-user program listens."""
 CONTROL: Final = "control"

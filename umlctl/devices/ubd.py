@@ -59,7 +59,7 @@ class Ubd:
 
     @property
     def name(self) -> str:
-        """As `remove` and the query take it: ubd3."""
+        """The name that `remove` and the query take: ubd3."""
         return f"ubd{self.slot}"
 
     @property
@@ -68,7 +68,7 @@ class Ubd:
 
     @property
     def block(self) -> str:
-        """As the guest names it, in /dev and /sys/block: ubdd."""
+        """The name in the guest's /dev and /sys/block: ubdd."""
         return f"ubd{self.letter}"
 
     @property
@@ -77,22 +77,22 @@ class Ubd:
 
     @property
     def sync(self) -> bool:
-        """Writes reach the host's disk before they are answered."""
+        """Whether writes reach the host's disk before they are answered."""
         return "s" in self.flags
 
     @property
     def shared(self) -> bool:
-        """The kernel does not lock the file."""
+        """Whether the kernel leaves the file unlocked."""
         return "c" in self.flags
 
     @property
     def trim(self) -> bool:
-        """Discards of the guest punch holes into the file."""
+        """Whether discards of the guest punch holes into the file."""
         return "t" not in self.flags
 
     @property
     def detect(self) -> bool:
-        """A file with a COW header is taken as a COW file."""
+        """Whether a file with a COW header is taken as a COW file."""
         return "d" not in self.flags
 
     @property
@@ -129,7 +129,7 @@ class Ubd:
             return False
         if self.backing:
             return backing == self.backing
-        return self.detect if comma else True  # a COW file whose header names the other
+        return self.detect if comma else True  # a COW file whose header names its backing file
 
 
 def make(  # noqa: PLR0913 - one argument for each thing the kernel takes
@@ -144,7 +144,7 @@ def make(  # noqa: PLR0913 - one argument for each thing the kernel takes
     detect: bool = True,
     serial: str = "",
 ) -> Ubd:
-    """A device of its parts, which the kernel offers no way to quote.
+    """Make a device of its parts. The kernel offers no way to quote them.
 
     file: the disk; with a COW file, its backing file
 

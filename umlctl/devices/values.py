@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 IFNAME_MAX: Final = 15
-"""IFNAMSIZ less the NUL: the kernel silently cuts what is longer."""
+"""IFNAMSIZ less the NUL, bytes: the kernel silently cuts a longer name."""
 UNIX_PATH_MAX: Final = 107
-"""sun_path less the NUL. Source: MAX_UN_LEN in arch/um/drivers/vector_user.c"""
+"""sun_path less the NUL, bytes. Source: MAX_UN_LEN in arch/um/drivers/vector_user.c"""
 
 _MAC: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _INTEGER: Final = re.compile(r"-?(0[xX][0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,19})")
@@ -50,7 +50,7 @@ class Rule:
 
 
 def decimal(text: str) -> int:
-    """The number that a text is, for us and for the kernel; -1 if it is none."""
+    """The number that a text is, for umlctl and for the kernel; -1 if it is none."""
     if not (text.isascii() and text.isdigit()) or len(text) > 10:
         return -1
     return -1 if text[0] == "0" and text != "0" else int(text)
@@ -95,7 +95,7 @@ def _is_socket(text: str) -> bool:
 
 FLAG: Final = Rule("0 or 1", lambda text: text in ("0", "1"))
 PORT: Final = between(1, 65535)
-# Of another one the kernel says so in its log only, and makes up its own.
+# The kernel reports another address in its log only, and makes up its own.
 MAC: Final = Rule(
     "a unicast MAC address of six hex octets, such as 02:00:00:00:00:01",
     _is_mac,

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 COUNT: Final = 2**31
 MOST_OPTIONS: Final = 20
-"""MAXVARGS of vector_user.h: the kernel would write more past the end of its table. A transport
-has no more than these below, and none may be given twice.
+"""The most options of one interface. Source: MAXVARGS in vector_user.h: the kernel would write more
+past the end of its table. No transport has more than that below, and none may be given twice.
 """
 
 # kstrtoint() reads sessions and keys, and calls 0xffffffff out of range.
@@ -220,7 +220,7 @@ def parse(text: str, *, insist: bool = False) -> Vec:
 
 
 def _older(transport: str) -> str:
-    """Where a transport is that only the older interfaces have."""
+    """A hint for a transport that only the older interfaces have; empty for any other."""
     from umlctl.devices import eth
 
     if transport not in (*eth.FIELDS, *eth.OPAQUE):

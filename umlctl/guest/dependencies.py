@@ -1,7 +1,7 @@
 """Which guest is started after which, and ended before it.
 
-A guest names those that come before it in its definition's `after`. Pure: who has guests started
-or ended gives the way to have several things done side by side.
+A guest's definition names in `after` the guests that come before it. Pure: the caller that has
+guests started or ended passes the function that runs several tasks side by side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def starts(after: Mapping[str, Iterable[str]]) -> tuple[TopologicalSorter[str], dict[str, str]]:
-    """The order in which guests are started, and those that never can be, each with the reason.
+    """The order in which guests are started, and the guests that never can be, each with the
+    reason.
 
     after: names that are no keys are left out
     """
@@ -34,7 +35,7 @@ def starts(after: Mapping[str, Iterable[str]]) -> tuple[TopologicalSorter[str], 
 def ends(after: Mapping[str, Iterable[str]]) -> TopologicalSorter[str]:
     """The order in which guests are ended: each when those that come after it have ended.
 
-    Guests that run have to end: a circle is cut somewhere.
+    Guests that run have to end, so a circle is cut somewhere.
     """
     later: dict[str, set[str]] = {name: set() for name in after}
     for name, before in after.items():
@@ -76,7 +77,8 @@ def _sorter(before: Mapping[str, set[str]]) -> TopologicalSorter[str]:
 
 
 def _prepare(sorter: TopologicalSorter[str]) -> list[str]:
-    """Make it ready for use; the circle that keeps it from that: each is before the next."""
+    """Make a sorter ready for use. Returns: the circle that keeps it from that, each before the
+    next."""
     try:
         sorter.prepare()
     except CycleError as problem:

@@ -1,4 +1,5 @@
-"""Who else may use a guest's socket, written down: `NAME`, `NAME:read` or `NAME:control`."""
+"""Which other users may use a guest's socket, written down: `NAME`, `NAME:read` or
+`NAME:control`."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ class Grant(NamedTuple):
 
 
 def parse_grant(text: str) -> Grant:
-    """Read one grant; what is not said is not given, so a bare name may only read.
+    """Read one grant; a bare name may only read.
 
     Raises: UsageError
     """

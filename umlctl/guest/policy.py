@@ -1,6 +1,6 @@
-"""What is to be done when a guest panics, hangs or ends; pure.
+"""What is done when a guest panics, hangs or ends; pure.
 
-`restart` is the short way to say it, `on_panic`, `on_hang` and `on_exit` the exact one.
+`restart` is the short way to say it; `on_panic`, `on_hang` and `on_exit` are the exact ones.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ ALWAYS: Final = "always"
 RESTARTS: Final = (NO, ON_FAILURE, ALWAYS)
 
 FIRST_PAUSE: Final = 0.5
-"""Before the first restart, seconds; twice as long before each that follows."""
+"""The pause before the first restart, seconds; twice as long before each that follows."""
 LONGEST_PAUSE: Final = 60.0
 WELL: Final = 60.0
-"""A guest that has run for so long has recovered: its restarts are counted anew, seconds."""
+"""How long a guest runs until it counts as recovered, seconds: its restarts are then counted
+anew."""
 GIVE_UP: Final = 5
-"""Restarts in a row after which it is left alone."""
+"""How many restarts in a row may not help before the guest is left alone."""
 
 
 class Wishes(Protocol):
-    """What a definition says of it; an empty action leaves it to `restart`."""
+    """What a definition says of a guest's policy; an empty action leaves it to `restart`."""
 
     @property
     def restart(self) -> str: ...
@@ -44,17 +45,17 @@ class Wishes(Protocol):
 
 
 def on_panic(wishes: Wishes) -> str:
-    """What to do when it panics."""
+    """What to do when the guest panics."""
     return wishes.on_panic or (NOTHING if wishes.restart == NO else RESTART)
 
 
 def on_hang(wishes: Wishes) -> str:
-    """What to do when it hangs."""
+    """What to do when the guest hangs."""
     return wishes.on_hang or (NOTHING if wishes.restart == NO else RESTART)
 
 
 def on_exit(wishes: Wishes, *, failed: bool) -> str:
-    """What to do when it ends by itself, with a status of its own or by a signal.
+    """What to do when the guest ends by itself, with a status of its own or by a signal.
 
     failed: it did not end well
     """
@@ -65,5 +66,5 @@ def on_exit(wishes: Wishes, *, failed: bool) -> str:
 
 
 def pause(tries: int) -> float:
-    """Seconds before another restart, after so many in a row."""
+    """How long to wait before another restart, after so many in a row, seconds."""
     return min(FIRST_PAUSE * 2.0 ** min(tries, 20), LONGEST_PAUSE)

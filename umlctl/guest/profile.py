@@ -1,6 +1,6 @@
-"""Two ways to have a guest, each a word for options that exist: `lab` and `server`.
+"""Two common kinds of guests, each a word for options that exist: `lab` and `server`.
 
-What a profile stands for is written into the definition; nobody else knows of profiles.
+What a profile stands for is written into the definition; no other module knows of profiles.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 LAB: Final = "lab"
 SERVER: Final = "server"
 BRIDGE: Final = "br0"
-"""What a server's NIC is on unless another bridge is named."""
+"""The bridge of a server's NIC, unless the user names another."""
 
 
 class Profile(NamedTuple):
     """What a profile stands for.
 
     Fields:
-        nics: those of a guest that was given none
-        restart: unless another was given
+        nics: of a guest that was given none
+        restart: of a guest that was given none
     """
 
     nics: tuple[str, ...]
@@ -52,5 +52,5 @@ def parse(text: str) -> Profile:
 
 
 def has_nic(words: Iterable[str]) -> bool:
-    """There is a NIC among kernel arguments."""
+    """Whether there is a NIC among kernel arguments."""
     return any(is_device(word) and not word.startswith("ubd") for word in words)

@@ -1,9 +1,9 @@
 """One kernel argument: what the kernel reads as one argument, and as no other.
 
-The kernel joins its arguments with blanks and splits the line again: at every byte of white space
-of Latin-1 (0xa0 among them, which is half of an `à` in UTF-8), but between two '"', wherever they
-stand (lib/cmdline.c: next_arg). So one '"' in a file's name would swallow all that follows it, the
-choice of init included. Whatever stands on a kernel's command line goes through `check`.
+The kernel joins its arguments with blanks and splits the line again. It splits at every byte of
+white space of Latin-1 (0xa0 among them, which is half of an `à` in UTF-8), but not between two '"',
+wherever they stand (lib/cmdline.c: next_arg). So one '"' in a file's name would swallow all that
+follows it, the choice of init included. All words of a kernel's command line go through `check`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOR_INIT: Final = "--"
-"""What follows it is not for the kernel."""
+"""The words after this one are not for the kernel."""
 NO_BREAK: Final = 0xA0
 """The byte beyond ASCII that is a blank to the kernel."""
 PRINTED: Final = ("--version", "--help", "--showconfig")
-"""What a UML kernel that reads it anywhere, also behind FOR_INIT, prints and ends."""
+"""Words that a UML kernel reads anywhere, also behind FOR_INIT: it prints something, and ends."""
 _QUOTED: Final = re.compile(r'([A-Za-z0-9_.-]+)="([^"]*)"')
 
 
 def check(word: str, what: str = "a kernel argument") -> str:
     """Return the word if the kernel reads it as it stands: as one argument, and this one.
 
-    what: what a person calls it
+    what: what a user calls the word
 
     Raises: UsageError
     """
@@ -43,8 +43,7 @@ def check(word: str, what: str = "a kernel argument") -> str:
 
 
 def check_given(word: str) -> str:
-    """The same for a word of the user's own, whose value may stand in quotes, blanks and all:
-    KEY="VALUE".
+    """Check a word of the user's own. Its value may stand in quotes, blanks and all: KEY="VALUE".
 
     Raises: UsageError
     """
@@ -64,7 +63,7 @@ def check_given(word: str) -> str:
 
 
 def can_be_given(word: str) -> bool:
-    """A word of this kind is taken from the user; older kernels of ours may have others."""
+    """Whether a user may give a word; older kernels of umlctl's may have other ones."""
     try:
         check_given(word)
     except UsageError:
@@ -79,7 +78,8 @@ def unquoted(word: str) -> str:
 
 
 def key(word: str) -> str:
-    """What an argument is about: `ubd0` for `ubd0r=file` and `ubda=file`, `vec0` for `vec0:...`."""
+    """The device that an argument is about: `ubd0` of `ubd0r=file` and `ubda=file`, `vec0` of
+    `vec0:...`."""
     name = word.partition("=")[0].partition(":")[0]
     slot = name[3:4]
     if not name.startswith("ubd") or not slot:
@@ -98,7 +98,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _is_plain(c: str) -> bool:
     if c.isascii():
         return "!" <= c <= "~" and c != '"'
-    # Beyond ASCII: no control, and no blank of any kind.
+    # Beyond ASCII: no control character, and no blank of any kind.
     return c > "\xa0" and not c.isspace() and NO_BREAK not in c.encode()
 
 
