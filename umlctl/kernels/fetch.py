@@ -1,15 +1,15 @@
-"""Fetching the UML kernel from the distribution, as root or as anybody.
+"""Fetching the UML kernel from the distribution, as root or as any user.
 
-Debian has it in the package `user-mode-linux`. Root installs the package. Anybody else has
-apt-get download it, which needs no privilege, and unpacks it into the cache: first with the
-package lists of the system; where there are none, or old ones, with lists of our own kept in
-the cache too. So this works on a machine where `apt-get update` was never run.
+Debian has it in the package `user-mode-linux`. Root installs the package. For any other user,
+apt-get downloads it, which needs no privilege, and it is unpacked into the cache. apt-get uses the
+package lists of the system first. Where there are none, or old ones, it uses lists of umlctl's own,
+kept in the cache too. So this works on a machine where `apt-get update` was never run.
 
-Ubuntu has no such package (none from 24.04 to 26.04), but has Debian's keys. There everybody,
-root too, gets Debian's package into the cache; the system's sources stay as they are.
+Ubuntu has no such package (none from 24.04 to 26.04), but has Debian's keys. There every user, root
+too, gets Debian's package into the cache; the system's sources stay as they are.
 
-The downloads are as safe as apt makes them: it verifies signatures and checksums, and Debian's
-keys come in a package that the system's own keys vouch for.
+The downloads are as safe as apt makes them: it verifies signatures and checksums, and Debian's keys
+come in a package that the system's own keys vouch for.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ PACKAGE: Final = "user-mode-linux"
 _KEYS: Final = "debian-archive-keyring"
 _DEBIAN: Final = "http://deb.debian.org/debian trixie main"
 _SECONDS: Final = 1800
-"""For one program: a download over a slow line takes its time, but nothing waits for ever."""
+"""How long one program may take, seconds: a download over a slow line takes its time, but nothing
+waits for ever."""
 
 # Hooks are for the system's lists and want root; translations are half of a download.
 _CONFIGURATION: Final = """\
@@ -54,7 +55,7 @@ _ELSE: Final = (
 
 
 def fetch(say: Callable[[str], None]) -> str:
-    """Install the kernel, or unpack it into the cache; its absolute path.
+    """Install the kernel, or unpack it into the cache; return its absolute path.
 
     `say` is told what is happening, a line at a time.
 
@@ -71,7 +72,7 @@ def fetch(say: Callable[[str], None]) -> str:
 
 
 def _install(say: Callable[[str], None]) -> str | None:
-    """As root; None if this system has no such package."""
+    """Install the package, as root; None if this system has no such package."""
     say(f"installing the package {PACKAGE}")
     install = [
         "install",
@@ -105,7 +106,7 @@ def _unpack(say: Callable[[str], None]) -> str:
             _extract(package, tree)
             if not os.access(tree / find.IN_PACKAGE, os.X_OK):
                 raise HostError(f"{package.name} has no {find.IN_PACKAGE} in it; {_ELSE}")
-            # What stands there without a kernel in it was damaged by hand.
+            # A directory there without a kernel in it was damaged by hand.
             shutil.rmtree(home, ignore_errors=True)
             tree.rename(home)
     return str(kernel)
@@ -156,7 +157,7 @@ def _keys(directory: Path, own: list[str]) -> Path:
 
 
 def _private(name: str, keys: Path | None = None) -> list[str]:
-    """Options that give apt state and lists of our own.
+    """Options that give apt state and lists of umlctl's own.
 
     With `keys` they are Debian's lists, else those of the system's sources.
     """
@@ -212,9 +213,9 @@ def _apt(*arguments: str, cwd: Path | None = None) -> str | None:
 
 
 def _run(*command: str, cwd: Path | None = None) -> str | None:
-    """None if a program succeeded, else why it did not."""
+    """Run a program; None if it succeeded, else why it did not."""
     environment = os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    # Into a file: a pipe would be held open by whatever the program leaves behind.
+    # Into a file: a process that the program leaves behind would hold a pipe open.
     with tempfile.TemporaryFile() as output:
         try:
             status = subprocess.run(

@@ -1,9 +1,9 @@
 """UML kernels: where to find one, and what a given one can do.
 
-A kernel is probed, never assumed: distributions and versions differ in transports, consoles
-and options. `find` answers "which kernel?" and only looks at files; `probe` answers "is it one,
-and what can it do?" before anything is run as a kernel. It looks at the file first, and what
-could be none is not run at all; then it runs it twice, with `--help` and `--showconfig`, which
+A kernel is probed, never assumed: distributions and versions differ in transports, consoles and
+options. `find` answers "which kernel?" and only looks at files. `probe` answers "is it one, and
+what can it do?" before anything is run as a kernel. It looks at the file first, and does not run a
+file that cannot be a kernel. Then it runs the file twice, with `--help` and `--showconfig`, which
 print and exit without starting a guest. The answers are kept as long as the file is the same.
 """
 
@@ -78,7 +78,7 @@ class Kernel(NamedTuple):
         path: absolute
         version: its release, for example 6.1.176
         options: names of the options in `--help`, without `=` and what follows
-        config: its configuration, symbol (without CONFIG_) to value; what is not set is absent
+        config: its configuration, symbol (without CONFIG_) to value; unset symbols are absent
     """
 
     path: str
@@ -104,12 +104,12 @@ class Kernel(NamedTuple):
 
     @property
     def release(self) -> tuple[int, int]:
-        """The first two numbers of its version; zeros if it has none."""
+        """The first two numbers of the kernel's version; zeros if it has none."""
         return release_of(self.version)
 
     @property
     def transports(self) -> tuple[str, ...]:
-        """What can follow `ethN=`."""
+        """The transports that can follow `ethN=`."""
         return tuple(t for t in _TRANSPORTS if f"UML_NET_{t.upper()}" in self.config)
 
     @property
@@ -119,10 +119,11 @@ class Kernel(NamedTuple):
 
     @property
     def locks_modules(self) -> bool:
-        """It can be told at boot to take no modules, or has none. Since Linux 5.8: `sysctl.`"""
+        """Whether the kernel can be told at boot to take no modules, or has none. Since Linux 5.8:
+        `sysctl.`"""
         if "modules" not in self.capabilities:
             return True
-        # Linux 7.3 has the second only; earlier ones have that with the first.
+        # Linux 7.3 has the second symbol only; earlier kernels have that with the first.
         return self.release >= (5, 8) and "y" in (
             self.config.get("PROC_SYSCTL"),
             self.config.get("SYSCTL"),
@@ -136,7 +137,7 @@ def release_of(version: str) -> tuple[int, int]:
 
 
 def cache() -> str:
-    """Where fetched kernels are unpacked, one directory a package."""
+    """The directory where fetched kernels are unpacked, one directory a package."""
     return paths.cache_dir() + "/kernels"
 
 
@@ -182,8 +183,8 @@ def candidates() -> list[Candidate]:
 def probe(path: str, user: str = "", timeout: float = PROBE_SECONDS) -> Kernel:
     """See whether a file is a kernel, what it is and what it can do.
 
-    user: whom it is to run as, for root; it must not run as root before
-    timeout: seconds, for each of its two answers
+    user: the user that it is to run as, for root; it must not run as root before that
+    timeout: for each of its two answers, seconds
 
     Raises: NoKernel, HostError
     """
@@ -192,7 +193,7 @@ def probe(path: str, user: str = "", timeout: float = PROBE_SECONDS) -> Kernel:
         identity = probes.identity(path)
         lines = probes.kept(path, identity)
     except OSError:
-        identity, lines = "", []  # what is wrong with it is said below
+        identity, lines = "", []  # the error is told below
     if len(lines) > 1 and lines[0]:
         return Kernel(path, lines[0], frozenset(lines[1].split()), _config(lines[2:]))
     flaw = kernel_file.flaw(path)
@@ -237,7 +238,7 @@ def _unable(path: str, said: str) -> str:
 
 
 def _expanded(name: str) -> str:
-    """A kernel's name as a person gives it: a path, or a program in PATH."""
+    """The path of a kernel that a user names by a path, or as a program in PATH."""
     path = os.path.expanduser(name)
     if "/" not in path and not os.path.exists(path):
         return _which(path) or path
@@ -283,7 +284,7 @@ def _cached() -> list[str]:
         names = os.listdir(cache())
     except OSError:
         return []
-    # A dot begins what is being unpacked just now.
+    # A name with a dot is of a kernel that is being unpacked just now.
     found = [
         name
         for name in names

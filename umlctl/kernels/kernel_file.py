@@ -1,7 +1,7 @@
 """Whether a file can be a UML kernel, seen without running anything of it.
 
-What is named as a kernel by mistake, such as a script that was meant for `--init`, would run as a
-program of this host, with all that its caller may do.
+A file that was named as a kernel by mistake, such as a script that was meant for `--init`, would
+run as a program of this host, with all that its caller may do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MACHINES: Final = {3: "i386", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _LOADED: Final = 1
 """PT_LOAD."""
 MARKS: Final = (b"User Mode Linux v", b"uml_dir=")
-"""Of the help that every UML kernel has in it. Source: arch/um/kernel/um_arch.c, umid.c"""
+"""Texts of the help that every UML kernel has in it. Source: arch/um/kernel/um_arch.c, umid.c"""
 
 
 def flaw(path: str) -> str:
@@ -45,7 +45,7 @@ def flaw(path: str) -> str:
 
 
 def _open(path: str, flags: int) -> int:
-    """Without waiting for the other end of a FIFO."""
+    """Open a file without waiting for the other end of a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -78,7 +78,8 @@ def _runs_here(head: bytes) -> bool:
 
 
 def _ends(descriptor: int, head: bytes) -> Iterator[int]:
-    """How long the file must be: behind its table of sections, and each piece that is loaded."""
+    """Offsets that the file must reach, bytes: the ends of its tables, and of each piece that is
+    loaded."""
     if head[4] == _CLASS_64:
         table, sections = _number(head, 32, 8), _number(head, 40, 8)
         entry, count, section, of_sections = (_number(head, at, 2) for at in (54, 56, 58, 60))

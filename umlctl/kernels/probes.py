@@ -1,8 +1,9 @@
 """Asking a file that may be a kernel what it is, and keeping what it said.
 
-What looks like a kernel may be none: it may hang, flood us with output, leave children behind or
-write files. So it runs as confined as the host lets it, with a deadline and a cap, and what it
-started is killed. What it said is kept beside its identity, so that a file is asked once.
+A file that looks like a kernel may be none: it may hang, flood its caller with output, leave
+children behind or write files. So it runs as confined as the host allows, with a deadline and a
+cap, and the processes that it started are killed. What it said is kept beside its identity, so that
+a file is asked once.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ if TYPE_CHECKING:
     from typing import Final
 
 _MOST: Final = 4 << 20
-"""Bytes, far above the 80 KB of a real `--showconfig`."""
+"""The most output of a probe, bytes, far above the 80 KB of a real `--showconfig`."""
 _MARK: Final = "umlctl probe 1"
 _NAMESPACES: Final = "--mount --net --ipc --pid --fork --kill-child"
 _LEAVE: Final = (_NAMESPACES, f"--user --map-current-user {_NAMESPACES}", "")
-"""What of the host is kept from it, see unshare(1), the most first; the last always can be."""
+"""What of the host is kept from a probe, see unshare(1): the most first; the last always works."""
 _POWERLESS: Final = (
     *("/usr/bin/setpriv", "--inh-caps", "-all"),
     *("--bounding-set", "-all,+dac_override,+dac_read_search"),
 )
-"""Root without its powers, but for reaching the file: where no namespace can be had, as where
-another directory is the root, so that it mounts nothing."""
+"""Root without its powers, but for reaching the file. This is for hosts where no namespace can be
+had, as where another directory is the root, so that the probe mounts nothing."""
 _LIMITED: Final = 'ulimit -c 0; ulimit -f 0; exec "$@"'
-"""It writes to no file."""
+"""The probe writes to no file."""
 _LEFT: Final = "left\n"
 _TELL: Final = 'echo left; exec "$@"'
-"""Tells that it is so confined, before it can say anything."""
+"""Tells that the probe is so confined, before the probe can say anything."""
 
 
 def identity(path: str) -> str:
-    """What tells this very content of a file from all others.
+    """A value that tells this very content of a file from all others.
 
     Raises: OSError
     """
@@ -51,7 +52,7 @@ def kept(path: str, identity: str) -> list[str]:
     try:
         with open(_place(path), "rb", opener=_careful) as file:
             if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return []  # of the HOME of another, who could have us take anything for a kernel
+                return []  # in another user's HOME, who could have any file taken for a kernel
             lines = file.read().decode("utf-8", "surrogateescape").split("\n")
     except OSError:
         return []
@@ -59,7 +60,7 @@ def kept(path: str, identity: str) -> list[str]:
 
 
 def keep(path: str, identity: str, lines: list[str]) -> None:
-    """Keep what a file said of itself; where that cannot be, it is asked again."""
+    """Keep what a file said of itself; if that cannot be kept, the file is asked again."""
     place = _place(path)
     temporary = f"{place}.{os.getpid()}"
     text = "\n".join([identity, *lines])
@@ -74,7 +75,8 @@ def keep(path: str, identity: str, lines: list[str]) -> None:
 
 
 def _place(path: str) -> str:
-    """One for each path, so that what is built again and again leaves nothing behind."""
+    """One file for each path, so that kernels that are built again and again leave nothing
+    behind."""
     from binascii import crc32
 
     return f"{paths.cache_dir()}/probes/{crc32(os.fsencode(path)):08x}"
@@ -85,10 +87,10 @@ def _careful(path: str, flags: int) -> int:
 
 
 def ask(path: str, argument: str, timeout: float, user: str = "") -> str:
-    """What a program prints, which is over with the call.
+    """What a program prints; it does not outlive the call.
 
     timeout: seconds
-    user: whom it runs as, for root; the caller unless given
+    user: the user that it runs as, for root; the caller unless given
 
     Raises: NoKernel, HostError
     """
@@ -157,7 +159,7 @@ def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -
         if not problem:
             _is_readable(exited, max(0.0, deadline - time.monotonic()))
     finally:
-        # Before the wait: until then its number cannot be another's.
+        # Before the wait: until then its pid cannot be another process's.
         os.killpg(process.pid, signal.SIGKILL)
         if exited >= 0:
             os.close(exited)
@@ -169,8 +171,8 @@ def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -
 
 
 def _is_readable(descriptor: int, seconds: float) -> bool:
-    """There is something to read, or its end, within so long; of a supervisor with many guests
-    its number is one that select(2) does not take."""
+    """Whether there is something to read, or an end, within so many seconds. The descriptor of a
+    supervisor with many guests may be one that select(2) does not take."""
     import select
 
     poll = select.poll()
