@@ -1,5 +1,5 @@
-"""How answers and errors are shown. Here: as they come, for a one-shot command, so that nearly
-nothing is imported; `views` has tables and JSON.
+"""How answers and errors are shown. This module shows them as they come, for a one-shot command, so
+that nearly nothing is imported; `views` has tables and JSON.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def say(message: str, code: int) -> int:
-    """One line on standard error; returns the code."""
+    """Write one line to standard error; return the code."""
     sys.stdout.flush()
     sys.stderr.write(f"umlctl: {message}\n")
     return code
 
 
 def show(guest: str, name: str, outcome: Outcome, words: list[str] | None = None) -> int:
-    """Print an answer, or say on standard error what became of it; the exit code.
+    """Print an answer, or say on standard error what became of it; return the exit code.
 
-    words: what followed the command, to say what a refusal was about
+    words: the words after the command, to say what a refusal was about
     """
     stream = sys.stdout
     if outcome.error == exitcodes.ENODATA:

@@ -1,5 +1,5 @@
-"""Guests as a table: its columns, each with what it shows, what it is for programs, and by what it
-sorts.
+"""Guests as a table: its columns, each with what it shows a person, its value for programs, and its
+order.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Column(NamedTuple):
     Fields:
         meaning: what it has, in words
         value: of a guest, at a time in seconds since 1970
-        shown: a value that is known, for a person
-        absent: what a person sees of one that is not
+        shown: a known value, for a person
+        absent: what a person sees of an unknown value
     """
 
     meaning: str
@@ -67,7 +67,7 @@ def _addresses(status: Status, _now: float) -> str | None:
 
 
 def _address(device: Device) -> str:
-    """What a NIC is meant to take, or else its MAC address; empty if it is no NIC."""
+    """The address that a NIC is meant to take, or else its MAC address; empty if it is no NIC."""
     return device.addr.partition("/")[0] or device.mac
 
 
@@ -110,11 +110,11 @@ COLUMNS: Final = {
     "kernel": Column("the file of its kernel", lambda status, _now: status.kernel),
 }
 DEFAULT: Final = ("name", "state", "uptime", "memory", "cpu", "addresses", "note")
-"""The columns that are shown where none are asked for."""
+"""The columns that are shown where the user asks for none."""
 
 
 def chosen(names: str) -> list[str]:
-    """Columns as they are asked for, with commas between them.
+    """Columns as a user asks for them, with commas between them.
 
     Raises: UsageError
     """
@@ -131,7 +131,7 @@ def check(name: str) -> None:
 
 
 def ordered(found: Sequence[Status], by: str, now: float) -> list[Status]:
-    """Guests by a column, and then by name; those of which it is not known come last.
+    """Guests by a column, and then by name; those without a known value come last.
 
     by: the column; a `-` before it turns the order round
 
@@ -170,8 +170,8 @@ def _cell(column: Column, status: Status, now: float) -> str:
 
 
 def as_csv(found: Sequence[Status], now: float, names: Sequence[str] = DEFAULT) -> str:
-    """Guests as lines for programs, without headings: numbers are bytes and seconds, and what is
-    not known is empty."""
+    """Guests as lines for programs, without headings: numbers are bytes and seconds, and unknown
+    values are empty."""
     import csv  # few ask for it, and it takes as long to import as the table itself
 
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""A kernel's answers as tables for people; pure. What is no known file stays as it is."""
+"""A kernel's answers as tables for people; pure. An answer that is no known file stays as it is."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def plugged(entry: Device | Console) -> str:
 
 
 def _in_guest(entry: Device) -> str:
-    """What a device is called in the guest, with its size or its state."""
+    """The name of a device in the guest, with its size or its state."""
     seen = entry.observed
     if seen is None:
         return "-"

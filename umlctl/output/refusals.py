@@ -14,14 +14,14 @@ MEANINGS: Final = {
     ("remove", "Device doesn't exist"): "`devices` lists those there are",
     ("remove", "Device is currently open"): "it is in use in the guest: mounted, or open",
 }
-"""By the command and what a kernel says (6.1)."""
+"""The meaning, by the command and by what a kernel says (6.1)."""
 WITH_AN_OBJECT: Final = ("proc", "stack", "remove", "sysrq")
 
 
 def explained(name: str, words: list[str], said: str) -> str:
     """A refusal with what was asked for, and its meaning where that is known.
 
-    words: what followed the command
+    words: the words after the command
     """
     meaning = MEANINGS.get((name, said))
     argument = " ".join(words)

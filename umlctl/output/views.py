@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Ending, Status
 
 NOTE_WIDTH: Final = 16
-"""What the last column of a table has at least before others are folded, columns."""
+"""The least width of a table's last column before others are folded, columns."""
 
 
 def to_json(value: object) -> str:
@@ -42,16 +42,16 @@ def outcome_json(guest: str, name: str, outcome: Outcome) -> str:
 def show_outcome(
     guest: str, name: str, outcome: Outcome, json: bool, words: list[str] | None = None
 ) -> int:
-    """Print an answer that is JSON already, or make it JSON.
+    """Print an answer that is JSON already, or make it JSON; return the exit code.
 
-    words: what followed the command
+    words: the words after the command
     """
     if name == "status" and outcome.ok:
         try:
             status = read_status(outcome.data)
         except msgspec.DecodeError as problem:
             return say(f"status {guest}: the answer is no status: {problem}", exitcodes.TRUNCATED)
-        if json:  # with what a newer supervisor says beside
+        if json:  # with fields that only a newer supervisor knows
             print(to_json(msgspec.to_builtins(status) | msgspec.json.decode(outcome.data)))
         else:
             print("\n".join(status_lines(status)))
@@ -65,7 +65,7 @@ def show_outcome(
 
 
 def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> int:
-    """Show how a guest ended, as `wait`, `shutdown` and `kill` answer; the exit code."""
+    """Show how a guest ended, as `wait`, `shutdown` and `kill` answer; return the exit code."""
     try:
         ending = read_ending(outcome.data)
     except msgspec.DecodeError:
@@ -78,7 +78,7 @@ def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> i
 
 
 def printable(text: str) -> str:
-    """What a guest or a client said, without power over the terminal that it is shown on."""
+    """A guest's or client's words, without power over the terminal that they are shown on."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -111,7 +111,7 @@ def ending_text(ending: Ending | None) -> str:
 
 
 def state_text(state: str) -> str:
-    """A state, or the event that leads to it, for a person, to whom `stopped` would say that a
+    """A state, or the event that leads to it, for a person, to whom `stopped` would say that the
     guest has ended."""
     return "paused" if state == "stopped" else state
 
@@ -183,8 +183,8 @@ def _device_rows(status: Status) -> list[tuple[str, str]]:
 
 
 def columns(rows: list[tuple[str, ...]]) -> None:
-    """Print rows under the headings of the first; ruled on a terminal only by colour. What is too
-    wide for one is folded, the last column first."""
+    """Print rows under the headings of the first row, which a terminal shows in bold. A table too
+    wide for the terminal is folded, the last column first."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
