@@ -1,1 +1,1 @@
-"""The interactive shell; it talks to a guest through socketproto and nothing else."""
+"""The interactive shell; it reaches guests through `umlctl.client` and the command line alone."""

@@ -1,4 +1,4 @@
-"""One command to a guest, and how it ended, whoever answers for it."""
+"""One command to a guest, and how it ended, with a supervisor or without."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 async def request(
     guest: str, words: list[str], each: Callable[[bytes], None] | None = None
 ) -> Outcome | int:
-    """One exchange with a guest; if it could not be, the exit code: it has been said why."""
+    """Make one exchange with a guest. Returns: its outcome; the exit code if it could not be made,
+    and the reason has been said."""
     forced = words[0].startswith("!")
     command = BY_NAME[words[0].removeprefix("!")]
     wrong = wrong_words(command, words[1:])
@@ -65,7 +66,10 @@ async def request(
 def _ended(
     guest: str, command: Command, problem: NoGuest, each: Callable[[bytes], None] | None
 ) -> Outcome | int:
-    """What the record of a guest says that nobody answers for; an exit code has been said."""
+    """Answer from the record of a guest for which no server answers.
+
+    Returns: an outcome; the exit code if the answer has been said
+    """
     if command.name == "events" and "/" not in guest:
         events = [event_log.encode(event) for event in event_log.Reader(guest).read()]
         if each is not None:
@@ -81,7 +85,7 @@ def _ended(
 
 
 def show_plainly(guest: str, command: Command, words: list[str], outcome: Outcome) -> int:
-    """Show an answer as `umlctl` does where no person looks; the exit code."""
+    """Show an answer as `umlctl` does where no person looks; return the exit code."""
     if command.served == GUEST:
         from umlctl.output.views import show_ending, show_outcome
 

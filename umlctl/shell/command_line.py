@@ -1,9 +1,8 @@
-"""What somebody typed at the prompt: a command, and where its answer goes; pure.
+"""What a user typed at the prompt: a command, and where its answer goes; pure.
 
     COMMAND [| PROGRAM...]      the answer is the program's input
-    COMMAND > FILE, >> FILE     the answer is written to a file, or added to it
-    COMMAND; COMMAND            one after the other
-    @GUEST COMMAND              of another guest
+    COMMAND > FILE, >> FILE     the answer is written to a file, or added to it COMMAND; COMMAND
+    one after the other @GUEST COMMAND              of another guest
 
 Quotes work as in a POSIX shell; inside them `|`, `>` and `;` are letters.
 """
@@ -18,7 +17,8 @@ from umlctl.errors import UsageError
 
 _QUOTES: Final = "'\""
 _LINE_END: Final = re.compile(r"\r\n|\n|\r")
-"""Ends a line of a script or a paste; other characters that may break one on paper are text."""
+"""The end of a line of a script or a paste. Other characters that may break a line on paper are
+text."""
 
 _MEANS_SOMETHING: Final = re.compile(r"[\s'\"\\|>;]|^[#!@]")
 
@@ -28,9 +28,9 @@ class Typed(NamedTuple):
 
     Fields:
         words: the command and its arguments; empty for an empty line or a comment
-        program: what the answer is piped to; empty: nothing
-        file: what the answer is written to; empty: nothing
-        append: it is added to the file
+        program: the program that the answer is piped to; empty: none
+        file: the file that the answer is written to; empty: none
+        append: the answer is added to the file
     """
 
     words: list[str]
@@ -40,7 +40,7 @@ class Typed(NamedTuple):
 
 
 def split(text: str) -> list[str]:
-    """The commands of a text: a line each, or more between `;`."""
+    """The commands of a text: one a line, or several with `;` between them."""
     found = []
     for line in _LINE_END.split(text):
         begin = 0
@@ -53,7 +53,7 @@ def split(text: str) -> list[str]:
 
 
 def last(text: str) -> str | None:
-    """The command that a text ends in; None: it ends behind a `|` or a `>`."""
+    """The command that a text ends in; None if it ends behind a `|` or a `>`."""
     begin = 0
     for place, letter in unquoted(text):
         if letter == ";":
@@ -94,7 +94,7 @@ def read(text: str) -> Typed:
 
 
 def addressed(text: str) -> tuple[str, str]:
-    """The guest that `@GUEST` in front of a command names, and the command; empty: none.
+    """The guest that `@GUEST` in front of a command names, and the command; empty: no guest.
 
     Raises: UsageError
     """
@@ -128,12 +128,13 @@ def begun(text: str) -> tuple[list[str], str, int]:
 
 
 def quoted(word: str) -> str:
-    """A word as it can be typed: what means something to us has a backslash in front."""
+    """A word as a user can type it: letters that mean something to the prompt have a backslash in
+    front."""
     return _MEANS_SOMETHING.sub(r"\\\g<0>", word)
 
 
 def words(text: str) -> list[str]:
-    """The words of a text; one with an open quote is split at blanks, as the guest would."""
+    """The words of a text; a text with an open quote is split at blanks, as the guest would."""
     try:
         return shlex.split(text)
     except ValueError:

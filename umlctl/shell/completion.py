@@ -1,7 +1,7 @@
 """What could come next at the prompt: from text and cursor to kinds of suggestion; pure.
 
-`wanted` says which kinds fit where the cursor is, `offer` what these are for a guest of which
-`Facts` are known. Nothing here asks anybody: a guest that is slow or dead is as it was last seen.
+`wanted` says which kinds fit where the cursor is. `offer` says what these are for a guest of which
+`Facts` are known. Nothing here asks a guest: a guest that is slow or dead is as it was last seen.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ READABLE: Final = {
     "tty/drivers": "terminal drivers",
     "1/root/etc/os-release": "what runs there; 1/root/ leads to any text file of the guest",
 }
-"""Files of /proc that a kernel can really read for us (measured on 6.1), and what they say."""
+"""Files of /proc that a kernel can really read for its mconsole (measured on 6.1), and what they
+say."""
 DISK_OPTIONS: Final = {
     "slot=": "which ubdN; else a free one",
     "ro": "read-only",
@@ -120,9 +121,9 @@ TRANSPORTS: Final = {
 _VEC: Final = ("ifname=", "dst=", "src=", "mac=", "mtu=", "depth=", "gro=", "vec=", "headroom=")
 CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
 BEHIND: Final = "1/root/"
-"""What leads from /proc to any file of the guest."""
+"""The path that leads from /proc to any file of the guest."""
 PROCESSES: Final = {1: "the guest's init", 2: "kthreadd, the kernel's own tasks"}
-"""What is known of a guest's processes: a kernel reads no names for others."""
+"""What is known of a guest's processes: a kernel cannot read the names of others."""
 SLOTS: Final = 16
 NICS: Final = 16
 """More NICs than these are possible, and need no suggestion."""
@@ -133,7 +134,7 @@ class Wanted(NamedTuple):
 
     Fields:
         kinds: of suggestions, the likeliest first
-        prefix: what has been typed of it
+        prefix: what the user has typed of it
     """
 
     kinds: tuple[str, ...]
@@ -141,12 +142,12 @@ class Wanted(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """One thing that could be typed instead of a prefix.
+    """One text that could be typed instead of a prefix.
 
     Fields:
-        text: it
+        text: the text itself
         meaning: in a few words; may be empty
-        final: nothing is added to it: a blank can follow
+        final: nothing is added to the text, so a blank can follow
     """
 
     text: str
@@ -163,7 +164,7 @@ class Facts(NamedTuple):
         networks, taps, bridges: of the host
         pids: processes of the guest
         root: the directory of this host that is the guest's root, if one is; ends with a '/'
-        programs: of this host, to hand an answer to
+        programs: of this host, which an answer can be piped to
         verbs: of the command line, with their meanings
     """
 
@@ -179,7 +180,7 @@ class Facts(NamedTuple):
 
 
 def wanted(text: str, cursor: int | None = None) -> Wanted:
-    """What fits at the cursor; at the end unless it is given."""
+    """What fits at the cursor, which is at the end unless it is given."""
     text = text[:cursor]
     begin = 0
     for place, letter in unquoted(text):
@@ -275,9 +276,9 @@ def _last(text: str) -> str:
 def offer(
     found: Wanted, facts: Facts, files: Callable[[str], Iterable[str]] = lambda _prefix: ()
 ) -> list[Suggestion]:
-    """What can be typed instead of the prefix.
+    """The texts that can be typed instead of the prefix.
 
-    files: paths of the host that begin so; directories end with a '/'
+    files: paths of the host that begin with a prefix; directories end with a '/'
     """
     suggestions = []
     for kind in found.kinds:
@@ -286,7 +287,7 @@ def offer(
                 Suggestion(path, final=not path.endswith("/")) for path in files(found.prefix)
             ]
         elif kind == PROC and facts.root and found.prefix.startswith(BEHIND):
-            # The guest's files are the host's, and a kernel cannot list them.
+            # The guest's files are files of the host. A kernel cannot list them.
             inside = facts.root + found.prefix.removeprefix(BEHIND)
             suggestions += [
                 Suggestion(BEHIND + path.removeprefix(facts.root), final=not path.endswith("/"))
@@ -345,7 +346,7 @@ def _unused(family: str, numbers: Iterable[int], facts: Facts) -> list[str]:
 
 
 def _free(facts: Facts) -> list[Suggestion]:
-    """Devices that are not there yet, the first few of each family."""
+    """Devices that the guest does not have yet, the first few of each family."""
     disks = _unused(families.UBD, range(1, SLOTS), facts)
     nics = _unused(families.VEC, range(NICS), facts)
     lines = [name for name in CONSOLES if name not in facts.devices]

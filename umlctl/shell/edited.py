@@ -1,7 +1,7 @@
-"""The prompt with a line editor: a menu, colours, history, and what happens above the line.
+"""The prompt with a line editor: a menu, colours, history, and events above the line.
 
-prompt_toolkit runs on asyncio and the rest of us on trio; trio-asyncio joins them. Interrupt and
-end of input come as plain exceptions, since KeyboardInterrupt does not survive the crossing.
+prompt_toolkit runs on asyncio and umlctl on trio; trio-asyncio joins them. Interrupt and end of
+input come as plain exceptions, since KeyboardInterrupt does not survive the crossing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from umlctl.shell.history import Kept
 from umlctl.shell.repl import Shell
 
 COLOURS: Final = {"running": "ansigreen", "unmanaged": "ansigreen", "dead": "ansired"}
-"""Of a guest's state in the prompt; any other is yellow."""
+"""The colour of a guest's state in the prompt; any other state is yellow."""
 
 
 class Interrupted(Exception):
@@ -36,10 +36,10 @@ class EndOfInput(Exception):
 
 
 class EditedShell(Shell):
-    """The prompt of a terminal that a cursor can be moved on."""
+    """The prompt of a terminal whose cursor can be moved."""
 
     def __init__(self, guest: str, *, vi: bool = False) -> None:
-        """vi: its keys, and not those of emacs"""
+        """vi: take the keys of vi, and not those of emacs"""
         super().__init__(guest, fancy=True)
         self._offered = Facts()
         self._vi = vi
@@ -106,7 +106,7 @@ class EditedShell(Shell):
             self._offered = self.live.facts
             menu = app.current_buffer.complete_state
             if app.current_buffer.text and (menu is None or menu.complete_index is None):
-                # What fits was made of less than is known by now.
+                # The menu was made of less than is known by now.
                 app.current_buffer.start_completion()
 
     def tell(self, text: str) -> None:
@@ -120,8 +120,8 @@ class EditedShell(Shell):
             else:
                 print(f"* {text}", flush=True)
 
-        # Not prompt_toolkit's patch_stdout: it would come by another thread, in which nobody
-        # knows the loop that the terminal has to be read in again afterwards.
+        # prompt_toolkit's patch_stdout would print from another thread. That thread does not know
+        # the loop in which the terminal has to be read again afterwards.
         current_loop.get().call_soon(show)
 
     def _hold(self, text: str) -> None:

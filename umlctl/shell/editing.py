@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from umlctl.shell.monitor import Live
 
 MENU: Final = 400
-"""The most that is suggested at once: a directory can be long."""
+"""The most suggestions that are shown at once: a directory can be long."""
 MENU_ROWS: Final = 8
-"""Rows that the line and the menu below it have, where the terminal has so many."""
+"""How many rows the line and the menu below it have, where the terminal has so many."""
 TOOLBAR_FROM: Final = 3
-"""Rows of a terminal that has one for the line below."""
+"""The fewest rows of a terminal that shows the line below the prompt."""
 _FIRST_WORD: Final = re.compile(r"(\s*(?:@\S+\s+)?)(\S*)")
 
 
 def menu(text: str, guest: str, facts: Facts) -> tuple[list[Suggestion], int]:
-    """What can be typed at the end of a text, and how many letters of the text each replaces.
+    """The suggestions at the end of a text, and how many letters of the text each replaces.
 
     guest: the current one; empty: none
     """
@@ -59,7 +59,7 @@ def menu(text: str, guest: str, facts: Facts) -> tuple[list[Suggestion], int]:
 
 
 def _is_outside(words: list[str], word: str, other: str) -> bool:
-    """The command line knows what fits. The prompt knows the current guest better."""
+    """Whether the command line knows what fits. The prompt knows the current guest better."""
     name = words[0]
     if name == "help":
         return len(words) > 1 or word.startswith("-")
@@ -73,8 +73,8 @@ def _is_outside(words: list[str], word: str, other: str) -> bool:
 
 
 def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
-    """Have a prompt and the line below it fit their terminal, and leave half of it to what was
-    said; with a row too few for what it reserves it would show nothing at all."""
+    """Have a prompt and the line below it fit their terminal, and leave half of it to earlier
+    output. With a row less than it reserves, the prompt would show nothing at all."""
 
     def see(_app: object) -> None:
         rows, columns = prompt.app.output.get_size()
@@ -86,7 +86,7 @@ def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
 
 
 class MenuCompleter(Completer):
-    """Completes what is typed for a guest as it was last seen."""
+    """Completes what is typed, for a guest as it was last seen."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
@@ -120,12 +120,12 @@ class CommandLexer(Lexer):
 
 
 def lexer() -> CommandLexer | None:
-    """The colours, unless none are wanted."""
+    """The colours, unless the user wants none."""
     return None if os.environ.get("NO_COLOR") else CommandLexer()
 
 
 def keys() -> KeyBindings:
-    """Keys of our own, besides those of prompt_toolkit."""
+    """The keys that the prompt has besides those of prompt_toolkit."""
     bindings = KeyBindings()
 
     @bindings.add("?", filter=~vi_navigation_mode)

@@ -1,7 +1,4 @@
-"""Help at the prompt: what a command is, what fits behind it, and what was perhaps meant.
-
-`topic` says what a `?` behind some text asks about, `about` answers it.
-"""
+"""Help at the prompt: what a command is, what fits behind it, and what a user may have meant."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ _CONFIG: Final = (
     ("CHANNEL:", CHANNELS),
 )
 _NATIVE: Final = tuple(name for name, command in BY_NAME.items() if command.served != HOST)
-"""What a guest is asked over its socket."""
+"""The commands that a guest is asked over its socket."""
 _PROMPT: Final = {
     "help": "this; `help --kernel`: what the kernel says",
     "@GUEST COMMAND": "of another guest",
@@ -72,12 +69,12 @@ _BEHIND: Final = {
 
 
 def names() -> list[str]:
-    """What can begin a line."""
+    """The words that can begin a line."""
     return [*dict.fromkeys((*_NATIVE, *BUILT_IN, *VERBS))]
 
 
 def unknown(word: str) -> str:
-    """What is said of a command that there is none of."""
+    """The error for a command that does not exist."""
     if word in INSTEAD:
         return f"there is no `{word}` at the prompt: {INSTEAD[word]}"
     near = meant(word, names())
@@ -86,9 +83,9 @@ def unknown(word: str) -> str:
 
 
 def of_the_host(line: str) -> str:
-    """The program of the host that a line of `!PROGRAM ...` runs; empty if it is none.
+    """The program of the host that a line of `!PROGRAM ...` runs; empty if the line is none.
 
-    What might harm the host and be meant for the guest is not run, such as `!poweroff`.
+    A program that might harm the host, and be meant for the guest, is not run, such as `!poweroff`.
 
     Raises: UsageError
     """
@@ -114,9 +111,9 @@ def of_the_host(line: str) -> str:
 
 
 def topic(before: str) -> list[str] | None:
-    """What a `?` behind this text asks about: words of a command, none of them for all commands.
+    """The words of the command that a `?` behind this text asks about; no words: all commands.
 
-    None: it is a letter like any other.
+    None: the `?` is a letter like any other.
     """
     text = last(before)
     if text is None:
@@ -142,7 +139,7 @@ def topic(before: str) -> list[str] | None:
 
 
 def question(line: str, words: list[str]) -> list[str] | None:
-    """What a line wants explained, and does not want done, as `about` takes it; None: nothing.
+    """The words that a line wants explained, and not done, as `about` takes them; None: none.
 
     words: of the line; there are some
     """
@@ -153,10 +150,10 @@ def question(line: str, words: list[str]) -> list[str] | None:
 
 
 def about(words: list[str]) -> list[str]:
-    """A command's arguments, meaning, cost, options, example, and what fits where; all, if none
-    is named.
+    """A command's arguments, meaning, cost, options, example, and what fits where; all commands if
+    none is named.
 
-    words: a command, and perhaps which kind of thing it is about
+    words: a command, and perhaps the kind of thing that it is about
 
     Raises: UsageError
     """
@@ -175,7 +172,7 @@ def about(words: list[str]) -> list[str]:
 
 
 def _about_native(command: Command) -> list[str]:
-    """A command of mconsole: what it is, and its options on the command line, which it has here."""
+    """Help for a command of mconsole, with the options that it has on the command line and here."""
     name = command.name
     lines = [f"{name} {command.args}".rstrip(), f"    {command.help}"]
     if command.served == KERNEL:
@@ -188,7 +185,7 @@ def _about_native(command: Command) -> list[str]:
 
 
 def overview() -> list[str]:
-    """Every command with its meaning, by what one wants."""
+    """Every command with its meaning, grouped by purpose."""
     of_prompt = {name: meaning for name, meaning in BUILT_IN.items() if name not in VERBS}
     meanings = {name: BY_NAME[name].help for name in _NATIVE if name != "help"} | VERBS | BUILT_IN
     sections = [
@@ -203,7 +200,7 @@ def overview() -> list[str]:
 
 
 def _sections(sections: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
-    """Headings, and below each its words, with all meanings under each other."""
+    """Headings, and below each its words; all meanings stand under each other."""
     lines = []
     tables = [table for _, table in sections]
     width = max((len(word) for table in tables for word in table if table[word]), default=0)

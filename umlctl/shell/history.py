@@ -1,4 +1,4 @@
-"""Lines typed at the prompt before, kept in a private file for each guest."""
+"""Lines that a user typed at the prompt before, kept in a private file for each guest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NO_GUEST: Final = ".none"
-"""What no guest is called."""
+"""A name that no guest can have."""
 
 
 class Kept(FileHistory):
-    """The lines typed for a guest, or where there is none.
+    """The lines that a user typed for a guest, or where there is none.
 
-    Where they cannot be kept, they are known until the shell ends, and the reason is told, once.
+    If they cannot be kept, they are known until the shell ends, and the reason is told once.
     """
 
     def __init__(self, guest: str, tell: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class Kept(FileHistory):
             return []
 
     def append_string(self, string: str) -> None:
-        if not string.startswith(" "):  # whoever begins so wants it forgotten
+        if not string.startswith(" "):  # a user who begins a line with a blank wants it forgotten
             super().append_string(string)
 
     def store_string(self, string: str) -> None:

@@ -1,7 +1,7 @@
-"""What is known of the guest while the prompt waits: its state, its events, what it has.
+"""What is known of the guest while the prompt waits: its state, its events, its devices.
 
-Connections of its own keep it, so that typing never waits for a guest; a guest that is slow or
-gone is shown as it was last seen, and as gone.
+It is kept by connections of its own, so that typing never waits for a guest. A guest that is slow
+or gone is shown as it was last seen, and as gone.
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ if TYPE_CHECKING:
 
     from umlctl.protocol.status import State, Status
 EVERY: Final = 2.0
-"""Between two looks at the guest's status, seconds."""
+"""The time between two looks at the guest's status, seconds."""
 AGAIN: Final = 1.0
-"""Between two looks whether a guest that is gone is back, seconds."""
+"""The time between two looks at whether a guest that is gone is back, seconds."""
 PATIENCE: Final = 5.0
-"""A supervisor gives a sign of life every second; a kernel may be busy, seconds."""
+"""How long an answer may take, seconds. A supervisor gives a sign of life every second; a kernel
+may be busy."""
 GONE: Final = (DEAD, "unsupervised")
-"""States of a guest that nobody answers for; somebody may soon."""
+"""States of a guest for which no server answers; one may soon."""
 BOOT: Final = 10.0
 """How much longer than in its state a guest must be up for both to be shown, seconds."""
 NEWS: Final = 60
-"""Letters of the last event in the line below the prompt."""
+"""How many letters of the last event the line below the prompt shows."""
 
 
 class Live:
     """One guest, as it was last seen.
 
     Fields:
-        guest: as it was named; empty: there is none, and the host alone is looked at
-        state: of the guest; "unmanaged" for a bare kernel; "unsupervised" or "dead" where nobody
+        guest: as the user named it; empty: there is none, and the host alone is looked at
+        state: of the guest; "unmanaged" for a bare kernel; "unsupervised" or "dead" where no server
             listens
-        status: the last answer to `status`; where nobody listens, what is known without one; None
-            if nothing is
+        status: the last answer to `status`; where no server listens, what is known without one;
+            None if nothing is
         facts: for completion
         last: the last event, in words
-        problem: what keeps us from looking; empty if nothing does
+        problem: why the guest cannot be looked at; empty if it can
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Live:
         """changed: called when something to show has changed
 
         tell: called with events, in words
-        ours: processes whose doings need not be told
+        ours: pids of processes whose actions need not be told
         """
         self.guest = guest
         self.state: State = "unknown"
@@ -104,7 +105,7 @@ class Live:
     def line(self, columns: int = 10_000) -> str:
         """The guest at a glance, for the line below the prompt, of so many columns.
 
-        What matters least is left out where it has no room.
+        The facts that matter least are left out if there is no room for them.
         """
         from umlctl.output.views import duration, size
 
@@ -141,7 +142,7 @@ class Live:
                     if not is_bare(guest.link):
                         await self._listen(guest)
             except (OSError, UmlctlError):
-                pass  # who looks at the guest says why
+                pass  # `look` says why
             await trio.sleep(AGAIN)
 
     async def _listen(self, guest: AsyncGuestClient) -> None:
@@ -185,7 +186,7 @@ class Live:
                 await self._wanted.wait()
 
     async def look(self) -> None:
-        """Ask the guest how it is. What this host has no means for is shown, and ends nothing."""
+        """Ask the guest how it is. What this host lacks for that is shown, and ends nothing."""
         try:
             await self._look()
         except (OSError, RuntimeError, UmlctlError) as problem:
@@ -241,7 +242,7 @@ class Live:
             await self._look_at_processes(guest)
 
     async def _look_at_processes(self, guest: AsyncGuestClient) -> None:
-        """A kernel cannot list /proc, but a control group can list its processes."""
+        """List the guest's processes by a control group: a kernel cannot list /proc."""
         mounts = await guest.ask("proc 1/mounts", Deadline(patience=PATIENCE))
         where = cgroup_mount(mounts.text) if mounts.ok else ""
         if not where:
@@ -253,13 +254,13 @@ class Live:
 
 
 def _of_record(guest: str) -> Status | None:
-    """What is known of a guest that nobody answers for."""
+    """What is known of a guest for which no server answers."""
     record = discover.find(guest) if "/" not in guest else None
     return None if record is None else summary(record)
 
 
 def short(event: dict[str, Any]) -> str:
-    """An event in the words that find room beside the guest's state."""
+    """An event in as many words as there is room for beside the guest's state."""
     from umlctl.output.views import printable, state_text
 
     try:
@@ -272,7 +273,7 @@ def short(event: dict[str, Any]) -> str:
 
 
 def cgroup_mount(mounts: str) -> str:
-    """Where a guest has the control groups of version 2; empty if nowhere."""
+    """Where a guest has mounted the control groups of version 2; empty if nowhere."""
     for line in mounts.splitlines():
         fields = line.split()
         if len(fields) > 2 and fields[2] == "cgroup2" and fields[1].startswith("/"):
@@ -281,7 +282,7 @@ def cgroup_mount(mounts: str) -> str:
 
 
 def _programs() -> tuple[str, ...]:
-    """Programs of this host that can be run by their names."""
+    """Programs of this host that can be run by name."""
     found: set[str] = set()
     for directory in os.get_exec_path():
         with suppress(OSError), os.scandir(directory) as entries:
@@ -290,7 +291,7 @@ def _programs() -> tuple[str, ...]:
 
 
 def _of_the_host() -> dict[str, Any]:
-    """What this host has that a guest can be plugged into, and its guests."""
+    """The guests of this host, and what it has that a guest can be plugged into."""
     found: dict[str, Any] = {}
     try:
         found["guests"] = dict.fromkeys(paths.guest_names(), "")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from umlctl.shell.repl import Shell
 
 DUMB: Final = ("", "dumb", "unknown")
-"""Terminals that no cursor can be moved on, by TERM."""
+"""Terminals whose cursor cannot be moved, by TERM."""
 
 
 def run(
@@ -34,12 +34,12 @@ def run(
     plain: bool = False,
     vi: bool = False,
 ) -> int:
-    """Read commands and send them, until the input ends; the exit code.
+    """Read commands and send them, until the input ends; return the exit code.
 
-    guest: None: the only one that runs, or none until one is switched to or started
-    commands: what to do instead of reading input
+    guest: None: the only one that runs, or none until the user switches to one or starts one
+    commands: to be done instead of reading input
     keep_going: a command that fails does not end a script
-    plain: show answers as they are, at a terminal too
+    plain: show answers as they are, also at a terminal
 
     Raises: NoGuest
     """
@@ -71,14 +71,15 @@ def run(
 
 
 def _first(problem: BaseException) -> BaseException:
-    """What went wrong first in a nursery, which raises a group of all that did."""
+    """The first problem of a nursery, which raises a group of all."""
     while isinstance(problem, BaseExceptionGroup):
         problem = problem.exceptions[0]
     return problem
 
 
 async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> int:
-    """Without a terminal: a command a line, or more between `;`; the first failure ends it."""
+    """Do the commands of input without a terminal: one a line, or several with `;` between them.
+    The first failure ends it."""
     first = exitcodes.OK
     for line in lines:
         for command in split(line):
@@ -92,7 +93,7 @@ async def _script(session: Session, lines: Iterable[str], keep_going: bool) -> i
 
 
 def _choose(*, interactive: bool) -> str:
-    """The guest to talk to: the only one that runs; else none, and a person is shown them all."""
+    """The guest to talk to: the only one that runs. Else none, and a person is shown them all."""
     from umlctl.client import guests
     from umlctl.output import guest_table
 
@@ -112,7 +113,7 @@ def _choose(*, interactive: bool) -> str:
 
 
 def _greet(guest: str) -> None:
-    """See that somebody listens, who has the guest adopted if need be, and say what a bare kernel
+    """See that a server listens, have the guest adopted if need be, and say what a bare kernel
     lacks.
 
     Raises: NoGuest

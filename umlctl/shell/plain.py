@@ -1,7 +1,7 @@
 """The prompt of a terminal that only prints, and of `--plain`: no paint, nothing moved.
 
-The kernel's own line editing is all there is: what is printed is what a script that drives the
-prompt expects.
+The host kernel's own line editing is all there is. A script that drives the prompt gets what it
+expects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from umlctl.shell.repl import Shell
 
 STDIN: Final = 0
 READ: Final = 4096
-"""A terminal's line is no longer, bytes."""
+"""The longest line of a terminal, bytes."""
 
 
 class PlainShell(Shell):
@@ -36,14 +36,14 @@ class PlainShell(Shell):
         return line
 
     def interrupted_ahead(self) -> bool:
-        return False  # the terminal makes a signal of it at any time
+        return False  # the terminal makes a signal of Ctrl-C at any time
 
     async def confirm(self, question: str) -> bool:
         said = await self._read(f"{question} [y/N] ")
         return said is not None and said.strip().lower() in ("y", "yes")
 
     async def _read(self, prompt: str) -> str | None:
-        """A line; None if Ctrl-C or Ctrl-D came instead."""
+        """Read a line; None if Ctrl-C or Ctrl-D came instead."""
         print(prompt, end="", flush=True)
         with trio.CancelScope() as self._asking:
             while b"\n" not in self._rest:

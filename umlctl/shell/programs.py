@@ -1,4 +1,4 @@
-"""Programs of this host that the prompt runs, and hands its terminal to."""
+"""Programs of this host that the prompt runs, and gives its terminal to."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ async def run(
     stdout: int | None = None,
     started: Callable[[int], object] = lambda _pid: None,
 ) -> int:
-    """Run a line of the host's shell to its end; its exit status.
+    """Run a line of the host's shell to its end; return its exit status.
 
     Afterwards the terminal is as it was.
 
     data: its input; None: the terminal. A script is never its input.
-    stdout: a descriptor; None: ours
+    stdout: a descriptor; None: that of this process
     started: called with its pid
 
     Raises: OSError
@@ -71,7 +71,7 @@ async def _end(process: trio.Process) -> None:
 
 @contextmanager
 def terminal_kept() -> Iterator[None]:
-    """The terminal is afterwards as it was, whatever happens."""
+    """Restore the terminal afterwards, whatever happens."""
     if not sys.stdin.isatty():
         yield
         return

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
-"""What empties a terminal."""
+"""The sequence that empties a terminal."""
 CHANGED, UNCHANGED = "\x1b[7m", "\x1b[27m"
 
 
@@ -70,7 +70,7 @@ def rendered(name: str, words: list[str], text: str) -> str:
 
 
 def marked(before: str, text: str) -> str:
-    """A text with the words inverted that were others before, at the same place."""
+    """A text in which words are inverted that were others before, at the same place."""
     old = before.splitlines()
     lines = []
     for number, line in enumerate(text.splitlines()):

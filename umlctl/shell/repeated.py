@@ -1,4 +1,4 @@
-"""What is seen again and again: an answer of a guest, and the guests that run."""
+"""Views that are shown again and again: an answer of a guest, and the guests that run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.render import CLEAR, marked, plain_text, status_text
 
 WATCH: Final = 2.0
-"""Between two answers that are watched, seconds."""
+"""The time between two answers that a user watches, seconds."""
 TOP: Final = 1.0
-"""Between two looks at the guests, seconds."""
+"""The time between two looks at the guests, seconds."""
 
 
 async def watch(guest: str, words: list[str], every: float, *, fancy: bool) -> int:
-    """Ask the same again and again, and show what has changed, until cancelled.
+    """Ask a guest the same again and again, and show what has changed, until cancelled.
 
-    every: between two answers, seconds
+    every: the time between two answers, seconds
     fancy: a person looks
 
     Raises: UsageError
@@ -60,7 +60,7 @@ async def watch(guest: str, words: list[str], every: float, *, fancy: bool) -> i
 async def top(every: float = TOP, *, fancy: bool) -> int:
     """Show the guests that run again and again, until cancelled; once, if no person looks.
 
-    every: between two looks, seconds
+    every: the time between two looks, seconds
     fancy: a person looks
     """
     while True:

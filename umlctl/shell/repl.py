@@ -1,6 +1,6 @@
-"""The prompt: a line is asked for, done, and the next one asked for, until no more is wanted.
+"""The prompt: it asks for a line, does it, and asks for the next one, until the user leaves.
 
-How lines are typed and told, each kind of terminal has a subclass for.
+Each kind of terminal has a subclass that knows how lines are typed and events told there.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Shell(ABC):
     """The prompt, of one guest at a time.
 
     Fields:
-        running: the command that runs can be given up by it; None: none runs
-        held: what is told before the next line is asked for
+        running: cancelled to give up the command that runs; None: none runs
+        held: texts to be told before the next line is asked for
         live: the guest, as it was last seen
     """
 
@@ -42,7 +42,7 @@ class Shell(ABC):
         self.live: Live
 
     async def talk(self) -> None:
-        """Be the prompt of a guest until another is wanted, or none."""
+        """Be the prompt of a guest until the user wants another, or none."""
         guest = self.session.guest
         async with self._living(guest):
             while self.session.guest == guest and not self.session.leaving:
@@ -66,7 +66,7 @@ class Shell(ABC):
                 self.live.refresh()
 
     async def _is_meant(self, commands: list[str]) -> bool:
-        """Who has pasted several commands wants all of them."""
+        """Whether a user who has pasted several commands wants all of them."""
         first = commands[0].strip()
         return await self.confirm(f"{len(commands)} commands, the first is `{first}`. Do them all?")
 
@@ -83,12 +83,13 @@ class Shell(ABC):
             nursery.cancel_scope.cancel()
 
     async def heed_signals(self) -> None:
-        """SIGINT gives up the running command, and only it; the others end the shell as Ctrl-D
+        """Give up the running command on SIGINT, and only that. The other signals end the shell as
+        Ctrl-D
         does: dying of them would leave the terminal raw."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for number in signals:
                 if number == signal.SIGINT and self.session.handed_over:
-                    continue  # it is for the program that has the terminal
+                    continue  # the signal is for the program that has the terminal
                 if self.running is not None:
                     say("given up", exitcodes.OK)
                     self.running.cancel()
@@ -101,7 +102,7 @@ class Shell(ABC):
 
     @property
     def prompt_text(self) -> str:
-        """What stands before a line, as text."""
+        """The text before a line."""
         if not self.session.guest:
             return "umlctl> "
         return f"{umid_of(self.session.guest)} {self.live.shown}> "
@@ -110,27 +111,29 @@ class Shell(ABC):
 
     @abstractmethod
     def begin(self, guest: str) -> None:
-        """Be ready to ask for lines for another guest."""
+        """Get ready to ask for lines for another guest."""
 
     @abstractmethod
     async def ask_for_line(self) -> str | None:
-        """A line; None if Ctrl-C came instead, or the end: the session is left then."""
+        """Ask for a line; None if Ctrl-C came instead, or the end: the user leaves the session
+        then."""
 
     @abstractmethod
     def interrupted_ahead(self) -> bool:
-        """Whether Ctrl-C was typed so soon behind a line that it was read with it, as a key."""
+        """Whether Ctrl-C was typed so soon behind a line that it was read with the line, as a
+        key."""
 
     @abstractmethod
     async def confirm(self, question: str) -> bool:
-        """Whether a person says yes."""
+        """Ask a person; whether they say yes."""
 
     @abstractmethod
     def interrupt(self) -> None:
-        """Give up the line that is typed: SIGINT has come."""
+        """Give up the line that the user types: SIGINT has come."""
 
     @abstractmethod
     def leave(self) -> None:
-        """Ask for no more of a line."""
+        """Stop asking for a line."""
 
     @abstractmethod
     def redraw(self) -> None:
@@ -138,4 +141,5 @@ class Shell(ABC):
 
     @abstractmethod
     def tell(self, text: str) -> None:
-        """Say what has happened, above the line that is typed; while a command runs, later."""
+        """Say what has happened, above the line that the user types; while a command runs,
+        later."""

@@ -1,4 +1,4 @@
-"""What a line does at the prompt, and without one: it is read, done, and its answer shown."""
+"""What a line does, at the prompt and without one: it is read, done, and its answer shown."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Session:
     """One guest, and how its answers are shown.
 
     Fields:
-        guest: as it was named; empty: none, until one is switched to or started
+        guest: as the user named it; empty: none, until the user switches to one or starts one
         handed_over: a program of the host has the terminal
         fancy: answers are for a person at a terminal: tables, colours, a pager
-        confirm: asks a person whether to go on; None: nobody is there to be asked
+        confirm: asks a person whether to go on; None: there is no person to ask
         leaving: the shell is to end
         code: how the last command ended
         pids: of this process, and of those that it has started
@@ -65,7 +65,7 @@ class Session:
         self.pids = {os.getpid()}
 
     async def obey(self, line: str) -> int:
-        """Do what one line says; the exit code."""
+        """Do what one line says; return the exit code."""
         try:
             name, command = addressed(line)
             if name:
@@ -78,7 +78,7 @@ class Session:
             if isinstance(problem, RuntimeError) and not is_lacking(problem):
                 raise
             self.code = say(f"{self._heading}{explained(problem)}", exitcodes.FAILED)
-        except ValueError as problem:  # a NUL in a name of the host's
+        except ValueError as problem:  # a NUL in a name of the host
             self.code = say(f"{self._heading}{problem}", exitcodes.USAGE)
         return self.code
 
@@ -87,7 +87,7 @@ class Session:
         return f"{self.guest}: " if self.guest else ""
 
     async def _obey_of(self, guest: str, line: str) -> int:
-        """Do what a line says, of another guest.
+        """Do what a line says, for another guest.
 
         Raises: UmlctlError
         """
@@ -142,12 +142,12 @@ class Session:
         return await self._show_long(said)
 
     async def _is_meant(self, words: list[str]) -> bool:
-        """A person who is there to be asked wants what a command may cost."""
+        """Whether a person wants what a command may cost; yes, if there is no person to ask."""
         cost = dangerous(words)
         return not cost or self.confirm is None or await self.confirm(f"{cost}. Go on?")
 
     def _need_guest(self, name: str) -> None:
-        """Raises: NoGuest: there is no current one"""
+        """Raises: NoGuest: there is no current guest"""
         if not self.guest:
             known = guest_names()
             raise NoGuest(
@@ -224,7 +224,7 @@ class Session:
             return exitcodes.OK if outcome.ok else show(self.guest, "events", outcome)
         words = typed.words
         if words == ["events"]:
-            words = ["events", "past"]  # what is yet to come would keep it from ever ending
+            words = ["events", "past"]  # events to come would keep `events` from ever ending
         outcome = await request(self.guest, words)
         if isinstance(outcome, int):
             return outcome
