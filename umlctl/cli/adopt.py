@@ -1,4 +1,4 @@
-"""`umlctl adopt`: guests that run on though their supervisor was killed get one again."""
+"""`umlctl adopt`: guests that run on though their supervisor was killed get a new one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def adopt(guests: tuple[str, ...]) -> int:
 
 
 def _died() -> list[records.Record]:
-    """Guests that have died without a supervisor, of which nobody has written down how."""
+    """Guests that have died without a supervisor, and whose ending is not written down."""
     left = [record for record in records.load_all() if record.ending is None]
     return [
         record
@@ -63,11 +63,12 @@ def _alone() -> list[str]:
 
 
 def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
-    """Say what has become of a guest; the exit code."""
+    """Say what has become of a guest; return the exit code."""
     has = "/" not in name and umid_lock.has_owner(name)
     why = unsupervised.out_of_reach(name)[1] if has and died is None else ""
     if died is not None:
-        latest = died if died.ending else records.load(name)  # only its tiny parent knew it then
+        # only the tiny parent knew the ending then
+        latest = died if died.ending else records.load(name)
         how = views.ending_text(latest.ending if latest else None)
         print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")
     elif why:

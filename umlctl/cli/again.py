@@ -1,4 +1,4 @@
-"""`umlctl start NAME` of a guest that has ended: the same guest, unless it is told otherwise."""
+"""`umlctl start NAME` of a guest that has ended: the same guest, unless the user says otherwise."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _OTHERWISE: Final = {
     "allow_users": "allow-user",
     "allow_groups": "allow-group",
 }
-"""Options that are called otherwise than the fields of a definition."""
+"""Options whose names differ from the fields of a definition."""
 _NO_OPTIONS: Final = {"umid", "kernel", "arguments", "cwd", "home", "named"}
 _SIZES: Final = {"mem", "memory_limit"}
 
 
 def is_asked_for(options: Iterable[str], arguments: tuple[str, ...]) -> bool:
-    """The command line says nothing of the guest but its name.
+    """Whether the command line says nothing of the guest but its name.
 
     options: parameters of the click command that runs
     """
@@ -45,11 +45,11 @@ def is_asked_for(options: Iterable[str], arguments: tuple[str, ...]) -> bool:
 
 
 def last(umid: str) -> Definition | None:
-    """How a guest was started last that has ended; None if there is none, or it runs."""
+    """How a guest that has ended was started last; None if there is none, or it runs."""
     try:
         record = records.load(paths.check_umid(umid))
     except paths.BadUmid:
-        return None  # which is said where that is checked
+        return None  # a bad name is told where names are checked
     if record is None:
         return None
     if cleanup.judged(record).ending is None:
@@ -58,7 +58,7 @@ def last(umid: str) -> Definition | None:
 
 
 def is_same(one: Definition, other: Definition) -> bool:
-    """Both were started with the same options."""
+    """Whether both guests were started with the same options."""
     return words(one) == words(other)
 
 

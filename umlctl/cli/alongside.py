@@ -1,4 +1,5 @@
-"""What `umlctl run` does beside its guest: it copies the console's log, and ties it to itself."""
+"""What `umlctl run` does beside its guest: it copies the console's log, and ties the guest to
+itself."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ from umlctl.host.files import stands_at
 from umlctl.state import console_log
 
 LOOK: Final = 0.2
-"""Between two looks for what has come into the log, seconds; its reader is waited for as long."""
+"""The time between two looks for what has come into the log, seconds; so long a wait for its reader
+is, too."""
 LAST: Final = 5.0
-"""How long its reader may take for the last of it, once the guest has ended, seconds."""
+"""How long the reader may take for the last of the log, once the guest has ended, seconds."""
 AGAIN: Final = 0.02
-"""Between two looks whether somebody reads a FIFO, seconds."""
+"""The time between two looks at whether a process reads a FIFO, seconds."""
 PIECE: Final = 1 << 16
 """The most that is copied at once, bytes."""
 HELD: Final = 64
@@ -29,12 +31,12 @@ HELD: Final = 64
 
 
 class Copy:
-    """A console's log, copied to a file as it grows. Its reader, where it is no regular file, may
-    come late or be slow, and holds up nobody: the logs of later lives of the guest wait, open, so
-    that they are there though yet another life has begun. A thread may copy meanwhile.
+    """A console's log, copied to a file as it grows. Where the file is no regular one, its reader
+    may come late or be slow, and holds up nobody. The logs of later lives of the guest wait, open,
+    so that they are there though yet another life has begun. A thread may copy meanwhile.
 
     Fields:
-        problem: why it is copied no more, or not whole, the first reason; empty if it is
+        problem: the first reason why the log is copied no more, or not whole; empty if it is whole
     """
 
     def __init__(self, path: str) -> None:
@@ -54,7 +56,7 @@ class Copy:
             raise HostError(f"cannot write the log to {path}: {problem.strerror}") from problem
 
     def begin(self, log: str) -> None:
-        """This is the log; it may be removed before all of it is copied."""
+        """Copy this log; it may be removed before all of it is copied."""
         self._log = log
         self.look()
 
@@ -70,11 +72,11 @@ class Copy:
             self._fail(str(problem.strerror))
 
     def step(self) -> None:
-        """Copy what has come since, as far as its reader takes it now."""
+        """Copy what has come since, as far as the reader takes it now."""
         self._step(LOOK)
 
     def finish(self) -> None:
-        """Copy what is left; of what its reader does not take soon it is said that it is lost."""
+        """Copy what is left. What the reader does not take soon counts as lost."""
         self.look()
         self._step(LAST)
         left = self._lost + self._left()
@@ -90,7 +92,7 @@ class Copy:
             self._file = -1
 
     def _step(self, seconds: float) -> None:
-        """Copy all there is, but wait for its reader no longer."""
+        """Copy all there is; wait for the reader no longer than this."""
         if self.problem:
             return
         end = time.monotonic() + seconds
@@ -110,7 +112,8 @@ class Copy:
         Raises: OSError
         """
         while self._logs:
-            is_over = len(self._logs) > 1  # asked before: what comes meanwhile is copied, too
+            # asked before the copy, so that what comes meanwhile is copied too
+            is_over = len(self._logs) > 1
             if not self._copy(end) or not is_over:
                 return
             self._drop()
@@ -120,14 +123,14 @@ class Copy:
         self._offset = 0
 
     def _left(self) -> int:
-        """What of the logs is not copied, bytes."""
+        """How much of the logs is not copied, bytes."""
         return sum(map(_size, self._logs)) - self._offset
 
     def _fail(self, why: str) -> None:
         self.problem = self.problem or f"the log is not whole in {self.path}: {why}"
 
     def _open_file(self) -> None:
-        """Open the file; not yet, if it is a FIFO that nobody reads.
+        """Open the file; not yet, if it is a FIFO that no process reads.
 
         Raises: OSError
         """
@@ -140,9 +143,9 @@ class Copy:
                 raise
 
     def _copy(self, end: float) -> bool:
-        """Copy the first of the logs; whether all of it was taken.
+        """Copy the first of the logs; True if all of it was taken.
 
-        end: when its reader is waited for no longer
+        end: when the wait for the reader ends
 
         Raises: OSError
         """
@@ -152,7 +155,7 @@ class Copy:
             data = os.pread(log, PIECE, self._offset)
             if not data:
                 break
-            cut = console_log.start(log) - self._offset  # it may have been while we read
+            cut = console_log.start(log) - self._offset  # the log may have been cut during the read
             if cut > 0:
                 self._lost += cut
                 self._offset += cut
@@ -165,9 +168,9 @@ class Copy:
         return True
 
     def _taker(self) -> int:
-        """Where it is copied to.
+        """The descriptor of the file that the log is copied to.
 
-        Raises: BlockingIOError: nobody reads it yet; OSError
+        Raises: BlockingIOError: no process reads it yet; OSError
         """
         if self._file < 0:
             self._open_file()
@@ -204,7 +207,8 @@ class Tie:
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # else what kills our group would kill it too
+                # else a signal that kills this process's group would kill it too
+                start_new_session=True,
             )
         except OSError as problem:
             os.close(self._writer)
@@ -213,10 +217,10 @@ class Tie:
             os.close(reader)
 
     def loosen(self) -> None:
-        """The guest has ended, or is nobody's to be killed."""
+        """Let go: the guest has ended, or is not to be killed with this process."""
         try:
             os.write(self._writer, b"\n")
         except BrokenPipeError:
-            pass  # somebody has killed the watcher
+            pass  # the watcher was killed
         os.close(self._writer)
         self._watcher.wait()

@@ -1,6 +1,6 @@
 """Whether a guest has answered all that a script has typed on its console; pure.
 
-A console does not say when a command is over. But a shell shows its prompt again: the same as
+A console does not say when a command is over. But a shell shows its prompt again, the same as
 before, once for each line that was typed. Where that cannot be seen, silence has to do.
 """
 
@@ -10,11 +10,11 @@ import re
 from typing import Final
 
 QUIET: Final = 0.5
-"""A console that is silent for so long, and has answered all, is left, seconds."""
+"""How long a console that has answered all is silent before it is left, seconds."""
 SILENCE: Final = 5.0
-"""The same where nobody can see whether it has answered all, seconds."""
+"""The same where it cannot be seen whether the console has answered all, seconds."""
 _TAIL: Final = 1024
-"""So much of the output is looked at for the line that has not ended, bytes."""
+"""How much of the output is looked at for the line that has not ended, bytes."""
 _SEARCHED: Final = 65536
 _SEQUENCE: Final = re.compile(rb"\x1b\[[?>=0-9;]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 """Colours, titles and modes."""
@@ -24,9 +24,10 @@ class Answer:
     """What a console prints to what is typed.
 
     Fields:
-        silence: how long it may be silent, seconds; None: as long as it takes, see `patience`
-        until: what it is to print; empty: nothing in particular
-        found: it has
+        silence: how long the console may be silent, seconds; None: as long as it takes, see
+            `patience`
+        until: the text that it is to print; empty: nothing in particular
+        found: it has printed that
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Answer:
 
     @property
     def complete(self) -> bool:
-        """All that was typed is answered, as far as can be seen."""
+        """Whether all that was typed is answered, as far as can be seen."""
         if self.until:
             return self.found
         if not self._asked:
@@ -94,7 +95,7 @@ class Answer:
 
     @property
     def patience(self) -> float | None:
-        """How long it may be silent now before it is left, seconds; None: for ever."""
+        """How long the console may be silent now before it is left, seconds; None: for ever."""
         if self.until:
             return self.silence
         if self.complete:

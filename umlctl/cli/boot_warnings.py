@@ -1,4 +1,4 @@
-"""What is said to who starts a guest of what not everybody expects."""
+"""Warnings to a user who starts a guest, of what not everybody expects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
 NO_ASLR: Final = (7, 2)
-"""Since this Linux a kernel turns the randomisation of its addresses off itself."""
+"""Since this version of Linux, a kernel turns off the randomisation of its addresses itself."""
 
 
 def of_start(definition: Definition) -> list[str]:
-    """What not everybody expects: a guest on hostfs is no smaller than root who starts it, and
-    hostfs= is no jail."""
+    """What not everybody expects of a guest: its root on hostfs may do what the user who starts it
+    may, and hostfs= is no jail."""
     said = []
     is_roots = not (os.geteuid() or definition.user)
     if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):
@@ -52,7 +52,7 @@ def of_start(definition: Definition) -> list[str]:
 
 
 def of_loss(definition: Definition) -> list[str]:
-    """What a guest writes and nobody will find, if anything."""
+    """What a guest writes and nobody will find again, if anything."""
     disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     if definitions.root_is_image(definition):
         disks.insert(0, definitions.root_disk(definition))
@@ -65,7 +65,7 @@ def of_loss(definition: Definition) -> list[str]:
 
 
 def _is_first(what: str) -> bool:
-    """Something has not been said to this user before; if that cannot be kept, it has not."""
+    """Whether something has not been said to this user before; yes, if that cannot be kept."""
     try:
         os.makedirs(paths.state_dir(), 0o700, exist_ok=True)
         os.close(
@@ -79,7 +79,7 @@ def _is_first(what: str) -> bool:
 
 
 def _shared_root(definition: Definition) -> list[str]:
-    """Who writes to the directory that is the root too."""
+    """Which other guests write to the directory that is the root."""
     if not definition.root.endswith("/"):
         return []
     from umlctl.recovery import discover

@@ -159,7 +159,7 @@ OPTIONS: Final = (
 
 
 def with_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Give a command these options."""
+    """Give a command the options that describe a guest."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function
@@ -181,7 +181,7 @@ class Booting(click.Command):
 
 @contextmanager
 def host_errors() -> Iterator[None]:
-    """Whatever the host refuses is told as one of our errors, to programs too.
+    """Turn each error of the host into HostError, for programs too.
 
     Raises: HostError
     """
@@ -192,7 +192,7 @@ def host_errors() -> Iterator[None]:
 
 
 def await_earlier(definition: Definition) -> None:
-    """Wait for the guests that it comes after, see `umlctl.client.dependencies`."""
+    """Wait for the guests that this one comes after, see `umlctl.client.dependencies`."""
     if definition.after:
         from umlctl.client import dependencies
 

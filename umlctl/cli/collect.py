@@ -1,7 +1,7 @@
 """`umlctl collect`: files of a running guest, whatever they are on, before it is ended.
 
-They come by `proc 1/root/PATH`, which takes nothing in the guest. What that cannot bring whole is
-refused: a file that was cut looks like one that was not.
+They come by `proc 1/root/PATH`, which needs nothing in the guest. A file that cannot come whole
+that way is refused: a file that was cut looks like one that was not.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ UNCOUNTED: Final = (
     "seen; is the guest paused, or very busy? --force takes it as it comes"
 )
 COUNTING: Final = 10.0
-"""How long our init program may take to say how long a file is, seconds."""
+"""How long umlctl's init program may take to say how long a file is, seconds."""
 PERHAPS: Final = (
     "it is no text that ends with a newline, so a zero byte near its end could not be seen; "
     "have it as text, such as by `base64 FILE >FILE.b64` in the guest, or insist with --force"
 )
 UNREADABLE: Final = ("Failed to open file", "Read of file failed")
-"""What the kernel says. Source: mconsole_proc of arch/um/drivers/mconsole_kern.c"""
+"""What the kernel says of a file that it cannot read. Source: mconsole_proc of
+arch/um/drivers/mconsole_kern.c"""
 LOOK: Final = 0.01
 NO_FILE: Final = (
     ": there is none, or it is a directory, or a link to a path that begins with '/', which "
@@ -123,7 +124,7 @@ def collect(
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """The name of each file on this host: the last of its path, which the user gave.
+    """The name of each file on this host: the last part of the path that the user gave.
 
     Raises: UsageError
     """
@@ -146,12 +147,13 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 
 def _check_supervised(guest: str) -> None:
-    """See that nobody asks a bare kernel: what it drops of an answer is missed by nobody.
+    """Refuse a bare kernel: no supervisor would miss what it drops of an answer.
 
     Raises: Refused
     """
     with GuestClient(guest) as asked:
-        is_bare = asked.is_bare()  # a guest that nobody answers for may have to be adopted first
+        # a guest for which no server answers may have to be adopted first
+        is_bare = asked.is_bare()
     if is_bare:
         raise Refused(
             f"{guest}: nobody supervises this guest, so nobody would see that a part of a file is "
@@ -160,7 +162,7 @@ def _check_supervised(guest: str) -> None:
 
 
 def _read(guest: str, path: str, deadline: Deadline, *, force: bool) -> bytes:
-    """What is in a file of the guest.
+    """The content of a file of the guest.
 
     Raises: NoGuest, Refused, UsageError
     """
@@ -184,10 +186,10 @@ def _read(guest: str, path: str, deadline: Deadline, *, force: bool) -> bytes:
 
 
 def _count(guest: str, path: str, deadline: Deadline) -> int | None:
-    """How many bytes a file has, as our init program in the guest counts them; None: another
-    init is there, or the guest is another user's.
+    """How many bytes a file has, as umlctl's init program in the guest counts them. None: the guest
+    has another init, or is another user's.
 
-    Raises: Refused: it does not say, or not in time
+    Raises: Refused: the init program does not say, or not in time
     """
     try:
         door = os.open(
@@ -196,7 +198,8 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
     except OSError:
         return None
     try:
-        device_options.request(guest, "proc 1/root/run/shell", deadline)  # which only ours makes
+        # only umlctl's init program makes that
+        device_options.request(guest, "proc 1/root/run/shell", deadline)
         name = f"{os.getpid()}.{time.monotonic_ns()}"
         os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))
     except Refused as problem:
@@ -228,7 +231,7 @@ def _check_free(file: str) -> None:
 
 
 def _write(file: str, data: bytes, *, overwrite: bool) -> None:
-    """Have a file that is whole, or none.
+    """Write a file whole, or not at all.
 
     Raises: HostError
     """

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 PATIENCE: Final = 1.0
-"""How long a guest may take to say what it has, seconds."""
+"""How long a guest may take to say which devices it has, seconds."""
 
 
 def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Names under which something may listen."""
+    """Names under which a server may listen."""
     try:
         names = paths.guest_names()
     except BadPlace:
@@ -30,7 +30,7 @@ def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 
 
 def helpful(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """What `help` is of: commands, and guests."""
+    """What `help` can be asked about: commands, and guests."""
     import click
 
     root = ctx.find_root().command
@@ -40,7 +40,7 @@ def helpful(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 
 def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Switches that run, and those that are defined."""
+    """Switches that run, and switches that are defined."""
     from umlctl.networks import definitions, segments
 
     try:
@@ -80,7 +80,7 @@ def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Guests of which something was written down, dead or alive."""
+    """Guests that have a record, dead or alive."""
     from umlctl.state import records
 
     try:
@@ -108,7 +108,7 @@ def consoles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 
 def columns(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Columns of `list`, each behind those that are typed already."""
+    """Columns of `list`, each behind those that the user has typed."""
     from click.shell_completion import CompletionItem
 
     before, comma, begun = incomplete.rpartition(",")
@@ -120,7 +120,7 @@ def columns(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 
 def sorting(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What `list` can be sorted by; what begins with a `-` is an option to click."""
+    """Columns that `list` can be sorted by; click takes a word with a `-` for an option."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(name, help=meaning) for name, meaning in _columns(incomplete)]
@@ -133,7 +133,7 @@ def _columns(begun: str) -> list[tuple[str, str]]:
 
 
 def files(prefix: str) -> list[str]:
-    """Paths of this host that begin so."""
+    """Paths of this host that begin with a prefix."""
     begin = prefix.rpartition("/")[2]
     shown = prefix[: len(prefix) - len(begin)]
     where = os.path.expanduser(shown or ".")
@@ -152,7 +152,7 @@ def files(prefix: str) -> list[str]:
 def behind(
     *command: str,
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """What fits behind a command of the prompt, which knows it all."""
+    """What fits behind a command of the prompt, by the prompt's own completion."""
 
     def offered(
         ctx: click.Context, param: click.Parameter, incomplete: str
@@ -209,9 +209,9 @@ def devices(
 
 
 def _devices(guest: str) -> dict[str, str]:
-    """A guest's devices with what was asked for; none if it does not say so soon.
+    """A guest's devices with what was asked for; none if the guest does not say so soon.
 
-    Of one that nobody supervises they are those that were written down.
+    For a guest without a supervisor, they are the devices in its record.
     """
     import msgspec
 

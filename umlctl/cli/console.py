@@ -77,9 +77,9 @@ def console(
 
 
 def attach_while(umid: str, start: Callable[[], int]) -> int:
-    """Start a guest and be on its console from the first byte; the exit code.
+    """Start a guest and be on its console from the first byte; return the exit code.
 
-    start: in a thread of its own; its exit code
+    start: run in a thread of its own; returns an exit code
 
     Raises: HostError, UmlctlError of `start`
     """
@@ -100,7 +100,7 @@ def attach_while(umid: str, start: Callable[[], int]) -> int:
     try:
         code = viewer.run(lambda: not codes)
     except NoGuest:
-        code = exitcodes.NO_GUEST  # it did not come to be; why, has `start` to say
+        code = exitcodes.NO_GUEST  # no guest came to be; `start` says why
     if viewer.keyboard.left and not codes:
         return code  # the guest boots on
     thread.join()

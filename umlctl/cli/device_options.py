@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE: Final = 60.0
-"""A switch or a slirp4netns may have to be started first, others' devices be plugged, and hooks
-run, seconds."""
+"""How long a command may take from each sign of life, seconds. A switch or a slirp4netns may have
+to be started first, other guests' devices be plugged, and hooks run."""
 
 guest_argument = click.argument("guest", shell_complete=complete.guests)
 json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
@@ -43,7 +43,7 @@ force_option = click.option(
 
 
 def _deadline(seconds: float | None) -> Deadline:
-    """Of a command, all that it asks together."""
+    """The deadline of a command, for all that it asks together."""
     return Deadline(seconds, PATIENCE, renewed=True)
 
 
@@ -86,12 +86,12 @@ def request(
 
 
 def plugged(guest: str, text: str, deadline: Deadline, *, force: bool) -> Device:
-    """Have a device plugged; its entry in the table."""
+    """Have a device plugged; return its entry in the table."""
     return _decoded(guest, read_device, request(guest, f"plug {text}", deadline, force=force))
 
 
 def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
-    """Have a device taken out, and say so."""
+    """Have a device removed, and say so."""
     request(guest, f"remove {name}", deadline)
     if in_json:
         click.echo(views.to_json({"guest": guest, "name": name}))
@@ -100,7 +100,7 @@ def remove(guest: str, name: str, deadline: Deadline, *, in_json: bool) -> None:
 
 
 def devices(guest: str) -> list[Device]:
-    """The guest's device table; without a supervisor, as it was written down.
+    """The guest's device table; without a supervisor, the one in its record.
 
     Raises: NoGuest, Refused, UsageError, HostError
     """

@@ -16,7 +16,7 @@ _CLOCKS: Final = ("%H:%M:%S", "%H:%M")
 
 
 MOST: Final = 1e9
-"""What a clock can wait, seconds."""
+"""The longest wait that a clock can be set to, seconds."""
 
 
 class _Seconds(click.FloatRange):
@@ -31,7 +31,7 @@ class _Seconds(click.FloatRange):
         return seconds
 
     def _describe_range(self) -> str:
-        """What a clock can wait is no limit that a reader of `--help` meets."""
+        """Show no limit: a reader of `--help` does not meet this one."""
         return ""
 
 
@@ -39,7 +39,7 @@ SECONDS: Final = _Seconds()
 
 
 def moment(text: str, now: float) -> float:
-    """The time that a person means, seconds since 1970.
+    """The time that a user means, seconds since 1970.
 
     Raises: UsageError
     """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.events import Event
 
 LOOK: Final = 0.25
-"""Between two looks for guests that are new, or gone, seconds."""
+"""The time between two looks for guests that are new, or gone, seconds."""
 
 
 @click.command(
@@ -77,14 +77,16 @@ def events(
         show_event(event)
     if follow:
         if guest is not None:
-            unsupervised.take_over(guest)  # or nobody would write down what happens to it
+            # without a supervisor, nothing would write down what happens to the guest
+            unsupervised.take_over(guest)
         for event in _following(readers, guest):
             show_event(event)
     return exitcodes.OK
 
 
 def _is_ours(guest: str) -> bool:
-    """Its history can be read here; whoever names a socket wants that to be asked."""
+    """Whether a guest's history can be read here. A user who names a socket wants that to be
+    asked."""
     return "/" not in guest and os.path.exists(event_log.path_of(guest))
 
 
@@ -97,7 +99,7 @@ def _time_of(event: Event) -> float:
 
 
 def _following(readers: dict[str, event_log.Reader], guest: str | None) -> Iterator[Event]:
-    """What happens: to one guest until it is gone, to all for ever."""
+    """New events: of one guest until it is gone, of all guests for ever."""
     with closing(_Watched()) as watch:
         while True:
             lives = guest is None or cleanup.is_there(guest)
@@ -113,12 +115,12 @@ def _following(readers: dict[str, event_log.Reader], guest: str | None) -> Itera
 
 
 class _Watched:
-    """Histories that are watched for more."""
+    """Histories that are watched for new events."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
         self._watch: Watch | None = None
-        with suppress(OSError):  # then looking now and then will do
+        with suppress(OSError):  # without a watch, looking now and then will do
             self._watch = Watch()
 
     def add(self, name: str) -> None:
@@ -128,7 +130,7 @@ class _Watched:
                 self._names.add(name)
 
     def wait(self) -> None:
-        """Until there may be more."""
+        """Wait until there may be new events."""
         watch = self._watch
         if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
             watch.clear()
@@ -141,7 +143,7 @@ class _Watched:
 def _ask(
     guest: str, show_event: Callable[[Event], None], *, follow: bool, lines: int | None
 ) -> int:
-    """Ask the supervisor of a guest that is not of this user, or has another home."""
+    """Ask the supervisor of a guest that is not this user's, or has another home."""
     rest = b""
     past: list[Any] = []
 

@@ -29,10 +29,11 @@ _BOUND_BY: Final = {
     "descriptors": "; more take a higher `ulimit -Hn` for their supervisor",
     "processes": "; more take a higher `ulimit -u`, or pids.max of a cgroup",
 }
-"""What bounds the room for guests, and what to do about it."""
+"""What bounds the room for guests, and what a user can do about it."""
 CONTAINED: Final = (6, 12)
-"""Since this Linux a guest's processes end with its kernel, however that ends. Of 14 kernels that
-were killed, 14 of 6.1 let one go, to run on as a process of the host; none of 6.12 or 7.2."""
+"""Since this version of Linux, a guest's processes end with its kernel, however that ends. Of 14
+kernels that were killed, 14 of 6.1 let a process go, which ran on as a process of the host. None of
+6.12 or 7.2 did."""
 _NO_MOUNTS: Final = (
     "no: / is mounted private here, and kernels would not see what is mounted or unmounted later"
 )
@@ -112,7 +113,7 @@ def _processors(most: int | None) -> str:
 
 
 def gather() -> dict[str, Any]:
-    """The facts; sizes in bytes."""
+    """The facts of this host; sizes in bytes."""
     kernel = ""
     probed = None
     with contextlib.suppress(NoKernel):
@@ -158,7 +159,7 @@ def gather() -> dict[str, Any]:
 
 
 def no_limits() -> str:
-    """Why --memory-limit and --cpu-limit cannot be had; empty if they can."""
+    """Why this user cannot have --memory-limit and --cpu-limit; empty if they can."""
     wanted = {"memory", "cpu"}
     try:
         if not cgroups.by_systemd(wanted):
@@ -177,7 +178,7 @@ def _old(kernel: Kernel) -> Iterator[str]:
 
 
 def _hints(memory: str) -> Iterator[str]:
-    """What this host forbids that guests are better with, and what can be done."""
+    """What this host forbids that guests are better off with, and what a user can do."""
     if os.geteuid():
         yield from _no_namespaces()
         yield from _few_processes()

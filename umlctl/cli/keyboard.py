@@ -1,4 +1,5 @@
-"""What is typed for a console: the key that leaves it, and a terminal whose keys all go there."""
+"""What is typed for a console: the key that leaves it, and a terminal that sends all other keys
+there."""
 
 from __future__ import annotations
 
@@ -20,30 +21,32 @@ if TYPE_CHECKING:
 
 ESCAPE: Final = "^]"
 REPEAT_TIMEOUT: Final = 0.3
-"""How long the same key may follow itself: as elsewhere it must be pressed thrice, seconds."""
+"""How long the same key may follow itself, seconds: users of other programs are used to press it
+thrice."""
 _REPORTED: Final = re.compile(
     rb"\x1b\[(\d+)(?::\d*)*;(\d+)(?::(\d))?(?:;[\d:]*)?u|\x1b\[27;(\d+);(\d+)~"
 )
 """A key with its modifiers: CODE;MODIFIERS[:EVENT] u of kitty, 27;MODIFIERS;CODE ~ of xterm."""
 _CONTROL: Final = 4
 _IGNORED: Final = 1 | 64 | 128
-"""Shift, which some keyboards need for the key, Caps Lock and Num Lock."""
+"""Modifiers that do not count: Shift, which some keyboards need for the key, Caps Lock and Num
+Lock."""
 _LONGEST: Final = 64
-"""The most of a sequence that may come in the next packet, bytes."""
+"""The longest beginning of a sequence whose end may come in the next packet, bytes."""
 
 
 class Keyboard:
     """Standard input, as it is typed on a console.
 
     Fields:
-        is_over: it has ended
-        left: the key was pressed that leaves the console
+        is_over: the input has ended
+        left: the user has pressed the key that leaves the console
     """
 
     def __init__(self, escape: bytes, *, is_terminal: bool) -> None:
-        """escape: the key, as ^] is 0x1d; empty: none leaves
+        """escape: the key, as ^] is 0x1d; empty: no key leaves
 
-        is_terminal: somebody types; else a script does, and has no such key
+        is_terminal: a person types; else a script does, and has no such key
         """
         self.is_over = False
         self.left = False
@@ -52,11 +55,11 @@ class Keyboard:
 
     @property
     def leaving(self) -> str:
-        """What leaves the console, for a person."""
+        """The key that leaves the console, for a person."""
         return f"^{chr(self._key.byte[0] | 0x40)}" if self._key.byte else "nothing"
 
     def read(self) -> bytes:
-        """What was typed; empty: nothing, see the fields.
+        """What was typed; empty if nothing was, see the fields.
 
         Raises: OSError
         """
@@ -73,7 +76,7 @@ class Keyboard:
 
     @contextmanager
     def raw(self) -> Iterator[None]:
-        """Have every key go to the guest, and the terminal as it was afterwards."""
+        """Have every key go to the guest, and restore the terminal afterwards."""
         if not self._is_terminal:
             yield
             return
@@ -84,15 +87,17 @@ class Keyboard:
             yield
         finally:
             self._swallow()
-            # A shell has the terminal by now if `umlctl run` was killed: it lets who ignores this
-            # put the modes right, and what it has made of them itself is left alone.
+            # If `umlctl run` was killed, a shell has the terminal by now. It lets a process that
+            # ignores this signal restore the modes. Modes that the shell itself has set are left
+            # alone.
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             with suppress(termios.error):  # there is no terminal any more
                 if termios.tcgetattr(sys.stdin) == raw:
                     termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
     def _swallow(self) -> None:
-        """Whoever is used to pressing the key thrice must not have the shell hear of it."""
+        """Swallow more of the key that leaves: a user may be used to press it thrice, and the shell
+        must not get the rest."""
         if self.left:
             while select.select([sys.stdin], [], [], REPEAT_TIMEOUT)[0]:
                 data = os.read(streams.STDIN, 64)
@@ -101,7 +106,7 @@ class Keyboard:
 
 
 def escape_key(text: str) -> bytes:
-    """The byte of a control key such as ^] or ^A; none of `none`.
+    """The byte of a control key such as ^] or ^A; no byte for `none`.
 
     Raises: UsageError
     """
@@ -116,13 +121,13 @@ class Key:
     """A control key that is looked for in what is typed, however the terminal reports it."""
 
     def __init__(self, byte: bytes) -> None:
-        """byte: as ^] is 0x1d; empty: there is none"""
+        """byte: as ^] is 0x1d; empty: there is no key"""
         self.byte = byte
         self._codes = {byte[0] | 0x40, byte[0] | 0x60} if byte else set()
         self._before = b""
 
     def find(self, data: bytes) -> int:
-        """Where it stands in what was typed next; -1 if it does not."""
+        """Where the key stands in what was typed next; -1 if it does not."""
         if not self.byte:
             return -1
         place = data.find(self.byte)
@@ -136,7 +141,7 @@ class Key:
         return place
 
     def only(self, data: bytes) -> bool:
-        """Nothing else was typed."""
+        """Whether nothing but the key was typed."""
         rest = _REPORTED.sub(lambda found: b"" if self._is_it(found) else found[0], data)
         return not rest.replace(self.byte, b"")
 

@@ -19,7 +19,7 @@ from umlctl.state.enabled import load_all as load_enabled
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 SHAPES: Final = ("table", "compact", "csv", "json")
-"""As what the list can be printed."""
+"""The forms in which the list can be printed."""
 
 
 @click.command(
@@ -115,7 +115,7 @@ def _list_enabled(in_json: bool) -> int:
 
 
 def _enabled() -> list[dict[str, Any]]:
-    """The guests that are enabled, and what is wrong with how they were written down."""
+    """The guests that are enabled, and what is wrong with their definitions."""
     states = {status.umid: status.state for status in gather()}
     return [
         {

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOK: Final = 0.25
-"""Between two looks at whether the guest lives, and at a log that nobody can watch, seconds."""
+"""The time between two looks at whether the guest lives, and at a log that cannot be watched,
+seconds."""
 _CONSOLE: Final = re.compile(r"(con|ssl)\d+")
 
 
@@ -105,7 +106,7 @@ def dmesg(
 
 
 class Part(NamedTuple):
-    """Which part of a log is asked for, as the options say it."""
+    """The part of a log that the options ask for."""
 
     lines: int | None
     since: str | None
@@ -121,7 +122,7 @@ def show(
     *,
     in_json: bool = False,
 ) -> None:
-    """Print a part of a log, of which what is `kept`.
+    """Print a part of a log, or of it what `kept` keeps.
 
     Raises: NoGuest, UsageError, HostError, OSError
     """
@@ -202,8 +203,8 @@ def _print(pieces: Iterator[bytes], come: Iterator[bytes], console: str) -> None
 
 
 def _as_json(console: str, line: bytes) -> bytes:
-    """A line as an object: its text, and the kernel's time if it begins with one, which is in
-    seconds of the guest since its boot."""
+    """A line as an object: its text, and the kernel's time if it begins with one, in seconds of the
+    guest since its boot."""
     import msgspec
 
     stamp = STAMP.match(line)
@@ -224,7 +225,7 @@ def _as_it_is(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _kernels_own(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The kernel's lines; one may begin behind a prompt. What is only noise is left out."""
+    """The kernel's lines, without noise; a line may begin behind a prompt."""
     for line in _lines(pieces):
         found = STAMP.search(line)
         if found is not None and not is_noise(line[found.start() :]):
@@ -232,7 +233,8 @@ def _kernels_own(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines with their ends: a carriage return alone, as of who shows a progress, ends none."""
+    """Lines with their ends. A carriage return alone, as of a program that shows progress, ends
+    none."""
     rest = b""
     for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")
@@ -243,7 +245,7 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _watched(log: str) -> Watch | None:
-    """Tells when a log grows; where it cannot, looking now and then will do."""
+    """A watch that tells when a log grows; None if that cannot be: looking now and then will do."""
     watch = None
     with suppress(OSError):
         watch = Watch()
@@ -252,11 +254,11 @@ def _watched(log: str) -> Watch | None:
 
 
 def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[bytes]:
-    """What is added to a log from an offset on, until its guest is gone; one that is started
+    """What is added to a log from an offset on, until its guest is gone. A guest that is started
     again has a new file.
 
-    All is imported before anything is shown: an interrupt that comes while Python imports can be
-    lost, since what is raised in a callback of its locks is ignored.
+    All is imported before anything is shown. An interrupt that comes while Python imports can be
+    lost: Python ignores what is raised in a callback of its import locks.
     """
     from umlctl.recovery.cleanup import is_there
 

@@ -15,7 +15,8 @@ from umlctl.errors import HostError, UmlctlError, UsageError
 ROOT: Final = "umlctl"
 PROTOCOL: Final = "mconsole"
 READERS: Final = (("man", "-l"), ("mandoc", "-a"))
-"""Programs that show a page from a file, in the order of preference, and the option for that."""
+"""Programs that show a page from a file, in the order of preference, each with the option for
+that."""
 
 
 def pages(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -46,7 +47,7 @@ def man(page: str) -> None:
 
 
 def open_page(command: str) -> None:
-    """Show the page of a command, and do not come back; do, where it cannot be shown."""
+    """Show the page of a command, and do not return; return only if the page cannot be shown."""
     try:
         _show(path_of(f"{ROOT}-{command}"))
     except UmlctlError:
@@ -81,7 +82,8 @@ def path_of(page: str) -> str:
 
 
 def _places() -> list[str]:
-    """Directories that have the manual: of the checkout, which is as new as this, or installed."""
+    """Directories with the manual: of the checkout, which is as new as this code, or of the
+    installation."""
     checkout = f"{os.path.dirname(__file__)}/../../man"
     installed = f"{sysconfig.get_path('data')}/share/man"
     return [place for place in (checkout, installed) if os.path.isfile(f"{place}/man1/{ROOT}.1")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST: Final = 2 * REQUEST_SIZE
-"""More of a line than this is not kept, bytes; it is too long already."""
+"""How much of a line is kept, bytes; a longer line is too long for any request."""
 
 
 @click.command(
@@ -63,7 +63,7 @@ def mconsole(
 
 
 def _batch(guest: GuestClient, in_json: bool, timeout: float | None, force: bool) -> int:
-    """One outcome a line, whatever becomes of the guest meanwhile."""
+    """Answer with one outcome a line, whatever becomes of the guest meanwhile."""
     first = exitcodes.OK
     for text in _lines():
         try:
@@ -88,7 +88,7 @@ def _batch(guest: GuestClient, in_json: bool, timeout: float | None, force: bool
 
 
 def _lines() -> Iterator[str]:
-    """The commands on standard input; of one that is too long for any, the beginning."""
+    """The commands on standard input; for a line that is too long for any, its beginning."""
     while raw := sys.stdin.buffer.readline(LONGEST):
         rest = raw
         while rest and not rest.endswith(b"\n"):

@@ -47,7 +47,7 @@ def mem(guest: str, change: str, force: bool, in_json: bool) -> int:
 
 
 def _facts(guest: str) -> dict[str, Any]:
-    """Bytes: total, free, available as the guest says, and what was taken from it."""
+    """Total, free and available memory as the guest says, and how much was taken from it, bytes."""
     text = device_options.request(guest, "proc meminfo").decode("ascii", "replace")
     lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     names = {"total": "MemTotal", "free": "MemFree", "available": "MemAvailable"}

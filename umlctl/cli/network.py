@@ -88,7 +88,8 @@ def rm(name: str, in_json: bool) -> int:
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects.")
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
-    found = [each for each in gather() if paths.PRIVATE not in each["name"]]  # not of one NIC
+    # switches of one NIC are left out
+    found = [each for each in gather() if paths.PRIVATE not in each["name"]]
     for problem in definitions.unreadable():
         say(str(problem), exitcodes.OK)
     if in_json:
@@ -145,7 +146,7 @@ def _find(name: str) -> dict[str, Any]:
 
 
 def _nics_on(name: str) -> list[dict[str, Any]]:
-    """The NICs of guests that run on a network of that name, with what they were given."""
+    """The NICs of running guests on a network, with the addresses that they were given."""
     return [
         {"guest": umid, "nic": entry.name, "mac": entry.mac, "addr": entry.addr, "tap": entry.tap}
         for umid, entry in leases.devices_of(discover.running())
@@ -154,9 +155,10 @@ def _nics_on(name: str) -> list[dict[str, Any]]:
 
 
 def _members(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row for each NIC, with its port; then those for ports of nobody that is known here.
+    """A row for each NIC, with its port; then a row for each port of no known NIC.
 
-    A port is known by its MAC address once it has sent; before, by its guest, which may have two.
+    A port is known by its MAC address once it has sent. Before that it is known by its guest, which
+    may have two ports.
     """
     ports = list(found.get("ports") or ())
     rows: list[tuple[str, ...]] = []
@@ -186,7 +188,7 @@ def _stranger(port: Any) -> str:
 
 
 def _traffic(port: Any) -> list[str]:
-    """The port's number or name, and the frames that its NIC has sent and received."""
+    """The port's number or name, and how many frames its NIC has sent and received."""
     if not isinstance(port, dict):
         return [port or "-", "-", "-"]
     return [str(port.get(key, "-")) for key in ("id", "in_frames", "out_frames")]
@@ -253,7 +255,7 @@ def gather() -> list[dict[str, Any]]:
     try:
         bridges = interfaces.bridges()
     except HostError:
-        bridges = []  # this host has no /sys, nor bridges that one could join
+        bridges = []  # this host has no /sys, and no bridges that a guest could join
     for bridge in bridges:
         default = {"name": bridge.name, "kind": BRIDGE, "defined": False}
         entry = found.setdefault(bridge.name, default)

@@ -1,8 +1,8 @@
-"""What a kernel complains of because of arguments of ours, and who looks need not see.
+"""What a kernel complains of because of umlctl's arguments, which a user who looks need not see.
 
-A guest has no more lines than it needs: `con=none ssl=none` makes it boot a tenth of a second
-sooner than lines that lead nowhere, and an image's init finds none to wait at. For each line that
-is not there the kernel prints an error, at a level that `quiet` leaves. The log keeps it all.
+A guest has no more lines than it needs. `con=none ssl=none` makes it boot a tenth of a second
+sooner than lines that lead nowhere, and an image's init finds no lines to wait at. For each missing
+line the kernel prints an error, at a level that `quiet` leaves. The log keeps all of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SAID: Final = {
     b"read_cow_header - short header": rb"",  # ubd0 is /dev/null where a guest has none
     b"epollctl add err fd ": rb"\d+, Operation not permitted",  # a console's output is a file
 }
-"""How the lines begin and go on."""
+"""How such lines begin, and how they go on."""
 _LINES: Final = re.compile(
     STAMP.pattern
     + b"(?:"
@@ -28,18 +28,19 @@ _BEGUN: Final = re.compile(STAMP.pattern + rb"([^\n]*)\Z")
 
 
 def is_noise(line: bytes) -> bool:
-    """A line of the kernel's, from its time on, is of no use to anybody."""
+    """Whether a line of the kernel's, from its time on, is of no use to a reader."""
     return _LINES.fullmatch(line) is not None
 
 
 class Quiet:
-    """Leaves noise out of what a console says, piece by piece."""
+    """Leaves noise out of what a console prints, piece by piece."""
 
     def __init__(self) -> None:
         self._kept = b""
 
     def __call__(self, data: bytes) -> bytes:
-        """The piece without it; what may be the beginning of a line of it comes with the next."""
+        """The piece without noise. What may be the beginning of a noisy line comes with the next
+        piece."""
         data = _LINES.sub(b"", self._kept + data)
         self._kept = b""
         begun = _BEGUN.search(data, data.rfind(b"\n") + 1)

@@ -1,7 +1,7 @@
 """The commands of the command line as the prompt takes them: GUEST is left out.
 
-click's commands are the one declaration of a verb. What is typed at the prompt is looked up in
-them and the guest is put where they want it; options, help, completion and errors are theirs.
+The commands of click are the one declaration of a verb. Words typed at the prompt are looked up in
+them, and the guest is put where they want it. Options, help, completion and errors are click's.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ INSTEAD: Final = {
 }
 """What the prompt has instead of a command of the command line."""
 VERBS: Final = {name: HELP[name] for name in LAZY if name not in INSTEAD}
-"""The command line's own commands, each in a line."""
+"""The command line's own commands, each with its meaning in a line."""
 KERNEL: Final = "--kernel"
-"""Behind `help`: that is for the kernel."""
+"""Behind `help`: the kernel is asked."""
 _GUEST: Final = "guest"
 """The name of the argument that is left out."""
 _OF_ALL: Final = "--all"
-"""The option that stands instead of a guest."""
+"""The option that stands in place of a guest."""
 _HELP: Final = ("-h", "--help")
 _WIDTH: Final = 100
-"""Help is no wider, columns."""
+"""The widest line of help, columns."""
 _EXAMPLE: Final = re.compile(r"  umlctl (.*?)(  .*)?")
 _HOST_SHELL: Final = re.compile(r"&&|[;<>]|umlctl|\$\(")
-"""In an example: it is one for a shell of the host."""
+"""Marks of an example that is for a shell of the host."""
 
 
 class Verb(NamedTuple):
-    """A command of the command line, and what was typed behind it.
+    """A command of the command line, and the words that the user typed behind it.
 
     Fields:
         path: its name, and below it that of a command of a group
@@ -65,11 +65,12 @@ class Verb(NamedTuple):
 
     @property
     def wants_guest(self) -> bool:
-        """It is asked of a guest, which is put before its words."""
+        """Whether it is asked of a guest, whose name goes before its words."""
         return _guest_of(self.command) is not None and _OF_ALL not in self.words
 
     def line(self, guest: str) -> list[str]:
-        """What it is on the command line. A leading `~` is the home: no shell will see to it."""
+        """The command as words of the command line. A leading `~` is replaced: no shell will do
+        that."""
         words = [os.path.expanduser(word) if word[:1] == "~" else word for word in self.words]
         return [*self.path, *([guest] if self.wants_guest else ()), *words]
 
@@ -91,7 +92,7 @@ class Verb(NamedTuple):
             raise UsageError(f"{said}: {self.name} {usage}{self._hint()}") from None
 
     def _hint(self) -> str:
-        """What to do for another guest, if one was named."""
+        """A hint for a user who has named another guest."""
         word = self.words[0] if self.words else ""
         if self.wants_guest and word in guest_names():
             return f"; for {word} it is `@{word} {self.name}`"
@@ -101,7 +102,7 @@ class Verb(NamedTuple):
 def find(words: Sequence[str]) -> Verb:
     """The command that words begin with.
 
-    Raises: UsageError: there is none, in a group
+    Raises: UsageError: a group has no such command
     """
     ctx, rest = _context(), list(words)
     command: click.Command = root
@@ -119,7 +120,7 @@ def find(words: Sequence[str]) -> Verb:
 
 
 def is_command(words: Sequence[str]) -> bool:
-    """The words are a command of the command line's own, and nothing else."""
+    """Whether the words are a command of the command line's own, and nothing else."""
     try:
         return words[0] in VERBS and not find(words).words
     except UsageError:
@@ -127,9 +128,9 @@ def is_command(words: Sequence[str]) -> bool:
 
 
 def takes(words: Sequence[str]) -> bool:
-    """The command line does what words say, and not the prompt.
+    """Whether the command line does what the words say, and not the prompt.
 
-    The prompt's own commands and those of mconsole are the command line's with an option of it.
+    For the prompt's own commands and those of mconsole, it does if they have an option of its.
     """
     name, *rest = words
     command = BY_NAME.get(name)
@@ -149,7 +150,7 @@ def takes(words: Sequence[str]) -> bool:
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """The words are a command and `--help`."""
+    """Whether the words are a command and `--help`."""
     name, *rest = words
     if name in VERBS and name not in (*BUILT_IN, *BY_NAME):
         rest = rest[: rest.index("--")] if "--" in rest else rest
@@ -158,7 +159,7 @@ def asks_for_help(words: Sequence[str]) -> bool:
 
 
 def options(name: str) -> set[str]:
-    """The options of a command, as they are typed."""
+    """The options of a command, as a user types them."""
     verb = find([name])
     return {each for parameter in _options(verb.command) for each in parameter.opts}
 
@@ -196,7 +197,7 @@ def _usage(command: click.Command) -> list[str]:
 
 
 def _examples(verb: Verb) -> str:
-    """The examples, as they are typed at the prompt; those for a shell of the host are not."""
+    """The examples, as a user types them at the prompt; without those for a shell of the host."""
     found = []
     for line in (verb.command.epilog or "").splitlines():
         example = _EXAMPLE.fullmatch(line)
@@ -211,7 +212,7 @@ def _examples(verb: Verb) -> str:
 
 
 def _without_guest(verb: Verb) -> str:
-    """A command line of an example as it is at the prompt; empty if it is none there."""
+    """A command line of an example as it is at the prompt; empty if there is none."""
     words = list(verb.words)
     if verb.wants_guest:
         with verb.command.make_context(verb.name, list(words), resilient_parsing=True) as found:
@@ -226,7 +227,8 @@ def _without_guest(verb: Verb) -> str:
 
 
 def completed(words: Sequence[str], word: str, guest: str) -> list[Suggestion]:
-    """What can be typed for a word behind those of a command: what a shell of the host offers.
+    """What can be typed for a word behind those of a command, as a shell of the host would offer
+    it.
 
     What has been typed as `--option=` stays. Where no argument fits, options do.
     """
@@ -260,7 +262,8 @@ def _offered(words: list[str], word: str) -> list[Suggestion]:
 
 
 def _helped(words: Sequence[str], word: str, guest: str) -> list[Suggestion]:
-    """What can be typed behind `help`: a command below one, or options of the kernel's own text."""
+    """What can be typed behind `help`: a command of a group, or the option for the kernel's own
+    text."""
     command = find(words).command if words and words[0] in VERBS else None
     below = command.commands if isinstance(command, click.Group) else {}
     found = [Suggestion(name, each.get_short_help_str()) for name, each in below.items()]
@@ -286,7 +289,8 @@ def _context(command: click.Command = root, name: str = "") -> click.Context:
 
 
 def _guest_of(command: click.Command) -> click.Argument | None:
-    """The argument that is left out; None if a command is asked of no guest, or of several."""
+    """The argument that the prompt leaves out; None if a command is asked of no guest, or of
+    several."""
     arguments = [each for each in command.params if isinstance(each, click.Argument)]
     return arguments[0] if arguments and arguments[0].name == _GUEST else None
 

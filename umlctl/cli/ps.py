@@ -54,7 +54,7 @@ def ps(guest: str, in_json: bool) -> int:
 
 
 def _bare(guest: str, socket: str) -> int:
-    """The main process of a kernel that was not started here, as it has written it down.
+    """The main process of a kernel that umlctl has not started, by its pid file.
 
     Raises: NoGuest
     """

@@ -27,7 +27,8 @@ def quit_supervisor(*, leave_guests: bool) -> int:
     if outcome is None:
         if why := out_of_reach():
             raise HostError(why)
-        outcome = ask_running_supervisor(command)  # its socket may be there again
+        # a supervisor without its socket may have it again by now
+        outcome = ask_running_supervisor(command)
     if outcome is None:
         print("no background supervisor is running")
     elif leave_guests and outcome.kind == GONE:

@@ -81,9 +81,9 @@ def _check_again(umid: str) -> None:
 
 
 def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:
-    """End a guest that the background supervisor has.
+    """End a guest of the background supervisor.
 
-    Raises: NoGuest: it has ended; GuestInUse: it is another's; Refused: it has not ended
+    Raises: NoGuest: it has ended; GuestInUse: another supervisor has it; Refused: it has not ended
     """
     umid = guest.name
     status = guest.ask("status")

@@ -41,8 +41,8 @@ def forget(guests: tuple[str, ...]) -> int:
 
 
 def _forget(umid: str) -> None:
-    """Remove the records of a guest that has ended, with its name locked: nobody has it then.
-    One that has died unseen is seen to by a supervisor first, which lets its devices go.
+    """Remove the records of a guest that has ended, with its name locked, so that none can take it.
+    A guest that has died unseen is seen to by a supervisor first, which releases its devices.
 
     Raises: NoGuest, GuestInUse, HostError
     """

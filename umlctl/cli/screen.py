@@ -1,6 +1,6 @@
-"""What a guest writes, on its way to a terminal or whatever standard output is.
+"""What a guest writes, on its way to standard output, be that a terminal or not.
 
-A person's terminal is kept from some of it, and what programs of the guest have set is undone.
+Some of it is kept from a person's terminal. What programs of the guest have set there is undone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _QUESTIONS: Final = re.compile(
     rb"\x1b\[[?>=]?[0-9;]*[cn]|\x1b\[\?u|\x1b\[\?[0-9;]*\$p|\x1bP[^\x1b]*\x1b\\"
     rb"|\x1b\]\d+;\?[^\x07\x1b]*(?:\x07|\x1b\\)|\x05"
 )
-"""What a terminal would answer: of the past, nobody waits for it any more."""
+"""Sequences that a terminal answers: those of the past are left out, as no program waits for the
+answers."""
 _MODES: Final = re.compile(rb"\x1b\[(\??)([0-9;]+)([hl])")
 _KEYS: Final = re.compile(rb"\x1b\[([<>])(\d*)(?:;\d*)?u|\x1b\[=\d*(?:;\d*)?u|\x1b\[>4(?:;\d*)?m")
 """How keys are to be reported, of xterm's modifyOtherKeys and of the protocol of kitty."""
@@ -26,19 +27,19 @@ _CURSOR: Final = re.compile(rb"\x1b\[\d* q")
 _OTHERS: Final = re.compile(rb"\x1b=|\x1b\[\d*;?\d*r|\x1b\([^B]|\x0e")
 """An application's keypad, a part of the screen that scrolls alone, another set of letters."""
 _USUAL: Final = b"\x1b7\x1b[r\x1b8\x1b>\x1b(B\x0f"
-"""What undoes all of these."""
+"""The sequences that undo all of these."""
 _BEGUN: Final = re.compile(rb"\x1b(\[[0-9;?<>=: ]*|\()?")
 _LONGEST: Final = 64
-"""The most of a sequence that may come in the next packet, bytes."""
+"""The longest beginning of a sequence whose end may come in the next packet, bytes."""
 _SHOWN: Final = (b"?25", b"?7")
-"""Modes that a terminal has on: the cursor, and wrapping."""
+"""Modes that a terminal has on by itself: the cursor, and wrapping."""
 
 
 class Screen:
     """Where a viewer shows a console.
 
     Fields:
-        is_terminal: a person's, and typed on as well
+        is_terminal: it is a person's terminal, on which that person types too
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class Screen:
     def shown(self, data: bytes, *, past: bool) -> bytes:
         """What the guest has printed, as it is to be written here.
 
-        past: some time ago, and it was shown before
+        past: the guest printed it some time ago, and it was shown before
         """
         data = self._quiet(data)
         if self.is_terminal:
@@ -61,11 +62,11 @@ class Screen:
         return data
 
     def restoring(self) -> bytes:
-        """What undoes what programs of the guest have done."""
+        """The sequences that undo what programs of the guest have set."""
         return self._modes.restoring() if self.is_terminal else b""
 
     def size(self) -> tuple[int, int]:
-        """Rows and columns of the window; of some terminals nobody knows, and they are 0."""
+        """Rows and columns of the window; 0 for a terminal that does not tell them."""
         try:
             found = os.get_terminal_size(streams.STDOUT)
         except OSError:
@@ -73,7 +74,7 @@ class Screen:
         return found.lines, found.columns
 
     def note(self, text: str) -> None:
-        """Say something in a line of its own."""
+        """Show a message of umlctl's in a line of its own."""
         if self.is_terminal:
             sys.stderr.write(f"\r\n\x1b[0m[umlctl: {text}]\r\n")
             sys.stderr.flush()
@@ -82,7 +83,7 @@ class Screen:
 
 
 class Modes:
-    """What programs of a guest have set of a terminal, from what they wrote."""
+    """What programs of a guest have set on a terminal, by what they wrote."""
 
     def __init__(self) -> None:
         self._modes: set[bytes] = set()
@@ -94,7 +95,7 @@ class Modes:
         """Remember what has to be undone at the end."""
         data = self._begun + data
         last = data.rfind(b"\x1b", max(0, len(data) - _LONGEST))
-        # A sequence that has not ended counts when all of it is there.
+        # A sequence that has not ended counts once all of it is there.
         self._begun = data[last:] if last >= 0 and _BEGUN.fullmatch(data, last) else b""
         data = data[: len(data) - len(self._begun)]
         for private, modes, switch in _MODES.findall(data):
@@ -114,7 +115,7 @@ class Modes:
         self._others = self._others or _OTHERS.search(data) is not None
 
     def restoring(self) -> bytes:
-        """What undoes the modes that the guest's programs have set."""
+        """The sequences that undo the modes which the guest's programs have set."""
         undone = b""
         if self._keys:
             undone += b"\x1b[<%du" % self._pushed if self._pushed else b""
@@ -136,7 +137,7 @@ class Lines:
     def returned(self, data: bytes) -> bytes:
         """Begin the kernel's own lines at the left: no terminal of the guest's sees to that.
 
-        A line of the kernel's has its time at the front; before there is a terminal, all are.
+        A line of the kernel's has its time at the front; before there is a terminal, all lines are.
         """
         found = []
         for line in data.splitlines(keepends=True):

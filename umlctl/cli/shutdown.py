@@ -1,4 +1,4 @@
-"""`umlctl shutdown` of all guests of this user, or of several: whoever supervises them."""
+"""`umlctl shutdown` of all guests of this user, or of several, whichever supervisor each has."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from umlctl.recovery import discover
 from umlctl.state import records
 
 LAST: Final = 60.0
-"""What its supervisor may take beyond that to sync, halt and in the end kill it, seconds."""
+"""How long a supervisor may take beyond that to sync, halt and in the end kill a guest, seconds."""
 UNSEEN: Final = "not seen to end"
-"""The cause of an ending that nobody has told of: there may be none."""
+"""The cause of an ending that no supervisor has told of: the guest may not have ended."""
 IN_ORDER: Final = ("shut down", "exited")
 
 
 def is_seconds(word: str) -> bool:
-    """The word is a number, so no guest is meant: the last word of a command may be one."""
+    """Whether a word is a number, and so no guest: the last word of a command may be one."""
     try:
         float(word)
     except ValueError:
@@ -35,7 +35,7 @@ def is_seconds(word: str) -> bool:
 
 
 def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int:
-    """End all guests; the exit code.
+    """End all guests; return the exit code.
 
     Raises: UsageError
     """
@@ -48,7 +48,7 @@ def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int
 
 
 def shut_down(names: list[str], words: list[str], in_json: bool, timeout: float | None) -> int:
-    """End several guests; the exit code. Of one that is unknown nothing is done to any.
+    """End several guests; return the exit code. If one is unknown, none is ended.
 
     Raises: UsageError, NoGuest
     """
@@ -74,10 +74,10 @@ def shut_down(names: list[str], words: list[str], in_json: bool, timeout: float 
 def _shut_down(
     after: dict[str, tuple[str, ...]], seconds: float, in_json: bool, timeout: float | None
 ) -> int:
-    """End guests side by side, those first that come after others; the exit code.
+    """End guests side by side, first those that come after others; return the exit code.
 
-    after: by its name, what each comes after
-    seconds: for the own shutdown of each
+    after: the guests that each comes after, by its name
+    seconds: how long the own shutdown of each may take
     timeout: how long each may take, seconds; None: as long as its supervisor gives signs of life
     """
     import trio
@@ -123,13 +123,13 @@ def _seconds(words: list[str]) -> float:
 
 
 def _running() -> dict[str, tuple[str, ...]]:
-    """Guests that have a supervisor, and those that each comes after.
+    """Guests that have a supervisor, each with the guests that it comes after.
 
-    A bare kernel, which somebody has started by hand, is that person's to end.
+    A bare kernel is left to the user who has started it by hand.
     """
     for record in discover.without_supervisor():
         if unsupervised.take_over(record.definition.umid, everyone=True):
-            break  # and all others with it
+            break  # all others were taken over with it
     found = {
         record.definition.umid: record.definition.after
         for record in records.load_all()
@@ -140,7 +140,7 @@ def _running() -> dict[str, tuple[str, ...]]:
 
 
 async def _ending(umid: str, seconds: float, timeout: float | None) -> Ending:
-    """Have a guest's supervisor end it; how it ended."""
+    """Have a guest's supervisor end it; return how it ended."""
     from umlctl.client.asynchronous import AsyncGuestClient
 
     try:
@@ -154,7 +154,7 @@ async def _ending(umid: str, seconds: float, timeout: float | None) -> Ending:
     except UmlctlError as problem:
         record = records.load(umid)
         if record is not None and record.ending is not None:
-            return record.ending  # a moment before it was asked to
+            return record.ending  # it ended a moment before it was asked to
         _, why = unsupervised.out_of_reach(umid)
         text = why or f"its supervisor cannot be asked: {problem}"
     except msgspec.DecodeError:

@@ -66,7 +66,7 @@ def start(
 
 
 def start_again(definition: Definition, *, in_json: bool) -> int:
-    """Start a guest in the background as it was started last; the exit code.
+    """Start a guest in the background as it was started last; return the exit code.
 
     Raises: UmlctlError
     """
@@ -75,7 +75,7 @@ def start_again(definition: Definition, *, in_json: bool) -> int:
 
 
 class Wishes(NamedTuple):
-    """What who starts a guest wants besides.
+    """What a user who starts a guest wants besides.
 
     Fields:
         console: to be attached to its console
@@ -118,12 +118,12 @@ def _described(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -
 
 
 def _start(definition: Definition, wishes: Wishes) -> int:
-    """Start a guest that nothing is wrong with; the exit code."""
+    """Start a guest that nothing is wrong with; return the exit code."""
     await_earlier(definition)
     if wishes.console:
         return _start_on_console(definition)
     code = _ask_to_start(definition, wishes)
-    if code == exitcodes.OK:  # of a guest that is refused nothing is lost
+    if code == exitcodes.OK:  # a refused guest loses nothing
         _say_what_is_lost(definition)
     return code
 
@@ -135,14 +135,14 @@ def _start_on_console(definition: Definition) -> int:
 
     check_console(definition)
     umid = definition.umid
-    if has_owner(umid):  # it would be attached to that one
+    if has_owner(umid):  # the viewer would be attached to that guest
         raise GuestInUse(f"{umid} is the name of a running guest; take another name")
     _say_what_is_lost(definition)
     return attach_while(umid, lambda: _ask_to_start(definition, Wishes(console=True)))
 
 
 def _ask_to_start(definition: Definition, wishes: Wishes) -> int:
-    """Have the background supervisor start a guest; the exit code."""
+    """Have the background supervisor start a guest; return the exit code."""
     from umlctl.client.start import start as start_there
 
     umid = definition.umid
@@ -170,7 +170,7 @@ def _say_what_is_lost(definition: Definition) -> None:
 
 
 def _come_back(umid: str) -> str:
-    """How a server is there after the host was started anew."""
+    """How a server comes back after a boot of the host."""
     unit = "`umlctl setup --systemd --system`" if not os.geteuid() else "`umlctl setup --systemd`"
     return f"`umlctl enable {umid}`, and {unit} once, have it started with the host"
 

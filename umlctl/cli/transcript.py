@@ -1,7 +1,7 @@
 """The log of a console, as far as a viewer has shown it.
 
-What the guest prints is in its log before it comes by the socket: so what came and went before a
-viewer was attached, or after its supervisor has ended, is not lost.
+What the guest prints is in its log before it comes by the socket. So output is not lost that came
+before a viewer was attached, or after the guest's supervisor has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ Identity = tuple[int, int]
 
 
 def identity(path: str) -> Identity | None:
-    """Tells a log from the one that takes its place; None if there is none, or nothing in it."""
+    """A value that tells a log from the one that takes its place; None if there is none, or it is
+    empty."""
     try:
         found = os.stat(path)
     except OSError:
@@ -28,7 +29,7 @@ def identity(path: str) -> Identity | None:
 
 
 def log_path(umid: str, console: str) -> str:
-    """Where a console is logged."""
+    """The path of a console's log."""
     return f"{paths.record_dir(umid)}/{console_socket.log_name(console)}"
 
 
@@ -36,8 +37,8 @@ class Transcript:
     """One console's log.
 
     Fields:
-        offset: of the byte that is to be shown next; None: nothing was shown yet, and it begins
-            with the last screen
+        offset: of the byte that is to be shown next; None: nothing was shown yet, and the last
+            screen comes first
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Transcript:
         self._descriptor = -1
 
     def take(self) -> None:
-        """Have the log of the guest's life at hand, as far as it may be read."""
+        """Open the log of the guest's life, as far as it may be read."""
         try:
             found = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -58,7 +59,7 @@ class Transcript:
         if self._descriptor >= 0 and os.path.samestat(os.fstat(found), os.fstat(self._descriptor)):
             os.close(found)
             return
-        if self._descriptor >= 0:  # it was started again, and this is of its next life
+        if self._descriptor >= 0:  # the guest was started again, and this log is of its next life
             os.close(self._descriptor)
             self.offset = 0 if self.offset is not None else None
         self._descriptor = found
@@ -70,17 +71,17 @@ class Transcript:
 
     @property
     def is_open(self) -> bool:
-        """A log of this guest's is at hand."""
+        """Whether a log of this guest is open."""
         return self._descriptor >= 0
 
     @property
     def is_unseen(self) -> bool:
-        """There is a log since the guest was started, of which all was to be shown."""
+        """Whether there is a log since the guest was started, all of which was to be shown."""
         found = identity(self._path)
         return self.offset is not None and found is not None and found != self._old
 
     def before(self, offset: int, size: int) -> bytes:
-        """The last so many bytes before an offset, as far as they are there.
+        """The last `size` bytes before an offset, as far as they are there.
 
         Raises: OSError
         """
@@ -105,7 +106,7 @@ class Transcript:
         return max(0, console_log.start(self._descriptor) - self.offset)
 
     def rest(self) -> Iterator[bytes]:
-        """What was not shown, piece by piece; whoever shows a piece moves `offset` on.
+        """What was not shown, piece by piece; the caller that shows a piece moves `offset` on.
 
         Raises: OSError
         """

@@ -1,7 +1,7 @@
 """The click command of a row of the command table.
 
-`umlctl.client.oneshot` runs a plain one-shot command by itself; this is for `--help`, completion
-and command lines that it does not take.
+`umlctl.client.oneshot` runs a plain one-shot command by itself. This module is for `--help`,
+completion and command lines that it does not take.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _patience(command: Command) -> str:
 
 
 def may_be_refused(command: Command) -> bool:
-    """There is something to insist on."""
+    """Whether a user can insist on something with --force."""
     if command.served != KERNEL:
         return command.name == "plug"
     return not command.stopped or command.name in ("proc", "sysrq")
@@ -85,7 +85,7 @@ def verb(command: Command) -> click.Command:
 
 
 def _callback(command: Command) -> Callable[..., int]:
-    """What a command line does; `shutdown` has more than one guest."""
+    """The function that a command line calls; `shutdown` may have more than one guest."""
 
     def callback(
         guest: str | None,

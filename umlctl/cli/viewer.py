@@ -1,6 +1,6 @@
-"""A terminal, or whatever is on standard input and output, on a console of a guest.
+"""A viewer of a guest's console: it connects standard input and output, a terminal or not, to it.
 
-It stands on the standard library alone: it begins at once, and does little but move bytes.
+This module needs the standard library alone: it begins at once, and does little but move bytes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROWS: Final = 24
-"""Of a terminal that does not say how many it has."""
+"""Rows of a terminal that does not say how many it has."""
 
 
 class Viewer:
-    """What is typed here goes to a console, and what that prints is shown here.
+    """Sends what is typed here to a console, and shows what that prints.
 
     Fields:
         keyboard: what is typed here
         answer: what is expected once the input is over
-        runner: the `umlctl run` whose guest this is, to the end of which it stays; None: nobody's
+        runner: the `umlctl run` that this guest belongs to: the viewer stays to its end; None: none
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Viewer:
         self._over = False
 
     def run(self, waits: Callable[[], bool] | None) -> int:
-        """Stay attached until the escape key, or the guest's end; the exit code.
+        """Stay attached until the escape key, or the guest's end; return the exit code.
 
         waits: whether a guest that is not there yet may still come
 
@@ -82,7 +82,7 @@ class Viewer:
         self._attachment.greet(lines, self._transcript.offset)
 
     def _stay(self) -> None:
-        """Be attached, until this life of the guest is over or the viewer leaves."""
+        """Stay attached until this life of the guest is over or the user leaves."""
         if self._screen.is_terminal:
             what = f"{self._attachment.console} of {self._umid}"
             self._note(f"attached to {what}; {self.keyboard.leaving} leaves it")
@@ -94,7 +94,7 @@ class Viewer:
                 self._attachment.close()
                 self._write(self._screen.restoring())
 
-    # What comes when
+    # Events of the loop
 
     def _loop(self) -> None:
         wakes, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -123,7 +123,7 @@ class Viewer:
             os.close(wakened)
 
     def _await(self, wakes: int) -> set[int]:
-        """Wait until something can be done; the descriptors that have something.
+        """Wait until something can be done; return the descriptors that have something.
 
         Raises: ReaderGone
         """
@@ -150,7 +150,7 @@ class Viewer:
         return {wakes if event == select.POLLOUT else each for each, event in found.items()}
 
     def _reads(self) -> bool:
-        """Whether to read what is typed: a script's only when it can be passed on."""
+        """Whether to read what is typed: a script's input only when it can be passed on."""
         if self.keyboard.is_over or self._attachment.is_behind:
             return False
         typing = self._attachment.typing
@@ -163,7 +163,7 @@ class Viewer:
             self._code = exitcodes.SIGNALLED + number
 
     def _hear_runner(self) -> None:
-        """The guest is over, or who ran it was killed."""
+        """Note that the guest is over, or that its `umlctl run` was killed."""
         assert self.runner is not None
         if self.runner.is_over():
             self._over = True
@@ -175,7 +175,7 @@ class Viewer:
             self._code = exitcodes.GONE
 
     def _leave_silent(self) -> None:
-        """Leave a console that has nothing to print any more, or none for long."""
+        """Leave a console that has nothing more to print, or has been silent for long."""
         answer = self.answer
         self._code = exitcodes.OK
         if answer.complete:
@@ -251,7 +251,7 @@ class Viewer:
             self._end(notice["ended"])
 
     def _hear_keyboard(self, keyboard: str, by: int) -> None:
-        """Heed who has the keyboard, as a supervisor says it."""
+        """Note which viewer has the keyboard, by a supervisor's notice."""
         self._attachment.hear_keyboard(keyboard)
         who = f"pid {by} has the keyboard"
         if self._attachment.typing:
@@ -261,12 +261,12 @@ class Viewer:
             self._note(f"{who}{'; --force takes it' if keyboard == 'waiting' else ' now'}")
         else:
             say(f"{who}; --force takes it, --read-only only looks", exitcodes.OK)
-            self._code = exitcodes.REFUSED  # what is to be typed would wait for ever
+            self._code = exitcodes.REFUSED  # what the script types would wait for ever
 
     def _end(self, how: str) -> None:
-        """The guest has ended, or one life of it."""
+        """Note that the guest has ended, or one life of it."""
         if self.runner is not None:
-            self._over = True  # that says how
+            self._over = True  # `umlctl run` says how
             return
         self._note(f"{self._umid} has ended: {how}")
         self._code = exitcodes.OK
@@ -285,7 +285,8 @@ class Viewer:
             self._code = exitcodes.OK
 
     def _show_unseen(self) -> bool:
-        """Show what came and went before it could be attached to; whether it was ever there."""
+        """Show output of a guest that was over before the viewer was attached; True if it was ever
+        there."""
         if self._transcript.is_unseen:
             self._transcript.take()
             self._show_rest()
@@ -324,7 +325,7 @@ class Viewer:
 class Runner:
     """The `umlctl run` that this terminal belongs to, by a pipe.
 
-    A byte comes when the guest is over; the pipe ends without one when the process was killed.
+    A byte comes when the guest is over; the pipe ends without one when that process was killed.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -332,7 +333,7 @@ class Runner:
         self._over = False
 
     def is_over(self) -> bool:
-        """The guest is over: called when there is something to read."""
+        """Whether the guest is over; called when there is something to read."""
         self._over = self._over or bool(os.read(self.descriptor, 1))
         return self._over
 
@@ -341,7 +342,7 @@ class Runner:
 
 
 def main(umid: str, alive: int, device: int, inode: int) -> int:
-    """Be the terminal of `umlctl run --console`, which is the parent; the exit code.
+    """Be the terminal of `umlctl run --console`, which is the parent; return the exit code.
 
     alive: see Runner
     device, inode: of the log that was there before, see `transcript.identity`; 0 if there was none
@@ -352,7 +353,7 @@ def main(umid: str, alive: int, device: int, inode: int) -> int:
     try:
         return viewer.run(lambda: not runner.has_news())
     except UmlctlError:
-        return exitcodes.NO_GUEST  # it did not come to be; why, has the parent to say
+        return exitcodes.NO_GUEST  # no guest came to be; the parent says why
     except streams.ReaderGone:
         return exitcodes.SIGNALLED + signal.SIGPIPE
 

@@ -82,4 +82,4 @@ def _repeat(work: Callable[[], Awaitable[int]]) -> int:
     try:
         return trio.run(work)
     except KeyboardInterrupt:
-        return exitcodes.OK  # its end is meant to come so
+        return exitcodes.OK  # Ctrl-C is the usual end
