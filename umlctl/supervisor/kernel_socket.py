@@ -19,12 +19,24 @@ UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it
 
 def is_open(pid: int, path: str) -> bool:
     """A kernel has its socket yet, though nobody may reach it: one that ends closes it."""
+    return _has_socket(pid, path) is True
+
+
+def is_closed(pid: int, path: str) -> bool:
+    """A kernel that runs has no socket, as one that begins anew, or is about to end."""
+    return _has_socket(pid, path) is False
+
+
+def _has_socket(pid: int, path: str) -> bool | None:
+    """None where that cannot be seen, or it is no more."""
     held = set(processes.descriptors(pid))
     try:
         with open(f"/proc/{pid}/net/unix", "rb") as file:
             rows = [line.split(None, 7) for line in file]
     except OSError:
-        return False
+        return None
+    if not held:
+        return None
     name = os.fsencode(path)
     return any(
         len(row) == 8 and row[7].rstrip() == name and f"socket:[{row[6].decode()}]" in held

@@ -16,6 +16,8 @@ from umlctl.errors import Refusal
 from umlctl.supervisor.rate_limits import SUBSCRIPTIONS, Counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from socketproto.listener import Call
 
 HEARTBEAT: Final = 1.0
@@ -24,6 +26,8 @@ MOMENT: Final = 2.0
 """A kernel whose socket is gone ends or reboots: how long that may take to be seen, seconds."""
 LOOK: Final = 0.01
 """Between two looks whether it does, seconds."""
+SOCKET_LOOK: Final = 0.1
+"""After that, between two looks whether the kernel has a socket yet, seconds."""
 
 
 class Milestones:
@@ -98,10 +102,20 @@ class Readiness:
         finally:
             self._held.give_back(keys)
 
-    async def comes_again(self) -> bool:
-        """The kernel's socket was gone: whether the guest begins to boot again."""
+    async def comes_again(self, boots: Callable[[], bool]) -> bool:
+        """The kernel's socket was gone: whether the guest begins to boot again.
+
+        boots: its kernel lives without a socket, and so ends, or will say that it has one: which
+            is waited for as long as a boot may take, since a busy host lets it stand still
+        """
         milestones = self._milestones
-        with trio.move_on_after(MOMENT):
-            while milestones.ready.is_set() and not milestones.dead.is_set():  # noqa: ASYNC110
-                await trio.sleep(LOOK)
+        with trio.move_on_after(self.patience):
+            end = trio.current_time() + MOMENT
+            while milestones.ready.is_set() and not milestones.dead.is_set():
+                if trio.current_time() < end:
+                    await trio.sleep(LOOK)
+                elif boots():
+                    await trio.sleep(SOCKET_LOOK)
+                else:
+                    break
         return not milestones.ready.is_set()
