@@ -103,9 +103,9 @@ class Boot:
             while life.milestones.ready is ready:
                 await self._begun.wait()
 
-    def _is_ready(self) -> None:
+    def _is_ready(self, *, stopped: bool = False) -> None:
         launched = self._life.launched
-        event = ReadyStopped if self._life.process.looks_stopped() else Ready
+        event = ReadyStopped if stopped or self._life.process.looks_stopped() else Ready
         self._handle(event(facts={"pid": launched.pid}))
         if launched.adopted or not has_agent(launched.definition):
             self._life.milestones.up.set()
@@ -134,8 +134,9 @@ class Boot:
             again = await self._catch_up(kernel)
         await restoring.after_boot(life.devices, kernel, again=again)
         life.consoles.sync(life.devices.entries)
+        stopped = life.launched.adopted and await life.process.is_stopped()
         if not life.milestones.ready.is_set():
-            self._is_ready()
+            self._is_ready(stopped=stopped)
 
     async def _await_root(self, kernel: Kernel, *, again: bool) -> None:
         """Until the guest has mounted its root, or need not.
@@ -175,7 +176,7 @@ class Boot:
         """See to what has become of a guest while nobody looked; whether it has rebooted."""
         life = self._life
         record = life.launched.record
-        if life.process.looks_stopped():
+        if await life.process.is_stopped():
             # A request of the last supervisor's may wait in it, and has it keep the next one.
             await kernel.ask(QUIET, ANSWER)
         boot = await kernel.ask(BOOT_ID, ANSWER)
@@ -183,7 +184,7 @@ class Boot:
             self._handle(RebootedUnseen())
             await restoring.renew(life.devices)
             return True
-        if life.kernel.mark.clear() and life.process.looks_stopped():
+        if life.kernel.mark.clear() and await life.process.is_stopped():
             await kernel.ask("go")  # its supervisor was killed while it read a file
         if life.launched.lost:
             for name in await find_again(record, kernel):
