@@ -32,6 +32,7 @@ from umlctl.supervisor.lifecycle import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from socketproto.exchange import Outcome
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.lifecycle import Event
 
@@ -179,7 +180,7 @@ class Boot:
         if await life.process.is_stopped():
             # A request of the last supervisor's may wait in it, and has it keep the next one.
             await kernel.ask(QUIET, ANSWER)
-        boot = await kernel.ask(BOOT_ID, ANSWER)
+        boot = await self._ask_which_boot(kernel)
         if boot.ok and record.guest_boot and boot.text.strip() != record.guest_boot:
             self._handle(RebootedUnseen())
             await restoring.renew(life.devices)
@@ -190,6 +191,18 @@ class Boot:
             for name in await find_again(record, kernel):
                 life.history.add("device lost", device=name, text=UNTRACED)
         return False
+
+    async def _ask_which_boot(self, kernel: Kernel) -> Outcome:
+        """Have an adopted guest say which boot this is, though it may take its time for that: who
+        took no answer for the boot that was would not give it its devices again."""
+        while True:
+            boot = await kernel.ask(BOOT_ID, ANSWER)
+            if boot.kind not in (TIMED_OUT, GONE):
+                return boot
+            if boot.kind == TIMED_OUT:
+                await self._adopt_wedged(kernel)
+            kernel.found()
+            await trio.sleep(POLL)
 
     def _has_initramfs(self) -> bool:
         return any(word.startswith("initrd=") for word in self._life.launched.command)

@@ -14,12 +14,19 @@ from umlctl.guest.definition import Definition
 from umlctl.host import processes
 from umlctl.host.processes import Held
 from umlctl.supervisor import boot
-from umlctl.supervisor.boot import BOOT_ID, ROOT_GRACE, Boot, root_is_mounted
+from umlctl.supervisor.boot import ANSWER, BOOT_ID, ROOT_GRACE, Boot, root_is_mounted
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.history import History
 from umlctl.supervisor.kernel import QUIET
 from umlctl.supervisor.kernel_socket import UNREACHABLE
-from umlctl.supervisor.lifecycle import Event, KillWanted, Lifecycle, Ready, ReadyStopped
+from umlctl.supervisor.lifecycle import (
+    Event,
+    KillWanted,
+    Lifecycle,
+    Ready,
+    ReadyStopped,
+    RebootedUnseen,
+)
 from umlctl.supervisor.readiness import Milestones
 
 if TYPE_CHECKING:
@@ -161,6 +168,29 @@ async def test_adopted_guest_that_stands_still_after_its_answer_is_stopped_yet(
     await guest.boot._get_ready()
     assert guest.kernel.asked == ["proc mounts", QUIET, BOOT_ID, "go"]
     assert guest.events == [ReadyStopped(facts={"pid": 4711})]
+
+
+async def test_adopted_guest_that_takes_its_time_to_say_that_it_has_rebooted_is_heard(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Made(adopted=True)
+    renewed: list[object] = []
+
+    async def renew(table: object) -> None:
+        renewed.append(table)
+
+    async def boot_again() -> None:
+        await trio.sleep(2.5 * ANSWER)
+        guest.files = {"sys/kernel/random/boot_id": b"y"}
+
+    monkeypatch.setattr(restoring, "renew", renew)
+    monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: None)
+    guest.life.devices = "its devices"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(boot_again)
+        assert await guest.boot._catch_up(guest.kernel)
+    assert guest.events == [RebootedUnseen()]
+    assert renewed == ["its devices"]
 
 
 async def test_adopted_guest_without_a_socket_is_out_of_reach() -> None:
