@@ -272,7 +272,9 @@ def test_reboot_comes_back_when_the_guest_is_ready_again(house: House, umid: str
     house.start(umid, "--", "noreboot")
     done = house.umlctl("reboot", umid)
     assert done.returncode == exitcodes.GONE, "it has ended instead"
-    assert f"reboot {umid}: guest gone: the guest is dead: exited with status 0" in done.stderr
+    # Who asks late hears so from its record, and not from its supervisor.
+    assert f"reboot {umid}: guest gone: " in done.stderr
+    assert "exited with status 0" in done.stderr
     house.start(umid)
     for number in range(1, 4):
         house.ok("reboot", umid)

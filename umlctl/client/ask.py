@@ -90,6 +90,15 @@ def until_ready(deadline: Deadline) -> Deadline:
     return deadline if deadline.seconds else Deadline(renewed=True)
 
 
+def ended_instead(problem: Exception) -> Outcome:
+    """What came of a guest that was to be ready again, and that nobody answers for any more, as
+    READY would have been answered while somebody did.
+
+    problem: NoGuest, which says what became of it
+    """
+    return Outcome(GONE, reason=str(problem))
+
+
 def conversation(
     guest: str, text: str, link: Link, deadline: Deadline
 ) -> Generator[str, Outcome | Unreachable | bool, Outcome]:

@@ -18,6 +18,7 @@ from umlctl.client.ask import (
     as_text,
     comes_again,
     deadline_of,
+    ended_instead,
     until_ready,
     wrong_words,
 )
@@ -120,7 +121,7 @@ def _ask(
             return code
     outcome = _send(guest, as_text(command, words), deadline, force)
     if not no_wait and comes_again(command, guest.link, outcome):
-        ready = guest.ask(READY, until_ready(deadline), idle=_Idle(guest).look)
+        ready = _await_ready(guest, deadline)
         outcome = outcome if ready.ok else ready
     code = None
     if outcome.kind == GONE and guest.link.served and command.served != KERNEL:
@@ -129,6 +130,16 @@ def _ask(
     elif command.name == "halt" and outcome.kind == TIMED_OUT and guest.is_bare():
         code = _end_bare(guest, command, words, json)
     return _show(guest, command, words, json, outcome) if code is None else code
+
+
+def _await_ready(guest: GuestClient, deadline: Deadline) -> Outcome:
+    """Wait until a guest that reboots is ready again; how that ended."""
+    try:
+        return guest.ask(READY, until_ready(deadline), idle=_Idle(guest).look)
+    except Exception as problem:
+        if not _is_absent(problem):
+            raise
+        return ended_instead(problem)
 
 
 def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Outcome:

@@ -36,6 +36,9 @@ _RECVFROM: Final = "45"
 """The system call that a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or
 wait4."""
 _WAITING: Final = "__skb_wait_for_more_packets"
+_RUNNING: Final = "running"
+_NONE: Final = "-1"
+"""What proc(5) has in the place of a system call: the process runs, or sleeps in none."""
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -233,6 +236,19 @@ def looks_stopped(main: int) -> bool | None:
             return file.read().strip() == _WAITING
     except (OSError, IndexError):
         return None
+
+
+def rests_elsewhere(main: int) -> bool:
+    """The kernel sleeps, and not on a socket of its own: it waits in no `stop`.
+
+    One that was asked something while it is stopped can run for as long as the host lets it stand
+    still: only where it comes to rest is it seen which it is.
+    """
+    try:
+        with open(f"/proc/{main}/syscall") as file:
+            return file.read().split()[0] not in (_RUNNING, _NONE, _RECVFROM)
+    except (OSError, IndexError):
+        return False
 
 
 def environment(pid: int) -> dict[str, str]:

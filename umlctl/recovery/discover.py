@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 SHIM: Final = b"shim.sh"
 """A word on the command line of a guest's tiny parent, and of processes between it and the
 kernel."""
+DIES: Final = 2.0
+"""How long the tiny parent of a guest that has just died may take to write down how, seconds."""
+PAUSE: Final = 0.02
+"""Between two looks at whether it has, seconds."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -70,8 +74,11 @@ def set_dead_aside() -> list[str]:
     from umlctl.host import shared_socket  # who looks at guests rarely needs it
 
     said = []
+    end = time.monotonic() + DIES
     for umid, _ in list(records.unreadable()):
         if see(umid) is None:
+            while not umid_lock.has_owner(umid) and _has_parent(umid) and time.monotonic() < end:
+                time.sleep(PAUSE)  # it has the name until then
             with contextlib.suppress(UmlctlError), umid_lock.claim(umid):
                 said.append(set_aside(umid))
                 shared_socket.remove_dead(umid)
@@ -165,6 +172,13 @@ def _words(pid: int) -> list[bytes]:
             return file.read().rstrip(b"\0").split(b"\0")
     except OSError:
         return []
+
+
+def _has_parent(umid: str) -> bool:
+    """The tiny parent of a guest is there, though its kernel may not be any more."""
+    directory = os.fsencode(paths.guest_dir(umid))
+    found = (_words(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return any(directory in words and _is_before_kernel(words) for words in found)
 
 
 def _is_before_kernel(words: list[bytes]) -> bool:

@@ -17,6 +17,7 @@ from umlctl.client.ask import (
     as_text,
     comes_again,
     deadline_of,
+    ended_instead,
     is_bare,
     until_ready,
     wrong_words,
@@ -54,7 +55,10 @@ async def request(
             deadline = deadline_of(command)
             outcome = await asked.ask(text, deadline, force=forced, each=each)
             if comes_again(command, asked.link, outcome):
-                ready = await asked.ask(READY, until_ready(deadline))
+                try:
+                    ready = await asked.ask(READY, until_ready(deadline))
+                except NoGuest as problem:
+                    ready = ended_instead(problem)
                 outcome = outcome if ready.ok else ready
             return outcome
     except NoGuest as problem:

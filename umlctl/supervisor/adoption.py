@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 PAUSE: Final = 0.02
 """The time between two looks at what sends no notice, seconds."""
-DIES: Final = 2.0
-"""How long the tiny parent of a guest that has just died may take to write down how, seconds."""
 UP: Final = 5.0
 """How long an adopted guest may take to answer, and a restarted guest to come up, seconds."""
 
@@ -101,7 +99,7 @@ def _find_wanted() -> list[Record]:
     The tiny parent of a guest that has just died may have yet to say how.
     """
     left = [record for record in records.load_all() if not _bury(record)]
-    end = time.monotonic() + DIES
+    end = time.monotonic() + discover.DIES
     while left and time.monotonic() < end:
         time.sleep(PAUSE)
         left = [record for record in left if not _bury(record)]

@@ -32,6 +32,7 @@ from umlctl.supervisor.lifecycle import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from socketproto.exchange import Outcome
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.lifecycle import Event
 
@@ -104,9 +105,9 @@ class Boot:
             while life.milestones.ready is ready:
                 await self._begun.wait()
 
-    def _is_ready(self) -> None:
+    def _is_ready(self, *, stopped: bool = False) -> None:
         launched = self._life.launched
-        event = ReadyStopped if self._life.process.looks_stopped() else Ready
+        event = ReadyStopped if stopped or self._life.process.looks_stopped() else Ready
         self._handle(event(facts={"pid": launched.pid}))
         if launched.adopted or not has_agent(launched.definition):
             self._life.milestones.up.set()
@@ -135,8 +136,9 @@ class Boot:
             again = await self._catch_up(kernel)
         await restoring.after_boot(life.devices, kernel, again=again)
         life.consoles.sync(life.devices.entries)
+        stopped = life.launched.adopted and await life.process.is_stopped()
         if not life.milestones.ready.is_set():
-            self._is_ready()
+            self._is_ready(stopped=stopped)
 
     async def _await_root(self, kernel: Kernel, *, again: bool) -> None:
         """Wait until the guest has mounted its root, or need not.
@@ -177,20 +179,32 @@ class Boot:
         """See what has become of a guest while no supervisor looked; True if it has rebooted."""
         life = self._life
         record = life.launched.record
-        if life.process.looks_stopped():
+        if await life.process.is_stopped():
             # A request of the last supervisor may wait in the kernel, and make it keep the next.
             await kernel.ask(QUIET, ANSWER)
-        boot = await kernel.ask(BOOT_ID, ANSWER)
+        boot = await self._ask_which_boot(kernel)
         if boot.ok and record.guest_boot and boot.text.strip() != record.guest_boot:
             self._handle(RebootedUnseen())
             await restoring.renew(life.devices)
             return True
-        if life.kernel.mark.clear() and life.process.looks_stopped():
+        if life.kernel.mark.clear() and await life.process.is_stopped():
             await kernel.ask("go")  # the last supervisor was killed while it read a file
         if life.launched.lost:
             for name in await find_again(record, kernel):
                 life.history.add("device lost", device=name, text=UNTRACED)
         return False
+
+    async def _ask_which_boot(self, kernel: Kernel) -> Outcome:
+        """Have an adopted guest say which boot this is, though it may take its time for that: who
+        took no answer for the boot that was would not give it its devices again."""
+        while True:
+            boot = await kernel.ask(BOOT_ID, ANSWER)
+            if boot.kind not in (TIMED_OUT, GONE):
+                return boot
+            if boot.kind == TIMED_OUT:
+                await self._adopt_wedged(kernel)
+            kernel.found()
+            await trio.sleep(POLL)
 
     def _has_initramfs(self) -> bool:
         return any(word.startswith("initrd=") for word in self._life.launched.command)

@@ -137,16 +137,22 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
             ending = await guest.supervise()
             guest.handle(Cleared())
             if not guest.lifecycle.again:
-                guest.history.end()
-                guest.milestones.over.set()
+                _is_over(guest)
             with trio.move_on_after(LAST_ANSWERS):
                 await guest.life.consoles.end(describe(ending))
             nursery.cancel_scope.cancel()
         if guest.lifecycle.again and await _start_again(guest, begun):
             continue
-        guest.history.end()
-        guest.milestones.over.set()
+        _is_over(guest)
         return ending
+
+
+def _is_over(guest: Guest) -> None:
+    """Tell whoever waits for its end; the pidfile of one that has ended is nobody's by then."""
+    with _said(guest):
+        guest.launched.pidfile.remove()
+    guest.history.end()
+    guest.milestones.over.set()
 
 
 async def _start_again(guest: Guest, begun: float) -> bool:

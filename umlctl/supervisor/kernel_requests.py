@@ -20,6 +20,7 @@ from umlctl.protocol.guard import Line, check, is_guest_file, is_query, seconds_
 from umlctl.supervisor.devices import plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel import BETWEEN_PIECES, DEADLINE, Unsent
+from umlctl.supervisor.kernel_socket import is_closed
 from umlctl.supervisor.launch.preflight import check_reboot
 from umlctl.supervisor.lifecycle import RUNNING, STOPPED
 
@@ -115,8 +116,13 @@ class KernelRequests:
                 return Outcome(TIMED_OUT, reason=f"{why}{self._readiness.patience:g} seconds")
             outcome = await self._ask_kernel(line, by(call))
             lost = outcome.kind == GONE and (isinstance(outcome, Unsent) or is_query(line))
-            if not lost or ends(line) or not await self._readiness.comes_again():
+            if not lost or ends(line) or not await self._readiness.comes_again(self._boots):
                 return outcome
+
+    def _boots(self) -> bool:
+        """Its kernel lives and has no socket, as between two boots."""
+        life = self._life()
+        return is_closed(life.process.pid, life.kernel.path)
 
     async def _ask_kernel(self, line: Line, by: By) -> Outcome:
         life, name = self._life(), line.command.name

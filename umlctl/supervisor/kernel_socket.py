@@ -20,12 +20,24 @@ UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it
 def is_open(pid: int, path: str) -> bool:
     """Whether a kernel still has its socket open, though it may have no name. A kernel that ends
     closes it."""
+    return _has_socket(pid, path) is True
+
+
+def is_closed(pid: int, path: str) -> bool:
+    """Whether a kernel runs without its socket, as one that begins anew, or is about to end."""
+    return _has_socket(pid, path) is False
+
+
+def _has_socket(pid: int, path: str) -> bool | None:
+    """None: that cannot be seen, or the kernel is gone."""
     held = set(processes.descriptors(pid))
     try:
         with open(f"/proc/{pid}/net/unix", "rb") as file:
             rows = [line.split(None, 7) for line in file]
     except OSError:
-        return False
+        return None
+    if not held:
+        return None
     name = os.fsencode(path)
     return any(
         len(row) == 8 and row[7].rstrip() == name and f"socket:[{row[6].decode()}]" in held

@@ -10,6 +10,7 @@ import trio
 
 from umlctl.host import processes
 from umlctl.supervisor.lifecycle import RUNNING, STOPPED, Resumed, Stopped
+from umlctl.supervisor.process import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +47,7 @@ class Pauses:
         self._record = record
         self._save = save
         self._changed = trio.Event()
-        self._seen_running = math.inf
+        self._seen_running: tuple[float, int, float] | None = None
 
     async def run(self, ready: trio.Event) -> None:
         """Resume the guest when a pause has lasted as long as it should.
@@ -101,10 +102,25 @@ class Pauses:
         if self._lifecycle.answers and not self._kernel.busy:
             looks = processes.looks_stopped(self._record.pid)
         if looks is None or looks == (state == STOPPED):
-            self._seen_running = math.inf
+            self._seen_running = None
         elif looks:
             self.note_stopped()
-        elif trio.current_time() - self._seen_running > MOMENT:
+        elif self._goes_on():
             self.note_running()
-        else:
-            self._seen_running = min(self._seen_running, trio.current_time())
+
+    def _goes_on(self) -> bool:
+        """One that does not look stopped any more does not only stand still on its way from its
+        last answer, as the host has it do."""
+        pid, now = self._record.pid, trio.current_time()
+        used = processes.cpu_seconds(pid) or 0.0
+        if self._seen_running is None:
+            self._seen_running = now, self._kernel.exchanges, used
+        since, exchanges, before = self._seen_running
+        if now - since <= MOMENT:
+            return False
+        if processes.rests_elsewhere(pid):
+            return True
+        if exchanges != self._kernel.exchanges:
+            self._seen_running = now, self._kernel.exchanges, used
+            return False
+        return used - before >= RUNS

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from typing import Final
 
 import trio
 
 from umlctl.host import processes
+
+LOOK: Final = 0.005
+"""Between two looks at whether the kernel waits in `stop`, seconds."""
+RUNS: Final = 0.05
+"""A kernel that has had so much CPU time, and is not seen to wait, does not, seconds."""
 
 
 class Process:
@@ -53,6 +59,18 @@ class Process:
     def looks_stopped(self) -> bool:
         """Whether the host sees the kernel wait in `stop`, whatever the kernel says."""
         return processes.looks_stopped(self.pid) is True
+
+    async def is_stopped(self) -> bool:
+        """The same, once what the kernel was asked is done: until then one that is stopped looks
+        as if it ran, which is long where the host lets it stand still."""
+        used = processes.cpu_seconds(self.pid)
+        while not self.looks_stopped():
+            now = processes.cpu_seconds(self.pid)
+            runs = used is None or now is None or now - used >= RUNS
+            if runs or self.held() or processes.rests_elsewhere(self.pid):
+                return False
+            await trio.sleep(LOOK)
+        return True
 
     def signal(self, number: int) -> None:
         """Send a signal to the main process; never SIGKILL, see `kill`."""

@@ -16,6 +16,8 @@ from umlctl.errors import Refusal
 from umlctl.supervisor.rate_limits import SUBSCRIPTIONS, Counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from socketproto.listener import Call
 
 HEARTBEAT: Final = 1.0
@@ -24,6 +26,8 @@ MOMENT: Final = 2.0
 """How long it may take to see that a kernel whose socket is gone ends or reboots, seconds."""
 LOOK: Final = 0.01
 """The time between two looks at that, seconds."""
+SOCKET_LOOK: Final = 0.1
+"""The time between two later looks at whether the kernel has a socket again, seconds."""
 
 
 class Milestones:
@@ -98,10 +102,21 @@ class Readiness:
         finally:
             self._held.give_back(keys)
 
-    async def comes_again(self) -> bool:
-        """Whether the guest begins to boot again, after the kernel's socket was gone."""
+    async def comes_again(self, boots: Callable[[], bool]) -> bool:
+        """Whether the guest begins to boot again, after the kernel's socket was gone.
+
+        boots: whether the kernel lives without a socket. Such a kernel ends, or will say that it
+            has one; that is waited for as long as a boot may take, since a busy host may let the
+            kernel stand still.
+        """
         milestones = self._milestones
-        with trio.move_on_after(MOMENT):
-            while milestones.ready.is_set() and not milestones.dead.is_set():  # noqa: ASYNC110
-                await trio.sleep(LOOK)
+        with trio.move_on_after(self.patience):
+            end = trio.current_time() + MOMENT
+            while milestones.ready.is_set() and not milestones.dead.is_set():
+                if trio.current_time() < end:
+                    await trio.sleep(LOOK)
+                elif boots():
+                    await trio.sleep(SOCKET_LOOK)
+                else:
+                    break
         return not milestones.ready.is_set()

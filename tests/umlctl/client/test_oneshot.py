@@ -269,6 +269,14 @@ def test_reboot_of_a_guest_that_does_not_come_back_has_failed(
     assert done.code == exitcodes.GONE
     assert done.err.endswith("it has ended\n")
 
+    def is_gone(server: Bare, _data: bytes, _address: Address) -> list[bytes]:
+        os.unlink(server.path)  # before anybody could ask it again
+        return reply(b"")
+
+    done = shot("reboot", bare(is_gone, mode=0o600, name="gone").path)
+    assert done.code == exitcodes.GONE
+    assert "guest gone: no guest " in done.err
+
     def hangs(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
         return reply(b"") if data == b"reboot" else []
 

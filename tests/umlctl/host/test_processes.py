@@ -113,6 +113,7 @@ def test_process_that_is_not_there_has_no_start_time() -> None:
     assert processes.cpu_seconds(1 << 30) is None
     assert processes.memory_used(1 << 30) is None
     assert processes.looks_stopped(1 << 30) is None
+    assert not processes.rests_elsewhere(1 << 30)
     assert processes.descendants(1 << 30) == []
     assert processes.outside_group(1 << 30) == {}
 
@@ -255,10 +256,18 @@ def test_kernel_that_sleeps_on_its_socket_looks_stopped(short: str) -> None:
     with leader(script, f"{short}/s") as process:
         line(process)
         until(lambda: processes.looks_stopped(process.pid))
+        assert not processes.rests_elsewhere(process.pid)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"x", f"{short}/s")
         line(process)
         until(lambda: processes.looks_stopped(process.pid) is False)
+        until(lambda: processes.rests_elsewhere(process.pid))
+
+
+def test_process_that_computes_does_not_rest() -> None:
+    with leader("print(flush=True)\nwhile True: pass") as process:
+        line(process)
+        assert not processes.rests_elsewhere(process.pid)
 
 
 @pytest.mark.parametrize("pid", [0, -1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import time
@@ -184,6 +185,34 @@ def test_unreadable_records_of_the_dead_are_set_aside_with_what_is_left_of_them(
     assert os.listdir(f"{run_dir}/g") == []
     assert os.listdir(paths.public_dir()) == []
     assert discover.set_dead_aside() == []
+
+
+def test_unreadable_record_is_set_aside_once_the_tiny_parent_has_let_the_name_go(
+    run_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel has just ended, and it has yet to write down how."""
+    leave()
+    spoil()
+    lock = os.open(f"{run_dir}/g/demo.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    words = ["sh", "-c", "echo; read line", "/umlctl/shim.sh", paths.guest_dir("demo")]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[lock]
+    ) as parent:
+        os.close(lock)
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        waited: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            parent.communicate()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        (said,) = discover.set_dead_aside()
+    assert waited == [discover.PAUSE]
+    assert "it is kept as record.json.unreadable-" in said
+    assert os.listdir(f"{run_dir}/g") == []
 
 
 def test_records_of_those_that_run_or_can_be_read_stay(run_dir: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from socketproto.exchange import Outcome
+from socketproto.exchange import GONE, Outcome, pieces
 from umlctl import exitcodes
 from umlctl.guest.definition import Definition
 from umlctl.host import paths
@@ -15,6 +15,7 @@ from umlctl.shell.asking import request
 from umlctl.state import event_log, records
 
 if TYPE_CHECKING:
+    from tests.conftest import Address, Bare
     from tests.umlctl.cli.conftest import Supervisor
 
 
@@ -25,6 +26,18 @@ async def test_outcome_is_the_guests(supervisor: Supervisor) -> None:
     assert outcome.text == "Linux demo"
     await request("demo", ["!sysrq", "t"])
     assert supervisor.asked == ["version", "!sysrq t"]
+
+
+async def test_guest_that_has_ended_instead_of_rebooting_is_gone(supervisor: Supervisor) -> None:
+    def is_gone(server: Bare, _data: bytes, _address: Address) -> list[bytes]:
+        os.unlink(server.path)
+        return [reply.encode() for reply in pieces(b"")]
+
+    supervisor.server.answer = is_gone
+    outcome = await request("demo", ["reboot"])
+    assert isinstance(outcome, Outcome)
+    assert outcome.kind == GONE
+    assert "no guest 'demo'" in outcome.reason
 
 
 @pytest.mark.parametrize("words", [["proc"], ["version", "x"]])

@@ -13,6 +13,7 @@ from socketproto.client import Client
 from tests.umlctl.supervisor.serving import DEADLINE, adopt, define, kill, leave, serving
 from umlctl.host import processes
 from umlctl.protocol.status import Ending
+from umlctl.recovery import discover
 from umlctl.state import records
 from umlctl.state.umid_lock import has_owner
 from umlctl.supervisor import adoption
@@ -74,7 +75,7 @@ async def test_guest_that_has_just_died_is_buried_once_its_tiny_parent_has_said_
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", look_again)
-    monkeypatch.setattr(adoption, "DIES", DEADLINE)
+    monkeypatch.setattr(discover, "DIES", DEADLINE)
     async with serving() as path:
         await adopt(path)
         record = records.load("demo")

@@ -11,11 +11,22 @@ import trio
 from socketproto.exchange import ANSWERED, TIMED_OUT, Outcome
 from tests.umlctl.supervisor.made import MadeKernel, MadeProcess
 from umlctl.guest.definition import Definition
+from umlctl.host import processes
 from umlctl.host.processes import Held
-from umlctl.supervisor.boot import ROOT_GRACE, Boot, root_is_mounted
+from umlctl.supervisor import boot
+from umlctl.supervisor.boot import ANSWER, BOOT_ID, ROOT_GRACE, Boot, root_is_mounted
+from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.history import History
+from umlctl.supervisor.kernel import QUIET
 from umlctl.supervisor.kernel_socket import UNREACHABLE
-from umlctl.supervisor.lifecycle import Event, KillWanted, Lifecycle, Ready
+from umlctl.supervisor.lifecycle import (
+    Event,
+    KillWanted,
+    Lifecycle,
+    Ready,
+    ReadyStopped,
+    RebootedUnseen,
+)
 from umlctl.supervisor.readiness import Milestones
 
 if TYPE_CHECKING:
@@ -129,6 +140,57 @@ async def test_guest_that_was_ready_before_it_was_adopted_is_so_though_it_is_stu
     assert guest.events == [Ready(facts={"pid": 4711})]
     assert said == ["it does not answer"]
     assert guest.life.milestones.up.is_set()
+
+
+async def test_adopted_guest_that_stands_still_after_its_answer_is_stopped_yet(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a busy host has it do: it looks as if it ran. What was to end its stop is sent."""
+    guest = Made(adopted=True)
+    guest.files = {"mounts": MOUNTED, "sys/kernel/random/boot_id": b"x"}
+    still = 0
+
+    def looks_stopped() -> bool:
+        nonlocal still
+        still += 1
+        return still % 3 == 0
+
+    async def after_boot(*_: object, **_also: object) -> None:
+        pass
+
+    monkeypatch.setattr(boot, "Kernel", lambda *_, **_also: guest.kernel)
+    monkeypatch.setattr(restoring, "after_boot", after_boot)
+    monkeypatch.setattr(guest.process, "looks_stopped", looks_stopped)
+    monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: 1.0)
+    monkeypatch.setattr(guest.kernel.mark, "clear", lambda: True)
+    guest.life.devices = SimpleNamespace(entries=[])
+    guest.life.consoles = SimpleNamespace(sync=lambda _entries: None)
+    await guest.boot._get_ready()
+    assert guest.kernel.asked == ["proc mounts", QUIET, BOOT_ID, "go"]
+    assert guest.events == [ReadyStopped(facts={"pid": 4711})]
+
+
+async def test_adopted_guest_that_takes_its_time_to_say_that_it_has_rebooted_is_heard(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Made(adopted=True)
+    renewed: list[object] = []
+
+    async def renew(table: object) -> None:
+        renewed.append(table)
+
+    async def boot_again() -> None:
+        await trio.sleep(2.5 * ANSWER)
+        guest.files = {"sys/kernel/random/boot_id": b"y"}
+
+    monkeypatch.setattr(restoring, "renew", renew)
+    monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: None)
+    guest.life.devices = "its devices"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(boot_again)
+        assert await guest.boot._catch_up(guest.kernel)
+    assert guest.events == [RebootedUnseen()]
+    assert renewed == ["its devices"]
 
 
 async def test_adopted_guest_without_a_socket_is_out_of_reach() -> None:

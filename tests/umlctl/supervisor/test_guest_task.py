@@ -20,6 +20,7 @@ class Made:
         self.launched = SimpleNamespace(definition=Definition(umid="demo", kernel="/linux"))
         self.launched.pidfile = SimpleNamespace(remove=lambda: None)
         self.lifecycle = Lifecycle(self.launched.definition, 0.0)
+        self.milestones: Any = None
         self.begun: list[Any] = []
         self.killed: list[str] = []
         self.told: list[str] = []
@@ -49,6 +50,18 @@ async def test_guest_is_started_again_though_its_pidfile_cannot_be_removed(
     assert await module._start_again(guest, 0.0)  # type: ignore[arg-type]
     assert guest.told == ["not removed"]
     assert len(guest.begun) == 1
+
+
+async def test_who_is_told_of_the_end_finds_no_pidfile() -> None:
+    guest = Made()
+    over = trio.Event()
+    found: list[bool] = []
+    guest.launched.pidfile.remove = lambda: found.append(over.is_set())
+    guest.history.end = lambda: found.append(over.is_set())
+    guest.milestones = SimpleNamespace(over=over)
+    module._is_over(guest)  # type: ignore[arg-type]
+    assert found == [False, False]
+    assert over.is_set()
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -14,9 +14,10 @@ from umlctl.errors import HostError, Refusal
 from umlctl.protocol.guard import read
 from umlctl.supervisor import kernel_requests as module
 from umlctl.supervisor.guest import Guest
+from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.kernel_requests import LOG_PIECE, KernelRequests
 from umlctl.supervisor.lifecycle import Ready, Stopped
-from umlctl.supervisor.readiness import Readiness
+from umlctl.supervisor.readiness import MOMENT, Readiness
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -124,6 +125,36 @@ async def test_question_to_a_guest_that_reboots_meanwhile_is_asked_again(asked: 
         assert found == []
         milestones.ready.set()
     assert [outcome.data for outcome in found] == [b"Linux"]
+
+
+async def test_guest_that_lives_without_a_socket_is_waited_for(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """As one that begins anew on a busy host."""
+    milestones = asked.guest.milestones
+    looked: set[tuple[int, str]] = set()
+
+    def is_closed(pid: int, path: str) -> bool:
+        looked.add((pid, path))
+        return True
+
+    async def answer(_text: str, _timeout: float) -> Outcome:
+        if trio.current_time() > 5 * MOMENT:
+            return Outcome(ANSWERED, data=b"Linux")
+        return Unsent(GONE, reason="the kernel's socket is gone")
+
+    async def reboot() -> None:
+        await trio.sleep(5 * MOMENT)
+        milestones.reboots()
+        await trio.sleep(1)
+        milestones.ready.set()
+
+    monkeypatch.setattr(module, "is_closed", is_closed)
+    asked.kernel.answer = answer
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reboot)
+        assert (await asked.ask("version")).data == b"Linux"
+    assert looked == {(asked.guest.launched.pid, asked.kernel.path)}
 
 
 async def test_request_to_a_guest_that_does_not_come_is_timed_out(

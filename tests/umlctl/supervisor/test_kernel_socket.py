@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.supervisor.kernel_socket import KernelSocket, is_open
+from umlctl.supervisor.kernel_socket import KernelSocket, is_closed, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,5 +106,12 @@ def test_socket_is_known_to_be_open_though_its_name_was_removed(
     assert is_open(os.getpid(), path)
     assert not is_open(os.getpid(), path + "2")
     assert not is_open(os.getppid(), path)
+    assert not is_closed(os.getpid(), path)
     kernel.close()
     assert not is_open(os.getpid(), path)
+    assert is_closed(os.getpid(), path)
+
+
+def test_socket_of_a_kernel_that_is_no_more_is_neither_open_nor_closed(path: str) -> None:
+    assert not is_open(1 << 30, path)
+    assert not is_closed(1 << 30, path)

@@ -12,6 +12,7 @@ from umlctl.host import processes
 from umlctl.state.records import Record
 from umlctl.supervisor.lifecycle import Event, Lifecycle, Ready, Tell
 from umlctl.supervisor.pauses import AGAIN, MOMENT, Pauses
+from umlctl.supervisor.process import RUNS
 
 if TYPE_CHECKING:
     import pytest
@@ -89,11 +90,38 @@ async def test_what_the_kernel_does_past_us_is_believed(
     guest = Made()
     looks = True
     monkeypatch.setattr(processes, "looks_stopped", lambda _pid: looks)
+    monkeypatch.setattr(processes, "rests_elsewhere", lambda _pid: not looks)
     guest.pauses.look()
     assert guest.lifecycle.state == "stopped"
     looks = False
     guest.pauses.look()
     assert guest.lifecycle.state == "stopped"
     await trio.sleep(2 * MOMENT)
+    guest.pauses.look()
+    assert [each.event for each in guest.told] == ["stopped", "resumed"]
+
+
+async def test_stopped_guest_that_stands_still_after_its_answer_is_stopped_yet(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """As a busy host has it do; and when its pause ends is not forgotten."""
+    guest = Made()
+    used = 1.0
+    monkeypatch.setattr(processes, "looks_stopped", lambda _pid: False)
+    monkeypatch.setattr(processes, "rests_elsewhere", lambda _pid: False)
+    monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: used)
+    guest.pauses.note_stopped(60.0)
+    due = guest.record.resume
+    for _ in range(5):
+        guest.pauses.look()
+        await trio.sleep(2 * MOMENT)
+    used += RUNS
+    guest.kernel.exchanges += 1  # what it has used may be for that
+    guest.pauses.look()
+    await trio.sleep(2 * MOMENT)
+    guest.pauses.look()
+    assert [each.event for each in guest.told] == ["stopped"]
+    assert guest.record.resume == due
+    used += RUNS
     guest.pauses.look()
     assert [each.event for each in guest.told] == ["stopped", "resumed"]

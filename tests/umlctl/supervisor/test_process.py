@@ -9,10 +9,12 @@ import pytest
 import trio
 
 from umlctl.host import processes
-from umlctl.supervisor.process import Process
+from umlctl.supervisor.process import RUNS, Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from trio.testing import MockClock
 
 DEADLINE = 30.0
 
@@ -91,3 +93,35 @@ def test_process_is_held_until_nobody_need_look_any_more(child: subprocess.Popen
     assert held.state == "suspended"
     process.gone = True
     assert process.held() is None
+
+
+@pytest.mark.parametrize(
+    ("sights", "used", "stopped"),
+    [
+        (["runs", "runs", "stopped"], 0.0, True),
+        (["runs", "runs", "elsewhere"], 0.0, False),
+        (["runs", "runs", "runs", "stopped"], RUNS / 2, False),
+    ],
+)
+async def test_kernel_that_does_what_it_was_asked_is_stopped_or_not_once_it_rests(
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: MockClock,
+    sights: list[str],
+    used: float,
+    stopped: bool,
+) -> None:
+    """However long it stands still on its way there; who computes on is not stopped."""
+    seen = iter(sights)
+    sight = ""
+    cpu = iter(number * used for number in range(10))
+
+    def looks_stopped(_pid: int) -> bool:
+        nonlocal sight
+        sight = next(seen)
+        return sight == "stopped"
+
+    monkeypatch.setattr(processes, "looks_stopped", looks_stopped)
+    monkeypatch.setattr(processes, "rests_elsewhere", lambda _pid: sight == "elsewhere")
+    monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: next(cpu))
+    monkeypatch.setattr(processes, "held", lambda _pid: None)
+    assert await Process(4711, 1).is_stopped() is stopped

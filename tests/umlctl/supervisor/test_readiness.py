@@ -101,9 +101,29 @@ async def test_guest_whose_socket_is_gone_comes_again_if_it_reboots(
     milestones = Milestones()
     readiness = Readiness(milestones, 60.0)
     milestones.ready.set()
-    assert not await readiness.comes_again()
-    assert trio.current_time() == pytest.approx(MOMENT)
+    assert not await readiness.comes_again(lambda: False)
+    assert trio.current_time() == pytest.approx(MOMENT, abs=0.1)
     milestones.reboots()
-    assert await readiness.comes_again()
+    assert await readiness.comes_again(lambda: False)
     milestones.is_dead()
-    assert not await readiness.comes_again()
+    assert not await readiness.comes_again(lambda: True)
+
+
+async def test_guest_that_lives_without_a_socket_may_take_long_to_come_again(
+    autojump_clock: MockClock,
+) -> None:
+    milestones = Milestones()
+    readiness = Readiness(milestones, 60.0)
+    milestones.ready.set()
+
+    async def reboot() -> None:
+        await trio.sleep(5 * MOMENT)
+        milestones.reboots()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reboot)
+        assert await readiness.comes_again(lambda: True)
+    milestones.ready.set()
+    began = trio.current_time()
+    assert not await readiness.comes_again(lambda: True)
+    assert trio.current_time() - began == pytest.approx(60.0)
