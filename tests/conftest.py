@@ -155,14 +155,17 @@ class Bare:
     @property
     def commands(self) -> list[bytes]:
         """What was received but for kicks."""
-        return [data for data in self.seen if data != b"k"]
+        return [data for data, _ in self._received()]
 
     @property
     def clients(self) -> list[Address]:
         """The senders of these."""
-        return [
-            sender for data, sender in zip(self.seen, self.senders, strict=True) if data != b"k"
-        ]
+        return [sender for _, sender in self._received()]
+
+    def _received(self) -> list[tuple[bytes, Address]]:
+        with self._changed:  # both lists grow, one after the other
+            both = list(zip(self.seen, self.senders, strict=True))
+        return [(data, sender) for data, sender in both if data != b"k"]
 
     @property
     def open_socket(self) -> socket.socket:
@@ -217,6 +220,11 @@ class Bare:
         """Until so many commands have come."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.seen) >= count, DEADLINE), self.seen
+
+    def wait_commands(self, count: int) -> None:
+        """The same of those that are no kicks: who gives up early may do so before they come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.commands) >= count, DEADLINE), self.seen
 
     def send(self, datagrams: Iterable[bytes], address: Address) -> None:
         for datagram in datagrams:
