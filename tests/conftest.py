@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from socketproto import blocking
 from socketproto.blocking import kicker
-from socketproto.exchange import pieces
+from socketproto.exchange import Exchange, pieces
 from socketproto.wire import MAGIC, REQUEST_SIZE, Reply
 from umlctl.host import paths, place
 
@@ -268,6 +269,25 @@ def echo(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
     if data == b"k":
         return [Reply(1, False, b"Unknown command").encode()]
     return [reply.encode() for reply in pieces(data)]
+
+
+@pytest.fixture
+def time_up_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the time of an exchange be up when so many replies of it have come, and not before."""
+    real = Exchange.receive
+
+    def set_count(count: int) -> None:
+        came = 0
+
+        def receive(exchange: Exchange, datagram: bytes, *, keep: bool = True) -> Reply:
+            nonlocal came
+            came += 1
+            return real(exchange, datagram, keep=keep)
+
+        monkeypatch.setattr(Exchange, "receive", receive)
+        monkeypatch.setattr(blocking, "monotonic", lambda: 1e9 if came >= count else 0.0)
+
+    return set_count
 
 
 @pytest.fixture
