@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from socketproto import blocking
 from socketproto.blocking import kicker
-from socketproto.exchange import pieces
+from socketproto.exchange import Exchange, pieces
 from socketproto.wire import MAGIC, REQUEST_SIZE, Reply
 from umlctl.host import paths, place
 
@@ -155,14 +156,17 @@ class Bare:
     @property
     def commands(self) -> list[bytes]:
         """What was received but for kicks."""
-        return [data for data in self.seen if data != b"k"]
+        return [data for data, _ in self._received()]
 
     @property
     def clients(self) -> list[Address]:
         """The senders of these."""
-        return [
-            sender for data, sender in zip(self.seen, self.senders, strict=True) if data != b"k"
-        ]
+        return [sender for _, sender in self._received()]
+
+    def _received(self) -> list[tuple[bytes, Address]]:
+        with self._changed:  # both lists grow, one after the other
+            both = list(zip(self.seen, self.senders, strict=True))
+        return [(data, sender) for data, sender in both if data != b"k"]
 
     @property
     def open_socket(self) -> socket.socket:
@@ -218,6 +222,11 @@ class Bare:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.seen) >= count, DEADLINE), self.seen
 
+    def wait_commands(self, count: int) -> None:
+        """The same of those that are no kicks: who gives up early may do so before they come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.commands) >= count, DEADLINE), self.seen
+
     def send(self, datagrams: Iterable[bytes], address: Address) -> None:
         for datagram in datagrams:
             try:
@@ -260,6 +269,25 @@ def echo(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
     if data == b"k":
         return [Reply(1, False, b"Unknown command").encode()]
     return [reply.encode() for reply in pieces(data)]
+
+
+@pytest.fixture
+def time_up_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the time of an exchange be up when so many replies of it have come, and not before."""
+    real = Exchange.receive
+
+    def set_count(count: int) -> None:
+        came = 0
+
+        def receive(exchange: Exchange, datagram: bytes, *, keep: bool = True) -> Reply:
+            nonlocal came
+            came += 1
+            return real(exchange, datagram, keep=keep)
+
+        monkeypatch.setattr(Exchange, "receive", receive)
+        monkeypatch.setattr(blocking, "monotonic", lambda: 1e9 if came >= count else 0.0)
+
+    return set_count
 
 
 @pytest.fixture

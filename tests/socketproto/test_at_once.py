@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -105,7 +106,7 @@ async def test_another_client_of_the_same_address_is_answered(short: str, comman
     """uml_mconsole is bound to its pid, which comes again."""
     async with serving(short) as listener:
         for _ in range(3):
-            with bound("\0the same") as sock:
+            with bound(f"\0umlctl-test-{os.getpid()}-the-same") as sock:
                 assert len(await ask(sock, listener.path, command)) == 1
 
 

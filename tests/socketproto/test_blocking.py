@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 SOON = 0.05
 """A deadline that is meant to pass, seconds."""
-LATER = 0.5
-"""One that is meant to pass when something has come before, seconds."""
 
 
 def whole(data: bytes, error: int = 0) -> list[bytes]:
@@ -180,10 +178,13 @@ def test_silence_is_a_timeout_and_the_late_reply_is_nobodys(bare: MakeBare) -> N
         assert connection.request("help").data == b"in time: help"
 
 
-def test_answer_that_lacks_its_end_is_truncated(bare: MakeBare) -> None:
+def test_answer_that_lacks_its_end_is_truncated(
+    bare: MakeBare, time_up_after: Callable[[int], None]
+) -> None:
+    time_up_after(2)
     server = bare(lambda _server, data, _address: whole(b"x" * 1200)[:-1] if data != b"k" else [])
     with Connection(server.path) as connection:
-        outcome = connection.request("stack 1", LATER)
+        outcome = connection.request("stack 1")
     assert outcome == Outcome(TRUNCATED, 0, b"x" * 1022, NO_ANSWER, 2)
 
 
@@ -349,6 +350,7 @@ def test_listener_is_never_sent_a_kick(bare: MakeBare, kicks_early: None) -> Non
     server = bare(silent, mode=0o600)
     with Connection(server.path) as connection:
         assert connection.request("version", 2 * SOON).kind == TIMED_OUT
+    server.wait_seen(1)
     assert server.seen == [b"version"]
 
 

@@ -8,9 +8,18 @@ import trio
 import trio.testing
 
 from socketproto import client as module
-from socketproto.blocking import NO_ANSWER, NOT_SENT, Link, Unreachable
+from socketproto.blocking import NO_ANSWER, NOT_SENT, TIMEOUT, Link, Unreachable
 from socketproto.client import Client
-from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED, Outcome, pieces
+from socketproto.exchange import (
+    ANSWERED,
+    GONE,
+    REFUSED,
+    TIMED_OUT,
+    TRUNCATED,
+    Exchange,
+    Outcome,
+    pieces,
+)
 from socketproto.listener import Call, Listener
 from socketproto.wire import Reply, WireError
 
@@ -23,8 +32,6 @@ if TYPE_CHECKING:
 
 SOON = 0.05
 """A deadline that is meant to pass, seconds."""
-LATER = 0.5
-"""One that is meant to pass when something has come before, seconds."""
 
 
 def whole(data: bytes, error: int = 0) -> list[bytes]:
@@ -92,10 +99,21 @@ async def test_silence_is_a_timeout_and_the_late_reply_is_nobodys(bare: MakeBare
     assert server.clients[0] != server.clients[-1]
 
 
-async def test_answer_that_lacks_its_end_is_truncated(bare: MakeBare) -> None:
+async def test_answer_that_lacks_its_end_is_truncated(
+    bare: MakeBare, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, came = Exchange.receive, []
+
+    def receive(exchange: Exchange, datagram: bytes, *, keep: bool = True) -> Reply:
+        came.append(datagram)
+        if len(came) == 2:
+            mock_clock.jump(TIMEOUT)
+        return real(exchange, datagram, keep=keep)
+
+    monkeypatch.setattr(Exchange, "receive", receive)
     server = bare(lambda _server, data, _address: whole(b"x" * 1200)[:-1] if data != b"k" else [])
     with Client(server.path) as client:
-        outcome = await client.request("stack 1", LATER)
+        outcome = await client.request("stack 1")
     assert outcome == Outcome(TRUNCATED, 0, b"x" * 1022, NO_ANSWER, 2)
 
 
@@ -215,6 +233,7 @@ async def test_listener_is_never_sent_a_kick(
     server = bare(silent, mode=0o600)
     with Client(server.path) as client:
         assert (await client.request("version", 2 * SOON)).kind == TIMED_OUT
+    await trio.to_thread.run_sync(server.wait_seen, 1)
     assert server.seen == [b"version"]
 
 

@@ -45,13 +45,13 @@ def reply(data: bytes, error: int = 0) -> list[bytes]:
     return [each.encode() for each in pieces(data, error)]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline is a default argument of `request`."""
     real = blocking.Connection.request
 
     def request(connection: blocking.Connection, command: str) -> object:
-        return real(connection, command, 0.5)
+        return real(connection, command, 0.05)
 
     monkeypatch.setattr(blocking.Connection, "request", request)
 
@@ -100,6 +100,7 @@ def test_nobody_there_is_3(short: str, capfdbinary: Capture) -> None:
     assert f"{short}/none: No such file" in capfdbinary.readouterr().err.decode()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_silence_is_4(bare: MakeBare, capfdbinary: Capture) -> None:
     assert program.main([bare(lambda *_: []).path, "version"]) == 4
     assert capfdbinary.readouterr().err.startswith(b"socketproto: timed out: no answer")
@@ -114,7 +115,10 @@ def test_server_that_goes_away_is_5(bare: MakeBare, capfdbinary: Capture) -> Non
     assert b"guest gone: it ended" in capfdbinary.readouterr().err
 
 
-def test_lost_end_is_6(bare: MakeBare, capfdbinary: Capture) -> None:
+def test_lost_end_is_6(
+    bare: MakeBare, capfdbinary: Capture, time_up_after: Callable[[int], None]
+) -> None:
+    time_up_after(1)
     server = bare(lambda _server, data, _address: reply(b"x" * 600)[:1] if data != b"k" else [])
     assert program.main([server.path, "stack", "1"]) == 6
     sys.stdout.flush()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,23 @@ if TYPE_CHECKING:
     Pair = tuple[socket.socket, socket.socket]
 
 DEADLINE = 30.0
+
+
+class Clock:
+    """Of the module: it stands still but for what a test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(spin, "monotonic", made)
+    return made
 
 
 @pytest.fixture
@@ -35,7 +51,9 @@ def test_what_does_not_come_is_given_up(pair: Pair) -> None:
     assert not readable_soon(pair[0], 0.0002)
 
 
-def test_processor_is_offered_until_it_comes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processor_is_offered_until_it_comes(
+    pair: Pair, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offers = []
 
     def offer() -> None:
@@ -49,18 +67,18 @@ def test_processor_is_offered_until_it_comes(pair: Pair, monkeypatch: pytest.Mon
 
 
 def test_busy_machine_is_left_alone_for_a_while(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offers = []
 
     def keep() -> None:
         offers.append(1)
-        time.sleep(CROWDED * 2)
+        clock.now += CROWDED * 2
 
     monkeypatch.setattr(os, "sched_yield", keep)
     for _ in range(5):
         assert not readable_soon(pair[0], 0.0002)
     assert len(offers) == 1
-    monkeypatch.setattr(spin._Host, "busy_until", time.monotonic() - RESPITE)
+    clock.now += RESPITE
     assert not readable_soon(pair[0], 0.0002)
     assert len(offers) == 2

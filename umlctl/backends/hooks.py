@@ -72,11 +72,12 @@ def _run(command: str, environment: dict[str, str], log: str) -> int:
         output = shell.stdout.fileno()
         try:
             while True:
+                ended = shell.poll() is not None  # before it is read: then nothing follows
                 readable = switch_client.readable(output, time.monotonic() + OUTPUT_INTERVAL)
                 data = os.read(output, 1 << 16) if readable else b""
                 said = (said + data)[:MAX_OUTPUT]
                 # A process that the command leaves in the background may keep the pipe open.
-                if not data and shell.poll() is not None:
+                if not data and ended:
                     break
                 if time.monotonic() > deadline:
                     raise subprocess.TimeoutExpired(command, HOOK_TIMEOUT)

@@ -7,7 +7,7 @@ import signal
 import sys
 import termios
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -16,6 +16,10 @@ from umlctl.host import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+STOP_TIMEOUT: Final = 0.5
+STOP_INTERVAL: Final = 0.002
+"""How long a program that is given up may take to stop, and between two looks, seconds."""
 
 
 async def run(
@@ -61,12 +65,36 @@ def _input(data: bytes | None) -> Iterator[int | None]:
 
 
 async def _end(process: trio.Process) -> None:
-    for pid in [process.pid, *processes.descendants(process.pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+    """End a program with all that it has started."""
+    found = [process.pid]
+    for pid in found:  # it grows: who is stopped starts no more while its children are looked for
+        await _stop(pid)
+        found += [each for each in processes.descendants(pid) if each not in found]
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        for pid in found:
+            _send(pid, number)
     with trio.move_on_after(1, shield=True):
         await process.wait()
     process.kill()
+
+
+async def _stop(pid: int) -> None:
+    """Stop a process; one that does not, as one that waits for its disk, is left to go on."""
+    if not _send(pid, signal.SIGSTOP):
+        return
+    with trio.move_on_after(STOP_TIMEOUT, shield=True):
+        while (  # noqa: ASYNC110 - nobody tells
+            seen := processes.look(pid)
+        ) and seen.state not in ("suspended", "traced", "dead"):
+            await trio.sleep(STOP_INTERVAL)
+
+
+def _send(pid: int, number: int) -> bool:
+    """Send a signal; False: the process has ended, or is another user's."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+        return True
+    return False
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from socketproto import blocking
 from socketproto.exchange import pieces
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
-from umlctl.client import oneshot, unsupervised
+from umlctl.client import ask, oneshot, unsupervised
 from umlctl.host import paths, processes
 from umlctl.protocol.commands import COMMANDS, HOST, KERNEL, Command
 
@@ -65,6 +66,20 @@ def test_words_go_to_a_bare_kernel_as_one_command(
     assert server.commands == [sent]
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One-shot commands have a clock that stands still but while they sleep."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(oneshot, "monotonic", lambda: now)
+    monkeypatch.setattr(oneshot, "sleep", sleep)
+
+
+@pytest.mark.usefixtures("clock")
 def test_disk_of_a_bare_kernel_that_is_still_scanned_is_removed_a_moment_later(
     shot: Callable[..., Run], bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,7 +254,10 @@ def test_outcome_that_a_supervisor_passes_on_sets_the_code(
     assert (done.code, done.json["error"], done.json["outcome"]) == (code, error, "refused")
 
 
-def test_silence_is_a_timeout(shot: Callable[..., Run], bare: MakeBare) -> None:
+def test_silence_is_a_timeout(
+    shot: Callable[..., Run], bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask, "monotonic", lambda: 0.0)  # it is not over before it is asked
     done = shot("version", bare(lambda *_: []).path, "--timeout", "0.05")
     assert (done.code, done.out) == (exitcodes.TIMED_OUT, b"")
     assert done.err.endswith(": timed out: no answer within the deadline\n")
@@ -384,20 +402,30 @@ def test_programs_are_told_that_nobody_knows(
 
 
 def test_refusal_stands_though_it_is_not_answered_again(
-    shot: Callable[..., Run], bare: MakeBare
+    shot: Callable[..., Run], bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def once(server: Bare, data: bytes, _address: Address) -> list[bytes]:
-        first = server.commands == [data]
-        return reply(b"Device is currently open", -errno.EBUSY) if first else []
+    now = 0.0
 
-    done = shot("remove", bare(once).path, "ubd1", "--timeout", "2")
+    def once(server: Bare, data: bytes, _address: Address) -> list[bytes]:
+        nonlocal now
+        if server.commands == [data]:
+            return reply(b"Device is currently open", -errno.EBUSY)
+        now = 60.0 if len(server.commands) > 1 else 0.0
+        return []
+
+    for module in (ask, blocking):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
+    done = shot("remove", bare(once).path, "ubd1", "--timeout", "30")
     assert done.code == exitcodes.REFUSED
     assert "it is in use in the guest" in done.err
 
 
-def test_lost_end_is_said_after_what_came(shot: Callable[..., Run], bare: MakeBare) -> None:
+def test_lost_end_is_said_after_what_came(
+    shot: Callable[..., Run], bare: MakeBare, time_up_after: Callable[[int], None]
+) -> None:
+    time_up_after(1)
     server = bare(lambda _server, data, _address: reply(b"x" * 600)[:1] if data != b"k" else [])
-    done = shot("stack", server.path, "1", "--timeout", "0.5")
+    done = shot("stack", server.path, "1")
     assert (done.code, done.out) == (exitcodes.TRUNCATED, b"x" * 511 + b"\n")
     assert "truncated" in done.err
 

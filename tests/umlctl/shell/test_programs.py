@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from umlctl import exitcodes
+from umlctl.host import processes
 from umlctl.shell import programs
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+
+DEADLINE = 30.0
 
 
 async def test_program_has_its_input_and_its_status(capfd: pytest.CaptureFixture[str]) -> None:
@@ -44,22 +51,43 @@ async def test_output_can_be_a_file_and_the_pid_is_told(house: str) -> None:
         assert text.read() == f"{told[0]}\n"
 
 
-async def test_program_that_is_given_up_ends_with_those_that_it_has_started() -> None:
-    reading, writing = os.pipe()
-    try:
-        with trio.move_on_after(30) as scope:
-            async with trio.open_nursery() as nursery:
+@pytest.fixture
+def ends() -> Iterator[list[int]]:
+    """The reader's end of a pipe, and the writer's, which is closed when it is taken out."""
+    made = list(os.pipe())
+    yield made
+    for end in made:
+        os.close(end)
 
-                async def run() -> None:
-                    command = f"sleep 600 | sleep 600; echo {writing}"
-                    await programs.run(command, b"", writing, lambda _pid: scope.cancel())
 
-                nursery.start_soon(run)
-        assert scope.cancelled_caught
-        os.close(writing)
-        writing = -1
-        assert os.read(reading, 1) == b"", "nobody holds the other end"
-    finally:
-        os.close(reading)
-        if writing >= 0:
-            os.close(writing)
+async def give_up(command: str, ends: list[int]) -> None:
+    """Run a program with its output to the pipe, and give it up as soon as it has begun."""
+    with trio.move_on_after(DEADLINE) as scope:
+        await programs.run(command, b"", ends[1], lambda _pid: scope.cancel())
+    assert scope.cancelled_caught
+    os.close(ends.pop())
+    assert select.select(ends, [], [], DEADLINE)[0], "somebody holds the other end"
+    assert os.read(ends[0], 1) == b""
+
+
+async def test_program_that_is_given_up_ends_with_those_that_it_has_started(
+    ends: list[int],
+) -> None:
+    await give_up("sleep 600 | sleep 600; echo", ends)
+
+
+async def test_program_that_starts_another_as_it_is_given_up_ends_with_that(
+    house: str, ends: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for those that it has started and its end."""
+    real = processes.descendants
+
+    def look(pid: int) -> list[int]:
+        found = real(pid)
+        Path(f"{house}/go").touch()
+        while (seen := processes.look(pid)) and seen.state == "running" and real(pid) == found:
+            time.sleep(0.002)
+        return found
+
+    monkeypatch.setattr(processes, "descendants", look)
+    await give_up(f"while [ ! -e {house}/go ]; do :; done; sleep 600; echo", ends)
