@@ -99,8 +99,7 @@ async def _clear(guest: Guest, shared: str) -> None:
         partial(remove_place, launched.definition),
         partial(shared_socket.remove, guest.umid) if shared else None,
     ]
-    with _said(guest):
-        launched.pidfile.remove()
+    _is_over(guest)
     with trio.CancelScope(shield=True):
         for step in filter(None, steps):
             with _said(guest):
@@ -148,7 +147,9 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
 
 
 def _is_over(guest: Guest) -> None:
-    """Tell whoever waits for its end; the pidfile of one that has ended is nobody's by then."""
+    """Tell whoever waits for the end of the guest, once; its pidfile is gone by then."""
+    if guest.milestones.over.is_set():
+        return
     with _said(guest):
         guest.launched.pidfile.remove()
     guest.history.end()
