@@ -47,6 +47,7 @@ def _rubbish(source: random.Random) -> bytes:
 
 def test_rubbish_never_reaches_the_kernel(house: House, umid: str) -> None:
     house.start(umid, "--hang-after", "600")  # its supervisor asks nothing of its own meanwhile
+    house.is_settled(umid)
     before = house.status(umid)["exchanges"]
     source = random.Random(20_261_121)
     address = house.public(umid)

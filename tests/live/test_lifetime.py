@@ -666,7 +666,7 @@ def test_guest_whose_kernel_is_stuck_is_adopted_as_it_is(house: House, umid: str
     """Its worker waits for a terminal; what needs no worker is answered."""
     house.start(umid)
     house.has_shell(umid)
-    wait_for(lambda: '"guest_boot":""' not in _record(house, umid), "the boot is written down")
+    house.is_settled(umid)
     house.shell(umid, "mkfifo /tmp/nobody-writes")
     kill_supervisor(house, umid)
     stuck = ("mconsole", house.kernel_socket(umid), "!proc 1/root/tmp/nobody-writes")
