@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.blocking import Connection
-from tests.live.conftest import WHOLE, wait_for
+from tests.live.conftest import WHOLE, hold, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -312,7 +312,7 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     """As by a debugger; and it can be ended all the same."""
     house.start(umid)
     pid = house.status(umid)["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    hold(pid)
     assert house.status(umid)["state"] == "suspended"
     late = house.umlctl("version", umid, "--timeout", "0.2")
     assert late.returncode == 4
@@ -324,7 +324,7 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     os.kill(pid, signal.SIGCONT)
     assert asked.communicate()[0].strip()
     assert house.status(umid)["state"] == "running"
-    os.kill(pid, signal.SIGSTOP)
+    hold(pid)
     assert house.umlctl("shutdown", umid, "0.1").returncode == 7
     assert house.listed(umid)["ending"]["cause"] == "killed"
 

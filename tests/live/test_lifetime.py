@@ -18,6 +18,7 @@ from tests.live.conftest import (
     DEADLINE,
     WHOLE,
     heed_signals,
+    hold,
     kill_supervisor,
     processes_of,
     wait_for,
@@ -341,7 +342,7 @@ def test_guest_that_never_boots_holds_nobody_for_ever_and_can_be_ended(
     )
     pid = Path(os.path.dirname(house.public(umid)), "pid")
     wait_for(lambda: pid.exists() and os.path.exists(house.public(umid)), "its socket is there")
-    os.kill(int(pid.read_text()), signal.SIGSTOP)
+    hold(int(pid.read_text()))
     late = house.umlctl("version", umid, "--timeout", "1.5")
     assert (late.returncode, "timed out" in late.stderr) == (4, True), late
     house.ok("halt", umid)
@@ -570,7 +571,7 @@ def test_supervisor_killed_under_a_request_loses_no_client(house: House, umid: s
     """A question is answered by the next one; of all else it is said that nobody knows."""
     house.start(umid)
     supervisor = house.status(umid)["supervisor_pid"]
-    os.kill(supervisor, signal.SIGSTOP)
+    hold(supervisor)
     asked = [_client(house, command, umid, *rest) for command, *rest in QUESTIONS]
     through_table = _client(house, "disk", "list", umid)
     waiting = _client(house, "wait", umid)
