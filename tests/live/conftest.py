@@ -241,7 +241,7 @@ class House:
             shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
-DEAF = """#!/bin/sh
+DEAF_INIT = """#!/bin/sh
 trap '' INT
 mount -t proc proc /proc
 echo 0 >/proc/sys/kernel/ctrl-alt-del

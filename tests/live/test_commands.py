@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.blocking import Connection
-from tests.live.conftest import WHOLE, hold, wait_for
+from tests.live.conftest import DEAF_INIT, WHOLE, hold, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -231,8 +231,12 @@ def test_no_guest_of_that_name_is_an_error_with_its_code(house: House) -> None:
     assert "umlctl list" in done.stderr
 
 
-def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> None:
-    house.start(umid)
+def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str, tmp_path: Path) -> None:
+    init = tmp_path / "init"
+    init.write_text(DEAF_INIT)
+    init.chmod(0o755)
+    house.start(umid, "--init", str(init))
+    wait_for(lambda: '"deaf"' in house.ok("events", umid, "--json"), "it does not end by itself")
     house.ok("stop", umid)
     assert house.status(umid)["state"] == "stopped"
     assert house.ok("proc", umid, "uptime")

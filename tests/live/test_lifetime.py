@@ -16,6 +16,7 @@ import pytest
 
 from tests.live.conftest import (
     DEADLINE,
+    DEAF_INIT,
     WHOLE,
     heed_signals,
     hold,
@@ -152,12 +153,7 @@ def test_shutdown_is_orderly(house: House, umid: str) -> None:
 def test_shutdown_of_a_guest_that_ignores_it_syncs_and_halts(
     house: House, umid: str, tmp_path: Path
 ) -> None:
-    script = _script(
-        tmp_path / "init",
-        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-        "while :; do sleep 1; done\n",
-    )
+    script = _script(tmp_path / "init", DEAF_INIT)
     house.start(umid, "--init", script)
     wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
     house.ok("shutdown", umid, "1")
@@ -176,12 +172,7 @@ def test_shutdown_waits_for_a_socket_that_somebody_removed(house: House, umid: s
 
 
 def test_shutdown_whose_sync_is_not_seen_says_so(house: House, umid: str, tmp_path: Path) -> None:
-    script = _script(
-        tmp_path / "init",
-        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-        "while :; do sleep 1; done\n",
-    )
+    script = _script(tmp_path / "init", DEAF_INIT)
     house.start(umid, "--init", script)
     wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
     os.unlink(house.status(umid)["log"])
@@ -196,18 +187,17 @@ def test_shutdown_of_a_guest_that_is_killed_meanwhile_says_so(
     house: House, umid: str, tmp_path: Path
 ) -> None:
     script = _script(
-        tmp_path / "init",
-        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-        "while :; do sleep 1; done\n",
+        tmp_path / "init", DEAF_INIT.replace("trap ''", "trap 'echo told to end >/proc/mconsole'")
     )
     house.start(umid, "--init", script)
     wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
     pid = house.status(umid)["pid"]
     ending = subprocess.Popen(
-        house.command("shutdown", umid), env=house.env, stdout=subprocess.PIPE, text=True
+        house.command("shutdown", umid, "60"), env=house.env, stdout=subprocess.PIPE, text=True
     )
-    wait_for(lambda: any(e["event"] == "shutdown" for e in _events(house, umid)), "it is told")
+    wait_for(
+        lambda: any(e.get("text") == "told to end" for e in _events(house, umid)), "it is told"
+    )
     os.killpg(pid, signal.SIGKILL)
     out, _ = ending.communicate(timeout=DEADLINE)
     assert (ending.returncode, "killed: signal 9" in out) == (7, True), out

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live.conftest import DEADLINE, House, heed_signals, processes_of, wait_for
+from tests.live.conftest import DEADLINE, DEAF_INIT, House, heed_signals, processes_of, wait_for
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -112,11 +112,7 @@ def test_supervisor_ends_its_guests_in_order(own: House) -> None:
 def test_guest_that_has_to_be_halted_is_told(own: House) -> None:
     script = f"{own.path}/init"
     with open(script, "w") as file:
-        file.write(
-            "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-            "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-            "while :; do sleep 1; done\n"
-        )
+        file.write(DEAF_INIT)
     os.chmod(own.path, 0o755)
     os.chmod(script, 0o755)
     own.start(DEAF, "--init", script)
