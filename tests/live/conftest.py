@@ -154,6 +154,14 @@ class House:
         """The device table, by name."""
         return {row["name"]: row for row in json.loads(self.ask(umid, "devices").data)}
 
+    def lasting(self, umid: str) -> dict[str, dict[str, Any]]:
+        """The same, but for what its guest and its switches say, which comes and goes by itself."""
+        passing = ("observed", "host")
+        return {
+            name: {fact: row[fact] for fact in row if fact not in passing}
+            for name, row in self.table(umid).items()
+        }
+
     def shell(self, umid: str, command: str) -> str:
         """Have the shell on the guest's console do something, which must succeed; what it said."""
         status, output = self.try_shell(umid, command)

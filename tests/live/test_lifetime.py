@@ -513,15 +513,6 @@ def test_guest_goes_on_under_another_supervisor_after_an_upgrade(house: House, u
     assert after["supervisor_pid"] != before["supervisor_pid"]
 
 
-def _recorded(house: House, umid: str) -> dict[str, dict[str, Any]]:
-    """The device table, but for what comes and goes by itself, such as the state of a link."""
-    passing = ("observed", "host")
-    return {
-        name: {fact: row[fact] for fact in row if fact not in passing}
-        for name, row in house.table(umid).items()
-    }
-
-
 def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> None:
     """Its devices, its console, its state; and how it ends is known."""
     image = tmp_path / "disk.img"
@@ -531,11 +522,11 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     house.ok("disk", "add", umid, str(image), "--slot", "5")
     house.ok("console", umid, "1")
     house.shell(umid, "x=42; echo $x >/tmp/x")
-    before = _recorded(house, umid)
+    before = house.lasting(umid)
     kill_supervisor(house, umid)
     assert house.umlctl("start", f"{umid}b", "--disk", str(image)).returncode != 0, "it is held"
     house.ok("adopt", umid)  # the supervisor that was started for that may be about to
-    assert _recorded(house, umid) == before
+    assert house.lasting(umid) == before
     assert house.shell(umid, "echo $x") == "42", "the same shell"
     status = house.status(umid)
     assert [console["name"] for console in status["consoles"]] == ["con0", "con1"]
