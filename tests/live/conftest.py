@@ -154,6 +154,14 @@ class House:
         """The device table, by name."""
         return {row["name"]: row for row in json.loads(self.ask(umid, "devices").data)}
 
+    def lasting(self, umid: str) -> dict[str, dict[str, Any]]:
+        """The same, but for what its guest and its switches say, which comes and goes by itself."""
+        passing = ("observed", "host")
+        return {
+            name: {fact: row[fact] for fact in row if fact not in passing}
+            for name, row in self.table(umid).items()
+        }
+
     def shell(self, umid: str, command: str) -> str:
         """Have the shell on the guest's console do something, which must succeed; what it said."""
         status, output = self.try_shell(umid, command)
@@ -180,6 +188,13 @@ class House:
         """Wait for the guest's shell, after a boot or a reboot."""
         wait_for(lambda: self.ask(umid, "version").ok, f"{umid} answers")
         wait_for(lambda: self.ask(umid, "proc 1/root/run/shell").ok, f"{umid} has a shell")
+
+    def is_settled(self, umid: str) -> None:
+        """Wait until the supervisor of a guest that has booted for the first time has written down
+        which boot that is: it asks and writes nothing more of its own accord.
+        """
+        record = Path(f"{self.state}/guests/{umid}/record.json")
+        wait_for(lambda: json.loads(record.read_bytes())["guest_boot"], "the boot is written down")
 
     def start(self, umid: str, *words: str) -> None:
         self.ok("start", umid, "--mem", "64M", *words)
@@ -234,6 +249,16 @@ class House:
             shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
+DEAF_INIT = """#!/bin/sh
+trap '' INT
+mount -t proc proc /proc
+echo 0 >/proc/sys/kernel/ctrl-alt-del
+echo deaf >/proc/mconsole
+while :; do sleep 1; done
+"""
+"""An init program that ignores Ctrl-Alt-Del, and says so."""
+
+
 def to_hang(house: House, umid: str) -> Callable[[], None]:
     """Get a guest ready to hang, whose supervisor may be gone by then: called, the result has its
     kernel read what is not written, and answer nothing until then but what interrupts do.
@@ -252,6 +277,14 @@ def end_hang(house: House, umid: str) -> None:
     """Have it written what the guest's kernel reads."""
     with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write("echo >/tmp/.hang\n")
+
+
+def hold(pid: int) -> None:
+    """SIGSTOP to the main process of a kernel, or to a supervisor, and wait until it stands: a
+    busy host lets it go on for a while.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: processes.held(pid), "it is held")
 
 
 def heed_signals() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import wait_for
+from tests.live.conftest import hold, wait_for
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def _main(path: str) -> tuple[int, int]:
 def test_who_holds_it_is_said_at_once(house: House, umid: str) -> None:
     with house.by_hand(umid) as path:
         pid, started = _main(path)
-        os.kill(pid, signal.SIGSTOP)
+        hold(pid)
         done = house.umlctl("version", path, "--timeout", "3")
         assert done.returncode == 4
         assert (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from socketproto.blocking import Connection, encode
+from socketproto.blocking import encode
 from socketproto.exchange import Exchange
 from socketproto.wire import REPLY_SIZE
 from tests.live.conftest import DEADLINE, wait_for
@@ -45,10 +45,7 @@ def ask_as(uid: int, path: str, command: str) -> Outcome:
 
 def events(house: House, umid: str, name: str) -> list[dict[str, Any]]:
     """What the history has of one kind, so far."""
-    found: list[bytes] = []
-    with Connection(house.public(umid)) as connection:
-        connection.request("events", 0.5, each=found.append)
-    lines = [json.loads(line) for line in b"".join(found).splitlines()]
+    lines = [json.loads(line) for line in house.ask(umid, "events past").data.splitlines()]
     return [line for line in lines if line["event"] == name]
 
 

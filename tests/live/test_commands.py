@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.blocking import Connection
-from tests.live.conftest import WHOLE, wait_for
+from tests.live.conftest import DEAF_INIT, WHOLE, hold, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,8 @@ def test_the_stock_client_and_ours_give_the_same_text(house: House, shared: str,
     with ours:
         outcome = ours.request(line)
     if line:
-        assert _stock_text(stock.stdout).strip() == outcome.data.strip()
+        texts = {_stock_text(stock.stdout).strip(), outcome.data.strip()}
+        assert len(texts - {UNWALKED}) <= 1
         assert stock.returncode == outcome.error & 0xFF
     assert outcome.kind in ("answered", "refused")
 
@@ -231,8 +232,12 @@ def test_no_guest_of_that_name_is_an_error_with_its_code(house: House) -> None:
     assert "umlctl list" in done.stderr
 
 
-def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str) -> None:
-    house.start(umid)
+def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str, tmp_path: Path) -> None:
+    init = tmp_path / "init"
+    init.write_text(DEAF_INIT)
+    init.chmod(0o755)
+    house.start(umid, "--init", str(init))
+    wait_for(lambda: '"deaf"' in house.ok("events", umid, "--json"), "it does not end by itself")
     house.ok("stop", umid)
     assert house.status(umid)["state"] == "stopped"
     assert house.ok("proc", umid, "uptime")
@@ -312,7 +317,7 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     """As by a debugger; and it can be ended all the same."""
     house.start(umid)
     pid = house.status(umid)["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    hold(pid)
     assert house.status(umid)["state"] == "suspended"
     late = house.umlctl("version", umid, "--timeout", "0.2")
     assert late.returncode == 4
@@ -324,7 +329,7 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     os.kill(pid, signal.SIGCONT)
     assert asked.communicate()[0].strip()
     assert house.status(umid)["state"] == "running"
-    os.kill(pid, signal.SIGSTOP)
+    hold(pid)
     assert house.umlctl("shutdown", umid, "0.1").returncode == 7
     assert house.listed(umid)["ending"]["cause"] == "killed"
 

@@ -164,6 +164,8 @@ def test_line_is_plugged_when_it_is_first_wanted(
         assert f"on {device}" in house.ok("logs", guest, "--console", name)
         terminal.send("exit\r\x1d")
         terminal.expect(pexpect.EOF)
+    listed = "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q '/dev/tty1$'"
+    wait_for(lambda: house.try_shell(guest, listed)[0] == 1, "nobody has it open any more")
     terminal = terminals("1")
     terminal.expect("the shell on tty1 has ended.*# ")
     house.ok("reboot", guest)
@@ -511,7 +513,9 @@ def test_every_life_of_a_guest_is_shown(house: House, umid: str, says: str) -> N
             seen += lines_of(process.stdout.readline())
         process.terminate()
         seen += lines_of(process.stdout.read())
-    assert seen == SAID * (len(seen) // 200)
+    assert seen[:400] == SAID * 2
+    third = seen[400:-1]  # may have begun meanwhile, and been ended in the middle of a line
+    assert third == SAID[: len(third)]
 
 
 def test_viewer_ends_with_the_run_that_was_killed(house: House, umid: str) -> None:

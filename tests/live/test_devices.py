@@ -371,7 +371,7 @@ def test_every_failure_is_said_and_leaves_everything_as_it_was(
         "config mem=64M": "mem",
         "config mem=-10G": "too much",
     }
-    table = house.table(guest)
+    table = house.lasting(guest)
     files = sorted(tmp_path.iterdir())
     partitions = house.ok("proc", guest, "partitions")
     try:
@@ -382,7 +382,7 @@ def test_every_failure_is_said_and_leaves_everything_as_it_was(
             assert outcome.kind == "refused", (request, outcome)
             assert why in outcome.text, (request, outcome.text)
             assert outcome.text.strip(), request
-        assert house.table(guest) == table
+        assert house.lasting(guest) == table
         assert sorted(tmp_path.iterdir()) == files
         assert house.ok("proc", guest, "partitions") == partitions
         # And the guest is none the worse.

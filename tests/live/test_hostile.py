@@ -47,6 +47,7 @@ def _rubbish(source: random.Random) -> bytes:
 
 def test_rubbish_never_reaches_the_kernel(house: House, umid: str) -> None:
     house.start(umid, "--hang-after", "600")  # its supervisor asks nothing of its own meanwhile
+    house.is_settled(umid)
     before = house.status(umid)["exchanges"]
     source = random.Random(20_261_121)
     address = house.public(umid)
@@ -195,10 +196,7 @@ def test_a_guest_that_floods_its_notify_socket_harms_nobody(
 
 def _told(house: House, umid: str) -> list[dict[str, Any]]:
     """The history so far."""
-    found: list[bytes] = []
-    with Connection(house.public(umid)) as connection:
-        connection.request("events", 0.5, each=found.append)
-    return [json.loads(line) for line in b"".join(found).splitlines()]
+    return [json.loads(line) for line in house.ask(umid, "events past").data.splitlines()]
 
 
 def test_two_hundred_clients_at_once_are_all_answered(house: House, shared: str) -> None:

@@ -16,8 +16,10 @@ import pytest
 
 from tests.live.conftest import (
     DEADLINE,
+    DEAF_INIT,
     WHOLE,
     heed_signals,
+    hold,
     kill_supervisor,
     processes_of,
     wait_for,
@@ -151,12 +153,7 @@ def test_shutdown_is_orderly(house: House, umid: str) -> None:
 def test_shutdown_of_a_guest_that_ignores_it_syncs_and_halts(
     house: House, umid: str, tmp_path: Path
 ) -> None:
-    script = _script(
-        tmp_path / "init",
-        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-        "while :; do sleep 1; done\n",
-    )
+    script = _script(tmp_path / "init", DEAF_INIT)
     house.start(umid, "--init", script)
     wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
     house.ok("shutdown", umid, "1")
@@ -175,12 +172,7 @@ def test_shutdown_waits_for_a_socket_that_somebody_removed(house: House, umid: s
 
 
 def test_shutdown_whose_sync_is_not_seen_says_so(house: House, umid: str, tmp_path: Path) -> None:
-    script = _script(
-        tmp_path / "init",
-        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-        "while :; do sleep 1; done\n",
-    )
+    script = _script(tmp_path / "init", DEAF_INIT)
     house.start(umid, "--init", script)
     wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
     os.unlink(house.status(umid)["log"])
@@ -195,18 +187,17 @@ def test_shutdown_of_a_guest_that_is_killed_meanwhile_says_so(
     house: House, umid: str, tmp_path: Path
 ) -> None:
     script = _script(
-        tmp_path / "init",
-        "#!/bin/sh\ntrap '' INT\nmount -t proc proc /proc\n"
-        "echo 0 >/proc/sys/kernel/ctrl-alt-del\necho deaf >/proc/mconsole\n"
-        "while :; do sleep 1; done\n",
+        tmp_path / "init", DEAF_INIT.replace("trap ''", "trap 'echo told to end >/proc/mconsole'")
     )
     house.start(umid, "--init", script)
     wait_for(lambda: any(e["event"] == "user" for e in _events(house, umid)), "init is deaf")
     pid = house.status(umid)["pid"]
     ending = subprocess.Popen(
-        house.command("shutdown", umid), env=house.env, stdout=subprocess.PIPE, text=True
+        house.command("shutdown", umid, "60"), env=house.env, stdout=subprocess.PIPE, text=True
     )
-    wait_for(lambda: any(e["event"] == "shutdown" for e in _events(house, umid)), "it is told")
+    wait_for(
+        lambda: any(e.get("text") == "told to end" for e in _events(house, umid)), "it is told"
+    )
     os.killpg(pid, signal.SIGKILL)
     out, _ = ending.communicate(timeout=DEADLINE)
     assert (ending.returncode, "killed: signal 9" in out) == (7, True), out
@@ -341,7 +332,7 @@ def test_guest_that_never_boots_holds_nobody_for_ever_and_can_be_ended(
     )
     pid = Path(os.path.dirname(house.public(umid)), "pid")
     wait_for(lambda: pid.exists() and os.path.exists(house.public(umid)), "its socket is there")
-    os.kill(int(pid.read_text()), signal.SIGSTOP)
+    hold(int(pid.read_text()))
     late = house.umlctl("version", umid, "--timeout", "1.5")
     assert (late.returncode, "timed out" in late.stderr) == (4, True), late
     house.ok("halt", umid)
@@ -388,7 +379,7 @@ def test_guest_of_a_run_that_is_killed_dies_with_it_if_that_is_wanted(
     with house.running(umid, "--die-with-parent") as process:
         process.kill()
         process.wait(DEADLINE)
-        wait_for(lambda: house.listed(umid)["state"] == "dead", "it is dead")
+        wait_for(lambda: house.listed(umid)["ending"], "it is dead, and seen how")
     assert house.listed(umid)["ending"]["cause"] == "killed"
 
 
@@ -474,7 +465,8 @@ def _outlive(house: House, umid: str) -> None:
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs", 5)
     # What the dead supervisor could not remove, the next one does.
-    wait_for(lambda: house.listed(umid)["ending"]["cause"] == "killed", "it is seen how")
+    wait_for(lambda: house.listed(umid)["ending"], "it is seen how")
+    assert house.listed(umid)["ending"]["cause"] == "killed"
     house.ok("adopt", umid)
     assert house.listed(umid)["ending"]["cause"] == "killed"
     assert house.leftovers(umid) == []
@@ -521,15 +513,6 @@ def test_guest_goes_on_under_another_supervisor_after_an_upgrade(house: House, u
     assert after["supervisor_pid"] != before["supervisor_pid"]
 
 
-def _recorded(house: House, umid: str) -> dict[str, dict[str, Any]]:
-    """The device table, but for what comes and goes by itself, such as the state of a link."""
-    passing = ("observed", "host")
-    return {
-        name: {fact: row[fact] for fact in row if fact not in passing}
-        for name, row in house.table(umid).items()
-    }
-
-
 def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> None:
     """Its devices, its console, its state; and how it ends is known."""
     image = tmp_path / "disk.img"
@@ -539,10 +522,11 @@ def test_adopted_guest_is_as_it_was(house: House, umid: str, tmp_path: Path) -> 
     house.ok("disk", "add", umid, str(image), "--slot", "5")
     house.ok("console", umid, "1")
     house.shell(umid, "x=42; echo $x >/tmp/x")
-    before = _recorded(house, umid)
+    before = house.lasting(umid)
     kill_supervisor(house, umid)
     assert house.umlctl("start", f"{umid}b", "--disk", str(image)).returncode != 0, "it is held"
-    assert _recorded(house, umid) == before
+    house.ok("adopt", umid)  # the supervisor that was started for that may be about to
+    assert house.lasting(umid) == before
     assert house.shell(umid, "echo $x") == "42", "the same shell"
     status = house.status(umid)
     assert [console["name"] for console in status["consoles"]] == ["con0", "con1"]
@@ -570,7 +554,7 @@ def test_supervisor_killed_under_a_request_loses_no_client(house: House, umid: s
     """A question is answered by the next one; of all else it is said that nobody knows."""
     house.start(umid)
     supervisor = house.status(umid)["supervisor_pid"]
-    os.kill(supervisor, signal.SIGSTOP)
+    hold(supervisor)
     asked = [_client(house, command, umid, *rest) for command, *rest in QUESTIONS]
     through_table = _client(house, "disk", "list", umid)
     waiting = _client(house, "wait", umid)
@@ -666,7 +650,7 @@ def test_guest_whose_kernel_is_stuck_is_adopted_as_it_is(house: House, umid: str
     """Its worker waits for a terminal; what needs no worker is answered."""
     house.start(umid)
     house.has_shell(umid)
-    wait_for(lambda: '"guest_boot":""' not in _record(house, umid), "the boot is written down")
+    house.is_settled(umid)
     house.shell(umid, "mkfifo /tmp/nobody-writes")
     kill_supervisor(house, umid)
     stuck = ("mconsole", house.kernel_socket(umid), "!proc 1/root/tmp/nobody-writes")
@@ -755,7 +739,7 @@ def test_history_says_who_ended_a_guest(house: House, umid: str) -> None:
 def test_every_command_says_what_became_of_a_guest_that_has_ended(house: House, umid: str) -> None:
     house.start(umid)
     house.ok("halt", umid)
-    wait_for(lambda: house.listed(umid)["state"] == "dead", "it has ended")
+    wait_for(lambda: not house.leftovers(umid), "nobody answers for it")
     commands = (
         *("version", "proc uptime", "shutdown", "kill", "console", "ps", "disk list", "nic rm"),
         *("mconsole", "shell"),
@@ -805,10 +789,11 @@ def test_a_disk_at_the_earliest_moment_never_panics(house: House, tmp_path: Path
             )
             from socketproto.blocking import request
 
-            answer = request(house.public(name), f"config ubd1={disk}", 5)
+            # What is held until the guest is ready is done then, though nobody waits for it.
+            answer = request(house.public(name), f"config ubd1={disk}", DEADLINE)
             while not answer.ok and process.poll() is None:
-                answer = request(house.public(name), f"config ubd1={disk}", 5)
-            seen = request(house.public(name), "proc partitions", 5)
+                answer = request(house.public(name), f"config ubd1={disk}", DEADLINE)
+            seen = request(house.public(name), "proc partitions", DEADLINE)
             if b"ubdb" not in seen.data:
                 failures.append(f"{name}: {answer} {seen}")
             request(house.public(name), "kill", 10)

@@ -55,8 +55,11 @@ def is_up(house: House, guest: str) -> None:
         )
 
 
-def pings(house: House, guest: str, address: str) -> bool:
-    return house.try_shell(guest, f"busybox ping -c 1 -W 1 {address}")[0] == 0
+def reach(house: House, guest: str, address: str) -> None:
+    """Wait for an answer: a busy host may let either end stand still for longer than `ping`
+    waits."""
+    ping = f"busybox ping -c 1 -W 1 {address}"
+    wait_for(lambda: house.try_shell(guest, ping)[0] == 0, f"{guest} reaches {address}")
 
 
 GUEST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -101,8 +104,8 @@ def test_two_guests_on_a_switch_reach_each_other(house: House, pair: tuple[str, 
     one, other = pair
     join(house, one, "10.9.0.1/24", "--switch", "lan")
     join(house, other, "10.9.0.2/24", "--switch", "lan")
-    assert pings(house, one, "10.9.0.2")
-    assert pings(house, other, "10.9.0.1")
+    reach(house, one, "10.9.0.2")
+    reach(house, other, "10.9.0.1")
     send(house, one, other, "10.9.0.2", MEGABYTES)
     assert "lan" in house.ok("network", "list")
     ports = network(house, "lan")["ports"]
@@ -115,12 +118,12 @@ def test_a_killed_switch_is_replaced_and_the_guests_do_not_notice(
     one, other = pair
     join(house, one, "10.9.0.1/24", "--switch", "mortal")
     join(house, other, "10.9.0.2/24", "--switch", "mortal")
-    assert pings(house, one, "10.9.0.2")
+    reach(house, one, "10.9.0.2")
     for _ in range(3):
         was = network(house, "mortal")["pid"]
         assert isinstance(was, int)
         os.kill(was, signal.SIGKILL)
-        wait_for(lambda: pings(house, one, "10.9.0.2"), "they reach each other again")
+        reach(house, one, "10.9.0.2")
         assert network(house, "mortal")["pid"] != was
         assert house.shell(one, "cat /sys/class/net/vec0/operstate").strip() in ("up", "unknown")
     # A guest that had lost its switch would compute without end.
@@ -188,6 +191,12 @@ def fetch(port: int) -> bytes:
     return found.partition(b"\r\n\r\n")[2]
 
 
+def restarts(house: House, umid: str) -> list[dict[str, object]]:
+    """What its history has of restarts of what its networks need."""
+    story = [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
+    return [event for event in story if event["event"] == "helper restarted"]
+
+
 def test_a_guest_behind_the_user_reaches_the_host_and_is_reached(house: House, umid: str) -> None:
     port = free_port()
     house.start(umid, "--nic", f"user,forward={port}:80")
@@ -209,8 +218,8 @@ def test_a_guest_behind_the_user_reaches_the_host_and_is_reached(house: House, u
     # What it needs is restarted if it dies, with the forwards.
     os.kill(uplink["pid"], signal.SIGKILL)
     wait_for(lambda: fetch(port) == b"from the guest\n", "the forward leads into the guest again")
-    story = [json.loads(line) for line in house.ok("events", umid, "--json").splitlines()]
-    (restarted,) = (event for event in story if event["event"] == "helper restarted")
+    wait_for(lambda: restarts(house, umid), "it is told")
+    (restarted,) = restarts(house, umid)
     assert (restarted["helper"], restarted["network"]) == ("slirp4netns", nic["network"])
     switch = shown["pid"]
     assert isinstance(switch, int)
@@ -261,7 +270,7 @@ def test_a_guest_on_a_tap_reaches_the_host(house: House, umid: str) -> None:
         house.has_shell(umid)
         join(house, umid, "10.99.7.2/24", "--tap", "auto", "--bridge", bridge)
         tap = house.table(umid)["vec0"]["tap"]
-        assert pings(house, umid, "10.99.7.1")
+        reach(house, umid, "10.99.7.1")
         busy = house.umlctl("network", "rm", bridge)
         assert busy.returncode != 0
         assert f"{umid}'s vec0" in busy.stderr
@@ -269,7 +278,7 @@ def test_a_guest_on_a_tap_reaches_the_host(house: House, umid: str) -> None:
         wait_for(lambda: house.status(umid)["reboots"] == 1, "it reboots")
         house.has_shell(umid)
         house.shell(umid, "ip addr add 10.99.7.2/24 dev vec0 && ip link set vec0 up")
-        assert pings(house, umid, "10.99.7.1")
+        reach(house, umid, "10.99.7.1")
         house.ok("kill", umid)
         wait_for(lambda: not os.path.exists(f"/sys/class/net/{tap}"), "the tap goes with its guest")
     finally:

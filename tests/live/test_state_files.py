@@ -159,6 +159,7 @@ def test_record_that_is_damaged_under_its_supervisor_is_written_anew(
     house: House, umid: str
 ) -> None:
     house.start(umid)
+    house.is_settled(umid)
     path = record(house, umid)
     path.write_bytes(b"{")
     for command in ("list", "adopt"):

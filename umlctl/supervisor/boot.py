@@ -97,11 +97,11 @@ class Boot:
             ready = life.milestones.ready
             await ready.wait()
             boot = await life.kernel.ask(BOOT_ID)
+            said = (await life.kernel.ask("version")).text.split()
+            life.release = find.release_of(said[2]) if len(said) > 2 else (0, 0)
             if boot.ok and boot.text.strip() != record.guest_boot:
                 record.guest_boot = boot.text.strip()
                 await life.save()
-            said = (await life.kernel.ask("version")).text.split()
-            life.release = find.release_of(said[2]) if len(said) > 2 else (0, 0)
             while life.milestones.ready is ready:
                 await self._begun.wait()
 
