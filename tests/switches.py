@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +55,17 @@ def kill(name: str) -> None:
     os.close(pidfd)
 
 
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A process does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: (seen := processes.look(pid)) is None or seen.state == "suspended")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 @pytest.fixture
 def place(house: str) -> Iterator[str]:
     """A house in which no switch is left at the end."""
@@ -96,14 +108,22 @@ class Running:
     def __init__(self, name: str, *options: str) -> None:
         self.name = name
         self.sockets: list[socket.socket] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "umlctl.networks.switchd", *options, "--", name],
+        self._options = options
+        self.process = self._start()
+        self.control = self.connect(paths.network_control(name))
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "umlctl.networks.switchd"),
+                *(*self._options, "--", self.name),
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.control = self.connect(paths.network_control(name))
 
     def connect(self, path: str) -> socket.socket:
+        """A connection; of a switch that nobody was at for too long, there is another."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.settimeout(DEADLINE)
         self.sockets.append(connection)
@@ -112,6 +132,9 @@ class Running:
             try:
                 connection.connect(path)
             except (FileNotFoundError, ConnectionRefusedError):
+                if "--idle" in self._options and self.process.poll() == 0:
+                    self.close_process()
+                    self.process = self._start()
                 return False
             return True
 
@@ -145,6 +168,9 @@ class Running:
         """End it, if it has not ended; what it said."""
         for connection in self.sockets:
             connection.close()
+        return self.close_process()
+
+    def close_process(self) -> str:
         self.process.kill()
         return self.process.communicate()[1]
 

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from umlctl import entry
+from umlctl.client import oneshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PATIENCE = 60.0
+"""More than any answer takes here, seconds."""
 
 
 class Run:
@@ -28,7 +33,12 @@ class Run:
 
 
 @pytest.fixture
-def shot(house: str, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Run]:
+def shot(
+    house: str, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
+    # Or a supervisor that is late here would be asked, besides, who holds its guest.
+    monkeypatch.setattr(oneshot, "SILENCE", PATIENCE)
+
     def run(*arguments: str) -> Run:
         code = entry.main(["umlctl", *arguments])
         sys.stdout.flush()

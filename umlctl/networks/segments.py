@@ -77,6 +77,13 @@ class Segment:
         """
         self._ask({"forward": str(parse_forward(forward))})
 
+    def stay(self) -> None:
+        """Have it wait for a guest as long again: one is about to connect.
+
+        Raises: HostError
+        """
+        self._ask({"stay": True})
+
     def forget(self, pid: int) -> None:
         """Close the connections of a kernel that has rebooted, which has forgotten them itself.
 
@@ -306,6 +313,7 @@ def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:
     """Wait until the uplink is there, and the forwards; forwards that are missing are added."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
+        segment.stay()  # the way out may be longer in coming than it waits for a guest
         status = segment.status()
         if status["uplink"] is None:
             raise HostError(

@@ -2,25 +2,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from socketproto.exchange import pieces
-from tests.conftest import Bare
+from tests.conftest import DEADLINE, Bare
 from tests.umlctl.recovery.test_cleanup import died
 from tests.umlctl.recovery.test_discover import leave, run_dir, running
 from tests.umlctl.state.test_records import write_record
+from umlctl.client import guests, unsupervised
 from umlctl.client.guests import gather
 from umlctl.host import paths
 from umlctl.state import umid_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tests.conftest import Address
+    from umlctl.protocol.status import Status
 
 __all__ = ["run_dir"]
 
@@ -49,7 +50,29 @@ def test_guests_that_have_ended_come_last(run_dir: str) -> None:
         ]
 
 
-def test_supervisor_that_adopts_a_guest_just_now_is_waited_for(run_dir: str) -> None:
+@pytest.fixture
+def when_it_was_missed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Has something happen once a guest was asked that nobody answered for."""
+
+    def set_what(happens: Callable[[], None]) -> None:
+        real = guests._ask
+
+        def ask(name: str) -> Status | None:
+            found = real(name)
+            if found is None:
+                monkeypatch.setattr(guests, "_ask", real)
+                happens()
+            return found
+
+        monkeypatch.setattr(guests, "_ask", ask)
+        monkeypatch.setattr(unsupervised, "DIES", DEADLINE)
+
+    return set_what
+
+
+def test_supervisor_that_adopts_a_guest_just_now_is_waited_for(
+    run_dir: str, when_it_was_missed: Callable[[Callable[[], None]], None]
+) -> None:
     """It has the guest, and its socket is still that of the one before."""
     asked: list[bytes] = []
 
@@ -65,14 +88,14 @@ def test_supervisor_that_adopts_a_guest_just_now_is_waited_for(run_dir: str) -> 
         write_record()
         server.bind()
         server.unbind(remove=False)
-        later = threading.Timer(0.1, server.start)
-        later.start()
+        when_it_was_missed(server.start)
         (status,) = gather()
-        later.join()
     assert (status.state, bool(asked)) == ("running", True)
 
 
-def test_supervisor_whose_directory_was_removed_is_waited_for(run_dir: str) -> None:
+def test_supervisor_whose_directory_was_removed_is_waited_for(
+    run_dir: str, when_it_was_missed: Callable[[Callable[[], None]], None]
+) -> None:
     """It makes it anew, and has the guest all the time."""
 
     def answer(_server: Bare, _data: bytes, _address: Address) -> Iterable[bytes]:
@@ -90,8 +113,6 @@ def test_supervisor_whose_directory_was_removed_is_waited_for(run_dir: str) -> N
     with umid_lock.claim("demo"), closing(server):
         write_record()
         shutil.rmtree(paths.run_dir())
-        later = threading.Timer(0.1, make_anew)
-        later.start()
+        when_it_was_missed(make_anew)
         (status,) = gather()
-        later.join()
     assert status.state == "running"

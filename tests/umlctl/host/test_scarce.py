@@ -14,8 +14,8 @@ import pytest
 from umlctl.errors import HostError
 from umlctl.host import processes, scarce
 
-UID = 61234
-"""That nobody has."""
+UID = 50000 + os.getpid() % 10000
+"""That nobody has, nor another run of these tests."""
 
 
 def program(text: str, *arguments: str) -> str:

@@ -14,6 +14,7 @@ from tests.switches import (
     Guest,
     lock_holder,
     place,
+    suspended,
     until,
 )
 from umlctl.errors import HostError, UsageError
@@ -63,9 +64,10 @@ def test_switch_inherits_nothing(place: str) -> None:
 
 def test_switch_that_has_ended_is_reaped(place: str) -> None:
     segment = segments.start("lan", idle=0.05)
-    pid = lock_holder("lan")
+    started = set(segments._children)  # it may have ended by now
     until(lambda: not segments.running("lan"))
-    until(lambda: segments.names() == [] and not os.path.exists(f"/proc/{pid}"))
+    until(lambda: segments.names() == [] and not segments._children)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in started)
     with pytest.raises(HostError, match="network lan does not run"):
         segment.status()
 
@@ -101,9 +103,8 @@ def test_run_dir_of_somebody_else_is_no_place_for_a_switch(place: str) -> None:
 def test_switch_that_hangs_is_an_error_in_time(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = segments.start("lan")
     pid = lock_holder("lan")
-    os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(segments, "ANSWER_TIMEOUT", 0.2)
-    try:
+    with suspended(pid), monkeypatch.context() as patched:
+        patched.setattr(segments, "ANSWER_TIMEOUT", 0.2)
         assert segments.pid_of("lan") == pid
         with pytest.raises(HostError, match="does not answer"):
             segment.status()
@@ -111,8 +112,6 @@ def test_switch_that_hangs_is_an_error_in_time(place: str, monkeypatch: pytest.M
             segment.quit()
         with pytest.raises(HostError, match="lan"):
             Holder("lan", 1, timeout=0.2)
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_quit_breaks_connections(place: str) -> None:

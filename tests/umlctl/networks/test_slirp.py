@@ -11,11 +11,13 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.switches import DEADLINE, Running, ask, make, suspended, until
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths, processes
 from umlctl.networks import segments, slirp
@@ -26,16 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-DEADLINE = 30.0
+__all__ = ["make"]
+
 OWN = b"\x02\0\0\0\0\x01"
 BROADCAST = b"\xff" * 6
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)  # who is waited for needs the processor
 
 
 def test_missing_program_is_named_with_its_package(
@@ -64,20 +60,23 @@ def place(house: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def host_port() -> int:
-    """A port of this host that nobody has, of UDP either."""
+def host_port() -> Iterator[int]:
+    """A port of this host that nobody has, of UDP either; of TCP nobody is given it meanwhile."""
     while True:
         with (
             socket.socket() as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         ):
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as who listens there does
             tcp.bind(("127.0.0.1", 0))
             port: int = tcp.getsockname()[1]
             try:
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            udp.close()
+            yield port
+            return
 
 
 def uplink(segment: Segment) -> dict[str, Any]:
@@ -220,7 +219,8 @@ def test_forward_can_be_added_though_the_run_directory_was_removed(
     status = segment.status()
     api = f"{paths.network_dir('lan')}/slirp.api"
     until(lambda: api in processes.descriptors(status["pid"]))
-    shutil.rmtree(paths.network_dir("lan"))
+    with suspended(status["pid"]):  # or it makes it anew meanwhile
+        shutil.rmtree(paths.network_dir("lan"))
     until(lambda: os.path.exists(paths.network_control("lan")))
     segment.forward(f"{host_port}:80")
     assert pid_of(segment) == status["uplink"]["pid"]
@@ -285,9 +285,11 @@ def test_killed_program_is_started_again_with_its_forwards(place: str, host_port
 def test_forward_that_is_lost_at_a_restart_is_reported(place: str, host_port: int) -> None:
     segment = segments.start("lan", user=True, forwards=[f"{host_port}:80"])
     pid = pid_of(segment)
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not alive(pid))
-    with socket.create_server(("127.0.0.1", host_port)):
+    with ExitStack() as stack:
+        with suspended(segment.status()["pid"]):  # or it would have it again before us
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: not alive(pid))
+            stack.enter_context(socket.create_server(("127.0.0.1", host_port)))
         until(lambda: segment.status()["forwards"][0]["error"])
         assert "Address already in use" in segment.status()["forwards"][0]["error"]
     segment.forward(f"{host_port}:80")
@@ -302,10 +304,17 @@ def test_program_that_always_fails_holds_up_nobody(
         file.write("#!/bin/sh\necho broken on purpose >&2\nexit 1\n")
     os.chmod(broken, 0o755)
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
-    monkeypatch.setattr(segments, "START_TIMEOUT", 2.0)
+    segment = Segment("lan")
+    launch = segments._launch
+
+    def launched(name: str, options: list[str]) -> None:
+        launch(name, options)
+        until(lambda: "broken on purpose" in Path(paths.network_log("lan")).read_text())
+        monkeypatch.setattr(segments, "START_TIMEOUT", 0.0)
+
+    monkeypatch.setattr(segments, "_launch", launched)
     with pytest.raises(HostError, match=r"no way out yet: (?s:.*)broken on purpose"):
         segments.start("lan", user=True)
-    segment = Segment("lan")
     until(lambda: uplink(segment)["restarts"] >= 4)
     assert not uplink(segment)["up"]
     with Guest(segment) as a, Guest(segment) as b:
@@ -394,11 +403,38 @@ def test_ended_switch_leaves_nothing_of_it(place: str, end: int | None) -> None:
     assert {path.name for path in Path(paths.networks_dir()).glob("*/*")} <= left
 
 
-def test_way_out_alone_does_not_keep_the_switch(place: str) -> None:
-    segment = segments.start("lan", user=True, idle=0.3)
-    pid = pid_of(segment)
-    until(lambda: not segments.running("lan"))
+def test_way_out_alone_does_not_keep_the_switch(make: Callable[..., Running]) -> None:
+    lan = make("--user", "--idle", "0.3")
+    kernel = lan.connect(paths.network_port("lan"))
+    control = lan.client()
+    until(lambda: ask(control, {"status": True})["uplink"]["up"])
+    pid = ask(control, {"status": True})["uplink"]["pid"]
+    kernel.close()
+    assert lan.process.wait(DEADLINE) == 0
     until(lambda: not alive(pid))
+
+
+def test_switch_waits_for_a_guest_as_long_as_its_way_out_is_to_come(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take longer than the switch would stay alone."""
+    asked: list[str] = []
+    stay, look = Segment.stay, Segment.status
+
+    def stays(segment: Segment) -> None:
+        asked.append("stay")
+        stay(segment)
+
+    def status(segment: Segment) -> dict[str, Any]:
+        asked.append("status")
+        found = look(segment)
+        found["uplink"]["up"] &= len(asked) > 6
+        return found
+
+    monkeypatch.setattr(Segment, "stay", stays)
+    monkeypatch.setattr(Segment, "status", status)
+    segments.start("lan", user=True)
+    assert asked[:8] == ["stay", "status"] * 4
 
 
 @pytest.mark.parametrize("allowed", [False, True])
