@@ -1,7 +1,7 @@
 """`python -m socketproto PATH COMMAND...`: one mconsole request, standard library only.
 
 Prints the answer; ends with 0 if the server answered, 1 if it said ERR, 2 on wrong usage,
-3 if nobody listens, 4 without an answer in time, 5 if the server went away, 6 if a part is lost,
+3 if no server listens, 4 without an answer in time, 5 if the server went away, 6 if a part is lost,
 7 if this process may not have what it takes to ask.
 """
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 WITHOUT: Final = 0.05
-"""Between two tries to send where no descriptor is left to wait with, seconds."""
+"""The time between two tries to send where no descriptor is left to wait with, seconds."""
 
 
 class Client:
-    """The time between two tries to send where no descriptor is left to wait with, seconds."""
+    """A client of an mconsole server. Requests of several tasks are sent one after another."""
 
     def __init__(self, path: str, owner: int | None = None) -> None:
         """owner: the uid that must own the server's socket, see `Link`"""
@@ -63,7 +63,7 @@ class Client:
         suspended: asked when the deadline has passed: the server is held, as by a debugger, and
             the deadline begins anew
 
-        Cancelling it throws the socket away: a late reply is nobody's.
+        If the request is cancelled, the socket is thrown away, so that no late reply is taken.
 
         Raises: Unreachable, WireError; OSError: this process lacks what it takes (LACKING)
         """

@@ -67,7 +67,7 @@ def _report(name: str, was_alone: bool, died: records.Record | None) -> int:
     has = "/" not in name and umid_lock.has_owner(name)
     why = unsupervised.out_of_reach(name)[1] if has and died is None else ""
     if died is not None:
-        # only the tiny parent knew the ending then
+        # Only the tiny parent knew the ending then.
         latest = died if died.ending else records.load(name)
         how = views.ending_text(latest.ending if latest else None)
         print(f"{name} died without a supervisor, {how}{'; it is started again' * has}")

@@ -18,8 +18,8 @@ from umlctl.host.files import stands_at
 from umlctl.state import console_log
 
 LOOK: Final = 0.2
-"""The time between two looks for what has come into the log, seconds; so long a wait for its reader
-is, too."""
+"""The time between two looks for what has come into the log, and how long a look waits for the
+reader, seconds."""
 LAST: Final = 5.0
 """How long the reader may take for the last of the log, once the guest has ended, seconds."""
 AGAIN: Final = 0.02
@@ -112,7 +112,7 @@ class Copy:
         Raises: OSError
         """
         while self._logs:
-            # asked before the copy, so that what comes meanwhile is copied too
+            # Asked before the copy, so that what comes meanwhile is copied too.
             is_over = len(self._logs) > 1
             if not self._copy(end) or not is_over:
                 return
@@ -207,7 +207,7 @@ class Tie:
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                # else a signal that kills this process's group would kill it too
+                # Else a signal that kills this process's group would kill it too.
                 start_new_session=True,
             )
         except OSError as problem:

@@ -18,8 +18,8 @@ NO_ASLR: Final = (7, 2)
 
 
 def of_start(definition: Definition) -> list[str]:
-    """What not everybody expects of a guest: its root on hostfs may do what the user who starts it
-    may, and hostfs= is no jail."""
+    """What not everybody expects of a guest: its root on hostfs may do all that the root user who
+    starts it may, and hostfs= is no jail."""
     said = []
     is_roots = not (os.geteuid() or definition.user)
     if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):

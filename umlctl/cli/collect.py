@@ -152,7 +152,7 @@ def _check_supervised(guest: str) -> None:
     Raises: Refused
     """
     with GuestClient(guest) as asked:
-        # a guest for which no server answers may have to be adopted first
+        # A guest for which no server answers may have to be adopted first.
         is_bare = asked.is_bare()
     if is_bare:
         raise Refused(
@@ -198,7 +198,7 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
     except OSError:
         return None
     try:
-        # only umlctl's init program makes that
+        # Only umlctl's init program makes this file.
         device_options.request(guest, "proc 1/root/run/shell", deadline)
         name = f"{os.getpid()}.{time.monotonic_ns()}"
         os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))

@@ -77,7 +77,7 @@ def events(
         show_event(event)
     if follow:
         if guest is not None:
-            # without a supervisor, nothing would write down what happens to the guest
+            # Without a supervisor, nothing would write down what happens to the guest.
             unsupervised.take_over(guest)
         for event in _following(readers, guest):
             show_event(event)

@@ -88,7 +88,7 @@ def rm(name: str, in_json: bool) -> int:
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects.")
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
-    # switches of one NIC are left out
+    # Switches of one NIC are left out.
     found = [each for each in gather() if paths.PRIVATE not in each["name"]]
     for problem in definitions.unreadable():
         say(str(problem), exitcodes.OK)

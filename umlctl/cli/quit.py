@@ -27,7 +27,7 @@ def quit_supervisor(*, leave_guests: bool) -> int:
     if outcome is None:
         if why := out_of_reach():
             raise HostError(why)
-        # a supervisor without its socket may have it again by now
+        # A supervisor without its socket may have it again by now.
         outcome = ask_running_supervisor(command)
     if outcome is None:
         print("no background supervisor is running")

@@ -35,11 +35,11 @@ def gather() -> list[Status]:
     """
     kept = {record.definition.umid: record for record in records.load_all()}
     for record in discover.unrecorded(kept):
-        # a guest that is being started has an owner
+        # A guest that is being started has an owner.
         if not umid_lock.has_owner(record.definition.umid):
             kept[record.definition.umid] = record
     live = {umid for umid, record in kept.items() if records.lives(record)}
-    # a supervisor that makes its directory again
+    # Guests whose supervisor makes their directory again.
     removed = (umid for umid in live if umid_lock.has_owner(umid))
     names = sorted({*paths.guest_names(), *removed})
     answers = dict(zip(names, _ask_all(names, live), strict=True)) if names else {}

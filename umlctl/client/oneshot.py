@@ -125,7 +125,7 @@ def _ask(
         outcome = outcome if ready.ok else ready
     code = None
     if outcome.kind == GONE and guest.link.served and command.served != KERNEL:
-        # its supervisor is gone, and the guest may be too
+        # The guest's supervisor is gone, and the guest may be too.
         code = _answer(command, guest.name, json)
     elif command.name == "halt" and outcome.kind == TIMED_OUT and guest.is_bare():
         code = _end_bare(guest, command, words, json)

@@ -120,8 +120,8 @@ def summary(record: records.Record) -> Status:
 
 @functools.cache
 def _restored_by() -> float:
-    """How long this process waits for supervisors whose socket is not there, as a time of the
-    monotonic clock. A supervisor makes its socket again if that was removed."""
+    """Until when this process waits for supervisors whose socket is not there, by the monotonic
+    clock. A supervisor makes its socket again if that was removed."""
     return time.monotonic() + DIES
 
 

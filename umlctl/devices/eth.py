@@ -58,8 +58,7 @@ REQUIRED: Final = {"tuntap": "tap", "ucast": "address"}
 """Fields that a transport must have. Without a tap the kernel asks the setuid program uml_net for
 one."""
 VDE_PLUG: Final = "vde_plug"
-"""The program that the kernel runs to connect to a VDE switch. A VDE switch comes with it; seen on
-6.1."""
+"""The program that the kernel runs to connect to a VDE switch. It comes with one; seen on 6.1."""
 OPAQUE: Final[Mapping[str, int | None]] = {"slirp": 0, "ethertap": 1, "slip": None, "pcap": None}
 """Transports whose fields are the user's own business, but for the place of the MAC address."""
 

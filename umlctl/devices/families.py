@@ -34,7 +34,7 @@ KINDS: Final[Mapping[str, str]] = {
     VIRTIO: LENT,
     VFIO: LENT,
 }
-"""Of each family."""
+"""The kind of each family."""
 
 
 def family_of(text: str) -> str:

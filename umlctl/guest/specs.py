@@ -38,7 +38,7 @@ SWITCH: Final = "switch"
 TAP: Final = "tap"
 KERNEL: Final = "kernel"
 USER_ADDRESS: Final = "10.0.2.15/24"
-"""What DHCP gives the first guest behind slirp4netns."""
+"""The address that DHCP gives the first guest behind slirp4netns."""
 USER_GATEWAY: Final = "10.0.2.2"
 USER_RESOLVER: Final = "10.0.2.3"
 AUTO: Final = "auto"
@@ -55,7 +55,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
         discard: the same with a file that ends with the guest
         serial: as the guest shows it
         no_trim: discards of the guest leave the file as it is
-        shared: whoever else uses the file is the user's own business
+        shared: other uses of the file are the user's own business
         raw: a COW file is taken as it stands, header and all
     """
 
@@ -108,12 +108,12 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
         name: of the switch; of the tap, or "auto"
         number: the N of vecN; None: the first free one
         mac: empty: derived from the guest's name
-        addr: what the guest is meant to take, with or without a prefix length: a hint
-        bridge: that a tap joins
+        addr: the address that the guest is meant to take, with or without a prefix length: a hint
+        bridge: the bridge that a tap joins
         host: the host's own address on a tap made for it, with its prefix length
-        forwards: HOSTPORT:GUESTPORT, with USER
-        isolated: what listens on the host's loopback is out of reach, with USER
-        text: the kernel's own words, with KERNEL; without a number `transport=...`
+        forwards: with USER: HOSTPORT:GUESTPORT
+        isolated: with USER: the guest cannot reach what listens on the host's loopback
+        text: with KERNEL: the kernel's own words; without a number `transport=...`
     """
 
     kind: str
@@ -175,7 +175,7 @@ def parse_disk(text: str, base: str = "") -> Disk:
         found |= new
     disk = _absolute(Disk(file=file, **found), base)  # type: ignore[arg-type]
     _check_disk(disk, text)
-    disk.device(disk.slot or 0, disk.cow)  # what the kernel cannot take is said here
+    disk.device(disk.slot or 0, disk.cow)  # the kernel's own limits are told here
     return disk
 
 
@@ -223,7 +223,7 @@ def of_device(device: ubd.Ubd) -> Disk:
 
 
 def names_slot(text: str) -> bool:
-    """The text is in the kernel's words rather than a file's name."""
+    """Whether a text is in the kernel's words, rather than a file's name."""
     name, equals, _ = text.partition("=")
     return name.startswith("ubd") and bool(equals) and not {"/", ","} & set(name)
 
@@ -268,7 +268,7 @@ def parse_nic(text: str, *, insist: bool = False) -> Nic:
 
 
 def _nic_options(words: list[str], text: str) -> tuple[dict[str, str], list[str], list[str]]:
-    """What is ours among the words after the first: options, forwards; and the kernel's own.
+    """The words after the first: umlctl's own options, forwards, and the kernel's own words.
 
     Raises: UsageError
     """

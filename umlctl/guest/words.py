@@ -63,7 +63,7 @@ def check_given(word: str) -> str:
 
 
 def can_be_given(word: str) -> bool:
-    """Whether a user may give a word; older kernels of umlctl's may have other ones."""
+    """Whether a user may give a word; kernels of an older umlctl may have other ones."""
     try:
         check_given(word)
     except UsageError:

@@ -8,12 +8,12 @@ own.
         supervisor/mconsole              the background supervisor's socket
         g/UMID/{mconsole,notify,...}     what one running guest needs; its socket for clients
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
-    /tmp/umlctl-UID-kept/UMID            another name of that, should somebody remove the first
+    /tmp/umlctl-UID-kept/UMID            a second name of that, should the first be removed
         n/NAME/{port,control,lock,...}   the switch of a network segment
     ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
         guests/UMID/{record.json,console.log}
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
-        UMID/mconsole                    a guest's socket for others whom it allows
+        UMID/mconsole                    a guest's socket for other users that it allows
     $HOME/.uml/UMID/mconsole             leads to a guest's socket: uml_mconsole looks here
     $XDG_CACHE_HOME/umlctl/              ~/.cache/umlctl: what can be fetched again
 
@@ -85,7 +85,7 @@ def check_network(name: str) -> str:
         raise BadNetwork(
             f"a network's name has at most {NETWORK_MAX} characters, this one {len(name)}: {name}"
         )
-    # the socket has this name while it is being made
+    # The socket has this name while it is being made.
     _check_length(network_control(name) + "~", name, "name", BadNetwork)
     return name
 
@@ -121,7 +121,7 @@ def home() -> str:
 
 def _users_home() -> str:
     """The home in the user database; empty if the user is not in it."""
-    import pwd  # who asks a guest does without
+    import pwd  # a client that asks a guest does without
 
     try:
         return pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")
@@ -142,7 +142,7 @@ def shared_dir() -> str:
     """Where other users find guests that allow them to. In /run, nobody can make it before root
     does."""
     uid = os.getuid()
-    return f"/tmp/umlctl-share-{uid}" if uid else "/run/umlctl-share"  # noqa: S108 - see sharing
+    return f"/tmp/umlctl-share-{uid}" if uid else "/run/umlctl-share"  # noqa: S108 - see shared_socket
 
 
 def open_dir(umid: str) -> str:
@@ -406,7 +406,7 @@ def state_dir() -> str:
         at = _users_home()
         found = f"{at}/.local/state/umlctl"
         if not os.path.isdir(found) and not (at and os.access(at, os.W_OK | os.X_OK)):
-            found = f"/var/tmp/umlctl-{uid}"  # noqa: S108 - checked to be ours
+            found = f"/var/tmp/umlctl-{uid}"  # noqa: S108 - checked to be this user's
         _states[uid] = found
     if _is_in_everybodys(_states[uid]):
         _check_private(_states[uid])

@@ -25,7 +25,7 @@ IDLE: Final = 20 << 20
 """How much of this host's memory a guest takes that does nothing, bytes. Measured with a hundred
 guests."""
 PAGES: Final = 64
-"""A kernel takes one part in so many of its memory to keep account of the rest."""
+"""Of its memory, a kernel takes one part in this number to keep account of the rest."""
 TEMPORARY: Final = ("TMPDIR", "TMP", "TEMP")
 SHARED: Final = "/dev/shm"  # noqa: S108 - it is the kernel that makes a file there
 FALLBACK: Final = "/tmp"  # noqa: S108

@@ -3,6 +3,9 @@
 A guest's public socket is below its owner's home, which other users may not be able to enter. So a
 guest that they may use has a second socket, in a directory that they can pass through and not list.
 The socket takes datagrams from everybody; the supervisor that reads it checks the sender of each.
+
+A kernel that runs as another user than its supervisor has its own socket there, and finds the
+supervisor's for notifications.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ def make_place(umid: str) -> None:
                 os.mkdir(directory, 0o700)
             except FileExistsError:
                 pass
-            # the directory above may be one that all users can write to
+            # The directory above may be one that all users can write to.
             found = os.lstat(directory)
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 raise HostError(

@@ -1,4 +1,4 @@
-"""Running a guest as another user: its kernel then reaches what that user can reach, and not root.
+"""Running a guest as another user: its kernel then reaches what that user can, not what root can.
 
 Only root can do that. The kernel's process becomes the user last of all, with what it needs open.
 Its other files are given to the user. What it must be able to open is tried first, as the user.

@@ -169,7 +169,7 @@ def remove(name: str, users: Iterable[Use]) -> str:
     except HostError:
         network = Network(name=name)
         aside = f"{path}.unreadable"
-    # some names can be a bridge's, but no switch's
+    # Some names can be a bridge's, but no switch's.
     bridge = network is not None and network.kind == BRIDGE
     running = not bridge and segments.running(name)
     if network is None and not running:

@@ -69,7 +69,7 @@ class AddressTable(Generic[PortT]):
 
     def _learn(self, address: bytes, port: PortT) -> None:
         if address[0] & 1:
-            # a group's address is no station's: it is never learned, so its frames go to all
+            # A group's address is no station's: it is never learned, so its frames go to all.
             return
         self._forget(address)
         behind = self._behind.setdefault(port, OrderedDict())

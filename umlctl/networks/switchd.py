@@ -163,7 +163,7 @@ class Switch:
                 connection = listener.accept()[0]
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            # no descriptor is left: the connection has to wait, and this process must not spin
+            # No descriptor is left: the connection has to wait, and this process must not spin.
             except OSError as problem:
                 self.say(f"cannot accept a connection: {problem}")
                 self.loop.rearm(listener.fileno(), 0)

@@ -48,7 +48,7 @@ def judged(record: records.Record) -> records.Record:
         return record
     ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
     ending = msgspec.structs.replace(ending, time=endings.seen_at(directory) or ending.time)
-    # a process that has buried the guest meanwhile has removed the evidence
+    # A process that has buried the guest meanwhile has removed the evidence.
     latest = records.load(umid)
     if latest is not None and latest.ending is not None:
         return latest
@@ -56,7 +56,7 @@ def judged(record: records.Record) -> records.Record:
     found = msgspec.structs.replace(record, ending=ending)
     if panicked:
         found.last_panic = ending.text
-    # else the host has gone down, and the guest with it
+    # After another boot of the host, the guest went down with the host.
     if record.boot_id == records.host_boot_id():
         action = policy.on_exit(record.definition, failed=ending.code != 0)
         if panicked:

@@ -71,7 +71,7 @@ def set_dead_aside() -> list[str]:
 
     Returns: what is to be told of each
     """
-    from umlctl.host import shared_socket  # who looks at guests rarely needs it
+    from umlctl.host import shared_socket  # a look at guests rarely needs it
 
     said = []
     end = time.monotonic() + DIES
@@ -143,7 +143,7 @@ def _find_kernel(umid: str) -> int:
         if not _is_before_kernel(words) and (mine <= set(words) or anothers <= set(words)):
             with contextlib.suppress(FileNotFoundError):  # the process has just ended
                 # Any user's process can have such words; but the tiny parent of another user's
-                # guest is ours.
+                # guest is this user's.
                 is_ours = _uid(int(name)) == os.geteuid()
                 if is_ours if mine <= set(words) else _has_our_shim(umid, int(name)):
                     found.add(int(name))
@@ -203,7 +203,7 @@ def above_of(pid: int) -> list[int]:
 
 def _entry(umid: str, word: str) -> Entry | None:
     """The row of the device table for a word of the command line; None if it is no device."""
-    from umlctl.backends import registry  # who looks at guests rarely needs it
+    from umlctl.backends import registry  # a look at guests rarely needs it
 
     if not is_device(word) or word == cmdline.NO_DISK:
         return None

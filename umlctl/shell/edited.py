@@ -120,7 +120,7 @@ class EditedShell(Shell):
             else:
                 print(f"* {text}", flush=True)
 
-        # prompt_toolkit's patch_stdout would print from another thread. That thread does not know
+        # The patch_stdout of prompt_toolkit would print from another thread, which does not know
         # the loop in which the terminal has to be read again afterwards.
         current_loop.get().call_soon(show)
 

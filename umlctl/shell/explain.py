@@ -1,4 +1,7 @@
-"""Help at the prompt: what a command is, what fits behind it, and what a user may have meant."""
+"""Help at the prompt: what a command is, what fits behind it, and what a user may have meant.
+
+`topic` says what a `?` behind some text asks about, `about` answers it.
+"""
 
 from __future__ import annotations
 

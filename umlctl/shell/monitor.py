@@ -103,7 +103,7 @@ class Live:
         return state_text(self.state)
 
     def line(self, columns: int = 10_000) -> str:
-        """The guest at a glance, for the line below the prompt, of so many columns.
+        """The guest at a glance, for the line below the prompt, in `columns` columns.
 
         The facts that matter least are left out if there is no room for them.
         """

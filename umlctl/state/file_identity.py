@@ -97,7 +97,7 @@ def _check_loops(name: str, hold: Hold) -> None:
 
 
 def _same(one: Hold, other: Hold) -> bool:
-    """Whether two paths lead to the same bytes, or one to a partition of the other's whole disk.
+    """Whether two holds are of the same bytes, or one is a partition of the other, a whole disk.
 
     They also do if one file has taken the place of another: a guest opens it by its path.
     """

@@ -84,8 +84,8 @@ class Claim:
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
         except paths.BadPlace:
-            # another user has put a directory in the place of the guest's: nothing in it is the
-            # guest's
+            # Another user has put a directory in the place of the guest's: nothing in it is the
+            # guest's.
             pass
         finally:
             os.close(lock)

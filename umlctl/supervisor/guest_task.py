@@ -184,7 +184,7 @@ async def _start_again(guest: Guest, begun: float) -> bool:
 
 
 def _publish(guest: Guest) -> None:
-    """Publish the kernel's socket where uml_mconsole looks for it, if there is a home for that."""
+    """Publish the guest's socket where uml_mconsole looks for it, if there is a home for that."""
     try:
         guest.launched.claim.public.publish(guest.launched.pid)
     except OSError as problem:

@@ -131,8 +131,8 @@ class Guests:
     async def run(
         self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Supervise a guest to its end. A broken guest must not break the others: no error leaves
-        this.
+        """Supervise a guest to its end. A broken guest must not break the others, so its
+        errors end here.
 
         Raises: NeverStarted: to the task that started the guest
         """

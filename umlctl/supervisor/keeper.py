@@ -97,7 +97,7 @@ class Keeper:
         make_again(launched.definition, claim.directory)
         if launched.is_deaf():
             deaf = launched.listen_again()
-            # a task that waits on the old one then waits on the new one
+            # A task that waits on the old one then waits on the new one.
             trio.lowlevel.notify_closing(deaf)
             deaf.close()
             made.append("notify")

@@ -67,8 +67,8 @@ TOLD: Final = 1.0
 FRAGILE: Final = (
     "with time-travel=ext a kernel dies of any request but help, log, sysrq, stack, cad and go"
 )
-"""The kernel takes requests at a place where there are no interrupted registers; all other requests
-are done with those. Source: arch/um/drivers/mconsole_kern.c, mconsole_interrupt"""
+"""Such a kernel takes requests where there are no interrupted registers, and all other requests
+need those. Source: arch/um/drivers/mconsole_kern.c, mconsole_interrupt"""
 QUIET: Final = "k"
 """A command that the kernel does not know: it answers that at once, in interrupt context."""
 

@@ -57,7 +57,7 @@ class KernelRequests:
     ) -> None:
         """life: the life that the guest is in
 
-        reboot: has the kernel reset; takes how long the kernel may take to answer, seconds
+        reboot: has the kernel reset, which may take so many seconds to answer
         readiness: holds requests until the guest is ready
         """
         self._life = life

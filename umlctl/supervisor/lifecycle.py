@@ -447,7 +447,7 @@ class Lifecycle:
         return []
 
     def _action(self) -> str:
-        """What the guest's policy has done after a life."""
+        """What to do after a life, by the guest's policy."""
         assert self.ending is not None
         failed_at_first = self.ending.cause == "never started" and self.restarts == 0
         if self.unwanted or self.halted or failed_at_first:

@@ -141,7 +141,7 @@ class OwnRequests:
             try:
                 await self._wait(call)
             except ClientGone:
-                # the client is gone, and the shutdown that it asked for goes on
+                # The client is gone, and the shutdown that it asked for goes on.
                 await self._guest.milestones.over.wait()
 
     async def _plug(self, call: Call, line: Line) -> None:

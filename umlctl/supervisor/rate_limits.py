@@ -20,20 +20,20 @@ SUBSCRIPTIONS: Final = (64, 256, 1024)
 PRINTS: Final = 200
 PRINTS_A_SECOND: Final = 100.0
 PRINTS_LATE: Final = 5.0
-"""How many requests of one user may have the kernel print: so many at once, and then so many a
-second. More requests wait. A request that would wait for more seconds than the last is refused."""
+"""How many requests of one user may have the kernel print: how many at once, then how many a
+second. More requests wait. One that would wait longer than the last number, seconds, is refused."""
 HEARD: Final = 100
 HEARD_A_SECOND: Final = 1000.0
-"""How many notifications are taken from one guest, whatever they say: so many at once, and then so
+"""How many notifications are taken from one guest, whatever they say: how many at once, then how
 many a second. The guest waits with the rest."""
 REBOOT_COUNTS: Final = 100
-"""A notification that the kernel has rebooted counts as so many: it causes much work."""
+"""How many others a notification counts for that says that the kernel has rebooted: it causes much
+work."""
 NOTED: Final = 20
 NOTED_EVERY: Final = 5.0
 NOTED_MOST: Final = 600.0
-"""How many events of one kind go to the history, where others can cause them without end: so many
-at once, then one in so many seconds. While more come, fewer and fewer go there, down to one in the
-most seconds."""
+"""How many events of one kind go to the history, where others can cause them without end: how many
+at once, then one in how many seconds, and one in how many seconds at last, while more come."""
 NOTED_QUIET: Final = 60.0
 """How long without an event of the kind until all is as at first, seconds."""
 
@@ -71,7 +71,7 @@ class Bucket:
         self._seen = 0.0
 
     def take(self, now: float, count: int = 1) -> float | None:
-        """Take so many out. Returns: how long to wait, seconds; None: too long, and nothing is
+        """Take out `count`. Returns: how long to wait, seconds; None: too long, and nothing is
         taken.
 
         now: seconds by a clock that never goes back

@@ -1,4 +1,7 @@
-"""What a supervisor and the viewers of a console say to each other."""
+"""What a supervisor and the viewers of a console say to each other.
+
+See `umlctl.protocol.console_socket` for the kinds of packets.
+"""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class Consoles:
                     except (OSError, trio.ClosedResourceError):
                         if listener.fileno() < 0:
                             return
-                        # perhaps for want of descriptors; others may be closed soon
+                        # Perhaps for want of descriptors; others may be closed soon.
                         await trio.sleep(LOOK_INTERVAL)
                         continue
                     if connection.fileno() >= scarce.descriptors() - 1:
@@ -275,7 +275,7 @@ async def _turn_away(connection: trio.socket.SocketType, packets: bool) -> None:
     """Tell a client at once that there are no more descriptors for viewers."""
     with connection, suppress(OSError):
         if packets:
-            # a client that has yet to say hello would not hear it
+            # A client that has yet to say hello would not hear it.
             with trio.move_on_after(LOOK_INTERVAL):
                 await connection.recv(PACKET)
             await tell(connection, Notice(problem=scarce.few_descriptors()))

@@ -94,7 +94,7 @@ class Visit:
             if not viewer.wants:
                 self._agent.want_shell(console.name)
             console.want(viewer)
-            # bare bytes have no notices; what the viewer types can wait
+            # Bare bytes have no notices; what the viewer types can wait.
             while console.typist is not viewer:
                 with trio.move_on_after(LOOK_INTERVAL):
                     await viewer.turn.wait()

@@ -1,5 +1,4 @@
-"""How a kernel is told of one device: it is told, the guest is looked at, and if need be it is
-undone."""
+"""Telling a kernel of one device, looking for the device in the guest, and else undoing it."""
 
 from __future__ import annotations
 
@@ -73,7 +72,7 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
             with trio.CancelScope(shield=True):
                 await _take_out(entry, kernel)
     if registry.of(entry.name).spoils:
-        # the kernel forgets what it has half made, and goes on using it
+        # The kernel forgets what it has half made, and goes on using it.
         table.spoilt_by = entry.name
     said = f"{entry.name}: the kernel took it, and the guest does not have it"
     if entry.problem not in ("", PLUGGING):

@@ -1,6 +1,6 @@
 """The device table of one guest: its rows, who may change them, and where they are kept.
 
-Trio alone changes rows. What waits for this host runs in a worker thread, and returns a value.
+Trio alone changes rows. Work that waits for this host runs in a worker thread, and returns a value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.kernel import Kernel
 
 UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
-"""The problem of an entry whose plugging was given up, and whose removal could not be."""
+"""The problem of an entry whose plugging was given up, and which could not be removed."""
 ABSENT: Final = "the guest does not have it"
 
 T = TypeVar("T")
@@ -39,11 +39,11 @@ class Table:
 
     Fields:
         record: what is kept of the guest; the rows are in it
-        owner: whom the host's sides are made for
+        owner: the guest that the host's sides are made for
         kernel: of the guest
         history: of the guest
-        talk: held while the kernel is told about a device; who stops the guest waits for it
-        changed: set when the rows have changed; another from then on
+        talk: held while the kernel is told about a device; a `stop` waits for it
+        changed: set when the rows have changed; replaced by another event then
         unrenewed: why the host's side of a device was not ready after a reboot, by its name
         spoilt_by: a NIC that this kernel could not open: it may panic of another; else empty
     """
@@ -57,7 +57,7 @@ class Table:
         log: str,
         stopped: Callable[[], bool],
     ) -> None:
-        """directory: of the guest's records; stopped: whether the guest is."""
+        """directory: of the guest's records; stopped: whether the guest is stopped"""
         self.record = record
         self.owner = Owner(record.definition.umid, directory, log)
         self.kernel = kernel
@@ -68,13 +68,13 @@ class Table:
         self.spoilt_by = ""
         self.lock = trio.Lock()
         self._stopped = stopped
-        # Who holds the lock of all devices must not wait for a thread behind those that wait for
-        # that lock.
+        # The holder of the lock of all devices must not wait for a thread behind tasks that wait
+        # for that lock.
         self._threads = trio.CapacityLimiter(1)
 
     @property
     def entries(self) -> list[Entry]:
-        """In the order in which they were plugged."""
+        """The rows, in the order in which the devices were plugged."""
         return self.record.devices
 
     def find(self, name: str) -> Entry | None:
@@ -85,7 +85,7 @@ class Table:
         return [records.shown(entry) for entry in self.entries]
 
     def networks(self) -> set[str]:
-        """The switches of ours that the guest is on."""
+        """The switches of umlctl's that the guest is on."""
         return {entry.network for entry in self.entries if entry.network and not entry.problem}
 
     def has_changed(self) -> None:
@@ -96,7 +96,7 @@ class Table:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
-        """One change at a time; what the host finds wrong becomes the answer.
+        """Make one change at a time; what the host finds wrong becomes the answer.
 
         Raises: Refusal
         """
@@ -115,7 +115,7 @@ class Table:
 
     @asynccontextmanager
     async def talking(self, *, force: bool = False) -> AsyncIterator[None]:
-        """No `stop` comes between what the kernel is told: it would wedge the guest.
+        """Tell the kernel something with no `stop` in between: that would wedge the guest.
 
         Raises: Refusal
         """
@@ -130,18 +130,18 @@ class Table:
     # This host
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do one thing at a time that may wait; the caller has `lock`."""
+        """Run work that may wait, one piece at a time; the caller has `lock`."""
         return await trio.to_thread.run_sync(work, *arguments, limiter=self._threads)
 
     async def save(self) -> None:
-        """Write the rows down; that they cannot be is told, and no more."""
+        """Write the rows down; if they cannot be, that is told, and no more."""
         try:
             await self.in_thread(records.save, self.record)
         except OSError as problem:
             self.history.add("not recorded", text=str(problem))
 
     async def strike(self, entry: Entry) -> None:
-        """A device was not plugged after all: remove what was made for it, and its row."""
+        """Remove a device that was not plugged after all: what was made for it, and its row."""
         said = await self.in_thread(registry.of(entry.name).undo, entry, self.owner)
         self.entries.remove(entry)
         await self.save()
@@ -149,7 +149,8 @@ class Table:
             self.history.add("failed", request=f"undo {entry.name}", text=said)
 
     async def let_go(self, entry: Entry) -> str:
-        """A device is no longer there: let its host's side go, and remove its row; what failed."""
+        """Release the host's side of a device that is gone, and remove its row; return what
+        failed."""
         said = await self.in_thread(registry.of(entry.name).release, entry, self.owner)
         self.entries.remove(entry)
         await self.save()
@@ -157,7 +158,7 @@ class Table:
 
 
 def unanswered(what: str, outcome: Outcome) -> Refusal:
-    """What a kernel that does not answer, or must not be asked, comes to."""
+    """The refusal for a kernel that does not answer, or must not be asked."""
     if outcome.kind == REFUSED:
         return Refusal(f"{what}: {outcome.text.strip()}", outcome.error)
     number = -errno.ECONNRESET if outcome.kind == GONE else -errno.ETIMEDOUT
