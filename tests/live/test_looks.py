@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import re
 import signal
 import stat
 import tempfile
@@ -25,6 +27,12 @@ LOOKS = (["list"], ["info"], ["top"])
 MORE = (["list", "--enabled"], *(["logs", name, "-n", "1"] for name in STATES))
 
 
+def has_said_all(house: House, name: str) -> bool:
+    """What a guest prints of its own accord is on its console: the next is what it is told."""
+    said = Path(f"{house.state}/guests/{name}/console.log").read_bytes()
+    return f"{name}:/# ".encode() in said and bool(re.search(rb"exit` ends it\r?\n", said))
+
+
 @pytest.fixture
 def left() -> Iterator[House]:
     """A guest that is supervised, and three whose supervisor was killed: one runs on, one has died
@@ -38,6 +46,8 @@ def left() -> Iterator[House]:
         for name in (ALONE, DIED, LOST):
             house.start(name, *(["--disk", str(image)] if name == ALONE else []))
             stack.callback(house.umlctl, "kill", name)
+        for name in (ALONE, DIED, LOST):
+            wait_for(functools.partial(has_said_all, house, name), f"{name} prints no more")
         stack.enter_context(house.running(RUNS))
         pid = house.status(DIED)["pid"]
         kill_supervisor(house, DIED)
