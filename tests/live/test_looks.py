@@ -11,7 +11,7 @@ import signal
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -112,17 +112,13 @@ def sealed(house: House) -> Iterator[House]:
                 path.chmod(mode)
 
 
-def rows(house: House) -> dict[str, dict[str, Any]]:
-    return {row["umid"]: row for row in json.loads(house.ok("list", "--json"))}
-
-
 def look(house: House, *looks: list[str]) -> None:
     """Each look shows what is so."""
     for words in looks:
         done = house.umlctl(*words)
         assert done.returncode == 0, (words, done)
         assert "Traceback" not in done.stderr
-    found = rows(house)
+    found = house.rows()
     assert {name: row["state"] for name, row in found.items()} == STATES
     for name in (ALONE, LOST):
         assert f"`umlctl adopt {name}` has it supervised again" in found[name]["trouble"]
@@ -144,10 +140,10 @@ def test_look_writes_nothing_and_leaves_guests_to_the_next_supervisor(left: Hous
             assert ("the supervisor cannot be started" in done.stderr) == (name != RUNS), done
         assert house.umlctl("wait", DIED).returncode == 128 + signal.SIGKILL
     assert files_of(left) == before
-    kernels = {name: row["pid"] for name, row in rows(left).items()}
+    kernels = {name: row["pid"] for name, row in left.rows().items()}
     said = left.ok("adopt")
     assert f"{DIED} died without a supervisor, killed: signal 9" in said
-    found = rows(left)
+    found = left.rows()
     assert {name: row["state"] for name, row in found.items()} == STATES | {
         ALONE: "running",
         LOST: "running",

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -50,9 +50,9 @@ def elsewhere(house: House, **variables: str) -> House:
 
 def supervisors(house: House) -> set[int]:
     """Those of our guests: the user's home may have kernels that nobody supervises."""
-    rows: list[dict[str, Any]] = json.loads(house.ok("list", "--json"))
-    ours = [row for row in rows if row["umid"] in (WEB, MAIL) and row["state"] != "dead"]
-    return {row["supervisor_pid"] for row in ours}
+    rows = house.rows(WEB, MAIL)
+    ours = [rows[umid] for umid in (WEB, MAIL) if umid in rows]
+    return {row["supervisor_pid"] for row in ours if row["state"] != "dead"}
 
 
 def files(directory: str) -> set[Path]:
