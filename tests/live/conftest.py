@@ -115,10 +115,24 @@ class House:
         found: dict[str, Any] = json.loads(self.ok("status", umid, "--json"))
         return found
 
+    def rows(self, *umids: str) -> dict[str, dict[str, Any]]:
+        """What `list` shows, by name, once someone has answered for each of the guests that are
+        named, or for all: it waits for nobody for long, and a busy host lets anybody stand still.
+        """
+        found: dict[str, dict[str, Any]] = {}
+
+        def all_answer() -> bool:
+            found.clear()
+            found.update({row["umid"]: row for row in json.loads(self.ok("list", "--json"))})
+            named = umids or found.keys()
+            return all(found[umid]["state"] != "silent" for umid in found.keys() & named)
+
+        wait_for(all_answer, "somebody answers for each")
+        return found
+
     def listed(self, umid: str) -> dict[str, Any]:
         """The row of `list` for a guest."""
-        rows: list[dict[str, Any]] = json.loads(self.ok("list", "--json"))
-        return {row["umid"]: row for row in rows}[umid]
+        return self.rows(umid)[umid]
 
     def network(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.ok("network", "show", name, "--json"))

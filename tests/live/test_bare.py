@@ -64,7 +64,7 @@ def test_it_is_listed_with_the_keys_of_every_other_guest(
         os.makedirs(f"{house.home}/.uml", exist_ok=True)
         os.symlink(os.path.dirname(path), f"{house.home}/.uml/{umid}")
         try:
-            rows = {row["umid"]: row for row in json.loads(house.ok("list", "--json"))}
+            rows = house.rows()
         finally:
             os.unlink(f"{house.home}/.uml/{umid}")
         assert (rows[umid]["state"], rows[umid]["pid"]) == ("unmanaged", _main(path)[0])

@@ -292,9 +292,10 @@ if ROOT:
     def test_nothing_is_left_of_a_dead_one_whose_record_is_lost(house: House, umid: str) -> None:
         house.start(umid, "--user", "nobody")
         status = house.status(umid)
-        os.kill(status["supervisor_pid"], 9)
-        os.killpg(status["pid"], 9)
-        wait_for(lambda: processes.start_time(status["pid"]) is None, "it is gone")
+        pids = status["supervisor_pid"], status["pid"]
+        os.kill(pids[0], 9)
+        os.killpg(pids[1], 9)
+        wait_for(lambda: not any(map(processes.start_time, pids)), "both are gone")
         for record in (f"{house.state}/guests/{umid}", f"{house.run}/g/{umid}"):
             Path(f"{record}/record.json").write_text("{")
         house.ok("adopt")

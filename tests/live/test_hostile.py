@@ -106,7 +106,9 @@ def test_a_wedged_kernel_is_recovered_by_go(house: House, umid: str) -> None:
 
     It takes some tries to get there, past the supervisor, which refuses such requests.
     """
-    house.start(umid)
+    # Its supervisor asks nothing of its own meanwhile: it would see nothing then, or free it.
+    house.start(umid, "--hang-after", "600")
+    house.is_settled(umid)
     pid = house.status(umid)["pid"]
     tries = itertools.count()
     nic = "transport=tap,ifname=nowhere"

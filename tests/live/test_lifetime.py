@@ -406,7 +406,6 @@ def _kill_main_process(house: House, umid: str, init: str) -> bool:
         wait_for(
             lambda: not any(born and processes.alive(p, born) for p, born in family.items()),
             "nothing of the guest runs",
-            5,
         )
         _, said = process.communicate(timeout=DEADLINE)
         assert process.returncode == 128 + signal.SIGKILL, said
@@ -463,7 +462,7 @@ def _outlive(house: House, umid: str) -> None:
         process.wait(DEADLINE)
         assert house.ok("version", house.kernel_socket(umid)).startswith("Linux")
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs", 5)
+        wait_for(lambda: not processes_of(f"umid={umid}"), "nothing of the guest runs")
     # What the dead supervisor could not remove, the next one does.
     wait_for(lambda: house.listed(umid)["ending"], "it is seen how")
     assert house.listed(umid)["ending"]["cause"] == "killed"
@@ -805,7 +804,7 @@ def test_a_disk_at_the_earliest_moment_never_panics(house: House, tmp_path: Path
     for thread in threads:
         thread.join()
     assert failures == []
-    ended = {row["umid"]: row for row in json.loads(house.ok("list", "--json"))}
+    ended = house.rows()
     panics = [n for n in names if n in ended and ended[n]["last_panic"]]
     assert panics == []
 

@@ -202,7 +202,7 @@ def test_full_disk_ends_no_guest_and_what_it_did_not_take_is_written_later(small
         assert _ending_on_disk(small, umid)
         lines = small.ok("events", umid, "--json").splitlines()
         assert [json.loads(line)["event"] for line in lines].count("ended") == 1
-        assert not small.leftovers(umid)
+        wait_for(lambda umid=umid: not small.leftovers(umid), "nothing is left")  # type: ignore[misc]
 
 
 def _check_ended(house: House) -> None:

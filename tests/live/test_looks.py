@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import re
 import signal
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,6 +27,12 @@ LOOKS = (["list"], ["info"], ["top"])
 MORE = (["list", "--enabled"], *(["logs", name, "-n", "1"] for name in STATES))
 
 
+def has_said_all(house: House, name: str) -> bool:
+    """What a guest prints of its own accord is on its console: the next is what it is told."""
+    said = Path(f"{house.state}/guests/{name}/console.log").read_bytes()
+    return f"{name}:/# ".encode() in said and bool(re.search(rb"exit` ends it\r?\n", said))
+
+
 @pytest.fixture
 def left() -> Iterator[House]:
     """A guest that is supervised, and three whose supervisor was killed: one runs on, one has died
@@ -38,6 +46,8 @@ def left() -> Iterator[House]:
         for name in (ALONE, DIED, LOST):
             house.start(name, *(["--disk", str(image)] if name == ALONE else []))
             stack.callback(house.umlctl, "kill", name)
+        for name in (ALONE, DIED, LOST):
+            wait_for(functools.partial(has_said_all, house, name), f"{name} prints no more")
         stack.enter_context(house.running(RUNS))
         pid = house.status(DIED)["pid"]
         kill_supervisor(house, DIED)
@@ -102,17 +112,13 @@ def sealed(house: House) -> Iterator[House]:
                 path.chmod(mode)
 
 
-def rows(house: House) -> dict[str, dict[str, Any]]:
-    return {row["umid"]: row for row in json.loads(house.ok("list", "--json"))}
-
-
 def look(house: House, *looks: list[str]) -> None:
     """Each look shows what is so."""
     for words in looks:
         done = house.umlctl(*words)
         assert done.returncode == 0, (words, done)
         assert "Traceback" not in done.stderr
-    found = rows(house)
+    found = house.rows()
     assert {name: row["state"] for name, row in found.items()} == STATES
     for name in (ALONE, LOST):
         assert f"`umlctl adopt {name}` has it supervised again" in found[name]["trouble"]
@@ -134,10 +140,10 @@ def test_look_writes_nothing_and_leaves_guests_to_the_next_supervisor(left: Hous
             assert ("the supervisor cannot be started" in done.stderr) == (name != RUNS), done
         assert house.umlctl("wait", DIED).returncode == 128 + signal.SIGKILL
     assert files_of(left) == before
-    kernels = {name: row["pid"] for name, row in rows(left).items()}
+    kernels = {name: row["pid"] for name, row in left.rows().items()}
     said = left.ok("adopt")
     assert f"{DIED} died without a supervisor, killed: signal 9" in said
-    found = rows(left)
+    found = left.rows()
     assert {name: row["state"] for name, row in found.items()} == STATES | {
         ALONE: "running",
         LOST: "running",

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -50,9 +50,14 @@ def elsewhere(house: House, **variables: str) -> House:
 
 def supervisors(house: House) -> set[int]:
     """Those of our guests: the user's home may have kernels that nobody supervises."""
-    rows: list[dict[str, Any]] = json.loads(house.ok("list", "--json"))
-    ours = [row for row in rows if row["umid"] in (WEB, MAIL) and row["state"] != "dead"]
-    return {row["supervisor_pid"] for row in ours}
+    rows = house.rows(WEB, MAIL)
+    ours = [rows[umid] for umid in (WEB, MAIL) if umid in rows]
+    return {row["supervisor_pid"] for row in ours if row["state"] != "dead"}
+
+
+def files(directory: str) -> set[Path]:
+    """What is there, but for a record that is being written, and has its name in a moment."""
+    return {path for path in Path(directory).rglob("*") if path.name != "record.json~"}
 
 
 def is_whole(house: House, umid: str) -> bool:
@@ -91,6 +96,7 @@ def test_run_directory_that_is_removed_is_made_anew(own: House) -> None:
     assert own.umlctl("start", WEB).returncode == 1
     assert own.ok("status", WEB, "--json")
     wait_for(lambda: is_whole(own, WEB), "all is there again")
+    wait_for(lambda: own.umlctl("network", "show", SWITCH).returncode == 0, "its switch, too")
     assert own.stock(WEB, "version").stdout.startswith(b"OK Linux")
     assert own.shell(WEB, "hostname").strip() == WEB
     assert own.network(SWITCH)["pid"] == switch
@@ -117,14 +123,14 @@ def test_who_cleans_up_tmp_passes_over_what_is_in_use(own: House, tmp_path: Path
         )
         return not bait.exists()
 
-    there = set(Path(f"{own.path}/u").rglob("*"))
+    there = files(f"{own.path}/u")
     wait_for(clean, "what is old has gone")
-    assert there - set(Path(f"{own.path}/u").rglob("*")) == set()
+    assert there - files(f"{own.path}/u") == set()
     kill_supervisor(own, WEB)  # its tiny parent keeps the place then
     bait.touch()
-    there = set(Path(f"{own.path}/u/run/g/{WEB}").rglob("*"))
+    there = files(f"{own.path}/u/run/g/{WEB}")
     wait_for(clean, "what is old has gone")
-    assert there - set(Path(f"{own.path}/u/run/g/{WEB}").rglob("*")) == set()
+    assert there - files(f"{own.path}/u/run/g/{WEB}") == set()
     assert WEB in own.ok("version", WEB)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import termios
@@ -116,5 +115,5 @@ def test_session_from_no_guest_to_two_and_their_devices(empty_house: House, tmp_
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0, child.before
-    rows = json.loads(empty_house.ok("list", "--json"))
-    assert {row["umid"]: row["state"] for row in rows} == {a: "running", b: "running"}
+    rows = empty_house.rows()
+    assert {umid: row["state"] for umid, row in rows.items()} == {a: "running", b: "running"}

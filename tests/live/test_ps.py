@@ -52,9 +52,12 @@ def test_every_process_of_a_guest_is_shown(house: House, umid: str) -> None:
     assert all(row["parent"] == kernel["pid"] for row in helpers)
     assert all(row["memory"] is None for row in helpers)
     assert {row["state"] for row in found["guest process"]} <= {"traced", "running"}
-    table = house.ok("ps", umid).splitlines()
-    assert table[0].split()[:2] == ["PID", "ROLE"]
-    assert len(table) == 1 + len(pids(found))
+    assert house.ok("ps", umid).split()[:2] == ["PID", "ROLE"]
+    wait_for(
+        lambda: len(house.ok("ps", umid).splitlines()) == 1 + len(pids(shown(house, umid))),
+        "each has a line",
+    )
+    found = shown(house, umid)
     assert pids(shown(house, house.public(umid))) >= pids(found, "guest process")
 
 

@@ -308,7 +308,7 @@ def test_service_is_ready_when_what_is_enabled_has_been_started(
         opened.write("{")
     with service(own, manager, watchdog=0.5) as process:
         is_ready(manager)
-        rows = {row["umid"]: row["state"] for row in json.loads(own.ok("list", "--json"))}
+        rows = {umid: row["state"] for umid, row in own.rows().items()}
         assert rows == {DB: "running", WEB: "running", MAIL: "dead"}
         assert manager.heard("EXTEND_TIMEOUT_USEC=30000000")  # booting may take as long as it takes
         assert "STATUS=2 guests run" in manager.lines
