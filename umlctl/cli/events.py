@@ -70,6 +70,8 @@ def events(
 
     if guest is not None and not _is_ours(guest):
         return _ask(guest, show_event, follow=follow, lines=lines)
+    if follow:
+        import select  # noqa: F401 - an interrupt could be lost when it is imported later
     names = event_log.guests() if guest is None else [guest]
     readers = {name: event_log.Reader(name) for name in names}
     past = [event for event in _merged(readers) if event["time"] >= begin]

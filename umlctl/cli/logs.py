@@ -265,6 +265,14 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
     return _additions(log, descriptor, offset, lambda: is_there(umid))
 
 
+def _open(log: str) -> int:
+    """The log of a life that may be over by now; -1 if it is put aside, and the next not there."""
+    try:
+        return os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+
+
 def _additions(
     log: str, descriptor: int, offset: int, is_there: Callable[[], bool]
 ) -> Iterator[bytes]:
@@ -279,12 +287,14 @@ def _additions(
             for data in console_log.read(current, offset, os.fstat(current).st_size):
                 offset += len(data)
                 yield data
-            if replaced and os.path.exists(log):
+            fresh = _open(log) if replaced else -1
+            if fresh >= 0:
                 if newer >= 0:
                     os.close(newer)
-                newer, offset = os.open(log, os.O_RDONLY | os.O_CLOEXEC), 0
+                newer, offset = fresh, 0
                 if watch is not None:
-                    watch.add(log)
+                    with suppress(OSError):  # there is another life already: it is looked for
+                        watch.add(log)
                 continue
             if not lives:
                 return

@@ -28,7 +28,10 @@ from umlctl.protocol.commands import BY_NAME, KERNEL, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
+
+    from socketproto.blocking import Link
 
 SILENCE: Final = 0.9
 """How long a guest may be silent before it is seen what holds it, such as a debugger, seconds."""
@@ -192,11 +195,22 @@ class _Idle:
         """Called while nothing comes."""
         if self._since and monotonic() - self._since > SILENCE:
             self._since = 0.0
-            from umlctl.client.afterlife import holder
-
-            by = holder(self._guest.link)
+            by = _holder()(self._guest.link)
             if by:
                 say(f"{self._guest.name} is waited for: {by}", exitcodes.OK)
+
+
+def _holder() -> Callable[[Link], str]:
+    """What says who keeps a guest from running. An interrupt that comes while Python imports it
+    can be lost, and is held back so long."""
+    import _signal  # type: ignore[import-not-found] # typeshed has `signal`, which imports more
+
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))
+    try:
+        from umlctl.client.afterlife import holder
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    return holder
 
 
 def tell(

@@ -26,6 +26,12 @@ def completed(*words: str) -> dict[str, Any]:
     return {item.value: item.help for item in found}
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose answer is late here, is waited for."""
+    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+
+
 @pytest.mark.usefixtures("house")
 def test_what_the_prompt_completes_the_hosts_shell_completes_too() -> None:
     assert completed("proc", "demo", "mem") == {"meminfo": READABLE["meminfo"]}

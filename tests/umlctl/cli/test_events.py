@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
-from umlctl import exitcodes
+from umlctl import exitcodes, streams
 from umlctl.cli import main
 from umlctl.cli.events import LOOK, events
 from umlctl.client import unsupervised
@@ -92,6 +93,35 @@ def test_what_happens_is_followed_until_the_guest_is_gone(house: str) -> None:
     os.rmdir(paths.guest_dir("demo"))
     thread.join(20)
     assert names(found) == ["started", "ready", "ended"]
+
+
+FOLLOWING = """
+import os, sys
+from umlctl.cli import events
+from umlctl.client import unsupervised
+from umlctl.host import paths
+found = []
+def shown(line):
+    if not found:
+        os.rmdir(paths.guest_dir("demo"))
+    found.append(set(sys.modules))
+    return line.decode()
+events.event_line = shown
+unsupervised.take_over = lambda guest: False
+events.events(["demo", "-f"], standalone_mode=False)
+print(*sorted(set(sys.modules) - found[0]))
+"""
+
+
+def test_all_is_imported_before_what_is_followed_is_shown(house: str) -> None:
+    """An interrupt can be lost in an import."""
+    happens("demo", 1.0, "started")
+    paths.make_run_dir()
+    os.makedirs(paths.guest_dir("demo"))
+    done = subprocess.run(
+        [*streams.PYTHON[:-1], "-c", FOLLOWING], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "", done.stdout
 
 
 def test_guest_of_somebody_else_is_asked(supervisor: Supervisor) -> None:

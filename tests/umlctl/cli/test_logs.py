@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
 from umlctl import streams
-from umlctl.cli.logs import LOOK, dmesg, logs
+from umlctl.cli.logs import LOOK, _additions, dmesg, logs
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
 from umlctl.state import console_log
@@ -184,6 +184,35 @@ def test_line_is_one_object_whatever_it_shows_and_speaks_of(house: str) -> None:
         found = [json.loads(line) for line in shown("demo", "--json", *words).splitlines()]
         assert [line["text"] for line in found] == ["10%\r20%\r30%", "client: [    5.000000] hi"]
         assert [line["seconds"] for line in found] == [None, None]
+
+
+def test_log_that_is_put_aside_as_it_is_opened_is_not_missed(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The life of a guest that is started again and again may be over by then."""
+    write("demo", b"one\n")
+    log = f"{paths.record_dir('demo')}/console.log"
+    descriptor = os.open(log, os.O_RDONLY)
+    console_log.begin(log)
+    write("demo", b"two\n")
+    real, looks = os.open, 0
+
+    def late(path: str, *how: int, **more: int) -> int:
+        if path == log:
+            monkeypatch.setattr(os, "open", real)
+            console_log.begin(log)
+        return real(path, *how, **more)
+
+    def is_there() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            write("demo", b"three\n")
+        return looks < 3
+
+    monkeypatch.setattr(os, "open", late)
+    assert list(_additions(log, descriptor, 0, is_there)) == [b"one\n", b"three\n"]
+    os.close(descriptor)
 
 
 FOLLOWING = """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.exchange import pieces
+from tests.conftest import DEADLINE
 from umlctl import exitcodes
 from umlctl.cli import main
 from umlctl.client import background
@@ -60,6 +61,7 @@ def test_supervisor_that_ends_by_itself_just_now_is_awaited(
 ) -> None:
     """It holds its lock for a moment without a socket."""
     pids = [4711, 4711, 0]
+    monkeypatch.setattr(background, "ENDS", DEADLINE)
     monkeypatch.setattr(background, "pid", lambda: pids.pop(0))
     assert main.run(["quit"]) == 0
     assert capfd.readouterr().out == "no background supervisor is running\n"

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +31,6 @@ class Guest:
     def __init__(self, house: str, umid: str, after: tuple[str, ...], asked: list[str]) -> None:
         self.umid = umid
         self.ending: dict[str, Any] | None = SHUT_DOWN
-        self.hold = 0.0
         self.meanwhile: Callable[[], None] = lambda: None
         self._asked = asked
         self.claim = umid_lock.claim(umid)
@@ -44,7 +42,6 @@ class Guest:
         self._asked.append(f"{self.umid}: {data.decode()}")
         if self.ending is None:
             return [Reply(1, False, b"no").encode()]
-        time.sleep(self.hold)
         self.meanwhile()
         return [reply.encode() for reply in pieces(json.dumps(self.ending).encode())]
 
@@ -169,14 +166,15 @@ def test_guest_whose_end_takes_too_long_is_told_and_the_others_end(
     guests: Guests, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutdown, "LAST", 0.1)
-    guests("db")
-    guests("web", "db").hold = 1.0
+    db = guests("db")
+    guests("web", "db").meanwhile = lambda: db.server.wait_seen(1)
     assert said.main("--all", "0") == 7
     assert (
         "web: did not end in order: not seen to end: it is still there after 0.1 seconds"
         in said.err
     )
-    assert said.asked[-1] == "db: shutdown 0"
+    db.server.wait_seen(1)  # it may be late, too
+    assert db.server.commands == [b"shutdown 0"]
 
 
 def test_guest_that_has_ended_by_the_time_it_is_asked_to_has_ended(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from socketproto import blocking
 from socketproto.exchange import pieces
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
-from umlctl import exitcodes
+from umlctl import exitcodes, streams
 from umlctl.client import ask, oneshot, unsupervised
 from umlctl.host import paths, processes
 from umlctl.protocol.commands import COMMANDS, HOST, KERNEL, Command
@@ -479,3 +480,31 @@ def test_wrong_words_are_said_and_nothing_is_sent(
     assert (done.code, done.out) == (exitcodes.USAGE, b"")
     assert said.replace("PATH", server.path) in done.err
     assert not server.seen
+
+
+# An interrupt
+
+INTERRUPTED = """
+import os, signal, sys
+from types import SimpleNamespace
+from umlctl.client import oneshot
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "umlctl.client.afterlife":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+idle = oneshot._Idle(SimpleNamespace(name="demo", link=None))
+idle._since -= 2 * oneshot.SILENCE
+try:
+    idle.look()
+except KeyboardInterrupt:
+    print("umlctl.client.afterlife" in sys.modules)
+"""
+
+
+def test_interrupt_is_held_back_while_python_imports() -> None:
+    """It can be lost there: what is raised in a callback of its locks is ignored."""
+    command = [*streams.PYTHON[:-1], "-c", INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "True\n"

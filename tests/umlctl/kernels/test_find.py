@@ -57,6 +57,12 @@ CONFIG_NR_CPUS=64
 CONFIG_CON_CHAN="xterm"
 # CONFIG_UML_WATCHDOG is not set
 """
+FLOOD = """\
+y=yes
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do y=$y$y; done
+while :; do echo $y; done
+"""
+"""Long lines: a shell takes its time for each."""
 FAKE = f"""\
 case $1 in
 --help) cat <<'END'
@@ -234,7 +240,7 @@ def test_probe_of_the_real_kernel(real_kernel: str) -> None:
         ("exit 0", "said 'nothing'"),
         ("echo 'linux: bad option' >&2; exit 2", "said 'linux: bad option'"),
         ("exec sleep 60", "did not end within"),
-        ("while :; do echo yes yes yes yes yes yes yes yes; done", "printed more than"),
+        (FLOOD, "printed more than"),
         ("kill -SEGV $$", "said '(nothing|Segmentation fault.*)'"),
         ("printf '\\377\\000\\n'", "does not say that it is a UML kernel"),
         ("echo; echo; echo User Mode Linux", "does not say that it is a UML kernel"),
@@ -256,8 +262,7 @@ def test_children_of_a_hostile_program_are_killed(program: Program, tmp_path: Pa
     held = tmp_path / "held"
     os.mkfifo(held)
     reader = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
-    flood = "while :; do echo yes yes yes yes yes yes yes yes; done"
-    path = program("linux", f"exec 3>{held}\nsleep 60 &\n{flood}\n")
+    path = program("linux", f"exec 3>{held}\nsleep 60 &\n{FLOOD}\n")
     with pytest.raises(NoKernel, match="printed more than"):
         find.probe(path, timeout=20)
     os.set_blocking(reader, True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import fake_kernel
+from tests.umlctl.kernels.test_find import FLOOD
 from umlctl.errors import NoKernel
 from umlctl.kernels import probes
 
@@ -38,9 +39,7 @@ def test_program_that_hangs_is_given_up(program: Callable[[str], str]) -> None:
 
 def test_program_that_floods_is_given_up(program: Callable[[str], str]) -> None:
     with pytest.raises(NoKernel, match="it printed more than 4 MiB"):
-        probes.ask(
-            program("while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done"), "x", 60.0
-        )
+        probes.ask(program(FLOOD), "x", 60.0)
 
 
 def test_what_was_said_is_kept_for_that_content_alone(program: Callable[[str], str]) -> None:

@@ -17,7 +17,7 @@ from umlctl.guest.specs import parse_disk, parse_nic
 from umlctl.host import paths, processes
 from umlctl.state import records
 from umlctl.state.records import Entry, Record
-from umlctl.supervisor.devices import hotplug, plugging, restoring
+from umlctl.supervisor.devices import hotplug, observing, plugging, restoring
 from umlctl.supervisor.devices.table import Table
 from umlctl.supervisor.history import History
 
@@ -239,6 +239,8 @@ class Guest:
 @pytest.fixture
 def guest(house: str, monkeypatch: pytest.MonkeyPatch) -> Guest:
     monkeypatch.setattr(hotplug, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(hotplug, "OPEN_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(observing, "HOST_TIMEOUT", DEADLINE)
     monkeypatch.setattr(processes, "open_file", lambda _pid, _number: "socket:[1]")
     made = Guest(house)
     made.history.add("started")
