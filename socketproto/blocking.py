@@ -25,7 +25,7 @@ from errno import ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM
 from sys import byteorder, maxsize
 from time import monotonic
 
-from socketproto.exchange import ANSWERED, GONE, REFUSED, Exchange, Outcome
+from socketproto.exchange import ANSWERED, GONE, REFUSED, WAITING, Exchange, Outcome
 from socketproto.wire import REPLY_SIZE, Request, WireError, integer
 
 TYPE_CHECKING = False
@@ -42,6 +42,9 @@ KICK_AFTER: Final = 0.003
 KICK_CEILING: Final = 1.0
 """How long a silence lasts before the first kick, seconds; then twice as long each time, up to the
 ceiling."""
+MAX_LATE: Final = 16
+"""How many datagrams a client takes after its deadline before it gives up a request of which
+nothing was answered: they may have come before, while the client's process stood still."""
 KICK: Final = Request(b"k").encode()
 """A command that no kernel knows. It is never `go`: that would resume a stopped guest."""
 
@@ -304,7 +307,7 @@ class Connection:
         exchange = Exchange()
         try:
             if self._send(datagram, deadline):
-                self._collect(exchange, deadline, renew, each, idle)
+                self._collect(exchange, deadline, renew, each, idle or _nothing)
             else:
                 exchange.silence(NOT_SENT)
         finally:
@@ -326,26 +329,28 @@ class Connection:
         deadline: float,
         renew: float,
         each: Callable[[bytes], None] | None,
-        idle: Callable[[], object] | None,
+        idle: Callable[[], object],
     ) -> None:
         link = self.link
         assert link.socket is not None
         pause = KICK_CEILING if link.served else KICK_AFTER
         gone = ""
+        late = 0
         while exchange.outcome is None:
             left = deadline - monotonic()
             if left <= 0:
-                exchange.closed(gone) if gone else exchange.silence(NO_ANSWER)
-                return
-            link.socket.settimeout(0.0 if gone else min(left, pause))
+                late += 1
+                if late > MAX_LATE or exchange.state != WAITING:
+                    give_up(exchange, gone)
+                    return
+            link.socket.settimeout(0.0 if gone or late else min(left, pause))
             try:
                 datagram = link.receive()
             except (TimeoutError, BlockingIOError):
-                if gone:
-                    exchange.closed(gone)
+                if gone or late:
+                    give_up(exchange, gone)
                     return
-                if idle is not None:
-                    idle()
+                idle()
                 # The server's last reply may have come since.
                 gone = link.kick()
                 pause = min(pause * 2, KICK_CEILING)
@@ -357,9 +362,21 @@ class Connection:
             except WireError:
                 continue
             if renew:
-                deadline = monotonic() + renew
+                deadline, late = monotonic() + renew, 0
             if each is not None and reply.data:
                 each(reply.data)
+
+
+def _nothing() -> None:
+    pass
+
+
+def give_up(exchange: Exchange, gone: str) -> None:
+    """Nothing more comes.
+
+    gone: why the server is; empty if it is not
+    """
+    exchange.closed(gone) if gone else exchange.silence(NO_ANSWER)
 
 
 _kickers: list[_socket.socket] = []

@@ -11,13 +11,15 @@ import trio
 from socketproto.blocking import (
     KICK_AFTER,
     KICK_CEILING,
+    MAX_LATE,
     NO_ANSWER,
     NOT_SENT,
     TIMEOUT,
     Link,
     encode,
+    give_up,
 )
-from socketproto.exchange import ANSWERED, REFUSED, Exchange, Outcome
+from socketproto.exchange import ANSWERED, REFUSED, WAITING, Exchange, Outcome
 from socketproto.spin import readable_soon
 from socketproto.wire import WireError
 
@@ -141,15 +143,17 @@ class Client:
         link.socket.setblocking(False)
         pause = KICK_CEILING if link.served else KICK_AFTER
         gone = ""
+        late = 0
         while exchange.outcome is None:
-            if deadline.passed():
-                exchange.closed(gone) if gone else exchange.silence(NO_ANSWER)
+            late = late + 1 if deadline.passed() else 0
+            if late and (late > MAX_LATE or exchange.state != WAITING):
+                give_up(exchange, gone)
                 return
             try:
                 datagram = link.receive()
             except BlockingIOError:
-                if gone:
-                    exchange.closed(gone)
+                if gone or late:
+                    give_up(exchange, gone)
                     return
                 with trio.move_on_at(min(trio.current_time() + pause, deadline.at)) as nap:
                     await trio.lowlevel.wait_readable(link.socket.fileno())

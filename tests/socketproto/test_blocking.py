@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 import threading
 from contextlib import contextmanager
@@ -13,7 +14,16 @@ import pytest
 import trio
 
 from socketproto import blocking
-from socketproto.blocking import KICK, NO_ANSWER, NOT_SENT, Connection, Link, Unreachable, request
+from socketproto.blocking import (
+    KICK,
+    MAX_LATE,
+    NO_ANSWER,
+    NOT_SENT,
+    Connection,
+    Link,
+    Unreachable,
+    request,
+)
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, TRUNCATED, Outcome, pieces
 from socketproto.listener import Call, Listener
 from socketproto.wire import Reply, Request, WireError
@@ -176,6 +186,30 @@ def test_silence_is_a_timeout_and_the_late_reply_is_nobodys(bare: MakeBare) -> N
 
         server.answer = answer
         assert connection.request("help").data == b"in time: help"
+
+
+def test_answer_that_came_while_nobody_looked_is_taken_after_the_deadline(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where this process stood still. But what never ends is given up."""
+    server = bare(lambda *_: whole(b"in time"))
+    now = 0.0
+    monkeypatch.setattr(blocking, "monotonic", lambda: now)
+    with Connection(server.path) as connection:
+        send = connection._send
+
+        def send_and_stand_still(datagram: bytes, deadline: float) -> bool:
+            nonlocal now
+            sent = send(datagram, deadline)
+            assert connection.link.socket is not None
+            select.select([connection.link.socket.fileno()], [], [], 30)
+            now += 20
+            return sent
+
+        monkeypatch.setattr(connection, "_send", send_and_stand_still)
+        assert connection.request("version", 10).data == b"in time"
+        server.answer = lambda *_: [Reply(0, True, b"").encode()] * 2 * MAX_LATE
+        assert connection.request("version", 10).kind == TIMED_OUT
 
 
 def test_answer_that_lacks_its_end_is_truncated(

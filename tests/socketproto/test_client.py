@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from socketproto import client as module
-from socketproto.blocking import NO_ANSWER, NOT_SENT, TIMEOUT, Link, Unreachable
+from socketproto.blocking import MAX_LATE, NO_ANSWER, NOT_SENT, TIMEOUT, Link, Unreachable
 from socketproto.client import Client
 from socketproto.exchange import (
     ANSWERED,
@@ -97,6 +97,30 @@ async def test_silence_is_a_timeout_and_the_late_reply_is_nobodys(bare: MakeBare
         server.answer = lambda *_: whole(b"in time")
         assert (await client.request("help")).data == b"in time"
     assert server.clients[0] != server.clients[-1]
+
+
+async def test_answer_that_came_while_nobody_looked_is_taken_after_the_deadline(
+    bare: MakeBare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where this process stood still. But what never ends is given up."""
+    server = bare(lambda *_: whole(b"in time"))
+    now = 0.0
+    monkeypatch.setattr(trio, "current_time", lambda: now)
+    with Client(server.path) as client:
+        send = client._send
+
+        async def send_and_stand_still(datagram: bytes, deadline: module._Deadline) -> bool:
+            nonlocal now
+            sent = await send(datagram, deadline)
+            assert client.link.socket is not None
+            await trio.lowlevel.wait_readable(client.link.socket.fileno())
+            now += 20
+            return sent
+
+        monkeypatch.setattr(client, "_send", send_and_stand_still)
+        assert (await client.request("version", 10)).data == b"in time"
+        server.answer = lambda *_: [Reply(0, True, b"").encode()] * 2 * MAX_LATE
+        assert (await client.request("version", 10)).kind == TIMED_OUT
 
 
 async def test_answer_that_lacks_its_end_is_truncated(
