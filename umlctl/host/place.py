@@ -51,10 +51,11 @@ def _lock(path: str) -> int:
     return directory
 
 
-def holder(files: Collection[str], besides: int = 0) -> int:
+def holder(files: Collection[str], besides: int = 0, *, but: int = -1) -> int:
     """A process of this user that has one of these files open, removed or not; 0 if none has.
 
     besides: a process that does not count
+    but: a descriptor whose very file does not count, if one is given
     """
     looked_for = {name for path in files for name in (path, f"{path} (deleted)")}
     for name in os.listdir("/proc"):
@@ -65,6 +66,15 @@ def holder(files: Collection[str], besides: int = 0) -> int:
                 continue
         except OSError:
             continue  # it has just ended
-        if not looked_for.isdisjoint(processes.descriptors(int(name))):
+        opened = processes.descriptors(int(name))
+        if any(but < 0 or not _leads_to(opened[each], but) for each in looked_for & opened.keys()):
             return int(name)
     return 0
+
+
+def _leads_to(path: str, descriptor: int) -> bool:
+    """A path leads to an open file, or nowhere any more."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return True

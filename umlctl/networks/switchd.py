@@ -361,7 +361,7 @@ def _lock(name: str) -> int:
         if stands_at(lock, path):
             break
         os.close(lock)
-    if not os.fstat(lock).st_size and place.holder([path], besides=os.getpid()):
+    if not os.fstat(lock).st_size and place.holder([path], os.getpid(), but=lock):
         os.close(lock)  # the holder of a lock that was removed will take this one soon
         return -1
     os.ftruncate(lock, 0)

@@ -36,7 +36,7 @@ class Lock:
             if stands_at(lock, self._path):
                 break
             os.close(lock)  # its holder has made another, or has ended
-        if not os.fstat(lock).st_size and place.holder([self._path], besides=os.getpid()):
+        if not os.fstat(lock).st_size and place.holder([self._path], os.getpid(), but=lock):
             os.close(lock)  # the holder of a lock that was removed will take this one soon
             return False
         os.ftruncate(lock, 0)

@@ -494,6 +494,7 @@ class Finder:
         if name == "umlctl.client.afterlife":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored from the start
 idle = oneshot._Idle(SimpleNamespace(name="demo", link=None))
 idle._since -= 2 * oneshot.SILENCE
 try:

@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from umlctl.host import paths, place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
 HOLD = "import sys; file = open(sys.argv[1], 'w'); print('held', flush=True); sys.stdin.read()"
@@ -61,20 +64,36 @@ def test_place_that_is_being_cleaned_is_kept_later(house: str) -> None:
     assert place.keep() >= 0
 
 
-def test_who_has_a_file_open_is_found_though_it_was_removed(house: str) -> None:
-    path = f"{house}/lock"
-    assert place.holder([path]) == 0
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Another process has a file open, and has not locked it; its pid."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
-        assert place.holder([path]) == process.pid
-        os.unlink(path)
-        assert place.holder([f"{house}/other", path]) == process.pid
-        assert place.holder([path], besides=process.pid) == 0
+        yield process.pid
         process.communicate()
+
+
+def test_who_has_a_file_open_is_found_though_it_was_removed(house: str) -> None:
+    path = f"{house}/lock"
     assert place.holder([path]) == 0
+    with opened(path) as pid:
+        assert place.holder([path]) == pid
+        os.unlink(path)
+        assert place.holder([f"{house}/other", path]) == pid
+        assert place.holder([path], besides=pid) == 0
+    assert place.holder([path]) == 0
+
+
+def test_who_has_the_very_file_open_may_be_left_out(house: str) -> None:
+    path = f"{house}/lock"
+    with opened(path) as pid, open(path) as ours:
+        assert place.holder([path], os.getpid(), but=ours.fileno()) == 0
+        os.unlink(path)
+        with open(path, "w") as another:
+            assert place.holder([path], os.getpid(), but=another.fileno()) == pid
 
 
 def test_own_descriptors_count(house: str) -> None:

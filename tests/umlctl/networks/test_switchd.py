@@ -33,6 +33,7 @@ from tests.switches import (
     suspended,
     until,
 )
+from tests.umlctl.host.test_place import opened
 from umlctl.host import paths
 from umlctl.networks import forwarding
 from umlctl.networks.switch_protocol import LISTED_ADDRESSES, LISTED_PORTS
@@ -245,6 +246,17 @@ def test_second_switch_of_a_name_leaves_it_to_the_first(
     assert second.process.wait(DEADLINE) == 0
     assert second.ask({"status": True})["pid"] == lan.process.pid
     assert make(name="other").ask({"status": True})["pid"] != lan.process.pid
+
+
+def test_who_only_looks_keeps_nobody_from_being_the_switch(
+    house: str, make: Callable[..., Running]
+) -> None:
+    """As another that is started at the same time, and is about to find the lock taken."""
+    paths.make_run_dir()
+    os.makedirs(paths.network_dir("lan"))
+    with opened(f"{paths.network_dir('lan')}/lock"):
+        lan = make()
+        assert lan.ask({"status": True})["pid"] == lan.process.pid
 
 
 def test_it_ends_when_nobody_is_there(house: str) -> None:

@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.umlctl.host.test_place import opened
 from umlctl.host import paths
 from umlctl.supervisor.lock import Lock
 
@@ -69,3 +70,11 @@ def test_supervisor_whose_run_directory_was_removed_is_the_one_still(house: str)
         assert not second.take(fcntl.LOCK_NB)
     assert second.take(fcntl.LOCK_NB)
     os.close(second._descriptor)
+
+
+def test_who_only_looks_keeps_nobody_from_being_the_one(house: str) -> None:
+    """As another that is started at the same time, and is about to find the lock taken."""
+    lock = Lock()
+    with opened(paths.supervisor_lock()):
+        assert lock.take(fcntl.LOCK_NB)
+    os.close(lock._descriptor)
