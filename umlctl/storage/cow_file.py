@@ -122,8 +122,10 @@ def _layout(path: str, header: cow.Header) -> cow.Layout:
 
 
 @contextlib.contextmanager
-def opened(path: str, *, write: bool = False) -> Iterator[int]:
+def opened(path: str, *, write: bool = False, lock: bool = False) -> Iterator[int]:
     """A file or a block device, for as long as it is used here.
+
+    lock: keep kernels from it meanwhile; who only reads it keeps away those that write
 
     Raises: HostError
     """
@@ -139,18 +141,38 @@ def opened(path: str, *, write: bool = False) -> Iterator[int]:
     except OSError as problem:
         raise HostError(f"cannot {verb} {path}: {problem.strerror}") from problem
     try:
+        if lock:
+            _lock(descriptor, path, write=write)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, path: str, *, write: bool) -> None:
+    """Take a lock that meets those of kernels, until the file is closed.
+
+    It is of the open file: other than theirs, it is not lost when this process closes the same file
+    elsewhere. Where there are no locks there is none.
+
+    Raises: HostError
+    """
+    kind = fcntl.F_WRLCK if write else fcntl.F_RDLCK
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+    except OSError as problem:
+        if problem.errno in (errno.EAGAIN, errno.EACCES):
+            raise HostError(
+                f"{path} is locked: a guest has it open, or another command; end that first"
+            ) from None
+
+
 @contextlib.contextmanager
-def open_cow(path: str, *, write: bool = False) -> Iterator[CowFile]:
-    """A COW file, for as long as it is used here.
+def open_cow(path: str, *, write: bool = False, lock: bool = False) -> Iterator[CowFile]:
+    """A COW file, for as long as it is used here. write, lock: as of `opened`
 
     Raises: HostError, NoCow and BadCow among them
     """
-    with opened(path, write=write) as descriptor:
+    with opened(path, write=write, lock=lock) as descriptor:
         try:
             found = CowFile(path, descriptor)
         except OSError as problem:
@@ -159,27 +181,31 @@ def open_cow(path: str, *, write: bool = False) -> Iterator[CowFile]:
 
 
 @contextlib.contextmanager
-def open_backing(of: CowFile, path: str = "", *, write: bool = False) -> Iterator[int]:
+def open_backing(
+    of: CowFile, path: str = "", *, write: bool = False, lock: bool = False
+) -> Iterator[int]:
     """The backing file of a COW file, which can be one: no COW file, and not that file itself.
 
     path: where it is; otherwise where the header says
+    write, lock: as of `opened`
 
     Raises: HostError
     """
     path = path or of.header.backing
-    try:
-        with opened(path, write=write) as descriptor:
-            if os.path.samestat(os.fstat(descriptor), os.fstat(of.descriptor)):
-                raise HostError(f"{path} is the COW file itself, and it can have no data of itself")
-            check_no_cow(path, descriptor)
-            yield descriptor
-    except HostError as problem:
-        if isinstance(problem.__cause__, FileNotFoundError):
-            raise HostError(
-                f"{of.path}: its backing file {path} is not there; `umlctl cow rebase {of.path} "
-                "FILE` says where it is"
-            ) from None
-        raise
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(opened(path, write=write, lock=lock))
+        except HostError as problem:
+            if isinstance(problem.__cause__, FileNotFoundError):
+                raise HostError(
+                    f"{of.path}: its backing file {path} is not there; "
+                    f"`umlctl cow rebase {of.path} FILE` says where it is"
+                ) from None
+            raise
+        if os.path.samestat(os.fstat(descriptor), os.fstat(of.descriptor)):
+            raise HostError(f"{path} is the COW file itself, and it can have no data of itself")
+        check_no_cow(path, descriptor)
+        yield descriptor
 
 
 def check_no_cow(path: str, descriptor: int) -> None:
@@ -209,21 +235,3 @@ def check_fits(of: CowFile, backing: int, path: str) -> None:
             f"{of.path} does not fit its backing file: {why}; `umlctl cow rebase {of.path}` shows "
             "what differs"
         )
-
-
-def lock(descriptor: int, path: str, *, write: bool) -> None:
-    """Keep kernels from a file, and see that none has it, until it is closed.
-
-    The lock is of the open file, and meets those that kernels take: other than these, it is not
-    lost when this process closes the file elsewhere. Where there are no locks there is none.
-
-    Raises: HostError
-    """
-    kind = fcntl.F_WRLCK if write else fcntl.F_RDLCK
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
-    except OSError as problem:
-        if problem.errno in (errno.EAGAIN, errno.EACCES):
-            raise HostError(
-                f"{path} is locked: a guest uses it, or another command; end that first"
-            ) from None

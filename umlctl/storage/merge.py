@@ -19,7 +19,7 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.storage import cow
-from umlctl.storage.cow_file import CowFile, check_fits, lock, open_backing, open_cow
+from umlctl.storage.cow_file import CowFile, check_fits
 from umlctl.storage.extents import clear, copy, extents
 from umlctl.storage.new_file import new_file
 
@@ -46,10 +46,6 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-class Interrupted(HostError):
-    """A merge into the backing file has begun, and is not done."""
-
-
 def journal_of(path: str) -> str:
     """Where the journal of a COW file is."""
     return f"{path}.merge"
@@ -65,7 +61,16 @@ def interrupted(path: str) -> str:
     )
 
 
-def into_new(path: str, target: str, say: Say) -> int:
+def backing_of(of: CowFile) -> str:
+    """The path of the backing file, by which a merge that was interrupted had it too.
+
+    Raises: HostError
+    """
+    journal = read_journal(of.path)
+    return journal.backing if journal else of.header.backing
+
+
+def into_new(of: CowFile, backing: int, target: str, say: Say) -> int:
     """Merge a COW file and its backing file into a new file, which is whole or is not there.
 
     say: is told how many bytes of the disk are done more
@@ -73,23 +78,20 @@ def into_new(path: str, target: str, say: Say) -> int:
     Returns: its size, bytes
     Raises: HostError; OSError
     """
-    if said := interrupted(path):
-        raise Interrupted(said)
-    with open_cow(path) as of, open_backing(of) as backing:
-        lock(of.descriptor, path, write=False)
-        lock(backing, of.header.backing, write=False)
-        check_fits(of, backing, of.header.backing)
-        mode = os.fstat(of.descriptor).st_mode & _MODE
-        with new_file(target, mode) as descriptor:
-            size = _size(of)
-            os.ftruncate(descriptor, size)
-            done = 0
-            for start, end in of.runs():
-                _copy_data(backing, done, start, descriptor, say)
-                _overlay(of, start, end, descriptor, say)
-                done = end
-            _copy_data(backing, done, of.header.size, descriptor, say)
-        return size
+    if said := interrupted(of.path):
+        raise HostError(said)
+    check_fits(of, backing, of.header.backing)
+    mode = os.fstat(of.descriptor).st_mode & _MODE
+    with new_file(target, mode) as descriptor:
+        size = _size(of)
+        os.ftruncate(descriptor, size)
+        done = 0
+        for start, end in of.runs():
+            _copy_data(backing, done, start, descriptor, say)
+            _overlay(of, start, end, descriptor, say)
+            done = end
+        _copy_data(backing, done, of.header.size, descriptor, say)
+    return size
 
 
 def _size(of: CowFile) -> int:
@@ -119,33 +121,28 @@ def _overlay(of: CowFile, start: int, end: int, target: int, say: Say) -> None:
     say(end - start)
 
 
-def into_backing(path: str, say: Say) -> int:
+def into_backing(of: CowFile, backing: int, say: Say) -> int:
     """Merge a COW file into its backing file, and leave it empty over that. One that was
-    interrupted is finished.
+    interrupted is finished. Nobody else may have either of them.
 
     say: is told how many bytes of the COW file are done more
 
     Returns: how much was merged, bytes
     Raises: HostError; OSError
     """
-    with open_cow(path, write=True) as of:
-        journal = read_journal(path)
-        name = journal.backing if journal else of.header.backing
-        with open_backing(of, name, write=True) as backing:
-            lock(of.descriptor, path, write=True)
-            lock(backing, name, write=True)
-            if journal is None:
-                check_fits(of, backing, name)
-                if not of.written():
-                    return 0
-                _begin(of)
-            elif (of.header.mtime, of.header.size) != (journal.mtime, journal.size):
-                check_fits(of, backing, name)  # it was done, but for the journal
-                _forget(path)
-                return 0
-            merged = _merge(of, backing, say)
-            _empty(of, backing)
-    _forget(path)
+    journal = read_journal(of.path)
+    if journal is None:
+        check_fits(of, backing, of.header.backing)
+        if not of.written():
+            return 0
+        _begin(of)
+    elif (of.header.mtime, of.header.size) != (journal.mtime, journal.size):
+        check_fits(of, backing, journal.backing)  # it was done, but for the journal
+        _forget(of.path)
+        return 0
+    merged = _merge(of, backing, say)
+    _empty(of, backing)
+    _forget(of.path)
     return merged
 
 
