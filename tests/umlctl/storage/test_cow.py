@@ -289,7 +289,9 @@ def test_time_is_whole_seconds_as_the_kernel_counts_them(
 ) -> None:
     status = SimpleNamespace(st_mtime_ns=nanoseconds, st_mtime=nanoseconds / 1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fstat", lambda _descriptor: status)  # not every file system keeps such a time
+        patch.setattr(
+            os, "fstat", lambda _descriptor: status
+        )  # not every file system keeps such a time
         header = cow.describe(backing)
     assert header.mtime == seconds
 
