@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.cows import KINDS, MTIME, Made, make, read
 from umlctl.errors import HostError
+from umlctl.host.files import punch_hole
 from umlctl.storage import cow, extents, merge
 from umlctl.storage.cow_file import check_fits, open_backing, open_cow
 
@@ -137,9 +138,10 @@ def test_image_that_is_there_is_not_replaced(tmp_path: Path) -> None:
 def test_backing_file_that_does_not_fit_is_not_merged(tmp_path: Path) -> None:
     made = make(str(tmp_path), 8, [1])
     os.utime(made.backing, (1, 1))
-    for merged in (lambda: into_new(made.cow, f"{tmp_path}/image"), lambda: into_backing(made.cow)):
-        with pytest.raises(HostError, match="does not fit its backing file"):
-            merged()
+    with pytest.raises(HostError, match="does not fit its backing file"):
+        into_new(made.cow, f"{tmp_path}/image")
+    with pytest.raises(HostError, match="does not fit its backing file"):
+        into_backing(made.cow)
     assert sorted(os.listdir(tmp_path)) == ["a.cow", "base.img"]
 
 
@@ -215,7 +217,7 @@ def dies_after(count: int) -> Iterator[None]:
         os_pwrite = os.pwrite
         for name in CALLS:
             patch.setattr(os, name, counted(getattr(os, name)))
-        patch.setattr(extents, "punch_hole", counted(extents.punch_hole))
+        patch.setattr(extents, "punch_hole", counted(punch_hole))
         yield
 
 
