@@ -142,7 +142,7 @@ def into_backing(path: str) -> int:
         return merged
 
 
-@click.command("check", epilog="\b\nExamples:\n  umlctl cow check demo.cow && umlctl start demo\n")
+@click.command("check", epilog="\b\nExamples:\n  umlctl cow check demo.cow\n")
 @cow_argument
 @device_options.json_option
 def check(cow_path: str, in_json: bool) -> int:
