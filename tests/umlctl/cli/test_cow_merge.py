@@ -3,12 +3,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cows import Made, make, read
+from tests.cows import MTIME, Made, make, read
 from umlctl import exitcodes
 from umlctl.cli import cow_merge
 from umlctl.errors import HostError
@@ -167,3 +168,41 @@ def test_new_header_is_what_create_would_write(run: Command, house: str, made: M
     run("cow", "merge", "--in-place", made.cow)
     cow.create(f"{house}/new.cow", made.backing)
     assert cow.read(f"{house}/new.cow") == cow.read(made.cow)
+
+
+SMALL = """
+set -eu
+mount -t tmpfs -o size=1m tmpfs "$1/full"
+cd "$1"
+$2 -m umlctl cow merge a.cow full/image && exit 1 || echo "new: $? $(ls -A full)"
+cp -p --sparse=always base.img full
+$2 -m umlctl cow rebase a.cow full/base.img >&2
+$2 -m umlctl cow merge --in-place a.cow && exit 1 || echo "in place: $? $(ls *.merge)"
+mount -o remount,size=16m "$1/full"
+$2 -m umlctl cow check a.cow
+cat full/base.img >merged
+"""
+
+
+def test_disk_that_is_full_in_the_middle_costs_nothing(house: str) -> None:
+    made = make(house, 8192, range(100, 8000))
+    os.truncate(made.backing, 0)
+    os.truncate(made.backing, 8192 * 512)
+    os.utime(made.backing, (MTIME, MTIME))
+    os.mkdir(f"{house}/full")
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    done = subprocess.run(
+        [*own, "sh", "-c", SMALL, "sh", house, sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == (
+        "new: 7 \nin place: 7 a.cow.merge\na.cow is sound, and fits its backing file\n"
+    ), done
+    assert done.stderr.count("No space left on device; make room there") == 2
+    assert done.stderr.count("nothing is lost: `umlctl cow check a.cow` finishes it") == 1
+    expected = bytes(100 * 512) + made.disk[100 * 512 : 8000 * 512] + bytes(192 * 512)
+    assert read(f"{house}/merged") == expected
+    assert [name for name in os.listdir(house) if name.startswith("a.cow")] == ["a.cow"]
