@@ -32,27 +32,24 @@ KILLS_OF_ONE: Final = 3
 
 
 def kill_merges(count: int, say: Callable[[str], None]) -> int:
-    """Kill so many merges, half of them in place; how many were not done by then.
+    """Kill so many merges that are not done yet, in place and into new files; how many it took.
 
     Raises: Violation
     """
     chance = random.Random(count)
     directory = tempfile.mkdtemp(prefix="cow", dir="/var/tmp")
+    turn = begun = killed = 0
     try:
         tested = _Tested(directory, chance)
-        turn = done = early = 0
-        while done < count:
-            kills, killed, what = (
-                tested.kill_in_place() if turn % 4 == 3 else tested.kill_into_new()
-            )
-            turn += 1
-            done += kills
-            early += killed
-            say(f"kill {done}: {what}")
+        while killed < count:
+            kill = tested.kill_in_place if turn % 4 == 3 else tested.kill_into_new
+            merges, met, what = kill()
+            turn, begun, killed = turn + 1, begun + merges, killed + met
+            say(f"kill {killed}: {what}")
     finally:
         shutil.rmtree(directory)
-    say(f"{done} merges killed, {early} of them before they were done: well")
-    return early
+    say(f"{killed} of {begun} merges killed before they were done: well")
+    return begun
 
 
 class _Tested:
@@ -105,7 +102,7 @@ class _Tested:
             time.sleep(PAUSE)
             left -= PAUSE
         try:
-            process.wait(self._chance.uniform(0.0 if self._has_begun() else 0.3, 1.0) * left)
+            process.wait(self._chance.uniform(0.0 if self._has_begun() else 0.3, 0.9) * left)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
         return process.wait() == -signal.SIGKILL
@@ -114,7 +111,7 @@ class _Tested:
         return os.path.exists(journal_of(self._cow))
 
     def kill_into_new(self) -> tuple[int, int, str]:
-        """Kills, those of them that met a merge, and what came of it."""
+        """Merges, those of them that were killed before they were done, and what came of it."""
         self._begin()
         before = [os.stat(path).st_mtime_ns for path in (self._cow, self._base)]
         killed = self._killed("new")
@@ -128,7 +125,8 @@ class _Tested:
         return 1, killed, f"into a new file, which is {'whole' if whole else 'not there'}"
 
     def kill_in_place(self) -> tuple[int, int, str]:
-        """The same of kills one after another, and then the merge is finished."""
+        """The same of several in place, each going on where the last was killed; then the merge is
+        finished."""
         self._begin()
         killed = begun = 0
         for _ in range(KILLS_OF_ONE):

@@ -24,5 +24,4 @@ def test_supervisors_that_are_killed_cost_nothing() -> None:
 @pytest.mark.timeout(300)
 def test_merges_that_are_killed_cost_nothing() -> None:
     said: list[str] = []
-    kill_merges(6, said.append)
-    assert said[-1].startswith("6 merges killed, "), said
+    assert kill_merges(6, said.append) >= 6, said
