@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import consoles, many, networks
+from bench import consoles, cow, many, networks
 from bench.house import BenchError, house
 from bench.measures import ALONE, GUEST, QUICK, WITH_GUEST, Counts, Row
 
@@ -21,6 +21,7 @@ OTHERS: Final = {
     "networks": networks.throughput,
     "consoles": consoles.throughput,
     "guests": many.guests,
+    "merges": cow.merges,
 }
 
 

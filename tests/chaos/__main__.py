@@ -8,6 +8,7 @@ import sys
 import time
 
 from tests.chaos.kills import kill_supervisors
+from tests.chaos.merges import kill_merges
 from tests.chaos.torment import torment
 from tests.chaos.world import Violation
 
@@ -19,11 +20,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100, help="of each run")
     parser.add_argument("--guests", type=int, default=3)
     parser.add_argument("--kills", type=int, metavar="N", help="only kill the supervisor N times")
+    parser.add_argument("--merges", type=int, metavar="N", help="only kill N merges of COW files")
     parser.add_argument("--quiet", action="store_true", help="do not say each step")
     options = parser.parse_args()
     first = random.randrange(1 << 32) if options.seed is None else options.seed
     if options.kills:
         kill_supervisors(options.kills, options.guests, print)
+        return 0
+    if options.merges:
+        kill_merges(options.merges, print)
         return 0
     failed = 0
     for seed in range(first, first + options.seeds):

@@ -14,6 +14,7 @@ from umlctl.networks import definitions, segments
 from umlctl.output import views
 from umlctl.state import console_log, event_log, records, umid_lock
 from umlctl.storage import cow as cows
+from umlctl.storage import cow_file, merge
 
 
 def _put(path: str, data: bytes) -> str:
@@ -99,15 +100,32 @@ def pid_files(data: bytes) -> None:
 
 
 def cow(data: bytes) -> None:
-    """The header of a COW file."""
+    """The header of a COW file, and what the file holds by it."""
     path = _put(f"{paths.state_dir()}/disk", data)
     try:
         header = cows.read(path)
     except cows.BadCow:
         return
-    if header is not None:
-        with suppress(cows.BadCow):
-            again = cows.decode(cows.encode(header))
-            assert again == cows.Header(3, *header[1:])
-        with suppress(OSError, ValueError):
-            cows.mismatch(header, path)
+    if header is None:
+        return
+    with suppress(cows.BadCow):
+        assert cows.decode(cows.encode(header)) == header
+    with suppress(OSError, ValueError):
+        cows.mismatch(header, path)
+    with suppress(HostError), cow_file.open_cow(path) as of:
+        end = 0
+        for start, stop in of.runs():
+            assert end <= start < stop <= of.size
+            end = stop
+        assert of.written() == sum(stop - start for start, stop in of.runs())
+
+
+def cow_journal(data: bytes) -> None:
+    """The journal of a merge into a backing file."""
+    path = f"{paths.state_dir()}/disk"
+    _put(merge.journal_of(path), data)
+    assert merge.interrupted(path)
+    with suppress(HostError):
+        found = merge.read_journal(path)
+        assert found is not None
+        assert found.size == int(found.size)

@@ -41,6 +41,7 @@ MODULES: Final = {
     "switch_options": "state",
     "pid_files": "state",
     "cow": "state",
+    "cow_journal": "state",
     "event": "answers",
     "status": "answers",
     "proc_file": "answers",

@@ -11,14 +11,16 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import complete, device_options
 from umlctl.cli.main import Group
-from umlctl.devices import families
+from umlctl.devices import families, ubd
 from umlctl.devices.parse import parse_name
-from umlctl.errors import UsageError
+from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest.specs import Disk, parse_disk
 from umlctl.output import say, views
+from umlctl.storage.cow_file import open_cow
 
 if TYPE_CHECKING:
     from umlctl.client.ask import Deadline
+    from umlctl.protocol.status import Device
 
 
 @click.group(
@@ -109,7 +111,7 @@ def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
 @device_options.guest_argument
 @device_options.json_option
 def list_disks(guest: str, in_json: bool) -> int:
-    """List the disks of a guest: what was asked for, and what the guest has."""
+    """List the disks of a guest: what was asked for, what it has, and how full COW files are."""
     found = device_options.devices(guest)
     rows = [row for row in found if families.kind_of(row.name) == families.DISK]
     if in_json:
@@ -125,8 +127,20 @@ def list_disks(guest: str, in_json: bool) -> int:
                 f"/dev/{block}" if block else "-",
                 views.size(seen.get("size")),
                 row.asked,
-                device_options.note(row) or ("shared" if row.shared else ""),
+                device_options.note(row) or _fullness(row) or ("shared" if row.shared else ""),
             )
         )
     views.columns(table)
     return exitcodes.OK
+
+
+def _fullness(row: Device) -> str:
+    """How much of a disk is in its COW file; empty if it has none, or none that can be read."""
+    try:
+        device = ubd.parse(row.kernel)
+        if not device.detect:
+            return ""
+        with open_cow(device.files[0]) as of:
+            return f"{views.size(of.written())} are in its COW file"
+    except UmlctlError:
+        return ""

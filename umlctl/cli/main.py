@@ -25,6 +25,7 @@ LAZY: Final = {
     "nic": "umlctl.cli.nic:nic",
     "mem": "umlctl.cli.mem:mem",
     "network": "umlctl.cli.network:network",
+    "cow": "umlctl.cli.cow:cow",
     "watch": "umlctl.cli.watch:watch",
     "top": "umlctl.cli.watch:top",
     "console": "umlctl.cli.console:console",
@@ -56,6 +57,7 @@ HELP: Final = {
     "disk": "the disks of a guest: add, rm, list",
     "nic": "the network interfaces of a guest: add, rm, list",
     "mem": "a guest's memory: show, take, give back",
+    "cow": "COW files: create, info, check, merge, rebase, du, diff, map",
     "network": "switches and bridges for guests: list, create, rm, show, check",
     "watch": "ask a guest the same again and again, and show what changes",
     "top": "the guests that run, again and again",
@@ -82,6 +84,7 @@ GROUPS: Final = {
         *("list", "top", "status", "ps", "shell", "collect", "rm"),
     ),
     "Devices": ("disk", "nic", "mem", "devices", "plug"),
+    "Images": ("cow",),
     "Networks": ("network",),
     "Consoles and logs": ("console", "logs", "dmesg", "events"),
     "The kernel's own": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import struct
@@ -10,6 +11,8 @@ from typing import Final
 
 FLOCK: Final = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2): type, whence, start, length, pid."""
+_KEEP_SIZE: Final = 1
+_PUNCH_HOLE: Final = 2
 
 
 def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
@@ -36,6 +39,18 @@ def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
     finally:
         os.close(descriptor)
     os.rename(beside, path)
+
+
+def punch_hole(descriptor: int, start: int, length: int) -> None:
+    """Give a part of a file back; it reads as zeros then, and the file is as long as before.
+
+    Raises: OSError: among them that this file system cannot have holes
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    if libc.fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, start, length):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def stands_at(descriptor: int, path: str) -> bool:

@@ -8,10 +8,11 @@ boot begins.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.host.files import punch_hole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,6 @@ LAUNCH: Final = "launch"
 MOMENT: Final = "at"
 
 _BLOCK: Final = 4096
-_KEEP_SIZE: Final = 1
-_PUNCH_HOLE: Final = 2
 _ENTRY: Final = re.compile(rb"(at|boot|launch) (\d+\.\d+) (\d+)\n")
 
 
@@ -148,11 +147,11 @@ def trim(path: str, bound: int = BOUND) -> int:
         if end - begin <= bound + bound // 4:
             return 0
         cut = (end - bound) // _BLOCK * _BLOCK
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-        if libc.fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, 0, cut):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
+        try:
+            punch_hole(descriptor, 0, cut)
+        except OSError as problem:
+            problem.filename = path
+            raise
         return cut - begin
     finally:
         os.close(descriptor)

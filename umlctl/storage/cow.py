@@ -4,18 +4,23 @@ A COW file holds the sectors that were written over a read-only backing file, a 
 which these are, and the backing file's name, size and time of change: the kernel refuses a COW
 file whose backing file has changed, and says so in its log only, when the disk is opened.
 
-    version 3      offset size      version 2   offset      version 1
-    magic "OOOM"        0    4      magic            0      0
-    version             4    4      version          4      4
-    mtime               8    4      backing          8      8 (256 bytes)
-    size               12    8      mtime         4104      264
-    sector size        20    4      size          4108      268
-    alignment          24    4      sector size   4116      276
-    format 0           28    4
-    backing            32 4096
+    version 3      offset size      broken 3   version 2   offset      version 1
+    magic "OOOM"        0    4             0   magic            0      0
+    version             4    4             4   version          4      4
+    mtime               8    4          8, 8   backing          8      8 (256 bytes)
+    size               12    8            16   mtime         4104      264
+    sector size        20    4            24   size          4108      268
+    alignment          24    4            28   sector size   4116      276
+    format 0           28    4            32
+    backing            32 4096            36
+    length           4128               4136                 4120      280
 
-Numbers are big-endian, in version 1 in the order of the host that wrote it. Source:
-arch/um/drivers/cow_user.c
+Numbers are big-endian, in version 1 in the order of the host that wrote it. The broken version 3
+was written by 64-bit kernels until December 2005, and is known by the format, 0, where version 3
+has the name. Bit n of the bitmap is of sector n, the lowest of a byte first. In version 3 bitmap
+and data begin at multiples of the alignment; before, the bitmap follows the header, the data
+begin at the next sector, and the bitmap's length is rounded down: the last sectors, up to seven,
+have no bit, and are the backing file's. Source: arch/um/drivers/cow_user.c
 """
 
 from __future__ import annotations
@@ -25,18 +30,23 @@ import struct
 from typing import Final, NamedTuple
 
 from umlctl.errors import HostError
+from umlctl.storage.new_file import new_file
 
 MAGIC: Final = 0x4F4F4F4D
 SECTOR: Final = 512
 ALIGNMENT: Final = 4096
 PATH_MAX: Final = 4096
-LONGEST: Final = 32 + PATH_MAX
-"""Of a header's fields, bytes."""
-V3_LENGTH: Final = 4128
+OLDEST_PATH_MAX: Final = 256
+"""In version 1, with the zero byte at its end."""
+MAX_DATA: Final = 1 << 31
+"""Kernels count the place where the data begin in an int: that is a disk of 8 TiB."""
 
 _V1: Final = struct.Struct("=II256sIQI")
 _V2: Final = struct.Struct(">II4096sIQI")
 _V3: Final = struct.Struct(">IIIQIII4096s")
+_BROKEN: Final = struct.Struct(">III4xQIII4096s4x")
+LONGEST: Final = _BROKEN.size
+"""Of a header's fields, bytes."""
 
 
 class BadCow(HostError):
@@ -51,12 +61,29 @@ class Header(NamedTuple):
         backing: path of the backing file, as it was when the file was made
         mtime: when the backing file had last been changed, seconds since 1970, 32 bits
         size: of the backing file, bytes
+        align: what bitmap and data are aligned to in version 3, bytes
+        broken: it is the version 3 of old 64-bit kernels
     """
 
     version: int
     backing: str
     mtime: int
     size: int
+    align: int = ALIGNMENT
+    broken: bool = False
+
+
+class Layout(NamedTuple):
+    """Where a COW file has what.
+
+    Fields:
+        bitmap, bitmap_length: bytes
+        data: where sector 0 of the disk would be
+    """
+
+    bitmap: int
+    bitmap_length: int
+    data: int
 
 
 def decode(data: bytes) -> Header | None:
@@ -67,15 +94,15 @@ def decode(data: bytes) -> Header | None:
     version = _version(data)
     if version is None:
         return None
-    layout = {1: _V1, 2: _V2, 3: _V3}.get(version)
+    broken = version == 3 and data[32:36] == b"\0\0\0\0"
+    layout = _BROKEN if broken else {1: _V1, 2: _V2, 3: _V3}.get(version)
     if layout is None:
         raise BadCow(f"its header says version {version}, and a kernel knows 1 to 3")
     if len(data) < layout.size:
         raise BadCow(f"its header ends after {len(data)} bytes")
+    align = ALIGNMENT
     if version == 3:
         _, _, mtime, size, sector, align, cow_format, name = layout.unpack_from(data)
-        if data[32:36] == b"\0\0\0\0":
-            raise BadCow("its header was written by a broken 64-bit kernel")
         if cow_format:
             raise BadCow(f"its header says format {cow_format}, and a kernel knows 0, a bitmap")
         if not align:
@@ -87,7 +114,7 @@ def decode(data: bytes) -> Header | None:
     path = name.split(b"\0")[0]
     if not path:
         raise BadCow("its header names no backing file")
-    return Header(version, os.fsdecode(path), mtime, size)
+    return Header(version, os.fsdecode(path), mtime, size, align, broken)
 
 
 def _version(data: bytes) -> int | None:
@@ -101,25 +128,58 @@ def _version(data: bytes) -> int | None:
 
 
 def encode(header: Header) -> bytes:
-    """A version 3 header, as the kernel writes it.
+    """A header as the kernel of its version writes it.
 
     Raises: BadCow
     """
     path = os.fsencode(header.backing)
-    if len(path) >= PATH_MAX:
-        raise BadCow(f"the backing file's path has {len(path)} bytes; {PATH_MAX - 1} is the most")
-    return _V3.pack(MAGIC, 3, header.mtime & 0xFFFFFFFF, header.size, SECTOR, ALIGNMENT, 0, path)
+    most = OLDEST_PATH_MAX if header.version == 1 else PATH_MAX
+    if len(path) >= most:
+        raise BadCow(f"the backing file's path has {len(path)} bytes; {most - 1} is the most")
+    mtime = header.mtime & 0xFFFFFFFF
+    if header.version == 3:
+        layout = _BROKEN if header.broken else _V3
+        return layout.pack(MAGIC, 3, mtime, header.size, SECTOR, header.align, 0, path)
+    layout = _V1 if header.version == 1 else _V2
+    return layout.pack(MAGIC, header.version, path, mtime, header.size, SECTOR)
+
+
+def layout_of(header: Header) -> Layout:
+    """Where a COW file with this header has what.
+
+    Raises: BadCow: it is larger than a kernel can have it
+    """
+    if header.version == 3:
+        bitmap = _up((_BROKEN if header.broken else _V3).size, header.align)
+        length = -(-sectors(header) // 8)
+        data = _up(bitmap + length, header.align)
+    else:
+        bitmap = (_V1 if header.version == 1 else _V2).size
+        length = (header.size + SECTOR - 1) // (8 * SECTOR)
+        data = _up(bitmap + length, SECTOR)
+    if data >= MAX_DATA:
+        raise BadCow(
+            f"a COW file over {header.size} bytes has its data from byte {data} on, and kernels "
+            f"count to {MAX_DATA}: the largest disk has 8 TiB"
+        )
+    return Layout(bitmap, length, data)
+
+
+def sectors(header: Header) -> int:
+    """Of the disk, with a last one that is not whole in the backing file."""
+    return -(-header.size // SECTOR)
 
 
 def length(size: int) -> int:
-    """The logical length of a new COW file over `size` bytes: header, bitmap, data."""
-    sectors = -(-size // SECTOR)
-    bitmap = _up(V3_LENGTH)
-    return _up(bitmap + -(-sectors // 8)) + size
+    """The logical length of a new COW file over `size` bytes: header, bitmap, data.
+
+    Raises: BadCow
+    """
+    return layout_of(Header(3, "", 0, size)).data + size
 
 
-def _up(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
+def _up(offset: int, align: int) -> int:
+    return -(-offset // align) * align
 
 
 def read(path: str) -> Header | None:
@@ -143,9 +203,20 @@ def describe(backing: str) -> Header:
 
     Raises: OSError
     """
-    status = os.stat(backing)
-    mtime = status.st_mtime_ns // 10**9  # as a float it would be rounded, up too
-    return Header(3, os.path.abspath(backing), mtime & 0xFFFFFFFF, size_of(backing))
+    descriptor = os.open(backing, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return described(descriptor, os.path.abspath(backing))
+    finally:
+        os.close(descriptor)
+
+
+def described(descriptor: int, path: str) -> Header:
+    """The same of an open backing file.
+
+    Raises: OSError
+    """
+    mtime = os.fstat(descriptor).st_mtime_ns // 10**9  # as a float it would be rounded, up too
+    return Header(3, path, mtime & 0xFFFFFFFF, os.lseek(descriptor, 0, os.SEEK_END))
 
 
 def size_of(path: str) -> int:
@@ -165,7 +236,18 @@ def mismatch(header: Header, backing: str) -> str:
 
     Raises: OSError
     """
-    now = describe(backing)
+    return _mismatch(header, describe(backing), backing)
+
+
+def difference(header: Header, descriptor: int, path: str) -> str:
+    """The same of an open backing file.
+
+    Raises: OSError
+    """
+    return _mismatch(header, described(descriptor, path), path)
+
+
+def _mismatch(header: Header, now: Header, backing: str) -> str:
     if now.size != header.size:
         return f"{backing} has {now.size} bytes now, and had {header.size} when it was made"
     if now.mtime != header.mtime:
@@ -182,18 +264,18 @@ def create(path: str, backing: str) -> None:
     Raises: OSError, FileExistsError among them; BadCow
     """
     header = describe(backing)
-    beside = f"{path}~{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(beside, flags, 0o600)
-    try:
-        try:
-            view = memoryview(encode(header))
-            while view:  # a disk that fills up takes a part
-                view = view[os.write(descriptor, view) :]
-            os.ftruncate(descriptor, length(header.size))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.link(beside, path)  # unlike a rename it never replaces what is there
-    finally:
-        os.unlink(beside)
+    size = length(header.size)
+    with new_file(path, 0o600) as descriptor:
+        write(descriptor, encode(header), 0)
+        os.ftruncate(descriptor, size)
+
+
+def write(descriptor: int, data: bytes, place: int) -> None:
+    """Write all of it: a disk that fills up takes a part.
+
+    Raises: OSError
+    """
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, place)
+        view, place = view[count:], place + count

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from tests.cows import make
 from umlctl import exitcodes
 from umlctl.protocol.status import Device
 
@@ -196,3 +197,16 @@ def test_disks_are_listed(supervisor: Supervisor) -> None:
 def test_guest_without_disks_has_an_empty_list(supervisor: Supervisor) -> None:
     assert supervisor.main("disk", "list", "demo", "--json") == 0
     assert json.loads(supervisor.out) == []
+
+
+def test_disk_with_a_cow_file_is_listed_with_what_is_in_it(
+    supervisor: Supervisor, house: str
+) -> None:
+    made = make(house, 64, [3, 4])
+    rows = [f"ubd1={made.cow},{made.backing}", f"ubd2={made.cow}", f"ubd3d={made.cow}"]
+    rows += [f"ubd4={made.backing}", f"ubd5={house}/none"]
+    supervisor.table = [{**ENTRY, "name": row[:4], "asked": row, "kernel": row} for row in rows]
+    assert supervisor.main("disk", "list", "demo") == 0
+    found = [line.partition(" are in its COW file") for line in supervisor.out.splitlines()[1:]]
+    assert [bool(said) for _, said, _ in found] == [True, True, False, False, False]
+    assert found[0][0].endswith(" 1.0K")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.host.files import remove_tree, stands_at, write_atomically
+from umlctl.host.files import punch_hole, remove_tree, stands_at, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +64,13 @@ def test_open_file_has_its_name_until_it_is_removed_or_another_takes_it(tmp_path
         assert not stands_at(file.fileno(), str(path))
         path.touch()
         assert not stands_at(file.fileno(), str(path))
+
+
+def test_hole_reads_as_zeros_and_the_file_is_as_long(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10_000)
+    with path.open("r+b") as file:
+        punch_hole(file.fileno(), 100, 20_000)
+    assert path.read_bytes() == b"x" * 100 + bytes(9_900)
+    with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
+        punch_hole(file.fileno(), 0, 100)

@@ -91,7 +91,8 @@ def test_file_of_another_kind_is_none(data: bytes) -> None:
         (v3(sector=1024), "sectors of 1024"),
         (v3(layout=1), "format 1"),
         (v3(align=0), "alignment of 0"),
-        (v3(name=b""), "broken 64-bit kernel"),
+        (v3(name=b""), "ends after 4128 bytes"),
+        (v3(name=b"") + bytes(8), "alignment of 0"),
         (v3(name=b"\0x/y/z"), "names no backing file"),
         (v2()[:8] + bytes(4096) + v2()[4104:], "names no backing file"),
     ],
@@ -213,12 +214,12 @@ def test_file_that_is_there_is_never_replaced(tmp_path: Path, backing: str) -> N
     assert sorted(os.listdir(tmp_path)) == ["base.img", "new.cow"]
 
 
-@pytest.mark.parametrize("call", ["write", "ftruncate", "fsync", "link"])
+@pytest.mark.parametrize("call", ["pwrite", "ftruncate", "fsync", "link"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_failure_leaves_nothing_behind(
     tmp_path: Path, backing: str, monkeypatch: pytest.MonkeyPatch, call: str, error: int
 ) -> None:
-    def fail(*_: object) -> int:
+    def fail(*_: object, **__: object) -> int:
         raise OSError(error, os.strerror(error))
 
     with monkeypatch.context() as patch:
@@ -231,13 +232,13 @@ def test_failure_leaves_nothing_behind(
 def test_header_that_is_taken_in_parts_is_written_whole(
     tmp_path: Path, backing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.write
+    real = os.pwrite
 
-    def write(descriptor: int, data: bytes) -> int:
-        return real(descriptor, data[:1000])
+    def write(descriptor: int, data: bytes, place: int) -> int:
+        return real(descriptor, data[:1000], place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
+        patch.setattr(os, "pwrite", write)
         cow.create(f"{tmp_path}/new.cow", backing)
     with open(f"{tmp_path}/new.cow", "rb") as file:
         assert file.read(4128) == cow.encode(cow.describe(backing))
@@ -288,7 +289,9 @@ def test_time_is_whole_seconds_as_the_kernel_counts_them(
 ) -> None:
     status = SimpleNamespace(st_mtime_ns=nanoseconds, st_mtime=nanoseconds / 1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "stat", lambda _path: status)  # not every file system keeps such a time
+        patch.setattr(
+            os, "fstat", lambda _descriptor: status
+        )  # not every file system keeps such a time
         header = cow.describe(backing)
     assert header.mtime == seconds
 

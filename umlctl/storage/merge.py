@@ -1,0 +1,233 @@
+"""Merging a COW file and its backing file: into a new file, or into the backing file.
+
+A merge into the backing file copies there what the COW file has, which holds all of it until every
+byte has arrived and is safe. So one that was interrupted is finished by doing it again. That it was
+begun is written down beside the COW file before, in its journal, and there the header is too which
+the COW file had: as long as it has that, it is not merged. When it is, its bitmap is cleared, it
+gets the backing file's new time of change in its header, and the journal goes.
+
+    NAME.merge    {"backing": path, "mtime": seconds, "size": bytes}
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from umlctl.errors import HostError
+from umlctl.storage import cow
+from umlctl.storage.cow_file import CowFile, check_fits
+from umlctl.storage.extents import clear, copy, extents
+from umlctl.storage.new_file import new_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Say = Callable[[int], object]
+
+JOURNAL_MAX: Final = 64 << 10
+"""Of a journal, bytes: more is none of ours."""
+_MODE: Final = 0o666
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """A merge into a backing file that has begun.
+
+    Fields:
+        backing: the path that it was done by
+        mtime, size: what the COW file says of its backing file as long as it is not merged
+    """
+
+    backing: str
+    mtime: int
+    size: int
+
+
+def journal_of(path: str) -> str:
+    """Where the journal of a COW file is."""
+    return f"{path}.merge"
+
+
+def interrupted(path: str) -> str:
+    """What is to be said of a COW file whose merge was interrupted; empty if none was."""
+    if not os.path.lexists(journal_of(path)):
+        return ""
+    return (
+        f"a merge of {path} into its backing file was interrupted, and nothing is lost: "
+        f"`umlctl cow check {path}` finishes it"
+    )
+
+
+def backing_of(of: CowFile) -> str:
+    """The path of the backing file, by which a merge that was interrupted had it too.
+
+    Raises: HostError
+    """
+    journal = read_journal(of.path)
+    return journal.backing if journal else of.header.backing
+
+
+def into_new(of: CowFile, backing: int, target: str, say: Say) -> int:
+    """Merge a COW file and its backing file into a new file, which is whole or is not there.
+
+    say: is told how many bytes of the disk are done more
+
+    Returns: its size, bytes
+    Raises: HostError; OSError
+    """
+    if said := interrupted(of.path):
+        raise HostError(said)
+    check_fits(of, backing, of.header.backing)
+    mode = os.fstat(of.descriptor).st_mode & _MODE
+    with new_file(target, mode) as descriptor:
+        size = _size(of)
+        os.ftruncate(descriptor, size)
+        done = 0
+        for start, end in of.runs():
+            _copy_data(backing, done, start, descriptor, say)
+            _overlay(of, start, end, descriptor, say)
+            done = end
+        _copy_data(backing, done, of.header.size, descriptor, say)
+    return size
+
+
+def _size(of: CowFile) -> int:
+    """Of what comes out, bytes: a last sector that is not whole in the backing file and was
+    written by the guest is whole then."""
+    final = 0
+    for _, final in of.runs():  # noqa: B007 - the last one is wanted
+        pass
+    return max(of.header.size, final)
+
+
+def _copy_data(source: int, start: int, end: int, target: int, say: Say) -> None:
+    """Copy a part of a file to the same place of a file that reads as zeros there."""
+    for first, last in extents(source, start, end):
+        say(first - start)
+        copy(source, first, last, target, first, say)
+        start = last
+    say(max(0, end - start))
+
+
+def _overlay(of: CowFile, start: int, end: int, target: int, say: Say) -> None:
+    """The same of a part of the disk that is in the COW file."""
+    for first, last in of.data(start, end):
+        say(first - start)
+        copy(of.descriptor, of.layout.data + first, of.layout.data + last, target, first, say)
+        start = last
+    say(end - start)
+
+
+def into_backing(of: CowFile, backing: int, say: Say) -> int:
+    """Merge a COW file into its backing file, and leave it empty over that. One that was
+    interrupted is finished. Nobody else may have either of them.
+
+    say: is told how many bytes of the COW file are done more
+
+    Returns: how much was merged, bytes
+    Raises: HostError; OSError
+    """
+    journal = read_journal(of.path)
+    if journal is None:
+        check_fits(of, backing, of.header.backing)
+        if not of.written():
+            return 0
+        _begin(of)
+    elif (of.header.mtime, of.header.size) != (journal.mtime, journal.size):
+        check_fits(of, backing, journal.backing)  # it was done, but for the journal
+        _forget(of.path)
+        return 0
+    merged = _merge(of, backing, say)
+    _empty(of, backing)
+    _forget(of.path)
+    return merged
+
+
+def read_journal(path: str) -> Journal | None:
+    """The journal of a COW file; None if there is none.
+
+    Raises: HostError
+    """
+    where = journal_of(path)
+    try:
+        with open(os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            return msgspec.json.decode(file.read(JOURNAL_MAX), type=Journal)
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise HostError(f"cannot read {where}: {problem.strerror}") from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HostError(
+            f"{where} is no journal of a merge; if it is not yours, move it away: {path} has all "
+            "that was ever written to it"
+        ) from None
+
+
+def _begin(of: CowFile) -> None:
+    """Write down that the backing file is no longer what the COW file was made over.
+
+    Raises: HostError; OSError
+    """
+    name = of.header.backing
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise HostError(f"{of.path} names its backing file in no UTF-8: {name!r}") from None
+    journal = Journal(backing=os.path.abspath(name), mtime=of.header.mtime, size=of.header.size)
+    with new_file(journal_of(of.path), 0o600) as descriptor:
+        cow.write(descriptor, msgspec.json.encode(journal), 0)
+
+
+def _merge(of: CowFile, backing: int, say: Say) -> int:
+    """Copy what the COW file has to the backing file, and see it safe there; how much it was."""
+    merged = 0
+    for start, end in of.runs():
+        if end > of.header.size:
+            os.ftruncate(backing, end)
+        done = start
+        for first, last in of.data(start, end):
+            if first > done:
+                clear(backing, done, first)
+            say(first - done)
+            copy(of.descriptor, of.layout.data + first, of.layout.data + last, backing, first, say)
+            done = last
+        if end > done:
+            clear(backing, done, end)
+            say(end - done)
+        merged += end - start
+    os.fsync(backing)
+    return merged
+
+
+def _empty(of: CowFile, backing: int) -> None:
+    """Leave nothing in the COW file, over the backing file as it is now.
+
+    That has another time of change than before, even within one second: a COW file that nobody
+    knew of does not fit it any more.
+    """
+    found = os.fstat(backing)
+    if found.st_mtime_ns // 10**9 & 0xFFFFFFFF == of.header.mtime:
+        os.utime(backing, ns=(found.st_atime_ns, found.st_mtime_ns + 10**9))
+        os.fsync(backing)
+    clear(of.descriptor, of.layout.bitmap, of.layout.bitmap + of.layout.bitmap_length)
+    os.fsync(of.descriptor)
+    now = cow.described(backing, of.header.backing)
+    header = of.header._replace(mtime=now.mtime, size=now.size)
+    cow.write(of.descriptor, cow.encode(header), 0)
+    os.fsync(of.descriptor)
+    if stat.S_ISREG(os.fstat(of.descriptor).st_mode):
+        os.ftruncate(of.descriptor, of.layout.data)
+        os.ftruncate(of.descriptor, of.layout.data + now.size)
+
+
+def _forget(path: str) -> None:
+    """The merge is done."""
+    os.unlink(journal_of(path))
+    above = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
