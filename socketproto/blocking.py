@@ -26,7 +26,7 @@ from sys import byteorder, maxsize
 from time import monotonic
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, WAITING, Exchange, Outcome
-from socketproto.wire import REPLY_SIZE, Request, WireError, integer
+from socketproto.wire import REPLY_SIZE, Request, WireError, integers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -418,7 +418,8 @@ def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, int]:
     nothing."""
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
-            return integer(data, 0, signed=True), integer(data, 4), integer(data, 8)
+            pid, uid, gid = integers(data, 3, signed=0)
+            return pid, uid, gid
     return -1, -1, -1
 
 

@@ -76,18 +76,28 @@ class _Record:
 _put = object.__setattr__
 
 
-def integers(*values: int) -> bytes:
+_ORDER: Final = "little" if memoryview(b"\1\0\0\0").cast("I")[0] == 1 else "big"
+
+
+def packed(*values: int) -> bytes:
     """Integers of 32 bits in host byte order, one after the other."""
-    packed = bytearray(4 * len(values))
-    words = memoryview(packed).cast("I")
-    for index, value in enumerate(values):
-        words[index] = value & 0xFFFFFFFF
-    return bytes(packed)
+    return b"".join([(value & 0xFFFFFFFF).to_bytes(4, _ORDER) for value in values])
 
 
-def integer(data: bytes, at: int, *, signed: bool = False) -> int:
-    """The integer of 32 bits in host byte order that begins at this byte."""
-    return memoryview(data[at : at + 4]).cast("i" if signed else "I")[0]
+def integers(data: bytes, count: int, signed: int = -1) -> list[int]:
+    """The integers of 32 bits in host byte order that data begins with.
+
+    count: how many
+    signed: which of them has a sign, counted from 0
+    """
+    found = memoryview(data[: 4 * count]).cast("I").tolist()
+    if signed >= 0 and found[signed] >= 1 << 31:
+        found[signed] -= 1 << 32
+    return found
+
+
+_BEGINNING: Final = packed(MAGIC, VERSION)
+"""Of a request."""
 
 
 class Request(_Record):
@@ -113,8 +123,8 @@ class Request(_Record):
         The kernel receives into one static buffer. What an unpadded datagram leaves out, the kernel
         reads from the request before it (`log` alone would log another client's words).
         """
-        head = integers(MAGIC, VERSION, len(self.data))
-        return head + self.data.ljust(MAX_DATA, b"\0")
+        length = len(self.data).to_bytes(4, _ORDER)
+        return _BEGINNING + length + self.data.ljust(MAX_DATA, b"\0")
 
     @classmethod
     def decode(cls, datagram: bytes) -> Request:
@@ -124,11 +134,11 @@ class Request(_Record):
         """
         if len(datagram) < _REQUEST:
             raise RequestError(f"a request has at least {_REQUEST} bytes, not {len(datagram)}")
-        if integer(datagram, 0) != MAGIC:
+        magic, version, length = integers(datagram, 3)
+        if magic != MAGIC:
             raise RequestError("this is not an mconsole request: wrong magic number")
-        if integer(datagram, 4) != VERSION:
+        if version != VERSION:
             raise RequestError(f"This driver only supports version {VERSION} clients")
-        length = integer(datagram, 8)
         if length > MAX_TEXT:
             raise RequestError("Request too large")
         data = datagram[_REQUEST : _REQUEST + length]
@@ -163,7 +173,7 @@ class Reply(_Record):
         _put(self, "data", data)
 
     def encode(self) -> bytes:
-        return integers(self.error, self.more, len(self.data) + 1) + self.data + b"\0"
+        return packed(self.error, self.more, len(self.data) + 1) + self.data + b"\0"
 
     @classmethod
     def decode(cls, datagram: bytes) -> Reply:
@@ -174,8 +184,7 @@ class Reply(_Record):
         """
         if len(datagram) < _REPLY:
             raise WireError(f"a reply has at least {_REPLY} bytes, not {len(datagram)}")
-        error = integer(datagram, 0, signed=True)
-        more, length = integer(datagram, 4), integer(datagram, 8)
+        error, more, length = integers(datagram, 3, signed=0)
         if length > MAX_DATA or length > len(datagram) - _REPLY:
             if datagram.startswith(b"ERR "):
                 said = datagram.decode("utf-8", "replace").rstrip("\0")
@@ -205,7 +214,7 @@ class Notification(_Record):
         _put(self, "data", data)
 
     def encode(self) -> bytes:
-        return integers(MAGIC, VERSION, self.kind, len(self.data)) + self.data
+        return packed(MAGIC, VERSION, self.kind, len(self.data)) + self.data
 
     @classmethod
     def decode(cls, datagram: bytes) -> Notification:
@@ -219,14 +228,14 @@ class Notification(_Record):
         """
         if len(datagram) < 12:
             raise WireError(f"a notification has at least 12 bytes, not {len(datagram)}")
-        if integer(datagram, 0) != MAGIC:
+        magic, _version, kind = integers(datagram, 3, signed=2)
+        if magic != MAGIC:
             raise WireError("this is not an mconsole notification: wrong magic number")
-        kind = integer(datagram, 8, signed=True)
         if kind == HANG:
             return cls(kind, b"")
         if len(datagram) < _NOTIFICATION:
             raise WireError(f"a notification has {_NOTIFICATION} bytes before its data")
-        length = integer(datagram, 12)
+        length = integers(datagram, 4)[3]
         data = datagram[_NOTIFICATION:][: min(length, MAX_DATA)]
         if kind in (SOCKET, PANIC):
             data = data.partition(b"\0")[0]
