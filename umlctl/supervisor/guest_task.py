@@ -99,8 +99,9 @@ async def _clear(guest: Guest, shared: str) -> None:
         partial(remove_place, launched.definition),
         partial(shared_socket.remove, guest.umid) if shared else None,
     ]
-    with _said(guest):
-        launched.pidfile.remove()
+    if not guest.milestones.over.is_set():  # nobody was there to wait for its end
+        with _said(guest):
+            launched.pidfile.remove()
     with trio.CancelScope(shield=True):
         for step in filter(None, steps):
             with _said(guest):
@@ -148,6 +149,8 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
 
 def _is_over(guest: Guest) -> None:
     """Tell whoever waits for its end; the pidfile of one that has ended is nobody's by then."""
+    if guest.milestones.over.is_set():
+        return
     with _said(guest):
         guest.launched.pidfile.remove()
     guest.history.end()
