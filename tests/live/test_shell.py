@@ -25,7 +25,13 @@ NOBODY = r"umlctl\S*>"
 
 
 def _open(
-    house: House, guest: str, *words: str, rows: int = 30, columns: int = 120, **env: str
+    house: House,
+    guest: str,
+    *words: str,
+    rows: int = 30,
+    columns: int = 120,
+    prompt: str = PROMPT,
+    **env: str,
 ) -> Terminal:
     child = Terminal(
         sys.executable,
@@ -35,7 +41,7 @@ def _open(
         timeout=30,
         dimensions=(rows, columns),
     )
-    child.expect(PROMPT)
+    child.expect(prompt)
     return child
 
 
@@ -253,8 +259,19 @@ def test_ctrl_z_suspends_the_shell(house: House, shared: str) -> None:
 def test_plain_prompt_is_text_and_nothing_else(house: House, umid: str, how: str) -> None:
     house.start(umid)
     words = ("--plain",) if how == "--plain" else ()
-    child = _open(house, umid, *words, TERM="xterm" if words else how)
+    child = _open(house, umid, *words, prompt=r"(\w+)> ", TERM="xterm" if words else how)
     seen = child.before + child.after
+
+    def is_known() -> bool:
+        """It is not drawn anew when who supervises the guest has answered after all."""
+        nonlocal seen
+        if child.match[1] == "unknown":
+            child.send("\r")
+            child.expect(r"(\w+)> ")
+            seen += child.before + child.after
+        return bool(child.match[1] == "running")
+
+    wait_for(is_known, "its state is known")
     for line, said in (
         ("version", f"Linux {umid}"),
         ("proc meminfo", "MemFree:"),

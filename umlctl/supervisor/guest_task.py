@@ -99,7 +99,9 @@ async def _clear(guest: Guest, shared: str) -> None:
         partial(remove_place, launched.definition),
         partial(shared_socket.remove, guest.umid) if shared else None,
     ]
-    _is_over(guest)
+    if not guest.milestones.over.is_set():  # no client waited for the end
+        with _said(guest):
+            launched.pidfile.remove()
     with trio.CancelScope(shield=True):
         for step in filter(None, steps):
             with _said(guest):
