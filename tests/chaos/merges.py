@@ -95,7 +95,9 @@ class _Tested:
         )
 
     def _killed(self, way: str) -> bool:
-        """Begin a merge, and kill it in the time that one takes; whether it was not done."""
+        """Begin a merge, and kill it in the time that the last took that was done; whether it was
+        not done."""
+        begun = time.monotonic()
         process = self._merge(way)
         left = self._took[way]
         while way == "in place" and not self._has_begun() and process.poll() is None and left > 0:
@@ -105,6 +107,8 @@ class _Tested:
             process.wait(self._chance.uniform(0.0 if self._has_begun() else 0.3, 0.9) * left)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
+        else:
+            self._took[way] = time.monotonic() - begun
         return process.wait() == -signal.SIGKILL
 
     def _has_begun(self) -> bool:
