@@ -65,6 +65,7 @@ async def test_each_outcome_has_its_error(
         return outcome
 
     monkeypatch.setattr("umlctl.supervisor.readiness.MOMENT", 0.01)
+    monkeypatch.setattr("umlctl.supervisor.kernel_requests.is_closed", lambda *_: False)
     asked.kernel.answer = answer
     call = await asked.ask("version")
     assert call.error == error

@@ -14,7 +14,7 @@ from tests.umlctl.supervisor.devices.conftest import (
 )
 from umlctl.errors import Refusal
 from umlctl.state import records
-from umlctl.supervisor.devices import restoring
+from umlctl.supervisor.devices import hotplug, restoring
 from umlctl.supervisor.devices.table import UNSETTLED
 
 
@@ -104,7 +104,10 @@ async def test_device_of_a_silent_kernel_is_taken_out_when_it_answers_again(gues
     assert guest.files == before
 
 
-async def test_device_that_cannot_be_taken_out_again_is_kept_with_its_problem(guest: Guest) -> None:
+async def test_device_that_cannot_be_taken_out_again_is_kept_with_its_problem(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hotplug, "OPEN_TIMEOUT", 0.0)
     guest.kernel.hidden.add("ubd1")
     guest.kernel.answers["remove ubd1"] = OPEN
     with pytest.raises(Refusal, match="cannot be taken out again: Device is currently open"):
