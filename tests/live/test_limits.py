@@ -113,6 +113,8 @@ def test_supervisor_with_few_descriptors_keeps_its_guests(small: House) -> None:
 
         def is_let_in(viewer: subprocess.Popen[str]) -> bool:
             done = small.umlctl("status", GUESTS[0], "--json")
+            if TOLD in done.stderr:
+                return True  # there is no room for this question either
             seen = json.loads(done.stdout)["consoles"] if done.returncode == 0 else []
             return any(each["pid"] == viewer.pid for console in seen for each in console["viewers"])
 
@@ -128,7 +130,8 @@ def test_supervisor_with_few_descriptors_keeps_its_guests(small: House) -> None:
         more = limited(small, FEW, "start", "one-too-many", "--mem", "48M")
         assert more.returncode != 0
         assert TOLD in more.stderr
-        assert all(TOLD in each.communicate()[1] for each in told())
+        said = [each.communicate()[1] for each in told()]
+        assert [text for text in said if TOLD not in text] == []
     _check_untouched(small, pids)
     small.ok("quit", "--leave-guests")
     small.ok("start", "one-too-many", "--mem", "48M")  # by a supervisor that may have more

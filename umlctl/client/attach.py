@@ -182,6 +182,14 @@ class Attachment:
                 return  # full, or gone: the next look at the connection shows which
             self._outgoing.popleft()
 
+    def _rest(self) -> bytes:
+        """The next packet of a connection that the supervisor has closed; empty if none is left."""
+        assert self._socket is not None
+        try:
+            return self._socket.recv(PACKET)
+        except OSError:
+            return b""
+
     def receive(self) -> bytes | None:
         """The next packet; None if none has come yet; empty if the supervisor has ended."""
         assert self._socket is not None
@@ -189,6 +197,8 @@ class Attachment:
             packet = self._socket.recv(PACKET)
         except BlockingIOError:
             return None
+        except ConnectionResetError:  # the host says so before it gives what was sent till then
+            return self._rest()
         except OSError:
             return b""
         if packet:

@@ -143,6 +143,15 @@ def test_packets_come_one_by_one_and_none_is_the_end(
     assert attached.receive() == b""
 
 
+def test_last_words_are_heard_of_a_supervisor_that_did_not_take_what_was_typed(
+    supervisors: Supervisors, attached: Attachment
+) -> None:
+    attached.type(b"typed")
+    supervisors.end.send(OUTPUT + b"a")
+    supervisors.die()
+    assert [attached.receive(), attached.receive()] == [OUTPUT + b"a", b""]
+
+
 def test_guest_that_takes_nothing_is_sent_it_later(
     supervisors: Supervisors, attached: Attachment
 ) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from umlctl.host import scarce
 from umlctl.protocol import console_socket, status
-from umlctl.protocol.console_socket import PACKET
+from umlctl.protocol.console_socket import NOTICE, PACKET
 from umlctl.supervisor.consoles.agent import Agent
 from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Console
 from umlctl.supervisor.consoles.log_keeper import LogKeeper
@@ -215,7 +215,7 @@ class Consoles:
                         await trio.sleep(LOOK_INTERVAL)
                         continue
                     if connection.fileno() >= scarce.descriptors() - 1:
-                        connection.close()
+                        _turn_away_at_once(connection, packets=name == "attach")
                     elif connection.fileno() >= scarce.most_for_clients():
                         nursery.start_soon(_turn_away, connection, name == "attach")
                     else:
@@ -279,3 +279,11 @@ async def _turn_away(connection: trio.socket.SocketType, packets: bool) -> None:
             with trio.move_on_after(LOOK_INTERVAL):
                 await connection.recv(PACKET)
             await tell(connection, Notice(problem=scarce.few_descriptors()))
+
+
+def _turn_away_at_once(connection: trio.socket.SocketType, *, packets: bool) -> None:
+    """Tell the same to a viewer that holds the last descriptor, without waiting for its hello."""
+    with socket.socket(fileno=connection.detach()) as sock, suppress(OSError):
+        if packets:
+            sock.setblocking(False)
+            sock.send(NOTICE + msgspec.json.encode(Notice(problem=scarce.few_descriptors())))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from tests.umlctl.supervisor.consoles.conftest import (
     Viewer,
     attached,
 )
+from umlctl.host import scarce
 from umlctl.protocol import console_socket
 from umlctl.state.records import Entry
 
@@ -42,6 +45,19 @@ async def test_consoles_are_those_of_the_table(kernel: Kernel) -> None:
         await stream.aclose()
         gone = await attached(kernel, "ssl0")
         await gone.is_told(problem="the guest has no console ssl0")
+
+
+async def test_viewer_for_which_the_last_descriptor_is_taken_is_told(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scarce, "descriptors", lambda: 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as viewer:
+        async with kernel.running():
+            viewer.connect(f"{kernel.directory}/attach")
+            await trio.lowlevel.wait_readable(viewer)
+            said = viewer.recv(console_socket.PACKET)
+    assert said[:1] == console_socket.NOTICE
+    assert json.loads(said[1:]) == {"problem": scarce.few_descriptors()}
 
 
 @pytest.mark.parametrize(
