@@ -1,0 +1,196 @@
+"""Mounts of a confined process: files that appear in its namespace, put there from outside, while
+it runs; and, before, which of what it sees can be changed at all.
+
+Who is confined to what it was given is given more by this: a bind mount at a place that it
+reaches. The process that does it enters the other's namespaces, its user namespace first, where
+it has one: there its user may mount. It must have one thread alone to be let in, and keeps what
+it may do there no longer than until it becomes another program: so it is a list of system calls.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from errno import EPERM
+from struct import pack
+from typing import TYPE_CHECKING, Final
+
+from umlctl.host import processes
+from umlctl.host.call_list import FIRST_DESCRIPTOR, CallList, Result, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo has letters that would end a field."""
+TIMEOUT: Final = 10.0
+"""The longest that a mount may take, seconds."""
+_SETNS: Final = 308
+_UMOUNT: Final = 166
+_OPEN_TREE: Final = 428
+_MOVE_MOUNT: Final = 429
+_OPENAT2: Final = 437
+_MOUNT_SETATTR: Final = 442
+_NEW_USER: Final = 0x10000000
+_NEW_MOUNTS: Final = 0x00020000
+_HERE: Final = -100
+_EMPTY_PATH: Final = 0x1000
+_CLONE: Final = 1 | os.O_CLOEXEC
+_RECURSIVE: Final = 0x8000
+_NOT_FOLLOWED: Final = 0x100
+_RDONLY: Final = 1
+_FROM_EMPTY: Final = 0x04
+_BOTH_EMPTY: Final = 0x44
+_RESOLVE_NO_SYMLINKS: Final = 4
+_DETACH: Final = 2
+_NOFOLLOW: Final = 8
+_NO_ENTRY: Final = "cannot enter the namespaces"
+
+
+def has_own_mounts(pid: int) -> bool:
+    """A process has a mount namespace that is not ours, and we may see it."""
+    return _namespace(pid, "mnt") not in ("", _namespace(os.getpid(), "mnt"))
+
+
+def bind(pid: int, started: int, source: str, target: str, *, seen: str = "") -> None:
+    """Have a file appear at another path in the mount namespace of a process.
+
+    pid, started: of the process; see `processes.start_time`
+    source: a file or directory; under the same path it must be there too, where that process is
+        in a user namespace
+    target: an absolute path that is there already, of the same kind
+    seen: the path of the source there, if it is another
+
+    Raises: OSError: it could not be done, and nothing was
+    """
+    source, target = os.path.realpath(source), os.path.realpath(target)
+    kinds = _namespaces(pid)
+    calls = CallList()
+    found = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if kinds & _NEW_USER:  # what is not in its own namespace its user cannot mount
+            calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, kinds)
+            tree = _clone(calls, source, _open(calls, seen or source))
+        else:
+            tree = _clone(calls, source, FIRST_DESCRIPTOR + 1)
+            calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, kinds)
+        place = _open(calls, target)
+        calls.call(f"cannot mount {source}", _MOVE_MOUNT, tree, "", place, "", _BOTH_EMPTY)
+        if kinds & _NEW_USER:  # what is read-only for this host is so there for ever
+            words = (f"cannot write {target}", _MOUNT_SETATTR, _HERE, target, _NOT_FOLLOWED)
+            calls.call(*words, pack("=4Q", 0, _RDONLY, 0, 0), 32, tolerated=[EPERM])
+        _run(calls, pid, started, found)
+        # What is confined may have put another file in its place meanwhile, where it can write.
+        same = os.path.samestat(os.fstat(found), os.stat(f"/proc/{pid}/root{target}"))
+    finally:
+        os.close(found)
+    if not same:
+        unbind(pid, started, target)
+        raise OSError(f"cannot mount {source}: it is another file there")
+
+
+def source_of(pid: int, target: str) -> str:
+    """The path of what was bound at another one in the mount namespace of a process, as this
+    process finds it; empty if it does not."""
+    try:
+        device, root = next(row[2:4] for row in _mounts(pid) if row[4] == target)
+        for row in _mounts(os.getpid()):
+            inside = os.path.relpath(root, row[3])
+            found = os.path.normpath(os.path.join(row[4], inside))
+            there = f"/proc/{pid}/root{target}"
+            if row[2] == device and not inside.startswith("..") and _is_same(found, there):
+                return found
+    except (OSError, StopIteration):
+        pass
+    return ""
+
+
+def _mounts(pid: int) -> list[list[str]]:
+    """The fields of what is mounted for a process, the last first: number, parent, device, the path
+    of what is mounted on that, and of where.
+
+    Raises: OSError
+    """
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        rows = [line.split(b" ") for line in file]
+    return [[os.fsdecode(_OCTAL.sub(_unescaped, each)) for each in row] for row in rows[::-1]]
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def read_only(calls: CallList, but: Iterable[str]) -> None:
+    """Have a process with mounts of its own change nothing in them but these files and directories,
+    whatever may be changed of a file: Landlock bounds neither modes nor owners nor times.
+
+    It may have nothing open for writing through them.
+
+    but: absolute paths, which are there; what is mounted below one of them stays as it is, too
+    """
+    trees = [
+        (path, calls.call(f"cannot have {path}", _OPEN_TREE, _HERE, path, _CLONE | _RECURSIVE))
+        for path in but
+    ]
+    attributes = pack("=4Q", _RDONLY, 0, 0, 0)
+    refused = "cannot have what is mounted read-only"
+    calls.call(refused, _MOUNT_SETATTR, _HERE, "/", _RECURSIVE, attributes, len(attributes))
+    for path, tree in trees:
+        calls.call(f"cannot mount {path}", _MOVE_MOUNT, tree, "", _HERE, path, _FROM_EMPTY)
+
+
+def unbind(pid: int, started: int, target: str) -> None:
+    """Take what was bound there away again; who has it open keeps it.
+
+    Raises: OSError
+    """
+    calls = CallList()
+    calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, _namespaces(pid))
+    calls.call(f"cannot unmount {target}", _UMOUNT, target, _DETACH | _NOFOLLOW)
+    _run(calls, pid, started)
+
+
+def _namespaces(pid: int) -> int:
+    """Those that must be entered to mount something for a process.
+
+    Raises: OSError
+    """
+    if not has_own_mounts(pid):
+        raise OSError(f"process {pid} has no mounts of its own")
+    own = _namespace(pid, "user") == _namespace(os.getpid(), "user")
+    return _NEW_MOUNTS if own else _NEW_MOUNTS | _NEW_USER
+
+
+def _clone(calls: CallList, path: str, found: int | Result) -> Result:
+    return calls.call(f"cannot have {path}", _OPEN_TREE, found, "", _EMPTY_PATH | _CLONE)
+
+
+def _open(calls: CallList, path: str) -> Result:
+    how = pack("=3Q", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    return calls.call(f"cannot open {path}", _OPENAT2, _HERE, path, how, len(how))
+
+
+def _run(calls: CallList, pid: int, started: int, *others: int) -> None:
+    """Raises: OSError"""
+    process = os.pidfd_open(pid)
+    try:
+        if not processes.alive(pid, started):  # the descriptor is of who had the pid by then
+            raise ProcessLookupError(f"there is no such process: {pid}")
+        run(calls, [process, *others], timeout=TIMEOUT)
+    finally:
+        os.close(process)
+
+
+def _namespace(pid: int, kind: str) -> str:
+    """Which one a process is in; empty: there is no such process, or it is not ours to see."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
