@@ -32,12 +32,19 @@ if TYPE_CHECKING:
 DEADLINE = 60.0
 WHOLE = bool(os.environ.get("UMLCTL_TEST_WHOLE"))
 """Do as often as it takes to find what happens rarely: `./dev chaos` asks for that."""
+CONFINE = os.environ.get("UMLCTL_TEST_CONFINE", "")
+"""How the guests of these tests are confined that say nothing of it."""
 TOOLS = "".join(
     f"export {name}={shlex.quote(os.environ[name])}; "
     for name in ("PATH", "LD_LIBRARY_PATH")
     if name in os.environ
 )
 """Has a guest's shell find what these tests find on the host, wherever that was unpacked."""
+
+
+def unless_strict(why: str) -> pytest.MarkDecorator:
+    """A test that guests who are confined strictly cannot pass."""
+    return pytest.mark.skipif(CONFINE == "strict", reason=why)
 
 
 class House:
@@ -64,6 +71,8 @@ class House:
             self.env["UMLCTL_KERNEL"] = kernel
 
     def command(self, *words: str) -> list[str]:
+        if CONFINE and words[:1] in (("start",), ("run",)) and "--confine" not in words:
+            words = (words[0], "--confine", CONFINE, *words[1:])
         return [sys.executable, "-m", "umlctl", *words]
 
     def umlctl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -135,7 +135,7 @@ class DiskBackend(Backend):
     async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
         """The disk's size as the guest sees it, if the kernel has these files behind it."""
         answer = await kernel.ask(f"config {entry.name}")
-        device = ubd.parse(entry.kernel)
+        device = ubd.parse(entry.told or entry.kernel)
         if not answer.ok or not device.answers(answer.text.strip()):
             return None
         partitions = await kernel.ask("proc partitions")

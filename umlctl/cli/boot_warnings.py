@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from umlctl.guest import cmdline, specs
+from umlctl.guest import cmdline, confinement, specs
 from umlctl.guest import definition as definitions
-from umlctl.host import paths, programs, room
+from umlctl.host import landlock, paths, programs, room
 from umlctl.kernels import find
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def of_start(definition: Definition) -> list[str]:
     """What not everybody expects of a guest: its root on hostfs may do all that the root user who
     starts it may, and hostfs= is no jail."""
     said = []
-    is_roots = not (os.geteuid() or definition.user)
+    is_open = definition.confine == confinement.OFF or landlock.unable()
+    is_roots = is_open and not (os.geteuid() or definition.user)
     if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):
         said.append(
             "root in this guest reaches every file of this host, as you do; "

@@ -10,8 +10,8 @@ import click
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
 from umlctl.errors import HostError
+from umlctl.guest import confinement, policy
 from umlctl.guest import definition as definitions
-from umlctl.guest import policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,6 +102,26 @@ OPTIONS: Final = (
         default="",
         metavar="USER",
         help="Run the kernel as USER, whose reach is then the guest's; for root.",
+    ),
+    click.option(
+        "--confine",
+        type=click.Choice(confinement.MODES),
+        default=None,
+        help="What the kernel reaches of this host. writes: it writes what it was given alone; "
+        "strict: it reads that alone, too. [default: writes, if the host can]",
+    ),
+    click.option(
+        "--rw",
+        multiple=True,
+        metavar="PATH",
+        help="Have a confined kernel write this file or directory, too. Repeat for more.",
+    ),
+    click.option("--ro", multiple=True, metavar="PATH", help="The same to read it."),
+    click.option(
+        "--hide",
+        multiple=True,
+        metavar="PATH",
+        help="Have it not see this, as what `umlctl info` has as secret. Repeat for more.",
     ),
     click.option(
         "--allow-user",

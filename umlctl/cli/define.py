@@ -78,6 +78,7 @@ def define(umid: str, options: Mapping[str, Any], arguments: tuple[str, ...]) ->
         "memory_limit": definitions.parse_size(limit) if limit else 0,
         "mem_dir": _absolute(options["mem_dir"]),
         "pidfile": _absolute(options["pidfile"]),
+        **{name: tuple(map(_absolute, options[name])) for name in ("ro", "rw", "hide")},
         "arguments": arguments,
         "cwd": here,
         "home": paths.home(),

@@ -14,7 +14,7 @@ from umlctl import __version__
 from umlctl.client import guests as all_guests
 from umlctl.errors import HostError, NoKernel
 from umlctl.guest import definition
-from umlctl.host import cgroups, confine, paths, processes, room
+from umlctl.host import cgroups, confine, landlock, paths, processes, room, secrets
 from umlctl.kernels import find
 from umlctl.output import views
 from umlctl.protocol.status import DEAD
@@ -37,6 +37,10 @@ kernels that were killed, 14 of 6.1 let a process go, which ran on as a process 
 _NO_MOUNTS: Final = (
     "no: / is mounted private here, and kernels would not see what is mounted or unmounted later"
 )
+_TCP_SINCE: Final = 4
+_NO_TCP: Final = "which leaves TCP to kernels: Linux 6.7 bounds that, too"
+_SHOWN: Final = 4
+"""So many secrets are shown in words."""
 _COST: Final = f"some {room.IDLE >> 20}M of memory when idle, up to its --mem when used"
 _SLOW: Final = (
     "computing is as fast as here; system calls and new processes take dozens of times as long"
@@ -73,6 +77,8 @@ def info(in_json: bool) -> int:
         ("taps", "yes" if found["taps"] else "no: it takes CAP_NET_ADMIN and /dev/net/tun"),
         ("limits", "yes" if found["limits"] else "no: see below"),
         ("own mounts", "yes" if found["own_mounts"] else _NO_MOUNTS),
+        ("confinement", _confinement(found)),
+        ("secrets", f"{', '.join(found['secrets'][:_SHOWN])}, …; all are in `info --json`"),
         ("run directory", found["run_dir"]),
         ("state directory", found["state_dir"]),
         *(("hint", hint) for hint in found["hints"]),
@@ -81,6 +87,13 @@ def info(in_json: bool) -> int:
     for name, value in rows:
         print(f"{name:<{width}}{value}")
     return 0
+
+
+def _confinement(found: dict[str, Any]) -> str:
+    if found["confinement"] is None:
+        return f"no: {landlock.unable()}"
+    said = f"writes (by itself), strict; Landlock {found['confinement']}"
+    return f"{said}, {_NO_TCP}" if found["confinement"] < _TCP_SINCE else said
 
 
 def _kernel(found: dict[str, Any]) -> str:
@@ -152,6 +165,8 @@ def gather() -> dict[str, Any]:
         "taps": processes.has_capability("CAP_NET_ADMIN") and os.access("/dev/net/tun", os.W_OK),
         "limits": not no_limits(),
         "own_mounts": confine.mounts_propagate(),
+        "confinement": None if landlock.unable() else landlock.version(),
+        "secrets": list(secrets.LIST),
         "hints": [*_hints(where), *(_old(probed) if probed else ())],
         "run_dir": paths.run_dir(),
         "state_dir": paths.state_dir(),

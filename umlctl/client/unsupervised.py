@@ -109,6 +109,8 @@ def summary(record: records.Record) -> Status:
         since=record.since,
         memory=processes.memory_used(record.pid),
         cpu=processes.cpu_seconds(record.pid),
+        confined=record.confined or None,
+        own_mounts=record.binds if record.confined else None,
         trouble=why or f"nobody supervises it; `umlctl adopt {umid}` has it supervised again",
         cgroup=record.cgroup or None,
         resume=record.resume or None,

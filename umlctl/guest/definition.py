@@ -14,7 +14,7 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import policy, specs, words
+from umlctl.guest import confinement, policy, specs, words
 from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ class Definition(
         memory_limit: bytes of the host's memory that it may use; 0: no limit
         cpu_limit: percent of one processor of the host; 0: no limit
         allow_users, allow_groups: who else may use its socket, see `umlctl.guest.grants`
+        confine: how far its kernel is, see `umlctl.guest.confinement`; empty: as this host can
+        ro, rw: files and directories that a confined kernel reads, or writes, besides
+        hide: those that it does not see, besides what is secret on any host
     """
 
     umid: str
@@ -109,6 +112,10 @@ class Definition(
     cpu_limit: int = 0
     allow_users: tuple[str, ...] = ()
     allow_groups: tuple[str, ...] = ()
+    confine: str = ""
+    ro: tuple[str, ...] = ()
+    rw: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
 
 
 # Made here, by one thread: msgspec crashes where several decode into a new type at once.
@@ -144,6 +151,7 @@ def check(definition: Definition) -> Definition:
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
     _check_policy(definition)
+    confinement.check(definition)
     for grant in (*definition.allow_users, *definition.allow_groups):
         parse_grant(grant)
     _check_filled(definition)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
-from errno import EAGAIN, EPERM
-from signal import SIGABRT
+from errno import EAGAIN
 from struct import pack
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from umlctl.host import seccomp
 
 if TYPE_CHECKING:
     import ctypes
@@ -20,33 +21,34 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_SYS_KILL: Final = {"x86_64": 62, "aarch64": 129}
-MACHINES: Final = frozenset(_SYS_KILL)
+MACHINES: Final = frozenset(seccomp.KILL)
 """Where a kernel can be kept from aborting for ever, as it must be where it is process 1."""
 _PIDS: Final = "--pid"
 _MOUNTS: Final = "--mount --propagation slave"
 _USER: Final = "--user --map-current-user"
+_KEEP: Final = "--keep-caps"
+"""What it may do in its user namespace is left to the program, which lets go of it."""
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_SECCOMP: Final = 22
 _SECCOMP_MODE_FILTER: Final = 2
-_LOAD: Final = 0x20
-_JUMP_EQUAL: Final = 0x15
-_RETURN: Final = 0x06
-_ALLOW: Final = 0x7FFF0000
-_FAIL: Final = 0x00050000
-_NUMBER: Final = 0
-_SECOND_ARGUMENT: Final = 24
 
 
-def scopes(kernel: str) -> list[str]:
+def scopes(kernel: str, *, mounts: bool = False) -> list[str]:
     """What may confine this kernel, as options of unshare(1), the best first; the last, `group`,
-    always can. See shim.sh."""
+    always can. See shim.sh.
+
+    mounts: it is to have its own, which it changes before it starts, even where it will not see
+        what is mounted on this host later
+    """
     if os.uname().machine not in MACHINES:
         return ["group"]
-    alone = [f"{_MOUNTS} {_PIDS}", _PIDS] if mounts_propagate() else [_PIDS]
-    found = alone if os.geteuid() == 0 else []
+    own = mounts or mounts_propagate()
+    found = [f"{_MOUNTS} {_PIDS}", _PIDS] if own else [_PIDS]
+    found = found if os.geteuid() == 0 else []
     if not has_capabilities(kernel):  # they would count for nothing in a user namespace
-        found = [*found, *(f"{_USER} {each}" for each in alone)]
+        user = f"{_USER} {_KEEP}" if mounts else _USER
+        found += [f"{user} {_MOUNTS} {_PIDS}"] if own else []
+        found.append(f"{_USER} {_PIDS}")
     return [*found, "group"]
 
 
@@ -114,17 +116,7 @@ def _confine(*, abort: bool) -> None:
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if abort:
         return
-    program = b"".join(
-        pack("=HBBI", *instruction)
-        for instruction in (
-            (_LOAD, 0, 0, _NUMBER),
-            (_JUMP_EQUAL, 0, 3, _SYS_KILL[os.uname().machine]),
-            (_LOAD, 0, 0, _SECOND_ARGUMENT),
-            (_JUMP_EQUAL, 0, 1, SIGABRT),
-            (_RETURN, 0, 0, _FAIL | EPERM),
-            (_RETURN, 0, 0, _ALLOW),
-        )
-    )
+    program = seccomp.no_abort(os.uname().machine)
     buffer = ctypes.create_string_buffer(program, len(program))
     sock_fprog = pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, sock_fprog, 0, 0)

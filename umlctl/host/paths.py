@@ -9,6 +9,8 @@ own.
         g/UMID/{mconsole,notify,...}     what one running guest needs; its socket for clients
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
     /tmp/umlctl-UID-kept/UMID            a second name of that, should the first be removed
+    /tmp/umlctl-UID-kept/.UMID/          a confined kernel's own: k/, which it sees as the k/ above,
+                                         and what is mounted in its mount namespace
         n/NAME/{port,control,lock,...}   the switch of a network segment
     ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
         guests/UMID/{record.json,console.log}
@@ -305,6 +307,11 @@ def kept_dir() -> str:
 def kept_socket(umid: str) -> str:
     """The second name of the kernel's own socket."""
     return f"{kept_dir()}/{umid}"
+
+
+def own_dir(umid: str) -> str:
+    """What a confined kernel has for itself, unless it runs as another user."""
+    return f"{kept_dir()}/.{umid}"
 
 
 def kernel_socket(umid: str) -> str:

@@ -78,6 +78,15 @@ def descriptors(pid: int) -> dict[str, str]:
     return found
 
 
+def command(pid: int) -> list[str]:
+    """The words that a process was started with.
+
+    Raises: OSError: there is no such process
+    """
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return os.fsdecode(file.read()).rstrip("\0").split("\0")
+
+
 def start_time(pid: int) -> int | None:
     """When the process started, in clock ticks since the host's boot: pids are used again.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from umlctl import exitcodes
+from umlctl.guest.confinement import OFF
 from umlctl.output import say, show
 from umlctl.protocol.status import read_ending, read_status
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.commands import Command
     from umlctl.protocol.status import Ending, Status
 
+UNHIDDEN: Final = "; secrets are not hidden from it: it could have no mounts of its own"
 NOTE_WIDTH: Final = 16
 """The least width of a table's last column before others are folded, columns."""
 
@@ -157,6 +159,9 @@ def status_lines(status: Status) -> list[str]:
             ("reboots", "-" if status.reboots is None else str(status.reboots)),
         ]
     rows.append(("kernel", status.kernel or "-"))
+    if status.confined:
+        hides = "" if status.own_mounts or status.confined == OFF else UNHIDDEN
+        rows.append(("confined", f"{status.confined}{hides}"))
     rows += _device_rows(status)
     rows += [(f"socket, {name}", path) for name, path in status.sockets.items()]
     if status.log:

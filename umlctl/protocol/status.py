@@ -178,6 +178,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         memory: what its processes take
         memory_limit: what it was given
         cgroup: the directory of its control group
+        confined: how its kernel is: writes, strict or off
+        own_mounts: it has mounts of its own: what is secret is hidden from it
         cpu: what it has used, seconds
         boots: how often its kernel came up, the boot that goes on now included
         reboots: how often it has rebooted
@@ -208,6 +210,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None = None
     memory_limit: int | None = None
     cgroup: str | None = None
+    confined: str | None = None
+    own_mounts: bool | None = None
     cpu: float | None = None
     boots: int | None = None
     reboots: int | None = None

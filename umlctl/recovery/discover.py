@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 SHIM: Final = b"shim.sh"
 """A word on the command line of a guest's tiny parent, and of processes between it and the
 kernel."""
+BEFORE: Final = 16
+"""The most words that stand before that one, those of unshare(1)."""
 DIES: Final = 2.0
 """How long the tiny parent of a guest that has just died may take to write down how, seconds."""
 PAUSE: Final = 0.02
-"""Between two looks at whether it has, seconds."""
+"""The time between two looks at whether it has, seconds."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -111,6 +113,8 @@ def see(umid: str) -> Record | None:
     started = processes.start_time(pid) if pid else None
     if not started:
         return None
+    from umlctl.host import binds  # who looks at guests rarely needs it
+
     words = [os.fsdecode(word) for word in _words(pid)]
     try:
         cwd = os.readlink(f"/proc/{pid}/cwd")
@@ -120,6 +124,7 @@ def see(umid: str) -> Record | None:
     uid = _uid(pid)
     if uid != os.geteuid():
         definition = msgspec.structs.replace(definition, user=str(uid))
+    confined = umid_lock.confined(umid)
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / _TICKS
     return Record(
         definition=definition,
@@ -130,6 +135,8 @@ def see(umid: str) -> Record | None:
         since=round(time.time() - age, 3),
         devices=[entry for word in words[1:] if (entry := _entry(umid, word)) is not None],
         shim=shim_of(pid),
+        confined=confined,
+        binds=bool(confined) and binds.has_own_mounts(pid),
     )
 
 
@@ -182,7 +189,7 @@ def _has_parent(umid: str) -> bool:
 
 
 def _is_before_kernel(words: list[bytes]) -> bool:
-    return any(os.path.basename(word) == SHIM for word in words[:8])
+    return any(os.path.basename(word) == SHIM for word in words[:BEFORE])
 
 
 def shim_of(pid: int) -> int:

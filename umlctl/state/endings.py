@@ -29,6 +29,8 @@ HALTED: Final = f"halted by a user, {NOT_SYNCED}"
 HEAD: Final = 1 << 20
 """How much of a console's beginning is looked at, bytes: more than a kernel prints before its init
 program begins."""
+_CANNOT_EXECUTE: Final = re.compile(rb"\Acannot execute the program: errno +(\d+)\n")
+"""What the last program before a confined kernel says, see umlctl.host.call_list."""
 _CANNOT_OPEN: Final = re.compile(rb'(ubd[a-p]): Can\'t open "([^"\n]*)": errno = (\d{1,4})\b')
 _NOT_EXECUTED: Final = b"Failed to exec kernel: "
 """The last words of a kernel that cannot reboot. Source: arch/um/os-Linux/main.c"""
@@ -165,7 +167,13 @@ def judge(seen: Evidence) -> Ending:
     """How a guest ended."""
     cause: Cause
     if _never_started(seen):
-        text = _disk_not_opened(seen.tail) or seen.panic or seen.asked or _last_lines(seen.tail)
+        text = (
+            _not_executed(seen.tail)
+            or _disk_not_opened(seen.tail)
+            or seen.panic
+            or seen.asked
+            or _last_lines(seen.tail)
+        )
         text = STARVED if seen.starved else text
         text = text or f"exit status {seen.status}"
         cause, code = "never started", exitcodes.NEVER_STARTED
@@ -277,6 +285,21 @@ def _disk_not_opened(tail: bytes) -> str:
     name, file, number = found[1].decode(), os.fsdecode(found[2]), int(found[3])
     why = "another process has it locked" if number == errno.EAGAIN else os.strerror(number)
     return f"the disk {name} could not be opened: {file}: {why}"
+
+
+def _not_executed(tail: bytes) -> str:
+    """Why a confined kernel could not be executed; empty if it was."""
+    found = _CANNOT_EXECUTE.search(tail)
+    if found is None:
+        return ""
+    number = int(found[1])
+    more = ""
+    if number == errno.EACCES:
+        more = (
+            "; a strictly confined one executes only what it was given: `--ro DIR` gives it the "
+            "libraries that it needs, too"
+        )
+    return f"the kernel cannot be executed: {os.strerror(number)}{more}"
 
 
 def _failed_reboot(seen: Evidence) -> str:

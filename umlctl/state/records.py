@@ -69,6 +69,7 @@ class Entry(msgspec.Struct, kw_only=True):
         name: "ubd3", "vec0", "con1", "ssl0", "mem"
         asked: what was asked for, in the words of `plug` or the kernel's
         kernel: what the kernel was given
+        told: what the kernel was told instead, where it is confined and finds the files elsewhere
         boot: it is on the kernel's command line, and comes back with a reboot by itself
         holds: files of the host that it uses
         mac: of a NIC
@@ -86,6 +87,7 @@ class Entry(msgspec.Struct, kw_only=True):
     name: str
     asked: str
     kernel: str
+    told: str = ""
     boot: bool = False
     holds: list[Hold] = []
     mac: str = ""
@@ -116,6 +118,9 @@ class Record(msgspec.Struct, kw_only=True):
         shim: pid of the tiny parent; 0 if unknown
         guest_boot: the guest's own boot id, another after each reboot; empty if unknown
         cgroup: the directory of its cgroup; empty if it has none
+        confined: how its kernel is, see `umlctl.guest.confinement`; empty: it is not, or that is
+            not known
+        binds: its kernel has a mount namespace of its own, where plugged files appear
         removed: devices of the command line that were removed
         resume: when it is to be resumed if it is stopped, seconds since 1970; 0: when told to
         again: it has ended, and is to be started again
@@ -134,6 +139,8 @@ class Record(msgspec.Struct, kw_only=True):
     shim: int = 0
     guest_boot: str = ""
     cgroup: str = ""
+    confined: str = ""
+    binds: bool = False
     resume: float = 0.0
     again: bool = False
     ending: Ending | None = None
@@ -364,4 +371,6 @@ def summary(record: Record) -> Status:
 
 def shown(entry: Entry) -> Device:
     """A device as `status` and `devices` show it."""
-    return msgspec.convert(msgspec.to_builtins(entry), Device)
+    found = msgspec.to_builtins(entry)
+    del found["told"]
+    return msgspec.convert(found, Device)

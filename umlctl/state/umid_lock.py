@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 
 OWNER: Final = "owner"
+EMPTY: Final = "masks/none"
+"""In a confined kernel's own directory: what covers directories that it is not to see."""
+CONFINED: Final = "confined"
+"""Says there how the kernel is confined, should its record be lost."""
+CLOSED: Final = "aside"
+"""What is put aside there, for its supervisor."""
 LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -81,6 +87,7 @@ class Claim:
             else:
                 remove_tree(self.directory)
             _unlink(paths.kept_socket(self.umid))
+            remove_own(self.umid)
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
         except paths.BadPlace:
@@ -110,6 +117,7 @@ class Claim:
             # it.
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
+        remove_own(self.umid)
         self._empty((OWNER, DOOR))
 
     def _empty(self, keep: tuple[str, ...]) -> None:
@@ -189,6 +197,7 @@ def claim(umid: str, home: str = "") -> Claim:
         public.clear()
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
         _unlink(paths.kept_socket(umid))
+        remove_own(umid)
         remove_tree(directory)
         records = paths.record_dir(umid)
         for path in (directory, records):
@@ -399,6 +408,25 @@ def _replace(old: int, new: int) -> None:
     """Make the number of one descriptor stand for another."""
     os.dup2(new, old, inheritable=False)
     os.close(new)
+
+
+def confined(umid: str) -> str:
+    """How the kernel of a guest that runs is confined; empty if it is not, or that is unknown."""
+    try:
+        with open(f"{paths.own_dir(umid)}/{CONFINED}") as file:
+            return file.read(16)
+    except OSError:
+        return ""
+
+
+def remove_own(umid: str) -> None:
+    """Remove what a confined kernel had for itself; nobody can look into some of it."""
+    own = paths.own_dir(umid)
+    with suppress(OSError):
+        os.rmdir(f"{own}/{EMPTY}")
+    with suppress(OSError):
+        os.chmod(f"{own}/{CLOSED}", 0o700)
+    remove_tree(own)
 
 
 def _unlink(path: str) -> None:

@@ -179,7 +179,7 @@ class Guest:
             case lifecycle.RefuseRequests(why):
                 life.kernel.lose(why)
             case lifecycle.PrepareBoot():
-                make_again(life.launched.definition, life.launched.claim.directory)
+                make_again(life.launched.record, life.launched.claim.directory)
                 self._boot.begins()
                 life.consoles.note_boot()
             case lifecycle.AwaitReady():

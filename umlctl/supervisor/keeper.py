@@ -73,6 +73,7 @@ class Keeper:
         definition, claim = life.launched.definition, life.launched.claim
         kernel = os.path.dirname(life.kernel.path)
         looked_at = [claim.directory, f"{claim.directory}.lock", kernel, claim.public.link]
+        looked_at.append(os.path.realpath(kernel))  # that of a confined kernel is elsewhere
         looked_at += [os.path.dirname(door.path) for door in self._doors[1:]]
         if definition.user:
             looked_at.append(paths.open_dir(definition.umid))
@@ -94,7 +95,7 @@ class Keeper:
         if is_shared(launched.definition):
             shared_socket.make_place(umid)
         made += [door.path for door in self._doors if door.stand()]
-        make_again(launched.definition, claim.directory)
+        make_again(launched.record, claim.directory)
         if launched.is_deaf():
             deaf = launched.listen_again()
             # A task that waits on the old one then waits on the new one.

@@ -17,7 +17,7 @@ from umlctl.guest.cmdline import CONSOLE
 from umlctl.protocol.commands import COMMANDS, GUEST, OUTPUT
 from umlctl.protocol.console_socket import config
 from umlctl.protocol.guard import Line, check, is_guest_file, is_query, seconds_of
-from umlctl.supervisor.devices import plugging
+from umlctl.supervisor.devices import bringing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel import BETWEEN_PIECES, DEADLINE, Unsent
 from umlctl.supervisor.kernel_socket import is_closed
@@ -197,6 +197,11 @@ class KernelRequests:
             said = outcome.text.strip()
             if outcome.ok and said and f"{ours},".startswith(f"{said},"):
                 data = f"unix:{consoles.socket_of(name)}".encode()
+                return Outcome(ANSWERED, 0, data, "", outcome.pieces)
+        if line.command.name == "config" and outcome.ok:
+            entry = self._life().devices.find(name)
+            if entry is not None and entry.told:
+                data = bringing.as_given(entry, outcome.text).encode("utf-8", "surrogateescape")
                 return Outcome(ANSWERED, 0, data, "", outcome.pieces)
         return _unstamped(line, outcome)
 

@@ -118,12 +118,14 @@ class KernelSocket:
 
         Raises: OSError
         """
+        # That of a confined kernel is elsewhere.
+        directory = os.path.realpath(os.path.dirname(self.path))
         held = f"/proc/{os.getpid()}/fd/{self._held}"
         if shared_socket.answers(self._kept):
-            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            os.makedirs(directory, 0o700, exist_ok=True)
             os.link(self._kept, self.path)
         elif self._held >= 0 and shared_socket.answers(held):
-            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            os.makedirs(directory, 0o700, exist_ok=True)
             os.symlink(held, self.path)
         else:
             return False

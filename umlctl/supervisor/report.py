@@ -46,6 +46,8 @@ def status_of(life: Life, refused: int, clients_refused: int) -> Status:
         memory=processes.memory_used(pid) if lives else None,
         memory_limit=definition.mem,
         cgroup=record.cgroup or None,
+        confined=record.confined or None,
+        own_mounts=record.binds if record.confined else None,
         cpu=processes.cpu_seconds(pid) if lives else None,
         boots=1 + lifecycle.reboots + lifecycle.restarts,
         reboots=lifecycle.reboots,

@@ -1,7 +1,7 @@
 # The tiny parent of a guest's kernel; it outlives the supervisor, and holds the guest's lock (9),
 # the run directory's (8) and the pidfile's (7).
 #
-# usage: sh shim.sh DIRECTORY LOG CWD CGROUP LIMITS SCOPE KERNEL [ARGUMENTS...]
+# usage: sh shim.sh DIRECTORY LOG CWD CGROUP LIMITS TELLS SCOPE KERNEL [ARGUMENTS...]
 #
 # Starts the kernel, says its pid, waits, and writes down how it ended. SCOPE is what ends with
 # the kernel whatever kills it: what it traces must not be let go, to run on as a process of this
@@ -14,15 +14,20 @@
 # where cgroups are mounted. We move to one half of the scope, and limit the other.
 if [ "$1" = kernel ]; then
     # The pid is the host's even inside a pid namespace, since this /proc is the host's.
-    log=$3 cgroup=$4
-    shift 4
+    log=$3 cgroup=$4 tells=$5
+    shift 5
     if [ -n "$cgroup" ]; then echo 0 >"$cgroup/cgroup.procs" || exit 126; fi
     read -r pid rest </proc/self/stat
+    if [ -n "$tells" ]; then
+        printf %s "$pid"
+        exec "$@" 6>&1 9>&- 8>&- 7>&- >&2 # which is the log, open before: nothing is to be open
+        # for writing by the mounts that it makes read-only
+    fi
     echo "$pid"
     exec "$@" 9>&- 8>&- 7>&- </dev/null >>"$log" 2>&1
 fi
-directory=$1 log=$2 cwd=$3 cgroup=$4 limits=$5 scope=$6
-shift 6
+directory=$1 log=$2 cwd=$3 cgroup=$4 limits=$5 tells=$6 scope=$7
+shift 7
 umask 077
 ulimit -c 0
 if [ -n "$limits" ]; then
@@ -40,7 +45,7 @@ if [ -n "$limits" ]; then
     done
 fi
 cd "$cwd" || exit 126
-set -- sh "$0" kernel "$directory" "$log" "$cgroup" "$@"
+set -- sh "$0" kernel "$directory" "$log" "$cgroup" "$tells" "$@"
 case $scope in
 group) ;;
 *) set -- unshare $scope --fork --kill-child "$@" ;; # as many words as there are

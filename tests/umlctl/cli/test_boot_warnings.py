@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.umlctl.state.test_records import write_record
-from umlctl.host import programs
+from umlctl.host import landlock, programs
 from umlctl.kernels import find
 
 if TYPE_CHECKING:
@@ -14,15 +14,29 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is told")
-def test_root_is_told_once_and_where_it_is_true(started: Started) -> None:
+def test_root_is_told_once_and_where_it_is_true(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for words in (["--root", "a.img"], ["--", "root=98:0"], ["--user", "nobody"]):
         assert started.main("run", "demo", *words) == 0
         assert "reaches every file" not in started.err
+    monkeypatch.setattr(landlock, "unable", lambda: "")
     assert started.main("run", "demo") == 0
+    assert "reaches every file" not in started.err, "its kernel is confined"
+    assert started.main("run", "demo", "--confine", "off") == 0
     assert "reaches every file of this host" in started.err
     for verb in ("run", "start"):
-        assert started.main(verb, "demo") == 0
+        assert started.main(verb, "demo", "--confine", "off") == 0
         assert "reaches every file" not in started.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is told")
+def test_root_is_told_where_no_kernel_can_be_confined(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "unable", lambda: "its kernel has no Landlock")
+    assert started.main("run", "demo") == 0
+    assert "reaches every file of this host" in started.err
 
 
 def test_program_that_the_guests_init_lacks_is_said_before_the_boot(

@@ -75,6 +75,10 @@ def seen(**fields: Any) -> Evidence:
         ({"asked": "by uid 0", "status": 134, "left": True}, "shut down", 0, ""),
         ({"was_ready": False, "tail": b"a\nb\n\nc\n", "status": 1}, "never started", 125, "b; c"),
         ({"was_ready": False, "tail": b"", "status": 1}, "never started", 125, "exit status 1"),
+        (
+            {"was_ready": False, "tail": b"cannot execute the program: errno   2\n", "status": 126},
+            *("never started", 125, "the kernel cannot be executed: No such file or directory"),
+        ),
         ({"was_ready": False, "tail": b"", "panic": "no root"}, "never started", 125, "no root"),
         ({"was_ready": False, "panic": "Attempted to kill init!"}, "panicked", 255, "Attempted"),
         ({"was_ready": False, "status": 3}, "exited", 3, ""),

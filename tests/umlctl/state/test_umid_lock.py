@@ -16,7 +16,7 @@ from tests.umlctl.state.test_records import write_record
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.host import paths
 from umlctl.host.files import remove_tree
-from umlctl.state import records
+from umlctl.state import records, umid_lock
 from umlctl.state.umid_lock import (
     claim,
     forget,
@@ -393,3 +393,17 @@ def test_supervisor_of_an_earlier_version_is_known_where_that_had_its_locks(
         assert has_owner("demo")
         with pytest.raises(GuestInUse, match="demo has a supervisor"):
             take_over("demo")
+
+
+def test_how_a_kernel_is_confined_is_known_as_long_as_it_has_a_directory(house: str) -> None:
+    assert umid_lock.confined("demo") == ""
+    with claim("demo"):
+        os.makedirs(f"{paths.own_dir('demo')}/{umid_lock.CLOSED}")
+        os.makedirs(f"{paths.own_dir('demo')}/{umid_lock.EMPTY}")
+        for name in (umid_lock.CLOSED, umid_lock.EMPTY):
+            os.chmod(f"{paths.own_dir('demo')}/{name}", 0)
+        with open(f"{paths.own_dir('demo')}/{umid_lock.CONFINED}", "w") as file:
+            file.write("strict")
+        assert umid_lock.confined("demo") == "strict", house
+    assert umid_lock.confined("demo") == ""
+    assert not os.path.exists(paths.own_dir("demo"))

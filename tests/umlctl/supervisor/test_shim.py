@@ -30,7 +30,7 @@ def run(directory: Path, cgroup: str, limits: str, script: str) -> int:
     log = directory / "log"
     log.touch()
     kernel = ("sh", "-c", script)
-    words = ("sh", SHIM, str(directory), str(log), "/", cgroup, limits, "group", *kernel)
+    words = ("sh", SHIM, str(directory), str(log), "/", cgroup, limits, "", "group", *kernel)
     return subprocess.run(
         words, capture_output=True, check=False, start_new_session=True
     ).returncode

@@ -59,7 +59,7 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
     entry.observed = None  # what was seen before a reboot no longer counts
     undo = True
     try:
-        outcome = await kernel.ask(f"config {entry.kernel}")
+        outcome = await kernel.ask(f"config {entry.told or entry.kernel}")
         if outcome.kind == REFUSED:
             undo = False
         if not outcome.ok:

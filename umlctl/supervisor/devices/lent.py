@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.backends import registry
 from umlctl.errors import Refusal
 from umlctl.state.records import Entry
-from umlctl.supervisor.devices import hotplug
+from umlctl.supervisor.devices import bringing, hotplug
 
 if TYPE_CHECKING:
     from umlctl.devices.vhost import Lent
@@ -30,6 +30,7 @@ async def plug(table: Table, device: Lent, by: By, *, force: bool) -> None:
     if not force:
         registry.of(device.kind).check(str(device), table.record.pid)
     async with table.changing(), table.talking(force=force):
+        bringing.check(table.record, device.kind, str(device))
         entry = Entry(name=device.kind, asked=str(device), kernel=str(device))
         await _number(table, entry, device.kind, force=force)
         await hotplug.make(table, entry, table.kernel, look=not force)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from umlctl.backends import registry
 from umlctl.state.records import Entry
-from umlctl.supervisor.devices import hotplug
+from umlctl.supervisor.devices import bringing, hotplug
 
 if TYPE_CHECKING:
     from umlctl.devices.lines import Line
@@ -25,6 +25,7 @@ async def change(table: Table, device: Line, by: By, *, force: bool) -> None:
     if not force:
         backend.check(str(device), table.record.pid)
     async with table.changing():
+        bringing.check(table.record, name, str(device))
         before = await kernel.ask(f"config {name}")
         outcome = await kernel.ask(f"config {device}")
         if not outcome.ok:

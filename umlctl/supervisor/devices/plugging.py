@@ -24,7 +24,7 @@ from umlctl.guest.definition import check_for_user
 from umlctl.recovery import discover
 from umlctl.state import leases, records
 from umlctl.state.leases import Use
-from umlctl.supervisor.devices import hotplug, lent, lines, memory
+from umlctl.supervisor.devices import bringing, hotplug, lent, lines, memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,9 +115,11 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
         entry.problem = PLUGGING
         table.entries.append(entry)
         try:
+            await table.in_thread(bringing.bring, table.record, entry)
             await table.in_thread(records.save, table.record)
         except BaseException as problem:
             table.entries.remove(entry)
+            await table.in_thread(bringing.take_away, table.record, entry)
             await table.in_thread(registry.of(entry.name).undo, entry, table.owner)
             if isinstance(problem, OSError):
                 raise HostError(f"{entry.name}: cannot be written down: {problem}") from problem

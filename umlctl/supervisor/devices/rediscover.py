@@ -20,6 +20,7 @@ from umlctl.host import paths
 from umlctl.networks import interfaces, macs, segments
 from umlctl.protocol import console_socket
 from umlctl.state.records import Entry
+from umlctl.supervisor.devices import bringing
 
 if TYPE_CHECKING:
     from umlctl.state.records import Record
@@ -41,7 +42,7 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
     for name in (f"{DISK.family}{slot}" for slot in range(DISK.limit)):
         said = (await kernel.ask(f"config {name}")).text.strip()
         if name not in known and said.startswith("/") and said != disk.NOTHING:
-            entry = await trio.to_thread.run_sync(_disk, umid, name, said)
+            entry = await trio.to_thread.run_sync(_disk, record, name, said)
             record.devices += [entry] if entry else []
     for name in console_socket.CONSOLES[1:]:
         words = console_socket.config(name)
@@ -64,9 +65,10 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
     return untraced
 
 
-def _disk(umid: str, name: str, files: str) -> Entry | None:
+def _disk(record: Record, name: str, files: str) -> Entry | None:
     try:
-        return disk.entry_of(umid, ubd.parse(f"{name}={files}"))
+        told = ubd.parse(f"{name}={files}")
+        return bringing.recovered(record, told) or disk.entry_of(record.definition.umid, told)
     except UsageError:
         return None
 

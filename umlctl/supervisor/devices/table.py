@@ -17,6 +17,7 @@ from umlctl.backends.interface import Owner
 from umlctl.errors import Refusal, UmlctlError
 from umlctl.host import scarce
 from umlctl.state import records
+from umlctl.supervisor.devices import bringing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -142,6 +143,7 @@ class Table:
 
     async def strike(self, entry: Entry) -> None:
         """Remove a device that was not plugged after all: what was made for it, and its row."""
+        await self.in_thread(bringing.take_away, self.record, entry)
         said = await self.in_thread(registry.of(entry.name).undo, entry, self.owner)
         self.entries.remove(entry)
         await self.save()
@@ -151,6 +153,7 @@ class Table:
     async def let_go(self, entry: Entry) -> str:
         """Release the host's side of a device that is gone, and remove its row; return what
         failed."""
+        await self.in_thread(bringing.take_away, self.record, entry)
         said = await self.in_thread(registry.of(entry.name).release, entry, self.owner)
         self.entries.remove(entry)
         await self.save()

@@ -37,8 +37,7 @@ def adopt(record: Record) -> Launched:
             if record.ending is not None or not processes.alive(record.pid, record.started):
                 raise GuestInUse(f"{definition.umid} does not run any more")
             notify = undo.enter_context(_notify(definition, held.directory))
-            with open(f"/proc/{record.pid}/cmdline", "rb") as file:
-                command = os.fsdecode(file.read()).rstrip("\0").split("\0")
+            command = processes.command(record.pid)
             pidfile = Pidfile.lock(definition.pidfile, record.pid)
             undo.callback(pidfile.close)
             aside = records.set_aside(definition.umid)

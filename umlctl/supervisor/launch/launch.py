@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from umlctl.errors import HostError
-from umlctl.guest import cmdline
+from umlctl.guest import cmdline, confinement
 from umlctl.guest import definition as definitions
 from umlctl.host import cgroups, processes, room, users
 from umlctl.host.pidfile import Pidfile
@@ -23,6 +23,7 @@ from umlctl.state import console_log, records
 from umlctl.supervisor import passing
 from umlctl.supervisor.access import check_names
 from umlctl.supervisor.launch import spawn
+from umlctl.supervisor.launch.jail import Jail
 from umlctl.supervisor.launch.launched import Launched
 from umlctl.supervisor.launch.place import (
     make_files,
@@ -124,13 +125,14 @@ def _launch(
             undo.callback(remove_place, definition)
             pidfile = Pidfile.lock(definition.pidfile)
             undo.callback(pidfile.remove)
+            jail = Jail(definition, entries, command, room.place_of(definition, os.environ))
             notify = notify_socket(notify_path(definition, directory))
             undo.callback(notify.close)
             cgroup = _cgroup(definition)
             if not cgroup.scope:  # systemd removes its own
                 undo.callback(cgroups.remove, cgroup.directory)
-            make_files(definition, directory, place, user)
-            shim, pid = _begin(definition, claim, log, pidfile, cgroup, command, numbers)
+            make_files(definition, directory, user)
+            shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, numbers)
             undo.callback(spawn.end, shim, pid)
             started = processes.start_time(pid) or 0
             pidfile.write(pid)
@@ -144,6 +146,8 @@ def _launch(
                 devices=entries,
                 shim=shim,
                 cgroup=cgroup.of(pid),
+                confined=jail.mode,
+                binds=jail.mounts,
             )
             records.save(record)
             undo.pop_all()
@@ -183,7 +187,7 @@ def _begin(
     log: str,
     pidfile: Pidfile,
     cgroup: cgroups.Cgroup,
-    command: list[str],
+    jail: Jail,
     numbers: list[int],
 ) -> tuple[int, int]:
     """Have the tiny parent begin the kernel; its pid and the kernel's.
@@ -202,18 +206,22 @@ def _begin(
     ]
     environment = users.environment(user) if user else dict(os.environ)
     environment["TMPDIR"] = room.place_of(definition, os.environ)
-    become = users.become(user) if user else []
     with passing.copied(numbers, spawn.ABOVE) as passed:
-        begin = functools.partial(
-            spawn.spawn,
-            held=(claim.lock, keep_place(), pidfile.descriptor),
-            log=log,
-            environment=environment,
-            lines=spawn.lines(claim.directory, claim.records),
-            passed=passed,
-        )
-        words = [*passing.placing(passed), *become, *command]
-        return spawn.start(chain, words, definition.kernel, log, begin)
+
+        def begin(words: list[str], descriptors: list[int]) -> tuple[int, bytes]:
+            return spawn.spawn(
+                words,
+                held=(claim.lock, keep_place(), pidfile.descriptor),
+                log=log,
+                environment=environment,
+                lines=spawn.lines(claim.directory, claim.records),
+                passed=[*passed, *descriptors],
+            )
+
+        become = users.become(user) if user else []
+        armed = functools.partial(jail.armed, passing.placing(passed), become)
+        mounts = jail.mode != confinement.OFF
+        return spawn.start(chain, definition.kernel, log, armed, begin, mounts=mounts)
 
 
 def _modules(kernel: str) -> str:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition, root_is_host
-from umlctl.host import paths, shared_socket, users
+from umlctl.host import binds, files, paths, shared_socket, users
 from umlctl.protocol import console_socket
+from umlctl.state import umid_lock
 from umlctl.state.umid_lock import kernel_socket
 
 if TYPE_CHECKING:
     from umlctl.host.users import User
+    from umlctl.state.records import Record
 
 INIT: Final = f"{os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}/guest/init.sh"
 NOTIFY_BUFFER: Final = 1 << 20
@@ -30,7 +32,15 @@ def own_place(definition: Definition, directory: str) -> str:
 
 def notify_path(definition: Definition, directory: str) -> str:
     """Where its kernel's notifications arrive."""
-    return f"{own_place(definition, directory)}/notify"
+    return _place_of("notify", definition, directory)
+
+
+def _place_of(name: str, definition: Definition, directory: str) -> str:
+    """Where a file is that its kernel finds in its place: one that is confined sees no more than
+    that of the guest's directory, and so it is in a directory by itself."""
+    front = front_directory(definition.umid)
+    here = front if os.path.isdir(front) else own_place(definition, directory)
+    return f"{here}/{name}"
 
 
 def notify_socket(path: str) -> socket.socket:
@@ -72,12 +82,12 @@ def remove_place(definition: Definition) -> None:
     """
     if definition.user:
         place = paths.open_dir(definition.umid)
-        users.remove(f"{place}/{name}" for name in ("k", "notify", "init"))
+        users.remove(f"{place}/{name}" for name in ("k", "notify", "init", "dev"))
         with contextlib.suppress(OSError):
             os.rmdir(place)
 
 
-def make_files(definition: Definition, directory: str, place: str, user: User | None) -> None:
+def make_files(definition: Definition, directory: str, user: User | None) -> None:
     """Make what the kernel opens, beside the notify socket.
 
     Raises: OSError
@@ -85,26 +95,28 @@ def make_files(definition: Definition, directory: str, place: str, user: User | 
     for name in (*console_socket.CONSOLES, "agent"):
         os.mkfifo(f"{directory}/{name}.in", 0o600)
     if root_is_host(definition):
-        _make_init(place, user)
+        _make_init(definition, directory, user)
     if user:
-        users.give(user, [f"{place}/notify"])
+        users.give(user, [notify_path(definition, directory)])
+    _link_front(definition.umid, directory)
 
 
-def _make_init(place: str, user: User | None) -> None:
+def _make_init(definition: Definition, directory: str, user: User | None) -> None:
     """Raises: OSError"""
+    path = _place_of("init", definition, directory)
     with open(INIT, "rb") as file:
-        write(f"{place}/init", file.read(), 0o700)
+        write(path, file.read(), 0o700)
     if user:
-        users.give(user, [f"{place}/init"])
+        users.give(user, [path])
 
 
-def make_again(definition: Definition, directory: str) -> None:
+def make_again(record: Record, directory: str) -> None:
     """Make what a reboot needs and somebody has removed, such as who cleans up /tmp: our init
     program, and the directory of the kernel's own.
 
     directory: of the guest
     """
-    place = own_place(definition, directory)
+    definition = record.definition
     own = own_directory(definition)
     with contextlib.suppress(OSError, HostError):  # the kernel will say what it lacks
         user = users.find(definition.user) if definition.user else None
@@ -112,9 +124,125 @@ def make_again(definition: Definition, directory: str) -> None:
             os.makedirs(own, 0o700)
             if user:
                 users.give(user, [own])
-        if root_is_host(definition) and not os.path.exists(f"{place}/init"):
-            os.makedirs(place, 0o700, exist_ok=True)
-            _make_init(place, user)
+        init = _place_of("init", definition, directory)
+        if root_is_host(definition) and not os.path.exists(init):
+            os.makedirs(os.path.dirname(init), 0o700, exist_ok=True)
+            _make_init(definition, directory, user)
+        _link_front(definition.umid, directory)
+        if record.binds:
+            _show_again(record)
+
+
+# What a confined kernel has for itself
+
+
+def make_own(definition: Definition) -> None:
+    """Make a confined kernel's own directory.
+
+    definition: which says how it is confined
+
+    Raises: OSError
+    """
+    umid = definition.umid
+    umid_lock.remove_own(umid)
+    os.mkdir(paths.own_dir(umid), 0o700)
+    write(f"{paths.own_dir(umid)}/{umid_lock.CONFINED}", definition.confine.encode())
+    plugged = plugged_directory(definition)
+    files.remove_tree(plugged)
+    os.mkdir(plugged, 0o700)
+    if definition.user:
+        os.chmod(plugged, shared_socket.MODE)
+    else:
+        os.mkdir(front_directory(umid), 0o700)
+        os.mkdir(_own_sockets(umid), 0o700)
+
+
+def front_directory(umid: str) -> str:
+    """What a confined kernel sees as its guest's directory, unless it runs as another user: that
+    could do nothing with the sockets there."""
+    return f"{paths.own_dir(umid)}/front"
+
+
+def plugged_directory(definition: Definition) -> str:
+    """Where files appear for a confined kernel that are plugged while it runs."""
+    umid = definition.umid
+    return f"{paths.open_dir(umid) if definition.user else paths.own_dir(umid)}/dev"
+
+
+def _own_sockets(umid: str) -> str:
+    """What a confined kernel sees as the directory in which kernels make their sockets."""
+    return f"{paths.own_dir(umid)}/k"
+
+
+def link_sockets(definition: Definition, *, mounts: bool) -> None:
+    """Have us find the socket of a confined kernel where those of others are.
+
+    mounts: it sees its own directory there
+
+    Raises: OSError
+    """
+    umid = definition.umid
+    if definition.user:
+        return
+    link = os.path.dirname(paths.kernel_socket(umid))
+    files.remove_tree(link)
+    if mounts:
+        os.symlink(f"{_own_sockets(umid)}/{umid}", link)
+
+
+def sockets_directory(definition: Definition, *, mounts: bool) -> str:
+    """The directory in which a confined kernel makes its own, as we find it."""
+    alone = mounts and not definition.user
+    return _own_sockets(definition.umid) if alone else own_directory(definition)
+
+
+def _link_front(umid: str, directory: str) -> None:
+    """Have a kernel without mounts of its own, and us, find in the guest's directory what is in
+    another.
+
+    Raises: OSError
+    """
+    front = front_directory(umid)
+    for name in ("notify", "init") if os.path.isdir(front) else ():
+        if not os.path.lexists(f"{directory}/{name}"):
+            os.symlink(f"{front}/{name}", f"{directory}/{name}")
+
+
+def seen(definition: Definition) -> dict[str, str]:
+    """What a confined kernel sees of what is umlctl's, and what that is."""
+    umid = definition.umid
+    same = [paths.networks_dir(), plugged_directory(definition)]
+    if definition.user:
+        return {path: path for path in (*same, paths.open_dir(umid))}
+    same += [front_directory(umid), _own_sockets(umid)]
+    return {path: path for path in same} | _shown(umid)
+
+
+def _shown(umid: str) -> dict[str, str]:
+    """What a confined kernel sees in the place of something else."""
+    return {paths.guest_dir(umid): front_directory(umid), paths.kernel_dir(): _own_sockets(umid)}
+
+
+def hidden() -> list[str]:
+    """What is umlctl's, and no kernel sees but for its own: other guests, and supervisors."""
+    return [paths.run_dir(), paths.kept_dir(), paths.guest_records(), paths.shared_dir()]
+
+
+def _show_again(record: Record) -> None:
+    """Have a confined kernel see what is its own, though the run directory has been made anew, and
+    us find its socket.
+
+    Raises: OSError
+    """
+    definition = record.definition
+    umid = definition.umid
+    if definition.user:
+        return
+    if not os.path.lexists(os.path.dirname(paths.kernel_socket(umid))):
+        link_sockets(definition, mounts=True)
+    for there, source in _shown(umid).items():
+        if not os.path.samefile(f"/proc/{record.pid}/root{there}", source):
+            binds.bind(record.pid, record.started, source, there)
 
 
 def own_directory(definition: Definition) -> str:

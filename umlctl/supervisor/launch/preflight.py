@@ -87,7 +87,7 @@ def check_reboot(launched: Launched) -> None:
             backend = registry.of(entry.name)
             if backend.needs_host:
                 backend.renew(entry, launched.pid)
-    make_again(definition, launched.claim.directory)
+    make_again(launched.record, launched.claim.directory)
 
 
 def _check_reopened(definition: Definition, directory: str, memory: int = 0) -> None:

@@ -10,51 +10,76 @@ import functools
 import os
 import select
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
-from umlctl.host import confine, processes
+from umlctl.host import call_list, confine, processes
 from umlctl.protocol import console_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
 SHIM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shim.sh")
 PASSED: Final = (9, 8, 7)
 """In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
 ABOVE: Final = console_socket.FIRST_DESCRIPTOR + 2 * len(console_socket.CONSOLES)
 """Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
+TELLS: Final = 6
+"""In the kernel's process before it is the kernel: where it says that it is confined."""
 BEGIN_TIMEOUT: Final = 30
 """The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
 Opening = tuple[int, int, str, int, int]
 """A file that a new process has open: POSIX_SPAWN_OPEN, descriptor, path, flags, mode."""
 
 
+class Armed(NamedTuple):
+    """A kernel's command with what confines it.
+
+    Fields:
+        words: the command
+        descriptors: that it needs for that, under the same numbers
+        told: it says when it is confined, before it becomes the kernel
+    """
+
+    words: list[str]
+    descriptors: list[int]
+    told: bool
+
+
 def start(
     chain: list[str],
-    command: list[str],
     kernel: str,
     log: str,
-    spawn: Callable[[list[str]], tuple[int, bytes]],
+    armed: Callable[[str], AbstractContextManager[Armed]],
+    spawn: Callable[[list[str], list[int]], tuple[int, bytes]],
+    *,
+    mounts: bool,
 ) -> tuple[int, int]:
     """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
+
+    armed: the kernel's command for a scope
+    mounts: the kernel is to have mounts of its own, wherever it can
 
     Raises: HostError, NeverStarted
     """
     told = ""
-    for scope in confine.scopes(kernel):
-        start = functools.partial(spawn, [*chain, scope, *command])
-        if scope == "group" and confine.has_capabilities(kernel):
-            shim, said = start()
-        else:
-            # The thread that is made for it ends before the supervisor goes on.
-            shim, said = confine.confined(start, abort=scope == "group")
-        if said.strip().isdigit():
+    for scope in confine.scopes(kernel, mounts=mounts):
+        with armed(scope) as arm:
+            tells = str(TELLS) if arm.told else ""
+            words = [*chain, tells, scope, *arm.words]
+            start = functools.partial(spawn, words, arm.descriptors)
+            if scope == "group" and confine.has_capabilities(kernel):
+                shim, said = start()
+            else:
+                # The thread that is made for it ends before the supervisor goes on.
+                shim, said = confine.confined(start, abort=scope == "group")
+        if said.endswith(b"\n") and said.strip().isdigit():
             return shim, int(said)
         os.waitpid(shim, 0)
         with open(log, "r+b") as file:
-            told = file.read(2000).decode("utf-8", "replace").strip()
+            told = call_list.explain(file.read(2000).decode("utf-8", "replace").strip())
             file.truncate(0)  # the next scope begins with an empty log
     raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
 

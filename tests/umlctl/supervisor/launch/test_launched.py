@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from umlctl.host import processes
 from umlctl.state.umid_lock import has_owner
+from umlctl.supervisor.launch.place import notify_path
 
 if TYPE_CHECKING:
     from umlctl.supervisor.launch.launched import Launched
@@ -20,7 +21,7 @@ def test_kernel_that_is_let_go_of_lives_and_another_may_have_it(launched: Launch
 
 
 def test_kernel_whose_notify_socket_was_removed_is_heard_at_a_new_one(launched: Launched) -> None:
-    path = f"{launched.claim.directory}/notify"
+    path = notify_path(launched.definition, launched.claim.directory)
     assert not launched.is_deaf()
     os.unlink(path)
     assert launched.is_deaf()

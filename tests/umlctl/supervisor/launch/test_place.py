@@ -26,7 +26,7 @@ def test_what_a_reboot_needs_is_made_anew(launched: Launched) -> None:
     own = own_directory(definition)
     shutil.rmtree(own)
     os.unlink(f"{directory}/init")
-    make_again(definition, directory)
+    make_again(launched.record, directory)
     assert os.path.isdir(own)
     with open(f"{directory}/init", "rb") as made, open(INIT, "rb") as ours:
         assert made.read() == ours.read()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from umlctl.guest.confinement import STRICT, WRITES
+from umlctl.guest.definition import Definition
+from umlctl.host.landlock import CHANGE, Files, Rule
+from umlctl.state.records import Entry, Hold
+from umlctl.supervisor.launch import means, reach
+
+PLACES = reach.Places("/own/k", "/own/dev", "/dev/shm/m", "/own/net", "/run/g/demo")
+DISK = Entry(
+    name="ubd1",
+    asked="/disk",
+    kernel="ubd1=/cow,/base",
+    holds=[
+        Hold(path="/cow", device=1, inode=1, write=True),
+        Hold(path="/base", device=1, inode=2, write=False),
+    ],
+)
+COMMAND = ["/usr/bin/linux", "mem=64M", "ubd1=/cow,/base"]
+
+
+def guest(**fields: object) -> Definition:
+    return Definition(umid="demo", kernel="/usr/bin/linux", **{"confine": WRITES, **fields})  # type: ignore[arg-type]
+
+
+def allowed(definition: Definition, entries: list[Entry] | None = None) -> dict[str, Files]:
+    """What may be done with each path by all rules for it."""
+    found: dict[str, Files] = {}
+    for path, rights in reach.rules(definition, entries or [], COMMAND, PLACES):
+        found[path] = found.get(path, Files(0)) | rights
+    return found
+
+
+def changed(rules: dict[str, Files]) -> set[str]:
+    return {path for path, rights in rules.items() if rights & (CHANGE | Files.MAKE_CHAR)}
+
+
+def test_kernel_writes_what_is_its_own_and_devices_that_are_nobodys() -> None:
+    assert changed(allowed(guest())) == {
+        "/own/k",
+        "/own/dev",
+        "/own/net",
+        "/dev/shm/m",
+        *means.ALWAYS,
+    }
+
+
+def test_it_writes_its_disks_and_leaves_their_backing_files() -> None:
+    rules = allowed(guest(), [DISK])
+    assert rules["/cow"] & Files.WRITE_FILE
+    assert not rules["/base"] & CHANGE
+    assert rules["/base"] & Files.READ_FILE
+
+
+def test_it_writes_the_directory_that_is_its_root_unless_that_is_to_read_only() -> None:
+    assert "/srv/root/" in changed(allowed(guest(root="/srv/root/")))
+    assert "/srv/root/" not in changed(allowed(guest(root="/srv/root/,ro")))
+
+
+def test_it_writes_what_was_given_to_be_written() -> None:
+    rules = allowed(guest(rw=("/data",)))
+    assert rules["/data"] & Files.MAKE_REG
+    assert "/data" in reach.written(guest(rw=("/data",)), [])
+
+
+def test_nobody_makes_device_nodes() -> None:
+    rules = allowed(guest(root="/srv/root/", rw=("/data",)), [DISK])
+    assert not any(rights & (Files.MAKE_CHAR | Files.MAKE_BLOCK) for rights in rules.values())
+    assert reach.handled(guest()) & Files.MAKE_CHAR
+
+
+def test_reading_is_refused_to_the_strictly_confined_alone() -> None:
+    assert not reach.handled(guest()) & (Files.READ_FILE | Files.EXECUTE)
+    assert reach.handled(guest(confine=STRICT)) & Files.READ_FILE
+
+
+def test_strictly_confined_one_reads_the_system_its_root_and_what_was_given() -> None:
+    rules = allowed(guest(confine=STRICT, ro=("/books",), cwd="/work", root="host"), [DISK])
+    assert "/work" not in rules, "it would be / for many"
+    assert {"/usr", "/etc", "/books", "/cow", "/base", "/usr/bin/linux"} <= rules.keys()
+    assert not {"/", "/home", "/root", "/var", "/tmp"} & rules.keys()
+    assert not rules["/usr"] & CHANGE
+    other = allowed(guest(confine=STRICT, root="/srv/root/", cwd="/work"))
+    assert "/srv/root/" in other
+    assert "/etc" not in other
+
+
+def test_what_is_given_is_what_words_and_disks_name() -> None:
+    given = reach.given(guest(ro=("/books",), init="/bin/sh", cwd="/work"), [DISK], COMMAND)
+    assert {"/cow", "/base", "/books", "/bin/sh", "/work", "/usr/bin/linux"} == set(given)
+
+
+def test_rules_are_for_landlock() -> None:
+    assert all(isinstance(each, Rule) for each in reach.rules(guest(), [DISK], COMMAND, PLACES))

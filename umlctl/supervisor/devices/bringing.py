@@ -1,0 +1,156 @@
+"""Files that a confined guest is given while it runs: its kernel reaches nothing that it was not
+given when it started, but for one directory, in which they appear by a mount in its own mount
+namespace, or by a link.
+
+The kernel knows such a file by its path there. People see the path that they have given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from umlctl.backends import disk
+from umlctl.devices import ubd
+from umlctl.errors import HostError
+from umlctl.guest.confinement import OFF, STRICT
+from umlctl.host import binds, processes
+from umlctl.supervisor.launch import aside, means, reach
+from umlctl.supervisor.launch.place import plugged_directory
+
+if TYPE_CHECKING:
+    from umlctl.state.records import Entry, Record
+
+
+def bring(record: Record, entry: Entry) -> None:
+    """Have a guest's kernel reach what a device leads to; says in the entry what it is told then.
+
+    Raises: HostError: it cannot, and how it could
+    """
+    if not is_confined(record):
+        return
+    check(record, entry.name, entry.kernel)
+    if means.TUN in means.of_device(entry.kernel).paths and aside.has_tun(record):
+        try:
+            aside.bring_tun(record)
+        except OSError as problem:
+            raise HostError(f"{entry.name}: its kernel cannot have taps: {problem}") from problem
+    if not entry.holds:
+        return
+    _check_backing(record, entry)
+    device = ubd.parse(entry.kernel)
+    place = _place(record, entry)
+    try:
+        _appear(record, entry.name, device.files[0], place)
+    except BaseException:
+        take_away(record, entry)
+        raise
+    entry.told = str(ubd.Ubd(device.slot, device.flags, (place, *device.files[1:])))
+
+
+def check(record: Record, name: str, device: str) -> None:
+    """See that a confined kernel has what a device needs beside files.
+
+    name: of the device; device: in the kernel's words
+
+    Raises: HostError
+    """
+    if not is_confined(record):
+        return
+    has = means.of_command(processes.command(record.pid)[1:])
+    given = [*record.definition.rw, *([means.TUN] if aside.has_tun(record) else [])]
+    lacking = means.lacking(has, given, device)
+    if lacking:
+        raise HostError(
+            f"{name}: this guest is confined, and its kernel was not given what the device needs; "
+            f"start it {lacking}"
+        )
+
+
+def _check_backing(record: Record, entry: Entry) -> None:
+    """See that the kernel reads what a COW file stands on: it opens that by the path that the file
+    itself has of it, and no other will do.
+
+    Raises: HostError
+    """
+    if record.confined != STRICT:  # another one reads wherever it likes
+        return
+    given = [*reach.readable(record.definition)]
+    given += [hold.path for other in record.devices if other.boot for hold in other.holds]
+    given = [os.path.realpath(path) for path in given]
+    for hold in entry.holds[1:]:
+        path = os.path.realpath(hold.path)
+        if not any(means.is_below(path, each) for each in given):
+            raise HostError(
+                f"{entry.name}: this guest is confined strictly, and cannot read the backing file "
+                f"{hold.path}; start it with --ro {hold.path}, or with --confine writes"
+            )
+
+
+def is_confined(record: Record) -> bool:
+    return record.confined not in ("", OFF)
+
+
+def take_away(record: Record, entry: Entry) -> None:
+    """A device is no longer there: what it led to is not to be reached any more."""
+    if not is_confined(record):
+        return
+    place = _place(record, entry)
+    with contextlib.suppress(OSError):
+        if record.binds and os.path.lexists(place):
+            binds.unbind(record.pid, record.started, place)
+    with contextlib.suppress(OSError):
+        os.unlink(place)
+
+
+def as_given(entry: Entry, said: str) -> str:
+    """What a kernel says of a device, with the paths that were given for it."""
+    if not entry.told:
+        return said
+    told, given = ubd.parse(entry.told), ubd.parse(entry.kernel)
+    theirs = dict(zip(told.files, given.files, strict=True))
+    text = said.rstrip("\n")
+    return ",".join(theirs.get(path, path) for path in text.split(",")) + said[len(text) :]
+
+
+def recovered(record: Record, told: ubd.Ubd) -> Entry | None:
+    """A disk that was brought in, of a guest whose record is lost; None if it was not.
+
+    told: as the kernel knows it
+
+    Raises: UsageError
+    """
+    directory = plugged_directory(record.definition)
+    if not is_confined(record) or not told.files[0].startswith(f"{directory}/"):
+        return None
+    found = (binds.source_of(record.pid, path) or path for path in told.files)
+    given = ubd.Ubd(told.slot, told.flags, tuple(found))
+    entry = disk.entry_of(record.definition.umid, given)
+    entry.told = str(told)
+    return entry
+
+
+def _place(record: Record, entry: Entry) -> str:
+    """Where a disk's file appears."""
+    return f"{plugged_directory(record.definition)}/{entry.name}"
+
+
+def _appear(record: Record, name: str, path: str, place: str) -> None:
+    """Raises: HostError"""
+    try:
+        if record.binds:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            seen = aside.seen(record.definition.umid, path)
+            binds.bind(record.pid, record.started, path, place, seen=seen)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(place)
+            os.link(os.path.realpath(path), place)
+    except OSError as problem:
+        how = "by a mount of its own" if record.binds else "by a link"
+        raise HostError(
+            f"{name}: {path} cannot be given to a guest that is confined, {how}: "
+            f"{problem.strerror or problem}; start it with --rw {path}, or with --confine off"
+        ) from problem

@@ -1,0 +1,141 @@
+"""What of this host's files a guest's kernel is given.
+
+Pure: it follows from the definition, the device table and the kernel's command line. What a kernel
+opens again when it reboots is among it, since its confinement outlives that.
+"""
+
+from __future__ import annotations
+
+import os.path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.guest.confinement import STRICT
+from umlctl.guest.definition import READONLY, root_directory, root_is_host
+from umlctl.guest.words import unquoted
+from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, Files, Rule
+from umlctl.supervisor.launch import means
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from umlctl.guest.definition import Definition
+    from umlctl.state.records import Entry
+
+SYSTEM: Final = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix"),
+    *("/var/lib", "/var/cache", "/srv", "/sys", "/proc", "/run/systemd/resolve"),
+)
+"""This machine's own files, as far as they are anybody's: what a guest has as its root."""
+NEEDED: Final = (
+    "/usr",
+    "/bin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix",
+    "/proc",
+    "/etc/ld.so.cache",
+)
+"""What a kernel needs to be executed, whatever its root is."""
+SOCKETS: Final = (
+    Files.MAKE_DIR | Files.REMOVE_DIR | Files.MAKE_SOCK | Files.MAKE_REG | Files.REMOVE_FILE
+) | (READ | Files.WRITE_FILE | Files.TRUNCATE)
+MEMORY: Final = READ | Files.MAKE_REG | Files.REMOVE_FILE | Files.WRITE_FILE | Files.TRUNCATE
+FILE: Final = READ | Files.WRITE_FILE | Files.TRUNCATE | Files.IOCTL_DEV
+"""What is done with a disk."""
+WRITTEN: Final = CHANGE | Files.MAKE_CHAR | Files.MAKE_BLOCK | Files.IOCTL_DEV
+"""What is refused to every confined kernel but for the rules."""
+
+
+class Places(NamedTuple):
+    """Where a kernel has what is its own.
+
+    Fields:
+        sockets: the directory in which it makes the directory of its socket
+        devices: where files appear that are plugged while it runs
+        memory: where it has its memory
+        tun: where the device of taps appears, if it has a NIC on one later
+        guest: where it finds its init program and the supervisor
+        modules: the kernel's modules; empty: it came with none
+    """
+
+    sockets: str
+    devices: str
+    memory: str
+    tun: str
+    guest: str
+    modules: str = ""
+
+
+def rules(
+    definition: Definition, entries: Iterable[Entry], command: Sequence[str], places: Places
+) -> list[Rule]:
+    """What a kernel that is confined may do with files.
+
+    command: the kernel and its arguments
+    """
+    entries = list(entries)
+    found = [
+        *(Rule(path, DEVICE) for path in means.of_command(command[1:]).paths),
+        Rule(places.sockets, SOCKETS),
+        Rule(places.devices, FILE),
+        Rule(places.memory, MEMORY),
+        Rule(places.tun, DEVICE),
+        *(Rule(hold.path, FILE) for entry in entries for hold in entry.holds if hold.write),
+        *(Rule(path, WRITE | Files.IOCTL_DEV) for path in definition.rw),
+    ]
+    # A disk that is only read is asked how large it is.
+    found += [Rule(hold.path, FILE & ~_CHANGES) for entry in entries for hold in entry.holds]
+    root = root_directory(definition)
+    if root and not definition.root.endswith(READONLY):
+        found.append(Rule(root, WRITE))
+    if definition.confine == STRICT:
+        found += [Rule(path, EXECUTE) for path in _read(definition, command, places)]
+    return found
+
+
+_CHANGES: Final = Files.WRITE_FILE | Files.TRUNCATE
+
+
+def given(definition: Definition, entries: Iterable[Entry], command: Sequence[str]) -> list[str]:
+    """What a kernel is given that it is to see wherever it is."""
+    found = [hold.path for entry in entries for hold in entry.holds]
+    found += [command[0], definition.cwd, *definition.ro, *definition.rw]
+    return [path for path in (*found, root_directory(definition), definition.init) if path]
+
+
+def written(definition: Definition, entries: Iterable[Entry]) -> list[str]:
+    """Files and directories that a kernel writes, besides what is its own."""
+    found = [hold.path for entry in entries for hold in entry.holds if hold.write]
+    root = root_directory(definition)
+    if root and not definition.root.endswith(READONLY):
+        found.append(root)
+    return [*found, *definition.rw]
+
+
+def handled(definition: Definition) -> Files:
+    """What is refused but for the rules."""
+    return WRITTEN | EXECUTE if definition.confine == STRICT else WRITTEN
+
+
+def readable(definition: Definition) -> list[str]:
+    """What a strictly confined kernel reads and executes by its definition."""
+    found = [*NEEDED, *definition.ro, *definition.rw]
+    if root_is_host(definition):
+        found += [*SYSTEM, definition.init]
+    else:
+        found.append(root_directory(definition))
+    return [path for path in found if path]
+
+
+def _read(definition: Definition, command: Sequence[str], places: Places) -> Iterator[str]:
+    """What it reads and executes, besides what it writes."""
+    yield from readable(definition)
+    # It is seen where its directory is covered: there no rule for that directory reaches it.
+    yield f"{places.guest}/init"
+    yield from (places.guest, places.modules or command[0], command[0])
+    for word in map(unquoted, command):
+        about, _, value = word.partition("=")
+        if about == "initrd":
+            yield os.path.join(definition.cwd, value)
