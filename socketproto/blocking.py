@@ -26,7 +26,7 @@ from sys import byteorder, maxsize
 from time import monotonic
 
 from socketproto.exchange import ANSWERED, GONE, REFUSED, WAITING, Exchange, Outcome
-from socketproto.wire import REPLY_SIZE, Request, WireError, integers
+from socketproto.wire import REPLY_BYTES, Request, WireError, integers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
 
 SERVED_MODE: Final = 0o600
 """The mode of a listener's socket; the kernel's own has 0777 less its umask."""
-TIMEOUT: Final = 15.0
+DEFAULT_TIMEOUT: Final = 15.0
 """How long a whole exchange may take unless told otherwise, seconds."""
-KICK_AFTER: Final = 0.003
-KICK_CEILING: Final = 1.0
+FIRST_KICK_INTERVAL: Final = 0.003
+MAX_KICK_INTERVAL: Final = 1.0
 """How long a silence lasts before the first kick, seconds; then twice as long each time, up to the
 ceiling."""
-MAX_LATE: Final = 16
+MAX_LATE_DATAGRAMS: Final = 16
 """How many datagrams a client takes after its deadline before it gives up a request of which
 nothing was answered: they may have come before, while the client's process stood still."""
 KICK: Final = Request(b"k").encode()
 """A command that no kernel knows. It is never `go`: that would resume a stopped guest."""
 
-LACKING: Final = (EMFILE, ENFILE, ENOMEM, ENOBUFS)
+LACK_ERRORS: Final = (EMFILE, ENFILE, ENOMEM, ENOBUFS)
 """Errors for a lack of something in this process or its host; they say nothing of the server."""
 
 NOT_SENT: Final = "the request could not be sent: the server takes no more"
 NO_ANSWER: Final = "no answer within the deadline"
 
-_LONG: Final = (maxsize.bit_length() + 1) // 8
+_LONG_BYTES: Final = (maxsize.bit_length() + 1) // 8
 """The size of a C long, bytes: that of a pointer, on Linux."""
-CREDENTIALS_ROOM: Final = _socket.CMSG_SPACE(12)
+CREDENTIALS_BYTES: Final = _socket.CMSG_SPACE(12)
 """Room for a struct ucred: pid, uid and gid."""
 
 
@@ -114,7 +114,7 @@ class Link:
     def open(self) -> _socket.socket:
         """The client's socket, bound and ready.
 
-        Raises: Unreachable; OSError: LACKING; nothing is open then
+        Raises: Unreachable; OSError: LACK_ERRORS; nothing is open then
         """
         try:
             return self._open()
@@ -172,7 +172,7 @@ class Link:
 
         look: see first whether the socket has been replaced; without, an open one is used as it is
 
-        Raises: Unreachable; OSError: LACKING
+        Raises: Unreachable; OSError: LACK_ERRORS
         """
         kept = self.socket
         sock = self.open() if look or kept is None else kept
@@ -196,12 +196,12 @@ class Link:
 
         Only the call that sends can wait for a socket that has not connected.
 
-        Raises: Unreachable; OSError: LACKING
+        Raises: Unreachable; OSError: LACK_ERRORS
         """
         kept = self.socket
         sock = self.open()
         timeval = b"".join(
-            part.to_bytes(_LONG, byteorder)
+            part.to_bytes(_LONG_BYTES, byteorder)
             for part in divmod(max(1, int(seconds * 1e6)), 1_000_000)
         )
         sock.settimeout(None)
@@ -227,9 +227,9 @@ class Link:
         """
         assert self.socket is not None
         if not self.served:
-            return self.socket.recv(REPLY_SIZE)
+            return self.socket.recv(REPLY_BYTES)
         # The room is for credentials exactly: the host drops descriptors that are sent along.
-        datagram, ancillary, _flags, _from = self.socket.recvmsg(REPLY_SIZE, CREDENTIALS_ROOM)
+        datagram, ancillary, _flags, _from = self.socket.recvmsg(REPLY_BYTES, CREDENTIALS_BYTES)
         return datagram if sender(ancillary)[1] in (0, self._owner) else None
 
     def kick(self) -> str:
@@ -253,7 +253,7 @@ class Link:
 
     def _why(self, problem: OSError) -> OSError:
         """The error to raise: Unreachable, unless the lack is this host's and not the server's."""
-        if problem.errno in LACKING:
+        if problem.errno in LACK_ERRORS:
             return problem
         if problem.errno == ECONNREFUSED:
             return Unreachable(self.path, "nobody listens on this socket: its guest is gone")
@@ -287,7 +287,7 @@ class Connection:
     def request(
         self,
         command: str | bytes,
-        timeout: float = TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         *,
         renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
@@ -300,7 +300,10 @@ class Connection:
         each: called with the data of every reply as it comes, instead of keeping it
         idle: called once a second or more often while nothing comes; what it raises ends this
 
-        Raises: Unreachable; OSError: LACKING; WireError: the command cannot be sent (length, NUL)
+        Raises:
+            Unreachable
+            OSError: LACK_ERRORS
+            WireError: the command cannot be sent (length, NUL)
         """
         datagram = encode(command)
         deadline = monotonic() + timeout
@@ -333,14 +336,14 @@ class Connection:
     ) -> None:
         link = self.link
         assert link.socket is not None
-        pause = KICK_CEILING if link.served else KICK_AFTER
+        pause = MAX_KICK_INTERVAL if link.served else FIRST_KICK_INTERVAL
         gone = ""
         late = 0
         while exchange.outcome is None:
             left = deadline - monotonic()
             if left <= 0:
                 late += 1
-                if late > MAX_LATE or exchange.state != WAITING:
+                if late > MAX_LATE_DATAGRAMS or exchange.state != WAITING:
                     give_up(exchange, gone)
                     return
             link.socket.settimeout(0.0 if gone or late else min(left, pause))
@@ -353,7 +356,7 @@ class Connection:
                 idle()
                 # The server's last reply may have come since.
                 gone = link.kick()
-                pause = min(pause * 2, KICK_CEILING)
+                pause = min(pause * 2, MAX_KICK_INTERVAL)
                 continue
             if datagram is None:
                 continue
@@ -423,14 +426,14 @@ def sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, int]:
     return -1, -1, -1
 
 
-def request(path: str, command: str | bytes, timeout: float = TIMEOUT) -> Outcome:
+def request(path: str, command: str | bytes, timeout: float = DEFAULT_TIMEOUT) -> Outcome:
     """Send one command to the server at `path` and wait for its outcome.
 
     A server that is not there is an outcome too: GONE, with the reason.
 
     timeout: seconds for the whole exchange
 
-    Raises: OSError: LACKING; WireError
+    Raises: OSError: LACK_ERRORS; WireError
     """
     with Connection(path) as connection:
         try:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, Self
 import trio
 
 from socketproto.blocking import (
-    KICK_AFTER,
-    KICK_CEILING,
-    MAX_LATE,
+    DEFAULT_TIMEOUT,
+    FIRST_KICK_INTERVAL,
+    MAX_KICK_INTERVAL,
+    MAX_LATE_DATAGRAMS,
     NO_ANSWER,
     NOT_SENT,
-    TIMEOUT,
     Link,
     encode,
     give_up,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
-WITHOUT: Final = 0.05
+RETRY_INTERVAL: Final = 0.05
 """The time between two tries to send where no descriptor is left to wait with, seconds."""
 
 
@@ -52,7 +52,7 @@ class Client:
     async def request(
         self,
         command: str | bytes,
-        timeout: float = TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         *,
         renew: float = 0.0,
         each: Callable[[bytes], None] | None = None,
@@ -95,7 +95,7 @@ class Client:
         if another task's exchange is under way. The answer is then lost, so the question must do no
         harm if it is asked again.
 
-        Raises: Unreachable, WireError; OSError: LACKING
+        Raises: Unreachable, WireError; OSError: LACK_ERRORS
         """
         if self._lock.locked() or not self.link.send(encode(question), look=False):
             return None
@@ -121,7 +121,7 @@ class Client:
             try:
                 other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             except OSError:
-                await trio.sleep(WITHOUT)
+                await trio.sleep(RETRY_INTERVAL)
                 continue
             with other:
                 with suppress(OSError):
@@ -141,12 +141,12 @@ class Client:
         link = self.link
         assert link.socket is not None
         link.socket.setblocking(False)
-        pause = KICK_CEILING if link.served else KICK_AFTER
+        pause = MAX_KICK_INTERVAL if link.served else FIRST_KICK_INTERVAL
         gone = ""
         late = 0
         while exchange.outcome is None:
             late = late + 1 if deadline.passed() else 0
-            if late and (late > MAX_LATE or exchange.state != WAITING):
+            if late and (late > MAX_LATE_DATAGRAMS or exchange.state != WAITING):
                 give_up(exchange, gone)
                 return
             try:
@@ -159,7 +159,7 @@ class Client:
                     await trio.lowlevel.wait_readable(link.socket.fileno())
                 if nap.cancelled_caught:
                     gone = link.kick()  # the server's last reply may have come since
-                    pause = min(pause * 2, KICK_CEILING)
+                    pause = min(pause * 2, MAX_KICK_INTERVAL)
                 continue
             if datagram is None:
                 continue

@@ -29,7 +29,7 @@ process that can reach the socket may send anything.
 
 from __future__ import annotations
 
-from socketproto.wire import MAX_TEXT, Reply, WireError, _put, _Record
+from socketproto.wire import MAX_TEXT_BYTES, Reply, WireError, _put, _Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ TRANSITIONS: Final[dict[State, dict[Event, tuple[State, Kind | None]]]] = {
     },
 }
 
-BYTE_CAP: Final = 32 << 20
+MAX_ANSWER_BYTES: Final = 32 << 20
 """The most text of one answer, bytes. More is taken for an endless answer."""
 
 
@@ -121,7 +121,7 @@ class Exchange:
 
     __slots__ = ("_cap", "_error", "_parts", "_pieces", "_size", "outcome", "state")
 
-    def __init__(self, cap: int = BYTE_CAP) -> None:
+    def __init__(self, cap: int = MAX_ANSWER_BYTES) -> None:
         self.state: State = WAITING
         self.outcome: Outcome | None = None
         self._cap = cap
@@ -186,7 +186,7 @@ def pieces(data: bytes, error: int = 0, *, more: bool = False) -> Iterator[Reply
     """
     if b"\0" in data:
         data = data.replace(b"\0", b"")
-    last = max(0, (len(data) - 1) // MAX_TEXT)
+    last = max(0, (len(data) - 1) // MAX_TEXT_BYTES)
     for index in range(last + 1):
-        piece = data[index * MAX_TEXT : (index + 1) * MAX_TEXT]
+        piece = data[index * MAX_TEXT_BYTES : (index + 1) * MAX_TEXT_BYTES]
         yield Reply(error, more or index < last, piece)

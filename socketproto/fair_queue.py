@@ -32,10 +32,10 @@ class Bounds(NamedTuple):
     stuck: int
 
 
-ALL: Final = Bounds(64, 8192, 1024)
-USER: Final = Bounds(16, 4096, 512)
-PROCESS: Final = Bounds(2, 2048, 256)
-SOCKET: Final = Bounds(1, 64, 1)
+ALL_BOUNDS: Final = Bounds(64, 8192, 1024)
+USER_BOUNDS: Final = Bounds(16, 4096, 512)
+PROCESS_BOUNDS: Final = Bounds(2, 2048, 256)
+SOCKET_BOUNDS: Final = Bounds(1, 64, 1)
 
 
 class Node(Generic[_T]):

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from socketproto.blocking import CREDENTIALS_ROOM, SERVED_MODE, sender
+from socketproto.blocking import CREDENTIALS_BYTES, SERVED_MODE, sender
 from socketproto.exchange import pieces
-from socketproto.fair_queue import ALL, PROCESS, SOCKET, USER, Node
+from socketproto.fair_queue import ALL_BOUNDS, PROCESS_BOUNDS, SOCKET_BOUNDS, USER_BOUNDS, Node
 from socketproto.spin import readable_soon
-from socketproto.wire import REQUEST_SIZE, Reply, Request, RequestError
+from socketproto.wire import REQUEST_BYTES, Reply, Request, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "ClientGone", "Listener"]
 
-PATIENCE: Final = 5.0
+SEND_TIMEOUT: Final = 5.0
 """How long a client may take nothing before it is given up, seconds."""
-SEND_BUFFER: Final = 4 << 20
-DRAIN: Final = 16
+SEND_BUFFER_BYTES: Final = 4 << 20
+MAX_DATAGRAMS_IN_A_ROW: Final = 16
 """How many datagrams are received before other tasks get their turn."""
 AT_ONCE_TURNS: Final = 2
 """What an answer at once counts for among those datagrams, beside its request."""
-LINGER: Final = 0.0001
+LINGER_TIMEOUT: Final = 0.0001
 """How long a client that was answered at once may take to ask again before other tasks get their
 turn, seconds: to give way and be woken again costs as much."""
-KEPT: Final = 4
+MAX_KEPT_SOCKETS: Final = 4
 """How many sockets stay connected to the clients that were answered last, who often ask again: to
 make and connect a socket costs as much as an answer."""
 
-PAUSE: Final = 0.1
+RETRY_INTERVAL: Final = 0.1
 """The time between two tries to receive while this host lacks something for that, seconds."""
 
 _Address = str | bytes
@@ -219,7 +219,7 @@ class _Client:
 
     async def _send_patiently(self, datagram: bytes) -> None:
         pause = 0.001
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(SEND_TIMEOUT):
             while True:
                 if self._socket is not None:
                     await trio.lowlevel.wait_writable(self._socket)
@@ -228,7 +228,7 @@ class _Client:
                     pause = min(pause * 2, 0.05)
                 if self.try_send(datagram):
                     return
-        raise ClientGone(f"the client took nothing for {PATIENCE:g} seconds")
+        raise ClientGone(f"the client took nothing for {SEND_TIMEOUT:g} seconds")
 
 
 class Listener:
@@ -246,7 +246,7 @@ class Listener:
         self._inode = inode
         self._clients: dict[_Address, _Client] = {}
         self._kept: dict[_Address, _Client] = {}
-        self._turns: Node[Call] = Node(ALL)
+        self._turns: Node[Call] = Node(ALL_BOUNDS)
         self._idle = trio.Event()
         self._handle: Handle
         self._at_once: AtOnce | None = None
@@ -273,8 +273,8 @@ class Listener:
         try:
             # Before bind: a datagram that is queued earlier carries no credentials.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SEND_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SEND_BUFFER_BYTES)
             try:
                 os.unlink(beside)
             except FileNotFoundError:
@@ -332,17 +332,17 @@ class Listener:
         self._at_once = at_once
         async with trio.open_nursery() as self._nursery:
             while True:
-                turns = DRAIN
+                turns = MAX_DATAGRAMS_IN_A_ROW
                 while turns > 0:
                     try:
                         datagram, ancillary, _flags, address = self._socket.recvmsg(
-                            REQUEST_SIZE, CREDENTIALS_ROOM
+                            REQUEST_BYTES, CREDENTIALS_BYTES
                         )
                     except BlockingIOError:
                         await self._wait_readable()
                         continue
                     except OSError:
-                        await trio.sleep(PAUSE)
+                        await trio.sleep(RETRY_INTERVAL)
                         continue
                     turns -= 1
                     if not address:
@@ -355,7 +355,7 @@ class Listener:
         try:
             await trio.lowlevel.wait_readable(self._socket)
         except OSError:
-            await trio.sleep(PAUSE)
+            await trio.sleep(RETRY_INTERVAL)
 
     def _take(self, datagram: bytes, ancillary: _Ancillary, address: _Address) -> int:
         """See to one request. Returns: for how many more than one it counts.
@@ -386,7 +386,7 @@ class Listener:
                 answer = self._at_once(call)
                 if answer is not None:
                     self._answer(call, answer)
-                    readable_soon(self._socket, LINGER)
+                    readable_soon(self._socket, LINGER_TIMEOUT)
                     return AT_ONCE_TURNS
         else:
             call = Call(client, data, who)
@@ -396,8 +396,8 @@ class Listener:
     def _wait(self, client: _Client, call: Call) -> None:
         """Have a call wait for its turn."""
         if client.node is None:
-            user = self._turns.child(call.uid, USER)
-            client.node = user.child(call.pid, PROCESS).child(client.address, SOCKET)
+            user = self._turns.child(call.uid, USER_BOUNDS)
+            client.node = user.child(call.pid, PROCESS_BOUNDS).child(client.address, SOCKET_BOUNDS)
             self._clients[client.address] = client
         client.node.put(call)
         self.go_on()
@@ -422,7 +422,7 @@ class Listener:
             client.close()
             return
         self._kept[client.address] = client
-        if len(self._kept) > KEPT:
+        if len(self._kept) > MAX_KEPT_SOCKETS:
             self._kept.pop(next(iter(self._kept))).close()
 
     def _refuse(self, address: _Address, problem: RequestError) -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 FD_SETSIZE: Final = 1024
 """select(2) takes lower descriptors only; poll(2) would wait whole milliseconds."""
-CROWDED: Final = 0.0005
+CROWDED_SECONDS: Final = 0.0005
 """A process that keeps the processor for longer has work of its own, seconds."""
-RESPITE: Final = 1.0
+RESPITE_SECONDS: Final = 1.0
 """How long the processor is not offered after that, seconds."""
 
 
@@ -46,6 +46,6 @@ def readable_soon(sock: _socket.socket, seconds: float) -> bool:
             return bool(select(waiting, (), (), deadline - now)[0])
         os.sched_yield()
         before, now = now, monotonic()
-        if now - before > CROWDED:
-            _Host.busy_until = now + RESPITE
+        if now - before > CROWDED_SECONDS:
+            _Host.busy_until = now + RESPITE_SECONDS
     return True

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 MAGIC: Final = 0xCAFEBABE
 VERSION: Final = 2
-MAX_DATA: Final = 512
+MAX_DATA_BYTES: Final = 512
 """Size of the data field of every datagram, bytes."""
-MAX_TEXT: Final = MAX_DATA - 1
+MAX_TEXT_BYTES: Final = MAX_DATA_BYTES - 1
 """The longest command and the longest piece of an answer, bytes: one goes to the NUL."""
 
 SOCKET: Final = 0
@@ -29,14 +29,14 @@ PANIC: Final = 1
 HANG: Final = 2
 USER: Final = 3
 
-_REQUEST: Final = 12
-_REPLY: Final = 12
-_NOTIFICATION: Final = 16
+_REQUEST_HEADER_BYTES: Final = 12
+_REPLY_HEADER_BYTES: Final = 12
+_NOTIFICATION_HEADER_BYTES: Final = 16
 """Sizes of what stands before the data, bytes."""
 
-REQUEST_SIZE: Final = _REQUEST + MAX_DATA
-REPLY_SIZE: Final = _REPLY + MAX_DATA
-NOTIFICATION_SIZE: Final = _NOTIFICATION + MAX_DATA
+REQUEST_BYTES: Final = _REQUEST_HEADER_BYTES + MAX_DATA_BYTES
+REPLY_BYTES: Final = _REPLY_HEADER_BYTES + MAX_DATA_BYTES
+NOTIFICATION_BYTES: Final = _NOTIFICATION_HEADER_BYTES + MAX_DATA_BYTES
 
 
 class WireError(ValueError):
@@ -111,8 +111,8 @@ class Request(_Record):
     data: bytes
 
     def __init__(self, data: bytes) -> None:
-        if len(data) > MAX_TEXT:
-            raise WireError(f"a command has at most {MAX_TEXT} bytes, this one {len(data)}")
+        if len(data) > MAX_TEXT_BYTES:
+            raise WireError(f"a command has at most {MAX_TEXT_BYTES} bytes, this one {len(data)}")
         if b"\0" in data:
             raise WireError("a command cannot hold a NUL byte")
         _put(self, "data", data)
@@ -124,7 +124,7 @@ class Request(_Record):
         reads from the request before it (`log` alone would log another client's words).
         """
         length = len(self.data).to_bytes(4, _ORDER)
-        return _BEGINNING + length + self.data.ljust(MAX_DATA, b"\0")
+        return _BEGINNING + length + self.data.ljust(MAX_DATA_BYTES, b"\0")
 
     @classmethod
     def decode(cls, datagram: bytes) -> Request:
@@ -132,16 +132,18 @@ class Request(_Record):
 
         Raises: RequestError, which carries the answer the client should get.
         """
-        if len(datagram) < _REQUEST:
-            raise RequestError(f"a request has at least {_REQUEST} bytes, not {len(datagram)}")
+        if len(datagram) < _REQUEST_HEADER_BYTES:
+            raise RequestError(
+                f"a request has at least {_REQUEST_HEADER_BYTES} bytes, not {len(datagram)}"
+            )
         magic, version, length = integers(datagram, 3)
         if magic != MAGIC:
             raise RequestError("this is not an mconsole request: wrong magic number")
         if version != VERSION:
             raise RequestError(f"This driver only supports version {VERSION} clients")
-        if length > MAX_TEXT:
+        if length > MAX_TEXT_BYTES:
             raise RequestError("Request too large")
-        data = datagram[_REQUEST : _REQUEST + length]
+        data = datagram[_REQUEST_HEADER_BYTES : _REQUEST_HEADER_BYTES + length]
         if len(data) < length:
             raise RequestError(f"the request says {length} bytes and has {len(data)}")
         return cls(data.partition(b"\0")[0])
@@ -162,8 +164,8 @@ class Reply(_Record):
     data: bytes
 
     def __init__(self, error: int, more: bool, data: bytes) -> None:
-        if len(data) > MAX_TEXT:
-            raise WireError(f"a reply carries at most {MAX_TEXT} bytes, not {len(data)}")
+        if len(data) > MAX_TEXT_BYTES:
+            raise WireError(f"a reply carries at most {MAX_TEXT_BYTES} bytes, not {len(data)}")
         if b"\0" in data:
             raise WireError("a reply cannot hold a NUL byte")
         if not -(2**31) <= error < 2**31:
@@ -182,16 +184,18 @@ class Reply(_Record):
         Raises: WireError: a length that cannot be, or text without a header, as the kernel
             sends to clients whose magic number it does not know.
         """
-        if len(datagram) < _REPLY:
-            raise WireError(f"a reply has at least {_REPLY} bytes, not {len(datagram)}")
+        if len(datagram) < _REPLY_HEADER_BYTES:
+            raise WireError(
+                f"a reply has at least {_REPLY_HEADER_BYTES} bytes, not {len(datagram)}"
+            )
         error, more, length = integers(datagram, 3, signed=0)
-        if length > MAX_DATA or length > len(datagram) - _REPLY:
+        if length > MAX_DATA_BYTES or length > len(datagram) - _REPLY_HEADER_BYTES:
             if datagram.startswith(b"ERR "):
                 said = datagram.decode("utf-8", "replace").rstrip("\0")
                 raise WireError(f"the server does not know our requests: {said}")
-            room = len(datagram) - _REPLY
+            room = len(datagram) - _REPLY_HEADER_BYTES
             raise WireError(f"the reply says {length} bytes and has {room}")
-        data = datagram[_REPLY : _REPLY + length]
+        data = datagram[_REPLY_HEADER_BYTES : _REPLY_HEADER_BYTES + length]
         return cls(error, more != 0, data.partition(b"\0")[0])
 
 
@@ -208,8 +212,10 @@ class Notification(_Record):
     data: bytes
 
     def __init__(self, kind: int, data: bytes) -> None:
-        if len(data) > MAX_DATA:
-            raise WireError(f"a notification carries at most {MAX_DATA} bytes, not {len(data)}")
+        if len(data) > MAX_DATA_BYTES:
+            raise WireError(
+                f"a notification carries at most {MAX_DATA_BYTES} bytes, not {len(data)}"
+            )
         _put(self, "kind", kind)
         _put(self, "data", data)
 
@@ -233,10 +239,12 @@ class Notification(_Record):
             raise WireError("this is not an mconsole notification: wrong magic number")
         if kind == HANG:
             return cls(kind, b"")
-        if len(datagram) < _NOTIFICATION:
-            raise WireError(f"a notification has {_NOTIFICATION} bytes before its data")
+        if len(datagram) < _NOTIFICATION_HEADER_BYTES:
+            raise WireError(
+                f"a notification has {_NOTIFICATION_HEADER_BYTES} bytes before its data"
+            )
         length = integers(datagram, 4)[3]
-        data = datagram[_NOTIFICATION:][: min(length, MAX_DATA)]
+        data = datagram[_NOTIFICATION_HEADER_BYTES:][: min(length, MAX_DATA_BYTES)]
         if kind in (SOCKET, PANIC):
             data = data.partition(b"\0")[0]
         return cls(kind, data)

@@ -24,7 +24,7 @@ from hypothesis import settings
 from socketproto import blocking
 from socketproto.blocking import kicker
 from socketproto.exchange import Exchange, pieces
-from socketproto.wire import MAGIC, REQUEST_SIZE, Reply
+from socketproto.wire import MAGIC, REQUEST_BYTES, Reply
 from umlctl.host import paths, place
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class Bare:
             if self._wake[0] in ready:
                 self._wake[0].recv(1)
                 return
-            datagram, address = self.open_socket.recvfrom(REQUEST_SIZE)
+            datagram, address = self.open_socket.recvfrom(REQUEST_BYTES)
             held.append((datagram, address))
             if self.asleep:
                 self.asleep -= 1

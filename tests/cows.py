@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from umlctl.storage import cow
-from umlctl.storage.cow import SECTOR, Header
+from umlctl.storage.cow import SECTOR_BYTES, Header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,7 @@ def make(
     chance = random.Random(f"{name}{sectors}")
     backing = over or f"{directory}/base.img"
     if not over:
-        _write_sparse(backing, chance, sectors * SECTOR + more)
+        _write_sparse(backing, chance, sectors * SECTOR_BYTES + more)
         os.utime(backing, (MTIME, MTIME))
     with open(backing, "rb") as file:
         below = file.read()
@@ -71,7 +71,7 @@ def make(
     layout = cow.layout_of(header)
     total = min(cow.sectors(header), 8 * layout.bitmap_length)
     bitmap = bytearray(layout.bitmap_length)
-    disk = bytearray(below.ljust(cow.sectors(header) * SECTOR, b"\0"))
+    disk = bytearray(below.ljust(cow.sectors(header) * SECTOR_BYTES, b"\0"))
     final = 0
     path = f"{directory}/{name}.cow"
     with open(path, "wb") as file:
@@ -79,12 +79,12 @@ def make(
         file.truncate(layout.data + len(below))
         for sector in sorted({each for each in written if each < total}):
             bitmap[sector // 8] |= 1 << sector % 8
-            data = bytes(SECTOR) if sector in discarded else chance.randbytes(SECTOR)
+            data = bytes(SECTOR_BYTES) if sector in discarded else chance.randbytes(SECTOR_BYTES)
             if sector not in discarded:
-                file.seek(layout.data + sector * SECTOR)
+                file.seek(layout.data + sector * SECTOR_BYTES)
                 file.write(data)
-            disk[sector * SECTOR : (sector + 1) * SECTOR] = data
-            final = (sector + 1) * SECTOR
+            disk[sector * SECTOR_BYTES : (sector + 1) * SECTOR_BYTES] = data
+            final = (sector + 1) * SECTOR_BYTES
         file.seek(layout.bitmap)
         file.write(bitmap)
     return Made(path, backing, bytes(disk[: max(final, len(below))]), below)

@@ -205,7 +205,7 @@ def arrived(connection: socket.socket) -> list[bytes]:
     found = []
     connection.setblocking(False)
     try:
-        while data := connection.recv(forwarding.LONGEST):
+        while data := connection.recv(forwarding.MAX_FRAME_BYTES):
             found.append(data)
     except BlockingIOError:
         pass

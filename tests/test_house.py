@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ ROOMS: Final = tuple(
     for row in ROW.finditer((ROOT / "docs" / "architecture.md").read_text())
 )
 """What stands further down may import what stands above it, and nothing the other way."""
+SECONDS: Final = ("_TIMEOUT", "_INTERVAL", "_SECONDS", "_A_SECOND")
+NUMERIC: Final = (ast.Constant, ast.BinOp, ast.operator)
 FACES: Final = ("umlctl.cli", "umlctl.client", "umlctl.entry", "umlctl.output", "umlctl.shell")
 """What people see, and what it alone is made of."""
 
@@ -307,6 +310,29 @@ def test_module_has_a_test_of_its_name(module: Module) -> None:
 @each_module
 def test_module_is_named_for_what_it_holds(module: Module) -> None:
     assert not set(module.name.split(".")) & NAMELESS
+
+
+def constants(module: Module) -> Iterator[tuple[str, ast.expr, str]]:
+    """The name, the value and the docstring of each constant of a module."""
+    for node, after in itertools.pairwise([*module.tree.body, ast.Pass()]):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "Final":
+            assert node.value is not None
+            said = after.value if isinstance(after, ast.Expr) else None
+            text = said.value if isinstance(said, ast.Constant) else ""
+            yield ast.unparse(node.target), node.value, " ".join(str(text).split())
+
+
+@each_module
+def test_constant_is_named_for_its_unit(module: Module) -> None:
+    for name, value, said in constants(module):
+        numbers = [each.value for each in ast.walk(value) if isinstance(each, ast.Constant)]
+        other = [each for each in ast.walk(value) if not isinstance(each, NUMERIC)]
+        if other or not numbers:
+            continue
+        if any(isinstance(number, float) for number in numbers) or ", seconds" in said:
+            assert name.endswith(SECONDS), f"{name} is in seconds"
+        elif ", bytes" in said:
+            assert name.endswith("_BYTES"), f"{name} is in bytes"
 
 
 @each_module

@@ -13,7 +13,7 @@ import pytest
 
 from umlctl.cli.main import GROUPS, LAZY, about, root
 from umlctl.exitcodes import TABLE
-from umlctl.output.guest_table import COLUMNS, DEFAULT
+from umlctl.output.guest_table import COLUMNS, DEFAULT_COLUMNS
 from umlctl.protocol.commands import BY_NAME, SYSRQ
 from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
 from umlctl.protocol.status import CAUSES, STATES, Console, Device, Status, Viewer
@@ -258,7 +258,7 @@ def test_protocol_page_has_every_field_of_a_status_with_its_type() -> None:
 def test_page_of_the_list_has_every_column() -> None:
     said = section(page("umlctl-list.1"), "DESCRIPTION").partition("The columns are:")
     assert re.findall(r"^\.It Va (\w+)$", said[2], flags=re.MULTILINE) == list(COLUMNS)
-    assert f"{', '.join(DEFAULT[:-1])} and {DEFAULT[-1]}." in said[0]
+    assert f"{', '.join(DEFAULT_COLUMNS[:-1])} and {DEFAULT_COLUMNS[-1]}." in said[0]
 
 
 def test_protocol_page_has_every_state() -> None:

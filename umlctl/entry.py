@@ -12,7 +12,7 @@ import sys
 from umlctl import exitcodes, streams
 from umlctl.client.oneshot import ask, tell
 from umlctl.client.target import Target
-from umlctl.protocol.commands import BY_NAME, HOST, SAME, Command
+from umlctl.protocol.commands import ALIASES, BY_NAME, HOST, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     streams.open_all()
     verb = argv[1] if len(argv) > 1 else ""
     if verb == "help" and not _is_guest(argv[2:3]):
-        words = [SAME.get(word, word) for word in argv[2:3]] + argv[3:]
+        words = [ALIASES.get(word, word) for word in argv[2:3]] + argv[3:]
         if words and sys.stdout.isatty():
             from umlctl.cli.man import open_page
 
@@ -34,8 +34,8 @@ def main(argv: list[str]) -> int:
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
         return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
-    if verb in SAME:
-        verb = SAME[verb]
+    if verb in ALIASES:
+        verb = ALIASES[verb]
         argv = [argv[0], verb, *argv[2:]]
     command = BY_NAME.get(verb)
     if command is not None and command.served != HOST and not command.own_face:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
-ERRORS: Final = "umlctl"
+ERROR_HANDLER: Final = "umlctl"
 """The name of `_as_it_can_be` among the handlers of encoding errors."""
 UTF8: Final = ("-X", "utf8")
 """Has an interpreter take text for UTF-8."""
@@ -106,7 +106,7 @@ def _writer(file: _Patient, like: TextIO) -> io.TextIOWrapper:
     """Writes text to a file, as the interpreter's own writer did."""
     import codecs
 
-    codecs.register_error(ERRORS, _as_it_can_be)
+    codecs.register_error(ERROR_HANDLER, _as_it_can_be)
     encoding = like.encoding
     if "utf8" in sys._xoptions:  # noqa: SLF001 - that alone tells it from the user's wish
         import _locale
@@ -115,7 +115,7 @@ def _writer(file: _Patient, like: TextIO) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         io.BufferedWriter(file),
         encoding,
-        ERRORS,
+        ERROR_HANDLER,
         line_buffering=bool(like.line_buffering) or file.fileno() == STDERR,
         write_through=getattr(like, "write_through", False),
     )

@@ -9,9 +9,9 @@ from socketproto import exchange as exchanges
 from socketproto.exchange import DONE, Exchange
 from socketproto.wire import (
     HANG,
-    MAX_TEXT,
+    MAX_TEXT_BYTES,
     PANIC,
-    REQUEST_SIZE,
+    REQUEST_BYTES,
     SOCKET,
     Notification,
     Reply,
@@ -29,7 +29,7 @@ def wire(data: bytes) -> None:
     with suppress(WireError):
         request = Request.decode(data)
         written = request.encode()
-        assert len(written) == REQUEST_SIZE
+        assert len(written) == REQUEST_BYTES
         assert Request.decode(written) == request
     with suppress(WireError):
         reply = Reply.decode(data)
@@ -65,14 +65,14 @@ def exchange(data: bytes) -> None:
         assert (running.outcome is not None) == (running.state == DONE)
         assert outcome is None or running.outcome is outcome
         outcome = running.outcome
-        assert outcome is None or len(outcome.data) <= cap + MAX_TEXT
+        assert outcome is None or len(outcome.data) <= cap + MAX_TEXT_BYTES
         assert isinstance(str(outcome), str)
 
 
 def _datagram(kind: int, payload: bytes) -> bytes:
     if kind == RAW:
         return payload
-    text = payload.replace(b"\0", b"")[:MAX_TEXT]
+    text = payload.replace(b"\0", b"")[:MAX_TEXT_BYTES]
     return Reply(len(payload) % 3 - 1, kind == MORE, text).encode()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from socketproto.blocking import encode
 from socketproto.exchange import Exchange
-from socketproto.wire import REPLY_SIZE
+from socketproto.wire import REPLY_BYTES
 from tests.live.conftest import DEADLINE, wait_for
 from umlctl.host import paths
 
@@ -39,7 +39,7 @@ def ask_as(uid: int, path: str, command: str) -> Outcome:
         sock.sendmsg([encode(command)], gift, 0, path)
         exchange = Exchange()
         while exchange.outcome is None:
-            exchange.receive(sock.recv(REPLY_SIZE))
+            exchange.receive(sock.recv(REPLY_BYTES))
         return exchange.outcome
 
 
@@ -183,7 +183,7 @@ def test_a_thousand_clients_at_once_get_one_answer_each(
         for sock in socks:
             exchange = Exchange()
             while exchange.outcome is None:
-                exchange.receive(sock.recv(REPLY_SIZE))
+                exchange.receive(sock.recv(REPLY_BYTES))
             assert exchange.outcome.ok, exchange.outcome
         assert house.ask(shared, "version").ok
         for sock in socks:
@@ -203,7 +203,7 @@ def test_open_subscriptions_are_bounded_and_leave_room_for_questions(
             sock.sendto(encode("wait"), path)
         for sock in socks:
             exchange = Exchange()
-            reply = exchange.receive(sock.recv(REPLY_SIZE))
+            reply = exchange.receive(sock.recv(REPLY_BYTES))
             kinds.append(reply.error)
         assert sorted(kinds) == [-16] * 6 + [0] * 64
         assert house.ask(umid, "version").ok

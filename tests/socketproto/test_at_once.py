@@ -12,8 +12,8 @@ import trio
 
 from socketproto.client import Client
 from socketproto.exchange import Exchange, pieces
-from socketproto.listener import KEPT, Call, Listener
-from socketproto.wire import REPLY_SIZE, Request
+from socketproto.listener import MAX_KEPT_SOCKETS, Call, Listener
+from socketproto.wire import REPLY_BYTES, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -62,7 +62,7 @@ async def ask(sock: socket.socket, path: str, *commands: bytes) -> list[tuple[by
         exchange = Exchange()
         while exchange.outcome is None:
             await trio.lowlevel.wait_readable(sock)
-            exchange.receive(sock.recv(REPLY_SIZE))
+            exchange.receive(sock.recv(REPLY_BYTES))
         found.append((exchange.outcome.data, exchange.outcome.error))
     return found
 
@@ -93,7 +93,7 @@ async def test_answers_of_both_kinds_come_in_the_order_of_the_requests(short: st
 
 async def test_more_clients_than_are_kept_are_answered_in_turn(short: str) -> None:
     async with serving(short) as listener:
-        socks = [bound() for _ in range(KEPT * 3)]
+        socks = [bound() for _ in range(MAX_KEPT_SOCKETS * 3)]
         for _ in range(3):
             for sock in socks:
                 assert await ask(sock, listener.path, b"short") == [(b"now", 0)]

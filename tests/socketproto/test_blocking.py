@@ -16,7 +16,7 @@ import trio
 from socketproto import blocking
 from socketproto.blocking import (
     KICK,
-    MAX_LATE,
+    MAX_LATE_DATAGRAMS,
     NO_ANSWER,
     NOT_SENT,
     Connection,
@@ -61,7 +61,7 @@ def reboot(server: Bare, _data: bytes, _address: Address) -> list[bytes]:
 @pytest.fixture
 def kicks_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """To a listener too, where the first look would come after a second."""
-    monkeypatch.setattr(blocking, "KICK_CEILING", 0.01)
+    monkeypatch.setattr(blocking, "MAX_KICK_INTERVAL", 0.01)
 
 
 # A bare kernel
@@ -208,7 +208,7 @@ def test_answer_that_came_while_nobody_looked_is_taken_after_the_deadline(
 
         monkeypatch.setattr(connection, "_send", send_and_stand_still)
         assert connection.request("version", 10).data == b"in time"
-        server.answer = lambda *_: [Reply(0, True, b"").encode()] * 2 * MAX_LATE
+        server.answer = lambda *_: [Reply(0, True, b"").encode()] * 2 * MAX_LATE_DATAGRAMS
         assert connection.request("version", 10).kind == TIMED_OUT
 
 
@@ -311,7 +311,7 @@ def soon(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> Iterat
     timer = threading.Timer(SOON, happens)
 
     def send(link: Link, datagram: bytes, seconds: float) -> bool:
-        assert 0 < seconds <= blocking.TIMEOUT
+        assert 0 < seconds <= blocking.DEFAULT_TIMEOUT
         if timer.ident is None:
             timer.start()
         return real(link, datagram, seconds)

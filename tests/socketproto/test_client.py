@@ -8,7 +8,14 @@ import trio
 import trio.testing
 
 from socketproto import client as module
-from socketproto.blocking import MAX_LATE, NO_ANSWER, NOT_SENT, TIMEOUT, Link, Unreachable
+from socketproto.blocking import (
+    DEFAULT_TIMEOUT,
+    MAX_LATE_DATAGRAMS,
+    NO_ANSWER,
+    NOT_SENT,
+    Link,
+    Unreachable,
+)
 from socketproto.client import Client
 from socketproto.exchange import (
     ANSWERED,
@@ -119,7 +126,7 @@ async def test_answer_that_came_while_nobody_looked_is_taken_after_the_deadline(
 
         monkeypatch.setattr(client, "_send", send_and_stand_still)
         assert (await client.request("version", 10)).data == b"in time"
-        server.answer = lambda *_: [Reply(0, True, b"").encode()] * 2 * MAX_LATE
+        server.answer = lambda *_: [Reply(0, True, b"").encode()] * 2 * MAX_LATE_DATAGRAMS
         assert (await client.request("version", 10)).kind == TIMED_OUT
 
 
@@ -131,7 +138,7 @@ async def test_answer_that_lacks_its_end_is_truncated(
     def receive(exchange: Exchange, datagram: bytes, *, keep: bool = True) -> Reply:
         came.append(datagram)
         if len(came) == 2:
-            mock_clock.jump(TIMEOUT)
+            mock_clock.jump(DEFAULT_TIMEOUT)
         return real(exchange, datagram, keep=keep)
 
     monkeypatch.setattr(Exchange, "receive", receive)
@@ -253,7 +260,7 @@ async def test_full_queue_is_waited_for_until_there_is_room(bare: MakeBare) -> N
 async def test_listener_is_never_sent_a_kick(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KICK_CEILING", 0.01)
+    monkeypatch.setattr(module, "MAX_KICK_INTERVAL", 0.01)
     server = bare(silent, mode=0o600)
     with Client(server.path) as client:
         assert (await client.request("version", 2 * SOON)).kind == TIMED_OUT

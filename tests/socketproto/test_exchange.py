@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from socketproto import exchange as module
 from socketproto.exchange import (
     ANSWERED,
-    BYTE_CAP,
     DONE,
     GONE,
+    MAX_ANSWER_BYTES,
     RECEIVING,
     REFUSED,
     TIMED_OUT,
@@ -24,7 +24,7 @@ from socketproto.exchange import (
     Outcome,
     pieces,
 )
-from socketproto.wire import MAX_TEXT, Reply, WireError
+from socketproto.wire import MAX_TEXT_BYTES, Reply, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 EVENTS: tuple[Event, ...] = ("life", "more", "last", "silence", "closed", "too much")
 
-answers = st.binary(max_size=3 * MAX_TEXT).map(lambda data: data.replace(b"\0", b"x"))
+answers = st.binary(max_size=3 * MAX_TEXT_BYTES).map(lambda data: data.replace(b"\0", b"x"))
 long_answers = st.integers(1, 7).flatmap(
     lambda count: st.binary(min_size=1, max_size=8).map(
-        lambda seed: (seed.replace(b"\0", b"x") * MAX_TEXT)[: MAX_TEXT + 1] * count
+        lambda seed: (seed.replace(b"\0", b"x") * MAX_TEXT_BYTES)[: MAX_TEXT_BYTES + 1] * count
     )
 )
 errors = st.sampled_from([0, 1, -1, -2, -16, -19, -22]) | st.integers(-(2**31), 2**31 - 1)
@@ -76,11 +76,11 @@ def sent(data: bytes, error: int = 0, *, more: bool = False) -> list[bytes]:
 def test_answer_comes_out_as_it_went_in(data: bytes, error: int) -> None:
     outcome = feed(Exchange(), sent(data, error))
     kind: Kind = REFUSED if error else ANSWERED
-    count = max(1, -(-len(data) // MAX_TEXT))
+    count = max(1, -(-len(data) // MAX_TEXT_BYTES))
     assert outcome == Outcome(kind, error, data, "", count)
 
 
-@given(st.lists(answers.map(lambda data: data[:MAX_TEXT]), min_size=1, max_size=9), errors)
+@given(st.lists(answers.map(lambda data: data[:MAX_TEXT_BYTES]), min_size=1, max_size=9), errors)
 def test_any_split_of_an_answer_gives_the_same_text(parts: list[bytes], error: int) -> None:
     """`proc`, `stack` and `sysrq` send pieces of any size, empty ones too."""
     exchange = Exchange()
@@ -140,7 +140,7 @@ def test_answer_that_lost_its_tail_is_truncated(
     assert outcome == Outcome(
         TRUNCATED if kept else TIMED_OUT,
         error if kept else 0,
-        data[: kept * MAX_TEXT],
+        data[: kept * MAX_TEXT_BYTES],
         "nothing came",
         kept,
     )
@@ -155,7 +155,7 @@ def test_kernels_answer_that_lost_its_first_piece_lost_its_error(data: bytes, er
     ]
     others = datagrams[1:]
     assume(others)
-    assert feed(Exchange(), others) == Outcome(ANSWERED, 0, data[MAX_TEXT:], "", len(others))
+    assert feed(Exchange(), others) == Outcome(ANSWERED, 0, data[MAX_TEXT_BYTES:], "", len(others))
 
 
 @given(long_answers, st.data())
@@ -173,7 +173,7 @@ def test_any_loss_gives_a_subsequence_and_a_lost_end_is_seen(
 
 
 def test_every_order_ends_with_the_last_piece() -> None:
-    datagrams = sent(b"a" * MAX_TEXT + b"b" * MAX_TEXT + b"c" * MAX_TEXT + b"d")
+    datagrams = sent(b"a" * MAX_TEXT_BYTES + b"b" * MAX_TEXT_BYTES + b"c" * MAX_TEXT_BYTES + b"d")
     for order in permutations(range(4)):
         exchange = Exchange()
         outcome = feed(exchange, [datagrams[index] for index in order])
@@ -330,7 +330,7 @@ def test_endless_answer_is_cut_at_the_cap() -> None:
 
 
 def test_answer_that_ends_just_above_the_cap_is_whole() -> None:
-    assert BYTE_CAP >= 16 << 20  # the longest honest answer seen is 11.8 MB
+    assert MAX_ANSWER_BYTES >= 16 << 20  # the longest honest answer seen is 11.8 MB
     outcome = feed(Exchange(cap=1000), sent(b"x" * 1010))
     assert outcome is not None
     assert outcome.ok

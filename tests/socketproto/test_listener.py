@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from socketproto import listener as module
 from socketproto.client import Client
 from socketproto.exchange import Exchange, Outcome
-from socketproto.fair_queue import PROCESS, SOCKET
+from socketproto.fair_queue import PROCESS_BOUNDS, SOCKET_BOUNDS
 from socketproto.listener import Call, ClientGone, Listener
 from socketproto.wire import MAGIC, Reply, Request, RequestError
 
@@ -333,8 +333,8 @@ async def test_client_that_closes_amid_the_answer_is_gone(short: str) -> None:
 async def test_client_that_never_reads_is_given_up(
     short: str, monkeypatch: pytest.MonkeyPatch, connect: bool
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
-    monkeypatch.setattr(module, "SEND_BUFFER", 1 << 16)
+    monkeypatch.setattr(module, "SEND_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "SEND_BUFFER_BYTES", 1 << 16)
     fate: list[str] = []
 
     async def handle(call: Call) -> None:
@@ -357,8 +357,8 @@ async def test_forty_dead_clients_do_not_delay_a_live_one(
     short: str, connect: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All forty still wait to be given up when the live one has long been answered."""
-    monkeypatch.setattr(module, "PATIENCE", DEADLINE)
-    monkeypatch.setattr(module, "SEND_BUFFER", 1 << 16)
+    monkeypatch.setattr(module, "SEND_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(module, "SEND_BUFFER_BYTES", 1 << 16)
     begun = ended = 0
 
     async def handle(call: Call) -> None:
@@ -385,7 +385,7 @@ async def test_client_that_was_slow_is_answered_after_all(
     short: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its patience is counted from its last datagram, and others are answered meanwhile."""
-    monkeypatch.setattr(module, "PATIENCE", DEADLINE)
+    monkeypatch.setattr(module, "SEND_TIMEOUT", DEADLINE)
     async with serving(short, long_or_echo) as listener:
         with raw(listener) as (slow,), Client(listener.path) as quick:
             await slow.send(b"long")
@@ -449,7 +449,7 @@ async def test_flood_of_one_client_is_bounded_and_what_was_taken_is_answered(sho
                 await client.send(b"%d" % number)
             await trio.testing.wait_all_tasks_blocked()
             release.set()
-            taken = 1 + SOCKET.waiting
+            taken = 1 + SOCKET_BOUNDS.waiting
             for number in range(taken):
                 assert (await client.outcome()).data == b"%d" % number
             assert (await other.request("version")).ok
@@ -460,7 +460,7 @@ async def test_flood_of_one_client_is_bounded_and_what_was_taken_is_answered(sho
 async def test_request_too_many_is_refused_as_busy(
     short: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PROCESS", PROCESS._replace(waiting=4))
+    monkeypatch.setattr(module, "PROCESS_BOUNDS", PROCESS_BOUNDS._replace(waiting=4))
     release = trio.Event()
 
     async def handle(call: Call) -> None:
@@ -531,7 +531,7 @@ async def test_quiet_process_waits_for_no_more_than_what_is_under_way(
             assert (await quiet.outcome()).data == b"quiet"
             await listener.idle()
     assert len(order) == 61
-    assert order.index(b"quiet") <= PROCESS.working
+    assert order.index(b"quiet") <= PROCESS_BOUNDS.working
 
 
 async def test_call_that_steps_aside_gives_its_turn_to_others_of_its_process(short: str) -> None:
@@ -544,7 +544,7 @@ async def test_call_that_steps_aside_gives_its_turn_to_others_of_its_process(sho
         await call.answer(call.data)
 
     async with serving(short, handle) as listener:
-        with raw(listener, 3 * PROCESS.working) as waiting, Client(listener.path) as other:
+        with raw(listener, 3 * PROCESS_BOUNDS.working) as waiting, Client(listener.path) as other:
             for client in waiting:
                 await client.send(b"wait")
                 await client.send(b"after it")
@@ -561,7 +561,7 @@ async def test_no_more_answers_are_begun_for_a_process_that_takes_none(
     short: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each keeps a socket; those that wait keep nothing, and come when there is room again."""
-    monkeypatch.setattr(module, "PROCESS", PROCESS._replace(stuck=3))
+    monkeypatch.setattr(module, "PROCESS_BOUNDS", PROCESS_BOUNDS._replace(stuck=3))
     begun = 0
 
     async def handle(call: Call) -> None:
@@ -574,7 +574,7 @@ async def test_no_more_answers_are_begun_for_a_process_that_takes_none(
             for client in clients:
                 await client.send(b"long")
             await trio.testing.wait_all_tasks_blocked()
-            assert 3 <= begun <= 3 + PROCESS.working
+            assert 3 <= begun <= 3 + PROCESS_BOUNDS.working
             for client in clients:
                 assert len((await client.outcome()).data) == 20_000
             assert begun == 12

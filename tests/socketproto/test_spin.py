@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto import spin
-from socketproto.spin import CROWDED, RESPITE, readable_soon
+from socketproto.spin import CROWDED_SECONDS, RESPITE_SECONDS, readable_soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,12 +73,12 @@ def test_busy_machine_is_left_alone_for_a_while(
 
     def keep() -> None:
         offers.append(1)
-        clock.now += CROWDED * 2
+        clock.now += CROWDED_SECONDS * 2
 
     monkeypatch.setattr(os, "sched_yield", keep)
     for _ in range(5):
         assert not readable_soon(pair[0], 0.0002)
     assert len(offers) == 1
-    clock.now += RESPITE
+    clock.now += RESPITE_SECONDS
     assert not readable_soon(pair[0], 0.0002)
     assert len(offers) == 2

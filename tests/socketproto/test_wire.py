@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from socketproto.wire import (
     HANG,
     MAGIC,
-    MAX_DATA,
-    MAX_TEXT,
-    NOTIFICATION_SIZE,
+    MAX_DATA_BYTES,
+    MAX_TEXT_BYTES,
+    NOTIFICATION_BYTES,
     PANIC,
-    REPLY_SIZE,
-    REQUEST_SIZE,
+    REPLY_BYTES,
+    REQUEST_BYTES,
     SOCKET,
     USER,
     Notification,
@@ -24,7 +24,7 @@ from socketproto.wire import (
     WireError,
 )
 
-texts = st.binary(max_size=MAX_TEXT).map(lambda data: data.replace(b"\0", b"x"))
+texts = st.binary(max_size=MAX_TEXT_BYTES).map(lambda data: data.replace(b"\0", b"x"))
 errors = st.integers(-(2**31), 2**31 - 1)
 words32 = st.integers(0, 2**32 - 1)
 
@@ -52,7 +52,7 @@ def test_request_survives_the_wire(data: bytes) -> None:
 @given(texts)
 def test_request_is_padded_so_that_the_kernel_reads_nothing_stale(data: bytes) -> None:
     datagram = Request(data).encode()
-    assert len(datagram) == REQUEST_SIZE == 524
+    assert len(datagram) == REQUEST_BYTES == 524
     assert datagram[12 + len(data) :].strip(b"\0") == b""
     assert datagram[:12] == pack("=III", 0xCAFEBABE, 2, len(data))
 
@@ -126,7 +126,7 @@ def test_any_datagram_is_a_request_or_a_refusal_that_can_be_answered(datagram: b
         Reply(problem.error, False, str(problem).encode())
     else:
         assert b"\0" not in data
-        assert len(data) <= MAX_TEXT
+        assert len(data) <= MAX_TEXT_BYTES
         assert data in datagram
 
 
@@ -137,7 +137,7 @@ def test_any_header_is_a_request_or_a_refusal(
     try:
         Request.decode(request(length, data, magic, version))
     except RequestError:
-        assert (magic, version) != (MAGIC, 2) or length > MAX_TEXT or length > len(data)
+        assert (magic, version) != (MAGIC, 2) or length > MAX_TEXT_BYTES or length > len(data)
     else:
         assert (magic, version) == (MAGIC, 2)
 
@@ -154,7 +154,7 @@ def test_reply_survives_the_wire(error: int, more: bool, data: bytes) -> None:
 def test_length_of_a_reply_counts_the_nul(error: int, data: bytes) -> None:
     datagram = Reply(error, False, data).encode()
     assert datagram == pack("=iII", error, 0, len(data) + 1) + data + b"\0"
-    assert len(datagram) <= REPLY_SIZE == 524
+    assert len(datagram) <= REPLY_BYTES == 524
 
 
 def test_full_reply_holds_511_bytes() -> None:
@@ -238,7 +238,7 @@ def test_any_reply_header_is_a_reply_or_a_wire_error(
     try:
         found = Reply.decode(reply(length, data, error, more))
     except WireError:
-        assert length > min(len(data), MAX_TEXT)
+        assert length > min(len(data), MAX_TEXT_BYTES)
     else:
         assert (found.error, found.more) == (error, more != 0)
         assert data[:length].startswith(found.data)
@@ -259,11 +259,11 @@ def test_panic_is_read_as_the_kernel_sends_it() -> None:
     assert Notification.decode(datagram) == Notification(PANIC, b"sysrq triggered crash")
 
 
-@given(st.binary(max_size=MAX_DATA))
+@given(st.binary(max_size=MAX_DATA_BYTES))
 def test_user_bytes_are_kept_as_they_are(data: bytes) -> None:
     made = Notification(USER, data)
     assert Notification.decode(made.encode()) == made
-    assert len(made.encode()) == 16 + len(data) <= NOTIFICATION_SIZE == 528
+    assert len(made.encode()) == 16 + len(data) <= NOTIFICATION_BYTES == 528
 
 
 @given(st.binary(max_size=16))
@@ -317,7 +317,7 @@ def test_any_datagram_is_a_notification_or_a_wire_error(datagram: bytes) -> None
     except WireError:
         return
     assert found.data in datagram
-    assert len(found.data) <= MAX_DATA
+    assert len(found.data) <= MAX_DATA_BYTES
 
 
 # All of them

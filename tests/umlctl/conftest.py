@@ -37,7 +37,7 @@ def shot(
     house: str, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Run]:
     # Or a supervisor that is late here would be asked, besides, who holds its guest.
-    monkeypatch.setattr(oneshot, "SILENCE", PATIENCE)
+    monkeypatch.setattr(oneshot, "SILENCE_TIMEOUT", PATIENCE)
 
     def run(*arguments: str) -> Run:
         code = entry.main(["umlctl", *arguments])

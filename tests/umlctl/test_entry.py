@@ -31,7 +31,7 @@ import sys
 before = set(sys.modules)
 sys.path.insert(0, {root!r})
 from umlctl.entry import main
-sys.modules["umlctl.client.oneshot"].SILENCE = 60.0  # who is late here is held by nobody
+sys.modules["umlctl.client.oneshot"].SILENCE_TIMEOUT = 60.0  # who is late here is held by nobody
 code = main({argv!r})
 print(*sorted(set(sys.modules) - before), file=sys.stderr)
 sys.exit(code)

@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from umlctl.state.leases import Use
     from umlctl.state.records import Hold
 
-SECTOR: Final = 512
-LEAST_FREE: Final = 1 << 20
+MIN_FREE_BYTES: Final = 1 << 20
 """How much room a new COW file needs beside its bitmap, bytes."""
-NOTHING: Final = "/dev/null"
-"""The file behind ubd0 of a guest without one: a disk of no size."""
 
 
 class DiskBackend(Backend):
@@ -63,7 +60,7 @@ class DiskBackend(Backend):
         """
         assert isinstance(asked, Disk)
         name = f"{self.family}{number}"
-        if asked.file == NOTHING and number == 0 and not (asked.cow or asked.discard):
+        if asked.file == ubd.NULL_FILE and number == 0 and not (asked.cow or asked.discard):
             return Entry(name=name, asked=str(asked), kernel=str(asked.device(number, "")))
         top = f"{owner.directory}/{name}.cow" if asked.discard else asked.cow
         if asked.discard and set(owner.directory) & set(",:"):
@@ -143,7 +140,7 @@ class DiskBackend(Backend):
         sizes = {fields[3]: int(fields[2]) << 10 for fields in parts[1:] if len(fields) == 4}
         block = device.block
         if block not in sizes:
-            return {"size": 0} if NOTHING in device.files else None
+            return {"size": 0} if ubd.NULL_FILE in device.files else None
         return {
             "block": block,
             "size": sizes[block],
@@ -153,7 +150,7 @@ class DiskBackend(Backend):
         }
 
     def stand_in(self, name: str) -> str:
-        return f"{name}r={NOTHING}" if name == f"{self.family}0" else ""
+        return f"{name}r={ubd.NULL_FILE}" if name == f"{self.family}0" else ""
 
     async def lets_go(self, name: str, kernel: Kernel) -> bool:
         """Whether the disk is open only for the scan of its partitions: it is not mounted."""
@@ -196,7 +193,7 @@ def entry_of(umid: str, device: ubd.Ubd) -> Entry:
 
 async def _mounts(name: str, kernel: Kernel) -> list[str]:
     """Where a disk is mounted in the guest."""
-    node = f"/dev/{ubd.parse(f'{name}={NOTHING}').block}"
+    node = f"/dev/{ubd.parse(f'{name}={ubd.NULL_FILE}').block}"
     mounts = await kernel.ask("proc mounts")
     lines = (line.split() for line in mounts.text.splitlines())
     return [fields[1] for fields in lines if len(fields) > 2 and _is_of(fields, node)]
@@ -378,7 +375,7 @@ def _look(
 
 
 def _check_size(name: str, path: str, size: int) -> None:
-    if size < SECTOR:
+    if size < cow.SECTOR_BYTES:
         raise HostError(
             f"{name}: {path} is {'smaller than a sector' if size else 'empty'}; "
             f"`truncate -s 1G {path}` would give it a size"
@@ -402,7 +399,7 @@ def _make_cow(name: str, top: str, backing: str, *, discard: bool) -> None:
                 os.unlink(top)
         space = os.statvfs(directory)
         free = space.f_bavail * space.f_frsize
-        need = cow.length(cow.size_of(backing)) - cow.size_of(backing) + LEAST_FREE
+        need = cow.length(cow.size_of(backing)) - cow.size_of(backing) + MIN_FREE_BYTES
         if free < need:
             raise HostError(
                 f"{name}: {directory} has {free} bytes free, and a COW file begins with {need}"

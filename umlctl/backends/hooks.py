@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HOOK_TIMEOUT: Final = 10.0
 """How long a hook may take, seconds."""
-MAX_OUTPUT: Final = 1 << 16
+MAX_OUTPUT_BYTES: Final = 1 << 16
 """How much of a hook's output is kept, bytes."""
 OUTPUT_INTERVAL: Final = 0.02
 """The time between two looks at whether a hook has ended, seconds."""
@@ -75,7 +75,7 @@ def _run(command: str, environment: dict[str, str], log: str) -> int:
                 ended = shell.poll() is not None  # before it is read: then nothing follows
                 readable = switch_client.readable(output, time.monotonic() + OUTPUT_INTERVAL)
                 data = os.read(output, 1 << 16) if readable else b""
-                said = (said + data)[:MAX_OUTPUT]
+                said = (said + data)[:MAX_OUTPUT_BYTES]
                 # A process that the command leaves in the background may keep the pipe open.
                 if not data and ended:
                     break

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from umlctl.state.records import Entry
 
 
-MAX_FACT: Final = 64
+MAX_FACT_CHARACTERS: Final = 64
 """The longest fact that a guest tells of a device, characters."""
 
 

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
-from umlctl.backends.interface import MAX_FACT, Backend, has_sysfs
+from umlctl.backends.interface import MAX_FACT_CHARACTERS, Backend, has_sysfs
 from umlctl.devices import families, vhost
 from umlctl.errors import Refusal
 
@@ -53,7 +53,7 @@ class VirtioBackend(LentBackend):
         if not await has_sysfs(kernel):
             return {}
         answer = await kernel.ask(f"proc 1/root/sys/bus/virtio/devices/{entry.name}/device")
-        return {"device": answer.text.strip()[:MAX_FACT]} if answer.ok else None
+        return {"device": answer.text.strip()[:MAX_FACT_CHARACTERS]} if answer.ok else None
 
 
 VIRTIO: Final = VirtioBackend(families.VIRTIO)

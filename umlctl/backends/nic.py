@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.backends import hooks
 from umlctl.backends.descriptors import check_descriptor
-from umlctl.backends.interface import MAX_FACT, Backend, has_sysfs
+from umlctl.backends.interface import MAX_FACT_CHARACTERS, Backend, has_sysfs
 from umlctl.devices import eth, families, needs, vec
 from umlctl.devices.parse import parse
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.specs import (
     AUTO,
     KERNEL,
-    NICS,
+    MAX_NICS,
     TAP,
     USER,
     USER_ADDRESS,
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from umlctl.guest.specs import Disk
     from umlctl.state.leases import Use
 
-PRIVATE_IDLE: Final = 120.0
+PRIVATE_IDLE_TIMEOUT: Final = 120.0
 """How long the switch of one NIC waits for that NIC, seconds: other NICs may have hooks."""
-NET: Final = "sys/net/ipv4/conf"
+IPV4_CONF_PATH: Final = "sys/net/ipv4/conf"
 """Below /proc, this has a directory for each NIC, and needs nothing mounted in the guest."""
 
 
 class NicBackend(Backend):
     """NICs: what they are plugged into is made or checked before a kernel sees them."""
 
-    limit = NICS
+    limit = MAX_NICS
 
     # The host's side
 
@@ -126,7 +126,7 @@ class NicBackend(Backend):
     # The guest's side
 
     async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
-        there = await kernel.ask(f"proc {NET}/{entry.name}/forwarding")
+        there = await kernel.ask(f"proc {IPV4_CONF_PATH}/{entry.name}/forwarding")
         if not there.ok:
             return None
         found: dict[str, Any] = {}
@@ -136,7 +136,7 @@ class NicBackend(Backend):
             answer = await kernel.ask(f"proc 1/root/sys/class/net/{entry.name}/{fact}")
             if answer.ok:  # the guest's own words
                 said = answer.data.decode("utf-8", "backslashreplace").strip()
-                found[fact] = said[:MAX_FACT]
+                found[fact] = said[:MAX_FACT_CHARACTERS]
         return found
 
     async def why_open(self, name: str, _said: str, _kernel: Kernel) -> str:
@@ -244,11 +244,11 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
 
 def private_segment(umid: str, number: int) -> str:
     """The name of the switch that one NIC of kind user has for itself; no other NIC can have it."""
-    name = f"{umid}{paths.PRIVATE}{number}"
-    if len(name) <= paths.NETWORK_MAX:
+    name = f"{umid}{paths.PRIVATE_MARK}{number}"
+    if len(name) <= paths.MAX_NETWORK_CHARACTERS:
         return name
     digest = hashlib.sha256(umid.encode()).hexdigest()[:8]
-    return f"{umid[: paths.NETWORK_MAX - 13]}-{digest}{paths.PRIVATE}{number}"
+    return f"{umid[: paths.MAX_NETWORK_CHARACTERS - 13]}-{digest}{paths.PRIVATE_MARK}{number}"
 
 
 def _check_mac(entry: Entry, users: Iterable[Use]) -> None:
@@ -270,7 +270,7 @@ def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
             user=True,
             forwards=asked.forwards,
             host_loopback=not asked.isolated,
-            idle=PRIVATE_IDLE,
+            idle=PRIVATE_IDLE_TIMEOUT,
         )
         entry.addr = entry.addr or USER_ADDRESS
     else:

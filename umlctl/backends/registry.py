@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from umlctl.guest.specs import Nic
     from umlctl.state.records import Entry
 
-PLUGGING: Final = "it is being plugged"
+BEING_PLUGGED: Final = "it is being plugged"
 """The problem of an entry that is written down, and that the guest does not have yet."""
 BACKENDS: Final[tuple[Backend, ...]] = (
     *(DISK, VECTOR, LEGACY),
@@ -101,7 +101,7 @@ def release_all(entries: Iterable[Entry], owner: Owner) -> list[str]:
     for entry in reversed(list(entries)):
         try:
             backend = of(entry.name)
-            let_go = backend.undo if entry.problem == PLUGGING else backend.release
+            let_go = backend.undo if entry.problem == BEING_PLUGGED else backend.release
             said.append(let_go(entry, owner))
         except Exception as problem:  # noqa: BLE001 - one that fails must not keep the others
             said.append(f"{entry.name}: {problem!r}")

@@ -17,16 +17,16 @@ from umlctl.errors import HostError
 from umlctl.host.files import stands_at
 from umlctl.state import console_log
 
-LOOK: Final = 0.2
+LOOK_INTERVAL: Final = 0.2
 """The time between two looks for what has come into the log, and how long a look waits for the
 reader, seconds."""
-LAST: Final = 5.0
+LAST_OUTPUT_TIMEOUT: Final = 5.0
 """How long the reader may take for the last of the log, once the guest has ended, seconds."""
-AGAIN: Final = 0.02
+READER_LOOK_INTERVAL: Final = 0.02
 """The time between two looks at whether a process reads a FIFO, seconds."""
-PIECE: Final = 1 << 16
+COPY_BYTES: Final = 1 << 16
 """The most that is copied at once, bytes."""
-HELD: Final = 64
+MAX_WAITING_LOGS: Final = 64
 """The most logs that wait for their reader, one for each life of the guest; the oldest goes."""
 
 
@@ -73,12 +73,12 @@ class Copy:
 
     def step(self) -> None:
         """Copy what has come since, as far as the reader takes it now."""
-        self._step(LOOK)
+        self._step(LOOK_INTERVAL)
 
     def finish(self) -> None:
         """Copy what is left. What the reader does not take soon counts as lost."""
         self.look()
-        self._step(LAST)
+        self._step(LAST_OUTPUT_TIMEOUT)
         left = self._lost + self._left()
         if left:
             self._fail(f"{left} bytes were not taken in time")
@@ -98,7 +98,7 @@ class Copy:
         end = time.monotonic() + seconds
         try:
             self._copy_all(end)
-            while len(self._logs) > HELD:
+            while len(self._logs) > MAX_WAITING_LOGS:
                 self._lost += _size(self._logs[0]) - self._offset
                 self._drop()
         except BrokenPipeError:
@@ -152,7 +152,7 @@ class Copy:
         log = self._logs[0]
         size = _size(log)
         while self._offset < size:
-            data = os.pread(log, PIECE, self._offset)
+            data = os.pread(log, COPY_BYTES, self._offset)
             if not data:
                 break
             cut = console_log.start(log) - self._offset  # the log may have been cut during the read
@@ -184,7 +184,7 @@ class Copy:
         if left <= 0:
             return False
         if self._file < 0:
-            time.sleep(min(left, AGAIN))
+            time.sleep(min(left, READER_LOOK_INTERVAL))
             return True
         poll = select.poll()
         poll.register(self._file, select.POLLOUT)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-QUIET: Final = 0.5
+QUIET_TIMEOUT: Final = 0.5
 """How long a console that has answered all is silent before it is left, seconds."""
-SILENCE: Final = 5.0
+UNSEEN_QUIET_TIMEOUT: Final = 5.0
 """The same where it cannot be seen whether the console has answered all, seconds."""
-_TAIL: Final = 1024
+_TAIL_BYTES: Final = 1024
 """How much of the output is looked at for the line that has not ended, bytes."""
-_SEARCHED: Final = 65536
+_SEARCH_BYTES: Final = 65536
 _SEQUENCE: Final = re.compile(rb"\x1b\[[?>=0-9;]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 """Colours, titles and modes."""
 
@@ -48,7 +48,7 @@ class Answer:
         if self._tail:
             return
         self._prompt = open_line(past)
-        self._tail = past[-_TAIL:]
+        self._tail = past[-_TAIL_BYTES:]
 
     def typed(self, data: bytes) -> None:
         """Note what is typed, which the console may echo."""
@@ -59,7 +59,7 @@ class Answer:
 
     def printed(self, data: bytes) -> None:
         """Note what is printed."""
-        self._tail = (self._tail + data)[-_TAIL:]
+        self._tail = (self._tail + data)[-_TAIL_BYTES:]
         if self._prompt:
             text = self._rest + _SEQUENCE.sub(b"", data)
             self._prompts += text.count(self._prompt)
@@ -81,7 +81,7 @@ class Answer:
             for echo in self._echoes
             for size in range(len(text) - place, len(echo))
         )
-        self._searched = text[-_SEARCHED:]
+        self._searched = text[-_SEARCH_BYTES:]
 
     @property
     def complete(self) -> bool:
@@ -99,11 +99,11 @@ class Answer:
         if self.until:
             return self.silence
         if self.complete:
-            return QUIET if self.silence is None else min(QUIET, self.silence)
-        return SILENCE if self.silence is None else self.silence
+            return QUIET_TIMEOUT if self.silence is None else min(QUIET_TIMEOUT, self.silence)
+        return UNSEEN_QUIET_TIMEOUT if self.silence is None else self.silence
 
 
 def open_line(text: bytes) -> bytes:
     """The line that has not ended, such as a prompt, without colours and blanks before it."""
-    line = _SEQUENCE.sub(b"", text[-_TAIL:].rpartition(b"\n")[2])
+    line = _SEQUENCE.sub(b"", text[-_TAIL_BYTES:].rpartition(b"\n")[2])
     return line.rpartition(b"\r")[2]

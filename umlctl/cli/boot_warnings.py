@@ -13,7 +13,7 @@ from umlctl.kernels import find
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
-NO_ASLR: Final = (7, 2)
+NO_ASLR_SINCE: Final = (7, 2)
 """Since this version of Linux, a kernel turns off the randomisation of its addresses itself."""
 
 
@@ -32,10 +32,10 @@ def of_start(definition: Definition) -> list[str]:
     said += [
         f"{word} keeps root in this guest from nothing: `..` leads out of it"
         for word in (*definition.append, *definition.arguments)
-        if word.startswith(cmdline.HOSTFS)
+        if word.startswith(cmdline.HOSTFS_ARGUMENT)
     ]
     kernel = find.probe(definition.kernel, definition.user)
-    if definition.aslr and kernel.release >= NO_ASLR:
+    if definition.aslr and kernel.release >= NO_ASLR_SINCE:
         said.append(f"--aslr does nothing: Linux {kernel.version} turns randomisation off itself")
     if definition.ncpus > 1 and "seccomp" in kernel.capabilities:
         said.append(

@@ -140,7 +140,7 @@ OPTIONS: Final = (
     click.option(
         "--timeout",
         type=SECONDS,
-        default=definitions.BOOT_TIMEOUT,
+        default=definitions.DEFAULT_BOOT_TIMEOUT,
         show_default=True,
         metavar="SECONDS",
         help="How long the boot may take.",
@@ -163,7 +163,7 @@ OPTIONS: Final = (
     click.option(
         "--hang-after",
         type=SECONDS,
-        default=definitions.HANG_AFTER,
+        default=definitions.DEFAULT_HANG_TIMEOUT,
         show_default=True,
         metavar="SECONDS",
         help="Without a sign of life for so long it counts as hung.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from socketproto.exchange import BYTE_CAP, TIMED_OUT
+from socketproto.exchange import MAX_ANSWER_BYTES, TIMED_OUT
 from umlctl import exitcodes
 from umlctl.cli import device_options
 from umlctl.client.ask import GuestClient
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from umlctl.client.ask import Deadline
 
 NOT_WHOLE: Final = (
-    f"it cannot be had whole: it has zero bytes, or more than {BYTE_CAP >> 20} MB, or changes; "
-    "as text it can, such as by `base64 FILE >FILE.b64` in the guest"
+    f"it cannot be had whole: it has zero bytes, or more than {MAX_ANSWER_BYTES >> 20} MB, or "
+    "changes; as text it can, such as by `base64 FILE >FILE.b64` in the guest"
 )
 UNCOUNTED: Final = (
     "nobody in the guest has said how many bytes it has, so zero bytes at its end could not be "
     "seen; is the guest paused, or very busy? --force takes it as it comes"
 )
-COUNTING: Final = 10.0
+COUNT_TIMEOUT: Final = 10.0
 """How long umlctl's init program may take to say how long a file is, seconds."""
 PERHAPS: Final = (
     "it is no text that ends with a newline, so a zero byte near its end could not be seen; "
     "have it as text, such as by `base64 FILE >FILE.b64` in the guest, or insist with --force"
 )
-UNREADABLE: Final = ("Failed to open file", "Read of file failed")
+UNREADABLE_ANSWERS: Final = ("Failed to open file", "Read of file failed")
 """What the kernel says of a file that it cannot read. Source: mconsole_proc of
 arch/um/drivers/mconsole_kern.c"""
-LOOK: Final = 0.01
+LOOK_INTERVAL: Final = 0.01
 NO_FILE: Final = (
     ": there is none, or it is a directory, or a link to a path that begins with '/', which "
     "cannot be followed from here"
@@ -171,7 +171,7 @@ def _read(guest: str, path: str, deadline: Deadline, *, force: bool) -> bytes:
     except Refused as problem:
         if problem.code == exitcodes.TRUNCATED:
             raise Refused(NOT_WHOLE, problem.code) from None
-        if str(problem).endswith(UNREADABLE):
+        if str(problem).endswith(UNREADABLE_ANSWERS):
             raise Refused(f"{problem}{NO_FILE}") from None
         raise
     data = data.removeprefix(b"\n")  # the kernel begins each file with one
@@ -210,14 +210,14 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
         return None
     finally:
         os.close(door)
-    end = time.monotonic() + COUNTING
+    end = time.monotonic() + COUNT_TIMEOUT
     while time.monotonic() < end:
         with contextlib.suppress(Refused):
             counted = device_options.request(guest, "proc 1/root/run/count", deadline)
             said, _, size = counted.partition(b" ")
             if said.strip() == name.encode():
                 return int(size) if size.strip().isdigit() and len(size) < 20 else -1
-        time.sleep(LOOK)
+        time.sleep(LOOK_INTERVAL)
         if deadline.is_over:
             why = f"{TIMED_OUT}: not done within {deadline.seconds:g} seconds"
             raise Refused(why, exitcodes.TIMED_OUT)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-PATIENCE: Final = 1.0
+ANSWER_TIMEOUT: Final = 1.0
 """How long a guest may take to say which devices it has, seconds."""
 
 
@@ -44,7 +44,7 @@ def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     from umlctl.networks import definitions, segments
 
     try:
-        names = {name for name in segments.names() if paths.PRIVATE not in name}
+        names = {name for name in segments.names() if paths.PRIVATE_MARK not in name}
         names |= {each.name for each in definitions.load_all() if each.kind == definitions.SWITCH}
     except BadPlace:
         return []
@@ -222,7 +222,7 @@ def _devices(guest: str) -> dict[str, str]:
 
     try:
         with GuestClient(guest, looks=True) as asked:
-            outcome = asked.ask("devices", Deadline(PATIENCE))
+            outcome = asked.ask("devices", Deadline(ANSWER_TIMEOUT))
         rows = read_devices(outcome.data) if outcome.ok else []
         return {row.name: row.asked for row in rows}
     except NoGuest:

@@ -59,7 +59,7 @@ def create(cow_path: str, backing: str) -> int:
     with told(what, cow_path):
         with opened(backing) as descriptor:
             check_no_cow(backing, descriptor)
-            if cows.described(descriptor, backing).size < cows.SECTOR:
+            if cows.described(descriptor, backing).size < cows.SECTOR_BYTES:
                 raise HostError(f"{what}: {backing} is smaller than a sector, and is no disk")
         cow_access.check_unused("cow create", hold_of(backing, write=False))
         if os.path.lexists(merge.journal_of(cow_path)):

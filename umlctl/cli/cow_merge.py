@@ -20,7 +20,7 @@ from umlctl.storage.cow_file import check_fits, open_backing, open_cow
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TOLD_BYTES = 4 << 20
+PROGRESS_BYTES = 4 << 20
 """How many bytes the progress bar is told of at once: it costs more than a sector."""
 
 cow_argument = click.argument("cow_path", metavar="COW", type=click.Path(readable=False))
@@ -74,7 +74,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         def advance(count: int) -> None:
             nonlocal waiting
             waiting += count
-            if waiting >= TOLD_BYTES:
+            if waiting >= PROGRESS_BYTES:
                 bar.advance(task, waiting)
                 waiting = 0
 

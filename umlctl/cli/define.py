@@ -139,8 +139,8 @@ def _root(text: str, *, insist: bool) -> str:
     """The root as a definition has it: a directory ends in '/', and paths are absolute."""
     if text == definitions.HOST_ROOT:
         return text
-    directory = text.removesuffix(definitions.READONLY)
-    for found, option in ((text, ""), (directory, definitions.READONLY)):
+    directory = text.removesuffix(definitions.READONLY_SUFFIX)
+    for found, option in ((text, ""), (directory, definitions.READONLY_SUFFIX)):
         if os.path.isdir(found):
             return os.path.abspath(found).rstrip("/") + "/" + option
     file, comma, options = text.partition(",")

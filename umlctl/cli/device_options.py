@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Device
 
 T = TypeVar("T")
-PATIENCE: Final = 60.0
+ANSWER_TIMEOUT: Final = 60.0
 """How long a command may take from each sign of life, seconds. A switch or a slirp4netns may have
 to be started first, other guests' devices be plugged, and hooks run."""
 
@@ -44,7 +44,7 @@ force_option = click.option(
 
 def _deadline(seconds: float | None) -> Deadline:
     """The deadline of a command, for all that it asks together."""
-    return Deadline(seconds, PATIENCE, renewed=True)
+    return Deadline(seconds, ANSWER_TIMEOUT, renewed=True)
 
 
 timeout_option = click.option(
@@ -54,7 +54,7 @@ timeout_option = click.option(
     metavar="SECONDS",
     callback=lambda _ctx, _param, seconds: _deadline(seconds),
     help="How long all of it may take. "
-    f"[default: {PATIENCE:g} from each sign of life of its supervisor]",
+    f"[default: {ANSWER_TIMEOUT:g} from each sign of life of its supervisor]",
 )
 
 

@@ -15,7 +15,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CLOCKS: Final = ("%H:%M:%S", "%H:%M")
 
 
-MOST: Final = 1e9
+MAX_SECONDS: Final = 1e9
 """The longest wait that a clock can be set to, seconds."""
 
 
@@ -26,8 +26,10 @@ class _Seconds(click.FloatRange):
         self, value: float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         seconds = float(super().convert(value, param, ctx))
-        if not 0 < seconds <= MOST:  # nor what is no number
-            self.fail(f"{value!r} is not a number of seconds above 0, {MOST:g} at most", param, ctx)
+        if not 0 < seconds <= MAX_SECONDS:  # nor what is no number
+            self.fail(
+                f"{value!r} is not a number of seconds above 0, {MAX_SECONDS:g} at most", param, ctx
+            )
         return seconds
 
     def _describe_range(self) -> str:

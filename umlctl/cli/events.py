@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from umlctl.protocol.events import Event
 
-LOOK: Final = 0.25
+LOOK_INTERVAL: Final = 0.25
 """The time between two looks for guests that are new, or gone, seconds."""
 
 
@@ -134,7 +134,10 @@ class _Watched:
     def wait(self) -> None:
         """Wait until there may be new events."""
         watch = self._watch
-        if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
+        if (
+            await_source(-1 if watch is None else watch.fileno(), LOOK_INTERVAL)
+            and watch is not None
+        ):
             watch.clear()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl import exitcodes, streams
-from umlctl.cli.alongside import LOOK, Copy, Tie
+from umlctl.cli.alongside import LOOK_INTERVAL, Copy, Tie
 from umlctl.errors import GuestInUse, UsageError
 from umlctl.guest import policy
 from umlctl.host.paths import has_record
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch.launched import Launched
 
-ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that shut the guest down in order."""
-LATE: Final = 10.0
+LATE_SHUTDOWN_TIMEOUT: Final = 10.0
 """What it gets when the limit of the run has passed, seconds."""
-UP: Final = 5.0
+INIT_BEGIN_TIMEOUT: Final = 5.0
 """How long the first process of a guest that is ready may take to say that it has begun."""
-BEHIND: Final = 256
+MAX_EVENTS_BEHIND: Final = 256
 """Events that a slow reader of standard error may be behind before it misses some."""
-LAST_WORDS: Final = 1.0
+LAST_EVENTS_TIMEOUT: Final = 1.0
 """How long it may take to read the last of them, seconds."""
 
 
@@ -94,7 +94,7 @@ class Log:
         """Write events until the log is closed and all are written."""
         import trio
 
-        self._send, events = trio.open_memory_channel[dict[str, Any]](BEHIND)
+        self._send, events = trio.open_memory_channel[dict[str, Any]](MAX_EVENTS_BEHIND)
         self._written = trio.Event()
         task_status.started()
         async for event in events:
@@ -116,7 +116,7 @@ class Log:
 
         assert self._send is not None
         self._send.close()
-        with trio.move_on_after(LAST_WORDS):
+        with trio.move_on_after(LAST_EVENTS_TIMEOUT):
             await self._written.wait()
 
     def event(self, name: EventName, **facts: object) -> Event:
@@ -182,7 +182,7 @@ def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
     if policy.on_panic(definition) != policy.RESTART:
         log.told.discard("panicked")  # the last word says so
     # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.
-    heeded = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    heeded = [number for number in ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     # Held back until there is somebody to heed them: a kernel would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
@@ -381,13 +381,15 @@ class Watch:
         await trio.sleep(max(0.0, self._began + seconds - time.monotonic()))
         if not (self._caught or guest.milestones.over.is_set()):
             self._late = True
-            await guest.shut_down(LATE, f"the limit of its run, {seconds:g} seconds, has passed")
+            await guest.shut_down(
+                LATE_SHUTDOWN_TIMEOUT, f"the limit of its run, {seconds:g} seconds, has passed"
+            )
 
     async def _copy(self, copy: Copy) -> None:
         import trio
 
         while True:
-            await trio.sleep(LOOK)
+            await trio.sleep(LOOK_INTERVAL)
             await trio.to_thread.run_sync(copy.step)
 
     async def _heed(self, guest: Guest) -> None:
@@ -412,7 +414,7 @@ class Watch:
         import trio
 
         await guest.milestones.ready.wait()
-        with trio.move_on_after(UP):
+        with trio.move_on_after(INIT_BEGIN_TIMEOUT):
             await guest.milestones.up.wait()
         if guest.ending is not None:
             return  # who waits for the line sees the descriptor closed without one

@@ -30,18 +30,18 @@ _BOUND_BY: Final = {
     "processes": "; more take a higher `ulimit -u`, or pids.max of a cgroup",
 }
 """What bounds the room for guests, and what a user can do about it."""
-CONTAINED: Final = (6, 12)
+CONTAINED_SINCE: Final = (6, 12)
 """Since this version of Linux, a guest's processes end with its kernel, however that ends. Of 14
 kernels that were killed, 14 of 6.1 let a process go, which ran on as a process of the host. None of
 6.12 or 7.2 did."""
 _NO_MOUNTS: Final = (
     "no: / is mounted private here, and kernels would not see what is mounted or unmounted later"
 )
-_TCP_SINCE: Final = 4
+_TCP_LANDLOCK_VERSION: Final = 4
 _NO_TCP: Final = "which leaves TCP to kernels: Linux 6.7 bounds that, too"
-_SHOWN: Final = 4
+_SECRETS_SHOWN: Final = 4
 """So many secrets are shown in words."""
-_COST: Final = f"some {room.IDLE >> 20}M of memory when idle, up to its --mem when used"
+_COST: Final = f"some {room.IDLE_GUEST_BYTES >> 20}M of memory when idle, up to its --mem when used"
 _SLOW: Final = (
     "computing is as fast as here; system calls and new processes take dozens of times as long"
 )
@@ -78,7 +78,7 @@ def info(in_json: bool) -> int:
         ("limits", "yes" if found["limits"] else "no: see below"),
         ("own mounts", "yes" if found["own_mounts"] else _NO_MOUNTS),
         ("confinement", _confinement(found)),
-        ("secrets", f"{', '.join(found['secrets'][:_SHOWN])}, …; all are in `info --json`"),
+        ("secrets", f"{', '.join(found['secrets'][:_SECRETS_SHOWN])}, …; all are in `info --json`"),
         ("run directory", found["run_dir"]),
         ("state directory", found["state_dir"]),
         *(("hint", hint) for hint in found["hints"]),
@@ -93,7 +93,7 @@ def _confinement(found: dict[str, Any]) -> str:
     if found["confinement"] is None:
         return f"no: {landlock.unable()}"
     said = f"writes (by itself), strict; Landlock {found['confinement']}"
-    return f"{said}, {_NO_TCP}" if found["confinement"] < _TCP_SINCE else said
+    return f"{said}, {_NO_TCP}" if found["confinement"] < _TCP_LANDLOCK_VERSION else said
 
 
 def _kernel(found: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def _room_for(found: dict[str, Any]) -> str:
     idle, full = found["room_idle"], found["room_full"]
     if idle is None:
         return "-"
-    mem = definition.MEM_DEFAULT >> 20
+    mem = definition.DEFAULT_MEM_BYTES >> 20
     text = f"for {idle} more guests when idle, {full} that use {mem}M each"
     bound = found["room_bound"]
     return f"{text}, bound by {bound}{_BOUND_BY[bound]}"
@@ -133,7 +133,7 @@ def gather() -> dict[str, Any]:
         kernel = find.find()
         probed = find.probe(kernel)
     memory = room.memory()
-    where = room.directory(os.environ, definition.MEM_DEFAULT)
+    where = room.directory(os.environ, definition.DEFAULT_MEM_BYTES)
     guests: dict[str, int] = {}
     taken = 0
     for status in all_guests.gather():
@@ -144,8 +144,8 @@ def gather() -> dict[str, Any]:
     idle = full = bound = None
     if space is not None:
         free = min(space.free, memory.get("MemAvailable", space.free))
-        idle, bound = room.for_guests(free, room.IDLE, running).least()
-        full, _ = room.for_guests(free, definition.MEM_DEFAULT, running).least()
+        idle, bound = room.for_guests(free, room.IDLE_GUEST_BYTES, running).least()
+        full, _ = room.for_guests(free, definition.DEFAULT_MEM_BYTES, running).least()
     return {
         "version": __version__,
         "kernel": kernel,
@@ -185,7 +185,7 @@ def no_limits() -> str:
 
 
 def _old(kernel: Kernel) -> Iterator[str]:
-    if kernel.release < CONTAINED:
+    if kernel.release < CONTAINED_SINCE:
         yield (
             f"the kernel is Linux {kernel.version}: for guests that you do not trust take "
             "6.12 or newer, whose processes end with it whatever kills it"
@@ -210,7 +210,7 @@ def _hints(memory: str) -> Iterator[str]:
     else:
         if space.f_flag & os.ST_NOEXEC:
             yield f"{memory} is mounted noexec, and no kernel starts; give --mem-dir another"
-        elif space.f_bavail * space.f_frsize < definition.MEM_DEFAULT:
+        elif space.f_bavail * space.f_frsize < definition.DEFAULT_MEM_BYTES:
             yield f"{memory} has no room for a guest of 256M; give --mem-dir another"
     limits = no_limits()
     if limits:
@@ -228,10 +228,10 @@ def _no_namespaces() -> Iterator[str]:
 
 def _few_processes() -> Iterator[str]:
     most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if most != resource.RLIM_INFINITY and most < 10 * room.BOOTING:
+    if most != resource.RLIM_INFINITY and most < 10 * room.BOOTING_GUEST_PROCESSES:
         yield (
             f"you may have {most} processes: a guest takes 4 and one for each of its own, and up "
-            f"to {room.BOOTING} while it boots; `ulimit -u` raises it"
+            f"to {room.BOOTING_GUEST_PROCESSES} while it boots; `ulimit -u` raises it"
         )
 
 

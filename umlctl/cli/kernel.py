@@ -86,7 +86,7 @@ def _facts(found: Kernel) -> dict[str, object]:
         "missing": found.missing,
         "transports": found.transports,
         "most_cpus": found.most_cpus,
-        "limits": {"ubd": ubd.SLOTS, "vec": specs.NICS, **lines.COUNTS},
+        "limits": {"ubd": ubd.SLOTS, "vec": specs.MAX_NICS, **lines.LINE_COUNTS},
         "options": sorted(found.options),
     }
 

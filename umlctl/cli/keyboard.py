@@ -27,11 +27,11 @@ _REPORTED: Final = re.compile(
     rb"\x1b\[(\d+)(?::\d*)*;(\d+)(?::(\d))?(?:;[\d:]*)?u|\x1b\[27;(\d+);(\d+)~"
 )
 """A key with its modifiers: CODE;MODIFIERS[:EVENT] u of kitty, 27;MODIFIERS;CODE ~ of xterm."""
-_CONTROL: Final = 4
-_IGNORED: Final = 1 | 64 | 128
+_CONTROL_BIT: Final = 4
+_IGNORED_BITS: Final = 1 | 64 | 128
 """Modifiers that do not count: Shift, which some keyboards need for the key, Caps Lock and Num
 Lock."""
-_LONGEST: Final = 64
+_MAX_SEQUENCE_BYTES: Final = 64
 """The longest beginning of a sequence whose end may come in the next packet, bytes."""
 
 
@@ -133,7 +133,7 @@ class Key:
         place = data.find(self.byte)
         known = len(self._before)
         text = self._before + data
-        self._before = text[-_LONGEST:] if place < 0 else b""
+        self._before = text[-_MAX_SEQUENCE_BYTES:] if place < 0 else b""
         for found in _REPORTED.finditer(text):
             if found.end() > known and self._is_it(found):
                 sequence = max(0, found.start() - known)
@@ -147,4 +147,4 @@ class Key:
 
     def _is_it(self, found: re.Match[bytes]) -> bool:
         code, modifiers = int(found[1] or found[5]), int(found[2] or found[4]) - 1
-        return code in self._codes and modifiers & ~_IGNORED == _CONTROL
+        return code in self._codes and modifiers & ~_IGNORED_BITS == _CONTROL_BIT

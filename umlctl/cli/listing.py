@@ -18,7 +18,7 @@ from umlctl.state import records, umid_lock
 from umlctl.state.enabled import load_all as load_enabled
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
-SHAPES: Final = ("table", "compact", "csv", "json")
+FORMATS: Final = ("table", "compact", "csv", "json")
 """The forms in which the list can be printed."""
 
 
@@ -49,7 +49,7 @@ Examples:
 @click.option(
     "--format",
     "shape",
-    type=click.Choice(SHAPES),
+    type=click.Choice(FORMATS),
     help="A table, the same without colours and folding, CSV without headings, or JSON.",
 )
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects, as `status`.")
@@ -69,7 +69,7 @@ def list_guests(
         if columns or sort or running or shape in ("csv", "compact"):
             raise UsageError("`list --enabled` has columns and an order of its own")
         return _list_enabled(shape == "json")
-    names = guest_table.chosen(columns) if columns else guest_table.DEFAULT
+    names = guest_table.chosen(columns) if columns else guest_table.DEFAULT_COLUMNS
     guest_table.check((sort or "name").removeprefix("-"))
     found = [each for each in gather() if not (running and each.state == DEAD)]
     now = time.time()

@@ -24,7 +24,7 @@ from umlctl.streams import await_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LOOK: Final = 0.25
+LOOK_INTERVAL: Final = 0.25
 """The time between two looks at whether the guest lives, and at a log that cannot be watched,
 seconds."""
 _CONSOLE: Final = re.compile(r"(con|ssl)\d+")
@@ -298,7 +298,10 @@ def _additions(
                 continue
             if not lives:
                 return
-            if await_source(-1 if watch is None else watch.fileno(), LOOK) and watch is not None:
+            if (
+                await_source(-1 if watch is None else watch.fileno(), LOOK_INTERVAL)
+                and watch is not None
+            ):
                 watch.clear()
     finally:
         if newer >= 0:

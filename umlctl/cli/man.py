@@ -12,8 +12,8 @@ import click
 
 from umlctl.errors import HostError, UmlctlError, UsageError
 
-ROOT: Final = "umlctl"
-PROTOCOL: Final = "mconsole"
+OVERVIEW_PAGE: Final = "umlctl"
+PROTOCOL_PAGE: Final = "mconsole"
 READERS: Final = (("man", "-l"), ("mandoc", "-a"))
 """Programs that show a page from a file, in the order of preference, each with the option for
 that."""
@@ -21,10 +21,10 @@ that."""
 
 def pages(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Words that name a page."""
-    begin = f"{ROOT}-"
+    begin = f"{OVERVIEW_PAGE}-"
     files = [file for place in _places()[:1] for file in os.listdir(f"{place}/man1")]
     commands = [file[len(begin) : -2] for file in files if file.startswith(begin)]
-    words = {ROOT, PROTOCOL, *commands}
+    words = {OVERVIEW_PAGE, PROTOCOL_PAGE, *commands}
     return sorted(word for word in words if word.startswith(incomplete))
 
 
@@ -36,7 +36,7 @@ Examples:
   umlctl man mconsole   the protocol, as kernels speak it
 """,
 )
-@click.argument("page", default=ROOT, shell_complete=pages)
+@click.argument("page", default=OVERVIEW_PAGE, shell_complete=pages)
 def man(page: str) -> None:
     """Show a manual page of umlctl: that of a command, umlctl or mconsole.
 
@@ -49,7 +49,7 @@ def man(page: str) -> None:
 def open_page(command: str) -> None:
     """Show the page of a command, and do not return; return only if the page cannot be shown."""
     try:
-        _show(path_of(f"{ROOT}-{command}"))
+        _show(path_of(f"{OVERVIEW_PAGE}-{command}"))
     except UmlctlError:
         pass
 
@@ -70,8 +70,12 @@ def path_of(page: str) -> str:
 
     Raises: HostError: none is installed; UsageError: there is no such page
     """
-    name = page if page == ROOT or page.startswith(f"{ROOT}-") else f"{ROOT}-{page}"
-    file = f"man7/{PROTOCOL}.7" if page == PROTOCOL else f"man1/{name}.1"
+    name = (
+        page
+        if page == OVERVIEW_PAGE or page.startswith(f"{OVERVIEW_PAGE}-")
+        else f"{OVERVIEW_PAGE}-{page}"
+    )
+    file = f"man7/{PROTOCOL_PAGE}.7" if page == PROTOCOL_PAGE else f"man1/{name}.1"
     places = _places()
     if not places:
         raise HostError("the manual was not installed: there are no pages beside its programs")
@@ -86,4 +90,8 @@ def _places() -> list[str]:
     installation."""
     checkout = f"{os.path.dirname(__file__)}/../../man"
     installed = f"{sysconfig.get_path('data')}/share/man"
-    return [place for place in (checkout, installed) if os.path.isfile(f"{place}/man1/{ROOT}.1")]
+    return [
+        place
+        for place in (checkout, installed)
+        if os.path.isfile(f"{place}/man1/{OVERVIEW_PAGE}.1")
+    ]

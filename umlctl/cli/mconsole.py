@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from socketproto.blocking import TIMEOUT
+from socketproto.blocking import DEFAULT_TIMEOUT
 from socketproto.exchange import GONE, REFUSED, Outcome
-from socketproto.wire import REQUEST_SIZE
+from socketproto.wire import REQUEST_BYTES
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
@@ -22,7 +22,7 @@ from umlctl.output import views
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST: Final = 2 * REQUEST_SIZE
+MAX_LINE_BYTES: Final = 2 * REQUEST_BYTES
 """How much of a line is kept, bytes; a longer line is too long for any request."""
 
 
@@ -42,7 +42,8 @@ Examples:
     type=SECONDS,
     default=None,
     metavar="SECONDS",
-    help=f"How long each answer may take. [default: {TIMEOUT:g}; the guest's end is waited for]",
+    help=f"How long each answer may take. [default: {DEFAULT_TIMEOUT:g}; the guest's end is waited "
+    "for]",
 )
 @click.option("--force", is_flag=True, help="Send what is refused because it may harm the guest.")
 def mconsole(
@@ -89,10 +90,10 @@ def _batch(guest: GuestClient, in_json: bool, timeout: float | None, force: bool
 
 def _lines() -> Iterator[str]:
     """The commands on standard input; for a line that is too long for any, its beginning."""
-    while raw := sys.stdin.buffer.readline(LONGEST):
+    while raw := sys.stdin.buffer.readline(MAX_LINE_BYTES):
         rest = raw
         while rest and not rest.endswith(b"\n"):
-            rest = sys.stdin.buffer.readline(LONGEST)
+            rest = sys.stdin.buffer.readline(MAX_LINE_BYTES)
         text = raw.rstrip(b"\n").decode("utf-8", "surrogateescape")
         if text.strip() and not text.startswith("#"):
             yield text

@@ -89,7 +89,7 @@ def rm(name: str, in_json: bool) -> int:
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
     # Switches of one NIC are left out.
-    found = [each for each in gather() if paths.PRIVATE not in each["name"]]
+    found = [each for each in gather() if paths.PRIVATE_MARK not in each["name"]]
     for problem in definitions.unreadable():
         say(str(problem), exitcodes.OK)
     if in_json:

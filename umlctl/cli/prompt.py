@@ -39,7 +39,7 @@ _GUEST: Final = "guest"
 _OF_ALL: Final = "--all"
 """The option that stands in place of a guest."""
 _HELP: Final = ("-h", "--help")
-_WIDTH: Final = 100
+_MAX_HELP_COLUMNS: Final = 100
 """The widest line of help, columns."""
 _EXAMPLE: Final = re.compile(r"  umlctl (.*?)(  .*)?")
 _HOST_SHELL: Final = re.compile(r"&&|[;<>]|umlctl|\$\(")
@@ -284,7 +284,7 @@ def _awaits_value(verb: Verb) -> bool:
 
 def _context(command: click.Command = root, name: str = "") -> click.Context:
     return click.Context(
-        command, info_name=name, max_content_width=_WIDTH, help_option_names=list(_HELP)
+        command, info_name=name, max_content_width=_MAX_HELP_COLUMNS, help_option_names=list(_HELP)
     )
 
 

@@ -29,7 +29,7 @@ _OTHERS: Final = re.compile(rb"\x1b=|\x1b\[\d*;?\d*r|\x1b\([^B]|\x0e")
 _USUAL: Final = b"\x1b7\x1b[r\x1b8\x1b>\x1b(B\x0f"
 """The sequences that undo all of these."""
 _BEGUN: Final = re.compile(rb"\x1b(\[[0-9;?<>=: ]*|\()?")
-_LONGEST: Final = 64
+_MAX_SEQUENCE_BYTES: Final = 64
 """The longest beginning of a sequence whose end may come in the next packet, bytes."""
 _SHOWN: Final = (b"?25", b"?7")
 """Modes that a terminal has on by itself: the cursor, and wrapping."""
@@ -94,7 +94,7 @@ class Modes:
     def note(self, data: bytes) -> None:
         """Remember what has to be undone at the end."""
         data = self._begun + data
-        last = data.rfind(b"\x1b", max(0, len(data) - _LONGEST))
+        last = data.rfind(b"\x1b", max(0, len(data) - _MAX_SEQUENCE_BYTES))
         # A sequence that has not ended counts once all of it is there.
         self._begun = data[last:] if last >= 0 and _BEGUN.fullmatch(data, last) else b""
         data = data[: len(data) - len(self._begun)]
@@ -141,7 +141,7 @@ class Lines:
         """
         found = []
         for line in data.splitlines(keepends=True):
-            begun = self._line + line[: _LONGEST - len(self._line)]
+            begun = self._line + line[: _MAX_SEQUENCE_BYTES - len(self._line)]
             self._line = b"" if line.endswith(b"\n") else begun
             if line.endswith(b"\r\n") or (line == b"\n" and self._returns):
                 self._has_terminal = True

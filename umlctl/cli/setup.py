@@ -51,7 +51,7 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
     try:
         path = find.find(kernel)
     except NoKernel:
-        if kernel is not None or find.VARIABLE in os.environ:
+        if kernel is not None or find.KERNEL_VARIABLE in os.environ:
             raise
         path = fetch.fetch(_say)
     found = find.probe(path)
@@ -63,7 +63,7 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
         can, cannot = summary(found)
         _say(f"Linux {found.version}; it can: {can}; it cannot: {cannot}")
     if kernel is not None:
-        _say(f"to use it always: export {find.VARIABLE}={path}")
+        _say(f"to use it always: export {find.KERNEL_VARIABLE}={path}")
     click.echo(path)
 
 
@@ -81,7 +81,7 @@ def _install(*, system: bool) -> None:
     try:
         units.systemctl("daemon-reload", system=system)
         if not system:
-            units.systemctl("enable", "--now", units.USER, system=False)
+            units.systemctl("enable", "--now", units.USER_UNIT, system=False)
     except HostError as problem:
         raise HostError(
             f"{path} is installed, but {problem}; "

@@ -18,11 +18,11 @@ from umlctl.protocol.status import Ending, read_ending
 from umlctl.recovery import discover
 from umlctl.state import records
 
-LAST: Final = 60.0
+FORCED_END_TIMEOUT: Final = 60.0
 """How long a supervisor may take beyond that to sync, halt and in the end kill a guest, seconds."""
-UNSEEN: Final = "not seen to end"
+UNSEEN_CAUSE: Final = "not seen to end"
 """The cause of an ending that no supervisor has told of: the guest may not have ended."""
-IN_ORDER: Final = ("shut down", "exited")
+ORDERLY_CAUSES: Final = ("shut down", "exited")
 
 
 def is_seconds(word: str) -> bool:
@@ -86,13 +86,13 @@ def _shut_down(
 
     async def end(umid: str) -> None:
         began = trio.current_time()
-        text = f"it is still there after {seconds + LAST:g} seconds"
-        ending = Ending(cause=UNSEEN, code=exitcodes.TIMED_OUT, text=text)
-        with trio.move_on_after(seconds + LAST):
+        text = f"it is still there after {seconds + FORCED_END_TIMEOUT:g} seconds"
+        ending = Ending(cause=UNSEEN_CAUSE, code=exitcodes.TIMED_OUT, text=text)
+        with trio.move_on_after(seconds + FORCED_END_TIMEOUT):
             ending = await _ending(umid, seconds, timeout)
         result = {
             "umid": umid,
-            "in_order": ending.powered_down or (ending.cause in IN_ORDER and not ending.text),
+            "in_order": ending.powered_down or (ending.cause in ORDERLY_CAUSES and not ending.text),
             "seconds": round(trio.current_time() - began, 3),
             "ending": ending,
         }
@@ -159,7 +159,7 @@ async def _ending(umid: str, seconds: float, timeout: float | None) -> Ending:
         text = why or f"its supervisor cannot be asked: {problem}"
     except msgspec.DecodeError:
         text = "its supervisor's answer is no ending"
-    return Ending(cause=UNSEEN, code=exitcodes.GONE, text=text)
+    return Ending(cause=UNSEEN_CAUSE, code=exitcodes.GONE, text=text)
 
 
 def _tell(result: dict[str, Any]) -> None:

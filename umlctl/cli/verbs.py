@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from socketproto.blocking import TIMEOUT
+from socketproto.blocking import DEFAULT_TIMEOUT
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
 from umlctl.client.oneshot import ask
@@ -38,7 +38,11 @@ def _patience(command: Command) -> str:
     """How long an answer may take unless told otherwise, in words."""
     if command.waits:
         return _ENDLESS
-    return f"{TIMEOUT:g}, then {_ENDLESS}" if command.name == "reboot" else f"{TIMEOUT:g}"
+    return (
+        f"{DEFAULT_TIMEOUT:g}, then {_ENDLESS}"
+        if command.name == "reboot"
+        else f"{DEFAULT_TIMEOUT:g}"
+    )
 
 
 def may_be_refused(command: Command) -> bool:

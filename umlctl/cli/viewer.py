@@ -20,12 +20,12 @@ from umlctl.cli.transcript import Transcript
 from umlctl.client.attach import Attachment
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.output import say
-from umlctl.protocol.console_socket import NOTICE, OUTPUT, PACKET
+from umlctl.protocol.console_socket import MAX_PACKET_BYTES, NOTICE, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROWS: Final = 24
+DEFAULT_ROWS: Final = 24
 """Rows of a terminal that does not say how many it has."""
 
 
@@ -78,7 +78,7 @@ class Viewer:
 
     def _greet(self) -> None:
         self._transcript.take()
-        lines = (self._screen.size()[0] or ROWS) if self._screen.is_terminal else 0
+        lines = (self._screen.size()[0] or DEFAULT_ROWS) if self._screen.is_terminal else 0
         self._attachment.greet(lines, self._transcript.offset)
 
     def _stay(self) -> None:
@@ -233,7 +233,7 @@ class Viewer:
     def _hear(self, notice: dict[str, Any]) -> None:
         if "offset" in notice:
             self._transcript.offset, self._replay = notice["offset"], notice.get("replay", 0)
-            self.answer.begin(self._transcript.before(notice["offset"], PACKET))
+            self.answer.begin(self._transcript.before(notice["offset"], MAX_PACKET_BYTES))
         if notice.get("keyboard"):
             self._hear_keyboard(notice["keyboard"], notice.get("by", 0))
         rows, columns = self._screen.size()

@@ -19,7 +19,7 @@ from umlctl.protocol.status import Ending, read_status
 from umlctl.recovery import bare, cleanup, discover
 from umlctl.state import records, umid_lock
 
-ENDS: Final = 5.0
+KILL_TIMEOUT: Final = 5.0
 """How long the host may take to clear a killed guest away, seconds."""
 
 
@@ -29,7 +29,7 @@ def holder(link: Link) -> str:
         return bare.held(link.path)
     with Connection(link.path) as connection:
         try:
-            outcome = connection.request("status", ENDS)
+            outcome = connection.request("status", KILL_TIMEOUT)
             status = read_status(outcome.data)
         except (Unreachable, msgspec.DecodeError):
             return ""
@@ -101,7 +101,7 @@ def _kill(record: records.Record, how: str) -> int:
     umid = record.definition.umid
     outsiders = list(processes.outside_group(record.pid))
     processes.kill_guest(record.pid, record.started, outsiders)
-    deadline = time.monotonic() + ENDS
+    deadline = time.monotonic() + KILL_TIMEOUT
     held = None
     while held is None:
         try:

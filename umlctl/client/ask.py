@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from socketproto.blocking import TIMEOUT, Connection, Link, Unreachable
+from socketproto.blocking import DEFAULT_TIMEOUT, Connection, Link, Unreachable
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from socketproto.wire import WireError
 from umlctl.client.target import Target
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Final, Self
 
-MOST_DEATHS: Final = 5
+MAX_SUPERVISOR_DEATHS: Final = 5
 """How many supervisors may be killed one after another under one request."""
 SEND: Final = "send"
 ADOPT: Final = "adopt"
-READY: Final = "version"
+READY_QUESTION: Final = "version"
 """A question that a supervisor holds until its guest is ready."""
-INSTEAD: Final = {
+BARE_ADVICE: Final = {
     "plug": "; of a bare one, `umlctl config GUEST ubd1=FILE` adds a disk, `umlctl config GUEST "
     "vec0:transport=...` a NIC",
     "devices": "; of a bare one, `umlctl config GUEST ubd1` asks for a disk",
@@ -43,7 +43,11 @@ class Deadline:
     """
 
     def __init__(
-        self, seconds: float | None = None, patience: float = TIMEOUT, *, renewed: bool = False
+        self,
+        seconds: float | None = None,
+        patience: float = DEFAULT_TIMEOUT,
+        *,
+        renewed: bool = False,
     ) -> None:
         """patience: how long each answer may take where `seconds` is None, seconds
 
@@ -77,7 +81,7 @@ def deadline_of(command: Command | None, seconds: float | None = None) -> Deadli
 
 
 def comes_again(command: Command, link: Link, outcome: Outcome) -> bool:
-    """Whether the guest reboots, so that a client can wait by READY until it is ready again.
+    """Whether the guest reboots, so that READY_QUESTION waits until it is ready again.
 
     That takes a supervisor: a bare kernel has its socket long before it can be asked without harm.
     """
@@ -92,7 +96,7 @@ def until_ready(deadline: Deadline) -> Deadline:
 
 def ended_instead(problem: Exception) -> Outcome:
     """What came of a guest that was to be ready again, and that nobody answers for any more, as
-    READY would have been answered while somebody did.
+    READY_QUESTION would have been answered while somebody did.
 
     problem: NoGuest, which says what became of it
     """
@@ -110,7 +114,7 @@ def conversation(
     Raises: Unreachable; InDoubt
     """
     ended: Outcome | Unreachable | bool = False
-    for deaths in range(1, MOST_DEATHS + 1):
+    for deaths in range(1, MAX_SUPERVISOR_DEATHS + 1):
         if deadline.is_over:
             return Outcome(TIMED_OUT, reason=f"not done within {deadline.seconds:g} seconds")
         ended = yield SEND
@@ -118,7 +122,7 @@ def conversation(
         if isinstance(ended, Outcome) and not (ended.kind == GONE and link.served):
             return ended
         # The supervisor is gone; its guest may live on.
-        if deaths == MOST_DEATHS or not (yield ADOPT):
+        if deaths == MAX_SUPERVISOR_DEATHS or not (yield ADOPT):
             break
         if asked and not is_repeatable(text):
             from umlctl.errors import InDoubt
@@ -160,7 +164,7 @@ def prepare(link: Link, text: str, *, force: bool) -> str:
 
         raise NotOnBareKernel(
             f"nobody supervises this guest, and a bare kernel has no `{name}`; "
-            f"guests of `umlctl run` and `umlctl start` have{INSTEAD.get(name, '')}"
+            f"guests of `umlctl run` and `umlctl start` have{BARE_ADVICE.get(name, '')}"
         )
     if text.startswith("!"):
         return prepare(link, text[1:].lstrip(), force=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
-from umlctl.protocol.console_socket import HELLO, INPUT, PACKET, SIZE
+from umlctl.protocol.console_socket import HELLO, INPUT, MAX_PACKET_BYTES, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ RETURN_TIMEOUT: Final = 5.0
 """How long a supervisor that has ended may take to come back, seconds."""
 RETRY_INTERVAL: Final = 0.05
 """The time between two tries to connect, seconds."""
-MAX_BEHIND: Final = 256
+MAX_PACKETS_BEHIND: Final = 256
 """How many packets of input may wait while the guest takes none."""
 
 
@@ -150,7 +150,7 @@ class Attachment:
     @property
     def is_behind(self) -> bool:
         """Whether the guest takes no input, so that no more should be read for it."""
-        return len(self._outgoing) > MAX_BEHIND
+        return len(self._outgoing) > MAX_PACKETS_BEHIND
 
     def type(self, data: bytes) -> None:
         """Send what was typed."""
@@ -186,7 +186,7 @@ class Attachment:
         """The next packet of a connection that the supervisor has closed; empty if none is left."""
         assert self._socket is not None
         try:
-            return self._socket.recv(PACKET)
+            return self._socket.recv(MAX_PACKET_BYTES)
         except OSError:
             return b""
 
@@ -194,7 +194,7 @@ class Attachment:
         """The next packet; None if none has come yet; empty if the supervisor has ended."""
         assert self._socket is not None
         try:
-            packet = self._socket.recv(PACKET)
+            packet = self._socket.recv(MAX_PACKET_BYTES)
         except BlockingIOError:
             return None
         except ConnectionResetError:  # the host says so before it gives what was sent till then

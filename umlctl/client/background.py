@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from socketproto.exchange import Outcome
 
-ANSWERS: Final = 15.0
+ANSWER_TIMEOUT: Final = 15.0
 """How long the supervisor may give no sign of life before it counts as hung, seconds."""
-STARTS: Final = 20.0
+START_TIMEOUT: Final = 20.0
 """How long a supervisor may take to come up on a busy machine, seconds."""
-ENDS: Final = 2.0
+END_TIMEOUT: Final = 2.0
 """How long a supervisor without its socket may take to end, or to make that again, seconds."""
-RETURNS: Final = 10.0
+RETURN_TIMEOUT: Final = 10.0
 """How long a service that has crashed may take to be there again, seconds."""
 
 
@@ -36,12 +36,12 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
     Raises: HostError
     """
     begun = time.monotonic()
-    deadline = begun + STARTS
+    deadline = begun + START_TIMEOUT
     started = 0
     while True:
         outcome = ask_running_supervisor(command, each)
         if outcome is None:
-            returns = time.monotonic() < begun + RETURNS and os.path.exists(
+            returns = time.monotonic() < begun + RETURN_TIMEOUT and os.path.exists(
                 paths.supervisor_returns()
             )
             if _has_ended(started) if started else not returns:
@@ -67,7 +67,7 @@ def ask_running_supervisor(
     """Send a command to the background supervisor; None if there is none."""
     with Connection(paths.supervisor_socket()) as connection:
         try:
-            return connection.request(command, ANSWERS, renew=ANSWERS, each=each)
+            return connection.request(command, ANSWER_TIMEOUT, renew=ANSWER_TIMEOUT, each=each)
         except Unreachable:
             return None
 
@@ -88,7 +88,7 @@ def _start() -> int:
     command = [*streams.PYTHON, "umlctl.supervisor.daemon"]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, daemonlog.path(), daemonlog.FLAGS, 0o600),
+        (os.POSIX_SPAWN_OPEN, 1, daemonlog.path(), daemonlog.OPEN_FLAGS, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     processes.keep_descriptors()
@@ -104,7 +104,7 @@ def out_of_reach() -> str:
     """Why a supervisor that runs cannot be asked. Empty if none runs, as far as this process can
     see, or if it can be asked by now: this waits for a supervisor that ends, or that makes its
     removed directory again."""
-    end = time.monotonic() + ENDS
+    end = time.monotonic() + END_TIMEOUT
     while True:
         found = pid()
         if not found or os.path.exists(paths.supervisor_socket()):

@@ -17,14 +17,14 @@ from umlctl.recovery.bare import process
 if TYPE_CHECKING:
     from umlctl.recovery.bare import Process
 
-ANSWER: Final = 2.0
+ANSWER_TIMEOUT: Final = 2.0
 """How long the kernel may take for each request, seconds."""
-SYNC: Final = 1.0
+SYNC_TIMEOUT: Final = 1.0
 """How long an emergency sync may take, seconds. The kernel says on its console when that is done,
 which this process cannot see."""
-TERM: Final = 2.0
+TERM_TIMEOUT: Final = 2.0
 """How long a halt or SIGTERM may take to end the kernel, seconds."""
-DIES: Final = 5.0
+KILL_TIMEOUT: Final = 5.0
 """How long the host may take to clear a killed kernel away, seconds."""
 
 
@@ -47,7 +47,7 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
     by_itself = name == "shutdown" and _shut_down(found, socket, seconds)
     if not by_itself:
         _kill(found)
-        if not found.ends(DIES):
+        if not found.ends(KILL_TIMEOUT):
             return say(f"{name} {guest}: pid {found.pid} is still there", exitcodes.FAILED)
     text = "" if by_itself or name == "kill" else "not seen to sync"
     ending = Ending(
@@ -71,14 +71,14 @@ def _shut_down(found: Process, socket: str, seconds: float) -> bool:
             return True
     for letter in "su":
         _ask(socket, f"sysrq {letter}")
-        found.ends(SYNC)
+        found.ends(SYNC_TIMEOUT)
     return False
 
 
 def _kill(found: Process) -> None:
     if processes.held(found.pid) is None:
         found.signal()
-        if found.ends(TERM):
+        if found.ends(TERM_TIMEOUT):
             return
     others = list(processes.outside_group(found.pid))
     processes.kill_guest(found.pid, found.started, others)
@@ -87,7 +87,7 @@ def _kill(found: Process) -> None:
 def _ask(socket: str, text: str) -> bytes:
     with Connection(socket) as connection:
         try:
-            outcome = connection.request(text, ANSWER)
+            outcome = connection.request(text, ANSWER_TIMEOUT)
         except Unreachable:
             return b""
         return outcome.data if outcome.ok else b""

@@ -10,14 +10,14 @@ import msgspec
 from umlctl.client.ask import GuestClient
 from umlctl.client.unsupervised import is_served
 from umlctl.errors import NeverStarted, NoGuest
-from umlctl.protocol.status import COMING, DEAD, read_status
+from umlctl.protocol.status import COMING_STATES, DEAD, read_status
 from umlctl.state import umid_lock
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.protocol.status import State
 
-PAUSE: Final = 0.05
+LOOK_INTERVAL: Final = 0.05
 """The time between two looks at a guest that is booting, seconds."""
 
 
@@ -28,13 +28,13 @@ def await_earlier(definition: Definition) -> None:
     """
     deadline = time.monotonic() + definition.timeout
     for name in definition.after:
-        while (state := _state(name)) in COMING:
+        while (state := _state(name)) in COMING_STATES:
             if time.monotonic() > deadline:
                 raise NeverStarted(
                     f"{definition.umid} comes after {name}, which is not ready within "
                     f"{definition.timeout:g} seconds; see `umlctl logs {name}`"
                 )
-            time.sleep(PAUSE)
+            time.sleep(LOOK_INTERVAL)
         if not state:
             raise NoGuest(
                 f"{definition.umid} comes after {name}, which does not run; start {name} first"

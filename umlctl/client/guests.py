@@ -22,9 +22,9 @@ from umlctl.protocol.status import DEAD, Status, read_status
 from umlctl.recovery import bare, discover
 from umlctl.state import records, umid_lock
 
-PAUSE: Final = 0.02
+LOOK_INTERVAL: Final = 0.02
 """The time between two looks at whether a supervisor listens, seconds."""
-PATIENCE: Final = 2.0
+ANSWER_TIMEOUT: Final = 2.0
 """How long one guest may hold up the others, seconds; all are asked side by side."""
 
 
@@ -74,17 +74,17 @@ def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
 def _ask_soon(name: str) -> Status | None:
     """The status of a guest that runs. A supervisor that adopts the guest just now, or makes its
     removed directory again, is waited for."""
-    end = time.monotonic() + unsupervised.DIES
+    end = time.monotonic() + unsupervised.LOCK_RELEASE_TIMEOUT
     while True:
         found = _ask(name)
         if found is not None or not umid_lock.has_owner(name) or time.monotonic() > end:
             return found
-        time.sleep(PAUSE)
+        time.sleep(LOOK_INTERVAL)
 
 
 def _ask(name: str) -> Status | None:
     """What the guest says of itself; None if no server listens."""
-    deadline = Deadline(patience=PATIENCE)
+    deadline = Deadline(patience=ANSWER_TIMEOUT)
     with GuestClient(name, looks=True) as guest:
         path = guest.link.path
         try:

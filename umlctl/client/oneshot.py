@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl import exitcodes
 from umlctl.client.ask import (
-    READY,
+    READY_QUESTION,
     Deadline,
     GuestClient,
     as_text,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from socketproto.blocking import Link
 
-SILENCE: Final = 0.9
+SILENCE_TIMEOUT: Final = 0.9
 """How long a guest may be silent before it is seen what holds it, such as a debugger, seconds."""
-SCANNED: Final = 1.0
+SCAN_TIMEOUT: Final = 1.0
 """How long a new disk of a bare kernel may still be open for the scan of its partitions,
 seconds."""
 
@@ -138,7 +138,7 @@ def _ask(
 def _await_ready(guest: GuestClient, deadline: Deadline) -> Outcome:
     """Wait until a guest that reboots is ready again; how that ended."""
     try:
-        return guest.ask(READY, until_ready(deadline), idle=_Idle(guest).look)
+        return guest.ask(READY_QUESTION, until_ready(deadline), idle=_Idle(guest).look)
     except Exception as problem:
         if not _is_absent(problem):
             raise
@@ -149,9 +149,9 @@ def _send(guest: GuestClient, text: str, deadline: Deadline, force: bool) -> Out
     """Ask a guest. A bare kernel that scans a disk for partitions is asked again to remove it."""
     idle = _Idle(guest)
     outcome = guest.ask(text, deadline, force=force, idle=idle.look)
-    end = monotonic() + SCANNED
+    end = monotonic() + SCAN_TIMEOUT
     while outcome.error == -EBUSY and text.startswith("remove ubd") and guest.is_bare():
-        sleep(SCANNED / 20)
+        sleep(SCAN_TIMEOUT / 20)
         if monotonic() >= end or deadline.is_over:
             break
         again = guest.ask(text, deadline, force=force, idle=idle.look)
@@ -193,7 +193,7 @@ class _Idle:
 
     def look(self) -> None:
         """Called while nothing comes."""
-        if self._since and monotonic() - self._since > SILENCE:
+        if self._since and monotonic() - self._since > SILENCE_TIMEOUT:
             self._since = 0.0
             by = _holder()(self._guest.link)
             if by:

@@ -26,7 +26,7 @@ from umlctl.state import records, umid_lock
 if TYPE_CHECKING:
     from umlctl.protocol.status import Status
 
-DIES: Final = 2.0
+LOCK_RELEASE_TIMEOUT: Final = 2.0
 """How long a killed supervisor may still hold its locks, seconds."""
 
 
@@ -42,7 +42,7 @@ def take_over(guest: str, *, everyone: bool = False) -> bool:
     if not _is_left(guest):
         return False
     request = "adopt" if everyone else f"adopt {guest}"
-    deadline = time.monotonic() + DIES
+    deadline = time.monotonic() + LOCK_RELEASE_TIMEOUT
     while umid_lock.has_owner(guest):
         # The guest is being adopted just now, and this is answered when that is done;
         ask_running_supervisor(request)
@@ -124,7 +124,7 @@ def summary(record: records.Record) -> Status:
 def _restored_by() -> float:
     """Until when this process waits for supervisors whose socket is not there, by the monotonic
     clock. A supervisor makes its socket again if that was removed."""
-    return time.monotonic() + DIES
+    return time.monotonic() + LOCK_RELEASE_TIMEOUT
 
 
 def out_of_reach(umid: str) -> tuple[int, str]:

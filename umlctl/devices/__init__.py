@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-LONGEST: Final = 511
+MAX_REQUEST_BYTES: Final = 511
 """Bytes of a request, `config` and all. Source: MCONSOLE_MAX_DATA in arch/um/drivers/mconsole.h"""
 
 
@@ -26,8 +26,8 @@ def check_request(text: str) -> None:
         size = len(f"config {text}".encode())
     except UnicodeEncodeError:
         raise UsageError(f"a device is described in UTF-8, not {text[:80]!r}") from None
-    if size > LONGEST:
+    if size > MAX_REQUEST_BYTES:
         raise UsageError(
-            f"`config` has {LONGEST} bytes for a device, and this needs {size}: use shorter paths, "
-            f"such as symbolic links: {text[:40]!r}..."
+            f"`config` has {MAX_REQUEST_BYTES} bytes for a device, and this needs {size}: use "
+            f"shorter paths, such as symbolic links: {text[:40]!r}..."
         )

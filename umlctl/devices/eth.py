@@ -37,7 +37,7 @@ from umlctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNT: Final = 2**31
+MAX_DEVICES: Final = 2**31
 SWITCH_SOCKET: Final = "/tmp/uml.ctl"  # noqa: S108 - the kernel's default, and uml_switch's
 UNIX: Final = Rule("`unix`", lambda text: text == "unix")
 MODE: Final = Rule("an octal mode, such as 0700", lambda text: text and not text.strip("01234567"))
@@ -54,12 +54,17 @@ FIELDS: Final[Mapping[str, tuple[tuple[str, Rule], ...]]] = {
     "ucast": (("mac", MAC), ("address", IPV4), ("port", PORT), ("remote port", PORT)),
 }
 """The fields that follow a transport, in this order."""
-REQUIRED: Final = {"tuntap": "tap", "ucast": "address"}
+REQUIRED_FIELDS: Final = {"tuntap": "tap", "ucast": "address"}
 """Fields that a transport must have. Without a tap the kernel asks the setuid program uml_net for
 one."""
 VDE_PLUG: Final = "vde_plug"
 """The program that the kernel runs to connect to a VDE switch. It comes with one; seen on 6.1."""
-OPAQUE: Final[Mapping[str, int | None]] = {"slirp": 0, "ethertap": 1, "slip": None, "pcap": None}
+OPAQUE_TRANSPORTS: Final[Mapping[str, int | None]] = {
+    "slirp": 0,
+    "ethertap": 1,
+    "slip": None,
+    "pcap": None,
+}
 """Transports whose fields are the user's own business, but for the place of the MAC address."""
 
 
@@ -156,15 +161,15 @@ def parse(text: str) -> Eth:
     name, equals, value = text.partition("=")
     if not name.startswith("eth") or not equals:
         raise UsageError(f"an old interface is ethN=TRANSPORT,..., not {text!r}")
-    number = unit(name[3:], "eth", COUNT, text)
+    number = unit(name[3:], "eth", MAX_DEVICES, text)
     transport, *args = value.split(",")
     eth = Eth(number, transport, tuple(args))
-    if transport in OPAQUE:
+    if transport in OPAQUE_TRANSPORTS:
         if eth.mac:
             MAC.check("mac", eth.mac, text)
         return eth
     if transport not in FIELDS:
-        known = ", ".join((*FIELDS, *OPAQUE))
+        known = ", ".join((*FIELDS, *OPAQUE_TRANSPORTS))
         raise UsageError(f"an old interface has one of {known}, not {transport!r}: {text!r}")
     fields = FIELDS[transport]
     if len(args) > len(fields):
@@ -175,14 +180,14 @@ def parse(text: str) -> Eth:
     for (field, rule), arg in zip(fields, args, strict=False):
         if arg:
             rule.check(f"{field} of {transport}", arg, text)
-    required = REQUIRED.get(transport)
+    required = REQUIRED_FIELDS.get(transport)
     if required and not eth.get(required):
         raise UsageError(f"{transport} needs its {required}: {text!r}")
     return eth
 
 
 def _place_of_mac(transport: str) -> int | None:
-    if transport in OPAQUE:
-        return OPAQUE[transport]
+    if transport in OPAQUE_TRANSPORTS:
+        return OPAQUE_TRANSPORTS[transport]
     names = [name for name, _ in FIELDS[transport]]
     return names.index("mac")

@@ -27,14 +27,14 @@ from umlctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNTS: Final[Mapping[str, int]] = {"con": 16, "ssl": 64}
-NONE: Final = "none"
+LINE_COUNTS: Final[Mapping[str, int]] = {"con": 16, "ssl": 64}
+NO_CHANNEL: Final = "none"
 
-PLAIN: Final = ("null", "pts", "pty", "xterm")
+PLAIN_CHANNELS: Final = ("null", "pts", "pty", "xterm")
 """Channels that are a word."""
-VALUED: Final[Mapping[str, Rule]] = {"fd": between(0, 2**31 - 1), "tty": PATH, "port": PORT}
+VALUE_CHANNELS: Final[Mapping[str, Rule]] = {"fd": between(0, 2**31 - 1), "tty": PATH, "port": PORT}
 """Channels that are `word:value`."""
-GUARDED: Final[Mapping[str, str]] = {
+GUARDED_CHANNELS: Final[Mapping[str, str]] = {
     "port": "it listens on every address of the host and asks for no password",
     "xterm": "it needs a display, and an X server that the kernel's user may use",
 }
@@ -89,7 +89,8 @@ class Line:
             return False
         pairs = zip((self.channels[0], self.channels[-1]), (theirs[0], theirs[-1]), strict=True)
         return all(
-            said == ours or (ours in PLAIN and said.startswith(f"{ours}:")) for ours, said in pairs
+            said == ours or (ours in PLAIN_CHANNELS and said.startswith(f"{ours}:"))
+            for ours, said in pairs
         )
 
     def needs(self) -> tuple[Need, ...]:
@@ -108,13 +109,13 @@ def parse(text: str, *, insist: bool = False) -> Line:
     check_request(text)
     name, equals, value = text.partition("=")
     family = name[:3]
-    if family not in COUNTS or not equals:
+    if family not in LINE_COUNTS or not equals:
         raise UsageError(f"a line is conN=CHANNEL or sslN=CHANNEL[,CHANNEL], not {text!r}")
-    number = unit(name[3:], family, COUNTS[family], text)
+    number = unit(name[3:], family, LINE_COUNTS[family], text)
     channels = tuple(value.split(","))
     if len(channels) > 2:
         raise UsageError(f"a line has one channel, or an input and an output: {text!r}")
-    if channels != (NONE,):
+    if channels != (NO_CHANNEL,):
         for channel in channels:
             _check_channel(channel, text, insist=insist)
     return Line(family, number, channels)
@@ -122,14 +123,16 @@ def parse(text: str, *, insist: bool = False) -> Line:
 
 def _check_channel(channel: str, text: str, *, insist: bool) -> None:
     kind, colon, value = channel.partition(":")
-    if kind == NONE:
+    if kind == NO_CHANNEL:
         raise UsageError(f"`none` stands alone; one direction without a use is `null`: {text!r}")
-    if kind not in VALUED and (kind not in PLAIN or colon):
+    if kind not in VALUE_CHANNELS and (kind not in PLAIN_CHANNELS or colon):
         raise UsageError(
             "a channel is null, fd:N, pts, pty, tty:PATH, port:N, xterm or none, "
             f"not {channel!r}: {text!r}"
         )
-    if kind in VALUED:
-        VALUED[kind].check(f"{kind}:", value, text)
-    if kind in GUARDED and not insist:
-        raise UsageError(f"{channel} is refused unless you insist: {GUARDED[kind]}: {text!r}")
+    if kind in VALUE_CHANNELS:
+        VALUE_CHANNELS[kind].check(f"{kind}:", value, text)
+    if kind in GUARDED_CHANNELS and not insist:
+        raise UsageError(
+            f"{channel} is refused unless you insist: {GUARDED_CHANNELS[kind]}: {text!r}"
+        )

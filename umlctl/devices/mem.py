@@ -12,8 +12,8 @@ from typing import Final
 
 from umlctl.errors import UsageError
 
-PAGE: Final = 4096
-MOST: Final = 1 << 47
+PAGE_BYTES: Final = 4096
+MAX_CHANGE_BYTES: Final = 1 << 47
 """The largest change, bytes: the address space of a process."""
 
 _CHANGE: Final = re.compile(r"mem=([+-])([1-9][0-9]{0,19})([kKmMgG]?)")
@@ -64,9 +64,9 @@ def parse(text: str) -> Mem:
             f"such as mem=-64M, not by {text!r}"
         )
     size = int(found[2]) << _UNITS[found[3].lower()]
-    if size % PAGE or size > MOST:
+    if size % PAGE_BYTES or size > MAX_CHANGE_BYTES:
         raise UsageError(
-            f"memory is changed by whole pages of {PAGE} bytes, {MOST >> 30}G at most, "
-            f"not by {text!r}"
+            f"memory is changed by whole pages of {PAGE_BYTES} bytes, {MAX_CHANGE_BYTES >> 30}G at "
+            f"most, not by {text!r}"
         )
     return Mem(-size if found[1] == "-" else size)

@@ -55,7 +55,7 @@ def parse_name(text: str) -> str:
         if more:
             raise UsageError(f"a disk's name ends after its number, not with {more!r}: {text!r}")
         return f"{family}{slot}"
-    counts = {families.VEC: vec.COUNT, families.ETH: eth.COUNT, **lines.COUNTS}
+    counts = {families.VEC: vec.MAX_DEVICES, families.ETH: eth.MAX_DEVICES, **lines.LINE_COUNTS}
     return f"{family}{values.unit(rest, family, counts[family], text)}"
 
 

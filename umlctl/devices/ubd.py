@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 SLOTS: Final = 16
+NULL_FILE: Final = "/dev/null"
+"""The file behind ubd0 of a guest without one: a disk of no size."""
 FLAGS: Final = "rsdct"
 
 

@@ -13,9 +13,9 @@ from umlctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IFNAME_MAX: Final = 15
+MAX_IFNAME_BYTES: Final = 15
 """IFNAMSIZ less the NUL, bytes: the kernel silently cuts a longer name."""
-UNIX_PATH_MAX: Final = 107
+MAX_UNIX_PATH_BYTES: Final = 107
 """sun_path less the NUL, bytes. Source: MAX_UN_LEN in arch/um/drivers/vector_user.c"""
 
 _MAC: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
@@ -81,7 +81,7 @@ def _is_ipv4(text: str) -> bool:
 
 
 def _is_ifname(text: str) -> bool:
-    fits = len(text.encode("utf-8", "surrogateescape")) <= IFNAME_MAX
+    fits = len(text.encode("utf-8", "surrogateescape")) <= MAX_IFNAME_BYTES
     return fits and bool(_IFNAME.fullmatch(text)) and text not in (".", "..")
 
 
@@ -90,7 +90,7 @@ def _is_path(text: str) -> bool:
 
 
 def _is_socket(text: str) -> bool:
-    return _is_path(text) and len(text.encode("utf-8", "surrogateescape")) <= UNIX_PATH_MAX
+    return _is_path(text) and len(text.encode("utf-8", "surrogateescape")) <= MAX_UNIX_PATH_BYTES
 
 
 FLAG: Final = Rule("0 or 1", lambda text: text in ("0", "1"))
@@ -101,7 +101,7 @@ MAC: Final = Rule(
     _is_mac,
 )
 IFNAME: Final = Rule(
-    f"an interface of 1 to {IFNAME_MAX} bytes without blank, '/', ':' or '%'", _is_ifname
+    f"an interface of 1 to {MAX_IFNAME_BYTES} bytes without blank, '/', ':' or '%'", _is_ifname
 )
 HOST: Final = Rule("a host name or an address", _HOST.fullmatch)
 IPV4: Final = Rule("an IPv4 address", _is_ipv4)
@@ -111,7 +111,7 @@ MULTICAST: Final = Rule(
 )
 # A relative path is taken from the directory of the kernel, which is not the user's.
 PATH: Final = Rule("an absolute path on one line, without blank at its end", _is_path)
-SOCKET: Final = Rule(f"an absolute path of at most {UNIX_PATH_MAX} bytes", _is_socket)
+SOCKET: Final = Rule(f"an absolute path of at most {MAX_UNIX_PATH_BYTES} bytes", _is_socket)
 
 
 def unit(digits: str, family: str, count: int, text: str) -> int:

@@ -33,15 +33,15 @@ from umlctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNT: Final = 2**31
-MOST_OPTIONS: Final = 20
+MAX_DEVICES: Final = 2**31
+MAX_OPTIONS: Final = 20
 """The most options of one interface. Source: MAXVARGS in vector_user.h: the kernel would write more
 past the end of its table. No transport has more than that below, and none may be given twice.
 """
 
 # kstrtoint() reads sessions and keys, and calls 0xffffffff out of range.
 SIGNED: Final = integer(-(2**31), 2**31 - 1, " (the kernel's are signed: -1 for 0xffffffff)")
-COMMON: Final[Mapping[str, Rule]] = {
+COMMON_OPTIONS: Final[Mapping[str, Rule]] = {
     "depth": between(1, 256),  # packets, each with a buffer of up to 64 KiB
     "mac": MAC,
     "gro": FLAG,
@@ -50,21 +50,21 @@ COMMON: Final[Mapping[str, Rule]] = {
     "vec": FLAG,
 }
 """Options of every transport."""
-HOOKED: Final[Mapping[str, Rule]] = {"bpffile": PATH, "bpfflash": FLAG, "ifup": PATH}
-TUNNEL: Final[Mapping[str, Rule]] = {"src": HOST, "dst": HOST, "v6": FLAG}
+HOOK_OPTIONS: Final[Mapping[str, Rule]] = {"bpffile": PATH, "bpfflash": FLAG, "ifup": PATH}
+TUNNEL_OPTIONS: Final[Mapping[str, Rule]] = {"src": HOST, "dst": HOST, "v6": FLAG}
 OPTIONS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "tap": {"ifname": IFNAME, "ifup": PATH},
-    "hybrid": {"ifname": IFNAME, **HOOKED},
-    "raw": {"ifname": IFNAME, **HOOKED},
+    "hybrid": {"ifname": IFNAME, **HOOK_OPTIONS},
+    "raw": {"ifname": IFNAME, **HOOK_OPTIONS},
     "gre": {
-        **TUNNEL,
+        **TUNNEL_OPTIONS,
         "rx_key": SIGNED,
         "tx_key": SIGNED,
         "sequence": FLAG,
         "pin_sequence": FLAG,
     },
     "l2tpv3": {
-        **TUNNEL,
+        **TUNNEL_OPTIONS,
         "udp": FLAG,
         "srcport": PORT,
         "dstport": PORT,
@@ -79,8 +79,8 @@ OPTIONS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "bess": {"src": SOCKET, "dst": SOCKET},
     "fd": {"fd": between(0, 2**31 - 1)},
 }
-"""Options of each transport, besides COMMON."""
-REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
+"""Options of each transport, besides COMMON_OPTIONS."""
+REQUIRED_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "tap": ("ifname",),  # without, the kernel tries random names, for ever if there is no tun
     "hybrid": ("ifname",),
     "raw": ("ifname",),
@@ -89,9 +89,9 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "bess": ("dst",),
     "fd": ("fd",),
 }
-PAIRS: Final = (("rx_key", "tx_key"), ("rx_cookie", "tx_cookie"), ("srcport", "dstport"))
+PAIRED_OPTIONS: Final = (("rx_key", "tx_key"), ("rx_cookie", "tx_cookie"), ("srcport", "dstport"))
 """Options that make sense together only."""
-GUARDED: Final[Mapping[str, str]] = {
+GUARDED_OPTIONS: Final[Mapping[str, str]] = {
     "bpffile": "it loads a program into the host's kernel",
     "bpfflash": "it lets the guest load programs into the host's kernel, with 0 as well as with 1",
     "ifup": "it runs a program on the host, as the guest's user",
@@ -193,7 +193,7 @@ def parse(text: str, *, insist: bool = False) -> Vec:
     name, colon, value = text.partition(":")
     if not name.startswith("vec") or not colon:
         raise UsageError(f"an interface is vecN:transport=TRANSPORT,OPTION=VALUE,..., not {text!r}")
-    number = unit(name[3:], "vec", COUNT, text)
+    number = unit(name[3:], "vec", MAX_DEVICES, text)
     vec = Vec(number, tuple(_option(part, text) for part in value.split(",")))
     options = dict(vec.options)
     if len(vec.options) > len(options):
@@ -207,13 +207,15 @@ def parse(text: str, *, insist: bool = False) -> Vec:
             f"an interface has transport= one of {known}, not {transport!r}: {text!r}"
             + _older(transport)
         )
-    rules = {**COMMON, **OPTIONS[transport]}
+    rules = {**COMMON_OPTIONS, **OPTIONS[transport]}
     for key, given in options.items():
         if key not in rules:
             raise UsageError(_unknown(key, transport, text))
         rules[key].check(key, given, text)
-        if key in GUARDED and not insist:
-            raise UsageError(f"{key} is refused unless you insist: {GUARDED[key]}: {text!r}")
+        if key in GUARDED_OPTIONS and not insist:
+            raise UsageError(
+                f"{key} is refused unless you insist: {GUARDED_OPTIONS[key]}: {text!r}"
+            )
     _check_together(transport, options, text)
     _check_widths(transport, options, text)
     return vec
@@ -223,7 +225,7 @@ def _older(transport: str) -> str:
     """A hint for a transport that only the older interfaces have; empty for any other."""
     from umlctl.devices import eth
 
-    if transport not in (*eth.FIELDS, *eth.OPAQUE):
+    if transport not in (*eth.FIELDS, *eth.OPAQUE_TRANSPORTS):
         return ""
     return (
         f"; {transport} is of the older interfaces: `umlctl config GUEST eth0={transport},...`, or "
@@ -242,7 +244,7 @@ def _option(part: str, text: str) -> tuple[str, str]:
 
 
 def _unknown(key: str, transport: str, text: str) -> str:
-    rules = {**COMMON, **OPTIONS[transport]}
+    rules = {**COMMON_OPTIONS, **OPTIONS[transport]}
     meant = next((name for name in rules if _folded(name) == _folded(key)), "")
     if meant:
         return f"the kernel spells it {meant}=, not {key!r}: {text!r}"
@@ -258,10 +260,10 @@ def _check_together(transport: str, options: Mapping[str, str], text: str) -> No
 
     Raises: UsageError
     """
-    for key in REQUIRED[transport]:
+    for key in REQUIRED_OPTIONS[transport]:
         if key not in options:
             raise UsageError(f"{transport} needs {key}=: {text!r}")
-    for one, other in PAIRS:
+    for one, other in PAIRED_OPTIONS:
         if (one in options) != (other in options):
             given, missing = (one, other) if one in options else (other, one)
             raise UsageError(f"{given}= needs {missing}= beside it: {text!r}")

@@ -17,7 +17,7 @@ from umlctl.guest import specs, words
 from umlctl.guest.definition import (
     HOST_ROOT,
     LOCKED,
-    READONLY,
+    READONLY_SUFFIX,
     Definition,
     check,
     chooses_root,
@@ -37,15 +37,15 @@ from umlctl.guest.words import FOR_INIT, key, unquoted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-CONSOLE_IN: Final = 17
-CONSOLE_OUT: Final = 18
-CONSOLE: Final = f"con0=fd:{CONSOLE_IN},fd:{CONSOLE_OUT}"
+CONSOLE_IN_DESCRIPTOR: Final = 17
+CONSOLE_OUT_DESCRIPTOR: Final = 18
+CONSOLE_ARGUMENT: Final = f"con0=fd:{CONSOLE_IN_DESCRIPTOR},fd:{CONSOLE_OUT_DESCRIPTOR}"
 """Descriptors of the console, as the launcher opens them for the kernel: a caller's own, which it
 may pass on, have lower numbers."""
-AGENT: Final = "ssl63"
+AGENT_LINE: Final = "ssl63"
 AGENT_DESCRIPTOR: Final = 19
 """The line on which our init program is told of window sizes, and what the kernel reads there."""
-LONGEST: Final = 4095
+MAX_COMMAND_LINE_BYTES: Final = 4095
 """COMMAND_LINE_SIZE of arch/um, less the NUL."""
 
 FAST_BOOT: Final = (
@@ -54,36 +54,36 @@ FAST_BOOT: Final = (
     "lpj=15000000",  # calibrating takes as long as the rest of the boot
     "pty.legacy_count=0",  # 256 device nodes that nobody opens
 )
-RAID6_INIT: Final = (7, 2)
+RAID6_BENCHMARK_RELEASE: Final = (7, 2)
 """The release of Linux whose `raid6_init` benchmarks; in others it does nothing that takes long,
 and RAID 6 works by what it sets."""
-OURS: Final = {
+OWN_ARGUMENTS: Final = {
     "umid": "it is the guest's name: `umlctl run UMID`",
     "uml_dir": "the supervisor gives each kernel a private one; its own socket is in ~/.uml",
     "mconsole": "the supervisor listens to the kernel's notifications; `umlctl events` has them",
 }
-NICS: Final = "UMLCTL_NICS"
-MODULES: Final = "UMLCTL_MODULES"
-INIT: Final = "UMLCTL_INIT"
+NICS_VARIABLE: Final = "UMLCTL_NICS"
+MODULES_VARIABLE: Final = "UMLCTL_MODULES"
+INIT_VARIABLE: Final = "UMLCTL_INIT"
 """Kernel arguments that are none, and become variables of init's environment."""
-NO_DISK: Final = "ubd0r=/dev/null"
+NO_DISK_ARGUMENT: Final = f"ubd0r={ubd.NULL_FILE}"
 """What ubd0 is of a guest without one."""
-HOSTFS: Final = "hostfs="
+HOSTFS_ARGUMENT: Final = "hostfs="
 """An argument that is said to confine hostfs, and does not."""
 SHELL: Final = "/bin/sh"
 """Which runs our init program: that stands where a host lets nobody execute files, as in /run."""
-ROOTS: Final = ("root", "rootfstype", "rootflags", "initrd", "ubd0")
+ROOT_ARGUMENTS: Final = ("root", "rootfstype", "rootflags", "initrd", "ubd0")
 """Arguments that a root of the user's own may consist of."""
-FIRST_DISK: Final = "root=98:0"
+FIRST_DISK_ARGUMENT: Final = "root=98:0"
 """What a kernel without root= takes; it would add it behind what is for init alone."""
-LOGIN: Final = "systemd.wants=getty@tty0.service"
+LOGIN_ARGUMENT: Final = "systemd.wants=getty@tty0.service"
 """Has systemd, which knows no tty0, ask for a login on the console. Others never hear of it: the
 kernel hands nothing on that has a dot."""
-OTHER_AIMS: Final = frozenset(
+NO_LOGIN_ARGUMENTS: Final = frozenset(
     ("init", "rdinit", "con0", "console", "systemd.unit", "single", "s", "S", "1", "emergency")
 )
 """Arguments with which that login is not what the console is for."""
-INIT_WORDS: Final = 127
+MAX_INIT_WORDS: Final = 127
 """CONFIG_INIT_ENV_ARG_LIMIT of arch/um, less init itself: the kernel panics of more."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
 
@@ -133,8 +133,8 @@ def build(
     user = [word for word in told if not is_device(word)]
     for word in (*user, *for_init):  # UML's own are looked for in what is for init alone, too
         about = key(word)
-        if about in OURS:
-            raise UsageError(f"{word}: {about}= is not yours to set: {OURS[about]}")
+        if about in OWN_ARGUMENTS:
+            raise UsageError(f"{word}: {about}= is not yours to set: {OWN_ARGUMENTS[about]}")
         for typo, hint in TYPOS.items():
             if about.startswith(typo):
                 raise UsageError(f"{word}: {hint}")
@@ -145,9 +145,9 @@ def build(
         *_with_disk(devices),
     ]
     if nics and root_is_host(definition):
-        ours.append(f"{NICS}={nics}")
+        ours.append(f"{NICS_VARIABLE}={nics}")
     if traits.modules and has_agent(definition) and words.can_be_given(traits.modules):
-        ours.append(f"{MODULES}={traits.modules}")
+        ours.append(f"{MODULES_VARIABLE}={traits.modules}")
     line = merge(ours, user)
     if has_agent(definition) and not any(key(word) == "init" for word in user):
         # After all others: what stands before it and is none of the kernel's is init's no more.
@@ -157,8 +157,10 @@ def build(
         _check_for_init(for_init)
         line += [FOR_INIT, *for_init]
     length = sum(len(word.encode()) + 1 for word in line)
-    if length > LONGEST:
-        raise UsageError(f"the kernel command line has {length} bytes; {LONGEST} is the most")
+    if length > MAX_COMMAND_LINE_BYTES:
+        raise UsageError(
+            f"the kernel command line has {length} bytes; {MAX_COMMAND_LINE_BYTES} is the most"
+        )
     return line
 
 
@@ -169,8 +171,8 @@ def _check_for_init(told: list[str]) -> None:
     """
     if FOR_INIT in told:
         raise UsageError(f"a second `{FOR_INIT}`: the kernel tells init nothing from there on")
-    if len(told) > INIT_WORDS:
-        raise UsageError(f"init can be told {INIT_WORDS} words, not {len(told)}")
+    if len(told) > MAX_INIT_WORDS:
+        raise UsageError(f"init can be told {MAX_INIT_WORDS} words, not {len(told)}")
 
 
 def danger(word: str) -> str:
@@ -178,10 +180,10 @@ def danger(word: str) -> str:
     word = unquoted(word)
     about, _, value = word.partition("=")
     if about.startswith(("con", "ssl")) and about != "console":
-        kinds, guarded = value.split(","), lines.GUARDED
+        kinds, guarded = value.split(","), lines.GUARDED_CHANNELS
     elif word.startswith("vec"):
         options = word.partition(":")[2].split(",")
-        kinds, guarded = [option.partition("=")[0] for option in options], vec.GUARDED
+        kinds, guarded = [option.partition("=")[0] for option in options], vec.GUARDED_OPTIONS
     else:
         return ""
     # The kernel looks at how a channel begins.
@@ -207,14 +209,14 @@ def descriptors(definition: Definition) -> list[tuple[str, int]]:
 
 
 def has_agent(definition: Definition) -> bool:
-    """Our own init program runs in the guest, and listens on AGENT."""
+    """Our own init program runs in the guest, and listens on AGENT_LINE."""
     return root_is_host(definition) and not definition.init
 
 
 def console_elsewhere(definition: Definition) -> str:
     """The argument that has put con0 where nobody can be attached to it; empty if none has."""
     given = [word for word in (*definition.append, *definition.arguments) if not is_device(word)]
-    ours = f"con0=fd:{CONSOLE_IN},"
+    ours = f"con0=fd:{CONSOLE_IN_DESCRIPTOR},"
     found = [word for word in words.split(given)[0] if key(word) == "con0"]
     return found[-1] if found and not found[-1].startswith(ours) else ""
 
@@ -230,7 +232,7 @@ def merge(defaults: Iterable[str], user: Iterable[str]) -> list[str]:
 
 def _fast_boot(release: tuple[int, int]) -> list[str]:
     blacklist, *rest = FAST_BOOT
-    return [f"{blacklist},raid6_init" if release == RAID6_INIT else blacklist, *rest]
+    return [f"{blacklist},raid6_init" if release == RAID6_BENCHMARK_RELEASE else blacklist, *rest]
 
 
 def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence[str]) -> list[str]:
@@ -243,12 +245,12 @@ def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence
         *fast_boot,
         "con=none",
         "ssl=none",
-        CONSOLE,
+        CONSOLE_ARGUMENT,
         "console=tty0",  # the kernel adds it to a line without, behind what is for init alone
         "printk.time=1",  # tells the kernel's lines from others on a console
     ]
     if has_agent(definition):
-        ours.append(f"{AGENT}=fd:{AGENT_DESCRIPTOR},null")
+        ours.append(f"{AGENT_LINE}=fd:{AGENT_DESCRIPTOR},null")
     if definition.ncpus > 1:
         ours.append(f"ncpus={definition.ncpus}")
     if definition.single:
@@ -266,7 +268,7 @@ def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
     if root_is_image(definition):
         ours = ["root=/dev/ubda", "ro" if root_disk(definition).readonly else "rw"]
     elif directory:
-        access = "ro" if definition.root.endswith(READONLY) else "rw"
+        access = "ro" if definition.root.endswith(READONLY_SUFFIX) else "rw"
         flags = directory.rstrip("/") or "/"
         ours = ["root=/dev/root", "rootfstype=hostfs", f"rootflags={flags}", access]
     elif not chooses_root(definition):
@@ -274,14 +276,14 @@ def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
     elif "rootflags" in given and given.get("rootfstype", "hostfs") == "hostfs":
         ours = ["root=/dev/root", "rootfstype=hostfs"]
     else:
-        ours = [FIRST_DISK]
+        ours = [FIRST_DISK_ARGUMENT]
     program = definition.init
     if program and root_is_host(definition) and wrapped:
-        ours += [f"init={init}", f"{INIT}={program}"]
+        ours += [f"init={init}", f"{INIT_VARIABLE}={program}"]
     elif program:
         ours.append(f"init={program}")
-    elif not (root_is_host(definition) or definition.single or given.keys() & OTHER_AIMS):
-        ours.append(LOGIN)
+    elif not (root_is_host(definition) or definition.single or given.keys() & NO_LOGIN_ARGUMENTS):
+        ours.append(LOGIN_ARGUMENT)
     return [words.check(word, "the kernel argument of the root") for word in ours]
 
 
@@ -294,7 +296,7 @@ def _with_disk(devices: Sequence[str]) -> list[str]:
     """
     made = list(devices)
     if not any(key(word) == "ubd0" for word in made):
-        made.insert(0, NO_DISK)
+        made.insert(0, NO_DISK_ARGUMENT)
     try:
         return [words.check(word, "a device's argument") for word in made]
     except UsageError as problem:
@@ -312,16 +314,16 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
     """
     told, for_init = words.split(command[1:])
     found = {key(word): word.partition("=")[2] for word in reversed(told)}
-    if not OURS.keys() <= found.keys():
+    if not OWN_ARGUMENTS.keys() <= found.keys():
         raise UsageError(f"no kernel that was started here: {command!r}")
     root, init = HOST_ROOT, found.get("init", "")
     if found.get("root") == "/dev/ubda":
         disk = next((word for word in command if is_device(word) and key(word) == "ubd0"), "")
         root = str(msgspec.structs.replace(specs.of_device(ubd.parse(disk)), slot=None))
     elif found.get("rootflags", "/") != "/":
-        root = found["rootflags"] + "/" + (READONLY if "ro" in told else "")
+        root = found["rootflags"] + "/" + (READONLY_SUFFIX if "ro" in told else "")
     if root == HOST_ROOT:
-        init = "" if AGENT in found else found.get(INIT, init)
+        init = "" if AGENT_LINE in found else found.get(INIT_VARIABLE, init)
     known = Definition(
         umid=found["umid"],
         kernel=command[0],
@@ -331,13 +333,13 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
         cwd=cwd,
     )
     if root == HOST_ROOT and chooses_root(msgspec.structs.replace(known, arguments=tuple(told))):
-        chosen = [word for word in told if key(word) in ROOTS]
+        chosen = [word for word in told if key(word) in ROOT_ARGUMENTS]
         known = msgspec.structs.replace(known, arguments=tuple(chosen))
     program = found.get("init", "")
     is_ours = program == SHELL and for_init and for_init[0].endswith(f"/{known.umid}/init")
     if is_ours:
         program = for_init.pop(0)
-    ours = build(known, uml_dir="", notify="", init=program, wrapped=INIT in found)
+    ours = build(known, uml_dir="", notify="", init=program, wrapped=INIT_VARIABLE in found)
     if has_agent(known) and not is_ours:
         ours.remove(f"init={SHELL}")
     arguments = [
@@ -346,8 +348,8 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
         if word
         and (word not in ours or word in known.arguments)
         and not word.startswith(FAST_BOOT[0])
-        and key(word) not in OURS
-        and key(word) not in (NICS, MODULES)
+        and key(word) not in OWN_ARGUMENTS
+        and key(word) not in (NICS_VARIABLE, MODULES_VARIABLE)
         and not (root_is_image(known) and key(word) == "ubd0")
     ]
     if for_init:

@@ -21,18 +21,16 @@ if TYPE_CHECKING:
     from umlctl.guest.specs import Disk, Nic
 
 HOST_ROOT: Final = "host"
-NOTHING: Final = "/dev/null"
-"""The file of a disk that is none."""
-READONLY: Final = ",ro"
+READONLY_SUFFIX: Final = ",ro"
 """Stands behind a directory that is a root to read only."""
 UNLOCKED: Final = "unlocked"
 LOCKED: Final = "locked"
 MODULES: Final = (UNLOCKED, LOCKED)
-MEM_DEFAULT: Final = 256 << 20
-MEM_LEAST: Final = 24 << 20
+DEFAULT_MEM_BYTES: Final = 256 << 20
+MIN_MEM_BYTES: Final = 24 << 20
 """With less the kernel dies before it can say why. Measured on 6.1 without randomisation."""
-BOOT_TIMEOUT: Final = 60.0
-HANG_AFTER: Final = 30.0
+DEFAULT_BOOT_TIMEOUT: Final = 60.0
+DEFAULT_HANG_TIMEOUT: Final = 30.0
 
 _SIZE: Final = re.compile(r"(\d+)([kmg]?)b?", re.IGNORECASE)
 _CPUS: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -82,7 +80,7 @@ class Definition(
 
     umid: str
     kernel: str
-    mem: int = MEM_DEFAULT
+    mem: int = DEFAULT_MEM_BYTES
     root: str = HOST_ROOT
     init: str = ""
     disks: tuple[str, ...] = ()
@@ -99,12 +97,12 @@ class Definition(
     pidfile: str = ""
     cwd: str = "/"
     home: str = ""
-    timeout: float = BOOT_TIMEOUT
+    timeout: float = DEFAULT_BOOT_TIMEOUT
     restart: str = policy.NO
     on_panic: str = ""
     on_hang: str = ""
     on_exit: str = ""
-    hang_after: float = HANG_AFTER
+    hang_after: float = DEFAULT_HANG_TIMEOUT
     after: tuple[str, ...] = ()
     named: bool = True
     user: str = ""
@@ -138,8 +136,8 @@ def check(definition: Definition) -> Definition:
 
     Raises: UsageError
     """
-    if definition.mem < MEM_LEAST:
-        least = MEM_LEAST >> 20
+    if definition.mem < MIN_MEM_BYTES:
+        least = MIN_MEM_BYTES >> 20
         raise UsageError(f"a guest needs at least {least}M of memory, not {definition.mem} bytes")
     if definition.ncpus < 1:
         raise UsageError(f"a guest has at least one processor, not {definition.ncpus}")
@@ -166,7 +164,7 @@ def check(definition: Definition) -> Definition:
 
 
 def _check_limits(definition: Definition) -> None:
-    least = MEM_LEAST
+    least = MIN_MEM_BYTES
     if definition.memory_limit and definition.memory_limit < least:
         raise UsageError(
             f"a guest needs at least {least >> 20}M of the host's memory, "
@@ -270,7 +268,7 @@ def root_is_image(definition: Definition) -> bool:
 
 def root_directory(definition: Definition) -> str:
     """The directory that is the root, with its final '/'; empty if it is none."""
-    directory = definition.root.removesuffix(READONLY)
+    directory = definition.root.removesuffix(READONLY_SUFFIX)
     return directory if directory.endswith("/") else ""
 
 
@@ -285,7 +283,9 @@ def chooses_root(definition: Definition) -> bool:
     given = given_to_kernel(definition)
     root, kind = given.get("root", ""), given.get("rootfstype", "")
     elsewhere = (
-        "initrd" in given or given.get("ubd0", NOTHING) != NOTHING or root not in ("", "/dev/root")
+        "initrd" in given
+        or given.get("ubd0", ubd.NULL_FILE) != ubd.NULL_FILE
+        or root not in ("", "/dev/root")
     )
     if kind == "hostfs" or not (kind or elsewhere):
         return bool(given.get("rootflags", "").strip("/"))

@@ -18,13 +18,13 @@ ON_FAILURE: Final = "on-failure"
 ALWAYS: Final = "always"
 RESTARTS: Final = (NO, ON_FAILURE, ALWAYS)
 
-FIRST_PAUSE: Final = 0.5
+FIRST_RESTART_INTERVAL: Final = 0.5
 """The pause before the first restart, seconds; twice as long before each that follows."""
-LONGEST_PAUSE: Final = 60.0
-WELL: Final = 60.0
+MAX_RESTART_INTERVAL: Final = 60.0
+RECOVERED_SECONDS: Final = 60.0
 """How long a guest runs until it counts as recovered, seconds: its restarts are then counted
 anew."""
-GIVE_UP: Final = 5
+MAX_RESTARTS: Final = 5
 """How many restarts in a row may not help before the guest is left alone."""
 
 
@@ -67,4 +67,4 @@ def on_exit(wishes: Wishes, *, failed: bool) -> str:
 
 def pause(tries: int) -> float:
     """How long to wait before another restart, after so many in a row, seconds."""
-    return min(FIRST_PAUSE * 2.0 ** min(tries, 20), LONGEST_PAUSE)
+    return min(FIRST_RESTART_INTERVAL * 2.0 ** min(tries, 20), MAX_RESTART_INTERVAL)

@@ -23,7 +23,7 @@ from umlctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NICS: Final = 64
+MAX_NICS: Final = 64
 """More NICs than this are a mistake: the kernel itself sets no limit."""
 DISK_FLAGS: Final = {
     "ro": "readonly",
@@ -245,7 +245,7 @@ def parse_nic(text: str, *, insist: bool = False) -> Nic:
     nic = Nic(
         kind=KERNEL if kind == "transport" else kind,
         name="" if kind == "transport" else value,
-        number=_number(found["nic"], NICS, "a NIC's number") if "nic" in found else None,
+        number=_number(found["nic"], MAX_NICS, "a NIC's number") if "nic" in found else None,
         mac=found.get("mac", ""),
         addr=found.get("addr", ""),
         bridge=found.get("bridge", ""),
@@ -350,11 +350,11 @@ def number_nics(texts: Iterable[str], *, insist: bool = False) -> tuple[str, ...
     """
     nics = [parse_nic(text, insist=insist) for text in texts]
     taken = {nic.number for nic in nics}
-    free = (number for number in range(NICS) if number not in taken)
+    free = (number for number in range(MAX_NICS) if number not in taken)
     numbered = []
     for nic in nics:
         number = next(free, None) if nic.number is None else nic.number
         if number is None:
-            raise UsageError(f"there is no free number for {nic}: {NICS} are all")
+            raise UsageError(f"there is no free number for {nic}: {MAX_NICS} are all")
         numbered.append(str(msgspec.structs.replace(nic, number=number)))
     return tuple(numbered)

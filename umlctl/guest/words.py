@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 FOR_INIT: Final = "--"
 """The words after this one are not for the kernel."""
-NO_BREAK: Final = 0xA0
+NO_BREAK_SPACE: Final = 0xA0
 """The byte beyond ASCII that is a blank to the kernel."""
-PRINTED: Final = ("--version", "--help", "--showconfig")
+PRINTING_WORDS: Final = ("--version", "--help", "--showconfig")
 """Words that a UML kernel reads anywhere, also behind FOR_INIT: it prints something, and ends."""
 _QUOTED: Final = re.compile(r'([A-Za-z0-9_.-]+)="([^"]*)"')
 
@@ -57,7 +57,7 @@ def check_given(word: str) -> str:
         check(word)
     elif quoted[2]:
         check(quoted[2].replace(" ", "_"), "the value of a kernel argument")
-    if word.startswith(PRINTED):
+    if word.startswith(PRINTING_WORDS):
         raise UsageError(f"{word}: the kernel would print it and end; ask it without umlctl")
     return word
 
@@ -99,7 +99,7 @@ def _is_plain(c: str) -> bool:
     if c.isascii():
         return "!" <= c <= "~" and c != '"'
     # Beyond ASCII: no control character, and no blank of any kind.
-    return c > "\xa0" and not c.isspace() and NO_BREAK not in c.encode()
+    return c > "\xa0" and not c.isspace() and NO_BREAK_SPACE not in c.encode()
 
 
 def _named(c: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 """How mountinfo has letters that would end a field."""
-TIMEOUT: Final = 10.0
+MOUNT_TIMEOUT: Final = 10.0
 """The longest that a mount may take, seconds."""
 _SETNS: Final = 308
 _UMOUNT: Final = 166
@@ -183,7 +183,7 @@ def _run(calls: CallList, pid: int, started: int, *others: int) -> None:
     try:
         if not processes.alive(pid, started):  # the descriptor is of who had the pid by then
             raise ProcessLookupError(f"there is no such process: {pid}")
-        run(calls, [process, *others], timeout=TIMEOUT)
+        run(calls, [process, *others], timeout=MOUNT_TIMEOUT)
     finally:
         os.close(process)
 

@@ -12,8 +12,8 @@ from typing import Final
 
 _AT_FDCWD: Final = -100
 _STATX_BTIME: Final = 0x800
-_SIZE: Final = 256
-_BIRTH: Final = 80
+_STATX_BYTES: Final = 256
+_BTIME_OFFSET: Final = 80
 """Where the time of birth is in a struct statx."""
 
 
@@ -23,10 +23,10 @@ def of(path: str) -> int:
     statx = getattr(ctypes.CDLL(None), "statx", None)
     if statx is None:
         return 0
-    found = ctypes.create_string_buffer(_SIZE)
+    found = ctypes.create_string_buffer(_STATX_BYTES)
     if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, found):
         return 0
     if not unpack_from("I", found)[0] & _STATX_BTIME:
         return 0
-    seconds, nanoseconds = unpack_from("qI", found, _BIRTH)
+    seconds, nanoseconds = unpack_from("qI", found, _BTIME_OFFSET)
     return int(seconds) * 10**9 + int(nanoseconds)

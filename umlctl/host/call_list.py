@@ -94,7 +94,7 @@ _PAGE: Final = 4096
 _EXECUTABLE: Final = 5
 _WRITABLE: Final = 6
 _BECOME: Final = -1
-_ROW: Final = 88
+_ROW_BYTES: Final = 88
 """What the code takes a row to be, bytes: the call's number, six arguments, the address that its
 result goes to, a bit for each errno that does no harm, the words for any other and their length."""
 _ARGUMENTS: Final = 6
@@ -160,19 +160,21 @@ class CallList:
         Its first argument is the program that it becomes, an absolute path, which gets the
         arguments from that one on; without an argument it exits with 0.
         """
-        table = bytearray(_ROW * len(self._rows)) + pack("<q", _BECOME) + bytes(56) + self._last
+        table = (
+            bytearray(_ROW_BYTES * len(self._rows)) + pack("<q", _BECOME) + bytes(56) + self._last
+        )
         for index, (number, arguments, _, on_failure) in enumerate(self._rows):
             values = [0] * _ARGUMENTS
             for place, argument in enumerate(arguments):
                 if isinstance(argument, Result):
-                    argument.address = _TABLE_ADDRESS + index * _ROW + 8 * (place + 1)
+                    argument.address = _TABLE_ADDRESS + index * _ROW_BYTES + 8 * (place + 1)
                 else:
                     values[place] = argument & 0xFFFFFFFFFFFFFFFF
-            start = index * _ROW
+            start = index * _ROW_BYTES
             table[start : start + 56] = pack("<q6Q", number, *values)
-            table[start + 64 : start + _ROW] = on_failure
+            table[start + 64 : start + _ROW_BYTES] = on_failure
         for index, row in enumerate(self._rows):  # where a result goes is known when all are placed
-            start = index * _ROW + 56
+            start = index * _ROW_BYTES + 56
             table[start : start + 8] = pack("<Q", row[2].address or _DATA_ADDRESS)
         return _elf(
             [

@@ -23,11 +23,11 @@ from umlctl.errors import HostError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PERIOD: Final = 100_000
+CPU_PERIOD_MICROSECONDS: Final = 100_000
 """The period of `cpu.max`, microseconds."""
-SWAP: Final = "memory.swap.max"
+SWAP_FILE: Final = "memory.swap.max"
 """This file is missing on a host that does not account for swap."""
-LEFT: Final = 1.0
+LEAVE_TIMEOUT: Final = 1.0
 """How long dead processes may take to leave a cgroup, seconds."""
 HINT: Final = (
     "run umlctl as root, or have systemd manage what is yours, as in a session of it or after "
@@ -76,9 +76,11 @@ def make(umid: str, *, memory: int, cpu: int) -> Cgroup:
         raise HostError("UMLCTL_CGROUP is empty: unset it, or name a cgroup's directory")
     limits: dict[str, int] = {}
     if memory:
-        limits |= {"memory.max": memory, "memory.oom.group": 1, SWAP: 0}
+        limits |= {"memory.max": memory, "memory.oom.group": 1, SWAP_FILE: 0}
     if cpu:
-        limits["cpu.max"] = cpu * PERIOD // 100  # without a period it stays what it is
+        limits["cpu.max"] = (
+            cpu * CPU_PERIOD_MICROSECONDS // 100
+        )  # without a period it stays what it is
     wanted = {name.partition(".")[0] for name in limits}
     if by_systemd(wanted):
         words = " ".join(f"{name}={value}" for name, value in limits.items())
@@ -120,7 +122,7 @@ def _make(directory: str, umid: str, limits: dict[str, int]) -> str:
         raise HostError(f"{umid}: cannot make the cgroup {directory}: {problem}") from problem
     try:
         for name, limit in limits.items():
-            if name != SWAP or os.path.exists(f"{directory}/{name}"):
+            if name != SWAP_FILE or os.path.exists(f"{directory}/{name}"):
                 _write(f"{directory}/{name}", limit)
     except OSError as problem:
         remove(directory)
@@ -133,7 +135,7 @@ def remove(directory: str) -> str:
     nothing."""
     if not directory:
         return ""
-    deadline = time.monotonic() + LEFT
+    deadline = time.monotonic() + LEAVE_TIMEOUT
     while True:
         try:
             os.rmdir(directory)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-MACHINES: Final = frozenset(seccomp.KILL)
+MACHINES: Final = frozenset(seccomp.KILL_NUMBERS)
 """Where a kernel can be kept from aborting for ever, as it must be where it is process 1."""
 _PIDS: Final = "--pid"
 _MOUNTS: Final = "--mount --propagation slave"

@@ -10,10 +10,10 @@ from typing import Final
 
 from umlctl.host import paths, scarce
 
-MOST: Final = 1 << 20
+MAX_LOG_BYTES: Final = 1 << 20
 """The longest log, bytes. A longer one is put aside, in place of the one that was put aside
 before."""
-FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+OPEN_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 def path() -> str:
@@ -26,7 +26,7 @@ def put_aside() -> None:
     Raises: OSError
     """
     try:
-        if os.stat(path()).st_size > MOST:
+        if os.stat(path()).st_size > MAX_LOG_BYTES:
             os.rename(path(), path() + ".1")
     except FileNotFoundError:
         pass
@@ -41,9 +41,9 @@ def say(line: str, descriptor: int = 2) -> None:
     try:
         os.write(descriptor, line.encode("utf-8", "backslashreplace"))
         found = os.fstat(descriptor)
-        if found.st_size > MOST and stat.S_ISREG(found.st_mode) and _is_log(found):
+        if found.st_size > MAX_LOG_BYTES and stat.S_ISREG(found.st_mode) and _is_log(found):
             put_aside()
-            fresh = os.open(path(), FLAGS | os.O_CLOEXEC, 0o600)
+            fresh = os.open(path(), OPEN_FLAGS | os.O_CLOEXEC, 0o600)
             os.dup2(fresh, descriptor)
             os.close(fresh)
     except OSError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from umlctl.host.call_list import CallList
 
-NEWEST: Final = 6
+NEWEST_VERSION: Final = 6
 """The newest version of Landlock that is made use of."""
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445

@@ -34,19 +34,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-SUN_PATH: Final = 107
+MAX_UNIX_PATH_BYTES: Final = 107
 """The longest path of a unix socket, bytes."""
-UMID_MAX: Final = 63
+MAX_UMID_CHARACTERS: Final = 63
 """The longest umid, characters. For a longer one the kernel silently takes a random name. Source:
 arch/um/os-Linux/umid.c"""
-NETWORK_MAX: Final = 32
+MAX_NETWORK_CHARACTERS: Final = 32
 """The longest name of a network, characters. It leaves room for the paths of its sockets, and for
 the kernel's `dst=` of one."""
-PRIVATE: Final = ".."
+PRIVATE_MARK: Final = ".."
 """Stands in the name of a switch that umlctl makes for one NIC; no user can give such a name."""
 
 
-FORBIDDEN: Final = " ,:;=\"'\\"
+FORBIDDEN_LETTERS: Final = " ,:;=\"'\\"
 """Letters that UMLCTL_DIR cannot have: the kernel would take what follows them for something
 else."""
 
@@ -71,8 +71,10 @@ def check_umid(umid: str) -> str:
     _check_letters(umid, "a umid", BadUmid)
     if umid.endswith(".lock"):
         raise BadUmid(f"a umid cannot end with .lock, as the locks of guests do: {umid!r}")
-    if len(umid) > UMID_MAX:
-        raise BadUmid(f"a umid has at most {UMID_MAX} characters, this one {len(umid)}: {umid}")
+    if len(umid) > MAX_UMID_CHARACTERS:
+        raise BadUmid(
+            f"a umid has at most {MAX_UMID_CHARACTERS} characters, this one {len(umid)}: {umid}"
+        )
     _check_length(kernel_socket(umid), umid, "umid", BadUmid)
     return umid
 
@@ -83,9 +85,10 @@ def check_network(name: str) -> str:
     Raises: BadNetwork
     """
     _check_letters(name, "a network's name", BadNetwork)
-    if len(name) > NETWORK_MAX:
+    if len(name) > MAX_NETWORK_CHARACTERS:
         raise BadNetwork(
-            f"a network's name has at most {NETWORK_MAX} characters, this one {len(name)}: {name}"
+            f"a network's name has at most {MAX_NETWORK_CHARACTERS} characters, "
+            f"this one {len(name)}: {name}"
         )
     # The socket has this name while it is being made.
     _check_length(network_control(name) + "~", name, "name", BadNetwork)
@@ -94,7 +97,7 @@ def check_network(name: str) -> str:
 
 def _check_length(path: str, name: str, what: str, problem: type[ValueError]) -> None:
     """See that a socket can have a path; only UMLCTL_DIR can make one too long."""
-    over = len(os.fsencode(path)) - SUN_PATH
+    over = len(os.fsencode(path)) - MAX_UNIX_PATH_BYTES
     if over > 0:
         shorter = f"a shorter {what}, or " if over < len(name) else ""
         raise problem(
@@ -193,7 +196,9 @@ def _place() -> str:
         raise BadPlace("UMLCTL_DIR is empty: unset it, or set it to a directory")
     place = given.rstrip("/") if given else ""
     if given:
-        bad = [letter for letter in place if letter in FORBIDDEN or not letter.isprintable()]
+        bad = [
+            letter for letter in place if letter in FORBIDDEN_LETTERS or not letter.isprintable()
+        ]
         if bad:
             raise BadPlace(
                 f"UMLCTL_DIR is {place!r}: the kernel can take no path with {bad[0]!r}; "
@@ -355,8 +360,8 @@ def check_public_network(name: str) -> str:
     Raises: BadNetwork
     """
     check_network(name)
-    if PRIVATE in name:
-        raise BadNetwork(f"names with {PRIVATE} are for switches of one NIC: {name!r}")
+    if PRIVATE_MARK in name:
+        raise BadNetwork(f"names with {PRIVATE_MARK} are for switches of one NIC: {name!r}")
     return name
 
 

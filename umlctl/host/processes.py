@@ -12,14 +12,14 @@ import signal
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
-from socketproto.blocking import LACKING
+from socketproto.blocking import LACK_ERRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 STATES: Final = {
     "R": "running",
     "S": "sleeping",
@@ -32,12 +32,12 @@ STATES: Final = {
 }
 """What a process does, by its letter in proc(5)."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_RECVFROM: Final = "45"
+_RECVFROM_SYSCALL: Final = "45"
 """The system call that a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or
 wait4."""
-_WAITING: Final = "__skb_wait_for_more_packets"
-_RUNNING: Final = "running"
-_NONE: Final = "-1"
+_WAITING_WCHAN: Final = "__skb_wait_for_more_packets"
+_RUNNING_SYSCALL: Final = "running"
+_NO_SYSCALL: Final = "-1"
 """What proc(5) has in the place of a system call: the process runs, or sleeps in none."""
 
 
@@ -60,7 +60,7 @@ def _read_stat(pid: int) -> tuple[str, list[str]] | None:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read().decode("utf-8", "replace")
     except OSError as problem:
-        if problem.errno in LACKING:
+        if problem.errno in LACK_ERRORS:
             raise
         return None
     end = text.rindex(")")  # the name is anything, blanks and brackets too
@@ -168,8 +168,8 @@ def look(pid: int) -> Seen | None:
         parent=int(fields[1]),
         group=int(fields[2]),
         threads=int(fields[17]),
-        cpu=(int(fields[11]) + int(fields[12])) / _TICKS,
-        memory=int(fields[21]) * _PAGE,
+        cpu=(int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND,
+        memory=int(fields[21]) * _PAGE_BYTES,
         tracer=_tracer(pid),
     )
 
@@ -205,7 +205,7 @@ def cpu_seconds(main: int) -> float | None:
                 ticks += int(child[11]) + int(child[12])
     except OSError:
         return None
-    return ticks / _TICKS
+    return ticks / _TICKS_A_SECOND
 
 
 def memory_used(main: int) -> int | None:
@@ -239,10 +239,10 @@ def looks_stopped(main: int) -> bool | None:
     """
     try:
         with open(f"/proc/{main}/syscall") as file:
-            if file.read().split()[0] != _RECVFROM:
+            if file.read().split()[0] != _RECVFROM_SYSCALL:
                 return False
         with open(f"/proc/{main}/wchan") as file:
-            return file.read().strip() == _WAITING
+            return file.read().strip() == _WAITING_WCHAN
     except (OSError, IndexError):
         return None
 
@@ -255,7 +255,7 @@ def rests_elsewhere(main: int) -> bool:
     """
     try:
         with open(f"/proc/{main}/syscall") as file:
-            return file.read().split()[0] not in (_RUNNING, _NONE, _RECVFROM)
+            return file.read().split()[0] not in (_RUNNING_SYSCALL, _NO_SYSCALL, _RECVFROM_SYSCALL)
     except (OSError, IndexError):
         return False
 

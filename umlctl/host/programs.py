@@ -9,7 +9,7 @@ from typing import Final
 
 from umlctl.errors import HostError
 
-FIRST: Final = 256
+HEAD_BYTES: Final = 256
 """How much of a file the kernel looks at to see what runs it, bytes."""
 
 INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,7 +35,7 @@ def check_init(program: str, root: str) -> None:
         return
     try:
         with open(path, "rb") as file:
-            begin = file.read(FIRST)
+            begin = file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise HostError(f"cannot have {program} as init: there is no such file") from None
     except IsADirectoryError:

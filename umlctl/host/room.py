@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
     from umlctl.guest.definition import Definition
 
-IDLE: Final = 20 << 20
+IDLE_GUEST_BYTES: Final = 20 << 20
 """How much of this host's memory a guest takes that does nothing, bytes. Measured with a hundred
 guests."""
-PAGES: Final = 64
+ACCOUNTING_DIVISOR: Final = 64
 """Of its memory, a kernel takes one part in this number to keep account of the rest."""
-TEMPORARY: Final = ("TMPDIR", "TMP", "TEMP")
-SHARED: Final = "/dev/shm"  # noqa: S108 - it is the kernel that makes a file there
-FALLBACK: Final = "/tmp"  # noqa: S108
-DESCRIPTORS: Final = 7
+TEMPORARY_VARIABLES: Final = ("TMPDIR", "TMP", "TEMP")
+SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - it is the kernel that makes a file there
+TEMPORARY_DIRECTORY: Final = "/tmp"  # noqa: S108
+GUEST_DESCRIPTORS: Final = 7
 """How many descriptors a supervisor holds for a guest that has no viewer."""
-SUPERVISOR: Final = 13
+SUPERVISOR_DESCRIPTORS: Final = 13
 """How many descriptors a supervisor has open besides."""
-PROCESSES: Final = 5
+IDLE_GUEST_PROCESSES: Final = 5
 """How many processes a guest takes that does nothing: 4, and one for each process of its own."""
-BOOTING: Final = 45
+BOOTING_GUEST_PROCESSES: Final = 45
 """The most processes that a guest was seen to take while it boots."""
-LEAST_PROCESSES: Final = 8
+MIN_PROCESSES: Final = 8
 """With fewer processes no guest boots."""
 
 
@@ -63,12 +63,14 @@ def directory(environment: Mapping[str, str], mem: int) -> str:
 
     environment: the kernel's; mem: of the guest, bytes
     """
-    told = next((environment[name] for name in TEMPORARY if environment.get(name)), "")
+    told = next((environment[name] for name in TEMPORARY_VARIABLES if environment.get(name)), "")
     if told:
         return told
-    if _kind(SHARED) != "tmpfs" or (_smaller(SHARED, mem) and not _smaller(FALLBACK, mem)):
-        return FALLBACK
-    return SHARED
+    if _kind(SHARED_MEMORY_DIRECTORY) != "tmpfs" or (
+        _smaller(SHARED_MEMORY_DIRECTORY, mem) and not _smaller(TEMPORARY_DIRECTORY, mem)
+    ):
+        return TEMPORARY_DIRECTORY
+    return SHARED_MEMORY_DIRECTORY
 
 
 def _smaller(directory: str, mem: int) -> bool:
@@ -128,7 +130,7 @@ def check_memory(directory: str, mem: int, held: int = 0) -> None:
 
 def _least(mem: int) -> int:
     """How much of its memory a guest takes when it boots, bytes."""
-    return min(mem, IDLE + mem // PAGES)
+    return min(mem, IDLE_GUEST_BYTES + mem // ACCOUNTING_DIVISOR)
 
 
 def memory_doubt(directory: str, mem: int) -> str:
@@ -150,14 +152,14 @@ def check_means(umid: str) -> None:
     Raises: HostError
     """
     left = scarce.descriptors() - scarce.most_for_clients()
-    if (have := scarce.descriptors_left()) < DESCRIPTORS + left:
+    if (have := scarce.descriptors_left()) < GUEST_DESCRIPTORS + left:
         raise HostError(
-            f"{umid}: a guest takes {DESCRIPTORS} descriptors, and {max(0, have - left)} are left "
-            f"for guests: {scarce.few_descriptors()}"
+            f"{umid}: a guest takes {GUEST_DESCRIPTORS} descriptors, and {max(0, have - left)} are "
+            f"left for guests: {scarce.few_descriptors()}"
         )
-    if (have := scarce.processes_left()) < LEAST_PROCESSES:
+    if (have := scarce.processes_left()) < MIN_PROCESSES:
         raise HostError(
-            f"{umid}: a guest takes {LEAST_PROCESSES} processes and more, and {have} are left: "
+            f"{umid}: a guest takes {MIN_PROCESSES} processes and more, and {have} are left: "
             f"{scarce.few_processes()}"
         )
 
@@ -166,11 +168,11 @@ def processes_doubt() -> str:
     """Why a guest that could be started may have failed to boot; empty if too few processes are not
     why."""
     left = scarce.processes_left()
-    if left >= BOOTING:
+    if left >= BOOTING_GUEST_PROCESSES:
         return ""
     return (
-        f"it may have had too few processes: it takes up to {BOOTING} while it boots, and {left} "
-        f"are left; {scarce.few_processes()}"
+        f"it may have had too few processes: it takes up to {BOOTING_GUEST_PROCESSES} while it "
+        f"boots, and {left} are left; {scarce.few_processes()}"
     )
 
 
@@ -193,8 +195,10 @@ def for_guests(free: int, each: int, running: int) -> Room:
     """
     hard = scarce.hard_limit_of_descriptors()
     kept = hard - scarce.most_for_clients(hard)
-    descriptors = (hard - kept - SUPERVISOR) // DESCRIPTORS - running
-    processes = (_processes_here() - (BOOTING - PROCESSES)) // PROCESSES
+    descriptors = (hard - kept - SUPERVISOR_DESCRIPTORS) // GUEST_DESCRIPTORS - running
+    processes = (
+        _processes_here() - (BOOTING_GUEST_PROCESSES - IDLE_GUEST_PROCESSES)
+    ) // IDLE_GUEST_PROCESSES
     return Room(free // each, max(0, descriptors), max(0, processes))
 
 

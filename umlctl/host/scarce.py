@@ -12,20 +12,20 @@ import resource
 import sys
 from typing import TYPE_CHECKING, Final
 
-from socketproto.blocking import LACKING
+from socketproto.blocking import LACK_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEPT: Final = 16
+RESERVED_DESCRIPTORS: Final = 16
 """How many descriptors clients of a supervisor do not get; of few, a sixteenth of them."""
-PLENTY: Final = 256
+AMPLE_DESCRIPTORS: Final = 256
 """With fewer descriptors, nothing is kept open for speed alone."""
 LIMITS: Final = (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
-THREADLESS: Final = "can't start new thread"
+NO_THREAD_TEXT: Final = "can't start new thread"
 """The text of the RuntimeError that Python raises for EAGAIN."""
-_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
-_LACKS: Final = frozenset({*LACKING, *_SPACE, errno.EAGAIN})
+_NO_SPACE_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT)
+_LACK_ERRORS: Final = frozenset({*LACK_ERRORS, *_NO_SPACE_ERRORS, errno.EAGAIN})
 
 
 class _Self:
@@ -70,13 +70,13 @@ def most_for_clients(most: int = 0) -> int:
     most: how many descriptors a process may have; 0: this process
     """
     most = most or descriptors()
-    return most - min(KEPT, most // 16)
+    return most - min(RESERVED_DESCRIPTORS, most // 16)
 
 
 def most_to_keep() -> int:
     """The first descriptor that is not for what is kept open for speed alone."""
     most = descriptors()
-    return most // 2 if most >= PLENTY else 0
+    return most // 2 if most >= AMPLE_DESCRIPTORS else 0
 
 
 def descriptors_left() -> int:
@@ -146,8 +146,8 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
 
 def _is_lack(problem: BaseException) -> bool:
     if isinstance(problem, RuntimeError):
-        return THREADLESS in str(problem)
-    return isinstance(problem, OSError) and problem.errno in _LACKS
+        return NO_THREAD_TEXT in str(problem)
+    return isinstance(problem, OSError) and problem.errno in _LACK_ERRORS
 
 
 def _reason(problem: BaseException) -> str:
@@ -158,7 +158,7 @@ def _reason(problem: BaseException) -> str:
         return "this host can have no more open files: see /proc/sys/fs/file-max"
     if number in (errno.ENOMEM, errno.ENOBUFS):
         return "this host has no memory left for it"
-    if number in _SPACE:
+    if number in _NO_SPACE_ERRORS:
         return ""  # the error's own words say it all
     return few_processes()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _Instruction = tuple[int, int, int, int]
 
-KILL: Final = {"x86_64": 62, "aarch64": 129}
+KILL_NUMBERS: Final = {"x86_64": 62, "aarch64": 129}
 """The number of kill(2), by machine."""
 _AUDIT_ARCH_X86_64: Final = 0xC000003E
 _LAST_OLD: Final = 334
@@ -140,7 +140,7 @@ def jail(families: Iterable[int], *, streams: bool, abort: bool, attributes: boo
     # Of another process of its user's it could take the room to run.
     leaves[302] = [(_LOAD, 0, 0, _ARGUMENT[0]), (_JUMP_EQUAL, 0, 1, 0), _ALLOW, _REFUSE]
     if not abort:
-        leaves[KILL["x86_64"]] = _unless(1, (SIGABRT,))
+        leaves[KILL_NUMBERS["x86_64"]] = _unless(1, (SIGABRT,))
     return _pack(
         [
             (_LOAD, 0, 0, _ARCHITECTURE),
@@ -157,7 +157,7 @@ def no_abort(machine: str) -> bytes:
     return _pack(
         [
             (_LOAD, 0, 0, _NUMBER),
-            (_JUMP_EQUAL, 1, 0, KILL[machine]),
+            (_JUMP_EQUAL, 1, 0, KILL_NUMBERS[machine]),
             _ALLOW,
             *_unless(1, (SIGABRT,)),
         ]

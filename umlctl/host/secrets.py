@@ -32,7 +32,7 @@ OF_HOST: Final = (
 _TEMPORARY: Final = ("ssh-*", "tmux-*", ".X11-unix", "umlctl-[0-9]*", "umlctl-share-*")
 OF_SERVICES: Final = ("/run", *(f"/tmp/{name}" for name in _TEMPORARY))  # noqa: S108
 """Where services listen that do more for a user than a guest may, other guests among them."""
-SEEN: Final = (
+NOT_SECRET: Final = (
     *("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf"),
     *("/run/nscd", "/run/utmp"),
 )

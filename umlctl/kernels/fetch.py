@@ -35,7 +35,7 @@ __all__ = ["PACKAGE", "fetch"]
 PACKAGE: Final = "user-mode-linux"
 _KEYS: Final = "debian-archive-keyring"
 _DEBIAN: Final = "http://deb.debian.org/debian trixie main"
-_SECONDS: Final = 1800
+_PROGRAM_TIMEOUT: Final = 1800
 """How long one program may take, seconds: a download over a slow line takes its time, but nothing
 waits for ever."""
 
@@ -49,7 +49,7 @@ APT::Sandbox::User "";
 """
 
 _ELSE: Final = (
-    f"name a kernel that you have with --kernel PATH or ${find.VARIABLE} "
+    f"name a kernel that you have with --kernel PATH or ${find.KERNEL_VARIABLE} "
     "(one built from source with `make ARCH=um` serves)"
 )
 
@@ -225,11 +225,11 @@ def _run(*command: str, cwd: Path | None = None) -> str | None:
                 stderr=output,
                 cwd=cwd,
                 env=environment,
-                timeout=_SECONDS,
+                timeout=_PROGRAM_TIMEOUT,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            return f"it did not end within {_SECONDS // 60} minutes"
+            return f"it did not end within {_PROGRAM_TIMEOUT // 60} minutes"
         except OSError as error:
             return error.strerror or str(error)
         output.seek(0)

@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CAPABILITIES", "Candidate", "Kernel", "cache", "candidates", "find", "probe"]
 
-VARIABLE: Final = "UMLCTL_KERNEL"
+KERNEL_VARIABLE: Final = "UMLCTL_KERNEL"
 IN_PACKAGE: Final = "usr/bin/linux.uml"
 """The kernel's place in the Debian and Ubuntu package `user-mode-linux`."""
-PROBE_SECONDS: Final = 5.0
+PROBE_TIMEOUT: Final = 5.0
 _SYMBOL: Final = "CONFIG_"
 
-_ADVICE: Final = f"`umlctl setup` fetches one; --kernel PATH or ${VARIABLE} name one you have"
+_ADVICE: Final = (
+    f"`umlctl setup` fetches one; --kernel PATH or ${KERNEL_VARIABLE} name one you have"
+)
 
 
 class _Capability(NamedTuple):
@@ -152,9 +154,9 @@ def find(explicit: str | None = None) -> str:
     """
     if explicit is not None:
         return _named(explicit, "--kernel")
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(KERNEL_VARIABLE)
     if named is not None:
-        return _named(named, f"${VARIABLE}")
+        return _named(named, f"${KERNEL_VARIABLE}")
     rejected = ""
     for candidate in _unnamed():
         if os.path.basename(candidate.path) == "linux":
@@ -171,8 +173,8 @@ def find(explicit: str | None = None) -> str:
 
 def candidates() -> list[Candidate]:
     """Every file that `find` would consider, in its order; unprobed, each file once."""
-    named = os.environ.get(VARIABLE)
-    found = [Candidate(f"${VARIABLE}", os.path.abspath(_expanded(named)))] if named else []
+    named = os.environ.get(KERNEL_VARIABLE)
+    found = [Candidate(f"${KERNEL_VARIABLE}", os.path.abspath(_expanded(named)))] if named else []
     found += _unnamed()
     once: dict[str, Candidate] = {}
     for candidate in found:
@@ -180,7 +182,7 @@ def candidates() -> list[Candidate]:
     return list(once.values())
 
 
-def probe(path: str, user: str = "", timeout: float = PROBE_SECONDS) -> Kernel:
+def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> Kernel:
     """See whether a file is a kernel, what it is and what it can do.
 
     user: the user that it is to run as, for root; it must not run as root before that

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 _ELF: Final = b"\x7fELF"
-_HEAD: Final = 64
+_HEAD_BYTES: Final = 64
 _CLASS_64: Final = 2
 _LITTLE: Final = 1
 _EXECUTABLES: Final = (2, 3)
@@ -24,7 +24,7 @@ _MACHINES: Final = {3: "i386", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 """Source: elf(5), e_machine."""
 _LOADED: Final = 1
 """PT_LOAD."""
-MARKS: Final = (b"User Mode Linux v", b"uml_dir=")
+HELP_TEXTS: Final = (b"User Mode Linux v", b"uml_dir=")
 """Texts of the help that every UML kernel has in it. Source: arch/um/kernel/um_arch.c, umid.c"""
 
 
@@ -50,7 +50,7 @@ def _open(path: str, flags: int) -> int:
 
 
 def _flaw_of(descriptor: int, size: int) -> str:
-    head = os.pread(descriptor, _HEAD, 0)
+    head = os.pread(descriptor, _HEAD_BYTES, 0)
     if not head:
         return "it is empty, as while it is being built"
     if head.startswith(b"#!"):
@@ -60,7 +60,9 @@ def _flaw_of(descriptor: int, size: int) -> str:
         )
     if not head.startswith(_ELF):
         return "it is no program"
-    if len(head) < _HEAD or (_runs_here(head) and any(n > size for n in _ends(descriptor, head))):
+    if len(head) < _HEAD_BYTES or (
+        _runs_here(head) and any(n > size for n in _ends(descriptor, head))
+    ):
         return "it is cut short, as while it is being built"
     if not _runs_here(head):
         return f"it is no program for this machine, {os.uname().machine}"
@@ -104,4 +106,4 @@ def _has_marks(descriptor: int, size: int) -> bool:
     import mmap  # for those alone whose kernel is not known yet
 
     with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as image:
-        return all(image.find(mark) >= 0 for mark in MARKS)
+        return all(image.find(mark) >= 0 for mark in HELP_TEXTS)

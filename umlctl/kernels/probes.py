@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-_MOST: Final = 4 << 20
+_MAX_OUTPUT_BYTES: Final = 4 << 20
 """The most output of a probe, bytes, far above the 80 KB of a real `--showconfig`."""
 _MARK: Final = "umlctl probe 1"
 _NAMESPACES: Final = "--mount --net --ipc --pid --fork --kill-child"
@@ -152,8 +152,8 @@ def _run(words: list[str], environment: dict[str, str] | None, timeout: float) -
                 problem = f"it did not end within {timeout:g} s"
             elif not (piece := os.read(output, 1 << 16)):
                 break
-            elif len(said) + len(piece) > _MOST:
-                problem = f"it printed more than {_MOST >> 20} MiB"
+            elif len(said) + len(piece) > _MAX_OUTPUT_BYTES:
+                problem = f"it printed more than {_MAX_OUTPUT_BYTES >> 20} MiB"
             else:
                 said += piece
         if not problem:

@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEADER: Final = 14
+HEADER_BYTES: Final = 14
 """The length of an Ethernet header, bytes; anything shorter is no frame."""
-LONGEST: Final = 1 << 17
+MAX_FRAME_BYTES: Final = 1 << 17
 """The longest frame, bytes: a kernel's MTU ends at 65535."""
-TICK: Final = 10.0
+TICK_INTERVAL: Final = 10.0
 """How often `tick` is to be called, seconds."""
-AGE: Final = 30
+MAX_AGE_TICKS: Final = 30
 """How many ticks without a frame from it until an address is forgotten: 300 seconds."""
-ADDRESSES: Final = 4096
-ADDRESSES_EACH: Final = 1024
+MAX_ADDRESSES: Final = 4096
+MAX_PORT_ADDRESSES: Final = 1024
 """How many addresses a switch knows, in all and behind one port."""
-WAITING: Final = 512
-WAITING_BYTES: Final = 1 << 20
+MAX_WAITING_FRAMES: Final = 512
+MAX_WAITING_BYTES: Final = 1 << 20
 """How much may wait for a port that takes nothing, beyond its socket's own buffer: frames,
 bytes."""
-SEND_BUFFER: Final = 4 << 20
+SEND_BUFFER_BYTES: Final = 4 << 20
 """What a port asks for, bytes; the host's net.core.wmem_max bounds it."""
-LISTEN: Final = select.EPOLLIN | select.EPOLLRDHUP
-GONE: Final = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
+LISTEN_EVENTS: Final = select.EPOLLIN | select.EPOLLRDHUP
+GONE_EVENTS: Final = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 PortT = TypeVar("PortT")
 
@@ -44,7 +44,7 @@ PortT = TypeVar("PortT")
 class AddressTable(Generic[PortT]):
     """Which port each address was last heard from."""
 
-    def __init__(self, most: int = ADDRESSES, each: int = ADDRESSES_EACH) -> None:
+    def __init__(self, most: int = MAX_ADDRESSES, each: int = MAX_PORT_ADDRESSES) -> None:
         self._most = most
         self._each = each
         self._now = 0
@@ -95,7 +95,7 @@ class AddressTable(Generic[PortT]):
         self._now += 1
         while self._known:
             address, (_, heard) = next(iter(self._known.items()))
-            if heard > self._now - AGE:
+            if heard > self._now - MAX_AGE_TICKS:
                 return
             self._forget(address)
 
@@ -131,7 +131,7 @@ class Port:
         uplink: bool = False,
     ) -> None:
         connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.number = number
         self.pid = pid
         self.connection = connection
@@ -150,14 +150,17 @@ class Port:
             try:
                 self.out_bytes += self._send(frame)
             except BlockingIOError:
-                self._arm(self.fd, LISTEN | select.EPOLLOUT)
+                self._arm(self.fd, LISTEN_EVENTS | select.EPOLLOUT)
             except OSError:  # the port is dead, which comes as an event of its own
                 self.dropped += 1
                 return
             else:
                 self.out_frames += 1
                 return
-        if len(self._waiting) >= WAITING or self._waiting_bytes + len(frame) > WAITING_BYTES:
+        if (
+            len(self._waiting) >= MAX_WAITING_FRAMES
+            or self._waiting_bytes + len(frame) > MAX_WAITING_BYTES
+        ):
             self.dropped += 1
             return
         self._waiting.append(bytes(frame))
@@ -179,7 +182,7 @@ class Port:
             self.out_bytes += size
             self.out_frames += 1
         self._waiting_bytes = 0
-        self._arm(self.fd, LISTEN)
+        self._arm(self.fd, LISTEN_EVENTS)
 
     def counters(self) -> dict[str, int]:
         names = ("in_frames", "in_bytes", "out_frames", "out_bytes", "dropped")

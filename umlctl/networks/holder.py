@@ -13,7 +13,7 @@ from umlctl.networks import segments
 from umlctl.networks.segments import START_TIMEOUT, Segment
 from umlctl.networks.switch_client import (
     ANSWER_TIMEOUT,
-    MAX_ANSWER,
+    MAX_ANSWER_BYTES,
     Message,
     NotThere,
     connect,
@@ -78,7 +78,7 @@ class Holder:
         while self._connection is not None:
             try:
                 data, ancillary, _, _ = self._connection.recvmsg(
-                    MAX_ANSWER,
+                    MAX_ANSWER_BYTES,
                     socket.CMSG_SPACE(4),
                     socket.MSG_CMSG_CLOEXEC,
                 )

@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
+from umlctl.devices.values import MAX_IFNAME_BYTES
 from umlctl.errors import HostError, UsageError
 
-NAME_MAX: Final = 15
-"""Bytes of an interface's name. linux/if.h: IFNAMSIZ"""
-SYSFS = "/sys/class/net"
+SYSFS_DIRECTORY = "/sys/class/net"
 """This directory shows the network namespace of the process that mounted it."""
 
-_HASHED: Final = 5
+_HASH_CHARACTERS: Final = 5
 _CAP_NET_ADMIN: Final = 12
 
 # linux/if_tun.h
@@ -75,9 +74,9 @@ def check_name(name: str) -> str:
     _check_characters(name)
     if name in {".", ".."}:
         raise UsageError(f"a network interface cannot be called {name!r}")
-    if len(name) > NAME_MAX:
+    if len(name) > MAX_IFNAME_BYTES:
         raise UsageError(
-            f"the name of a network interface has at most {NAME_MAX} characters, "
+            f"the name of a network interface has at most {MAX_IFNAME_BYTES} characters, "
             f"this one {len(name)}: {name}"
         )
     return name
@@ -102,13 +101,13 @@ def tap_name(umid: str, index: int) -> str:
     if not umid:
         raise UsageError("the tap of a guest without a name has no name either")
     _check_characters(umid)
-    room = NAME_MAX - len(f"uml--{index}")
+    room = MAX_IFNAME_BYTES - len(f"uml--{index}")
     if len(umid) > room:
         import hashlib
         from base64 import b32encode
 
         digest = b32encode(hashlib.sha256(umid.encode()).digest()).decode().lower()
-        umid = f"{umid[: room - _HASHED - 1]}~{digest[:_HASHED]}"
+        umid = f"{umid[: room - _HASH_CHARACTERS - 1]}~{digest[:_HASH_CHARACTERS]}"
     return check_name(f"uml-{umid}-{index}")
 
 
@@ -129,9 +128,9 @@ def look(name: str) -> Link | None:
     if tun:
         kind = "tap" if tun & IFF_TAP else "tun"
     else:
-        kind = "bridge" if os.path.isdir(f"{SYSFS}/{name}/bridge") else "other"
+        kind = "bridge" if os.path.isdir(f"{SYSFS_DIRECTORY}/{name}/bridge") else "other"
     try:
-        bridge = os.path.basename(os.readlink(f"{SYSFS}/{name}/brport/bridge"))
+        bridge = os.path.basename(os.readlink(f"{SYSFS_DIRECTORY}/{name}/brport/bridge"))
     except OSError:
         bridge = ""
     return Link(
@@ -156,8 +155,8 @@ def bridges() -> list[Bridge]:
     _require_sysfs()
     return [
         _bridge(name, _number(name, "flags") or 0)
-        for name in sorted(os.listdir(SYSFS))
-        if os.path.isdir(f"{SYSFS}/{name}/bridge")
+        for name in sorted(os.listdir(SYSFS_DIRECTORY))
+        if os.path.isdir(f"{SYSFS_DIRECTORY}/{name}/bridge")
     ]
 
 
@@ -167,8 +166,8 @@ def tap_names() -> list[str]:
     Raises: HostError: there is no /sys
     """
     _require_sysfs()
-    found = sorted(os.listdir(SYSFS))
-    return [name for name in found if os.path.exists(f"{SYSFS}/{name}/tun_flags")]
+    found = sorted(os.listdir(SYSFS_DIRECTORY))
+    return [name for name in found if os.path.exists(f"{SYSFS_DIRECTORY}/{name}/tun_flags")]
 
 
 def check_bridge(name: str) -> Bridge:
@@ -211,13 +210,15 @@ def check_tap(name: str, uid: int) -> Link:
 
 
 def _require_sysfs() -> None:
-    if not os.path.isdir(SYSFS):
-        raise HostError(f"there is no {SYSFS}, where interfaces are seen; mount sysfs at /sys")
+    if not os.path.isdir(SYSFS_DIRECTORY):
+        raise HostError(
+            f"there is no {SYSFS_DIRECTORY}, where interfaces are seen; mount sysfs at /sys"
+        )
 
 
 def _text(name: str, attribute: str) -> str | None:
     try:
-        with open(f"{SYSFS}/{name}/{attribute}") as file:
+        with open(f"{SYSFS_DIRECTORY}/{name}/{attribute}") as file:
             return file.read().strip()
     except OSError:
         # No such interface or attribute; EINVAL: the host does not tell it of an interface that is
@@ -249,7 +250,7 @@ def _is_open(name: str) -> bool:
 
 def _bridge(name: str, flags: int) -> Bridge:
     try:
-        members = tuple(sorted(os.listdir(f"{SYSFS}/{name}/brif")))
+        members = tuple(sorted(os.listdir(f"{SYSFS_DIRECTORY}/{name}/brif")))
     except OSError:
         members = ()
     return Bridge(name, members, bool(flags & _IFF_UP))

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 START_TIMEOUT: Final = 10.0
 """How long a switch may take to come up on a busy machine, seconds."""
-IDLE: Final = 10.0
-LOG_TAIL: Final = 1000
+IDLE_TIMEOUT: Final = 10.0
+LOG_TAIL_CHARACTERS: Final = 1000
 OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
 """The options that a switch writes down."""
-_PAUSE: Final = 0.01
+_LOOK_INTERVAL: Final = 0.01
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred of unix(7): pid, uid, gid."""
 
@@ -127,9 +127,9 @@ def start(
     *,
     user: bool = False,
     forwards: Sequence[str] = (),
-    guest: str = slirp.GUEST,
+    guest: str = slirp.GUEST_ADDRESS,
     host_loopback: bool = False,
-    idle: float = IDLE,
+    idle: float = IDLE_TIMEOUT,
 ) -> Segment:
     """Have a segment whose switch runs; a switch that runs already is taken as it is.
 
@@ -259,7 +259,7 @@ def _launch(name: str, options: list[str]) -> None:
         # Else the switch comes up, or another one that is ending still has the name.
         if time.monotonic() > deadline:
             raise HostError(f"network {name} did not start in time: {_log_tail(name)}")
-        time.sleep(_PAUSE)
+        time.sleep(_LOOK_INTERVAL)
 
 
 def _spawn(name: str, options: list[str]) -> int:
@@ -330,14 +330,14 @@ def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:
             return
         if time.monotonic() > deadline:
             raise HostError(f"network {segment.name} has no way out yet: {_log_tail(segment.name)}")
-        time.sleep(_PAUSE)
+        time.sleep(_LOOK_INTERVAL)
 
 
 def _log_tail(name: str) -> str:
     path = paths.network_log(name)
     try:
         with open(path, "rb") as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL_CHARACTERS, 0))
             text = file.read().decode("utf-8", "replace").strip()
     except OSError:
         text = ""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Done = Callable[[str | None], None]
 
 PROGRAM: Final = "slirp4netns"
-GUEST: Final = "10.0.2.15"
+GUEST_ADDRESS: Final = "10.0.2.15"
 """The address that the DHCP server of slirp4netns gives to the first client."""
 ADDRESSES: Final = {
     "network": "10.0.2.0/24",
@@ -47,19 +47,19 @@ ADDRESSES: Final = {
     "dns": "10.0.2.3",
     "dhcp": True,
 }
-STARTS: Final = 10.0
+START_TIMEOUT: Final = 10.0
 """How long slirp4netns may take to listen, seconds."""
-ANSWERS: Final = 4.0
+ANSWER_TIMEOUT: Final = 4.0
 """How long slirp4netns may take to answer a request, seconds: less than a client of the switch
 waits."""
-SOON: Final = 0.01
-DELAY: Final = 0.1
-DELAY_MOST: Final = 5.0
+LOOK_INTERVAL: Final = 0.01
+FIRST_RESTART_INTERVAL: Final = 0.1
+MAX_RESTART_INTERVAL: Final = 5.0
 """How long to wait before slirp4netns is started again, seconds: at first, then twice as long each
 time, up to the most."""
-STABLE: Final = 10.0
+STABLE_SECONDS: Final = 10.0
 """How long slirp4netns runs until its next end counts as the first, seconds."""
-_ANSWER_MOST: Final = 1 << 16
+_MAX_ANSWER_BYTES: Final = 1 << 16
 
 
 class Carrier(Protocol):
@@ -119,7 +119,7 @@ class Uplink:
         switch: Carrier,
         directory: str,
         *,
-        guest: str = GUEST,
+        guest: str = GUEST_ADDRESS,
         host_loopback: bool = False,
         forwards: Iterable[Forward] = (),
     ) -> None:
@@ -138,7 +138,7 @@ class Uplink:
         self._pidfd = -1
         self._held = -1
         self._since = 0.0
-        self._delay = DELAY
+        self._delay = FIRST_RESTART_INTERVAL
         self._tie = -1
 
     def start(self) -> None:
@@ -205,8 +205,8 @@ class Uplink:
             self.port = self._switch.add_port(connection, pid, uplink=True)
         except OSError as problem:
             connection.close()
-            if time.monotonic() < self._since + STARTS:
-                self._switch.loop.after(SOON, lambda: self._connect(pid))
+            if time.monotonic() < self._since + START_TIMEOUT:
+                self._switch.loop.after(LOOK_INTERVAL, lambda: self._connect(pid))
             else:
                 self._switch.say(f"{PROGRAM} does not listen: {problem}")
                 self._kill()
@@ -227,8 +227,8 @@ class Uplink:
         try:
             self._held = os.open(self._api, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            if time.monotonic() < self._since + STARTS:
-                self._switch.loop.after(SOON, lambda: self._hold(pid))
+            if time.monotonic() < self._since + START_TIMEOUT:
+                self._switch.loop.after(LOOK_INTERVAL, lambda: self._hold(pid))
         except OSError as problem:
             self._switch.say(f"{PROGRAM} is asked by the name of its socket alone: {problem}")
 
@@ -265,15 +265,15 @@ class Uplink:
             self._asking = None
         if self.port is not None:
             self._switch.close_port(self.port)
-        if time.monotonic() > self._since + STABLE:
-            self._delay = DELAY
+        if time.monotonic() > self._since + STABLE_SECONDS:
+            self._delay = FIRST_RESTART_INTERVAL
         self._start_later()
 
     def _start_later(self) -> None:
         self._switch.say(f"{PROGRAM} has ended; it is started again in {self._delay:.1f} s")
         self.restarts += 1
         self._switch.loop.after(self._delay, self.start)
-        self._delay = min(self._delay * 2, DELAY_MOST)
+        self._delay = min(self._delay * 2, MAX_RESTART_INTERVAL)
 
     def close(self) -> None:
         """End the program for good."""
@@ -378,7 +378,7 @@ class _Question:
         self._forward = forward
         self._done = done
         self._answer = b""
-        self._deadline = time.monotonic() + ANSWERS
+        self._deadline = time.monotonic() + ANSWER_TIMEOUT
         arguments = {
             "proto": forward.protocol,
             "host_addr": forward.host,
@@ -390,7 +390,7 @@ class _Question:
         self._connection: socket.socket | None = None
         self._open = True
         self._switch.loop.after(0, self._ask)
-        self._switch.loop.after(ANSWERS, self._give_up)
+        self._switch.loop.after(ANSWER_TIMEOUT, self._give_up)
 
     def _ask(self) -> None:
         """Connect; the API socket appears some time after the port is connected."""
@@ -404,7 +404,7 @@ class _Question:
             connection.shutdown(socket.SHUT_WR)
         except OSError:
             connection.close()
-            self._switch.loop.after(SOON, self._ask)
+            self._switch.loop.after(LOOK_INTERVAL, self._ask)
             return
         self._connection = connection
         self._switch.loop.watch(connection.fileno(), select.EPOLLIN, self._read)
@@ -416,14 +416,14 @@ class _Question:
     def _read(self, _events: int) -> None:
         assert self._connection is not None
         try:
-            data = self._connection.recv(_ANSWER_MOST)
+            data = self._connection.recv(_MAX_ANSWER_BYTES)
         except BlockingIOError:
             return
         except OSError as problem:
             self._finish(str(problem))
             return
         self._answer += data
-        if data and len(self._answer) <= _ANSWER_MOST:
+        if data and len(self._answer) <= _MAX_ANSWER_BYTES:
             return
         try:
             answer = json.loads(self._answer)

@@ -18,7 +18,7 @@ Message = dict[str, Any]
 
 ANSWER_TIMEOUT: Final = 5.0
 """How long a switch may take to answer, seconds."""
-MAX_ANSWER: Final = 1 << 20
+MAX_ANSWER_BYTES: Final = 1 << 20
 """The longest answer, bytes."""
 
 
@@ -58,7 +58,7 @@ def exchange(connection: socket.socket, request: Message, deadline: float, fd: i
             connection.send(data)
         else:
             socket.send_fds(connection, [data], [fd])
-        answer = connection.recv(MAX_ANSWER)
+        answer = connection.recv(MAX_ANSWER_BYTES)
     except TimeoutError as problem:
         raise HostError("the switch does not answer") from problem
     except OSError as problem:

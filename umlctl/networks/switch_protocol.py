@@ -27,7 +27,7 @@ import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from umlctl.errors import UmlctlError
-from umlctl.networks.forwarding import SEND_BUFFER
+from umlctl.networks.forwarding import SEND_BUFFER_BYTES
 from umlctl.networks.forwards import parse_forward
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
     Message = dict[str, object]
 
-REQUEST: Final = 1 << 16
+MAX_REQUEST_BYTES: Final = 1 << 16
 """The longest request, bytes."""
-DESCRIPTORS: Final = 253
+MAX_PACKET_DESCRIPTORS: Final = 253
 """The most descriptors that can come with one packet. Source: SCM_MAX_FD"""
-HOLDS: Final = 4096
+MAX_HOLDS: Final = 4096
 """The connections of how many processes one client may hold."""
-LISTED_PORTS: Final = 256
-LISTED_ADDRESSES: Final = 16
+MAX_LISTED_PORTS: Final = 256
+MAX_LISTED_ADDRESSES: Final = 16
 """How many ports, and addresses of each, a status lists: it has to fit in one packet."""
 
 
@@ -96,7 +96,7 @@ class Control:
             connection.close()
             return
         connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         client = Client(connection)
         fd = connection.fileno()
         self._switch.loop.watch(fd, select.EPOLLIN, lambda _events: self._take(client))
@@ -151,7 +151,9 @@ class Control:
         """Take one request, and answer it."""
         try:
             data, ancillary, flags, _ = client.connection.recvmsg(
-                REQUEST, socket.CMSG_SPACE(4 * DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+                MAX_REQUEST_BYTES,
+                socket.CMSG_SPACE(4 * MAX_PACKET_DESCRIPTORS),
+                socket.MSG_CMSG_CLOEXEC,
             )
         except BlockingIOError:
             return
@@ -163,7 +165,9 @@ class Control:
                 self._close(client)
                 return
             if flags & socket.MSG_TRUNC:
-                answer: Message | None = {"error": f"a request has at most {REQUEST} bytes"}
+                answer: Message | None = {
+                    "error": f"a request has at most {MAX_REQUEST_BYTES} bytes"
+                }
             else:
                 answer = self._answer(client, data, given)
         except OSError as problem:
@@ -213,8 +217,8 @@ class Control:
         return {"ok": True}
 
     def _hold(self, client: Client, pid: int) -> Message:
-        if len(client.holds) >= HOLDS:
-            return {"error": f"a client can hold the connections of {HOLDS} processes"}
+        if len(client.holds) >= MAX_HOLDS:
+            return {"error": f"a client can hold the connections of {MAX_HOLDS} processes"}
         if pid not in client.holds:
             client.holds.add(pid)
             for port in self._switch.guest_ports():
@@ -273,12 +277,12 @@ class Control:
             "uplink": None if switch.uplink is None else switch.uplink.status(),
             "forwards": [] if switch.uplink is None else switch.uplink.forwards_status(),
             "holders": self.holders(),
-            "ports": [self._port_status(port) for port in ports[:LISTED_PORTS]],
-            "unlisted": len(ports[LISTED_PORTS:]),
+            "ports": [self._port_status(port) for port in ports[:MAX_LISTED_PORTS]],
+            "unlisted": len(ports[MAX_LISTED_PORTS:]),
         }
 
     def _port_status(self, port: Port) -> Message:
-        addresses = self._switch.table.behind(port)[:LISTED_ADDRESSES]
+        addresses = self._switch.table.behind(port)[:MAX_LISTED_ADDRESSES]
         return {
             "id": port.number,
             "pid": port.pid,

@@ -32,7 +32,15 @@ from umlctl.errors import UmlctlError
 from umlctl.host import paths, place
 from umlctl.host.files import remove_tree, stands_at
 from umlctl.networks import slirp
-from umlctl.networks.forwarding import GONE, HEADER, LISTEN, LONGEST, TICK, AddressTable, Port
+from umlctl.networks.forwarding import (
+    GONE_EVENTS,
+    HEADER_BYTES,
+    LISTEN_EVENTS,
+    MAX_FRAME_BYTES,
+    TICK_INTERVAL,
+    AddressTable,
+    Port,
+)
 from umlctl.networks.forwards import check_address, parse_forward
 from umlctl.networks.loop import Loop
 from umlctl.networks.switch_protocol import Control, peer
@@ -41,14 +49,14 @@ from umlctl.state.checksum import seal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BURST: Final = 64
+MAX_BURST_FRAMES: Final = 64
 """How many frames are taken from one port before the others get their turn."""
-BACKLOG: Final = 1024
-LOG_MOST: Final = 1 << 20
+LISTEN_BACKLOG: Final = 1024
+MAX_LOG_BYTES: Final = 1 << 20
 """A log that has grown to this is emptied, bytes."""
-LOOK: Final = 0.5
+LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether the switch's sockets can be found, seconds."""
-PAUSE: Final = 0.2
+ACCEPT_INTERVAL: Final = 0.2
 """How long to wait for a descriptor before a connection is tried again that there was none for,
 seconds."""
 
@@ -83,7 +91,7 @@ class Switch:
         self._lock = lock
         self._port_numbers = itertools.count(1)
         self._ports: dict[int, Port] = {}
-        self._view = memoryview(bytearray(LONGEST))
+        self._view = memoryview(bytearray(MAX_FRAME_BYTES))
         self._alone_since = 0.0
         self._counting = False
         self._for_good = False
@@ -111,9 +119,9 @@ class Switch:
     def _tick(self) -> None:
         self.table.tick()
         log = os.fstat(2)
-        if stat.S_ISREG(log.st_mode) and log.st_size > LOG_MOST:
+        if stat.S_ISREG(log.st_mode) and log.st_size > MAX_LOG_BYTES:
             os.ftruncate(2, 0)
-        self.loop.after(TICK, self._tick)
+        self.loop.after(TICK_INTERVAL, self._tick)
 
     def _stay(self) -> None:
         """Make the lock, the sockets and the options again when they are removed from the run
@@ -123,7 +131,7 @@ class Switch:
             self._stand()
         except OSError as problem:
             self.say(f"cannot be found any more: {problem}")
-        self.loop.after(LOOK, self._stay)
+        self.loop.after(LOOK_INTERVAL, self._stay)
 
     def _stand(self) -> None:
         """Make what is missing.
@@ -155,7 +163,7 @@ class Switch:
         listener.setblocking(False)
         _unlink(path + "~")
         listener.bind(path + "~")
-        listener.listen(BACKLOG)
+        listener.listen(LISTEN_BACKLOG)
         os.rename(path + "~", path)
 
         def ready(_events: int = 0) -> None:
@@ -167,7 +175,9 @@ class Switch:
             except OSError as problem:
                 self.say(f"cannot accept a connection: {problem}")
                 self.loop.rearm(listener.fileno(), 0)
-                self.loop.after(PAUSE, lambda: self.loop.rearm(listener.fileno(), select.EPOLLIN))
+                self.loop.after(
+                    ACCEPT_INTERVAL, lambda: self.loop.rearm(listener.fileno(), select.EPOLLIN)
+                )
                 return
             try:
                 accept(connection)
@@ -192,7 +202,7 @@ class Switch:
         inode = os.fstat(connection.fileno()).st_ino
         number = next(self._port_numbers)
         port = Port(number, pid, connection, inode, self.loop.rearm, uplink=uplink)
-        self.loop.watch(port.fd, LISTEN, partial(self._serve, port))
+        self.loop.watch(port.fd, LISTEN_EVENTS, partial(self._serve, port))
         self._ports[port.fd] = port
         if not uplink:
             self._control.tell_opened(port)
@@ -225,19 +235,19 @@ class Switch:
         view = self._view
         receive = port.connection.recv_into
         route = self.table.route
-        for _ in range(BURST):
+        for _ in range(MAX_BURST_FRAMES):
             try:
                 # MSG_TRUNC: the size of the whole frame, were it too long.
-                size = receive(view, LONGEST, socket.MSG_TRUNC)
+                size = receive(view, MAX_FRAME_BYTES, socket.MSG_TRUNC)
             except BlockingIOError:
                 return
             except OSError:
-                size, events = 0, GONE
+                size, events = 0, GONE_EVENTS
             if size == 0:
-                if events & GONE:
+                if events & GONE_EVENTS:
                     self.close_port(port)
                 return
-            if not HEADER <= size <= LONGEST:
+            if not HEADER_BYTES <= size <= MAX_FRAME_BYTES:
                 port.dropped += 1
                 continue
             port.in_frames += 1
@@ -328,7 +338,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--idle", type=float, default=10.0, metavar="SECONDS")
     made.add_argument("--user", action="store_true", help="give it a way out by slirp4netns")
     made.add_argument("--forward", action="append", default=[], metavar="HOSTPORT:GUESTPORT")
-    made.add_argument("--guest", default=slirp.GUEST, metavar="ADDRESS", help="who is forwarded to")
+    made.add_argument(
+        "--guest", default=slirp.GUEST_ADDRESS, metavar="ADDRESS", help="who is forwarded to"
+    )
     made.add_argument(
         "--host-loopback",
         action="store_true",

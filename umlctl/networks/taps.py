@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Interface, IPv6Interface
     from typing import Any
 
-TUN: Final = "/dev/net/tun"
+TUN_DEVICE: Final = "/dev/net/tun"
 
 _NOBODY: Final = 0xFFFFFFFF
 
@@ -196,7 +196,7 @@ def _attached(name: str, flags: int) -> Iterator[int]:
     import fcntl
     from struct import pack
 
-    tap = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
+    tap = os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(tap, _TUNSETIFF, pack("16sH22x", name.encode(), flags))
         yield tap
@@ -225,7 +225,11 @@ def _said(what: str, commands: list[str]) -> Iterator[None]:
         text = f"{what}: {problem.strerror or problem}"
         if problem.filename:
             text = f"{what}: {problem.filename}: {problem.strerror}"
-        if problem.filename == TUN and problem.errno in {errno.ENOENT, errno.ENXIO, errno.ENODEV}:
+        if problem.filename == TUN_DEVICE and problem.errno in {
+            errno.ENOENT,
+            errno.ENXIO,
+            errno.ENODEV,
+        }:
             text += "; this host or container has no tun device: modprobe tun makes it"
         elif problem.errno in {errno.EPERM, errno.EACCES}:
             text += f"; {interfaces.instead(commands)}"

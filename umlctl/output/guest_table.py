@@ -109,7 +109,7 @@ COLUMNS: Final = {
     "root": Column("its root file system", lambda status, _now: status.root),
     "kernel": Column("the file of its kernel", lambda status, _now: status.kernel),
 }
-DEFAULT: Final = ("name", "state", "uptime", "memory", "cpu", "addresses", "note")
+DEFAULT_COLUMNS: Final = ("name", "state", "uptime", "memory", "cpu", "addresses", "note")
 """The columns that are shown where the user asks for none."""
 
 
@@ -151,7 +151,7 @@ def _key(value: Value) -> tuple[float, str]:
 
 
 def rows(
-    found: Sequence[Status], now: float, names: Sequence[str] = DEFAULT
+    found: Sequence[Status], now: float, names: Sequence[str] = DEFAULT_COLUMNS
 ) -> list[tuple[str, ...]]:
     """Guests as rows for a person, under their headings."""
     columns = [COLUMNS[name] for name in names]
@@ -169,7 +169,7 @@ def _cell(column: Column, status: Status, now: float) -> str:
     return column.absent if value is None else views.printable(column.shown(status, value))
 
 
-def as_csv(found: Sequence[Status], now: float, names: Sequence[str] = DEFAULT) -> str:
+def as_csv(found: Sequence[Status], now: float, names: Sequence[str] = DEFAULT_COLUMNS) -> str:
     """Guests as lines for programs, without headings: numbers are bytes and seconds, and unknown
     values are empty."""
     import csv  # few ask for it, and it takes as long to import as the table itself

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Table = list[list[str]]
 """Rows of cells; the first has the headings. A cell that is a number is set to the right."""
 
-_SECTOR: Final = 512
+_SECTOR_BYTES: Final = 512
 _SYMBOL: Final = re.compile(r"\[<[0-9a-f]+>\]|\b[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
 
 
@@ -125,7 +125,7 @@ def _diskstats(lines: list[str]) -> Table:
     rows = [["NAME", "READS", "READ", "WRITES", "WRITTEN", "IN FLIGHT", "BUSY MS"]]
     for line in lines:
         words = line.split()
-        read, written = int(words[5]) * _SECTOR, int(words[9]) * _SECTOR
+        read, written = int(words[5]) * _SECTOR_BYTES, int(words[9]) * _SECTOR_BYTES
         rows.append([words[2], words[3], size(read), words[7], size(written), words[11], words[12]])
     return rows
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Ending, Status
 
 UNHIDDEN: Final = "; secrets are not hidden from it: it could have no mounts of its own"
-NOTE_WIDTH: Final = 16
+MIN_NOTE_COLUMNS: Final = 16
 """The least width of a table's last column before others are folded, columns."""
 
 
@@ -197,7 +197,7 @@ def columns(rows: list[tuple[str, ...]]) -> None:
         console = Console(highlight=False, markup=False, emoji=False)
         table = Table(box=None, pad_edge=False, header_style="bold")
         widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
-        has_room = sum(widths) + 2 * len(widths) + NOTE_WIDTH <= console.width
+        has_room = sum(widths) + 2 * len(widths) + MIN_NOTE_COLUMNS <= console.width
         for heading, width in zip(rows[0], [*widths, 0], strict=True):
             table.add_column(heading, overflow="fold", min_width=width if has_room else None)
         for row in rows[1:]:

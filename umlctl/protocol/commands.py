@@ -269,7 +269,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 BY_NAME: Final = {command.name: command for command in COMMANDS}
 
-SAME: Final = {"pause": "stop", "resume": "go"}
+ALIASES: Final = {"pause": "stop", "resume": "go"}
 """What others call a command, and may be typed for it on the command line."""
 
 SYSRQ: Final = {

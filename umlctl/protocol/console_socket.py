@@ -21,7 +21,7 @@ INPUT: Final = b"i"
 SIZE: Final = b"s"
 NOTICE: Final = b"n"
 OUTPUT: Final = b"o"
-PACKET: Final = 65536
+MAX_PACKET_BYTES: Final = 65536
 """The largest packet, bytes."""
 
 CONSOLES: Final = ("con0", "con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")

@@ -62,7 +62,7 @@ EventName = Literal[
 Event = dict[str, Any]
 """One event: time (seconds since 1970), umid, event, and the facts of its row."""
 
-CLIENT: Final = ("uid", "pid")
+CLIENT_FACTS: Final = ("uid", "pid")
 """Facts that say which client an event comes of."""
 
 
@@ -97,13 +97,13 @@ TABLE: Final[dict[EventName, Row]] = {
     "ended": Row(("cause", "code", "text"), "dead"),
     "restarting": Row(("seconds", "tries"), "restarting", run=True),
     "given up": Row(("text",), "dead", run=True),
-    "stopped": Row(("seconds", *CLIENT), "stopped", answers=True),
-    "resumed": Row(CLIENT, "running", answers=True),
-    "shutdown": Row(("text", "seconds", *CLIENT), run=True, answers=True),
-    "halt": Row(CLIENT),
-    "reboot": Row(CLIENT),
-    "cad": Row(CLIENT),
-    "kill": Row(CLIENT),
+    "stopped": Row(("seconds", *CLIENT_FACTS), "stopped", answers=True),
+    "resumed": Row(CLIENT_FACTS, "running", answers=True),
+    "shutdown": Row(("text", "seconds", *CLIENT_FACTS), run=True, answers=True),
+    "halt": Row(CLIENT_FACTS),
+    "reboot": Row(CLIENT_FACTS),
+    "cad": Row(CLIENT_FACTS),
+    "kill": Row(CLIENT_FACTS),
     "wedged": Row(("text",), run=True),
     "recovered": Row(run=True),
     "hung": Row(("text", "action"), "hung", run=True),
@@ -113,19 +113,21 @@ TABLE: Final[dict[EventName, Row]] = {
     "traced": Row(("text",), "traced"),
     "suspended": Row(("text",), "suspended"),
     "released": Row(),
-    "device added": Row(("device", "text", *CLIENT), answers=True),
-    "device removed": Row(("device", "text", *CLIENT), answers=True),
+    "device added": Row(("device", "text", *CLIENT_FACTS), answers=True),
+    "device removed": Row(("device", "text", *CLIENT_FACTS), answers=True),
     "device lost": Row(("device", "text")),
-    "memory changed": Row(("change", "taken", *CLIENT), answers=True),
+    "memory changed": Row(("change", "taken", *CLIENT_FACTS), answers=True),
     "network lost": Row(("network", "text")),
     "network back": Row(("network",)),
     "network ended": Row(("network",)),
     "helper restarted": Row(("helper", "network", "left_out")),
     "user": Row(("text", "left_out"), log=False),
-    "refused": Row(("text", "request", "left_out", *CLIENT), prompt=False, log=False),
-    "client refused": Row(("text", "request", "left_out", *CLIENT), prompt=False, log=False),
-    "failed": Row(("text", "request", "console", "left_out", *CLIENT), log=False, answers=True),
-    "internal error": Row(("text", "request", "console", *CLIENT)),
+    "refused": Row(("text", "request", "left_out", *CLIENT_FACTS), prompt=False, log=False),
+    "client refused": Row(("text", "request", "left_out", *CLIENT_FACTS), prompt=False, log=False),
+    "failed": Row(
+        ("text", "request", "console", "left_out", *CLIENT_FACTS), log=False, answers=True
+    ),
+    "internal error": Row(("text", "request", "console", *CLIENT_FACTS)),
     "restored": Row(("text",)),
     "log not kept": Row(("console", "text")),
     "not recorded": Row(("text",), run=True),

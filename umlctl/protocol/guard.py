@@ -25,9 +25,9 @@ FORCE: Final = "!"
 SYSRQ_DEADLY: Final = {
     "t": "`sysrq t` panics the kernel while it lists the tasks (seen on 6.1: 4 of 4, and 6.12)",
 }
-SYSRQ_MENDED: Final = (7, 2)
+SYSRQ_MENDED_SINCE: Final = (7, 2)
 """The release of Linux where it does not."""
-SYSRQ_STOPPED: Final = frozenset("0123456789bhmwsuei")
+SYSRQ_SAFE_WHEN_STOPPED: Final = frozenset("0123456789bhmwsuei")
 """Letters that a stopped guest takes without harm (6.1)."""
 
 PROC_ENDLESS: Final = {
@@ -139,7 +139,7 @@ def _harm(line: Line, release: tuple[int, int]) -> str:
     if name == "sysrq":
         if len(argument) > 1:
             return f"`sysrq` takes one letter, and the kernel would act on {argument[0]!r}"
-        return SYSRQ_DEADLY.get(argument, "") if release < SYSRQ_MENDED else ""
+        return SYSRQ_DEADLY.get(argument, "") if release < SYSRQ_MENDED_SINCE else ""
     if name == "proc":
         return proc_harm(argument)
     if name == "config" and argument.startswith("udb"):
@@ -204,7 +204,7 @@ def _safe_when_stopped(line: Line) -> bool:
     if line.command.name == "config":
         return is_query(line)
     if line.command.name == "sysrq":
-        return not line.argument or line.argument in SYSRQ_STOPPED
+        return not line.argument or line.argument in SYSRQ_SAFE_WHEN_STOPPED
     return line.command.stopped
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from socketproto.wire import MAX_TEXT
+from socketproto.wire import MAX_TEXT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK: Final = 4095
+BLOCK_BYTES: Final = 4095
 """Bytes that the kernel reads at a time: a page, less the NUL."""
 _CONTROL: Final = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 """Bytes that no text has."""
@@ -32,11 +32,11 @@ def is_cut(sizes: Sequence[int], replies: int) -> bool:
     filled = 0
     over = False
     for size in sizes[1:]:
-        room = min(MAX_TEXT, BLOCK - filled)
+        room = min(MAX_TEXT_BYTES, BLOCK_BYTES - filled)
         if over or size > room:
             return True
         over = size < room  # which the last block alone may be
-        filled = (filled + size) % BLOCK
+        filled = (filled + size) % BLOCK_BYTES
     return False
 
 

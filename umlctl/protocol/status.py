@@ -40,7 +40,7 @@ unknown: nobody has looked yet, or the supervisor is newer and knows a state tha
 """
 STATES: Final[frozenset[str]] = frozenset(get_args(State))
 DEAD: Final = "dead"
-COMING: Final[frozenset[State]] = frozenset({"booting", "rebooting"})
+COMING_STATES: Final[frozenset[State]] = frozenset({"booting", "rebooting"})
 """States of a guest that is about to run."""
 
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from umlctl.host import processes
 from umlctl.recovery import discover
 
-LOOK: Final = 0.01
+LOOK_INTERVAL: Final = 0.01
 """The time between two looks at whether the kernel has ended, seconds."""
 
 
@@ -30,7 +30,7 @@ class Process(NamedTuple):
         while processes.alive(self.pid, self.started):
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(LOOK)
+            time.sleep(LOOK_INTERVAL)
         return True
 
     def signal(self) -> None:

@@ -27,16 +27,16 @@ from umlctl.state.records import Entry, Record
 if TYPE_CHECKING:
     from collections.abc import Container
 
-SHIM: Final = b"shim.sh"
+SHIM_WORD: Final = b"shim.sh"
 """A word on the command line of a guest's tiny parent, and of processes between it and the
 kernel."""
-BEFORE: Final = 16
+MAX_WORDS_BEFORE_SHIM: Final = 16
 """The most words that stand before that one, those of unshare(1)."""
-DIES: Final = 2.0
+SHIM_TIMEOUT: Final = 2.0
 """How long the tiny parent of a guest that has just died may take to write down how, seconds."""
-PAUSE: Final = 0.02
+LOOK_INTERVAL: Final = 0.02
 """The time between two looks at whether it has, seconds."""
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def without_supervisor() -> list[Record]:
@@ -76,11 +76,11 @@ def set_dead_aside() -> list[str]:
     from umlctl.host import shared_socket  # a look at guests rarely needs it
 
     said = []
-    end = time.monotonic() + DIES
+    end = time.monotonic() + SHIM_TIMEOUT
     for umid, _ in list(records.unreadable()):
         if see(umid) is None:
             while not umid_lock.has_owner(umid) and _has_parent(umid) and time.monotonic() < end:
-                time.sleep(PAUSE)  # it has the name until then
+                time.sleep(LOOK_INTERVAL)  # it has the name until then
             with contextlib.suppress(UmlctlError), umid_lock.claim(umid):
                 said.append(set_aside(umid))
                 shared_socket.remove_dead(umid)
@@ -125,7 +125,7 @@ def see(umid: str) -> Record | None:
     if uid != os.geteuid():
         definition = msgspec.structs.replace(definition, user=str(uid))
     confined = umid_lock.confined(umid)
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / _TICKS
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / _TICKS_A_SECOND
     return Record(
         definition=definition,
         supervisor_pid=0,
@@ -189,7 +189,7 @@ def _has_parent(umid: str) -> bool:
 
 
 def _is_before_kernel(words: list[bytes]) -> bool:
-    return any(os.path.basename(word) == SHIM for word in words[:BEFORE])
+    return any(os.path.basename(word) == SHIM_WORD for word in words[:MAX_WORDS_BEFORE_SHIM])
 
 
 def shim_of(pid: int) -> int:
@@ -212,7 +212,7 @@ def _entry(umid: str, word: str) -> Entry | None:
     """The row of the device table for a word of the command line; None if it is no device."""
     from umlctl.backends import registry  # a look at guests rarely needs it
 
-    if not is_device(word) or word == cmdline.NO_DISK:
+    if not is_device(word) or word == cmdline.NO_DISK_ARGUMENT:
         return None
     try:
         entry = registry.entry_of(umid, parse(word, insist=True))

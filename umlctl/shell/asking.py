@@ -13,7 +13,7 @@ from umlctl import exitcodes
 from umlctl.client import bare
 from umlctl.client.afterlife import answer
 from umlctl.client.ask import (
-    READY,
+    READY_QUESTION,
     as_text,
     comes_again,
     deadline_of,
@@ -56,7 +56,7 @@ async def request(
             outcome = await asked.ask(text, deadline, force=forced, each=each)
             if comes_again(command, asked.link, outcome):
                 try:
-                    ready = await asked.ask(READY, until_ready(deadline))
+                    ready = await asked.ask(READY_QUESTION, until_ready(deadline))
                 except NoGuest as problem:
                     ready = ended_instead(problem)
                 outcome = outcome if ready.ok else ready

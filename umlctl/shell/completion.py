@@ -9,8 +9,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.devices import families
+from umlctl.devices import families, ubd
 from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST, SYSRQ
+from umlctl.protocol.console_socket import CONSOLES
 from umlctl.shell.command_line import unquoted
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 COMMAND: Final = "command"
 GUEST: Final = "guest"
 DEVICE: Final = "device"
-FREE: Final = "free device"
+FREE_DEVICE: Final = "free device"
 FILE: Final = "file"
 PROGRAM: Final = "program"
 PROC: Final = "proc"
 PID: Final = "pid"
-LETTER: Final = "sysrq letter"
-PLUG: Final = "what to plug"
+SYSRQ_LETTER: Final = "sysrq letter"
+PLUG_KIND: Final = "what to plug"
 DISK_OPTION: Final = "disk option"
 NIC: Final = "nic"
 NIC_OPTION: Final = "nic option"
@@ -48,7 +49,7 @@ BUILT_IN: Final = {
     "exit": "leave the shell; the guest goes on",
 }
 """Commands of the prompt itself."""
-READABLE: Final = {
+PROC_FILES: Final = {
     "meminfo": "memory, by use",
     "stat": "CPU time, context switches, boot time",
     "vmstat": "counters of the memory management",
@@ -107,7 +108,11 @@ NIC_OPTIONS: Final = {
     "forward=": "HOSTPORT:GUESTPORT",
     "isolated": "the host's loopback is out of reach",
 }
-PLUGS: Final = {"disk": "an image", "nic": "a network card", "console": "a line to attach to"}
+PLUG_KINDS: Final = {
+    "disk": "an image or a block device",
+    "nic": "a network card",
+    "console": "a line to attach to",
+}
 CHANNELS: Final = {"null": "nothing", "pts": "a terminal of the host", "fd:": "a descriptor"}
 TRANSPORTS: Final = {
     "tap": "an interface of the host",
@@ -118,14 +123,24 @@ TRANSPORTS: Final = {
     "hybrid": "a tap to write, a raw socket to read",
     "fd": "a socket the kernel was started with",
 }
-_VEC: Final = ("ifname=", "dst=", "src=", "mac=", "mtu=", "depth=", "gro=", "vec=", "headroom=")
-CONSOLES: Final = ("con1", "con2", "con3", "con4", "ssl0", "ssl1", "ssl2", "ssl3")
-BEHIND: Final = "1/root/"
+_VEC_OPTIONS: Final = (
+    "ifname=",
+    "dst=",
+    "src=",
+    "mac=",
+    "mtu=",
+    "depth=",
+    "gro=",
+    "vec=",
+    "headroom=",
+)
+PLUGGED_CONSOLES: Final = CONSOLES[1:]
+"""con0 is always there."""
+GUEST_FILES_PREFIX: Final = "1/root/"
 """The path that leads from /proc to any file of the guest."""
 PROCESSES: Final = {1: "the guest's init", 2: "kthreadd, the kernel's own tasks"}
 """What is known of a guest's processes: a kernel cannot read the names of others."""
-SLOTS: Final = 16
-NICS: Final = 16
+SUGGESTED_NICS: Final = 16
 """More NICs than these are possible, and need no suggestion."""
 
 
@@ -222,11 +237,11 @@ def _in_command(before: list[str], word: str) -> Wanted:
         return _in_config(word)
     kinds = {
         "switch": GUEST,
-        "sysrq": LETTER,
+        "sysrq": SYSRQ_LETTER,
         "stack": PID,
         "proc": PROC,
         "remove": REMOVABLE,
-        "plug": PLUG,
+        "plug": PLUG_KIND,
     }
     return Wanted((kinds[name],) if name in kinds and not arguments else (), word)
 
@@ -261,7 +276,7 @@ def _in_config(word: str) -> Wanted:
         kinds = {"transport": TRANSPORT, "ifname": TAP, "dst": FILE}
         return Wanted((kinds[key],) if key in kinds else (), value)
     if not equals:
-        return Wanted((DEVICE, FREE), word)
+        return Wanted((DEVICE, FREE_DEVICE), word)
     if family == families.UBD:
         return Wanted((FILE,), value.replace(":", ",").rpartition(",")[2])
     if families.kind_of(name) == families.LINE:
@@ -286,11 +301,13 @@ def offer(
             suggestions += [
                 Suggestion(path, final=not path.endswith("/")) for path in files(found.prefix)
             ]
-        elif kind == PROC and facts.root and found.prefix.startswith(BEHIND):
+        elif kind == PROC and facts.root and found.prefix.startswith(GUEST_FILES_PREFIX):
             # The guest's files are files of the host. A kernel cannot list them.
-            inside = facts.root + found.prefix.removeprefix(BEHIND)
+            inside = facts.root + found.prefix.removeprefix(GUEST_FILES_PREFIX)
             suggestions += [
-                Suggestion(BEHIND + path.removeprefix(facts.root), final=not path.endswith("/"))
+                Suggestion(
+                    GUEST_FILES_PREFIX + path.removeprefix(facts.root), final=not path.endswith("/")
+                )
                 for path in files(inside)
             ]
         else:
@@ -300,9 +317,9 @@ def offer(
 
 def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
     tables = {
-        LETTER: SYSRQ,
-        PROC: READABLE,
-        PLUG: PLUGS,
+        SYSRQ_LETTER: SYSRQ,
+        PROC: PROC_FILES,
+        PLUG_KIND: PLUG_KINDS,
         DISK_OPTION: DISK_OPTIONS,
         NIC: NIC_KINDS,
         NIC_OPTION: NIC_OPTIONS,
@@ -319,7 +336,7 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
         return _commands(facts.verbs)
     if kind in (DEVICE, REMOVABLE):
         return [Suggestion(name, asked) for name, asked in facts.devices.items()]
-    if kind == FREE:
+    if kind == FREE_DEVICE:
         return _free(facts)
     if kind == PID:
         return [Suggestion(str(pid), PROCESSES.get(pid, "")) for pid in facts.pids]
@@ -327,8 +344,8 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
         NETWORK: facts.networks,
         TAP: (*facts.taps, "auto"),
         BRIDGE: facts.bridges,
-        CONSOLE: (name for name in CONSOLES if name not in facts.devices),
-        VEC_OPTION: ("transport=", *_VEC),
+        CONSOLE: (name for name in PLUGGED_CONSOLES if name not in facts.devices),
+        VEC_OPTION: ("transport=", *_VEC_OPTIONS),
         PROGRAM: facts.programs,
     }
     return [Suggestion(name, final=not name.endswith("=")) for name in names.get(kind, ())]
@@ -347,9 +364,9 @@ def _unused(family: str, numbers: Iterable[int], facts: Facts) -> list[str]:
 
 def _free(facts: Facts) -> list[Suggestion]:
     """Devices that the guest does not have yet, the first few of each family."""
-    disks = _unused(families.UBD, range(1, SLOTS), facts)
-    nics = _unused(families.VEC, range(NICS), facts)
-    lines = [name for name in CONSOLES if name not in facts.devices]
+    disks = _unused(families.UBD, range(1, ubd.SLOTS), facts)
+    nics = _unused(families.VEC, range(SUGGESTED_NICS), facts)
+    lines = [name for name in PLUGGED_CONSOLES if name not in facts.devices]
     return [
         *(Suggestion(f"{name}=", "a disk", final=False) for name in disks),
         *(Suggestion(f"{name}:transport=", "a network card", final=False) for name in nics),

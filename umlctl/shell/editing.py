@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from umlctl.shell.completion import Facts
     from umlctl.shell.monitor import Live
 
-MENU: Final = 400
+MAX_SUGGESTIONS: Final = 400
 """The most suggestions that are shown at once: a directory can be long."""
 MENU_ROWS: Final = 8
 """How many rows the line and the menu below it have, where the terminal has so many."""
-TOOLBAR_FROM: Final = 3
+MIN_TOOLBAR_ROWS: Final = 3
 """The fewest rows of a terminal that shows the line below the prompt."""
 _FIRST_WORD: Final = re.compile(r"(\s*(?:@\S+\s+)?)(\S*)")
 
@@ -79,7 +79,7 @@ def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
     def see(_app: object) -> None:
         rows, columns = prompt.app.output.get_size()
         prompt.reserve_space_for_menu = max(1, min(MENU_ROWS, rows // 2))
-        shown = live is not None and rows >= TOOLBAR_FROM
+        shown = live is not None and rows >= MIN_TOOLBAR_ROWS
         prompt.bottom_toolbar = live.line(columns) if live and shown else None
 
     prompt.app.before_render += see
@@ -93,7 +93,7 @@ class MenuCompleter(Completer):
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterable[Completion]:
         offered, length = menu(document.text_before_cursor, self.live.guest, self.live.facts)
-        for suggestion in offered[:MENU]:
+        for suggestion in offered[:MAX_SUGGESTIONS]:
             yield Completion(suggestion.text, -length, display_meta=suggestion.meaning or None)
 
 

@@ -17,12 +17,12 @@ from umlctl.shell.command_line import last
 from umlctl.shell.completion import (
     BUILT_IN,
     CHANNELS,
-    CONSOLES,
     DISK_OPTIONS,
     NIC_KINDS,
     NIC_OPTIONS,
-    PLUGS,
-    READABLE,
+    PLUG_KINDS,
+    PLUGGED_CONSOLES,
+    PROC_FILES,
     TRANSPORTS,
 )
 from umlctl.synonyms import HARMFUL, SYNONYMS, meant
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from umlctl.protocol.commands import Command
 
 _SPECS: Final = {
-    "disk": (("plug disk FILE[,OPTION...]   an image or a block device", DISK_OPTIONS),),
+    "disk": ((f"plug disk FILE[,OPTION...]   {PLUG_KINDS['disk']}", DISK_OPTIONS),),
     "nic": (
-        ("plug nic KIND[,OPTION...]   a network card", NIC_KINDS),
+        (f"plug nic KIND[,OPTION...]   {PLUG_KINDS['nic']}", NIC_KINDS),
         ("more options, behind a comma:", NIC_OPTIONS),
     ),
-    "console": (("plug console NAME   a line to attach to", {" ".join(CONSOLES): ""}),),
+    "console": (
+        (f"plug console NAME   {PLUG_KINDS['console']}", {" ".join(PLUGGED_CONSOLES): ""}),
+    ),
 }
 _CONFIG: Final = (
     (
@@ -63,9 +65,9 @@ _PROMPT: Final = {
     "COMMAND > FILE": "the answer is written to a file; >> adds it",
 }
 _BEHIND: Final = {
-    "plug": tuple(section for what in PLUGS for section in _SPECS[what]),
+    "plug": tuple(section for what in PLUG_KINDS for section in _SPECS[what]),
     "config": _CONFIG,
-    "proc": (("PATH, among others:", READABLE),),
+    "proc": (("PATH, among others:", PROC_FILES),),
     "sysrq": (("LETTER:", SYSRQ),),
 }
 """What fits behind a command."""

@@ -19,7 +19,7 @@ from umlctl.client.ask import Deadline, is_bare
 from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import summary
 from umlctl.errors import NoGuest, UmlctlError
-from umlctl.guest.definition import HOST_ROOT, READONLY
+from umlctl.guest.definition import HOST_ROOT, READONLY_SUFFIX
 from umlctl.host import paths
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.networks import definitions, interfaces, segments
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from umlctl.protocol.status import State, Status
-EVERY: Final = 2.0
+LOOK_INTERVAL: Final = 2.0
 """The time between two looks at the guest's status, seconds."""
-AGAIN: Final = 1.0
+RETRY_INTERVAL: Final = 1.0
 """The time between two looks at whether a guest that is gone is back, seconds."""
-PATIENCE: Final = 5.0
+ANSWER_TIMEOUT: Final = 5.0
 """How long an answer may take, seconds. A supervisor gives a sign of life every second; a kernel
 may be busy."""
-GONE: Final = (DEAD, "unsupervised")
+GONE_STATES: Final = (DEAD, "unsupervised")
 """States of a guest for which no server answers; one may soon."""
-BOOT: Final = 10.0
+BOOT_SHOWN_SECONDS: Final = 10.0
 """How much longer than in its state a guest must be up for both to be shown, seconds."""
-NEWS: Final = 60
+MAX_EVENT_CHARACTERS: Final = 60
 """How many letters of the last event the line below the prompt shows."""
 
 
@@ -117,7 +117,7 @@ class Live:
         if status is not None and status.pid:
             now, since, started = time.time(), status.since, status.started
             state += f" {duration(max(0.0, now - since))}"
-            if started is not None and since - started > BOOT:
+            if started is not None and since - started > BOOT_SHOWN_SECONDS:
                 facts.append(f"up {duration(max(0.0, now - started))}")
             devices = len(status.devices)
             if devices:
@@ -143,7 +143,7 @@ class Live:
                         await self._listen(guest)
             except (OSError, UmlctlError):
                 pass  # `look` says why
-            await trio.sleep(AGAIN)
+            await trio.sleep(RETRY_INTERVAL)
 
     async def _listen(self, guest: AsyncGuestClient) -> None:
         rest = b""
@@ -155,7 +155,7 @@ class Live:
             for line in lines:
                 self._event(line, begun)
 
-        await guest.ask("events", Deadline(patience=PATIENCE, renewed=True), each=each)
+        await guest.ask("events", Deadline(patience=ANSWER_TIMEOUT, renewed=True), each=each)
 
     def _event(self, line: bytes, begun: float) -> None:
         from umlctl.output.views import event_line
@@ -182,7 +182,7 @@ class Live:
             self._wanted = trio.Event()
             await self.look()
             self._changed()
-            with trio.move_on_after(AGAIN if self.state in GONE else EVERY):
+            with trio.move_on_after(RETRY_INTERVAL if self.state in GONE_STATES else LOOK_INTERVAL):
                 await self._wanted.wait()
 
     async def look(self) -> None:
@@ -218,7 +218,7 @@ class Live:
     async def _look_at_supervised(self, guest: AsyncGuestClient) -> None:
         from umlctl.protocol.status import read_status
 
-        outcome = await guest.ask("status", Deadline(patience=PATIENCE))
+        outcome = await guest.ask("status", Deadline(patience=ANSWER_TIMEOUT))
         try:
             status = read_status(outcome.data)
         except msgspec.DecodeError:
@@ -228,14 +228,14 @@ class Live:
             await self._look_at_processes(guest)
         devices = {each.name: each.asked for each in status.devices}
         consoles = {each.name: "a console" for each in status.consoles}
-        root = (status.root or "").removesuffix(READONLY)
+        root = (status.root or "").removesuffix(READONLY_SUFFIX)
         self.facts = self.facts._replace(
             devices={**consoles, **devices},
             root="/" if root == HOST_ROOT else root if root.endswith("/") else "",
         )
 
     async def _look_at_bare(self, guest: AsyncGuestClient) -> None:
-        outcome = await guest.ask("version", Deadline(patience=PATIENCE))
+        outcome = await guest.ask("version", Deadline(patience=ANSWER_TIMEOUT))
         self.status = None
         self.state = "silent" if outcome.kind == TIMED_OUT else "unmanaged"
         if outcome.ok:
@@ -243,11 +243,13 @@ class Live:
 
     async def _look_at_processes(self, guest: AsyncGuestClient) -> None:
         """List the guest's processes by a control group: a kernel cannot list /proc."""
-        mounts = await guest.ask("proc 1/mounts", Deadline(patience=PATIENCE))
+        mounts = await guest.ask("proc 1/mounts", Deadline(patience=ANSWER_TIMEOUT))
         where = cgroup_mount(mounts.text) if mounts.ok else ""
         if not where:
             return
-        listed = await guest.ask(f"proc 1/root{where}/cgroup.procs", Deadline(patience=PATIENCE))
+        listed = await guest.ask(
+            f"proc 1/root{where}/cgroup.procs", Deadline(patience=ANSWER_TIMEOUT)
+        )
         if listed.ok:
             pids = {int(word) for word in listed.text.split() if word.isdecimal()}
             self.facts = self.facts._replace(pids=tuple(sorted({1, 2} | pids)))
@@ -269,7 +271,9 @@ def short(event: dict[str, Any]) -> str:
         when = ""
     said = event.get("text") or event.get("name") or ""
     words = f"{when} {state_text(str(event['event']))}{': ' if said else ''}{said}".strip()
-    return printable(words if len(words) <= NEWS else words[: NEWS - 1] + "…")
+    return printable(
+        words if len(words) <= MAX_EVENT_CHARACTERS else words[: MAX_EVENT_CHARACTERS - 1] + "…"
+    )
 
 
 def cgroup_mount(mounts: str) -> str:
@@ -295,7 +299,7 @@ def _of_the_host() -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         found["guests"] = dict.fromkeys(paths.guest_names(), "")
-        names = {name for name in segments.names() if paths.PRIVATE not in name}
+        names = {name for name in segments.names() if paths.PRIVATE_MARK not in name}
         names |= {each.name for each in definitions.load_all() if each.kind == definitions.SWITCH}
         found["networks"] = tuple(sorted(names))
         found["bridges"] = tuple(each.name for each in interfaces.bridges())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from umlctl.shell.repl import Shell
 
-DUMB: Final = ("", "dumb", "unknown")
+DUMB_TERMINALS: Final = ("", "dumb", "unknown")
 """Terminals whose cursor cannot be moved, by TERM."""
 
 
@@ -44,7 +44,7 @@ def run(
     Raises: NoGuest
     """
     interactive = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
-    plain = plain or os.environ.get("TERM", "") in DUMB
+    plain = plain or os.environ.get("TERM", "") in DUMB_TERMINALS
     if guest is None:
         guest = _choose(interactive=interactive)
     if not interactive:

@@ -14,7 +14,7 @@ import trio
 from umlctl.shell.repl import Shell
 
 STDIN: Final = 0
-READ: Final = 4096
+MAX_LINE_BYTES: Final = 4096
 """The longest line of a terminal, bytes."""
 
 
@@ -48,7 +48,7 @@ class PlainShell(Shell):
         with trio.CancelScope() as self._asking:
             while b"\n" not in self._rest:
                 await trio.lowlevel.wait_readable(STDIN)
-                data = os.read(STDIN, READ)
+                data = os.read(STDIN, MAX_LINE_BYTES)
                 if not data:
                     self.session.leaving = True
                     break

@@ -12,7 +12,7 @@ from umlctl.protocol.status import read_console, read_device, read_devices
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
 
-CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
+CLEAR_SEQUENCE: Final = "\x1b[H\x1b[2J\x1b[3J"
 """The sequence that empties a terminal."""
 CHANGED, UNCHANGED = "\x1b[7m", "\x1b[27m"
 

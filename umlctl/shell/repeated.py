@@ -16,11 +16,11 @@ from umlctl.output import guest_table
 from umlctl.protocol.commands import BY_NAME, HOST, dangerous
 from umlctl.protocol.status import DEAD
 from umlctl.shell.asking import request, show_plainly
-from umlctl.shell.render import CLEAR, marked, plain_text, status_text
+from umlctl.shell.render import CLEAR_SEQUENCE, marked, plain_text, status_text
 
-WATCH: Final = 2.0
+WATCH_INTERVAL: Final = 2.0
 """The time between two answers that a user watches, seconds."""
-TOP: Final = 1.0
+TOP_INTERVAL: Final = 1.0
 """The time between two looks at the guests, seconds."""
 
 
@@ -49,7 +49,7 @@ async def watch(guest: str, words: list[str], every: float, *, fancy: bool) -> i
         if fancy:
             room = shutil.get_terminal_size().lines - 4
             shown = "".join(marked(before, text).splitlines(keepends=True)[:room])
-            sys.stdout.write(CLEAR + heading + shown)
+            sys.stdout.write(CLEAR_SEQUENCE + heading + shown)
         else:
             sys.stdout.write(text)
         sys.stdout.flush()
@@ -57,7 +57,7 @@ async def watch(guest: str, words: list[str], every: float, *, fancy: bool) -> i
         await trio.sleep(every)
 
 
-async def top(every: float = TOP, *, fancy: bool) -> int:
+async def top(every: float = TOP_INTERVAL, *, fancy: bool) -> int:
     """Show the guests that run again and again, until cancelled; once, if no person looks.
 
     every: the time between two looks, seconds
@@ -76,7 +76,7 @@ async def top(every: float = TOP, *, fancy: bool) -> int:
             heading += f", {len(found) - len(alive)} dead (see `list`)"
         heading += f"  {time.strftime('%T')}  (Ctrl-C ends)\n\n"
         room = shutil.get_terminal_size().lines - 4
-        sys.stdout.write(CLEAR + heading + "\n".join(lines[:room]) + "\n")
+        sys.stdout.write(CLEAR_SEQUENCE + heading + "\n".join(lines[:room]) + "\n")
         sys.stdout.flush()
         await trio.sleep(every)
 
@@ -87,7 +87,7 @@ def interval(words: list[str]) -> tuple[list[str], float]:
     Raises: UsageError
     """
     if words[:1] != ["-n"]:
-        return words, WATCH
+        return words, WATCH_INTERVAL
     try:
         every = float(words[1])
         if not 0 < every < 1e6:

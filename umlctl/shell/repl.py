@@ -22,7 +22,7 @@ from umlctl.shell.session import Session
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-FIRST_LOOK: Final = 0.5
+FIRST_LOOK_TIMEOUT: Final = 0.5
 """How long the first prompt waits for the guest's state, seconds."""
 
 
@@ -75,7 +75,7 @@ class Shell(ABC):
         """Keep up with a guest as long as this is entered."""
         self.live = Live(guest, self.redraw, self.tell, self.session.pids)
         self.begin(guest)
-        with trio.move_on_after(FIRST_LOOK):
+        with trio.move_on_after(FIRST_LOOK_TIMEOUT):
             await self.live.look()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.live.run)

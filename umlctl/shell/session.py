@@ -20,20 +20,20 @@ from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.host.paths import guest_names
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import guest_table, say, show
-from umlctl.protocol.commands import BY_NAME, GUEST, HOST, SAME, Command, dangerous
+from umlctl.protocol.commands import ALIASES, BY_NAME, GUEST, HOST, Command, dangerous
 from umlctl.shell import programs
 from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.command_line import Typed, addressed, read
 from umlctl.shell.completion import BUILT_IN
 from umlctl.shell.explain import about, of_the_host, question, unknown
-from umlctl.shell.render import CLEAR, plain_text, rendered, table_of_devices
+from umlctl.shell.render import CLEAR_SEQUENCE, plain_text, rendered, table_of_devices
 from umlctl.shell.repeated import interval, top, watch
 from umlctl.streams import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-LEAVE: Final = ("quit", "exit")
+LEAVE_WORDS: Final = ("quit", "exit")
 
 
 class Session:
@@ -114,9 +114,9 @@ class Session:
         if not words:
             return exitcodes.OK
         name = words[0].removeprefix("!")
-        if name in SAME:
-            words[0] = words[0].replace(name, SAME[name])
-            name = SAME[name]
+        if name in ALIASES:
+            words[0] = words[0].replace(name, ALIASES[name])
+            name = ALIASES[name]
         asked = question(line, [name, *words[1:]])
         if asked is not None:
             return await self._explain(typed, asked)
@@ -162,7 +162,7 @@ class Session:
             if name == "list":
                 return await self._as_outside(typed)
             raise UsageError(f"`{name}` is for the screen: it takes no | or >")
-        if name in LEAVE:
+        if name in LEAVE_WORDS:
             if typed.words[1:]:
                 raise UsageError(unknown(name))
             self.leaving = True
@@ -173,7 +173,7 @@ class Session:
             self._need_guest(name)
             return await watch(self.guest, *interval(typed.words[1:]), fancy=self.fancy)
         if name == "clear":
-            sys.stdout.write(CLEAR if self.fancy else "")
+            sys.stdout.write(CLEAR_SEQUENCE if self.fancy else "")
             return exitcodes.OK
         return await (top(fancy=self.fancy) if name == "top" else self._list())
 

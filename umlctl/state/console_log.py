@@ -17,11 +17,11 @@ from umlctl.host.files import punch_hole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BOUND: Final = 16 << 20
+KEPT_BYTES: Final = 16 << 20
 """How much of a console's output is kept at least, bytes; a quarter more at most."""
-INDEX_BOUND: Final = 1 << 20
-TOLD_LINES: Final = 200
-TOLD_BYTES: Final = 64 << 10
+INDEX_KEPT_BYTES: Final = 1 << 20
+PANIC_LINES: Final = 200
+PANIC_BYTES: Final = 64 << 10
 """How much of the console is told with the event of a panic: lines, and bytes."""
 BANNER: Final = b"Core dump limits :"
 """The first words of every boot. Source: os_early_checks, arch/um/os-Linux/start_up.c"""
@@ -29,7 +29,7 @@ BOOT: Final = "boot"
 LAUNCH: Final = "launch"
 MOMENT: Final = "at"
 
-_BLOCK: Final = 4096
+_BLOCK_BYTES: Final = 4096
 _ENTRY: Final = re.compile(rb"(at|boot|launch) (\d+\.\d+) (\d+)\n")
 
 
@@ -126,7 +126,7 @@ def last_of(log: str) -> list[str]:
         return []
     try:
         size = os.fstat(descriptor).st_size
-        begin = last_lines(descriptor, TOLD_LINES, max(0, size - TOLD_BYTES))
+        begin = last_lines(descriptor, PANIC_LINES, max(0, size - PANIC_BYTES))
         text = os.pread(descriptor, size - begin, begin)
     except OSError:
         return []
@@ -135,7 +135,7 @@ def last_of(log: str) -> list[str]:
     return text.lstrip(b"\0").decode("utf-8", "replace").splitlines()
 
 
-def trim(path: str, bound: int = BOUND) -> int:
+def trim(path: str, bound: int = KEPT_BYTES) -> int:
     """Cut a log down to its bound if it is well above that; return how many bytes were cut.
 
     Raises: OSError: also when this file system cannot have holes
@@ -146,7 +146,7 @@ def trim(path: str, bound: int = BOUND) -> int:
         begin = start(descriptor)
         if end - begin <= bound + bound // 4:
             return 0
-        cut = (end - bound) // _BLOCK * _BLOCK
+        cut = (end - bound) // _BLOCK_BYTES * _BLOCK_BYTES
         try:
             punch_hole(descriptor, 0, cut)
         except OSError as problem:
@@ -177,7 +177,7 @@ class Index:
             self._size = os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
-        if self._size > INDEX_BOUND:
+        if self._size > INDEX_KEPT_BYTES:
             self._thin()
 
     def _thin(self) -> None:
@@ -196,7 +196,7 @@ def read_index(path: str) -> list[Entry]:
     """All entries of an index, the first first; what is cut off or no entry is left out."""
     try:
         with open(path, "rb") as file:
-            data = file.read(2 * INDEX_BOUND)
+            data = file.read(2 * INDEX_KEPT_BYTES)
     except OSError:
         return []
     return [

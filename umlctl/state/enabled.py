@@ -17,7 +17,7 @@ from umlctl.host.files import write_atomically
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
-_END = ".json"
+_SUFFIX = ".json"
 
 
 class Enabled(NamedTuple):
@@ -69,7 +69,7 @@ def load_all() -> list[Enabled]:
     Raises: BadPlace
     """
     files = paths.listed(_directory())
-    return [_load(file.removesuffix(_END)) for file in files if file.endswith(_END)]
+    return [_load(file.removesuffix(_SUFFIX)) for file in files if file.endswith(_SUFFIX)]
 
 
 def _load(umid: str) -> Enabled:
@@ -93,4 +93,4 @@ def _directory() -> str:
 
 
 def _path(umid: str) -> str:
-    return f"{_directory()}/{umid}{_END}"
+    return f"{_directory()}/{umid}{_SUFFIX}"

@@ -9,7 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from socketproto.blocking import LACKING
+from socketproto.blocking import LACK_ERRORS
 from umlctl import exitcodes
 from umlctl.kernels import kernel_file
 from umlctl.protocol.status import STATUS_LOST, Ending
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Cause
 
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
-LOG_TAIL: Final = 16 << 10
+LOG_TAIL_BYTES: Final = 16 << 10
 """How much of a console's end is looked at, bytes. What a panic prints after its text has some 4
 KiB, at times twice as many."""
 STARVED: Final = "it needed more memory than its --memory-limit"
 NOT_SYNCED: Final = "not synced"
 """What is said of a guest that was ended with what it had yet to write."""
 HALTED: Final = f"halted by a user, {NOT_SYNCED}"
-HEAD: Final = 1 << 20
+LOG_HEAD_BYTES: Final = 1 << 20
 """How much of a console's beginning is looked at, bytes: more than a kernel prints before its init
 program begins."""
 _CANNOT_EXECUTE: Final = re.compile(rb"\Acannot execute the program: errno +(\d+)\n")
@@ -109,7 +109,7 @@ def read_status(directory: str) -> Status:
     except ValueError:
         return Status(None, False)
     except OSError as problem:
-        if problem.errno in LACKING:
+        if problem.errno in LACK_ERRORS:
             raise
         return Status(None, False)
 
@@ -132,10 +132,10 @@ def tail_of(log: str) -> bytes:
     """
     try:
         with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
             return file.read()
     except OSError as problem:
-        if problem.errno in LACKING:
+        if problem.errno in LACK_ERRORS:
             raise
         return b""
 
@@ -144,7 +144,7 @@ def init_began(log: str) -> bool:
     """Whether the kernel has said on its console that it begins its init program."""
     try:
         with open(log, "rb") as file:
-            return _BEGINS in file.read(HEAD)
+            return _BEGINS in file.read(LOG_HEAD_BYTES)
     except OSError:
         return False
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from umlctl.protocol.events import Event
 
-BOUND: Final = 1 << 20
+MAX_FILE_BYTES: Final = 1 << 20
 """How much of the history one file holds, bytes; there are two of them."""
-EACH: Final = 50
+KEPT_OF_EACH_KIND: Final = 50
 """How many older events of each kind stay; those of a panic without its console."""
-KINDS: Final = 50
+KEPT_KINDS: Final = 50
 """How many kinds of older events stay: those that happened last."""
-LONGEST: Final = 256 << 10
+MAX_LINE_BYTES: Final = 256 << 10
 """A longer line was not written by umlctl, bytes."""
 
 
@@ -63,7 +63,7 @@ def append(umid: str, line: bytes) -> None:
     descriptor = _open(path)
     try:
         size = os.fstat(descriptor).st_size
-        if size and size + len(line) > BOUND:
+        if size and size + len(line) > MAX_FILE_BYTES:
             with suppress(OSError):  # a full disk has room after the renaming
                 _keep_some(umid)
             os.rename(path, path + ".1")
@@ -96,12 +96,12 @@ def _keep_some(umid: str) -> None:
     for number in (2, 1):
         for event in reader.read_older(number):
             event.pop("console", None)
-            kind = kept.pop(event["event"], deque(maxlen=EACH))
+            kind = kept.pop(event["event"], deque(maxlen=KEPT_OF_EACH_KIND))
             kept[event["event"]] = kind  # now the last of the kinds
             if event not in kind:  # a crash may have left the event in both files
                 kind.append(event)
     if kept:
-        events = [event for kind in list(kept.values())[-KINDS:] for event in kind]
+        events = [event for kind in list(kept.values())[-KEPT_KINDS:] for event in kind]
         events.sort(key=lambda event: float(event["time"]))
         lines = b"".join(encode(event) for event in events)
         write_atomically(path_of(umid) + ".2", lines, sync=False)
@@ -163,10 +163,10 @@ class Reader:
             return
         try:
             self._inode = os.fstat(descriptor).st_ino
-            while data := os.pread(descriptor, BOUND, self._offset):
+            while data := os.pread(descriptor, MAX_FILE_BYTES, self._offset):
                 self._offset += len(data)
                 *lines, self._rest = (self._rest + data).split(b"\n")
-                self._rest = self._rest[:LONGEST]
+                self._rest = self._rest[:MAX_LINE_BYTES]
                 for line in lines:
                     event = decode(line)
                     if event is not None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from umlctl.state.records import Entry, Record
 
-PATIENCE: Final = 20.0
+LOCK_TIMEOUT: Final = 20.0
 """How long another supervisor may hold the lock, seconds."""
-PAUSE: Final = 0.005
+LOCK_INTERVAL: Final = 0.005
 
 
 class Use(NamedTuple):
@@ -45,7 +45,7 @@ def lock() -> Iterator[None]:
     except OSError as problem:
         raise HostError(f"the devices cannot be locked: {problem}") from problem
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,9 +53,9 @@ def lock() -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise HostError(
-                        f"another supervisor has held {path} for {PATIENCE:g} seconds"
+                        f"another supervisor has held {path} for {LOCK_TIMEOUT:g} seconds"
                     ) from None
-                time.sleep(PAUSE)
+                time.sleep(LOCK_INTERVAL)
         yield
     finally:
         os.close(descriptor)

@@ -14,14 +14,14 @@ from umlctl.state import records, umid_lock
 if TYPE_CHECKING:
     from umlctl.state.records import Record
 
-ENDED_KEPT: Final = 50
+MIN_ENDED_GUESTS: Final = 50
 """How many dead guests are kept, however old they are and whatever room they take."""
-ENDED_MOST: Final = 2000
-ENDED_BYTES: Final = 1 << 30
-ENDED_AGE: Final = 14 * 86400.0
+MAX_ENDED_GUESTS: Final = 2000
+MAX_ENDED_BYTES: Final = 1 << 30
+MAX_ENDED_SECONDS: Final = 14 * 86400.0
 """Bounds for dead guests beyond those: how many there may be, how many bytes all may take together
 with their logs, and how many seconds ago one may have ended. The oldest go first."""
-PRUNED_EVERY: Final = 60.0
+PRUNE_INTERVAL: Final = 60.0
 """How often to look for the oldest, seconds: it takes the longer, the more there are."""
 
 
@@ -33,7 +33,7 @@ def tidy(umid: str) -> None:
         umid_lock.forget(umid)
     stamp = f"{paths.state_dir()}/pruned"
     with contextlib.suppress(OSError):
-        if abs(time.time() - os.stat(stamp).st_mtime) < PRUNED_EVERY:
+        if abs(time.time() - os.stat(stamp).st_mtime) < PRUNE_INTERVAL:
             return
     with contextlib.suppress(OSError):
         write_atomically(stamp, b"", sync=False)
@@ -57,12 +57,12 @@ def prune() -> None:
                 moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime
                 ended.append((moment, umid))
     ended.sort(reverse=True)
-    oldest = time.time() - ENDED_AGE
+    oldest = time.time() - MAX_ENDED_SECONDS
     taken = 0
     for place, (moment, umid) in enumerate(ended):
         taken += _size(umid)
-        over = moment < oldest or taken > ENDED_BYTES or place >= ENDED_MOST
-        if not moment or (over and place >= ENDED_KEPT):
+        over = moment < oldest or taken > MAX_ENDED_BYTES or place >= MAX_ENDED_GUESTS
+        if not moment or (over and place >= MIN_ENDED_GUESTS):
             umid_lock.forget(umid)
 
 

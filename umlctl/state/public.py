@@ -17,7 +17,7 @@ from umlctl.errors import GuestInUse
 from umlctl.host import paths, processes
 from umlctl.host.files import remove_tree
 
-DOOR: Final = "mconsole"
+SOCKET_NAME: Final = "mconsole"
 """The name of the socket for clients in a guest's directory, and of the link to it here."""
 
 
@@ -33,8 +33,8 @@ class PublicDirectory:
         guest"""
         self._umid = umid
         self._path = os.path.dirname(paths.public_socket(umid, home))
-        self._door = f"{directory}/{DOOR}"
-        self.link = f"{self._path}/{DOOR}"
+        self._door = f"{directory}/{SOCKET_NAME}"
+        self.link = f"{self._path}/{SOCKET_NAME}"
 
     def publish(self, pid: int) -> None:
         """Have uml_mconsole find the guest, and its kernel's pid, which its `int` needs.
@@ -57,14 +57,14 @@ class PublicDirectory:
             _unlink(self.link + "~")
             os.symlink(self._door, self.link + "~")
             os.rename(self.link + "~", self.link)
-        if len(os.fsencode(self.link)) > paths.SUN_PATH:
+        if len(os.fsencode(self.link)) > paths.MAX_UNIX_PATH_BYTES:
             raise OSError(errno.ENAMETOOLONG, "uml_mconsole can open no socket of so long a name")
 
     def withdraw(self) -> None:
         """Remove what was published, and nothing else."""
         if self._others() or not self._leads_there():
             return
-        for name in ("pid", "pid~", f"{DOOR}~", DOOR):
+        for name in ("pid", "pid~", f"{SOCKET_NAME}~", SOCKET_NAME):
             _unlink(f"{self._path}/{name}")
         with suppress(OSError):  # a user has put a file into it
             os.rmdir(self._path)

@@ -32,12 +32,12 @@ from umlctl.state.checksum import Damaged, seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION: Final = 1
+FORM_VERSION: Final = 1
 """The version of a record's form. A form that an older umlctl could read, and would misunderstand,
 gets another."""
-ASIDE: Final = "record.json.unreadable-"
+ASIDE_PREFIX: Final = "record.json.unreadable-"
 """How the name of a record begins that was set aside; the time follows."""
-ASIDE_KEPT: Final = 3
+MAX_ASIDE: Final = 3
 """How many records of one guest that were set aside are kept."""
 
 
@@ -107,7 +107,7 @@ class Record(msgspec.Struct, kw_only=True):
     """One guest on disk.
 
     Fields:
-        version: VERSION
+        version: FORM_VERSION
         definition: what was asked for
         supervisor_pid: pid of the supervisor that started it
         pid, started: the kernel's main process, with its start time in clock ticks
@@ -144,11 +144,11 @@ class Record(msgspec.Struct, kw_only=True):
     resume: float = 0.0
     again: bool = False
     ending: Ending | None = None
-    version: int = VERSION
+    version: int = FORM_VERSION
 
 
 class _Version(msgspec.Struct):
-    version: int = VERSION
+    version: int = FORM_VERSION
 
 
 # Made here, by one thread: msgspec crashes where several threads decode into a new type at once.
@@ -260,10 +260,10 @@ def _read(umid: str, path: str) -> Record | None:
         with open(path, "rb") as file:
             data = unseal(file.read())
         version = _VERSION_OF.decode(data).version
-        if version > VERSION:
+        if version > FORM_VERSION:
             raise Unreadable(
                 f"the record of {umid} is of a newer umlctl: its version is {version}, and this "
-                f"one knows {VERSION} ({path})"
+                f"one knows {FORM_VERSION} ({path})"
             )
         record = _RECORD.decode(data)
     except (FileNotFoundError, NotADirectoryError):
@@ -334,9 +334,9 @@ def set_aside(umid: str) -> str:
         directory = os.path.dirname(path)
         moment = time.time()
         clock = time.strftime("%Y%m%dT%H%M%S", time.localtime(moment))
-        place = f"{directory}/{ASIDE}{clock}.{int(moment * 1000) % 1000:03}"
+        place = f"{directory}/{ASIDE_PREFIX}{clock}.{int(moment * 1000) % 1000:03}"
         try:
-            for old in aside(umid)[ASIDE_KEPT - 1 :]:
+            for old in aside(umid)[MAX_ASIDE - 1 :]:
                 os.unlink(f"{directory}/{old}")
             os.rename(path, place)
         except OSError as other:
@@ -349,7 +349,7 @@ def aside(umid: str) -> list[str]:
     """The records of a guest that were set aside, the newest first."""
     with contextlib.suppress(OSError):
         found = os.listdir(paths.record_dir(umid))
-        return sorted((name for name in found if name.startswith(ASIDE)), reverse=True)
+        return sorted((name for name in found if name.startswith(ASIDE_PREFIX)), reverse=True)
     return []
 
 

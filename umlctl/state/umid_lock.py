@@ -18,7 +18,7 @@ from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
 from umlctl.host import paths, place
 from umlctl.host.files import FLOCK, remove_tree, stands_at
-from umlctl.state.public import DOOR, PublicDirectory
+from umlctl.state.public import SOCKET_NAME, PublicDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
 
 
-OWNER: Final = "owner"
-EMPTY: Final = "masks/none"
+OWNER_FILE: Final = "owner"
+EMPTY_MASK: Final = "masks/none"
 """In a confined kernel's own directory: what covers directories that it is not to see."""
-CONFINED: Final = "confined"
+CONFINED_FILE: Final = "confined"
 """Says there how the kernel is confined, should its record be lost."""
-CLOSED: Final = "aside"
+ASIDE_DIRECTORY: Final = "aside"
 """What is put aside there, for its supervisor."""
 LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -118,7 +118,7 @@ class Claim:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
         remove_own(self.umid)
-        self._empty((OWNER, DOOR))
+        self._empty((OWNER_FILE, SOCKET_NAME))
 
     def _empty(self, keep: tuple[str, ...]) -> None:
         for name in os.listdir(self.directory):
@@ -137,7 +137,7 @@ class Claim:
         if not stands_at(self.lock, lock):
             removed = True
             _replace(self.lock, _lock(self.umid, lock, is_ours=True))
-        owner = f"{self.directory}/{OWNER}"
+        owner = f"{self.directory}/{OWNER_FILE}"
         if not stands_at(self.owner, owner):
             removed = True
             os.makedirs(self.directory, 0o700, exist_ok=True)
@@ -222,7 +222,7 @@ def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
     """
     try:
         directory = f"{paths.make_run_dir()}/g/{umid}"
-        if not os.path.exists(f"{directory}/{OWNER}"):
+        if not os.path.exists(f"{directory}/{OWNER_FILE}"):
             _refuse_removed(umid)
             if runs:
                 os.makedirs(directory, 0o700, exist_ok=True)
@@ -250,7 +250,7 @@ def has_owner(umid: str) -> bool:
     """Whether a supervisor has the guest. The lock is only asked about, and never taken: a look
     must not be in a supervisor's way."""
     try:
-        owner = os.open(f"{paths.guest_dir(umid)}/{OWNER}", os.O_RDONLY | os.O_CLOEXEC)
+        owner = os.open(f"{paths.guest_dir(umid)}/{OWNER_FILE}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return bool(_lives(umid) and _removed_owner(umid))
     except OSError:
@@ -286,7 +286,7 @@ def _removed_owner(umid: str) -> int:
     """The pid of the supervisor of a guest whose files were removed, or are where an earlier
     version has them; 0 if there is none."""
     directories = [paths.guest_dir(umid), *paths.earlier_guest_dirs(umid)]
-    return place.holder([f"{directory}/{OWNER}" for directory in directories])
+    return place.holder([f"{directory}/{OWNER_FILE}" for directory in directories])
 
 
 def _refuse_removed(umid: str) -> None:
@@ -315,7 +315,7 @@ def _own(umid: str, directory: str) -> int:
 
     Raises: GuestInUse; OSError
     """
-    owner = os.open(f"{directory}/{OWNER}", LOCK_FLAGS, 0o600)
+    owner = os.open(f"{directory}/{OWNER_FILE}", LOCK_FLAGS, 0o600)
     try:
         fcntl.fcntl(owner, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
     except (BlockingIOError, PermissionError):
@@ -413,7 +413,7 @@ def _replace(old: int, new: int) -> None:
 def confined(umid: str) -> str:
     """How the kernel of a guest that runs is confined; empty if it is not, or that is unknown."""
     try:
-        with open(f"{paths.own_dir(umid)}/{CONFINED}") as file:
+        with open(f"{paths.own_dir(umid)}/{CONFINED_FILE}") as file:
             return file.read(16)
     except OSError:
         return ""
@@ -423,9 +423,9 @@ def remove_own(umid: str) -> None:
     """Remove what a confined kernel had for itself; nobody can look into some of it."""
     own = paths.own_dir(umid)
     with suppress(OSError):
-        os.rmdir(f"{own}/{EMPTY}")
+        os.rmdir(f"{own}/{EMPTY_MASK}")
     with suppress(OSError):
-        os.chmod(f"{own}/{CLOSED}", 0o700)
+        os.chmod(f"{own}/{ASIDE_DIRECTORY}", 0o700)
     remove_tree(own)
 
 

@@ -33,19 +33,19 @@ from umlctl.errors import HostError
 from umlctl.storage.new_file import new_file
 
 MAGIC: Final = 0x4F4F4F4D
-SECTOR: Final = 512
+SECTOR_BYTES: Final = 512
 ALIGNMENT: Final = 4096
-PATH_MAX: Final = 4096
-OLDEST_PATH_MAX: Final = 256
+MAX_PATH_BYTES: Final = 4096
+MAX_OLDEST_PATH_BYTES: Final = 256
 """In version 1, with the zero byte at its end."""
-MAX_DATA: Final = 1 << 31
+MAX_DATA_OFFSET: Final = 1 << 31
 """Kernels count the place where the data begin in an int: that is a disk of 8 TiB."""
 
 _V1: Final = struct.Struct("=II256sIQI")
 _V2: Final = struct.Struct(">II4096sIQI")
 _V3: Final = struct.Struct(">IIIQIII4096s")
 _BROKEN: Final = struct.Struct(">III4xQIII4096s4x")
-LONGEST: Final = _BROKEN.size
+MAX_HEADER_BYTES: Final = _BROKEN.size
 """Of a header's fields, bytes."""
 
 
@@ -109,8 +109,8 @@ def decode(data: bytes) -> Header | None:
             raise BadCow("its header says an alignment of 0, which kernels divide by")
     else:
         _, _, name, mtime, size, sector = layout.unpack_from(data)
-    if sector != SECTOR:
-        raise BadCow(f"its header says sectors of {sector} bytes, not {SECTOR}")
+    if sector != SECTOR_BYTES:
+        raise BadCow(f"its header says sectors of {sector} bytes, not {SECTOR_BYTES}")
     path = name.split(b"\0")[0]
     if not path:
         raise BadCow("its header names no backing file")
@@ -133,15 +133,15 @@ def encode(header: Header) -> bytes:
     Raises: BadCow
     """
     path = os.fsencode(header.backing)
-    most = OLDEST_PATH_MAX if header.version == 1 else PATH_MAX
+    most = MAX_OLDEST_PATH_BYTES if header.version == 1 else MAX_PATH_BYTES
     if len(path) >= most:
         raise BadCow(f"the backing file's path has {len(path)} bytes; {most - 1} is the most")
     mtime = header.mtime & 0xFFFFFFFF
     if header.version == 3:
         layout = _BROKEN if header.broken else _V3
-        return layout.pack(MAGIC, 3, mtime, header.size, SECTOR, header.align, 0, path)
+        return layout.pack(MAGIC, 3, mtime, header.size, SECTOR_BYTES, header.align, 0, path)
     layout = _V1 if header.version == 1 else _V2
-    return layout.pack(MAGIC, header.version, path, mtime, header.size, SECTOR)
+    return layout.pack(MAGIC, header.version, path, mtime, header.size, SECTOR_BYTES)
 
 
 def layout_of(header: Header) -> Layout:
@@ -155,19 +155,19 @@ def layout_of(header: Header) -> Layout:
         data = _up(bitmap + length, header.align)
     else:
         bitmap = (_V1 if header.version == 1 else _V2).size
-        length = (header.size + SECTOR - 1) // (8 * SECTOR)
-        data = _up(bitmap + length, SECTOR)
-    if data >= MAX_DATA:
+        length = (header.size + SECTOR_BYTES - 1) // (8 * SECTOR_BYTES)
+        data = _up(bitmap + length, SECTOR_BYTES)
+    if data >= MAX_DATA_OFFSET:
         raise BadCow(
             f"a COW file over {header.size} bytes has its data from byte {data} on, and kernels "
-            f"count to {MAX_DATA}: the largest disk has 8 TiB"
+            f"count to {MAX_DATA_OFFSET}: the largest disk has 8 TiB"
         )
     return Layout(bitmap, length, data)
 
 
 def sectors(header: Header) -> int:
     """Of the disk, with a last one that is not whole in the backing file."""
-    return -(-header.size // SECTOR)
+    return -(-header.size // SECTOR_BYTES)
 
 
 def length(size: int) -> int:
@@ -189,7 +189,7 @@ def read(path: str) -> Header | None:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        data = os.read(descriptor, LONGEST)
+        data = os.read(descriptor, MAX_HEADER_BYTES)
     finally:
         os.close(descriptor)
     try:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import HostError
 from umlctl.host.files import FLOCK
 from umlctl.storage import bitmap, cow
-from umlctl.storage.cow import SECTOR, BadCow
+from umlctl.storage.cow import SECTOR_BYTES, BadCow
 from umlctl.storage.extents import extents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK: Final = 1 << 18
+CHUNK_BYTES: Final = 1 << 18
 """Of a bitmap, read at once, bytes."""
 
 
@@ -44,12 +44,12 @@ class CowFile:
         """Raises: NoCow, BadCow; OSError"""
         self.path = path
         self.descriptor = descriptor
-        header = decoded(path, os.pread(descriptor, cow.LONGEST, 0))
+        header = decoded(path, os.pread(descriptor, cow.MAX_HEADER_BYTES, 0))
         if header is None:
             raise NoCow(f"{path} is no COW file; `umlctl cow create` makes one over an image")
         self.header = header
         self.layout = _layout(path, header)
-        self.size = cow.sectors(header) * SECTOR
+        self.size = cow.sectors(header) * SECTOR_BYTES
         self.length = os.lseek(descriptor, 0, os.SEEK_END)
         self._check_whole()
 
@@ -64,7 +64,7 @@ class CowFile:
         for first, data in self._chunks():
             found = bitmap.last(data)
             final = first + found if found >= 0 else final
-        end = self.layout.data + min((final + 1) * SECTOR, self.header.size)
+        end = self.layout.data + min((final + 1) * SECTOR_BYTES, self.header.size)
         if final >= 0 and self.length < end:
             raise BadCow(
                 f"{self.path} is cut: it has sectors up to byte {end}, and ends at {self.length}; "
@@ -74,10 +74,10 @@ class CowFile:
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
         """The bitmap, without its holes and what is behind the last sector."""
         begin, length, _ = self.layout
-        total = self.size // SECTOR
+        total = self.size // SECTOR_BYTES
         for start, end in extents(self.descriptor, begin, begin + length):
-            for place in range(start, end, CHUNK):
-                data = os.pread(self.descriptor, min(CHUNK, end - place), place)
+            for place in range(start, end, CHUNK_BYTES):
+                data = os.pread(self.descriptor, min(CHUNK_BYTES, end - place), place)
                 first = 8 * (place - begin)
                 if first + 8 * len(data) > total:  # the last byte has bits of no sector
                     data = data[:-1] + bytes([data[-1] & ((1 << (total - 1) % 8 + 1) - 1)])
@@ -86,11 +86,11 @@ class CowFile:
     def runs(self) -> Iterator[tuple[int, int]]:
         """The parts of the disk that are in this file: first byte, and the one behind the last."""
         for first, last in bitmap.runs(self._chunks()):
-            yield first * SECTOR, last * SECTOR
+            yield first * SECTOR_BYTES, last * SECTOR_BYTES
 
     def written(self) -> int:
         """How much of the disk is in this file, bytes."""
-        return sum(bitmap.count(data) for _, data in self._chunks()) * SECTOR
+        return sum(bitmap.count(data) for _, data in self._chunks()) * SECTOR_BYTES
 
     def data(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The parts of the disk between these that may hold anything but zeros in this file."""
@@ -214,7 +214,7 @@ def check_no_cow(path: str, descriptor: int) -> None:
     Raises: HostError; OSError
     """
     try:
-        header = cow.decode(os.pread(descriptor, cow.LONGEST, 0))
+        header = cow.decode(os.pread(descriptor, cow.MAX_HEADER_BYTES, 0))
     except BadCow:
         header = None
     if header is not None:

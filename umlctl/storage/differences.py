@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from umlctl.storage.bitmap import joined
-from umlctl.storage.cow import SECTOR
+from umlctl.storage.cow import SECTOR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Run = tuple[int, int]
 
-CHUNK: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 """Compared at once, bytes."""
 
 
@@ -35,8 +35,8 @@ def _differing(
     one: CowFile, other: CowFile | None, backing: int, runs: Iterable[Run]
 ) -> Iterator[Run]:
     for start, end, in_one, in_other in _swept(one.runs(), runs):
-        for place in range(start, end, CHUNK):
-            length = min(CHUNK, end - place)
+        for place in range(start, end, CHUNK_BYTES):
+            length = min(CHUNK_BYTES, end - place)
             left = _read(one if in_one else None, backing, place, length)
             right = _read(other if in_other else None, backing, place, length)
             if left != right:
@@ -67,6 +67,6 @@ def _read(of: CowFile | None, backing: int, place: int, length: int) -> bytes:
 
 
 def _sectors(left: bytes, right: bytes, base: int) -> Iterator[Run]:
-    for place in range(0, len(left), SECTOR):
-        if left[place : place + SECTOR] != right[place : place + SECTOR]:
-            yield base + place, base + place + SECTOR
+    for place in range(0, len(left), SECTOR_BYTES):
+        if left[place : place + SECTOR_BYTES] != right[place : place + SECTOR_BYTES]:
+            yield base + place, base + place + SECTOR_BYTES

@@ -15,11 +15,11 @@ from umlctl.host.files import punch_hole
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CHUNK: Final = 16 << 20
+CHUNK_BYTES: Final = 16 << 20
 """Copied at once, bytes: so often is progress told, and an interrupt heard."""
-BUFFER: Final = 1 << 20
+BUFFER_BYTES: Final = 1 << 20
 """Where it has to go through this process, bytes."""
-_NOT_SO: Final = (
+_NO_COPY_ERRORS: Final = (
     *(errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EPERM),
     errno.ETXTBSY,
 )
@@ -71,14 +71,14 @@ def copy(
     """
     inside = True
     while start < end:
-        count = min(end - start, CHUNK if inside else BUFFER)
+        count = min(end - start, CHUNK_BYTES if inside else BUFFER_BYTES)
         try:
             if inside:
                 done = os.copy_file_range(source, target, count, start, place)
             else:
                 done = _by_hand(source, start, count, target, place)
         except OSError as problem:
-            if not inside or problem.errno not in _NOT_SO:
+            if not inside or problem.errno not in _NO_COPY_ERRORS:
                 raise
             inside = False
             continue
@@ -110,6 +110,6 @@ def clear(descriptor: int, start: int, end: int) -> None:
     except OSError as problem:
         if problem.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
             raise
-        zeros = bytes(min(BUFFER, end - start))
+        zeros = bytes(min(BUFFER_BYTES, end - start))
         while start < end:
             start += os.pwrite(descriptor, zeros[: end - start], start)

@@ -55,13 +55,13 @@ _UNPACK: Final = {
     "a 7z archive": "7z x",
     "a zip archive": "unzip",
 }
-_SECTOR: Final = 512
-_PAGE: Final = 4096
+_SECTOR_BYTES: Final = 512
+_PAGE_BYTES: Final = 4096
 _ISO: Final = 16 * 2048 + 1
 _BTRFS: Final = 65536 + 64
-_GPT_MOST: Final = 128
+_MAX_GPT_ENTRIES: Final = 128
 """Entries of a partition table that are looked at; the usual number."""
-_MOST: Final = 15
+_MAX_PARTITIONS: Final = 15
 """A guest has so many partitions of a disk. Source: UBD_SHIFT in arch/um/drivers/ubd_kern.c"""
 _LINUX: Final = 0x83
 _PROTECTIVE: Final = 0xEE
@@ -115,7 +115,7 @@ def look(descriptor: int) -> Image | None:
 
     Raises: OSError
     """
-    head = os.pread(descriptor, _PAGE, 0)
+    head = os.pread(descriptor, _PAGE_BYTES, 0)
     if _is_ext(head):
         return Image("an ext file system", FILE_SYSTEM)
     for begin, what, kind in _FIRST:
@@ -147,7 +147,7 @@ def _is_ext(head: bytes) -> bool:
 
 def _partitions(descriptor: int, head: bytes) -> Image | None:
     """A partition table, of which each entry is sound."""
-    if len(head) < _SECTOR or head[510:512] != b"\x55\xaa":
+    if len(head) < _SECTOR_BYTES or head[510:512] != b"\x55\xaa":
         return None
     if any(head[place : place + 5] in _FAT for place in (3, 54, 82)):
         return Image("a FAT or NTFS file system", FILE_SYSTEM)
@@ -167,18 +167,18 @@ def _partitions(descriptor: int, head: bytes) -> Image | None:
     if not found:
         return None
     root = max(found, key=lambda number: found[number])
-    return Image("partitioned", PARTITIONED, root if root <= _MOST else 0)
+    return Image("partitioned", PARTITIONED, root if root <= _MAX_PARTITIONS else 0)
 
 
 def _gpt(descriptor: int, head: bytes) -> dict[int, tuple[bool, int]]:
     """Of each partition: whether it says to be of Linux, and its length, sectors."""
-    if head[_SECTOR : _SECTOR + 8] != b"EFI PART":
+    if head[_SECTOR_BYTES : _SECTOR_BYTES + 8] != b"EFI PART":
         return {}
-    place, count, size = struct.unpack_from("<QII", head, _SECTOR + 72)
-    if not 128 <= size <= _PAGE or place >= 1 << 40:
+    place, count, size = struct.unpack_from("<QII", head, _SECTOR_BYTES + 72)
+    if not 128 <= size <= _PAGE_BYTES or place >= 1 << 40:
         return {}
-    count = min(count, _GPT_MOST)
-    table = os.pread(descriptor, count * size, place * _SECTOR)
+    count = min(count, _MAX_GPT_ENTRIES)
+    table = os.pread(descriptor, count * size, place * _SECTOR_BYTES)
     found = {}
     for index in range(len(table) // size):
         kind = table[index * size : index * size + 16]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NAMELESS: Final = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-_NOT_HERE: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+_NAMELESS_FLAGS: Final = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+_NO_NAMELESS_ERRORS: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 """What file systems and kernels without nameless files say."""
 
 
@@ -34,9 +34,9 @@ def new_file(path: str, mode: int) -> Iterator[int]:
     beside = ""
     try:
         try:
-            descriptor = os.open(directory, _NAMELESS, mode)
+            descriptor = os.open(directory, _NAMELESS_FLAGS, mode)
         except OSError as problem:
-            if problem.errno not in _NOT_HERE:
+            if problem.errno not in _NO_NAMELESS_ERRORS:
                 raise
             beside = f"{path}~{os.getpid()}"
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

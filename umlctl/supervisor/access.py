@@ -44,7 +44,7 @@ READABLE_OF_A_PROCESS: Final = frozenset(
 )
 """The same of one process: neither its files (root, cwd, fd) nor its memory, words or secrets."""
 
-MEMBERS_KEPT: Final = 60.0
+MEMBERS_KEPT_SECONDS: Final = 60.0
 """How long the supervisor remembers which groups a user is in, seconds."""
 
 
@@ -73,7 +73,7 @@ class Access:
         if CONTROL in levels:
             return CONTROL
         moment, members = self._members.get(uid, (0.0, frozenset()))
-        if not moment or time.monotonic() > moment + MEMBERS_KEPT:
+        if not moment or time.monotonic() > moment + MEMBERS_KEPT_SECONDS:
             return None
         levels |= {self._groups.get(group, "") for group in members}
         return CONTROL if CONTROL in levels else READ if READ in levels else ""

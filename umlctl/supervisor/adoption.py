@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from umlctl.state.records import Record
     from umlctl.supervisor.guests import Guests
 
-PAUSE: Final = 0.02
+LOOK_INTERVAL: Final = 0.02
 """The time between two looks at what sends no notice, seconds."""
-UP: Final = 5.0
+ANSWER_TIMEOUT: Final = 5.0
 """How long an adopted guest may take to answer, and a restarted guest to come up, seconds."""
 
 
@@ -71,7 +71,7 @@ class Adoption:
             async with trio.open_nursery() as nursery:
                 for record in await trio.to_thread.run_sync(discover.without_supervisor):
                     nursery.start_soon(take, record)
-                    self._answers_by = trio.current_time() + UP
+                    self._answers_by = trio.current_time() + ANSWER_TIMEOUT
             await self._bring_back()
 
     async def _bring_back(self) -> None:
@@ -88,9 +88,9 @@ class Adoption:
         coming = {record.definition.umid for record in wanted}
         for record in wanted:
             self._nursery.start_soon(start, record)
-        with trio.move_on_after(UP):
+        with trio.move_on_after(ANSWER_TIMEOUT):
             while any(umid not in self._guests for umid in coming):  # noqa: ASYNC110 - nobody tells
-                await trio.sleep(PAUSE)
+                await trio.sleep(LOOK_INTERVAL)
 
 
 def _find_wanted() -> list[Record]:
@@ -99,9 +99,9 @@ def _find_wanted() -> list[Record]:
     The tiny parent of a guest that has just died may have yet to say how.
     """
     left = [record for record in records.load_all() if not _bury(record)]
-    end = time.monotonic() + discover.DIES
+    end = time.monotonic() + discover.SHIM_TIMEOUT
     while left and time.monotonic() < end:
-        time.sleep(PAUSE)
+        time.sleep(LOOK_INTERVAL)
         left = [record for record in left if not _bury(record)]
     return cleanup.wanted_back()
 

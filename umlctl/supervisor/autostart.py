@@ -12,10 +12,10 @@ import trio
 from umlctl import exitcodes
 from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.errors import UmlctlError
-from umlctl.guest.definition import BOOT_TIMEOUT
+from umlctl.guest.definition import DEFAULT_BOOT_TIMEOUT
 from umlctl.guest.dependencies import in_order, starts
 from umlctl.protocol.starting import Result
-from umlctl.protocol.status import COMING, DEAD, read_status
+from umlctl.protocol.status import COMING_STATES, DEAD, read_status
 from umlctl.state import enabled, umid_lock
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.starting import Started
     from umlctl.protocol.status import State
 
-PAUSE: Final = 0.05
+LOOK_INTERVAL: Final = 0.05
 """The time between two looks at a guest that another supervisor boots, seconds."""
 
 
@@ -98,12 +98,12 @@ class Autostart:
 
 async def runs(umid: str) -> bool:
     """Whether a guest of this name is up under some supervisor; one that boots is waited for."""
-    with trio.move_on_after(BOOT_TIMEOUT):
+    with trio.move_on_after(DEFAULT_BOOT_TIMEOUT):
         while umid_lock.has_owner(umid):
             state = await _state(umid)
-            if state not in COMING:
+            if state not in COMING_STATES:
                 return state != DEAD
-            await trio.sleep(PAUSE)
+            await trio.sleep(LOOK_INTERVAL)
     return umid_lock.has_owner(umid)
 
 

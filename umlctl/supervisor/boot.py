@@ -18,7 +18,7 @@ from umlctl.state import endings
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.rediscover import UNTRACED, find_again
 from umlctl.supervisor.endurance import endure
-from umlctl.supervisor.kernel import QUIET, Kernel
+from umlctl.supervisor.kernel import QUIET_QUESTION, Kernel
 from umlctl.supervisor.kernel_socket import UNREACHABLE
 from umlctl.supervisor.lifecycle import (
     BOOTING,
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.lifecycle import Event
 
-POLL: Final = 0.005
+LOOK_INTERVAL: Final = 0.005
 """The time between two looks at whether a booting guest is ready, seconds."""
-ROOT_GRACE: Final = 2.0
+ROOT_TIMEOUT: Final = 2.0
 """How long a guest whose drivers are up may take to mount its root before it counts as ready,
 seconds."""
-HELD: Final = 0.1
+INIT_LOOK_INTERVAL: Final = 0.1
 """The time between two looks at whether an init program has begun, seconds."""
-ANSWER: Final = 1.0
+ANSWER_TIMEOUT: Final = 1.0
 """How long a kernel that boots may take for one answer, seconds."""
-BOOT_ID: Final = "proc sys/kernel/random/boot_id"
+BOOT_ID_QUESTION: Final = "proc sys/kernel/random/boot_id"
 
 
 class Boot:
@@ -96,7 +96,7 @@ class Boot:
         while True:
             ready = life.milestones.ready
             await ready.wait()
-            boot = await life.kernel.ask(BOOT_ID)
+            boot = await life.kernel.ask(BOOT_ID_QUESTION)
             said = (await life.kernel.ask("version")).text.split()
             life.release = find.release_of(said[2]) if len(said) > 2 else (0, 0)
             if boot.ok and boot.text.strip() != record.guest_boot:
@@ -116,7 +116,7 @@ class Boot:
         """Wait for the init program: a kernel that cannot be asked is ready when that has begun."""
         life = self._life
         while not (life.milestones.up.is_set() or endings.init_began(life.log)):  # noqa: ASYNC110
-            await trio.sleep(HELD)
+            await trio.sleep(INIT_LOOK_INTERVAL)
         life.consoles.sync(life.devices.entries)
         self._is_ready()
 
@@ -147,21 +147,21 @@ class Boot:
         """
         drivers_up = None
         while True:
-            mounts = await kernel.ask("proc mounts", ANSWER)
+            mounts = await kernel.ask("proc mounts", ANSWER_TIMEOUT)
             if mounts.ok and root_is_mounted(mounts.data):
                 break
             if drivers_up is None:
-                devices = await kernel.ask("proc devices", ANSWER)
+                devices = await kernel.ask("proc devices", ANSWER_TIMEOUT)
                 if devices.ok and b" 98 ubd" in devices.data:
                     drivers_up = trio.current_time()
             elif mounts.kind not in (TIMED_OUT, GONE) and (
-                self._has_initramfs() or trio.current_time() > drivers_up + ROOT_GRACE
+                self._has_initramfs() or trio.current_time() > drivers_up + ROOT_TIMEOUT
             ):
                 break
             if mounts.kind == TIMED_OUT and not again:
                 await self._adopt_wedged(kernel)
             kernel.found()
-            await trio.sleep(POLL)
+            await trio.sleep(LOOK_INTERVAL)
 
     async def _adopt_wedged(self, kernel: Kernel) -> None:
         """See whether an adopted guest is ready though its kernel is stuck. A guest that was ready
@@ -181,7 +181,7 @@ class Boot:
         record = life.launched.record
         if await life.process.is_stopped():
             # A request of the last supervisor may wait in the kernel, and make it keep the next.
-            await kernel.ask(QUIET, ANSWER)
+            await kernel.ask(QUIET_QUESTION, ANSWER_TIMEOUT)
         boot = await self._ask_which_boot(kernel)
         if boot.ok and record.guest_boot and boot.text.strip() != record.guest_boot:
             self._handle(RebootedUnseen())
@@ -198,13 +198,13 @@ class Boot:
         """Have an adopted guest say which boot this is, though it may take its time for that: who
         took no answer for the boot that was would not give it its devices again."""
         while True:
-            boot = await kernel.ask(BOOT_ID, ANSWER)
+            boot = await kernel.ask(BOOT_ID_QUESTION, ANSWER_TIMEOUT)
             if boot.kind not in (TIMED_OUT, GONE):
                 return boot
             if boot.kind == TIMED_OUT:
                 await self._adopt_wedged(kernel)
             kernel.found()
-            await trio.sleep(POLL)
+            await trio.sleep(LOOK_INTERVAL)
 
     def _has_initramfs(self) -> bool:
         return any(word.startswith("initrd=") for word in self._life.launched.command)

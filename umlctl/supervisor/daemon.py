@@ -26,7 +26,7 @@ from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.guests import Guests, survive
 from umlctl.supervisor.host_requests import HostRequests
-from umlctl.supervisor.keeper import LOOK
+from umlctl.supervisor.keeper import LOOK_INTERVAL
 from umlctl.supervisor.lock import Lock
 from umlctl.supervisor.standby import Turn
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.protocol.starting import Result, Started
 
-IDLE: Final = 10.0
+IDLE_TIMEOUT: Final = 10.0
 """How long the supervisor stays without a guest, seconds."""
 
 
@@ -76,7 +76,7 @@ class Daemon:
             nursery.start_soon(survive, "autostart", self._begin)
             was_busy = 0
             while not guests.quitting.is_set():
-                with trio.move_on_after(IDLE):
+                with trio.move_on_after(IDLE_TIMEOUT):
                     await guests.quitting.wait()
                 if guests.busy == was_busy == 0 and not self._service:
                     guests.quitting.set()
@@ -153,7 +153,7 @@ async def _serve(lock: Lock, manager: Manager, *, service: bool) -> None:
 async def _stay(lock: Lock, door: Door, returns: bool) -> None:
     """Make the lock and the socket again when they are removed from the run directory."""
     while True:
-        await trio.sleep(LOOK)
+        await trio.sleep(LOOK_INTERVAL)
         with suppress(OSError):
             lock.stand()
             if door.stand():

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from umlctl.supervisor.history import History
 
-PAUSE: Final = 0.1
-PAUSE_MOST: Final = 5.0
+FIRST_RETRY_INTERVAL: Final = 0.1
+MAX_RETRY_INTERVAL: Final = 5.0
 """How long to wait until a failed task begins again, seconds: at first, then twice as long each
 time, up to the most. A task that has run for as long as the most waits as at first."""
 
@@ -33,7 +33,7 @@ async def endure(
     name: what the task is about, for readers of the history
     errors: also begin again after errors other than a lack of something
     """
-    pause, said = PAUSE, ""
+    pause, said = FIRST_RETRY_INTERVAL, ""
     while True:
         begun = trio.current_time()
         try:
@@ -41,13 +41,13 @@ async def endure(
         except Exception as problem:
             if not (errors or scarce.is_lacking(problem)):
                 raise
-            if trio.current_time() > begun + PAUSE_MOST:
-                pause, said = PAUSE, ""
+            if trio.current_time() > begun + MAX_RETRY_INTERVAL:
+                pause, said = FIRST_RETRY_INTERVAL, ""
             said = _tell(history, name, problem, said)
         else:
             return
         await trio.sleep(pause)
-        pause = min(2 * pause, PAUSE_MOST)
+        pause = min(2 * pause, MAX_RETRY_INTERVAL)
 
 
 def _tell(history: History, name: str, problem: Exception, said: str) -> str:

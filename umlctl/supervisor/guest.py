@@ -17,7 +17,7 @@ from umlctl.supervisor import lifecycle, post_mortem
 from umlctl.supervisor.boot import Boot
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History
-from umlctl.supervisor.kernel import DEADLINE
+from umlctl.supervisor.kernel import ASK_TIMEOUT
 from umlctl.supervisor.launch.place import make_again
 from umlctl.supervisor.life import Life
 from umlctl.supervisor.lifecycle import (
@@ -200,7 +200,7 @@ class Guest:
 
     # What clients and policies ask of the guest
 
-    async def reboot(self, seconds: float = DEADLINE) -> Outcome:
+    async def reboot(self, seconds: float = ASK_TIMEOUT) -> Outcome:
         """Have the kernel reset; from its answer on, requests wait until it is ready again.
 
         seconds: how long the kernel may take to answer

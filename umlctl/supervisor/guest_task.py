@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Ending
     from umlctl.supervisor.launch.launched import Launched
 
-LAST_ANSWERS: Final = 1.0
+LAST_ANSWERS_TIMEOUT: Final = 1.0
 """How long clients that wait for the guest's end may take to hear of it, seconds."""
 
 
@@ -71,7 +71,7 @@ async def run_guest(
                 endure, guest.history, "place", Keeper(lambda: guest.life, doors).run
             )
             ending = await _live(guest, task_status)
-            with trio.move_on_after(LAST_ANSWERS):
+            with trio.move_on_after(LAST_ANSWERS_TIMEOUT):
                 for door in doors:
                     await door.idle()
             nursery.cancel_scope.cancel()
@@ -139,7 +139,7 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
             guest.handle(Cleared())
             if not guest.lifecycle.again:
                 _is_over(guest)
-            with trio.move_on_after(LAST_ANSWERS):
+            with trio.move_on_after(LAST_ANSWERS_TIMEOUT):
                 await guest.life.consoles.end(describe(ending))
             nursery.cancel_scope.cancel()
         if guest.lifecycle.again and await _start_again(guest, begun):

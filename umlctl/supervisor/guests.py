@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.launch.launched import Launched
 
-STARTS: Final = 4
+MAX_STARTS: Final = 4
 """How many guests may boot at once: with more, each takes longer than all one after another."""
-PAUSE: Final = 0.02
+LOOK_INTERVAL: Final = 0.02
 """The time between two looks at whether all guests are gone, seconds."""
-LETS_GO: Final = 10.0
+NAME_RELEASE_TIMEOUT: Final = 10.0
 """How long a guest that has ended may keep its name for its clean-up, seconds."""
-WRITE_AGAIN: Final = 5.0
+WRITE_INTERVAL: Final = 5.0
 """The time between two tries to write down what a full disk did not take, seconds."""
-UP: Final = 5.0
+INIT_BEGIN_TIMEOUT: Final = 5.0
 """How long the first process of a ready guest may take to say that it has begun, seconds."""
 
 
@@ -62,7 +62,7 @@ class Guests:
         self._nursery = nursery
         self._manager = manager
         self._guests: dict[str, Guest] = {}
-        self._starting = trio.CapacityLimiter(STARTS)
+        self._starting = trio.CapacityLimiter(MAX_STARTS)
         self._stopping = trio.Lock()
 
     def __iter__(self) -> Iterator[Guest]:
@@ -108,7 +108,7 @@ class Guests:
                 guest: Guest = await self._nursery.start(self.run, launched)
                 if wait:
                     await guest.milestones.ready.wait()
-                    with trio.move_on_after(UP):
+                    with trio.move_on_after(INIT_BEGIN_TIMEOUT):
                         await guest.milestones.up.wait()
         finally:
             self.busy -= 1
@@ -122,11 +122,11 @@ class Guests:
     async def _let_go(self, umid: str) -> None:
         """Wait until a guest of this supervisor has let go of its name. It has ended, as the client
         that starts it again was told."""
-        with trio.move_on_after(LETS_GO):
+        with trio.move_on_after(NAME_RELEASE_TIMEOUT):
             while (  # noqa: ASYNC110 - nobody tells
                 guest := self._guests.get(umid)
             ) is not None and guest.milestones.dead.is_set():
-                await trio.sleep(PAUSE)
+                await trio.sleep(LOOK_INTERVAL)
 
     async def run(
         self, launched: Launched, task_status: trio.TaskStatus[Guest] = trio.TASK_STATUS_IGNORED
@@ -167,7 +167,7 @@ class Guests:
         """Write down what a full disk did not take of a guest that has ended, once the disk takes
         it. If this supervisor ends before that, the next one sees to it."""
         while guest.milestones.dead.is_set() and not _is_written(guest):
-            await trio.sleep(WRITE_AGAIN)
+            await trio.sleep(WRITE_INTERVAL)
             if guest.umid in self._guests:
                 return  # another life
             await survive(f"record {guest.umid}", functools.partial(_write, guest))
@@ -186,7 +186,7 @@ class Guests:
         async with self._stopping:
             while self.busy:
                 await self._stop_in_order(why)
-                await trio.sleep(PAUSE)
+                await trio.sleep(LOOK_INTERVAL)
 
     async def _stop_in_order(self, why: str) -> None:
         guests = dict(self._guests)

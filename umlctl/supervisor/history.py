@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from socketproto.listener import Call
     from umlctl.protocol.events import Event, EventName
 
-KEPT: Final = 1000
-BEHIND: Final = 256
+MAX_EVENTS: Final = 1000
+MAX_EVENTS_BEHIND: Final = 256
 """How many events a slow subscriber may be behind before it misses some."""
 
 By = dict[str, int]
@@ -39,7 +39,7 @@ class Subscription:
     def __init__(self, history: History) -> None:
         self._history = history
         self._missed = 0
-        self._send, self._receive = trio.open_memory_channel[events.Event](BEHIND)
+        self._send, self._receive = trio.open_memory_channel[events.Event](MAX_EVENTS_BEHIND)
 
     def put(self, event: Event) -> None:
         if not self._missed:
@@ -86,10 +86,10 @@ class History:
         self.umid = umid
         self.ended = False
         self.subscriptions: set[Subscription] = set()
-        self._ring: deque[Event] = deque(maxlen=KEPT)
+        self._ring: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._tell = tell
         self._on_disk = on_disk
-        self._unwritten: deque[Event] = deque(maxlen=KEPT)
+        self._unwritten: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._missed = 0
 
     def load(self) -> None:
@@ -117,7 +117,7 @@ class History:
     def _write(self, entry: Event) -> None:
         """Write an event down. A full disk takes none, and the guest goes on; it is written once
         there is room."""
-        if len(self._unwritten) == KEPT:
+        if len(self._unwritten) == MAX_EVENTS:
             self._missed += 1
         self._unwritten.append(entry)
         self.flush()

@@ -19,7 +19,7 @@ from umlctl.host import daemonlog
 from umlctl.protocol.commands import HOST
 from umlctl.protocol.guard import read
 from umlctl.supervisor.rate_limits import Sparing
-from umlctl.supervisor.readiness import HEARTBEAT
+from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -156,7 +156,7 @@ class HostRequests:
             nursery.start_soon(finish)
             gone = False
             while not done.is_set():
-                with trio.move_on_after(HEARTBEAT):
+                with trio.move_on_after(HEARTBEAT_INTERVAL):
                     await done.wait()
                 if not done.is_set() and not gone:
                     part = bytes(said)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.door import Door
     from umlctl.supervisor.life import Life
 
-LOOK: Final = 0.5
+LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether all is there, seconds."""
 
 
@@ -44,7 +44,7 @@ class Keeper:
         if self._life().launched.adopted:
             self._look()  # what removed all that may have left the guest without its supervisor
         while True:
-            await trio.sleep(LOOK)
+            await trio.sleep(LOOK_INTERVAL)
             if self._life().lifecycle.ending is None:
                 self._look()
 

@@ -20,8 +20,8 @@ from socketproto.blocking import Unreachable, kicker
 from socketproto.client import Client
 from socketproto.exchange import (
     ANSWERED,
-    BYTE_CAP,
     GONE,
+    MAX_ANSWER_BYTES,
     REFUSED,
     TIMED_OUT,
     TRUNCATED,
@@ -35,41 +35,41 @@ from umlctl.protocol.proc_files import is_cut
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEADLINE: Final = 10.0
+ASK_TIMEOUT: Final = 10.0
 """The longest that the kernel may take to answer one request, seconds."""
 SURE_PIECES: Final = 150
 """How many replies surely fit the kernel's send buffer, whatever their size. With more, the kernel
 may have dropped some unseen. Measured: 167 of 524 bytes, 278 small ones."""
-BETWEEN_PIECES: Final = 1.0
+PIECE_TIMEOUT: Final = 1.0
 """The longest pause between two replies of one answer, seconds. The kernel sends an answer in one
 go, so one that pauses longer has lost its end."""
-AT_ONCE: Final = 0.0002
+AT_ONCE_TIMEOUT: Final = 0.0002
 """How long a question may hold up all other tasks for its answer, seconds. To give way to them and
 be woken again costs as much."""
-SKIPPED: Final = 16
+SKIPPED_QUESTIONS: Final = 16
 """How many questions go the usual way after the kernel did not answer one at once, as a busy
 guest's does not."""
-PATIENCE: Final = 0.1
+QUIET_TIMEOUT: Final = 0.1
 """How long the kernel may be silent before it is seen whether a stopped kernel keeps the question,
 seconds."""
-SETTLE: Final = 0.02
+SETTLE_TIMEOUT: Final = 0.02
 """How long a kernel that has answered `go` may take to show whether it runs, seconds."""
-WEDGES: Final = 20
+MAX_WEDGES: Final = 20
 """How often `go` tries to free a guest: a guest can be stuck in `stop` several times over."""
-LACKING: Final = 1.0
-LOOK: Final = 0.01
+DESCRIPTOR_TIMEOUT: Final = 1.0
+DESCRIPTOR_INTERVAL: Final = 0.01
 """How long a request waits for a descriptor where the supervisor has none left, and the time
 between two tries, seconds."""
-PROBE: Final = 1.0
+PROBE_TIMEOUT: Final = 1.0
 """The longest that a kernel in trouble may take to answer, seconds."""
-TOLD: Final = 1.0
+REASON_TIMEOUT: Final = 1.0
 """How long the reason may take to be known after the kernel's socket was closed, seconds."""
-FRAGILE: Final = (
+FRAGILE_REASON: Final = (
     "with time-travel=ext a kernel dies of any request but help, log, sysrq, stack, cad and go"
 )
 """Such a kernel takes requests where there are no interrupted registers, and all other requests
 need those. Source: arch/um/drivers/mconsole_kern.c, mconsole_interrupt"""
-QUIET: Final = "k"
+QUIET_QUESTION: Final = "k"
 """A command that the kernel does not know: it answers that at once, in interrupt context."""
 
 
@@ -176,7 +176,7 @@ class Kernel:
         """Whether a request is under way: it may be why the kernel looks as it does now."""
         return self._lock.locked()
 
-    async def ask(self, text: str, timeout: float = DEADLINE, *, renew: float = 0.0) -> Outcome:
+    async def ask(self, text: str, timeout: float = ASK_TIMEOUT, *, renew: float = 0.0) -> Outcome:
         """Make one exchange, in its turn.
 
         timeout: seconds, suspended while the kernel is held
@@ -187,7 +187,7 @@ class Kernel:
             return unable
         async with self._lock:
             if self.trouble:
-                timeout = min(timeout, PROBE)
+                timeout = min(timeout, PROBE_TIMEOUT)
             outcome = await self._ask(text, timeout, renew=renew)
             if text == "reboot" and outcome.ok:
                 # The kernel answers first: a request to one that is going down may be its end.
@@ -199,7 +199,7 @@ class Kernel:
         if self._lost:
             return Unsent(GONE, reason=self._lost)
         command = BY_NAME.get(text.partition(" ")[0])
-        is_safe = text == QUIET or (command is not None and command.interrupt)
+        is_safe = text == QUIET_QUESTION or (command is not None and command.interrupt)
         if self.fragile and not is_safe:
             return Unsent(REFUSED, -errno.EOPNOTSUPP, f"refused: {self.fragile}".encode())
         if self.trouble and not is_safe:
@@ -219,14 +219,14 @@ class Kernel:
             self._skip -= 1
             return None
         try:
-            outcome = self._question.ask_at_once(question, AT_ONCE)
+            outcome = self._question.ask_at_once(question, AT_ONCE_TIMEOUT)
         except OSError:
             return None
         if (kept := self._question.link.socket) and kept.fileno() >= scarce.most_to_keep():
             self._question.close()  # clients need the descriptor more
         self.exchanges += 1
         if outcome is None:
-            self._skip = SKIPPED
+            self._skip = SKIPPED_QUESTIONS
         elif outcome.pieces > SURE_PIECES:
             return None
         return outcome
@@ -234,7 +234,7 @@ class Kernel:
     async def _ask(
         self,
         text: str,
-        timeout: float = DEADLINE,
+        timeout: float = ASK_TIMEOUT,
         *,
         renew: float = 0.0,
         probe: bool = False,
@@ -290,7 +290,7 @@ class Kernel:
             return trio.current_time() < end and (begun or not self._stopped())
 
         while True:
-            outcome = await self._exchange(text, min(PATIENCE, timeout), renew, take, goes_on)
+            outcome = await self._exchange(text, min(QUIET_TIMEOUT, timeout), renew, take, goes_on)
             if outcome.kind != TIMED_OUT or begun or trio.current_time() >= end:
                 return outcome
 
@@ -318,7 +318,8 @@ class Kernel:
                 return Unsent(REFUSED, -(problem.errno or EIO), said.encode())
             else:
                 if outcome.kind == GONE:
-                    await trio.sleep(TOLD)  # `lose` ends this sleep as soon as the reason is known
+                    # `lose` ends this sleep as soon as the reason is known.
+                    await trio.sleep(REASON_TIMEOUT)
                 return outcome
             finally:
                 self._flying = None
@@ -338,7 +339,7 @@ class Kernel:
             return unable
         async with self._lock:
             outcome = await self._read(text)
-            long = outcome.pieces > SURE_PIECES and len(outcome.data) < BYTE_CAP
+            long = outcome.pieces > SURE_PIECES and len(outcome.data) < MAX_ANSWER_BYTES
             if not (long and may_stop and outcome.kind in (ANSWERED, TRUNCATED)):
                 return outcome
             with self.mark.set():
@@ -347,7 +348,7 @@ class Kernel:
                 try:
                     return await self._read(text)
                 finally:
-                    end = trio.current_time() + DEADLINE
+                    end = trio.current_time() + ASK_TIMEOUT
                     with trio.CancelScope(shield=True, deadline=end):
                         await self._resume()
 
@@ -355,7 +356,7 @@ class Kernel:
         """Make a `proc` request; for a file of the guest's own, see whether it was cut."""
         sizes: list[int] = []
         outcome = await self._ask(
-            text, renew=BETWEEN_PIECES, each=lambda data: sizes.append(len(data))
+            text, renew=PIECE_TIMEOUT, each=lambda data: sizes.append(len(data))
         )
         if outcome.ok and is_guest_file(text.partition(" ")[2]) and is_cut(sizes, outcome.pieces):
             lost = "zero bytes, and what is behind them, are missing"
@@ -371,10 +372,10 @@ class Kernel:
             if not self.trouble or self._lost:
                 return True
             question = "help" if self.fragile else "version"
-            answered = await self._ask(question, PROBE, probe=True)
+            answered = await self._ask(question, PROBE_TIMEOUT, probe=True)
             if not answered.ok:
                 await self._free()
-                answered = await self._ask(question, PROBE, probe=True)
+                answered = await self._ask(question, PROBE_TIMEOUT, probe=True)
             if answered.ok:
                 self.trouble = ""
                 self._changed("")
@@ -386,9 +387,9 @@ class Kernel:
             return await self._resume()
 
     async def _resume(self) -> Outcome:
-        outcome = await self._ask("go", PROBE if self.trouble else DEADLINE)
-        for _ in range(WEDGES):
-            await trio.sleep(SETTLE)
+        outcome = await self._ask("go", PROBE_TIMEOUT if self.trouble else ASK_TIMEOUT)
+        for _ in range(MAX_WEDGES):
+            await trio.sleep(SETTLE_TIMEOUT)
             if outcome.kind not in (ANSWERED, REFUSED) or not self._stopped():
                 break
             freed = await self._free()
@@ -402,11 +403,11 @@ class Kernel:
         command, its error awaited, and a `go` a little later free it (7 of 7). Both at once do not.
         A guest that is merely slow takes no harm from them.
         """
-        unknown = await self._ask(QUIET, PROBE, probe=True)
+        unknown = await self._ask(QUIET_QUESTION, PROBE_TIMEOUT, probe=True)
         if unknown.kind == TIMED_OUT:
             return unknown
         await trio.sleep(0.1)
-        return await self._ask("go", PROBE, probe=True)
+        return await self._ask("go", PROBE_TIMEOUT, probe=True)
 
 
 async def _open(client: Client) -> None:
@@ -414,7 +415,7 @@ async def _open(client: Client) -> None:
 
     Raises: Unreachable; OSError
     """
-    end = trio.current_time() + LACKING
+    end = trio.current_time() + DESCRIPTOR_TIMEOUT
     while True:
         try:
             client.link.open()
@@ -425,7 +426,7 @@ async def _open(client: Client) -> None:
                 raise
         else:
             return
-        await trio.sleep(LOOK)
+        await trio.sleep(DESCRIPTOR_INTERVAL)
 
 
 def _is_query(text: str) -> bool:

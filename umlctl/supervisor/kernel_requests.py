@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
-from socketproto.wire import MAX_TEXT
+from socketproto.wire import MAX_TEXT_BYTES
 from umlctl.errors import HostError, Refusal
-from umlctl.guest.cmdline import CONSOLE
+from umlctl.guest.cmdline import CONSOLE_ARGUMENT
 from umlctl.protocol.commands import COMMANDS, GUEST, OUTPUT
 from umlctl.protocol.console_socket import config
 from umlctl.protocol.guard import Line, check, is_guest_file, is_query, seconds_of
 from umlctl.supervisor.devices import bringing, plugging
 from umlctl.supervisor.history import by
-from umlctl.supervisor.kernel import BETWEEN_PIECES, DEADLINE, Unsent
+from umlctl.supervisor.kernel import ASK_TIMEOUT, PIECE_TIMEOUT, Unsent
 from umlctl.supervisor.kernel_socket import is_closed
 from umlctl.supervisor.launch.preflight import check_reboot
 from umlctl.supervisor.lifecycle import RUNNING, STOPPED
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.readiness import Readiness
 
-POWER_OFF: Final = "o"
+POWER_OFF_LETTER: Final = "o"
 """The SysRq that ends the kernel as `halt` does."""
-RESET: Final = "b"
+RESET_LETTER: Final = "b"
 """The SysRq that resets the kernel, in the middle of an interrupt. Interrupts that come meanwhile
 are still blocked and pending when the kernel begins anew; they then come too early, and it faults
 for ever. Of 12 guests on a busy host, 10 never came up. After `reboot`, which does the same in
@@ -43,7 +43,7 @@ RESET_TIMEOUT: Final = 2.0
 """How long `reboot` may take before its worker counts as stuck, and an interrupt is the only way,
 seconds."""
 _STAMP: Final = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
-LOG_PIECE: Final = MAX_TEXT - len("log ") - len("\n")
+LOG_PIECE_BYTES: Final = MAX_TEXT_BYTES - len("log ") - len("\n")
 
 
 class KernelRequests:
@@ -92,7 +92,9 @@ class KernelRequests:
         life = self._life()
         check(line, stopped=life.lifecycle.state == STOPPED, release=life.release)
         name, argument = line.command.name, line.argument
-        reboots = name in ("reboot", "cad") or (name == "sysrq" and argument.startswith(RESET))
+        reboots = name in ("reboot", "cad") or (
+            name == "sysrq" and argument.startswith(RESET_LETTER)
+        )
         if not reboots or line.forced or "noreboot" in life.launched.command:
             return
         try:
@@ -145,7 +147,7 @@ class KernelRequests:
         if name == "go":
             return await life.pauses.resume(**by)
         if name == "reboot":
-            return await self._reboot(DEADLINE)
+            return await self._reboot(ASK_TIMEOUT)
         if name in ("halt", "sysrq"):
             return await self._act_at_once(line)
         return await self._ask_plainly(line)
@@ -164,12 +166,12 @@ class KernelRequests:
         life = self._life()
         if ends(line):
             return await life.shutdown.halt(line.text)
-        resets = line.argument.startswith(RESET) and not line.forced
+        resets = line.argument.startswith(RESET_LETTER) and not line.forced
         if resets and life.lifecycle.state == RUNNING and not life.kernel.trouble:
             outcome = await self._reboot(RESET_TIMEOUT)
             if outcome.kind != TIMED_OUT:
                 return outcome
-        return await life.kernel.ask(line.text, renew=BETWEEN_PIECES)
+        return await life.kernel.ask(line.text, renew=PIECE_TIMEOUT)
 
     async def _log(self, text: str) -> Outcome:
         """Have the kernel print a text. It prints a line when that ends, so each piece is sent as a
@@ -179,8 +181,8 @@ class KernelRequests:
         """
         outcome = Outcome(ANSWERED)
         data = text.rstrip("\n").encode("utf-8", "surrogateescape")
-        for start in range(0, len(data), LOG_PIECE):
-            piece = data[start : start + LOG_PIECE].decode("utf-8", "surrogateescape")
+        for start in range(0, len(data), LOG_PIECE_BYTES):
+            piece = data[start : start + LOG_PIECE_BYTES].decode("utf-8", "surrogateescape")
             outcome = await self._life().kernel.ask(f"log {piece}\n")
             if not outcome.ok:
                 break
@@ -193,7 +195,7 @@ class KernelRequests:
             return _with_our_help(outcome)
         name, consoles = line.argument, self._life().consoles
         if line.command.name == "config" and name in consoles.by_name:
-            ours = (CONSOLE if name == "con0" else config(name)).partition("=")[2]
+            ours = (CONSOLE_ARGUMENT if name == "con0" else config(name)).partition("=")[2]
             said = outcome.text.strip()
             if outcome.ok and said and f"{ours},".startswith(f"{said},"):
                 data = f"unix:{consoles.socket_of(name)}".encode()
@@ -209,7 +211,7 @@ class KernelRequests:
 def ends(line: Line) -> bool:
     """Whether a line ends the kernel at once, in whatever state."""
     name = line.command.name
-    return name == "halt" or (name == "sysrq" and line.argument.startswith(POWER_OFF))
+    return name == "halt" or (name == "sysrq" and line.argument.startswith(POWER_OFF_LETTER))
 
 
 def _unstamped(line: Line, outcome: Outcome) -> Outcome:

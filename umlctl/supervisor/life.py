@@ -14,7 +14,7 @@ from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.table import Table
-from umlctl.supervisor.kernel import FRAGILE, Kernel
+from umlctl.supervisor.kernel import FRAGILE_REASON, Kernel
 from umlctl.supervisor.kernel_socket import KernelSocket
 from umlctl.supervisor.lifecycle import STOPPED
 from umlctl.supervisor.pauses import Pauses
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 TIME_TRAVEL: Final = "time-travel=ext"
 """The kernel argument that gives another program control over the guest's time."""
-HELD: Final = 0.1
+HELD_INTERVAL: Final = 0.1
 """The time between two looks at whether a debugger holds the guest, seconds."""
-CURE_PAUSE: Final = 0.2
-CURE_PAUSE_MOST: Final = 5.0
+FIRST_RECOVER_INTERVAL: Final = 0.2
+MAX_RECOVER_INTERVAL: Final = 5.0
 """The time between two looks at whether a kernel in trouble is back, seconds: at first, then twice
 as long each time, up to the most."""
 
@@ -84,7 +84,7 @@ class Life:
             users.owner(definition.user),
         )
         if any(word.startswith(TIME_TRAVEL) for word in launched.command):
-            self.kernel.fragile = FRAGILE
+            self.kernel.fragile = FRAGILE_REASON
         kept = "" if definition.user else kept_socket(definition.umid)
         self.kernel_socket = KernelSocket(self.kernel.path, kept)
         self.log = f"{claim.records}/console.log"
@@ -123,7 +123,7 @@ class Life:
         when it is let go."""
         wanted = self.milestones
         while not (wanted.ready.is_set() or wanted.dead.is_set() or self.process.held()):
-            with trio.move_on_after(HELD):
+            with trio.move_on_after(HELD_INTERVAL):
                 await wanted.ready.wait()
 
     async def save(self) -> None:
@@ -140,10 +140,10 @@ class Life:
         while True:
             await self._troubled.wait()
             self._troubled = trio.Event()
-            pause = CURE_PAUSE
+            pause = FIRST_RECOVER_INTERVAL
             while self.process.held() or not await self.kernel.recover():
                 await trio.sleep(pause)
-                pause = min(pause * 2, CURE_PAUSE_MOST)
+                pause = min(pause * 2, MAX_RECOVER_INTERVAL)
             await restoring.settle(self.devices)
 
     def _is_stopped(self) -> bool:

@@ -35,7 +35,7 @@ RESTARTING: Final = "restarting"
 ALIVE: Final[tuple[State, ...]] = (BOOTING, RUNNING, STOPPED, REBOOTING)
 ENDED: Final[tuple[State, ...]] = (DEAD, RESTARTING)
 
-MAX_STORY: Final = 50
+MAX_STORY_STEPS: Final = 50
 """How many steps are remembered, for a developer who has to explain an illegal one."""
 
 Facts = dict[str, object]
@@ -280,7 +280,7 @@ class Lifecycle:
         self.unwanted = self.again = False
         self.adopted = adopted
         self._definition = definition
-        self._story: deque[str] = deque(maxlen=MAX_STORY)
+        self._story: deque[str] = deque(maxlen=MAX_STORY_STEPS)
         self._how = ""
         self._begin(since, known=known)
         self.had_socket = adopted
@@ -343,9 +343,9 @@ class Lifecycle:
 
         lasted: seconds since its last life began
         """
-        if lasted >= policy.WELL:
+        if lasted >= policy.RECOVERED_SECONDS:
             self.tries = 0
-        if self.tries >= policy.GIVE_UP:
+        if self.tries >= policy.MAX_RESTARTS:
             return None
         self.tries += 1
         return policy.pause(self.tries - 1)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 EXIT_TIMEOUT: Final = 3.0
 """How long a panicking kernel may take to exit, seconds."""
-AT_ONCE: Final = 64
+MAX_READ_AT_ONCE: Final = 64
 """How many notifications are read in a row."""
-USERSPACE: Final = "userspace is up"
+USERSPACE_TEXT: Final = "userspace is up"
 """What umlctl's own init program notifies."""
 
 
@@ -86,14 +86,14 @@ class Notifications:
 
     def _read(self) -> int:
         """Read what notifications there are, which may be none; return how many datagrams."""
-        for taken in range(AT_ONCE):
+        for taken in range(MAX_READ_AT_ONCE):
             try:
                 datagram = self._life.launched.notify.recv(1024)
             except BlockingIOError:
                 return taken
             with suppress(WireError):
                 self._unheard.append(Notification.decode(datagram))
-        return AT_ONCE
+        return MAX_READ_AT_ONCE
 
     def _has_socket(self, path: str) -> None:
         life = self._life
@@ -110,7 +110,7 @@ class Notifications:
         said = _text(notification).strip()
         self._life.heard = True
         self._hearing.note(said, trio.current_time())
-        if said == USERSPACE:
+        if said == USERSPACE_TEXT:
             self._life.milestones.up.set()
 
     async def _see_it_die(self) -> None:

@@ -22,8 +22,8 @@ from umlctl.state import event_log
 from umlctl.supervisor.devices import observing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.lifecycle import RUNNING
-from umlctl.supervisor.rate_limits import SUBSCRIPTIONS, Counted
-from umlctl.supervisor.readiness import HEARTBEAT
+from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, Counted
+from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
 from umlctl.supervisor.report import devices_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.readiness import Readiness
 
-PAST: Final = "past"
+PAST_WORD: Final = "past"
 """Asks `events` for the past events alone."""
 
 
@@ -45,7 +45,7 @@ class OwnRequests:
         """readiness: holds requests until the guest is ready"""
         self._guest = guest
         self._readiness = readiness
-        self._subscriptions = Counted(*SUBSCRIPTIONS)
+        self._subscriptions = Counted(*MAX_SUBSCRIPTIONS)
         self._commands: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
             "status": self._status,
             "events": self._events,
@@ -80,10 +80,10 @@ class OwnRequests:
         ]
 
     async def _events(self, call: Call, line: Line) -> None:
-        if line.argument not in ("", PAST):
-            raise Refusal(f"`events` takes `{PAST}` or nothing", -errno.EINVAL)
+        if line.argument not in ("", PAST_WORD):
+            raise Refusal(f"`events` takes `{PAST_WORD}` or nothing", -errno.EINVAL)
         with self._subscribed(call):
-            await self._tell_events(call, past_only=line.argument == PAST)
+            await self._tell_events(call, past_only=line.argument == PAST_WORD)
 
     @contextmanager
     def _subscribed(self, call: Call) -> Iterator[None]:
@@ -108,7 +108,7 @@ class OwnRequests:
             over = past_only
             while not over:
                 data = b""
-                with trio.move_on_after(HEARTBEAT):
+                with trio.move_on_after(HEARTBEAT_INTERVAL):
                     event = await subscription.get()
                     over = event is None
                     data = b"" if event is None else event_log.encode(event)
@@ -125,7 +125,7 @@ class OwnRequests:
     async def _wait(self, call: Call) -> None:
         guest = self._guest
         while True:
-            with trio.move_on_after(HEARTBEAT):
+            with trio.move_on_after(HEARTBEAT_INTERVAL):
                 await guest.milestones.over.wait()
                 break
             await call.part()

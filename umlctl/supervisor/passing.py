@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from umlctl.guest.definition import Definition
 
-OWN: Final = range(
-    cmdline.CONSOLE_IN, console_socket.FIRST_DESCRIPTOR + 2 * (len(console_socket.CONSOLES) - 1)
+OWN_DESCRIPTORS: Final = range(
+    cmdline.CONSOLE_IN_DESCRIPTOR,
+    console_socket.FIRST_DESCRIPTOR + 2 * (len(console_socket.CONSOLES) - 1),
 )
 """The descriptors of the kernel that are umlctl's own."""
 _PLACE: Final = (
@@ -53,10 +54,10 @@ def check(definition: Definition, *, passes: bool) -> list[int]:
                 f"{word}: the kernel of a guest in the background has no descriptors of yours; "
                 "`umlctl run` passes them on"
             )
-        if number in OWN:
+        if number in OWN_DESCRIPTORS:
             raise UsageError(
-                f"{word}: descriptors {OWN[0]} to {OWN[-1]} are umlctl's own in the kernel; "
-                "open another"
+                f"{word}: descriptors {OWN_DESCRIPTORS[0]} to {OWN_DESCRIPTORS[-1]} are umlctl's "
+                "own in the kernel; open another"
             )
         if not processes.was_given(number):
             raise UsageError(f"{word}: descriptor {number} is not open in who starts the guest")

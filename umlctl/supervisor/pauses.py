@@ -10,7 +10,7 @@ import trio
 
 from umlctl.host import processes
 from umlctl.supervisor.lifecycle import RUNNING, STOPPED, Resumed, Stopped
-from umlctl.supervisor.process import RUNS
+from umlctl.supervisor.process import RUNNING_CPU_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from umlctl.supervisor.kernel import Kernel
     from umlctl.supervisor.lifecycle import Event, Lifecycle
 
-AGAIN: Final = 1.0
+RESUME_INTERVAL: Final = 1.0
 """The time between two tries to resume a guest whose pause is over, seconds."""
-MOMENT: Final = 0.1
+RUNNING_SECONDS: Final = 0.1
 """How long a stopped guest may be seen to run before it counts as resumed, seconds."""
 
 
@@ -68,7 +68,7 @@ class Pauses:
             if self._lifecycle.state != STOPPED:
                 self._record.resume = 0.0
             elif not (await self.resume()).ok:
-                await trio.sleep(AGAIN)
+                await trio.sleep(RESUME_INTERVAL)
 
     async def resume(self, **by: int) -> Outcome:
         """Send `go`."""
@@ -116,11 +116,11 @@ class Pauses:
         if self._seen_running is None:
             self._seen_running = now, self._kernel.exchanges, used
         since, exchanges, before = self._seen_running
-        if now - since <= MOMENT:
+        if now - since <= RUNNING_SECONDS:
             return False
         if processes.rests_elsewhere(pid):
             return True
         if exchanges != self._kernel.exchanges:
             self._seen_running = now, self._kernel.exchanges, used
             return False
-        return used - before >= RUNS
+        return used - before >= RUNNING_CPU_SECONDS

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.lifecycle import Event
     from umlctl.supervisor.notifications import Notifications
 
-POLL: Final = 0.005
+LOOK_INTERVAL: Final = 0.005
 """The time between two looks at whether the guest's processes have ended, seconds."""
 GROUP_TIMEOUT: Final = 2.0
 """How long the guest's killed processes may take to end, seconds."""
@@ -63,7 +63,7 @@ async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event]
     status = await _exit_status(life.launched.shim, life.launched.claim.directory)
     with trio.move_on_after(GROUP_TIMEOUT):
         while not processes.reap_group(life.process.pid):  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(POLL)
+            await trio.sleep(LOOK_INTERVAL)
     if life.lifecycle.ending is None:
         ending = _judge(life, heard, status)
         handle(Ended(ending=ending, how=endings.describe(ending)))

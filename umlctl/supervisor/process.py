@@ -11,9 +11,9 @@ import trio
 
 from umlctl.host import processes
 
-LOOK: Final = 0.005
+LOOK_INTERVAL: Final = 0.005
 """Between two looks at whether the kernel waits in `stop`, seconds."""
-RUNS: Final = 0.05
+RUNNING_CPU_SECONDS: Final = 0.05
 """A kernel that has had so much CPU time, and is not seen to wait, does not, seconds."""
 
 
@@ -66,10 +66,10 @@ class Process:
         used = processes.cpu_seconds(self.pid)
         while not self.looks_stopped():
             now = processes.cpu_seconds(self.pid)
-            runs = used is None or now is None or now - used >= RUNS
+            runs = used is None or now is None or now - used >= RUNNING_CPU_SECONDS
             if runs or self.held() or processes.rests_elsewhere(self.pid):
                 return False
-            await trio.sleep(LOOK)
+            await trio.sleep(LOOK_INTERVAL)
         return True
 
     def signal(self, number: int) -> None:

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
     from umlctl.supervisor.history import History
 
-SUBSCRIPTIONS: Final = (64, 256, 1024)
+MAX_SUBSCRIPTIONS: Final = (64, 256, 1024)
 """How many `events` and `wait` of a guest may be open: for one process, for one user, in all."""
-PRINTS: Final = 200
+PRINTS_AT_ONCE: Final = 200
 PRINTS_A_SECOND: Final = 100.0
-PRINTS_LATE: Final = 5.0
+PRINT_TIMEOUT: Final = 5.0
 """How many requests of one user may have the kernel print: how many at once, then how many a
 second. More requests wait. One that would wait longer than the last number, seconds, is refused."""
-HEARD: Final = 100
-HEARD_A_SECOND: Final = 1000.0
+NOTIFICATIONS_AT_ONCE: Final = 100
+NOTIFICATIONS_A_SECOND: Final = 1000.0
 """How many notifications are taken from one guest, whatever they say: how many at once, then how
 many a second. The guest waits with the rest."""
-REBOOT_COUNTS: Final = 100
+REBOOT_COST: Final = 100
 """How many others a notification counts for that says that the kernel has rebooted: it causes much
 work."""
-NOTED: Final = 20
-NOTED_EVERY: Final = 5.0
-NOTED_MOST: Final = 600.0
+EVENTS_AT_ONCE: Final = 20
+FIRST_EVENT_INTERVAL: Final = 5.0
+MAX_EVENT_INTERVAL: Final = 600.0
 """How many events of one kind go to the history, where others can cause them without end: how many
 at once, then one in how many seconds, and one in how many seconds at last, while more come."""
-NOTED_QUIET: Final = 60.0
+QUIET_SECONDS: Final = 60.0
 """How long without an event of the kind until all is as at first, seconds."""
 
 
@@ -91,8 +91,8 @@ class Sparing:
     of the rest."""
 
     def __init__(self) -> None:
-        self._left = NOTED
-        self._gap = NOTED_EVERY
+        self._left = EVENTS_AT_ONCE
+        self._gap = FIRST_EVENT_INTERVAL
         self._next = 0.0
         self._seen = 0.0
         self._left_out = 0
@@ -102,20 +102,20 @@ class Sparing:
 
         now: seconds by a clock that never goes back
         """
-        if now - self._seen > max(NOTED_QUIET, self._gap):
-            self._left, self._gap = NOTED, NOTED_EVERY
+        if now - self._seen > max(QUIET_SECONDS, self._gap):
+            self._left, self._gap = EVENTS_AT_ONCE, FIRST_EVENT_INTERVAL
         self._seen = now
-        if self._left < NOTED and now >= self._next:
-            self._left = min(NOTED, self._left + 1 + int((now - self._next) / self._gap))
+        if self._left < EVENTS_AT_ONCE and now >= self._next:
+            self._left = min(EVENTS_AT_ONCE, self._left + 1 + int((now - self._next) / self._gap))
             self._next = now + self._gap
         if not self._left:
             self._left_out += 1
             return None
-        if self._left == NOTED:
+        if self._left == EVENTS_AT_ONCE:
             self._next = now + self._gap
         self._left -= 1
         if not self._left:
-            self._gap = min(self._gap * 2, NOTED_MOST)
+            self._gap = min(self._gap * 2, MAX_EVENT_INTERVAL)
             self._next = now + self._gap
         left_out, self._left_out = self._left_out, 0
         return left_out
@@ -126,7 +126,7 @@ class Hearing:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._pace = Bucket(HEARD, HEARD_A_SECOND, HEARD)
+        self._pace = Bucket(NOTIFICATIONS_AT_ONCE, NOTIFICATIONS_A_SECOND, NOTIFICATIONS_AT_ONCE)
         self._sparing = Sparing()
 
     def note(self, said: str, now: float) -> None:
@@ -137,5 +137,5 @@ class Hearing:
 
     def wait(self, now: float, datagrams: int, reboots: int) -> float:
         """How long to wait before the next read, after so many datagrams were taken, seconds."""
-        wait = self._pace.take(now, datagrams + reboots * REBOOT_COUNTS)
-        return HEARD if wait is None else wait
+        wait = self._pace.take(now, datagrams + reboots * REBOOT_COST)
+        return NOTIFICATIONS_AT_ONCE if wait is None else wait

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import Refusal
-from umlctl.supervisor.rate_limits import SUBSCRIPTIONS, Counted
+from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, Counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from socketproto.listener import Call
 
-HEARTBEAT: Final = 1.0
+HEARTBEAT_INTERVAL: Final = 1.0
 """The time between two signs of life to a client that waits, seconds."""
-MOMENT: Final = 2.0
+REBOOT_TIMEOUT: Final = 2.0
 """How long it may take to see that a kernel whose socket is gone ends or reboots, seconds."""
-LOOK: Final = 0.01
+LOOK_INTERVAL: Final = 0.01
 """The time between two looks at that, seconds."""
-SOCKET_LOOK: Final = 0.1
+SOCKET_LOOK_INTERVAL: Final = 0.1
 """The time between two later looks at whether the kernel has a socket again, seconds."""
 
 
@@ -73,7 +73,7 @@ class Readiness:
     def __init__(self, milestones: Milestones, patience: float) -> None:
         self.patience = patience
         self._milestones = milestones
-        self._held = Counted(*SUBSCRIPTIONS)
+        self._held = Counted(*MAX_SUBSCRIPTIONS)
 
     async def wait(self, call: Call, deadline: float) -> bool:
         """Hold a request until its guest is ready, or has ended; False if neither by the deadline.
@@ -93,7 +93,7 @@ class Readiness:
         try:
             call.step_aside()
             while trio.current_time() < deadline:
-                with trio.move_on_at(min(deadline, trio.current_time() + HEARTBEAT)):
+                with trio.move_on_at(min(deadline, trio.current_time() + HEARTBEAT_INTERVAL)):
                     await self._milestones.ready.wait()
                 if self._milestones.ready.is_set():
                     return True
@@ -111,12 +111,12 @@ class Readiness:
         """
         milestones = self._milestones
         with trio.move_on_after(self.patience):
-            end = trio.current_time() + MOMENT
+            end = trio.current_time() + REBOOT_TIMEOUT
             while milestones.ready.is_set() and not milestones.dead.is_set():
                 if trio.current_time() < end:
-                    await trio.sleep(LOOK)
+                    await trio.sleep(LOOK_INTERVAL)
                 elif boots():
-                    await trio.sleep(SOCKET_LOOK)
+                    await trio.sleep(SOCKET_LOOK_INTERVAL)
                 else:
                     break
         return not milestones.ready.is_set()

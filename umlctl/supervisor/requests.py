@@ -25,7 +25,13 @@ from umlctl.supervisor import access
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel_requests import KernelRequests
 from umlctl.supervisor.own_requests import OwnRequests
-from umlctl.supervisor.rate_limits import PRINTS, PRINTS_A_SECOND, PRINTS_LATE, Bucket, Sparing
+from umlctl.supervisor.rate_limits import (
+    PRINT_TIMEOUT,
+    PRINTS_A_SECOND,
+    PRINTS_AT_ONCE,
+    Bucket,
+    Sparing,
+)
 from umlctl.supervisor.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -34,9 +40,9 @@ if TYPE_CHECKING:
     from umlctl.protocol.events import EventName
     from umlctl.supervisor.guest import Guest
 
-NOTED: Final[dict[str, EventName]] = {"halt": "halt", "reboot": "reboot", "cad": "cad"}
+NOTED_COMMANDS: Final[dict[str, EventName]] = {"halt": "halt", "reboot": "reboot", "cad": "cad"}
 """Commands that become events, if the kernel takes them."""
-MISTYPED: Final = (1, -errno.EINVAL)
+MISTYPED_ERRORS: Final = (1, -errno.EINVAL)
 """Errors of a line that is no command at all, rather than one that must not be done."""
 _ERRORS: Final = {
     TIMED_OUT: exitcodes.ETIMEDOUT,
@@ -149,7 +155,7 @@ class Requests:
     def _print_wait(self, call: Call) -> float | None:
         bucket = self._prints.get(call.uid)
         if bucket is None:
-            bucket = self._prints[call.uid] = Bucket(PRINTS, PRINTS_A_SECOND, PRINTS_LATE)
+            bucket = self._prints[call.uid] = Bucket(PRINTS_AT_ONCE, PRINTS_A_SECOND, PRINT_TIMEOUT)
         return bucket.take(trio.current_time())
 
     async def _print_slowly(self, call: Call) -> None:
@@ -166,7 +172,7 @@ class Requests:
         """Count a refusal, and note it. A mistyped line is not noted, nor is all of a flood, or the
         history would hold nothing else."""
         self._guest.refused += 1
-        if refusal.error not in MISTYPED:
+        if refusal.error not in MISTYPED_ERRORS:
             self._note_sparingly(call, "refused", _text(call), str(refusal))
 
     def _note_sparingly(self, call: Call, event: EventName, request: str, said: str) -> None:
@@ -182,8 +188,8 @@ class Requests:
         if not outcome.ok:
             if not is_query(line):
                 self._note_sparingly(call, "failed", line.text, str(outcome).strip())
-        elif name in NOTED:
-            self._guest.history.add(NOTED[name], **by(call))
+        elif name in NOTED_COMMANDS:
+            self._guest.history.add(NOTED_COMMANDS[name], **by(call))
 
 
 def _text(call: Call) -> str:

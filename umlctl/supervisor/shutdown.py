@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from umlctl.supervisor.process import Process
     from umlctl.supervisor.readiness import Milestones
 
-NOT_SEEN: Final = "not seen to sync"
-ANSWER: Final = 2.0
+NOT_SEEN_TO_SYNC: Final = "not seen to sync"
+ANSWER_TIMEOUT: Final = 2.0
 """How long the kernel may take for each request, seconds."""
-SYNC: Final = 5.0
+SYNC_TIMEOUT: Final = 5.0
 """How long an emergency sync may take, seconds."""
-HALT: Final = 2.0
+HALT_TIMEOUT: Final = 2.0
 """How long a halt may take, seconds."""
-LOOK: Final = 0.005
+LOOK_INTERVAL: Final = 0.005
 """The time between two looks into the log, seconds."""
-TERM: Final = 2.0
+TERM_TIMEOUT: Final = 2.0
 """How long a guest may take to end after SIGTERM, seconds."""
-ANSWERS: Final = 2.0
+FIRST_ANSWER_TIMEOUT: Final = 2.0
 """How long a guest that was just adopted, or reboots, may take to answer first, seconds."""
-HELD: Final = 0.1
+HELD_INTERVAL: Final = 0.1
 """The time between two looks at whether a debugger still holds the guest, seconds."""
-BEYOND: Final = 30.0
+FORCED_END_TIMEOUT: Final = 30.0
 """How long all steps of the end but the guest's own shutdown may take, seconds."""
 
 
@@ -74,7 +74,7 @@ class Shutdown:
         """
         life = self._lifecycle
         if life.comes:
-            with trio.move_on_after(min(seconds, ANSWERS)):
+            with trio.move_on_after(min(seconds, FIRST_ANSWER_TIMEOUT)):
                 await self._milestones.ready.wait()
         life.asked_to_end = life.asked_to_end or why
         if life.state == BOOTING:
@@ -84,7 +84,7 @@ class Shutdown:
         else:
             await self._wait_until_let_go(seconds)
             # A request that waits for a kernel that is held meanwhile must not hold this up.
-            with trio.move_on_after(seconds + BEYOND):
+            with trio.move_on_after(seconds + FORCED_END_TIMEOUT):
                 await self._end(seconds)
             if not self._is_dead():
                 self._process.signal(signal.SIGTERM)
@@ -100,7 +100,7 @@ class Shutdown:
             if life.state == STOPPED:
                 await self._pauses.resume()  # a stopped kernel would abort
             life.halted = True  # the guest can have ended by the time of the answer
-            outcome = await self._kernel.ask(request, ANSWER)
+            outcome = await self._kernel.ask(request, ANSWER_TIMEOUT)
             if outcome.kind == REFUSED:
                 life.halted = False
             if outcome.kind in (ANSWERED, REFUSED):
@@ -118,7 +118,7 @@ class Shutdown:
 
     async def _die(self) -> None:
         """Wait for the end of the guest; kill it if it does not end by itself."""
-        with trio.move_on_after(0.0 if self._process.held() else TERM):
+        with trio.move_on_after(0.0 if self._process.held() else TERM_TIMEOUT):
             await self._milestones.dead.wait()
         if not self._is_dead():
             self._lifecycle.asked_to_end += "; it did not end by itself"
@@ -131,7 +131,7 @@ class Shutdown:
     async def _wait_until_let_go(self, seconds: float) -> None:
         with trio.move_on_after(seconds) as patience:
             while self._process.held():  # noqa: ASYNC110 - nobody tells
-                await trio.sleep(HELD)
+                await trio.sleep(HELD_INTERVAL)
         if patience.cancelled_caught:
             held = self._process.held()
             self._lifecycle.unsynced = _lost(held.by if held else "it was held")
@@ -147,7 +147,7 @@ class Shutdown:
         life = self._lifecycle
         life.unsynced = _lost("its kernel was not heard of in time")
         if life.state == STOPPED:
-            await self._kernel.ask("go", ANSWER)
+            await self._kernel.ask("go", ANSWER_TIMEOUT)
             self._pauses.note_running()
         handled = await self._ask_again("proc sys/kernel/ctrl-alt-del")
         if not handled.ok:
@@ -156,7 +156,7 @@ class Shutdown:
             life.unsynced = await self._sync()
         late = ""
         if not handled.ok or handled.data.strip() == b"0":
-            pressed = await self._kernel.ask("cad", ANSWER)
+            pressed = await self._kernel.ask("cad", ANSWER_TIMEOUT)
             if pressed.ok:
                 if handled.ok:
                     life.unsynced = ""  # as far as the guest ends by itself
@@ -172,18 +172,18 @@ class Shutdown:
         await self._emergency("u", b"Emergency Remount complete")
         if not life.unsynced:
             life.late = late
-        await self._kernel.ask("halt", ANSWER)
-        with trio.move_on_after(HALT):
+        await self._kernel.ask("halt", ANSWER_TIMEOUT)
+        with trio.move_on_after(HALT_TIMEOUT):
             await self._milestones.dead.wait()
 
     async def _ask_again(self, question: str) -> Outcome:
         """Ask a question; ask it again while the kernel's socket is gone, which is soon put
         back."""
-        outcome = await self._kernel.ask(question, ANSWER)
-        with trio.move_on_after(ANSWERS):
+        outcome = await self._kernel.ask(question, ANSWER_TIMEOUT)
+        with trio.move_on_after(FIRST_ANSWER_TIMEOUT):
             while isinstance(outcome, Unsent) and not self._is_dead():
-                await trio.sleep(HELD)
-                outcome = await self._kernel.ask(question, ANSWER)
+                await trio.sleep(HELD_INTERVAL)
+                outcome = await self._kernel.ask(question, ANSWER_TIMEOUT)
         return outcome
 
     async def _sync(self) -> str:
@@ -197,13 +197,13 @@ class Shutdown:
         Returns: what went wrong; empty if its word was seen
         """
         begin = _size(self._log)
-        asked = await self._kernel.ask(f"sysrq {letter}", ANSWER)
+        asked = await self._kernel.ask(f"sysrq {letter}", ANSWER_TIMEOUT)
         if not asked.ok:
             return _lost(str(asked))
-        gone = f"{NOT_SEEN}: its console's log is gone, which would say so"
+        gone = f"{NOT_SEEN_TO_SYNC}: its console's log is gone, which would say so"
         if begin < 0:
             return gone
-        with trio.move_on_after(SYNC):
+        with trio.move_on_after(SYNC_TIMEOUT):
             while not self._is_dead():
                 try:
                     with open(self._log, "rb") as file:
@@ -212,8 +212,8 @@ class Shutdown:
                             return ""
                 except OSError:
                     return gone
-                await trio.sleep(LOOK)
-        return f"{NOT_SEEN}: its console did not say so within {SYNC:g} seconds"
+                await trio.sleep(LOOK_INTERVAL)
+        return f"{NOT_SEEN_TO_SYNC}: its console did not say so within {SYNC_TIMEOUT:g} seconds"
 
 
 def _lost(why: str) -> str:

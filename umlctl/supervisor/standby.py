@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from umlctl.host.systemd.notify import Manager
 
-ANSWERS: Final = 15.0
+ANSWER_TIMEOUT: Final = 15.0
 """How long the other supervisor may give no sign of life before it counts as hung, seconds."""
 
 
@@ -64,6 +64,6 @@ class Turn:
     async def _ask(self, command: str) -> bool:
         try:
             with Client(paths.supervisor_socket()) as client:
-                return (await client.request(command, ANSWERS, renew=ANSWERS)).ok
+                return (await client.request(command, ANSWER_TIMEOUT, renew=ANSWER_TIMEOUT)).ok
         except OSError:
             return False

@@ -21,8 +21,8 @@ from umlctl.supervisor.rate_limits import Sparing
 if TYPE_CHECKING:
     from umlctl.supervisor.history import History
 
-PAUSE: Final = 0.1
-PAUSE_MOST: Final = 5.0
+FIRST_RETRY_INTERVAL: Final = 0.1
+MAX_RETRY_INTERVAL: Final = 5.0
 """The time between two tries to have a switch again, seconds: at first, then twice as long each
 time, up to the most."""
 
@@ -69,7 +69,7 @@ def _start(network: str) -> None:
     try:
         revive(network)
     except HostError:
-        if paths.PRIVATE in network:
+        if paths.PRIVATE_MARK in network:
             raise
         definitions.start_switch(network)
 
@@ -78,7 +78,7 @@ async def _hold(network: str, pid: int, history: History) -> None:
     holder = None
     sparing = Sparing()
     lost = False
-    pause = PAUSE
+    pause = FIRST_RETRY_INTERVAL
     said = ""
     try:
         while True:
@@ -91,13 +91,13 @@ async def _hold(network: str, pid: int, history: History) -> None:
                     await trio.to_thread.run_sync(holder.reconnect)
                     history.add("network back", network=network)
                     lost = False
-                pause, said = PAUSE, ""
+                pause, said = FIRST_RETRY_INTERVAL, ""
             except (HostError, UsageError) as problem:
                 if str(problem) != said:  # told once, though it is tried for ever
                     said = str(problem)
                     history.add("network lost", network=network, text=said)
                 await trio.sleep(pause)
-                pause = min(2 * pause, PAUSE_MOST)
+                pause = min(2 * pause, MAX_RETRY_INTERVAL)
                 continue
             lives = holder.fileno() >= 0  # else the switch has ended while it was asked to hold
             if lives:

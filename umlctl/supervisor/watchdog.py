@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from umlctl.supervisor.lifecycle import Event, Lifecycle
     from umlctl.supervisor.process import Process
 
-LOOK: Final = 1.0
+LOOK_INTERVAL: Final = 1.0
 """The time between two looks at the host's side of a guest, seconds."""
-CLOCK: Final = "proc uptime"
+CLOCK_QUESTION: Final = "proc uptime"
 """A question that only a guest that is well answers, and differently each time."""
-ASKED: Final = 3
+QUESTIONS_UNTIL_HUNG: Final = 3
 """How often the guest is asked in the time after which it counts as hung."""
-PATIENCE: Final = 10.0
+QUESTION_TIMEOUT: Final = 10.0
 """The longest that one question may wait for its answer, seconds."""
 
 
@@ -84,7 +84,7 @@ class Watchdog:
             await begin.wait()
         self._is_well()
         while True:
-            await trio.sleep(min(LOOK, self._limit / ASKED))
+            await trio.sleep(min(LOOK_INTERVAL, self._limit / QUESTIONS_UNTIL_HUNG))
             await self.look()
 
     async def look(self) -> None:
@@ -95,7 +95,7 @@ class Watchdog:
             self._is_well()
             return
         now = trio.current_time()
-        due = now - self._asked >= self._limit / ASKED
+        due = now - self._asked >= self._limit / QUESTIONS_UNTIL_HUNG
         if life.state == RUNNING and due and not kernel.trouble:
             self._asked = now
             await self._ask_its_clock()
@@ -137,10 +137,12 @@ class Watchdog:
         self._is_well()
 
     async def _ask_its_clock(self) -> None:
-        seconds = max(LOOK, min(self._limit / ASKED, PATIENCE))
+        seconds = max(LOOK_INTERVAL, min(self._limit / QUESTIONS_UNTIL_HUNG, QUESTION_TIMEOUT))
         outcome = Outcome(TIMED_OUT)
-        with trio.move_on_after(seconds + LOOK):  # a kernel that is held answers once it is let go
-            outcome = await self._kernel.ask(CLOCK, seconds)
+        with trio.move_on_after(
+            seconds + LOOK_INTERVAL
+        ):  # a kernel that is held answers once it is let go
+            outcome = await self._kernel.ask(CLOCK_QUESTION, seconds)
         unsent = outcome.kind if isinstance(outcome, Unsent) else ""
         if unsent == REFUSED:
             self._is_well()  # as far as the supervisor can see

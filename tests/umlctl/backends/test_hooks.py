@@ -156,7 +156,7 @@ def test_hook_that_talks_without_end_fills_no_disk(
 
     def now() -> float:
         """Its time is over when it has said more than is kept."""
-        over = taken > 2 * hooks.MAX_OUTPUT
+        over = taken > 2 * hooks.MAX_OUTPUT_BYTES
         return time.monotonic() + (hooks.HOOK_TIMEOUT if over else 0.0)
 
     hooked("yes")
@@ -164,7 +164,7 @@ def test_hook_that_talks_without_end_fills_no_disk(
     monkeypatch.setattr(hooks, "time", SimpleNamespace(monotonic=now, sleep=time.sleep))
     with pytest.raises(HostError, match=r"took more than 10 seconds"):
         joined.run("up")
-    assert os.path.getsize(joined.log) == len("the kernel's words\n") + hooks.MAX_OUTPUT
+    assert os.path.getsize(joined.log) == len("the kernel's words\n") + hooks.MAX_OUTPUT_BYTES
 
 
 def test_hook_may_leave_something_running(joined: Joined, house: str) -> None:

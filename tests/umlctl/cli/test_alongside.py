@@ -81,7 +81,7 @@ def fifo(tmp_path: Path) -> Path:
 def test_reader_that_takes_nothing_keeps_no_run_from_its_end(
     copying: Copying, fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
 ) -> None:
-    monkeypatch.setattr(alongside, "LAST", 0.05)
+    monkeypatch.setattr(alongside, "LAST_OUTPUT_TIMEOUT", 0.05)
     (tmp_path / "log").write_bytes(bytes(1 << 20))
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK) if opened else -1
     copy = copying(str(fifo))
@@ -180,8 +180,8 @@ def test_all_lives_are_copied_though_the_reader_takes_the_first_meanwhile(
 def test_what_is_not_taken_is_counted_over_all_lives(
     copying: Copying, fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alongside, "LAST", 0.05)
-    monkeypatch.setattr(alongside, "HELD", 2)
+    monkeypatch.setattr(alongside, "LAST_OUTPUT_TIMEOUT", 0.05)
+    monkeypatch.setattr(alongside, "MAX_WAITING_LOGS", 2)
     log = tmp_path / "log"
     log.write_bytes(bytes(1000))
     copy = copying(str(fifo))

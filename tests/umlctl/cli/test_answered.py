@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli.answered import QUIET, SILENCE, Answer, open_line
+from umlctl.cli.answered import QUIET_TIMEOUT, UNSEEN_QUIET_TIMEOUT, Answer, open_line
 
 PROMPT = b"demo:/# "
 FANCY = b"\x1b[?2004h\x1b]0;demo\x07\x1b[1mroot@demo\x1b[0m:/# "
@@ -40,8 +40,8 @@ def test_shell_that_shows_its_prompt_again_has_answered(
 ) -> None:
     found = answer(printed, typed)
     assert found.complete is complete
-    assert found.patience == (QUIET if complete else SILENCE)
-    assert answer(printed, typed, silence=60.0).patience == (QUIET if complete else 60.0)
+    assert found.patience == (QUIET_TIMEOUT if complete else UNSEEN_QUIET_TIMEOUT)
+    assert answer(printed, typed, silence=60.0).patience == (QUIET_TIMEOUT if complete else 60.0)
     assert answer(printed, typed, silence=0.1).patience == 0.1
 
 
@@ -58,9 +58,9 @@ def test_without_a_prompt_silence_has_to_do() -> None:
 
 def test_who_types_nothing_expects_nothing() -> None:
     assert Answer().complete
-    assert Answer().patience == QUIET
+    assert Answer().patience == QUIET_TIMEOUT
     assert not Answer(asked=True).complete
-    assert Answer(asked=True).patience == SILENCE
+    assert Answer(asked=True).patience == UNSEEN_QUIET_TIMEOUT
 
 
 @pytest.mark.parametrize(

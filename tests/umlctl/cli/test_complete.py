@@ -11,7 +11,7 @@ from umlctl.cli import complete, main
 from umlctl.output.guest_table import COLUMNS
 from umlctl.protocol.commands import SYSRQ
 from umlctl.protocol.console_socket import CONSOLES
-from umlctl.shell.completion import NIC_OPTIONS, READABLE
+from umlctl.shell.completion import NIC_OPTIONS, PROC_FILES
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -29,13 +29,13 @@ def completed(*words: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose answer is late here, is waited for."""
-    monkeypatch.setattr(complete, "PATIENCE", 30.0)
+    monkeypatch.setattr(complete, "ANSWER_TIMEOUT", 30.0)
 
 
 @pytest.mark.usefixtures("house")
 def test_what_the_prompt_completes_the_hosts_shell_completes_too() -> None:
-    assert completed("proc", "demo", "mem") == {"meminfo": READABLE["meminfo"]}
-    assert set(completed("proc", "demo", "")) == set(READABLE)
+    assert completed("proc", "demo", "mem") == {"meminfo": PROC_FILES["meminfo"]}
+    assert set(completed("proc", "demo", "")) == set(PROC_FILES)
     assert completed("sysrq", "demo", "") == SYSRQ
     assert set(completed("plug", "demo", "")) == {"disk", "nic", "console"}
     assert "switch=" in completed("plug", "demo", "nic", "")
@@ -99,7 +99,7 @@ def test_disks_and_nics_are_completed_and_nobody_is_waited_for(
     supervisor.answers["devices"] = (b"rubbish", 0)
     assert completed("disk", "rm", "demo", "") == {}
     supervisor.server.answer = lambda *_: []
-    monkeypatch.setattr(complete, "PATIENCE", 0.05)
+    monkeypatch.setattr(complete, "ANSWER_TIMEOUT", 0.05)
     assert completed("disk", "rm", "demo", "") == {}
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli.durations import MOST, SECONDS, moment
+from umlctl.cli.durations import MAX_SECONDS, SECONDS, moment
 from umlctl.errors import UsageError
 
 NOW = datetime(2026, 1, 31, 14, 30, 5).timestamp()  # noqa: DTZ001 - a person's own time
@@ -47,5 +47,5 @@ def test_what_no_clock_can_wait_is_refused(text: str) -> None:
 
 
 def test_others_are_seconds() -> None:
-    for text, seconds in (("2.5", 2.5), ("1e3", 1000.0), (f"{MOST:g}", MOST)):
+    for text, seconds in (("2.5", 2.5), ("1e3", 1000.0), (f"{MAX_SECONDS:g}", MAX_SECONDS)):
         assert SECONDS.convert(text, None, None) == seconds  # type: ignore[arg-type]

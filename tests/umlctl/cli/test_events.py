@@ -12,7 +12,7 @@ from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes, streams
 from umlctl.cli import main
-from umlctl.cli.events import LOOK, events
+from umlctl.cli.events import LOOK_INTERVAL, events
 from umlctl.client import unsupervised
 from umlctl.host import paths
 from umlctl.state import event_log
@@ -74,7 +74,7 @@ def test_history_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of
         found: list[dict[str, Any]] = []
         thread = threading.Thread(target=lambda: found.extend(shown("demo", "-f")))
         thread.start()
-        thread.join(3 * LOOK)  # it may have looked whether the guest is there
+        thread.join(3 * LOOK_INTERVAL)  # it may have looked whether the guest is there
         assert thread.is_alive()
         happens("demo", 2.0, "ready")
     thread.join()

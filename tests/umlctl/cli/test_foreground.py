@@ -85,7 +85,7 @@ async def test_reader_that_stalls_holds_up_nobody_and_hears_how_much_it_missed(
         await aside(each)
 
     monkeypatch.setattr(log, "_write_aside", stalled)
-    count = foreground.BEHIND + 10
+    count = foreground.MAX_EVENTS_BEHIND + 10
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(log.run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from umlctl.cli import info, main
 from umlctl.errors import NoKernel
-from umlctl.guest.definition import MEM_DEFAULT
+from umlctl.guest.definition import DEFAULT_MEM_BYTES
 from umlctl.host import paths, processes, room
 from umlctl.kernels import find
 
@@ -26,7 +26,7 @@ def test_host_is_shown(
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.setattr(processes, "has_capability", lambda _name: False)
     monkeypatch.setenv("TMPDIR", house)
-    free = 10 * MEM_DEFAULT + 1
+    free = 10 * DEFAULT_MEM_BYTES + 1
     monkeypatch.setattr(room, "memory", lambda: {"MemTotal": 2 * free, "MemAvailable": free})
     monkeypatch.setattr(room, "look", lambda _directory: room.Space(4 * free, 2 * free))
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY,) * 2)
@@ -38,7 +38,7 @@ def test_host_is_shown(
     assert (found["memory_dir"], found["guests"]) == (house, {})
     assert (found["slirp4netns"], found["taps"]) == (False, False)
     assert found["state_dir"] == paths.state_dir()
-    assert (found["room_idle"], found["room_full"]) == (free // room.IDLE, 10)
+    assert (found["room_idle"], found["room_full"]) == (free // room.IDLE_GUEST_BYTES, 10)
     assert found["room_bound"] == "memory"
     assert (found["guest_processors"], found["guests_memory"]) == (1, 0)
     assert main.run(["info"]) == 0
@@ -49,7 +49,9 @@ def test_host_is_shown(
     assert "/usr/bin/linux.uml, Linux 6.19\n" in text
     assert "for guests that you do not trust" not in text
     assert "own mounts" in text
-    assert f"for {free // room.IDLE} more guests when idle, 10 that use 256M each" in text
+    assert (
+        f"for {free // room.IDLE_GUEST_BYTES} more guests when idle, 10 that use 256M each" in text
+    )
     assert "bound by memory\n" in text
     assert "1: the kernel has no SMP" in text
     old = kernel._replace(version="6.1.176")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
 from umlctl import streams
-from umlctl.cli.logs import LOOK, _additions, dmesg, logs
+from umlctl.cli.logs import LOOK_INTERVAL, _additions, dmesg, logs
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
 from umlctl.state import console_log
@@ -245,7 +245,7 @@ def test_log_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sig
         found: list[bytes] = []
         thread = threading.Thread(target=lambda: found.append(shown("demo", "-f")))
         thread.start()
-        thread.join(3 * LOOK)  # it may have looked whether the guest is there
+        thread.join(3 * LOOK_INTERVAL)  # it may have looked whether the guest is there
         assert thread.is_alive()
         with open(f"{paths.record_dir('demo')}/console.log", "ab") as file:
             file.write(b"two\n")

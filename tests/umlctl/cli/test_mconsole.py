@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import exitcodes
-from umlctl.cli.mconsole import LONGEST
+from umlctl.cli.mconsole import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_line_that_is_too_long_is_refused_and_the_next_is_sent(
     supervisor: Supervisor, batch: Batch
 ) -> None:
     supervisor.answers["version"] = (b"Linux", 0)
-    first, second = batch(b"log " + b"x" * 3 * LONGEST + b"\nversion\n")
+    first, second = batch(b"log " + b"x" * 3 * MAX_LINE_BYTES + b"\nversion\n")
     assert first.startswith("ERR ")
     assert second == "OK Linux"
     assert supervisor.asked == ["version"]

@@ -61,7 +61,7 @@ def test_supervisor_that_ends_by_itself_just_now_is_awaited(
 ) -> None:
     """It holds its lock for a moment without a socket."""
     pids = [4711, 4711, 0]
-    monkeypatch.setattr(background, "ENDS", DEADLINE)
+    monkeypatch.setattr(background, "END_TIMEOUT", DEADLINE)
     monkeypatch.setattr(background, "pid", lambda: pids.pop(0))
     assert main.run(["quit"]) == 0
     assert capfd.readouterr().out == "no background supervisor is running\n"

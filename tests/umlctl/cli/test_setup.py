@@ -85,7 +85,7 @@ def systemctl(house: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(" ".join([*([] if system else ["--user"]), *words]))
 
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setattr(units, "BOOTED", house)
+    monkeypatch.setattr(units, "BOOTED_DIRECTORY", house)
     monkeypatch.setattr(units, "SYSTEM_DIRECTORY", f"{house}/system")
     monkeypatch.setattr(units, "systemctl", fake)
     return done
@@ -142,7 +142,7 @@ def test_systemd_that_fails_is_told_with_what_to_do_then(
 def test_without_systemd_nothing_is_installed(
     systemctl: list[str], house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(units, "BOOTED", f"{house}/nowhere")
+    monkeypatch.setattr(units, "BOOTED_DIRECTORY", f"{house}/nowhere")
     problem = CliRunner().invoke(setup, ["--systemd"]).exception
     assert isinstance(problem, HostError)
     assert "`@reboot umlctl autostart`" in str(problem)

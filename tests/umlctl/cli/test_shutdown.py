@@ -165,7 +165,7 @@ def test_guest_that_does_not_end_in_order_is_told_and_the_others_end(
 def test_guest_whose_end_takes_too_long_is_told_and_the_others_end(
     guests: Guests, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutdown, "LAST", 0.1)
+    monkeypatch.setattr(shutdown, "FORCED_END_TIMEOUT", 0.1)
     db = guests("db")
     guests("web", "db").meanwhile = lambda: db.server.wait_seen(1)
     assert said.main("--all", "0") == 7

@@ -17,7 +17,7 @@ from umlctl.cli.transcript import Transcript, log_path
 from umlctl.cli.viewer import Runner, Viewer
 from umlctl.client.attach import Attachment
 from umlctl.host import paths
-from umlctl.protocol.console_socket import INPUT, NOTICE, OUTPUT, PACKET
+from umlctl.protocol.console_socket import INPUT, MAX_PACKET_BYTES, NOTICE, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ class Supervisor:
 
         def work() -> None:
             self.connection = self._listener.accept()[0]
-            self.connection.recv(PACKET)
+            self.connection.recv(MAX_PACKET_BYTES)
             what()
 
         thread = threading.Thread(target=work)
@@ -93,7 +93,7 @@ def test_script_stays_until_its_text_is_printed(
     def answer() -> None:
         supervisor.tell(offset=0, replay=0)
         supervisor.tell(keyboard="yours")
-        assert supervisor.connection.recv(PACKET) == INPUT + b"make\n"
+        assert supervisor.connection.recv(MAX_PACKET_BYTES) == INPUT + b"make\n"
         supervisor.show(b"all is done\n")
 
     looking = viewer()
@@ -140,7 +140,7 @@ def test_signal_ends_a_viewer_and_what_it_had_changed(
 ) -> None:
     def kill() -> None:
         supervisor.tell(keyboard="yours")
-        supervisor.connection.recv(PACKET)  # now it moves bytes, and heeds signals
+        supervisor.connection.recv(MAX_PACKET_BYTES)  # now it moves bytes, and heeds signals
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)

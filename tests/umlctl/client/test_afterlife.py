@@ -114,7 +114,7 @@ def test_guest_that_would_be_started_again_out_of_reach_is_not_killed(
     """Its supervisor has another /tmp, and nobody can tell it that a user has ended the guest."""
     killed: list[int] = []
     monkeypatch.setattr(processes, "kill_guest", lambda pid, *_: killed.append(pid))
-    monkeypatch.setattr(afterlife, "ENDS", 0.0)
+    monkeypatch.setattr(afterlife, "KILL_TIMEOUT", 0.0)
     with umid_lock.claim("demo"):
         write_record()
         record = records.read("demo")

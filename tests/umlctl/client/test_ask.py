@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.client import ask as module
 from umlctl.client.ask import (
     ADOPT,
-    MOST_DEATHS,
+    MAX_SUPERVISOR_DEATHS,
     SEND,
     Deadline,
     GuestClient,
@@ -82,12 +82,15 @@ def test_what_may_have_been_done_is_not_asked_twice() -> None:
 
 @pytest.mark.parametrize("end", [DIED, NOBODY])
 def test_supervisors_that_die_one_after_another_are_given_up(end: End) -> None:
-    ends: list[End] = [end, True] * (MOST_DEATHS - 1)
+    ends: list[End] = [end, True] * (MAX_SUPERVISOR_DEATHS - 1)
     if isinstance(end, Unreachable):
         with pytest.raises(Unreachable):
             told("version", *ends, end)
     else:
-        assert told("version", *ends, end) == ([SEND, ADOPT] * (MOST_DEATHS - 1) + [SEND], end)
+        assert told("version", *ends, end) == (
+            [SEND, ADOPT] * (MAX_SUPERVISOR_DEATHS - 1) + [SEND],
+            end,
+        )
 
 
 def test_nothing_is_sent_for_which_there_is_no_time_left() -> None:

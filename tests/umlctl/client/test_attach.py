@@ -11,7 +11,7 @@ from umlctl.client import attach, unsupervised
 from umlctl.client.attach import Attachment
 from umlctl.errors import HostError, NoGuest
 from umlctl.host import paths
-from umlctl.protocol.console_socket import HELLO, INPUT, OUTPUT, PACKET, SIZE
+from umlctl.protocol.console_socket import HELLO, INPUT, MAX_PACKET_BYTES, OUTPUT, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class Supervisors:
         return hello
 
     def heard(self) -> bytes:
-        return self.end.recv(PACKET, socket.MSG_DONTWAIT)
+        return self.end.recv(MAX_PACKET_BYTES, socket.MSG_DONTWAIT)
 
     def die(self) -> None:
         """Leave the socket behind, as one that is killed."""

@@ -49,7 +49,7 @@ def test_command_waits_for_a_service_that_is_started_again(
         return ask(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(background, "ask_running_supervisor", ask_and_tell)
-    monkeypatch.setattr(background, "RETURNS", 1e6)
+    monkeypatch.setattr(background, "RETURN_TIMEOUT", 1e6)
 
     def start_again() -> None:
         asked.wait()
@@ -73,7 +73,7 @@ def test_supervisor_that_does_not_return_is_replaced(
         return os.getpid()
 
     if crashed:
-        monkeypatch.setattr(background, "RETURNS", 0.1)
+        monkeypatch.setattr(background, "RETURN_TIMEOUT", 0.1)
     else:
         os.unlink(paths.supervisor_returns())
     monkeypatch.setattr(background, "_start", start)
@@ -84,7 +84,7 @@ def test_supervisor_that_does_not_return_is_replaced(
 def test_supervisor_with_another_tmp_is_said_to_be_there(
     house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(background, "STARTS", 0.0)
+    monkeypatch.setattr(background, "START_TIMEOUT", 0.0)
     monkeypatch.setattr(background, "_start", lambda: 0)
     paths.make_run_dir()
     lock = Lock()

@@ -31,8 +31,8 @@ def test_kernel_is_killed_by_what_ends_all_of_it(
 def test_kernel_that_does_not_shut_down_is_killed_and_that_is_a_failure(
     kernel: Kernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bare, "ANSWER", 0.01)
-    monkeypatch.setattr(bare, "SYNC", 0.01)
+    monkeypatch.setattr(bare, "ANSWER_TIMEOUT", 0.01)
+    monkeypatch.setattr(bare, "SYNC_TIMEOUT", 0.01)
     code = bare.end("shutdown", "demo", kernel.socket, ["0.01"], False)
     assert code == exitcodes.FAILED
     assert "not seen to sync" in capsys.readouterr().out

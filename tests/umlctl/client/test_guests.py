@@ -65,7 +65,7 @@ def when_it_was_missed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[]
             return found
 
         monkeypatch.setattr(guests, "_ask", ask)
-        monkeypatch.setattr(unsupervised, "DIES", DEADLINE)
+        monkeypatch.setattr(unsupervised, "LOCK_RELEASE_TIMEOUT", DEADLINE)
 
     return set_what
 

@@ -91,7 +91,7 @@ def test_disk_of_a_bare_kernel_that_is_still_scanned_is_removed_a_moment_later(
     server = bare(answer)
     assert shot("remove", server.path, "ubd1").code == 0
     assert server.commands == [b"remove ubd1"] * 3
-    monkeypatch.setattr(oneshot, "SCANNED", 0.0)
+    monkeypatch.setattr(oneshot, "SCAN_TIMEOUT", 0.0)
     other = bare(saying(b"Device is currently open", -errno.EBUSY), name="other")
     assert shot("remove", other.path, "ubd1").code == 1
     assert other.commands == [b"remove ubd1"]
@@ -496,7 +496,7 @@ class Finder:
 sys.meta_path.insert(0, Finder)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored from the start
 idle = oneshot._Idle(SimpleNamespace(name="demo", link=None))
-idle._since -= 2 * oneshot.SILENCE
+idle._since -= 2 * oneshot.SILENCE_TIMEOUT
 try:
     idle.look()
 except KeyboardInterrupt:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from umlctl.devices import LONGEST, check_request
+from umlctl.devices import MAX_REQUEST_BYTES, check_request
 from umlctl.errors import UsageError
 
 
 def test_request_has_a_length_in_bytes() -> None:
-    room = LONGEST - len("config ")
+    room = MAX_REQUEST_BYTES - len("config ")
     check_request("é" * (room // 2))
-    with pytest.raises(UsageError, match=f"has {LONGEST} bytes for a device, and this needs 512"):
+    with pytest.raises(
+        UsageError, match=f"has {MAX_REQUEST_BYTES} bytes for a device, and this needs 512"
+    ):
         check_request("a" * (room + 1))
     with pytest.raises(UsageError, match="513"):
         check_request("é" * (room // 2 + 1))

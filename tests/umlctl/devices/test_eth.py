@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.devices.eth import FIELDS, OPAQUE, SWITCH_SOCKET, VDE_PLUG, Eth, parse
+from umlctl.devices.eth import FIELDS, OPAQUE_TRANSPORTS, SWITCH_SOCKET, VDE_PLUG, Eth, parse
 from umlctl.devices.needs import CONTROL, PROGRAM, TAP, Need
 from umlctl.errors import UsageError
 
@@ -40,9 +40,9 @@ anything = st.text(st.characters(), max_size=30)
 
 @st.composite
 def interfaces(draw: st.DrawFn) -> Eth:
-    transport = draw(st.sampled_from([*FIELDS, *OPAQUE]))
-    if transport in OPAQUE:
-        place = OPAQUE[transport]
+    transport = draw(st.sampled_from([*FIELDS, *OPAQUE_TRANSPORTS]))
+    if transport in OPAQUE_TRANSPORTS:
+        place = OPAQUE_TRANSPORTS[transport]
         args = draw(st.lists(words, max_size=4))
         if place is not None and place < len(args):
             args[place] = draw(macs | st.just(""))

@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.devices.lines import COUNTS, Line, parse
+from umlctl.devices.lines import LINE_COUNTS, Line, parse
 from umlctl.devices.needs import TTY, Need
 from umlctl.errors import UsageError
 
-units = st.sampled_from([(family, n) for family, count in COUNTS.items() for n in range(count)])
+units = st.sampled_from(
+    [(family, n) for family, count in LINE_COUNTS.items() for n in range(count)]
+)
 paths = st.text(max_size=10).filter(lambda s: not set(s) & set(",\n\0") and s == s.rstrip())
 channels = (
     st.sampled_from(["null", "pts", "pty", "xterm"])

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.devices.mem import MOST, PAGE, Mem, parse
+from umlctl.devices.mem import MAX_CHANGE_BYTES, PAGE_BYTES, Mem, parse
 from umlctl.errors import UsageError
 
-pages = st.integers(1, MOST // PAGE)
+pages = st.integers(1, MAX_CHANGE_BYTES // PAGE_BYTES)
 anything = st.text(st.characters(), max_size=30)
 
 
 @given(pages | pages.map(int.__neg__))
 def test_what_is_printed_reads_the_same(count: int) -> None:
-    mem = Mem(count * PAGE)
+    mem = Mem(count * PAGE_BYTES)
     assert parse(str(mem)) == mem
     assert hash(parse(str(mem))) == hash(mem)
 

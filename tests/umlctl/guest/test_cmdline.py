@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
 from umlctl.guest.cmdline import (
-    CONSOLE_IN,
+    CONSOLE_IN_DESCRIPTOR,
     FAST_BOOT,
-    LONGEST,
+    MAX_COMMAND_LINE_BYTES,
     UNKNOWN,
     Traits,
     build,
@@ -429,9 +429,12 @@ def test_merge_keeps_all_of_the_user_and_only_other_defaults(
 
 def test_line_may_have_4095_bytes() -> None:
     short = len(" ".join(line())) + 1
-    assert len(" ".join(line(append=("x" * (LONGEST - short - 1),)))) == LONGEST - 1
+    assert (
+        len(" ".join(line(append=("x" * (MAX_COMMAND_LINE_BYTES - short - 1),))))
+        == MAX_COMMAND_LINE_BYTES - 1
+    )
     with pytest.raises(UsageError, match=r"has 4096 bytes; 4095 is the most"):
-        line(append=("x" * (LONGEST - short),))
+        line(append=("x" * (MAX_COMMAND_LINE_BYTES - short),))
 
 
 def test_length_is_counted_in_bytes() -> None:
@@ -627,7 +630,7 @@ def test_what_was_not_started_here_has_no_definition(words: list[str]) -> None:
     [
         ((), ""),
         (("con0=null",), "con0=null"),
-        (("con0=pts", f"con0=fd:{CONSOLE_IN},fd:18"), ""),
+        (("con0=pts", f"con0=fd:{CONSOLE_IN_DESCRIPTOR},fd:18"), ""),
         (("con1=pts", "con=null"), ""),
         (("--", "con0=null"), ""),
     ],

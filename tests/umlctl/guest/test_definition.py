@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from umlctl.errors import UsageError
 from umlctl.guest import specs
 from umlctl.guest.definition import (
+    DEFAULT_MEM_BYTES,
     HOST_ROOT,
-    MEM_DEFAULT,
-    MEM_LEAST,
+    MIN_MEM_BYTES,
     MODULES,
     Definition,
     check,
@@ -53,13 +53,13 @@ def test_what_is_no_size_is_a_usage_error(text: str) -> None:
 def test_plain_definition_is_sound() -> None:
     definition = define()
     assert check(definition) is definition
-    assert definition.mem == MEM_DEFAULT == parse_size("256M")
+    assert definition.mem == DEFAULT_MEM_BYTES == parse_size("256M")
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"mem": MEM_LEAST - 1}, "at least 24M"),
+        ({"mem": MIN_MEM_BYTES - 1}, "at least 24M"),
         ({"mem": 0}, "at least 24M"),
         ({"cpus": "0-"}, "cpus are a list"),
         ({"cpus": "a"}, "cpus are a list"),
@@ -130,7 +130,7 @@ def test_name_that_cannot_be_written_down_is_refused(fields: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"mem": MEM_LEAST},
+        {"mem": MIN_MEM_BYTES},
         {"cpus": "0"},
         {"cpus": "0,2-3"},
         {"append": ("quiet", "a=b=c", 'dyndbg="+p"')},
@@ -237,7 +237,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
         Definition,
         umid=texts.filter(bool),
         kernel=texts.filter(bool),
-        mem=st.integers(MEM_LEAST, 1 << 40),
+        mem=st.integers(MIN_MEM_BYTES, 1 << 40),
         root=st.one_of(
             st.just(HOST_ROOT), texts.map(lambda text: f"{text}/"), st.just("/images/a.img,ro")
         ),

@@ -41,4 +41,4 @@ def test_pauses_grow_to_a_bound() -> None:
     pauses = [policy.pause(tries) for tries in range(40)]
     assert pauses[:3] == [0.5, 1.0, 2.0]
     assert pauses == sorted(pauses)
-    assert pauses[-1] == policy.LONGEST_PAUSE
+    assert pauses[-1] == policy.MAX_RESTART_INTERVAL

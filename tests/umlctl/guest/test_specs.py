@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from umlctl.devices import ubd
 from umlctl.errors import UsageError
 from umlctl.guest.specs import (
-    NICS,
+    MAX_NICS,
     Disk,
     Nic,
     names_slot,
@@ -336,7 +336,7 @@ def test_dangerous_nic_is_taken_from_who_insists(text: str) -> None:
     assert str(parse_nic(text, insist=True)) == text
 
 
-numbers = st.none() | st.integers(0, NICS - 1)
+numbers = st.none() | st.integers(0, MAX_NICS - 1)
 macs = st.sampled_from(["", MAC])
 addresses = st.sampled_from(["", "10.0.0.2", "10.0.0.2/8", "fd00::1/64"])
 nics = (
@@ -420,7 +420,7 @@ def test_nics_without_a_number_get_the_next_free_one() -> None:
 
 def test_more_nics_than_numbers_are_refused() -> None:
     with pytest.raises(UsageError, match="no free number for user"):
-        number_nics(["user"] * (NICS + 1))
+        number_nics(["user"] * (MAX_NICS + 1))
 
 
 @pytest.mark.parametrize("key", ["slot", "cow", "serial", "ro", "raw", "shared", ""])

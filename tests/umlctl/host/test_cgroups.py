@@ -79,7 +79,7 @@ def test_cgroup_in_use_is_an_error_and_stays(tree: Path, monkeypatch: pytest.Mon
     Path(made, "cgroup.procs").write_text("4711\n")
     with pytest.raises(HostError, match=r"demo: cannot make the cgroup .* busy"):
         cgroups.make("demo", memory=64 << 20, cpu=0)
-    monkeypatch.setattr(cgroups, "LEFT", 0.02)
+    monkeypatch.setattr(cgroups, "LEAVE_TIMEOUT", 0.02)
     assert "stays: Device or resource busy" in cgroups.remove(made)
 
 

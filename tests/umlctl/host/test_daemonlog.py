@@ -17,13 +17,13 @@ LINE = "x" * 99 + "\n"
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UMLCTL_DIR", str(tmp_path))
-    monkeypatch.setattr(daemonlog, "MOST", MOST)
+    monkeypatch.setattr(daemonlog, "MAX_LOG_BYTES", MOST)
     (tmp_path / "state").mkdir()
     return tmp_path / "state" / "supervisor.log"
 
 
 def test_log_is_bounded_while_it_is_written(log: Path) -> None:
-    descriptor = os.open(daemonlog.path(), daemonlog.FLAGS, 0o600)
+    descriptor = os.open(daemonlog.path(), daemonlog.OPEN_FLAGS, 0o600)
     for number in range(100):
         daemonlog.say(f"{number:<99}\n", descriptor)
     os.close(descriptor)

@@ -209,7 +209,7 @@ def test_sockets_are_those_that_may_be() -> None:
 
 
 def test_kernel_that_is_process_1_cannot_abort_for_ever() -> None:
-    abort, kill = 6, seccomp.KILL["x86_64"]
+    abort, kill = 6, seccomp.KILL_NUMBERS["x86_64"]
     filters = (PLAIN, seccomp.no_abort("x86_64"))
     for program in filters:
         assert decide(program, kill, 1, abort) == REFUSED

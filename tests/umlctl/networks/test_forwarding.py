@@ -73,9 +73,9 @@ def test_addresses_of_a_port_that_is_gone_are_forgotten(table: AddressTable[str]
 
 
 def test_silent_address_is_forgotten_after_300_seconds(table: AddressTable[str]) -> None:
-    assert forwarding.AGE * forwarding.TICK == 300
+    assert forwarding.MAX_AGE_TICKS * forwarding.TICK_INTERVAL == 300
     table.route(header(BROADCAST, mac(1)), "a")
-    for _ in range(forwarding.AGE - 1):
+    for _ in range(forwarding.MAX_AGE_TICKS - 1):
         table.tick()
     table.route(header(BROADCAST, mac(2)), "b")
     assert len(table) == 2
@@ -85,7 +85,7 @@ def test_silent_address_is_forgotten_after_300_seconds(table: AddressTable[str])
 
 
 def test_address_that_speaks_is_kept(table: AddressTable[str]) -> None:
-    for _ in range(3 * forwarding.AGE):
+    for _ in range(3 * forwarding.MAX_AGE_TICKS):
         table.route(header(BROADCAST, mac(1)), "a")
         table.tick()
     assert table.behind("a") == [mac(1)]
@@ -97,7 +97,7 @@ def test_flood_of_addresses_from_one_port_leaves_the_others_alone(
     table.route(header(BROADCAST, mac(0)), "honest")
     for number in range(1, 10000):
         table.route(header(BROADCAST, mac(number)), "hostile")
-    assert len(table) == forwarding.ADDRESSES_EACH + 1
+    assert len(table) == forwarding.MAX_PORT_ADDRESSES + 1
     assert table.route(header(mac(0), mac(1)), "other") == "honest"
     assert table.behind("hostile")[0] == mac(9999)
 
@@ -134,7 +134,9 @@ class Model:
 
     def tick(self) -> None:
         self.now += 1
-        self.heard = [entry for entry in self.heard if entry[2] > self.now - forwarding.AGE]
+        self.heard = [
+            entry for entry in self.heard if entry[2] > self.now - forwarding.MAX_AGE_TICKS
+        ]
 
     def remove(self, port: str) -> None:
         self.heard = [entry for entry in self.heard if entry[1] != port]
@@ -145,7 +147,7 @@ ports = st.sampled_from("abcd")
 steps = st.one_of(
     st.tuples(st.just("frame"), addresses, addresses, ports),
     st.tuples(st.just("remove"), ports),
-    st.tuples(st.just("tick"), st.integers(1, forwarding.AGE)),
+    st.tuples(st.just("tick"), st.integers(1, forwarding.MAX_AGE_TICKS)),
 )
 
 
@@ -192,7 +194,7 @@ class Wire:
         found = []
         while True:
             try:
-                found.append(self.far.recv(forwarding.LONGEST))
+                found.append(self.far.recv(forwarding.MAX_FRAME_BYTES))
             except BlockingIOError:
                 return found
 
@@ -227,7 +229,7 @@ def test_frame_goes_out_at_once(wire: Wire) -> None:
 def test_frames_wait_for_a_slow_reader_and_keep_their_order(wire: Wire) -> None:
     buffer = bytearray(100)
     count = wire.fill(bytes(100))
-    assert wire.armed == forwarding.LISTEN | select.EPOLLOUT
+    assert wire.armed == forwarding.LISTEN_EVENTS | select.EPOLLOUT
     for number in range(5):
         buffer[0] = number + 1
         wire.port.put(memoryview(buffer))  # its owner writes the next frame into it
@@ -236,13 +238,13 @@ def test_frames_wait_for_a_slow_reader_and_keep_their_order(wire: Wire) -> None:
     assert len(arrived) == count
     wire.port.drain()
     assert [frame[0] for frame in wire.read()] == [0, 1, 2, 3, 4, 5]
-    assert wire.armed == forwarding.LISTEN
+    assert wire.armed == forwarding.LISTEN_EVENTS
     assert wire.port.out_frames == count + 6
     assert wire.port.out_bytes == 100 * (count + 6)
     assert wire.port.dropped == 0
 
 
-@pytest.mark.parametrize(("size", "fit"), [(100, forwarding.WAITING), (1 << 16, 16)])
+@pytest.mark.parametrize(("size", "fit"), [(100, forwarding.MAX_WAITING_FRAMES), (1 << 16, 16)])
 def test_what_waits_is_bounded_and_the_rest_dropped(wire: Wire, size: int, fit: int) -> None:
     wire.fill(bytes(size))
     for _ in range(2000):

@@ -62,7 +62,7 @@ def test_guest_for_which_there_is_no_name(umid: str, index: int) -> None:
 @pytest.fixture
 def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts interfaces in a /sys/class/net of our own: `sysfs("t0", tun_flags="0x1802")`."""
-    monkeypatch.setattr(interfaces, "SYSFS", str(tmp_path))
+    monkeypatch.setattr(interfaces, "SYSFS_DIRECTORY", str(tmp_path))
     (tmp_path / "bonding_masters").touch()
 
     def put(name: str, **attributes: str) -> None:
@@ -169,7 +169,7 @@ def test_looking_needs_no_pyroute2(sysfs: Callable[..., None]) -> None:
     script = (
         "import sys\nfrom umlctl.networks import interfaces, macs\n"
         "interfaces.tap_name('a' * 40, 0), macs.mac_of('a', 0), interfaces.may_configure()\n"
-        f"interfaces.SYSFS = {interfaces.SYSFS!r}\n"
+        f"interfaces.SYSFS_DIRECTORY = {interfaces.SYSFS_DIRECTORY!r}\n"
         "interfaces.check_tap('t0', 1), interfaces.bridges()\n"
         "assert not {'pyroute2', 'asyncio', 'socket', 'trio'} & set(sys.modules)"
     )

@@ -174,7 +174,7 @@ def test_guest_is_answered_and_given_an_address(place: str) -> None:
     assert (there["dns"], there["dhcp"]) == ("10.0.2.3", True)
     with Guest(segment) as guest:
         assert guest.resolve(there["gateway"])
-        assert guest.discover() == slirp.GUEST
+        assert guest.discover() == slirp.GUEST_ADDRESS
         (port,) = segment.status()["ports"]
         assert port["pid"] == os.getpid(), "the uplink is none of the guests' ports"
         assert uplink(segment)["in_frames"] >= 2
@@ -339,7 +339,7 @@ def test_killed_switch_takes_the_program_along_and_comes_back_with_it(
         assert guest.resolve("10.0.2.2")
         until(lambda: [entry["pending"] for entry in segment.status()["forwards"]] == [False])
         assert segment.status()["forwards"][0]["error"] is None
-        assert guest.discover() == slirp.GUEST
+        assert guest.discover() == slirp.GUEST_ADDRESS
 
 
 def group(leader: int) -> list[int]:

@@ -36,7 +36,7 @@ from tests.switches import (
 from tests.umlctl.host.test_place import opened
 from umlctl.host import paths
 from umlctl.networks import forwarding
-from umlctl.networks.switch_protocol import LISTED_ADDRESSES, LISTED_PORTS
+from umlctl.networks.switch_protocol import MAX_LISTED_ADDRESSES, MAX_LISTED_PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def test_what_is_no_frame_is_dropped(lan: Running) -> None:
     a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     a.send(BROADCAST + mac(1) + b"\x08")
     a.send(b"")
-    a.send(frame(BROADCAST, mac(1), bytes(forwarding.LONGEST)))
+    a.send(frame(BROADCAST, mac(1), bytes(forwarding.MAX_FRAME_BYTES)))
     a.send(frame(BROADCAST, mac(1), b"good"))
     assert b.recv(100) == frame(BROADCAST, mac(1), b"good")
     assert lan.ports()[0]["dropped"] == 2
@@ -140,13 +140,13 @@ def test_status_of_many_ports_fits_into_one_packet(lan: Running) -> None:
     try:
         lan.port().send(frame(BROADCAST, mac(1 << 20)))  # where the frames go: not to all
         before = lan.descriptors()
-        for number in range(LISTED_PORTS):
+        for number in range(MAX_LISTED_PORTS):
             port = lan.connect(paths.network_port(lan.name))
-            for source in range(LISTED_ADDRESSES + 1):
+            for source in range(MAX_LISTED_ADDRESSES + 1):
                 port.send(frame(mac(1 << 20), mac(100 * number + source)))
-        until(lambda: lan.descriptors() == before + LISTED_PORTS)
+        until(lambda: lan.descriptors() == before + MAX_LISTED_PORTS)
         assert lan.ask({"status": True})["unlisted"] == 1
-        assert len(lan.ports()) == LISTED_PORTS
+        assert len(lan.ports()) == MAX_LISTED_PORTS
     finally:
         for connection in lan.sockets[1:]:
             connection.close()

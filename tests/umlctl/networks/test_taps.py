@@ -96,12 +96,12 @@ def with_tun(test: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(test)
     def wrapper() -> None:
-        if os.access(taps.TUN, os.R_OK | os.W_OK):
+        if os.access(taps.TUN_DEVICE, os.R_OK | os.W_OK):
             test()
             return
         with pytest.raises(HostError, match="cannot make the tap t0: /dev/net/tun: ") as caught:
             taps.make_tap("t0", owner=OTHER)
-        advice = "sudo ip tuntap add" if os.path.exists(taps.TUN) else "no tun device"
+        advice = "sudo ip tuntap add" if os.path.exists(taps.TUN_DEVICE) else "no tun device"
         assert advice in str(caught.value)
         assert interfaces.look("t0") is None
 
@@ -139,13 +139,13 @@ def see_this_namespace() -> None:
     tree = libc.syscall(432, context, 0, 0)
     assert tree >= 0, os.strerror(ctypes.get_errno())
     os.close(context)
-    interfaces.SYSFS = f"/proc/self/fd/{tree}/class/net"
+    interfaces.SYSFS_DIRECTORY = f"/proc/self/fd/{tree}/class/net"
 
 
 @contextmanager
 def opened(name: str, flags: int = TAP | NO_PI | VNET_HDR) -> Iterator[int]:
     """A tap as a guest has it, made if it is not there."""
-    tap = os.open(taps.TUN, os.O_RDWR)
+    tap = os.open(taps.TUN_DEVICE, os.O_RDWR)
     try:
         fcntl.ioctl(tap, 0x400454CA, pack("16sH22x", name.encode(), flags))
         yield tap
@@ -160,7 +160,7 @@ def found(name: str) -> interfaces.Link:
 
 
 def names() -> set[str]:
-    return set(os.listdir(interfaces.SYSFS)) - {"bonding_masters"}
+    return set(os.listdir(interfaces.SYSFS_DIRECTORY)) - {"bonding_masters"}
 
 
 def switch(name: str, state: str) -> None:
@@ -226,7 +226,7 @@ def test_address_that_no_bridge_can_have_is_refused(address: str) -> None:
 
 
 def test_host_without_sys_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interfaces, "SYSFS", "/nonexistent/class/net")
+    monkeypatch.setattr(interfaces, "SYSFS_DIRECTORY", "/nonexistent/class/net")
     for use in (lambda: interfaces.look("t0"), interfaces.bridges, lambda: taps.remove_tap("t0")):
         with pytest.raises(HostError, match="there is no /nonexistent/class/net"):
             use()
@@ -255,7 +255,7 @@ def test_privilege_that_turns_out_not_to_count_is_missed_with_the_commands() -> 
 @alone
 def test_host_without_tun_device_says_so() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taps, "TUN", "/nonexistent/tun")
+        patch.setattr(taps, "TUN_DEVICE", "/nonexistent/tun")
         with pytest.raises(HostError, match=r"tap t0: /nonexistent/tun: .*no tun device"):
             taps.make_tap("t0", owner=OTHER)
     assert names() == {"lo"}

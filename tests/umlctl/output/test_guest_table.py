@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
 from umlctl.output import guest_table
-from umlctl.output.guest_table import COLUMNS, DEFAULT, as_csv, chosen, ordered, rows
+from umlctl.output.guest_table import COLUMNS, DEFAULT_COLUMNS, as_csv, chosen, ordered, rows
 from umlctl.protocol.status import Device, Ending, State, Status
 
 NOW = 10_000.0
@@ -174,6 +174,6 @@ def test_any_guests_have_a_cell_of_every_column_and_an_order_by_each(found: list
 
 
 def test_columns_that_are_shown_are_columns() -> None:
-    assert set(DEFAULT) <= set(COLUMNS)
+    assert set(DEFAULT_COLUMNS) <= set(COLUMNS)
     assert all(column.meaning for column in COLUMNS.values())
     assert guest_table.chosen(",".join(COLUMNS)) == list(COLUMNS)

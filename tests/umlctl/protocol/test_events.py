@@ -9,7 +9,7 @@ import pytest
 
 import umlctl
 from tests.histories import strange
-from umlctl.protocol.events import CLIENT, TABLE, EventName, event, row
+from umlctl.protocol.events import CLIENT_FACTS, TABLE, EventName, event, row
 from umlctl.protocol.status import STATES
 
 if TYPE_CHECKING:
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 NAMES: dict[str, EventName] = {name: name for name in TABLE}
 ADDING = {"add": 0, "_note_sparingly": 1, "_write_down": 1, "event": 0, "Tell": 0, "_told": 0}
 """By what events are made, and which argument is their name."""
-PACKED = {"by": CLIENT, "by(call)": CLIENT, "facts": (), "how": ("cause", "code", "text")}
+PACKED = {
+    "by": CLIENT_FACTS,
+    "by(call)": CLIENT_FACTS,
+    "facts": (),
+    "how": ("cause", "code", "text"),
+}
 """What is handed on by `**`."""
-GIVEN = {"_note_sparingly": ("text", "request", "left_out", *CLIENT)}
+GIVEN = {"_note_sparingly": ("text", "request", "left_out", *CLIENT_FACTS)}
 """Facts that are added on the way."""
 
 

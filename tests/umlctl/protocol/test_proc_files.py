@@ -4,16 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socketproto.wire import MAX_TEXT
-from umlctl.protocol.proc_files import BLOCK, is_cut, may_be_cut
+from socketproto.wire import MAX_TEXT_BYTES
+from umlctl.protocol.proc_files import BLOCK_BYTES, is_cut, may_be_cut
 
 
 def replies(data: bytes) -> list[bytes]:
     """What the kernel sends for a file, as its source has it."""
     sent = [b"\n"]
-    for start in range(0, len(data), BLOCK):
-        block = data[start : start + BLOCK].partition(b"\0")[0]
-        sent += [block[at : at + MAX_TEXT] for at in range(0, len(block) or 1, MAX_TEXT)]
+    for start in range(0, len(data), BLOCK_BYTES):
+        block = data[start : start + BLOCK_BYTES].partition(b"\0")[0]
+        sent += [
+            block[at : at + MAX_TEXT_BYTES] for at in range(0, len(block) or 1, MAX_TEXT_BYTES)
+        ]
     return [*sent, b""]
 
 
@@ -22,18 +24,18 @@ def cut(data: bytes) -> bool:
     return is_cut([len(piece) for piece in sent if piece], len(sent))
 
 
-@given(st.integers(0, 4 * BLOCK))
+@given(st.integers(0, 4 * BLOCK_BYTES))
 def test_file_without_zero_bytes_is_whole(size: int) -> None:
     assert not cut(b"x" * size)
 
 
-@given(st.integers(1, 3), st.integers(0, BLOCK - 1), st.integers(0, 2 * BLOCK))
+@given(st.integers(1, 3), st.integers(0, BLOCK_BYTES - 1), st.integers(0, 2 * BLOCK_BYTES))
 def test_zero_byte_before_the_last_block_is_noticed(block: int, at: int, more: int) -> None:
     """Unless what is left looks as one block that is the last."""
-    data = bytearray(b"x" * (block * BLOCK + 1 + more))
-    data[(block - 1) * BLOCK + at] = 0
-    rest = len(data) - block * BLOCK
-    assert cut(bytes(data)) == (at % MAX_TEXT > 0 or at == 0 or at + rest > BLOCK)
+    data = bytearray(b"x" * (block * BLOCK_BYTES + 1 + more))
+    data[(block - 1) * BLOCK_BYTES + at] = 0
+    rest = len(data) - block * BLOCK_BYTES
+    assert cut(bytes(data)) == (at % MAX_TEXT_BYTES > 0 or at == 0 or at + rest > BLOCK_BYTES)
 
 
 def test_file_that_begins_with_a_zero_byte_is_not_an_empty_one() -> None:
@@ -41,7 +43,7 @@ def test_file_that_begins_with_a_zero_byte_is_not_an_empty_one() -> None:
     assert cut(b"\0")
 
 
-@given(st.lists(st.integers(1, MAX_TEXT)), st.integers(0, 100))
+@given(st.lists(st.integers(1, MAX_TEXT_BYTES)), st.integers(0, 100))
 def test_any_sizes_can_be_judged(sizes: list[int], replies: int) -> None:
     assert is_cut(sizes, replies) in (True, False)
 

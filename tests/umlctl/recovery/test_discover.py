@@ -210,7 +210,7 @@ def test_unreadable_record_is_set_aside_once_the_tiny_parent_has_let_the_name_go
 
         monkeypatch.setattr(time, "sleep", sleep)
         (said,) = discover.set_dead_aside()
-    assert waited == [discover.PAUSE]
+    assert waited == [discover.LOOK_INTERVAL]
     assert "it is kept as record.json.unreadable-" in said
     assert os.listdir(f"{run_dir}/g") == []
 

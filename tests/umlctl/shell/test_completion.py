@@ -22,18 +22,18 @@ from umlctl.shell.completion import (
     DEVICE,
     DISK_OPTION,
     FILE,
-    FREE,
+    FREE_DEVICE,
     GUEST,
-    LETTER,
     NETWORK,
     NIC,
     NIC_OPTION,
     PID,
-    PLUG,
+    PLUG_KIND,
     PROC,
+    PROC_FILES,
     PROGRAM,
-    READABLE,
     REMOVABLE,
+    SYSRQ_LETTER,
     TAP,
     TRANSPORT,
     VEC_OPTION,
@@ -85,8 +85,8 @@ WORDS = ("config", "vec0", "ubd1", "plug", "disk", "nic", "switch", "proc", "wat
         ("shutdown 3", (), "3"),
         ("nonsense wo", (), "wo"),
         # One argument of a kind
-        ("sysrq ", (LETTER,), ""),
-        ("!sysrq ", (LETTER,), ""),
+        ("sysrq ", (SYSRQ_LETTER,), ""),
+        ("!sysrq ", (SYSRQ_LETTER,), ""),
         ("sysrq m ", (), ""),
         ("stack ", (PID,), ""),
         ("stack 1", (PID,), "1"),
@@ -111,8 +111,8 @@ WORDS = ("config", "vec0", "ubd1", "plug", "disk", "nic", "switch", "proc", "wat
         ("watch -n 2 ", (COMMAND,), ""),
         ("watch -n 2 proc me", (PROC,), "me"),
         # What the kernel's `config` takes
-        ("config ", (DEVICE, FREE), ""),
-        ("config ub", (DEVICE, FREE), "ub"),
+        ("config ", (DEVICE, FREE_DEVICE), ""),
+        ("config ub", (DEVICE, FREE_DEVICE), "ub"),
         ("config ubd1=", (FILE,), ""),
         ("config ubd1r=/ho", (FILE,), "/ho"),
         ("config ubd1=/cow,/ba", (FILE,), "/ba"),
@@ -130,8 +130,8 @@ WORDS = ("config", "vec0", "ubd1", "plug", "disk", "nic", "switch", "proc", "wat
         ("config mem=-", (), "-"),
         ("config ubd1 ", (), ""),
         # What `plug` takes
-        ("plug ", (PLUG,), ""),
-        ("plug d", (PLUG,), "d"),
+        ("plug ", (PLUG_KIND,), ""),
+        ("plug d", (PLUG_KIND,), "d"),
         ("plug disk ", (FILE,), ""),
         ("plug disk /home/a.i", (FILE,), "/home/a.i"),
         ("plug disk a.img,", (DISK_OPTION,), ""),
@@ -168,7 +168,7 @@ def test_kinds_follow_from_what_is_typed(text: str, kinds: tuple[str, ...], pref
 def test_only_what_is_before_the_cursor_counts() -> None:
     assert wanted("proc meminfo", 2) == Wanted((COMMAND,), "pr")
     assert wanted("proc meminfo", 8) == Wanted((PROC,), "mem")
-    assert wanted("config ubd1=/a", len("config ub")) == Wanted((DEVICE, FREE), "ub")
+    assert wanted("config ubd1=/a", len("config ub")) == Wanted((DEVICE, FREE_DEVICE), "ub")
 
 
 @given(st.text(), st.integers(0, 30))
@@ -220,7 +220,7 @@ def test_letters_are_offered_with_their_meaning() -> None:
 def test_files_of_proc_that_are_offered_can_be_read() -> None:
     assert "meminfo" in texts("proc mem")
     assert texts("proc 1/mounts") == ["1/mounts"]
-    for path in READABLE:
+    for path in PROC_FILES:
         assert proc_harm(path) == ""
 
 

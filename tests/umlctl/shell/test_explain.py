@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from umlctl.errors import UsageError
 from umlctl.protocol.commands import BY_NAME, SYSRQ
-from umlctl.shell.completion import BUILT_IN, DISK_OPTIONS, NIC_KINDS, NIC_OPTIONS, READABLE
+from umlctl.shell.completion import BUILT_IN, DISK_OPTIONS, NIC_KINDS, NIC_OPTIONS, PROC_FILES
 from umlctl.shell.explain import about, names, of_the_host, overview, question, topic, unknown
 from umlctl.synonyms import HARMFUL
 
@@ -81,7 +81,7 @@ def test_what_fits_behind_a_command_is_explained() -> None:
         (["plug"], [*DISK_OPTIONS, *NIC_KINDS, *NIC_OPTIONS]),
         (["plug", "disk"], list(DISK_OPTIONS)),
         (["plug", "nic"], [*NIC_KINDS, *NIC_OPTIONS]),
-        (["proc"], list(READABLE)),
+        (["proc"], list(PROC_FILES)),
         (["sysrq"], list(SYSRQ)),
         (["config"], ["ubdN=FILE", "vecN:transport=KIND,KEY=VALUE...", "mem=-SIZE, mem=+SIZE"]),
     ):

@@ -126,7 +126,7 @@ def test_any_index_can_be_read(data: bytes) -> None:
 
 
 def test_long_index_loses_moments_and_no_boot(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console_log, "INDEX_BOUND", 2000)
+    monkeypatch.setattr(console_log, "INDEX_KEPT_BYTES", 2000)
     index = Index(log)
     for number in range(500):
         index.add(BOOT if number % 100 == 0 else MOMENT, float(number), number * 10)

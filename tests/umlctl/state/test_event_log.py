@@ -50,8 +50,8 @@ def test_events_are_read_in_order_and_the_reader_goes_on() -> None:
 def test_full_file_is_put_aside_and_nothing_is_read_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_log, "EACH", 0)
-    monkeypatch.setattr(event_log, "BOUND", 3 * len(encode(event(1))))
+    monkeypatch.setattr(event_log, "KEPT_OF_EACH_KIND", 0)
+    monkeypatch.setattr(event_log, "MAX_FILE_BYTES", 3 * len(encode(event(1))))
     reader, late = Reader("demo"), Reader("demo")
     add(1, 2)
     assert numbers(reader) == [1, 2]
@@ -66,7 +66,7 @@ def test_full_file_is_put_aside_and_nothing_is_read_twice(
 def test_flood_of_one_kind_does_not_take_the_others_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_log, "BOUND", 4096)
+    monkeypatch.setattr(event_log, "MAX_FILE_BYTES", 4096)
     panic = {"time": 2.5, "umid": "demo", "event": "panicked", "text": "Oops"}
     add(1, 2)
     append("demo", encode(panic | {"console": ["line"] * 100}))
@@ -76,16 +76,20 @@ def test_flood_of_one_kind_does_not_take_the_others_with_it(
     assert found[:3] == [event(1), event(2), panic]
     rest = [int(each["time"]) for each in found[3:]]
     assert rest == sorted(rest)
-    assert rest[-event_log.EACH :] == list(range(1000 - event_log.EACH, 1000))
+    assert rest[-event_log.KEPT_OF_EACH_KIND :] == list(
+        range(1000 - event_log.KEPT_OF_EACH_KIND, 1000)
+    )
     directory = os.path.dirname(event_log.path_of("demo"))
-    assert sum(entry.stat().st_size for entry in os.scandir(directory)) < 4 * event_log.BOUND
+    assert (
+        sum(entry.stat().st_size for entry in os.scandir(directory)) < 4 * event_log.MAX_FILE_BYTES
+    )
 
 
 def test_full_disk_loses_the_oldest_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **_how: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(event_log, "BOUND", 3 * len(encode(event(1))))
+    monkeypatch.setattr(event_log, "MAX_FILE_BYTES", 3 * len(encode(event(1))))
     monkeypatch.setattr(event_log, "write_atomically", fail)
     add(*range(1, 9))
     assert numbers() == [4, 5, 6, 7, 8]

@@ -83,7 +83,7 @@ def names(uses: list[Use]) -> list[tuple[str, str]]:
 
 
 def test_lock_is_of_one_supervisor_at_a_time(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "PATIENCE", 0.05)
+    monkeypatch.setattr(leases, "LOCK_TIMEOUT", 0.05)
     with holder() as process:
         with pytest.raises(HostError, match=r"devices.lock for 0.05 seconds"), leases.lock():
             pass

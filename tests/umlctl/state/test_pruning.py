@@ -10,7 +10,7 @@ import pytest
 from tests.umlctl.state.test_records import ended, keep, put, record
 from umlctl.host import paths
 from umlctl.state import pruning, records
-from umlctl.state.pruning import ENDED_KEPT, prune
+from umlctl.state.pruning import MIN_ENDED_GUESTS, prune
 from umlctl.state.umid_lock import claim
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ def test_guest_of_which_only_set_aside_records_are_left_is_forgotten_in_its_turn
     prune()
     assert records.names() == ["lost"]
     os.utime(f"{paths.record_dir('lost')}/{os.listdir(paths.record_dir('lost'))[0]}", (5.0, 5.0))
-    for number in range(ENDED_KEPT):
+    for number in range(MIN_ENDED_GUESTS):
         keep(f"g{number:02}", ending=ended(1, 1000.0 + number))
     prune()
     assert "lost" not in records.names()
-    assert len(records.names()) == ENDED_KEPT
+    assert len(records.names()) == MIN_ENDED_GUESTS
 
 
 def test_newest_ended_guests_are_kept(run_dir: str) -> None:
-    for number in range(ENDED_KEPT + 5):
+    for number in range(MIN_ENDED_GUESTS + 5):
         keep(f"g{number:02}", ending=ended(1, 1000.0 + number))
     prune()
     left = [each.definition.umid for each in records.load_all()]
-    assert left == [f"g{number:02}" for number in range(5, ENDED_KEPT + 5)]
+    assert left == [f"g{number:02}" for number in range(5, MIN_ENDED_GUESTS + 5)]
 
 
 def test_loop_of_many_runs_keeps_all_of_them(run_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,15 +106,15 @@ def test_what_is_kept_of_ended_guests_is_bounded(
     run_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    for number in range(ENDED_KEPT + 20):
+    for number in range(MIN_ENDED_GUESTS + 20):
         keep(f"g{number:02}", ending=ended(1, now - number))
     each = pruning._size("g00")
-    monkeypatch.setattr(pruning, "ENDED_BYTES", (ENDED_KEPT + 10) * each)
+    monkeypatch.setattr(pruning, "MAX_ENDED_BYTES", (MIN_ENDED_GUESTS + 10) * each)
     prune()
-    assert records.names() == [f"g{number:02}" for number in range(ENDED_KEPT + 10)]
-    monkeypatch.setattr(pruning, "ENDED_MOST", ENDED_KEPT + 5)
+    assert records.names() == [f"g{number:02}" for number in range(MIN_ENDED_GUESTS + 10)]
+    monkeypatch.setattr(pruning, "MAX_ENDED_GUESTS", MIN_ENDED_GUESTS + 5)
     prune()
-    assert records.names() == [f"g{number:02}" for number in range(ENDED_KEPT + 5)]
-    monkeypatch.setattr(pruning, "ENDED_AGE", 3.5)
+    assert records.names() == [f"g{number:02}" for number in range(MIN_ENDED_GUESTS + 5)]
+    monkeypatch.setattr(pruning, "MAX_ENDED_SECONDS", 3.5)
     prune()
-    assert records.names() == [f"g{number:02}" for number in range(ENDED_KEPT)]
+    assert records.names() == [f"g{number:02}" for number in range(MIN_ENDED_GUESTS)]

@@ -115,7 +115,7 @@ def test_damaged_record_is_read_whole_or_said_to_be_unreadable(house: str) -> No
 
 def test_record_of_a_newer_umlctl_is_not_interpreted(house: str) -> None:
     newer = msgspec.to_builtins(keep()) | {
-        "version": records.VERSION + 1,
+        "version": records.FORM_VERSION + 1,
         "definition": "elsewhere",
     }
     put(msgspec.json.encode(newer))
@@ -173,7 +173,7 @@ def test_records_set_aside_are_bounded_and_the_newest_stay(house: str) -> None:
         assert records.set_aside("demo")
         time.sleep(0.001)  # their names are their times
     names = sorted(os.listdir(paths.record_dir("demo")))
-    assert len(names) == records.ASIDE_KEPT
+    assert len(names) == records.MAX_ASIDE
     with open(f"{paths.record_dir('demo')}/{names[-1]}", "rb") as file:
         assert file.read() == b"9"
 

@@ -398,11 +398,11 @@ def test_supervisor_of_an_earlier_version_is_known_where_that_had_its_locks(
 def test_how_a_kernel_is_confined_is_known_as_long_as_it_has_a_directory(house: str) -> None:
     assert umid_lock.confined("demo") == ""
     with claim("demo"):
-        os.makedirs(f"{paths.own_dir('demo')}/{umid_lock.CLOSED}")
-        os.makedirs(f"{paths.own_dir('demo')}/{umid_lock.EMPTY}")
-        for name in (umid_lock.CLOSED, umid_lock.EMPTY):
+        os.makedirs(f"{paths.own_dir('demo')}/{umid_lock.ASIDE_DIRECTORY}")
+        os.makedirs(f"{paths.own_dir('demo')}/{umid_lock.EMPTY_MASK}")
+        for name in (umid_lock.ASIDE_DIRECTORY, umid_lock.EMPTY_MASK):
             os.chmod(f"{paths.own_dir('demo')}/{name}", 0)
-        with open(f"{paths.own_dir('demo')}/{umid_lock.CONFINED}", "w") as file:
+        with open(f"{paths.own_dir('demo')}/{umid_lock.CONFINED_FILE}", "w") as file:
             file.write("strict")
         assert umid_lock.confined("demo") == "strict", house
     assert umid_lock.confined("demo") == ""

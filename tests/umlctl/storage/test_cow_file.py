@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.cows import KINDS, make
 from umlctl.errors import HostError
 from umlctl.storage import cow
-from umlctl.storage.cow import SECTOR, BadCow, Header
+from umlctl.storage.cow import SECTOR_BYTES, BadCow, Header
 from umlctl.storage.cow_file import (
     NoCow,
     check_fits,
@@ -36,13 +36,13 @@ def test_what_was_written_is_found_in_each_version(tmp_path: Path, kind: str) ->
     with open_cow(made.cow) as of, open_backing(of) as backing:
         check_fits(of, backing, made.backing)
         assert list(of.runs()) == [
-            (0, 3 * SECTOR),
-            (9 * SECTOR, 10 * SECTOR),
-            (31 * SECTOR, 32 * SECTOR),
-            (39 * SECTOR, 40 * SECTOR),
+            (0, 3 * SECTOR_BYTES),
+            (9 * SECTOR_BYTES, 10 * SECTOR_BYTES),
+            (31 * SECTOR_BYTES, 32 * SECTOR_BYTES),
+            (39 * SECTOR_BYTES, 40 * SECTOR_BYTES),
         ]
-        assert of.written() == 6 * SECTOR
-        assert of.size == 40 * SECTOR
+        assert of.written() == 6 * SECTOR_BYTES
+        assert of.size == 40 * SECTOR_BYTES
         for start, end in of.runs():
             assert of.read(start, end - start) == made.disk[start:end]
 
@@ -51,7 +51,7 @@ def test_what_was_written_is_found_in_each_version(tmp_path: Path, kind: str) ->
 def test_last_sectors_of_old_versions_have_no_bit(tmp_path: Path, kind: str) -> None:
     made = make(str(tmp_path), 13, range(13), kind=kind)
     with open_cow(made.cow) as of:
-        assert list(of.runs()) == [(0, 8 * SECTOR)]
+        assert list(of.runs()) == [(0, 8 * SECTOR_BYTES)]
 
 
 def test_bits_behind_the_last_sector_are_none(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_bits_behind_the_last_sector_are_none(tmp_path: Path) -> None:
         file.seek(8192)
         file.write(b"\x00\xf0")
     with open_cow(made.cow) as of:
-        assert list(of.runs()) == [(12 * SECTOR, 13 * SECTOR)]
-        assert of.written() == SECTOR
+        assert list(of.runs()) == [(12 * SECTOR_BYTES, 13 * SECTOR_BYTES)]
+        assert of.written() == SECTOR_BYTES
 
 
 def test_hole_in_the_bitmap_of_a_large_disk_is_passed_over(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_hole_in_the_bitmap_of_a_large_disk_is_passed_over(tmp_path: Path) -> No
         file.seek(8192 + far // 8)
         file.write(b"\x80")
     with open_cow(f"{tmp_path}/a.cow") as of:
-        assert list(of.runs()) == [((1 << 40) - SECTOR, 1 << 40)]
+        assert list(of.runs()) == [((1 << 40) - SECTOR_BYTES, 1 << 40)]
         assert len(list(of._chunks())) == 1
 
 

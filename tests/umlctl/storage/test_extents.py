@@ -52,7 +52,7 @@ def test_file_without_holes_is_all_data(sparse: int, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("answer", [None, 0, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP])
-@pytest.mark.parametrize("piece", [extents.BUFFER, 1000])
+@pytest.mark.parametrize("piece", [extents.BUFFER_BYTES, 1000])
 def test_bytes_are_copied_whatever_the_host_can_do(
     sparse: int, target: int, monkeypatch: pytest.MonkeyPatch, answer: int | None, piece: int
 ) -> None:

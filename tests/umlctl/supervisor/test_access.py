@@ -97,7 +97,7 @@ def test_membership_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyP
     assert given_to.level(SOMEBODY, 1) == READ
     groups = frozenset()
     assert given_to.level(SOMEBODY, 1) == READ
-    now += access.MEMBERS_KEPT + 1
+    now += access.MEMBERS_KEPT_SECONDS + 1
     assert given_to.level(SOMEBODY, 1) == ""
 
 

@@ -30,7 +30,7 @@ __all__ = ["define"]
 async def test_guest_that_does_not_answer_holds_up_who_asks_for_it_alone(
     define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adoption, "UP", 10 * DEADLINE)
+    monkeypatch.setattr(adoption, "ANSWER_TIMEOUT", 10 * DEADLINE)
     left = leave(define("silent"))
     async with serving() as path:
         await adopt(path, "another")
@@ -47,7 +47,7 @@ async def test_guest_that_does_not_answer_holds_up_who_asks_for_it_alone(
 async def test_guest_that_cannot_be_brought_back_holds_nobody_up(
     define: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adoption, "UP", 10 * DEADLINE)
+    monkeypatch.setattr(adoption, "ANSWER_TIMEOUT", 10 * DEADLINE)
     left = leave(define("demo"))
     processes.kill_guest(left.pid, left.started, [])
     os.waitpid(left.shim, 0)  # noqa: ASYNC222 - it has been killed
@@ -76,7 +76,7 @@ async def test_guest_that_has_just_died_is_buried_once_its_tiny_parent_has_said_
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", look_again)
-    monkeypatch.setattr(discover, "DIES", DEADLINE)
+    monkeypatch.setattr(discover, "SHIM_TIMEOUT", DEADLINE)
     async with serving() as path:
         await adopt(path)
         record = records.load("demo")

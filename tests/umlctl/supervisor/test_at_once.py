@@ -8,7 +8,7 @@ import pytest
 
 from socketproto.exchange import pieces
 from umlctl.supervisor import kernel as module
-from umlctl.supervisor.kernel import SKIPPED, SURE_PIECES, Kernel
+from umlctl.supervisor.kernel import SKIPPED_QUESTIONS, SURE_PIECES, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ def answer(_server: Bare, data: bytes, _address: Address) -> Iterable[bytes]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AT_ONCE", 5.0)
+    monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 5.0)
 
 
 def asked(kernel: Kernel, question: str) -> bytes | None:
@@ -68,10 +68,12 @@ async def test_after_a_slow_one_the_next_few_go_the_usual_way(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(bare(answer).path, lambda _trouble: None)
-    monkeypatch.setattr(module, "AT_ONCE", 0.001)
+    monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 0.001)
     assert asked(kernel, "proc slow") is None
-    monkeypatch.setattr(module, "AT_ONCE", 5.0)
-    assert [asked(kernel, "version") for _ in range(SKIPPED)] == [None] * SKIPPED
+    monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 5.0)
+    assert [asked(kernel, "version") for _ in range(SKIPPED_QUESTIONS)] == [
+        None
+    ] * SKIPPED_QUESTIONS
     assert asked(kernel, "version") == b"version"
     kernel.lose("over")
 

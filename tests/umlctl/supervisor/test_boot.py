@@ -14,10 +14,16 @@ from umlctl.guest.definition import Definition
 from umlctl.host import processes
 from umlctl.host.processes import Held
 from umlctl.supervisor import boot
-from umlctl.supervisor.boot import ANSWER, BOOT_ID, ROOT_GRACE, Boot, root_is_mounted
+from umlctl.supervisor.boot import (
+    ANSWER_TIMEOUT,
+    BOOT_ID_QUESTION,
+    ROOT_TIMEOUT,
+    Boot,
+    root_is_mounted,
+)
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.history import History
-from umlctl.supervisor.kernel import QUIET
+from umlctl.supervisor.kernel import QUIET_QUESTION
 from umlctl.supervisor.kernel_socket import UNREACHABLE
 from umlctl.supervisor.lifecycle import (
     Event,
@@ -95,7 +101,7 @@ async def test_guest_is_ready_once_its_root_is_mounted(autojump_clock: MockClock
     assert trio.current_time() >= 20
 
 
-@pytest.mark.parametrize(("command", "grace"), [(("initrd=x",), 0.0), ((), ROOT_GRACE)])
+@pytest.mark.parametrize(("command", "grace"), [(("initrd=x",), 0.0), ((), ROOT_TIMEOUT)])
 async def test_guest_that_mounts_none_is_ready_with_its_drivers(
     autojump_clock: MockClock, command: tuple[str, ...], grace: float
 ) -> None:
@@ -166,7 +172,7 @@ async def test_adopted_guest_that_stands_still_after_its_answer_is_stopped_yet(
     guest.life.devices = SimpleNamespace(entries=[])
     guest.life.consoles = SimpleNamespace(sync=lambda _entries: None)
     await guest.boot._get_ready()
-    assert guest.kernel.asked == ["proc mounts", QUIET, BOOT_ID, "go"]
+    assert guest.kernel.asked == ["proc mounts", QUIET_QUESTION, BOOT_ID_QUESTION, "go"]
     assert guest.events == [ReadyStopped(facts={"pid": 4711})]
 
 
@@ -180,7 +186,7 @@ async def test_adopted_guest_that_takes_its_time_to_say_that_it_has_rebooted_is_
         renewed.append(table)
 
     async def boot_again() -> None:
-        await trio.sleep(2.5 * ANSWER)
+        await trio.sleep(2.5 * ANSWER_TIMEOUT)
         guest.files = {"sys/kernel/random/boot_id": b"y"}
 
     monkeypatch.setattr(restoring, "renew", renew)

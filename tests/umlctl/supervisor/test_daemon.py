@@ -13,7 +13,7 @@ async def test_service_stays_though_there_is_nothing_to_do(
 ) -> None:
     paths.make_run_dir()
     listener = Door(paths.supervisor_socket())
-    with trio.move_on_after(daemon.IDLE * 10) as limit:
+    with trio.move_on_after(daemon.IDLE_TIMEOUT * 10) as limit:
         await daemon.Daemon(listener, service=True).run()
     assert limit.cancelled_caught
     # No limit here: the clock jumps while a thread works.

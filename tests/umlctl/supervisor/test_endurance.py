@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from umlctl.supervisor.endurance import PAUSE, PAUSE_MOST, endure
+from umlctl.supervisor.endurance import FIRST_RETRY_INTERVAL, MAX_RETRY_INTERVAL, endure
 from umlctl.supervisor.history import History
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ async def test_task_that_lacks_something_begins_again_and_says_so_once(
     await endure(history, "watching", task.run)
     pauses = [later - sooner for sooner, later in zip(task.begun, task.begun[1:], strict=False)]
     assert len(pauses) == 20
-    assert pauses[:2] == pytest.approx([PAUSE, 2 * PAUSE])
-    assert pauses[-1] == pytest.approx(PAUSE_MOST)
+    assert pauses[:2] == pytest.approx([FIRST_RETRY_INTERVAL, 2 * FIRST_RETRY_INTERVAL])
+    assert pauses[-1] == pytest.approx(MAX_RETRY_INTERVAL)
     assert said(history) == [("failed", "watching")]
     last = history.last
     assert last is not None
@@ -55,10 +55,10 @@ async def test_task_that_ran_for_long_begins_with_the_first_pause(
     autojump_clock: MockClock,
 ) -> None:
     task, history = Task(*(lack() for _ in range(3))), History("demo")
-    task.takes = PAUSE_MOST + 1
+    task.takes = MAX_RETRY_INTERVAL + 1
     await endure(history, "watching", task.run)
     pauses = [later - sooner for sooner, later in zip(task.begun, task.begun[1:], strict=False)]
-    assert pauses == pytest.approx([task.takes + PAUSE] * 3)
+    assert pauses == pytest.approx([task.takes + FIRST_RETRY_INTERVAL] * 3)
     assert len(said(history)) == 3
 
 

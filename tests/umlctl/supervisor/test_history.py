@@ -10,7 +10,7 @@ import trio.testing
 
 from umlctl.host import paths
 from umlctl.state.event_log import Reader, encode
-from umlctl.supervisor.history import BEHIND, KEPT, History, Subscription, brief
+from umlctl.supervisor.history import MAX_EVENTS, MAX_EVENTS_BEHIND, History, Subscription, brief
 
 if TYPE_CHECKING:
     from umlctl.protocol.events import Event, EventName
@@ -56,9 +56,9 @@ def test_event_is_one_line_of_json() -> None:
 
 def test_oldest_events_are_forgotten() -> None:
     history = History("demo")
-    for number in range(KEPT + 5):
+    for number in range(MAX_EVENTS + 5):
         history.add("user", text=f"e{number}")
-    assert texts(list(history)) == [f"e{number}" for number in range(5, KEPT + 5)]
+    assert texts(list(history)) == [f"e{number}" for number in range(5, MAX_EVENTS + 5)]
 
 
 async def test_subscriber_sees_what_was_and_what_comes_once() -> None:
@@ -110,17 +110,17 @@ async def test_slow_subscriber_is_told_where_and_how_many_it_missed() -> None:
     _past, slow = history.subscribe()
     _past, quick = history.subscribe()
     seen: list[Event] = []
-    for number in range(BEHIND + 7):
+    for number in range(MAX_EVENTS_BEHIND + 7):
         history.add("user", text=f"e{number}")
         seen.append(await next_of(quick))
     got = [await next_of(slow)]
     history.add("stopped")
-    got += [await next_of(slow) for _ in range(BEHIND)]
+    got += [await next_of(slow) for _ in range(MAX_EVENTS_BEHIND)]
     history.add("resumed")
     got.append(await next_of(slow))
-    assert texts(seen) == [f"e{number}" for number in range(BEHIND + 7)]
-    assert texts(got) == [*(f"e{n}" for n in range(BEHIND)), "missed", "resumed"]
-    assert got[BEHIND]["count"] == 7 + 1
+    assert texts(seen) == [f"e{number}" for number in range(MAX_EVENTS_BEHIND + 7)]
+    assert texts(got) == [*(f"e{n}" for n in range(MAX_EVENTS_BEHIND)), "missed", "resumed"]
+    assert got[MAX_EVENTS_BEHIND]["count"] == 7 + 1
 
 
 async def test_subscriber_that_left_is_not_kept() -> None:
@@ -183,11 +183,11 @@ def test_what_is_too_much_to_be_kept_for_then_is_counted(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("umlctl.state.event_log.append", full)
-        for number in range(KEPT + 2):
+        for number in range(MAX_EVENTS + 2):
             kept.add("user", text=f"e{number}")
     assert kept.flush()
     said = texts(list(Reader("demo").read()))
-    assert said == ["missed", *(f"e{number}" for number in range(2, KEPT + 2))]
+    assert said == ["missed", *(f"e{number}" for number in range(2, MAX_EVENTS + 2))]
     assert next(iter(Reader("demo").read()))["count"] == 2
 
 

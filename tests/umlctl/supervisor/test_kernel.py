@@ -18,7 +18,7 @@ from socketproto.exchange import (
 )
 from socketproto.wire import Reply
 from umlctl.supervisor import kernel as module
-from umlctl.supervisor.kernel import FRAGILE, SURE_PIECES, Kernel, Unsent
+from umlctl.supervisor.kernel import FRAGILE_REASON, SURE_PIECES, Kernel, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,7 +79,7 @@ async def test_kernel_whose_time_another_program_has_is_asked_nothing_that_kills
 ) -> None:
     server = bare(unknown)
     kernel = Watched(server.path)
-    kernel.fragile = FRAGILE
+    kernel.fragile = FRAGILE_REASON
     for text in ("version", "proc uptime", "config ubd0", "stop", "halt", "reboot", "remove ubd1"):
         outcome = await kernel.ask(text)
         assert (outcome.kind, outcome.error) == (REFUSED, -errno.EOPNOTSUPP)
@@ -87,7 +87,7 @@ async def test_kernel_whose_time_another_program_has_is_asked_nothing_that_kills
         assert kernel.ask_at_once(text) is None
     assert (await kernel.read_file("proc uptime", may_stop=True)).kind == REFUSED
     kernel.is_stuck("it does not answer")
-    monkeypatch.setattr(module, "PROBE", DEADLINE)
+    monkeypatch.setattr(module, "PROBE_TIMEOUT", DEADLINE)
     assert await kernel.recover()
     for text in ("help", "log x", "sysrq h", "stack 1", "cad", "go"):
         assert (await kernel.ask(text)).ok
@@ -179,7 +179,7 @@ async def test_kernel_that_ends_under_a_request_is_gone_with_the_reason(
         server.unbind()
         return []
 
-    monkeypatch.setattr(module, "TOLD", 60.0)
+    monkeypatch.setattr(module, "REASON_TIMEOUT", 60.0)
     kernel = Watched(bare(end).path)
     outcomes: list[Outcome] = []
 
@@ -291,7 +291,7 @@ async def test_kernel_that_answers_again_is_out_of_trouble(
     kernel = Watched(server.path)
     assert (await kernel.ask("version", SOON)).kind == TIMED_OUT
     server.answer = unknown
-    monkeypatch.setattr(module, "PROBE", DEADLINE)
+    monkeypatch.setattr(module, "PROBE_TIMEOUT", DEADLINE)
     assert await kernel.recover()
     assert not kernel.trouble
     assert kernel.told[1:] == [""]

@@ -15,9 +15,9 @@ from umlctl.protocol.guard import read
 from umlctl.supervisor import kernel_requests as module
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.kernel import Unsent
-from umlctl.supervisor.kernel_requests import LOG_PIECE, KernelRequests
+from umlctl.supervisor.kernel_requests import LOG_PIECE_BYTES, KernelRequests
 from umlctl.supervisor.lifecycle import Ready, Stopped
-from umlctl.supervisor.readiness import MOMENT, Readiness
+from umlctl.supervisor.readiness import REBOOT_TIMEOUT, Readiness
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -100,8 +100,8 @@ async def test_reset_is_a_reboot_in_its_turn(asked: Asked, text: str) -> None:
 
 
 async def test_long_line_for_the_log_is_several(asked: Asked) -> None:
-    await asked.ask(f"log {'x' * (LOG_PIECE + 1)}")
-    assert asked.kernel.asked == [f"log {'x' * LOG_PIECE}\n", "log x\n"]
+    await asked.ask(f"log {'x' * (LOG_PIECE_BYTES + 1)}")
+    assert asked.kernel.asked == [f"log {'x' * LOG_PIECE_BYTES}\n", "log x\n"]
 
 
 async def test_question_to_a_guest_that_reboots_meanwhile_is_asked_again(asked: Asked) -> None:
@@ -139,12 +139,12 @@ async def test_guest_that_lives_without_a_socket_is_waited_for(
         return True
 
     async def answer(_text: str, _timeout: float) -> Outcome:
-        if trio.current_time() > 5 * MOMENT:
+        if trio.current_time() > 5 * REBOOT_TIMEOUT:
             return Outcome(ANSWERED, data=b"Linux")
         return Unsent(GONE, reason="the kernel's socket is gone")
 
     async def reboot() -> None:
-        await trio.sleep(5 * MOMENT)
+        await trio.sleep(5 * REBOOT_TIMEOUT)
         milestones.reboots()
         await trio.sleep(1)
         milestones.ready.set()

@@ -8,7 +8,7 @@ from umlctl.protocol.console_socket import config
 from umlctl.state import records
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.guest import Guest
-from umlctl.supervisor.life import HELD
+from umlctl.supervisor.life import HELD_INTERVAL
 
 if TYPE_CHECKING:
     import pytest
@@ -62,7 +62,7 @@ async def test_kernel_in_trouble_is_asked_until_it_answers_again(
     async def settle(_table: Table) -> None:
         settled.set()
 
-    monkeypatch.setattr("umlctl.supervisor.life.CURE_PAUSE", 0.001)
+    monkeypatch.setattr("umlctl.supervisor.life.FIRST_RECOVER_INTERVAL", 0.001)
     monkeypatch.setattr(life.kernel, "recover", recover)
     monkeypatch.setattr(restoring, "settle", settle)
     with trio.fail_after(DEADLINE):
@@ -79,7 +79,7 @@ async def test_guest_that_somebody_holds_is_not_waited_for(
     launched: Launched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = Guest(launched).life
-    with trio.move_on_after(3 * HELD) as patience:
+    with trio.move_on_after(3 * HELD_INTERVAL) as patience:
         await life.answers()
     assert patience.cancelled_caught
     monkeypatch.setattr(life.process, "held", lambda: "a debugger")

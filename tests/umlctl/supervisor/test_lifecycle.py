@@ -329,18 +329,18 @@ def test_restart_that_is_not_to_be_after_all_leaves_it_dead() -> None:
 
 def test_too_many_restarts_in_a_row_are_given_up() -> None:
     life = made(restart="always")
-    pauses = [life.pause(1.0) for _ in range(policy.GIVE_UP)]
-    assert pauses == [policy.pause(tries) for tries in range(policy.GIVE_UP)]
+    pauses = [life.pause(1.0) for _ in range(policy.MAX_RESTARTS)]
+    assert pauses == [policy.pause(tries) for tries in range(policy.MAX_RESTARTS)]
     assert life.pause(1.0) is None
 
 
-@given(st.lists(st.floats(0.0, 2 * policy.WELL), max_size=30))
+@given(st.lists(st.floats(0.0, 2 * policy.RECOVERED_SECONDS), max_size=30))
 def test_pauses_never_shrink_but_after_a_life_that_went_well(lives: list[float]) -> None:
     life = made(restart="always")
     last: float | None = 0.0
     for lasted in lives:
         pause = life.pause(lasted)
-        if lasted >= policy.WELL:
+        if lasted >= policy.RECOVERED_SECONDS:
             assert pause == policy.pause(0)
         else:
             assert pause is None or (last is not None and pause >= last)
@@ -444,10 +444,10 @@ class Lives(RuleBasedStateMachine):
         assert (life.ending is not None) == (life.state in ENDED)
         assert life.again or life.state != RESTARTING
         assert not (life.again and life.state in ALIVE)
-        assert life.tries <= policy.GIVE_UP
+        assert life.tries <= policy.MAX_RESTARTS
         assert not life.answers or life.known
         assert not life.forced or life.asked_to_end
-        assert len(life.story) <= module.MAX_STORY
+        assert len(life.story) <= module.MAX_STORY_STEPS
 
 
 def is_legal(life: Lifecycle, kind: type[Event]) -> bool:

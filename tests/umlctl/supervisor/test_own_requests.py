@@ -16,7 +16,7 @@ from umlctl.protocol.status import Ending
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.lifecycle import Ended
 from umlctl.supervisor.own_requests import OwnRequests
-from umlctl.supervisor.rate_limits import SUBSCRIPTIONS
+from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS
 from umlctl.supervisor.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ async def test_wait_says_how_the_guest_has_ended_with_signs_of_life_before(
 
 async def test_too_many_that_wait_are_refused(asked: Asked) -> None:
     async with trio.open_nursery() as nursery:
-        for _ in range(SUBSCRIPTIONS[0]):
+        for _ in range(MAX_SUBSCRIPTIONS[0]):
             nursery.start_soon(asked.ask, "wait")
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Refusal) as caught:

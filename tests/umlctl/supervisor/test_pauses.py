@@ -11,8 +11,8 @@ from umlctl.guest.definition import Definition
 from umlctl.host import processes
 from umlctl.state.records import Record
 from umlctl.supervisor.lifecycle import Event, Lifecycle, Ready, Tell
-from umlctl.supervisor.pauses import AGAIN, MOMENT, Pauses
-from umlctl.supervisor.process import RUNS
+from umlctl.supervisor.pauses import RESUME_INTERVAL, RUNNING_SECONDS, Pauses
+from umlctl.supervisor.process import RUNNING_CPU_SECONDS
 
 if TYPE_CHECKING:
     import pytest
@@ -77,7 +77,7 @@ async def test_pause_that_cannot_be_ended_is_tried_again(autojump_clock: MockClo
 
     guest.kernel.answer = answer
     guest.pauses.note_stopped(0.0)
-    with trio.move_on_after(3.5 * AGAIN):
+    with trio.move_on_after(3.5 * RESUME_INTERVAL):
         await guest.pauses.run(guest.ready)
     assert guest.kernel.asked == ["go"] * 4
     assert guest.lifecycle.state == "stopped"
@@ -96,7 +96,7 @@ async def test_what_the_kernel_does_past_us_is_believed(
     looks = False
     guest.pauses.look()
     assert guest.lifecycle.state == "stopped"
-    await trio.sleep(2 * MOMENT)
+    await trio.sleep(2 * RUNNING_SECONDS)
     guest.pauses.look()
     assert [each.event for each in guest.told] == ["stopped", "resumed"]
 
@@ -114,14 +114,14 @@ async def test_stopped_guest_that_stands_still_after_its_answer_is_stopped_yet(
     due = guest.record.resume
     for _ in range(5):
         guest.pauses.look()
-        await trio.sleep(2 * MOMENT)
-    used += RUNS
+        await trio.sleep(2 * RUNNING_SECONDS)
+    used += RUNNING_CPU_SECONDS
     guest.kernel.exchanges += 1  # what it has used may be for that
     guest.pauses.look()
-    await trio.sleep(2 * MOMENT)
+    await trio.sleep(2 * RUNNING_SECONDS)
     guest.pauses.look()
     assert [each.event for each in guest.told] == ["stopped"]
     assert guest.record.resume == due
-    used += RUNS
+    used += RUNNING_CPU_SECONDS
     guest.pauses.look()
     assert [each.event for each in guest.told] == ["stopped", "resumed"]

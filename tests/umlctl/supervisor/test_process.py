@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from umlctl.host import processes
-from umlctl.supervisor.process import RUNS, Process
+from umlctl.supervisor.process import RUNNING_CPU_SECONDS, Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_process_is_held_until_nobody_need_look_any_more(child: subprocess.Popen
     [
         (["runs", "runs", "stopped"], 0.0, True),
         (["runs", "runs", "elsewhere"], 0.0, False),
-        (["runs", "runs", "runs", "stopped"], RUNS / 2, False),
+        (["runs", "runs", "runs", "stopped"], RUNNING_CPU_SECONDS / 2, False),
     ],
 )
 async def test_kernel_that_does_what_it_was_asked_is_stopped_or_not_once_it_rests(

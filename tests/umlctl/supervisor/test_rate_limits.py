@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from umlctl.supervisor.history import History
 from umlctl.supervisor.rate_limits import (
-    HEARD,
-    HEARD_A_SECOND,
-    NOTED,
-    NOTED_EVERY,
-    NOTED_MOST,
-    NOTED_QUIET,
-    REBOOT_COUNTS,
+    EVENTS_AT_ONCE,
+    FIRST_EVENT_INTERVAL,
+    MAX_EVENT_INTERVAL,
+    NOTIFICATIONS_A_SECOND,
+    NOTIFICATIONS_AT_ONCE,
+    QUIET_SECONDS,
+    REBOOT_COST,
     Bucket,
     Counted,
     Hearing,
@@ -56,33 +56,39 @@ def test_bucket_lets_its_most_through_at_once_and_then_one_after_another() -> No
 def test_what_does_much_counts_for_more() -> None:
     hearing = Hearing(History("demo"))
     assert hearing.wait(1000.0, 1, 1) < 0.01
-    assert hearing.wait(2000.0, HEARD, 0) == 0
-    assert hearing.wait(2000.0, 64, 64) == pytest.approx(64 * (1 + REBOOT_COUNTS) / HEARD_A_SECOND)
-    assert hearing.wait(2000.0, 10**9, 0) == HEARD
+    assert hearing.wait(2000.0, NOTIFICATIONS_AT_ONCE, 0) == 0
+    assert hearing.wait(2000.0, 64, 64) == pytest.approx(
+        64 * (1 + REBOOT_COST) / NOTIFICATIONS_A_SECOND
+    )
+    assert hearing.wait(2000.0, 10**9, 0) == NOTIFICATIONS_AT_ONCE
 
 
 def test_what_is_rare_is_all_let_through() -> None:
     sparing = Sparing()
     for number in range(1000):
-        assert sparing.take(1000 + number * NOTED_EVERY) == 0
+        assert sparing.take(1000 + number * FIRST_EVENT_INTERVAL) == 0
 
 
 def test_flood_leaves_room_for_other_things_and_is_counted() -> None:
     sparing = Sparing()
     said = [sparing.take(1000 + number / 10) for number in range(DAY * 10)]
     noted = [count for count in said if count is not None]
-    assert NOTED < len(noted) < NOTED + 20 + DAY / NOTED_MOST
+    assert EVENTS_AT_ONCE < len(noted) < EVENTS_AT_ONCE + 20 + DAY / MAX_EVENT_INTERVAL
     assert sum(noted) + len(noted) <= DAY * 10
-    assert sum(noted) + len(noted) >= (DAY - NOTED_MOST) * 10, "the last gap is yet to be told"
+    assert sum(noted) + len(noted) >= (DAY - MAX_EVENT_INTERVAL) * 10, (
+        "the last gap is yet to be told"
+    )
 
 
 def test_after_quiet_all_is_let_through_again() -> None:
     sparing = Sparing()
-    for _ in range(NOTED + 5):
+    for _ in range(EVENTS_AT_ONCE + 5):
         sparing.take(1000.0)
-    later = 1000.0 + 2 * NOTED_QUIET
+    later = 1000.0 + 2 * QUIET_SECONDS
     assert sparing.take(later) == 5
-    assert [sparing.take(later) for _ in range(NOTED)] == [0] * (NOTED - 1) + [None]
+    assert [sparing.take(later) for _ in range(EVENTS_AT_ONCE)] == [0] * (EVENTS_AT_ONCE - 1) + [
+        None
+    ]
 
 
 @given(st.lists(st.floats(0, 2000), max_size=300))

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from umlctl.errors import Refusal
-from umlctl.supervisor.rate_limits import SUBSCRIPTIONS
-from umlctl.supervisor.readiness import MOMENT, Milestones, Readiness
+from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS
+from umlctl.supervisor.readiness import REBOOT_TIMEOUT, Milestones, Readiness
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -87,7 +87,7 @@ async def test_too_many_requests_of_one_process_are_refused(autojump_clock: Mock
     readiness = Readiness(milestones, 60.0)
     call: Any = MadeCall()
     async with trio.open_nursery() as nursery:
-        for _ in range(SUBSCRIPTIONS[0]):
+        for _ in range(MAX_SUBSCRIPTIONS[0]):
             nursery.start_soon(readiness.wait, call, trio.current_time() + 60.0)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Refusal, match="too many requests wait"):
@@ -102,7 +102,7 @@ async def test_guest_whose_socket_is_gone_comes_again_if_it_reboots(
     readiness = Readiness(milestones, 60.0)
     milestones.ready.set()
     assert not await readiness.comes_again(lambda: False)
-    assert trio.current_time() == pytest.approx(MOMENT, abs=0.1)
+    assert trio.current_time() == pytest.approx(REBOOT_TIMEOUT, abs=0.1)
     milestones.reboots()
     assert await readiness.comes_again(lambda: False)
     milestones.is_dead()
@@ -117,7 +117,7 @@ async def test_guest_that_lives_without_a_socket_may_take_long_to_come_again(
     milestones.ready.set()
 
     async def reboot() -> None:
-        await trio.sleep(5 * MOMENT)
+        await trio.sleep(5 * REBOOT_TIMEOUT)
         milestones.reboots()
 
     async with trio.open_nursery() as nursery:

@@ -64,7 +64,7 @@ async def test_each_outcome_has_its_error(
     async def answer(_text: str, _timeout: float) -> Outcome:
         return outcome
 
-    monkeypatch.setattr("umlctl.supervisor.readiness.MOMENT", 0.01)
+    monkeypatch.setattr("umlctl.supervisor.readiness.REBOOT_TIMEOUT", 0.01)
     monkeypatch.setattr("umlctl.supervisor.kernel_requests.is_closed", lambda *_: False)
     asked.kernel.answer = answer
     call = await asked.ask("version")

@@ -18,7 +18,7 @@ from umlctl.state.records import Record
 from umlctl.supervisor.lifecycle import Event, Kill, Lifecycle, Ready, Stopped
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.readiness import Milestones
-from umlctl.supervisor.shutdown import SYNC, TERM, Shutdown
+from umlctl.supervisor.shutdown import SYNC_TIMEOUT, TERM_TIMEOUT, Shutdown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +129,7 @@ async def test_guest_that_is_not_seen_to_sync_may_have_lost_something(
     }
     guest.ends_of = {"halt"}
     await guest.shutdown.run(3.0, "a user wants it")
-    assert f"within {SYNC:g} seconds" in guest.lifecycle.unsynced
+    assert f"within {SYNC_TIMEOUT:g} seconds" in guest.lifecycle.unsynced
 
 
 async def test_guest_that_answers_nothing_is_killed_in_the_end(
@@ -155,7 +155,7 @@ async def test_guest_that_boots_has_nothing_to_lose(autojump_clock: MockClock, l
     assert guest.process.signals == [signal.SIGTERM]
     assert guest.kernel.asked == []
     assert guest.lifecycle.unsynced == ""
-    assert trio.current_time() == pytest.approx(TERM)
+    assert trio.current_time() == pytest.approx(TERM_TIMEOUT)
 
 
 async def test_guest_that_somebody_holds_is_killed_with_who_held_it(

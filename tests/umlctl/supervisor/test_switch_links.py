@@ -151,7 +151,7 @@ async def test_network_that_is_ended_while_it_is_asked_to_hold_is_not_started_ag
 async def test_switch_that_cannot_be_had_again_is_tried_until_it_can(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switch_links, "PAUSE", 0.001)
+    monkeypatch.setattr(switch_links, "FIRST_RETRY_INTERVAL", 0.001)
     tries = []
     real = segments.revive
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-EXTEND: Final = 30.0
+EXTENSION_SECONDS: Final = 30.0
 """How much more time a service asks for while it starts or ends, seconds."""
-EXTEND_EVERY: Final = 5.0
+EXTENSION_INTERVAL: Final = 5.0
 """How often a service asks for that, seconds: a service that hangs is given up, a slow one is
 not."""
-AGAIN: Final = 0.2
+RETRY_INTERVAL: Final = 0.2
 """How long to wait before sending again what a busy manager could not take, seconds."""
 
 
@@ -57,13 +57,13 @@ class Manager:
         """Give a sign of life, and say all that could not be said before; return when the next is
         due, in seconds."""
         signs = ["WATCHDOG=1"] if self.watchdog else []
-        pause = self.watchdog / 2 if self.watchdog else EXTEND_EVERY
+        pause = self.watchdog / 2 if self.watchdog else EXTENSION_INTERVAL
         if self.busy:
-            signs.append(f"EXTEND_TIMEOUT_USEC={int(EXTEND * 1e6)}")
-            pause = min(pause, EXTEND_EVERY)
+            signs.append(f"EXTEND_TIMEOUT_USEC={int(EXTENSION_SECONDS * 1e6)}")
+            pause = min(pause, EXTENSION_INTERVAL)
         if signs or self._unsent:
             self._tell([], signs)
-        return min(pause, AGAIN) if self._unsent else pause
+        return min(pause, RETRY_INTERVAL) if self._unsent else pause
 
     async def beat(self) -> None:
         """Give signs of life as long as trio's loop turns: a service that hangs is restarted."""

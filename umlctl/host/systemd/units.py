@@ -13,27 +13,27 @@ from umlctl.errors import HostError
 from umlctl.host import paths
 from umlctl.host.files import write_atomically
 
-USER: Final = "umlctl.service"
-SYSTEM: Final = "umlctl@.service"
-BOOTED: Final = "/run/systemd/system"
+USER_UNIT: Final = "umlctl.service"
+SYSTEM_UNIT: Final = "umlctl@.service"
+BOOTED_DIRECTORY: Final = "/run/systemd/system"
 """This directory exists if the host was booted with systemd. Source: sd_booted(3)"""
 SYSTEM_DIRECTORY: Final = "/etc/systemd/system"
-PASSED: Final = ("UMLCTL_DIR", "XDG_CACHE_HOME")
+PASSED_VARIABLES: Final = ("UMLCTL_DIR", "XDG_CACHE_HOME")
 """Variables of the user's that the service needs too: they say where the user keeps things."""
 _TEMPLATES: Final = os.path.dirname(__file__)
 
 
 def booted() -> bool:
     """Whether systemd runs this host."""
-    return os.path.isdir(BOOTED)
+    return os.path.isdir(BOOTED_DIRECTORY)
 
 
 def path_of(*, system: bool) -> str:
     if system:
-        return f"{SYSTEM_DIRECTORY}/{SYSTEM}"
+        return f"{SYSTEM_DIRECTORY}/{SYSTEM_UNIT}"
     config = os.environ.get("XDG_CONFIG_HOME", "")
     base = config if config.startswith("/") else paths.home() + "/.config"
-    return f"{base}/systemd/user/{USER}"
+    return f"{base}/systemd/user/{USER_UNIT}"
 
 
 def render(*, system: bool) -> str:
@@ -41,9 +41,9 @@ def render(*, system: bool) -> str:
 
     Raises: HostError
     """
-    with open(f"{_TEMPLATES}/{SYSTEM if system else USER}") as file:
+    with open(f"{_TEMPLATES}/{SYSTEM_UNIT if system else USER_UNIT}") as file:
         text = file.read()
-    values = {name: os.environ.get(name, "") for name in PASSED}
+    values = {name: os.environ.get(name, "") for name in PASSED_VARIABLES}
     passed = [f"{name}={value}" for name, value in values.items() if value.startswith("/")]
     environment = "".join(f"Environment={_quoted(word)}\n" for word in passed)
     return text.replace("@ENVIRONMENT@\n", environment).replace("@PYTHON@", _quoted(sys.executable))

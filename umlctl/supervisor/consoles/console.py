@@ -11,22 +11,22 @@ from typing import Final
 import trio
 
 from umlctl.protocol import console_socket
-from umlctl.protocol.console_socket import PACKET
+from umlctl.protocol.console_socket import MAX_PACKET_BYTES
 from umlctl.state import console_log
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up
 
 LOOK_INTERVAL: Final = 0.25
 """The time between two looks at what sends no notice, seconds."""
-FAST: Final = console_log.BOUND // 8
+FAST_GROWTH_BYTES: Final = console_log.KEPT_BYTES // 8
 """How much a log that grows fast grows between two looks, bytes."""
 MOMENT_INTERVAL: Final = 1.0
 """The time between two entries of a log's index, seconds."""
 READING_TIMEOUT: Final = 1.0
 """How long a viewer may take nothing before it counts as not reading, seconds."""
-MAX_KEPT: Final = 8 * console_log.BOUND
+MAX_KEPT_BYTES: Final = 8 * console_log.KEPT_BYTES
 """The most of a log that is kept for viewers that are behind, bytes."""
-MAX_PIECE: Final = PACKET - 1
-MAX_PAST: Final = 65536
+MAX_PIECE_BYTES: Final = MAX_PACKET_BYTES - 1
+MAX_PAST_BYTES: Final = 65536
 """The most that a viewer is shown of the past, bytes."""
 _UCRED: Final = struct.Struct("3i")
 
@@ -107,16 +107,16 @@ class Console:
         if size != self._noted and now - self._noted_at >= MOMENT_INTERVAL:
             self._index.add(console_log.MOMENT, now, self._noted)
             self._noted, self._noted_at = size, now
-        if size > console_log.BOUND:
+        if size > console_log.KEPT_BYTES:
             console_log.trim(self.log, self._bound(size))
-        return grown > FAST
+        return grown > FAST_GROWTH_BYTES
 
     def _bound(self, size: int) -> int:
         """How much of the log to keep: more for viewers that are behind and reading, within
         bounds."""
         now = trio.current_time()
         behind = [size - each.offset for each in self.viewers if now - each.moved < READING_TIMEOUT]
-        return min(max([console_log.BOUND, *behind]), MAX_KEPT)
+        return min(max([console_log.KEPT_BYTES, *behind]), MAX_KEPT_BYTES)
 
     def note_boot(self) -> None:
         """Note in the index that a boot has begun.
@@ -147,7 +147,7 @@ class Console:
         if viewer.offset < begin:
             viewer.said.append(Notice(lost=begin - viewer.offset))
             viewer.offset = begin
-        return os.pread(self._file, MAX_PIECE, viewer.offset)
+        return os.pread(self._file, MAX_PIECE_BYTES, viewer.offset)
 
     def begin(self, viewer: Viewer, hello: Hello) -> None:
         """Set where a viewer begins, and tell the viewer."""
@@ -159,7 +159,7 @@ class Console:
             if hello.lines > 0 and size:
                 descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    least = max(console_log.start(descriptor), size - MAX_PAST)
+                    least = max(console_log.start(descriptor), size - MAX_PAST_BYTES)
                     viewer.offset = console_log.last_lines(descriptor, hello.lines, least)
                 finally:
                     os.close(descriptor)

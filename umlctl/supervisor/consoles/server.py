@@ -13,7 +13,7 @@ import trio
 
 from umlctl.host import scarce
 from umlctl.protocol import console_socket, status
-from umlctl.protocol.console_socket import NOTICE, PACKET
+from umlctl.protocol.console_socket import MAX_PACKET_BYTES, NOTICE
 from umlctl.supervisor.consoles.agent import Agent
 from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Console
 from umlctl.supervisor.consoles.log_keeper import LogKeeper
@@ -239,7 +239,7 @@ class Consoles:
         hello = None
         try:
             with trio.move_on_after(HELLO_TIMEOUT):
-                hello = read_hello(await connection.recv(PACKET))
+                hello = read_hello(await connection.recv(MAX_PACKET_BYTES))
         except (OSError, msgspec.DecodeError, ValueError, RecursionError):
             return
         if hello is not None:
@@ -277,7 +277,7 @@ async def _turn_away(connection: trio.socket.SocketType, packets: bool) -> None:
         if packets:
             # A client that has yet to say hello would not hear it.
             with trio.move_on_after(LOOK_INTERVAL):
-                await connection.recv(PACKET)
+                await connection.recv(MAX_PACKET_BYTES)
             await tell(connection, Notice(problem=scarce.few_descriptors()))
 
 

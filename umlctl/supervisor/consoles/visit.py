@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from umlctl.protocol.console_socket import INPUT, OUTPUT, PACKET, SIZE
+from umlctl.protocol.console_socket import INPUT, MAX_PACKET_BYTES, OUTPUT, SIZE
 from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Viewer
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up, send, tell
 
@@ -79,7 +79,7 @@ class Visit:
 
     async def _take_packets(self, viewer: Viewer) -> None:
         console = self._console
-        while data := await self._connection.recv(PACKET):
+        while data := await self._connection.recv(MAX_PACKET_BYTES):
             if console.typist is not viewer:
                 continue  # the viewer has been told that another has the keyboard
             if data[:1] == INPUT:
@@ -90,7 +90,7 @@ class Visit:
 
     async def _take_bytes(self, viewer: Viewer) -> None:
         console = self._console
-        while data := await self._connection.recv(PACKET):
+        while data := await self._connection.recv(MAX_PACKET_BYTES):
             if not viewer.wants:
                 self._agent.want_shell(console.name)
             console.want(viewer)

@@ -10,7 +10,7 @@ import trio
 from socketproto.exchange import GONE, REFUSED, TIMED_OUT, Outcome
 from umlctl import exitcodes
 from umlctl.backends import registry
-from umlctl.backends.registry import PLUGGING
+from umlctl.backends.registry import BEING_PLUGGED
 from umlctl.errors import Refusal
 from umlctl.supervisor.devices.table import UNSETTLED, unanswered
 
@@ -75,7 +75,7 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
         # The kernel forgets what it has half made, and goes on using it.
         table.spoilt_by = entry.name
     said = f"{entry.name}: the kernel took it, and the guest does not have it"
-    if entry.problem not in ("", PLUGGING):
+    if entry.problem not in ("", BEING_PLUGGED):
         said += f"; {entry.problem}"
     raise Refusal(f"{said}; `umlctl logs {table.owner.umid}` may say why", -errno.ENODEV)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import By
     from umlctl.supervisor.kernel import Kernel
 
-SPARE: Final = 8 << 20
+SPARE_BYTES: Final = 8 << 20
 """How much a guest keeps when memory is taken from it, bytes: with less its kernel may die."""
 
 
@@ -57,7 +57,7 @@ async def keep_spare(table: Table, entry: Entry, kernel: Kernel) -> None:
     it dies in its boot."""
     there = await memory_of(kernel)
     taken = -_change_of(entry)
-    most = _pages(there["free"] - SPARE) if there else taken
+    most = _pages(there["free"] - SPARE_BYTES) if there else taken
     if taken > most > 0:
         entry.asked = entry.kernel = str(mem.Mem(-most))
         table.history.add("memory changed", change=taken - most, taken=most)
@@ -80,9 +80,9 @@ def _check(change: int, taken: int, free: int) -> None:
             "start it with a larger --mem",
             -errno.EINVAL,
         )
-    if change < 0 and -change > free - SPARE:
+    if change < 0 and -change > free - SPARE_BYTES:
         raise Refusal(
-            f"mem: the guest has {free >> 10}K free and keeps {SPARE >> 10}K of it; "
+            f"mem: the guest has {free >> 10}K free and keeps {SPARE_BYTES >> 10}K of it; "
             f"{-change >> 10}K is too much; `echo 3 >/proc/sys/vm/drop_caches` there frees some",
             -errno.ENOMEM,
         )
@@ -93,10 +93,10 @@ def _really_taken(change: int, free: int, after: dict[str, int] | None) -> int:
 
     change: as asked for, bytes; negative: to be taken; free: what was free before, bytes
     """
-    if change > 0 or after is None or after["free"] >= SPARE:
+    if change > 0 or after is None or after["free"] >= SPARE_BYTES:
         return -change
     return min(-change, _pages(free - after["free"]))
 
 
 def _pages(size: int) -> int:
-    return max(size, 0) // mem.PAGE * mem.PAGE
+    return max(size, 0) // mem.PAGE_BYTES * mem.PAGE_BYTES

@@ -15,7 +15,7 @@ import trio
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl.backends import registry
 from umlctl.backends.nic import NicBackend
-from umlctl.backends.registry import PLUGGING
+from umlctl.backends.registry import BEING_PLUGGED
 from umlctl.devices import eth, mem, ubd, vec, vhost
 from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, Refusal, UsageError
@@ -66,7 +66,7 @@ async def plug(table: Table, asked: Disk | Nic, by: By, *, force: bool = False) 
                 await hotplug.give(table, entry, table.kernel, look=not force)
         except BaseException:
             with trio.CancelScope(shield=True):
-                if entry.problem == PLUGGING:
+                if entry.problem == BEING_PLUGGED:
                     await table.strike(entry)
                 else:
                     await table.save()
@@ -112,7 +112,7 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
         await trio.to_thread.run_sync(held.enter_context, leases.lock())
         own = [Use(table.owner.umid, entry) for entry in table.entries]
         entry = await table.in_thread(_prepare, asked, number, table.owner, own, insist)
-        entry.problem = PLUGGING
+        entry.problem = BEING_PLUGGED
         table.entries.append(entry)
         try:
             await table.in_thread(bringing.bring, table.record, entry)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from umlctl.state.records import Record
     from umlctl.supervisor.kernel import Kernel
 
-NICS: Final = 16
+TRIED_NICS: Final = 16
 """How many NIC numbers are tried."""
 UNTRACED: Final = "nobody can see any more where it leads; take it out and plug it again"
 """The problem of a NIC of which only the guest could say where it leads."""
@@ -41,7 +41,7 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
     umid = record.definition.umid
     for name in (f"{DISK.family}{slot}" for slot in range(DISK.limit)):
         said = (await kernel.ask(f"config {name}")).text.strip()
-        if name not in known and said.startswith("/") and said != disk.NOTHING:
+        if name not in known and said.startswith("/") and said != ubd.NULL_FILE:
             entry = await trio.to_thread.run_sync(_disk, record, name, said)
             record.devices += [entry] if entry else []
     for name in console_socket.CONSOLES[1:]:
@@ -51,9 +51,9 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
             record.devices.append(Entry(name=name, asked=words, kernel=words))
     there = [
         number
-        for number in range(NICS)
+        for number in range(TRIED_NICS)
         if f"{VECTOR.family}{number}" not in known
-        and (await kernel.ask(f"proc {nic.NET}/{VECTOR.family}{number}/forwarding")).ok
+        and (await kernel.ask(f"proc {nic.IPV4_CONF_PATH}/{VECTOR.family}{number}/forwarding")).ok
     ]
     untraced = []
     for number in there:
@@ -78,7 +78,7 @@ def _nic(umid: str, number: int, pid: int) -> Entry | None:
     mac = macs.mac_of(umid, number)
     try:
         tap = interfaces.tap_name(umid, number)
-        if os.path.exists(f"{interfaces.SYSFS}/{tap}"):
+        if os.path.exists(f"{interfaces.SYSFS_DIRECTORY}/{tap}"):
             words = f"transport=tap,ifname={tap},mac={mac},gro=1"
         else:
             network = _network(nic.private_segment(umid, number), mac, pid)
@@ -95,7 +95,7 @@ def _network(private: str, mac: str, pid: int) -> str:
     for name in segments.names():
         if name == private:
             return name
-        if paths.PRIVATE not in name:
+        if paths.PRIVATE_MARK not in name:
             ports = segments.Segment(name).status()["ports"]
             if any(port["pid"] == pid and mac in port["macs"] for port in ports):
                 return name

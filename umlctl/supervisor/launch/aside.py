@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from umlctl.host import binds, paths
-from umlctl.state.umid_lock import CLOSED
+from umlctl.state.umid_lock import ASIDE_DIRECTORY
 from umlctl.supervisor.launch import masks
 from umlctl.supervisor.launch.means import TUN, is_below
 
@@ -34,7 +34,7 @@ def tun_directory(umid: str) -> str:
 
 def directory(umid: str) -> str:
     """The closed one."""
-    return f"{paths.own_dir(umid)}/{CLOSED}"
+    return f"{paths.own_dir(umid)}/{ASIDE_DIRECTORY}"
 
 
 def make(umid: str) -> None:

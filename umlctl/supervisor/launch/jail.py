@@ -33,7 +33,7 @@ from umlctl.host.call_list import CallList
 from umlctl.supervisor.launch import aside, masks, means, place, reach
 from umlctl.supervisor.launch.masks import Masks
 from umlctl.supervisor.launch.means import TUN
-from umlctl.supervisor.launch.spawn import ABOVE, TELLS, Armed
+from umlctl.supervisor.launch.spawn import CONFINED_DESCRIPTOR, FIRST_FREE_DESCRIPTOR, Armed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,8 +107,8 @@ class Jail:
             self._restrict(last, rules, scope, is_root=not (become or os.geteuid()))
             programs = [_Program(held, last)]
             unsaid = "cannot say that it is confined"
-            last.call(unsaid, _WRITE, TELLS, b"\n", 1)
-            last.call(unsaid, _CLOSE, TELLS)
+            last.call(unsaid, _WRITE, CONFINED_DESCRIPTOR, b"\n", 1)
+            last.call(unsaid, _CLOSE, CONFINED_DESCRIPTOR)
             words = [programs[0].path, *command]
             if become:
                 words = [shutil.which(become[0]) or become[0], *become[1:], *words]
@@ -139,7 +139,7 @@ class Jail:
         user = users.find(definition.user) if definition.user else None
         home = user.home if user else os.path.expanduser("~")
         hidden = [*secrets.found(secrets.homes_for(home)), *definition.hide, *place.hidden()]
-        given = [*secrets.SEEN, *reach.given(definition, self._entries, self._command)]
+        given = [*secrets.NOT_SECRET, *reach.given(definition, self._entries, self._command)]
         has_tun = any(means.is_below(TUN, path) for path in (*self._means.paths, *definition.rw))
         aside.put(definition.umid, calls, tun=not has_tun)
         given.append(aside.directory(definition.umid))
@@ -148,8 +148,8 @@ class Jail:
         shutil.rmtree(f"{own}/masks", ignore_errors=True)  # of another scope
         Masks(f"{own}/masks", plan).cover(calls)
         memory = self._memory
-        if memory == room.SHARED:
-            memory = tempfile.mkdtemp(prefix="umlctl-", dir=room.SHARED)
+        if memory == room.SHARED_MEMORY_DIRECTORY:
+            memory = tempfile.mkdtemp(prefix="umlctl-", dir=room.SHARED_MEMORY_DIRECTORY)
             held.callback(os.rmdir, memory)
             if user:
                 users.give(user, [memory])
@@ -211,7 +211,7 @@ class _Program:
 def _above(held: contextlib.ExitStack, descriptor: int) -> int:
     """Have a descriptor under a number that is none of a kernel's or of its parent's."""
     try:
-        number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, ABOVE)
+        number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_DESCRIPTOR)
     finally:
         os.close(descriptor)
     held.callback(os.close, number)

@@ -206,7 +206,7 @@ def _begin(
     ]
     environment = users.environment(user) if user else dict(os.environ)
     environment["TMPDIR"] = room.place_of(definition, os.environ)
-    with passing.copied(numbers, spawn.ABOVE) as passed:
+    with passing.copied(numbers, spawn.FIRST_FREE_DESCRIPTOR) as passed:
 
         def begin(words: list[str], descriptors: list[int]) -> tuple[int, bytes]:
             return spawn.spawn(

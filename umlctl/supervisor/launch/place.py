@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from umlctl.state.records import Record
 
 INIT: Final = f"{os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}/guest/init.sh"
-NOTIFY_BUFFER: Final = 1 << 20
+NOTIFY_BUFFER_BYTES: Final = 1 << 20
 """What the notify socket holds of notifications that are not taken yet, bytes."""
 
 
@@ -50,7 +50,7 @@ def notify_socket(path: str) -> socket.socket:
     """
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
-        notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NOTIFY_BUFFER)
+        notify.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NOTIFY_BUFFER_BYTES)
         notify.bind(path)
     except BaseException:
         notify.close()
@@ -146,7 +146,7 @@ def make_own(definition: Definition) -> None:
     umid = definition.umid
     umid_lock.remove_own(umid)
     os.mkdir(paths.own_dir(umid), 0o700)
-    write(f"{paths.own_dir(umid)}/{umid_lock.CONFINED}", definition.confine.encode())
+    write(f"{paths.own_dir(umid)}/{umid_lock.CONFINED_FILE}", definition.confine.encode())
     plugged = plugged_directory(definition)
     files.remove_tree(plugged)
     os.mkdir(plugged, 0o700)

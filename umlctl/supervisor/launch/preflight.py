@@ -50,7 +50,7 @@ def check_reach(user: User, definition: Definition, entries: list[Entry]) -> Non
     Raises: HostError
     """
     path = kernel_socket(definition)
-    if len(os.fsencode(path)) > paths.SUN_PATH:
+    if len(os.fsencode(path)) > paths.MAX_UNIX_PATH_BYTES:
         raise HostError(
             f"{definition.umid}: the path of its socket would be too long: {path}; "
             "take a shorter umid"

@@ -10,7 +10,7 @@ import os.path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.guest.confinement import STRICT
-from umlctl.guest.definition import READONLY, root_directory, root_is_host
+from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
 from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, Files, Rule
 from umlctl.supervisor.launch import means
@@ -88,7 +88,7 @@ def rules(
     # A disk that is only read is asked how large it is.
     found += [Rule(hold.path, FILE & ~_CHANGES) for entry in entries for hold in entry.holds]
     root = root_directory(definition)
-    if root and not definition.root.endswith(READONLY):
+    if root and not definition.root.endswith(READONLY_SUFFIX):
         found.append(Rule(root, WRITE))
     if definition.confine == STRICT:
         found += [Rule(path, EXECUTE) for path in _read(definition, command, places)]
@@ -109,7 +109,7 @@ def written(definition: Definition, entries: Iterable[Entry]) -> list[str]:
     """Files and directories that a kernel writes, besides what is its own."""
     found = [hold.path for entry in entries for hold in entry.holds if hold.write]
     root = root_directory(definition)
-    if root and not definition.root.endswith(READONLY):
+    if root and not definition.root.endswith(READONLY_SUFFIX):
         found.append(root)
     return [*found, *definition.rw]
 

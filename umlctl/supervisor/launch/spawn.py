@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 SHIM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shim.sh")
-PASSED: Final = (9, 8, 7)
+PASSED_DESCRIPTORS: Final = (9, 8, 7)
 """In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
-ABOVE: Final = console_socket.FIRST_DESCRIPTOR + 2 * len(console_socket.CONSOLES)
+FIRST_FREE_DESCRIPTOR: Final = console_socket.FIRST_DESCRIPTOR + 2 * len(console_socket.CONSOLES)
 """Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
-TELLS: Final = 6
+CONFINED_DESCRIPTOR: Final = 6
 """In the kernel's process before it is the kernel: where it says that it is confined."""
 BEGIN_TIMEOUT: Final = 30
 """The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
@@ -67,7 +67,7 @@ def start(
     told = ""
     for scope in confine.scopes(kernel, mounts=mounts):
         with armed(scope) as arm:
-            tells = str(TELLS) if arm.told else ""
+            tells = str(CONFINED_DESCRIPTOR) if arm.told else ""
             words = [*chain, tells, scope, *arm.words]
             start = functools.partial(spawn, words, arm.descriptors)
             if scope == "group" and confine.has_capabilities(kernel):
@@ -101,9 +101,11 @@ def spawn(
     reader, writer = os.pipe()
     copies: dict[int, int] = {}
     try:
-        for descriptor, number in zip(held, PASSED, strict=True):
+        for descriptor, number in zip(held, PASSED_DESCRIPTORS, strict=True):
             if descriptor >= 0:
-                copies[fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, ABOVE)] = number
+                copies[fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_DESCRIPTOR)] = (
+                    number
+                )
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, writer, 1),
@@ -148,8 +150,8 @@ def lines(directory: str, records: str) -> list[Opening]:
     console = f"{records}/{console_socket.log_name('con0')}"
     # FIFOs are opened to be written, too, so that nobody sees an end of them.
     lines: list[Opening] = [
-        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_IN, f"{directory}/con0.in", os.O_RDWR, 0),
-        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_OUT, console, flags, 0o600),
+        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_IN_DESCRIPTOR, f"{directory}/con0.in", os.O_RDWR, 0),
+        (os.POSIX_SPAWN_OPEN, cmdline.CONSOLE_OUT_DESCRIPTOR, console, flags, 0o600),
         (os.POSIX_SPAWN_OPEN, cmdline.AGENT_DESCRIPTOR, agent, os.O_RDWR, 0),
     ]
     for number, name in enumerate(console_socket.CONSOLES[1:]):

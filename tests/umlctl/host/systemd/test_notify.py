@@ -94,7 +94,7 @@ def test_who_starts_or_ends_asks_for_time(
     manager: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = told(manager, monkeypatch)
-    assert found.sign_of_life() == notify.EXTEND_EVERY
+    assert found.sign_of_life() == notify.EXTENSION_INTERVAL
     assert manager.heard() == [["EXTEND_TIMEOUT_USEC=30000000"]]
     found.ready("")
     manager.heard()
@@ -127,7 +127,7 @@ def test_what_a_busy_manager_could_not_take_is_said_later(
             while True:
                 other.send(b"x")
     found.ready("up")
-    assert found.sign_of_life() == notify.AGAIN
+    assert found.sign_of_life() == notify.RETRY_INTERVAL
     manager.heard()
     assert found.sign_of_life() == 15.0
     assert manager.heard() == [["READY=1", "STATUS=up", "WATCHDOG=1"]]
@@ -139,7 +139,7 @@ def test_manager_that_is_gone_harms_nobody(
     found = told(manager, monkeypatch, WATCHDOG_USEC="30000000")
     manager.socket.close()
     found.ready("up")
-    assert found.sign_of_life() == notify.EXTEND_EVERY * 3
+    assert found.sign_of_life() == notify.EXTENSION_INTERVAL * 3
 
 
 async def test_signs_of_life_are_given_as_long_as_the_loop_turns(

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from umlctl.protocol import console_socket
-from umlctl.protocol.console_socket import HELLO, INPUT, NOTICE, OUTPUT, PACKET
+from umlctl.protocol.console_socket import HELLO, INPUT, MAX_PACKET_BYTES, NOTICE, OUTPUT
 from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.history import History
 
@@ -113,7 +113,7 @@ class Viewer:
     async def until(self, condition: Callable[[], object]) -> None:
         with trio.fail_after(DEADLINE):
             while not condition():
-                packet = await self.connection.recv(PACKET)
+                packet = await self.connection.recv(MAX_PACKET_BYTES)
                 if packet[:1] == OUTPUT:
                     self.output += packet[1:]
                 elif packet[:1] == NOTICE:

@@ -37,10 +37,10 @@ async def test_more_is_kept_for_a_viewer_that_is_behind_and_reading(kernel: Kern
         console = kernel.consoles.by_name["con0"]
         (known,) = console.viewers
         for behind, since, kept in (
-            (0, 0, console_log.BOUND),
-            (2 * console_log.BOUND, 0, 2 * console_log.BOUND),
-            (2 * console_log.BOUND, 10, console_log.BOUND),
-            (100 * console_log.BOUND, 0, module.MAX_KEPT),
+            (0, 0, console_log.KEPT_BYTES),
+            (2 * console_log.KEPT_BYTES, 0, 2 * console_log.KEPT_BYTES),
+            (2 * console_log.KEPT_BYTES, 10, console_log.KEPT_BYTES),
+            (100 * console_log.KEPT_BYTES, 0, module.MAX_KEPT_BYTES),
         ):
             known.moved = trio.current_time() - since
             assert console._bound(known.offset + behind) == kept

@@ -60,7 +60,7 @@ async def test_log_is_kept_within_its_bound_with_its_times(
 ) -> None:
     real = console_log.trim
     monkeypatch.setattr(console_log, "trim", lambda log, _bound: real(log, 50_000))
-    monkeypatch.setattr(console_log, "BOUND", 0)
+    monkeypatch.setattr(console_log, "KEPT_BYTES", 0)
     monkeypatch.setattr(console, "MOMENT_INTERVAL", 0.0)
     log = f"{kernel.records}/console.log"
     async with kernel.running():
@@ -87,7 +87,7 @@ async def test_log_that_cannot_be_cut_is_told_of_once(
         raise OSError(95, "Operation not supported", log)
 
     monkeypatch.setattr(console_log, "trim", trim)
-    monkeypatch.setattr(console_log, "BOUND", 0)
+    monkeypatch.setattr(console_log, "KEPT_BYTES", 0)
     monkeypatch.setattr(module, "KEEP_INTERVAL", 0.001)
     async with kernel.running():
         for _ in range(3):

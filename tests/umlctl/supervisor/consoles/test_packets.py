@@ -8,7 +8,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.protocol.console_socket import HELLO, INPUT, NOTICE, PACKET
+from umlctl.protocol.console_socket import HELLO, INPUT, MAX_PACKET_BYTES, NOTICE
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up, read_hello, send, tell
 
 
@@ -33,7 +33,7 @@ async def test_what_is_empty_is_not_said() -> None:
     ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         await tell(ours, Notice(keyboard="yours"))
-        assert await theirs.recv(PACKET) == NOTICE + b'{"keyboard":"yours"}'
+        assert await theirs.recv(MAX_PACKET_BYTES) == NOTICE + b'{"keyboard":"yours"}'
 
 
 async def test_all_is_sent_of_what_takes_several_pieces() -> None:

@@ -55,7 +55,7 @@ async def test_viewer_for_which_the_last_descriptor_is_taken_is_told(
         async with kernel.running():
             viewer.connect(f"{kernel.directory}/attach")
             await trio.lowlevel.wait_readable(viewer)
-            said = viewer.recv(console_socket.PACKET)
+            said = viewer.recv(console_socket.MAX_PACKET_BYTES)
     assert said[:1] == console_socket.NOTICE
     assert json.loads(said[1:]) == {"problem": scarce.few_descriptors()}
 

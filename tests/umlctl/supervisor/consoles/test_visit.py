@@ -53,7 +53,7 @@ async def test_viewer_that_is_too_slow_is_told_what_it_missed(
 ) -> None:
     real = console_log.trim
     monkeypatch.setattr(console_log, "trim", lambda log, _bound: real(log, 100_000))
-    monkeypatch.setattr(console_log, "BOUND", 0)
+    monkeypatch.setattr(console_log, "KEPT_BYTES", 0)
     kernel.write(b"x" * 300_000)
     async with kernel.running():
         console = kernel.consoles.by_name["con0"]

@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from socketproto.exchange import ANSWERED, REFUSED, TIMED_OUT, Outcome
-from umlctl.backends.disk import NOTHING
 from umlctl.devices import eth, lines, mem, ubd, vec
 from umlctl.devices.parse import parse
+from umlctl.devices.ubd import NULL_FILE
 from umlctl.guest.definition import Definition
 from umlctl.guest.specs import parse_disk, parse_nic
 from umlctl.host import paths, processes
@@ -145,7 +145,7 @@ class FakeKernel:
         return ok({"address": "02:00:00:00:00:01\n", "operstate": "down\n"}.get(fact, "1"))
 
     def _shows(self, name: str) -> bool:
-        return name not in self.hidden and self.disks[name] != NOTHING
+        return name not in self.hidden and self.disks[name] != NULL_FILE
 
 
 def letter(name: str) -> str:

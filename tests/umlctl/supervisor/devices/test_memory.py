@@ -56,7 +56,7 @@ async def test_memory_that_the_guest_does_not_have_is_refused(
 
 
 async def test_last_spare_page_can_be_taken(guest: Guest) -> None:
-    guest.kernel.free = memory.SPARE + 4096
+    guest.kernel.free = memory.SPARE_BYTES + 4096
     assert (await guest.config("mem=-4K")).ok
     with pytest.raises(Refusal, match="is too much"):
         await guest.config("mem=-4K")

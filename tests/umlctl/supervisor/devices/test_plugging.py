@@ -16,7 +16,7 @@ from tests.umlctl.supervisor.devices.conftest import (
     ok,
     refused,
 )
-from umlctl.backends.registry import PLUGGING
+from umlctl.backends.registry import BEING_PLUGGED
 from umlctl.errors import Refusal
 from umlctl.guest.specs import parse_disk
 from umlctl.recovery import discover
@@ -57,7 +57,7 @@ async def test_device_is_written_down_before_the_kernel_hears_of_it(guest: Guest
 
     guest.kernel.before = before
     await guest.plug("a.img")
-    assert seen == [("ubd1", PLUGGING)]
+    assert seen == [("ubd1", BEING_PLUGGED)]
 
 
 @pytest.mark.parametrize("text", ["a.img", "a.img,cow=new.cow", "a.img,discard"])

@@ -79,7 +79,7 @@ async def test_nics_are_known_by_what_they_are_plugged_into(
     mine = macs.mac_of("demo", 2)
     switches["demo..1"] = []
     switches["lan"] = [{"pid": 20, "macs": [mine]}, {"pid": 9, "macs": [macs.mac_of("demo", 3)]}]
-    monkeypatch.setattr(interfaces, "SYSFS", short)
+    monkeypatch.setattr(interfaces, "SYSFS_DIRECTORY", short)
     os.mkdir(f"{short}/{interfaces.tap_name('demo', 4)}")
     answers = Answers()
     answers.have(0, 1, 2, 3, 4)

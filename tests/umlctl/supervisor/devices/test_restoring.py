@@ -13,7 +13,7 @@ from tests.umlctl.supervisor.devices.conftest import (
 )
 from umlctl.backends.disk import DISK
 from umlctl.backends.nic import VECTOR
-from umlctl.backends.registry import PLUGGING
+from umlctl.backends.registry import BEING_PLUGGED
 from umlctl.errors import HostError
 from umlctl.guest.specs import parse_disk
 from umlctl.state import records
@@ -189,9 +189,9 @@ async def test_guest_that_begins_anew_keeps_what_it_boots_with(guest: Guest) -> 
     guest.kernel.free = 90 * MB
     await guest.after_boot(again=True)
     (entry,) = guest.devices.entries
-    assert (entry.kernel, entry.problem) == (f"mem=-{90 - (memory.SPARE >> 20)}M", "")
-    assert guest.kernel.free == memory.SPARE
-    assert guest.events("memory changed")[-1]["taken"] == 90 * MB - memory.SPARE
+    assert (entry.kernel, entry.problem) == (f"mem=-{90 - (memory.SPARE_BYTES >> 20)}M", "")
+    assert guest.kernel.free == memory.SPARE_BYTES
+    assert guest.events("memory changed")[-1]["taken"] == 90 * MB - memory.SPARE_BYTES
 
 
 async def test_end_of_the_guest_lets_everything_go(guest: Guest) -> None:
@@ -205,7 +205,7 @@ async def test_end_of_the_guest_lets_everything_go(guest: Guest) -> None:
 async def test_end_amid_a_plugging_leaves_nothing_of_it(guest: Guest) -> None:
     before = guest.files
     entry = DISK.prepare(parse_disk("a.img,cow=new.cow", guest.path), 1, guest.devices.owner, ())
-    entry.problem = PLUGGING
+    entry.problem = BEING_PLUGGED
     guest.devices.entries.append(entry)
     assert await restoring.release(guest.devices) == []
     assert guest.files == before
