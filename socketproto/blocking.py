@@ -105,7 +105,7 @@ class Link:
             os.close(self._door)
             self._door = -1
 
-    def lead_to(self, path: str) -> None:
+    def redirect(self, path: str) -> None:
         """Lead to the server on another path, from the next request on."""
         if path != self.path:
             self.close()

@@ -103,7 +103,7 @@ class Node(Generic[_T]):
         self.items.append(item)
         for node in self.up():
             node.waiting += 1
-        self.list()
+        self.line_up()
 
     def take(self) -> tuple[Node[_T], _T] | None:
         """The next item and where it waited; None if none may have a turn now.
@@ -117,7 +117,7 @@ class Node(Generic[_T]):
         for each in node.up():
             each.working += 1
             each.waiting -= 1
-        node.list()
+        node.line_up()
         return node, item
 
     def pick(self) -> Node[_T] | None:
@@ -137,21 +137,21 @@ class Node(Generic[_T]):
         """Note that a request from here is no longer under way; `aside`: it did not count above."""
         self.working -= 1
         if aside:
-            self.list()
+            self.line_up()
         else:
-            self.aside()
+            self.step_aside()
 
-    def aside(self) -> None:
+    def step_aside(self) -> None:
         """Have a request from here go on without counting above: another may begin there."""
         for node in self._above():
             node.working -= 1
-        self.list()
+        self.line_up()
 
-    def is_stuck(self, by: int) -> None:
+    def count_unsent(self, by: int) -> None:
         """Count so many more answers, or fewer, that cannot be sent for now."""
         for node in self._above():
             node.stuck += by
-        self.list()
+        self.line_up()
 
     def drop(self) -> list[_T]:
         """Remove the items that wait here; return them."""
@@ -164,7 +164,7 @@ class Node(Generic[_T]):
     def _above(self) -> Iterator[Node[_T]]:
         return self.parent.up() if self.parent is not None else iter(())
 
-    def list(self) -> None:
+    def line_up(self) -> None:
         """Line up at the parents while there is something to take; leave where there will be
         nothing."""
         for node in self.up():

@@ -131,8 +131,8 @@ class _Client:
         if call is self.working and not call.aside:
             assert self.node is not None
             call.aside = True
-            self.node.aside()
-            self._listener.go_on()
+            self.node.step_aside()
+            self._listener.begin_waiting()
 
     def close(self) -> None:
         if self._socket is not None:
@@ -210,12 +210,12 @@ class _Client:
         assert node is not None
         assert self.working is not None
         self.step_aside(self.working)  # sending the rest is the client's own time
-        node.is_stuck(+1)
+        node.count_unsent(+1)
         try:
             await self._send_patiently(datagram)
         finally:
-            node.is_stuck(-1)
-            self._listener.go_on()
+            node.count_unsent(-1)
+            self._listener.begin_waiting()
 
     async def _send_patiently(self, datagram: bytes) -> None:
         pause = 0.001
@@ -291,7 +291,7 @@ class Listener:
             sock.close()
             raise
 
-    def stands(self) -> bool:
+    def is_in_place(self) -> bool:
         """Whether the socket is where clients look for it, neither removed nor replaced."""
         try:
             return os.stat(self.path).st_ino == self._inode
@@ -303,7 +303,7 @@ class Listener:
         self._socket.close()
         for client in [*self._clients.values(), *self._kept.values()]:
             client.close()
-        if self.stands():
+        if self.is_in_place():
             with suppress(FileNotFoundError):
                 os.unlink(self.path)
 
@@ -400,7 +400,7 @@ class Listener:
             client.node = user.child(call.pid, PROCESS_BOUNDS).child(client.address, SOCKET_BOUNDS)
             self._clients[client.address] = client
         client.node.put(call)
-        self.go_on()
+        self.begin_waiting()
 
     def _answer(self, call: Call, answer: Answer) -> None:
         """Send an answer that was there at once."""
@@ -413,9 +413,9 @@ class Listener:
         if client.unsent:
             self._wait(client, call)
         else:
-            self._let_go(client)
+            self._release_socket(client)
 
-    def _let_go(self, client: _Client) -> None:
+    def _release_socket(self, client: _Client) -> None:
         """Close the socket of a client that has its answers, or keep it: the client often asks
         again."""
         if not client.keep():
@@ -435,7 +435,7 @@ class Listener:
         finally:
             client.close()
 
-    def go_on(self) -> None:
+    def begin_waiting(self) -> None:
         """Begin with every request whose turn it is."""
         while (turn := self._turns.take()) is not None:
             self._nursery.start_soon(self._work, *turn)
@@ -476,7 +476,7 @@ class Listener:
                 client.node = None
                 del self._clients[client.address]
                 if whole:
-                    self._let_go(client)
+                    self._release_socket(client)
                 else:
                     client.close()
             node.done(aside=call.aside)

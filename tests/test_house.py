@@ -212,11 +212,11 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
     """Who looks at a guest neither writes nor cleans up: `kill` does where nobody else can."""
     acts = {
         *(
-            "cleanup.bury",
-            "cleanup.bury_last",
-            "cleanup.end",
+            "cleanup.clean_up",
+            "cleanup.clean_up_last_life",
+            "cleanup.record_end",
             "umid_lock.claim",
-            "umid_lock.take_over",
+            "umid_lock.claim_running",
         ),
         *("event_log.append", "discover.set_aside", "discover.set_dead_aside", "records.save"),
         *("records.save_copy", "records.set_aside", "registry.release_all"),
@@ -228,7 +228,7 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
             found = {ast.unparse(each.func) for each in calls} & acts
             acting |= {module.name: found} if found else {}
     assert acting == {
-        "umlctl.client.afterlife": {"cleanup.end", "umid_lock.claim", "discover.set_aside"}
+        "umlctl.client.afterlife": {"cleanup.record_end", "umid_lock.claim", "discover.set_aside"}
     }
 
 

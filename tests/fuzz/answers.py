@@ -13,10 +13,10 @@ import msgspec
 from umlctl.errors import HostError
 from umlctl.networks import switch_client
 from umlctl.networks.holder import Holder
-from umlctl.networks.switch_protocol import Client, Control
+from umlctl.networks.switch_protocol import Control, ControlClient
 from umlctl.output import guest_table, proc_tables, views
 from umlctl.protocol.status import read_status
-from umlctl.shell.monitor import Live
+from umlctl.shell.monitor import GuestMonitor
 
 if TYPE_CHECKING:
     from umlctl.networks.switchd import Switch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def event(data: bytes) -> None:
     """A stream of events, each a line, as `umlctl events` and the shell read it."""
-    live = Live("demo", lambda: None, lambda _said: None)
+    live = GuestMonitor("demo", lambda: None, lambda _said: None)
     for line in data.split(b"\n"):
         assert isinstance(views.event_line(line), str)
         live._event(line, 0.0)
@@ -65,7 +65,7 @@ def switch_request(data: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         control = Control(cast("Switch", switch))
-        answer = control._answer(Client(ours), data, [])
+        answer = control._answer(ControlClient(ours), data, [])
     assert answer
     json.dumps(answer)
 

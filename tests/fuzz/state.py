@@ -38,7 +38,7 @@ def record(data: bytes) -> None:
     assert found.definition.umid == "demo"
     records.save(found)
     assert records.read("demo") == found
-    assert records.summary(found).umid == "demo"
+    assert records.ended_status(found).umid == "demo"
 
 
 def network(data: bytes) -> None:

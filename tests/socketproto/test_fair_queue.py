@@ -88,7 +88,7 @@ class Turns(RuleBasedStateMachine):
     def done(self, data: st.DataObject) -> None:
         _path, node, aside, stuck = self.pick(data)
         if stuck:
-            node.is_stuck(-1)
+            node.count_unsent(-1)
         node.done(aside=aside)
 
     @precondition(lambda self: self.working)
@@ -96,9 +96,9 @@ class Turns(RuleBasedStateMachine):
     def aside(self, data: st.DataObject, stuck: bool) -> None:
         path, node, aside, was_stuck = self.pick(data)
         if not aside:
-            node.aside()
+            node.step_aside()
         if stuck and not was_stuck:
-            node.is_stuck(+1)
+            node.count_unsent(+1)
         self.working.append((path, node, True, was_stuck or int(stuck)))
 
     @precondition(lambda self: self.working)
@@ -106,7 +106,7 @@ class Turns(RuleBasedStateMachine):
     def leave(self, data: st.DataObject) -> None:
         path, node, aside, stuck = self.pick(data)
         if stuck:
-            node.is_stuck(-1)
+            node.count_unsent(-1)
         dropped = [item[1] for item in node.drop() if isinstance(item, tuple)]
         assert dropped == self.waiting.pop(path, [])
         node.done(aside=aside)
@@ -128,7 +128,7 @@ class Turns(RuleBasedStateMachine):
         while self.working:
             _path, node, aside, stuck = self.working.pop()
             if stuck:
-                node.is_stuck(-1)
+                node.count_unsent(-1)
             node.done(aside=aside)
         while (turn := self.root.take()) is not None:
             turn[0].done()

@@ -19,13 +19,13 @@ from umlctl.errors import HostError
 from umlctl.guest.specs import Disk, of_device
 from umlctl.host import paths
 from umlctl.state.file_identity import check_free, hold_of, is_file
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 from umlctl.storage import cow, images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from umlctl.backends.interface import Kernel, Owner
+    from umlctl.backends.interface import GuestKernel, Owner
     from umlctl.guest.specs import Nic
     from umlctl.state.leases import Use
     from umlctl.state.records import Hold
@@ -51,7 +51,7 @@ class DiskBackend(Backend):
         users: Iterable[Use],
         *,
         insist: bool = False,
-    ) -> Entry:
+    ) -> DeviceEntry:
         """See that a disk will work, and make the COW file that it is to have.
 
         insist: the guest may write to a file that is no disk byte for byte, as with `raw`
@@ -61,7 +61,7 @@ class DiskBackend(Backend):
         assert isinstance(asked, Disk)
         name = f"{self.family}{number}"
         if asked.file == ubd.NULL_FILE and number == 0 and not (asked.cow or asked.discard):
-            return Entry(name=name, asked=str(asked), kernel=str(asked.device(number, "")))
+            return DeviceEntry(name=name, asked=str(asked), kernel=str(asked.device(number, "")))
         top = f"{owner.directory}/{name}.cow" if asked.discard else asked.cow
         if asked.discard and set(owner.directory) & set(",:"):
             raise HostError(
@@ -77,7 +77,7 @@ class DiskBackend(Backend):
             _make_cow(name, top, asked.file, discard=asked.discard)
             made = {"discard" if asked.discard else "cow": top}
             holds = [hold_of(top, write=not asked.readonly), *holds]
-        return Entry(
+        return DeviceEntry(
             name=name,
             asked=str(asked),
             kernel=str(device),
@@ -86,7 +86,7 @@ class DiskBackend(Backend):
             shared=asked.shared,
         )
 
-    def renew(self, entry: Entry, _pid: int) -> None:
+    def renew(self, entry: DeviceEntry, _pid: int) -> None:
         """See that the disk's files are what they were: the guest opens them again."""
         for hold in entry.holds:
             try:
@@ -108,7 +108,7 @@ class DiskBackend(Backend):
             if header is not None:
                 _check_fits(entry.name, top, header, backing)
 
-    def note(self, entry: Entry) -> str:
+    def note(self, entry: DeviceEntry) -> str:
         """What has become of a disk's files; empty if they are as they were."""
         for hold in entry.holds:
             try:
@@ -121,15 +121,15 @@ class DiskBackend(Backend):
                 return f"{hold.path} has {size} bytes now; the guest reads zeros beyond them"
         return ""
 
-    def undo(self, entry: Entry, _owner: Owner) -> str:
+    def undo(self, entry: DeviceEntry, _owner: Owner) -> str:
         return "; ".join(filter(None, [_discard(entry, path) for path in entry.made.values()]))
 
-    def release(self, entry: Entry, _owner: Owner) -> str:
+    def release(self, entry: DeviceEntry, _owner: Owner) -> str:
         return _discard(entry, entry.made["discard"]) if "discard" in entry.made else ""
 
     # The guest's side
 
-    async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    async def observe(self, entry: DeviceEntry, kernel: GuestKernel) -> dict[str, Any] | None:
         """The disk's size as the guest sees it, if the kernel has these files behind it."""
         answer = await kernel.ask(f"config {entry.name}")
         device = ubd.parse(entry.told or entry.kernel)
@@ -152,11 +152,11 @@ class DiskBackend(Backend):
     def stand_in(self, name: str) -> str:
         return f"{name}r={ubd.NULL_FILE}" if name == f"{self.family}0" else ""
 
-    async def lets_go(self, name: str, kernel: Kernel) -> bool:
+    async def lets_go(self, name: str, kernel: GuestKernel) -> bool:
         """Whether the disk is open only for the scan of its partitions: it is not mounted."""
         return not await _mounts(name, kernel)
 
-    async def why_open(self, name: str, _said: str, kernel: Kernel) -> str:
+    async def why_open(self, name: str, _said: str, kernel: GuestKernel) -> str:
         where = await _mounts(name, kernel)
         if where:
             return f"{name} is mounted in the guest on {', '.join(where)}; unmount it first"
@@ -171,9 +171,9 @@ class DiskBackend(Backend):
 DISK: Final = DiskBackend(families.UBD)
 
 
-def entry_of(umid: str, device: ubd.Ubd) -> Entry:
+def entry_of(umid: str, device: ubd.Ubd) -> DeviceEntry:
     """The entry of a disk that its kernel was told of."""
-    entry = Entry(
+    entry = DeviceEntry(
         name=device.name,
         asked=str(of_device(device)),
         kernel=str(device),
@@ -191,7 +191,7 @@ def entry_of(umid: str, device: ubd.Ubd) -> Entry:
     return entry
 
 
-async def _mounts(name: str, kernel: Kernel) -> list[str]:
+async def _mounts(name: str, kernel: GuestKernel) -> list[str]:
     """Where a disk is mounted in the guest."""
     node = f"/dev/{ubd.parse(f'{name}={ubd.NULL_FILE}').block}"
     mounts = await kernel.ask("proc mounts")
@@ -207,7 +207,7 @@ def _is_of(mount: list[str], node: str) -> bool:
     return device.startswith(node) and not device.removeprefix(node).strip("0123456789")
 
 
-def _discard(entry: Entry, path: str) -> str:
+def _discard(entry: DeviceEntry, path: str) -> str:
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from umlctl.errors import HostError
 from umlctl.networks import definitions, switch_client
 
 if TYPE_CHECKING:
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 HOOK_TIMEOUT: Final = 10.0
 """How long a hook may take, seconds."""
@@ -22,7 +22,7 @@ OUTPUT_INTERVAL: Final = 0.02
 """The time between two looks at whether a hook has ended, seconds."""
 
 
-def run(which: str, entry: Entry, umid: str, log: str) -> None:
+def run(which: str, entry: DeviceEntry, umid: str, log: str) -> None:
     """Run a network's hook, with the facts of the NIC in its environment.
 
     Raises: HostError

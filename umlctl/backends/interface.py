@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
     from umlctl.guest.specs import Disk, Nic
     from umlctl.state.leases import Use
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 
 MAX_FACT_CHARACTERS: Final = 64
@@ -36,13 +36,13 @@ class Owner(NamedTuple):
     log: str
 
 
-class Kernel(Protocol):
+class GuestKernel(Protocol):
     """A guest's kernel, which tells what the guest has."""
 
     async def ask(self, text: str, /) -> Outcome: ...
 
 
-async def has_sysfs(kernel: Kernel) -> bool:
+async def has_sysfs(kernel: GuestKernel) -> bool:
     """Whether the guest's init has a /sys mounted where it should be."""
     return " /sys sysfs " in (await kernel.ask("proc 1/mounts")).text
 
@@ -81,7 +81,7 @@ class Backend:
         Raises: Refusal
         """
 
-    def check_again(self, _entry: Entry) -> None:
+    def check_again(self, _entry: DeviceEntry) -> None:
         """See the same before a device is given to a guest again.
 
         Raises: Refusal
@@ -95,7 +95,7 @@ class Backend:
         users: Iterable[Use],
         *,
         insist: bool = False,
-    ) -> Entry:
+    ) -> DeviceEntry:
         """Have the host's side of a device ready; the caller holds `leases.lock`.
 
         users: the devices of all other guests, and the others of this one
@@ -105,7 +105,7 @@ class Backend:
         """
         raise NotImplementedError
 
-    def renew(self, entry: Entry, pid: int) -> None:
+    def renew(self, entry: DeviceEntry, pid: int) -> None:
         """Have the host's side of a device ready again, for a guest that has rebooted.
 
         pid: of its kernel, the same as before
@@ -113,23 +113,23 @@ class Backend:
         Raises: HostError
         """
 
-    def note(self, _entry: Entry) -> str:
+    def note(self, _entry: DeviceEntry) -> str:
         """What has become of the host's side while a guest has the device; empty if it is as it
         was.
         """
         return ""
 
-    def undo(self, _entry: Entry, _owner: Owner) -> str:
+    def undo(self, _entry: DeviceEntry, _owner: Owner) -> str:
         """Remove what was made for a device that was not plugged after all; return what failed."""
         return ""
 
-    def release(self, _entry: Entry, _owner: Owner) -> str:
+    def release(self, _entry: DeviceEntry, _owner: Owner) -> str:
         """Release what was made for a device that is no longer there; return what failed."""
         return ""
 
     # The guest's side
 
-    async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    async def observe(self, entry: DeviceEntry, kernel: GuestKernel) -> dict[str, Any] | None:
         """What the guest has under the name of an entry; None if it has nothing.
 
         All of it is the guest's word: it may be missing, wrong or hostile.
@@ -143,11 +143,11 @@ class Backend:
         """
         return ""
 
-    async def lets_go(self, _name: str, _kernel: Kernel) -> bool:
+    async def lets_go(self, _name: str, _kernel: GuestKernel) -> bool:
         """Whether a device that is open will be closed in a moment."""
         return False
 
-    async def why_open(self, name: str, said: str, _kernel: Kernel) -> str:
+    async def why_open(self, name: str, said: str, _kernel: GuestKernel) -> str:
         """Why a device cannot be removed, as far as can be known from outside.
 
         said: what the kernel said

@@ -12,8 +12,8 @@ from umlctl.devices import families, vhost
 from umlctl.errors import Refusal
 
 if TYPE_CHECKING:
-    from umlctl.backends.interface import Kernel
-    from umlctl.state.records import Entry
+    from umlctl.backends.interface import GuestKernel
+    from umlctl.state.records import DeviceEntry
 
 
 class LentBackend(Backend):
@@ -33,10 +33,10 @@ class LentBackend(Backend):
                 said = f"{lent.kind}: nobody serves a device at {need.value}"
                 raise Refusal(said, -errno.ENOENT)
 
-    def check_again(self, entry: Entry) -> None:
+    def check_again(self, entry: DeviceEntry) -> None:
         self.check(entry.kernel, 0)
 
-    async def observe(self, _entry: Entry, _kernel: Kernel) -> dict[str, Any] | None:
+    async def observe(self, _entry: DeviceEntry, _kernel: GuestKernel) -> dict[str, Any] | None:
         return {}
 
     def explain(self, said: str, error: int) -> str:
@@ -48,7 +48,7 @@ class LentBackend(Backend):
 class VirtioBackend(LentBackend):
     """Virtio devices, which the guest shows in its /sys."""
 
-    async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    async def observe(self, entry: DeviceEntry, kernel: GuestKernel) -> dict[str, Any] | None:
         """What kind of device it is, by number; nothing where the guest has no /sys."""
         if not await has_sysfs(kernel):
             return {}

@@ -8,21 +8,21 @@ from umlctl.backends.interface import Backend
 from umlctl.devices import families
 
 if TYPE_CHECKING:
-    from umlctl.backends.interface import Kernel
-    from umlctl.state.records import Entry
+    from umlctl.backends.interface import GuestKernel
+    from umlctl.state.records import DeviceEntry
 
 
 class MemoryBackend(Backend):
     """Memory, taken from a guest and given back."""
 
-    async def observe(self, _entry: Entry, kernel: Kernel) -> dict[str, int] | None:
+    async def observe(self, _entry: DeviceEntry, kernel: GuestKernel) -> dict[str, int] | None:
         return await memory_of(kernel)
 
 
 MEMORY: Final = MemoryBackend(families.MEM)
 
 
-async def memory_of(kernel: Kernel) -> dict[str, int] | None:
+async def memory_of(kernel: GuestKernel) -> dict[str, int] | None:
     """A guest's memory in bytes: total, free, available; None if the guest does not say."""
     answer = await kernel.ask("proc meminfo")
     names = {"MemTotal:": "total", "MemFree:": "free", "MemAvailable:": "available"}

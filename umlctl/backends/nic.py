@@ -31,12 +31,12 @@ from umlctl.guest.specs import (
 )
 from umlctl.host import paths, processes
 from umlctl.networks import definitions, interfaces, macs, segments, taps
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from umlctl.backends.interface import Kernel, Owner
+    from umlctl.backends.interface import GuestKernel, Owner
     from umlctl.guest.specs import Disk
     from umlctl.state.leases import Use
 
@@ -68,9 +68,11 @@ class NicBackend(Backend):
         users: Iterable[Use],
         *,
         insist: bool = False,  # noqa: ARG002 - a NIC destroys nothing
-    ) -> Entry:
+    ) -> DeviceEntry:
         assert isinstance(asked, Nic)
-        entry = Entry(name=f"{self.family}{number}", asked=str(asked), kernel="", addr=asked.addr)
+        entry = DeviceEntry(
+            name=f"{self.family}{number}", asked=str(asked), kernel="", addr=asked.addr
+        )
         derived = macs.mac_of(owner.umid, number, self.family)
         entry.mac = macs.normal(asked.mac) if asked.mac else derived
         _check_mac(entry, users)
@@ -87,7 +89,7 @@ class NicBackend(Backend):
             raise
         return entry
 
-    def renew(self, entry: Entry, pid: int) -> None:
+    def renew(self, entry: DeviceEntry, pid: int) -> None:
         """Have the host's end ready again: a kernel that reboots does not close what the link had
         open."""
         if entry.network:
@@ -106,16 +108,16 @@ class NicBackend(Backend):
                 "open it again; shut the guest down and start it, or plug it into a switch"
             )
 
-    def note(self, entry: Entry) -> str:
+    def note(self, entry: DeviceEntry) -> str:
         try:
             return _note(entry)
         except HostError as problem:
             return str(problem)
 
-    def undo(self, entry: Entry, owner: Owner) -> str:
+    def undo(self, entry: DeviceEntry, owner: Owner) -> str:
         return self.release(entry, owner)  # the NIC's hook has run
 
-    def release(self, entry: Entry, owner: Owner) -> str:
+    def release(self, entry: DeviceEntry, owner: Owner) -> str:
         said = ""
         try:
             hooks.run("down", entry, owner.umid, owner.log)
@@ -125,7 +127,7 @@ class NicBackend(Backend):
 
     # The guest's side
 
-    async def observe(self, entry: Entry, kernel: Kernel) -> dict[str, Any] | None:
+    async def observe(self, entry: DeviceEntry, kernel: GuestKernel) -> dict[str, Any] | None:
         there = await kernel.ask(f"proc {IPV4_CONF_PATH}/{entry.name}/forwarding")
         if not there.ok:
             return None
@@ -139,7 +141,7 @@ class NicBackend(Backend):
                 found[fact] = said[:MAX_FACT_CHARACTERS]
         return found
 
-    async def why_open(self, name: str, _said: str, _kernel: Kernel) -> str:
+    async def why_open(self, name: str, _said: str, _kernel: GuestKernel) -> str:
         return f"{name} is up in the guest; `ip link set {name} down` there first"
 
 
@@ -158,7 +160,7 @@ VECTOR: Final = NicBackend(families.VEC)
 LEGACY: Final = LegacyNicBackend(families.ETH)
 
 
-def _undo(entry: Entry) -> str:
+def _undo(entry: DeviceEntry) -> str:
     """Remove what was made for a NIC; return what failed."""
     said = []
     for kind, remove in (("tap", taps.remove_tap), ("segment", _quit)):
@@ -170,7 +172,7 @@ def _undo(entry: Entry) -> str:
     return "; ".join(said)
 
 
-def _note(entry: Entry) -> str:
+def _note(entry: DeviceEntry) -> str:
     """What has become of the host's end of a NIC; empty if it is as it was.
 
     Raises: HostError
@@ -186,10 +188,10 @@ def _note(entry: Entry) -> str:
     return "" if link.up else f"the tap {entry.tap} is down on this host"
 
 
-def entry_of(umid: str, device: vec.Vec | eth.Eth) -> Entry:
+def entry_of(umid: str, device: vec.Vec | eth.Eth) -> DeviceEntry:
     """The entry of a NIC that its kernel was told of."""
     words = str(device)
-    entry = Entry(name=device.name, asked=words, kernel=words)
+    entry = DeviceEntry(name=device.name, asked=words, kernel=words)
     entry.mac = device.mac or macs.mac_of(umid, device.number, device.name[:3])
     if not isinstance(device, vec.Vec):
         return entry
@@ -251,7 +253,7 @@ def private_segment(umid: str, number: int) -> str:
     return f"{umid[: paths.MAX_NETWORK_CHARACTERS - 13]}-{digest}{paths.PRIVATE_MARK}{number}"
 
 
-def _check_mac(entry: Entry, users: Iterable[Use]) -> None:
+def _check_mac(entry: DeviceEntry, users: Iterable[Use]) -> None:
     for umid, other in users:
         if other.mac and other.mac == entry.mac:
             raise HostError(
@@ -260,7 +262,7 @@ def _check_mac(entry: Entry, users: Iterable[Use]) -> None:
             )
 
 
-def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
+def _switch(entry: DeviceEntry, asked: Nic, umid: str, number: int) -> None:
     if asked.kind == USER:
         name = private_segment(umid, number)
         _quit(name)  # left by a supervisor that was killed
@@ -282,7 +284,7 @@ def _switch(entry: Entry, asked: Nic, umid: str, number: int) -> None:
     )
 
 
-def _tap(entry: Entry, asked: Nic, umid: str, number: int, users: Iterable[Use]) -> None:
+def _tap(entry: DeviceEntry, asked: Nic, umid: str, number: int, users: Iterable[Use]) -> None:
     name = interfaces.tap_name(umid, number) if asked.name == AUTO else asked.name
     there = interfaces.look(name)
     if asked.name == AUTO or (there is None and asked.bridge):
@@ -301,7 +303,7 @@ def _tap(entry: Entry, asked: Nic, umid: str, number: int, users: Iterable[Use])
     entry.kernel = str(vec.parse(f"{entry.name}:transport=tap,ifname={name},mac={entry.mac},gro=1"))
 
 
-def _take_tap(entry: Entry, name: str, users: Iterable[Use]) -> None:
+def _take_tap(entry: DeviceEntry, name: str, users: Iterable[Use]) -> None:
     """Take a tap that is there for this guest; no other guest has it."""
     for umid, other in users:
         if other.tap == name:
@@ -310,7 +312,7 @@ def _take_tap(entry: Entry, name: str, users: Iterable[Use]) -> None:
     entry.tap = name
 
 
-def _kernel(entry: Entry, asked: Nic, users: Iterable[Use]) -> None:
+def _kernel(entry: DeviceEntry, asked: Nic, users: Iterable[Use]) -> None:
     """Check a device in the kernel's own words; it gets a MAC address of umlctl's if it names
     none."""
     text = asked.text
@@ -331,7 +333,7 @@ def _kernel(entry: Entry, asked: Nic, users: Iterable[Use]) -> None:
         _provide(entry, need, users)
 
 
-def _provide(entry: Entry, need: needs.Need, users: Iterable[Use]) -> None:
+def _provide(entry: DeviceEntry, need: needs.Need, users: Iterable[Use]) -> None:
     """See that the host has what a device needs of it.
 
     Raises: HostError

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from umlctl.backends.interface import Owner
     from umlctl.devices.parse import Device
     from umlctl.guest.specs import Nic
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 BEING_PLUGGED: Final = "it is being plugged"
 """The problem of an entry that is written down, and that the guest does not have yet."""
@@ -50,7 +50,7 @@ def of_asked(asked: Disk | Nic) -> Backend:
     return LEGACY if family_of(asked.text) == LEGACY.family else VECTOR
 
 
-def entry_of(umid: str, device: Device) -> Entry | None:
+def entry_of(umid: str, device: Device) -> DeviceEntry | None:
     """The entry in a guest's table for a device that its kernel was told of; None if that cannot be
     known.
     """
@@ -61,7 +61,7 @@ def entry_of(umid: str, device: Device) -> Entry | None:
     return None
 
 
-def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> list[Entry]:
+def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> list[DeviceEntry]:
     """Have the host's side ready of all devices on a kernel's command line; their numbers have been
     given. The caller holds `leases.lock`.
 
@@ -69,7 +69,7 @@ def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> 
 
     Raises: HostError, UsageError; nothing is left behind then
     """
-    entries: list[Entry] = []
+    entries: list[DeviceEntry] = []
     try:
         for each in asked:
             number = each.slot if isinstance(each, Disk) else each.number
@@ -90,12 +90,12 @@ def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> 
     return entries
 
 
-def undo_all(entries: Iterable[Entry], owner: Owner) -> None:
+def undo_all(entries: Iterable[DeviceEntry], owner: Owner) -> None:
     for entry in entries:
         of(entry.name).undo(entry, owner)
 
 
-def release_all(entries: Iterable[Entry], owner: Owner) -> list[str]:
+def release_all(entries: Iterable[DeviceEntry], owner: Owner) -> list[str]:
     """Release all devices of a guest that has ended, the last first; return what failed."""
     said = []
     for entry in reversed(list(entries)):
@@ -108,7 +108,7 @@ def release_all(entries: Iterable[Entry], owner: Owner) -> list[str]:
     return [each for each in said if each]
 
 
-def for_init(entries: Iterable[Entry]) -> str:
+def for_init(entries: Iterable[DeviceEntry]) -> str:
     """What umlctl's init program is to make of the NICs, see `cmdline.build`.
 
     Raises: HostError

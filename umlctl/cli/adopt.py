@@ -32,9 +32,9 @@ def adopt(guests: tuple[str, ...]) -> int:
     unreadable = dict(records.unreadable())
     alone = [name for name in _alone() if not asked or name in asked]
     for name in alone:
-        unsupervised.take_over(name)
+        unsupervised.ask_to_adopt(name)
     if not alone and (died or unreadable or cleanup.wanted_back()):
-        unsupervised.adopt_all()
+        unsupervised.ask_to_adopt_all()
     code = exitcodes.OK
     still = dict(records.unreadable())
     for name, problem in unreadable.items():

@@ -14,7 +14,7 @@ from typing import Final
 
 from umlctl import streams
 from umlctl.errors import HostError
-from umlctl.host.files import stands_at
+from umlctl.host.files import is_still_at
 from umlctl.state import console_log
 
 LOOK_INTERVAL: Final = 0.2
@@ -62,7 +62,7 @@ class Copy:
 
     def look(self) -> None:
         """Hold the log of a life that has begun, before that of the next takes its place."""
-        if self.problem or (self._logs and stands_at(self._logs[-1], self._log)):
+        if self.problem or (self._logs and is_still_at(self._logs[-1], self._log)):
             return
         try:
             self._logs.append(os.open(self._log, os.O_RDONLY | os.O_CLOEXEC))

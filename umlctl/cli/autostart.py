@@ -10,7 +10,7 @@ from umlctl.cli import complete
 from umlctl.errors import NoGuest
 from umlctl.host import paths
 from umlctl.output import say, views
-from umlctl.protocol.starting import Result, read_result
+from umlctl.protocol.starting import AutostartResult, read_autostart_result
 from umlctl.state import enabled, records
 
 
@@ -72,7 +72,7 @@ def autostart(in_json: bool) -> int:
     """
     from umlctl.client.background import ask_supervisor
 
-    results: list[Result] = []
+    results: list[AutostartResult] = []
     rest = b""
 
     def each(data: bytes) -> None:
@@ -95,15 +95,15 @@ def autostart(in_json: bool) -> int:
     return exitcodes.OK if all(result.up for result in results) else exitcodes.FAILED
 
 
-def _read(line: bytes) -> Result | None:
+def _read(line: bytes) -> AutostartResult | None:
     try:
-        return read_result(line)
+        return read_autostart_result(line)
     except msgspec.DecodeError:
         say(line.decode("utf-8", "replace"), exitcodes.FAILED)
         return None
 
 
-def _tell(result: Result) -> None:
+def _tell(result: AutostartResult) -> None:
     if result.outcome == "started":
         say(f"{result.umid}: started, kernel pid {result.pid}", exitcodes.OK)
     elif result.up:

@@ -14,7 +14,7 @@ from umlctl.cli.answered import Answer
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.keyboard import ESCAPE, escape_key
 from umlctl.cli.transcript import Transcript, identity, log_path
-from umlctl.cli.viewer import Viewer
+from umlctl.cli.viewer import ConsoleViewer
 from umlctl.client.ask import GuestClient
 from umlctl.client.attach import Attachment
 from umlctl.errors import HostError, NoGuest
@@ -71,7 +71,7 @@ def console(
         _plug(guest, name)
     umid = paths.umid_of(guest)
     attachment = Attachment(umid, name, keyboard=not read_only, force=force)
-    viewer = Viewer(attachment, Transcript(umid, name, None), key, stty=stty)
+    viewer = ConsoleViewer(attachment, Transcript(umid, name, None), key, stty=stty)
     viewer.answer = Answer(wait, os.fsencode(until or ""))
     return viewer.run(None)
 
@@ -95,7 +95,7 @@ def attach_while(umid: str, start: Callable[[], int]) -> int:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     transcript = Transcript(umid, "con0", 0, old=old)
-    viewer = Viewer(Attachment(umid, "con0"), transcript, escape_key(ESCAPE))
+    viewer = ConsoleViewer(Attachment(umid, "con0"), transcript, escape_key(ESCAPE))
     viewer.answer = Answer(asked=True)
     try:
         code = viewer.run(lambda: not codes)

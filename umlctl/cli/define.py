@@ -18,7 +18,7 @@ from umlctl.kernels import find
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from umlctl.kernels.find import Kernel
+    from umlctl.kernels.find import ProbedKernel
 
 FIELDS: Final = frozenset(Definition.__struct_fields__)
 
@@ -105,7 +105,7 @@ def _refuse_danger(words: Iterable[str]) -> None:
             raise UsageError(f"{word}: refused unless you insist with --force: {danger}")
 
 
-def _check_kernel(kernel: Kernel, options: Mapping[str, Any]) -> None:
+def _check_kernel(kernel: ProbedKernel, options: Mapping[str, Any]) -> None:
     """See that the kernel can do what is asked of it.
 
     Raises: UsageError

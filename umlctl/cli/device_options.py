@@ -111,7 +111,7 @@ def devices(guest: str) -> list[Device]:
         if record is None or record.ending is not None:
             raise
         click.echo(f"umlctl: {guest} has no supervisor; this is what was written down", err=True)
-        return [records.shown(entry) for entry in record.devices]
+        return [records.device_status(entry) for entry in record.devices]
 
 
 def note(device: Device) -> str:

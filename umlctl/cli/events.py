@@ -80,7 +80,7 @@ def events(
     if follow:
         if guest is not None:
             # Without a supervisor, nothing would write down what happens to the guest.
-            unsupervised.take_over(guest)
+            unsupervised.ask_to_adopt(guest)
         for event in _following(readers, guest):
             show_event(event)
     return exitcodes.OK

@@ -47,7 +47,7 @@ LAST_EVENTS_TIMEOUT: Final = 1.0
 """How long it may take to read the last of them, seconds."""
 
 
-class Wishes(NamedTuple):
+class ForegroundOptions(NamedTuple):
     """What is to be done beside the guest.
 
     Fields:
@@ -170,7 +170,7 @@ def check_ready_descriptor(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
 
 
-def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
+def supervise(definition: Definition, log: Log, wishes: ForegroundOptions) -> Ending:
     """Boot the guest and stay with it to its end: how that was, with the exit code.
 
     log: where it is said what happens
@@ -186,7 +186,7 @@ def supervise(definition: Definition, log: Log, wishes: Wishes) -> Ending:
     # Held back until there is somebody to heed them: a kernel would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
     try:
-        ending = _boot(definition, Watch(log, manager, heeded, wishes), terminal)
+        ending = _boot(definition, Foreground(log, manager, heeded, wishes), terminal)
     finally:
         if terminal is not None:
             terminal.end()
@@ -241,14 +241,14 @@ class Terminal:
             os.close(self._alive)
 
 
-def _boot(definition: Definition, watch: Watch, terminal: Terminal | None) -> Ending:
+def _boot(definition: Definition, watch: Foreground, terminal: Terminal | None) -> Ending:
     tie = Tie(definition.umid) if watch.wishes.tied else None
     with kept_as_they_are(definition):
         return _supervise(definition, watch, tie, terminal)
 
 
 def _supervise(
-    definition: Definition, watch: Watch, tie: Tie | None, terminal: Terminal | None
+    definition: Definition, watch: Foreground, tie: Tie | None, terminal: Terminal | None
 ) -> Ending:
     try:
         launched = _launch(definition, terminal)
@@ -270,9 +270,9 @@ def _supervise(
 
 def _launch(definition: Definition, terminal: Terminal | None) -> Launched:
     if has_record(definition.umid):
-        from umlctl.recovery.cleanup import bury_last
+        from umlctl.recovery.cleanup import clean_up_last_life
 
-        for problem in bury_last(definition.umid):
+        for problem in clean_up_last_life(definition.umid):
             say(f"{definition.umid}: {problem}", exitcodes.OK)
     try:
         held = claim(definition.umid, definition.home)
@@ -305,7 +305,7 @@ def _take_over(definition: Definition) -> Launched | None:
     return None if has_owner(definition.umid) else adopt(record)
 
 
-class Watch:
+class Foreground:
     """A guest in the foreground, and those who are told of it."""
 
     def __init__(
@@ -313,7 +313,7 @@ class Watch:
         log: Log,
         manager: notify.Manager,
         heeded: list[signal.Signals],
-        wishes: Wishes,
+        wishes: ForegroundOptions,
     ) -> None:
         self.wishes = wishes
         self._began = time.monotonic()

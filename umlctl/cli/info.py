@@ -22,7 +22,7 @@ from umlctl.protocol.status import DEAD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.kernels.find import Kernel
+    from umlctl.kernels.find import ProbedKernel
 
 _BOUND_BY: Final = {
     "memory": "",
@@ -184,7 +184,7 @@ def no_limits() -> str:
     return ""
 
 
-def _old(kernel: Kernel) -> Iterator[str]:
+def _old(kernel: ProbedKernel) -> Iterator[str]:
     if kernel.release < CONTAINED_SINCE:
         yield (
             f"the kernel is Linux {kernel.version}: for guests that you do not trust take "

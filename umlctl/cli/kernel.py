@@ -17,9 +17,9 @@ from umlctl.kernels import find
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from umlctl.kernels.find import Candidate, Kernel
+    from umlctl.kernels.find import Candidate, ProbedKernel
 
-__all__ = ["as_json", "kernel", "summary"]
+__all__ = ["abilities", "as_json", "kernel"]
 
 _HEADINGS = ("KERNEL", "VERSION", "SOURCE", "CAN", "CANNOT")
 
@@ -57,11 +57,11 @@ def list_kernels(in_json: bool) -> None:
         _columns([_HEADINGS, *rows])
 
 
-def as_json(found: Kernel) -> str:
+def as_json(found: ProbedKernel) -> str:
     return json.dumps(_facts(found), indent=2)
 
 
-def summary(found: Kernel) -> tuple[str, str]:
+def abilities(found: ProbedKernel) -> tuple[str, str]:
     """What a kernel can do and what it cannot, each as a line of names."""
     details = {"eth": "/".join(found.transports), "smp": f"{found.most_cpus} CPUs"}
     can = []
@@ -71,14 +71,14 @@ def summary(found: Kernel) -> tuple[str, str]:
     return ", ".join(can) or "-", ", ".join(found.missing) or "-"
 
 
-def _probe(candidate: Candidate) -> tuple[Candidate, Kernel | NoKernel]:
+def _probe(candidate: Candidate) -> tuple[Candidate, ProbedKernel | NoKernel]:
     try:
         return candidate, find.probe(candidate.path)
     except NoKernel as error:
         return candidate, error
 
 
-def _facts(found: Kernel) -> dict[str, object]:
+def _facts(found: ProbedKernel) -> dict[str, object]:
     return {
         "path": found.path,
         "version": found.version,
@@ -91,16 +91,16 @@ def _facts(found: Kernel) -> dict[str, object]:
     }
 
 
-def _entry(candidate: Candidate, found: Kernel | NoKernel) -> dict[str, object]:
+def _entry(candidate: Candidate, found: ProbedKernel | NoKernel) -> dict[str, object]:
     if isinstance(found, NoKernel):
         return {"path": candidate.path, "source": candidate.source, "error": str(found)}
     return _facts(found) | {"source": candidate.source}
 
 
-def _row(candidate: Candidate, found: Kernel | NoKernel) -> tuple[str, ...]:
+def _row(candidate: Candidate, found: ProbedKernel | NoKernel) -> tuple[str, ...]:
     if isinstance(found, NoKernel):
         return (candidate.path, "-", candidate.source, "-", str(found))
-    return (found.path, found.version, candidate.source, *summary(found))
+    return (found.path, found.version, candidate.source, *abilities(found))
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:

@@ -16,7 +16,7 @@ from umlctl.cli import complete, durations
 from umlctl.cli.noise import STAMP, is_noise
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import paths
-from umlctl.host.files import stands_at
+from umlctl.host.files import is_still_at
 from umlctl.host.inotify import Watch
 from umlctl.state import console_log
 from umlctl.streams import await_source
@@ -282,7 +282,7 @@ def _additions(
         while True:
             lives = is_there()
             current = newer if newer >= 0 else descriptor
-            replaced = not stands_at(current, log)
+            replaced = not is_still_at(current, log)
             offset = max(offset, console_log.start(current))
             for data in console_log.read(current, offset, os.fstat(current).st_size):
                 offset += len(data)

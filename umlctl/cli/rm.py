@@ -52,7 +52,7 @@ def _forget(umid: str) -> None:
     if record is not None:
         if records.lives(record):
             raise GuestInUse(f"{umid} runs; `umlctl shutdown {umid}` ends it")
-        if record.ending is None and unsupervised.take_over(umid):
+        if record.ending is None and unsupervised.ask_to_adopt(umid):
             raise GuestInUse(
                 f"{umid} had died unseen, and its policy has it started again; "
                 f"`umlctl shutdown {umid}` ends it"

@@ -124,7 +124,9 @@ def _boot(
         for warning in (*boot_warnings.of_start(definition), *boot_warnings.of_loss(definition)):
             log.write(log.event("warning", text=warning))
         await_earlier(definition)
-        wishes = foreground.Wishes(console, ready_fd, options["limit"], copy, options["tied"])
+        wishes = foreground.ForegroundOptions(
+            console, ready_fd, options["limit"], copy, options["tied"]
+        )
         ending = foreground.supervise(definition, log, wishes)
     return ending, copy.path if copy else f"{paths.record_dir(umid)}/console.log"
 

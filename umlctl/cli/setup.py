@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from umlctl.cli.kernel import as_json, summary
+from umlctl.cli.kernel import abilities, as_json
 from umlctl.errors import HostError, NoKernel, UsageError
 from umlctl.kernels import fetch, find
 
@@ -60,7 +60,7 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
         return
     # For people; `$(umlctl setup)` wants the path alone.
     if sys.stdout.isatty():
-        can, cannot = summary(found)
+        can, cannot = abilities(found)
         _say(f"Linux {found.version}; it can: {can}; it cannot: {cannot}")
     if kernel is not None:
         _say(f"to use it always: export {find.KERNEL_VARIABLE}={path}")

@@ -128,7 +128,7 @@ def _running() -> dict[str, tuple[str, ...]]:
     A bare kernel is left to the user who has started it by hand.
     """
     for record in discover.without_supervisor():
-        if unsupervised.take_over(record.definition.umid, everyone=True):
+        if unsupervised.ask_to_adopt(record.definition.umid, everyone=True):
             break  # all others were taken over with it
     found = {
         record.definition.umid: record.definition.after

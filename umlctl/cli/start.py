@@ -52,7 +52,7 @@ def start(
     """
     if console and no_wait:
         raise UsageError("--console stays with the guest, and --no-wait does not: give one of them")
-    wishes = Wishes(console, not no_wait, in_json)
+    wishes = StartOptions(console, not no_wait, in_json)
     if not in_json:
         return _start_as_told(umid, options, arguments, wishes)
     try:
@@ -71,10 +71,10 @@ def start_again(definition: Definition, *, in_json: bool) -> int:
     Raises: UmlctlError
     """
     _warn(definition)
-    return _start(definition, Wishes(in_json=in_json))
+    return _start(definition, StartOptions(in_json=in_json))
 
 
-class Wishes(NamedTuple):
+class StartOptions(NamedTuple):
     """What a user who starts a guest wants besides.
 
     Fields:
@@ -89,7 +89,7 @@ class Wishes(NamedTuple):
 
 
 def _start_as_told(
-    umid: str, options: dict[str, Any], arguments: tuple[str, ...], wishes: Wishes
+    umid: str, options: dict[str, Any], arguments: tuple[str, ...], wishes: StartOptions
 ) -> int:
     definition = _described(umid, options, arguments)
     _warn(definition)
@@ -117,7 +117,7 @@ def _described(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -
     return definition
 
 
-def _start(definition: Definition, wishes: Wishes) -> int:
+def _start(definition: Definition, wishes: StartOptions) -> int:
     """Start a guest that nothing is wrong with; return the exit code."""
     await_earlier(definition)
     if wishes.console:
@@ -138,10 +138,10 @@ def _start_on_console(definition: Definition) -> int:
     if has_owner(umid):  # the viewer would be attached to that guest
         raise GuestInUse(f"{umid} is the name of a running guest; take another name")
     _say_what_is_lost(definition)
-    return attach_while(umid, lambda: _ask_to_start(definition, Wishes(console=True)))
+    return attach_while(umid, lambda: _ask_to_start(definition, StartOptions(console=True)))
 
 
-def _ask_to_start(definition: Definition, wishes: Wishes) -> int:
+def _ask_to_start(definition: Definition, wishes: StartOptions) -> int:
     """Have the background supervisor start a guest; return the exit code."""
     from umlctl.client.start import start as start_there
 

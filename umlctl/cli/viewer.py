@@ -29,7 +29,7 @@ DEFAULT_ROWS: Final = 24
 """Rows of a terminal that does not say how many it has."""
 
 
-class Viewer:
+class ConsoleViewer:
     """Sends what is typed here to a console, and shows what that prints.
 
     Fields:
@@ -348,7 +348,7 @@ def main(umid: str, alive: int, device: int, inode: int) -> int:
     device, inode: of the log that was there before, see `transcript.identity`; 0 if there was none
     """
     transcript = Transcript(umid, "con0", 0, old=(device, inode) if inode else None)
-    viewer = Viewer(Attachment(umid, "con0"), transcript, escape_key(ESCAPE))
+    viewer = ConsoleViewer(Attachment(umid, "con0"), transcript, escape_key(ESCAPE))
     viewer.runner = runner = Runner(alive)
     try:
         return viewer.run(lambda: not runner.has_news())

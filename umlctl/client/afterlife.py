@@ -10,7 +10,7 @@ import msgspec
 
 from socketproto.blocking import Connection, Link, Unreachable
 from umlctl import exitcodes
-from umlctl.client.unsupervised import out_of_reach, summary
+from umlctl.client.unsupervised import out_of_reach, unsupervised_status
 from umlctl.errors import GuestInUse
 from umlctl.guest import policy
 from umlctl.host import processes
@@ -52,7 +52,7 @@ def answer(name: str, guest: str, json: bool) -> int | None:
         return None
     record = cleanup.judged(record)
     if name == "status":
-        status = summary(record)
+        status = unsupervised_status(record)
         print(views.to_json(status) if json else "\n".join(views.status_lines(status)))
         return exitcodes.OK
     if records.lives(record):
@@ -120,7 +120,7 @@ def _kill(record: records.Record, how: str) -> int:
     if aside:
         say(aside, exitcodes.OK)
     killed = Ending(cause="killed", code=exitcodes.SIGNALLED + 9, text=how, time=time.time())
-    for problem in cleanup.end(record, killed):
+    for problem in cleanup.record_end(record, killed):
         say(f"{umid}: {problem}", exitcodes.FAILED)
     held.release()
     print(f"{umid} killed")

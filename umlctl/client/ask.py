@@ -234,7 +234,7 @@ class GuestClient:
             while True:
                 if step == ADOPT:
                     adopted = not self._looks and adopt(self.name)
-                    self.link.lead_to(self._target.socket)
+                    self.link.redirect(self._target.socket)
                     step = steps.send(adopted)
                     continue
                 ended: Outcome | Unreachable
@@ -275,9 +275,9 @@ def adopt(guest: str) -> bool:
     """Have a guest whose supervisor is gone supervised again; True if it is."""
     if not has_record(guest):
         return False
-    from umlctl.client.unsupervised import take_over
+    from umlctl.client.unsupervised import ask_to_adopt
 
-    return take_over(guest)
+    return ask_to_adopt(guest)
 
 
 def absent(guest: str, problem: Unreachable) -> str:

@@ -71,7 +71,7 @@ class AsyncGuestClient:
             while True:
                 if step == ADOPT:
                     adopted = not self._looks and await _in_thread(adopt, self.name)
-                    self.link.lead_to(self._target.socket)
+                    self.link.redirect(self._target.socket)
                     step = steps.send(adopted)
                     continue
                 ended: Outcome | Unreachable

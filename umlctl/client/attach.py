@@ -123,9 +123,9 @@ class Attachment:
 
     def _adopted(self) -> bool:
         """Have the guest adopted if its supervisor is gone; True if it has a supervisor then."""
-        from umlctl.client.unsupervised import take_over
+        from umlctl.client.unsupervised import ask_to_adopt
 
-        return take_over(self.umid)
+        return ask_to_adopt(self.umid)
 
     def _why_none(self, path: str) -> str:
         from umlctl.client.unsupervised import epitaph

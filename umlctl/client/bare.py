@@ -15,7 +15,7 @@ from umlctl.protocol.status import Ending
 from umlctl.recovery.bare import process
 
 if TYPE_CHECKING:
-    from umlctl.recovery.bare import Process
+    from umlctl.recovery.bare import BareProcess
 
 ANSWER_TIMEOUT: Final = 2.0
 """How long the kernel may take for each request, seconds."""
@@ -60,7 +60,7 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
     return exitcodes.FAILED if name == "shutdown" and not by_itself else exitcodes.OK
 
 
-def _shut_down(found: Process, socket: str, seconds: float) -> bool:
+def _shut_down(found: BareProcess, socket: str, seconds: float) -> bool:
     """Have the kernel shut its guest down, or at least save what it has; True if it ended by
     itself."""
     if processes.held(found.pid) is not None:
@@ -75,7 +75,7 @@ def _shut_down(found: Process, socket: str, seconds: float) -> bool:
     return False
 
 
-def _kill(found: Process) -> None:
+def _kill(found: BareProcess) -> None:
     if processes.held(found.pid) is None:
         found.signal()
         if found.ends(TERM_TIMEOUT):

@@ -46,7 +46,7 @@ def gather() -> list[Status]:
     found = {name: status for name, status in answers.items() if status is not None}
     for umid, record in kept.items():
         if umid not in found:
-            found[umid] = unsupervised.summary(record)
+            found[umid] = unsupervised.unsupervised_status(record)
     return [
         found[name] for name in sorted(found, key=lambda umid: (found[umid].state == DEAD, umid))
     ]

@@ -30,7 +30,7 @@ LOCK_RELEASE_TIMEOUT: Final = 2.0
 """How long a killed supervisor may still hold its locks, seconds."""
 
 
-def take_over(guest: str, *, everyone: bool = False) -> bool:
+def ask_to_adopt(guest: str, *, everyone: bool = False) -> bool:
     """Have the background supervisor see to a guest whose own is gone, and to all others. It adopts
     the guest, or writes down how it has ended and starts it again if its policy is to restart.
 
@@ -80,7 +80,7 @@ def is_served(guest: str) -> bool:
         return connection.link.served and not connection.link.kick()
 
 
-def adopt_all() -> None:
+def ask_to_adopt_all() -> None:
     """Have the background supervisor see to all that other supervisors left.
 
     Raises: HostError
@@ -88,11 +88,11 @@ def adopt_all() -> None:
     ask_supervisor("adopt")
 
 
-def summary(record: records.Record) -> Status:
+def unsupervised_status(record: records.Record) -> Status:
     """The guest as `list` and `status` show it."""
     record = cleanup.judged(record)
     umid = record.definition.umid
-    found = records.summary(record)
+    found = records.ended_status(record)
     if cleanup.is_wanted_back(record):
         trouble = f"it is to be started again, which `umlctl adopt {umid}` does"
         return msgspec.structs.replace(found, trouble=trouble)
@@ -115,7 +115,7 @@ def summary(record: records.Record) -> Status:
         cgroup=record.cgroup or None,
         resume=record.resume or None,
         sockets={"kernel": umid_lock.kernel_socket(record.definition)},
-        devices=[records.shown(entry) for entry in record.devices],
+        devices=[records.device_status(entry) for entry in record.devices],
         root=record.definition.root,
     )
 

@@ -12,7 +12,7 @@ OFF: Final = "off"
 MODES: Final = (WRITES, STRICT, OFF)
 
 
-class Wishes(Protocol):
+class ConfinementOptions(Protocol):
     """What a definition says of it; without a mode it is WRITES wherever the host can.
 
     WRITES: the kernel writes nothing but what the guest was given
@@ -33,7 +33,7 @@ class Wishes(Protocol):
     def hide(self) -> tuple[str, ...]: ...
 
 
-def check(wishes: Wishes) -> None:
+def check(wishes: ConfinementOptions) -> None:
     """See that it can be meant.
 
     Raises: UsageError
@@ -48,7 +48,7 @@ def check(wishes: Wishes) -> None:
                 raise UsageError(f"{option} is for a guest that is confined, and this one is not")
 
 
-def mode_of(wishes: Wishes, unable: str) -> str:
+def mode_of(wishes: ConfinementOptions, unable: str) -> str:
     """How a kernel is confined on a host.
 
     unable: why the host confines none; empty if it does

@@ -28,7 +28,7 @@ MAX_RESTARTS: Final = 5
 """How many restarts in a row may not help before the guest is left alone."""
 
 
-class Wishes(Protocol):
+class PolicyOptions(Protocol):
     """What a definition says of a guest's policy; an empty action leaves it to `restart`."""
 
     @property
@@ -44,17 +44,17 @@ class Wishes(Protocol):
     def on_exit(self) -> str: ...
 
 
-def on_panic(wishes: Wishes) -> str:
+def on_panic(wishes: PolicyOptions) -> str:
     """What to do when the guest panics."""
     return wishes.on_panic or (NOTHING if wishes.restart == NO else RESTART)
 
 
-def on_hang(wishes: Wishes) -> str:
+def on_hang(wishes: PolicyOptions) -> str:
     """What to do when the guest hangs."""
     return wishes.on_hang or (NOTHING if wishes.restart == NO else RESTART)
 
 
-def on_exit(wishes: Wishes, *, failed: bool) -> str:
+def on_exit(wishes: PolicyOptions, *, failed: bool) -> str:
     """What to do when the guest ends by itself, with a status of its own or by a signal.
 
     failed: it did not end well

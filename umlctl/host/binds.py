@@ -16,7 +16,7 @@ from struct import pack
 from typing import TYPE_CHECKING, Final
 
 from umlctl.host import processes
-from umlctl.host.call_list import FIRST_DESCRIPTOR, CallList, Result, run
+from umlctl.host.call_list import FIRST_DESCRIPTOR, CallList, CallResult, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -168,11 +168,11 @@ def _namespaces(pid: int) -> int:
     return _NEW_MOUNTS if own else _NEW_MOUNTS | _NEW_USER
 
 
-def _clone(calls: CallList, path: str, found: int | Result) -> Result:
+def _clone(calls: CallList, path: str, found: int | CallResult) -> CallResult:
     return calls.call(f"cannot have {path}", _OPEN_TREE, found, "", _EMPTY_PATH | _CLONE)
 
 
-def _open(calls: CallList, path: str) -> Result:
+def _open(calls: CallList, path: str) -> CallResult:
     how = pack("=3Q", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
     return calls.call(f"cannot open {path}", _OPENAT2, _HERE, path, how, len(how))
 

@@ -102,7 +102,7 @@ _ROOM_FOR_ERRNO: Final = "   \n"
 _ERRNO: Final = re.compile(r"(.*): errno +(\d+)$", re.MULTILINE)
 
 
-class Result:
+class CallResult:
     """What a call of the list returns, as an argument of one later call."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class CallList:
     """System calls that a process is to make, in this order."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, tuple[int | Result, ...], Result, bytes]] = []
+        self._rows: list[tuple[int, tuple[int | CallResult, ...], CallResult, bytes]] = []
         self._data = bytearray(8)  # where results go that nobody wants
         self._last = self._on_failure("cannot execute the program")
 
@@ -121,9 +121,9 @@ class CallList:
         self,
         words: str,
         number: int,
-        *arguments: int | str | bytes | Result,
+        *arguments: int | str | bytes | CallResult,
         tolerated: Iterable[int] = (),
-    ) -> Result:
+    ) -> CallResult:
         """Add a call.
 
         words: what could not be done if it fails, as in `cannot mount /a`
@@ -133,9 +133,9 @@ class CallList:
         tolerated: errnos below 64 with which it may fail: what follows is done all the same
         """
         placed = tuple(
-            each if isinstance(each, (int, Result)) else self.place(each) for each in arguments
+            each if isinstance(each, (int, CallResult)) else self.place(each) for each in arguments
         )
-        result = Result()
+        result = CallResult()
         self._rows.append((number, placed, result, self._on_failure(words, tolerated)))
         return result
 
@@ -166,7 +166,7 @@ class CallList:
         for index, (number, arguments, _, on_failure) in enumerate(self._rows):
             values = [0] * _ARGUMENTS
             for place, argument in enumerate(arguments):
-                if isinstance(argument, Result):
+                if isinstance(argument, CallResult):
                     argument.address = _TABLE_ADDRESS + index * _ROW_BYTES + 8 * (place + 1)
                 else:
                     values[place] = argument & 0xFFFFFFFFFFFFFFFF

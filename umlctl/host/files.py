@@ -53,7 +53,7 @@ def punch_hole(descriptor: int, start: int, length: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def stands_at(descriptor: int, path: str) -> bool:
+def is_still_at(descriptor: int, path: str) -> bool:
     """Whether an open file still has this name: it was not removed, nor another put in its
     place."""
     try:

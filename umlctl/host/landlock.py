@@ -83,7 +83,7 @@ _OF_A_FILE: Final = (
 _SINCE: Final = ((2, Files.REFER), (3, Files.TRUNCATE), (5, Files.IOCTL_DEV))
 
 
-class Rule(NamedTuple):
+class FileRule(NamedTuple):
     """What is allowed on a file, or on a directory and all that is below it."""
 
     path: str
@@ -113,7 +113,7 @@ def unable() -> str:
 
 
 def ruleset(
-    rules: Iterable[Rule],
+    rules: Iterable[FileRule],
     *,
     handled: Files,
     ports: int = 0,
@@ -149,7 +149,7 @@ def ruleset(
     return made
 
 
-def _allow(made: int, rule: Rule, known: Files) -> None:
+def _allow(made: int, rule: FileRule, known: Files) -> None:
     """Raises: OSError"""
     try:
         path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ import stat
 from typing import Final, Self
 
 from umlctl.errors import HostError
-from umlctl.host.files import stands_at
+from umlctl.host.files import is_still_at
 
 MODE: Final = 0o644
 
@@ -46,7 +46,7 @@ class Pidfile:
                 raise HostError(
                     f"the pidfile {path} is locked by a running guest, pid {owner}"
                 ) from None
-            if stands_at(descriptor, path):
+            if is_still_at(descriptor, path):
                 return cls(path, descriptor)
             os.close(descriptor)  # the holder removed the file while this process waited for it
         return cls("", -1)
@@ -66,7 +66,7 @@ class Pidfile:
         Raises: OSError: it could not be removed, and is let go all the same
         """
         try:
-            if self.descriptor >= 0 and stands_at(self.descriptor, self.path):
+            if self.descriptor >= 0 and is_still_at(self.descriptor, self.path):
                 os.unlink(self.path)
         finally:
             self.close()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Final
 
-__all__ = ["CAPABILITIES", "Candidate", "Kernel", "cache", "candidates", "find", "probe"]
+__all__ = ["CAPABILITIES", "Candidate", "ProbedKernel", "cache", "candidates", "find", "probe"]
 
 KERNEL_VARIABLE: Final = "UMLCTL_KERNEL"
 IN_PACKAGE: Final = "usr/bin/linux.uml"
@@ -73,7 +73,7 @@ class Candidate(NamedTuple):
     path: str
 
 
-class Kernel(NamedTuple):
+class ProbedKernel(NamedTuple):
     """What a kernel says of itself.
 
     Fields:
@@ -182,7 +182,7 @@ def candidates() -> list[Candidate]:
     return list(once.values())
 
 
-def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> Kernel:
+def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> ProbedKernel:
     """See whether a file is a kernel, what it is and what it can do.
 
     user: the user that it is to run as, for root; it must not run as root before that
@@ -197,7 +197,7 @@ def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> Kernel:
     except OSError:
         identity, lines = "", []  # the error is told below
     if len(lines) > 1 and lines[0]:
-        return Kernel(path, lines[0], frozenset(lines[1].split()), _config(lines[2:]))
+        return ProbedKernel(path, lines[0], frozenset(lines[1].split()), _config(lines[2:]))
     flaw = kernel_file.flaw(path)
     if flaw:
         raise NoKernel(f"{path} is not a UML kernel: {flaw}; {_ADVICE}")
@@ -210,7 +210,7 @@ def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> Kernel:
     if not version:
         raise NoKernel(f"{_unable(path, usage)}; {_ADVICE}")
     settings = _ask(path, "--showconfig", timeout, user).splitlines()
-    kernel = Kernel(path, version, _options(usage), _config(settings))
+    kernel = ProbedKernel(path, version, _options(usage), _config(settings))
     with suppress(OSError):
         if probes.identity(path) == identity:
             symbols = [line for line in settings if line.startswith(_SYMBOL)]

@@ -26,7 +26,7 @@ _IFF_PERSIST: Final = 0x0800
 _IFF_UP: Final = 0x1
 
 
-class Link(NamedTuple):
+class Interface(NamedTuple):
     """A network interface of this host.
 
     Fields:
@@ -114,7 +114,7 @@ def tap_name(umid: str, index: int) -> str:
 # Looking
 
 
-def look(name: str) -> Link | None:
+def look(name: str) -> Interface | None:
     """What /sys says of an interface; None if there is none.
 
     Raises: UsageError: no name for an interface; HostError: there is no /sys
@@ -133,7 +133,7 @@ def look(name: str) -> Link | None:
         bridge = os.path.basename(os.readlink(f"{SYSFS_DIRECTORY}/{name}/brport/bridge"))
     except OSError:
         bridge = ""
-    return Link(
+    return Interface(
         name=name,
         kind=kind,
         owner=_identity(name, "owner") if tun else None,
@@ -186,7 +186,7 @@ def check_bridge(name: str) -> Bridge:
     return _bridge(name, _IFF_UP if link.up else 0)
 
 
-def check_tap(name: str, uid: int) -> Link:
+def check_tap(name: str, uid: int) -> Interface:
     """Return the tap of that name if a guest of this user can open it now.
 
     Raises: HostError: the guest cannot open it, and why; UsageError
@@ -256,7 +256,7 @@ def _bridge(name: str, flags: int) -> Bridge:
     return Bridge(name, members, bool(flags & _IFF_UP))
 
 
-def described(link: Link) -> str:
+def described(link: Interface) -> str:
     """What an interface is, for a person."""
     return {
         "tap": "a tap",
@@ -265,7 +265,7 @@ def described(link: Link) -> str:
     }.get(link.kind, "another kind of network interface")
 
 
-def _refuses(link: Link, uid: int) -> str:
+def _refuses(link: Interface, uid: int) -> str:
     """Why this user may not open the tap; empty if they may. Source: tun_not_capable in
     drivers/net/tun.c
 
@@ -351,7 +351,7 @@ def bridge_commands(name: str, address: str = "") -> list[str]:
     return [f"sudo ip link add {name} type bridge", *addresses, f"sudo ip link set {name} up"]
 
 
-def _remade(link: Link, uid: int) -> list[str]:
+def _remade(link: Interface, uid: int) -> list[str]:
     return [removal_command(link.name), *tap_commands(link.name, uid, link.bridge)]
 
 

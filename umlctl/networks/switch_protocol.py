@@ -72,7 +72,7 @@ class Controlled(Protocol):
     def quit(self) -> None: ...
 
 
-class Client:
+class ControlClient:
     """One connection to the control socket.
 
     Fields:
@@ -89,7 +89,7 @@ class Control:
 
     def __init__(self, switch: Controlled) -> None:
         self._switch = switch
-        self._clients: dict[int, Client] = {}
+        self._clients: dict[int, ControlClient] = {}
 
     def accept(self, connection: socket.socket) -> None:
         if peer(connection)[1] not in (0, os.getuid()):
@@ -97,7 +97,7 @@ class Control:
             return
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        client = Client(connection)
+        client = ControlClient(connection)
         fd = connection.fileno()
         self._switch.loop.watch(fd, select.EPOLLIN, lambda _events: self._take(client))
         self._clients[fd] = client
@@ -125,14 +125,14 @@ class Control:
             if client.holds:
                 self._send(client, {"quit": True})
 
-    def _close(self, client: Client) -> None:
+    def _close(self, client: ControlClient) -> None:
         if self._clients.pop(client.connection.fileno(), None) is not None:
             self._switch.loop.unwatch(client.connection.fileno())
             client.connection.close()
             if client.holds:
                 self._switch.renew()
 
-    def _send(self, client: Client, message: Message, fd: int = -1) -> None:
+    def _send(self, client: ControlClient, message: Message, fd: int = -1) -> None:
         data = json.dumps(message).encode()
         try:
             if fd < 0:
@@ -142,12 +142,12 @@ class Control:
         except OSError:
             self._close(client)
 
-    def _hand_over(self, client: Client, port: Port) -> None:
+    def _hand_over(self, client: ControlClient, port: Port) -> None:
         self._send(client, {"port": port.number, "pid": port.pid}, port.fd)
 
     # Requests
 
-    def _take(self, client: Client) -> None:
+    def _take(self, client: ControlClient) -> None:
         """Take one request, and answer it."""
         try:
             data, ancillary, flags, _ = client.connection.recvmsg(
@@ -180,7 +180,7 @@ class Control:
             self._send(client, answer)
 
     def _answer(  # noqa: PLR0911 - a line a request
-        self, client: Client, data: bytes, given: list[socket.socket | None]
+        self, client: ControlClient, data: bytes, given: list[socket.socket | None]
     ) -> Message | None:
         """Do what a client asks; None: it is answered later."""
         try:
@@ -216,7 +216,7 @@ class Control:
                 self._switch.close_port(port)
         return {"ok": True}
 
-    def _hold(self, client: Client, pid: int) -> Message:
+    def _hold(self, client: ControlClient, pid: int) -> Message:
         if len(client.holds) >= MAX_HOLDS:
             return {"error": f"a client can hold the connections of {MAX_HOLDS} processes"}
         if pid not in client.holds:
@@ -249,7 +249,7 @@ class Control:
         given.clear()
         return {"ok": True, "port": port.number}
 
-    def _forward(self, client: Client, text: str) -> Message | None:
+    def _forward(self, client: ControlClient, text: str) -> Message | None:
         if self._switch.uplink is None:
             return {"error": f"network {self._switch.name} has no way out to forward from"}
         try:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UmlctlError
 from umlctl.host import paths, place
-from umlctl.host.files import remove_tree, stands_at
+from umlctl.host.files import is_still_at, remove_tree
 from umlctl.networks import slirp
 from umlctl.networks.forwarding import (
     GONE_EVENTS,
@@ -128,18 +128,18 @@ class Switch:
         directory."""
         place.keep()
         try:
-            self._stand()
+            self._restore()
         except OSError as problem:
             self.say(f"cannot be found any more: {problem}")
         self.loop.after(LOOK_INTERVAL, self._stay)
 
-    def _stand(self) -> None:
+    def _restore(self) -> None:
         """Make what is missing.
 
         Raises: OSError
         """
         path = lock_path(self.name)
-        if self._lock >= 0 and not stands_at(self._lock, path):
+        if self._lock >= 0 and not is_still_at(self._lock, path):
             paths.make_run_dir()
             fresh = _lock(self.name)
             if fresh < 0:
@@ -370,7 +370,7 @@ def _lock(name: str) -> int:
         except BlockingIOError:
             os.close(lock)
             return -1
-        if stands_at(lock, path):
+        if is_still_at(lock, path):
             break
         os.close(lock)
     if not os.fstat(lock).st_size and place.holder([path], os.getpid(), but=lock):

@@ -49,7 +49,7 @@ PROC_BLOCKING_DIRS: Final = {
 }
 
 
-class Line:
+class CommandLine:
     """A command line, read.
 
     Fields:
@@ -72,7 +72,7 @@ class Line:
         return f"{name} {self.argument}" if self.argument else name
 
 
-def read(text: str) -> Line:
+def read(text: str) -> CommandLine:
     """Read one line by the command table.
 
     Raises: Refusal
@@ -95,7 +95,7 @@ def read(text: str) -> Line:
         argument = argument.strip()
     if command.required and not argument:
         raise Refusal(f"`{name}` needs {command.args}", -EINVAL)
-    return Line(command, argument, forced)
+    return CommandLine(command, argument, forced)
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -114,7 +114,7 @@ def _unknown(name: str) -> str:
     return f"Unknown command {name[:40]!r}{hint}"
 
 
-def check(line: Line, *, stopped: bool = False, release: tuple[int, int] = (0, 0)) -> None:
+def check(line: CommandLine, *, stopped: bool = False, release: tuple[int, int] = (0, 0)) -> None:
     """See whether the kernel can take the line without harm, in the state it is in.
 
     release: the first two numbers of its version; zeros if unknown
@@ -134,7 +134,7 @@ def check(line: Line, *, stopped: bool = False, release: tuple[int, int] = (0, 0
         )
 
 
-def _harm(line: Line, release: tuple[int, int]) -> str:
+def _harm(line: CommandLine, release: tuple[int, int]) -> str:
     name, argument = line.command.name, line.argument
     if name == "sysrq":
         if len(argument) > 1:
@@ -200,7 +200,7 @@ def _behind_root(parts: list[str]) -> list[str] | None:
     return None
 
 
-def _safe_when_stopped(line: Line) -> bool:
+def _safe_when_stopped(line: CommandLine) -> bool:
     if line.command.name == "config":
         return is_query(line)
     if line.command.name == "sysrq":
@@ -208,12 +208,12 @@ def _safe_when_stopped(line: Line) -> bool:
     return line.command.stopped
 
 
-def is_query(line: Line) -> bool:
+def is_query(line: CommandLine) -> bool:
     """The line asks and changes nothing."""
     return line.command.is_query(line.argument)
 
 
-def seconds_of(line: Line) -> float | None:
+def seconds_of(line: CommandLine) -> float | None:
     """The seconds that a command was given; None if it was given none.
 
     Raises: Refusal

@@ -23,7 +23,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     status: Status | None = None
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class AutostartResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one guest at `autostart`.
 
     Fields:
@@ -45,7 +45,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 # Made here, by one thread: msgspec crashes where several decode into a new type at once.
 _STARTED: Final = msgspec.json.Decoder(Started)
-_RESULT: Final = msgspec.json.Decoder(Result)
+_RESULT: Final = msgspec.json.Decoder(AutostartResult)
 
 
 def read_started(data: bytes) -> Started:
@@ -56,7 +56,7 @@ def read_started(data: bytes) -> Started:
     return decoded(_STARTED, data)
 
 
-def read_result(line: bytes) -> Result:
+def read_autostart_result(line: bytes) -> AutostartResult:
     """A line of the answer to `autostart`.
 
     Raises: msgspec.DecodeError: it is none

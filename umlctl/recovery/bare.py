@@ -18,7 +18,7 @@ LOOK_INTERVAL: Final = 0.01
 """The time between two looks at whether the kernel has ended, seconds."""
 
 
-class Process(NamedTuple):
+class BareProcess(NamedTuple):
     """The main process of a kernel; `started` tells it from another process of that pid."""
 
     pid: int
@@ -40,7 +40,7 @@ class Process(NamedTuple):
             os.kill(self.pid, signal.SIGTERM)
 
 
-def process(socket: str) -> Process | None:
+def process(socket: str) -> BareProcess | None:
     """The process behind a kernel's socket. None if it is not known for sure, or belongs to a guest
     that umlctl started: that is for its supervisor."""
     try:
@@ -51,7 +51,7 @@ def process(socket: str) -> Process | None:
             return None
     except (OSError, ValueError):
         return None
-    return Process(pid, started)
+    return BareProcess(pid, started)
 
 
 def _holds(pid: int, socket: str) -> bool:

@@ -33,8 +33,8 @@ def is_there(umid: str) -> bool:
 
 
 def judged(record: records.Record) -> records.Record:
-    """The record of a guest that has died unseen, as `bury` would write it, judged from what the
-    guest has left. Any other record as it is. Nothing is written.
+    """The record of a guest that has died unseen, as `clean_up` would write it, judged from what
+    the guest has left. Any other record as it is. Nothing is written.
     """
     umid = record.definition.umid
     if record.ending is not None or records.lives(record) or umid_lock.has_owner(umid):
@@ -43,7 +43,7 @@ def judged(record: records.Record) -> records.Record:
     log = f"{paths.record_dir(umid)}/console.log"
     left = os.path.isdir(os.path.dirname(umid_lock.kernel_socket(record.definition)))
     again = endings.executed_again(record.definition)
-    status = endings.read_status(directory)
+    status = endings.read_exit_status(directory)
     if status.code is None and _is_ending(record):
         return record
     ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
@@ -75,7 +75,7 @@ def _is_ending(record: records.Record) -> bool:
     return os.fsencode(paths.guest_dir(record.definition.umid)) in words
 
 
-def bury(record: records.Record) -> list[str]:
+def clean_up(record: records.Record) -> list[str]:
     """Write down how a guest without a supervisor ended, and remove what it left.
 
     This is for supervisors alone. A face judges, and shows that.
@@ -89,7 +89,7 @@ def bury(record: records.Record) -> list[str]:
     if found.ending is None:
         return []
     try:
-        with umid_lock.unused(umid):
+        with umid_lock.lock_unused(umid):
             latest = records.load(umid)
             if latest is not None and latest.ending is not None:
                 return []  # another process has buried the guest since
@@ -97,7 +97,7 @@ def bury(record: records.Record) -> list[str]:
                 log = f"{paths.record_dir(umid)}/console.log"
                 text, console = found.ending.text, console_log.last_of(log)
                 _write_down(umid, "panicked", text=text, console=console)
-            problems = end(found, found.ending)
+            problems = record_end(found, found.ending)
         if records.is_ended(umid):
             umid_lock.claim(umid, record.definition.home).release()
     except (UmlctlError, OSError):
@@ -105,15 +105,15 @@ def bury(record: records.Record) -> list[str]:
     return problems
 
 
-def bury_last(umid: str) -> list[str]:
+def clean_up_last_life(umid: str) -> list[str]:
     """See to the last life of a guest that is about to be started: nothing of it is lost.
 
-    Returns: as `bury`
+    Returns: as `clean_up`
     """
     with suppress(paths.BadUmid):  # a bad name is told where names are checked
         record = records.load(paths.check_umid(umid))
         if record is not None:
-            return bury(record)
+            return clean_up(record)
     return []
 
 
@@ -126,7 +126,7 @@ def _write_late(record: records.Record) -> list[str]:
     if not records.is_unwritten(umid):
         return []
     try:
-        with umid_lock.unused(umid):
+        with umid_lock.lock_unused(umid):
             copy = records.load_copy(umid)
             if copy is not None and (copy.pid, copy.started) != (record.pid, record.started):
                 return []  # the copy is of a later life, whose ending is not known
@@ -156,13 +156,13 @@ def _complete(record: records.Record) -> None:
         event_log.append(umid, event_log.encode(events.event("ended", umid, ending.time, **how)))
 
 
-def end(record: records.Record, ending: Ending) -> list[str]:
+def record_end(record: records.Record, ending: Ending) -> list[str]:
     """Write down, in its record and its history, how a guest ended, and release its devices.
 
     Returns: what could not be released, or written down
     """
     record.ending = ending
-    problems = _let_go(record)
+    problems = _release(record)
     try:
         records.save(record)
     except OSError as problem:
@@ -195,7 +195,7 @@ def is_wanted_back(record: records.Record) -> bool:
     )
 
 
-def _let_go(record: records.Record) -> list[str]:
+def _release(record: records.Record) -> list[str]:
     """Release what was made for a guest: its cgroup, its place among other users, its devices."""
     umid = record.definition.umid
     problems: list[str] = []

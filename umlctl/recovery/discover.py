@@ -22,7 +22,7 @@ from umlctl.guest.definition import Definition, is_device
 from umlctl.host import paths, processes
 from umlctl.protocol import events
 from umlctl.state import event_log, records, umid_lock
-from umlctl.state.records import Entry, Record
+from umlctl.state.records import DeviceEntry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -208,7 +208,7 @@ def above_of(pid: int) -> list[int]:
     return found
 
 
-def _entry(umid: str, word: str) -> Entry | None:
+def _entry(umid: str, word: str) -> DeviceEntry | None:
     """The row of the device table for a word of the command line; None if it is no device."""
     from umlctl.backends import registry  # a look at guests rarely needs it
 

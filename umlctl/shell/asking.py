@@ -23,7 +23,7 @@ from umlctl.client.ask import (
     wrong_words,
 )
 from umlctl.client.asynchronous import AsyncGuestClient
-from umlctl.client.unsupervised import summary
+from umlctl.client.unsupervised import unsupervised_status
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.output import say, show
 from umlctl.protocol.commands import BY_NAME, GUEST, KERNEL, Command
@@ -83,7 +83,7 @@ def _ended(
             return Outcome(ANSWERED, data=b"".join(events))
     record = discover.find(guest) if "/" not in guest else None
     if command.name == "status" and record is not None:
-        return Outcome(ANSWERED, data=msgspec.json.encode(summary(record)))
+        return Outcome(ANSWERED, data=msgspec.json.encode(unsupervised_status(record)))
     code = answer(command.name, guest, json=False) if command.served != KERNEL else None
     return say(str(problem), problem.code) if code is None else code
 

@@ -20,7 +20,7 @@ from trio_asyncio import aio_as_trio, current_loop
 from umlctl.host.paths import umid_of
 from umlctl.shell.completion import Facts
 from umlctl.shell.editing import MenuCompleter, fit, keys, lexer
-from umlctl.shell.history import Kept
+from umlctl.shell.history import LineHistory
 from umlctl.shell.repl import Shell
 
 COLOURS: Final = {"running": "ansigreen", "unmanaged": "ansigreen", "dead": "ansired"}
@@ -129,7 +129,7 @@ class EditedShell(Shell):
 
     def _make_prompt(self, guest: str) -> PromptSession[str]:
         prompt: PromptSession[str] = PromptSession(
-            history=Kept(guest, self._hold),
+            history=LineHistory(guest, self._hold),
             completer=MenuCompleter(self.live),
             lexer=lexer(),
             auto_suggest=AutoSuggestFromHistory(),

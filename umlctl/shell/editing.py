@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyPressEvent
 
     from umlctl.shell.completion import Facts
-    from umlctl.shell.monitor import Live
+    from umlctl.shell.monitor import GuestMonitor
 
 MAX_SUGGESTIONS: Final = 400
 """The most suggestions that are shown at once: a directory can be long."""
@@ -72,7 +72,7 @@ def _is_outside(words: list[str], word: str, other: str) -> bool:
     return takes(words) or (name in BY_NAME and word.startswith("-"))
 
 
-def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
+def fit(prompt: PromptSession[str], live: GuestMonitor | None = None) -> None:
     """Have a prompt and the line below it fit their terminal, and leave half of it to earlier
     output. With a row less than it reserves, the prompt would show nothing at all."""
 
@@ -88,7 +88,7 @@ def fit(prompt: PromptSession[str], live: Live | None = None) -> None:
 class MenuCompleter(Completer):
     """Completes what is typed, for a guest as it was last seen."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: GuestMonitor) -> None:
         self.live = live
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterable[Completion]:

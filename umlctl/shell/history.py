@@ -16,7 +16,7 @@ NO_GUEST: Final = ".none"
 """A name that no guest can have."""
 
 
-class Kept(FileHistory):
+class LineHistory(FileHistory):
     """The lines that a user typed for a guest, or where there is none.
 
     If they cannot be kept, they are known until the shell ends, and the reason is told once.

@@ -17,7 +17,7 @@ import trio
 from socketproto.exchange import TIMED_OUT
 from umlctl.client.ask import Deadline, is_bare
 from umlctl.client.asynchronous import AsyncGuestClient
-from umlctl.client.unsupervised import summary
+from umlctl.client.unsupervised import unsupervised_status
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY_SUFFIX
 from umlctl.host import paths
@@ -47,7 +47,7 @@ MAX_EVENT_CHARACTERS: Final = 60
 """How many letters of the last event the line below the prompt shows."""
 
 
-class Live:
+class GuestMonitor:
     """One guest, as it was last seen.
 
     Fields:
@@ -258,7 +258,7 @@ class Live:
 def _of_record(guest: str) -> Status | None:
     """What is known of a guest for which no server answers."""
     record = discover.find(guest) if "/" not in guest else None
-    return None if record is None else summary(record)
+    return None if record is None else unsupervised_status(record)
 
 
 def short(event: dict[str, Any]) -> str:

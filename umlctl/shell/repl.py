@@ -16,7 +16,7 @@ from umlctl import exitcodes
 from umlctl.host.paths import umid_of
 from umlctl.output import say
 from umlctl.shell.command_line import split
-from umlctl.shell.monitor import Live
+from umlctl.shell.monitor import GuestMonitor
 from umlctl.shell.session import Session
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Shell(ABC):
         self.session = Session(guest, fancy=fancy, confirm=self.confirm)
         self.running: trio.CancelScope | None = None
         self.held: list[str] = []
-        self.live: Live
+        self.live: GuestMonitor
 
     async def talk(self) -> None:
         """Be the prompt of a guest until the user wants another, or none."""
@@ -73,7 +73,7 @@ class Shell(ABC):
     @asynccontextmanager
     async def _living(self, guest: str) -> AsyncIterator[None]:
         """Keep up with a guest as long as this is entered."""
-        self.live = Live(guest, self.redraw, self.tell, self.session.pids)
+        self.live = GuestMonitor(guest, self.redraw, self.tell, self.session.pids)
         self.begin(guest)
         with trio.move_on_after(FIRST_LOOK_TIMEOUT):
             await self.live.look()

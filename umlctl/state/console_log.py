@@ -33,7 +33,7 @@ _BLOCK_BYTES: Final = 4096
 _ENTRY: Final = re.compile(rb"(at|boot|launch) (\d+\.\d+) (\d+)\n")
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """One line of an index.
 
     Fields:
@@ -192,7 +192,7 @@ class Index:
         os.rename(self._path + "~", self._path)
 
 
-def read_index(path: str) -> list[Entry]:
+def read_index(path: str) -> list[IndexEntry]:
     """All entries of an index, the first first; what is cut off or no entry is left out."""
     try:
         with open(path, "rb") as file:
@@ -200,13 +200,13 @@ def read_index(path: str) -> list[Entry]:
     except OSError:
         return []
     return [
-        Entry(found[1].decode(), float(found[2]), int(found[3]))
+        IndexEntry(found[1].decode(), float(found[2]), int(found[3]))
         for line in data.splitlines(keepends=True)
         if (found := _ENTRY.fullmatch(line))
     ]
 
 
-def boots(index: str) -> list[Entry]:
+def boots(index: str) -> list[IndexEntry]:
     """Where each boot in a log begins, the first first; by the path of the log's index."""
     return [entry for entry in read_index(index) if entry.kind != MOMENT]
 

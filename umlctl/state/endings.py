@@ -82,7 +82,7 @@ class Evidence(NamedTuple):
     executes: str = ""
 
 
-class Status(NamedTuple):
+class ExitStatus(NamedTuple):
     """What the tiny parent of a guest wrote down, see shim.sh.
 
     Fields:
@@ -95,7 +95,7 @@ class Status(NamedTuple):
     starved: bool
 
 
-def read_status(directory: str) -> Status:
+def read_exit_status(directory: str) -> ExitStatus:
     """How the kernel of a guest ended, as its tiny parent saw it.
 
     directory: of the guest
@@ -105,13 +105,13 @@ def read_status(directory: str) -> Status:
     try:
         with open(f"{directory}/status") as file:
             code, _, why = file.read(100).partition(" ")
-            return Status(int(code), why.strip() == "starved")
+            return ExitStatus(int(code), why.strip() == "starved")
     except ValueError:
-        return Status(None, False)
+        return ExitStatus(None, False)
     except OSError as problem:
         if problem.errno in LACK_ERRORS:
             raise
-        return Status(None, False)
+        return ExitStatus(None, False)
 
 
 def seen_at(directory: str) -> float:
@@ -149,7 +149,7 @@ def init_began(log: str) -> bool:
         return False
 
 
-def judge_unseen(status: Status, tail: bytes, *, left: bool, executes: str = "") -> Ending:
+def judge_unseen(status: ExitStatus, tail: bytes, *, left: bool, executes: str = "") -> Ending:
     """How a guest ended that had no supervisor then: it was not told to, nor heard to panic.
 
     tail, left, executes: as of Evidence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umlctl.state.leases import Use
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 
 def hold_of(path: str, *, write: bool) -> Hold:
@@ -63,7 +63,7 @@ def check_free(name: str, holds: list[Hold], users: Iterable[Use]) -> None:
             _check_loops(name, hold)
 
 
-def _conflict(hold: Hold, other: Hold, umid: str, entry: Entry) -> str:
+def _conflict(hold: Hold, other: Hold, umid: str, entry: DeviceEntry) -> str:
     who = f"{umid} as its {entry.name}"
     if other.write:
         return (

@@ -19,7 +19,7 @@ from umlctl.host import paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from umlctl.state.records import Entry, Record
+    from umlctl.state.records import DeviceEntry, Record
 
 LOCK_TIMEOUT: Final = 20.0
 """How long another supervisor may hold the lock, seconds."""
@@ -30,7 +30,7 @@ class Use(NamedTuple):
     """One device of one live guest."""
 
     umid: str
-    entry: Entry
+    entry: DeviceEntry
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def prune() -> None:
         record = records.load(umid)
         if record is not None and record.ending is not None:
             ended.append((0.0 if _is_done_with(record) else record.ending.time, umid))
-        elif aside := records.aside(umid):
+        elif aside := records.set_aside_names(umid):
             with contextlib.suppress(OSError):
                 moment = os.stat(f"{paths.record_dir(umid)}/{aside[0]}").st_mtime
                 ended.append((moment, umid))

@@ -62,7 +62,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     born: int = 0
 
 
-class Entry(msgspec.Struct, kw_only=True):
+class DeviceEntry(msgspec.Struct, kw_only=True):
     """One device in a guest's table.
 
     Fields:
@@ -134,7 +134,7 @@ class Record(msgspec.Struct, kw_only=True):
     boot_id: str
     since: float
     last_panic: str = ""
-    devices: list[Entry] = []
+    devices: list[DeviceEntry] = []
     removed: list[str] = []
     shim: int = 0
     guest_boot: str = ""
@@ -336,7 +336,7 @@ def set_aside(umid: str) -> str:
         clock = time.strftime("%Y%m%dT%H%M%S", time.localtime(moment))
         place = f"{directory}/{ASIDE_PREFIX}{clock}.{int(moment * 1000) % 1000:03}"
         try:
-            for old in aside(umid)[MAX_ASIDE - 1 :]:
+            for old in set_aside_names(umid)[MAX_ASIDE - 1 :]:
                 os.unlink(f"{directory}/{old}")
             os.rename(path, place)
         except OSError as other:
@@ -345,7 +345,7 @@ def set_aside(umid: str) -> str:
     return ""
 
 
-def aside(umid: str) -> list[str]:
+def set_aside_names(umid: str) -> list[str]:
     """The records of a guest that were set aside, the newest first."""
     with contextlib.suppress(OSError):
         found = os.listdir(paths.record_dir(umid))
@@ -353,7 +353,7 @@ def aside(umid: str) -> list[str]:
     return []
 
 
-def summary(record: Record) -> Status:
+def ended_status(record: Record) -> Status:
     """A guest that does not run, as `list` and `status` show it."""
     definition, ending = record.definition, record.ending
     return Status(
@@ -369,7 +369,7 @@ def summary(record: Record) -> Status:
     )
 
 
-def shown(entry: Entry) -> Device:
+def device_status(entry: DeviceEntry) -> Device:
     """A device as `status` and `devices` show it."""
     found = msgspec.to_builtins(entry)
     del found["told"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
 from umlctl.host import paths, place
-from umlctl.host.files import FLOCK, remove_tree, stands_at
+from umlctl.host.files import FLOCK, is_still_at, remove_tree
 from umlctl.state.public import SOCKET_NAME, PublicDirectory
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Claim:
 
         Raises: OSError, GuestInUse
         """
-        self.stand()
+        self.restore()
         with suppress(BlockingIOError):
             # The lock of an adopted guest was held by its tiny parent alone, which has ended with
             # it.
@@ -125,7 +125,7 @@ class Claim:
             if name not in keep:
                 remove_tree(f"{self.directory}/{name}")
 
-    def stand(self) -> bool:
+    def restore(self) -> bool:
         """Have the locks where others look for them, even if their files were removed; True if one
         had been.
 
@@ -134,11 +134,11 @@ class Claim:
         removed = False
         paths.make_run_dir()
         lock = self.directory + ".lock"
-        if not stands_at(self.lock, lock):
+        if not is_still_at(self.lock, lock):
             removed = True
             _replace(self.lock, _lock(self.umid, lock, is_ours=True))
         owner = f"{self.directory}/{OWNER_FILE}"
-        if not stands_at(self.owner, owner):
+        if not is_still_at(self.owner, owner):
             removed = True
             os.makedirs(self.directory, 0o700, exist_ok=True)
             _replace(self.owner, _own(self.umid, self.directory))
@@ -212,7 +212,7 @@ def claim(umid: str, home: str = "") -> Claim:
     return Claim(umid, directory, records, public, lock, owner)
 
 
-def take_over(umid: str, home: str = "", *, runs: bool = False) -> Claim:
+def claim_running(umid: str, home: str = "", *, runs: bool = False) -> Claim:
     """Take the umid of a guest that runs on without its supervisor.
 
     home: as for `claim`
@@ -338,13 +338,13 @@ def remove_records(umid: str) -> None:
 
     Raises: GuestInUse: it is not dead, or is about to be started again; OSError
     """
-    with unused(umid):
+    with lock_unused(umid):
         _refuse_living(umid)
         remove_tree(paths.record_dir(umid))
 
 
 @contextmanager
-def unused(umid: str) -> Iterator[None]:
+def lock_unused(umid: str) -> Iterator[None]:
     """Keep the name of a dead guest from being taken, with all that is left of it where it is.
 
     Raises: GuestInUse: the name is taken; OSError
@@ -378,7 +378,7 @@ def _lock(umid: str, path: str, *, is_ours: bool = False) -> int:
                     f"`umlctl adopt {umid}` gives it another, `umlctl shutdown {umid}` ends it"
                 ) from None
             raise GuestInUse(_running(umid, pid)) from None
-        if stands_at(lock, path):
+        if is_still_at(lock, path):
             # The lock may be free though the guest has a supervisor. Of an adopted guest the tiny
             # parent alone had the lock, and has ended. The supervisor is about to bury the guest,
             # or to start it again.

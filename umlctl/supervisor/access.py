@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
-    from umlctl.protocol.guard import Line
+    from umlctl.protocol.guard import CommandLine
 
 READABLE: Final = frozenset(
     {
@@ -159,7 +159,7 @@ def _number(digits: str) -> int | None:
     return number if number < 2**32 - 1 else None
 
 
-def check(line: Line | None, level: str, uid: int) -> None:
+def check(line: CommandLine | None, level: str, uid: int) -> None:
     """See whether a level suffices for a line.
 
     line: None: it cannot be read, which is no secret to clients that may use the guest

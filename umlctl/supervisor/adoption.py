@@ -98,19 +98,19 @@ def _find_wanted() -> list[Record]:
 
     The tiny parent of a guest that has just died may have yet to say how.
     """
-    left = [record for record in records.load_all() if not _bury(record)]
+    left = [record for record in records.load_all() if not _clean_up(record)]
     end = time.monotonic() + discover.SHIM_TIMEOUT
     while left and time.monotonic() < end:
         time.sleep(LOOK_INTERVAL)
-        left = [record for record in left if not _bury(record)]
+        left = [record for record in left if not _clean_up(record)]
     return cleanup.wanted_back()
 
 
-def _bury(record: Record) -> bool:
+def _clean_up(record: Record) -> bool:
     """Clean up after a guest if it has died unseen; False if that is to be tried again soon."""
     umid = record.definition.umid
     try:
-        for problem in cleanup.bury(record):
+        for problem in cleanup.clean_up(record):
             daemonlog.note(f"{umid}: {problem}")
         if record.ending is not None or records.lives(record) or umid_lock.has_owner(umid):
             return True

@@ -14,7 +14,7 @@ from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import DEFAULT_BOOT_TIMEOUT
 from umlctl.guest.dependencies import in_order, starts
-from umlctl.protocol.starting import Result
+from umlctl.protocol.starting import AutostartResult
 from umlctl.protocol.status import COMING_STATES, DEAD, read_status
 from umlctl.state import enabled, umid_lock
 
@@ -35,7 +35,7 @@ class Autostart:
     def __init__(
         self,
         start: Callable[[Definition], Awaitable[Started]],
-        tell: Callable[[Result], None],
+        tell: Callable[[AutostartResult], None],
     ) -> None:
         """start: has a guest started; returns what the supervisor's `start` answers
 
@@ -71,13 +71,13 @@ class Autostart:
             return
         self._up.add(umid)
         pid = None if answer.status is None else answer.status.pid
-        self._tell(Result(umid=umid, up=True, outcome="started", pid=pid))
+        self._tell(AutostartResult(umid=umid, up=True, outcome="started", pid=pid))
 
     async def _runs_already(self, umid: str) -> bool:
         if not await runs(umid):
             return False
         self._up.add(umid)
-        self._tell(Result(umid=umid, up=True, outcome="ran already"))
+        self._tell(AutostartResult(umid=umid, up=True, outcome="ran already"))
         return True
 
     async def _missing(self, definition: Definition) -> str:
@@ -93,7 +93,9 @@ class Autostart:
 
     def _fail(self, umid: str, code: int, text: str) -> None:
         printable = text.encode("utf-8", "backslashreplace").decode()
-        self._tell(Result(umid=umid, up=False, outcome="failed", code=code, text=printable))
+        self._tell(
+            AutostartResult(umid=umid, up=False, outcome="failed", code=code, text=printable)
+        )
 
 
 async def runs(umid: str) -> bool:

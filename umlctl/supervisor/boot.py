@@ -18,7 +18,7 @@ from umlctl.state import endings
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.rediscover import UNTRACED, find_again
 from umlctl.supervisor.endurance import endure
-from umlctl.supervisor.kernel import QUIET_QUESTION, Kernel
+from umlctl.supervisor.kernel import QUIET_QUESTION, KernelClient
 from umlctl.supervisor.kernel_socket import UNREACHABLE
 from umlctl.supervisor.lifecycle import (
     BOOTING,
@@ -57,7 +57,7 @@ class Boot:
         self._handle = handle
         self._begun = trio.Event()
 
-    def begins(self) -> None:
+    def begin_reboot(self) -> None:
         """The kernel reboots."""
         self._begun.set()
         self._begun = trio.Event()
@@ -71,14 +71,14 @@ class Boot:
         lost = life.lifecycle.known and not life.kernel_socket.is_there()
         if lost and life.lifecycle.state == BOOTING:
             self._is_ready()
-            life.kernel.lose(UNREACHABLE)
-            life.watchdog.is_unreachable(UNREACHABLE)
+            life.kernel.mark_gone(UNREACHABLE)
+            life.watchdog.mark_unreachable(UNREACHABLE)
             return
         with scope:
             see = self._hear_of_init if life.kernel.fragile else self._get_ready
             await endure(life.history, "boot", see)
 
-    async def limit(self) -> None:
+    async def enforce_timeout(self) -> None:
         """End a guest whose first boot takes too long, unless it is held, as by a debugger."""
         seconds = self._life.launched.definition.timeout
         while True:
@@ -122,7 +122,7 @@ class Boot:
 
     async def _get_ready(self) -> None:
         life = self._life
-        kernel = Kernel(
+        kernel = KernelClient(
             life.kernel.path,
             lambda _trouble: None,
             stopped=life.process.looks_stopped,
@@ -140,7 +140,7 @@ class Boot:
         if not life.milestones.ready.is_set():
             self._is_ready(stopped=stopped)
 
-    async def _await_root(self, kernel: Kernel, *, again: bool) -> None:
+    async def _await_root(self, kernel: KernelClient, *, again: bool) -> None:
         """Wait until the guest has mounted its root, or need not.
 
         again: the guest reboots
@@ -160,10 +160,10 @@ class Boot:
                 break
             if mounts.kind == TIMED_OUT and not again:
                 await self._adopt_wedged(kernel)
-            kernel.found()
+            kernel.mark_back()
             await trio.sleep(LOOK_INTERVAL)
 
-    async def _adopt_wedged(self, kernel: Kernel) -> None:
+    async def _adopt_wedged(self, kernel: KernelClient) -> None:
         """See whether an adopted guest is ready though its kernel is stuck. A guest that was ready
         before its supervisor was killed still is: the stuck kernel is its trouble, and what can
         still be asked may be asked."""
@@ -173,9 +173,9 @@ class Boot:
             return
         if not await kernel.recover():
             self._is_ready()
-            life.kernel.is_stuck(kernel.trouble)
+            life.kernel.mark_stuck(kernel.trouble)
 
-    async def _catch_up(self, kernel: Kernel) -> bool:
+    async def _catch_up(self, kernel: KernelClient) -> bool:
         """See what has become of a guest while no supervisor looked; True if it has rebooted."""
         life = self._life
         record = life.launched.record
@@ -194,7 +194,7 @@ class Boot:
                 life.history.add("device lost", device=name, text=UNTRACED)
         return False
 
-    async def _ask_which_boot(self, kernel: Kernel) -> Outcome:
+    async def _ask_which_boot(self, kernel: KernelClient) -> Outcome:
         """Have an adopted guest say which boot this is, though it may take its time for that: who
         took no answer for the boot that was would not give it its devices again."""
         while True:
@@ -203,7 +203,7 @@ class Boot:
                 return boot
             if boot.kind == TIMED_OUT:
                 await self._adopt_wedged(kernel)
-            kernel.found()
+            kernel.mark_back()
             await trio.sleep(LOOK_INTERVAL)
 
     def _has_initramfs(self) -> bool:

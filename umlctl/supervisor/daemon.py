@@ -24,17 +24,17 @@ from umlctl.host.systemd.notify import Manager, from_environment
 from umlctl.supervisor.adoption import Adoption
 from umlctl.supervisor.autostart import Autostart
 from umlctl.supervisor.door import Door
-from umlctl.supervisor.guests import Guests, survive
+from umlctl.supervisor.guests import Guests, run_guarded
 from umlctl.supervisor.host_requests import HostRequests
 from umlctl.supervisor.keeper import LOOK_INTERVAL
 from umlctl.supervisor.lock import Lock
-from umlctl.supervisor.standby import Turn
+from umlctl.supervisor.standby import Standby
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
-    from umlctl.protocol.starting import Result, Started
+    from umlctl.protocol.starting import AutostartResult, Started
 
 IDLE_TIMEOUT: Final = 10.0
 """How long the supervisor stays without a guest, seconds."""
@@ -72,8 +72,8 @@ class Daemon:
             requests = HostRequests(guests, self._adoption, self.start_enabled)
             nursery.start_soon(self._listener.serve, requests.handle)
             nursery.start_soon(self._signals)
-            await survive("adopt", self._adoption.adopt_all)
-            nursery.start_soon(survive, "autostart", self._begin)
+            await run_guarded("adopt", self._adoption.adopt_all)
+            nursery.start_soon(run_guarded, "autostart", self._begin)
             was_busy = 0
             while not guests.quitting.is_set():
                 with trio.move_on_after(IDLE_TIMEOUT):
@@ -91,14 +91,14 @@ class Daemon:
         if self._start_first:
             await self.start_enabled(_log_result)
         if not self._guests.quitting.is_set():
-            self._manager.ready(self._guests.summary)
+            self._manager.ready(self._guests.count_text)
 
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _number in signals:
                 self._guests.quitting.set()
 
-    async def start_enabled(self, tell: Callable[[Result], None]) -> None:
+    async def start_enabled(self, tell: Callable[[AutostartResult], None]) -> None:
         """Start every guest that is enabled and does not run."""
 
         async def start(definition: Definition) -> Started:
@@ -109,7 +109,7 @@ class Daemon:
             await Autostart(start, tell).run()
 
 
-def _log_result(result: Result) -> None:
+def _log_result(result: AutostartResult) -> None:
     daemonlog.note(f"{result.umid}: {result.outcome}{f': {result.text}' if result.text else ''}")
 
 
@@ -133,7 +133,7 @@ async def _serve(lock: Lock, manager: Manager, *, service: bool) -> None:
         if not lock.take(fcntl.LOCK_NB):
             if not service:
                 return  # another process was faster
-            turn = Turn(lambda: lock.take(0), manager)
+            turn = Standby(lambda: lock.take(0), manager)
             await turn.wait()
             if not turn.came:
                 nursery.cancel_scope.cancel()
@@ -155,8 +155,8 @@ async def _stay(lock: Lock, door: Door, returns: bool) -> None:
     while True:
         await trio.sleep(LOOK_INTERVAL)
         with suppress(OSError):
-            lock.stand()
-            if door.stand():
+            lock.restore()
+            if door.restore():
                 _will_return(returns)
                 daemonlog.note(f"{door.path} was removed, and is there again")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """A bound socket. Call `serve`, meanwhile `stand`, then `close`."""
+    """A bound socket. Call `serve`, meanwhile `restore`, then `close`."""
 
     def __init__(self, path: str, mode: int = SERVED_MODE) -> None:
         """mode: see `Listener.bind`
@@ -43,14 +43,14 @@ class Door:
             self._nursery.start_soon(self._serve, self._listener)
             await trio.sleep_forever()
 
-    def stand(self) -> bool:
+    def restore(self) -> bool:
         """Bind the socket again if its file was removed; True if it had been.
 
         Clients that have asked through the old socket get an answer all the same.
 
         Raises: OSError
         """
-        if self._nursery is None or self._listener.stands():
+        if self._nursery is None or self._listener.is_in_place():
             return False
         fresh = Listener.bind(self.path, self._mode)
         self._retired.add(self._listener)

@@ -33,7 +33,7 @@ from umlctl.supervisor.lifecycle import (
 from umlctl.supervisor.notifications import Notifications
 from umlctl.supervisor.readiness import Milestones
 from umlctl.supervisor.report import status_of
-from umlctl.supervisor.switch_links import hold_networks
+from umlctl.supervisor.switch_links import keep_links
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,7 +112,7 @@ class Guest:
         gone = False
         booting = "the guest is still booting"
         silent = "the guest was adopted, and has not answered since; `kill` ends it"
-        life.kernel.lose(silent if self.lifecycle.known else booting)
+        life.kernel.mark_gone(silent if self.lifecycle.known else booting)
         what: EventName = "adopted" if launched.adopted else "started"
         self.history.add(what, pid=launched.pid, kernel=launched.definition.kernel)
         if launched.lost:
@@ -121,7 +121,7 @@ class Guest:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._tend(nursery)
-                await endure(self.history, "end", life.process.ended)
+                await endure(self.history, "end", life.process.await_end)
                 gone = True
                 nursery.cancel_scope.cancel()
         finally:
@@ -129,7 +129,7 @@ class Guest:
             # A guest that lives on, though this supervisor ends, is for the next supervisor.
             if gone:
                 with trio.CancelScope(shield=True):
-                    await post_mortem.bury(life, self._notifications, self.handle)
+                    await post_mortem.conclude_life(life, self._notifications, self.handle)
         assert self.ending is not None
         return self.ending
 
@@ -139,18 +139,18 @@ class Guest:
         adopted = self.launched.adopted
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "notifications": partial(self._notifications.hear, nursery),
-            "recovery": life.cure,
+            "recovery": life.recover_kernel,
             "boot id": self._boot.note_boots,
             "pauses": partial(life.pauses.run, milestones.ready),
             "watching": partial(life.watchdog.run, None if adopted else milestones.ready),
-            "networks": partial(hold_networks, life.devices, self.launched.pid, self.history),
+            "networks": partial(keep_links, life.devices, self.launched.pid, self.history),
         }
         for name, task in tasks.items():
             nursery.start_soon(endure, self.history, name, task)
         if adopted:
             nursery.start_soon(self._boot.await_ready, self._booting)
         else:
-            nursery.start_soon(self._boot.limit)
+            nursery.start_soon(self._boot.enforce_timeout)
 
     # What the lifecycle instructs
 
@@ -171,19 +171,19 @@ class Guest:
             case lifecycle.Tell(event, facts):
                 self.history.add(event, **facts)
             case lifecycle.AnswerRequests():
-                life.kernel.found()
+                life.kernel.mark_back()
                 self.milestones.ready.set()
             case lifecycle.HoldRequests(why):
-                life.kernel.lose(why)
-                self.milestones.reboots()
+                life.kernel.mark_gone(why)
+                self.milestones.mark_rebooting()
             case lifecycle.RefuseRequests(why):
-                life.kernel.lose(why)
+                life.kernel.mark_gone(why)
             case lifecycle.PrepareBoot():
                 make_again(life.launched.record, life.launched.claim.directory)
-                self._boot.begins()
+                self._boot.begin_reboot()
                 life.consoles.note_boot()
             case lifecycle.AwaitReady():
-                life.watchdog.begins_anew()
+                life.watchdog.reset()
                 self._booting.cancel()
                 self._booting = trio.CancelScope()
                 self._nursery.start_soon(self._boot.await_ready, self._booting)

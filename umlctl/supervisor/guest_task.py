@@ -138,17 +138,17 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
             ending = await guest.supervise()
             guest.handle(Cleared())
             if not guest.lifecycle.again:
-                _is_over(guest)
+                _announce_end(guest)
             with trio.move_on_after(LAST_ANSWERS_TIMEOUT):
                 await guest.life.consoles.end(describe(ending))
             nursery.cancel_scope.cancel()
         if guest.lifecycle.again and await _start_again(guest, begun):
             continue
-        _is_over(guest)
+        _announce_end(guest)
         return ending
 
 
-def _is_over(guest: Guest) -> None:
+def _announce_end(guest: Guest) -> None:
     """Tell whoever waits for the end of the guest, once; its pidfile is gone by then."""
     if guest.milestones.over.is_set():
         return

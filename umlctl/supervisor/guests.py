@@ -72,7 +72,7 @@ class Guests:
         return umid in self._guests
 
     @property
-    def summary(self) -> str:
+    def count_text(self) -> str:
         """How many guests there are, in words."""
         count = len(self._guests)
         return f"{count} guest runs" if count == 1 else f"{count} guests run"
@@ -103,7 +103,7 @@ class Guests:
                 definition = await trio.to_thread.run_sync(read)
                 if self.quitting.is_set():
                     raise NeverStarted(f"{definition.umid}: the supervisor ends; start it again")
-                await self._let_go(definition.umid)
+                await self._await_name_release(definition.umid)
                 launched = await trio.to_thread.run_sync(_claim_and_launch, definition)
                 guest: Guest = await self._nursery.start(self.run, launched)
                 if wait:
@@ -119,7 +119,7 @@ class Guests:
             )
         return guest
 
-    async def _let_go(self, umid: str) -> None:
+    async def _await_name_release(self, umid: str) -> None:
         """Wait until a guest of this supervisor has let go of its name. It has ended, as the client
         that starts it again was told."""
         with trio.move_on_after(NAME_RELEASE_TIMEOUT):
@@ -144,7 +144,7 @@ class Guests:
                 others = functools.partial(self.stop_others, umid)
                 guest = await nursery.start(run_guest, launched, _log_event, others)
                 self._guests[umid] = guest
-                self._manager.status(self.summary)
+                self._manager.status(self.count_text)
                 task_status.started(guest)
         except ExceptionGroup as group:
             problem = group.exceptions[0]
@@ -154,13 +154,13 @@ class Guests:
         finally:
             self.busy -= 1
             if guest is not None:
-                self._is_over(guest)
+                self._forget(guest)
 
-    def _is_over(self, guest: Guest) -> None:
+    def _forget(self, guest: Guest) -> None:
         if self._guests.get(guest.umid) is not guest:
             return
         del self._guests[guest.umid]
-        self._manager.status(self.summary)
+        self._manager.status(self.count_text)
         self._nursery.start_soon(self._write_later, guest)
 
     async def _write_later(self, guest: Guest) -> None:
@@ -170,7 +170,7 @@ class Guests:
             await trio.sleep(WRITE_INTERVAL)
             if guest.umid in self._guests:
                 return  # another life
-            await survive(f"record {guest.umid}", functools.partial(_write, guest))
+            await run_guarded(f"record {guest.umid}", functools.partial(_write, guest))
 
     # Ends
 
@@ -179,7 +179,7 @@ class Guests:
         for other in self._guests.values():
             if other.umid != umid:
                 end = functools.partial(other.shut_down, SHUTDOWN_TIMEOUT, why)
-                self._nursery.start_soon(survive, f"shutdown {other.umid}", end)
+                self._nursery.start_soon(run_guarded, f"shutdown {other.umid}", end)
 
     async def stop_all(self, why: str) -> None:
         """End all guests, also those that are being launched just now."""
@@ -194,13 +194,13 @@ class Guests:
 
         async def end(umid: str) -> None:
             shut_down = functools.partial(guests[umid].shut_down, SHUTDOWN_TIMEOUT, why)
-            await survive(f"shutdown {umid}", shut_down)
+            await run_guarded(f"shutdown {umid}", shut_down)
 
         async with trio.open_nursery() as nursery:
             in_order(ends(after), end, nursery.start_soon)
 
 
-async def survive(what: str, work: Callable[[], Awaitable[None]]) -> None:
+async def run_guarded(what: str, work: Callable[[], Awaitable[None]]) -> None:
     """Do work that no task waits for; its errors must not end the guests."""
     try:
         await work()
@@ -216,12 +216,12 @@ def _is_written(guest: Guest) -> bool:
 
 
 async def _write(guest: Guest) -> None:
-    await trio.to_thread.run_sync(cleanup.bury, guest.launched.record)
+    await trio.to_thread.run_sync(cleanup.clean_up, guest.launched.record)
     guest.life.unwritten = records.is_unwritten(guest.umid)
 
 
 def _claim_and_launch(definition: Definition) -> Launched:
-    for problem in cleanup.bury_last(definition.umid):
+    for problem in cleanup.clean_up_last_life(definition.umid):
         daemonlog.note(f"{definition.umid}: {problem}")
     held = umid_lock.claim(definition.umid, definition.home)
     try:

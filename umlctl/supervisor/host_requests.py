@@ -18,14 +18,14 @@ from umlctl.guest import definition as definitions
 from umlctl.host import daemonlog
 from umlctl.protocol.commands import HOST
 from umlctl.protocol.guard import read
-from umlctl.supervisor.rate_limits import Sparing
+from umlctl.supervisor.rate_limits import EventLimit
 from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from umlctl.guest.definition import Definition
-    from umlctl.protocol.starting import Result, Started
+    from umlctl.protocol.starting import AutostartResult, Started
     from umlctl.supervisor.adoption import Adoption
     from umlctl.supervisor.guests import Guests
 
@@ -42,13 +42,13 @@ class HostRequests:
         self,
         guests: Guests,
         adoption: Adoption,
-        start_enabled: Callable[[Callable[[Result], None]], Awaitable[None]],
+        start_enabled: Callable[[Callable[[AutostartResult], None]], Awaitable[None]],
     ) -> None:
         """start_enabled: starts what is enabled, and is given what to call with each result"""
         self._guests = guests
         self._adoption = adoption
         self._start_enabled = start_enabled
-        self._strangers = Sparing()
+        self._strangers = EventLimit()
 
     async def handle(self, call: Call) -> None:
         """Answer one request."""

@@ -90,11 +90,11 @@ class Keeper:
         made = []
         paths.make_run_dir()
         os.makedirs(claim.directory, 0o700, exist_ok=True)
-        if claim.stand():
+        if claim.restore():
             made.append("locks")
         if is_shared(launched.definition):
             shared_socket.make_place(umid)
-        made += [door.path for door in self._doors if door.stand()]
+        made += [door.path for door in self._doors if door.restore()]
         make_again(launched.record, claim.directory)
         if launched.is_deaf():
             deaf = launched.listen_again()
@@ -102,7 +102,7 @@ class Keeper:
             trio.lowlevel.notify_closing(deaf)
             deaf.close()
             made.append("notify")
-        made += life.consoles.stand()
+        made += life.consoles.restore()
         made += self._link_consoles()
         if life.kernel_socket.look():
             made.append(life.kernel_socket.path)

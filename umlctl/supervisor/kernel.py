@@ -1,9 +1,9 @@
 """The kernel's side of every exchange: one request in flight, each with an outcome.
 
 The kernel serves queued requests last in, first out, and drops replies to a full queue. So requests
-wait here, in order. When the kernel panics, reboots or dies, `lose` ends the request in flight at
-once, and those behind it. While the kernel is wedged, requests are refused at once, and the
-supervisor asks it now and then whether it is back.
+wait here, in order. When the kernel panics, reboots or dies, `mark_gone` ends the request in
+flight at once, and those behind it. While the kernel is wedged, requests are refused at once, and
+the supervisor asks it now and then whether it is back.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Mark:
         return True
 
 
-class Kernel:
+class KernelClient:
     """A kernel's own mconsole socket, as its supervisor uses it.
 
     Fields:
@@ -153,20 +153,20 @@ class Kernel:
         self._flying: trio.CancelScope | None = None
         self._lost = ""
 
-    def lose(self, reason: str) -> None:
+    def mark_gone(self, reason: str) -> None:
         """The kernel is gone: requests that wait end with `reason` now, and new ones do until
-        `found`."""
+        `mark_back`."""
         self._lost = reason
         if self._flying is not None:
             self._flying.cancel()
         self._question.close()
 
-    def found(self) -> None:
+    def mark_back(self) -> None:
         """There is a kernel again."""
         self._lost = ""
         self.trouble = ""
 
-    def is_stuck(self, trouble: str) -> None:
+    def mark_stuck(self, trouble: str) -> None:
         """The kernel does not answer."""
         self.trouble = trouble
         self._changed(trouble)
@@ -182,7 +182,7 @@ class Kernel:
         timeout: seconds, suspended while the kernel is held
         renew: if not 0, the longest pause between two replies, seconds; after that the end is lost
         """
-        unable = self.unable(text)
+        unable = self.refusal(text)
         if unable is not None:
             return unable
         async with self._lock:
@@ -194,7 +194,7 @@ class Kernel:
                 self._lost = "the guest reboots"
             return outcome
 
-    def unable(self, text: str) -> Outcome | None:
+    def refusal(self, text: str) -> Outcome | None:
         """The outcome of an exchange that need not be tried; None: it can be tried."""
         if self._lost:
             return Unsent(GONE, reason=self._lost)
@@ -213,7 +213,7 @@ class Kernel:
         questions that change nothing. The socket is kept as long as the answers are whole: opening
         and closing one costs half as much as the rest.
         """
-        if self.unable(question) is not None or self.trouble or self._lock.locked():
+        if self.refusal(question) is not None or self.trouble or self._lock.locked():
             return None
         if self._skip:
             self._skip -= 1
@@ -244,24 +244,24 @@ class Kernel:
 
         each: called with what a reply carries, if it carries something
         """
-        unable = self.unable("go" if probe else text)
+        unable = self.refusal("go" if probe else text)
         if unable is not None:
             return unable
         if probe:
             return await self._exchange(text, timeout, renew, each, _never)
         if _is_query(text):
-            outcome = await self._insist(text, timeout, renew, each)
+            outcome = await self._ask_until_answered(text, timeout, renew, each)
         else:
             outcome = await self._exchange(text, timeout, renew, each, self._is_held)
         if outcome.kind == TIMED_OUT:
             name = text.partition(" ")[0]
-            self.is_stuck(
+            self.mark_stuck(
                 f"the kernel has not answered `{name}` within {timeout:.3g} seconds; "
                 "it is asked again until it does"
             )
         return outcome
 
-    async def _insist(
+    async def _ask_until_answered(
         self, text: str, timeout: float, renew: float, each: Callable[[bytes], None] | None
     ) -> Outcome:
         """Ask a question, and ask it again if a stopped kernel keeps it.
@@ -318,7 +318,7 @@ class Kernel:
                 return Unsent(REFUSED, -(problem.errno or EIO), said.encode())
             else:
                 if outcome.kind == GONE:
-                    # `lose` ends this sleep as soon as the reason is known.
+                    # `mark_gone` ends this sleep as soon as the reason is known.
                     await trio.sleep(REASON_TIMEOUT)
                 return outcome
             finally:
@@ -334,7 +334,7 @@ class Kernel:
 
         may_stop: the guest runs, and may be stopped for the time of one read
         """
-        unable = self.unable(text)
+        unable = self.refusal(text)
         if unable is not None:
             return unable
         async with self._lock:
@@ -374,7 +374,7 @@ class Kernel:
             question = "help" if self.fragile else "version"
             answered = await self._ask(question, PROBE_TIMEOUT, probe=True)
             if not answered.ok:
-                await self._free()
+                await self._unwedge()
                 answered = await self._ask(question, PROBE_TIMEOUT, probe=True)
             if answered.ok:
                 self.trouble = ""
@@ -392,11 +392,11 @@ class Kernel:
             await trio.sleep(SETTLE_TIMEOUT)
             if outcome.kind not in (ANSWERED, REFUSED) or not self._stopped():
                 break
-            freed = await self._free()
+            freed = await self._unwedge()
             outcome = freed if freed.ok else outcome
         return outcome
 
-    async def _free(self) -> Outcome:
+    async def _unwedge(self) -> Outcome:
         """Free a kernel whose interrupt handler waits on its own socket.
 
         A request that sleeps while the guest is stopped can leave the handler so. An unknown

@@ -16,7 +16,7 @@ from umlctl.errors import HostError, Refusal
 from umlctl.guest.cmdline import CONSOLE_ARGUMENT
 from umlctl.protocol.commands import COMMANDS, GUEST, OUTPUT
 from umlctl.protocol.console_socket import config
-from umlctl.protocol.guard import Line, check, is_guest_file, is_query, seconds_of
+from umlctl.protocol.guard import CommandLine, check, is_guest_file, is_query, seconds_of
 from umlctl.supervisor.devices import bringing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel import ASK_TIMEOUT, PIECE_TIMEOUT, Unsent
@@ -64,7 +64,7 @@ class KernelRequests:
         self._reboot = reboot
         self._readiness = readiness
 
-    def is_plain(self, line: Line) -> bool:
+    def is_plain(self, line: CommandLine) -> bool:
         """Whether a line is a question that may be asked again, should it not be answered at once.
 
         No such question is put to a stopped guest. Should the first one have to wait in the kernel,
@@ -79,11 +79,11 @@ class KernelRequests:
         check(line)
         return True
 
-    def ask_at_once(self, line: Line) -> Outcome | None:
+    def ask_at_once(self, line: CommandLine) -> Outcome | None:
         """Ask a plain question of a kernel that has nothing else to do; None if it has."""
         return self._life().kernel.ask_at_once(line.text)
 
-    async def check(self, line: Line) -> None:
+    async def check(self, line: CommandLine) -> None:
         """See whether the kernel can take a line without harm, and whether it would come back from
         a reboot.
 
@@ -106,7 +106,7 @@ class KernelRequests:
                 -errno.EPERM,
             ) from None
 
-    async def ask(self, call: Call, line: Line) -> Outcome:
+    async def ask(self, call: Call, line: CommandLine) -> Outcome:
         """Ask the kernel when the guest is ready, and again if it rebooted meanwhile.
 
         Raises: ClientGone, Refusal
@@ -126,7 +126,7 @@ class KernelRequests:
         life = self._life()
         return is_closed(life.process.pid, life.kernel.path)
 
-    async def _ask_kernel(self, line: Line, by: By) -> Outcome:
+    async def _ask_kernel(self, line: CommandLine, by: By) -> Outcome:
         life, name = self._life(), line.command.name
         if name == "config" and "=" in line.argument:
             outcome = await plugging.config(life.devices, line.argument, by, force=line.forced)
@@ -152,7 +152,7 @@ class KernelRequests:
             return await self._act_at_once(line)
         return await self._ask_plainly(line)
 
-    async def _ask_plainly(self, line: Line) -> Outcome:
+    async def _ask_plainly(self, line: CommandLine) -> Outcome:
         kernel, name = self._life().kernel, line.command.name
         if name == "log":
             return await self._log(line.argument)
@@ -161,7 +161,7 @@ class KernelRequests:
             return await kernel.read_file(line.text, may_stop=running)
         return await kernel.ask(line.text)
 
-    async def _act_at_once(self, line: Line) -> Outcome:
+    async def _act_at_once(self, line: CommandLine) -> Outcome:
         """Send `halt`, or a SysRq, which may end or reset the kernel too."""
         life = self._life()
         if ends(line):
@@ -188,7 +188,7 @@ class KernelRequests:
                 break
         return outcome
 
-    def shown(self, line: Line, outcome: Outcome) -> Outcome:
+    def shown(self, line: CommandLine, outcome: Outcome) -> Outcome:
         """What the kernel answers, as clients get it. The kernel names the supervisor's descriptors
         for a console, which no client has: clients get the console's socket in their place."""
         if line.command.name == "help":
@@ -208,13 +208,13 @@ class KernelRequests:
         return _unstamped(line, outcome)
 
 
-def ends(line: Line) -> bool:
+def ends(line: CommandLine) -> bool:
     """Whether a line ends the kernel at once, in whatever state."""
     name = line.command.name
     return name == "halt" or (name == "sysrq" and line.argument.startswith(POWER_OFF_LETTER))
 
 
-def _unstamped(line: Line, outcome: Outcome) -> Outcome:
+def _unstamped(line: CommandLine, outcome: Outcome) -> Outcome:
     """The outcome without the times before the kernel's lines, which are for the console."""
     if line.command.prints != OUTPUT:
         return outcome

@@ -56,9 +56,9 @@ class KernelSocket:
         self._kept = kept
         self._held = -1
         self._inode = 0
-        self.hold()
+        self.look_at_new()
 
-    def hold(self) -> None:
+    def look_at_new(self) -> None:
         """Do what `look` does, for a kernel that has just made its socket."""
         with suppress(OSError):  # the kernel can be asked all the same, as long as the name stays
             self.look()

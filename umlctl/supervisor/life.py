@@ -13,12 +13,12 @@ from umlctl.state import records
 from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.devices import restoring
-from umlctl.supervisor.devices.table import Table
-from umlctl.supervisor.kernel import FRAGILE_REASON, Kernel
+from umlctl.supervisor.devices.table import DeviceTable
+from umlctl.supervisor.kernel import FRAGILE_REASON, KernelClient
 from umlctl.supervisor.kernel_socket import KernelSocket
 from umlctl.supervisor.lifecycle import STOPPED
 from umlctl.supervisor.pauses import Pauses
-from umlctl.supervisor.process import Process
+from umlctl.supervisor.process import GuestProcesses
 from umlctl.supervisor.shutdown import Shutdown
 from umlctl.supervisor.watchdog import Watchdog
 
@@ -74,8 +74,8 @@ class Life:
         self.lifecycle = lifecycle
         self.milestones = milestones
         self.history = history
-        self.process = Process(launched.pid, launched.started)
-        self.kernel = Kernel(
+        self.process = GuestProcesses(launched.pid, launched.started)
+        self.kernel = KernelClient(
             kernel_socket(definition),
             self._trouble_changed,
             self.process.held,
@@ -91,7 +91,7 @@ class Life:
         self.release = (0, 0)
         self.heard = self.unwritten = False
         self._troubled = trio.Event()
-        self.devices = Table(
+        self.devices = DeviceTable(
             record, claim.records, self.kernel, history, self.log, self._is_stopped
         )
         self.consoles = Consoles(
@@ -135,7 +135,7 @@ class Life:
             self.unwritten = True
             self.history.add("not recorded", text=scarce.explained(problem))
 
-    async def cure(self) -> None:
+    async def recover_kernel(self) -> None:
         """Free the kernel whenever it does not answer, until cancelled."""
         while True:
             await self._troubled.wait()
@@ -144,7 +144,7 @@ class Life:
             while self.process.held() or not await self.kernel.recover():
                 await trio.sleep(pause)
                 pause = min(pause * 2, MAX_RECOVER_INTERVAL)
-            await restoring.settle(self.devices)
+            await restoring.remove_unsettled(self.devices)
 
     def _is_stopped(self) -> bool:
         return self.lifecycle.state == STOPPED

@@ -6,7 +6,7 @@ import fcntl
 import os
 
 from umlctl.host import paths, place
-from umlctl.host.files import stands_at
+from umlctl.host.files import is_still_at
 
 
 class Lock:
@@ -33,7 +33,7 @@ class Lock:
             except BlockingIOError:
                 os.close(lock)
                 return False
-            if stands_at(lock, self._path):
+            if is_still_at(lock, self._path):
                 break
             os.close(lock)  # its holder has made another, or has ended
         if not os.fstat(lock).st_size and place.holder([self._path], os.getpid(), but=lock):
@@ -44,14 +44,14 @@ class Lock:
         self._descriptor = lock
         return True
 
-    def stand(self) -> None:
+    def restore(self) -> None:
         """Make the run directory, and the lock in it, again when they were removed.
 
         Raises: OSError
         """
         paths.make_run_dir()
         place.keep()
-        if not stands_at(self._descriptor, self._path):
+        if not is_still_at(self._descriptor, self._path):
             last = self._descriptor
             if self.take(fcntl.LOCK_NB):
                 os.close(last)

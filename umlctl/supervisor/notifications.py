@@ -15,7 +15,7 @@ from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
 from umlctl.state import console_log
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.lifecycle import HasSocket, KillWanted, Panicked
-from umlctl.supervisor.rate_limits import Hearing
+from umlctl.supervisor.rate_limits import NotificationLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Notifications:
         """handle: takes what happens to the guest"""
         self._life = life
         self._handle = handle
-        self._hearing = Hearing(life.history)
+        self._hearing = NotificationLimit(life.history)
         self._unheard: deque[Notification] = deque()
 
     async def hear(self, nursery: trio.Nursery) -> None:
@@ -57,11 +57,11 @@ class Notifications:
                     self._has_socket(os.fsdecode(notification.data))
                 elif notification.kind == PANIC:
                     nursery.start_soon(endure, self._life.history, "panic", self._see_it_die)
-                    self.panicked(_text(notification))
+                    self.note_panic(_text(notification))
                 elif notification.kind == USER:
                     self._note_said(notification)
                 elif notification.kind == HANG:
-                    self._life.watchdog.is_unfed()
+                    self._life.watchdog.mark_unfed()
             await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
             with suppress(trio.ClosedResourceError):  # another socket has taken its place
                 await trio.lowlevel.wait_readable(self._life.launched.notify)
@@ -72,13 +72,13 @@ class Notifications:
         while self._unheard:
             notification = self._unheard.popleft()
             if notification.kind == PANIC:
-                self.panicked(_text(notification))
+                self.note_panic(_text(notification))
             elif notification.kind == SOCKET:
                 self._life.lifecycle.had_socket = True
             elif notification.kind == USER:
                 self._note_said(notification)
 
-    def panicked(self, text: str) -> None:
+    def note_panic(self, text: str) -> None:
         """Note that the kernel has panicked."""
         self._life.launched.record.last_panic = text
         console = console_log.last_of(self._life.log)
@@ -103,7 +103,7 @@ class Notifications:
             why = f"the kernel took another name: its socket is {path}"
             self._handle(KillWanted(why=why, by_policy=True))
             return
-        life.kernel_socket.hold()
+        life.kernel_socket.look_at_new()
         self._handle(HasSocket())
 
     def _note_said(self, notification: Notification) -> None:

@@ -17,12 +17,12 @@ from umlctl.errors import Refusal, UsageError
 from umlctl.guest.specs import Disk, Nic, parse_disk, parse_nic
 from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.console_socket import config, console_name
-from umlctl.protocol.guard import Line, seconds_of
+from umlctl.protocol.guard import CommandLine, seconds_of
 from umlctl.state import event_log
 from umlctl.supervisor.devices import observing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.lifecycle import RUNNING
-from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, Counted
+from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, KeyedCounter
 from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
 from umlctl.supervisor.report import devices_of
 
@@ -45,8 +45,8 @@ class OwnRequests:
         """readiness: holds requests until the guest is ready"""
         self._guest = guest
         self._readiness = readiness
-        self._subscriptions = Counted(*MAX_SUBSCRIPTIONS)
-        self._commands: dict[str, Callable[[Call, Line], Awaitable[None]]] = {
+        self._subscriptions = KeyedCounter(*MAX_SUBSCRIPTIONS)
+        self._commands: dict[str, Callable[[Call, CommandLine], Awaitable[None]]] = {
             "status": self._status,
             "events": self._events,
             "wait": self._wait_for_end,
@@ -56,14 +56,14 @@ class OwnRequests:
             "devices": self._devices,
         }
 
-    async def answer(self, call: Call, line: Line) -> None:
+    async def answer(self, call: Call, line: CommandLine) -> None:
         """Do what a line says, and answer its client.
 
         Raises: ClientGone, Refusal
         """
         await self._commands[line.command.name](call, line)
 
-    async def _status(self, call: Call, _line: Line) -> None:
+    async def _status(self, call: Call, _line: CommandLine) -> None:
         devices = await self._listing()
         status = msgspec.structs.replace(self._guest.status(), devices=devices)
         await call.answer(msgspec.json.encode(status))
@@ -79,7 +79,7 @@ class OwnRequests:
             for each in devices_of(self._guest.life.devices, self._guest.life.consoles)
         ]
 
-    async def _events(self, call: Call, line: Line) -> None:
+    async def _events(self, call: Call, line: CommandLine) -> None:
         if line.argument not in ("", PAST_WORD):
             raise Refusal(f"`events` takes `{PAST_WORD}` or nothing", -errno.EINVAL)
         with self._subscribed(call):
@@ -118,7 +118,7 @@ class OwnRequests:
             subscription.close()
         await call.answer(b"")
 
-    async def _wait_for_end(self, call: Call, _line: Line) -> None:
+    async def _wait_for_end(self, call: Call, _line: CommandLine) -> None:
         with self._subscribed(call):
             await self._wait(call)
 
@@ -131,7 +131,7 @@ class OwnRequests:
             await call.part()
         await call.answer(msgspec.json.encode(guest.ending))
 
-    async def _shutdown(self, call: Call, line: Line) -> None:
+    async def _shutdown(self, call: Call, line: CommandLine) -> None:
         seconds = seconds_of(line)
         seconds = SHUTDOWN_TIMEOUT if seconds is None else seconds
         call.step_aside()
@@ -144,7 +144,7 @@ class OwnRequests:
                 # The client is gone, and the shutdown that it asked for goes on.
                 await self._guest.milestones.over.wait()
 
-    async def _plug(self, call: Call, line: Line) -> None:
+    async def _plug(self, call: Call, line: CommandLine) -> None:
         kind, _, text = line.argument.partition(" ")
         guest = self._guest
         await self._readiness.wait(call, trio.current_time() + self._readiness.patience)
@@ -175,12 +175,12 @@ class OwnRequests:
         found = next(each for each in guest.life.consoles.listing() if each.name == name)
         await call.answer(msgspec.json.encode(found))
 
-    async def _devices(self, call: Call, _line: Line) -> None:
+    async def _devices(self, call: Call, _line: CommandLine) -> None:
         if self._guest.lifecycle.state == RUNNING and not self._guest.life.process.held():
             await observing.observe(self._guest.life.devices)
         await call.answer(msgspec.json.encode(await self._listing()))
 
-    async def _kill(self, call: Call, _line: Line) -> None:
+    async def _kill(self, call: Call, _line: CommandLine) -> None:
         call.step_aside()
         self._guest.history.add("kill", **by(call))
         self._guest.kill(f"killed by uid {call.uid}, pid {call.pid}")

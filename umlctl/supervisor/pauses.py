@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from socketproto.exchange import Outcome
     from umlctl.state.records import Record
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
     from umlctl.supervisor.lifecycle import Event, Lifecycle
 
 RESUME_INTERVAL: Final = 1.0
@@ -33,7 +33,7 @@ class Pauses:
         self,
         lifecycle: Lifecycle,
         handle: Callable[[Event], None],
-        kernel: Kernel,
+        kernel: KernelClient,
         record: Record,
         save: Callable[[], Awaitable[None]],
     ) -> None:

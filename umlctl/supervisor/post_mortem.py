@@ -33,7 +33,7 @@ SHIM_TIMEOUT: Final = 10.0
 busy."""
 
 
-async def bury(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
+async def conclude_life(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
     """See to the end of a life whose main process has ended.
 
     heard: what its kernel has notified
@@ -53,7 +53,7 @@ async def bury(life: Life, heard: Notifications, handle: Callable[[Event], None]
     finally:
         life.launched.notify.close()
         life.process.gone = True
-        life.milestones.is_dead()
+        life.milestones.mark_dead()
 
 
 async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
@@ -71,20 +71,20 @@ async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event]
     await life.save()
 
 
-async def _exit_status(shim: int, directory: str) -> endings.Status:
+async def _exit_status(shim: int, directory: str) -> endings.ExitStatus:
     """What the tiny parent of the kernel wrote down.
 
     shim: pid of the parent; 0 if unknown
     """
     if not shim:
-        return endings.Status(None, False)
+        return endings.ExitStatus(None, False)
     with trio.move_on_after(SHIM_TIMEOUT) as patience:
         await _reaped(shim)
     if patience.cancelled_caught:
         with suppress(ProcessLookupError):
             os.killpg(shim, signal.SIGKILL)
         await _reaped(shim)
-    return endings.read_status(directory)
+    return endings.read_exit_status(directory)
 
 
 async def _reaped(pid: int) -> None:
@@ -101,14 +101,14 @@ async def _reaped(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended
 
 
-def _judge(life: Life, heard: Notifications, status: endings.Status) -> Ending:
+def _judge(life: Life, heard: Notifications, status: endings.ExitStatus) -> Ending:
     tail = endings.tail_of(life.log)
     seen = life.lifecycle
     if not (seen.panic or seen.answers or endings.is_orderly(tail)):
         # A kernel that panics early notifies nothing. Later, what the guest prints is no evidence.
         early = endings.early_panic(tail)
         if early:
-            heard.panicked(early)
+            heard.note_panic(early)
     ending = endings.judge(
         endings.Evidence(
             status=status.code,

@@ -17,7 +17,7 @@ RUNNING_CPU_SECONDS: Final = 0.05
 """A kernel that has had so much CPU time, and is not seen to wait, does not, seconds."""
 
 
-class Process:
+class GuestProcesses:
     """The processes of one life of a guest.
 
     Fields:
@@ -34,7 +34,7 @@ class Process:
         self._held: processes.Held | None = None
         self._helpers: dict[int, int] = {}
 
-    async def ended(self) -> None:
+    async def await_end(self) -> None:
         """Wait until the main process has ended."""
         try:
             descriptor = os.pidfd_open(self.pid)

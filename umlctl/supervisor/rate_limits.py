@@ -38,7 +38,7 @@ QUIET_SECONDS: Final = 60.0
 """How long without an event of the kind until all is as at first, seconds."""
 
 
-class Counted:
+class KeyedCounter:
     """Counts something under several keys, each with a bound of its own."""
 
     def __init__(self, *bounds: int) -> None:
@@ -59,7 +59,7 @@ class Counted:
                 del self._count[key]
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: it holds what may come at once, and is filled at a steady pace. It can be
     overdrawn."""
 
@@ -86,7 +86,7 @@ class Bucket:
         return wait
 
 
-class Sparing:
+class EventLimit:
     """Lets through what is rare. Of what comes without end it lets through ever less, with a count
     of the rest."""
 
@@ -121,13 +121,15 @@ class Sparing:
         return left_out
 
 
-class Hearing:
+class NotificationLimit:
     """What one guest's root says: it may be much, and of no use."""
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._pace = Bucket(NOTIFICATIONS_AT_ONCE, NOTIFICATIONS_A_SECOND, NOTIFICATIONS_AT_ONCE)
-        self._sparing = Sparing()
+        self._pace = TokenBucket(
+            NOTIFICATIONS_AT_ONCE, NOTIFICATIONS_A_SECOND, NOTIFICATIONS_AT_ONCE
+        )
+        self._sparing = EventLimit()
 
     def note(self, said: str, now: float) -> None:
         """Put into the history what the guest's root said, or count it as left out."""

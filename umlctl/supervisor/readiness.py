@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import Refusal
-from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, Counted
+from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, KeyedCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,11 +52,11 @@ class Milestones:
         self.up = trio.Event()
         self.dead = trio.Event()
 
-    def reboots(self) -> None:
+    def mark_rebooting(self) -> None:
         """Note that requests cannot be answered until the guest is ready again."""
         self.ready = trio.Event()
 
-    def is_dead(self) -> None:
+    def mark_dead(self) -> None:
         """Wake all that wait for something of this life."""
         self.ready.set()
         self.up.set()
@@ -73,7 +73,7 @@ class Readiness:
     def __init__(self, milestones: Milestones, patience: float) -> None:
         self.patience = patience
         self._milestones = milestones
-        self._held = Counted(*MAX_SUBSCRIPTIONS)
+        self._held = KeyedCounter(*MAX_SUBSCRIPTIONS)
 
     async def wait(self, call: Call, deadline: float) -> bool:
         """Hold a request until its guest is ready, or has ended; False if neither by the deadline.

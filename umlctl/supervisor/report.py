@@ -19,7 +19,7 @@ from umlctl.supervisor.lifecycle import RESTARTING
 if TYPE_CHECKING:
     from umlctl.protocol.status import Device, State
     from umlctl.supervisor.consoles.server import Consoles
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.lifecycle import Lifecycle
 
@@ -69,7 +69,7 @@ def status_of(life: Life, refused: int, clients_refused: int) -> Status:
     )
 
 
-def devices_of(devices: Table, consoles: Consoles) -> list[Device]:
+def devices_of(devices: DeviceTable, consoles: Consoles) -> list[Device]:
     """The device table. A console that programs attach to is shown by its socket: no program has
     the descriptors that the kernel has for it."""
     return [

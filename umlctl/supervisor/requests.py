@@ -20,7 +20,7 @@ from umlctl.errors import Refusal
 from umlctl.guest.grants import CONTROL
 from umlctl.host import scarce
 from umlctl.protocol.commands import GUEST, KERNEL
-from umlctl.protocol.guard import Line, is_query, read
+from umlctl.protocol.guard import CommandLine, is_query, read
 from umlctl.supervisor import access
 from umlctl.supervisor.history import by
 from umlctl.supervisor.kernel_requests import KernelRequests
@@ -29,8 +29,8 @@ from umlctl.supervisor.rate_limits import (
     PRINT_TIMEOUT,
     PRINTS_A_SECOND,
     PRINTS_AT_ONCE,
-    Bucket,
-    Sparing,
+    EventLimit,
+    TokenBucket,
 )
 from umlctl.supervisor.readiness import Readiness
 
@@ -60,8 +60,8 @@ class Requests:
         self._kernel = KernelRequests(lambda: guest.life, guest.reboot, readiness)
         self._own = OwnRequests(guest, readiness)
         self._access = access.of_guest(definition)
-        self._sparing: defaultdict[str, Sparing] = defaultdict(Sparing)
-        self._prints: dict[int, Bucket] = {}
+        self._sparing: defaultdict[str, EventLimit] = defaultdict(EventLimit)
+        self._prints: dict[int, TokenBucket] = {}
 
     def answer_at_once(self, call: Call) -> Answer | None:
         """Answer a plain question without giving way to other tasks; None if `handle` is to answer
@@ -104,7 +104,7 @@ class Requests:
         except Exception as problem:  # noqa: BLE001 - one request must not end a guest
             await self._has_failed(call, problem)
 
-    async def _answer_of_kernel(self, call: Call, line: Line) -> None:
+    async def _answer_of_kernel(self, call: Call, line: CommandLine) -> None:
         """Raises: ClientGone, Refusal"""
         await self._kernel.check(line)
         if line.command.prints:
@@ -155,7 +155,9 @@ class Requests:
     def _print_wait(self, call: Call) -> float | None:
         bucket = self._prints.get(call.uid)
         if bucket is None:
-            bucket = self._prints[call.uid] = Bucket(PRINTS_AT_ONCE, PRINTS_A_SECOND, PRINT_TIMEOUT)
+            bucket = self._prints[call.uid] = TokenBucket(
+                PRINTS_AT_ONCE, PRINTS_A_SECOND, PRINT_TIMEOUT
+            )
         return bucket.take(trio.current_time())
 
     async def _print_slowly(self, call: Call) -> None:
@@ -182,7 +184,7 @@ class Requests:
                 event, text=said, request=request[:80], left_out=left_out or None, **by(call)
             )
 
-    def _note(self, call: Call, line: Line, outcome: Outcome) -> None:
+    def _note(self, call: Call, line: CommandLine, outcome: Outcome) -> None:
         """Note what an answer means for the guest's history."""
         name = line.command.name
         if not outcome.ok:
@@ -196,7 +198,7 @@ def _text(call: Call) -> str:
     return call.data.decode("utf-8", "surrogateescape")
 
 
-def _line(call: Call) -> Line:
+def _line(call: Call) -> CommandLine:
     """The line of a request, which is read once.
 
     Raises: Refusal: it cannot be read
@@ -208,11 +210,11 @@ def _line(call: Call) -> Line:
             call.read = refusal
     if isinstance(call.read, Refusal):
         raise call.read
-    assert isinstance(call.read, Line)
+    assert isinstance(call.read, CommandLine)
     return call.read
 
 
-def _line_if_any(call: Call) -> Line | None:
+def _line_if_any(call: Call) -> CommandLine | None:
     """The line of a request; None if it cannot be read."""
     try:
         return _line(call)

@@ -16,10 +16,10 @@ from umlctl.supervisor.lifecycle import BOOTING, STOPPED, KillWanted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
     from umlctl.supervisor.lifecycle import Event, Lifecycle
     from umlctl.supervisor.pauses import Pauses
-    from umlctl.supervisor.process import Process
+    from umlctl.supervisor.process import GuestProcesses
     from umlctl.supervisor.readiness import Milestones
 
 NOT_SEEN_TO_SYNC: Final = "not seen to sync"
@@ -49,8 +49,8 @@ class Shutdown:
         lifecycle: Lifecycle,
         handle: Callable[[Event], None],
         milestones: Milestones,
-        kernel: Kernel,
-        process: Process,
+        kernel: KernelClient,
+        process: GuestProcesses,
         pauses: Pauses,
         log: str,
     ) -> None:

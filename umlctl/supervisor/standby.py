@@ -25,7 +25,7 @@ ANSWER_TIMEOUT: Final = 15.0
 """How long the other supervisor may give no sign of life before it counts as hung, seconds."""
 
 
-class Turn:
+class Standby:
     """Waiting for the other supervisor to end.
 
     Fields:

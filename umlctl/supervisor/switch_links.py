@@ -16,7 +16,7 @@ from umlctl.host import paths
 from umlctl.networks import definitions
 from umlctl.networks.holder import Holder
 from umlctl.networks.segments import revive
-from umlctl.supervisor.rate_limits import Sparing
+from umlctl.supervisor.rate_limits import EventLimit
 
 if TYPE_CHECKING:
     from umlctl.supervisor.history import History
@@ -39,7 +39,7 @@ class OnNetworks(Protocol):
     def networks(self) -> set[str]: ...
 
 
-async def hold_networks(devices: OnNetworks, pid: int, history: History) -> None:
+async def keep_links(devices: OnNetworks, pid: int, history: History) -> None:
     """Hold the connections of the kernel's process to the switches in its guest's table."""
     held: dict[str, trio.CancelScope] = {}
 
@@ -76,7 +76,7 @@ def _start(network: str) -> None:
 
 async def _hold(network: str, pid: int, history: History) -> None:
     holder = None
-    sparing = Sparing()
+    sparing = EventLimit()
     lost = False
     pause = FIRST_RETRY_INTERVAL
     said = ""
@@ -116,7 +116,7 @@ async def _hold(network: str, pid: int, history: History) -> None:
             holder.close()
 
 
-def _note_restarts(holder: Holder, sparing: Sparing, history: History) -> None:
+def _note_restarts(holder: Holder, sparing: EventLimit, history: History) -> None:
     for program in holder.restarted:
         left_out = sparing.take(trio.current_time())
         if left_out is not None:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.host.processes import Held
     from umlctl.supervisor.history import History
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
     from umlctl.supervisor.kernel_socket import KernelSocket
     from umlctl.supervisor.lifecycle import Event, Lifecycle
-    from umlctl.supervisor.process import Process
+    from umlctl.supervisor.process import GuestProcesses
 
 LOOK_INTERVAL: Final = 1.0
 """The time between two looks at the host's side of a guest, seconds."""
@@ -49,9 +49,9 @@ class Watchdog:
         lifecycle: Lifecycle,
         handle: Callable[[Event], None],
         history: History,
-        kernel: Kernel,
+        kernel: KernelClient,
         kernel_socket: KernelSocket,
-        process: Process,
+        process: GuestProcesses,
         look: Callable[[], None],
     ) -> None:
         """handle: takes what happens to the guest
@@ -82,7 +82,7 @@ class Watchdog:
         """
         if begin is not None:
             await begin.wait()
-        self._is_well()
+        self._mark_well()
         while True:
             await trio.sleep(min(LOOK_INTERVAL, self._limit / QUESTIONS_UNTIL_HUNG))
             await self.look()
@@ -92,7 +92,7 @@ class Watchdog:
         life, kernel = self._lifecycle, self._kernel
         self._look_for_pauses()
         if self._is_kept():
-            self._is_well()
+            self._mark_well()
             return
         now = trio.current_time()
         due = now - self._asked >= self._limit / QUESTIONS_UNTIL_HUNG
@@ -100,7 +100,7 @@ class Watchdog:
             self._asked = now
             await self._ask_its_clock()
         if self._is_kept():  # it may be held since it was asked
-            self._is_well()
+            self._mark_well()
             return
         patience = self._limit
         if life.state == REBOOTING or (life.state == BOOTING and not life.known):
@@ -109,14 +109,14 @@ class Watchdog:
             why = kernel.trouble or f"nothing of it has moved for {patience:g} seconds"
             if life.state == BOOTING:
                 why = f"it has not answered since it was adopted, {patience:g} seconds ago"
-            self._is_hung(why)
+            self._mark_hung(why)
 
     def since(self, held: Held) -> float:
         """When the guest began to be held, seconds since 1970; now, if that was not seen before."""
         self._note_held(held)
         return self._held_since
 
-    def is_unreachable(self, why: str) -> None:
+    def mark_unreachable(self, why: str) -> None:
         """Note that the kernel's socket was removed, so that it cannot be asked; empty: it can
         again."""
         if why and not self.unreachable:
@@ -125,16 +125,16 @@ class Watchdog:
             self._history.add("reachable again")
         self.unreachable = why
 
-    def is_unfed(self) -> None:
+    def mark_unfed(self) -> None:
         """Note that the guest's watchdog was not fed: what should feed it hangs, though the clock
         may move."""
         self._unfed = True
-        self._is_hung("its watchdog was not fed")
+        self._mark_hung("its watchdog was not fed")
 
-    def begins_anew(self) -> None:
+    def reset(self) -> None:
         """Note that the guest reboots: that is the end of what hung."""
         self._unfed = False
-        self._is_well()
+        self._mark_well()
 
     async def _ask_its_clock(self) -> None:
         seconds = max(LOOK_INTERVAL, min(self._limit / QUESTIONS_UNTIL_HUNG, QUESTION_TIMEOUT))
@@ -145,25 +145,25 @@ class Watchdog:
             outcome = await self._kernel.ask(CLOCK_QUESTION, seconds)
         unsent = outcome.kind if isinstance(outcome, Unsent) else ""
         if unsent == REFUSED:
-            self._is_well()  # as far as the supervisor can see
+            self._mark_well()  # as far as the supervisor can see
         elif unsent == GONE and self._kernel_socket.is_nameless(self._process.pid):
-            self.is_unreachable(outcome.reason)
-            self._is_well()  # likewise
+            self.mark_unreachable(outcome.reason)
+            self._mark_well()  # likewise
         elif outcome.ok and outcome.text != self._clock:
             self._clock = outcome.text
-            self.is_unreachable("")
-            self._is_well()
+            self.mark_unreachable("")
+            self._mark_well()
 
     def _is_kept(self) -> bool:
         """Whether the guest is not to run: it is held, or stopped, or dead."""
         self._note_held(self._process.held())
         return self._held is not None or self._lifecycle.state in (STOPPED, DEAD)
 
-    def _is_hung(self, why: str) -> None:
+    def _mark_hung(self, why: str) -> None:
         if not self._lifecycle.hung:
             self._handle(Hung(why=why))
 
-    def _is_well(self) -> None:
+    def _mark_well(self) -> None:
         self._well = trio.current_time()
         if self._lifecycle.hung and not self._unfed and self._lifecycle.state == RUNNING:
             self._handle(WellAgain())

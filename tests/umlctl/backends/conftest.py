@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 SYSFS = "sysfs /sys sysfs rw 0 0\n"
 
@@ -38,5 +38,5 @@ def kernel() -> Answers:
     return Answers()
 
 
-def entry(name: str, kernel: str = "", **fields: Any) -> Entry:
-    return Entry(name=name, asked=kernel, kernel=kernel, **fields)
+def entry(name: str, kernel: str = "", **fields: Any) -> DeviceEntry:
+    return DeviceEntry(name=name, asked=kernel, kernel=kernel, **fields)

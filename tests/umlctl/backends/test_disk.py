@@ -25,7 +25,7 @@ from umlctl.storage import cow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 NOBODY = 65534
 LOCKING = """
@@ -64,7 +64,7 @@ class Place:
         cow.create(self(name), self(backing))
         return self(name)
 
-    def prepare(self, text: str, slot: int = 1, *users: Use) -> Entry:
+    def prepare(self, text: str, slot: int = 1, *users: Use) -> DeviceEntry:
         return DISK.prepare(parse_disk(text, self.path), slot, self.owner, users)
 
     def used(self, text: str, umid: str = "other") -> Use:
@@ -119,7 +119,7 @@ def locked(path: str, kind: str, *more: str) -> Iterator[int]:
     assert process.returncode == 0
 
 
-def holds(entry: Entry) -> list[tuple[str, bool]]:
+def holds(entry: DeviceEntry) -> list[tuple[str, bool]]:
     return [(os.path.basename(hold.path), hold.write) for hold in entry.holds]
 
 

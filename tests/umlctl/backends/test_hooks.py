@@ -14,7 +14,7 @@ from umlctl.host import paths, processes
 from umlctl.host.files import write_atomically
 from umlctl.networks import switch_client
 from umlctl.networks.definitions import Network
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 DEADLINE = 30.0
 
@@ -32,7 +32,7 @@ class Joined:
 
     def __init__(self, log: str) -> None:
         self.log = log
-        self.entry = Entry(name="vec2", asked="switch=lan", kernel="", network="lan")
+        self.entry = DeviceEntry(name="vec2", asked="switch=lan", kernel="", network="lan")
         self.entry.mac, self.entry.addr = "02:00:00:00:00:02", "10.0.0.5/24"
         with open(log, "w") as file:
             file.write("the kernel's words\n")

@@ -16,9 +16,9 @@ from umlctl.guest.specs import parse_nic
 from umlctl.host import paths, processes
 from umlctl.networks import interfaces, macs, segments, taps
 from umlctl.networks.definitions import BRIDGE
-from umlctl.networks.interfaces import Link
+from umlctl.networks.interfaces import Interface
 from umlctl.state.leases import Use
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 DEADLINE = 30.0
 MAC = "02:00:00:00:00:01"
@@ -35,7 +35,7 @@ class Host:
 
     def __init__(self, log: str) -> None:
         self.log = log
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, Interface] = {}
         self.done: list[tuple[Any, ...]] = []
         self.fails: UmlctlError | None = None
         self.switches: set[str] = set()
@@ -45,7 +45,7 @@ class Host:
         return Owner("demo", "", self.log)
 
     def add(self, name: str, kind: str = "tap", *, bridge: str = "", in_use: bool = False) -> None:
-        self.links[name] = Link(
+        self.links[name] = Interface(
             name=name,
             kind=kind,
             owner=None,
@@ -79,13 +79,13 @@ class Host:
         self.done.append(("remove", name))
         self.links.pop(name, None)
 
-    def check_tap(self, name: str, uid: int) -> Link:
+    def check_tap(self, name: str, uid: int) -> Interface:
         self.done.append(("check", name, uid))
         if name not in self.links:
             raise HostError(f"there is no tap {name}")
         return self.links[name]
 
-    def prepare(self, text: str, number: int = 0, *users: Use, umid: str = "demo") -> Entry:
+    def prepare(self, text: str, number: int = 0, *users: Use, umid: str = "demo") -> DeviceEntry:
         asked = parse_nic(text, insist=True)
         number = number if asked.number is None else asked.number
         owner = Owner(umid, "", self.log)
@@ -115,7 +115,7 @@ def host(house: str, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def use(umid: str = "other", **fields: Any) -> Use:
     """A NIC of another guest."""
-    return Use(umid, Entry(**{"name": "vec3", "asked": "", "kernel": "", **fields}))
+    return Use(umid, DeviceEntry(**{"name": "vec3", "asked": "", "kernel": "", **fields}))
 
 
 # Switches

@@ -15,7 +15,7 @@ from umlctl.guest.specs import parse_disk, parse_nic
 from umlctl.networks import definitions, segments
 from umlctl.networks.definitions import Network
 from umlctl.state.leases import Use
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def owner(place: str) -> Owner:
     return Owner("demo", f"{place}/records", f"{place}/console.log")
 
 
-def prepare(place: str, *texts: str, users: Sequence[Use] = ()) -> list[Entry]:
+def prepare(place: str, *texts: str, users: Sequence[Use] = ()) -> list[DeviceEntry]:
     asked: list[Disk | Nic] = [
         parse_nic(text) if text.startswith("vec") else parse_disk(text, place) for text in texts
     ]
@@ -81,8 +81,8 @@ def test_devices_of_other_guests_are_seen(images: str) -> None:
 
 
 def test_init_is_told_of_nics_with_an_address() -> None:
-    def nic(name: str, asked: str, addr: str = "") -> Entry:
-        return Entry(name=name, asked=asked, kernel="", addr=addr)
+    def nic(name: str, asked: str, addr: str = "") -> DeviceEntry:
+        return DeviceEntry(name=name, asked=asked, kernel="", addr=addr)
 
     entries = [
         nic("vec0", "user,nic=0", "10.0.2.15/24"),
@@ -112,7 +112,7 @@ def test_init_is_told_the_way_out_of_a_switch_with_an_uplink(
     definitions.create(Network(name="out", user=True))
     definitions.create(Network(name="lan"))
     for name in ("out", "lan", "undefined"):
-        nic = Entry(name="vec0", asked=f"switch={name}", kernel="", network=name, addr=addr)
+        nic = DeviceEntry(name="vec0", asked=f"switch={name}", kernel="", network=name, addr=addr)
         plain = f"vec0,{addr}" if addr else ""
         assert registry.for_init([nic]) == (told if name == "out" else plain)
 
@@ -126,7 +126,7 @@ def test_every_family_is_found_by_the_names_of_its_devices() -> None:
 
 def test_device_of_a_family_that_is_not_known_is_let_go_without_a_word(images: str) -> None:
     """Its record is of a newer umlctl."""
-    new = Entry(name="new0", asked="new0=x", kernel="new0=x")
+    new = DeviceEntry(name="new0", asked="new0=x", kernel="new0=x")
     assert registry.release_all([new], owner(images)) == []
     assert registry.of("new0").note(new) == ""
 
@@ -144,7 +144,7 @@ def test_what_is_asked_for_has_a_backend_before_it_has_a_number(
 
 @pytest.mark.parametrize("name", ["con1", "ssl0", "mem", "virtio0", "vfio0"])
 def test_lines_memory_and_what_is_lent_take_nothing_of_the_host(name: str) -> None:
-    entry, nobody = Entry(name=name, asked="", kernel=""), Owner("demo", "/none", "/none")
+    entry, nobody = DeviceEntry(name=name, asked="", kernel=""), Owner("demo", "/none", "/none")
     backend = registry.of(name)
     backend.renew(entry, 4711)
     assert (
@@ -156,7 +156,7 @@ def test_nics_need_the_host_again_after_a_reboot(monkeypatch: pytest.MonkeyPatch
     forgotten = []
     monkeypatch.setattr(segments.Segment, "forget", lambda _switch, pid: forgotten.append(pid))
     for name in ("vec0", "eth3", "con1", "mem"):
-        entry = Entry(name=name, asked="", kernel="", network="lan")
+        entry = DeviceEntry(name=name, asked="", kernel="", network="lan")
         registry.of(name).renew(entry, 4711)
     assert forgotten == [4711, 4711]
 

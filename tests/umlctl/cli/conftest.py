@@ -99,9 +99,9 @@ class Started:
         return code
 
     def supervise(
-        self, definition: Definition, log: foreground.Log, wishes: foreground.Wishes
+        self, definition: Definition, log: foreground.Log, wishes: foreground.ForegroundOptions
     ) -> Ending:
-        assert wishes._replace(copy=None) == foreground.Wishes()
+        assert wishes._replace(copy=None) == foreground.ForegroundOptions()
         assert not log.in_json
         self.definitions.append(definition)
         return Ending(cause="exited", code=self.code)
@@ -123,7 +123,7 @@ def started(
     made = Started(capfd)
     monkeypatch.chdir(house)
     monkeypatch.setattr(find, "find", lambda name=None: name or "/usr/bin/linux.uml")
-    plain = find.Kernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
+    plain = find.ProbedKernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
     monkeypatch.setattr(find, "probe", lambda _path, _user="": plain)
     monkeypatch.setattr(foreground, "supervise", made.supervise)
     monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)

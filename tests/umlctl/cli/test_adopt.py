@@ -30,12 +30,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Guests that a supervisor was asked to adopt, `all` for all of them; none comes."""
     found: list[str] = []
 
-    def take_over(name: str) -> bool:
+    def ask_to_adopt(name: str) -> bool:
         found.append(name)
         return False
 
-    monkeypatch.setattr(unsupervised, "take_over", take_over)
-    monkeypatch.setattr(unsupervised, "adopt_all", lambda: found.append("all"))
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", ask_to_adopt)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt_all", lambda: found.append("all"))
     return found
 
 
@@ -123,7 +123,7 @@ def heir(run_dir: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def see_to(request: str) -> None:
         requests.append(request)
         for record in list(records.load_all()):
-            cleanup.bury(record)
+            cleanup.clean_up(record)
         discover.set_dead_aside()
 
     monkeypatch.setattr(unsupervised, "ask_supervisor", see_to)
@@ -168,7 +168,7 @@ def test_guest_that_has_just_died_is_told_with_the_end_that_its_tiny_parent_saw(
             os.rename(f"{directory}/status~", f"{directory}/status")
             shim.kill()
             shim.wait()
-            cleanup.bury(record)
+            cleanup.clean_up(record)
 
         monkeypatch.setattr(unsupervised, "ask_supervisor", see_to)
         done = run("adopt")

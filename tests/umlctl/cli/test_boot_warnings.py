@@ -54,7 +54,7 @@ def test_what_a_kernel_makes_of_an_option_is_said(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"SMP": "y", "NR_CPUS": "8"}
-    kernel = find.Kernel("/usr/bin/linux.uml", "6.12.3", frozenset({"seccomp"}), config)
+    kernel = find.ProbedKernel("/usr/bin/linux.uml", "6.12.3", frozenset({"seccomp"}), config)
     monkeypatch.setattr(find, "probe", lambda _path, _user: kernel)
     assert started.main("start", "demo", "--aslr") == 0
     assert "--aslr" not in started.err

@@ -15,7 +15,7 @@ from umlctl.host import paths, processes
 from umlctl.protocol.status import Ending
 from umlctl.state import enabled, records
 from umlctl.state.file_identity import hold_of
-from umlctl.state.records import Entry, Record
+from umlctl.state.records import DeviceEntry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def made(house: str) -> Made:
     return make(house, 64, [3])
 
 
-def guest(umid: str, *disks: str, lives: bool, entries: tuple[Entry, ...] = ()) -> None:
+def guest(umid: str, *disks: str, lives: bool, entries: tuple[DeviceEntry, ...] = ()) -> None:
     """A guest that runs in this process, or has ended."""
     pid = os.getpid()
     record = Record(
@@ -51,9 +51,9 @@ def guest(umid: str, *disks: str, lives: bool, entries: tuple[Entry, ...] = ()) 
     records.save(record)
 
 
-def entry(made: Made, *, readonly: bool = False) -> Entry:
+def entry(made: Made, *, readonly: bool = False) -> DeviceEntry:
     holds = [hold_of(made.cow, write=not readonly), hold_of(made.backing, write=False)]
-    return Entry(name="ubd3", asked=made.cow, kernel=f"ubd3={made.cow}", holds=holds)
+    return DeviceEntry(name="ubd3", asked=made.cow, kernel=f"ubd3={made.cow}", holds=holds)
 
 
 def both(made: Made) -> Iterator[pytest.ExceptionInfo[HostError]]:

@@ -99,7 +99,7 @@ def test_processors_are_as_many_as_the_kernel_can_have(
     started: Started, boot: Boot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"SMP": "y", "NR_CPUS": "64"}
-    kernel = find.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
+    kernel = find.ProbedKernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
     monkeypatch.setattr(find, "probe", lambda _path, _user: kernel)
     assert boot("demo", "--ncpus", "64").ncpus == 64
     assert started.main("run", "demo", "--ncpus", "65") == 2
@@ -115,16 +115,16 @@ def test_modules_are_locked_where_the_kernel_heeds_it(
 ) -> None:
     config = {"MODULES": "y", "PROC_SYSCTL": "y"}
     for release in ("5.8", "6.1.176", "10.0-rc1"):
-        kernel = find.Kernel("/usr/bin/linux.uml", release, frozenset(), config)
+        kernel = find.ProbedKernel("/usr/bin/linux.uml", release, frozenset(), config)
         monkeypatch.setattr(find, "probe", lambda _path, _user, kernel=kernel: kernel)
         assert boot("demo", "--modules", "locked").modules == "locked"
     for release in ("5.7.9", "4.19", "", "x"):
-        kernel = find.Kernel("/usr/bin/linux.uml", release, frozenset(), config)
+        kernel = find.ProbedKernel("/usr/bin/linux.uml", release, frozenset(), config)
         monkeypatch.setattr(find, "probe", lambda _path, _user, kernel=kernel: kernel)
         assert started.main("run", "demo", "--modules", "locked") == 2
         assert f"takes Linux 5.8 with sysctl, and /usr/bin/linux.uml is {release}" in (started.err)
         assert boot("demo", "--modules", "unlocked") == boot("demo")
-    kernel = find.Kernel("/linux", "7.3.4", frozenset(), {"MODULES": "y", "SYSCTL": "y"})
+    kernel = find.ProbedKernel("/linux", "7.3.4", frozenset(), {"MODULES": "y", "SYSCTL": "y"})
     monkeypatch.setattr(find, "probe", lambda _path, _user: kernel)
     assert boot("demo", "--modules", "locked").modules == "locked"
     monkeypatch.setattr(find, "probe", lambda _path, _user: kernel._replace(config={}))

@@ -67,7 +67,7 @@ def test_guest_or_all_has_to_be_said(house: str) -> None:
 def test_history_of_a_guest_that_runs_is_followed_though_its_directory_is_out_of_sight(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", lambda _guest: False)
     happens("demo", 1.0, "started")
     with running() as pid:
         write_record(pid=pid)
@@ -107,7 +107,7 @@ def shown(line):
     found.append(set(sys.modules))
     return line.decode()
 events.event_line = shown
-unsupervised.take_over = lambda guest: False
+unsupervised.ask_to_adopt = lambda guest: False
 events.events(["demo", "-f"], standalone_mode=False)
 print(*sorted(set(sys.modules) - found[0]))
 """

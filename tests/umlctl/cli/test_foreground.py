@@ -158,9 +158,9 @@ def test_log_of_each_life_is_held_as_soon_as_it_has_begun(tmp_path: Path) -> Non
     copy = Copy(str(place))
     console.write_text("one\n")
     copy.begin(str(console))
-    wishes = foreground.Wishes(copy=copy)
+    wishes = foreground.ForegroundOptions(copy=copy)
     log = foreground.Log("demo", in_json=False)
-    watch = foreground.Watch(log, notify.from_environment(), [], wishes)
+    watch = foreground.Foreground(log, notify.from_environment(), [], wishes)
     for said, what in (("two\n", "started"), ("three\n", "failed"), ("four\n", "started")):
         console_log.begin(str(console))
         console.write_text(said)

@@ -21,7 +21,7 @@ def test_host_is_shown(
 ) -> None:
     monkeypatch.setattr(find, "find", lambda: "/usr/bin/linux.uml")
     config: dict[str, str] = {}
-    kernel = find.Kernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
+    kernel = find.ProbedKernel("/usr/bin/linux.uml", "6.19", frozenset(), config)
     monkeypatch.setattr(find, "probe", lambda _path: kernel)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.setattr(processes, "has_capability", lambda _name: False)

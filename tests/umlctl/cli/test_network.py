@@ -18,7 +18,7 @@ from umlctl.networks.definitions import BRIDGE, Network
 from umlctl.networks.interfaces import Bridge
 from umlctl.state import leases, records
 from umlctl.state.leases import Use
-from umlctl.state.records import Entry, Record
+from umlctl.state.records import DeviceEntry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,8 +176,8 @@ def test_one_network_is_shown_whole(full: Host) -> None:
     assert full.err == "umlctl: there is no network none; `umlctl network list` shows them\n"
 
 
-def entry(name: str, mac: str, **fields: Any) -> Entry:
-    return Entry(name=name, asked="", kernel="", mac=mac, **fields)
+def entry(name: str, mac: str, **fields: Any) -> DeviceEntry:
+    return DeviceEntry(name=name, asked="", kernel="", mac=mac, **fields)
 
 
 def test_who_is_on_a_switch_is_shown_with_names_and_addresses(

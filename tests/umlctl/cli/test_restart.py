@@ -48,7 +48,7 @@ def started(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> list[Def
     supervisor.answer("status", {"state": "running", "supervisor_pid": 42})
     monkeypatch.setattr(background, "pid", lambda: 42)
     monkeypatch.setattr(background, "ask_supervisor", start)
-    plain = find.Kernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
+    plain = find.ProbedKernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
     monkeypatch.setattr(find, "probe", lambda _path, _user="": plain)
     return definitions
 

@@ -95,7 +95,7 @@ def test_guest_that_died_unseen_is_seen_to_by_a_supervisor_and_then_forgotten(
         keep(umid)
         return False
 
-    monkeypatch.setattr(unsupervised, "take_over", see_to)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", see_to)
     assert said(capfd, "rm", "web") == (0, "web is forgotten\n", "")
     assert (seen, records.names()) == (["web"], [])
 
@@ -111,7 +111,7 @@ def test_guest_that_died_unseen_and_is_not_seen_to_is_not_forgotten(
     why: str,
 ) -> None:
     keep("web", unseen=True)
-    monkeypatch.setattr(unsupervised, "take_over", lambda _umid: back)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", lambda _umid: back)
     code, _, err = said(capfd, "rm", "web")
     assert (code, why in err) == (1 if back else 7, True)
     assert records.names() == ["web"]

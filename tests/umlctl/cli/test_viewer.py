@@ -14,7 +14,7 @@ from umlctl import exitcodes, streams
 from umlctl.cli import viewer as viewers
 from umlctl.cli.answered import Answer
 from umlctl.cli.transcript import Transcript, log_path
-from umlctl.cli.viewer import Runner, Viewer
+from umlctl.cli.viewer import ConsoleViewer, Runner
 from umlctl.client.attach import Attachment
 from umlctl.host import paths
 from umlctl.protocol.console_socket import INPUT, MAX_PACKET_BYTES, NOTICE, OUTPUT
@@ -80,9 +80,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]
     os.close(reader)
 
 
-def viewer(*, keyboard: bool = True, offset: int | None = None) -> Viewer:
+def viewer(*, keyboard: bool = True, offset: int | None = None) -> ConsoleViewer:
     attachment = Attachment("demo", "con0", keyboard=keyboard)
-    return Viewer(attachment, Transcript("demo", "con0", offset), b"")
+    return ConsoleViewer(attachment, Transcript("demo", "con0", offset), b"")
 
 
 def test_script_stays_until_its_text_is_printed(

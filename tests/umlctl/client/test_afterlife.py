@@ -28,7 +28,7 @@ __all__ = ["run_dir"]
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No supervisor comes."""
     adopt: Callable[..., bool] = lambda _guest, **_how: False  # noqa: E731
-    monkeypatch.setattr(unsupervised, "take_over", adopt)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", adopt)
 
 
 def test_running_guest_is_listed(run_dir: str, nobody: None) -> None:

@@ -31,9 +31,9 @@ class Supervisors:
         make_directory()
         self._listener: socket.socket | None = None
         self._ends: list[socket.socket] = []
-        self.stand()
+        self.restore()
 
-    def stand(self) -> None:
+    def restore(self) -> None:
         """Open the socket."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(self._path)
@@ -66,7 +66,7 @@ class Supervisors:
     def replaced(self, _umid: str) -> bool:
         """The next one stands where this one did."""
         os.unlink(self._path)
-        self.stand()
+        self.restore()
         return True
 
 
@@ -93,7 +93,7 @@ def test_what_was_typed_goes_to_the_next_supervisor_that_hears_it(
     supervisors: Supervisors, attached: Attachment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One may be killed before it has said anything."""
-    monkeypatch.setattr(unsupervised, "take_over", supervisors.replaced)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", supervisors.replaced)
     attached.hear_keyboard("yours")
     supervisors.die()
     attached.type(b"typed")
@@ -115,7 +115,7 @@ def test_what_was_typed_goes_to_the_next_supervisor_that_hears_it(
 def test_who_had_no_keyboard_takes_none_from_others(
     supervisors: Supervisors, attached: Attachment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupervised, "take_over", supervisors.replaced)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", supervisors.replaced)
     attached.hear_keyboard("waiting")
     supervisors.die()
     assert attached.reconnect()
@@ -126,7 +126,7 @@ def test_who_had_no_keyboard_takes_none_from_others(
 def test_supervisor_that_does_not_come_back_is_not_waited_for_without_end(
     supervisors: Supervisors, attached: Attachment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupervised, "take_over", lambda _umid: False)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", lambda _umid: False)
     monkeypatch.setattr(attach, "RETURN_TIMEOUT", 0.1)
     supervisors.die()
     assert not attached.reconnect()

@@ -306,11 +306,11 @@ def test_reboot_of_a_guest_that_does_not_come_back_has_failed(
 def test_supervisors_that_are_killed_one_after_another_put_off_no_deadline(
     shot: Callable[..., Run], house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def take_over(_guest: str) -> bool:
+    def ask_to_adopt(_guest: str) -> bool:
         time.sleep(0.02)
         return True
 
-    monkeypatch.setattr(unsupervised, "take_over", take_over)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", ask_to_adopt)
     paths.make_run_dir()
     os.makedirs(paths.guest_dir("demo"))
     done = shot("version", "demo", "--timeout", "0.01")
@@ -339,7 +339,7 @@ def killed(bare: MakeBare, house: str) -> Iterator[int]:
 def test_guest_whose_supervisor_is_killed_by_kill_is_killed(
     shot: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", lambda _guest: False)
     done = shot("kill", "demo")
     assert (done.code, done.out) == (0, b"demo killed\n")
     assert processes.start_time(killed) is None
@@ -348,7 +348,7 @@ def test_guest_whose_supervisor_is_killed_by_kill_is_killed(
 def test_guest_that_runs_though_its_supervisor_does_not_is_not_said_to_be_gone(
     shot: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: False)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", lambda _guest: False)
     done = shot("shutdown", "demo")
     assert done.code == exitcodes.NO_GUEST
     assert f"the guest runs (pid {killed}), but its supervisor is gone" in done.err
@@ -384,19 +384,19 @@ def test_next_supervisor_is_found_wherever_it_is(
     paths.make_run_dir()
     write_record()
 
-    def take_over(_guest: str) -> bool:
+    def ask_to_adopt(_guest: str) -> bool:
         os.makedirs(paths.guest_dir("demo"))
         bare(name=os.path.relpath(paths.guest_socket("demo"), house), mode=0o600)
         return True
 
-    monkeypatch.setattr(unsupervised, "take_over", take_over)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", ask_to_adopt)
     assert shot("version", "demo").code == 0
 
 
 def test_programs_are_told_that_nobody_knows(
     shot: Callable[..., Run], killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unsupervised, "take_over", lambda _guest: True)
+    monkeypatch.setattr(unsupervised, "ask_to_adopt", lambda _guest: True)
     done = shot("mconsole", "demo", "--json", "remove", "ubd1")
     assert (done.code, done.json["outcome"]) == (exitcodes.GONE, "guest gone")
     assert "whether this was done is not known" in done.json["reason"]

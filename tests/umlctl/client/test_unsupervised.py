@@ -49,14 +49,14 @@ def test_guest_whose_record_is_lost_is_taken_over_by_one_request(
     monkeypatch.setattr(discover, "see", see)
     leave()
     spoil()
-    assert not unsupervised.take_over("demo")
-    assert not unsupervised.take_over("demo", everyone=True)
+    assert not unsupervised.ask_to_adopt("demo")
+    assert not unsupervised.ask_to_adopt("demo", everyone=True)
     assert supervisor.commands == [b"adopt demo", b"adopt"]
 
 
 def test_guest_that_died_unseen_is_for_the_supervisor_to_bury(supervisor: Bare) -> None:
     record = died()
-    assert not unsupervised.take_over("demo")
+    assert not unsupervised.ask_to_adopt("demo")
     assert supervisor.commands == [b"adopt demo"]
     assert records.load("demo") == record
 
@@ -65,7 +65,7 @@ def test_nobody_is_asked_to_see_to_what_has_been_seen_to(supervisor: Bare) -> No
     os.makedirs(paths.record_dir("demo"))
     records.save(ended("", 1 << 22))
     for name in ("demo", "nobody", "/run/demo/mconsole"):
-        assert not unsupervised.take_over(name)
+        assert not unsupervised.ask_to_adopt(name)
     assert supervisor.commands == []
 
 
@@ -75,7 +75,7 @@ def test_guest_that_runs_on_is_shown_with_what_takes_it_over(run_dir: str) -> No
         write_record(pid=pid)
         record = records.load("demo")
         assert record is not None
-        found = unsupervised.summary(record)
+        found = unsupervised.unsupervised_status(record)
         assert (found.state, found.pid) == ("unsupervised", pid)
         assert "`umlctl adopt demo` has it supervised again" in str(found.trouble)
         assert "nobody supervises it; `umlctl adopt demo`" in unsupervised.epitaph("demo")
@@ -83,7 +83,7 @@ def test_guest_that_runs_on_is_shown_with_what_takes_it_over(run_dir: str) -> No
 
 def test_guest_that_died_unseen_is_shown_as_dead(house: str) -> None:
     record = died()
-    found = unsupervised.summary(record)
+    found = unsupervised.unsupervised_status(record)
     assert (found.state, found.since, found.ending and found.ending.code) == ("dead", 5.0, 3)
     assert "demo does not run: exited with status 3" in unsupervised.epitaph("demo")
     assert not umid_lock.has_owner("demo")
@@ -93,4 +93,4 @@ def test_guest_that_is_to_be_started_again_says_by_what(house: str) -> None:
     record = died()
     record.again = True
     record.ending = Ending(cause="exited", code=3)
-    assert "which `umlctl adopt demo` does" in str(unsupervised.summary(record).trouble)
+    assert "which `umlctl adopt demo` does" in str(unsupervised.unsupervised_status(record).trouble)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.host.files import punch_hole, remove_tree, stands_at, write_atomically
+from umlctl.host.files import is_still_at, punch_hole, remove_tree, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,11 +59,11 @@ def test_anything_is_removed_whatever_it_is(tmp_path: Path) -> None:
 def test_open_file_has_its_name_until_it_is_removed_or_another_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with path.open("w") as file:
-        assert stands_at(file.fileno(), str(path))
+        assert is_still_at(file.fileno(), str(path))
         path.unlink()
-        assert not stands_at(file.fileno(), str(path))
+        assert not is_still_at(file.fileno(), str(path))
         path.touch()
-        assert not stands_at(file.fileno(), str(path))
+        assert not is_still_at(file.fileno(), str(path))
 
 
 def test_hole_reads_as_zeros_and_the_file_is_as_long(tmp_path: Path) -> None:

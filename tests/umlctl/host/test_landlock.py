@@ -21,9 +21,9 @@ from umlctl.host.landlock import (
     EXECUTE,
     READ,
     WRITE,
+    FileRule,
     Files,
     Ports,
-    Rule,
     Scopes,
 )
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 HERE: Final = landlock.version() if os.uname().machine in call_list.MACHINES else 0
 ALL: Final = CHANGE | EXECUTE | DEVICES | Files.IOCTL_DEV
-SYSTEM: Final = [Rule(each, EXECUTE) for each in ("/usr", "/bin", "/lib", "/lib64", "/etc")]
+SYSTEM: Final = [FileRule(each, EXECUTE) for each in ("/usr", "/bin", "/lib", "/lib64", "/etc")]
 needs_landlock = pytest.mark.skipif(HERE < 1, reason="this host has no Landlock for us")
 from_version_4 = pytest.mark.skipif(HERE < 4, reason="this host's Landlock knows no TCP")
 from_version_6 = pytest.mark.skipif(HERE < 6, reason="this host's Landlock has no scopes")
 
 
 def confined(
-    rules: Iterable[Rule],
+    rules: Iterable[FileRule],
     *words: str,
     handled: Files = ALL,
     ports: int = 0,
@@ -68,7 +68,7 @@ def confined(
         os.close(made)
 
 
-def shell(rules: Iterable[Rule], script: str, *, version: int = HERE) -> str:
+def shell(rules: Iterable[FileRule], script: str, *, version: int = HERE) -> str:
     """What a script says that may run the host's programs too, errors included."""
     done = confined([*SYSTEM, *rules], "/bin/sh", "-c", script, version=version)
     return done.stdout + done.stderr
@@ -94,7 +94,7 @@ def files(tmp_path: Path) -> Path:
 
 @needs_landlock
 def test_what_is_not_allowed_is_refused(files: Path) -> None:
-    rules = [Rule(f"{files}/given", WRITE)]
+    rules = [FileRule(f"{files}/given", WRITE)]
     script = (
         "for each in given kept; do "
         "cat {0}/$each/file; ls {0}/$each; echo $each >{0}/$each/file; mkdir {0}/$each/d; "
@@ -109,7 +109,7 @@ def test_what_is_not_allowed_is_refused(files: Path) -> None:
 
 @needs_landlock
 def test_reading_is_not_writing(files: Path) -> None:
-    said = shell([Rule(f"{files}", READ)], f"cd {files}/kept; cat file; echo >file; rm file")
+    said = shell([FileRule(f"{files}", READ)], f"cd {files}/kept; cat file; echo >file; rm file")
     assert said.startswith("kept\n")
     assert (files / "kept" / "file").read_text() == "kept\n"
 
@@ -117,21 +117,25 @@ def test_reading_is_not_writing(files: Path) -> None:
 @needs_landlock
 def test_file_alone_can_be_allowed(files: Path) -> None:
     script = f"cd {files}; echo new >kept/file; cat kept/file; echo >kept/other"
-    said = shell([Rule(f"{files}/kept/file", WRITE)], script)
+    said = shell([FileRule(f"{files}/kept/file", WRITE)], script)
     assert said.startswith("new\n")
     assert os.listdir(files / "kept") == ["file"]
 
 
 @needs_landlock
 def test_path_that_is_not_there_is_left_out(files: Path) -> None:
-    rules = [Rule(f"{files}/no", READ), Rule(f"{files}/kept/file/no", READ), Rule(f"{files}", READ)]
+    rules = [
+        FileRule(f"{files}/no", READ),
+        FileRule(f"{files}/kept/file/no", READ),
+        FileRule(f"{files}", READ),
+    ]
     assert shell(rules, f"cat {files}/kept/file") == "kept\n"
 
 
 @needs_landlock
 def test_nobody_makes_device_nodes_even_where_all_can_be_written(files: Path) -> None:
     if os.geteuid() == 0:
-        assert "denied" in shell([Rule("/", WRITE)], f"mknod {files}/null c 1 3")
+        assert "denied" in shell([FileRule("/", WRITE)], f"mknod {files}/null c 1 3")
     assert not WRITE & DEVICES
 
 
@@ -154,7 +158,7 @@ for call in (
 def test_older_version_allows_what_it_does_not_know(files: Path, version: int) -> None:
     """But the first moves nothing to another directory."""
     (files / "given" / "other").mkdir()
-    rules = [Rule("/", EXECUTE), Rule(f"{files}/given", WRITE)]
+    rules = [FileRule("/", EXECUTE), FileRule(f"{files}/given", WRITE)]
     done = confined(rules, "/usr/bin/python3", "-c", TRY, version=version, cwd=str(files))
     moved = "well" if version >= 2 else errno.EXDEV
     truncated = errno.EACCES if version >= 3 else "well"
@@ -202,14 +206,14 @@ def test_signals_reach_nobody_outside() -> None:
 def test_devices_are_ruled_only_where_that_is_allowed() -> None:
     script = "import fcntl, termios\ntry: fcntl.ioctl(open('{}'), termios.TCGETS, bytes(99))\n"
     for allowed, expected in ((DEVICE, errno.ENOTTY), (READ, errno.EACCES)):
-        rules = [Rule("/", EXECUTE), Rule("/dev/null", allowed)]
+        rules = [FileRule("/", EXECUTE), FileRule("/dev/null", allowed)]
         words = ["/usr/bin/python3", "-c", script.format("/dev/null") + SAY]
         assert confined(rules, *words).stdout == f"{expected}\n"
 
 
 @needs_landlock
 def test_confinement_holds_for_what_is_started_and_no_privilege_is_gained() -> None:
-    said = shell([Rule("/proc", READ)], "sh -c 'sh -c \"ls /\"'; cat /proc/self/status")
+    said = shell([FileRule("/proc", READ)], "sh -c 'sh -c \"ls /\"'; cat /proc/self/status")
     assert "denied" in said
     assert "NoNewPrivs:\t1" in said
 
@@ -243,5 +247,5 @@ def test_rule_that_cannot_be_made_is_an_error(files: Path, monkeypatch: pytest.M
     if HERE:
         monkeypatch.setattr(os, "open", refused)
         with pytest.raises(PermissionError):
-            landlock.ruleset([Rule("/x", READ)], handled=READ, version=HERE)
+            landlock.ruleset([FileRule("/x", READ)], handled=READ, version=HERE)
     assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -11,7 +11,7 @@ from umlctl.errors import HostError, UsageError
 from umlctl.networks import definitions, interfaces, segments, taps
 from umlctl.networks.definitions import BRIDGE, Network
 from umlctl.state.leases import Use
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,12 +175,12 @@ def test_network_with_guests_on_it_stays(fake: Fake, network: Network) -> None:
     definitions.create(network)
     fake.running.add("lan")
     fake.done.clear()
-    entry = Entry(name="vec0", asked="", kernel="")
+    entry = DeviceEntry(name="vec0", asked="", kernel="")
     if network.kind == BRIDGE:
         entry.bridge = "br0"
     else:
         entry.network = "lan"
-    other = Entry(name="vec1", asked="", kernel="", network="other", bridge="br1")
+    other = DeviceEntry(name="vec1", asked="", kernel="", network="other", bridge="br1")
     uses = [Use("demo", entry), Use("demo", other)]
     with pytest.raises(HostError, match=f"on {network.name} are demo's vec0; take these out"):
         definitions.remove(network.name, uses)

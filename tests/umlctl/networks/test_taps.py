@@ -153,7 +153,7 @@ def opened(name: str, flags: int = TAP | NO_PI | VNET_HDR) -> Iterator[int]:
         os.close(tap)
 
 
-def found(name: str) -> interfaces.Link:
+def found(name: str) -> interfaces.Interface:
     link = interfaces.look(name)
     assert link is not None
     return link

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.protocol.starting import Result, Started, read_result, read_started
+from umlctl.protocol.starting import AutostartResult, Started, read_autostart_result, read_started
 from umlctl.protocol.status import Status
 
 
@@ -24,13 +24,13 @@ def test_answer_is_read_as_it_was_and_has_all_keys(answer: Started) -> None:
     assert read_started(said) == answer
 
 
-@given(st.builds(Result, text=st.text(max_size=5), pid=st.none() | st.integers(1, 9)))
-def test_result_is_read_as_it_was(result: Result) -> None:
-    assert read_result(msgspec.json.encode(result)) == result
+@given(st.builds(AutostartResult, text=st.text(max_size=5), pid=st.none() | st.integers(1, 9)))
+def test_result_is_read_as_it_was(result: AutostartResult) -> None:
+    assert read_autostart_result(msgspec.json.encode(result)) == result
 
 
 @pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"code": "0"}', b"\xff", b"[" * 100_000])
 def test_what_is_no_answer_is_refused(said: bytes) -> None:
-    for read in (read_started, read_result):
+    for read in (read_started, read_autostart_result):
         with pytest.raises(msgspec.DecodeError):
             read(said)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from umlctl.protocol import status as of
 from umlctl.protocol.status import Console, Device, Ending, State, Status, Viewer, read_status
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 KEYS = [field.encode_name for field in msgspec.structs.fields(Status)]
 OWN_OF_SUPERVISOR = {"host", "note"}
@@ -83,7 +83,7 @@ def test_every_state_is_explained() -> None:
 
 
 def test_device_is_shown_with_all_that_is_recorded_of_it() -> None:
-    recorded = {field.name for field in msgspec.structs.fields(Entry)} - OWN_OF_RECORD
+    recorded = {field.name for field in msgspec.structs.fields(DeviceEntry)} - OWN_OF_RECORD
     assert {field.name for field in msgspec.structs.fields(Device)} == recorded | OWN_OF_SUPERVISOR
 
 

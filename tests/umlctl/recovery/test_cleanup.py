@@ -33,7 +33,7 @@ def test_end_that_had_no_room_is_written_down_later(house: str) -> None:
     last = ended("late", 1 << 22)
     records.save(msgspec.structs.replace(last, ending=None))
     records.save_copy(last)
-    assert cleanup.bury(last) == []
+    assert cleanup.clean_up(last) == []
     assert records.load("demo") == last
     assert not records.is_unwritten("demo")
 
@@ -44,7 +44,7 @@ def test_end_of_an_earlier_life_is_not_written_over_a_later_one(house: str) -> N
         os.makedirs(directory)
     later = msgspec.structs.replace(ended("later", (1 << 22) + 1), ending=None)
     records.save(later)
-    assert cleanup.bury(ended("earlier", 1 << 22)) == []
+    assert cleanup.clean_up(ended("earlier", 1 << 22)) == []
     assert records.load("demo") == later
 
 
@@ -77,19 +77,19 @@ def test_guest_is_judged_as_it_is_buried_and_nothing_is_written_before(house: st
         assert judged.ending == Ending(cause="exited", code=3, time=5.0)
         assert records.load("demo") == record
         assert written() == []
-    assert cleanup.bury(record) == []
+    assert cleanup.clean_up(record) == []
     assert records.load("demo") == judged
     assert cleanup.judged(record) == judged, "what it was judged by is gone"
     assert not os.path.exists(paths.guest_dir("demo"))
     for _ in range(2):
-        assert cleanup.bury_last("demo") == []
-        assert cleanup.bury(record) == [], "a record that was read before"
+        assert cleanup.clean_up_last_life("demo") == []
+        assert cleanup.clean_up(record) == [], "a record that was read before"
     assert written() == ["ended"]
 
 
 def test_last_life_of_no_guest_is_nothing(house: str) -> None:
     paths.make_run_dir()
-    assert cleanup.bury_last("demo") == cleanup.bury_last("../demo") == []
+    assert cleanup.clean_up_last_life("demo") == cleanup.clean_up_last_life("../demo") == []
 
 
 def test_guest_that_is_to_be_started_again_is_judged_so(house: str) -> None:
@@ -112,7 +112,7 @@ def test_panic_is_judged_with_its_text(house: str) -> None:
     judged = cleanup.judged(record)
     assert judged.ending is not None
     assert (judged.ending.cause, judged.last_panic) == ("panicked", "sysrq triggered crash")
-    cleanup.bury(record)
+    cleanup.clean_up(record)
     assert written() == ["panicked", "ended"]
 
 
@@ -120,7 +120,7 @@ def test_guest_that_somebody_has_is_not_judged(house: str) -> None:
     record = died()
     held = umid_lock.claim("demo")
     assert cleanup.judged(record) == record
-    assert cleanup.bury(record) == []
+    assert cleanup.clean_up(record) == []
     held.leave()
 
 
@@ -132,7 +132,7 @@ def test_guest_whose_tiny_parent_has_yet_to_say_how_it_ended_is_not_judged(house
         record = died(shim=shim.pid)
         os.unlink(f"{directory}/status")
         assert cleanup.judged(record) == record
-        assert cleanup.bury(record) == []
+        assert cleanup.clean_up(record) == []
         shim.kill()
         shim.wait()
     judged = cleanup.judged(record)

@@ -13,7 +13,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from umlctl.shell.edited import EditedShell
-from umlctl.shell.monitor import Live
+from umlctl.shell.monitor import GuestMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -32,7 +32,7 @@ def run(guest: str, keys: str, work: Callable[[EditedShell], Awaitable[None]]) -
     async def worked() -> None:
         with trio.fail_after(30), typed(keys):
             shell = EditedShell(guest)
-            shell.live = Live(guest, lambda: None, lambda _text: None)
+            shell.live = GuestMonitor(guest, lambda: None, lambda _text: None)
             shell.begin(guest)
             await work(shell)
 

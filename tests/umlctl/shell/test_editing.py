@@ -14,7 +14,7 @@ from tests.umlctl.cli.test_prompt import COMMANDS
 from umlctl.cli.prompt import INSTEAD, find
 from umlctl.shell.completion import Facts
 from umlctl.shell.editing import CommandLexer, MenuCompleter, menu
-from umlctl.shell.monitor import Live
+from umlctl.shell.monitor import GuestMonitor
 
 FACTS = Facts(devices={"ubd1": "/a.img"}, guests={"demo": "", "web": ""}, pids=(1, 2, 77))
 
@@ -87,7 +87,7 @@ def test_whatever_is_typed_has_a_menu(line: str) -> None:
 
 @pytest.mark.usefixtures("house")
 def test_completions_have_their_meanings() -> None:
-    completer = MenuCompleter(Live("demo", lambda: None, lambda _text: None))
+    completer = MenuCompleter(GuestMonitor("demo", lambda: None, lambda _text: None))
     found = list(completer.get_completions(Document("disk a"), CompleteEvent()))
     assert [(each.text, each.start_position) for each in found] == [("add", -1)]
     assert found[0].display_meta_text.startswith("Plug FILE")

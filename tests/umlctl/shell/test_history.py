@@ -5,12 +5,12 @@ import os
 import pytest
 
 from umlctl.host.paths import state_dir
-from umlctl.shell.history import Kept
+from umlctl.shell.history import LineHistory
 
 
 def test_history_is_private_and_forgets_what_begins_with_a_blank(house: str) -> None:
     told: list[str] = []
-    history = Kept("demo", told.append)
+    history = LineHistory("demo", told.append)
     history.append_string("version")
     history.append_string(" secret")
     path = f"{state_dir()}/history/demo"
@@ -21,7 +21,7 @@ def test_history_is_private_and_forgets_what_begins_with_a_blank(house: str) -> 
         text = file.read()
     assert "+version" in text
     assert "secret" not in text
-    assert list(Kept("demo", told.append).load_history_strings()) == ["version"]
+    assert list(LineHistory("demo", told.append).load_history_strings()) == ["version"]
     assert told == []
 
 
@@ -39,7 +39,7 @@ def test_history_that_cannot_be_kept_is_told_once_and_goes_on(house: str, why: s
         else:
             os.symlink("/dev/full", f"{directory}/demo")
     told: list[str] = []
-    history = Kept("demo", told.append)
+    history = LineHistory("demo", told.append)
     if why != "a full disk":
         assert list(history.load_history_strings()) == []
     history.append_string("version")
@@ -54,7 +54,7 @@ def test_without_a_place_for_history_there_is_one_all_the_same(
 ) -> None:
     monkeypatch.setenv("UMLCTL_DIR", "relative")
     told: list[str] = []
-    history = Kept("demo", told.append)
+    history = LineHistory("demo", told.append)
     history.append_string("version")
     assert history.get_strings() == ["version"]
     assert "has to begin with /" in told[0]

@@ -16,7 +16,7 @@ from umlctl import exitcodes
 from umlctl.client import background
 from umlctl.host import paths
 from umlctl.networks import segments
-from umlctl.shell.monitor import Live
+from umlctl.shell.monitor import GuestMonitor
 
 if TYPE_CHECKING:
     from tests.umlctl.shell.conftest import At
@@ -43,7 +43,7 @@ async def test_guest_is_seen_with_its_devices(at: At) -> None:
         "consoles": [{"name": "con0"}],
     }
     at.supervisor.answer("status", status)
-    live = Live("demo", lambda: None, lambda _text: None)
+    live = GuestMonitor("demo", lambda: None, lambda _text: None)
     await live.look()
     assert live.state == "running"
     assert live.facts.devices == {"con0": "a console", "ubd1": "/a.img"}
@@ -68,7 +68,7 @@ async def test_line_below_has_what_matters_most_of_the_guest(
         "devices": [],
         "consoles": [{"name": "con0"}],
     }
-    live = Live("demo", lambda: None, lambda _text: None)
+    live = GuestMonitor("demo", lambda: None, lambda _text: None)
 
     async def line(columns: int = 200, **more: Any) -> str:
         at.supervisor.answer("status", status | more)
@@ -95,7 +95,7 @@ async def test_line_below_has_what_matters_most_of_the_guest(
 
 
 async def test_guest_that_is_gone_is_dead(house: str) -> None:
-    live = Live("nobody", lambda: None, lambda _text: None)
+    live = GuestMonitor("nobody", lambda: None, lambda _text: None)
     await live.look()
     assert live.state == "dead"
     assert "dead" in live.line()
@@ -104,7 +104,7 @@ async def test_guest_that_is_gone_is_dead(house: str) -> None:
 async def test_guest_that_nobody_supervises_is_shown_and_left_so(house: str) -> None:
     paths.make_run_dir()
     write_record()
-    live = Live("demo", lambda: None, lambda _text: None)
+    live = GuestMonitor("demo", lambda: None, lambda _text: None)
     await live.look()
     assert live.state == "unsupervised"
     assert "`umlctl adopt demo` has it supervised again" in live.line()
@@ -113,7 +113,7 @@ async def test_guest_that_nobody_supervises_is_shown_and_left_so(house: str) -> 
 
 async def test_events_are_told_but_for_those_of_ones_own_commands(at: At) -> None:
     told: list[str] = []
-    live = Live("demo", lambda: None, told.append, at.session.pids)
+    live = GuestMonitor("demo", lambda: None, told.append, at.session.pids)
 
     def event(name: str, when: float, pid: int = 1) -> bytes:
         return msgspec.json.encode({"time": when, "umid": "demo", "event": name, "pid": pid})
@@ -154,7 +154,7 @@ async def test_prompt_goes_on_where_this_process_lacks_what_a_command_takes(
     def lacks(*_words: object) -> None:
         raise problem
 
-    live = Live("demo", lambda: None, lambda _text: None)
+    live = GuestMonitor("demo", lambda: None, lambda _text: None)
     with monkeypatch.context() as here:
         here.setattr(Link, "open", lacks)
         assert await at.obey("version") == exitcodes.FAILED
@@ -175,7 +175,7 @@ async def test_mistake_of_ours_is_not_taken_for_what_is_lacking(
     with pytest.raises(RuntimeError, match="a mistake"):
         await at.obey("version")
     with pytest.raises(RuntimeError, match="a mistake"):
-        await Live("demo", lambda: None, lambda _text: None).look()
+        await GuestMonitor("demo", lambda: None, lambda _text: None).look()
 
 
 async def test_what_keeps_us_from_looking_at_the_guest_is_shown(
@@ -184,7 +184,7 @@ async def test_what_keeps_us_from_looking_at_the_guest_is_shown(
     def full() -> list[str]:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    live = Live("demo", lambda: None, lambda _text: None)
+    live = GuestMonitor("demo", lambda: None, lambda _text: None)
     with monkeypatch.context() as here:
         here.setattr(segments, "names", full)
         await live.look()

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from umlctl.shell import plain
-from umlctl.shell.monitor import Live
+from umlctl.shell.monitor import GuestMonitor
 from umlctl.shell.plain import PlainShell
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def typing(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 @pytest.fixture
 def shell() -> PlainShell:
     made = PlainShell("demo")
-    made.live = Live("demo", made.redraw, made.tell)
+    made.live = GuestMonitor("demo", made.redraw, made.tell)
     made.live.state = "running"
     return made
 

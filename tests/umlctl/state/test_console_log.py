@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.state import console_log
-from umlctl.state.console_log import BANNER, BOOT, LAUNCH, MOMENT, Entry, Index
+from umlctl.state.console_log import BANNER, BOOT, LAUNCH, MOMENT, Index, IndexEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,8 +102,8 @@ def test_moments_are_read_as_they_were_noted(log: str) -> None:
     index.add(BOOT, 3.0, 4000)
     index.add(MOMENT, 4.0, 5000)
     path = console_log.index_of(log)
-    assert console_log.read_index(path)[1] == Entry(MOMENT, 2.25, 100)
-    assert console_log.boots(path) == [Entry(LAUNCH, 1.5, 0), Entry(BOOT, 3.0, 4000)]
+    assert console_log.read_index(path)[1] == IndexEntry(MOMENT, 2.25, 100)
+    assert console_log.boots(path) == [IndexEntry(LAUNCH, 1.5, 0), IndexEntry(BOOT, 3.0, 4000)]
     for time, offset in ((0.0, 0), (2.0, 0), (2.5, 100), (3.5, 4000), (9.0, 5000)):
         assert console_log.written_since(log, time) == offset
 
@@ -121,8 +121,8 @@ def test_any_index_can_be_read(data: bytes) -> None:
         found = console_log.read_index(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
-    assert found[0] == Entry(MOMENT, 1.0, 5)
-    assert found[-1] == Entry(MOMENT, 2.0, 6)
+    assert found[0] == IndexEntry(MOMENT, 1.0, 5)
+    assert found[-1] == IndexEntry(MOMENT, 2.0, 6)
 
 
 def test_long_index_loses_moments_and_no_boot(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_log_that_begins_anew_keeps_the_last(log: str) -> None:
     assert not os.path.exists(log)
     with open(log + ".1", "rb") as file:
         assert file.read() == b"second"
-    assert console_log.boots(console_log.index_of(log) + ".1") == [Entry(LAUNCH, 1.0, 0)]
+    assert console_log.boots(console_log.index_of(log) + ".1") == [IndexEntry(LAUNCH, 1.0, 0)]
 
 
 def test_boot_is_found_by_its_first_words(log: str, descriptor: int) -> None:
@@ -203,4 +203,4 @@ def test_index_after_a_power_cut_goes_on(log: str) -> None:
     index = Index(log)
     index.add(MOMENT, 3.0, 300)
     index.add(MOMENT, 4.0, 400)
-    assert console_log.read_index(console_log.index_of(log))[-1] == Entry(MOMENT, 4.0, 400)
+    assert console_log.read_index(console_log.index_of(log))[-1] == IndexEntry(MOMENT, 4.0, 400)

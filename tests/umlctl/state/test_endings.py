@@ -13,14 +13,14 @@ from umlctl.state.endings import (
     HALTED,
     STARVED,
     Evidence,
-    Status,
+    ExitStatus,
     describe,
     early_panic,
     executed_again,
     init_began,
     judge,
     judge_unseen,
-    read_status,
+    read_exit_status,
 )
 
 if TYPE_CHECKING:
@@ -239,28 +239,30 @@ PANICKED = b"[ 3.4] Kernel panic - not syncing: sysrq triggered crash\n[ 3.4] CP
 def test_ending_that_nobody_saw_is_known_from_what_is_left(
     status: int | None, tail: bytes, left: bool, cause: str, code: int, text: str
 ) -> None:
-    ending = judge_unseen(Status(status, starved=False), tail, left=left)
+    ending = judge_unseen(ExitStatus(status, starved=False), tail, left=left)
     assert (ending.cause, ending.code, ending.text) == (cause, code, text)
 
 
 @pytest.mark.parametrize(
     ("written", "found"),
     [
-        ("137 starved\n", Status(137, starved=True)),
-        ("137\n", Status(137, starved=False)),
-        ("137 starv", Status(137, starved=False)),
-        ("", Status(None, starved=False)),
-        ("x" * 1000, Status(None, starved=False)),
-        ("\x00", Status(None, starved=False)),
+        ("137 starved\n", ExitStatus(137, starved=True)),
+        ("137\n", ExitStatus(137, starved=False)),
+        ("137 starv", ExitStatus(137, starved=False)),
+        ("", ExitStatus(None, starved=False)),
+        ("x" * 1000, ExitStatus(None, starved=False)),
+        ("\x00", ExitStatus(None, starved=False)),
     ],
 )
-def test_status_is_what_the_tiny_parent_wrote(tmp_path: Path, written: str, found: Status) -> None:
+def test_status_is_what_the_tiny_parent_wrote(
+    tmp_path: Path, written: str, found: ExitStatus
+) -> None:
     (tmp_path / "status").write_text(written)
-    assert read_status(str(tmp_path)) == found
+    assert read_exit_status(str(tmp_path)) == found
 
 
 def test_status_that_was_not_written_is_not_known(tmp_path: Path) -> None:
-    assert read_status(str(tmp_path)) == Status(None, starved=False)
+    assert read_exit_status(str(tmp_path)) == ExitStatus(None, starved=False)
 
 
 def test_guest_without_enough_memory_was_ended_by_the_host() -> None:
@@ -268,7 +270,7 @@ def test_guest_without_enough_memory_was_ended_by_the_host() -> None:
     assert (ending.cause, ending.code, ending.text) == ("killed", 137, STARVED)
     ending = judge(seen(status=137, starved=True, left=True, was_ready=False, tail=b"VFS: Mounted"))
     assert (ending.cause, ending.text) == ("never started", STARVED)
-    assert judge_unseen(Status(137, starved=True), b"", left=True).text == STARVED
+    assert judge_unseen(ExitStatus(137, starved=True), b"", left=True).text == STARVED
 
 
 @pytest.mark.parametrize(

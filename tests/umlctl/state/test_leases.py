@@ -15,7 +15,7 @@ from umlctl.host import paths, processes
 from umlctl.protocol.status import Ending
 from umlctl.recovery import discover
 from umlctl.state import leases, records
-from umlctl.state.records import Entry, Record
+from umlctl.state.records import DeviceEntry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def keep(umid: str, *devices: str, **fields: Any) -> Record:
             "started": started,
             "boot_id": records.host_boot_id(),
             "since": 1.0,
-            "devices": [Entry(name=name, asked=name, kernel=name) for name in devices],
+            "devices": [DeviceEntry(name=name, asked=name, kernel=name) for name in devices],
             **fields,
         }
     )

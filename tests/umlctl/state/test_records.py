@@ -16,7 +16,7 @@ from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes
 from umlctl.protocol.status import Ending, Status
 from umlctl.state import records
-from umlctl.state.records import Record, load, load_all, save, summary
+from umlctl.state.records import Record, ended_status, load, load_all, save
 
 
 def record(umid: str = "demo", *, named: bool = True, **fields: Any) -> Record:
@@ -253,7 +253,7 @@ def test_records_are_listed_by_name(house: str) -> None:
 
 def test_summary_of_a_dead_guest_says_what_its_record_knows(house: str) -> None:
     over = record(last_panic="Oops", ending=Ending(cause="panicked", code=255, text="Oops", time=9))
-    assert summary(over) == Status(
+    assert ended_status(over) == Status(
         umid="demo",
         state="dead",
         since=9,
@@ -264,7 +264,7 @@ def test_summary_of_a_dead_guest_says_what_its_record_knows(house: str) -> None:
         log=f"{paths.record_dir('demo')}/console.log",
         ending=Ending(cause="panicked", code=255, text="Oops", time=9),
     )
-    unseen = summary(record())
+    unseen = ended_status(record())
     assert (unseen.since, unseen.ending, unseen.last_panic) == (40.5, None, None)
 
 

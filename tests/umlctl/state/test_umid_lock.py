@@ -19,12 +19,12 @@ from umlctl.host.files import remove_tree
 from umlctl.state import records, umid_lock
 from umlctl.state.umid_lock import (
     claim,
+    claim_running,
     forget,
     has_owner,
+    lock_unused,
     owner,
     remove_records,
-    take_over,
-    unused,
 )
 
 if TYPE_CHECKING:
@@ -128,11 +128,11 @@ def test_supervisor_has_the_name_though_nobody_has_its_lock(house: str) -> None:
     """As of a guest that was adopted, and has ended: it is to be buried, or started again."""
     first = claim("demo")
     os.close(first.owner)
-    held = take_over("demo")
+    held = claim_running("demo")
     os.close(first.lock)
     with pytest.raises(GuestInUse, match=r"running guest .supervisor "):
         claim("demo")
-    with pytest.raises(GuestInUse), unused("demo"):
+    with pytest.raises(GuestInUse), lock_unused("demo"):
         pass
     held.clear()
     with pytest.raises(BlockingIOError), open(f"{held.directory}.lock") as again:
@@ -237,16 +237,16 @@ def test_guest_without_a_supervisor_is_taken_over_by_one(house: str) -> None:
     assert has_owner("demo")
     assert owner("demo") == os.getpid()
     with pytest.raises(GuestInUse, match="demo has a supervisor"):
-        take_over("demo")
+        claim_running("demo")
     parent = os.dup(held.lock)  # the tiny parent's, which lives on
     os.close(held.owner)
     os.close(held.lock)
     assert not has_owner("demo")
     assert owner("demo") == 0
-    taken = take_over("demo")
+    taken = claim_running("demo")
     assert has_owner("demo")
     with pytest.raises(GuestInUse):
-        take_over("demo")
+        claim_running("demo")
     with pytest.raises(GuestInUse, match="running guest"):
         claim("demo")
     os.close(parent)
@@ -260,7 +260,7 @@ def test_guest_whose_tiny_parent_is_gone_too_can_be_taken_over(house: str) -> No
     held = claim("demo")
     os.close(held.owner)
     os.close(held.lock)
-    with take_over("demo"), pytest.raises(GuestInUse, match="running guest"):
+    with claim_running("demo"), pytest.raises(GuestInUse, match="running guest"):
         claim("demo")
 
 
@@ -277,9 +277,9 @@ def test_guest_that_cannot_be_taken_over_for_want_of_room_can_be_later(
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
         with pytest.raises(HostError, match="No space left"):
-            take_over("demo")
+            claim_running("demo")
     assert not has_owner("demo")
-    take_over("demo").release()
+    claim_running("demo").release()
 
 
 def test_lock_that_leads_elsewhere_is_not_followed(house: str) -> None:
@@ -289,7 +289,7 @@ def test_lock_that_leads_elsewhere_is_not_followed(house: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.symlink(f"{house}/precious", path)
         with pytest.raises((HostError, OSError)):
-            take_over("demo")
+            claim_running("demo")
         with (
             pytest.raises(OSError, match="symbolic links") if name == "demo.lock" else nullcontext()
         ):
@@ -316,7 +316,7 @@ def test_place_that_is_another_users_is_left_as_it_is(
 def test_name_without_a_guest_cannot_be_taken_over(house: str) -> None:
     paths.make_run_dir()
     with pytest.raises(HostError, match="cannot be taken over"):
-        take_over("demo")
+        claim_running("demo")
     assert not has_owner("demo")
     assert not os.listdir(f"{house}/u/run/g")
 
@@ -345,14 +345,14 @@ def test_supervisor_is_known_though_the_run_directory_was_removed(house: str) ->
         assert has_owner("demo")
         assert owner("demo") == os.getpid()
         with pytest.raises(GuestInUse, match=f"demo has a supervisor, pid {os.getpid()}"):
-            take_over("demo")
+            claim_running("demo")
         with pytest.raises(GuestInUse, match=f"running guest .supervisor {os.getpid()}"):
             claim("demo")
-        assert held.stand()
-        assert not held.stand()
+        assert held.restore()
+        assert not held.restore()
         assert has_owner("demo")
         with pytest.raises(GuestInUse, match=r"demo has a supervisor$"):
-            take_over("demo")
+            claim_running("demo")
         with pytest.raises(GuestInUse, match=f"supervisor {os.getpid()}"):
             claim("demo")
 
@@ -361,7 +361,7 @@ def test_supervisor_is_known_though_the_run_directory_was_removed(house: str) ->
 def test_each_lock_that_was_removed_is_there_again(house: str, name: str) -> None:
     with claim("demo") as held:
         os.unlink(held.directory + name)
-        assert held.stand()
+        assert held.restore()
         assert os.path.exists(held.directory + name)
         assert has_owner("demo")
     assert not os.path.exists(held.directory + name)
@@ -376,7 +376,7 @@ def test_guest_without_a_supervisor_is_taken_over_though_its_files_were_removed(
     os.close(held.owner)
     os.close(held.lock)
     assert not has_owner("demo")
-    with take_over("demo", runs=True):
+    with claim_running("demo", runs=True):
         assert has_owner("demo")
 
 
@@ -392,7 +392,7 @@ def test_supervisor_of_an_earlier_version_is_known_where_that_had_its_locks(
     with open(f"{earlier}/owner"):
         assert has_owner("demo")
         with pytest.raises(GuestInUse, match="demo has a supervisor"):
-            take_over("demo")
+            claim_running("demo")
 
 
 def test_how_a_kernel_is_confined_is_known_as_long_as_it_has_a_directory(house: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socketproto.exchange import ANSWERED, Outcome
-from umlctl.supervisor.kernel import Kernel
-from umlctl.supervisor.process import Process
+from umlctl.supervisor.kernel import KernelClient
+from umlctl.supervisor.process import GuestProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ async def well(_text: str, _timeout: float) -> Outcome:
     return Outcome(ANSWERED)
 
 
-class MadeKernel(Kernel):
+class MadeKernel(KernelClient):
     """A kernel.
 
     Fields:
@@ -76,7 +76,7 @@ class MadeCall:
         return self.said.decode()
 
 
-class MadeProcess(Process):
+class MadeProcess(GuestProcesses):
     """A process.
 
     Fields:

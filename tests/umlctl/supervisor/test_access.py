@@ -15,7 +15,7 @@ from umlctl.errors import HostError, Refusal
 from umlctl.guest.definition import Definition
 from umlctl.guest.grants import CONTROL, READ
 from umlctl.protocol.commands import COMMANDS, GUEST, KERNEL
-from umlctl.protocol.guard import Line, proc_harm, read
+from umlctl.protocol.guard import CommandLine, proc_harm, read
 from umlctl.supervisor import access
 from umlctl.supervisor.access import Access, check, check_names, of_guest, readable
 
@@ -29,7 +29,7 @@ def define(*users: str, groups: tuple[str, ...] = ()) -> Definition:
     return Definition(umid="demo", kernel="/k", allow_users=users, allow_groups=groups)
 
 
-def line_of(text: str) -> Line | None:
+def line_of(text: str) -> CommandLine | None:
     try:
         return read(text)
     except Refusal:

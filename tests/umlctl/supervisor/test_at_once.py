@@ -8,7 +8,7 @@ import pytest
 
 from socketproto.exchange import pieces
 from umlctl.supervisor import kernel as module
-from umlctl.supervisor.kernel import SKIPPED_QUESTIONS, SURE_PIECES, Kernel
+from umlctl.supervisor.kernel import SKIPPED_QUESTIONS, SURE_PIECES, KernelClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,44 +30,44 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 5.0)
 
 
-def asked(kernel: Kernel, question: str) -> bytes | None:
+def asked(kernel: KernelClient, question: str) -> bytes | None:
     outcome = kernel.ask_at_once(question)
     return outcome.data if outcome is not None else None
 
 
 @pytest.mark.usefixtures("patient")
 async def test_question_is_answered_at_once(bare: MakeBare) -> None:
-    kernel = Kernel(bare(answer).path, lambda _trouble: None)
+    kernel = KernelClient(bare(answer).path, lambda _trouble: None)
     assert [asked(kernel, "version") for _ in range(3)] == [b"version"] * 3
     assert kernel.exchanges == 3
-    kernel.lose("over")
+    kernel.mark_gone("over")
 
 
 @pytest.mark.usefixtures("patient")
 async def test_answer_that_may_lack_pieces_is_none(bare: MakeBare) -> None:
-    kernel = Kernel(bare(answer).path, lambda _trouble: None)
+    kernel = KernelClient(bare(answer).path, lambda _trouble: None)
     assert asked(kernel, "proc long") is None
-    kernel.lose("over")
+    kernel.mark_gone("over")
 
 
 @pytest.mark.usefixtures("patient")
 async def test_kernel_that_is_lost_or_in_trouble_is_not_asked(bare: MakeBare) -> None:
     server = bare(answer)
-    kernel = Kernel(server.path, lambda _trouble: None)
-    kernel.lose("it rebooted")
+    kernel = KernelClient(server.path, lambda _trouble: None)
+    kernel.mark_gone("it rebooted")
     assert asked(kernel, "version") is None
-    kernel.found()
+    kernel.mark_back()
     kernel.trouble = "wedged"
     assert asked(kernel, "version") is None
-    kernel.found()
+    kernel.mark_back()
     assert asked(kernel, "version") == b"version"
-    kernel.lose("over")
+    kernel.mark_gone("over")
 
 
 async def test_after_a_slow_one_the_next_few_go_the_usual_way(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel = Kernel(bare(answer).path, lambda _trouble: None)
+    kernel = KernelClient(bare(answer).path, lambda _trouble: None)
     monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 0.001)
     assert asked(kernel, "proc slow") is None
     monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 5.0)
@@ -75,9 +75,9 @@ async def test_after_a_slow_one_the_next_few_go_the_usual_way(
         None
     ] * SKIPPED_QUESTIONS
     assert asked(kernel, "version") == b"version"
-    kernel.lose("over")
+    kernel.mark_gone("over")
 
 
 async def test_kernel_that_is_not_there_is_none(short: str) -> None:
-    kernel = Kernel(f"{short}/mconsole", lambda _trouble: None)
+    kernel = KernelClient(f"{short}/mconsole", lambda _trouble: None)
     assert asked(kernel, "version") is None

@@ -10,7 +10,7 @@ from socketproto.exchange import pieces
 from tests.conftest import Bare
 from umlctl.guest.definition import Definition
 from umlctl.host import paths
-from umlctl.protocol.starting import Result, Started
+from umlctl.protocol.starting import AutostartResult, Started
 from umlctl.protocol.status import Status
 from umlctl.state import enabled
 from umlctl.state.umid_lock import claim
@@ -34,7 +34,7 @@ class Round:
     def __init__(self, *bad: str) -> None:
         self.bad = bad
         self.started: list[str] = []
-        self.results: dict[str, Result] = {}
+        self.results: dict[str, AutostartResult] = {}
 
     async def run(self) -> Round:
         with trio.fail_after(DEADLINE):
@@ -48,7 +48,7 @@ class Round:
             return Started(code=125, text="it never started")
         return Started(code=0, status=Status(state="running", pid=7))
 
-    def _tell(self, result: Result) -> None:
+    def _tell(self, result: AutostartResult) -> None:
         assert result.umid not in self.results
         self.results[result.umid] = result
 
@@ -67,7 +67,7 @@ async def test_guests_start_after_those_that_they_name(house: str) -> None:
     enable("web", "db")
     done = await Round().run()
     assert done.started == ["db", "web", "proxy"]
-    assert done.results["web"] == Result(umid="web", up=True, outcome="started", pid=7)
+    assert done.results["web"] == AutostartResult(umid="web", up=True, outcome="started", pid=7)
     assert done.up == {"db", "web", "proxy"}
 
 

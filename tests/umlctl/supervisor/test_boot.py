@@ -69,7 +69,7 @@ class Made:
             kernel=self.kernel,
             kernel_socket=SimpleNamespace(is_there=lambda: False),
             process=self.process,
-            watchdog=SimpleNamespace(is_unreachable=self.unreachable.append),
+            watchdog=SimpleNamespace(mark_unreachable=self.unreachable.append),
         )
         self.boot = Boot(self.life, self.handle)
 
@@ -140,7 +140,7 @@ async def test_guest_that_was_ready_before_it_was_adopted_is_so_though_it_is_stu
         return False
 
     monkeypatch.setattr(guest.kernel, "recover", recover)
-    monkeypatch.setattr(guest.kernel, "is_stuck", said.append)
+    monkeypatch.setattr(guest.kernel, "mark_stuck", said.append)
     guest.kernel.trouble = "it does not answer"
     await guest.boot._adopt_wedged(guest.kernel)
     assert guest.events == [Ready(facts={"pid": 4711})]
@@ -164,7 +164,7 @@ async def test_adopted_guest_that_stands_still_after_its_answer_is_stopped_yet(
     async def after_boot(*_: object, **_also: object) -> None:
         pass
 
-    monkeypatch.setattr(boot, "Kernel", lambda *_, **_also: guest.kernel)
+    monkeypatch.setattr(boot, "KernelClient", lambda *_, **_also: guest.kernel)
     monkeypatch.setattr(restoring, "after_boot", after_boot)
     monkeypatch.setattr(guest.process, "looks_stopped", looks_stopped)
     monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: 1.0)
@@ -204,14 +204,14 @@ async def test_adopted_guest_without_a_socket_is_out_of_reach() -> None:
     await guest.boot.await_ready(trio.CancelScope())
     assert guest.events == [Ready(facts={"pid": 4711})]
     assert guest.unreachable == [UNREACHABLE]
-    unable = guest.kernel.unable("version")
+    unable = guest.kernel.refusal("version")
     assert unable is not None
     assert unable.reason == UNREACHABLE
 
 
 async def test_boot_that_takes_too_long_is_ended(autojump_clock: MockClock) -> None:
     guest = Made()
-    await guest.boot.limit()
+    await guest.boot.enforce_timeout()
     assert guest.events == [KillWanted(why="not ready within 60 seconds", by_policy=True)]
     assert trio.current_time() == pytest.approx(60.0)
 
@@ -222,14 +222,14 @@ async def test_boot_that_somebody_holds_takes_as_long_as_it_takes(
     guest = Made()
     guest.process.holder = Held("traced", "traced by gdb")
     with trio.move_on_after(600):
-        await guest.boot.limit()
+        await guest.boot.enforce_timeout()
     assert guest.events == []
 
 
 async def test_boot_that_is_over_in_time_is_not_ended(autojump_clock: MockClock) -> None:
     guest = Made()
     guest.life.milestones.ready.set()
-    await guest.boot.limit()
+    await guest.boot.enforce_timeout()
     assert guest.events == []
 
 

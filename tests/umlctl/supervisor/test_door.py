@@ -36,9 +36,9 @@ async def test_socket_that_was_removed_is_there_again_and_nobody_waits_in_vain(s
             nursery.start_soon(door.serve, handle)
             nursery.start_soon(ask, "slow")
             await asked.wait()
-            assert not door.stand()
+            assert not door.restore()
             os.unlink(path)
-            assert door.stand()
+            assert door.restore()
             assert os.stat(path).st_mode & 0o777 == 0o640
             await ask("quick")
             go.set()
@@ -59,7 +59,7 @@ async def test_socket_that_somebody_puts_in_its_place_is_replaced(short: str) ->
         await trio.testing.wait_all_tasks_blocked()
         os.unlink(path)
         os.close(os.open(path, os.O_CREAT))
-        assert door.stand()
+        assert door.restore()
         with Client(path) as client:
             assert (await client.request("x", DEADLINE)).ok
         nursery.cancel_scope.cancel()

@@ -136,5 +136,5 @@ async def test_guest_is_not_stopped_before_it_runs(launched: Launched) -> None:
 
 
 def why(guest: Guest) -> str:
-    unable = guest.life.kernel.unable("version")
+    unable = guest.life.kernel.refusal("version")
     return "" if unable is None else unable.reason

@@ -59,7 +59,7 @@ async def test_who_is_told_of_the_end_finds_no_pidfile() -> None:
     guest.launched.pidfile.remove = lambda: found.append(over.is_set())
     guest.history.end = lambda: found.append(over.is_set())
     guest.milestones = SimpleNamespace(over=over)
-    module._is_over(guest)  # type: ignore[arg-type]
+    module._announce_end(guest)  # type: ignore[arg-type]
     assert found == [False, False]
     assert over.is_set()
 

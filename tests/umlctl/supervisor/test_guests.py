@@ -154,7 +154,7 @@ async def test_what_was_not_written_of_a_guest_that_is_removed_is_let_go(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     milestones = Milestones()
-    milestones.is_dead()
+    milestones.mark_dead()
     history = History("demo", on_disk=True)
     history.add("ended")
     records_of = SimpleNamespace(records=paths.record_dir("demo"))

@@ -18,7 +18,7 @@ from socketproto.exchange import (
 )
 from socketproto.wire import Reply
 from umlctl.supervisor import kernel as module
-from umlctl.supervisor.kernel import FRAGILE_REASON, SURE_PIECES, Kernel, Unsent
+from umlctl.supervisor.kernel import FRAGILE_REASON, SURE_PIECES, KernelClient, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,14 +52,14 @@ async def commands(server: Bare, count: int) -> list[bytes]:
     return server.commands
 
 
-async def recovers(kernel: Kernel) -> None:
+async def recovers(kernel: KernelClient) -> None:
     """It is asked until it answers in time."""
     with trio.fail_after(DEADLINE):
         while not await kernel.recover():
             pass
 
 
-class Watched(Kernel):
+class Watched(KernelClient):
     """With what it said of its trouble."""
 
     def __init__(self, path: str) -> None:
@@ -86,7 +86,7 @@ async def test_kernel_whose_time_another_program_has_is_asked_nothing_that_kills
         assert b"time-travel=ext" in outcome.data
         assert kernel.ask_at_once(text) is None
     assert (await kernel.read_file("proc uptime", may_stop=True)).kind == REFUSED
-    kernel.is_stuck("it does not answer")
+    kernel.mark_stuck("it does not answer")
     monkeypatch.setattr(module, "PROBE_TIMEOUT", DEADLINE)
     assert await kernel.recover()
     for text in ("help", "log x", "sysrq h", "stack 1", "cad", "go"):
@@ -111,7 +111,7 @@ async def test_kernel_that_goes_down_for_a_reboot_is_asked_nothing_more(bare: Ma
             nursery.start_soon(ask, text)
         assert outcomes["reboot"].ok
         assert isinstance(outcomes[text], Unsent)
-        kernel.found()
+        kernel.mark_back()
     assert set(server.commands) == {b"reboot"}
     assert (await kernel.ask("version")).ok
 
@@ -162,7 +162,7 @@ async def test_lost_kernel_ends_every_wait_at_once_with_the_reason(bare: MakeBar
         for text in ("version", "help", "stack 1"):
             nursery.start_soon(ask, text)
         await trio.to_thread.run_sync(server.wait_seen, 1)
-        kernel.lose("the guest panicked: Oops")
+        kernel.mark_gone("the guest panicked: Oops")
     outcomes.append(await kernel.ask("version"))
     outcomes.append(await kernel.read_file("proc stat", may_stop=True))
     assert [str(each) for each in outcomes] == ["guest gone: the guest panicked: Oops"] * 5
@@ -189,7 +189,7 @@ async def test_kernel_that_ends_under_a_request_is_gone_with_the_reason(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
         await trio.sleep(0.3)
-        kernel.lose("the guest panicked: sysrq triggered crash")
+        kernel.mark_gone("the guest panicked: sysrq triggered crash")
     assert [str(each) for each in outcomes] == [
         "guest gone: the guest panicked: sysrq triggered crash"
     ]
@@ -197,9 +197,9 @@ async def test_kernel_that_ends_under_a_request_is_gone_with_the_reason(
 
 async def test_kernel_that_came_back_is_asked_again(bare: MakeBare) -> None:
     kernel = Watched(bare(unknown).path)
-    kernel.lose("it reboots")
+    kernel.mark_gone("it reboots")
     assert not (await kernel.ask("version")).ok
-    kernel.found()
+    kernel.mark_back()
     assert (await kernel.ask("version")).ok
 
 
@@ -248,7 +248,7 @@ async def test_question_that_a_stopped_kernel_keeps_is_put_again(
     bare: MakeBare, question: str
 ) -> None:
     server = bare(keeping(2))
-    kernel = Kernel(server.path, lambda _trouble: None, stopped=lambda: True)
+    kernel = KernelClient(server.path, lambda _trouble: None, stopped=lambda: True)
     assert (await kernel.ask(question)).data == question.encode()
     assert len(server.commands) >= 3, "more often if it is slow besides"
     assert set(server.commands) == {question.encode()}
@@ -257,7 +257,7 @@ async def test_question_that_a_stopped_kernel_keeps_is_put_again(
 
 async def test_question_is_put_once_to_a_kernel_that_runs(bare: MakeBare) -> None:
     server = bare(keeping(1))
-    kernel = Kernel(server.path, lambda _trouble: None)
+    kernel = KernelClient(server.path, lambda _trouble: None)
     assert (await kernel.ask("version", 5 * SOON)).kind == TIMED_OUT
     assert await commands(server, 1) == [b"version"]
 
@@ -265,13 +265,13 @@ async def test_question_is_put_once_to_a_kernel_that_runs(bare: MakeBare) -> Non
 @pytest.mark.parametrize("request_", ["config vec0:transport=tap", "remove vec0", "halt", "log x"])
 async def test_what_changes_something_is_put_once(bare: MakeBare, request_: str) -> None:
     server = bare(keeping(1))
-    kernel = Kernel(server.path, lambda _trouble: None, stopped=lambda: True)
+    kernel = KernelClient(server.path, lambda _trouble: None, stopped=lambda: True)
     assert (await kernel.ask(request_, 5 * SOON)).kind == TIMED_OUT
     assert await commands(server, 1) == [request_.encode()]
 
 
 async def test_silence_of_a_stopped_kernel_ends_in_time(bare: MakeBare) -> None:
-    kernel = Kernel(bare(mute).path, lambda _trouble: None, stopped=lambda: True)
+    kernel = KernelClient(bare(mute).path, lambda _trouble: None, stopped=lambda: True)
     assert (await kernel.ask("version", 5 * SOON)).kind == TIMED_OUT
     assert "`version` within 0.25 seconds" in kernel.trouble
 

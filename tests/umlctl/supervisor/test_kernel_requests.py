@@ -110,7 +110,7 @@ async def test_question_to_a_guest_that_reboots_meanwhile_is_asked_again(asked: 
     async def answer(_text: str, _timeout: float) -> Outcome:
         if len(asked.kernel.asked) > 1:
             return Outcome(ANSWERED, data=b"Linux")
-        milestones.reboots()
+        milestones.mark_rebooting()
         return Outcome(GONE, reason="the guest rebooted")
 
     asked.kernel.answer = answer
@@ -145,7 +145,7 @@ async def test_guest_that_lives_without_a_socket_is_waited_for(
 
     async def reboot() -> None:
         await trio.sleep(5 * REBOOT_TIMEOUT)
-        milestones.reboots()
+        milestones.mark_rebooting()
         await trio.sleep(1)
         milestones.ready.set()
 
@@ -160,7 +160,7 @@ async def test_guest_that_lives_without_a_socket_is_waited_for(
 async def test_request_to_a_guest_that_does_not_come_is_timed_out(
     asked: Asked, autojump_clock: MockClock
 ) -> None:
-    asked.guest.milestones.reboots()
+    asked.guest.milestones.mark_rebooting()
     outcome = await asked.ask("version")
     assert outcome.kind == TIMED_OUT
     assert "was not ready within 60 seconds" in outcome.reason

@@ -13,7 +13,7 @@ from umlctl.supervisor.life import HELD_INTERVAL
 if TYPE_CHECKING:
     import pytest
 
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.launch.launched import Launched
 
 DEADLINE = 30.0
@@ -38,7 +38,7 @@ async def test_record_that_cannot_be_written_is_told_and_the_guest_goes_on(
 
 async def test_guest_that_is_adopted_has_its_consoles_before_it_answers(launched: Launched) -> None:
     words = config("con1")
-    launched.record.devices.append(records.Entry(name="con1", asked=words, kernel=words))
+    launched.record.devices.append(records.DeviceEntry(name="con1", asked=words, kernel=words))
     assert [console.name for console in Guest(launched).status().consoles] == ["con0"]
     launched.adopted = True
     status = Guest(launched).status()
@@ -59,16 +59,16 @@ async def test_kernel_in_trouble_is_asked_until_it_answers_again(
         tries.append(1)
         return len(tries) == 3
 
-    async def settle(_table: Table) -> None:
+    async def settle(_table: DeviceTable) -> None:
         settled.set()
 
     monkeypatch.setattr("umlctl.supervisor.life.FIRST_RECOVER_INTERVAL", 0.001)
     monkeypatch.setattr(life.kernel, "recover", recover)
-    monkeypatch.setattr(restoring, "settle", settle)
+    monkeypatch.setattr(restoring, "remove_unsettled", settle)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(life.cure)
-            life.kernel.is_stuck("it does not answer")
+            nursery.start_soon(life.recover_kernel)
+            life.kernel.mark_stuck("it does not answer")
             await settled.wait()
             nursery.cancel_scope.cancel()
     assert len(tries) == 3

@@ -32,8 +32,8 @@ class Made:
             milestones=Milestones(),
             lifecycle=SimpleNamespace(had_socket=False),
             kernel=SimpleNamespace(path=PATH),
-            kernel_socket=SimpleNamespace(hold=lambda: None),
-            watchdog=SimpleNamespace(is_unfed=lambda: self.unfed.append(True)),
+            kernel_socket=SimpleNamespace(look_at_new=lambda: None),
+            watchdog=SimpleNamespace(mark_unfed=lambda: self.unfed.append(True)),
             log="/nowhere",
             heard=False,
         )

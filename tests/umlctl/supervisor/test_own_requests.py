@@ -41,7 +41,7 @@ class Asked:
 
     def ends(self) -> None:
         self.guest.handle(Ended(ending=Ending(cause="exited", code=3), how="exited with 3"))
-        self.guest.milestones.is_dead()
+        self.guest.milestones.mark_dead()
         self.guest.milestones.over.set()
         self.guest.history.end()
 

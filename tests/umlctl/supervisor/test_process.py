@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from umlctl.host import processes
-from umlctl.supervisor.process import RUNNING_CPU_SECONDS, Process
+from umlctl.supervisor.process import RUNNING_CPU_SECONDS, GuestProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +26,17 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
         child.kill()
 
 
-def process_of(child: subprocess.Popen[bytes]) -> Process:
+def process_of(child: subprocess.Popen[bytes]) -> GuestProcesses:
     started = processes.start_time(child.pid)
     assert started is not None
-    return Process(child.pid, started)
+    return GuestProcesses(child.pid, started)
 
 
 async def test_process_that_is_killed_has_ended(child: subprocess.Popen[bytes]) -> None:
     process = process_of(child)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(process.ended)
+            nursery.start_soon(process.await_end)
             await trio.testing.wait_all_tasks_blocked()
             process.kill()
     assert child.wait() == -signal.SIGKILL
@@ -50,7 +50,7 @@ async def test_signal_reaches_the_process_as_long_as_its_end_is_waited_for(
     assert child.poll() is None
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(process.ended)
+            nursery.start_soon(process.await_end)
             await trio.testing.wait_all_tasks_blocked()
             process.signal(signal.SIGTERM)
     assert child.wait() == -signal.SIGTERM
@@ -59,9 +59,9 @@ async def test_signal_reaches_the_process_as_long_as_its_end_is_waited_for(
 async def test_number_that_another_process_has_by_now_is_one_that_has_ended(
     child: subprocess.Popen[bytes],
 ) -> None:
-    process = Process(child.pid, process_of(child).started - 1)
+    process = GuestProcesses(child.pid, process_of(child).started - 1)
     with trio.fail_after(DEADLINE):
-        await process.ended()
+        await process.await_end()
     assert child.poll() is None
 
 
@@ -124,4 +124,4 @@ async def test_kernel_that_does_what_it_was_asked_is_stopped_or_not_once_it_rest
     monkeypatch.setattr(processes, "rests_elsewhere", lambda _pid: sight == "elsewhere")
     monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: next(cpu))
     monkeypatch.setattr(processes, "held", lambda _pid: None)
-    assert await Process(4711, 1).is_stopped() is stopped
+    assert await GuestProcesses(4711, 1).is_stopped() is stopped

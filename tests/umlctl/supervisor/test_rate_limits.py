@@ -13,17 +13,17 @@ from umlctl.supervisor.rate_limits import (
     NOTIFICATIONS_AT_ONCE,
     QUIET_SECONDS,
     REBOOT_COST,
-    Bucket,
-    Counted,
-    Hearing,
-    Sparing,
+    EventLimit,
+    KeyedCounter,
+    NotificationLimit,
+    TokenBucket,
 )
 
 DAY = 24 * 3600
 
 
 def test_each_key_has_its_own_bound() -> None:
-    counted = Counted(2, 3)
+    counted = KeyedCounter(2, 3)
     assert counted.take(("a", "all"))
     assert counted.take(("a", "all"))
     assert not counted.take(("a", "all"))
@@ -35,7 +35,7 @@ def test_each_key_has_its_own_bound() -> None:
 
 @given(st.lists(st.floats(0, 10), max_size=200))
 def test_bucket_keeps_its_pace_and_makes_nobody_wait_too_long(pauses: list[float]) -> None:
-    bucket = Bucket(5, 2.0, 3.0)
+    bucket = TokenBucket(5, 2.0, 3.0)
     now, given_at = 1000.0, []
     for pause in pauses:
         now += pause
@@ -48,13 +48,13 @@ def test_bucket_keeps_its_pace_and_makes_nobody_wait_too_long(pauses: list[float
 
 
 def test_bucket_lets_its_most_through_at_once_and_then_one_after_another() -> None:
-    bucket = Bucket(3, 2.0, 1.0)
+    bucket = TokenBucket(3, 2.0, 1.0)
     assert [bucket.take(1.0) for _ in range(6)] == [0, 0, 0, 0.5, 1.0, None]
     assert bucket.take(100.0) == 0
 
 
 def test_what_does_much_counts_for_more() -> None:
-    hearing = Hearing(History("demo"))
+    hearing = NotificationLimit(History("demo"))
     assert hearing.wait(1000.0, 1, 1) < 0.01
     assert hearing.wait(2000.0, NOTIFICATIONS_AT_ONCE, 0) == 0
     assert hearing.wait(2000.0, 64, 64) == pytest.approx(
@@ -64,13 +64,13 @@ def test_what_does_much_counts_for_more() -> None:
 
 
 def test_what_is_rare_is_all_let_through() -> None:
-    sparing = Sparing()
+    sparing = EventLimit()
     for number in range(1000):
         assert sparing.take(1000 + number * FIRST_EVENT_INTERVAL) == 0
 
 
 def test_flood_leaves_room_for_other_things_and_is_counted() -> None:
-    sparing = Sparing()
+    sparing = EventLimit()
     said = [sparing.take(1000 + number / 10) for number in range(DAY * 10)]
     noted = [count for count in said if count is not None]
     assert EVENTS_AT_ONCE < len(noted) < EVENTS_AT_ONCE + 20 + DAY / MAX_EVENT_INTERVAL
@@ -81,7 +81,7 @@ def test_flood_leaves_room_for_other_things_and_is_counted() -> None:
 
 
 def test_after_quiet_all_is_let_through_again() -> None:
-    sparing = Sparing()
+    sparing = EventLimit()
     for _ in range(EVENTS_AT_ONCE + 5):
         sparing.take(1000.0)
     later = 1000.0 + 2 * QUIET_SECONDS
@@ -93,7 +93,7 @@ def test_after_quiet_all_is_let_through_again() -> None:
 
 @given(st.lists(st.floats(0, 2000), max_size=300))
 def test_nothing_is_left_out_uncounted(pauses: list[float]) -> None:
-    sparing = Sparing()
+    sparing = EventLimit()
     now, told, last = 1000.0, 0, 0
     for pause in pauses:
         now += pause

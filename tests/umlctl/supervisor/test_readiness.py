@@ -35,7 +35,7 @@ class MadeCall:
 def test_each_life_has_milestones_of_its_own_and_one_end() -> None:
     milestones = Milestones()
     milestones.over.set()
-    milestones.is_dead()
+    milestones.mark_dead()
     assert milestones.ready.is_set()
     assert milestones.up.is_set()
     milestones.begin()
@@ -48,7 +48,7 @@ def test_reboot_takes_readiness_away_and_nothing_else() -> None:
     milestones = Milestones()
     milestones.ready.set()
     milestones.up.set()
-    milestones.reboots()
+    milestones.mark_rebooting()
     assert not milestones.ready.is_set()
     assert milestones.up.is_set()
 
@@ -76,7 +76,7 @@ async def test_request_waits_through_a_reboot_and_not_beyond_its_deadline(
     milestones = Milestones()
     readiness = Readiness(milestones, 60.0)
     milestones.ready.set()
-    milestones.reboots()
+    milestones.mark_rebooting()
     call: Any = MadeCall()
     assert not await readiness.wait(call, trio.current_time() + 3.0)
     assert trio.current_time() == pytest.approx(3.0)
@@ -103,9 +103,9 @@ async def test_guest_whose_socket_is_gone_comes_again_if_it_reboots(
     milestones.ready.set()
     assert not await readiness.comes_again(lambda: False)
     assert trio.current_time() == pytest.approx(REBOOT_TIMEOUT, abs=0.1)
-    milestones.reboots()
+    milestones.mark_rebooting()
     assert await readiness.comes_again(lambda: False)
-    milestones.is_dead()
+    milestones.mark_dead()
     assert not await readiness.comes_again(lambda: True)
 
 
@@ -118,7 +118,7 @@ async def test_guest_that_lives_without_a_socket_may_take_long_to_come_again(
 
     async def reboot() -> None:
         await trio.sleep(5 * REBOOT_TIMEOUT)
-        milestones.reboots()
+        milestones.mark_rebooting()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reboot)

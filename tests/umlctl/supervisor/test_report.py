@@ -55,7 +55,7 @@ async def test_guest_that_has_ended_is_shown_without_its_process(launched: Launc
     guest = Guest(launched)
     ending = Ending(cause="exited", code=3)
     guest.handle(Ended(ending=ending, how="exited with 3"))
-    guest.milestones.is_dead()
+    guest.milestones.mark_dead()
     status = guest.status()
     assert (status.state, status.pid, status.memory, status.cpu) == ("dead", None, None, None)
     assert status.ending == ending

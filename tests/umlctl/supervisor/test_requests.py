@@ -18,7 +18,7 @@ from umlctl.supervisor.lifecycle import Ready
 from umlctl.supervisor.requests import Requests
 
 if TYPE_CHECKING:
-    from umlctl.protocol.guard import Line
+    from umlctl.protocol.guard import CommandLine
     from umlctl.supervisor.launch.launched import Launched
 
 STRANGER = 4711
@@ -75,7 +75,7 @@ async def test_each_outcome_has_its_error(
 async def test_line_is_read_once(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     times = []
 
-    def counted(text: str) -> Line:
+    def counted(text: str) -> CommandLine:
         times.append(text)
         return read(text)
 

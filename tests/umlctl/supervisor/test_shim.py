@@ -38,7 +38,7 @@ def run(directory: Path, cgroup: str, limits: str, script: str) -> int:
 
 def test_status_is_written_down(directory: Path) -> None:
     assert run(directory, "", "", "exit 7") == 0
-    assert endings.read_status(str(directory)) == endings.Status(7, starved=False)
+    assert endings.read_exit_status(str(directory)) == endings.ExitStatus(7, starved=False)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_kernel_that_the_host_ended_for_its_memory_is_told_from_others(
     told = f"oom {over}\\noom_kill {killed}\\noom_group_kill 0\\n"
     script = f"printf '{told}' >{cgroup}/memory.events; kill -9 $$"
     run(directory, str(cgroup), "", script)
-    assert endings.read_status(str(directory)) == endings.Status(137, starved=starved)
+    assert endings.read_exit_status(str(directory)) == endings.ExitStatus(137, starved=starved)
     assert (cgroup / "cgroup.procs").read_text() == "0\n"
 
 
@@ -78,4 +78,4 @@ def test_scope_is_halved_and_the_kernel_gets_the_half_with_limits(
 
 def test_scope_that_cannot_be_halved_starts_no_kernel(directory: Path, tmp_path: Path) -> None:
     assert run(directory, f"{tmp_path}/none", "cpu.max=50000", "exit 7") == 126
-    assert endings.read_status(str(directory)).code is None
+    assert endings.read_exit_status(str(directory)).code is None

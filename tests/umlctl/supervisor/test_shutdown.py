@@ -69,7 +69,7 @@ class Made:
     def handle(self, event: Event) -> None:
         if Kill() in self.lifecycle.handle(event, time.time()):
             self.killed = True
-            self.milestones.is_dead()
+            self.milestones.mark_dead()
 
     async def answer(self, text: str, _timeout: float) -> Outcome:
         await trio.lowlevel.checkpoint()
@@ -77,7 +77,7 @@ class Made:
             with self.log.open("ab") as file:
                 file.write(SYNCED)
         if text in self.ends_of:
-            self.milestones.is_dead()
+            self.milestones.mark_dead()
         return self.answers.get(text, Outcome(ANSWERED))
 
 
@@ -201,7 +201,7 @@ async def test_halt_of_a_guest_that_cannot_be_asked_ends_it_all_the_same(
 
 async def test_guest_that_has_ended_is_not_asked(autojump_clock: MockClock, log: Path) -> None:
     guest = Made(log)
-    guest.milestones.is_dead()
+    guest.milestones.mark_dead()
     await guest.shutdown.run(3.0, "a user wants it")
     assert guest.kernel.asked == []
     assert not guest.killed

@@ -14,7 +14,7 @@ from socketproto.wire import Reply
 from tests.conftest import Bare
 from umlctl.host import paths
 from umlctl.host.systemd.notify import Manager
-from umlctl.supervisor.standby import Turn
+from umlctl.supervisor.standby import Standby
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ def other(house: str) -> Iterator[Other]:
 
 async def test_service_serves_when_the_other_has_ended(other: Other) -> None:
     manager = Said()
-    waiting = Turn(other.take, manager)
+    waiting = Standby(other.take, manager)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(waiting.wait)
@@ -86,7 +86,7 @@ async def test_what_the_other_could_not_start_is_left_to_start(other: Other, lis
     if not listens:
         other.server.stop()
         other.server.unbind()
-    waiting = Turn(other.take, Said())
+    waiting = Standby(other.take, Said())
     with trio.fail_after(DEADLINE):
         await waiting.wait()
     assert (waiting.came, waiting.started) == (True, False)
@@ -94,7 +94,7 @@ async def test_what_the_other_could_not_start_is_left_to_start(other: Other, lis
 
 async def test_service_that_is_told_to_end_ends_the_other(other: Other) -> None:
     manager = Said()
-    waiting = Turn(other.take, manager)
+    waiting = Standby(other.take, manager)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(waiting.wait)

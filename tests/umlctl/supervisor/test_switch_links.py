@@ -16,7 +16,7 @@ from umlctl.host import paths
 from umlctl.networks import definitions, holder, segments, switch_client
 from umlctl.supervisor import switch_links
 from umlctl.supervisor.history import History
-from umlctl.supervisor.switch_links import hold_networks
+from umlctl.supervisor.switch_links import keep_links
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -55,7 +55,7 @@ class Holding:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(hold_networks, self.table, os.getpid(), self.history)
+            nursery.start_soon(keep_links, self.table, os.getpid(), self.history)
             yield
             nursery.cancel_scope.cancel()
 

@@ -245,8 +245,8 @@ async def test_what_is_to_be_done_is_done_once(
 
 async def test_watchdog_that_was_not_fed_is_a_hang(autojump_clock: MockClock) -> None:
     guest = Made(on_hang="kill")
-    guest.watchdog.is_unfed()
-    guest.watchdog.is_unfed()
+    guest.watchdog.mark_unfed()
+    guest.watchdog.mark_unfed()
     assert guest.killed == ["hung: its watchdog was not fed"]
 
 
@@ -255,10 +255,10 @@ async def test_guest_whose_watchdog_was_not_fed_is_hung_until_it_reboots(
 ) -> None:
     """Its clock moves, and what should feed the watchdog hangs all the same."""
     guest = Made()
-    guest.watchdog.is_unfed()
+    guest.watchdog.mark_unfed()
     await guest.lives(300)
     assert guest.lifecycle.hung
-    guest.watchdog.begins_anew()
+    guest.watchdog.reset()
     await guest.lives(30)
     assert guest.story == ["hung", "well again"]
 

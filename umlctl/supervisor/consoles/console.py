@@ -31,7 +31,7 @@ MAX_PAST_BYTES: Final = 65536
 _UCRED: Final = struct.Struct("3i")
 
 
-class Viewer:
+class AttachedViewer:
     """A process that is attached to a console.
 
     Fields:
@@ -58,7 +58,7 @@ class Viewer:
         self.scope = trio.CancelScope()
 
 
-class Console:
+class ServedConsole:
     """One console: a log, a FIFO, and its viewers.
 
     Fields:
@@ -71,8 +71,8 @@ class Console:
     def __init__(self, name: str, directory: str, records: str) -> None:
         self.name = name
         self.log = f"{records}/{console_socket.log_name(name)}"
-        self.viewers: list[Viewer] = []
-        self.typist: Viewer | None = None
+        self.viewers: list[AttachedViewer] = []
+        self.typist: AttachedViewer | None = None
         self.ended = ""
         self.grown = trio.Event()
         self._fifo = f"{directory}/{name}.in"
@@ -136,7 +136,7 @@ class Console:
         if not console_log.boots(console_log.index_of(self.log)):
             self._index.add(console_log.LAUNCH, time.time(), 0)
 
-    def read(self, viewer: Viewer) -> bytes:
+    def read(self, viewer: AttachedViewer) -> bytes:
         """The next bytes for a viewer; none if it has them all.
 
         Raises: OSError
@@ -149,7 +149,7 @@ class Console:
             viewer.offset = begin
         return os.pread(self._file, MAX_PIECE_BYTES, viewer.offset)
 
-    def begin(self, viewer: Viewer, hello: Hello) -> None:
+    def begin(self, viewer: AttachedViewer, hello: Hello) -> None:
         """Set where a viewer begins, and tell the viewer."""
         size = self.size
         if hello.offset is not None:
@@ -167,7 +167,7 @@ class Console:
 
     # The keyboard
 
-    def enter(self, viewer: Viewer, *, force: bool) -> None:
+    def add_viewer(self, viewer: AttachedViewer, *, force: bool) -> None:
         self.viewers.append(viewer)
         if not viewer.wants:
             return
@@ -176,21 +176,21 @@ class Console:
             self.say(self.typist, Notice(keyboard="taken", by=viewer.pid))
             self.typist = None
         if self.typist is None:
-            self._give(viewer)
+            self._give_keyboard(viewer)
         else:
             viewer.said.append(Notice(keyboard="waiting", by=self.typist.pid))
 
-    def want(self, viewer: Viewer) -> None:
+    def request_keyboard(self, viewer: AttachedViewer) -> None:
         """Give a viewer the keyboard: now if no other viewer has it, else in its turn."""
         viewer.wants = True
         if self.typist is None:
-            self._give(viewer)
+            self._give_keyboard(viewer)
 
-    def leave(self, viewer: Viewer) -> None:
+    def remove_viewer(self, viewer: AttachedViewer) -> None:
         self.viewers.remove(viewer)
-        self.let_go(viewer)
+        self.release_keyboard(viewer)
 
-    def let_go(self, viewer: Viewer) -> None:
+    def release_keyboard(self, viewer: AttachedViewer) -> None:
         """Take the keyboard from a viewer that types no more, and give it to the next that wants
         it."""
         viewer.wants = False
@@ -198,20 +198,20 @@ class Console:
             self.typist = None
             following = next((each for each in self.viewers if each.wants), None)
             if following is not None:
-                self._give(following)
+                self._give_keyboard(following)
 
-    def _give(self, viewer: Viewer) -> None:
+    def _give_keyboard(self, viewer: AttachedViewer) -> None:
         self.typist = viewer
         viewer.turn.set()
         self.say(viewer, Notice(keyboard="yours"))
 
-    def say(self, viewer: Viewer, notice: Notice) -> None:
+    def say(self, viewer: AttachedViewer, notice: Notice) -> None:
         if notice.size is not None:  # only the last size counts
             viewer.said = [each for each in viewer.said if each.size is None]
         viewer.said.append(notice)
         self.wake()
 
-    async def type(self, data: bytes, viewer: Viewer) -> None:
+    async def type(self, data: bytes, viewer: AttachedViewer) -> None:
         """Hand what a viewer types to the guest; this waits while the guest takes none.
 
         Raises: OSError: among others when the viewer is gone

@@ -14,7 +14,7 @@ from umlctl.supervisor.endurance import endure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.supervisor.consoles.console import Console
+    from umlctl.supervisor.consoles.console import ServedConsole
     from umlctl.supervisor.history import History
 
 KEEP_INTERVAL: Final = 0.25
@@ -30,7 +30,7 @@ UNWATCHED_INTERVAL: Final = 0.02
 class LogKeeper:
     """Keeps the logs of a guest's consoles as long as it runs."""
 
-    def __init__(self, consoles: dict[str, Console], history: History) -> None:
+    def __init__(self, consoles: dict[str, ServedConsole], history: History) -> None:
         """consoles: by name; more may come later"""
         self._consoles = consoles
         self._history = history
@@ -55,7 +55,7 @@ class LogKeeper:
             with self._quietly(console.name):
                 console.note_boot()
 
-    def note_launch(self, console: Console) -> None:
+    def note_launch(self, console: ServedConsole) -> None:
         """Note that a console may be there for the first time."""
         with self._quietly(console.name):
             console.note_launch()
@@ -96,7 +96,7 @@ class LogKeeper:
                 console.wake()
             await trio.sleep(GATHER_INTERVAL)
 
-    def look_at(self, console: Console) -> None:
+    def look_at(self, console: ServedConsole) -> None:
         """Have viewers of a console woken from now on."""
         self._watching.set()
         try:

@@ -15,7 +15,7 @@ from umlctl.host import scarce
 from umlctl.protocol import console_socket, status
 from umlctl.protocol.console_socket import MAX_PACKET_BYTES, NOTICE
 from umlctl.supervisor.consoles.agent import Agent
-from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Console
+from umlctl.supervisor.consoles.console import LOOK_INTERVAL, ServedConsole
 from umlctl.supervisor.consoles.log_keeper import LogKeeper
 from umlctl.supervisor.consoles.packets import Hello, Notice, read_hello, tell
 from umlctl.supervisor.consoles.visit import Visit
@@ -23,7 +23,7 @@ from umlctl.supervisor.endurance import endure
 
 if TYPE_CHECKING:
     from umlctl.protocol.events import EventName
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
     from umlctl.supervisor.history import History
 
 HELLO_TIMEOUT: Final = 5.0
@@ -50,7 +50,7 @@ class Consoles:
         elsewhere: the kernel argument by which con0 reads from something else
         """
         self._elsewhere = elsewhere
-        self.by_name = {"con0": Console("con0", directory, records)}
+        self.by_name = {"con0": ServedConsole("con0", directory, records)}
         self._ended = ""
         self._directory = directory
         self._records = records
@@ -92,7 +92,7 @@ class Consoles:
         """Note that the guest boots again: its system console has begun to say so."""
         self._keeper.note_boot()
 
-    def sync(self, entries: list[Entry]) -> None:
+    def sync(self, entries: list[DeviceEntry]) -> None:
         """Serve the consoles that are in the device table, and no others."""
         wanted = {"con0"}
         for entry in entries:
@@ -102,7 +102,7 @@ class Consoles:
         for name in self.by_name.keys() - wanted:
             self._drop(name)
         for name in wanted - self.by_name.keys():
-            console = self.by_name[name] = Console(name, self._directory, self._records)
+            console = self.by_name[name] = ServedConsole(name, self._directory, self._records)
             console.ended = self._ended
             self._keeper.note_launch(console)
             self._serve(name)
@@ -174,7 +174,7 @@ class Consoles:
         if name not in self._listeners and name in ("attach", *self.by_name):
             self._serve(name)
 
-    def stand(self) -> list[str]:
+    def restore(self) -> list[str]:
         """Open again the sockets that were removed; return their names."""
         missing = [
             name for name in self._listeners if not os.path.exists(f"{self._directory}/{name}")

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 import trio
 
 from umlctl.protocol.console_socket import INPUT, MAX_PACKET_BYTES, OUTPUT, SIZE
-from umlctl.supervisor.consoles.console import LOOK_INTERVAL, Viewer
+from umlctl.supervisor.consoles.console import LOOK_INTERVAL, AttachedViewer
 from umlctl.supervisor.consoles.packets import Hello, Notice, hung_up, send, tell
 
 if TYPE_CHECKING:
     from umlctl.supervisor.consoles.agent import Agent
-    from umlctl.supervisor.consoles.console import Console
+    from umlctl.supervisor.consoles.console import ServedConsole
 
 
 class Visit:
     """Shows a viewer what the console prints, and types what the viewer sends."""
 
     def __init__(
-        self, console: Console, connection: trio.socket.SocketType, agent: Agent, *, packets: bool
+        self,
+        console: ServedConsole,
+        connection: trio.socket.SocketType,
+        agent: Agent,
+        *,
+        packets: bool,
     ) -> None:
         """packets: the viewer speaks the protocol of the socket `attach`; else it gets the bare
         bytes"""
@@ -34,9 +39,9 @@ class Visit:
         Raises: ExceptionGroup of OSError: the viewer is gone, or its console
         """
         console = self._console
-        viewer = Viewer(self._connection, wants=hello.keyboard)
+        viewer = AttachedViewer(self._connection, wants=hello.keyboard)
         console.begin(viewer, hello)
-        console.enter(viewer, force=hello.force)
+        console.add_viewer(viewer, force=hello.force)
         if hello.keyboard:
             self._agent.want_shell(console.name)
         try:
@@ -46,9 +51,9 @@ class Visit:
                     await self._show(viewer)
                     nursery.cancel_scope.cancel()
         finally:
-            console.leave(viewer)
+            console.remove_viewer(viewer)
 
-    async def _show(self, viewer: Viewer) -> None:
+    async def _show(self, viewer: AttachedViewer) -> None:
         """Send the viewer what the guest writes, and its notices."""
         console = self._console
         while True:
@@ -69,7 +74,7 @@ class Visit:
             else:
                 await grown.wait()
 
-    async def _take(self, viewer: Viewer) -> None:
+    async def _take(self, viewer: AttachedViewer) -> None:
         """Take what the viewer types, until it is gone."""
         if self._packets:
             await self._take_packets(viewer)
@@ -77,7 +82,7 @@ class Visit:
             await self._take_bytes(viewer)
         viewer.scope.cancel()
 
-    async def _take_packets(self, viewer: Viewer) -> None:
+    async def _take_packets(self, viewer: AttachedViewer) -> None:
         console = self._console
         while data := await self._connection.recv(MAX_PACKET_BYTES):
             if console.typist is not viewer:
@@ -88,12 +93,12 @@ class Visit:
                 resized = self._agent.resize(console.name, data[1:])
                 console.say(viewer, Notice(size=resized))
 
-    async def _take_bytes(self, viewer: Viewer) -> None:
+    async def _take_bytes(self, viewer: AttachedViewer) -> None:
         console = self._console
         while data := await self._connection.recv(MAX_PACKET_BYTES):
             if not viewer.wants:
                 self._agent.want_shell(console.name)
-            console.want(viewer)
+            console.request_keyboard(viewer)
             # Bare bytes have no notices; what the viewer types can wait.
             while console.typist is not viewer:
                 with trio.move_on_after(LOOK_INTERVAL):
@@ -101,6 +106,6 @@ class Visit:
                 if hung_up(self._connection):
                     return
             await console.type(data, viewer)
-        console.let_go(viewer)
+        console.release_keyboard(viewer)
         while not hung_up(self._connection):  # noqa: ASYNC110 - it may still read
             await trio.sleep(LOOK_INTERVAL)

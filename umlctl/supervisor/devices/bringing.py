@@ -20,10 +20,10 @@ from umlctl.supervisor.launch import aside, means, reach
 from umlctl.supervisor.launch.place import plugged_directory
 
 if TYPE_CHECKING:
-    from umlctl.state.records import Entry, Record
+    from umlctl.state.records import DeviceEntry, Record
 
 
-def bring(record: Record, entry: Entry) -> None:
+def bring_in(record: Record, entry: DeviceEntry) -> None:
     """Have a guest's kernel reach what a device leads to; says in the entry what it is told then.
 
     Raises: HostError: it cannot, and how it could
@@ -44,7 +44,7 @@ def bring(record: Record, entry: Entry) -> None:
     try:
         _appear(record, entry.name, device.files[0], place)
     except BaseException:
-        take_away(record, entry)
+        take_out(record, entry)
         raise
     entry.told = str(ubd.Ubd(device.slot, device.flags, (place, *device.files[1:])))
 
@@ -68,7 +68,7 @@ def check(record: Record, name: str, device: str) -> None:
         )
 
 
-def _check_backing(record: Record, entry: Entry) -> None:
+def _check_backing(record: Record, entry: DeviceEntry) -> None:
     """See that the kernel reads what a COW file stands on: it opens that by the path that the file
     itself has of it, and no other will do.
 
@@ -92,7 +92,7 @@ def is_confined(record: Record) -> bool:
     return record.confined not in ("", OFF)
 
 
-def take_away(record: Record, entry: Entry) -> None:
+def take_out(record: Record, entry: DeviceEntry) -> None:
     """A device is no longer there: what it led to is not to be reached any more."""
     if not is_confined(record):
         return
@@ -104,7 +104,7 @@ def take_away(record: Record, entry: Entry) -> None:
         os.unlink(place)
 
 
-def as_given(entry: Entry, said: str) -> str:
+def as_given(entry: DeviceEntry, said: str) -> str:
     """What a kernel says of a device, with the paths that were given for it."""
     if not entry.told:
         return said
@@ -114,7 +114,7 @@ def as_given(entry: Entry, said: str) -> str:
     return ",".join(theirs.get(path, path) for path in text.split(",")) + said[len(text) :]
 
 
-def recovered(record: Record, told: ubd.Ubd) -> Entry | None:
+def recovered(record: Record, told: ubd.Ubd) -> DeviceEntry | None:
     """A disk that was brought in, of a guest whose record is lost; None if it was not.
 
     told: as the kernel knows it
@@ -131,7 +131,7 @@ def recovered(record: Record, told: ubd.Ubd) -> Entry | None:
     return entry
 
 
-def _place(record: Record, entry: Entry) -> str:
+def _place(record: Record, entry: DeviceEntry) -> str:
     """Where a disk's file appears."""
     return f"{plugged_directory(record.definition)}/{entry.name}"
 

@@ -15,9 +15,9 @@ from umlctl.errors import Refusal
 from umlctl.supervisor.devices.table import UNSETTLED, unanswered
 
 if TYPE_CHECKING:
-    from umlctl.state.records import Entry
-    from umlctl.supervisor.devices.table import Table
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.state.records import DeviceEntry
+    from umlctl.supervisor.devices.table import DeviceTable
+    from umlctl.supervisor.kernel import KernelClient
 
 LOOKS: Final = 3
 """How often the guest is looked at for a new device."""
@@ -28,7 +28,9 @@ OPEN_TIMEOUT: Final = 1.0
 (7.2) close it so late that a removal right after had no success in 30 of 30 trials."""
 
 
-async def give(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> None:
+async def make_device(
+    table: DeviceTable, entry: DeviceEntry, kernel: KernelClient, *, look: bool
+) -> None:
     """Have the kernel make a device, and see that the guest has it. A stand-in that holds its name
     until then is removed first.
 
@@ -41,9 +43,9 @@ async def give(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
     if stand_in:
         there = await kernel.ask(f"config {entry.name}")
         if there.ok and there.text.strip() == stand_in.partition("=")[2]:
-            taken = (await take_away(entry.name, kernel)).ok
+            taken = (await remove_device(entry.name, kernel)).ok
     try:
-        await make(table, entry, kernel, look=look)
+        await make_free_device(table, entry, kernel, look=look)
     except BaseException:
         if taken:
             with trio.CancelScope(shield=True):
@@ -51,7 +53,9 @@ async def give(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
         raise
 
 
-async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> None:
+async def make_free_device(
+    table: DeviceTable, entry: DeviceEntry, kernel: KernelClient, *, look: bool
+) -> None:
     """Have the kernel make a device whose name is free, and see that the guest has it.
 
     Raises: Refusal: and the kernel does not have the device either
@@ -70,7 +74,7 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
     finally:
         if undo:
             with trio.CancelScope(shield=True):
-                await _take_out(entry, kernel)
+                await _undo(entry, kernel)
     if registry.of(entry.name).spoils:
         # The kernel forgets what it has half made, and goes on using it.
         table.spoilt_by = entry.name
@@ -80,7 +84,7 @@ async def make(table: Table, entry: Entry, kernel: Kernel, *, look: bool) -> Non
     raise Refusal(f"{said}; `umlctl logs {table.owner.umid}` may say why", -errno.ENODEV)
 
 
-async def _appears(entry: Entry, kernel: Kernel) -> bool:
+async def _appears(entry: DeviceEntry, kernel: KernelClient) -> bool:
     """Whether the guest has a device that its kernel has taken; it may need a moment."""
     for _ in range(LOOKS):
         entry.observed = await registry.of(entry.name).observe(entry, kernel)
@@ -90,11 +94,11 @@ async def _appears(entry: Entry, kernel: Kernel) -> bool:
     return False
 
 
-async def _take_out(entry: Entry, kernel: Kernel) -> None:
+async def _undo(entry: DeviceEntry, kernel: KernelClient) -> None:
     """Undo a `config`. If that cannot be done, the entry's problem says so."""
     if not registry.of(entry.name).removable:
         return  # and a device of such a family that does not work is not there
-    outcome = await take_away(entry.name, kernel)
+    outcome = await remove_device(entry.name, kernel)
     if is_gone(outcome):
         return
     if outcome.kind == REFUSED:
@@ -103,7 +107,7 @@ async def _take_out(entry: Entry, kernel: Kernel) -> None:
         entry.problem = UNSETTLED
 
 
-async def take_away(name: str, kernel: Kernel) -> Outcome:
+async def remove_device(name: str, kernel: KernelClient) -> Outcome:
     """Have the kernel remove a device. One that is open only for a moment is removed a moment
     later."""
     end = trio.current_time() + OPEN_TIMEOUT

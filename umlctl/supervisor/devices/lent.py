@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.backends import registry
 from umlctl.errors import Refusal
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 from umlctl.supervisor.devices import bringing, hotplug
 
 if TYPE_CHECKING:
     from umlctl.devices.vhost import Lent
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.history import By
 
 MAX_UNKNOWN: Final = 64
 """How many devices of a kind, which the guest numbers, it may have beside those in its table."""
 
 
-async def plug(table: Table, device: Lent, by: By, *, force: bool) -> None:
+async def plug(table: DeviceTable, device: Lent, by: By, *, force: bool) -> None:
     """Lend a device to the guest.
 
     force: leave out the looks at what serves it and at the guest
@@ -31,16 +31,16 @@ async def plug(table: Table, device: Lent, by: By, *, force: bool) -> None:
         registry.of(device.kind).check(str(device), table.record.pid)
     async with table.changing(), table.talking(force=force):
         bringing.check(table.record, device.kind, str(device))
-        entry = Entry(name=device.kind, asked=str(device), kernel=str(device))
+        entry = DeviceEntry(name=device.kind, asked=str(device), kernel=str(device))
         await _number(table, entry, device.kind, force=force)
-        await hotplug.make(table, entry, table.kernel, look=not force)
+        await hotplug.make_free_device(table, entry, table.kernel, look=not force)
         table.entries.append(entry)
         await table.save()
     table.history.add("device added", device=entry.name, text=entry.kernel, **by)
     table.has_changed()
 
 
-async def _number(table: Table, entry: Entry, kind: str, *, force: bool) -> None:
+async def _number(table: DeviceTable, entry: DeviceEntry, kind: str, *, force: bool) -> None:
     """Name a device as the guest will name it. The guest may have some of its kernel's command
     line.
 

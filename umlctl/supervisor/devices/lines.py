@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from umlctl.backends import registry
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 from umlctl.supervisor.devices import bringing, hotplug
 
 if TYPE_CHECKING:
     from umlctl.devices.lines import Line
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.history import By
 
 
-async def change(table: Table, device: Line, by: By, *, force: bool) -> None:
+async def change(table: DeviceTable, device: Line, by: By, *, force: bool) -> None:
     """Have a line lead elsewhere.
 
     force: leave out the looks at where it is to lead, and at the guest
@@ -36,7 +36,7 @@ async def change(table: Table, device: Line, by: By, *, force: bool) -> None:
             raise hotplug.refused(name, outcome)
         entry = table.find(name)
         if entry is None:
-            entry = Entry(name=name, asked=str(device), kernel=str(device))
+            entry = DeviceEntry(name=name, asked=str(device), kernel=str(device))
             table.entries.append(entry)
         entry.asked = entry.kernel = str(device)
         entry.boot, entry.problem = False, ""

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 from umlctl.backends.memory import memory_of
 from umlctl.devices import mem
 from umlctl.errors import Refusal
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 from umlctl.supervisor.devices import hotplug
 
 if TYPE_CHECKING:
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.history import By
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
 
 SPARE_BYTES: Final = 8 << 20
 """How much a guest keeps when memory is taken from it, bytes: with less its kernel may die."""
 
 
-async def change(table: Table, device: mem.Mem, by: By, *, force: bool) -> None:
+async def change(table: DeviceTable, device: mem.Mem, by: By, *, force: bool) -> None:
     """Take memory from the guest, or give back what was taken.
 
     force: leave out the look at what the guest can spare
@@ -42,7 +42,7 @@ async def change(table: Table, device: mem.Mem, by: By, *, force: bool) -> None:
         after = await memory_of(kernel)
         taken += _really_taken(device.change, before["free"], after)
         if entry is None:
-            entry = Entry(name=name, asked="", kernel="")
+            entry = DeviceEntry(name=name, asked="", kernel="")
             table.entries.append(entry)
         if taken <= 0:
             table.entries.remove(entry)
@@ -52,7 +52,7 @@ async def change(table: Table, device: mem.Mem, by: By, *, force: bool) -> None:
     table.history.add("memory changed", change=device.change, taken=max(0, taken), **by)
 
 
-async def keep_spare(table: Table, entry: Entry, kernel: Kernel) -> None:
+async def keep_spare(table: DeviceTable, entry: DeviceEntry, kernel: KernelClient) -> None:
     """See that no more memory is taken again than a guest that begins anew can spare: without any,
     it dies in its boot."""
     there = await memory_of(kernel)
@@ -63,7 +63,7 @@ async def keep_spare(table: Table, entry: Entry, kernel: Kernel) -> None:
         table.history.add("memory changed", change=taken - most, taken=most)
 
 
-def _change_of(entry: Entry) -> int:
+def _change_of(entry: DeviceEntry) -> int:
     """The change that the table has, bytes; negative: taken from the guest."""
     return mem.parse(entry.kernel).change
 

@@ -12,15 +12,15 @@ from umlctl.networks import segments
 from umlctl.supervisor.devices.table import ABSENT
 
 if TYPE_CHECKING:
-    from umlctl.state.records import Entry
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.state.records import DeviceEntry
+    from umlctl.supervisor.devices.table import DeviceTable
 
 HOST_TIMEOUT: Final = 1.0
 """How long a switch may take to say who is on it, and the host to say how its files and taps are,
 seconds."""
 
 
-async def observe(table: Table) -> None:
+async def observe(table: DeviceTable) -> None:
     """Look at every device in the guest again."""
     async with table.lock:
         for entry in table.entries:
@@ -34,7 +34,7 @@ async def observe(table: Table) -> None:
                 table.history.add("device lost", device=entry.name, text=ABSENT)
 
 
-async def host_sides(table: Table) -> dict[str, dict[str, Any]]:
+async def host_sides(table: DeviceTable) -> dict[str, dict[str, Any]]:
     """What serves the NICs on switches, by device: pid and port of the switch, pid of its
     uplink."""
     found: dict[str, dict[str, Any]] = {}
@@ -53,7 +53,7 @@ async def host_sides(table: Table) -> dict[str, dict[str, Any]]:
     return found
 
 
-async def notes(table: Table) -> dict[str, str]:
+async def notes(table: DeviceTable) -> dict[str, str]:
     """What has become of the host's sides that are not as they were, by device."""
 
     def look() -> dict[str, str]:
@@ -67,7 +67,7 @@ async def notes(table: Table) -> dict[str, str]:
     return {name: note for name, note in found.items() if note}
 
 
-def _host_side(entry: Entry, status: dict[str, Any], pid: int) -> dict[str, Any]:
+def _host_side(entry: DeviceEntry, status: dict[str, Any], pid: int) -> dict[str, Any]:
     """What a switch says of one NIC's end; it knows the MAC of a port once that has sent."""
     ports = [port for port in status["ports"] if port["pid"] == pid]
     if len(ports) > 1:

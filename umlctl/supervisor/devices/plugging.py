@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from umlctl.backends.interface import Owner
     from umlctl.guest.specs import Disk, Nic
-    from umlctl.state.records import Entry
-    from umlctl.supervisor.devices.table import Table
+    from umlctl.state.records import DeviceEntry
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.history import By
 
 
-async def plug(table: Table, asked: Disk | Nic, by: By, *, force: bool = False) -> Entry:
+async def plug(
+    table: DeviceTable, asked: Disk | Nic, by: By, *, force: bool = False
+) -> DeviceEntry:
     """Plug a disk or a NIC: the guest has it then, or all is as it was.
 
     A kernel that does not answer may take the device all the same, later. Then the entry stays,
@@ -63,11 +65,11 @@ async def plug(table: Table, asked: Disk | Nic, by: By, *, force: bool = False) 
         entry = await _write_down(table, asked, _number_for(table, asked), insist=force)
         try:
             async with table.talking(force=force):
-                await hotplug.give(table, entry, table.kernel, look=not force)
+                await hotplug.make_device(table, entry, table.kernel, look=not force)
         except BaseException:
             with trio.CancelScope(shield=True):
                 if entry.problem == BEING_PLUGGED:
-                    await table.strike(entry)
+                    await table.roll_back(entry)
                 else:
                     await table.save()
             raise
@@ -78,7 +80,7 @@ async def plug(table: Table, asked: Disk | Nic, by: By, *, force: bool = False) 
     return entry
 
 
-def _number_for(table: Table, asked: Disk | Nic) -> int:
+def _number_for(table: DeviceTable, asked: Disk | Nic) -> int:
     """The number that a device gets.
 
     Raises: Refusal
@@ -102,7 +104,9 @@ def _number_for(table: Table, asked: Disk | Nic) -> int:
     return number
 
 
-async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: bool) -> Entry:
+async def _write_down(
+    table: DeviceTable, asked: Disk | Nic, number: int, *, insist: bool
+) -> DeviceEntry:
     """Check the host's side of a device and reserve it, before any other supervisor can. Once
     begun, this is not given up halfway.
 
@@ -115,11 +119,11 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
         entry.problem = BEING_PLUGGED
         table.entries.append(entry)
         try:
-            await table.in_thread(bringing.bring, table.record, entry)
+            await table.in_thread(bringing.bring_in, table.record, entry)
             await table.in_thread(records.save, table.record)
         except BaseException as problem:
             table.entries.remove(entry)
-            await table.in_thread(bringing.take_away, table.record, entry)
+            await table.in_thread(bringing.take_out, table.record, entry)
             await table.in_thread(registry.of(entry.name).undo, entry, table.owner)
             if isinstance(problem, OSError):
                 raise HostError(f"{entry.name}: cannot be written down: {problem}") from problem
@@ -129,12 +133,12 @@ async def _write_down(table: Table, asked: Disk | Nic, number: int, *, insist: b
 
 def _prepare(
     asked: Disk | Nic, number: int, owner: Owner, own: Iterable[Use], insist: bool
-) -> Entry:
+) -> DeviceEntry:
     users = [*leases.devices_of(discover.running(but=owner.umid)), *own]
     return registry.of_asked(asked).prepare(asked, number, owner, users, insist=insist)
 
 
-async def config(table: Table, text: str, by: By, *, force: bool = False) -> Outcome:
+async def config(table: DeviceTable, text: str, by: By, *, force: bool = False) -> Outcome:
     """Do what `config DEVICE=...` asks, in the way of the device's family where umlctl knows that.
 
     Raises: Refusal
@@ -159,7 +163,7 @@ async def config(table: Table, text: str, by: By, *, force: bool = False) -> Out
     return Outcome(ANSWERED)
 
 
-async def remove(table: Table, text: str, by: By) -> Outcome:
+async def remove(table: DeviceTable, text: str, by: By) -> Outcome:
     """Remove a device; its host's side goes with it.
 
     Raises: Refusal
@@ -170,7 +174,7 @@ async def remove(table: Table, text: str, by: By) -> Outcome:
         raise Refusal(str(problem), -errno.EINVAL) from None
     async with table.changing():
         async with table.talking():
-            outcome = await hotplug.take_away(name, table.kernel)
+            outcome = await hotplug.remove_device(name, table.kernel)
             entry = table.find(name)
             if not outcome.ok:
                 if outcome.error == -errno.EBUSY or "open" in outcome.text:
@@ -183,7 +187,7 @@ async def remove(table: Table, text: str, by: By) -> Outcome:
         if entry is not None:
             if entry.boot:
                 table.record.removed.append(name)
-            said = await table.let_go(entry)
+            said = await table.release(entry)
             if said:
                 table.history.add("failed", request=f"remove {name}", text=said, **by)
     table.history.add("device removed", device=name, **by)

@@ -19,12 +19,12 @@ from umlctl.errors import UmlctlError, UsageError
 from umlctl.host import paths
 from umlctl.networks import interfaces, macs, segments
 from umlctl.protocol import console_socket
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 from umlctl.supervisor.devices import bringing
 
 if TYPE_CHECKING:
     from umlctl.state.records import Record
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
 
 TRIED_NICS: Final = 16
 """How many NIC numbers are tried."""
@@ -32,7 +32,7 @@ UNTRACED: Final = "nobody can see any more where it leads; take it out and plug 
 """The problem of a NIC of which only the guest could say where it leads."""
 
 
-async def find_again(record: Record, kernel: Kernel) -> list[str]:
+async def find_again(record: Record, kernel: KernelClient) -> list[str]:
     """Add to a guest's devices those that the guest has and its record does not know.
 
     Returns: the names of NICs of which only the guest could say where they lead
@@ -48,7 +48,7 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
         words = console_socket.config(name)
         said = (await kernel.ask(f"config {name}")).text.strip()
         if name not in known and words.startswith(f"{name}={said.partition(',')[0]},"):
-            record.devices.append(Entry(name=name, asked=words, kernel=words))
+            record.devices.append(DeviceEntry(name=name, asked=words, kernel=words))
     there = [
         number
         for number in range(TRIED_NICS)
@@ -65,7 +65,7 @@ async def find_again(record: Record, kernel: Kernel) -> list[str]:
     return untraced
 
 
-def _disk(record: Record, name: str, files: str) -> Entry | None:
+def _disk(record: Record, name: str, files: str) -> DeviceEntry | None:
     try:
         told = ubd.parse(f"{name}={files}")
         return bringing.recovered(record, told) or disk.entry_of(record.definition.umid, told)
@@ -73,7 +73,7 @@ def _disk(record: Record, name: str, files: str) -> Entry | None:
         return None
 
 
-def _nic(umid: str, number: int, pid: int) -> Entry | None:
+def _nic(umid: str, number: int, pid: int) -> DeviceEntry | None:
     """A NIC whose host's end has a name of umlctl's, or is a port of a switch of umlctl's."""
     mac = macs.mac_of(umid, number)
     try:

@@ -13,12 +13,12 @@ from umlctl.supervisor.devices import hotplug, memory
 from umlctl.supervisor.devices.table import ABSENT, UNSETTLED
 
 if TYPE_CHECKING:
-    from umlctl.state.records import Entry
-    from umlctl.supervisor.devices.table import Table
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.state.records import DeviceEntry
+    from umlctl.supervisor.devices.table import DeviceTable
+    from umlctl.supervisor.kernel import KernelClient
 
 
-async def renew(table: Table) -> None:
+async def renew(table: DeviceTable) -> None:
     """Have the host's sides ready before the init of a kernel that begins anew can use them."""
     table.unrenewed = {}
     table.spoilt_by = ""
@@ -30,7 +30,7 @@ async def renew(table: Table) -> None:
             table.unrenewed[entry.name] = str(problem)
 
 
-async def after_boot(table: Table, kernel: Kernel, *, again: bool) -> None:
+async def after_boot(table: DeviceTable, kernel: KernelClient, *, again: bool) -> None:
     """See what the guest has, and after a reboot give it again what it lacks.
 
     kernel: answers this already, though not yet clients
@@ -41,7 +41,7 @@ async def after_boot(table: Table, kernel: Kernel, *, again: bool) -> None:
     async with table.lock:
         if again:
             for name in table.record.removed:
-                outcome = await hotplug.take_away(name, kernel)
+                outcome = await hotplug.remove_device(name, kernel)
                 if not hotplug.is_gone(outcome):
                     said = str(outcome).strip()
                     table.history.add("failed", request=f"remove {name}", text=said)
@@ -53,7 +53,9 @@ async def after_boot(table: Table, kernel: Kernel, *, again: bool) -> None:
     table.has_changed()
 
 
-async def _restore(table: Table, entry: Entry, kernel: Kernel, *, again: bool) -> str:
+async def _restore(
+    table: DeviceTable, entry: DeviceEntry, kernel: KernelClient, *, again: bool
+) -> str:
     """Have a device in the guest as it was before; return why it is not there, or is of no use."""
     unable = table.unrenewed.get(entry.name, "")
     backend = registry.of(entry.name)
@@ -65,7 +67,7 @@ async def _restore(table: Table, entry: Entry, kernel: Kernel, *, again: bool) -
             backend.check_again(entry)
             if isinstance(backend, MemoryBackend):
                 await memory.keep_spare(table, entry, kernel)
-            await hotplug.give(table, entry, kernel, look=True)
+            await hotplug.make_device(table, entry, kernel, look=True)
         else:
             entry.observed = await backend.observe(entry, kernel)
     except Refusal as problem:
@@ -74,17 +76,17 @@ async def _restore(table: Table, entry: Entry, kernel: Kernel, *, again: bool) -
     return ABSENT if entry.observed is None else unable
 
 
-async def settle(table: Table) -> None:
+async def remove_unsettled(table: DeviceTable) -> None:
     """Remove what the kernel may have got while it did not answer: it answers again."""
     async with table.lock:
         for entry in [each for each in table.entries if each.problem == UNSETTLED]:
-            if hotplug.is_gone(await hotplug.take_away(entry.name, table.kernel)):
-                await table.strike(entry)
+            if hotplug.is_gone(await hotplug.remove_device(entry.name, table.kernel)):
+                await table.roll_back(entry)
                 table.history.add("device removed", device=entry.name, text="not plugged")
     table.has_changed()
 
 
-async def release(table: Table) -> list[str]:
+async def release(table: DeviceTable) -> list[str]:
     """Release all that was made for the devices of a guest that has ended; return what failed."""
     async with table.lock:
         return await table.in_thread(registry.release_all, list(table.entries), table.owner)

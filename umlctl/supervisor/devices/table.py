@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from socketproto.exchange import Outcome
     from umlctl.protocol.status import Device
-    from umlctl.state.records import Entry, Record
+    from umlctl.state.records import DeviceEntry, Record
     from umlctl.supervisor.history import History
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
 
 UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
 """The problem of an entry whose plugging was given up, and which could not be removed."""
@@ -35,7 +35,7 @@ ABSENT: Final = "the guest does not have it"
 T = TypeVar("T")
 
 
-class Table:
+class DeviceTable:
     """The table of one guest.
 
     Fields:
@@ -53,7 +53,7 @@ class Table:
         self,
         record: Record,
         directory: str,
-        kernel: Kernel,
+        kernel: KernelClient,
         history: History,
         log: str,
         stopped: Callable[[], bool],
@@ -74,16 +74,16 @@ class Table:
         self._threads = trio.CapacityLimiter(1)
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[DeviceEntry]:
         """The rows, in the order in which the devices were plugged."""
         return self.record.devices
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> DeviceEntry | None:
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def listing(self) -> list[Device]:
         """The table as `status` and `devices` show it."""
-        return [records.shown(entry) for entry in self.entries]
+        return [records.device_status(entry) for entry in self.entries]
 
     def networks(self) -> set[str]:
         """The switches of umlctl's that the guest is on."""
@@ -102,7 +102,7 @@ class Table:
         Raises: Refusal
         """
         async with self.lock:
-            unable = self.kernel.unable("config")
+            unable = self.kernel.refusal("config")
             if unable is not None:
                 raise unanswered("not now", unable)
             try:
@@ -141,19 +141,19 @@ class Table:
         except OSError as problem:
             self.history.add("not recorded", text=str(problem))
 
-    async def strike(self, entry: Entry) -> None:
+    async def roll_back(self, entry: DeviceEntry) -> None:
         """Remove a device that was not plugged after all: what was made for it, and its row."""
-        await self.in_thread(bringing.take_away, self.record, entry)
+        await self.in_thread(bringing.take_out, self.record, entry)
         said = await self.in_thread(registry.of(entry.name).undo, entry, self.owner)
         self.entries.remove(entry)
         await self.save()
         if said:
             self.history.add("failed", request=f"undo {entry.name}", text=said)
 
-    async def let_go(self, entry: Entry) -> str:
+    async def release(self, entry: DeviceEntry) -> str:
         """Release the host's side of a device that is gone, and remove its row; return what
         failed."""
-        await self.in_thread(bringing.take_away, self.record, entry)
+        await self.in_thread(bringing.take_out, self.record, entry)
         said = await self.in_thread(registry.of(entry.name).release, entry, self.owner)
         self.entries.remove(entry)
         await self.save()

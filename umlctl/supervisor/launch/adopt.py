@@ -11,7 +11,7 @@ from umlctl.host import processes, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.recovery.discover import shim_of
 from umlctl.state import records
-from umlctl.state.umid_lock import take_over
+from umlctl.state.umid_lock import claim_running
 from umlctl.supervisor.launch.launched import Launched
 from umlctl.supervisor.launch.place import notify_path, notify_socket
 
@@ -30,7 +30,7 @@ def adopt(record: Record) -> Launched:
     Raises: GuestInUse: it has one, or is no more; HostError
     """
     definition = record.definition
-    held = take_over(definition.umid, definition.home, runs=True)
+    held = claim_running(definition.umid, definition.home, runs=True)
     try:
         with contextlib.ExitStack() as undo:
             undo.callback(held.leave)

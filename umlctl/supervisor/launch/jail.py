@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from umlctl.guest.definition import Definition
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 ALL_PORTS: Final = landlock.Ports.BIND | landlock.Ports.CONNECT
 _WRITE: Final = 1
@@ -65,7 +65,7 @@ class Jail:
     """
 
     def __init__(
-        self, definition: Definition, entries: list[Entry], command: list[str], memory: str
+        self, definition: Definition, entries: list[DeviceEntry], command: list[str], memory: str
     ) -> None:
         """Make the kernel's own directory.
 

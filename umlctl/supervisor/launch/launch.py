@@ -39,8 +39,8 @@ from umlctl.supervisor.launch.preflight import check_files, check_reach
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
-    from umlctl.kernels.find import Kernel
-    from umlctl.state.records import Entry
+    from umlctl.kernels.find import ProbedKernel
+    from umlctl.state.records import DeviceEntry
     from umlctl.state.umid_lock import Claim
 
 
@@ -105,10 +105,10 @@ def launch_again(last: Launched) -> Launched:
 
 def _launch(
     definition: Definition,
-    kernel: Kernel,
+    kernel: ProbedKernel,
     claim: Claim,
     log: str,
-    entries: list[Entry],
+    entries: list[DeviceEntry],
     for_init: str,
     numbers: list[int],
 ) -> Launched:
@@ -157,7 +157,11 @@ def _launch(
 
 
 def _command(
-    definition: Definition, kernel: Kernel, place: str, entries: list[Entry], for_init: str
+    definition: Definition,
+    kernel: ProbedKernel,
+    place: str,
+    entries: list[DeviceEntry],
+    for_init: str,
 ) -> list[str]:
     """A kernel and its arguments.
 

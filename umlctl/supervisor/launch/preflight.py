@@ -21,12 +21,12 @@ from umlctl.supervisor.launch.place import make_again
 
 if TYPE_CHECKING:
     from umlctl.host.users import User
-    from umlctl.kernels.find import Kernel
-    from umlctl.state.records import Entry
+    from umlctl.kernels.find import ProbedKernel
+    from umlctl.state.records import DeviceEntry
     from umlctl.supervisor.launch.launched import Launched
 
 
-def check_files(definition: Definition) -> Kernel:
+def check_files(definition: Definition) -> ProbedKernel:
     """See that the files of a definition are there, before a kernel is started on them.
 
     Returns: what the kernel says of itself
@@ -44,7 +44,7 @@ def check_files(definition: Definition) -> Kernel:
     return kernel
 
 
-def check_reach(user: User, definition: Definition, entries: list[Entry]) -> None:
+def check_reach(user: User, definition: Definition, entries: list[DeviceEntry]) -> None:
     """See that a user's kernel can make its socket, and open what it will.
 
     Raises: HostError

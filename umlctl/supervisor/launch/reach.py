@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
-from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, Files, Rule
+from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, FileRule, Files
 from umlctl.supervisor.launch import means
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from umlctl.guest.definition import Definition
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 SYSTEM: Final = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix"),
@@ -69,43 +69,45 @@ class Places(NamedTuple):
 
 
 def rules(
-    definition: Definition, entries: Iterable[Entry], command: Sequence[str], places: Places
-) -> list[Rule]:
+    definition: Definition, entries: Iterable[DeviceEntry], command: Sequence[str], places: Places
+) -> list[FileRule]:
     """What a kernel that is confined may do with files.
 
     command: the kernel and its arguments
     """
     entries = list(entries)
     found = [
-        *(Rule(path, DEVICE) for path in means.of_command(command[1:]).paths),
-        Rule(places.sockets, SOCKETS),
-        Rule(places.devices, FILE),
-        Rule(places.memory, MEMORY),
-        Rule(places.tun, DEVICE),
-        *(Rule(hold.path, FILE) for entry in entries for hold in entry.holds if hold.write),
-        *(Rule(path, WRITE | Files.IOCTL_DEV) for path in definition.rw),
+        *(FileRule(path, DEVICE) for path in means.of_command(command[1:]).paths),
+        FileRule(places.sockets, SOCKETS),
+        FileRule(places.devices, FILE),
+        FileRule(places.memory, MEMORY),
+        FileRule(places.tun, DEVICE),
+        *(FileRule(hold.path, FILE) for entry in entries for hold in entry.holds if hold.write),
+        *(FileRule(path, WRITE | Files.IOCTL_DEV) for path in definition.rw),
     ]
     # A disk that is only read is asked how large it is.
-    found += [Rule(hold.path, FILE & ~_CHANGES) for entry in entries for hold in entry.holds]
+    found += [FileRule(hold.path, FILE & ~_CHANGES) for entry in entries for hold in entry.holds]
     root = root_directory(definition)
     if root and not definition.root.endswith(READONLY_SUFFIX):
-        found.append(Rule(root, WRITE))
+        found.append(FileRule(root, WRITE))
     if definition.confine == STRICT:
-        found += [Rule(path, EXECUTE) for path in _read(definition, command, places)]
+        found += [FileRule(path, EXECUTE) for path in _read(definition, command, places)]
     return found
 
 
 _CHANGES: Final = Files.WRITE_FILE | Files.TRUNCATE
 
 
-def given(definition: Definition, entries: Iterable[Entry], command: Sequence[str]) -> list[str]:
+def given(
+    definition: Definition, entries: Iterable[DeviceEntry], command: Sequence[str]
+) -> list[str]:
     """What a kernel is given that it is to see wherever it is."""
     found = [hold.path for entry in entries for hold in entry.holds]
     found += [command[0], definition.cwd, *definition.ro, *definition.rw]
     return [path for path in (*found, root_directory(definition), definition.init) if path]
 
 
-def written(definition: Definition, entries: Iterable[Entry]) -> list[str]:
+def written(definition: Definition, entries: Iterable[DeviceEntry]) -> list[str]:
     """Files and directories that a kernel writes, besides what is its own."""
     found = [hold.path for entry in entries for hold in entry.holds if hold.write]
     root = root_directory(definition)

@@ -16,15 +16,15 @@ from tests.umlctl.supervisor.consoles.conftest import (
 )
 from umlctl.host import scarce
 from umlctl.protocol import console_socket
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 async def test_consoles_are_those_of_the_table(kernel: Kernel) -> None:
-    def line(name: str, kernel_text: str = "") -> Entry:
-        return Entry(name=name, asked="", kernel=kernel_text or console_socket.config(name))
+    def line(name: str, kernel_text: str = "") -> DeviceEntry:
+        return DeviceEntry(name=name, asked="", kernel=kernel_text or console_socket.config(name))
 
     async with kernel.running():
         kernel.consoles.sync(
@@ -88,7 +88,7 @@ async def test_rubbish_is_let_go_and_nobody_else(kernel: Kernel, packet: bytes) 
 
 
 async def test_console_that_goes_as_somebody_comes_harms_nobody(kernel: Kernel) -> None:
-    line = Entry(name="con1", asked="", kernel=console_socket.config("con1"))
+    line = DeviceEntry(name="con1", asked="", kernel=console_socket.config("con1"))
     async with kernel.running():
         for _ in range(30):
             kernel.consoles.sync([line])

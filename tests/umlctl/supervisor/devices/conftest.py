@@ -16,15 +16,15 @@ from umlctl.guest.definition import Definition
 from umlctl.guest.specs import parse_disk, parse_nic
 from umlctl.host import paths, processes
 from umlctl.state import records
-from umlctl.state.records import Entry, Record
+from umlctl.state.records import DeviceEntry, Record
 from umlctl.supervisor.devices import hotplug, observing, plugging, restoring
-from umlctl.supervisor.devices.table import Table
+from umlctl.supervisor.devices.table import DeviceTable
 from umlctl.supervisor.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
 
 DEADLINE = 30.0
 MB = 1 << 20
@@ -78,7 +78,7 @@ class FakeKernel:
             if text.startswith(verbs) and ("=" in text or text.startswith("remove") or ":" in text)
         ]
 
-    def unable(self, _text: str) -> Outcome | None:
+    def refusal(self, _text: str) -> Outcome | None:
         return self.away
 
     async def ask(self, text: str, _timeout: float = 0) -> Outcome:
@@ -181,10 +181,10 @@ class Guest:
             since=1.0,
         )
         records.save(self.record)
-        self.devices = Table(
+        self.devices = DeviceTable(
             self.record,
             self.directory,
-            cast("Kernel", self.kernel),
+            cast("KernelClient", self.kernel),
             self.history,
             f"{self.directory}/console.log",
             lambda: self.stopped,
@@ -193,7 +193,7 @@ class Guest:
             with open(f"{path}/{name}", "wb") as file:
                 file.write(b"x" * 4096)
 
-    async def plug(self, text: str, *, force: bool = False) -> Entry:
+    async def plug(self, text: str, *, force: bool = False) -> DeviceEntry:
         nic = text.startswith(("vec", "eth", "switch", "transport"))
         asked = parse_nic(text) if nic else parse_disk(text, self.path)
         return await plugging.plug(self.devices, asked, BY, force=force)
@@ -209,7 +209,7 @@ class Guest:
         await self.after_boot(again=True)
 
     async def after_boot(self, *, again: bool) -> None:
-        await restoring.after_boot(self.devices, cast("Kernel", self.kernel), again=again)
+        await restoring.after_boot(self.devices, cast("KernelClient", self.kernel), again=again)
 
     @property
     def names(self) -> list[str]:
@@ -229,9 +229,9 @@ class Guest:
     def events(self, event: str) -> list[dict[str, Any]]:
         return [each for each in self.history if each["event"] == event]
 
-    def boots_with(self, name: str, kernel: str, **fields: Any) -> Entry:
+    def boots_with(self, name: str, kernel: str, **fields: Any) -> DeviceEntry:
         """A device of the command line."""
-        entry = Entry(name=name, asked=kernel, kernel=kernel, boot=True, **fields)
+        entry = DeviceEntry(name=name, asked=kernel, kernel=kernel, boot=True, **fields)
         self.record.devices.append(entry)
         return entry
 

@@ -11,7 +11,7 @@ from umlctl.errors import HostError
 from umlctl.guest.confinement import OFF, STRICT, WRITES
 from umlctl.guest.definition import Definition
 from umlctl.host import landlock
-from umlctl.state.records import Entry, Hold, Record
+from umlctl.state.records import DeviceEntry, Hold, Record
 from umlctl.supervisor.devices import bringing
 from umlctl.supervisor.launch.place import plugged_directory
 
@@ -22,11 +22,11 @@ CONFINES = pytest.mark.skipif(bool(landlock.unable()), reason="this host confine
 TAP = "vec0:transport=tap,ifname=t0"
 
 
-def disk(*files: str, write: bool = True) -> Entry:
+def disk(*files: str, write: bool = True) -> DeviceEntry:
     holds = [
         Hold(path=path, device=1, inode=1, write=write and not i) for i, path in enumerate(files)
     ]
-    return Entry(name="ubd1", asked=files[-1], kernel=f"ubd1={','.join(files)}", holds=holds)
+    return DeviceEntry(name="ubd1", asked=files[-1], kernel=f"ubd1={','.join(files)}", holds=holds)
 
 
 def record(confined: str) -> Record:
@@ -46,9 +46,9 @@ def record(confined: str) -> Record:
 @pytest.mark.parametrize("confined", ["", OFF])
 def test_kernel_that_is_not_confined_is_told_what_was_asked_for(confined: str) -> None:
     entry = disk("/nowhere")
-    bringing.bring(record(confined), entry)
+    bringing.bring_in(record(confined), entry)
     assert entry.told == ""
-    bringing.take_away(record(confined), entry)
+    bringing.take_out(record(confined), entry)
     bringing.check(record(confined), "vec0", TAP)
 
 
@@ -76,7 +76,7 @@ def test_file_appears_for_the_kernel_and_is_taken_away_again(
     entry = disk(str(cow), str(base))
     given = (f"{tmp_path}/linux.sh", str(base))
     with running(tmp_path, "", confine=confined, ro=given) as (launched, _):
-        bringing.bring(launched.record, entry)
+        bringing.bring_in(launched.record, entry)
         own = plugged_directory(launched.definition)
         told = f"{own}/ubd1"
         assert entry.told == f"ubd1={told},{base}"
@@ -85,7 +85,7 @@ def test_file_appears_for_the_kernel_and_is_taken_away_again(
         assert (again.kernel, again.told) == (entry.kernel, entry.told)
         inside = f"/proc/{launched.pid}/root"
         assert os.path.samefile(f"{inside}{told}", cow)
-        bringing.take_away(launched.record, entry)
+        bringing.take_out(launched.record, entry)
         assert os.listdir(own) == []
         assert not os.path.exists(f"{inside}{told}")
     assert cow.read_text() == "cow", house
@@ -129,10 +129,10 @@ def test_kernel_without_mounts_of_its_own_gets_a_link(house: str, tmp_path: Path
     with running(tmp_path, "") as (launched, _):
         launched.record.binds = False
         entry = disk(str(image))
-        bringing.bring(launched.record, entry)
+        bringing.bring_in(launched.record, entry)
         place = f"{plugged_directory(launched.definition)}/ubd1"
         assert os.path.samefile(place, image) == entry.told.endswith(place)
-        bringing.take_away(launched.record, entry)
+        bringing.take_out(launched.record, entry)
         assert not os.path.exists(place)
         assert image.read_text() == "image", house
 
@@ -145,5 +145,5 @@ def test_file_that_cannot_be_given_is_told_with_what_helps(
     with running(tmp_path, "") as (launched, _):
         launched.record.binds = binds
         with pytest.raises(HostError, match=r"ubd1: /proc/none cannot .*--rw /proc/none"):
-            bringing.bring(launched.record, disk("/proc/none"))
+            bringing.bring_in(launched.record, disk("/proc/none"))
         assert os.listdir(plugged_directory(launched.definition)) == [], house

@@ -94,11 +94,11 @@ async def test_device_of_a_silent_kernel_is_taken_out_when_it_answers_again(gues
     assert guest.names == ["ubd1"]
     assert guest.devices.entries[0].problem == UNSETTLED
     assert guest.devices.entries[0].holds
-    await restoring.settle(guest.devices)
+    await restoring.remove_unsettled(guest.devices)
     assert guest.names == ["ubd1"], "it is silent still"
     kernel.answers.clear()
     kernel.before = lambda _text: None
-    await restoring.settle(guest.devices)
+    await restoring.remove_unsettled(guest.devices)
     assert guest.names == []
     assert kernel.disks == {"ubd0": "/dev/null"}
     assert guest.files == before

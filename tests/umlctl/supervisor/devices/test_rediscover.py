@@ -11,11 +11,11 @@ from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from tests.umlctl.state.test_records import record
 from umlctl.host import paths
 from umlctl.networks import interfaces, macs, segments
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 from umlctl.supervisor.devices.rediscover import find_again
 
 if TYPE_CHECKING:
-    from umlctl.supervisor.kernel import Kernel
+    from umlctl.supervisor.kernel import KernelClient
 
 
 class Answers:
@@ -34,11 +34,11 @@ class Answers:
         return Outcome(REFUSED, 1)
 
 
-async def search(answers: Answers, *known: str) -> tuple[dict[str, Entry], list[str]]:
+async def search(answers: Answers, *known: str) -> tuple[dict[str, DeviceEntry], list[str]]:
     """What was found besides what was known, by name; and what was not to be traced."""
-    before = [Entry(name=name, asked="x", kernel="x") for name in known]
+    before = [DeviceEntry(name=name, asked="x", kernel="x") for name in known]
     kept = record(devices=list(before))
-    untraced = await find_again(kept, cast("Kernel", answers))
+    untraced = await find_again(kept, cast("KernelClient", answers))
     assert kept.devices[: len(before)] == before
     return {entry.name: entry for entry in kept.devices[len(before) :]}, untraced
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
     from umlctl.backends.interface import Owner
-    from umlctl.state.records import Entry
+    from umlctl.state.records import DeviceEntry
 
 
 async def test_file_that_was_changed_is_not_plugged_again(guest: Guest) -> None:
@@ -141,7 +141,7 @@ async def test_nic_that_is_lost_can_be_removed(guest: Guest) -> None:
 async def test_host_that_is_not_ready_again_is_a_problem_of_the_device(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def renew(entry: Entry, _pid: int) -> None:
+    def renew(entry: DeviceEntry, _pid: int) -> None:
         if entry.name == "vec0":
             raise HostError("its tap is still open")
 
@@ -216,7 +216,7 @@ async def test_all_is_let_go_the_last_first_and_what_fails_is_told(
 ) -> None:
     seen: list[str] = []
 
-    def release(entry: Entry, owner: Owner) -> str:
+    def release(entry: DeviceEntry, owner: Owner) -> str:
         seen.append(f"{owner.umid} {entry.name}")
         return "failed" if entry.name == "ubd2" else ""
 

@@ -14,7 +14,7 @@ from socketproto.exchange import GONE, TIMED_OUT, Outcome
 from umlctl.backends.nic import NicBackend
 from umlctl.errors import Refusal
 from umlctl.state import leases, records
-from umlctl.state.records import Entry
+from umlctl.state.records import DeviceEntry
 
 if TYPE_CHECKING:
     from tests.umlctl.supervisor.devices.conftest import (
@@ -128,18 +128,18 @@ async def test_guest_is_on_the_switches_of_its_nics(guest: Guest) -> None:
     assert guest.devices.networks() == {"lan"}
 
 
-class Rows(list[Entry]):
+class Rows(list[DeviceEntry]):
     """Rows that one thread alone may change."""
 
     def __init__(self) -> None:
         super().__init__()
         self.thread = threading.get_ident()
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: DeviceEntry) -> None:
         assert threading.get_ident() == self.thread
         super().append(entry)
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: DeviceEntry) -> None:
         assert threading.get_ident() == self.thread
         super().remove(entry)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.umlctl.supervisor.launch.test_jail import running
 from umlctl.host import landlock, paths
-from umlctl.state.records import Entry, Hold
+from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.devices import bringing
 from umlctl.supervisor.launch import aside
 from umlctl.supervisor.launch.means import TUN
@@ -29,7 +29,7 @@ def test_device_of_taps_appears_when_it_is_wanted(house: str, tmp_path: Path) ->
         there = f"/proc/{launched.pid}/root{TUN}"
         assert aside.has_tun(record)
         for _ in range(2):
-            bringing.bring(record, Entry(name="vec0", asked=TAP, kernel=TAP))
+            bringing.bring_in(record, DeviceEntry(name="vec0", asked=TAP, kernel=TAP))
             assert stat.S_ISCHR(os.stat(there).st_mode)
             assert os.path.samefile(there, TUN)
     assert os.listdir(paths.kept_dir()) == [], house
@@ -52,12 +52,12 @@ def test_what_the_supervisor_makes_of_records_is_found_where_the_kernel_has_no_w
         if launched.record.binds:
             assert "record.json" not in said
             Path(made).write_text("cow")
-            entry = Entry(
+            entry = DeviceEntry(
                 name="ubd1",
                 asked=made,
                 kernel=f"ubd1={made}",
                 holds=[Hold(path=made, device=1, inode=1, write=True)],
             )
-            bringing.bring(launched.record, entry)
+            bringing.bring_in(launched.record, entry)
             told = entry.told.partition("=")[2]
             assert os.path.samefile(f"/proc/{launched.pid}/root{told}", made)

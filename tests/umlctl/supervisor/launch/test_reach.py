@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from umlctl.guest.confinement import STRICT, WRITES
 from umlctl.guest.definition import Definition
-from umlctl.host.landlock import CHANGE, Files, Rule
-from umlctl.state.records import Entry, Hold
+from umlctl.host.landlock import CHANGE, FileRule, Files
+from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.launch import means, reach
 
 PLACES = reach.Places("/own/k", "/own/dev", "/dev/shm/m", "/own/net", "/run/g/demo")
-DISK = Entry(
+DISK = DeviceEntry(
     name="ubd1",
     asked="/disk",
     kernel="ubd1=/cow,/base",
@@ -23,7 +23,7 @@ def guest(**fields: object) -> Definition:
     return Definition(umid="demo", kernel="/usr/bin/linux", **{"confine": WRITES, **fields})  # type: ignore[arg-type]
 
 
-def allowed(definition: Definition, entries: list[Entry] | None = None) -> dict[str, Files]:
+def allowed(definition: Definition, entries: list[DeviceEntry] | None = None) -> dict[str, Files]:
     """What may be done with each path by all rules for it."""
     found: dict[str, Files] = {}
     for path, rights in reach.rules(definition, entries or [], COMMAND, PLACES):
@@ -91,4 +91,4 @@ def test_what_is_given_is_what_words_and_disks_name() -> None:
 
 
 def test_rules_are_for_landlock() -> None:
-    assert all(isinstance(each, Rule) for each in reach.rules(guest(), [DISK], COMMAND, PLACES))
+    assert all(isinstance(each, FileRule) for each in reach.rules(guest(), [DISK], COMMAND, PLACES))
