@@ -63,25 +63,12 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceEntry(msgspec.Struct, kw_only=True):
-    """One device in a guest's table.
+    """One device in a guest's table, as it is kept. What has the name of a field of
+    `umlctl.protocol.status.Device`, which is how clients see it, means the same.
 
     Fields:
-        name: "ubd3", "vec0", "con1", "ssl0", "mem"
-        asked: what was asked for, in the words of `plug` or the kernel's
-        kernel: what the kernel was given
-        told: what the kernel was told instead, where it is confined and finds the files elsewhere
-        boot: it is on the kernel's command line, and comes back with a reboot by itself
-        holds: files of the host that it uses
-        mac: of a NIC
-        addr: the address that the guest is meant to take: a hint
-        network: the switch of umlctl's that a NIC is on
-        tap, bridge: the host's end of a NIC
-        host_addr: the host's own address on its tap
-        address: the pair of addresses that a tunnel owns on this host
-        made: what was made for it, and goes with it: files to remove, a tap, a switch
-        shared: others may use its files; that is the user's own business
-        observed: what the guest said of it last; None: the guest does not have it
-        problem: why it is not there; empty if it is
+        told: what the kernel was told instead of `kernel`, where it is confined and finds the
+            files elsewhere
     """
 
     name: str

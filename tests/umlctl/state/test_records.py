@@ -14,7 +14,7 @@ import pytest
 from tests.damage import damaged
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes
-from umlctl.protocol.status import Ending, Status
+from umlctl.protocol.status import Device, Ending, Status
 from umlctl.state import records
 from umlctl.state.records import Record, ended_status, load, load_all, save
 
@@ -270,3 +270,13 @@ def test_summary_of_a_dead_guest_says_what_its_record_knows(house: str) -> None:
 
 def test_boot_of_this_host_has_an_id() -> None:
     assert len(records.host_boot_id()) == 36
+
+
+def test_clients_see_a_device_by_the_names_that_its_record_has() -> None:
+    kept = set(records.DeviceEntry.__struct_fields__)
+    assert kept - {"told"} == set(Device.__struct_fields__) - {"host", "note"}
+    entry = records.DeviceEntry(
+        name="vec0", asked="user", kernel="transport=bess", told="x", mac="y"
+    )
+    seen = records.device_status(entry)
+    assert all(getattr(seen, name) == getattr(entry, name) for name in kept - {"told"})
