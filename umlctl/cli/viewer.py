@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from umlctl import exitcodes, streams
@@ -23,7 +24,7 @@ from umlctl.output import say
 from umlctl.protocol.console_socket import MAX_PACKET_BYTES, NOTICE, OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DEFAULT_ROWS: Final = 24
 """Rows of a terminal that does not say how many it has."""
@@ -86,9 +87,10 @@ class ConsoleViewer:
         if self._screen.is_terminal:
             what = f"{self._attachment.console} of {self._umid}"
             self._note(f"attached to {what}; {self.keyboard.leaving} leaves it")
-        with self.keyboard.raw():
+        # A signal that came while the terminal is raw, and nobody heard, would leave it so.
+        with self._hearing_signals() as wakes, self.keyboard.raw():
             try:
-                self._loop()
+                self._loop(wakes)
                 self._show_rest()
             finally:
                 self._attachment.close()
@@ -96,31 +98,36 @@ class ConsoleViewer:
 
     # Events of the loop
 
-    def _loop(self) -> None:
+    @contextmanager
+    def _hearing_signals(self) -> Iterator[int]:
+        """Note the signals that come, and have one descriptor tell of each."""
         wakes, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         before = signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
         handlers = {
             number: signal.signal(number, self._caught)
             for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP)
         }
-        self._over = False
         try:
-            while self._code is None and not self._over:
-                ready = self._await(wakes)
-                if self._resized:
-                    self._tell_size()
-                if streams.STDIN in ready:
-                    self._take_input()
-                if self._attachment.fileno() in ready:
-                    self._take_packet()
-                elif not ready and self.keyboard.is_over and not self._attachment.is_sending:
-                    self._leave_silent()
+            yield wakes
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(before)
             os.close(wakes)
             os.close(wakened)
+
+    def _loop(self, wakes: int) -> None:
+        self._over = False
+        while self._code is None and not self._over:
+            ready = self._await(wakes)
+            if self._resized:
+                self._tell_size()
+            if streams.STDIN in ready:
+                self._take_input()
+            if self._attachment.fileno() in ready:
+                self._take_packet()
+            elif not ready and self.keyboard.is_over and not self._attachment.is_sending:
+                self._leave_silent()
 
     def _await(self, wakes: int) -> set[int]:
         """Wait until something can be done; return the descriptors that have something.

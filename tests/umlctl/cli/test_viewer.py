@@ -3,8 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
+import termios
 import threading
-from contextlib import contextmanager
+import tty
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +16,7 @@ import pytest
 from umlctl import exitcodes, streams
 from umlctl.cli import viewer as viewers
 from umlctl.cli.answered import Answer
+from umlctl.cli.keyboard import Keyboard
 from umlctl.cli.transcript import Transcript, log_path
 from umlctl.cli.viewer import ConsoleViewer, Runner
 from umlctl.client.attach import Attachment
@@ -150,6 +154,39 @@ def test_signal_ends_a_viewer_and_what_it_had_changed(
     with supervisor.doing(kill):
         assert looking.run(None) == exitcodes.SIGNALLED + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("moment", ["raw", "shown"])
+def test_signal_at_a_bad_moment_leaves_no_terminal_raw(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Just when the terminal is raw, and when the rest is shown before it is restored."""
+    controller, terminal = os.openpty()
+    file = os.fdopen(terminal, "r+b", buffering=0)
+    monkeypatch.setattr(sys, "stdin", file)
+    before = termios.tcgetattr(terminal)
+    raw = tty.setraw
+
+    def killed(*arguments: int) -> None:
+        raw(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def end() -> None:
+        with suppress(BrokenPipeError):  # the viewer is gone already
+            supervisor.tell(ended="it powered down")
+
+    looking = viewer()
+    looking.keyboard = Keyboard(b"\x1d", is_terminal=True)
+    if moment == "raw":
+        monkeypatch.setattr(tty, "setraw", killed)
+    else:
+        monkeypatch.setattr(looking, "_show_rest", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with supervisor.doing(end):
+        assert looking.run(None) in {exitcodes.OK, exitcodes.SIGNALLED + signal.SIGTERM}
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)  # the viewer is to end, and leaves it ignored
+    assert termios.tcgetattr(terminal) == before
+    file.close()
+    os.close(controller)
 
 
 @pytest.fixture
