@@ -73,10 +73,22 @@ def ask_running_supervisor(
 
 
 def pid() -> int:
-    """Pid of the background supervisor; 0 if none runs, as far as this process can see."""
+    """Pid of the background supervisor; 0 if none runs, as far as this process can see.
+
+    The supervisor writes its pid into its lock. Others have that file open too: a service that
+    waits for its turn, or a supervisor that came second and is about to end.
+    """
     from umlctl.host import place
 
-    return place.holder([paths.supervisor_lock()])
+    path = paths.supervisor_lock()
+    try:
+        with open(path, "rb") as file:
+            written = file.read(32).strip()
+    except OSError:
+        written = b""
+    if written.isdigit() and path in processes.descriptors(int(written)):
+        return int(written)
+    return place.holder([path])
 
 
 def _start() -> int:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -97,6 +99,29 @@ def test_supervisor_with_another_tmp_is_said_to_be_there(
     assert said.out == ""
     assert f"the supervisor, pid {os.getpid()}, cannot be asked from" in said.err
     os.close(lock._descriptor)
+
+
+OPENS: Final = "import sys; lock = open(sys.argv[1])"
+TAKES: Final = "from umlctl.supervisor.lock import Lock; lock = Lock(); assert lock.take(0)"
+
+
+def test_process_that_waits_for_the_lock_is_not_the_supervisor(house: str) -> None:
+    paths.make_run_dir()
+    Path(paths.supervisor_lock()).touch()
+    with ExitStack() as stack:
+        pids = []
+        for script in (OPENS, TAKES, OPENS):
+            words = [sys.executable, "-c", f"{script}\nprint(flush=True)\ninput()"]
+            child = stack.enter_context(
+                subprocess.Popen(
+                    [*words, paths.supervisor_lock()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+            )
+            stack.callback(child.kill)
+            assert child.stdout is not None
+            child.stdout.readline()
+            pids.append(child.pid)
+        assert background.pid() == pids[1]
 
 
 def test_supervisor_that_cannot_be_started_is_an_error(house: str) -> None:
