@@ -248,18 +248,25 @@ def _stays(name: str) -> bool:
 def _launch(name: str, options: list[str]) -> None:
     """Start a switch and wait until one answers, this one or another that was faster."""
     deadline = time.monotonic() + START_TIMEOUT
-    pid = 0
-    while True:
-        if pid == 0 or pid not in _children:
-            pid = _spawn(name, options)
-        if _stays(name):
-            return
-        if reap().get(pid, 0) != 0:
-            raise HostError(f"network {name} did not start: {_log_tail(name)}")
-        # Else the switch comes up, or another one that is ending still has the name.
-        if time.monotonic() > deadline:
-            raise HostError(f"network {name} did not start in time: {_log_tail(name)}")
-        time.sleep(_LOOK_INTERVAL)
+    pid = 0  # of a switch that nobody but this thread reaps, or why it did not start would be lost
+    try:
+        while True:
+            if not pid:
+                pid = _spawn(name, options)
+            if _stays(name):
+                return
+            status = _status(pid) if pid else None
+            if status is not None:
+                pid = 0
+            if status:
+                raise HostError(f"network {name} did not start: {_log_tail(name)}")
+            # Else the switch comes up, or another one that is ending still has the name.
+            if time.monotonic() > deadline:
+                raise HostError(f"network {name} did not start in time: {_log_tail(name)}")
+            time.sleep(_LOOK_INTERVAL)
+    finally:
+        if pid:
+            _children.add(pid)
 
 
 def _spawn(name: str, options: list[str]) -> int:
@@ -291,22 +298,23 @@ def _spawn(name: str, options: list[str]) -> int:
         return 0  # a switch that has ended removed the directory just now
     except OSError as problem:
         raise HostError(f"network {name} cannot be started: {problem}") from problem
-    _children.add(pid)
     return pid
 
 
-def reap() -> dict[int, int]:
-    """Reap the switches that this process started and that have ended. Returns: status by pid."""
-    found = {}
+def reap() -> None:
+    """Reap the switches that this process has started, and that have ended since they came up."""
     for pid in list(_children):
-        try:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            ended, status = pid, 0  # another part of this process has reaped it
-        if ended:
+        if _status(pid) is not None:
             _children.discard(pid)
-            found[pid] = status
-    return found
+
+
+def _status(pid: int) -> int | None:
+    """How a child of this process has ended; None if it runs."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0  # another part of this process has reaped it
+    return status if ended else None
 
 
 def _wait_for_uplink(segment: Segment, wanted: Sequence[Forward]) -> None:

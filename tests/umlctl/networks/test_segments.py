@@ -86,9 +86,24 @@ def test_bad_name_is_refused(place: str, name: str) -> None:
             refused(name)
 
 
-def test_switch_that_cannot_start_says_why(place: str) -> None:
+@pytest.mark.parametrize("others", [False, True])
+def test_switch_that_cannot_start_says_why(
+    place: str, monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    """Though another thread reaps the switches that have ended."""
     paths.make_run_dir()
     os.makedirs(paths.network_control("lan") + "~/in-the-way")
+    if others:
+        spawn = segments._spawn
+
+        def spawn_and_reap(name: str, options: list[str]) -> int:
+            pid = spawn(name, options)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            segments.reap()
+            return pid
+
+        monkeypatch.setattr(segments, "_spawn", spawn_and_reap)
+        monkeypatch.setattr(segments, "START_TIMEOUT", 0.0)
     with pytest.raises(HostError, match=r"network lan did not start: (?s:.*)control~"):
         segments.start("lan")
     assert segments.names() == []
