@@ -265,12 +265,24 @@ def _following(umid: str, log: str, descriptor: int, offset: int) -> Iterator[by
     return _additions(log, descriptor, offset, lambda: is_there(umid))
 
 
-def _open(log: str) -> int:
-    """The log of a life that may be over by now; -1 if it is put aside, and the next not there."""
-    try:
-        return os.open(log, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return -1
+def _open(log: str, last: int) -> int:
+    """The log of the life that followed another; -1 if it is not there yet.
+
+    That life may be over too, and its log put aside. The lives before it are lost.
+
+    last: the log of the other
+    """
+    for path in (log + ".1", log):
+        try:
+            found = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        this, other = os.fstat(found), os.fstat(last)
+        is_later = this.st_mtime_ns >= other.st_mtime_ns and not os.path.samestat(this, other)
+        if path == log or is_later:
+            return found
+        os.close(found)
+    return -1
 
 
 def _additions(
@@ -287,7 +299,7 @@ def _additions(
             for data in console_log.read(current, offset, os.fstat(current).st_size):
                 offset += len(data)
                 yield data
-            fresh = _open(log) if replaced else -1
+            fresh = _open(log, current) if replaced else -1
             if fresh >= 0:
                 if newer >= 0:
                     os.close(newer)

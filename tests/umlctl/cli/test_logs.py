@@ -211,7 +211,44 @@ def test_log_that_is_put_aside_as_it_is_opened_is_not_missed(
         return looks < 3
 
     monkeypatch.setattr(os, "open", late)
-    assert list(_additions(log, descriptor, 0, is_there)) == [b"one\n", b"three\n"]
+    assert list(_additions(log, descriptor, 0, is_there)) == [b"one\n", b"two\n", b"three\n"]
+    os.close(descriptor)
+
+
+def test_life_between_two_looks_is_followed(house: str) -> None:
+    """A guest that panics at once, and is started again."""
+    log = f"{paths.record_dir('demo')}/console.log"
+    write("demo", b"zero\n")
+    console_log.begin(log)
+    write("demo", b"one\n")
+    descriptor = os.open(log, os.O_RDONLY)
+    looks = 0
+
+    def is_there() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            for data in (b"two\n", b"three\n"):
+                console_log.begin(log)
+                write("demo", data)
+        return looks < 3
+
+    assert list(_additions(log, descriptor, 0, is_there)) == [b"one\n", b"two\n", b"three\n"]
+    os.close(descriptor)
+
+
+def test_log_of_the_life_before_is_not_followed(house: str) -> None:
+    """Though the last one printed nothing, so that it was not put aside."""
+    log = f"{paths.record_dir('demo')}/console.log"
+    write("demo", b"zero\n")
+    os.utime(log, (1, 1))
+    console_log.begin(log)
+    write("demo", b"")
+    descriptor = os.open(log, os.O_RDONLY)
+    console_log.begin(log)
+    write("demo", b"two\n")
+    looks = iter((True, False))
+    assert list(_additions(log, descriptor, 0, lambda: next(looks))) == [b"two\n"]
     os.close(descriptor)
 
 
