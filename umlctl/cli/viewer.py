@@ -234,8 +234,11 @@ class ConsoleViewer:
             self._greet()
         else:
             self._show_rest()
-            self._note(f"the supervisor of {self._umid} has ended; the guest may run on")
-            self._code = exitcodes.GONE
+            if how := self._attachment.ending():
+                self._end(how)
+            else:
+                self._note(f"the supervisor of {self._umid} has ended; the guest may run on")
+                self._code = exitcodes.GONE
 
     def _hear(self, notice: dict[str, Any]) -> None:
         if "offset" in notice:

@@ -127,6 +127,12 @@ class Attachment:
 
         return ask_to_adopt(self.umid)
 
+    def ending(self) -> str:
+        """How the guest has ended, if it has, and no supervisor is there to say so; else empty."""
+        from umlctl.client.unsupervised import ending
+
+        return ending(self.umid)
+
     def _why_none(self, path: str) -> str:
         from umlctl.client.unsupervised import epitaph
 

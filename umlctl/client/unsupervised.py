@@ -166,3 +166,12 @@ def epitaph(guest: str) -> str:
         f"{guest} does not run: {views.ending_text(ending)}, {ago} ago; "
         f"`umlctl start {guest}` starts it again"
     )
+
+
+def ending(guest: str) -> str:
+    """How a guest that was started here has ended; empty if it lives, or if that is not known."""
+    record = discover.find(guest)
+    if record is None:
+        return ""
+    record = cleanup.judged(record)
+    return "" if records.lives(record) else views.ending_text(record.ending)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from tests.umlctl.state.test_records import ended, keep, write_record
 from umlctl import exitcodes, streams
 from umlctl.cli import viewer as viewers
 from umlctl.cli.answered import Answer
@@ -25,6 +26,8 @@ from umlctl.protocol.console_socket import INPUT, MAX_PACKET_BYTES, NOTICE, OUTP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from umlctl.protocol.status import Ending
 
 
 class Supervisor:
@@ -43,6 +46,9 @@ class Supervisor:
 
     def show(self, data: bytes) -> None:
         self.connection.send(OUTPUT + data)
+
+    def leave(self) -> None:
+        self.connection.close()
 
     def close(self) -> None:
         self._listener.close()
@@ -127,6 +133,32 @@ def test_guest_that_ends_before_the_text_came_is_said(
     said = capfd.readouterr().err
     assert "demo has ended: it powered down" in said
     assert "it has not printed 'done' before" in said
+    script(b"")
+
+
+@pytest.mark.parametrize("ending", [ended(0, 1.0), None])
+def test_guest_that_has_ended_is_known_though_its_supervisor_could_not_tell(
+    supervisor: Supervisor,
+    script: Callable[[bytes], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    ending: Ending | None,
+) -> None:
+    looking = viewer(keyboard=False)
+    if ending is None:
+        write_record()
+    else:
+        keep(ending=ending)
+    monkeypatch.setattr(looking._attachment, "reconnect", lambda: False)
+    with supervisor.doing(supervisor.leave):
+        code = looking.run(None)
+    said = capfd.readouterr().err
+    if ending is None:
+        assert code == exitcodes.GONE
+        assert "the supervisor of demo has ended; the guest may run on" in said
+    else:
+        assert code == exitcodes.OK
+        assert "demo has ended: exited with status 0" in said
     script(b"")
 
 

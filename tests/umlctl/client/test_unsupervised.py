@@ -79,6 +79,7 @@ def test_guest_that_runs_on_is_shown_with_what_takes_it_over(run_dir: str) -> No
         assert (found.state, found.pid) == ("unsupervised", pid)
         assert "`umlctl adopt demo` has it supervised again" in str(found.trouble)
         assert "nobody supervises it; `umlctl adopt demo`" in unsupervised.epitaph("demo")
+        assert unsupervised.ending("demo") == ""
 
 
 def test_guest_that_died_unseen_is_shown_as_dead(house: str) -> None:
@@ -86,6 +87,7 @@ def test_guest_that_died_unseen_is_shown_as_dead(house: str) -> None:
     found = unsupervised.unsupervised_status(record)
     assert (found.state, found.since, found.ending and found.ending.code) == ("dead", 5.0, 3)
     assert "demo does not run: exited with status 3" in unsupervised.epitaph("demo")
+    assert unsupervised.ending("demo") == "exited with status 3"
     assert not umid_lock.has_owner("demo")
 
 
