@@ -131,13 +131,8 @@ def build(
     """
     told, for_init = words.split((*definition.append, *definition.arguments))
     user = [word for word in told if not is_device(word)]
-    for word in (*user, *for_init):  # UML's own are looked for in what is for init alone, too
-        about = key(word)
-        if about in OWN_ARGUMENTS:
-            raise UsageError(f"{word}: {about}= is not yours to set: {OWN_ARGUMENTS[about]}")
-        for typo, hint in TYPOS.items():
-            if about.startswith(typo):
-                raise UsageError(f"{word}: {hint}")
+    names_init = any(key(word) == "init" for word in user)
+    _check_from_user([*user, *for_init])  # UML's own are looked for in what is for init alone, too
     ours = [
         *_ours(definition, uml_dir, notify, _fast_boot(traits.release)),
         *(["seccomp=on"] if traits.seccomp and definition.ncpus > 1 else []),
@@ -148,8 +143,10 @@ def build(
         ours.append(f"{NICS_VARIABLE}={nics}")
     if traits.modules and has_agent(definition) and words.can_be_given(traits.modules):
         ours.append(f"{MODULES_VARIABLE}={traits.modules}")
+    if wrapped and root_is_host(definition):
+        user = [each for word in user for each in _wrapped(word, init)]
     line = merge(ours, user)
-    if has_agent(definition) and not any(key(word) == "init" for word in user):
+    if has_agent(definition) and not names_init:
         # After all others: what stands before it and is none of the kernel's is init's no more.
         line.append(f"init={SHELL}")
         for_init.insert(0, words.check(init, "the path of init"))
@@ -162,6 +159,20 @@ def build(
             f"the kernel command line has {length} bytes; {MAX_COMMAND_LINE_BYTES} is the most"
         )
     return line
+
+
+def _check_from_user(told: list[str]) -> None:
+    """See that nothing is set that is not the user's to set, or mistyped.
+
+    Raises: UsageError
+    """
+    for word in told:
+        about = key(word)
+        if about in OWN_ARGUMENTS:
+            raise UsageError(f"{word}: {about}= is not yours to set: {OWN_ARGUMENTS[about]}")
+        for typo, hint in TYPOS.items():
+            if about.startswith(typo):
+                raise UsageError(f"{word}: {hint}")
 
 
 def _check_for_init(told: list[str]) -> None:
@@ -277,14 +288,30 @@ def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
         ours = ["root=/dev/root", "rootfstype=hostfs"]
     else:
         ours = [FIRST_DISK_ARGUMENT]
-    program = definition.init
-    if program and root_is_host(definition) and wrapped:
-        ours += [f"init={init}", f"{INIT_VARIABLE}={program}"]
-    elif program:
-        ours.append(f"init={program}")
+    if definition.init:
+        named = f"init={definition.init}"
+        ours += _wrapped(named, init) if wrapped and root_is_host(definition) else [named]
     elif not (root_is_host(definition) or definition.single or given.keys() & NO_LOGIN_ARGUMENTS):
         ours.append(LOGIN_ARGUMENT)
     return [words.check(word, "the kernel argument of the root") for word in ours]
+
+
+def _wrapped(word: str, init: str) -> list[str]:
+    """An argument of the kernel; where it names init, those by which our init program starts
+    that."""
+    program = word.partition("=")[2]
+    if not program or key(word) != "init":
+        return [word]
+    return [f"init={init}", f"{INIT_VARIABLE}={program}"]
+
+
+def _unwrapped(told: list[str]) -> list[str]:
+    """The arguments of a kernel as the user gave them; `--init` stays as it is."""
+    found = {key(word): word.partition("=")[2] for word in reversed(told)}
+    if not {AGENT_LINE, INIT_VARIABLE} <= found.keys():
+        return told
+    named = f"init={found[INIT_VARIABLE]}"
+    return [named if key(word) == "init" else word for word in told if key(word) != INIT_VARIABLE]
 
 
 def _with_disk(devices: Sequence[str]) -> list[str]:
@@ -313,6 +340,8 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
     Raises: UsageError: they are no such words
     """
     told, for_init = words.split(command[1:])
+    wrapped = any(key(word) == INIT_VARIABLE for word in told)
+    told = _unwrapped(told)
     found = {key(word): word.partition("=")[2] for word in reversed(told)}
     if not OWN_ARGUMENTS.keys() <= found.keys():
         raise UsageError(f"no kernel that was started here: {command!r}")
@@ -339,7 +368,7 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
     is_ours = program == SHELL and for_init and for_init[0].endswith(f"/{known.umid}/init")
     if is_ours:
         program = for_init.pop(0)
-    ours = build(known, uml_dir="", notify="", init=program, wrapped=INIT_VARIABLE in found)
+    ours = build(known, uml_dir="", notify="", init=program, wrapped=wrapped)
     if has_agent(known) and not is_ours:
         ours.remove(f"init={SHELL}")
     arguments = [

@@ -276,12 +276,21 @@ def test_init_of_the_user_is_run() -> None:
 
 def test_own_init_of_an_ordinary_user_is_started_by_ours() -> None:
     """Whose set-user-ID programs would make it nobody."""
-    words = line(init="/tmp/test.sh", wrapped=True)
-    assert value(words, "init") == "/run/demo/init"
-    assert value(words, "UMLCTL_INIT") == "/tmp/test.sh"
-    words = line(root="/srv/tree/", init="/sbin/init", wrapped=True)
-    assert value(words, "init") == "/sbin/init"
-    assert "UMLCTL_INIT=" not in " ".join(words)
+    for words in (
+        line(init="/tmp/test.sh", wrapped=True),
+        line(arguments=("init=/tmp/test.sh", "quiet", "--", "a"), wrapped=True),
+        line(append=("quiet", "init=/tmp/test.sh"), wrapped=True),
+    ):
+        assert value(words, "init") == "/run/demo/init"
+        assert value(words, "UMLCTL_INIT") == "/tmp/test.sh"
+    for words in (
+        line(root="/srv/tree/", init="/sbin/init", wrapped=True),
+        line(root="/srv/tree/", arguments=("init=/sbin/init",), wrapped=True),
+        line(arguments=("root=/dev/ubda", "init=/sbin/init"), wrapped=True),
+        line(arguments=("init=/sbin/init",)),
+    ):
+        assert value(words, "init") == "/sbin/init"
+        assert "UMLCTL_INIT=" not in " ".join(words)
 
 
 @pytest.mark.parametrize(
