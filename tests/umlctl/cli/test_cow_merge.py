@@ -178,7 +178,7 @@ $2 -m umlctl cow merge a.cow full/image && exit 1 || echo "new: $? $(ls -A full)
 cp -p --sparse=always base.img full
 $2 -m umlctl cow rebase a.cow full/base.img >&2
 $2 -m umlctl cow merge --in-place a.cow && exit 1 || echo "in place: $? $(ls *.merge)"
-mount -o remount,size=16m "$1/full"
+mount -t tmpfs -o remount,size=16m tmpfs "$1/full"  # with no options as they stand in mountinfo
 $2 -m umlctl cow check a.cow
 cat full/base.img >merged
 """
