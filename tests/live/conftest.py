@@ -253,14 +253,18 @@ class House:
             f"mem=64M uml_dir={self.path}/hand umid={umid} ubd0r=/dev/null con=null con0=fd:0,fd:1 "
             f"root=/dev/root rootfstype=hostfs ro init=/bin/sh hostname={umid}"
         )
-        process = subprocess.Popen(
-            ["setarch", os.uname().machine, "-R", kernel, *words.split()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        console = f"{self.path}/{umid}.console"
+        with open(console, "wb") as output:
+            process = subprocess.Popen(
+                ["setarch", os.uname().machine, "-R", kernel, *words.split()],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         try:
+            # The kernel answers before, and there is no trace of a process 1 that still boots it.
+            wait_for(lambda: Path(console).read_bytes().endswith(b"# "), "the shell waits")
             wait_for(lambda: self.umlctl("version", path).returncode == 0, "it answers")
             yield path
         finally:
