@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import consoles, cow, many, networks
+from bench import consoles, cow, jail, many, networks
 from bench.house import BenchError, house
 from bench.measures import ALONE, GUEST, QUICK, WITH_GUEST, Counts, Row
 
@@ -22,6 +22,7 @@ OTHERS: Final = {
     "consoles": consoles.throughput,
     "guests": many.guests,
     "merges": cow.merges,
+    "jail": jail.costs,
 }
 
 

@@ -36,6 +36,7 @@ class Counts:
     flood_rounds: int = 5
     flood_trips: int = 1500
     boots: int = 7
+    confined_boots: int = 20
     transfers: int = 7
     guests: int = 100
 
@@ -51,6 +52,7 @@ QUICK: Final = Counts(
     flood_rounds=3,
     flood_trips=800,
     boots=3,
+    confined_boots=4,
     transfers=3,
     guests=20,
 )

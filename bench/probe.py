@@ -4,6 +4,7 @@
     probe.py late  KERNEL PUBLIC COUNT                 requests that waited longer than 20 ms
     probe.py dead  PUBLIC ROUNDS COUNT                 p99 of a live client, alone and among dead
     probe.py flood PUBLIC ROUNDS COUNT PAUSE           p99 of a client, and while another floods
+    probe.py proc  PUBLIC... ROUNDS COUNT              times of `proc` to each, a list a round
 
 KERNEL is the kernel's own socket, PUBLIC the supervisor's, PAUSE microseconds before each
 request. Prints JSON, times in seconds.
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from socketproto.blocking import Connection
 from socketproto.client import Client
 
 if TYPE_CHECKING:
@@ -219,15 +221,33 @@ def flood(public: str, rounds: int, count: int, pause: int) -> dict[str, Any]:
     return found
 
 
+def proc(*paths: str, rounds: int, count: int) -> list[list[list[float]]]:
+    """Questions for a file of /proc, to one guest after the other within a round."""
+    found: list[list[list[float]]] = [[] for _ in paths]
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(path)) for path in paths]
+        for number in range(rounds):
+            turns = list(enumerate(connections))
+            for index, connection in turns if number % 2 else turns[::-1]:
+                taken = []
+                for _ in range(count):
+                    begin = time.perf_counter()
+                    assert connection.request("proc uptime", DEADLINE).ok
+                    taken.append(time.perf_counter() - begin)
+                found[index].append(taken)
+    return found
+
+
 def main(words: list[str]) -> int:
     what, *arguments = words
     paths = [word for word in arguments if not word.isdigit()]
     numbers = [int(word) for word in arguments if word.isdigit()]
-    measures: dict[str, Callable[..., dict[str, Any]]] = {
+    measures: dict[str, Callable[..., object]] = {
         "trips": trips,
         "late": late,
         "dead": dead,
         "flood": flood,
+        "proc": lambda *words: proc(*words[:-2], rounds=words[-2], count=words[-1]),
     }
     print(json.dumps(measures[what](*paths, *numbers)))
     return 0

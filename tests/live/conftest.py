@@ -34,6 +34,12 @@ WHOLE = bool(os.environ.get("UMLCTL_TEST_WHOLE"))
 """Do as often as it takes to find what happens rarely: `./dev chaos` asks for that."""
 CONFINE = os.environ.get("UMLCTL_TEST_CONFINE", "")
 """How the guests of these tests are confined that say nothing of it."""
+READ = [
+    word
+    for path in sorted({sys.prefix, sys.base_prefix})
+    for word in (("--ro", path) if CONFINE == "strict" else ())
+]
+"""Gives them what they run of these tests' own programs."""
 TOOLS = "".join(
     f"export {name}={shlex.quote(os.environ[name])}; "
     for name in ("PATH", "LD_LIBRARY_PATH")
@@ -72,7 +78,7 @@ class House:
 
     def command(self, *words: str) -> list[str]:
         if CONFINE and words[:1] in (("start",), ("run",)) and "--confine" not in words:
-            words = (words[0], "--confine", CONFINE, *words[1:])
+            words = (words[0], "--confine", CONFINE, *READ, *words[1:])
         return [sys.executable, "-m", "umlctl", *words]
 
     def umlctl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -366,9 +372,9 @@ class Terminal(pexpect.spawn):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def a_house() -> Iterator[House]:
+def a_house(kind: type[House] = House) -> Iterator[House]:
     """A home whose background supervisor ends with it."""
-    home = House(tempfile.mkdtemp(prefix="u", dir="/tmp"))
+    home = kind(tempfile.mkdtemp(prefix="u", dir="/tmp"))
     try:
         yield home
     finally:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import fake_kernel
-from tests.live.conftest import House, unless_strict, wait_for
+from tests.live.conftest import House, wait_for
 from umlctl.cli.info import no_limits
 from umlctl.host import paths, processes
 
@@ -364,7 +364,6 @@ LOAD = (
 )
 
 
-@unless_strict("the guest executes a Python that need not be the system's")
 def test_locked_guest_takes_no_module(house: House, umid: str) -> None:
     kernel = Path(json.loads(house.ok("kernel", "list", "--json"))[0]["path"])
     (module,) = (kernel.parent.parent / "lib/uml/modules").glob("*/kernel/drivers/net/dummy.ko")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cows import KINDS, make, read
+from tests.live.conftest import unless_strict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ def pages(chance: random.Random, count: int) -> list[int]:
     return [8 * page + n for page in chance.sample(range(PAGES), count) for n in range(8)]
 
 
+@unless_strict("its backing file is not given to the guest when that starts")
 @pytest.mark.timeout(300)
 def test_kernel_and_we_agree_on_what_is_in_a_cow_file(
     house: House, umid: str, tmp_path: Path

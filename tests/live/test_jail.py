@@ -9,142 +9,54 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import shutil
 import signal
-import socket
-import stat
-import struct
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.escape import is_ready, program, results
-from tests.injection import Process, inside
-from tests.live.conftest import House, a_house, wait_for
-from umlctl.host import call_list, landlock, processes
+from tests.live.conftest import House, a_house, kill_supervisor, wait_for
+from tests.live.tries import (
+    ASKED,
+    CREAT,
+    FILES,
+    LANDLOCK,
+    OFF,
+    OTHERS,
+    READING,
+    READING_OTHERS,
+    READS,
+    ROOT,
+    SECRET,
+    SOCKETS,
+    STREAM,
+    STRICT,
+    UNIX,
+    WRITES,
+    WRITING,
+    WRONLY,
+    World,
+    answers,
+    changed,
+    changed_by_code,
+    have_no_namespaces,
+    in_words,
+    lay_out,
+    of_host,
+    something_else,
+    succeeded,
+    surroundings,
+    told,
+)
+from umlctl.host import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT: Final = os.geteuid() == 0
-LANDLOCK: Final = landlock.version() if os.uname().machine in call_list.MACHINES else 0
 pytestmark = pytest.mark.skipif(not LANDLOCK, reason="this host cannot confine a guest")
-
-WRITES, STRICT, OFF = "writes", "strict", "off"
-MARK: Final = "=== "
-SECRET: Final = b"what nobody else is to know"
-
-
-class World(NamedTuple):
-    """What there is to be reached.
-
-    Fields:
-        victim: a directory of the host's user that no guest was given
-        key: a file of that user's that is secret
-        port: where a service of the host's listens, TCP
-        other: a process of the same user
-        supervisor: its pid
-        own, neighbour: umids, of the guest that tries and of another
-        kernel: the pid of the former's
-    """
-
-    house: House
-    victim: str
-    key: str
-    port: int
-    other: int
-    supervisor: int
-    own: str
-    neighbour: str
-    kernel: int
-
-
-# What is harmed
-
-
-def lay_out(victim: str) -> None:
-    """Make the victim's files, as they are to stay."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(victim)
-    os.makedirs(f"{victim}/empty")
-    for name in ("file", "other"):
-        Path(f"{victim}/{name}").write_bytes(SECRET)
-        os.chmod(f"{victim}/{name}", 0o640)
-        os.utime(f"{victim}/{name}", (1e9, 1e9))
-
-
-def state_of(victim: str) -> list[tuple[object, ...]]:
-    """All that can be changed of the victim's files but when they were read."""
-    found: list[tuple[object, ...]] = []
-    for directory, directories, files in os.walk(victim):
-        for name in [".", *directories, *files]:
-            path = os.path.join(directory, name)
-            about = os.lstat(path)
-            content = Path(path).read_bytes() if stat.S_ISREG(about.st_mode) else b""
-            attributes = os.listxattr(path, follow_symlinks=False)
-            found.append(
-                (
-                    *(path, about.st_mode, about.st_uid, about.st_nlink, about.st_mtime, content),
-                    *attributes,
-                )
-            )
-    return sorted(found)
-
-
-# As root of the guest, on its hostfs: HOST is where it has mounted the host's files once more,
-# UNDER where it sees its own root without what it has mounted on it.
-
-HOSTFS: Final = {
-    "remount the root and write": "mount -o remount,rw /; mount -o remount,rw $UNDER; "
-    "echo bad >$UNDER$V/file",
-    "write": "echo bad >$HOST$V/file",
-    "append": "echo bad >>$HOST$V/file",
-    "truncate": "truncate -s 3 $HOST$V/file",
-    "make a file": "echo bad >$HOST$V/new",
-    "make a directory": "mkdir $HOST$V/new",
-    "remove a file": "rm -f $HOST$V/file",
-    "remove a directory": "rmdir $HOST$V/empty",
-    "rename": "mv $HOST$V/file $HOST$V/renamed",
-    "rename over another": "mv -f $HOST$V/file $HOST$V/other",
-    "make a link": "ln $HOST$V/file $HOST$V/link",
-    "make a symbolic link": "ln -s /etc/passwd $HOST$V/link",
-    "make a FIFO": "mkfifo $HOST$V/fifo",
-    "make a socket": "cd $HOST$V && perl -MSocket -e "
-    "'socket(S, AF_UNIX, SOCK_DGRAM, 0); bind(S, sockaddr_un(q(s)))'",
-    "change a mode": "chmod 4777 $HOST$V/file",
-    "change the mode of a directory": "chmod 777 $HOST$V",
-    "change times": "touch -d @1 $HOST$V/file",
-    "mount the directory itself and write": "mount -t hostfs none /srv -o $V; echo bad >/srv/file",
-    "leave a mount by ..": "mount -t hostfs none /srv -o $V/empty; echo bad >/srv/../file; "
-    "cd /srv && echo bad >../file; umount /srv; mount -t hostfs none /srv -o $V/empty/..; "
-    "echo bad >/srv/file",
-    "mount what the host's /proc leads to": "for pid in $SUPERVISOR 1 self; do "
-    "mount -t hostfs none /srv -o /proc/$pid/root$V && echo bad >/srv/file; umount /srv; "
-    "mount -t hostfs none /srv -o /proc/$pid/cwd$V && echo bad >/srv/file; umount /srv; done",
-}
-IF_ROOT: Final = {
-    "make a device node": "mknod $HOST$V/null c 1 3; mknod $HOST$V/disk b 254 0",
-    "change an owner": "chown 12345 $HOST$V/file",
-}
-READING: Final = {
-    "read a key": "cat $HOST$KEY",
-    "read a key by the root": "cat $UNDER$KEY",
-    "read a key by a mount": "mount -t hostfs none /srv -o ${KEY%/*}; cat /srv/${KEY##*/}",
-    "read a key by what the host's /proc leads to": "for pid in $SUPERVISOR 1 self; do "
-    "mount -t hostfs none /srv -o /proc/$pid/root${KEY%/*}; cat /srv/${KEY##*/}; umount /srv; done",
-}
-READING_OTHERS: Final = {
-    "read": "cat $HOST$V/file",
-    "read by a mount": "mount -t hostfs none /srv -o $V; cat /srv/file",
-    "read by what the host's /proc leads to": "for pid in $SUPERVISOR 1 self; do "
-    "mount -t hostfs none /srv -o /proc/$pid/root$V; cat /srv/file; umount /srv; done",
-}
-"""What only a guest that is confined strictly does not read."""
 
 
 @pytest.fixture(scope="module")
@@ -155,76 +67,8 @@ def own_house() -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def worlds(own_house: House) -> Iterator[dict[str, World]]:
-    """A guest of each kind with its surroundings, and another one."""
-    house = own_house
-    victim, keys = f"{house.path}/victim", f"{house.home}/.ssh"
-    given = f"{house.path}/given"
-    os.mkdir(keys, 0o700)
-    os.mkdir(given)
-    Path(f"{keys}/id").write_bytes(SECRET)
-    umids = {mode: f"jail-{mode}-{os.getpid()}" for mode in (WRITES, STRICT, OFF)}
-    neighbour = f"neighbour-{os.getpid()}"
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.socket(socket.AF_UNIX) as service,
-        something_else() as other,
-    ):
-        for mode, umid in umids.items():
-            house.start(umid, "--confine", mode, *(["--ro", given] if mode == STRICT else []))
-        house.start(neighbour, "--confine", WRITES)
-        for umid in umids.values():
-            house.has_shell(umid)
-            house.shell(umid, "mount -t hostfs none /mnt -o /; mount --bind / /media")
-        supervisor = house.status(neighbour)["supervisor_pid"]
-        port = server.getsockname()[1]
-        lay_out(victim)
-        service.bind(f"{house.path}/service")
-        service.listen()
-        there = (house, victim, f"{keys}/id", port, other, supervisor)
-        yield {
-            mode: World(*there, umid, neighbour, house.status(umid)["pid"])
-            for mode, umid in umids.items()
-        }
-        for umid in (*umids.values(), neighbour):
-            house.umlctl("kill", umid)
-
-
-def as_guest(world: World, tries: dict[str, str]) -> dict[str, str]:
-    """What each script says that the guest's root runs, with a victim of its own."""
-    script = (
-        f"HOST=/mnt UNDER=/media KEY={world.key} SUPERVISOR={world.supervisor}; export HOST UNDER\n"
-    )
-    for index, each in enumerate(tries.values()):
-        script += f"echo; echo {MARK}{index}; (V={world.victim}/{index}; {each}); umount -l /srv\n"
-    Path(f"{world.house.path}/given/tries").write_text(script)
-    _, said = world.house.try_shell(world.own, f"sh /mnt{world.house.path}/given/tries")
-    parts = said.split(MARK)
-    assert len(parts) == len(tries) + 1, said
-    return {name: parts[index + 1] for index, name in enumerate(tries)}
-
-
-def changed(world: World, tries: dict[str, str]) -> set[str]:
-    """Which scripts of the guest's root have changed their victim's files."""
-    before = {}
-    for index, name in enumerate(tries):
-        lay_out(f"{world.victim}/{index}")
-        before[name] = state_of(f"{world.victim}/{index}")
-    as_guest(world, tries)
-    return {
-        name
-        for index, name in enumerate(tries)
-        if state_of(f"{world.victim}/{index}") != before[name]
-    }
-
-
-def told(world: World, tries: dict[str, str]) -> set[str]:
-    """Which scripts of the guest's root have told what they should not."""
-    for index in range(len(tries)):
-        lay_out(f"{world.victim}/{index}")
-    return {name for name, said in as_guest(world, tries).items() if SECRET.decode() in said}
-
-
-WRITING: Final = {**HOSTFS, **(IF_ROOT if ROOT else {})}
+    with surroundings(own_house, (WRITES, STRICT, OFF)) as found:
+        yield found
 
 
 def test_tries_of_root_are_those_that_would_harm(worlds: dict[str, World]) -> None:
@@ -251,207 +95,15 @@ def test_root_of_a_guest_that_is_confined_strictly_reads_nothing_else(
     assert "read" in told(worlds[WRITES], READING_OTHERS)
 
 
-# As code in the kernel's process: each makes system calls there, and has its results.
-
-RDONLY, WRONLY, RDWR, CREAT, TRUNC, TMPFILE = 0, 1, 2, 0o100, 0o1000, 0o20200000
-HERE: Final = -100
-STREAM, DATAGRAM = 1, 2
-UNIX, INET = 1, 2
-
-
-def unix(path: str) -> bytes:
-    """An address."""
-    return struct.pack("=H108s", UNIX, os.fsencode(path))
-
-
-def connect(k: Process, address: bytes, kind: int) -> int:
-    """Make a socket and connect it; 0, or the first errno."""
-    made = k.call(41, address[0], kind, 0).result
-    return made if made < 0 else k.call(42, made, address, len(address)).result
-
-
-def send(k: Process, path: str) -> int:
-    """Send a datagram to a unix socket."""
-    made = k.call(41, UNIX, DATAGRAM, 0).result
-    address = unix(path)
-    return made if made < 0 else k.call(44, made, b"x", 1, 0, address, len(address)).result
-
-
-def read(k: Process, path: str) -> int:
-    """Read a file: how many bytes of what is secret came, or the errno."""
-    made = k.call(2, path, RDONLY, 0).result
-    if made < 0:
-        return made
-    data = k.call(0, made, bytes(4096), 4096).data
-    return len(SECRET) if SECRET in data else -errno.ENODATA
-
-
-ANY: Final = bytes(256)
-Try = Callable[[Process, World], int]
-
-FILES: Final[dict[str, Try]] = {
-    "open for writing": lambda k, w: k.call(2, f"{w.victim}/file", WRONLY, 0).result,
-    "open and truncate": lambda k, w: k.call(2, f"{w.victim}/file", WRONLY | TRUNC, 0).result,
-    "truncate": lambda k, w: k.call(76, f"{w.victim}/file", 1).result,
-    "make a file": lambda k, w: k.call(2, f"{w.victim}/new", CREAT | WRONLY, 0o600).result,
-    "make one without a name": lambda k, w: k.call(2, w.victim, TMPFILE | RDWR, 0o600).result,
-    "make a directory": lambda k, w: k.call(83, f"{w.victim}/new", 0o700).result,
-    "make a FIFO": lambda k, w: k.call(133, f"{w.victim}/fifo", 0o010600, 0).result,
-    "make a symbolic link": lambda k, w: k.call(88, "/", f"{w.victim}/link").result,
-    "make a link": lambda k, w: k.call(86, f"{w.victim}/other", f"{w.victim}/link").result,
-    "bind a socket": lambda k, w: bind(k, unix(f"{w.victim}/socket")),
-    "exchange": lambda k, w: (
-        k.call(*(316, HERE, f"{w.victim}/file", HERE, f"{w.victim}/other", 2)).result
-    ),
-    "rename": lambda k, w: k.call(82, f"{w.victim}/other", f"{w.victim}/renamed").result,
-    "change a mode": lambda k, w: k.call(90, f"{w.victim}/file", 0o4777).result,
-    "change an owner": lambda k, w: k.call(92, f"{w.victim}/file", os.getuid(), -1).result,
-    "change times": lambda k, w: k.call(280, HERE, f"{w.victim}/file", bytes(32), 0).result,
-    "set an attribute": lambda k, w: k.call(188, f"{w.victim}/file", "user.a", b"b", 1, 0).result,
-    "write what the root of another leads to": lambda k, w: (
-        k.call(2, f"/proc/{w.supervisor}/root{w.victim}/file", WRONLY, 0).result
-    ),
-    "write by ..": lambda k, w: (
-        k.call(2, f"/proc/self/cwd/{'../' * 20}{w.victim}/file", WRONLY, 0).result
-    ),
-    "remove a file": lambda k, w: k.call(87, f"{w.victim}/file").result,
-    "remove a directory": lambda k, w: k.call(84, f"{w.victim}/empty").result,
-}
-"""Each changes the victim's files; they are made anew before."""
-
-READS: Final[dict[str, Try]] = {
-    "a key": lambda k, w: read(k, w.key),
-    "a key through another's root": lambda k, w: read(k, f"/proc/{w.supervisor}/root{w.key}"),
-    "a key through its own root": lambda k, w: read(k, f"/proc/self/root{w.key}"),
-    "the environment of another": lambda k, w: k.call(2, f"/proc/{w.other}/environ", 0, 0).result,
-    "the memory of another": lambda k, w: k.call(2, f"/proc/{w.supervisor}/mem", RDWR, 0).result,
-    "the files of another": lambda k, w: k.call(2, f"/proc/{w.supervisor}/fd/0", RDONLY, 0).result,
-    "another guest's record": lambda k, w: (
-        k.call(2, f"{w.house.state}/guests/{w.neighbour}/record.json", RDONLY, 0).result
-    ),
-    "its own record, to be changed": lambda k, w: (
-        k.call(2, f"{w.house.state}/guests/{w.own}/record.json", WRONLY, 0).result
-    ),
-    "another guest's directory": lambda k, w: (
-        k.call(2, f"{w.house.run}/g/{w.neighbour}", RDONLY, 0).result
-    ),
-}
-
-OTHERS: Final[dict[str, Try]] = {
-    "signal": lambda k, w: k.call(62, w.other, 0).result,
-    "signal the supervisor": lambda k, w: k.call(62, w.supervisor, 0).result,
-    "signal a thread": lambda k, w: k.call(234, w.other, w.other, 0).result,
-    "trace": lambda k, w: k.call(101, 0x4206, w.other, 0, 0).result,
-    "attach": lambda k, w: k.call(101, 16, w.other, 0, 0).result,
-    "read memory": lambda k, w: k.call(310, w.other, ANY, 1, ANY, 1, 0).result,
-    "write memory": lambda k, w: k.call(311, w.other, ANY, 1, ANY, 1, 0).result,
-    "take a descriptor": lambda k, _: k.call(438, 0, 0, 0).result,
-    "limit": lambda k, w: k.call(302, w.other, 7, struct.pack("=2Q", 3, 3), 0).result,
-    "slow down": lambda k, w: k.call(141, 0, w.other, 19).result,
-    "choose processors": lambda k, w: k.call(203, w.other, 8, b"\1" + bytes(7)).result,
-    "compare": lambda k, w: k.call(312, w.other, w.supervisor, 0, 0, 0).result,
-}
-
-SOCKETS: Final[dict[str, Try]] = {
-    "its own supervisor": lambda k, w: send(k, w.house.public(w.own)),
-    "its own supervisor's own": lambda k, w: send(k, f"{w.house.run}/g/{w.own}/mconsole"),
-    "another guest": lambda k, w: send(k, w.house.public(w.neighbour)),
-    "another guest's own": lambda k, w: send(k, f"{w.house.run}/g/{w.neighbour}/mconsole"),
-    "another guest's kernel": lambda k, w: send(k, w.house.kernel_socket(w.neighbour)),
-    "the background supervisor": lambda k, w: send(k, f"{w.house.run}/supervisor/mconsole"),
-    "a console": lambda k, w: connect(k, unix(f"{w.house.run}/g/{w.own}/con0"), STREAM),
-    "a service of this host's user": lambda k, w: connect(
-        k, unix(f"{w.house.path}/service"), STREAM
-    ),
-    "a service by TCP": lambda k, w: connect(
-        k, struct.pack("=H", INET) + struct.pack(">HI8x", w.port, 0x7F000001), STREAM
-    ),
-    "a service by UDP": lambda k, w: connect(
-        k, struct.pack("=H", INET) + struct.pack(">HI8x", w.port, 0x7F000001), DATAGRAM
-    ),
-    "listen by TCP": lambda k, _: bind(k, struct.pack("=H", INET) + bytes(14)),
-    "the machine that this host is a guest of": lambda k, _: k.call(41, 40, STREAM, 0).result,
-    "what the host's networks carry": lambda k, _: k.call(41, 17, 3, 0x300).result,
-    "the host's interfaces": lambda k, _: k.call(41, 16, 3, 0).result,
-}
-
-HOST: Final[dict[str, tuple[Any, ...]]] = {
-    "mount": (165, "none", "{w.victim}", "tmpfs", 0, 0),
-    "bind": (165, "/", "{w.victim}", 0, 4096, 0),
-    "mount writable": (165, 0, "/", 0, 4096 | 32, 0),
-    "unmount": (166, "{w.house.home}/.ssh", 2),
-    "set what is mounted": (442, HERE, "/", 0x8000, struct.pack("=4Q", 0, 1, 0, 0), 32),
-    "clone what is mounted": (428, HERE, "/", 1),
-    "open a file system": (430, "tmpfs", 0),
-    "change the root": (161, "/proc/{w.supervisor}/root"),
-    "turn the root": (155, "{w.victim}", "{w.victim}"),
-    "a user namespace": (272, 0x10000000),
-    "a mount namespace": (272, 0x00020000),
-    "a process in a user namespace": (56, 0x10000011, 0, 0, 0, 0),
-    "a process by a newer call": (435, ANY, 88),
-    "enter a namespace": (308, 0, 0),
-    "a handle": (303, HERE, "/", ANY, ANY, 0),
-    "open by a handle": (304, HERE, ANY, 0),
-    "bpf": (321, 0, ANY, 72),
-    "perf events": (298, ANY, 0, -1, -1, 0),
-    "an io_uring": (425, 1, ANY),
-    "add a key": (248, "user", "a", b"b", 1, -3),
-    "the keys": (250, 0, -3, 1),
-    "page faults": (323, 1),
-    "a module": (175, ANY, 1, ""),
-    "remove a module": (176, "none", 0),
-    "another kernel": (246, 0, 0, 0, 0),
-    "reboot": (169, 1, 2, 3, 0),
-    "swap": (167, "/nonexistent", 0),
-    "the host's log": (103, 10, 0, 0),
-    "ports": (172, 3),
-    "accounting": (163, "/nonexistent"),
-    "the time": (164, ANY, 0),
-    "the host's name": (170, "", 0),
-    "another user": (105, 12345),
-    "capabilities": (126, struct.pack("=Ii", 0x20080522, 0), ANY),
-    "memory of all": (29, 0x4242, 4096, 0o1600),
-    "type at a terminal": (16, 0, 0x5412, b"x"),
-    "a kernel setting": (2, "/proc/sys/kernel/hostname", WRONLY, 0),
-    "a disk of the host": (133, "/dev/shm/disk", 0o060600, 0xFE00),
-    "the memory of the host": (2, "/dev/mem", RDWR, 0),
-    "the host's terminals": (2, "/dev/tty0", RDWR, 0),
-}
-"""Calls with their arguments."""
-
-
-def bind(k: Process, address: bytes) -> int:
-    """Make a socket, bind it, and listen where it can."""
-    made = k.call(41, address[0], STREAM if address[0] == INET else DATAGRAM, 0).result
-    return made if made < 0 else k.call(49, made, address, len(address)).result
-
-
-def succeeded(world: World, tries: dict[str, Try]) -> dict[str, int]:
-    """What a kernel's process can do of it: what it got."""
-    with inside(world.kernel) as process:
-        results = {name: make(process, world) for name, make in tries.items()}
-    return {name: result for name, result in results.items() if result >= 0}
-
-
-def changed_by_code(world: World, tries: dict[str, Try]) -> dict[str, int]:
-    """The same of what changes the victim's files."""
-    found = {}
-    for name, make in tries.items():
-        lay_out(world.victim)
-        before = state_of(world.victim)
-        result = succeeded(world, {name: make}).get(name, -1)
-        if result >= 0 or state_of(world.victim) != before:
-            found[name] = result
-    return found
-
-
 def test_tries_of_code_are_those_that_would_harm(worlds: dict[str, World]) -> None:
     """Where it is not confined."""
     root_alone = set() if ROOT else {"write what the root of another leads to"}
     assert changed_by_code(worlds[OFF], FILES).keys() == FILES.keys() - root_alone
     assert {"a key", "its own record, to be changed"} <= succeeded(worlds[OFF], READS).keys()
     reached = succeeded(worlds[OFF], SOCKETS).keys()
-    assert {"its own supervisor", "another guest", "a service by TCP"} <= reached
+    wanted = {"its own supervisor", "another guest", "a service by TCP", "a switch", "all consoles"}
+    assert wanted <= reached
+    assert succeeded(worlds[OFF], ASKED) == dict.fromkeys(ASKED, 0)
 
 
 @pytest.mark.parametrize("mode", [WRITES, STRICT])
@@ -478,17 +130,45 @@ def test_code_in_a_kernel_reaches_no_socket(worlds: dict[str, World], mode: str)
 
 @pytest.mark.parametrize("mode", [WRITES, STRICT])
 def test_code_in_a_kernel_changes_nothing_of_the_host(worlds: dict[str, World], mode: str) -> None:
-    world = worlds[mode]
-    tries: dict[str, Try] = {
-        name: functools.partial(one, [in_words(word, world) for word in each])
-        for name, each in HOST.items()
-    }
-    assert succeeded(world, tries) == {}
+    assert succeeded(worlds[mode], of_host(worlds[mode])) == {}
 
 
-def one(words: list[Any], k: Process, _: World) -> int:
-    """Make one call."""
-    return k.call(*words).result
+@pytest.mark.parametrize("mode", [WRITES, STRICT, OFF])
+def test_adopted_guest_says_how_it_is_confined(house: House, umid: str, mode: str) -> None:
+    """Even where nothing is left of its record."""
+    house.start(umid, "--confine", mode)
+    house.is_settled(umid)
+    before = house.status(umid)
+    assert before["confined"] == mode
+    for lost in (False, True):
+        kill_supervisor(house, umid)
+        if lost and mode != OFF:
+            Path(f"{house.state}/guests/{umid}/record.json").unlink()
+            Path(f"{house.run}/g/{umid}/record.json").unlink()
+        house.ok("adopt", umid)
+        after = house.status(umid)
+        for fact in ("pid", "confined", "own_mounts"):
+            assert after[fact] == before[fact], (fact, lost)
+    assert f"{umid},{mode}\n" in house.ok("list", "--format", "csv", "--columns", "name,confine")
+
+
+def test_what_is_secret_later_is_hidden_too_and_the_run_directory_again(
+    house: House, umid: str
+) -> None:
+    house.start(umid, "--confine", WRITES)
+    status = house.status(umid)
+    if not status["own_mounts"]:
+        pytest.skip("this host gives no mounts of its own to a kernel")
+    seen = f"/proc/{status['pid']}/root"
+    keys, supervisor = f"{house.home}/.aws", f"{house.run}/supervisor/mconsole"
+    os.makedirs(keys, exist_ok=True)
+    Path(f"{keys}/credentials").write_bytes(SECRET)
+    wait_for(lambda: not os.path.exists(f"{seen}{keys}/credentials"), "it is hidden")
+    shutil.rmtree(house.run)
+    wait_for(lambda: os.path.exists(supervisor), "it is made anew")
+    wait_for(lambda: not os.path.exists(seen + supervisor), "it is hidden again")
+    house.ok("reboot", umid)
+    wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it is back")
 
 
 # As code of a guest that an old kernel has let go of.
@@ -506,13 +186,6 @@ ESCAPED: Final[dict[str, tuple[Any, ...]]] = {
     "signal": (62, "{w.other}", 0),
     "trace": (101, 0x4206, "{w.other}", 0),
 }
-
-
-def in_words(word: Any, world: World) -> Any:
-    """An argument of a call in a table."""
-    if not isinstance(word, str):
-        return word
-    return int(found) if (found := word.format(w=world)).isdigit() else found
 
 
 def escape(world: World, mode: str, others: list[int]) -> list[int] | None:
@@ -562,23 +235,34 @@ def escape(world: World, mode: str, others: list[int]) -> list[int] | None:
 @pytest.fixture
 def bare_house(tmp_path: Path) -> Iterator[House]:
     """A home on a host that has no unshare(1)."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for directory in os.get_exec_path():
-        with contextlib.suppress(OSError):
-            for name in os.listdir(directory):
-                if name != "unshare" and not (programs / name).is_symlink():
-                    (programs / name).symlink_to(f"{directory}/{name}")
     with a_house() as home:
-        home.env["PATH"] = str(programs)
+        have_no_namespaces(home, tmp_path / "bin")
         yield home
+
+
+def test_code_whose_kernel_has_no_mounts_of_its_own_is_answered_by_nobody(
+    bare_house: House,
+) -> None:
+    """It finds all sockets of its user there: who serves them knows it by a mark."""
+    with surroundings(bare_house, (WRITES, STRICT)) as found:
+        for mode in (WRITES, STRICT):
+            world = found[mode]
+            assert "could have no mounts of its own" in bare_house.ok("status", world.own)
+            refused = dict.fromkeys(ASKED, -errno.EPERM)
+            assert answers(world, ASKED) == refused
+            heard = {*ASKED, "another guest's kernel", "the background supervisor"}
+            assert succeeded(world, SOCKETS).keys() <= heard
+            assert changed_by_code(world, FILES) == {}
+            assert succeeded(world, OTHERS) == {}
+            assert succeeded(world, of_host(world)) == {}
+        assert succeeded(found[STRICT], READS).keys() <= {"its own record, to be changed"}
 
 
 def test_code_that_is_let_go_of_is_confined_as_before(bare_house: House) -> None:
     house = bare_house
     os.mkdir(f"{house.path}/given")
     with something_else() as first, something_else() as second:
-        world = World(house, f"{house.path}/victim", "", 0, 0, 0, "", "", 0)
+        world = World(house, f"{house.path}/victim", "", "", 0, 0, 0, "", "", 0)
         free = escape(world, OFF, [first, second])
         if free is not None:
             made = zip(ESCAPED, free, strict=True)
@@ -586,13 +270,3 @@ def test_code_that_is_let_go_of_is_confined_as_before(bare_house: House) -> None
         found = escape(world, WRITES, [first, second])
         got = zip(ESCAPED, found or [], strict=False)
         assert {name: result for name, result in got if result >= 0} == {}
-
-
-@contextlib.contextmanager
-def something_else() -> Iterator[int]:
-    """A process of the same user's; its pid."""
-    with subprocess.Popen(["sleep", "infinity"]) as process:
-        try:
-            yield process.pid
-        finally:
-            process.kill()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import unless_strict, wait_for
+from tests.live.conftest import wait_for
 from umlctl.host import processes
 from umlctl.networks import interfaces
 
@@ -100,7 +100,6 @@ def network(house: House, name: str) -> dict[str, object]:
 
 
 @pytest.mark.timeout(240)
-@unless_strict("the guest executes a Python that need not be the system's")
 def test_two_guests_on_a_switch_reach_each_other(house: House, pair: tuple[str, str]) -> None:
     one, other = pair
     join(house, one, "10.9.0.1/24", "--switch", "lan")

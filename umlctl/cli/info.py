@@ -37,8 +37,13 @@ kernels that were killed, 14 of 6.1 let a process go, which ran on as a process 
 _NO_MOUNTS: Final = (
     "no: / is mounted private here, and kernels would not see what is mounted or unmounted later"
 )
-_TCP_LANDLOCK_VERSION: Final = 4
-_NO_TCP: Final = "which leaves TCP to kernels: Linux 6.7 bounds that, too"
+_BOUND_SINCE: Final = {
+    2: "no file is moved to another directory, be both given (Linux 5.19)",
+    4: "with a NIC that needs sockets of the internet TCP goes anywhere (6.7)",
+    5: "devices that it reads take commands from it (6.10)",
+    6: "without namespaces it can send signals to processes of its user (6.12)",
+}
+"""What a confined kernel is left before each version of Landlock, or cannot do."""
 _SECRETS_SHOWN: Final = 4
 """So many secrets are shown in words."""
 _COST: Final = f"some {room.IDLE_GUEST_BYTES >> 20}M of memory when idle, up to its --mem when used"
@@ -92,8 +97,10 @@ def info(in_json: bool) -> int:
 def _confinement(found: dict[str, Any]) -> str:
     if found["confinement"] is None:
         return f"no: {landlock.unable()}"
-    said = f"writes (by itself), strict; Landlock {found['confinement']}"
-    return f"{said}, {_NO_TCP}" if found["confinement"] < _TCP_LANDLOCK_VERSION else said
+    version = found["confinement"]
+    lacking = [what for since, what in _BOUND_SINCE.items() if version < since]
+    said = f"writes (by itself), strict; Landlock {version}"
+    return f"{said}, where {'; '.join(lacking)}" if lacking else said
 
 
 def _kernel(found: dict[str, Any]) -> str:

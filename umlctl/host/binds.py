@@ -13,13 +13,13 @@ import os
 import re
 from errno import EPERM
 from struct import pack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.host import processes
 from umlctl.host.call_list import FIRST_DESCRIPTOR, CallList, CallResult, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 """How mountinfo has letters that would end a field."""
@@ -27,6 +27,7 @@ MOUNT_TIMEOUT: Final = 10.0
 """The longest that a mount may take, seconds."""
 _SETNS: Final = 308
 _UMOUNT: Final = 166
+_DUP2: Final = 33
 _OPEN_TREE: Final = 428
 _MOVE_MOUNT: Final = 429
 _OPENAT2: Final = 437
@@ -43,6 +44,8 @@ _FROM_EMPTY: Final = 0x04
 _BOTH_EMPTY: Final = 0x44
 _RESOLVE_NO_SYMLINKS: Final = 4
 _DETACH: Final = 2
+_TREE: Final = 100
+"""A descriptor that none of those that are passed on has."""
 _NOFOLLOW: Final = 8
 _NO_ENTRY: Final = "cannot enter the namespaces"
 
@@ -52,7 +55,9 @@ def has_own_mounts(pid: int) -> bool:
     return _namespace(pid, "mnt") not in ("", _namespace(os.getpid(), "mnt"))
 
 
-def bind(pid: int, started: int, source: str, target: str, *, seen: str = "") -> None:
+def bind(
+    pid: int, started: int, source: str, target: str, *, seen: str = "", write: bool = True
+) -> None:
     """Have a file appear at another path in the mount namespace of a process.
 
     pid, started: of the process; see `processes.start_time`
@@ -60,6 +65,7 @@ def bind(pid: int, started: int, source: str, target: str, *, seen: str = "") ->
         in a user namespace
     target: an absolute path that is there already, of the same kind
     seen: the path of the source there, if it is another
+    write: it can be changed there, if it can be here
 
     Raises: OSError: it could not be done, and nothing was
     """
@@ -74,9 +80,13 @@ def bind(pid: int, started: int, source: str, target: str, *, seen: str = "") ->
         else:
             tree = _clone(calls, source, FIRST_DESCRIPTOR + 1)
             calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, kinds)
+        calls.call(f"cannot have {source}", _DUP2, tree, _TREE)
+        if not write:  # before it is anywhere
+            words = (f"cannot have {source} read-only", _MOUNT_SETATTR, _TREE, "", _EMPTY_PATH)
+            calls.call(*words, pack("=4Q", _RDONLY, 0, 0, 0), 32)
         place = _open(calls, target)
-        calls.call(f"cannot mount {source}", _MOVE_MOUNT, tree, "", place, "", _BOTH_EMPTY)
-        if kinds & _NEW_USER:  # what is read-only for this host is so there for ever
+        calls.call(f"cannot mount {source}", _MOVE_MOUNT, _TREE, "", place, "", _BOTH_EMPTY)
+        if write and kinds & _NEW_USER:  # what is read-only for this host is so there for ever
             words = (f"cannot write {target}", _MOUNT_SETATTR, _HERE, target, _NOT_FOLLOWED)
             calls.call(*words, pack("=4Q", 0, _RDONLY, 0, 0), 32, tolerated=[EPERM])
         _run(calls, pid, started, found)
@@ -87,6 +97,45 @@ def bind(pid: int, started: int, source: str, target: str, *, seen: str = "") ->
     if not same:
         unbind(pid, started, target)
         raise OSError(f"cannot mount {source}: it is another file there")
+
+
+class Part(NamedTuple):
+    """Something that is mounted at a place that is covered.
+
+    Fields:
+        name: its path from there; empty: it is what covers
+        source: its path in the namespace where that is done
+        write: it can be changed there
+    """
+
+    name: str
+    source: str
+    write: bool
+
+
+def cover(pid: int, started: int, target: str, parts: Sequence[Part]) -> None:
+    """Have something else appear in the place of a file or directory in the mount namespace of a
+    process; nobody there sees one without the other.
+
+    pid, started: of the process; see `processes.start_time`
+    target: an absolute path, without links
+    parts: what covers it, and then what is left of it, which may be in the place itself
+
+    Raises: OSError: it could not be done, or not all of it
+    """
+    calls = CallList()
+    calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, _namespaces(pid))
+    for number, part in enumerate(parts, _TREE):
+        tree = _clone(calls, part.source, _open(calls, part.source))
+        calls.call(f"cannot have {part.source}", _DUP2, tree, number)
+        change = (0, _RDONLY) if part.write else (_RDONLY, 0)
+        words = (f"cannot have {part.source} as it is to be", _MOUNT_SETATTR, number, "")
+        flags = _EMPTY_PATH | _RECURSIVE
+        calls.call(*words, flags, pack("=4Q", *change, 0, 0), 32, tolerated=[EPERM])
+    for number, part in enumerate(parts, _TREE):
+        place = _open(calls, os.path.join(target, part.name) if part.name else target)
+        calls.call(f"cannot cover {target}", _MOVE_MOUNT, number, "", place, "", _BOTH_EMPTY)
+    _run(calls, pid, started)
 
 
 def source_of(pid: int, target: str) -> str:

@@ -80,7 +80,9 @@ DEVICE: Final = Files.READ_FILE | Files.WRITE_FILE | Files.IOCTL_DEV
 _OF_A_FILE: Final = (
     Files.EXECUTE | Files.WRITE_FILE | Files.READ_FILE | Files.TRUNCATE | Files.IOCTL_DEV
 )
-_SINCE: Final = ((2, Files.REFER), (3, Files.TRUNCATE), (5, Files.IOCTL_DEV))
+TRUNCATION_SINCE: Final = 3
+"""The first version that bounds who truncates a file by its path."""
+_SINCE: Final = ((2, Files.REFER), (TRUNCATION_SINCE, Files.TRUNCATE), (5, Files.IOCTL_DEV))
 
 
 class FileRule(NamedTuple):

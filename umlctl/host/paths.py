@@ -8,10 +8,11 @@ own.
         supervisor/mconsole              the background supervisor's socket
         g/UMID/{mconsole,notify,...}     what one running guest needs; its socket for clients
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
+        n/NAME/port                      the switch of a network segment, where kernels connect
+        s/NAME/{control,lock,...}        what else that needs, which confined kernels do not see
     /tmp/umlctl-UID-kept/UMID            a second name of that, should the first be removed
     /tmp/umlctl-UID-kept/.UMID/          a confined kernel's own: k/, which it sees as the k/ above,
                                          and what is mounted in its mount namespace
-        n/NAME/{port,control,lock,...}   the switch of a network segment
     ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
         guests/UMID/{record.json,console.log}
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
@@ -351,6 +352,7 @@ def guest_names() -> list[str]:
 
 
 def networks_dir() -> str:
+    """What kernels see of all switches."""
     return run_dir() + "/n"
 
 
@@ -365,13 +367,18 @@ def check_public_network(name: str) -> str:
     return name
 
 
+def switches_dir() -> str:
+    """What switches need but for their ports: no confined kernel sees that."""
+    return run_dir() + "/s"
+
+
 def network_dir(name: str) -> str:
-    return f"{networks_dir()}/{name}"
+    return f"{switches_dir()}/{name}"
 
 
 def network_port(name: str) -> str:
     """The socket where kernels connect: `transport=bess,dst=` this."""
-    return network_dir(name) + "/port"
+    return f"{networks_dir()}/{name}/port"
 
 
 def network_control(name: str) -> str:

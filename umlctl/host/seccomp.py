@@ -13,6 +13,8 @@ Source: seccomp(2), include/uapi/linux/{filter,seccomp,audit}.h.
 from __future__ import annotations
 
 from errno import ENOSYS, EPERM
+from fcntl import F_SETLEASE
+from os import O_TRUNC
 from signal import SIGABRT
 from struct import pack
 from typing import TYPE_CHECKING, Final
@@ -42,7 +44,9 @@ _NUMBER: Final = 0
 _ARCHITECTURE: Final = 4
 _ARGUMENT: Final = (16, 24, 32)
 """Where the low half of an argument stands in struct seccomp_data."""
+_FCNTL: Final = 72
 _PRCTL: Final = 157
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_SECCOMP: Final = 22
 _FILTER: Final = 2
@@ -56,13 +60,17 @@ _SOCK_STREAM: Final = 1
 _NAMESPACES: Final = 0x7E020000
 """CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID and
 CLONE_NEWNET. CLONE_NEWTIME is for unshare(2) and clone3(2) alone."""
+_OPEN: Final = {2: 1, 257: 2}
+"""Which argument of open(2) and openat(2) has the flags."""
+_OPENAT2: Final = 437
+_TRUNCATE: Final = {"truncate": 76, "creat": 85}
 _TYPED_INPUT: Final = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: what is typed at a terminal, done by a program."""
 
 _FILES: Final = """
     read 0, write 1, open 2, close 3, stat 4, fstat 5, lstat 6, poll 7, lseek 8, pread64 17,
     pwrite64 18, readv 19, writev 20, access 21, pipe 22, select 23, dup 32, dup2 33, sendfile 40,
-    fcntl 72, flock 73, fsync 74, fdatasync 75, truncate 76, ftruncate 77, getdents 78, getcwd 79,
+    fsync 74, fdatasync 75, truncate 76, ftruncate 77, getdents 78, getcwd 79,
     chdir 80, fchdir 81, rename 82, mkdir 83, rmdir 84, creat 85, link 86, unlink 87, symlink 88,
     readlink 89, umask 95, mknod 133, statfs 137, fstatfs 138, sync 162, readahead 187,
     getxattr 191, lgetxattr 192, fgetxattr 193, listxattr 194, llistxattr 195, flistxattr 196,
@@ -89,7 +97,7 @@ _PROCESSES: Final = """
     geteuid 107, getegid 108, setpgid 109, getppid 110, getpgrp 111, setsid 112, getgroups 115,
     getresuid 118, getresgid 120, getpgid 121, getsid 124, capget 125, personality 135,
     getpriority 140, sched_getparam 143, sched_getscheduler 145, sched_get_priority_max 146,
-    sched_get_priority_min 147, prctl 157, arch_prctl 158, setrlimit 160, gettid 186, futex 202,
+    sched_get_priority_min 147, arch_prctl 158, setrlimit 160, gettid 186, futex 202,
     sched_getaffinity 204, set_tid_address 218, exit_group 231, waitid 247, set_robust_list 273,
     get_robust_list 274, getcpu 309, seccomp 317, getrandom 318, execveat 322, rseq 334
 """
@@ -118,12 +126,19 @@ def _numbers(*tables: str) -> dict[str, int]:
 
 ALLOWED: Final = _numbers(_FILES, _MEMORY, _PROCESSES, _SIGNALS, _TIME, _SOCKETS)
 """System calls that are allowed whatever their arguments, and their numbers on x86-64. Beside them
-`ioctl`, `socket`, `clone` and `prlimit64` are, with some."""
+`fcntl`, `ioctl`, `socket`, `clone`, `prctl` and `prlimit64` are, with some."""
 ATTRIBUTES: Final = _numbers(_ATTRIBUTES)
 """Those that change modes, owners, times and extended attributes of files."""
 
 
-def jail(families: Iterable[int], *, streams: bool, abort: bool, attributes: bool = True) -> bytes:
+def jail(
+    families: Iterable[int],
+    *,
+    streams: bool,
+    abort: bool,
+    attributes: bool = True,
+    truncation: bool = True,
+) -> bytes:
     """The filter of a confined kernel on x86-64.
 
     families: AF_... of the sockets that may be made
@@ -131,12 +146,22 @@ def jail(families: Iterable[int], *, streams: bool, abort: bool, attributes: boo
         a kernel itself needs one for its console's `port-helper` and an old switch alone
     abort: it can send SIGABRT
     attributes: it can change those of files, which Landlock does not bound: else its mounts must
+    truncation: it can truncate files by their paths, which Landlock does not bound before Linux
+        6.2; those that it has open for writing it can
     """
     allowed = ALLOWED | ATTRIBUTES if attributes else ALLOWED
     leaves = {number: [_ALLOW] for number in allowed.values()}
     leaves[16] = _unless(1, _TYPED_INPUT)
     leaves[41] = _sockets(families, streams=streams)
-    leaves[56] = [(_LOAD, 0, 0, _ARGUMENT[0]), (_JUMP_ANY_BIT, 1, 0, _NAMESPACES), _ALLOW, _REFUSE]
+    leaves[56] = _unless_any(0, _NAMESPACES)
+    if not truncation:
+        leaves |= {number: [_REFUSE] for number in _TRUNCATE.values()}
+        leaves[_OPENAT2] = [_UNKNOWN]
+        leaves |= {number: _unless_any(flags, O_TRUNC) for number, flags in _OPEN.items()}
+    # Who cannot be looked at can be given nothing, and nothing can be hidden from it any more.
+    leaves[_PRCTL] = _unless(0, (_PR_SET_DUMPABLE,))
+    # With these, what it only reads could be kept from those who write it.
+    leaves[_FCNTL] = _unless(1, (F_SETLEASE,))
     # Of another process of its user's it could take the room to run.
     leaves[302] = [(_LOAD, 0, 0, _ARGUMENT[0]), (_JUMP_EQUAL, 0, 1, 0), _ALLOW, _REFUSE]
     if not abort:
@@ -181,6 +206,11 @@ def _unless(argument: int, values: Sequence[int]) -> list[_Instruction]:
         _ALLOW,
         _REFUSE,
     ]
+
+
+def _unless_any(argument: int, bits: int) -> list[_Instruction]:
+    """Refuse a call whose argument has any of these bits."""
+    return [(_LOAD, 0, 0, _ARGUMENT[argument]), (_JUMP_ANY_BIT, 1, 0, bits), _ALLOW, _REFUSE]
 
 
 def _sockets(families: Iterable[int], *, streams: bool) -> list[_Instruction]:

@@ -7,6 +7,7 @@ confined in what it writes alone, as its user may read it.
 from __future__ import annotations
 
 import glob
+import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 OF_USERS: Final = (
     *(".ssh", ".gnupg", ".password-store", ".netrc", ".git-credentials", ".pgpass", ".my.cnf"),
     *(".aws", ".azure", ".kube", ".docker", ".config/gcloud", ".config/gh", ".config/rclone"),
-    *(".npmrc", ".pypirc", ".cargo/credentials.toml", ".vault-token", ".Xauthority"),
+    *(".config/hub", ".config/op", ".config/sops", ".config/doctl", ".config/filezilla"),
+    *(".npmrc", ".yarnrc.yml", ".pypirc", ".cargo/credentials.toml", ".cargo/credentials"),
+    *(".gem/credentials", ".m2/settings.xml", ".gradle/gradle.properties", ".s3cfg", ".boto"),
+    *(".composer/auth.json", ".config/composer/auth.json", ".terraform.d/credentials.tfrc.json"),
+    *(".vault-token", ".cache/huggingface/token", ".putty", ".bitcoin", ".electrum", ".ethereum"),
+    *(".Xauthority", ".ICEauthority", ".config/pulse/cookie", ".bash_history", ".zsh_history"),
     ".local/state/umlctl",
     *(".local/share/keyrings", ".local/share/kwalletd", ".config/Bitwarden", ".config/keepassxc"),
     *(".mozilla", ".thunderbird", ".config/google-chrome", ".config/chromium"),
@@ -25,19 +31,36 @@ OF_USERS: Final = (
 """Below the home of a user: keys, tokens, and the profiles of browsers and of other programs."""
 OF_HOST: Final = (
     *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private"),
-    *("/etc/ssh/ssh_host_*_key", "/etc/krb5.keytab", "/etc/wireguard"),
-    "/etc/NetworkManager/system-connections",
+    *("/etc/ssh/ssh_host_*_key", "/etc/krb5.keytab", "/etc/wireguard", "/etc/sudoers.d"),
+    *("/etc/NetworkManager/system-connections", "/etc/letsencrypt", "/etc/ipsec.secrets"),
+    *(f"/var/lib/{name}" for name in ("private", "docker", "containerd", "containers", "libvirt")),
+    *(f"/var/lib/{name}" for name in ("mysql", "postgresql", "sss", "samba/private", "tailscale")),
+    *(f"/var/lib/{name}" for name in ("NetworkManager", "bluetooth", "iwd", "systemd/coredump")),
 )
 """Of the host; most of it is for root alone."""
-_TEMPORARY: Final = ("ssh-*", "tmux-*", ".X11-unix", "umlctl-[0-9]*", "umlctl-share-*")
+_DISKS: Final = (
+    *("sd*", "hd*", "vd*", "xvd*", "nvme*", "mmcblk*", "md*", "dm-*", "loop*", "nbd*", "zram*"),
+    *("zd*", "sr*", "sg*", "bsg"),
+)
+_SENSES: Final = (
+    *("input", "hidraw*", "uinput", "tty*", "console", "snd", "video*", "media*", "vcs*", "fb*"),
+    *("bus/usb", "usbmon*", "kmsg"),
+)
+_TRIGGERS: Final = ("watchdog*",)
+OF_DEVICES: Final = tuple(f"/dev/{name}" for name in (*_DISKS, *_SENSES, *_TRIGGERS))
+"""Devices by which a host's files are read past all that hides them, and what people say, type and
+see, or that act as soon as they are opened: for root, and for users of groups such as `disk`,
+`input`, `audio` and `video`."""
+_TEMPORARY: Final = ("ssh-*", "tmux-*", ".X11-unix", "umlctl-*")
 OF_SERVICES: Final = ("/run", *(f"/tmp/{name}" for name in _TEMPORARY))  # noqa: S108
 """Where services listen that do more for a user than a guest may, other guests among them."""
 NOT_SECRET: Final = (
     *("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf"),
-    *("/run/nscd", "/run/utmp"),
+    *("/run/nscd", "/run/utmp", "/dev/tty"),
 )
 """What is not secret of it."""
-LIST: Final = (*(f"~/{name}" for name in OF_USERS), *OF_HOST, *OF_SERVICES)
+_OF_ALL: Final = (*OF_HOST, *OF_DEVICES, *OF_SERVICES)
+LIST: Final = (*(f"~/{name}" for name in OF_USERS), *_OF_ALL)
 """All of it, as it is shown."""
 
 
@@ -46,9 +69,33 @@ def found(homes: Iterable[str]) -> list[str]:
 
     homes: of the users whose secrets they are
     """
-    patterns = [*OF_HOST, *OF_SERVICES]
-    patterns += [f"{glob.escape(home)}/{name}" for home in homes for name in OF_USERS]
-    return sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    named = {f"{home}/{name}" for home in homes for name in OF_USERS}
+    listed: dict[str, list[str]] = {}
+    there = set()
+    for path in _OF_ALL:
+        directory, name = os.path.split(path)
+        begin, star, end = name.partition("*")
+        if not star:
+            named.add(path)
+            continue
+        if directory not in listed:
+            listed[directory] = _names(directory)
+        matching = (each for each in listed[directory] if each.startswith(begin))
+        there |= {f"{directory}/{each}" for each in matching if each.endswith(end)}
+    return sorted(there | {path for path in named if os.path.lexists(path)})
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def directories(homes: Iterable[str]) -> set[str]:
+    """The directories in which any of it may come to be."""
+    named = (f"{home}/{name}" for home in homes for name in OF_USERS)
+    return {os.path.dirname(path) for path in (*named, *_OF_ALL)}
 
 
 def homes_for(home: str) -> list[str]:

@@ -222,7 +222,7 @@ def names() -> list[str]:
     """The segments that run."""
     reap()
     try:
-        found = os.listdir(paths.networks_dir())
+        found = os.listdir(paths.switches_dir())
     except FileNotFoundError:
         return []
     return sorted(name for name in found if running(name))

@@ -27,6 +27,7 @@ import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from umlctl.errors import UmlctlError
+from umlctl.host import brand
 from umlctl.networks.forwarding import SEND_BUFFER_BYTES
 from umlctl.networks.forwards import parse_forward
 
@@ -92,7 +93,8 @@ class Control:
         self._clients: dict[int, ControlClient] = {}
 
     def accept(self, connection: socket.socket) -> None:
-        if peer(connection)[1] not in (0, os.getuid()):
+        pid, uid = peer(connection)
+        if uid not in (0, os.getuid()) or brand.is_on(pid):
             connection.close()
             return
         connection.setblocking(False)

@@ -25,6 +25,7 @@ import socket
 import stat
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -161,6 +162,7 @@ class Switch:
         """
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.setblocking(False)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         _unlink(path + "~")
         listener.bind(path + "~")
         listener.listen(LISTEN_BACKLOG)
@@ -318,6 +320,8 @@ class Switch:
         """Remove the sockets, and end the programs that were started; after `quit` nothing is
         left."""
         _unlink(paths.network_port(self.name))
+        with suppress(OSError):
+            os.rmdir(os.path.dirname(paths.network_port(self.name)))
         _unlink(paths.network_control(self.name))
         if self.uplink is not None:
             self.uplink.close()

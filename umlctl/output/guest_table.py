@@ -106,6 +106,7 @@ COLUMNS: Final = {
         "what is plugged",
         lambda status, _now: " ".join(device.name for device in status.devices) or None,
     ),
+    "confine": Column("how its kernel is confined", lambda status, _now: status.confined),
     "root": Column("its root file system", lambda status, _now: status.root),
     "kernel": Column("the file of its kernel", lambda status, _now: status.kernel),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from umlctl import exitcodes
-from umlctl.guest.confinement import OFF
+from umlctl.guest.confinement import STRICT, WRITES
 from umlctl.output import say, show
 from umlctl.protocol.status import read_ending, read_status
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from umlctl.protocol.commands import Command
     from umlctl.protocol.status import Ending, Status
 
-UNHIDDEN: Final = "; secrets are not hidden from it: it could have no mounts of its own"
+UNHIDDEN: Final = {
+    WRITES: "; secrets and sockets are not hidden from it: it could have no mounts of its own",
+    STRICT: "; sockets are not hidden from it: it could have no mounts of its own",
+}
+"""What is said of a confined guest without mounts."""
 MIN_NOTE_COLUMNS: Final = 16
 """The least width of a table's last column before others are folded, columns."""
 
@@ -160,7 +164,7 @@ def status_lines(status: Status) -> list[str]:
         ]
     rows.append(("kernel", status.kernel or "-"))
     if status.confined:
-        hides = "" if status.own_mounts or status.confined == OFF else UNHIDDEN
+        hides = "" if status.own_mounts else UNHIDDEN.get(status.confined, "")
         rows.append(("confined", f"{status.confined}{hides}"))
     rows += _device_rows(status)
     rows += [(f"socket, {name}", path) for name, path in status.sockets.items()]

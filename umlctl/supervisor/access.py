@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError, Refusal
 from umlctl.guest.grants import CONTROL, READ, parse_grant
+from umlctl.host import brand
 from umlctl.protocol.guard import is_query
 
 if TYPE_CHECKING:
@@ -157,6 +158,15 @@ def group_number(name: str) -> int | None:
 def _number(digits: str) -> int | None:
     number = int(digits[:12])
     return number if number < 2**32 - 1 else None
+
+
+def check_is_free(pid: int) -> None:
+    """See that who asks is no confined guest, whose kernel runs as a user who may.
+
+    Raises: Refusal
+    """
+    if brand.is_on(pid):
+        raise _denied(f"process {pid} is a confined guest's, or has ended")
 
 
 def check(line: CommandLine | None, level: str, uid: int) -> None:

@@ -18,6 +18,7 @@ from umlctl.guest import definition as definitions
 from umlctl.host import daemonlog
 from umlctl.protocol.commands import HOST
 from umlctl.protocol.guard import read
+from umlctl.supervisor import access
 from umlctl.supervisor.rate_limits import EventLimit
 from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
 
@@ -87,6 +88,7 @@ class HostRequests:
         Raises: Refusal
         """
         if call.uid in (0, os.geteuid()):
+            access.check_is_free(call.pid)
             return
         if self._strangers.take(trio.current_time()) is not None:
             request = call.data[:80].decode("utf-8", "backslashreplace")

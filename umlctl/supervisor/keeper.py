@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from umlctl.guest.confinement import OFF
 from umlctl.guest.definition import is_shared
 from umlctl.host import paths, place, processes, shared_socket
 from umlctl.protocol import console_socket
 from umlctl.state import records
+from umlctl.supervisor.launch import hiding
 from umlctl.supervisor.launch.place import make_again
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether all is there, seconds."""
+HIDE_INTERVAL: Final = 2.0
+"""The least time between two looks at whether all is hidden, seconds: where much is made beside
+what is secret, as in /tmp, there would be many."""
 
 
 class Keeper:
@@ -37,6 +42,8 @@ class Keeper:
         self._life = life
         self._doors = doors
         self._seen: tuple[object, ...] = ()
+        self._hidden: tuple[object, ...] = ()
+        self._hide_next = 0.0
         self._problem = ""
 
     async def run(self) -> None:
@@ -53,9 +60,8 @@ class Keeper:
         try:
             place.keep()
             sight = self._sight()
-            if sight == self._seen:
-                return
-            made, problem = self._make(), ""
+            made, problem = [] if sight == self._seen else self._make(), ""
+            made += self._hide()
         except Exception as failed:  # noqa: BLE001 - the guest goes on without
             sight, made, problem = (), [], str(failed)
         if made:
@@ -112,6 +118,22 @@ class Keeper:
             if not os.path.lexists(claim.public.link):
                 claim.public.publish(launched.pid)
         return made
+
+    def _hide(self) -> list[str]:
+        """Cover what the kernel sees by now and is not to see; return what that was."""
+        launched = self._life().launched
+        record = launched.record
+        if not record.binds or record.confined in ("", OFF):
+            return []
+        sight = hiding.sight(record.definition)
+        if sight and sight == self._hidden:
+            return []
+        if trio.current_time() < self._hide_next:
+            return []
+        self._hide_next = trio.current_time() + HIDE_INTERVAL
+        covered = hiding.hide_again(record, launched.command, age=LOOK_INTERVAL)
+        self._hidden = sight
+        return [f"mask of {path}" for path in covered]
 
     def _link_consoles(self) -> list[str]:
         """Link what consoles read from. The kernel has it open, and there it still is."""

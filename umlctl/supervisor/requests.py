@@ -70,6 +70,7 @@ class Requests:
             line = _line(call)
             if line.command.served != KERNEL or not self._kernel.is_plain(line):
                 return None
+            access.check_is_free(call.pid)
             access.check(line, self._access.known(call.uid, call.gid) or "", call.uid)
             if line.command.prints and self._print_wait(call) != 0:
                 return None
@@ -141,9 +142,10 @@ class Requests:
         level = self._access.known(call.uid, call.gid)
         if level is None:
             level = await trio.to_thread.run_sync(self._access.level, call.uid, call.gid)
-        if level == CONTROL:
-            return True
         try:
+            access.check_is_free(call.pid)
+            if level == CONTROL:
+                return True
             access.check(_line_if_any(call), level, call.uid)
         except Refusal as refusal:
             self._guest.clients_refused += 1

@@ -124,7 +124,7 @@ def test_place_can_be_set(house: str) -> None:
     assert paths.guest_dir("a") == f"{house}/u/run/g/a"
     assert paths.guest_socket("a") == f"{house}/u/run/g/a/mconsole"
     assert paths.network_port("a") == f"{house}/u/run/n/a/port"
-    assert paths.network_control("a") == f"{house}/u/run/n/a/control"
+    assert paths.network_control("a") == f"{house}/u/run/s/a/control"
     assert paths.supervisor_socket() == f"{house}/u/run/supervisor/mconsole"
     assert paths.state_dir() == f"{house}/u/state"
     assert paths.record_dir("a") == f"{house}/u/state/guests/a"

@@ -102,7 +102,14 @@ MEASURED: Final = """
 devices, networks, roots and limits: 6.1.176 and 7.2.7 in whole, 6.12.113 in part; and `clone3`,
 whose place `clone` takes. Seen by tracepoints (raw_syscalls:sys_enter) on Linux 6.18: strace(1)
 cannot follow processes that their kernel traces."""
-WITH_SOME_ARGUMENTS: Final = {"clone": 56, "ioctl": 16, "prlimit64": 302, "socket": 41}
+WITH_SOME_ARGUMENTS: Final = {
+    "clone": 56,
+    "fcntl": 72,
+    "ioctl": 16,
+    "prctl": 157,
+    "prlimit64": 302,
+    "socket": 41,
+}
 
 
 def test_what_kernels_were_seen_to_do_is_allowed() -> None:
@@ -283,3 +290,27 @@ def test_filters_add_up() -> None:
 def test_numbers_of_families_are_this_hosts() -> None:
     for name in ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"):
         assert getattr(seccomp, name) == getattr(socket, name)
+
+
+def test_files_are_truncated_by_their_paths_only_where_that_is_bounded() -> None:
+    without = seccomp.jail([], streams=False, abort=False, truncation=False)
+    trunc, creat = os.O_TRUNC, os.O_CREAT
+    assert decide(without, 76) == decide(without, 85) == REFUSED
+    assert decide(without, 2, 0, trunc) == decide(without, 257, 0, 0, trunc | creat) == REFUSED
+    assert decide(without, 2, 0, creat) == decide(without, 257, 0, 0, creat) == ALLOWED
+    assert decide(without, 437) == UNKNOWN
+    assert decide(without, 77) == ALLOWED, "of what it has open"
+    for number in (76, 85, 437):
+        assert decide(PLAIN, number) == ALLOWED
+    assert decide(PLAIN, 2, 0, trunc) == decide(PLAIN, 257, 0, 0, trunc) == ALLOWED
+
+
+def test_nobody_makes_itself_such_that_it_cannot_be_looked_at() -> None:
+    assert decide(PLAIN, 157, 4, 0) == REFUSED
+    assert decide(PLAIN, 157, 1, 9) == ALLOWED
+
+
+def test_what_is_only_read_is_kept_from_nobody() -> None:
+    lease, lock = 1024, 6
+    assert decide(PLAIN, 72, 3, lease, 0) == decide(PLAIN, 73, 3, 2) == REFUSED
+    assert decide(PLAIN, 72, 3, lock, 0) == ALLOWED

@@ -208,3 +208,12 @@ def test_whatever_is_sent_readers_change_nothing(text: str) -> None:
     assert line.command.name in asks
     assert line.command.name != "config" or "=" not in line.argument
     assert not line.forced
+
+
+def test_code_of_a_confined_guest_is_refused_whoever_it_runs_as(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    access.check_is_free(os.getpid())
+    monkeypatch.setattr("umlctl.host.brand.is_on", lambda pid: pid == os.getpid())
+    with pytest.raises(Refusal, match="confined guest"):
+        access.check_is_free(os.getpid())

@@ -31,6 +31,13 @@ MAX_PAST_BYTES: Final = 65536
 _UCRED: Final = struct.Struct("3i")
 
 
+def peer_of(connection: trio.socket.SocketType) -> tuple[int, int]:
+    """The pid and uid of the process that connected."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(credentials)
+    return pid, uid
+
+
 class AttachedViewer:
     """A process that is attached to a console.
 
@@ -46,8 +53,7 @@ class AttachedViewer:
     """
 
     def __init__(self, connection: trio.socket.SocketType, *, wants: bool) -> None:
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        self.pid, self.uid, _ = _UCRED.unpack(credentials)
+        self.pid, self.uid = peer_of(connection)
         self.since = time.time()
         self.connection = connection
         self.offset = 0

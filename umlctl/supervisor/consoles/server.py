@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from umlctl.host import scarce
+from umlctl.host import brand, scarce
 from umlctl.protocol import console_socket, status
 from umlctl.protocol.console_socket import MAX_PACKET_BYTES, NOTICE
 from umlctl.supervisor.consoles.agent import Agent
-from umlctl.supervisor.consoles.console import LOOK_INTERVAL, ServedConsole
+from umlctl.supervisor.consoles.console import LOOK_INTERVAL, ServedConsole, peer_of
 from umlctl.supervisor.consoles.log_keeper import LogKeeper
 from umlctl.supervisor.consoles.packets import Hello, Notice, read_hello, tell
 from umlctl.supervisor.consoles.visit import Visit
@@ -225,6 +225,8 @@ class Consoles:
         """Serve a client that has connected. Whatever it sends must not end the guest."""
         try:
             with connection:
+                if brand.is_on(peer_of(connection)[0]):
+                    return  # a confined guest's
                 if name == "attach":
                     await self._attach(connection)
                 else:

@@ -17,7 +17,7 @@ from umlctl.errors import HostError
 from umlctl.guest.confinement import OFF, STRICT
 from umlctl.host import binds, processes
 from umlctl.supervisor.launch import aside, means, reach
-from umlctl.supervisor.launch.place import plugged_directory
+from umlctl.supervisor.launch.place import plugged_directories, plugged_directory
 
 if TYPE_CHECKING:
     from umlctl.state.records import DeviceEntry, Record
@@ -42,7 +42,7 @@ def bring_in(record: Record, entry: DeviceEntry) -> None:
     device = ubd.parse(entry.kernel)
     place = _place(record, entry)
     try:
-        _appear(record, entry.name, device.files[0], place)
+        _appear(record, entry, device.files[0], place)
     except BaseException:
         take_out(record, entry)
         raise
@@ -121,8 +121,8 @@ def recovered(record: Record, told: ubd.Ubd) -> DeviceEntry | None:
 
     Raises: UsageError
     """
-    directory = plugged_directory(record.definition)
-    if not is_confined(record) or not told.files[0].startswith(f"{directory}/"):
+    directory = os.path.dirname(told.files[0])
+    if not is_confined(record) or directory not in plugged_directories(record.definition):
         return None
     found = (binds.source_of(record.pid, path) or path for path in told.files)
     given = ubd.Ubd(told.slot, told.flags, tuple(found))
@@ -133,17 +133,22 @@ def recovered(record: Record, told: ubd.Ubd) -> DeviceEntry | None:
 
 def _place(record: Record, entry: DeviceEntry) -> str:
     """Where a disk's file appears."""
-    return f"{plugged_directory(record.definition)}/{entry.name}"
+    return f"{plugged_directory(record.definition, write=_is_written(entry))}/{entry.name}"
 
 
-def _appear(record: Record, name: str, path: str, place: str) -> None:
+def _is_written(entry: DeviceEntry) -> bool:
+    return any(hold.write for hold in entry.holds[:1])
+
+
+def _appear(record: Record, entry: DeviceEntry, path: str, place: str) -> None:
     """Raises: HostError"""
     try:
         if record.binds:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             seen = aside.seen(record.definition.umid, path)
-            binds.bind(record.pid, record.started, path, place, seen=seen)
+            write = _is_written(entry)
+            binds.bind(record.pid, record.started, path, place, seen=seen, write=write)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(place)
@@ -151,6 +156,6 @@ def _appear(record: Record, name: str, path: str, place: str) -> None:
     except OSError as problem:
         how = "by a mount of its own" if record.binds else "by a link"
         raise HostError(
-            f"{name}: {path} cannot be given to a guest that is confined, {how}: "
+            f"{entry.name}: {path} cannot be given to a guest that is confined, {how}: "
             f"{problem.strerror or problem}; start it with --rw {path}, or with --confine off"
         ) from problem

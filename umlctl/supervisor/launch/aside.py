@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DEVICES, _NAME = os.path.split(TUN)
 _RECORDS: Final = "records"
+_MASKS: Final = "masks"
 
 
 def tun_directory(umid: str) -> str:
@@ -44,6 +45,7 @@ def make(umid: str) -> None:
     """
     closed = directory(umid)
     os.makedirs(f"{closed}/{_RECORDS}", 0o700)
+    os.mkdir(f"{closed}/{_MASKS}", 0o700)
     os.close(os.open(f"{closed}/{_NAME}", os.O_CREAT | os.O_CLOEXEC, 0o600))
     os.chmod(closed, 0)
 
@@ -65,6 +67,21 @@ def put(umid: str, calls: CallList, *, tun: bool) -> None:
         os.makedirs(instead, 0o700, exist_ok=True)
         os.close(os.open(f"{instead}/{_NAME}", os.O_CREAT | os.O_CLOEXEC, 0o600))
         masks.bind(calls, instead, _DEVICES)
+
+
+def masks_directory(umid: str) -> str:
+    """What has what covers for a kernel what it is not to see."""
+    return f"{paths.own_dir(umid)}/{_MASKS}"
+
+
+def put_masks(umid: str, calls: CallList) -> None:
+    """Have calls put that aside, too: something may have to be covered later."""
+    masks.bind(calls, masks_directory(umid), f"{directory(umid)}/{_MASKS}")
+
+
+def seen_mask(umid: str, path: str) -> str:
+    """Where who enters the namespaces of the kernel finds something of that."""
+    return f"{directory(umid)}/{_MASKS}/{os.path.relpath(path, masks_directory(umid))}"
 
 
 def seen(umid: str, path: str) -> str:

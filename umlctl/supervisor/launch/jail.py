@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from umlctl.guest import confinement
 from umlctl.host import (
     binds,
+    brand,
     call_list,
     confine,
     landlock,
@@ -26,11 +27,10 @@ from umlctl.host import (
     privileges,
     room,
     seccomp,
-    secrets,
     users,
 )
 from umlctl.host.call_list import CallList
-from umlctl.supervisor.launch import aside, masks, means, place, reach
+from umlctl.supervisor.launch import aside, hiding, masks, means, place, reach
 from umlctl.supervisor.launch.masks import Masks
 from umlctl.supervisor.launch.means import TUN
 from umlctl.supervisor.launch.spawn import CONFINED_DESCRIPTOR, FIRST_FREE_DESCRIPTOR, Armed
@@ -124,29 +124,31 @@ class Jail:
 
         rules: descriptor of the ruleset
         """
+        brand.put(calls)
         kept = {*privileges.OF_FILES, *self._means.capabilities} if is_root else set()
         privileges.keep(calls, kept, namespace="--user" in scope)
         landlock.restrict(calls, rules)
         families = {seccomp.AF_UNIX, *self._means.families}
         program = seccomp.jail(
-            families, streams=self._means.streams, abort=scope == "group", attributes=self.mounts
+            families,
+            streams=self._means.streams,
+            abort=scope == "group",
+            attributes=self.mounts,
+            truncation=self.mounts or landlock.version() >= landlock.TRUNCATION_SINCE,
         )
         seccomp.restrict(calls, program)
 
     def _mount(self, calls: CallList, held: contextlib.ExitStack) -> str:
         """Have calls mount what the kernel is to see; where it has its memory then."""
-        definition, own = self._definition, paths.own_dir(self._definition.umid)
+        definition = self._definition
         user = users.find(definition.user) if definition.user else None
-        home = user.home if user else os.path.expanduser("~")
-        hidden = [*secrets.found(secrets.homes_for(home)), *definition.hide, *place.hidden()]
-        given = [*secrets.NOT_SECRET, *reach.given(definition, self._entries, self._command)]
         has_tun = any(means.is_below(TUN, path) for path in (*self._means.paths, *definition.rw))
         aside.put(definition.umid, calls, tun=not has_tun)
-        given.append(aside.directory(definition.umid))
-        seen = place.seen(definition) | {path: path for path in map(os.path.realpath, given)}
-        plan = masks.plan(map(os.path.realpath, hidden), seen)
-        shutil.rmtree(f"{own}/masks", ignore_errors=True)  # of another scope
-        Masks(f"{own}/masks", plan).cover(calls)
+        made = aside.masks_directory(definition.umid)
+        shutil.rmtree(made, ignore_errors=True)  # of another scope
+        covers = Masks(made, hiding.plan(definition, self._entries, self._command))
+        aside.put_masks(definition.umid, calls)
+        covers.cover(calls)
         memory = self._memory
         if memory == room.SHARED_MEMORY_DIRECTORY:
             memory = tempfile.mkdtemp(prefix="umlctl-", dir=room.SHARED_MEMORY_DIRECTORY)
@@ -156,7 +158,7 @@ class Jail:
         written = reach.written(definition, self._entries)
         if "/" not in written:
             sockets = paths.kernel_dir() if not user else place.own_directory(definition)
-            there = [sockets, place.plugged_directory(definition), memory]
+            there = [sockets, place.plugged_directory(definition, write=True), memory]
             binds.read_only(calls, masks.outermost(map(os.path.realpath, [*written, *there])))
         if memory != self._memory:
             # What is made without a name in a directory that was removed is all that can be: it
@@ -184,7 +186,8 @@ class Jail:
         definition = self._definition
         return reach.Places(
             sockets=place.sockets_directory(definition, mounts=self.mounts),
-            devices=place.plugged_directory(definition),
+            devices=place.plugged_directory(definition, write=True),
+            read=place.plugged_directory(definition, write=False),
             memory=memory,
             tun=aside.tun_directory(definition.umid),
             guest=place.own_place(definition, paths.guest_dir(definition.umid)),

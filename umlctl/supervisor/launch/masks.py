@@ -15,7 +15,7 @@ from umlctl.host import shared_socket
 from umlctl.supervisor.launch.means import is_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from umlctl.host.call_list import CallList
 
@@ -54,14 +54,25 @@ def plan(hidden: Iterable[str], given: Mapping[str, str]) -> list[Mask]:
     hidden: what is not to be seen
     given: what is, and what is to be seen there: itself, as a rule; all without links
     """
-    found: list[Mask] = []
+    below: dict[str, list[str]] = {}
+    for path in given:
+        for above in _above(path):
+            below.setdefault(above, []).append(path)
+    found: dict[str, Mask] = {}
     for path in sorted(set(hidden)):
-        if any(is_below(path, each.path) for each in found) or path in given:
+        if path in given or path in found or any(above in found for above in _above(path)):
             continue
-        inside = outermost(each for each in given if is_below(each, path))
+        inside = outermost(below.get(path, ()))
         left = ((os.path.relpath(each, path), given[each]) for each in inside)
-        found.append(Mask(path, tuple(left)))
-    return found
+        found[path] = Mask(path, tuple(left))
+    return list(found.values())
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories that lead to a path."""
+    while path != "/":
+        path = os.path.dirname(path)
+        yield path
 
 
 class Masks:
@@ -71,18 +82,22 @@ class Masks:
         directory: which has that
     """
 
-    def __init__(self, directory: str, masks: Iterable[Mask]) -> None:
+    def __init__(self, directory: str, masks: Iterable[Mask], *, empty: str = "") -> None:
         """Make what covers.
+
+        empty: the directory of masks made before, whose empty ones serve these too
 
         Raises: OSError
         """
         self.directory = directory
+        self._empty = empty or directory
         _make_passable(directory)
         there = [mask for mask in masks if os.path.exists(mask.path)]
         # What covers the others is itself covered last.
         self._masks = sorted(there, key=lambda mask: is_below(directory, mask.path))
-        os.mkdir(f"{directory}/none", 0)
-        os.close(os.open(f"{directory}/nothing", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0))
+        if not empty:
+            os.mkdir(f"{directory}/none", 0)
+            os.close(os.open(f"{directory}/nothing", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0))
         for index, mask in enumerate(self._masks):
             if mask.given:
                 _make_passable(f"{directory}/{index}")
@@ -100,13 +115,17 @@ class Masks:
     def cover(self, calls: CallList) -> None:
         """Have a process in a mount namespace of its own cover it all."""
         for index, mask in enumerate(self._masks):
-            covering = f"{self.directory}/{index}"
+            covering = self.covering(index)
             for name, source in mask.given:
                 bind(calls, source, f"{covering}/{name}", must=False)
-            if not mask.given:
-                is_directory = os.path.isdir(mask.path)
-                covering = f"{self.directory}/{'none' if is_directory else 'nothing'}"
             bind(calls, covering, mask.path, must=False)
+
+    def covering(self, index: int) -> str:
+        """What covers one of them."""
+        mask = self._masks[index]
+        if mask.given:
+            return f"{self.directory}/{index}"
+        return f"{self._empty}/{'none' if os.path.isdir(mask.path) else 'nothing'}"
 
 
 def _make_passable(directory: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from umlctl.state.records import Record
 
 INIT: Final = f"{os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}/guest/init.sh"
+_WRITTEN, _READ = "dev", "dev-ro"
+"""Where files appear that are plugged while a kernel runs."""
 NOTIFY_BUFFER_BYTES: Final = 1 << 20
 """What the notify socket holds of notifications that are not taken yet, bytes."""
 
@@ -82,7 +84,8 @@ def remove_place(definition: Definition) -> None:
     """
     if definition.user:
         place = paths.open_dir(definition.umid)
-        users.remove(f"{place}/{name}" for name in ("k", "notify", "init", "dev"))
+        made = ("k", "notify", "init", _WRITTEN, _READ)
+        users.remove(f"{place}/{name}" for name in made)
         with contextlib.suppress(OSError):
             os.rmdir(place)
 
@@ -147,12 +150,12 @@ def make_own(definition: Definition) -> None:
     umid_lock.remove_own(umid)
     os.mkdir(paths.own_dir(umid), 0o700)
     write(f"{paths.own_dir(umid)}/{umid_lock.CONFINED_FILE}", definition.confine.encode())
-    plugged = plugged_directory(definition)
-    files.remove_tree(plugged)
-    os.mkdir(plugged, 0o700)
-    if definition.user:
-        os.chmod(plugged, shared_socket.MODE)
-    else:
+    for plugged in plugged_directories(definition):
+        files.remove_tree(plugged)
+        os.mkdir(plugged, 0o700)
+        if definition.user:
+            os.chmod(plugged, shared_socket.MODE)
+    if not definition.user:
         os.mkdir(front_directory(umid), 0o700)
         os.mkdir(_own_sockets(umid), 0o700)
 
@@ -163,10 +166,20 @@ def front_directory(umid: str) -> str:
     return f"{paths.own_dir(umid)}/front"
 
 
-def plugged_directory(definition: Definition) -> str:
-    """Where files appear for a confined kernel that are plugged while it runs."""
+def plugged_directory(definition: Definition, *, write: bool) -> str:
+    """Where files appear for a confined kernel that are plugged while it runs.
+
+    write: those that it may write
+    """
     umid = definition.umid
-    return f"{paths.open_dir(umid) if definition.user else paths.own_dir(umid)}/dev"
+    place = paths.open_dir(umid) if definition.user else paths.own_dir(umid)
+    return f"{place}/{_WRITTEN if write else _READ}"
+
+
+def plugged_directories(definition: Definition) -> tuple[str, str]:
+    """Both of them."""
+    written, read = (plugged_directory(definition, write=write) for write in (True, False))
+    return written, read
 
 
 def _own_sockets(umid: str) -> str:
@@ -211,7 +224,7 @@ def _link_front(umid: str, directory: str) -> None:
 def seen(definition: Definition) -> dict[str, str]:
     """What a confined kernel sees of what is umlctl's, and what that is."""
     umid = definition.umid
-    same = [paths.networks_dir(), plugged_directory(definition)]
+    same = [paths.networks_dir(), *plugged_directories(definition)]
     if definition.user:
         return {path: path for path in (*same, paths.open_dir(umid))}
     same += [front_directory(umid), _own_sockets(umid)]

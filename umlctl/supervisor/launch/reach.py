@@ -53,7 +53,8 @@ class Places(NamedTuple):
 
     Fields:
         sockets: the directory in which it makes the directory of its socket
-        devices: where files appear that are plugged while it runs
+        devices: where files appear that are plugged while it runs, and that it may write
+        read: the same for those that it only reads
         memory: where it has its memory
         tun: where the device of taps appears, if it has a NIC on one later
         guest: where it finds its init program and the supervisor
@@ -62,6 +63,7 @@ class Places(NamedTuple):
 
     sockets: str
     devices: str
+    read: str
     memory: str
     tun: str
     guest: str
@@ -80,6 +82,7 @@ def rules(
         *(FileRule(path, DEVICE) for path in means.of_command(command[1:]).paths),
         FileRule(places.sockets, SOCKETS),
         FileRule(places.devices, FILE),
+        FileRule(places.read, FILE & ~_CHANGES),
         FileRule(places.memory, MEMORY),
         FileRule(places.tun, DEVICE),
         *(FileRule(hold.path, FILE) for entry in entries for hold in entry.holds if hold.write),
@@ -139,5 +142,5 @@ def _read(definition: Definition, command: Sequence[str], places: Places) -> Ite
     yield from (places.guest, places.modules or command[0], command[0])
     for word in map(unquoted, command):
         about, _, value = word.partition("=")
-        if about == "initrd":
+        if about == "initrd" or (about == "init" and root_is_host(definition)):
             yield os.path.join(definition.cwd, value)

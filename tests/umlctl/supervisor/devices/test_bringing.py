@@ -77,7 +77,7 @@ def test_file_appears_for_the_kernel_and_is_taken_away_again(
     given = (f"{tmp_path}/linux.sh", str(base))
     with running(tmp_path, "", confine=confined, ro=given) as (launched, _):
         bringing.bring_in(launched.record, entry)
-        own = plugged_directory(launched.definition)
+        own = plugged_directory(launched.definition, write=True)
         told = f"{own}/ubd1"
         assert entry.told == f"ubd1={told},{base}"
         again = bringing.recovered(launched.record, ubd.parse(entry.told))
@@ -130,7 +130,7 @@ def test_kernel_without_mounts_of_its_own_gets_a_link(house: str, tmp_path: Path
         launched.record.binds = False
         entry = disk(str(image))
         bringing.bring_in(launched.record, entry)
-        place = f"{plugged_directory(launched.definition)}/ubd1"
+        place = f"{plugged_directory(launched.definition, write=True)}/ubd1"
         assert os.path.samefile(place, image) == entry.told.endswith(place)
         bringing.take_out(launched.record, entry)
         assert not os.path.exists(place)
@@ -146,4 +146,4 @@ def test_file_that_cannot_be_given_is_told_with_what_helps(
         launched.record.binds = binds
         with pytest.raises(HostError, match=r"ubd1: /proc/none cannot .*--rw /proc/none"):
             bringing.bring_in(launched.record, disk("/proc/none"))
-        assert os.listdir(plugged_directory(launched.definition)) == [], house
+        assert os.listdir(plugged_directory(launched.definition, write=True)) == [], house

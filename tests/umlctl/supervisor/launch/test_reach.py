@@ -6,7 +6,7 @@ from umlctl.host.landlock import CHANGE, FileRule, Files
 from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.launch import means, reach
 
-PLACES = reach.Places("/own/k", "/own/dev", "/dev/shm/m", "/own/net", "/run/g/demo")
+PLACES = reach.Places("/own/k", "/own/dev", "/own/dev-ro", "/dev/shm/m", "/own/net", "/run/g/demo")
 DISK = DeviceEntry(
     name="ubd1",
     asked="/disk",
@@ -92,3 +92,11 @@ def test_what_is_given_is_what_words_and_disks_name() -> None:
 
 def test_rules_are_for_landlock() -> None:
     assert all(isinstance(each, FileRule) for each in reach.rules(guest(), [DISK], COMMAND, PLACES))
+
+
+def test_strictly_confined_one_reads_the_init_that_its_command_names_on_this_host() -> None:
+    command = [*COMMAND, "init=/own/init"]
+    rules = dict(reach.rules(guest(confine=STRICT), [], command, PLACES))
+    assert not rules["/own/init"] & CHANGE
+    rules = dict(reach.rules(guest(confine=STRICT, root="/tree/"), [], command, PLACES))
+    assert "/own/init" not in rules
