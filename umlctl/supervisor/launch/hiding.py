@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.state.records import DeviceEntry, Record
 
-SETTLED: Final = 0.1
+SETTLED_SECONDS: Final = 0.1
 """What was changed so short a time ago may have been changed once more since without a trace,
 seconds: file systems have no finer clock."""
 
@@ -60,7 +60,7 @@ def sight(definition: Definition) -> tuple[object, ...]:
         except OSError:
             found.append((directory, 0, 0, 0))
             continue
-        if abs(now - about.st_mtime) < SETTLED:
+        if abs(now - about.st_mtime) < SETTLED_SECONDS:
             return ()
         found.append((directory, about.st_dev, about.st_ino, about.st_mtime_ns))
     return tuple(found)
