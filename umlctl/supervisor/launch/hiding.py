@@ -7,6 +7,7 @@ what is secret may come later, too. So the supervisor looks for it, and covers i
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import time
@@ -109,8 +110,14 @@ def _without_links(names: Iterable[str]) -> list[str]:
 
 
 def _homes(definition: Definition) -> list[str]:
-    user = users.find(definition.user) if definition.user else None
-    return secrets.homes_for(user.home if user else os.path.expanduser("~"))
+    home = _home_of(definition.user) if definition.user else os.path.expanduser("~")
+    return secrets.homes_for(home)
+
+
+@functools.lru_cache
+def _home_of(user: str) -> str:
+    """The database of users may lie behind a network, and is asked once."""
+    return users.find(user).home
 
 
 def _is_same(one: str, other: str) -> bool:
