@@ -20,7 +20,7 @@ import fcntl, sys
 from umlctl.supervisor.lock import Lock
 lock = Lock()
 for line in sys.stdin:
-    print(lock.take(fcntl.LOCK_NB) if line == "take\\n" else lock.stand(), flush=True)
+    print(lock.take(fcntl.LOCK_NB) if line == "take\\n" else lock.restore(), flush=True)
 """
 
 
