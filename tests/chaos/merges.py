@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from tests.chaos.world import Violation
 from tests.cows import make, read
 from umlctl.storage.cow_file import check_fits, open_backing, open_cow
-from umlctl.storage.merge import journal_of
+from umlctl.storage.journal import journal_of
 from umlctl.storage.rebase import differences, rebase
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from umlctl.networks import definitions, segments
 from umlctl.output import views
 from umlctl.state import console_log, event_log, records, umid_lock
 from umlctl.storage import cow as cows
-from umlctl.storage import cow_file, merge
+from umlctl.storage import cow_file, journal
 
 
 def _put(path: str, data: bytes) -> str:
@@ -123,9 +123,9 @@ def cow(data: bytes) -> None:
 def cow_journal(data: bytes) -> None:
     """The journal of a merge into a backing file."""
     path = f"{paths.state_dir()}/disk"
-    _put(merge.journal_of(path), data)
-    assert merge.interrupted(path)
+    _put(journal.journal_of(path), data)
+    assert journal.interrupted(path)
     with suppress(HostError):
-        found = merge.read_journal(path)
+        found = journal.read_journal(path)
         assert found is not None
         assert found.size == int(found.size)

@@ -20,7 +20,7 @@ from umlctl.guest.specs import Disk, of_device
 from umlctl.host import paths
 from umlctl.state.file_identity import check_free, hold_of, is_file
 from umlctl.state.records import DeviceEntry
-from umlctl.storage import cow, images
+from umlctl.storage import cow, images, journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -321,6 +321,8 @@ def _check_pair(name: str, top: str, asked: Disk) -> list[Hold]:
 
 
 def _check_fits(name: str, top: str, header: cow.Header, backing: str) -> None:
+    if said := journal.interrupted(top):
+        raise HostError(f"{name}: {said}")
     why = cow.mismatch(header, backing)
     if why:
         raise HostError(

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import cow_access, cow_merge, device_options
-from umlctl.cli.cow_merge import cow_argument, told
+from umlctl.cli import cow_merge, device_options
+from umlctl.cli.cow_merge import cow_argument, told, users
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, Refused
 from umlctl.output import views
-from umlctl.state.file_identity import hold_of
+from umlctl.state.file_identity import check_free, hold_of
+from umlctl.state.files_in_use import taken
 from umlctl.storage import cow as cows
-from umlctl.storage import merge, rebase
+from umlctl.storage import journal, rebase
 from umlctl.storage.cow_file import check_fits, check_no_cow, open_backing, open_cow, opened
 from umlctl.storage.differences import differing
 from umlctl.storage.extents import allocated
@@ -61,11 +62,11 @@ def create(cow_path: str, backing: str) -> int:
             check_no_cow(backing, descriptor)
             if cows.described(descriptor, backing).size < cows.SECTOR_BYTES:
                 raise HostError(f"{what}: {backing} is smaller than a sector, and is no disk")
-        cow_access.check_unused("cow create", hold_of(backing, write=False))
-        if os.path.lexists(merge.journal_of(cow_path)):
+        check_free("cow create", [hold_of(backing, write=False)], users())
+        for left in filter(os.path.lexists, journal.both_of(cow_path)):
             raise HostError(
-                f"{what}: {merge.journal_of(cow_path)} is of a merge that was interrupted; put the "
-                f"COW file back that was there, and `umlctl cow check {cow_path}`"
+                f"{what}: {left} is of a merge or a reset that was interrupted; put the COW file "
+                f"back that was there, and `umlctl cow check {cow_path}`"
             )
         try:
             cows.create(cow_path, backing)
@@ -256,9 +257,9 @@ def rebase_command(cow_path: str, backing: str | None, yes: bool) -> int:
     is in COW is worth nothing. BACKING has to be as large as the one that COW was made over.
     """
     what = f"cow rebase {cow_path}"
-    if said := merge.interrupted(cow_path):
+    if said := journal.interrupted(cow_path):
         raise HostError(f"{what}: {said}")
-    access = cow_access.taken("cow rebase", cow_path, write=True, backing=backing or "")
+    access = taken("cow rebase", cow_path, users, write=True, backing=backing or "")
     with told(what, cow_path), access as pair:
         found = rebase.differences(pair.of, pair.backing, pair.name)
         for each in found:

@@ -11,19 +11,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import cow_access, device_options
+from umlctl.cli import device_options
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.output import say, views
-from umlctl.storage import cow, merge
+from umlctl.recovery import discover
+from umlctl.state import leases
+from umlctl.state.files_in_use import check_lone, taken
+from umlctl.storage import cow, journal, merge, reset
 from umlctl.storage.cow_file import check_fits, open_backing, open_cow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from umlctl.state.leases import Use
+
 PROGRESS_BYTES = 4 << 20
 """How many bytes the progress bar is told of at once: it costs more than a sector."""
 
 cow_argument = click.argument("cow_path", metavar="COW", type=click.Path(readable=False))
+
+
+def users() -> list[Use]:
+    """The devices of all guests that run."""
+    return leases.devices_of(discover.running())
 
 
 @contextlib.contextmanager
@@ -35,7 +45,7 @@ def told(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        more = merge.interrupted(path)
+        more = journal.interrupted(path)
         reason = problem.strerror or str(problem)
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             reason += "; make room there, and say it again"
@@ -112,7 +122,7 @@ def _into_new(path: str, image: str) -> None:
     what = f"cow merge {path} {image}"
     if os.path.lexists(image):
         raise HostError(f"{what}: {image} is there already, and is not replaced: take another name")
-    with told(what, path), cow_access.taken("cow merge", path, write=False) as pair:
+    with told(what, path), taken("cow merge", path, users, write=False) as pair:
         with progress(f"merge {path}", pair.of.size) as advance:
             size = merge.into_new(pair.of, pair.backing, image, advance)
         print(f"{image} has {views.size(size)}: {path} and {pair.name}")
@@ -124,18 +134,15 @@ def into_backing(path: str) -> int:
     Raises: HostError
     """
     what = f"cow merge --in-place {path}"
-    access = cow_access.taken("cow merge", path, write=True, write_backing=True)
+    access = taken("cow merge", path, users, write=True, write_backing=True)
     with told(what, path), access as pair:
-        if not merge.interrupted(path) and (others := cow_access.dependents(pair)):
-            raise HostError(
-                f"{what}: {pair.name} is also under {', '.join(others)}, which no kernel would "
-                f"take any more; merge into a new file, or merge or remove those first"
-            )
+        if not journal.interrupted(path):
+            check_lone(what, path, pair.name)
         try:
             with progress(f"merge {path}", pair.of.written()) as advance:
                 merged = merge.into_backing(pair.of, pair.backing, advance)
         except KeyboardInterrupt:
-            if more := merge.interrupted(path):
+            if more := journal.interrupted(path):
                 say(more, exitcodes.FAILED)
             raise
         print(f"{pair.name} has {views.size(merged)} of {path}, which is empty now")
@@ -148,12 +155,17 @@ def into_backing(path: str) -> int:
 def check(cow_path: str, in_json: bool) -> int:
     """See whether a kernel takes COW, and whether all is there; ends with 7 if not.
 
-    A merge into its backing file that was interrupted is finished.
+    A merge into its backing file, or a reset, that was interrupted is finished.
     """
-    finished = bool(merge.interrupted(cow_path))
+    said = journal.interrupted(cow_path)
+    finished = bool(said)
     if finished and not in_json:
-        say(f"a merge of {cow_path} into its backing file was interrupted; finishing it", 0)
-    if finished:
+        say(f"{said.partition(' was ')[0]} was interrupted; finishing it", 0)
+    if os.path.lexists(journal.reset_of(cow_path)):
+        access = taken("cow check", cow_path, users, write=True)
+        with told(f"cow check {cow_path}", cow_path), access as pair:
+            reset.finish(pair.of)
+    if os.path.lexists(journal.journal_of(cow_path)):
         with contextlib.redirect_stdout(sys.stderr):
             into_backing(cow_path)
     problem = problem_of(cow_path)
@@ -170,7 +182,7 @@ def check(cow_path: str, in_json: bool) -> int:
 def problem_of(path: str) -> str:
     """Why no kernel would take a COW file, or what is missing of it; empty if all is well."""
     try:
-        if said := merge.interrupted(path):
+        if said := journal.interrupted(path):
             return said
         with told(f"cow check {path}", path), open_cow(path) as of, open_backing(of) as backing:
             check_fits(of, backing, of.header.backing)

@@ -13,10 +13,11 @@ from umlctl.cli import complete, device_options
 from umlctl.cli.main import Group
 from umlctl.devices import families, ubd
 from umlctl.devices.parse import parse_name
-from umlctl.errors import UmlctlError, UsageError
+from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.specs import Disk, parse_disk
 from umlctl.output import say, views
 from umlctl.storage.cow_file import open_cow
+from umlctl.storage.extents import allocated
 
 if TYPE_CHECKING:
     from umlctl.client.ask import Deadline
@@ -32,7 +33,7 @@ Examples:
 """,
 )
 def disk() -> None:
-    """Plug disks into a running guest, and take them out."""
+    """Plug disks into a running guest, take them out, and see to their COW files."""
 
 
 @disk.command(
@@ -93,6 +94,84 @@ def add(
     return exitcodes.OK
 
 
+@disk.command(
+    "commit",
+    epilog="""\b
+Examples:
+  umlctl disk commit demo ubd1
+  umlctl disk commit demo 1 --json
+""",
+)
+@device_options.guest_argument
+@click.argument("disk", shell_complete=complete.devices(families.DISK))
+@device_options.timeout_option
+@device_options.json_option
+def commit(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
+    """Merge a disk's COW file into its backing file, for good, while the guest runs.
+
+    The disk is out of the guest meanwhile, so it must not be mounted there; then it is in again,
+    and its COW file is empty. If that fails, all is as it was. Refused where other COW files are
+    known over the backing file. For a root: `cow merge --in-place`, when the guest has ended.
+    """
+    found = _renewed(guest, "disk-commit", disk, deadline)
+    if in_json:
+        print(views.to_json(found))
+    else:
+        taken = views.size(found["bytes"])
+        print(f"{found['backing']} has {taken} of {found['name']}, whose COW file is empty now")
+    return exitcodes.OK
+
+
+@disk.command(
+    "reset",
+    epilog="""\b
+Examples:
+  umlctl disk reset demo ubd1
+""",
+)
+@device_options.guest_argument
+@click.argument("disk", shell_complete=complete.devices(families.DISK))
+@device_options.timeout_option
+@device_options.json_option
+def reset(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
+    """Forget what was written to a disk with a COW file, while the guest runs.
+
+    The disk is out of the guest meanwhile, so it must not be mounted there; then it is in again,
+    as its backing file has it.
+    """
+    found = _renewed(guest, "disk-reset", disk, deadline)
+    if in_json:
+        print(views.to_json(found))
+    else:
+        lost = views.size(found["bytes"])
+        print(f"{found['name']} is as {found['backing']} has it; {lost} are forgotten")
+    return exitcodes.OK
+
+
+def _renewed(guest: str, verb: str, disk: str, deadline: Deadline) -> dict[str, Any]:
+    """What the supervisor says of a disk whose COW file was merged or emptied.
+
+    Raises: NoGuest, Refused, UsageError, HostError
+    """
+    data = device_options.request(guest, f"{verb} {_name_of(disk)}", deadline)
+    try:
+        found: dict[str, Any] = msgspec.json.decode(data)
+        return {key: found[key] for key in ("name", "cow", "backing", "bytes")}
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise HostError(f"{guest}: the answer is none that umlctl knows") from None
+
+
+def _name_of(disk: str) -> str:
+    """The name of a disk that a user gives by its number, or its name here or in the guest.
+
+    Raises: UsageError
+    """
+    name = parse_name(f"{families.UBD}{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
+    if families.kind_of(name) != families.DISK:
+        raise UsageError(f"a disk is ubdN or N, not {disk!r}")
+    return name
+
+
 @disk.command("rm", epilog="\b\nExamples:\n  umlctl disk rm demo ubd1\n  umlctl disk rm demo 1\n")
 @device_options.guest_argument
 @click.argument("disk", shell_complete=complete.devices(families.DISK))
@@ -100,10 +179,7 @@ def add(
 @device_options.json_option
 def rm(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
     """Take a disk out of a guest; it must not be mounted there. Its file stays."""
-    name = parse_name(f"{families.UBD}{disk}" if disk.isdigit() else disk.removeprefix("/dev/"))
-    if families.kind_of(name) != families.DISK:
-        raise UsageError(f"a disk is ubdN or N, not {disk!r}")
-    device_options.remove(guest, name, deadline, in_json=in_json)
+    device_options.remove(guest, _name_of(disk), deadline, in_json=in_json)
     return exitcodes.OK
 
 
@@ -115,7 +191,8 @@ def list_disks(guest: str, in_json: bool) -> int:
     found = device_options.devices(guest)
     rows = [row for row in found if families.kind_of(row.name) == families.DISK]
     if in_json:
-        print(views.to_json(rows))
+        found_cows = [(msgspec.to_builtins(row), _cow(row)) for row in rows]
+        print(views.to_json([row | ({"cow": each} if each else {}) for row, each in found_cows]))
         return exitcodes.OK
     table: list[tuple[str, ...]] = [("DISK", "GUEST", "SIZE", "ASKED", "NOTE")]
     for row in rows:
@@ -136,11 +213,27 @@ def list_disks(guest: str, in_json: bool) -> int:
 
 def _fullness(row: Device) -> str:
     """How much of a disk is in its COW file; empty if it has none, or none that can be read."""
+    found = _cow(row)
+    if found is None:
+        return ""
+    share = f" ({100 * found['written'] / found['size']:.1f}%)" if found["size"] else ""
+    return f"{views.size(found['written'])} are in its COW file{share}"
+
+
+def _cow(row: Device) -> dict[str, Any] | None:
+    """The COW file of a disk, and how full it is; None if there is none, or none that can be
+    read."""
     try:
         device = ubd.parse(row.kernel)
         if not device.detect:
-            return ""
+            return None
         with open_cow(device.files[0]) as of:
-            return f"{views.size(of.written())} are in its COW file"
+            return {
+                "path": of.path,
+                "backing": of.header.backing,
+                "size": of.header.size,
+                "written": of.written(),
+                "allocated": allocated(of.descriptor),
+            }
     except UmlctlError:
-        return ""
+        return None

@@ -54,7 +54,7 @@ HELP: Final = {
     "list": "all guests: running, bare and dead",
     "rm": "forget guests that have ended",
     "ps": "the processes of this host that belong to a guest",
-    "disk": "the disks of a guest: add, rm, list",
+    "disk": "the disks of a guest: add, rm, list, commit, reset",
     "nic": "the network interfaces of a guest: add, rm, list",
     "mem": "a guest's memory: show, take, give back",
     "cow": "COW files: create, info, check, merge, rebase, du, diff, map",
@@ -152,7 +152,7 @@ class Root(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name in LAZY:
             found: click.Command = _loaded(LAZY[cmd_name])
-        elif cmd_name in BY_NAME:
+        elif cmd_name in BY_NAME and not BY_NAME[cmd_name].own_face:
             found = _loaded(OF_MCONSOLE)(BY_NAME[cmd_name])
         else:
             return None

@@ -51,16 +51,26 @@ def check_free(name: str, holds: list[Hold], users: Iterable[Use]) -> None:
 
     Raises: HostError
     """
+    check_users(name, holds, users)
     for hold in holds:
-        for umid, entry in users:
-            for other in [] if entry.shared else entry.holds:
-                if _same(hold, other) and (hold.write or other.write):
-                    raise HostError(f"{name}: {_conflict(hold, other, umid, entry)}")
         holder = _locked_by(hold)
         if holder is not None:
             raise HostError(f"{name}: {hold.path} is locked by {_process(holder)}")
         if hold.write:
             _check_loops(name, hold)
+
+
+def check_users(name: str, holds: list[Hold], users: Iterable[Use]) -> None:
+    """The same among guests alone.
+
+    Raises: HostError
+    """
+    used = [(umid, entry) for umid, entry in users if not entry.shared]
+    for hold in holds:
+        for umid, entry in used:
+            for other in entry.holds:
+                if _same(hold, other) and (hold.write or other.write):
+                    raise HostError(f"{name}: {_conflict(hold, other, umid, entry)}")
 
 
 def _conflict(hold: Hold, other: Hold, umid: str, entry: DeviceEntry) -> str:

@@ -6,7 +6,8 @@ begun is written down beside the COW file before, in its journal, and there the 
 the COW file had: as long as it has that, it is not merged. When it is, its bitmap is cleared, it
 gets the backing file's new time of change in its header, and the journal goes.
 
-    NAME.merge    {"backing": path, "mtime": seconds, "size": bytes}
+One that is not to be finished is given up: the header gets the backing file's new time of change,
+and the journal goes. What the guest reads stays the same, as the COW file has all of it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from umlctl.errors import HostError
 from umlctl.storage import cow
 from umlctl.storage.cow_file import CowFile, check_fits
 from umlctl.storage.extents import clear, copy, extents
+from umlctl.storage.journal import begin_merge, forget, interrupted, journal_of, read_journal
 from umlctl.storage.new_file import new_file
 
 if TYPE_CHECKING:
@@ -28,37 +28,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[int], object]
 
-MAX_JOURNAL_BYTES: Final = 64 << 10
-"""Of a journal, bytes: more is none of ours."""
 _MODE: Final = 0o666
-
-
-class Journal(msgspec.Struct, frozen=True, kw_only=True):
-    """A merge into a backing file that has begun.
-
-    Fields:
-        backing: the path that it was done by
-        mtime, size: what the COW file says of its backing file as long as it is not merged
-    """
-
-    backing: str
-    mtime: int
-    size: int
-
-
-def journal_of(path: str) -> str:
-    """Where the journal of a COW file is."""
-    return f"{path}.merge"
-
-
-def interrupted(path: str) -> str:
-    """What is to be said of a COW file whose merge was interrupted; empty if none was."""
-    if not os.path.lexists(journal_of(path)):
-        return ""
-    return (
-        f"a merge of {path} into its backing file was interrupted, and nothing is lost: "
-        f"`umlctl cow check {path}` finishes it"
-    )
 
 
 def backing_of(of: CowFile) -> str:
@@ -132,53 +102,20 @@ def into_backing(of: CowFile, backing: int, say: Say) -> int:
     """
     journal = read_journal(of.path)
     if journal is None:
+        if said := interrupted(of.path):
+            raise HostError(said)
         check_fits(of, backing, of.header.backing)
         if not of.written():
             return 0
-        _begin(of)
+        begin_merge(of.path, of.header)
     elif (of.header.mtime, of.header.size) != (journal.mtime, journal.size):
         check_fits(of, backing, journal.backing)  # it was done, but for the journal
-        _forget(of.path)
+        forget(journal_of(of.path))
         return 0
     merged = _merge(of, backing, say)
     _empty(of, backing)
-    _forget(of.path)
+    forget(journal_of(of.path))
     return merged
-
-
-def read_journal(path: str) -> Journal | None:
-    """The journal of a COW file; None if there is none.
-
-    Raises: HostError
-    """
-    where = journal_of(path)
-    try:
-        with open(os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=Journal)
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise HostError(f"cannot read {where}: {problem.strerror}") from problem
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise HostError(
-            f"{where} is no journal of a merge; if it is not yours, move it away: {path} has all "
-            "that was ever written to it"
-        ) from None
-
-
-def _begin(of: CowFile) -> None:
-    """Write down that the backing file is no longer what the COW file was made over.
-
-    Raises: HostError; OSError
-    """
-    name = of.header.backing
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise HostError(f"{of.path} names its backing file in no UTF-8: {name!r}") from None
-    journal = Journal(backing=os.path.abspath(name), mtime=of.header.mtime, size=of.header.size)
-    with new_file(journal_of(of.path), 0o600) as descriptor:
-        cow.write(descriptor, msgspec.json.encode(journal), 0)
 
 
 def _merge(of: CowFile, backing: int, say: Say) -> int:
@@ -205,29 +142,49 @@ def _merge(of: CowFile, backing: int, say: Say) -> int:
 def _empty(of: CowFile, backing: int) -> None:
     """Leave nothing in the COW file, over the backing file as it is now.
 
-    That has another time of change than before, even within one second: a COW file that nobody
-    knew of does not fit it any more.
+    Raises: OSError
+    """
+    clear(of.descriptor, of.layout.bitmap, of.layout.bitmap + of.layout.bitmap_length)
+    os.fsync(of.descriptor)
+    size = _fit(of, backing)
+    if stat.S_ISREG(os.fstat(of.descriptor).st_mode):
+        os.ftruncate(of.descriptor, of.layout.data)
+        os.ftruncate(of.descriptor, of.layout.data + size)
+
+
+def _fit(of: CowFile, backing: int) -> int:
+    """Have the COW file fit the backing file as it is now; the size of that.
+
+    The backing file has another time of change than before, even within one second: a COW file that
+    nobody knew of does not fit it any more.
+
+    Raises: OSError
     """
     found = os.fstat(backing)
     if found.st_mtime_ns // 10**9 & 0xFFFFFFFF == of.header.mtime:
         os.utime(backing, ns=(found.st_atime_ns, found.st_mtime_ns + 10**9))
-        os.fsync(backing)
-    clear(of.descriptor, of.layout.bitmap, of.layout.bitmap + of.layout.bitmap_length)
-    os.fsync(of.descriptor)
+    os.fsync(backing)
     now = cow.described(backing, of.header.backing)
     header = of.header._replace(mtime=now.mtime, size=now.size)
     cow.write(of.descriptor, cow.encode(header), 0)
     os.fsync(of.descriptor)
-    if stat.S_ISREG(os.fstat(of.descriptor).st_mode):
-        os.ftruncate(of.descriptor, of.layout.data)
-        os.ftruncate(of.descriptor, of.layout.data + now.size)
+    return now.size
 
 
-def _forget(path: str) -> None:
-    """The merge is done."""
-    os.unlink(journal_of(path))
-    above = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(above)
-    finally:
-        os.close(above)
+def give_up(of: CowFile, backing: int) -> bool:
+    """Undo a merge into the backing file that has begun, as far as a guest can tell: it reads what
+    it read before. Of the backing file only those sectors have changed that the COW file has too.
+    Nobody else may have either of them.
+
+    Returns: whether one had begun
+    Raises: HostError; OSError
+    """
+    journal = read_journal(of.path)
+    if journal is None:
+        return False
+    if (of.header.mtime, of.header.size) == (journal.mtime, journal.size):
+        _fit(of, backing)
+    else:
+        check_fits(of, backing, journal.backing)  # it was done, but for the journal
+    forget(journal_of(of.path))
+    return True

@@ -20,7 +20,7 @@ from umlctl.protocol.commands import HOST
 from umlctl.protocol.guard import read
 from umlctl.supervisor import access
 from umlctl.supervisor.rate_limits import EventLimit
-from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
+from umlctl.supervisor.readiness import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -108,11 +108,11 @@ class HostRequests:
         if argument:
             raise Refusal(f"`quit` takes `{LEAVE}` or nothing, not {argument!r}", -errno.EINVAL)
         self._guests.quitting.set()
-        await self._patiently(call, lambda: self._guests.stop_all("the supervisor was told to end"))
+        await patiently(call, lambda: self._guests.stop_all("the supervisor was told to end"))
         await call.answer("")
 
     async def _adopt(self, call: Call, umids: list[str]) -> None:
-        await self._patiently(call, functools.partial(self._adoption.answer, umids))
+        await patiently(call, functools.partial(self._adoption.answer, umids))
         await call.answer("")
 
     async def _start(self, call: Call, argument: str) -> None:
@@ -124,7 +124,7 @@ class HostRequests:
             started = await self._guests.start(f"start {path}", read_it, wait=path == argument)
             answers.append(started)
 
-        await self._patiently(call, start)
+        await patiently(call, start)
         await call.answer(msgspec.json.encode(answers[0]))
 
     async def _autostart(self, call: Call) -> None:
@@ -136,37 +136,8 @@ class HostRequests:
                 lambda result: news.extend(msgspec.json.encode(result) + b"\n")
             )
 
-        await self._patiently(call, start, news)
+        await patiently(call, start, news)
         await call.answer(bytes(news))
-
-    async def _patiently(
-        self, call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
-    ) -> None:
-        """Do the work to its end, and give the client signs of life as long as it is there.
-
-        news: what the work has to say so far; what is sent is taken out
-        """
-        call.step_aside()
-        said = bytearray() if news is None else news
-        done = trio.Event()
-
-        async def finish() -> None:
-            await work()
-            done.set()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(finish)
-            gone = False
-            while not done.is_set():
-                with trio.move_on_after(HEARTBEAT_INTERVAL):
-                    await done.wait()
-                if not done.is_set() and not gone:
-                    part = bytes(said)
-                    said.clear()
-                    try:
-                        await call.part(part)
-                    except ClientGone:
-                        gone = True
 
 
 def _read_definition(path: str) -> Definition:

@@ -139,6 +139,12 @@ class KernelRequests:
             return outcome
         if name == "stop":
             seconds = seconds_of(line)
+            if life.devices.away:
+                raise Refusal(
+                    f"{life.devices.away} is out of the guest while its COW file is merged or "
+                    "emptied; stop the guest when it is in again",
+                    -errno.EBUSY,
+                )
             async with life.devices.talk:
                 outcome = await life.kernel.ask(name)
             if outcome.ok:

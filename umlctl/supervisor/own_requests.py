@@ -1,5 +1,5 @@
-"""The supervisor's own commands for a guest: `status`, `devices`, `plug`, `events`, `wait`,
-`shutdown`, `kill`. Their answers are JSON.
+"""The supervisor's own commands for a guest: `status`, `devices`, `plug`, `disk-commit`,
+`disk-reset`, `events`, `wait`, `shutdown`, `kill`. Their answers are JSON.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.console_socket import config, console_name
 from umlctl.protocol.guard import CommandLine, seconds_of
 from umlctl.state import event_log
-from umlctl.supervisor.devices import observing, plugging
+from umlctl.supervisor.devices import cow_upkeep, observing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.lifecycle import RUNNING
 from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, KeyedCounter
-from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL
+from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL, patiently
 from umlctl.supervisor.report import devices_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     from socketproto.listener import Call
     from umlctl.protocol.status import Device
+    from umlctl.supervisor.devices.cow_upkeep import Renewed
+    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.guest import Guest
+    from umlctl.supervisor.history import By
     from umlctl.supervisor.readiness import Readiness
 
 PAST_WORD: Final = "past"
@@ -53,6 +56,8 @@ class OwnRequests:
             "shutdown": self._shutdown,
             "kill": self._kill,
             "plug": self._plug,
+            "disk-commit": partial(self._renew_disk, cow_upkeep.commit),
+            "disk-reset": partial(self._renew_disk, cow_upkeep.empty),
             "devices": self._devices,
         }
 
@@ -174,6 +179,21 @@ class OwnRequests:
             guest.life.consoles.sync(guest.life.devices.entries)
         found = next(each for each in guest.life.consoles.listing() if each.name == name)
         await call.answer(msgspec.json.encode(found))
+
+    async def _renew_disk(
+        self,
+        renew: Callable[[DeviceTable, str, By], Awaitable[Renewed]],
+        call: Call,
+        line: CommandLine,
+    ) -> None:
+        await self._readiness.wait(call, trio.current_time() + self._readiness.patience)
+        renewed: list[Renewed] = []
+
+        async def work() -> None:
+            renewed.append(await renew(self._guest.life.devices, line.argument, by(call)))
+
+        await patiently(call, work)
+        await call.answer(msgspec.json.encode(renewed[0]))
 
     async def _devices(self, call: Call, _line: CommandLine) -> None:
         if self._guest.lifecycle.state == RUNNING and not self._guest.life.process.held():

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from socketproto.listener import ClientGone
 from umlctl.errors import Refusal
 from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, KeyedCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from socketproto.listener import Call
 
@@ -28,6 +29,44 @@ LOOK_INTERVAL: Final = 0.01
 """The time between two looks at that, seconds."""
 SOCKET_LOOK_INTERVAL: Final = 0.1
 """The time between two later looks at whether the kernel has a socket again, seconds."""
+
+
+async def patiently(
+    call: Call, work: Callable[[], Awaitable[None]], news: bytearray | None = None
+) -> None:
+    """Do the work to its end, and give the client signs of life as long as it is there.
+
+    news: what the work has to say so far; what is sent is taken out
+
+    Raises: what the work does
+    """
+    call.step_aside()
+    said = bytearray() if news is None else news
+    done = trio.Event()
+    failed: list[Exception] = []
+
+    async def finish() -> None:
+        try:
+            await work()
+        except Exception as problem:  # noqa: BLE001 - it is raised below, and not as a group
+            failed.append(problem)
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(finish)
+        gone = False
+        while not done.is_set():
+            with trio.move_on_after(HEARTBEAT_INTERVAL):
+                await done.wait()
+            if not done.is_set() and not gone:
+                part = bytes(said)
+                said.clear()
+                try:
+                    await call.part(part)
+                except ClientGone:
+                    gone = True
+    if failed:
+        raise failed[0]
 
 
 class Milestones:

@@ -43,7 +43,7 @@ def test_cow_file_is_made_over_an_image(run: Command, house: str, made: Made) ->
         ("n.cow", "tiny", "is smaller than a sector, and is no disk"),
         ("n.cow", "huge", "the largest disk has 8 TiB"),
         ("no/n.cow", "base.img", "cow create {}/no/n.cow: No such file or directory"),
-        ("left.cow", "base.img", "left.cow.merge is of a merge that was interrupted"),
+        ("left.cow", "base.img", "left.cow.merge is of a merge or a reset that was interrupted"),
     ],
 )
 @pytest.mark.usefixtures("made")

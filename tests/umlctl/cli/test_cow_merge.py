@@ -14,6 +14,7 @@ from umlctl import exitcodes
 from umlctl.cli import cow_merge
 from umlctl.errors import HostError
 from umlctl.storage import cow
+from umlctl.storage.cow_file import open_cow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +115,19 @@ def test_merge_in_place_that_was_interrupted_is_finished_by_check(
     assert (done.code, done.out) == (0, f"{made.cow} is sound, and fits its backing file\n")
     assert "was interrupted; finishing it" in done.err
     assert read(made.backing) == made.disk
+
+
+def test_reset_that_was_interrupted_is_finished_by_check(run: Command, made: Made) -> None:
+    with open(f"{made.cow}.reset", "xb"):
+        pass
+    done = run("cow", "merge", "--in-place", made.cow)
+    assert done.code == exitcodes.FAILED
+    assert f"a reset of {made.cow} was interrupted: `umlctl cow check" in done.err
+    assert read(made.backing) == made.below
+    done = run("cow", "check", made.cow)
+    assert (done.code, done.out) == (0, f"{made.cow} is sound, and fits its backing file\n")
+    with open_cow(made.cow) as of:
+        assert of.written() == 0
 
 
 def test_interrupt_is_told_with_what_helps(

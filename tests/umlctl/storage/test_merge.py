@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.cows import KINDS, MTIME, Made, make, read
 from umlctl.errors import HostError
 from umlctl.host.files import punch_hole
-from umlctl.storage import cow, extents, merge
+from umlctl.storage import cow, extents, journal, merge
 from umlctl.storage.cow_file import check_fits, open_backing, open_cow
 
 if TYPE_CHECKING:
@@ -234,13 +234,39 @@ def test_merge_that_ends_anywhere_is_finished_by_doing_it_again(
                     into_backing(made.cow)
             except Killed:
                 pass
-        merge.interrupted(made.cow)
+        journal.interrupted(made.cow)
         into_backing(made.cow)
         assert read(made.backing) == made.disk
         assert sorted(os.listdir(directory)) == ["a.cow", "base.img"]
         with open_cow(made.cow) as of, open_backing(of) as backing:
             check_fits(of, backing, made.backing)
             assert of.written() == 0
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=120)
+@given(plans(), st.integers(0, 25))
+def test_merge_that_ends_anywhere_can_be_given_up_and_a_guest_sees_no_difference(
+    plan: Plan, count: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        made = plan.make(directory)
+        try:
+            with dies_after(count):
+                into_backing(made.cow)
+        except Killed:
+            pass
+        with (
+            open_cow(made.cow, write=True, lock=True) as of,
+            open_backing(of, merge.backing_of(of), write=True, lock=True) as backing,
+        ):
+            begun = bool(journal.interrupted(made.cow))
+            assert merge.give_up(of, backing) is begun
+        assert sorted(os.listdir(directory)) == ["a.cow", "base.img"]
+        into_new(made.cow, f"{directory}/image")
+        disk = read(f"{directory}/image")
+        assert disk == made.disk.ljust(len(disk), b"\0")
+        with open_cow(made.cow) as of:
+            assert not begun or of.header.mtime != MTIME, "no other COW file fits any more"
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -275,9 +301,9 @@ def interrupt(made: Made) -> None:
 
 def test_interrupted_merge_is_said_and_keeps_the_cow_file_from_other_merges(tmp_path: Path) -> None:
     made = make(str(tmp_path), 8, [1])
-    assert merge.interrupted(made.cow) == ""
+    assert journal.interrupted(made.cow) == ""
     interrupt(made)
-    assert f"`umlctl cow check {made.cow}` finishes it" in merge.interrupted(made.cow)
+    assert f"`umlctl cow check {made.cow}` finishes it" in journal.interrupted(made.cow)
     with pytest.raises(HostError, match="was interrupted, and nothing is lost"):
         into_new(made.cow, f"{tmp_path}/image")
     into_backing(made.cow)
@@ -288,7 +314,7 @@ def test_interrupted_merge_is_said_and_keeps_the_cow_file_from_other_merges(tmp_
 def test_what_a_guest_wrote_after_an_interrupted_merge_that_was_done_stays(tmp_path: Path) -> None:
     made = make(str(tmp_path), 8, [1])
     with dies_after(10**9), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merge, "_forget", lambda _path: None)
+        patch.setattr(merge, "forget", lambda _path: None)
         into_backing(made.cow)
     with open(made.cow, "r+b") as file:
         file.seek(8192)
@@ -296,7 +322,7 @@ def test_what_a_guest_wrote_after_an_interrupted_merge_that_was_done_stays(tmp_p
     assert into_backing(made.cow) == 0
     with open_cow(made.cow) as of:
         assert of.written() == 512
-    assert not merge.interrupted(made.cow)
+    assert not journal.interrupted(made.cow)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"backing": 3}', b"[" * 10**5])
@@ -317,4 +343,4 @@ def test_journal_of_another_cow_file_is_an_error(tmp_path: Path) -> None:
         cow.write(of.descriptor, cow.encode(of.header._replace(mtime=7)), 0)
     with pytest.raises(HostError, match="does not fit its backing file"):
         into_backing(made.cow)
-    assert merge.interrupted(made.cow)
+    assert journal.interrupted(made.cow)

@@ -21,7 +21,9 @@ seconds."""
 
 
 async def observe(table: DeviceTable) -> None:
-    """Look at every device in the guest again."""
+    """Look at every device in the guest again; not while one is out of it, which may take long."""
+    if table.away:
+        return
     async with table.lock:
         for entry in table.entries:
             observed = await registry.of(entry.name).observe(entry, table.kernel)

@@ -9,8 +9,8 @@ import trio
 from umlctl.backends import registry
 from umlctl.backends.memory import MemoryBackend
 from umlctl.errors import HostError, Refusal
-from umlctl.supervisor.devices import hotplug, memory
-from umlctl.supervisor.devices.table import ABSENT, UNSETTLED
+from umlctl.supervisor.devices import cow_upkeep, hotplug, memory
+from umlctl.supervisor.devices.table import ABSENT, AWAY, UNSETTLED
 
 if TYPE_CHECKING:
     from umlctl.state.records import DeviceEntry
@@ -23,6 +23,8 @@ async def renew(table: DeviceTable) -> None:
     table.unrenewed = {}
     table.spoilt_by = ""
     for entry in list(table.entries):  # without the lock, whose holder may be waiting for a hook
+        if entry.problem == AWAY:
+            continue
         backend = registry.of(entry.name)
         try:
             await trio.to_thread.run_sync(backend.renew, entry, table.record.pid)
@@ -57,6 +59,8 @@ async def _restore(
     table: DeviceTable, entry: DeviceEntry, kernel: KernelClient, *, again: bool
 ) -> str:
     """Have a device in the guest as it was before; return why it is not there, or is of no use."""
+    if entry.problem == AWAY:
+        return await _put_back(table, entry, kernel)
     unable = table.unrenewed.get(entry.name, "")
     backend = registry.of(entry.name)
     try:
@@ -76,6 +80,17 @@ async def _restore(
     return ABSENT if entry.observed is None else unable
 
 
+async def _put_back(table: DeviceTable, entry: DeviceEntry, kernel: KernelClient) -> str:
+    """Plug a disk again whose supervisor was killed while it was out; return why it is not
+    there."""
+    try:
+        await cow_upkeep.put_back(table, entry, kernel)
+    except (Refusal, HostError) as problem:
+        entry.observed = None
+        return str(problem)
+    return ""
+
+
 async def remove_unsettled(table: DeviceTable) -> None:
     """Remove what the kernel may have got while it did not answer: it answers again."""
     async with table.lock:
@@ -83,6 +98,9 @@ async def remove_unsettled(table: DeviceTable) -> None:
             if hotplug.is_gone(await hotplug.remove_device(entry.name, table.kernel)):
                 await table.roll_back(entry)
                 table.history.add("device removed", device=entry.name, text="not plugged")
+        for entry in [each for each in table.entries if each.problem == AWAY]:
+            entry.problem = await _put_back(table, entry, table.kernel)
+            await table.save()
     table.has_changed()
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 UNSETTLED: Final = "the kernel may have it; it is taken out as soon as the kernel answers"
 """The problem of an entry whose plugging was given up, and which could not be removed."""
+AWAY: Final = "its COW file is being merged or emptied; it is plugged again then"
+"""The problem of a disk that is out of the guest meanwhile."""
 ABSENT: Final = "the guest does not have it"
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class DeviceTable:
         talk: held while the kernel is told about a device; a `stop` waits for it
         changed: set when the rows have changed; replaced by another event then
         unrenewed: why the host's side of a device was not ready after a reboot, by its name
+        away: the disk that is AWAY; else empty
         spoilt_by: a NIC that this kernel could not open: it may panic of another; else empty
     """
 
@@ -66,6 +69,7 @@ class DeviceTable:
         self.talk = trio.Lock()
         self.changed = trio.Event()
         self.unrenewed: dict[str, str] = {}
+        self.away = ""
         self.spoilt_by = ""
         self.lock = trio.Lock()
         self._stopped = stopped

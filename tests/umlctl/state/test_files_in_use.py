@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cows import Made, make
-from umlctl.cli.cow_access import dependents, taken
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes
 from umlctl.protocol.status import Ending
-from umlctl.state import enabled, records
+from umlctl.recovery import discover
+from umlctl.state import enabled, files_in_use, leases, records
 from umlctl.state.file_identity import hold_of
+from umlctl.state.files_in_use import Pair, check_lone, over
 from umlctl.state.records import DeviceEntry, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 LOCKING = """
 import fcntl, sys
@@ -56,6 +58,16 @@ def entry(made: Made, *, readonly: bool = False) -> DeviceEntry:
     return DeviceEntry(name="ubd3", asked=made.cow, kernel=f"ubd3={made.cow}", holds=holds)
 
 
+def users() -> list[leases.Use]:
+    return leases.devices_of(discover.running())
+
+
+def taken(
+    what: str, path: str, *, write: bool, write_backing: bool = False
+) -> AbstractContextManager[Pair]:
+    return files_in_use.taken(what, path, users, write=write, write_backing=write_backing)
+
+
 def both(made: Made) -> Iterator[pytest.ExceptionInfo[HostError]]:
     """Taking it to be read, and to be merged in place."""
     for write in (False, True):
@@ -71,7 +83,7 @@ def test_pair_is_taken(made: Made) -> None:
     with taken("cow merge", made.cow, write=True, write_backing=True) as pair:
         assert pair.name == made.backing
         assert os.path.samestat(os.fstat(pair.backing), os.stat(made.backing))
-        assert dependents(pair) == []
+        assert over(pair.name, but=pair.of.path) == []
         for caught in both(made):
             assert "locked" in str(caught.value)
 
@@ -138,7 +150,7 @@ def test_cow_files_of_guests_that_have_ended_or_are_enabled_depend_on_it(
         Definition(umid="four", kernel="/linux", disks=(f"{found[3].cow},slot=2",), cwd="/")
     )
     with taken("cow merge", made.cow, write=False) as pair:
-        assert dependents(pair) == [each.cow for each in found]
+        assert over(pair.name, but=pair.of.path) == [each.cow for each in found]
 
 
 def test_cow_files_beside_either_depend_on_it_and_others_do_not(house: str, made: Made) -> None:
@@ -152,4 +164,14 @@ def test_cow_files_beside_either_depend_on_it_and_others_do_not(house: str, made
     beside = make(house, 64, [1], name="b", over=made.backing)
     far = make(f"{house}/far", 64, [1], name="c", over=made.backing)
     with taken("cow merge", f"{house}/far/a.cow", write=False) as pair:
-        assert dependents(pair) == sorted([beside.cow, far.cow])
+        assert over(pair.name, but=pair.of.path) == sorted([beside.cow, far.cow])
+
+
+def test_what_would_change_a_backing_file_is_refused_where_others_are_over_it(
+    house: str, made: Made
+) -> None:
+    check_lone("cow merge", made.cow, made.backing)
+    beside = make(house, 64, [1], name="b", over=made.backing)
+    with pytest.raises(HostError, match=f"cow merge: {made.backing} is also under {beside.cow}, w"):
+        check_lone("cow merge", made.cow, made.backing)
+    assert over(made.backing) == [made.cow, beside.cow]

@@ -1,4 +1,8 @@
-"""COW files and their backing files, taken so that no guest has them meanwhile."""
+"""The one place that knows which files are in use, for all that would change or destroy one: by a
+guest that runs, by another kernel or program, or because COW files are over it.
+
+COW files and their backing files are taken here, so that nobody else has them meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.specs import parse_disk
-from umlctl.recovery import discover
 from umlctl.state import enabled, leases, records
 from umlctl.state.file_identity import check_free, hold_of
 from umlctl.storage import cow, merge
 from umlctl.storage.cow_file import open_backing, open_cow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from umlctl.guest.definition import Definition
-    from umlctl.state.records import Hold
+    from umlctl.state.leases import Use
     from umlctl.storage.cow_file import CowFile
+
+    Users = Callable[[], Iterable[Use]]
 
 
 class Pair(NamedTuple):
@@ -38,11 +43,18 @@ class Pair(NamedTuple):
 
 @contextlib.contextmanager
 def taken(
-    what: str, path: str, *, write: bool, write_backing: bool = False, backing: str = ""
+    what: str,
+    path: str,
+    users: Users,
+    *,
+    write: bool,
+    write_backing: bool = False,
+    backing: str = "",
 ) -> Iterator[Pair]:
     """A COW file and its backing file that nobody else writes, or reads where they are written.
 
     what: wants them
+    users: the devices of guests that run, as they are under the lock of all devices
     backing: where the backing file is; otherwise where the COW file says
 
     Raises: HostError
@@ -53,30 +65,43 @@ def taken(
                 name = backing or merge.backing_of(of)
                 with open_backing(of, name):
                     pass
-            check_unused(what, hold_of(path, write=write), hold_of(name, write=write_backing))
+            holds = [hold_of(path, write=write), hold_of(name, write=write_backing)]
+            check_free(what, holds, users())
             of = stack.enter_context(open_cow(path, write=write, lock=True))
             descriptor = stack.enter_context(open_backing(of, name, write=write_backing, lock=True))
         yield Pair(of, descriptor, name)
 
 
-def check_unused(what: str, *holds: Hold) -> None:
-    """Refuse files that a guest uses, of ours or not, in a way that does not go with this one.
+def check_lone(what: str, path: str, backing: str) -> None:
+    """Refuse to have a backing file changed that other known COW files are over.
 
-    Raises: HostError
+    path: of the COW file that may be
+
+    Raises: HostError; OSError
     """
-    check_free(what, list(holds), leases.devices_of(discover.running()))
+    if others := over(backing, but=path):
+        raise HostError(
+            f"{what}: {backing} is also under {', '.join(others)}, which no kernel would take any "
+            "more; merge into a new file, or merge or remove those first"
+        )
 
 
-def dependents(pair: Pair) -> list[str]:
-    """Other COW files over the same backing file: those of guests that ran here or are enabled,
-    and those that stand beside either of the two."""
+def over(backing: str, but: str = "") -> list[str]:
+    """The known COW files over a backing file: those of guests that ran here or are enabled, and
+    those that stand beside it or beside the one that is left out.
+
+    but: a COW file that is left out
+
+    Raises: OSError
+    """
     found: dict[tuple[int, int], str] = {}
-    own = os.fstat(pair.of.descriptor)
-    under = os.fstat(pair.backing)
-    for path in dict.fromkeys([*_of_guests(), *_beside(pair.of.path), *_beside(pair.name)]):
+    own = os.stat(but) if but else None
+    under = os.stat(backing)
+    beside = [*(_beside(but) if but else ()), *_beside(backing)]
+    for path in dict.fromkeys([*_of_guests(), *beside]):
         try:
             status = os.stat(path)
-            header = None if os.path.samestat(status, own) else cow.read(path)
+            header = None if own and os.path.samestat(status, own) else cow.read(path)
             if header is not None and os.path.samestat(os.stat(header.backing), under):
                 found.setdefault((status.st_dev, status.st_ino), path)
         except (OSError, HostError, ValueError):
