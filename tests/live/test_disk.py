@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.live.conftest import House
 
-SIZE = 256 << 20
+SIZE = 64 << 20
 READ = "sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum </dev/ubdb"
 WRITE = "dd if=/dev/urandom of=/dev/ubdb bs=1M count={} seek={} conv=notrunc,fsync"
 
@@ -78,7 +78,7 @@ def test_supervisor_that_is_killed_under_a_merge_costs_the_guest_nothing(
     base, top = image(tmp_path), f"{tmp_path}/top.cow"
     house.start(umid, "--disk", f"{base},slot=1,cow={top}")
     house.has_shell(umid)
-    house.shell(umid, WRITE.format(200, 20))
+    house.shell(umid, WRITE.format(48, 10))
     full = sha(house, umid)
     supervisor = house.status(umid)["supervisor_pid"]
     client = subprocess.Popen(

@@ -113,7 +113,7 @@ def commit(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
     and its COW file is empty. If that fails, all is as it was. Refused where other COW files are
     known over the backing file. For a root: `cow merge --in-place`, when the guest has ended.
     """
-    found = _renewed(guest, "disk-commit", disk, deadline)
+    found = _renewed(guest, "layer commit", disk, deadline)
     if in_json:
         print(views.to_json(found))
     else:
@@ -139,7 +139,7 @@ def reset(guest: str, disk: str, deadline: Deadline, in_json: bool) -> int:
     The disk is out of the guest meanwhile, so it must not be mounted there; then it is in again,
     as its backing file has it.
     """
-    found = _renewed(guest, "disk-reset", disk, deadline)
+    found = _renewed(guest, "layer reset", disk, deadline)
     if in_json:
         print(views.to_json(found))
     else:

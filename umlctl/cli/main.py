@@ -83,7 +83,7 @@ GROUPS: Final = {
         *("run", "start", "restart", "reboot", "stop", "go", "shutdown", "kill", "wait"),
         *("list", "top", "status", "ps", "shell", "collect", "rm"),
     ),
-    "Devices": ("disk", "nic", "mem", "devices", "plug"),
+    "Devices": ("disk", "nic", "mem", "devices", "plug", "layer"),
     "Images": ("cow",),
     "Networks": ("network",),
     "Consoles and logs": ("console", "logs", "dmesg", "events"),
@@ -152,7 +152,7 @@ class Root(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name in LAZY:
             found: click.Command = _loaded(LAZY[cmd_name])
-        elif cmd_name in BY_NAME and not BY_NAME[cmd_name].own_face:
+        elif cmd_name in BY_NAME:
             found = _loaded(OF_MCONSOLE)(BY_NAME[cmd_name])
         else:
             return None

@@ -27,6 +27,7 @@ PROC: Final = "proc"
 PID: Final = "pid"
 SYSRQ_LETTER: Final = "sysrq letter"
 PLUG_KIND: Final = "what to plug"
+LAYER: Final = "what to do with a layer"
 DISK_OPTION: Final = "disk option"
 NIC: Final = "nic"
 NIC_OPTION: Final = "nic option"
@@ -49,6 +50,10 @@ BUILT_IN: Final = {
     "exit": "leave the shell; the guest goes on",
 }
 """Commands of the prompt itself."""
+LAYERS: Final = {
+    "commit": "merge a disk's COW file into its backing file",
+    "reset": "forget what was written to a disk's COW file",
+}
 PROC_FILES: Final = {
     "meminfo": "memory, by use",
     "stat": "CPU time, context switches, boot time",
@@ -235,6 +240,13 @@ def _in_command(before: list[str], word: str) -> Wanted:
         return _in_plug(arguments[0], word) if len(arguments) == 1 else Wanted((), word)
     if name == "config" and not arguments:
         return _in_config(word)
+    return Wanted(_plain(name, arguments), word)
+
+
+def _plain(name: str, before: list[str]) -> tuple[str, ...]:
+    """Of what kind a word is that stands for one thing, and is no list of options."""
+    if name == "layer" and len(before) == 1:
+        return (REMOVABLE,)
     kinds = {
         "switch": GUEST,
         "sysrq": SYSRQ_LETTER,
@@ -242,8 +254,9 @@ def _in_command(before: list[str], word: str) -> Wanted:
         "proc": PROC,
         "remove": REMOVABLE,
         "plug": PLUG_KIND,
+        "layer": LAYER,
     }
-    return Wanted((kinds[name],) if name in kinds and not arguments else (), word)
+    return (kinds[name],) if name in kinds and not before else ()
 
 
 def _in_plug(what: str, word: str) -> Wanted:
@@ -320,6 +333,7 @@ def _of_kind(kind: str, facts: Facts) -> list[Suggestion]:
         SYSRQ_LETTER: SYSRQ,
         PROC: PROC_FILES,
         PLUG_KIND: PLUG_KINDS,
+        LAYER: LAYERS,
         DISK_OPTION: DISK_OPTIONS,
         NIC: NIC_KINDS,
         NIC_OPTION: NIC_OPTIONS,

@@ -1,5 +1,5 @@
-"""The supervisor's own commands for a guest: `status`, `devices`, `plug`, `disk-commit`,
-`disk-reset`, `events`, `wait`, `shutdown`, `kill`. Their answers are JSON.
+"""The supervisor's own commands for a guest: `status`, `devices`, `plug`, `layer`, `events`,
+`wait`, `shutdown`, `kill`. Their answers are JSON.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from socketproto.listener import Call
     from umlctl.protocol.status import Device
     from umlctl.supervisor.devices.cow_upkeep import Renewed
-    from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.guest import Guest
-    from umlctl.supervisor.history import By
     from umlctl.supervisor.readiness import Readiness
 
 PAST_WORD: Final = "past"
@@ -56,8 +54,7 @@ class OwnRequests:
             "shutdown": self._shutdown,
             "kill": self._kill,
             "plug": self._plug,
-            "disk-commit": partial(self._renew_disk, cow_upkeep.commit),
-            "disk-reset": partial(self._renew_disk, cow_upkeep.empty),
+            "layer": self._layer,
             "devices": self._devices,
         }
 
@@ -180,20 +177,21 @@ class OwnRequests:
         found = next(each for each in guest.life.consoles.listing() if each.name == name)
         await call.answer(msgspec.json.encode(found))
 
-    async def _renew_disk(
-        self,
-        renew: Callable[[DeviceTable, str, By], Awaitable[Renewed]],
-        call: Call,
-        line: CommandLine,
-    ) -> None:
+    async def _layer(self, call: Call, line: CommandLine) -> None:
+        """What is written over a disk's file is merged or emptied."""
+        what, _, disk = line.argument.partition(" ")
+        work = {"commit": cow_upkeep.commit, "reset": cow_upkeep.empty}.get(what)
+        if work is None or not disk:
+            said = f"`layer` takes {line.command.args}, not {line.argument!r}"
+            raise Refusal(said, -errno.EINVAL)
         await self._readiness.wait(call, trio.current_time() + self._readiness.patience)
-        renewed: list[Renewed] = []
+        done: list[Renewed] = []
 
-        async def work() -> None:
-            renewed.append(await renew(self._guest.life.devices, line.argument, by(call)))
+        async def see_to_it() -> None:
+            done.append(await work(self._guest.life.devices, disk, by(call)))
 
-        await patiently(call, work)
-        await call.answer(msgspec.json.encode(renewed[0]))
+        await patiently(call, see_to_it)
+        await call.answer(msgspec.json.encode(done[0]))
 
     async def _devices(self, call: Call, _line: CommandLine) -> None:
         if self._guest.lifecycle.state == RUNNING and not self._guest.life.process.held():

@@ -229,8 +229,8 @@ def test_disk_with_a_cow_file_is_listed_with_what_is_in_it(
 @pytest.mark.parametrize("word", ["ubd1", "1", "/dev/ubd1"])
 def test_cow_file_of_a_disk_is_merged_and_emptied(supervisor: Supervisor, word: str) -> None:
     found = {"name": "ubd1", "cow": "/c.cow", "backing": "/b.img", "bytes": 3 << 20}
-    supervisor.answer("disk-commit ubd1", found)
-    supervisor.answer("disk-reset ubd1", found)
+    supervisor.answer("layer commit ubd1", found)
+    supervisor.answer("layer reset ubd1", found)
     assert supervisor.main("disk", "commit", "demo", word) == 0
     assert supervisor.out == "/b.img has 3.0M of ubd1, whose COW file is empty now\n"
     assert supervisor.main("disk", "reset", "demo", word) == 0
@@ -241,11 +241,11 @@ def test_cow_file_of_a_disk_is_merged_and_emptied(supervisor: Supervisor, word: 
 
 
 def test_cow_file_that_cannot_be_merged_is_said_why(supervisor: Supervisor) -> None:
-    supervisor.refuse("disk-commit ubd1", "ubd1 is mounted in the guest on /mnt", -errno.EBUSY)
+    supervisor.refuse("layer commit ubd1", "ubd1 is mounted in the guest on /mnt", -errno.EBUSY)
     assert supervisor.main("disk", "commit", "demo", "ubd1") == exitcodes.REFUSED
     assert supervisor.err == "umlctl: demo: ubd1 is mounted in the guest on /mnt\n"
     for verb in ("commit", "reset"):
         assert supervisor.main("disk", verb, "demo", "vec0") == exitcodes.USAGE
-    supervisor.answer("disk-reset ubd1", ["no", "object"])
+    supervisor.answer("layer reset ubd1", ["no", "object"])
     assert supervisor.main("disk", "reset", "demo", "ubd1") == exitcodes.FAILED
     assert "none that umlctl knows" in supervisor.err

@@ -159,7 +159,7 @@ def test_what_fits_an_argument_is_completed() -> None:
     assert offered("console", "con1") == ["con1"]
     assert offered("logs --console", "ssl3") == ["ssl3"]
     assert offered("logs", "--console=ssl3") == ["ssl3"]
-    assert offered("disk") == ["add", "list", "rm"]
+    assert offered("disk") == ["add", "commit", "list", "reset", "rm"]
     assert offered("help disk", "a") == ["add"]
     assert offered("help version") == []
     assert offered("help", "--") == ["--kernel", "--json", "--timeout", "--help"]
@@ -194,7 +194,7 @@ def test_every_command_of_the_command_line_can_be_typed() -> None:
 
 
 def test_group_needs_a_command() -> None:
-    with pytest.raises(UsageError, match="needs one of add, rm, list"):
+    with pytest.raises(UsageError, match="needs one of add, commit, reset, rm, list"):
         prompt.find(["disk"]).read("demo")
 
 

@@ -39,7 +39,7 @@ def test_supervisors_have_what_the_protocol_promises() -> None:
         for place in (GUEST, HOST)
     }
     assert served == {
-        GUEST: {"status", "events", "wait", "shutdown", "kill", "plug", "devices"},
+        GUEST: {"status", "events", "wait", "shutdown", "kill", "plug", "layer", "devices"},
         HOST: {"start", "adopt", "autostart", "list", "quit"},
     }
 
@@ -82,7 +82,7 @@ def test_what_does_not_sync_is_marked_dangerous() -> None:
 
 def test_what_a_person_is_asked_about_first_has_words() -> None:
     asked = {command.name for command in COMMANDS if command.confirm is not None}
-    assert asked == {"halt", "reboot", "cad", "kill", "sysrq", "remove"}
+    assert asked == {"halt", "reboot", "cad", "kill", "sysrq", "remove", "layer"}
     for command in COMMANDS:
         for argument in command.confirm or ():
             assert argument in dangerous([command.name, argument])

@@ -232,6 +232,12 @@ def test_devices_of_the_guest_are_offered_to_be_taken_away() -> None:
     assert suggestion.meaning == "/data.img"
 
 
+def test_what_can_be_done_with_a_layer_is_offered() -> None:
+    assert texts("layer ") == ["commit", "reset"]
+    assert texts("layer commit ubd") == ["ubd0", "ubd1"]
+    assert texts("layer commit ubd1 ") == []
+
+
 def test_free_slots_are_offered_and_those_in_use_to_be_asked_about() -> None:
     offered = texts("config ubd")
     assert offered[:3] == ["ubd0", "ubd1", "ubd2="]

@@ -57,6 +57,12 @@ async def test_status_has_the_devices_with_what_serves_them(asked: Asked) -> Non
     assert status["devices"] == json.loads((await asked.ask("devices")).said)
 
 
+@pytest.mark.parametrize("text", ["layer commit", "layer save x", "layer reset", "layer x ubd1"])
+async def test_layer_takes_what_it_says(asked: Asked, text: str) -> None:
+    with pytest.raises(Refusal, match=r"`layer` takes commit\|reset DISK"):
+        await asked.ask(text)
+
+
 async def test_past_events_come_and_the_answer_ends(asked: Asked) -> None:
     asked.guest.history.add("kill", uid=1, pid=2)
     call = await asked.ask("events past")
