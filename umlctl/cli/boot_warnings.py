@@ -60,6 +60,7 @@ def of_loss(definition: Definition) -> list[str]:
     lost = [disk.file for disk in disks if disk.discard]
     said = (
         f"what it writes to {', '.join(lost)} is lost when it ends; "
+        f"`umlctl snapshot create {definition.umid} NAME` keeps it, and "
         f"`umlctl collect {definition.umid} PATH` copies files out before"
     )
     return [said] if lost else []

@@ -90,6 +90,28 @@ def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return [name for name in names if name.startswith(incomplete)]
 
 
+def snapshotted(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Guests that there are snapshots of."""
+    from umlctl.state import snapshots
+
+    try:
+        names = {guest for each in snapshots.load_all() for guest in (each.guest, *each.guests)}
+    except BadPlace:
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def snapshots(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Snapshots of the guest that was named before."""
+    from umlctl.state import snapshots as found
+
+    try:
+        names = {each.name for each in found.load_all(str(ctx.params.get("guest") or ""))}
+    except BadPlace:
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests that are started without being asked for."""
     from umlctl.state import enabled as found

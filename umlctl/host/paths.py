@@ -15,6 +15,7 @@ own.
                                          and what is mounted in its mount namespace
     ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
         guests/UMID/{record.json,console.log}
+        snapshots/UMID/NAME/{snapshot.json,UMID.ubdN}
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
         UMID/mconsole                    a guest's socket for other users that it allows
     $HOME/.uml/UMID/mconsole             leads to a guest's socket: uml_mconsole looks here
@@ -60,6 +61,10 @@ class BadUmid(ValueError):
     """A name that cannot be a umid, and why."""
 
 
+class BadSnapshot(ValueError):
+    """A name that cannot be a snapshot's, and why."""
+
+
 class BadNetwork(ValueError):
     """A name that cannot be a network segment's, and why."""
 
@@ -93,6 +98,19 @@ def check_network(name: str) -> str:
         )
     # The socket has this name while it is being made.
     _check_length(network_control(name) + "~", name, "name", BadNetwork)
+    return name
+
+
+def check_snapshot(name: str) -> str:
+    """Return the name if a snapshot can have it.
+
+    Raises: BadSnapshot
+    """
+    _check_letters(name, "a snapshot's name", BadSnapshot)
+    if len(name) > MAX_UMID_CHARACTERS:
+        raise BadSnapshot(
+            f"a snapshot's name has at most {MAX_UMID_CHARACTERS} characters, this one {len(name)}: {name}"
+        )
     return name
 
 
@@ -458,6 +476,10 @@ def guest_records() -> str:
 
 def record_dir(umid: str) -> str:
     return f"{guest_records()}/{umid}"
+
+
+def snapshots_dir() -> str:
+    return state_dir() + "/snapshots"
 
 
 def has_record(guest: str) -> bool:

@@ -203,8 +203,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "layer",
-        "commit|reset DISK",
-        "merge or empty what was written over a disk's file",
+        "commit|reset|save WORD...",
+        "merge, empty or save what was written to a guest's disks",
         GUEST,
         confirm=("reset",),
         danger="`reset` forgets what the guest has written to the disk",

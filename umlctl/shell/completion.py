@@ -53,6 +53,7 @@ BUILT_IN: Final = {
 LAYERS: Final = {
     "commit": "merge a disk's COW file into its backing file",
     "reset": "forget what was written to a disk's COW file",
+    "save": "take a snapshot: save NAME",
 }
 PROC_FILES: Final = {
     "meminfo": "memory, by use",
@@ -245,7 +246,7 @@ def _in_command(before: list[str], word: str) -> Wanted:
 
 def _plain(name: str, before: list[str]) -> tuple[str, ...]:
     """Of what kind a word is that stands for one thing, and is no list of options."""
-    if name == "layer" and len(before) == 1:
+    if name == "layer" and before in (["commit"], ["reset"]):
         return (REMOVABLE,)
     kinds = {
         "switch": GUEST,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.specs import parse_disk
-from umlctl.state import enabled, leases, records
+from umlctl.state import enabled, leases, records, snapshots
 from umlctl.state.file_identity import check_free, hold_of
 from umlctl.storage import cow, merge
 from umlctl.storage.cow_file import open_backing, open_cow
@@ -87,8 +87,8 @@ def check_lone(what: str, path: str, backing: str) -> None:
 
 
 def over(backing: str, but: str = "") -> list[str]:
-    """The known COW files over a backing file: those of guests that ran here or are enabled, and
-    those that stand beside it or beside the one that is left out.
+    """The known COW files over a backing file: those of guests that ran here or are enabled, those
+    in snapshots, and those that stand beside it or beside the one that is left out.
 
     but: a COW file that is left out
 
@@ -98,7 +98,7 @@ def over(backing: str, but: str = "") -> list[str]:
     own = os.stat(but) if but else None
     under = os.stat(backing)
     beside = [*(_beside(but) if but else ()), *_beside(backing)]
-    for path in dict.fromkeys([*_of_guests(), *beside]):
+    for path in dict.fromkeys([*_of_guests(), *snapshots.copies(), *beside]):
         try:
             status = os.stat(path)
             header = None if own and os.path.samestat(status, own) else cow.read(path)

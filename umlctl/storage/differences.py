@@ -40,7 +40,7 @@ def _differing(
             left = _read(one if in_one else None, backing, place, length)
             right = _read(other if in_other else None, backing, place, length)
             if left != right:
-                yield from _sectors(left, right, place)
+                yield from sectors(left, right, place)
 
 
 def _swept(one: Iterable[Run], other: Iterable[Run]) -> Iterator[tuple[int, int, bool, bool]]:
@@ -66,7 +66,8 @@ def _read(of: CowFile | None, backing: int, place: int, length: int) -> bytes:
     return os.pread(backing, length, place).ljust(length, b"\0")
 
 
-def _sectors(left: bytes, right: bytes, base: int) -> Iterator[Run]:
+def sectors(left: bytes, right: bytes, base: int) -> Iterator[Run]:
+    """The sectors that differ of two pieces of a disk of one length, which begin at a place."""
     for place in range(0, len(left), SECTOR_BYTES):
         if left[place : place + SECTOR_BYTES] != right[place : place + SECTOR_BYTES]:
             yield base + place, base + place + SECTOR_BYTES

@@ -19,6 +19,7 @@ from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.console_socket import config, console_name
 from umlctl.protocol.guard import CommandLine, seconds_of
 from umlctl.state import event_log
+from umlctl.supervisor import snapshot
 from umlctl.supervisor.devices import cow_upkeep, observing, plugging
 from umlctl.supervisor.history import by
 from umlctl.supervisor.lifecycle import RUNNING
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from socketproto.listener import Call
     from umlctl.protocol.status import Device
-    from umlctl.supervisor.devices.cow_upkeep import Renewed
     from umlctl.supervisor.guest import Guest
     from umlctl.supervisor.readiness import Readiness
 
@@ -178,17 +178,26 @@ class OwnRequests:
         await call.answer(msgspec.json.encode(found))
 
     async def _layer(self, call: Call, line: CommandLine) -> None:
-        """What is written over a disk's file is merged or emptied."""
-        what, _, disk = line.argument.partition(" ")
-        work = {"commit": cow_upkeep.commit, "reset": cow_upkeep.empty}.get(what)
-        if work is None or not disk:
+        """What is written to a guest's disks is merged, emptied or saved."""
+        what, _, words = line.argument.partition(" ")
+        life = self._guest.life
+        works: dict[str, Callable[[], Awaitable[object]]] = {
+            "commit": lambda: cow_upkeep.commit(life.devices, words, by(call)),
+            "reset": lambda: cow_upkeep.empty(life.devices, words, by(call)),
+            "save": lambda: snapshot.take(life, snapshot.read(words), by(call)),
+        }
+        if what not in works or not words:
             said = f"`layer` takes {line.command.args}, not {line.argument!r}"
             raise Refusal(said, -errno.EINVAL)
         await self._readiness.wait(call, trio.current_time() + self._readiness.patience)
-        done: list[Renewed] = []
+        life = self._guest.life
+        done: list[object] = []
 
         async def see_to_it() -> None:
-            done.append(await work(self._guest.life.devices, disk, by(call)))
+            try:
+                done.append(await works[what]())
+            except UsageError as problem:
+                raise Refusal(str(problem), -errno.EINVAL) from None
 
         await patiently(call, see_to_it)
         await call.answer(msgspec.json.encode(done[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +9,7 @@ import trio
 
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from umlctl.state.endings import NOT_SYNCED
+from umlctl.supervisor.emergency import REMOUNT, SYNC, emergency, lost
 from umlctl.supervisor.kernel import Unsent
 from umlctl.supervisor.lifecycle import BOOTING, STOPPED, KillWanted
 
@@ -22,15 +22,10 @@ if TYPE_CHECKING:
     from umlctl.supervisor.process import GuestProcesses
     from umlctl.supervisor.readiness import Milestones
 
-NOT_SEEN_TO_SYNC: Final = "not seen to sync"
 ANSWER_TIMEOUT: Final = 2.0
 """How long the kernel may take for each request, seconds."""
-SYNC_TIMEOUT: Final = 5.0
-"""How long an emergency sync may take, seconds."""
 HALT_TIMEOUT: Final = 2.0
 """How long a halt may take, seconds."""
-LOOK_INTERVAL: Final = 0.005
-"""The time between two looks into the log, seconds."""
 TERM_TIMEOUT: Final = 2.0
 """How long a guest may take to end after SIGTERM, seconds."""
 FIRST_ANSWER_TIMEOUT: Final = 2.0
@@ -79,7 +74,7 @@ class Shutdown:
         life.asked_to_end = life.asked_to_end or why
         if life.state == BOOTING:
             if life.known:
-                life.unsynced = _lost("it has not answered since it was adopted")
+                life.unsynced = lost("it has not answered since it was adopted")
             self._process.signal(signal.SIGTERM)
         else:
             await self._wait_until_let_go(seconds)
@@ -134,7 +129,7 @@ class Shutdown:
                 await trio.sleep(HELD_INTERVAL)
         if patience.cancelled_caught:
             held = self._process.held()
-            self._lifecycle.unsynced = _lost(held.by if held else "it was held")
+            self._lifecycle.unsynced = lost(held.by if held else "it was held")
             self._kill()
 
     async def _end(self, seconds: float) -> None:
@@ -145,7 +140,7 @@ class Shutdown:
         if self._is_dead():
             return
         life = self._lifecycle
-        life.unsynced = _lost("its kernel was not heard of in time")
+        life.unsynced = lost("its kernel was not heard of in time")
         if life.state == STOPPED:
             await self._kernel.ask("go", ANSWER_TIMEOUT)
             self._pauses.note_running()
@@ -153,7 +148,7 @@ class Shutdown:
         if not handled.ok:
             # The kernel cannot be asked who handles Ctrl-Alt-Del. Where no process does, `cad`
             # resets the guest at once, so it is synced first.
-            life.unsynced = await self._sync()
+            life.unsynced = await self.sync()
         late = ""
         if not handled.ok or handled.data.strip() == b"0":
             pressed = await self._kernel.ask("cad", ANSWER_TIMEOUT)
@@ -164,12 +159,12 @@ class Shutdown:
                     await self._milestones.dead.wait()
                     return
                 late = f"it had not ended by itself within {seconds:g}s, and was halted"
-                life.unsynced = _lost("it did not end by itself in time")
+                life.unsynced = lost("it did not end by itself in time")
         if self._is_dead():
             return
         # No process of the guest handles Ctrl-Alt-Del, or not in time: what can be saved, is.
-        life.unsynced = await self._sync()
-        await self._emergency("u", b"Emergency Remount complete")
+        life.unsynced = await self.sync()
+        await self._emergency(REMOUNT)
         if not life.unsynced:
             life.late = late
         await self._kernel.ask("halt", ANSWER_TIMEOUT)
@@ -186,42 +181,12 @@ class Shutdown:
                 outcome = await self._kernel.ask(question, ANSWER_TIMEOUT)
         return outcome
 
-    async def _sync(self) -> str:
+    async def sync(self) -> str:
         """Have the kernel write what it has. Returns: what may be lost; empty if it was seen to
         write."""
-        return await self._emergency("s", b"Emergency Sync complete")
+        return await self._emergency(SYNC_TIMEOUT)
 
-    async def _emergency(self, letter: str, done: bytes) -> str:
-        """Send a SysRq whose work the kernel does later, and wait for its word in the log.
-
-        Returns: what went wrong; empty if its word was seen
-        """
-        begin = _size(self._log)
-        asked = await self._kernel.ask(f"sysrq {letter}", ANSWER_TIMEOUT)
-        if not asked.ok:
-            return _lost(str(asked))
-        gone = f"{NOT_SEEN_TO_SYNC}: its console's log is gone, which would say so"
-        if begin < 0:
-            return gone
-        with trio.move_on_after(SYNC_TIMEOUT):
-            while not self._is_dead():
-                try:
-                    with open(self._log, "rb") as file:
-                        file.seek(begin)
-                        if done in file.read(1 << 20):
-                            return ""
-                except OSError:
-                    return gone
-                await trio.sleep(LOOK_INTERVAL)
-        return f"{NOT_SEEN_TO_SYNC}: its console did not say so within {SYNC_TIMEOUT:g} seconds"
-
-
-def _lost(why: str) -> str:
-    return f"{NOT_SYNCED}: {why}"
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
+    async def _emergency(self, what: tuple[str, bytes]) -> str:
+        return await emergency(
+            what, lambda text: self._kernel.ask(text, ANSWER_TIMEOUT), self._log, self._is_dead
+        )

@@ -233,7 +233,7 @@ def test_devices_of_the_guest_are_offered_to_be_taken_away() -> None:
 
 
 def test_what_can_be_done_with_a_layer_is_offered() -> None:
-    assert texts("layer ") == ["commit", "reset"]
+    assert texts("layer ") == ["commit", "reset", "save"]
     assert texts("layer commit ubd") == ["ubd0", "ubd1"]
     assert texts("layer commit ubd1 ") == []
 

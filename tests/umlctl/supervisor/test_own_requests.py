@@ -57,9 +57,9 @@ async def test_status_has_the_devices_with_what_serves_them(asked: Asked) -> Non
     assert status["devices"] == json.loads((await asked.ask("devices")).said)
 
 
-@pytest.mark.parametrize("text", ["layer commit", "layer save x", "layer reset", "layer x ubd1"])
+@pytest.mark.parametrize("text", ["layer commit", "layer save", "layer reset", "layer x ubd1"])
 async def test_layer_takes_what_it_says(asked: Asked, text: str) -> None:
-    with pytest.raises(Refusal, match=r"`layer` takes commit\|reset DISK"):
+    with pytest.raises(Refusal, match=r"`layer` takes commit\|reset\|save WORD"):
         await asked.ask(text)
 
 

@@ -15,10 +15,11 @@ from umlctl.guest.definition import Definition
 from umlctl.host.processes import Held
 from umlctl.state.endings import NOT_SYNCED
 from umlctl.state.records import Record
+from umlctl.supervisor.emergency import SYNC_TIMEOUT
 from umlctl.supervisor.lifecycle import Event, Kill, Lifecycle, Ready, Stopped
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.readiness import Milestones
-from umlctl.supervisor.shutdown import SYNC_TIMEOUT, TERM_TIMEOUT, Shutdown
+from umlctl.supervisor.shutdown import TERM_TIMEOUT, Shutdown
 
 if TYPE_CHECKING:
     from pathlib import Path

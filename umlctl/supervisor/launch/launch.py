@@ -71,8 +71,9 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
     from umlctl.backends import registry
     from umlctl.backends.interface import Owner
     from umlctl.recovery import discover
-    from umlctl.state import leases
+    from umlctl.state import leases, reverting
 
+    reverting.finish_interrupted()
     owner = Owner(claim.umid, claim.records, log)
 
     with leases.lock():

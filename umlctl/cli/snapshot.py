@@ -1,0 +1,206 @@
+"""`umlctl snapshot`: what guests have written to their disks, kept as it was at one moment."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from umlctl import exitcodes
+from umlctl.cli import complete, device_options, snapshot_use
+from umlctl.cli.main import Group
+from umlctl.cli.snapshot_use import facts_of, found, name_argument, told
+from umlctl.errors import HostError, UsageError
+from umlctl.host import paths
+from umlctl.output import say, views
+from umlctl.state import snapshots
+from umlctl.state.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from umlctl.client.ask import Deadline
+
+
+@click.group(
+    cls=Group,
+    epilog="""\b
+Examples:
+  umlctl snapshot create demo clean
+  umlctl snapshot list demo
+  umlctl shutdown demo && umlctl snapshot revert demo clean && umlctl start demo
+""",
+)
+def snapshot() -> None:
+    """Keep what guests have written to their disks, and go back to it."""
+
+
+for _command in snapshot_use.COMMANDS:
+    snapshot.add_command(_command)
+
+
+@snapshot.command(
+    "create",
+    epilog="""\b
+Examples:
+  umlctl snapshot create demo clean
+  umlctl snapshot create web before-upgrade --with db   both at the same moment
+  umlctl snapshot create demo hourly-$(date +%H%M) --keep 24
+""",
+)
+@device_options.guest_argument
+@name_argument
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="GUEST",
+    shell_complete=complete.guests,
+    help="Another guest, at the same moment; as often as there are.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(1, 10**6),
+    metavar="N",
+    help="Then remove the oldest of the guest's snapshots but for N.",
+)
+@device_options.timeout_option
+@device_options.json_option
+def create(
+    guest: str,
+    name: str,
+    others: tuple[str, ...],
+    keep: int | None,
+    deadline: Deadline,
+    in_json: bool,
+) -> int:
+    """Keep what a running guest has written to its disks, as NAME.
+
+    Its kernel is told to write what it has in memory, the guest is stopped, its COW files (or
+    disks without one) are copied, and it goes on; for how long it was stopped is said. Where the
+    file system shares blocks, the copy takes no time and no room. What is kept is what would be on
+    the disks if the guest lost its power: a journal puts that right. Disks with --discard are
+    kept too.
+    """
+    snapshots.check_name(name)
+    for each in others:
+        if set(each) & set(", /"):
+            raise UsageError(f"--with takes the name of a guest, not {each!r}")
+    words = [name, *([f"keep={keep}"] if keep else [])]
+    words += [f"with={','.join(others)}"] if others else []
+    data = device_options.request(guest, f"layer save {' '.join(words)}", deadline)
+    try:
+        made = msgspec.json.decode(data, type=Snapshot)
+    except msgspec.DecodeError:
+        raise HostError(f"{guest}: the answer is none that umlctl knows") from None
+    facts = facts_of(made)
+    if in_json:
+        print(views.to_json(facts))
+        return exitcodes.OK
+    disks = ", ".join(
+        each.disk if len(made.members) == 1 else f"{each.guest} {each.disk}" for each in made.layers
+    )
+    who = " and ".join(made.guests)
+    verb = "was" if len(made.members) == 1 else "were"
+    print(
+        f"{name} has {disks}, {views.size(facts['allocated'])} on this host; "
+        f"{who} {verb} stopped for {made.pause * 1000:.0f} ms"
+    )
+    for member in made.members:
+        umid = member.definition.umid
+        if member.synced:
+            say(f"{umid}: what it had in memory may be lacking: {member.synced}", exitcodes.OK)
+        for each in member.lacks:
+            say(f"{umid}: {each}, is not in it", exitcodes.OK)
+    return exitcodes.OK
+
+
+@snapshot.command(
+    "list",
+    epilog="""\b
+Examples:
+  umlctl snapshot list
+  umlctl snapshot list demo --json
+""",
+)
+@click.argument("guest", required=False, shell_complete=complete.snapshotted)
+@device_options.json_option
+def list_snapshots(guest: str | None, in_json: bool) -> int:
+    """List the snapshots of a guest, or of all, oldest first."""
+    rows = [facts_of(each) for each in snapshots.load_all(_checked(guest) if guest else "")]
+    if in_json:
+        print(views.to_json(rows))
+        return exitcodes.OK
+    table: list[tuple[str, ...]] = [("GUEST", "NAME", "TAKEN", "PAUSE", "ON DISK", "DISKS")]
+    for row in rows:
+        disks = [
+            each["disk"] if each["guest"] == row["guest"] else f"{each['guest']} {each['disk']}"
+            for each in row["layers"]
+        ]
+        taken = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
+        pause = f"{row['pause'] * 1000:.0f} ms"
+        size = views.size(row["allocated"])
+        table.append((row["guest"], row["name"], taken, pause, size, ", ".join(disks)))
+    views.columns(table)
+    return exitcodes.OK
+
+
+def _checked(guest: str) -> str:
+    """Raises: UsageError"""
+    try:
+        return paths.check_umid(guest)
+    except paths.BadUmid as problem:
+        raise UsageError(str(problem)) from None
+
+
+@snapshot.command("info", epilog="\b\nExamples:\n  umlctl snapshot info demo clean\n")
+@snapshot_use.guest_argument
+@name_argument
+@device_options.json_option
+def info(guest: str, name: str, in_json: bool) -> int:
+    """Show what is in a snapshot, and where."""
+    facts = facts_of(found(guest, name))
+    if in_json:
+        print(views.to_json(facts))
+        return exitcodes.OK
+    rows: list[tuple[str, Any]] = [
+        ("taken", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["time"]))),
+        ("guests", ", ".join(facts["guests"])),
+        ("stopped for", f"{facts['pause'] * 1000:.1f} ms"),
+        ("on this host", views.size(facts["allocated"])),
+        ("files", facts["directory"]),
+    ]
+    rows += [("lacks", each) for each in facts["lacks"]]
+    for key, value in rows:
+        print(f"{key:<14}{views.printable(str(value))}")
+    table: list[tuple[str, ...]] = [("DISK", "ON DISK", "OF", "OVER")]
+    for each in facts["layers"]:
+        over = views.printable(each["backing"] or "") or "-"
+        size = views.size(each["allocated"])
+        table.append((f"{each['guest']} {each['disk']}", size, views.printable(each["path"]), over))
+    views.columns(table)
+    return exitcodes.OK
+
+
+@snapshot.command(
+    "rm",
+    epilog="""\b
+Examples:
+  umlctl snapshot rm demo clean
+  umlctl snapshot rm demo monday tuesday
+""",
+)
+@snapshot_use.guest_argument
+@click.argument("names", nargs=-1, required=True, shell_complete=complete.snapshots)
+def rm(guest: str, names: tuple[str, ...]) -> int:
+    """Remove snapshots; guests that were reverted to them or cloned from them keep theirs.
+
+    One whose files a guest has for disks is refused.
+    """
+    for name in dict.fromkeys(names):
+        with told(f"snapshot rm {guest} {name}"), snapshots.lock():
+            one = found(guest, name)
+            snapshot_use.check_unused(f"snapshot rm {guest} {name}", one)
+            snapshots.remove(one)
+        print(f"{name} of {guest} is removed")
+    return exitcodes.OK
