@@ -8,11 +8,18 @@ import os
 from contextlib import suppress
 
 from umlctl.cli import events
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UsageError
 from umlctl.host import paths
 from umlctl.networks import definitions, segments
 from umlctl.output import views
-from umlctl.state import console_log, event_log, records, umid_lock
+from umlctl.state import (
+    console_log,
+    event_log,
+    records,
+    snapshot_archive,
+    snapshots,
+    umid_lock,
+)
 from umlctl.storage import cow as cows
 from umlctl.storage import cow_file, journal
 
@@ -129,3 +136,19 @@ def cow_journal(data: bytes) -> None:
         found = journal.read_journal(path)
         assert found is not None
         assert found.size == int(found.size)
+
+
+def archive(data: bytes) -> None:
+    """A snapshot from elsewhere: what is kept of it can be read again, and nothing else is
+    written."""
+    path = f"{paths.state_dir()}/disk"
+    _put(path, data)
+    with suppress(HostError, UsageError), open(path, "rb") as file, snapshots.lock():
+        made = snapshot_archive.read(file, "x", lambda _count: None)
+        assert snapshots.load(made.guest, "x") == made
+        assert {*os.listdir(made.directory)} == {
+            snapshots.RECORD,
+            *(layer.file for layer in made.layers),
+        }
+        snapshots.remove(made)
+    assert all(not names for _, _, names in os.walk(f"{paths.snapshots_dir()}/demo"))

@@ -42,6 +42,7 @@ MODULES: Final = {
     "pid_files": "state",
     "cow": "state",
     "cow_journal": "state",
+    "archive": "state",
     "event": "answers",
     "status": "answers",
     "proc_file": "answers",

@@ -59,7 +59,7 @@ HELP: Final = {
     "nic": "the network interfaces of a guest: add, rm, list",
     "mem": "a guest's memory: show, take, give back",
     "cow": "COW files: create, info, check, merge, rebase, du, diff, map",
-    "snapshot": "guests' disks as they were: create, list, info, diff, revert, clone, rm",
+    "snapshot": "guests' disks as they were: create, list, revert, clone",
     "network": "switches and bridges for guests: list, create, rm, show, check",
     "watch": "ask a guest the same again and again, and show what changes",
     "top": "the guests that run, again and again",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Examples:
   umlctl snapshot create demo clean
   umlctl snapshot list demo
-  umlctl shutdown demo && umlctl snapshot revert demo clean && umlctl start demo
+  umlctl snapshot revert demo clean
 """,
 )
 def snapshot() -> None:

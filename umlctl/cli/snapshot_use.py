@@ -1,4 +1,4 @@
-"""What `umlctl snapshot` does with a snapshot that is there: `revert`, `diff`."""
+"""What `umlctl snapshot` does with a snapshot that is there, and what brings one from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import complete, device_options
+from umlctl.cli.cow_merge import progress, users
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.host import paths
+from umlctl.kernels import find
 from umlctl.output import say, views
-from umlctl.recovery import discover
-from umlctl.state import clones, differing, leases, records, reverting, snapshots, umid_lock
+from umlctl.state import (
+    clones,
+    differing,
+    records,
+    reverting,
+    snapshot_archive,
+    snapshots,
+    umid_lock,
+)
 from umlctl.state.file_identity import check_free, hold_of
+from umlctl.storage.cow_file import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from umlctl.state.leases import Use
     from umlctl.state.snapshots import Layer, Snapshot
 
 guest_argument = click.argument("guest", shell_complete=complete.snapshotted)
@@ -38,11 +47,6 @@ def found(guest: str, name: str) -> Snapshot:
     except paths.BadUmid as problem:
         raise UsageError(str(problem)) from None
     return snapshots.find(guest, snapshots.check_name(name))
-
-
-def users() -> list[Use]:
-    """The devices of all guests that run."""
-    return leases.devices_of(discover.running())
 
 
 def check_unused(what: str, snapshot: Snapshot) -> None:
@@ -100,7 +104,7 @@ def _layer(snapshot: Snapshot, layer: Layer) -> dict[str, Any]:
         "guest": layer.guest,
         "disk": layer.disk,
         "file": path,
-        "path": layer.path,
+        "path": layer.path or None,
         "backing": layer.backing or None,
         "size": layer.size,
         "allocated": allocated,
@@ -112,9 +116,7 @@ def _layer(snapshot: Snapshot, layer: Layer) -> dict[str, Any]:
     "revert",
     epilog="""\b
 Examples:
-  umlctl shutdown demo
   umlctl snapshot revert demo clean
-  umlctl start demo
 """,
 )
 @guest_argument
@@ -187,8 +189,9 @@ def clone(guest: str, name: str, new: str, directory: str | None, in_json: bool)
         member = next(
             (each for each in one.members if each.definition.umid == guest), one.members[0]
         )
-        definition, lost = clones.definition_of(member, new, place)
         mine = [each for each in one.layers if each.guest == member.definition.umid]
+        kernel = "" if all(each.path for each in mine) else find.find()
+        definition, lost = clones.definition_of(member, new, place, kernel)
         for layer in mine:
             reverting.check_whole(one, layer)
         clones.copy_layers(one, mine, place)
@@ -242,5 +245,60 @@ def diff(guest: str, name: str, other: str | None, in_json: bool) -> int:
     return exitcodes.OK
 
 
-COMMANDS: Final = (revert, clone, diff)
+@click.command(
+    "export",
+    epilog="""\b
+Examples:
+  umlctl snapshot export demo clean demo.tar
+""",
+)
+@guest_argument
+@name_argument
+@click.argument("file", type=click.Path(readable=False))
+def export(guest: str, name: str, file: str) -> int:
+    """Write a snapshot to FILE, for another machine: an archive of whole disks.
+
+    What is in backing files is in it too, holes are not. FILE is whole or is not there.
+    """
+    with told(f"snapshot export {guest} {name}"):
+        one = found(guest, name)
+        with progress(f"export {name}", sum(each.size for each in one.layers)) as say_done:
+            size = snapshot_archive.write(one, file, say_done)
+    print(f"{views.printable(file)} has {views.size(size)}: {name} of {', '.join(one.guests)}")
+    return exitcodes.OK
+
+
+@click.command(
+    "import",
+    epilog="""\b
+Examples:
+  umlctl snapshot import demo.tar
+  umlctl snapshot import demo.tar from-elsewhere
+""",
+)
+@click.argument("file", type=click.Path(readable=False))
+@click.argument("name", required=False)
+@device_options.json_option
+def import_snapshot(file: str, name: str | None, in_json: bool) -> int:
+    """Keep a snapshot that `export` wrote, as NAME or as it was called.
+
+    `clone` makes guests of it. Of what FILE says of its guests, only their names, memory,
+    processors and disks are taken.
+    """
+    with told(f"snapshot import {file}"), opened(file) as descriptor, snapshots.lock():
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        with (
+            open(os.dup(descriptor), "rb") as archive,
+            progress(f"import {file}", size) as say_done,
+        ):
+            archive.seek(0)
+            one = snapshot_archive.read(archive, name or "", say_done)
+    if in_json:
+        print(views.to_json(facts_of(one)))
+    else:
+        print(f"{one.name} of {', '.join(one.guests)} is kept; `umlctl snapshot clone` starts it")
+    return exitcodes.OK
+
+
+COMMANDS: Final = (revert, clone, diff, export, import_snapshot)
 """Those of `umlctl snapshot`."""

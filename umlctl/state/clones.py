@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 ROOT = "ubd0"
 
 
-def definition_of(member: Member, umid: str, directory: str) -> tuple[Definition, list[str]]:
+def definition_of(
+    member: Member, umid: str, directory: str, kernel: str = ""
+) -> tuple[Definition, list[str]]:
     """The new guest, and what it does not have of the old one, in words.
 
     member: the guest that it is a clone of
     umid: its name
     directory: where its disks are
+    kernel: its kernel; empty: that of the old one
 
     Raises: UsageError
     """
@@ -51,6 +54,7 @@ def definition_of(member: Member, umid: str, directory: str) -> tuple[Definition
     new = msgspec.structs.replace(
         old,
         umid=umid,
+        kernel=kernel or old.kernel,
         named=True,
         root=root,
         disks=tuple(disks),

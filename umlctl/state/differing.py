@@ -45,6 +45,8 @@ def by_disk(snapshot: Snapshot, other: Snapshot | None) -> Iterator[Difference]:
         try:
             if other is not None and second is None:
                 raise HostError(f"{other.name} has no such disk")
+            if other is None and not layer.path:
+                raise HostError("it was imported")
             path = other.path_of(second) if other and second else layer.path
             count = _count(snapshot.path_of(layer), path, layer)
         except (HostError, OSError) as problem:

@@ -64,6 +64,11 @@ def revert(snapshot: Snapshot, users: Users) -> list[str]:
     Returns: the paths
     Raises: HostError; OSError: and all is as it was
     """
+    if not all(each.path for each in snapshot.layers):
+        raise HostError(
+            f"{WHAT}: it was imported, and no guest here had its disks; "
+            f"`umlctl snapshot clone {snapshot.guest} {snapshot.name} NEW` gives them to a new one"
+        )
     layers = tuple(each for each in snapshot.layers if not each.discard)
     if not layers:
         raise HostError(

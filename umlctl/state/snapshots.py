@@ -43,7 +43,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     Fields:
         guest, disk: whose it is
         file: its name in the snapshot
-        path: of the file that it was copied from
+        path: of the file that it was copied from; empty: it is from another machine
         backing: of a COW file; empty: it is all of the disk
         size: its length, bytes
         mode: its permissions

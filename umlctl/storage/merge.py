@@ -53,14 +53,22 @@ def into_new(of: CowFile, backing: int, target: str, say: Say) -> int:
     check_fits(of, backing, of.header.backing)
     mode = os.fstat(of.descriptor).st_mode & _MODE
     with new_file(target, mode) as descriptor:
-        size = _size(of)
-        os.ftruncate(descriptor, size)
-        done = 0
-        for start, end in of.runs():
-            _copy_data(backing, done, start, descriptor, say)
-            _overlay(of, start, end, descriptor, say)
-            done = end
-        _copy_data(backing, done, of.header.size, descriptor, say)
+        return into_open(of, backing, descriptor, say)
+
+
+def into_open(of: CowFile, backing: int, descriptor: int, say: Say) -> int:
+    """The same into an empty file that is open; the COW file fits its backing file.
+
+    Raises: OSError
+    """
+    size = _size(of)
+    os.ftruncate(descriptor, size)
+    done = 0
+    for start, end in of.runs():
+        _copy_data(backing, done, start, descriptor, say)
+        _overlay(of, start, end, descriptor, say)
+        done = end
+    _copy_data(backing, done, of.header.size, descriptor, say)
     return size
 
 

@@ -240,7 +240,7 @@ def _copy_all(layers: list[Layer], place: str, until: float) -> None:
             )
 
     for layer in layers:
-        with _told(f"cannot copy {layer.path}"):
+        with _explained(f"cannot copy {layer.path}"):
             source = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -254,18 +254,18 @@ def _copy_all(layers: list[Layer], place: str, until: float) -> None:
 
 
 def _finish(place: str, snapshot: Snapshot) -> None:
-    with _told("the snapshot cannot be kept"):
+    with _explained("the snapshot cannot be kept"):
         snapshots.finish(place, snapshot)
 
 
 def _prune(umid: str, keep: int) -> None:
-    with snapshots.lock(), _told("an old snapshot cannot be removed"):
+    with snapshots.lock(), _explained("an old snapshot cannot be removed"):
         for each in snapshots.beyond(umid, keep):
             snapshots.remove(each)
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _explained(what: str) -> Iterator[None]:
     """Raises: HostError"""
     try:
         yield

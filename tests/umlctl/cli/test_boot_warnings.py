@@ -102,6 +102,7 @@ def test_who_shares_a_root_to_write_with_a_guest_is_told(
 def test_who_starts_a_guest_is_told_what_it_forgets(started: Started, verb: str) -> None:
     words = ("--root", "/r.img,discard", "--disk", "/keep.img", "--disk", "/d.img,discard")
     assert started.main(verb, "demo", *words) == 0
-    assert "what it writes to /r.img, /d.img is lost when it ends; `umlctl collect demo" in (
-        started.err
+    assert (
+        "what it writes to /r.img, /d.img is lost when it ends; `umlctl snapshot create demo"
+        in (started.err)
     )

@@ -96,3 +96,23 @@ def test_full_disk_is_said(
     assert supervisor.main("snapshot", "clone", "demo", "clean", "twin") == exitcodes.FAILED
     assert "No space left on device; make room there, and say it again" in supervisor.err
     assert not os.path.exists(f"{house}/twin")
+
+
+def test_snapshot_goes_to_another_machine(supervisor: Supervisor, house: str) -> None:
+    made = disk(house)
+    take("clean", {"demo": [made]})
+    assert supervisor.main("snapshot", "export", "demo", "clean", f"{house}/a.tar") == 0
+    assert supervisor.out.startswith(f"{house}/a.tar has ")
+    assert supervisor.main("snapshot", "export", "demo", "clean", f"{house}/a.tar") == 7
+    assert "File exists" in supervisor.err
+    assert supervisor.main("snapshot", "import", f"{house}/a.tar") == exitcodes.FAILED
+    assert "has a snapshot clean already" in supervisor.err
+    assert supervisor.main("snapshot", "import", f"{house}/a.tar", "far", "--json") == 0
+    (layer,) = json.loads(supervisor.out)["layers"]
+    assert (layer["path"], layer["backing"], layer["size"]) == (None, None, len(made.disk))
+    assert read(layer["file"]) == made.disk
+    assert supervisor.main("snapshot", "revert", "demo", "far") == exitcodes.FAILED
+    assert "it was imported" in supervisor.err
+    assert supervisor.main("snapshot", "import", f"{house}/none") == exitcodes.FAILED
+    assert supervisor.main("snapshot", "import", made.cow) == exitcodes.FAILED
+    assert "is no archive" in supervisor.err or "does not begin with" in supervisor.err
