@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import consoles, cow, jail, many, networks
+from bench import consoles, cow, jail, many, networks, snapshot
 from bench.house import BenchError, house
 from bench.measures import ALONE, GUEST, QUICK, WITH_GUEST, Counts, Row
 
@@ -23,6 +23,7 @@ OTHERS: Final = {
     "guests": many.guests,
     "merges": cow.merges,
     "jail": jail.costs,
+    "snapshots": snapshot.pauses,
 }
 
 

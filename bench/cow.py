@@ -36,9 +36,7 @@ def merges(house: House, counts: Counts) -> Iterator[Row]:
     if peer is None:
         raise BenchError("there is no uml_moo; it is in uml-utilities")
     base, cow, image = (str(house.top / name) for name in ("base.img", "a.cow", "image"))
-    _write(base)
-    house.seconds([house.umlctl, "cow", "create", cow, base])
-    _dirty(cow)
+    fill(house, base, cow)
     commands = {
         "copy": [house.python, "-I", "-c", SAME, base, image],
         "ours": [house.umlctl, "cow", "merge", cow, image],
@@ -53,6 +51,13 @@ def merges(house: House, counts: Counts) -> Iterator[Row]:
     yield ratio("uml_moo : umlctl cow merge", taken["ours"], taken["theirs"], least=14)
     for path in (base, cow):
         os.unlink(path)
+
+
+def fill(house: House, base: str, cow: str) -> None:
+    """Make a disk of a gigabyte, and a COW file over it with a tenth of that."""
+    _write(base)
+    house.seconds([house.umlctl, "cow", "create", cow, base])
+    _dirty(cow)
 
 
 def _write(path: str) -> None:

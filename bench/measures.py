@@ -39,6 +39,7 @@ class Counts:
     confined_boots: int = 20
     transfers: int = 7
     guests: int = 100
+    snapshots: int = 100
 
 
 QUICK: Final = Counts(
@@ -55,6 +56,7 @@ QUICK: Final = Counts(
     confined_boots=4,
     transfers=3,
     guests=20,
+    snapshots=20,
 )
 
 
