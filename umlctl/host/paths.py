@@ -109,7 +109,8 @@ def check_snapshot(name: str) -> str:
     _check_letters(name, "a snapshot's name", BadSnapshot)
     if len(name) > MAX_UMID_CHARACTERS:
         raise BadSnapshot(
-            f"a snapshot's name has at most {MAX_UMID_CHARACTERS} characters, this one {len(name)}: {name}"
+            f"a snapshot's name has at most {MAX_UMID_CHARACTERS} characters, this one "
+            f"{len(name)}: {name}"
         )
     return name
 

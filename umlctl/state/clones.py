@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from umlctl.devices import ubd
 from umlctl.guest import definition as definitions
 from umlctl.guest import specs
 from umlctl.host.files import remove_tree
@@ -37,7 +38,7 @@ def definition_of(
     has_image = definitions.root_is_image(old)
     for each in member.disks:
         disk = specs.parse_disk(each.asked, old.cwd)
-        if disk.file == definitions.NULL_FILE:
+        if disk.file == ubd.NULL_FILE:
             continue
         disk = msgspec.structs.replace(disk, slot=int(each.name.removeprefix("ubd")))
         if not disk.readonly:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from umlctl.state.snapshots import Layer, Snapshot
 
-CHUNK: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 """Compared at once, bytes."""
 
 
@@ -79,7 +79,7 @@ def _plain(one: str, other: str) -> int:
                 place
                 for each in (left, right)
                 for start, end in extents(each, 0, size)
-                for place in range(start - start % CHUNK, end, CHUNK)
+                for place in range(start - start % CHUNK_BYTES, end, CHUNK_BYTES)
             }
             return sum(_differ(left, right, place) for place in places)
         finally:
@@ -90,7 +90,9 @@ def _plain(one: str, other: str) -> int:
 
 def _differ(left: int, right: int, place: int) -> int:
     """How many bytes of one chunk differ, in whole sectors."""
-    first, second = (os.pread(each, CHUNK, place).ljust(CHUNK, b"\0") for each in (left, right))
+    first, second = (
+        os.pread(each, CHUNK_BYTES, place).ljust(CHUNK_BYTES, b"\0") for each in (left, right)
+    )
     if first == second:
         return 0
     return sum(end - start for start, end in differences.sectors(first, second, place))

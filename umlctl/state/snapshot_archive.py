@@ -92,7 +92,7 @@ def read(file: BinaryIO, name: str, say: Callable[[int], object]) -> Snapshot:
     first, reader = next(members, (None, None))
     if first is None or reader is None or first.name != RECORD:
         raise HostError(f"it does not begin with {RECORD}, as a snapshot does")
-    if first.size > snapshots.MAX_RECORD:
+    if first.size > snapshots.MAX_RECORD_BYTES:
         raise HostError(f"its {RECORD} has {first.size} bytes")
     try:
         said = _SNAPSHOT.decode(sparse_tar.contents(first, reader, 0, first.size))

@@ -28,12 +28,12 @@ from umlctl.state.checksum import Damaged, seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION: Final = 1
+FORM_VERSION: Final = 1
 LOCK_TIMEOUT: Final = 60.0
 """How long another snapshot may take to be made, removed or reverted to, seconds."""
 LOCK_INTERVAL: Final = 0.02
 RECORD: Final = "snapshot.json"
-MAX_RECORD: Final = 16 << 20
+MAX_RECORD_BYTES: Final = 16 << 20
 """Of a record, bytes: more is none of ours."""
 
 
@@ -105,7 +105,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     pause: float
     members: tuple[Member, ...]
     layers: tuple[Layer, ...]
-    version: int = VERSION
+    version: int = FORM_VERSION
 
     @property
     def directory(self) -> str:
@@ -274,7 +274,7 @@ def load(guest: str, name: str) -> Snapshot:
     path = f"{directory_of(guest, name)}/{RECORD}"
     try:
         with open(path, "rb") as file:
-            found = _SNAPSHOT.decode(unseal(file.read(MAX_RECORD)))
+            found = _SNAPSHOT.decode(unseal(file.read(MAX_RECORD_BYTES)))
     except FileNotFoundError:
         known = ", ".join(names(guest))
         more = f"it has {known}" if known else f"`umlctl snapshot create {guest} {name}` makes one"
@@ -283,7 +283,7 @@ def load(guest: str, name: str) -> Snapshot:
         raise HostError(f"cannot read {path}: {problem.strerror}") from problem
     except (Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise HostError(f"{path} cannot be understood: {problem}") from None
-    if found.version > VERSION:
+    if found.version > FORM_VERSION:
         raise HostError(f"{path} is of a newer umlctl: its version is {found.version}")
     wrong = [each.file for each in found.layers if "/" in each.file or each.file[:1] in ("", ".")]
     if (found.guest, found.name) != (guest, name) or wrong:

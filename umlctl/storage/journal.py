@@ -18,7 +18,7 @@ from umlctl.errors import HostError
 from umlctl.storage import cow
 from umlctl.storage.new_file import new_file
 
-JOURNAL_MAX: Final = 64 << 10
+MAX_JOURNAL_BYTES: Final = 64 << 10
 """Of a journal, bytes: more is none of ours."""
 
 
@@ -70,7 +70,7 @@ def read_journal(path: str) -> Journal | None:
     where = journal_of(path)
     try:
         with open(os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            return msgspec.json.decode(file.read(JOURNAL_MAX), type=Journal)
+            return msgspec.json.decode(file.read(MAX_JOURNAL_BYTES), type=Journal)
     except FileNotFoundError:
         return None
     except OSError as problem:

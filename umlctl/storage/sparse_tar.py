@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-BLOCK: Final = 512
-CHUNK: Final = 1 << 20
-MAX_SIZE: Final = 8 << 40
+BLOCK_BYTES: Final = 512
+CHUNK_BYTES: Final = 1 << 20
+MAX_DISK_BYTES: Final = 8 << 40
 """The largest disk that kernels have, bytes."""
 _WRONG: Final = (tarfile.TarError, ValueError, EOFError, OverflowError, KeyError, TypeError)
 """What the reader of archives says to one that is none."""
@@ -50,7 +50,7 @@ def add(archive: tarfile.TarFile, descriptor: int, name: str) -> None:
         parts.append((size, 0))
     lines = [str(len(parts)), *(str(number) for part in parts for number in part)]
     listing = "".join(f"{line}\n" for line in lines).encode()
-    listing = listing.ljust(-(-len(listing) // BLOCK) * BLOCK, b"\0")
+    listing = listing.ljust(-(-len(listing) // BLOCK_BYTES) * BLOCK_BYTES, b"\0")
     info = tarfile.TarInfo(f"GNUSparseFile.0/{name}")
     info.size = len(listing) + sum(length for _, length in parts)
     info.mode = 0o600
@@ -74,8 +74,8 @@ class _Reader:
     def _read(descriptor: int, listing: bytes, parts: list[tuple[int, int]]) -> Iterator[bytes]:
         yield listing
         for start, length in parts:
-            for place in range(start, start + length, CHUNK):
-                count = min(CHUNK, start + length - place)
+            for place in range(start, start + length, CHUNK_BYTES):
+                count = min(CHUNK_BYTES, start + length - place)
                 yield os.pread(descriptor, count, place).ljust(count, b"\0")
 
     def read(self, count: int) -> bytes:
@@ -118,7 +118,7 @@ def _found(member: tarfile.TarInfo) -> Found:
         if start < end or length < 0 or start + length > member.size:
             raise HostError(f"{member.name!r} has parts that it cannot have")
         end = start + length
-    if not 0 <= member.size <= MAX_SIZE:
+    if not 0 <= member.size <= MAX_DISK_BYTES:
         raise HostError(f"{member.name!r} has {member.size} bytes, more than any disk")
     return Found(member.name, member.size, parts)
 
@@ -130,8 +130,10 @@ def extract(found: Found, reader: tarfile.ExFileObject, descriptor: int) -> None
     """
     os.ftruncate(descriptor, found.size)
     for start, length in found.parts:
-        for place in range(start, start + length, CHUNK):
-            view = memoryview(contents(found, reader, place, min(CHUNK, start + length - place)))
+        for place in range(start, start + length, CHUNK_BYTES):
+            view = memoryview(
+                contents(found, reader, place, min(CHUNK_BYTES, start + length - place))
+            )
             while view:
                 written = os.pwrite(descriptor, view, place)
                 view, place = view[written:], place + written  # noqa: PLW2901

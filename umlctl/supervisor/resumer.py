@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Final, Self
 
-ENDS: Final = 10.0
+END_TIMEOUT: Final = 10.0
 """How long the process may take to end when it was told to, seconds."""
 _SCRIPT: Final = """\
 read -r word && exit
@@ -45,7 +45,7 @@ class Resumer:
     def __exit__(self, *_: object) -> None:
         """The guests go on: it is not needed any more."""
         try:
-            self._process.communicate(b"done\n", ENDS)
+            self._process.communicate(b"done\n", END_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

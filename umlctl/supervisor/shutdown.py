@@ -184,7 +184,7 @@ class Shutdown:
     async def sync(self) -> str:
         """Have the kernel write what it has. Returns: what may be lost; empty if it was seen to
         write."""
-        return await self._emergency(SYNC_TIMEOUT)
+        return await self._emergency(SYNC)
 
     async def _emergency(self, what: tuple[str, bytes]) -> str:
         return await emergency(

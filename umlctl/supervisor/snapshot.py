@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from umlctl.supervisor.history import By
     from umlctl.supervisor.life import Life
 
-PAUSE_MAX: Final = 600.0
+MAX_PAUSE_SECONDS: Final = 600.0
 """How long a guest may be stopped for a snapshot, seconds."""
 
 
@@ -90,9 +90,9 @@ async def take(life: Life, asked: Asked, by: By) -> Snapshot:
             await trio.to_thread.run_sync(held.enter_context, snapshots.lock())
             making = snapshots.making(umid, asked.name)
             place: str = await trio.to_thread.run_sync(held.enter_context, making)
-            guests: list[Own | Other] = [Own(life, PAUSE_MAX, by)]
+            guests: list[Own | Other] = [Own(life, MAX_PAUSE_SECONDS, by)]
             for name in asked.others:
-                other = held.enter_context(Other(name, PAUSE_MAX))
+                other = held.enter_context(Other(name, MAX_PAUSE_SECONDS))
                 await other.look()
                 guests.append(other)
             snapshot = await _take(guests, asked.name, place)
@@ -116,7 +116,7 @@ async def _take(guests: list[Own | Other], name: str, place: str) -> Snapshot:
             for each in guests:
                 await each.stop()
             layers = [layer for each in guests for layer in layers_of(each.record)]
-            until = time.monotonic() + PAUSE_MAX
+            until = time.monotonic() + MAX_PAUSE_SECONDS
             await trio.to_thread.run_sync(_copy_all, layers, place, until)
             for each in guests:
                 if not await each.has_stood_still():
@@ -148,7 +148,7 @@ async def _resume(guests: list[Own | Other]) -> None:
         except Refusal as problem:
             failed.append(problem)
     if failed:
-        said = f"it goes on by itself within {PAUSE_MAX:g} seconds, or by `umlctl go`"
+        said = f"it goes on by itself within {MAX_PAUSE_SECONDS:g} seconds, or by `umlctl go`"
         raise Refusal(f"{failed[0]}; {said}", failed[0].error)
 
 
@@ -236,7 +236,8 @@ def _copy_all(layers: list[Layer], place: str, until: float) -> None:
     def say(_count: int) -> None:
         if time.monotonic() > until:
             raise HostError(
-                f"copying its disks takes longer than {PAUSE_MAX:g} seconds; COW files are smaller"
+                f"copying its disks takes longer than {MAX_PAUSE_SECONDS:g} seconds; COW files are "
+                "smaller"
             )
 
     for layer in layers:

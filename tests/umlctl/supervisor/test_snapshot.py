@@ -145,7 +145,7 @@ async def test_copy_that_takes_too_long_is_given_up(
 
     life = Life(guest)
     monkeypatch.setattr(snapshot, "copy_whole", slow)
-    monkeypatch.setattr(snapshot, "PAUSE_MAX", -1.0)
+    monkeypatch.setattr(snapshot, "MAX_PAUSE_SECONDS", -1.0)
     with pytest.raises(Refusal, match="copying its disks takes longer"):
         await taken(life)
     check_nothing_is_left(life)
