@@ -80,7 +80,7 @@ def test_process_that_cannot_be_seen_is_not_taken_for_dead() -> None:
         for look in (
             lambda: processes.alive(me, started),
             lambda: processes.held(me),
-            lambda: endings.read_status("/nonexistent"),
+            lambda: endings.read_exit_status("/nonexistent"),
             lambda: endings.tail_of("/etc/passwd"),
         ):
             try:
