@@ -153,8 +153,9 @@ def test_adopted_guest_says_how_it_is_confined(house: House, umid: str, mode: st
 
 
 def test_what_is_secret_later_is_hidden_too_and_the_run_directory_again(
-    house: House, umid: str
+    empty_house: House,
 ) -> None:
+    house, umid = empty_house, f"hidden-{os.getpid()}"
     house.start(umid, "--confine", WRITES)
     status = house.status(umid)
     if not status["own_mounts"]:
