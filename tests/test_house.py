@@ -200,16 +200,17 @@ def test_descriptions_are_pure(module: Module) -> None:
     ids=lambda module: str(module.name),
 )
 def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:
-    """`umlctl run` alone supervises a guest itself."""
+    """`umlctl run` and `umlctl exec` alone see to a guest themselves."""
     known = module.imports_any({"umlctl.supervisor"})
-    if module.name == "umlctl.cli.foreground":
+    if module.name in ("umlctl.cli.foreground", "umlctl.cli.exec_guest"):
         assert known
     else:
         assert not known
 
 
 def test_faces_leave_the_dead_to_supervisors() -> None:
-    """Who looks at a guest neither writes nor cleans up: `kill` does where nobody else can."""
+    """Who looks at a guest neither writes nor cleans up: `kill` does where nobody else can, and
+    `exec` has a guest of its own."""
     acts = {
         *(
             "cleanup.clean_up",
@@ -228,7 +229,8 @@ def test_faces_leave_the_dead_to_supervisors() -> None:
             found = {ast.unparse(each.func) for each in calls} & acts
             acting |= {module.name: found} if found else {}
     assert acting == {
-        "umlctl.client.afterlife": {"cleanup.record_end", "umid_lock.claim", "discover.set_aside"}
+        "umlctl.client.afterlife": {"cleanup.record_end", "umid_lock.claim", "discover.set_aside"},
+        "umlctl.cli.exec_guest": {"cleanup.clean_up", "registry.release_all"},
     }
 
 

@@ -21,6 +21,7 @@ FAILED: Final = 7
 LIMIT: Final = 124
 NEVER_STARTED: Final = 125
 NOT_EXECUTED: Final = 126
+NO_COMMAND: Final = 127
 SIGNALLED: Final = 128
 PANIC: Final = 255
 
@@ -33,11 +34,15 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (GONE, "the guest or its supervisor died before the answer, or the guest rebooted"),
     (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
     (FAILED, "something on this host failed: a file, a download, a permission"),
-    (LIMIT, "run --limit: the guest had not ended by then, and was ended"),
-    (NEVER_STARTED, "run: the guest ended before its init program began"),
-    (NOT_EXECUTED, "run: the guest rebooted, and its kernel could not be executed again"),
-    (SIGNALLED, "128+N, run: signal N ended the kernel, or made umlctl shut the guest down"),
-    (PANIC, "run: the guest panicked"),
+    (LIMIT, "run --limit, exec --timeout: the guest had not ended by then, and was ended"),
+    (NEVER_STARTED, "run: the guest ended before its init program began; exec: before its command"),
+    (NOT_EXECUTED, "run: the kernel could not be executed again; exec: the command could not be"),
+    (NO_COMMAND, "exec: there is no such command"),
+    (
+        SIGNALLED,
+        "128+N, run, exec: signal N ended the kernel or the command, or made umlctl end them",
+    ),
+    (PANIC, "run, exec: the guest panicked"),
 )
 
 _BY_OUTCOME: Final = {

@@ -17,6 +17,7 @@ from umlctl.synonyms import meant
 LAZY: Final = {
     "run": "umlctl.cli.run:run",
     "start": "umlctl.cli.start:start",
+    "exec": "umlctl.cli.exec:execute",
     "restart": "umlctl.cli.restart:restart",
     "list": "umlctl.cli.listing:list_guests",
     "rm": "umlctl.cli.rm:forget",
@@ -51,6 +52,7 @@ OF_MCONSOLE: Final = "umlctl.cli.verbs:verb"
 HELP: Final = {
     "run": "boot a guest and supervise it in the foreground",
     "start": "boot a guest in the background",
+    "exec": "run a command in a fresh guest on this machine's own files",
     "restart": "shut a guest down, and start it again as it was",
     "list": "all guests: running, bare and dead",
     "rm": "forget guests that have ended",
@@ -82,7 +84,7 @@ HELP: Final = {
 }
 GROUPS: Final = {
     "Guests": (
-        *("run", "start", "restart", "reboot", "stop", "go", "shutdown", "kill", "wait"),
+        *("run", "start", "exec", "restart", "reboot", "stop", "go", "shutdown", "kill", "wait"),
         *("list", "top", "status", "ps", "shell", "collect", "rm"),
     ),
     "Devices": ("disk", "nic", "mem", "devices", "plug", "layer"),

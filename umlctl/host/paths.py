@@ -10,6 +10,7 @@ own.
         k/UMID/mconsole                  the kernel's own socket: its private uml_dir is k/
         n/NAME/port                      the switch of a network segment, where kernels connect
         s/NAME/{control,lock,...}        what else that needs, which confined kernels do not see
+        x/UMID/                          what a guest of `exec` is handed, with its command's input
     /tmp/umlctl-UID-kept/UMID            a second name of that, should the first be removed
     /tmp/umlctl-UID-kept/.UMID/          a confined kernel's own: k/, which it sees as the k/ above,
                                          and what is mounted in its mount namespace
@@ -337,6 +338,11 @@ def kept_socket(umid: str) -> str:
 def own_dir(umid: str) -> str:
     """What a confined kernel has for itself, unless it runs as another user."""
     return f"{kept_dir()}/.{umid}"
+
+
+def session_dir(umid: str) -> str:
+    """What a guest is handed by who runs a command in it."""
+    return f"{run_dir()}/x/{umid}"
 
 
 def kernel_socket(umid: str) -> str:

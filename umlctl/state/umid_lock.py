@@ -88,6 +88,7 @@ class Claim:
                 remove_tree(self.directory)
             _unlink(paths.kept_socket(self.umid))
             remove_own(self.umid)
+            remove_tree(paths.session_dir(self.umid))
             self._drop_empty_records()
             _unlink(self.directory + ".lock")
         except paths.BadPlace:
@@ -198,6 +199,7 @@ def claim(umid: str, home: str = "") -> Claim:
         remove_tree(os.path.dirname(paths.kernel_socket(umid)))
         _unlink(paths.kept_socket(umid))
         remove_own(umid)
+        remove_tree(paths.session_dir(umid))
         remove_tree(directory)
         records = paths.record_dir(umid)
         for path in (directory, records):

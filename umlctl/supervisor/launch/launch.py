@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
 from umlctl.guest import cmdline, confinement
@@ -18,6 +18,7 @@ from umlctl.guest import definition as definitions
 from umlctl.host import cgroups, processes, room, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.host.place import keep as keep_place
+from umlctl.kernels import modules
 from umlctl.protocol import console_socket
 from umlctl.state import console_log, records
 from umlctl.supervisor import passing
@@ -36,6 +37,7 @@ from umlctl.supervisor.launch.place import (
     write,
 )
 from umlctl.supervisor.launch.preflight import check_files, check_reach
+from umlctl.supervisor.launch.spawn import Lent
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
@@ -43,11 +45,16 @@ if TYPE_CHECKING:
     from umlctl.state.records import DeviceEntry
     from umlctl.state.umid_lock import Claim
 
+NOTHING_LENT: Final = Lent()
 
-def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Launched:
+
+def launch(
+    definition: Definition, claim: Claim, *, passes: bool = False, lent: Lent = NOTHING_LENT
+) -> Launched:
     """Start the kernel of a guest whose umid has been claimed.
 
     passes: this process may have descriptors of its caller's for it
+    lent: lines whose other ends this process has
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
@@ -64,7 +71,7 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
     known = os.path.exists(records.path_of(claim.umid))
     aside = records.set_aside(claim.umid) if known else ""
     if not asked and not known:
-        launched = _launch(definition, kernel, claim, log, [], "", numbers)
+        launched = _launch(definition, kernel, claim, log, [], "", numbers, lent)
         launched.passes = passes
         return launched
     # Imported for those who need it: a guest without devices starts the sooner.
@@ -84,7 +91,7 @@ def launch(definition: Definition, claim: Claim, *, passes: bool = False) -> Lau
         entries = registry.prepare_all(asked, owner, users)
         try:
             nics = registry.for_init(entries)
-            launched = _launch(definition, kernel, claim, log, entries, nics, numbers)
+            launched = _launch(definition, kernel, claim, log, entries, nics, numbers, lent)
         except BaseException:
             registry.undo_all(entries, owner)
             raise
@@ -112,10 +119,11 @@ def _launch(
     entries: list[DeviceEntry],
     for_init: str,
     numbers: list[int],
+    lent: Lent,
 ) -> Launched:
     directory = claim.directory
     place = own_place(definition, directory)
-    command = _command(definition, kernel, place, entries, for_init)
+    command = _command(definition, kernel, place, entries, for_init, lent)
     user = users.find(definition.user) if definition.user else None
     if user:
         check_reach(user, definition, entries)
@@ -133,7 +141,7 @@ def _launch(
             if not cgroup.scope:  # systemd removes its own
                 undo.callback(cgroups.remove, cgroup.directory)
             make_files(definition, directory, user)
-            shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, numbers)
+            shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, numbers, lent)
             undo.callback(spawn.end, shim, pid)
             started = processes.start_time(pid) or 0
             pidfile.write(pid)
@@ -163,6 +171,7 @@ def _command(
     place: str,
     entries: list[DeviceEntry],
     for_init: str,
+    lent: Lent,
 ) -> list[str]:
     """A kernel and its arguments.
 
@@ -174,13 +183,13 @@ def _command(
         uml_dir=own_directory(definition),
         notify=f"{place}/notify",
         init=f"{place}/init",
-        devices=[entry.kernel for entry in entries],
+        devices=[*(entry.kernel for entry in entries), *lent.words],
         nics=for_init,
-        wrapped=os.geteuid() != 0,
+        wrapped=os.geteuid() != 0 and not lent.words,
         traits=cmdline.Traits(
             kernel.release,
             seccomp="seccomp" in kernel.capabilities,
-            modules=_modules(definition.kernel),
+            modules=modules.directory(definition.kernel),
         ),
     )
     return [definition.kernel, *line]
@@ -194,6 +203,7 @@ def _begin(
     cgroup: cgroups.Cgroup,
     jail: Jail,
     numbers: list[int],
+    lent: Lent,
 ) -> tuple[int, int]:
     """Have the tiny parent begin the kernel; its pid and the kernel's.
 
@@ -219,7 +229,7 @@ def _begin(
                 held=(claim.lock, keep_place(), pidfile.descriptor),
                 log=log,
                 environment=environment,
-                lines=spawn.lines(claim.directory, claim.records),
+                lines=spawn.lines(claim.directory, claim.records, lent),
                 passed=[*passed, *descriptors],
             )
 
@@ -227,13 +237,6 @@ def _begin(
         armed = functools.partial(jail.armed, passing.placing(passed), become)
         mounts = jail.mode != confinement.OFF
         return spawn.start(chain, definition.kernel, log, armed, begin, mounts=mounts)
-
-
-def _modules(kernel: str) -> str:
-    """Where the modules of a kernel are that came in a package; empty: nowhere."""
-    prefix = os.path.dirname(os.path.dirname(os.path.realpath(kernel)))
-    path = f"{prefix}/lib/uml/modules"
-    return path if os.path.isdir(path) else ""
 
 
 def _cgroup(definition: Definition) -> cgroups.Cgroup:

@@ -10,6 +10,7 @@ import functools
 import os
 import select
 import signal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, NeverStarted
@@ -18,7 +19,7 @@ from umlctl.host import call_list, confine, processes
 from umlctl.protocol import console_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
 SHIM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shim.sh")
@@ -30,8 +31,24 @@ CONFINED_DESCRIPTOR: Final = 6
 """In the kernel's process before it is the kernel: where it says that it is confined."""
 BEGIN_TIMEOUT: Final = 30
 """The longest that a kernel may take to be begun, systemd asked for its scope, seconds."""
-Opening = tuple[int, int, str, int, int]
-"""A file that a new process has open: POSIX_SPAWN_OPEN, descriptor, path, flags, mode."""
+Opening = tuple[int, int, str, int, int] | tuple[int, int, int]
+"""A file that a new process has open: POSIX_SPAWN_OPEN, descriptor, path, flags, mode; or
+POSIX_SPAWN_DUP2, a descriptor of ours, its own."""
+LENT: Final = range(10, 17)
+"""Numbers that descriptors of who starts a guest may have in its kernel."""
+
+
+class Lent(NamedTuple):
+    """Lines whose other ends are those of who starts a guest: it sees to the guest's init program,
+    too.
+
+    Fields:
+        words: in the kernel's words, such as `ssl60=fd:10,fd:11`
+        descriptors: ours, by the numbers that the kernel has for them
+    """
+
+    words: tuple[str, ...] = ()
+    descriptors: Mapping[int, int] = MappingProxyType({})
 
 
 class Armed(NamedTuple):
@@ -143,8 +160,11 @@ def spawn(
     return shim, said
 
 
-def lines(directory: str, records: str) -> list[Opening]:
-    """The descriptors that the kernel has from the start, for lines that are plugged later."""
+def lines(directory: str, records: str, lent: Lent) -> list[Opening]:
+    """The descriptors that the kernel has from the start, for lines that are plugged later too.
+
+    lent: descriptors of ours with numbers that no kernel has
+    """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     agent = f"{directory}/agent.in"
     console = f"{records}/{console_socket.log_name('con0')}"
@@ -161,7 +181,7 @@ def lines(directory: str, records: str) -> list[Opening]:
             (os.POSIX_SPAWN_OPEN, first, f"{directory}/{name}.in", os.O_RDWR, 0),
             (os.POSIX_SPAWN_OPEN, first + 1, log, flags, 0o600),
         ]
-    return lines
+    return lines + [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in lent.descriptors.items()]
 
 
 def end(shim: int, pid: int) -> None:

@@ -1,0 +1,550 @@
+"""`umlctl exec`: by the program that is its process 1, and by the script that stands in for it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pexpect
+import pytest
+
+import hatch_build
+from tests.live.conftest import DEADLINE, House, a_house, heed_signals, processes_of, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(hatch_build.HERE)
+USER = 1000
+
+
+class Place:
+    """Where `umlctl exec` is run from.
+
+    Fields:
+        house: of its guests
+        source: the directory of the packages: with the program, or without
+    """
+
+    def __init__(self, house: House, source: Path) -> None:
+        self.house = house
+        self.source = source
+        self.env = {**house.env, "PYTHONPATH": str(source)}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "umlctl", "exec", *words]
+
+    def run(
+        self, *words: str, stdin: bytes | None = None, **options: object
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `umlctl exec WORDS` to its end; nothing of it is left."""
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+            self.command(*words),
+            env=self.env,
+            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
+            capture_output=True,
+            timeout=2 * DEADLINE,
+            check=False,
+            **options,  # type: ignore[call-overload]
+        )
+        assert self.left() == []
+        return done
+
+    @contextlib.contextmanager
+    def begun(self, *words: str, **options: int) -> Iterator[subprocess.Popen[bytes]]:
+        """`umlctl exec WORDS`, which has written a line."""
+        process = subprocess.Popen(
+            self.command(*words),
+            env=self.env,
+            **{"stdin": subprocess.DEVNULL, **options},  # type: ignore[arg-type]
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=heed_signals,  # noqa: PLW1509
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.stdout.readline() == b"begun\n"
+            yield process
+        finally:
+            process.kill()
+            process.wait(DEADLINE)
+            process.stdout.close()
+            process.stderr.close()
+
+    @contextlib.contextmanager
+    def terminal(self, *words: str) -> Iterator[pexpect.spawn]:
+        """`umlctl exec WORDS` in a terminal of 30 rows and 90 columns."""
+        command = self.command(*words)
+        process = pexpect.spawn(
+            command[0],
+            command[1:],
+            env={**self.env, "TERM": "xterm", "PS1": "ready> "},
+            dimensions=(30, 90),
+            timeout=DEADLINE,
+            encoding="utf-8",
+            codec_errors="replace",
+        )
+        try:
+            yield process
+        finally:
+            process.close(force=True)
+
+    def left(self) -> list[str]:
+        """What is left of guests."""
+        places = ("u/run/g", "u/run/k", "u/run/x", "u/run-kept", "u/state/guests")
+        found = [
+            f"{place}/{name}"
+            for place in places
+            if os.path.isdir(f"{self.house.path}/{place}")
+            for name in os.listdir(f"{self.house.path}/{place}")
+        ]
+        return found + [f"process {pid}" for pid in processes_of(f"uml_dir={self.house.run}/k")]
+
+
+@pytest.fixture(scope="module")
+def without() -> Iterator[Path]:
+    """The packages without the program."""
+    with tempfile.TemporaryDirectory(prefix="umlctl-", dir="/tmp") as place:
+        for name in ("umlctl", "socketproto"):
+            shutil.copytree(ROOT / name, f"{place}/{name}")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{place}/umlctl/guest/agent")
+        os.chmod(place, 0o755)
+        yield Path(place)
+
+
+@pytest.fixture(scope="module", params=["program", "script"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    if request.param == "program":
+        if not os.path.exists(hatch_build.AGENT):
+            assert hatch_build.build(), "there is no compiler to build it with"
+        source = ROOT
+    else:
+        source = request.getfixturevalue("without")
+    with a_house() as house:
+        yield Place(house, source)
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Place]:
+    """By the program alone: what has nothing to do with which of the two it is."""
+    if not os.path.exists(hatch_build.AGENT):
+        assert hatch_build.build(), "there is no compiler to build it with"
+    with a_house() as house:
+        yield Place(house, ROOT)
+
+
+# Status
+
+
+def test_status_and_streams_are_those_of_the_command(place: Place) -> None:
+    done = place.run("--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_signal_that_ends_the_command_is_told(place: Place) -> None:
+    for number in (signal.SIGSEGV, signal.SIGKILL):
+        done = place.run("--", "sh", "-c", f"kill -{int(number)} $$")
+        assert done.returncode == 128 + number
+
+
+@pytest.mark.parametrize(("word", "code"), [("/no/such", 127), ("nor-this", 127), ("/etc", 126)])
+def test_command_that_cannot_be_executed(place: Place, word: str, code: int) -> None:
+    done = place.run("--", word)
+    assert done.returncode == code
+    assert word.encode() in done.stderr
+
+
+def test_panic_is_told_with_its_stack(place: Place) -> None:
+    script = "echo before; echo c >/proc/sysrq-trigger; sleep 60"
+    done = place.run("--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (255, b"before\n")
+    assert b"Kernel panic - not syncing: sysrq triggered crash" in done.stderr
+    assert b"Call Trace:" in done.stderr
+
+
+def test_command_whose_time_is_up_is_ended(place: Place) -> None:
+    done = place.run("--timeout", "6", "--", "sh", "-c", "echo begun; sleep 600")
+    assert (done.returncode, done.stdout) == (124, b"begun\n")
+    assert b"not over within 6 seconds" in done.stderr
+    done = place.run("--timeout", "6", "--", "sh", "-c", "trap '' TERM; sleep 600 & wait")
+    assert done.returncode == 124
+
+
+def test_command_can_power_its_guest_off(program: Place) -> None:
+    script = "echo 3 >/proc/exitcode; echo o >/proc/sysrq-trigger; sleep 60"
+    assert program.run("--", "sh", "-c", script).returncode == 3
+
+
+def test_directory_that_is_not_there_is_said(place: Place) -> None:
+    done = place.run("--cwd", "/no/such", "--", "true")
+    assert done.returncode == 125
+    assert b"No such file" in done.stderr
+
+
+def test_guest_that_cannot_begin_says_why(program: Place) -> None:
+    done = program.run("--mem", "24M", "--append", "initcall_blacklist=tty_init", "--", "true")
+    assert done.returncode == 125
+    assert done.stderr.strip()
+
+
+# Streams
+
+
+def test_hundred_megabytes_come_back_as_they_went(place: Place) -> None:
+    data = os.urandom(1 << 20) * 100
+    done = place.run("--", "cat", stdin=data)
+    assert done.returncode == 0
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
+
+
+def test_end_of_input_reaches_the_command(place: Place) -> None:
+    assert place.run("--", "wc", "-c", stdin=b"").stdout.strip() == b"0"
+
+
+def test_input_without_end_holds_nothing_up(place: Place) -> None:
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as yes:
+        assert yes.stdout is not None
+        done = subprocess.run(
+            place.command("--", "head", "-1"),
+            env=place.env,
+            stdin=yes.stdout,
+            capture_output=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        yes.kill()
+    assert (done.returncode, done.stdout) == (0, b"y\n")
+
+
+def test_reader_that_is_gone_ends_the_command(place: Place) -> None:
+    with place.begun("--", "sh", "-c", "echo begun; exec yes") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(DEADLINE) == 128 + signal.SIGPIPE
+
+
+def test_slow_reader_misses_nothing(program: Place) -> None:
+    script = "echo begun; seq 60000; echo last"
+    with program.begun("--", "sh", "-c", script) as process:
+        # It stands still as long as this is not read.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+    assert lines == [*(b"%d" % number for number in range(1, 60001)), b"last"]
+
+
+def test_what_the_command_leaves_running_ends_with_it(place: Place) -> None:
+    done = place.run("--", "sh", "-c", "echo out; sleep 600 & exit 3")
+    assert (done.returncode, done.stdout) == (3, b"out\n")
+
+
+def test_standard_descriptors_may_be_closed(place: Place) -> None:
+    words = " ".join(place.command("--", "sh", "-c", "'cat; echo out; echo err >&2; exit 5'"))
+    done = subprocess.run(
+        ["sh", "-c", f"{words} <&- >&- 2>&-"],
+        env={name: place.env[name] for name in place.env if name not in ("HOME", "TERM")},
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 5
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_reaches_the_command(place: Place, number: signal.Signals) -> None:
+    with place.begun("--", "sh", "-c", "echo begun; exec sleep 600") as process:
+        process.send_signal(number)
+        assert process.wait(DEADLINE) == 128 + number
+    script = f"trap 'echo caught; exit 9' {int(number)}; echo begun; while :; do sleep 0.1; done"
+    with place.begun("--", "sh", "-c", script) as process:
+        process.send_signal(number)
+        assert process.wait(DEADLINE) == 9
+        assert process.stdout is not None
+        assert process.stdout.read() == b"caught\n"
+    assert place.left() == []
+
+
+def test_nothing_is_left_once_it_is_killed(place: Place) -> None:
+    for script in ("echo begun; sleep 600", "echo begun; while :; do :; done"):
+        with place.begun("--", "sh", "-c", script) as process:
+            process.kill()
+            process.wait(DEADLINE)
+            wait_for(lambda: place.left() == [], "all of it is gone")
+
+
+# Files
+
+
+def test_command_writes_anywhere_and_the_host_is_as_it_was(place: Place) -> None:
+    before = listing("/usr/share/doc"), listing("/etc")
+    script = (
+        "rm -rf /usr/share/doc && [ ! -e /usr/share/doc ] && echo x >/etc/new && "
+        "echo y >>/etc/passwd && mv /etc/new /etc/newer && mkdir /srv/made && pwd && id -u"
+    )
+    done = place.run("--", "sh", "-c", script)
+    assert (done.returncode, done.stdout.split()) == (0, [os.getcwd().encode(), b"0"])
+    assert (listing("/usr/share/doc"), listing("/etc")) == before
+    assert not os.path.exists("/srv/made")
+
+
+def listing(directory: str) -> list[tuple[str, int, int, int]]:
+    """What is in a directory, with what tells that it was touched."""
+    found = []
+    for path in sorted(Path(directory).rglob("*")):
+        looked = path.lstat()
+        found.append((str(path), looked.st_mode, looked.st_size, looked.st_mtime_ns))
+    return found
+
+
+def test_files_can_be_left_as_they_are(place: Place) -> None:
+    script = "! touch /etc/new 2>/dev/null && echo x >/run/x && cat /run/x"
+    done = place.run("--ro", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, b"x\n"), done
+
+
+def test_directories_are_shared_to_write_and_to_read(place: Place, tmp_path: Path) -> None:
+    for name in ("rw", "shared", "read"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "read" / "file").write_text("here\n")
+    script = (
+        f"echo a >{tmp_path}/rw/a && echo b >/mnt/b && cat /media/file && "
+        "! touch /media/x 2>/dev/null && echo c >/etc/c"
+    )
+    done = place.run(
+        *("--rw", f"{tmp_path}/rw", "--share", f"{tmp_path}/shared:/mnt"),
+        *("--share", f"{tmp_path}/read:/media,ro", "--", "sh", "-c", script),
+    )
+    assert (done.returncode, done.stdout) == (0, b"here\n"), done
+    assert (tmp_path / "rw" / "a").read_text() == "a\n"
+    assert (tmp_path / "shared" / "b").read_text() == "b\n"
+
+
+def test_what_was_written_is_kept_to_go_on_with(place: Place, tmp_path: Path) -> None:
+    script = "mkdir /srv/d && echo x >/srv/d/f && rm /etc/hostname; echo y >>/etc/hosts"
+    kept = f"--overlay={tmp_path}"
+    assert place.run(kept, "--", "sh", "-c", script).returncode == 0
+    assert (tmp_path / "upper" / "srv" / "d" / "f").read_text() == "x\n"
+    script = "cat /srv/d/f && [ ! -e /etc/hostname ] && tail -1 /etc/hosts"
+    done = place.run(kept, "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, b"x\ny\n"), done
+
+
+def test_kernel_without_an_overlay_gets_a_word(program: Place, tmp_path: Path) -> None:
+    kernel = program.env.get("UMLCTL_KERNEL") or shutil.which("linux.uml")
+    assert kernel is not None
+    copy = tmp_path / "bin" / "linux.uml"  # whose modules are not beside it
+    copy.parent.mkdir()
+    shutil.copy(kernel, copy)
+    done = program.run("--kernel", str(copy), "--", "true")
+    assert done.returncode == 125
+    assert b"overlay" in done.stderr
+    assert b"--ro" in done.stderr
+    assert program.run("--ro", "--kernel", str(copy), "--", "true").returncode == 0
+
+
+def test_modules_of_the_kernel_are_there(program: Place) -> None:
+    done = program.run("--", "sh", "-c", "ls /lib/modules/$(uname -r)/kernel; head -c 0 /dev/stdin")
+    assert done.returncode == 0
+    assert b"fs" in done.stdout.split()
+
+
+# What it has of this host
+
+
+def test_environment_is_the_callers_but_for_what_must_not_leak(program: Place) -> None:
+    program.env |= {"KEPT": "a b\n'c'", "GITHUB_TOKEN": "x", "SSH_AUTH_SOCK": "/x"}
+    try:
+        done = program.run(
+            *("--env", "NEW=1", "--env", "GITHUB_TOKEN", "--", "sh", "-c"),
+            'echo "$KEPT,$NEW,$GITHUB_TOKEN,${SSH_AUTH_SOCK-none}"',
+        )
+        assert done.stdout == b"a b\n'c',1,x,none\n"
+        done = program.run("--clean-env", "--", "sh", "-c", 'echo "${KEPT-none}${GITHUB_TOKEN-}"')
+        assert done.stdout == b"none\n"
+    finally:
+        for name in ("KEPT", "GITHUB_TOKEN", "SSH_AUTH_SOCK"):
+            del program.env[name]
+
+
+@pytest.mark.parametrize("mode", ["writes", "strict", "off"])
+def test_kernel_is_confined_as_asked(place: Place, mode: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as here:
+        Path(here, "file").write_text("here\n")
+        done = place.run("--confine", mode, "--", "cat", "file", cwd=here)
+        assert (done.returncode, done.stdout) == (0, b"here\n"), done
+
+
+def test_log_has_what_the_kernel_said(program: Place, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = program.run("--log", str(log), "--", "sh", "-c", "echo from inside >/dev/kmsg")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert "Linux version" in log.read_text()
+    assert "from inside" in log.read_text()
+
+
+def test_nic_is_set_up_before_the_command(program: Place) -> None:
+    script = "ip -4 -br addr show lo && ip -4 -br addr show vec0 && ip route"
+    done = program.run("--nic", "switch=lab,addr=10.9.8.7/24", "--", "sh", "-c", script)
+    program.house.ok("network", "rm", "lab")
+    assert done.returncode == 0, done
+    assert b"10.9.8.7/24" in done.stdout
+    assert b"127.0.0.1/8" in done.stdout
+
+
+def test_disk_is_there(program: Place, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"begin" + bytes((1 << 20) - 5))
+    script = "head -c 5 /dev/ubdb && echo END | dd of=/dev/ubdb conv=notrunc 2>/dev/null"
+    done = program.run("--disk", str(image), "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, b"begin"), done
+    assert image.read_bytes()[:4] == b"END\n"
+
+
+# Terminals
+
+
+def test_terminal_is_a_terminal(place: Place) -> None:
+    with place.terminal("--", "sh", "-c", "test -t 0 && test -t 2 && stty size; exit 3") as screen:
+        screen.expect("30 90\r\n")
+        screen.expect(pexpect.EOF)
+        screen.close()
+        assert screen.exitstatus == 3
+
+
+def test_keys_are_the_commands(place: Place) -> None:
+    with place.terminal("--", "sh", "-c", "echo be''gun; exec sleep 600") as screen:
+        screen.expect("begun\r\n")
+        screen.sendcontrol("c")
+        screen.expect(pexpect.EOF)
+        screen.close()
+        assert screen.exitstatus == 130
+    with place.terminal("--", "sh", "-c", "echo be''gun; exec cat") as screen:
+        screen.expect("begun\r\n")
+        screen.sendline("line")
+        screen.expect("line\r\nline\r\n")
+        screen.sendcontrol("d")
+        screen.expect(pexpect.EOF)
+        screen.close()
+        assert screen.exitstatus == 0
+
+
+def test_shell_has_jobs_and_is_told_of_a_new_size(place: Place) -> None:
+    with place.terminal("--", "bash", "--norc", "-i") as screen:
+        screen.expect("ready> ")
+        screen.sendline("sleep 600")
+        screen.expect("sleep 600\r\n")
+        # The shell says nothing when it has given the terminal to its job.
+        screen.expect_exact(pexpect.TIMEOUT, timeout=1)
+        screen.sendcontrol("z")
+        screen.expect("Stopped")
+        screen.sendline("kill %1; echo ki''lled")
+        screen.expect("killed")
+        screen.setwinsize(40, 100)
+
+        def has_size() -> bool:
+            screen.sendline("stty size")
+            return bool(screen.expect([r"\d+ \d+\r\n"]) == 0 and "40 100" in screen.after)
+
+        wait_for(has_size, "the shell is told")
+        screen.sendline("exit 4")
+        screen.expect(pexpect.EOF)
+        screen.close()
+        assert screen.exitstatus == 4
+
+
+def test_editor_follows_the_window(program: Place) -> None:
+    with program.terminal("--", "vi", "-u", "NONE", "-c", "set shortmess+=I") as screen:
+        screen.expect("~")
+        screen.setwinsize(20, 60)
+        screen.send(":set lines?\r")
+        screen.expect("lines=20")
+        screen.send(":q!\r")
+        screen.expect(pexpect.EOF)
+        screen.close()
+        assert screen.exitstatus == 0
+
+
+def test_command_that_is_stopped_stops_exec(place: Place) -> None:
+    shell = pexpect.spawn(
+        "bash",
+        ["--norc", "-i"],
+        env={**place.env, "PS1": "ready> ", "TERM": "dumb"},
+        timeout=DEADLINE,
+        encoding="utf-8",
+    )
+    try:
+        shell.expect("ready> ")
+        script = "echo be''gun; read x; echo do''ne; exit 6"
+        shell.sendline(" ".join(place.command("--", "sh", "-c", f'"{script}"')))
+        shell.expect("begun\r\n")
+        shell.sendcontrol("z")
+        shell.expect("Stopped")
+        shell.expect("ready> ")
+        shell.sendline("stty -a | grep -o -e '-*icanon'")
+        shell.expect(r"\r\nicanon")
+        shell.expect("ready> ")
+        shell.sendline("fg")
+        shell.expect("umlctl exec.*\r\n")
+        shell.sendline("x")
+        shell.expect("done\r\n")
+        shell.expect("ready> ")
+        shell.sendline("echo status $?")
+        shell.expect("status 6")
+    finally:
+        shell.close(force=True)
+
+
+# An ordinary user
+
+
+@pytest.fixture
+def users_home() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="u", dir="/tmp") as home:
+        os.chown(home, USER, USER)
+        yield home
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="whoever runs this is one")
+@pytest.mark.parametrize("kind", ["program", "script"])
+def test_ordinary_user_has_the_same(users_home: str, without: Path, kind: str) -> None:
+    """By an interpreter and packages that the user can read."""
+    source = f"{users_home}/site"
+    shutil.copytree(without, source)
+    if kind == "program":
+        shutil.copy(hatch_build.AGENT, f"{source}/umlctl/guest/agent")
+    packages = os.path.dirname(os.path.dirname(sys.modules["click"].__file__ or ""))
+    for name in ("click", "msgspec"):
+        shutil.copytree(f"{packages}/{name}", f"{source}/{name}")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if not os.path.exists(f"/usr/bin/{version}"):
+        pytest.skip(f"this host has no /usr/bin/{version}, which others can execute")
+    words = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", "-i"]
+    words += [f"HOME={users_home}", f"UMLCTL_DIR={users_home}/u", f"PYTHONPATH={source}"]
+    words += ["PATH=/usr/bin:/bin", f"UMLCTL_KERNEL={os.environ.get('UMLCTL_KERNEL', 'linux.uml')}"]
+    script = "id -u; pwd; touch /etc/x && rm -rf /usr/share/doc && ! cat /etc/shadow; exit 8"
+    command = ["-m", "umlctl", "exec", "--", "sh", "-c", script]
+    before = listing("/usr/share/doc")
+    done = subprocess.run(
+        [*words, f"/usr/bin/{version}", *command],
+        cwd="/var",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=2 * DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (8, b"0\n/var\n"), done
+    assert listing("/usr/share/doc") == before
+    assert os.listdir(f"{users_home}/u/run/g") == []

@@ -1,0 +1,413 @@
+"""`umlctl exec`: a command in a guest of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from errno import ENOENT
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from umlctl import exitcodes, streams
+from umlctl.cli import complete
+from umlctl.cli.booting import host_errors
+from umlctl.cli.define import define
+from umlctl.cli.durations import SECONDS
+from umlctl.errors import NeverStarted, UsageError
+from umlctl.guest import command as commands
+from umlctl.guest import confinement
+from umlctl.guest import definition as definitions
+from umlctl.guest.command import Command, Root, Share
+from umlctl.host import paths
+from umlctl.kernels import find, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from umlctl.cli.exec_guest import Result
+    from umlctl.guest.definition import Definition
+    from umlctl.kernels.find import Kernel
+
+OF_THE_HOST: Final = frozenset(
+    {
+        *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS"),
+        *("XDG_RUNTIME_DIR", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "TMUX", "TMUX_PANE"),
+        *("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "JOURNAL_STREAM"),
+        *("INVOCATION_ID", "WATCHDOG_PID", "WATCHDOG_USEC", "UMLCTL_DIR", "UMLCTL_KERNEL"),
+    }
+)
+"""Variables that lead to what is not in the guest."""
+SECRET: Final = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?"
+    r"|(?:API|ACCESS|PRIVATE|SECRET|SIGNING)_?KEY)(?:$|_)",
+    re.IGNORECASE,
+)
+"""Names of variables that are nobody else's business."""
+CLEAN: Final[tuple[str, ...]] = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+)
+"""What is left of a clean environment."""
+NOT_OFFERED: Final[dict[str, Any]] = {
+    **dict.fromkeys(("after", "hide"), ()),
+    **dict.fromkeys(("memory_limit", "mem_dir", "pidfile"), ""),
+    **dict.fromkeys(("profile", "restart")),
+    "root": definitions.HOST_ROOT,
+    "modules": definitions.UNLOCKED,
+    "ncpus": 1,
+    "force": False,
+}
+"""What describes a guest, and is the same for all of these."""
+IN_MEMORY: Final = "memory"
+"""In place of a directory for what is written."""
+NO_REBOOT: Final = "noreboot=1"
+"""Ends a guest that reboots. Without a value it would be a word for init."""
+PANIC_LINES: Final = 12
+"""How many lines before a panic's own are shown."""
+
+
+class Executing(click.Command):
+    """A command whose words after `--` are another command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:end])
+        if ctx.params["words"] and not ctx.resilient_parsing:
+            ctx.fail(f"{ctx.params['words'][0]}: the command stands behind `--`")
+        ctx.params["words"] = tuple(args[end + 1 :])
+        return rest
+
+
+@click.command(
+    "exec",
+    cls=Executing,
+    epilog="""\b
+Examples:
+  umlctl exec -- make check                a kernel of its own; what it writes is gone afterwards
+  umlctl exec --kernel ./linux -- sh -c 'insmod x.ko && ./selftest'; echo $?
+  umlctl exec --rw . -- make               what it writes in this directory stays
+  umlctl exec --timeout 60 --log ci.log -- ./may-panic.sh
+  umlctl exec --nic user -- apt-get install -y hello
+  tar c . | umlctl exec --ro -- tar t      streams are those of the command
+  umlctl exec -- bash                      a terminal is a terminal
+""",
+)
+@click.argument("words", nargs=-1, metavar="-- COMMAND [ARGUMENT]...", type=click.UNPROCESSED)
+@click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]")
+@click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory.")
+@click.option(
+    "--overlay",
+    "kept",
+    metavar="DIR",
+    is_flag=False,
+    flag_value=IN_MEMORY,
+    default=IN_MEMORY,
+    help="Keep what it writes in DIR, to go on with; else, by default, it is in memory and gone.",
+)
+@click.option("--ro", "readonly", is_flag=True, help="The host's files as they are, not to write.")
+@click.option(
+    "--rw",
+    multiple=True,
+    metavar="DIR",
+    help="Let it write to this directory of the host. Repeat for more.",
+)
+@click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    metavar="DIR[:PATH][,ro]",
+    help="Have a directory of the host at PATH too, to write or to read. Repeat for more.",
+)
+@click.option("--cwd", metavar="DIR", help="Where it runs. [default: here]")
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable of its environment; without VALUE, as it is here. Repeat for more.",
+)
+@click.option(
+    "--clean-env", is_flag=True, help=f"Only {', '.join(CLEAN)}, and what --env gives it."
+)
+@click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="FILE[,OPTION]...",
+    help="A disk; repeat for more. See `umlctl disk add --help` for the options.",
+    shell_complete=complete.behind("plug", "disk"),
+)
+@click.option(
+    "--nic",
+    "nics",
+    multiple=True,
+    metavar="user|switch=NAME|tap=NAME[,OPTION]...",
+    help="A network interface; repeat for more. See `umlctl nic add --help`.",
+    shell_complete=complete.behind("plug", "nic"),
+)
+@click.option(
+    "--append",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A kernel argument; repeat for more. Wins over a default of ours.",
+)
+@click.option(
+    "--user", default="", metavar="USER", help="Run the kernel as USER; for root, as of `run`."
+)
+@click.option(
+    "--confine",
+    type=click.Choice(confinement.MODES),
+    default=None,
+    help="What the kernel reaches of this host, as of `run`. [default: writes, if the host can]",
+)
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="End it if it has not ended after so long; the exit code is 124 then.",
+)
+@click.option("--log", default="", metavar="FILE", help="Write the kernel's own messages to FILE.")
+def execute(words: tuple[str, ...], **options: Any) -> int:
+    """Run a command in a fresh guest on this machine's own files.
+
+    It has the same directory, environment, standard streams and terminal as it would have here, and
+    a kernel of its own. It is root there, and may write anything: nothing of that gets to the
+    host, unless with --rw, --share or --overlay=DIR. The exit code is the command's own.
+    """
+    began = time.monotonic()
+    if not words:
+        raise UsageError("there is no command: umlctl exec [OPTIONS] -- COMMAND [ARGUMENT]...")
+    from umlctl.cli import exec_guest
+
+    umid = f"exec-{os.getpid()}"
+    with host_errors():
+        kernel = find.probe(find.find(options["kernel"]), options["user"])
+        root = _root(options, kernel)
+        command = _command(words, options)
+        definition = _define(umid, options, root, kernel, command)
+        limit = options["timeout"]
+        deadline = None if limit is None else began + limit
+        log = os.path.abspath(options["log"]) if options["log"] else ""
+        result = exec_guest.execute(definition, root, command, deadline, log)
+    if result.problem:
+        _say(result.problem)
+    return _code(result, words[0], limit)
+
+
+# What is asked for
+
+
+def _root(options: Mapping[str, Any], kernel: Kernel) -> Root:
+    """What the command has as its files.
+
+    Raises: UsageError, NeverStarted: the kernel has no overlay file system
+    """
+    shares = [Share(path, path) for path in map(os.path.abspath, options["rw"])]
+    shares += map(_share, options["shares"])
+    for share in shares:
+        if not os.path.isdir(share.source):
+            raise UsageError(f"{share.source} is no directory of this host, to be shared")
+    own = modules.of_release(kernel)
+    kind = commands.READONLY if options["readonly"] else commands.OVERLAY
+    found = Root(kind, "", "", own, kernel.version, tuple(shares))
+    if options["readonly"]:
+        if options["kept"] != IN_MEMORY:
+            raise UsageError("--ro and --overlay=DIR exclude each other: give one of them")
+        return found
+    kept = options["kept"]
+    if kept != IN_MEMORY:
+        kept = os.path.abspath(kept)
+        if not os.path.isdir(kept):
+            raise UsageError(f"--overlay={kept}: there is no such directory to keep things in")
+        found = found._replace(kept=kept)
+    has_overlay = kernel.config.get("OVERLAY_FS", "")
+    if has_overlay == "m":
+        found = found._replace(overlay_module=f"{own}/kernel/fs/overlayfs/overlay.ko")
+    lacking = has_overlay == "m" and not os.path.exists(found.overlay_module)
+    if lacking or has_overlay not in ("y", "m"):
+        why = "its module overlay.ko is not there" if lacking else "it is built without"
+        raise NeverStarted(
+            f"the kernel {kernel.path} has no overlay file system ({why}), which keeps what the "
+            "command writes from this host; --ro does without, and --kernel FILE takes another"
+        )
+    return found
+
+
+def _share(text: str) -> Share:
+    """Raises: UsageError"""
+    source, _, option = text.partition(",")
+    if option not in ("", "ro"):
+        raise UsageError(f"--share {text}: behind the directory there can be ,ro, not {option!r}")
+    source, _, target = source.partition(":")
+    source = os.path.abspath(source)
+    target = target or source
+    if not target.startswith("/"):
+        raise UsageError(f"--share {text}: where it is to be in the guest begins with /")
+    return Share(source, os.path.normpath(target), readonly=option == "ro")
+
+
+def _command(words: tuple[str, ...], options: Mapping[str, Any]) -> Command:
+    directory = os.path.abspath(options["cwd"]) if options["cwd"] else os.getcwd()
+    kinds = _kinds()
+    size = (24, 80)
+    if kinds[0] == commands.TERMINAL:
+        found = os.get_terminal_size(streams.STDIN)
+        size = (found.lines, found.columns)
+    return Command(
+        words,
+        directory,
+        _environment(options),
+        kinds,
+        os.urandom(16).hex(),
+        size,
+        commands.NETWORK if options["nics"] else "",
+        powerless=bool(os.geteuid() or options["user"]),
+    )
+
+
+def _kinds() -> str:
+    """What the standard descriptors of this process are; on a terminal, to read and to write, it is
+    one for the command too."""
+    nothing = os.stat(os.devnull)
+    found = []
+    terminal = os.isatty(streams.STDIN) and os.isatty(streams.STDOUT)
+    for descriptor in (streams.STDIN, streams.STDOUT, streams.STDERR):
+        look = os.fstat(descriptor)
+        if terminal and os.isatty(descriptor):
+            found.append(commands.TERMINAL)
+        elif stat.S_ISCHR(look.st_mode) and look.st_rdev == nothing.st_rdev:
+            found.append(commands.NOTHING)
+        else:
+            found.append(commands.PIPED)
+    return "".join(found)
+
+
+def _environment(options: Mapping[str, Any]) -> dict[str, str]:
+    """Raises: UsageError, HostError"""
+    here = dict(os.environ)
+    if options["user"]:
+        from umlctl.host import users
+
+        here = users.environment(users.find(options["user"]))
+        here |= {name: os.environ[name] for name in ("TERM", "LANG") if name in os.environ}
+    if options["clean_env"]:
+        found = {name: here[name] for name in CLEAN if name in here}
+    else:
+        found = {
+            name: value
+            for name, value in here.items()
+            if name not in OF_THE_HOST and not SECRET.search(name)
+        }
+    for text in options["variables"]:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f"--env takes NAME=VALUE or NAME, not {text!r}")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+        else:
+            found.pop(name, None)
+    return found
+
+
+def _define(
+    umid: str, options: Mapping[str, Any], root: Root, kernel: Kernel, command: Command
+) -> Definition:
+    """The guest.
+
+    Raises: UsageError, HostError
+    """
+    from umlctl.cli import exec_guest
+
+    init = exec_guest.init_for(kernel, options["user"])
+    handed = paths.session_dir(umid)
+    told = {
+        "kernel": kernel.path,
+        "init": init[0],
+        "ro": (),
+        "rw": (),
+        "named": False,
+        **{name: options[name] for name in ("mem", "disks", "nics", "user", "confine")},
+        "append": options["append"],
+    }
+    found = define(umid, NOT_OFFERED | told, (NO_REBOOT, "--", *init[1:], handed))
+    written = [share.source for share in root.shares if not share.readonly]
+    read = [share.source for share in root.shares if share.readonly]
+    read += [handed, os.path.dirname(init[-1]), command.directory]
+    return exec_guest.reaching(found, read, [*written, *filter(None, [root.kept])])
+
+
+# How it went
+
+
+def _code(result: Result, name: str, limit: float | None) -> int:
+    """The exit code; why it is no command's is said."""
+    outcome, said = result.outcome, result.outcome.said
+    if outcome.late:
+        _say(f"not over within {limit:g} seconds, and ended")
+        return exitcodes.LIMIT
+    if said is None:
+        return exitcodes.SIGNALLED + outcome.caught if outcome.caught else _of_guest(result)
+    if said.word == "status":
+        status = said.numbers[0]
+        if os.WIFSIGNALED(status):
+            return exitcodes.SIGNALLED + os.WTERMSIG(status)
+        return os.waitstatus_to_exitcode(status) or (exitcodes.FAILED if result.problem else 0)
+    if said.word == "noexec":
+        _say(f"{name}: {_strerror(said.numbers[0])}")
+        return exitcodes.NO_COMMAND if said.numbers[0] == ENOENT else exitcodes.NOT_EXECUTED
+    if said.word == "nowhere":
+        _say(f"the guest cannot enter the directory: {_strerror(said.numbers[0])}; --cwd names one")
+    elif said.word == "failed":
+        index, number = said.numbers
+        _say(commands.explain(result.todo, index, number, _strerror(number)))
+    else:
+        _say("what had to be done before the command has failed; the end of the guest's log:")
+        _show(_last(result.tail))
+    return exitcodes.NEVER_STARTED
+
+
+def _strerror(number: int) -> str:
+    return os.strerror(number) if number < 4096 else str(number)
+
+
+def _of_guest(result: Result) -> int:
+    """The exit code where the guest has ended before its command did."""
+    from umlctl.state import endings
+
+    assert result.ending is not None
+    panic = result.tail.rfind(b"Kernel panic - not syncing")
+    _say(f"the guest has ended: {endings.describe(result.ending)}")
+    if panic >= 0:
+        begin = len(result.tail[:panic].split(b"\n")) - 1
+        lines = result.tail.split(b"\n")
+        _show(lines[max(0, begin - PANIC_LINES) :])
+    elif result.ending.code == exitcodes.NEVER_STARTED:
+        _show(_last(result.tail))
+    if not result.outcome.began:
+        return exitcodes.NEVER_STARTED
+    return result.ending.code
+
+
+def _last(tail: bytes) -> list[bytes]:
+    return tail.rstrip().split(b"\n")[-PANIC_LINES:]
+
+
+def _show(lines: list[bytes]) -> None:
+    for each in lines:
+        click.echo(each.decode("utf-8", "replace").rstrip(), err=True)
+
+
+def _say(text: str) -> None:
+    click.echo(f"umlctl: {text}", err=True)

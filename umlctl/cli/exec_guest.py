@@ -1,0 +1,295 @@
+"""A guest that is there for one command, from its first moment to its last.
+
+It has no supervisor: the one process that could ask it anything is this one. What is left of it
+should this one be killed is removed by another, which waits for that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import sys
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from umlctl import streams
+from umlctl.cli import feed
+from umlctl.cli.session import Outcome, Pipes, Session
+from umlctl.errors import HostError
+from umlctl.guest import command as commands
+from umlctl.guest import confinement
+from umlctl.host import paths, processes, users
+from umlctl.host.files import remove_tree
+from umlctl.state import endings, records, umid_lock
+from umlctl.state.umid_lock import claim
+from umlctl.supervisor.launch import jail, spawn
+from umlctl.supervisor.launch.launch import launch
+from umlctl.supervisor.launch.place import remove_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from umlctl.guest.command import Command, Root, Step
+    from umlctl.guest.definition import Definition
+    from umlctl.kernels.find import Kernel
+    from umlctl.protocol.status import Ending
+    from umlctl.state.umid_lock import Claim
+    from umlctl.supervisor.launch.launched import Launched
+
+AGENT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "agent")
+SCRIPT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "exec.sh")
+STEPS: Final = "steps"
+ENDING: Final = 10.0
+"""How long what is left of a kernel may take to end, seconds: the host may be busy."""
+UNASKED: Final = 2.0
+"""How long a guest whose `umlctl exec` was killed may take to end by itself, seconds."""
+_CONTROL, _OUTPUT, _ERROR = "ssl60", "ssl61", "ssl62"
+_FIRST: Final = spawn.LENT[0]
+_WAIT: Final = 'read -r over || exec "$@"'
+
+
+class Result(NamedTuple):
+    """How it went.
+
+    Fields:
+        outcome: of the command
+        ending: of the guest, where that has ended by itself; None if it was told to
+        todo: what the guest was to do
+        tail: the end of its log
+        problem: what could not be passed on
+    """
+
+    outcome: Outcome
+    ending: Ending | None
+    todo: list[Step]
+    tail: bytes
+    problem: str
+
+
+def execute(
+    definition: Definition, root: Root, command: Command, deadline: float | None, log: str
+) -> Result:
+    """Run a command in a guest of its own. Nothing of that is left.
+
+    definition: of the guest, with its init program
+    deadline: when it is to end, by the monotonic clock; None: never
+    log: the file that gets the guest's log; empty: none
+
+    Raises: UmlctlError, OSError
+    """
+    umid = definition.umid
+    todo = commands.steps(root, command)
+    with ExitStack() as stack:
+        pipes = stack.enter_context(closing(Pipes()))
+        stack.enter_context(_watched(umid))
+        held = claim(umid, definition.home)
+        stack.callback(_forget, held, definition)
+        directory = paths.session_dir(umid)
+        _make_directory(directory, definition)
+        session = Session(pipes.ours, directory, command.kinds, command.token)
+        with session.heeding():
+            launched = _launch(definition, held, pipes, is_terminal=command.kinds[0] == "t")
+
+            def ready() -> None:
+                encoded = commands.encode_for_shell if is_script(definition) else commands.encode
+                feed.write(directory, STEPS, encoded(todo))
+
+            try:
+                boot = time.monotonic() + definition.timeout
+                outcome = session.run(launched.notify, ready, boot, deadline)
+            finally:
+                status = _end(launched)
+            session.finish()
+        session.close()
+        tail = endings.tail_of(f"{held.records}/console.log")
+        ending = None
+        if outcome.said is None and not (outcome.caught or outcome.late):
+            ending = _judge(outcome, tail, status)
+        if log:
+            _copy(f"{held.records}/console.log", log)
+    return Result(outcome, ending, todo, tail, session.problem)
+
+
+def init_for(kernel: Kernel, user: str) -> list[str]:
+    """Process 1 of such a guest, and what it is told first: the program, where it was built and can
+    be executed, else the script.
+
+    user: whom the kernel runs as; empty: this process's
+    """
+    is_built = kernel.config.get("64BIT") == "y" and os.access(AGENT, os.X_OK)
+    if is_built and user:
+        try:
+            users.check_reach(users.find(user), [("x", AGENT), ("r", AGENT)])
+        except HostError:
+            is_built = False
+    return [AGENT] if is_built else ["/bin/sh", SCRIPT]
+
+
+def reaching(definition: Definition, read: list[str], written: list[str]) -> Definition:
+    """The guest with what its kernel is to reach of this host, where it is confined."""
+    if definition.confine == confinement.OFF:
+        return definition
+    if not definition.confine and jail.unable(definition.kernel):
+        return definition
+    return replace(definition, ro=tuple(read), rw=tuple(written))
+
+
+def is_script(definition: Definition) -> bool:
+    """Process 1 is the script, and not the program."""
+    return definition.init != AGENT
+
+
+def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: bool) -> Launched:
+    """Start the kernel, which has its ends of the lines then, and nobody else."""
+    with ExitStack() as copies:
+        above = {}
+        for name, descriptor in pipes.its.items():
+            above[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, spawn.ABOVE)
+            copies.callback(os.close, above[name])
+        number = {name: _FIRST + index for index, name in enumerate(pipes.its)}
+        pipes.hand_over()
+        terminal = f"fd:{number['terminal']}" if is_terminal else "null"
+        words = (
+            f"{_CONTROL}=fd:{number['tell']},fd:{number['hear']}",
+            f"{_OUTPUT}={terminal},fd:{number['output']}",
+            f"{_ERROR}=null,fd:{number['error']}",
+        )
+        lent = spawn.Lent(words, {number[name]: ours for name, ours in above.items()})
+        return launch(definition, held, lent=lent)
+
+
+def _make_directory(directory: str, definition: Definition) -> None:
+    """Raises: OSError"""
+    os.makedirs(directory, 0o700)
+    if definition.user:
+        users.give(users.find(definition.user), [directory])
+
+
+def _copy(source: str, target: str) -> None:
+    """Raises: HostError"""
+    import shutil
+
+    try:
+        with open(source, "rb") as reader, open(target, "wb") as writer:
+            shutil.copyfileobj(reader, writer)
+    except OSError as problem:
+        raise HostError(f"cannot write the log to {target}: {problem.strerror}") from problem
+
+
+# The end
+
+
+def _end(launched: Launched) -> endings.Status:
+    """Wait for the end of a kernel that powers off, or end it; how it ended."""
+    if not _ended(launched.shim, UNASKED):
+        processes.kill_guest(launched.pid, launched.started, [])
+        if not _ended(launched.shim, ENDING):
+            spawn.kill_parent(launched.shim)
+            return endings.Status(None, False)
+    os.waitpid(launched.shim, 0)
+    return endings.read_status(launched.claim.directory)
+
+
+def _ended(pid: int, seconds: float) -> bool:
+    """Whether a process has ended, within some time."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
+
+
+def _judge(outcome: Outcome, tail: bytes, status: endings.Status) -> Ending:
+    """How a guest ended that was not told to."""
+    return endings.judge(
+        endings.Evidence(
+            status=status.code,
+            tail=tail,
+            was_ready=outcome.began,
+            panic=outcome.panic or endings.early_panic(tail),
+            asked="",
+            forced=False,
+            late="",
+            left=status.code not in (0, None),
+            starved=status.starved,
+            had_socket=True,
+            began=outcome.began,
+        )
+    )
+
+
+def _forget(held: Claim, definition: Definition) -> None:
+    """Remove all that is left of a guest that has ended."""
+    record = records.load(held.umid) if definition.disks or definition.nics else None
+    if record is not None and record.devices:
+        from umlctl.backends import registry
+        from umlctl.backends.interface import Owner
+
+        owner = Owner(held.umid, held.records, f"{held.records}/console.log")
+        registry.release_all(record.devices, owner)
+    remove_place(definition)
+    remove_tree(held.records)
+    held.release()
+
+
+# Should this process be killed
+
+
+@contextmanager
+def _watched(umid: str) -> Iterator[None]:
+    """Have what is left of a guest removed, should this process be killed."""
+    reader, writer = os.pipe()
+    clean = [*streams.PYTHON, "umlctl.cli.exec_guest", umid]
+    try:
+        watcher = os.posix_spawnp(
+            "sh",
+            ["sh", "-c", _WAIT, "sh", *clean],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, reader, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsid=True,  # else a signal that kills this process's group would kill it too
+        )
+    except OSError as problem:
+        os.close(writer)
+        raise HostError(f"{umid}: cannot be watched: {problem}") from problem
+    finally:
+        os.close(reader)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.write(writer, b"\n")
+        os.close(writer)
+        with suppress(ChildProcessError):
+            os.waitpid(watcher, 0)
+
+
+def clean_up(umid: str) -> None:
+    """Remove what is left of a guest whose `umlctl exec` was killed, with the guest if it does not
+    end by itself."""
+    from umlctl.recovery import cleanup
+
+    record = records.load(umid)
+    if record is None:
+        claim(umid).release()
+        return
+    end = time.monotonic() + UNASKED
+    while records.lives(record) and time.monotonic() < end:
+        time.sleep(0.02)
+    if records.lives(record):
+        processes.kill_guest(record.pid, record.started, [])
+        with suppress(ProcessLookupError):
+            _ended(record.shim, ENDING)
+    cleanup.bury(record)
+    umid_lock.forget(umid)
+
+
+if __name__ == "__main__":
+    clean_up(sys.argv[1])

@@ -1,0 +1,391 @@
+"""One command in a guest: its streams, its signals and its terminal, from here to there and back.
+
+The guest has four serial lines: on one both sides tell each other what happens, see
+`umlctl.protocol.control_line`; two are what the command writes. What it reads is, on a terminal,
+the third's other direction, and otherwise files of the host, since a serial line reads a byte at a
+time.
+"""
+
+from __future__ import annotations
+
+import _thread
+import fcntl
+import os
+import select
+import signal
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from socketproto.wire import PANIC, Notification, WireError
+from umlctl import streams
+from umlctl.cli.feed import Feed
+from umlctl.guest.command import NOTHING, PIPED, TERMINAL
+from umlctl.protocol.control_line import Lines, Said, Stream, line
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from umlctl.cli.raw_terminal import RawTerminal
+
+BUFFER: Final = 1 << 20
+"""What the kernel of this host holds of what the command writes, bytes."""
+TAKEN: Final = 1 << 18
+"""The most that is taken of what the command writes at once, bytes."""
+LATE: Final = 0.5
+"""What a command gets that is told to end when its time is up, seconds."""
+DYING: Final = 3.0
+"""How long a kernel that panics may take to end, seconds."""
+LAST: Final = 2.0
+"""How long what a command has written may take to be read, once its guest was ended, seconds."""
+LOOK: Final = 0.5
+"""The time between two looks at whether this process may read its terminal, seconds."""
+PUMPED: Final = b"\0"
+"""Says that a stream has ended, among the numbers of signals."""
+PASSED: Final = (
+    *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2),
+)
+"""Signals that are the command's."""
+
+
+class Wires(NamedTuple):
+    """Descriptors whose other ends the kernel has.
+
+    Fields:
+        tell, hear: the control line
+        terminal: what the command reads of a terminal
+        outputs: what it writes as standard output and error
+    """
+
+    tell: int
+    hear: int
+    terminal: int
+    outputs: tuple[int, int]
+
+
+class Outcome(NamedTuple):
+    """How it went.
+
+    Fields:
+        said: the guest's word on the command; None if it had none
+        began: the command was being executed
+        caught: a signal that has ended all before there was a command; 0 if none has
+        late: its time was up
+        panic: what the kernel has said of its panic
+    """
+
+    said: Said | None
+    began: bool
+    caught: int = 0
+    late: bool = False
+    panic: str = ""
+
+
+class Session:
+    """A command that runs, and what is passed on between it and this process."""
+
+    def __init__(self, wires: Wires, directory: str, kinds: str, token: str) -> None:
+        """directory: where the guest finds what it is told
+        kinds: of the standard descriptors, see `umlctl.guest.command`
+        """
+        self._wires = wires
+        self._kinds = kinds
+        self._lines = Lines()
+        self._streams = (Stream(token.encode()), Stream(token.encode()))
+        self._wake, self._woken = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(wires.tell, False)
+        os.set_blocking(wires.terminal, False)
+        self._said: Said | None = None
+        self._began = self._ready = self._gone = self._late = False
+        self._caught = 0
+        self._panic = ""
+        self._end: float | None = None
+        self._feed = Feed(directory, streams.STDIN)
+        self._pumping = 0
+        self._terminal: RawTerminal | None = None
+        if kinds[0] == TERMINAL:
+            from umlctl.cli import raw_terminal  # which few need
+
+            self._terminal = raw_terminal.RawTerminal(wires.terminal)
+        self.problem = ""
+
+    # From start to end
+
+    def run(
+        self,
+        notify: socket.socket,
+        ready: Callable[[], None],
+        boot: float,
+        deadline: float | None,
+    ) -> Outcome:
+        """Stay with the command until it has ended, and all it has written is passed on.
+
+        notify: where the kernel notifies
+        ready: writes down what the guest is to do
+        boot: when the command is to have begun, deadline: when it is to end, by the monotonic clock
+        """
+        for index, kind in enumerate(self._kinds[1:]):
+            if kind == PIPED or (kind, index) == (TERMINAL, 0):
+                self._pumping += 1
+                _thread.start_new_thread(self._pump, (index,))
+        notify.setblocking(False)
+        self._end = deadline
+        try:
+            while not self._is_over():
+                now = time.monotonic()
+                if self._is_late(now) or (now >= boot and not self._began):
+                    break
+                for descriptor, _ in self._poll(notify).poll(self._patience(boot, now)):
+                    self._look(descriptor, notify, ready)
+            if self._said is not None and not self._late:
+                self._tell("bye")
+        finally:
+            if self._terminal is not None:
+                self._terminal.restore()
+        return Outcome(self._said, self._began, self._caught, self._late, self._panic)
+
+    def close(self) -> None:
+        """Nothing is passed on any more, unless somebody still takes what was written."""
+        if not self._pumping:
+            os.close(self._wake)
+            os.close(self._woken)
+
+    def _is_late(self, now: float) -> bool:
+        """Whether nobody waits any longer: the command was told to end a while ago, or the kernel
+        has panicked."""
+        if self._end is not None and now >= self._end:
+            if self._late or self._panic:
+                return True
+            self._late, self._end = True, now + LATE
+            self._tell("signal", signal.SIGTERM)
+        return False
+
+    def finish(self) -> None:
+        """Wait, not for ever, for what was written before the guest was ended."""
+        end = time.monotonic() + LAST
+        while self._pumping and time.monotonic() < end:
+            ready, _, _ = select.select([self._wake], [], [], LAST)
+            if ready:
+                self._pumping -= os.read(self._wake, 64).count(PUMPED)
+
+    def _is_over(self) -> bool:
+        if self._caught or (self._gone and not self._pumping):
+            return True
+        if self._said is None:
+            return False
+        return self._said.word not in ("status", "noexec", "nowhere") or not self._pumping
+
+    def _patience(self, boot: float, now: float) -> float | None:
+        """How long to wait, milliseconds."""
+        ends = [] if self._began else [boot]
+        ends += [] if self._end is None else [self._end]
+        waits = [max(0.0, end - now) for end in ends]
+        if self._feed.has_room() and not self._is_in_front():
+            waits.append(LOOK)
+        return min(waits) * 1000 + 1 if waits else None
+
+    def _poll(self, notify: socket.socket) -> select.poll:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(notify, select.POLLIN)
+        if not self._gone:
+            poll.register(self._wires.hear, select.POLLIN)
+        if self._terminal is not None and self._terminal.typed:
+            poll.register(self._wires.terminal, select.POLLOUT)
+        elif self._wants_input():
+            poll.register(streams.STDIN, select.POLLIN)
+        return poll
+
+    def _look(self, descriptor: int, notify: socket.socket, ready: Callable[[], None]) -> None:
+        """Something has come."""
+        if descriptor == self._wake:
+            self._pumping -= os.read(self._wake, 64).count(PUMPED)
+        elif descriptor == notify.fileno():
+            self._hear_kernel(notify)
+        elif descriptor == self._wires.hear:
+            data = os.read(self._wires.hear, 1 << 14)
+            self._gone = not data
+            for said in self._lines.feed(data):
+                self._heed(said, ready)
+        elif descriptor == self._wires.terminal and self._terminal is not None:
+            self._terminal.pass_on()
+        else:
+            self._read()
+
+    def _hear_kernel(self, notify: socket.socket) -> None:
+        with suppress(BlockingIOError, WireError):
+            while True:
+                notification = Notification.decode(notify.recv(1024))
+                if notification.kind == PANIC:
+                    self._panic = notification.data.decode("utf-8", "replace") or "panic"
+                    dead = time.monotonic() + DYING
+                    self._end = dead if self._end is None else min(dead, self._end)
+
+    def _heed(self, said: Said, ready: Callable[[], None]) -> None:
+        """The guest has said something."""
+        if said.word == "up" and not self._ready:
+            ready()
+            self._ready = True
+            self._tell("go")
+        elif said.word == "began":
+            self._began = True
+            self._take_terminal()
+        elif said.word == "taken":
+            self._feed.taken(said.numbers[0])
+        elif said.word == "closed":
+            self._feed.is_open = False
+        elif said.word == "stopped":
+            self._stop()
+        elif said.word in ("failed", "unprepared", "noexec", "nowhere", "status"):
+            self._said = self._said or said
+
+    def _tell(self, word: str, *numbers: int) -> None:
+        with suppress(OSError):  # it is gone, or does not listen
+            os.write(self._wires.tell, line(word, *numbers))
+
+    # What the command writes
+
+    def _pump(self, index: int) -> None:
+        """Pass on what it writes, in a thread of its own."""
+        stream, target = self._streams[index], (streams.STDOUT, streams.STDERR)[index]
+        is_read = True
+        while not stream.ended:
+            data = os.read(self._wires.outputs[index], TAKEN)
+            taken = stream.feed(data) if data else stream.rest()
+            if is_read and taken:
+                try:
+                    streams.write_all(target, taken)
+                except (OSError, streams.ReaderGone) as problem:
+                    is_read = False
+                    if isinstance(problem, OSError):
+                        self.problem = f"cannot write what the command writes: {problem.strerror}"
+                    self._tell("shut", index)
+            if not data:
+                break
+        os.write(self._woken, PUMPED)
+
+    # What it reads
+
+    def _wants_input(self) -> bool:
+        """Whether the command would take something to read, and this process may read it: in the
+        background of a terminal it would be stopped by that."""
+        if not self._began or self._said is not None or self._kinds[0] == NOTHING:
+            return False
+        if self._terminal is not None:
+            return self._terminal.is_open
+        return self._feed.has_room() and self._is_in_front()
+
+    def _is_in_front(self) -> bool:
+        with suppress(OSError):
+            return os.tcgetpgrp(streams.STDIN) == os.getpgrp()
+        return True  # it is no terminal
+
+    def _read(self) -> None:
+        """Take what is to be read, and hand it over."""
+        if self._terminal is not None:
+            self._terminal.read()
+            return
+        try:
+            self._tell("in", self._feed.read())
+        except OSError as problem:
+            self.problem = f"cannot hand over what the command reads: {problem}"
+            self._caught = signal.SIGKILL
+
+    # Signals, and the terminal
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Have signals to this process be the command's."""
+        before = {}
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        for number in (*PASSED, signal.SIGTSTP, signal.SIGWINCH):
+            # What nohup(1), or a shell for a job in the background, has had ignored is left so.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGWINCH:
+            if self._began:
+                self._tell_size()
+        elif number == signal.SIGTSTP:
+            if self._began:
+                self._tell("signal", signal.SIGSTOP)
+            self._stop()
+        elif self._began:
+            self._tell("signal", number)
+        else:
+            self._caught = number
+
+    def _take_terminal(self) -> None:
+        """Have the terminal be the command's."""
+        if self._terminal is not None:
+            self._terminal.set_up()
+            self._tell_size()
+
+    def _tell_size(self) -> None:
+        if self._terminal is not None:
+            with suppress(OSError):
+                self._tell("size", *self._terminal.size())
+
+    def _stop(self) -> None:
+        """Be stopped, as the command was, with what is run beside it; go on with it later."""
+        if self._terminal is not None:
+            self._terminal.restore()
+        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.killpg(os.getpgrp(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, before)
+        if self._began:
+            self._take_terminal()
+            self._tell("signal", signal.SIGCONT)
+
+
+class Pipes:
+    """Pipes for the lines of a guest.
+
+    Fields:
+        ours: our ends
+        its: the kernel's, by what they are for; none once they were handed over
+    """
+
+    def __init__(self) -> None:
+        self.its: dict[str, int] = {}
+        self._ours: dict[str, int] = {}
+        try:
+            for name in ("tell", "hear", "terminal", "output", "error"):
+                reader, writer = os.pipe()
+                is_written = name in ("tell", "terminal")
+                self._ours[name], self.its[name] = (
+                    (writer, reader) if is_written else (reader, writer)
+                )
+        except OSError:
+            self.close()
+            raise
+        for name in ("output", "error"):
+            with suppress(OSError):
+                fcntl.fcntl(self._ours[name], fcntl.F_SETPIPE_SZ, BUFFER)
+        self.ours = Wires(
+            self._ours["tell"],
+            self._ours["hear"],
+            self._ours["terminal"],
+            (self._ours["output"], self._ours["error"]),
+        )
+
+    def hand_over(self) -> None:
+        """Close the kernel's, which has them."""
+        while self.its:
+            os.close(self.its.popitem()[1])
+
+    def close(self) -> None:
+        """Close all."""
+        self.hand_over()
+        while self._ours:
+            os.close(self._ours.popitem()[1])

@@ -1,0 +1,246 @@
+#!/bin/sh
+# Process 1 of a guest that is there for one command, where agent.c could not be built or executed:
+# it does the same, see there, and takes longer, since each program that it runs does.
+#
+# usage: sh exec.sh DIRECTORY
+#
+# The kernel of an ordinary user may run in a user namespace, and sees root's files as nobody's
+# there: a set-user-ID program of root, such as mount, would turn root into nobody.
+if [ ! -O / ] && [ -z "$UMLCTL_AS_ROOT" ]; then
+    UMLCTL_AS_ROOT=1 exec setpriv --no-new-privs sh "$0" "$@"
+fi
+unset UMLCTL_AS_ROOT
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+place=$1
+base=/proc root=/proc/root
+token='' kinds=ppp rows=24 columns=80 directory=/ script=''
+
+[ -c /dev/ttyS60 ] || mount -t devtmpfs devtmpfs /dev
+exec 3<>/dev/ttyS60
+stty raw -echo <&3
+
+say() { echo "$*" >&3; }
+
+off() {
+    sync
+    echo o >$base/sysrq-trigger || echo o >$root/proc/sysrq-trigger
+    while :; do sleep 1; done
+} 2>/dev/null
+
+# It has failed, and the host knows: nothing is left to do but to end when it says so.
+await_end() {
+    while read -r word _ <&3; do
+        [ "$word" = bye ] && break
+    done
+    off
+}
+
+# The steps, by their letters; why one has failed is known no better than that it has.
+failed() {
+    say "failed $1 ${problem:-5}"
+    await_end
+}
+
+scratch() { mount -t tmpfs -o size=80%,mode=755 tmpfs $base; }
+
+step_m() {
+    [ -e "$1" ] || { problem=2; return 1; }
+    if command -v insmod >/dev/null; then insmod "$1"; else busybox insmod "$1"; fi && return
+    name=${1##*/}
+    mount -t proc proc $base && grep -q "^${name%.ko} " $base/modules # it is there already
+} 2>/dev/null
+
+step_o() {
+    scratch && mkdir $base/kept $root || return
+    [ -z "$1" ] || mount -t hostfs -o "$1" none $base/kept || return
+    mkdir -p $base/kept/upper $base/kept/work
+    # With proc below, mount(8) itself can tell what it has done.
+    mount -t overlay -o "lowerdir=/,upperdir=$base/kept/upper,workdir=$base/kept/work" \
+        overlay $root && return
+    problem=19
+    return 1
+}
+
+step_v() { scratch && mkdir $root && mount --bind / $root; }
+
+step_p() {
+    flags=
+    [ $(($4 & 1)) = 0 ] || flags=$flags,ro
+    [ $(($4 & 2)) = 0 ] || flags=$flags,nosuid
+    [ $(($4 & 4)) = 0 ] || flags=$flags,nodev
+    [ $(($4 & 8)) = 0 ] || flags=$flags,noexec
+    if [ $(($4 & 4096)) != 0 ]; then
+        mount --bind "$2" "$root$3"
+    elif [ "$1" = hostfs ]; then
+        chroot $root mount -i -t hostfs -o "$5$flags" none "$3"
+    else
+        options=$5$flags
+        chroot $root mount -t "$1" ${options:+-o "${options#,}"} "$2" "$3"
+    fi
+} 2>/dev/null
+
+step_d() { [ -d "$root$1" ] || chroot $root mkdir -p "$1"; } 2>/dev/null
+step_l() { [ -L "$root$2" ] || ln -s "$1" "$root$2"; } 2>/dev/null
+step_r() { :; }
+step_n() { ip link set lo up; } 2>/dev/null || :
+step_q() { :; }
+step_s() { script=$1; }
+step_k() { kinds=$1; }
+step_w() { rows=${1% *} columns=${1#* }; }
+step_t() { token=$1; }
+step_c() { directory=$1; }
+
+# What the host says while the command runs.
+heed() {
+    while read -r word first second; do
+        case $word in
+        in) echo "$first" >&7 ;;
+        signal) hand_over "$first" ;;
+        size) stty rows "$first" columns "$second" </dev/ttyS61 ;;
+        shut) read -r pump <"$base/pump$first" && kill "$pump" ;;
+        bye) off ;;
+        esac
+    done <&3
+    off
+} 2>/dev/null
+
+hand_over() {
+    if [ "$1" = 18 ] && [ -e $base/stopped ]; then
+        rm $base/stopped
+        echo go >$base/again
+    elif read -r pid <$base/pid; then
+        kill "-$1" "-$pid"
+    fi
+}
+
+# One direction of a stream: what comes from a FIFO goes to a line, and the token behind it.
+pump() {
+    trap '' PIPE
+    (
+        read -r pid _ <$root/proc/self/stat
+        echo "$pid" >"$base/pump$1"
+        exec cat <"$base/stream$(($1 + 1))" >&"$2"
+    )
+    printf %s "$token" >&"$2"
+}
+
+feed() {
+    trap '' PIPE
+    open=1
+    while read -r which; do
+        [ "$which" = 0 ] && break
+        if [ -n "$open" ] && ! cat "$place/$which" >&8; then
+            open=
+            say closed 0
+        fi
+        say "taken $which"
+    done
+    exec 8>&-
+    while read -r which; do say "taken $which"; done
+} 2>/dev/null
+
+# A command that ends by signal N says 128+N, as one does that exits so: the host says the same.
+ended() {
+    if [ "$1" -gt 128 ] && [ "$1" -lt 193 ]; then
+        say "status $(($1 - 128))"
+    else
+        say "status $(($1 << 8))"
+    fi
+}
+
+begin='cd "$0" 2>/dev/null || { echo "nowhere 2" >&3; exit 125; }
+exec 3>&-
+exec "$@"'
+run_piped() {
+    (
+        read -r pid _ <$root/proc/self/stat
+        echo "$pid" >$base/pid
+        exec 4>&- 5>&- 7>&- 8>&-
+        exec setsid chroot $root sh -c "$begin" "$directory" env -i "$@"
+    ) <"$input" >"$output" 2>"$error"
+    status=$?
+}
+
+# The command is told its terminal by its session's first process, a shell with jobs: that sees
+# the command stop.
+run_on_terminal() {
+    stty sane rows "$rows" columns "$columns" </dev/ttyS61
+    mkfifo $base/again
+    cat >$base/lead <<'END'
+base=$1 root=$2 directory=$3 begin=$4 error=$5
+shift 5
+set -m
+(
+    read -r pid _ <$root/proc/self/stat
+    echo "$pid" >$base/pid
+    exec chroot $root sh -c "$begin" "$directory" env -i "$@"
+) 2>"$error"
+status=$?
+jobs >$base/jobs
+while [ -s $base/jobs ]; do
+    : >$base/stopped
+    echo "stopped 20" >&3
+    read -r _ <$base/again
+    fg >/dev/null
+    status=$?
+    jobs >$base/jobs
+done
+echo "$status" >$base/status
+stty sane # which waits until all is sent: the terminal is hung up with this process
+END
+    setsid -c sh $base/lead $base $root "$directory" "$begin" "$error" "$@" \
+        <>/dev/ttyS61 >&0 2>&0 4>&- 5>&- 7>&- 8>&-
+    status=$?
+    [ ! -s $base/status ] || read -r status <$base/status
+    printf %s "$token" >/dev/ttyS61
+}
+
+run() {
+    if [ -n "$script" ]; then
+        chroot $root sh -c "$script" >/dev/console 2>&1 || { say "unprepared $?"; await_end; }
+    fi
+    exec 4>/dev/ttyS61 5>/dev/ttyS62
+    stty raw -echo </dev/ttyS62
+    mkfifo $base/stream0 $base/stream1 $base/stream2 $base/numbers
+    exec 7<>$base/numbers
+    input=/dev/null output=/dev/null error=/dev/null
+    case $kinds in
+    p??)
+        input=$base/stream0
+        { feed <$base/numbers 7>&- 8>$base/stream0 & } 2>/dev/null
+        ;;
+    t??) input=/dev/ttyS61 ;;
+    esac
+    case $kinds in
+    ?p?)
+        stty raw -echo </dev/ttyS61
+        output=$base/stream1
+        pump 0 4 &
+        ;;
+    esac
+    case $kinds in
+    ??p)
+        error=$base/stream2
+        pump 1 5 &
+        ;;
+    ??t) error=/dev/ttyS61 ;;
+    esac
+    say began
+    heed &
+    # In the foreground: what a shell starts with `&` ignores SIGINT and SIGQUIT for good.
+    case $kinds in
+    t*) run_on_terminal "$@" ;;
+    *) run_piped "$@" ;;
+    esac
+    ended "$status"
+    exec 4>&- 5>&-
+    while :; do wait; sleep 60; done
+}
+
+say up
+while read -r word <&3 && [ "$word" != go ]; do :; done
+[ -e "$place/steps" ] || failed 1048576
+set --
+. "$place/steps"
+run "$@"
