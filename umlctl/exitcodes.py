@@ -38,10 +38,7 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (NEVER_STARTED, "run: the guest ended before its init program began; exec: before its command"),
     (NOT_EXECUTED, "run: the kernel could not be executed again; exec: the command could not be"),
     (NO_COMMAND, "exec: there is no such command"),
-    (
-        SIGNALLED,
-        "128+N, run, exec: signal N ended the kernel or the command, or made umlctl end them",
-    ),
+    (SIGNALLED, "128+N, run, exec: signal N ended the kernel, the command, or what umlctl did"),
     (PANIC, "run, exec: the guest panicked"),
 )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from umlctl import exitcodes, streams
-from umlctl.cli import complete
+from umlctl.cli import complete, overlay_image
 from umlctl.cli.booting import host_errors
 from umlctl.cli.define import define
 from umlctl.cli.durations import SECONDS
@@ -229,7 +229,9 @@ def _root(options: Mapping[str, Any], kernel: Kernel) -> Root:
         kept = os.path.abspath(kept)
         if not os.path.isdir(kept):
             raise UsageError(f"--overlay={kept}: there is no such directory to keep things in")
-        found = found._replace(kept=kept)
+        if kernel.config.get("EXT4_FS") != "y":
+            raise NeverStarted(f"the kernel {kernel.path} has no ext4, which --overlay=DIR takes")
+        found = found._replace(kept=overlay_image.DEVICE)
     has_overlay = kernel.config.get("OVERLAY_FS", "")
     if has_overlay == "m":
         found = found._replace(overlay_module=f"{own}/kernel/fs/overlayfs/overlay.ko")
@@ -341,11 +343,14 @@ def _define(
         **{name: options[name] for name in ("mem", "disks", "nics", "user", "confine")},
         "append": options["append"],
     }
+    if root.kept:
+        image = overlay_image.prepare(os.path.abspath(options["kept"]))
+        told["disks"] = (*options["disks"], f"{image},slot={overlay_image.SLOT}")
     found = define(umid, NOT_OFFERED | told, (NO_REBOOT, "--", *init[1:], handed))
     written = [share.source for share in root.shares if not share.readonly]
     read = [share.source for share in root.shares if share.readonly]
     read += [handed, os.path.dirname(init[-1]), command.directory]
-    return exec_guest.reaching(found, read, [*written, *filter(None, [root.kept])])
+    return exec_guest.reaching(found, read, written)
 
 
 # How it went

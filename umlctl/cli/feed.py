@@ -15,6 +15,8 @@ from umlctl import streams
 
 PIECE: Final = 1 << 20
 """The most that is handed over at once, bytes."""
+GATHER: Final = 0.01
+"""How long more is waited for while the command is behind, seconds."""
 AHEAD: Final = 4
 """How many pieces the command may be behind."""
 
@@ -73,7 +75,9 @@ class Feed:
             size += len(data)
             if not data or os.isatty(self._source):
                 break
-            if not select.select([self._source], [], [], 0)[0]:
+            # While it has something to read, more may come to go with this.
+            patience = GATHER if self._fed > self._taken else 0
+            if not select.select([self._source], [], [], patience)[0]:
                 break
         return b"".join(pieces)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import fcntl
+import math
 import os
 import select
 import signal
@@ -40,7 +41,10 @@ DYING: Final = 3.0
 LAST: Final = 2.0
 """How long what a command has written may take to be read, once its guest was ended, seconds."""
 LOOK: Final = 0.5
-"""The time between two looks at whether this process may read its terminal, seconds."""
+"""The time between two looks at whether this process may read its terminal, or a stream is silent,
+seconds."""
+SILENT: Final = 10.0
+"""How long a stream may be silent behind its command before it is given up, seconds."""
 PUMPED: Final = b"\0"
 """Says that a stream has ended, among the numbers of signals."""
 PASSED: Final = (
@@ -105,6 +109,7 @@ class Session:
         self._end: float | None = None
         self._feed = Feed(directory, streams.STDIN)
         self._pumping = 0
+        self._silent = [math.inf, math.inf]
         self._terminal: RawTerminal | None = None
         if kinds[0] == TERMINAL:
             from umlctl.cli import raw_terminal  # which few need
@@ -176,7 +181,10 @@ class Session:
             return True
         if self._said is None:
             return False
-        return self._said.word not in ("status", "noexec", "nowhere") or not self._pumping
+        if self._said.word not in ("status", "noexec", "nowhere") or not self._pumping:
+            return True
+        # A stream that a process of the guest's has hidden the end of.
+        return time.monotonic() - min(self._silent) > SILENT
 
     def _patience(self, boot: float, now: float) -> float | None:
         """How long to wait, milliseconds."""
@@ -184,6 +192,8 @@ class Session:
         ends += [] if self._end is None else [self._end]
         waits = [max(0.0, end - now) for end in ends]
         if self._feed.has_room() and not self._is_in_front():
+            waits.append(LOOK)
+        if self._said is not None:
             waits.append(LOOK)
         return min(waits) * 1000 + 1 if waits else None
 
@@ -253,7 +263,9 @@ class Session:
         stream, target = self._streams[index], (streams.STDOUT, streams.STDERR)[index]
         is_read = True
         while not stream.ended:
+            self._silent[index] = time.monotonic()
             data = os.read(self._wires.outputs[index], TAKEN)
+            self._silent[index] = math.inf
             taken = stream.feed(data) if data else stream.rest()
             if is_read and taken:
                 try:

@@ -404,7 +404,7 @@ static word overlay(const char *kept)
 		return result;
 	CALL(MKDIR, BASE "/kept", 0755);
 	if (*kept) {
-		result = CALL(MOUNT, "none", BASE "/kept", "hostfs", 0, kept);
+		result = CALL(MOUNT, kept, BASE "/kept", "ext4", 0, NULL);
 		if (result < 0)
 			return result;
 	}
@@ -460,7 +460,7 @@ static word do_step(char letter, char **text)
 	switch (letter) {
 	case 'm': /* load a kernel module: FILE */
 		return load(text[0]);
-	case 'o': /* a root to write on, over the host's files: DIRECTORY that keeps it, or nothing */
+	case 'o': /* a root to write on, over the host's files: DEVICE that keeps it, or nothing */
 		return overlay(text[0]);
 	case 'v': /* the host's files as they are */
 		return view();

@@ -59,7 +59,7 @@ class Root(NamedTuple):
 
     Fields:
         kind: OVERLAY or READONLY
-        kept: a directory of the host's for what is written; empty: it is kept in memory
+        kept: a disk with ext4 for what is written; empty: it is kept in memory
         overlay_module: the file of the kernel module that it takes; empty: it is in the kernel
         modules: the directory of all modules of the kernel; empty: it has none
         release: the kernel's, as in /lib/modules/RELEASE

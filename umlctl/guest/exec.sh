@@ -53,7 +53,7 @@ step_m() {
 
 step_o() {
     scratch && mkdir $base/kept $root || return
-    [ -z "$1" ] || mount -t hostfs -o "$1" none $base/kept || return
+    [ -z "$1" ] || mount -t ext4 "$1" $base/kept || return
     mkdir -p $base/kept/upper $base/kept/work
     # With proc below, mount(8) itself can tell what it has done.
     mount -t overlay -o "lowerdir=/,upperdir=$base/kept/upper,workdir=$base/kept/work" \
@@ -234,9 +234,11 @@ run() {
     *) run_piped "$@" ;;
     esac
     ended "$status"
+    # What it has left running would hold its streams open for ever.
+    read -r pid <$base/pid && kill -KILL "-$pid"
     exec 4>&- 5>&-
     while :; do wait; sleep 60; done
-}
+} 2>/dev/null
 
 say up
 while read -r word <&3 && [ "$word" != go ]; do :; done

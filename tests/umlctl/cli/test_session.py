@@ -103,6 +103,7 @@ class Guest:
                 self.notify, lambda: None, now + boot, None if limit is None else now + limit
             )
             thread.join(DEADLINE)
+            assert not thread.is_alive()
             self.die()
             self.session.finish()
         self.session.close()
@@ -185,12 +186,13 @@ def test_input_that_nobody_reads_is_left(guest: Guest) -> None:
 def test_signals_are_the_commands(guest: Guest) -> None:
     def acts(guest: Guest) -> None:
         guest.begin()
+        assert guest.hear("in") == "in 0"  # it is known that the command has begun
         os.kill(os.getpid(), signal.SIGUSR1)
         assert guest.hear("signal") == f"signal {int(signal.SIGUSR1)}"
         guest.end(signal.SIGUSR1)
 
     os.close(guest.input)
-    guest.run(acts, kinds="npp")
+    assert guest.run(acts).said == Said("status", (int(signal.SIGUSR1),))
 
 
 def test_signal_before_there_is_a_command_ends_all(guest: Guest) -> None:

@@ -32,9 +32,9 @@ def test_command_is_the_last_of_all() -> None:
 
 
 def test_overlay_is_over_all_and_its_module_is_loaded_before() -> None:
-    todo = steps(Root(overlay_module="/m/overlay.ko", kept="/kept"), PLAIN)
+    todo = steps(Root(overlay_module="/m/overlay.ko", kept="/dev/ubdp"), PLAIN)
     assert letters(todo).startswith("tmopr")
-    assert todo[2].texts == ("/kept",)
+    assert todo[2].texts == ("/dev/ubdp",)
     assert "m" not in letters(steps(Root(), PLAIN))
 
 

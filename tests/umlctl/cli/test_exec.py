@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import os
+import pty
+import signal
+from errno import EACCES, ENODEV, ENOENT
+from typing import Any
+
+import pytest
+
+from umlctl import exitcodes, streams
+from umlctl.cli import exec as execs
+from umlctl.cli import main
+from umlctl.cli.exec_guest import Result
+from umlctl.cli.session import Outcome
+from umlctl.errors import NeverStarted, UsageError
+from umlctl.guest.command import Command, Root, Share, steps
+from umlctl.kernels.find import Kernel
+from umlctl.protocol.control_line import Said
+from umlctl.protocol.status import Ending
+
+TODO = steps(Root(), Command(("x",), "/", {}, "ppp", "t"))
+WISHES: dict[str, Any] = {
+    "user": "",
+    "clean_env": False,
+    "variables": (),
+    "readonly": False,
+    "rw": (),
+    "shares": (),
+    "kept": execs.IN_MEMORY,
+}
+
+
+def kernel(**config: str) -> Kernel:
+    return Kernel("/no/bin/linux.uml", "6.1.176", frozenset(), config)
+
+
+def code(said: Said | None, **outcome: Any) -> int:
+    result = Result(Outcome(said, **{"began": True, **outcome}), None, TODO, b"", "")
+    return execs._code(result, "cmd", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "number", "expected"),
+    [
+        ("status", 7 << 8, 7),
+        ("status", 0, 0),
+        ("status", signal.SIGSEGV, 139),
+        ("noexec", ENOENT, 127),
+        ("noexec", EACCES, 126),
+        ("nowhere", ENOENT, 125),
+        ("unprepared", 256, 125),
+    ],
+)
+def test_exit_code_is_the_commands_or_why_it_has_none(
+    word: str, number: int, expected: int
+) -> None:
+    assert code(Said(word, (number,))) == expected
+
+
+def test_exit_code_of_what_did_not_end_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    assert code(None, late=True) == exitcodes.LIMIT
+    assert code(None, caught=signal.SIGTERM) == 143
+    assert code(Said("failed", (1, ENODEV))) == exitcodes.NEVER_STARTED
+    said = capfd.readouterr().err
+    assert "not over within 2 seconds" in said
+    assert "no overlay file system" in said
+
+
+def test_panic_is_shown_with_its_stack(capfd: pytest.CaptureFixture[str]) -> None:
+    tail = b"\n".join(
+        [*(b"old %d" % n for n in range(50)), b"Kernel panic - not syncing: x", b"Call Trace:"]
+    )
+    ending = Ending(cause="panicked", code=255, text="x", time=0.0)
+    assert execs._code(Result(Outcome(None, True), ending, TODO, tail, ""), "cmd", None) == 255
+    said = capfd.readouterr().err.splitlines()
+    assert said[-2:] == ["Kernel panic - not syncing: x", "Call Trace:"]
+    assert "old 49" in said
+    assert "old 1" not in said
+    # Before the command it is no end of the command's.
+    assert execs._code(Result(Outcome(None, False), ending, TODO, tail, ""), "cmd", None) == 125
+
+
+def test_what_could_not_be_passed_on_is_a_failure() -> None:
+    done = Result(Outcome(Said("status", (0,)), True), None, TODO, b"", "no room")
+    assert execs._code(done, "cmd", None) == exitcodes.FAILED
+
+
+def test_environment_leaves_out_what_is_of_this_host_and_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("KEPT", "GH_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "DISPLAY", "KEYMAP"):
+        monkeypatch.setenv(name, "x")
+    found = execs._environment(WISHES)
+    assert {"KEPT", "KEYMAP", "PATH"} <= found.keys()
+    assert not {"GH_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "DISPLAY"} & found.keys()
+    found = execs._environment({**WISHES, "variables": ("GH_TOKEN", "A=1", "NONE", "KEPT=")})
+    assert (found["GH_TOKEN"], found["A"], found["KEPT"]) == ("x", "1", "")
+    assert "NONE" not in found
+    assert "KEPT" not in execs._environment({**WISHES, "clean_env": True})
+    with pytest.raises(UsageError):
+        execs._environment({**WISHES, "variables": ("=x",)})
+
+
+def test_shares_are_read(tmp_path: os.PathLike[str]) -> None:
+    assert execs._share("/a") == Share("/a", "/a")
+    assert execs._share("/a:/b/../c,ro") == Share("/a", "/c", readonly=True)
+    for text in ("/a:b", "/a,rw"):
+        with pytest.raises(UsageError):
+            execs._share(text)
+    with pytest.raises(UsageError, match="no directory"):
+        execs._root({**WISHES, "rw": ("/no/such",)}, kernel(OVERLAY_FS="y"))
+
+
+def test_root_takes_an_overlay_file_system_unless_it_is_only_read() -> None:
+    assert execs._root(WISHES, kernel(OVERLAY_FS="y")) == Root(release="6.1.176")
+    for config in ({}, {"OVERLAY_FS": "m"}):
+        with pytest.raises(NeverStarted, match="--ro does without"):
+            execs._root(WISHES, kernel(**config))
+        assert execs._root({**WISHES, "readonly": True}, kernel(**config)).kind == "ro"
+    with pytest.raises(UsageError, match="exclude"):
+        execs._root({**WISHES, "readonly": True, "kept": "/x"}, kernel())
+    with pytest.raises(UsageError, match="no such directory"):
+        execs._root({**WISHES, "kept": "/no/such"}, kernel(OVERLAY_FS="y"))
+
+
+def test_descriptors_are_what_they_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    master, slave = pty.openpty()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        for names, expected in (
+            ((reader, writer, writer), "ppp"),
+            ((nothing, writer, nothing), "npn"),
+            ((slave, slave, slave), "ttt"),
+            ((slave, slave, writer), "ttp"),
+            ((slave, writer, slave), "ppp"),
+        ):
+            for name, descriptor in zip(("STDIN", "STDOUT", "STDERR"), names, strict=True):
+                monkeypatch.setattr(streams, name, descriptor)
+            assert execs._kinds() == expected
+    finally:
+        for descriptor in (reader, writer, master, slave, nothing):
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("words", [[], ["--"], ["ls"], ["ls", "--", "x"]])
+def test_command_stands_behind_two_dashes(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["exec", *words]) == exitcodes.USAGE
+    assert "--" in capfd.readouterr().err

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.conftest import wait_for
+from umlctl.cli import exec_guest
+from umlctl.cli.session import Outcome
+from umlctl.guest.definition import Definition
+from umlctl.host import paths
+from umlctl.kernels.find import Kernel
+from umlctl.state import endings
+from umlctl.state.umid_lock import claim
+from umlctl.supervisor.launch import jail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN = Definition(umid="exec-1", kernel="/k")
+
+
+def test_process_1_is_the_program_where_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = tmp_path / "agent"
+    monkeypatch.setattr(exec_guest, "AGENT", str(agent))
+    script = ["/bin/sh", exec_guest.SCRIPT]
+    wide = Kernel("/k", "6.1", frozenset(), {"64BIT": "y"})
+    assert exec_guest.init_for(wide, "") == script
+    agent.write_bytes(b"")
+    agent.chmod(0o755)
+    assert exec_guest.init_for(wide, "") == [str(agent)]
+    assert exec_guest.init_for(wide._replace(config={}), "") == script
+    assert os.path.exists(exec_guest.SCRIPT)
+
+
+def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jail, "unable", lambda _kernel: "")
+    found = exec_guest.reaching(PLAIN, ["/r"], ["/w"])
+    assert (found.ro, found.rw) == (("/r",), ("/w",))
+    monkeypatch.setattr(jail, "unable", lambda _kernel: "no Landlock")
+    assert exec_guest.reaching(PLAIN, ["/r"], ["/w"]) == PLAIN
+    asked = Definition(umid="exec-1", kernel="/k", confine="strict")
+    assert exec_guest.reaching(asked, ["/r"], []).ro == ("/r",)
+    off = Definition(umid="exec-1", kernel="/k", confine="off")
+    assert exec_guest.reaching(off, ["/r"], []) == off
+
+
+def test_guest_that_ends_by_itself_is_judged() -> None:
+    panic = Outcome(None, True, panic="sysrq triggered crash")
+    ended = exec_guest._judge(panic, b"Kernel panic - not syncing: x", endings.Status(134, False))
+    assert (ended.cause, ended.code) == ("panicked", 255)
+    off = exec_guest._judge(Outcome(None, True), b"reboot: Power down", endings.Status(3, False))
+    assert (ended.cause, off.code) == ("panicked", 3)
+    never = exec_guest._judge(Outcome(None, False), b"no memory", endings.Status(1, False))
+    assert never.code == 125
+
+
+def test_what_a_killed_exec_leaves_is_removed(house: str) -> None:
+    held = claim("exec-2")
+    os.makedirs(paths.session_dir("exec-2"))
+    held.leave()
+    exec_guest.clean_up("exec-2")
+    assert not os.path.exists(paths.guest_dir("exec-2"))
+    assert not os.path.exists(paths.session_dir("exec-2"))
+
+
+@pytest.mark.parametrize("ending", ["", "os._exit(1)"])
+def test_other_process_waits_until_this_one_is_gone(house: str, ending: str) -> None:
+    """It cleans up where this one was killed, and else does nothing."""
+    script = f"""
+import os
+from umlctl.cli import exec_guest
+from umlctl.host import paths
+from umlctl.state.umid_lock import claim
+held = claim("exec-3")
+with exec_guest._watched("exec-3"):
+    {ending or "pass"}
+held.leave()
+"""
+    reader, writer = os.pipe()  # whose end the other process has too
+    subprocess.run([sys.executable, "-P", "-c", script], pass_fds=[writer], check=False, timeout=60)
+    os.close(writer)
+    os.set_blocking(reader, True)
+    os.close(reader)
+    there = paths.guest_dir("exec-3")
+    if not ending:
+        assert os.path.exists(there)
+        exec_guest.clean_up("exec-3")
+    wait_for(lambda: not os.path.exists(there), "it is removed")

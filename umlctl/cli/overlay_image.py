@@ -1,0 +1,57 @@
+"""The disk that keeps what a command writes over this host's files: `umlctl exec --overlay=DIR`.
+
+It is a disk, since hostfs has not what an overlay needs of where it writes: attributes, and files
+without a mode.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Final
+
+from umlctl.errors import HostError
+from umlctl.host.programs import INIT_PATH
+
+NAME: Final = "overlay.img"
+SLOT: Final = 15
+DEVICE: Final = "/dev/ubdp"
+SIZE: Final = 16 << 30
+"""How much it can keep, bytes; the file has holes."""
+
+
+def prepare(directory: str) -> str:
+    """The image in a directory, made if it is not there.
+
+    Raises: HostError
+    """
+    image = f"{directory}/{NAME}"
+    if os.path.exists(image):
+        return image
+    program = shutil.which("mke2fs", path=INIT_PATH)
+    if program is None:
+        raise HostError(
+            f"cannot make {image}, a file system for what is written: this host lacks mke2fs; "
+            "apt install e2fsprogs"
+        )
+    new = f"{image}.{os.getpid()}"
+    try:
+        with open(new, "xb") as file:
+            file.truncate(SIZE)
+        done = subprocess.run(
+            [program, "-q", "-F", "-t", "ext4", new],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            said = os.fsdecode(done.stderr).strip()
+            raise HostError(f"cannot make {image}, a file system for what is written: {said}")
+        os.rename(new, image)
+    except OSError as problem:
+        raise HostError(f"cannot make {image}: {problem.strerror}") from problem
+    finally:
+        if os.path.lexists(new):
+            os.unlink(new)
+    return image
