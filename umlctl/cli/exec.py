@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from umlctl.cli.exec_guest import Result
     from umlctl.guest.definition import Definition
-    from umlctl.kernels.find import Kernel
+    from umlctl.kernels.find import ProbedKernel
 
 OF_THE_HOST: Final = frozenset(
     {
@@ -207,7 +207,7 @@ def execute(words: tuple[str, ...], **options: Any) -> int:
 # What is asked for
 
 
-def _root(options: Mapping[str, Any], kernel: Kernel) -> Root:
+def _root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
     """What the command has as its files.
 
     Raises: UsageError, NeverStarted: the kernel has no overlay file system
@@ -324,7 +324,7 @@ def _environment(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _define(
-    umid: str, options: Mapping[str, Any], root: Root, kernel: Kernel, command: Command
+    umid: str, options: Mapping[str, Any], root: Root, kernel: ProbedKernel, command: Command
 ) -> Definition:
     """The guest.
 
@@ -392,7 +392,7 @@ def _of_guest(result: Result) -> int:
     from umlctl.state import endings
 
     assert result.ending is not None
-    panic = result.tail.rfind(b"Kernel panic - not syncing")
+    panic = result.tail.rfind(b"ProbedKernel panic - not syncing")
     _say(f"the guest has ended: {endings.describe(result.ending)}")
     if panic >= 0:
         begin = len(result.tail[:panic].split(b"\n")) - 1

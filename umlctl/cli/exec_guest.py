@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from umlctl.guest.command import Command, Root, Step
     from umlctl.guest.definition import Definition
-    from umlctl.kernels.find import Kernel
+    from umlctl.kernels.find import ProbedKernel
     from umlctl.protocol.status import Ending
     from umlctl.state.umid_lock import Claim
     from umlctl.supervisor.launch.launched import Launched
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 AGENT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "agent")
 SCRIPT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "exec.sh")
 STEPS: Final = "steps"
-ENDING: Final = 10.0
+ENDING_TIMEOUT: Final = 10.0
 """How long what is left of a kernel may take to end, seconds: the host may be busy."""
-UNASKED: Final = 2.0
+UNASKED_TIMEOUT: Final = 2.0
 """How long a guest whose `umlctl exec` was killed may take to end by itself, seconds."""
 _CONTROL, _OUTPUT, _ERROR = "ssl60", "ssl61", "ssl62"
 _FIRST: Final = spawn.LENT[0]
@@ -114,7 +114,7 @@ def execute(
     return Result(outcome, ending, todo, tail, session.problem)
 
 
-def init_for(kernel: Kernel, user: str) -> list[str]:
+def init_for(kernel: ProbedKernel, user: str) -> list[str]:
     """Process 1 of such a guest, and what it is told first: the program, where it was built and can
     be executed, else the script.
 
@@ -148,7 +148,9 @@ def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: b
     with ExitStack() as copies:
         above = {}
         for name, descriptor in pipes.its.items():
-            above[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, spawn.ABOVE)
+            above[name] = fcntl.fcntl(
+                descriptor, fcntl.F_DUPFD_CLOEXEC, spawn.FIRST_FREE_DESCRIPTOR
+            )
             copies.callback(os.close, above[name])
         number = {name: _FIRST + index for index, name in enumerate(pipes.its)}
         pipes.hand_over()
@@ -183,15 +185,15 @@ def _copy(source: str, target: str) -> None:
 # The end
 
 
-def _end(launched: Launched) -> endings.Status:
+def _end(launched: Launched) -> endings.ExitStatus:
     """Wait for the end of a kernel that powers off, or end it; how it ended."""
-    if not _ended(launched.shim, UNASKED):
+    if not _ended(launched.shim, UNASKED_TIMEOUT):
         processes.kill_guest(launched.pid, launched.started, [])
-        if not _ended(launched.shim, ENDING):
+        if not _ended(launched.shim, ENDING_TIMEOUT):
             spawn.kill_parent(launched.shim)
-            return endings.Status(None, False)
+            return endings.ExitStatus(None, False)
     os.waitpid(launched.shim, 0)
-    return endings.read_status(launched.claim.directory)
+    return endings.read_exit_status(launched.claim.directory)
 
 
 def _ended(pid: int, seconds: float) -> bool:
@@ -203,7 +205,7 @@ def _ended(pid: int, seconds: float) -> bool:
         os.close(descriptor)
 
 
-def _judge(outcome: Outcome, tail: bytes, status: endings.Status) -> Ending:
+def _judge(outcome: Outcome, tail: bytes, status: endings.ExitStatus) -> Ending:
     """How a guest ended that was not told to."""
     return endings.judge(
         endings.Evidence(
@@ -280,14 +282,14 @@ def clean_up(umid: str) -> None:
     if record is None:
         claim(umid).release()
         return
-    end = time.monotonic() + UNASKED
+    end = time.monotonic() + UNASKED_TIMEOUT
     while records.lives(record) and time.monotonic() < end:
         time.sleep(0.02)
     if records.lives(record):
         processes.kill_guest(record.pid, record.started, [])
         with suppress(ProcessLookupError):
-            _ended(record.shim, ENDING)
-    cleanup.bury(record)
+            _ended(record.shim, ENDING_TIMEOUT)
+    cleanup.clean_up(record)
     umid_lock.forget(umid)
 
 

@@ -13,9 +13,9 @@ from typing import Final
 
 from umlctl import streams
 
-PIECE: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 20
 """The most that is handed over at once, bytes."""
-GATHER: Final = 0.01
+GATHER_TIMEOUT: Final = 0.01
 """How long more is waited for while the command is behind, seconds."""
 AHEAD: Final = 4
 """How many pieces the command may be behind."""
@@ -63,9 +63,9 @@ class Feed:
         """What there is; nothing at its end."""
         pieces = []
         size = 0
-        while size < PIECE:
+        while size < PIECE_BYTES:
             try:
-                data = os.read(self._source, PIECE - size)
+                data = os.read(self._source, PIECE_BYTES - size)
             except BlockingIOError:
                 select.select([self._source], [], [])
                 continue
@@ -76,7 +76,7 @@ class Feed:
             if not data or os.isatty(self._source):
                 break
             # While it has something to read, more may come to go with this.
-            patience = GATHER if self._fed > self._taken else 0
+            patience = GATHER_TIMEOUT if self._fed > self._taken else 0
             if not select.select([self._source], [], [], patience)[0]:
                 break
         return b"".join(pieces)

@@ -17,7 +17,7 @@ from umlctl.host.programs import INIT_PATH
 NAME: Final = "overlay.img"
 SLOT: Final = 15
 DEVICE: Final = "/dev/ubdp"
-SIZE: Final = 16 << 30
+SIZE_BYTES: Final = 16 << 30
 """How much it can keep, bytes; the file has holes."""
 
 
@@ -38,7 +38,7 @@ def prepare(directory: str) -> str:
     new = f"{image}.{os.getpid()}"
     try:
         with open(new, "xb") as file:
-            file.truncate(SIZE)
+            file.truncate(SIZE_BYTES)
         done = subprocess.run(
             [program, "-q", "-F", "-t", "ext4", new],
             stdin=subprocess.DEVNULL,

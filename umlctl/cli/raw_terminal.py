@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from umlctl import streams
 
-TAKEN: Final = 4096
+READ_BYTES: Final = 4096
 """The most that is read of it at once, bytes."""
 
 
@@ -52,7 +52,7 @@ class RawTerminal:
     def read(self) -> None:
         """Take what was typed, and pass it on."""
         try:
-            self.typed += os.read(streams.STDIN, TAKEN)
+            self.typed += os.read(streams.STDIN, READ_BYTES)
             self.is_open = bool(self.typed)
         except BlockingIOError:
             pass

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
     from umlctl.cli.raw_terminal import RawTerminal
 
-BUFFER: Final = 1 << 20
+PIPE_BYTES: Final = 1 << 20
 """What the kernel of this host holds of what the command writes, bytes."""
-TAKEN: Final = 1 << 18
+READ_BYTES: Final = 1 << 18
 """The most that is taken of what the command writes at once, bytes."""
-LATE: Final = 0.5
+LATE_TIMEOUT: Final = 0.5
 """What a command gets that is told to end when its time is up, seconds."""
-DYING: Final = 3.0
+DYING_TIMEOUT: Final = 3.0
 """How long a kernel that panics may take to end, seconds."""
-LAST: Final = 2.0
+LAST_TIMEOUT: Final = 2.0
 """How long what a command has written may take to be read, once its guest was ended, seconds."""
-LOOK: Final = 0.5
+LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether this process may read its terminal, or a stream is silent,
 seconds."""
-SILENT: Final = 10.0
+SILENT_TIMEOUT: Final = 10.0
 """How long a stream may be silent behind its command before it is given up, seconds."""
 PUMPED: Final = b"\0"
 """Says that a stream has ended, among the numbers of signals."""
@@ -164,15 +164,15 @@ class Session:
         if self._end is not None and now >= self._end:
             if self._late or self._panic:
                 return True
-            self._late, self._end = True, now + LATE
+            self._late, self._end = True, now + LATE_TIMEOUT
             self._tell("signal", signal.SIGTERM)
         return False
 
     def finish(self) -> None:
         """Wait, not for ever, for what was written before the guest was ended."""
-        end = time.monotonic() + LAST
+        end = time.monotonic() + LAST_TIMEOUT
         while self._pumping and time.monotonic() < end:
-            ready, _, _ = select.select([self._wake], [], [], LAST)
+            ready, _, _ = select.select([self._wake], [], [], LAST_TIMEOUT)
             if ready:
                 self._pumping -= os.read(self._wake, 64).count(PUMPED)
 
@@ -184,7 +184,7 @@ class Session:
         if self._said.word not in ("status", "noexec", "nowhere") or not self._pumping:
             return True
         # A stream that a process of the guest's has hidden the end of.
-        return time.monotonic() - min(self._silent) > SILENT
+        return time.monotonic() - min(self._silent) > SILENT_TIMEOUT
 
     def _patience(self, boot: float, now: float) -> float | None:
         """How long to wait, milliseconds."""
@@ -192,9 +192,9 @@ class Session:
         ends += [] if self._end is None else [self._end]
         waits = [max(0.0, end - now) for end in ends]
         if self._feed.has_room() and not self._is_in_front():
-            waits.append(LOOK)
+            waits.append(LOOK_INTERVAL)
         if self._said is not None:
-            waits.append(LOOK)
+            waits.append(LOOK_INTERVAL)
         return min(waits) * 1000 + 1 if waits else None
 
     def _poll(self, notify: socket.socket) -> select.poll:
@@ -231,7 +231,7 @@ class Session:
                 notification = Notification.decode(notify.recv(1024))
                 if notification.kind == PANIC:
                     self._panic = notification.data.decode("utf-8", "replace") or "panic"
-                    dead = time.monotonic() + DYING
+                    dead = time.monotonic() + DYING_TIMEOUT
                     self._end = dead if self._end is None else min(dead, self._end)
 
     def _heed(self, said: Said, ready: Callable[[], None]) -> None:
@@ -264,7 +264,7 @@ class Session:
         is_read = True
         while not stream.ended:
             self._silent[index] = time.monotonic()
-            data = os.read(self._wires.outputs[index], TAKEN)
+            data = os.read(self._wires.outputs[index], READ_BYTES)
             self._silent[index] = math.inf
             taken = stream.feed(data) if data else stream.rest()
             if is_read and taken:
@@ -383,7 +383,7 @@ class Pipes:
             raise
         for name in ("output", "error"):
             with suppress(OSError):
-                fcntl.fcntl(self._ours[name], fcntl.F_SETPIPE_SZ, BUFFER)
+                fcntl.fcntl(self._ours[name], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.ours = Wires(
             self._ours["tell"],
             self._ours["hear"],

@@ -6,7 +6,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from umlctl.kernels.find import Kernel
+    from umlctl.kernels.find import ProbedKernel
 
 
 def directory(kernel: str) -> str:
@@ -19,7 +19,7 @@ def directory(kernel: str) -> str:
     return path if os.path.isdir(path) else ""
 
 
-def of_release(kernel: Kernel) -> str:
+def of_release(kernel: ProbedKernel) -> str:
     """Where those of this very release are; empty: nowhere."""
     path = f"{directory(kernel.path)}/{kernel.version}"
     return path if os.path.isdir(path) else ""

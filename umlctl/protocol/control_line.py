@@ -39,7 +39,7 @@ SAYS: Final = {
     "closed": 1,
 }
 """What a guest can say, and how many numbers it says with it."""
-LONGEST: Final = 256
+LONGEST_BYTES: Final = 256
 """No line is longer, bytes."""
 _MOST: Final = 1 << 32
 
@@ -78,7 +78,7 @@ class Lines:
     def feed(self, data: bytes) -> list[Said]:
         """What the guest has said since."""
         *whole, self._rest = (self._rest + data).split(b"\n")
-        self._rest = self._rest[-LONGEST:]
+        self._rest = self._rest[-LONGEST_BYTES:]
         return [said for each in whole if (said := parse(each.rstrip(b"\r"))) is not None]
 
 

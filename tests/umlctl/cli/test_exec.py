@@ -15,7 +15,7 @@ from umlctl.cli.exec_guest import Result
 from umlctl.cli.session import Outcome
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.guest.command import Command, Root, Share, steps
-from umlctl.kernels.find import Kernel
+from umlctl.kernels.find import ProbedKernel
 from umlctl.protocol.control_line import Said
 from umlctl.protocol.status import Ending
 
@@ -31,8 +31,8 @@ WISHES: dict[str, Any] = {
 }
 
 
-def kernel(**config: str) -> Kernel:
-    return Kernel("/no/bin/linux.uml", "6.1.176", frozenset(), config)
+def kernel(**config: str) -> ProbedKernel:
+    return ProbedKernel("/no/bin/linux.uml", "6.1.176", frozenset(), config)
 
 
 def code(said: Said | None, **outcome: Any) -> int:
@@ -69,12 +69,16 @@ def test_exit_code_of_what_did_not_end_by_itself(capfd: pytest.CaptureFixture[st
 
 def test_panic_is_shown_with_its_stack(capfd: pytest.CaptureFixture[str]) -> None:
     tail = b"\n".join(
-        [*(b"old %d" % n for n in range(50)), b"Kernel panic - not syncing: x", b"Call Trace:"]
+        [
+            *(b"old %d" % n for n in range(50)),
+            b"ProbedKernel panic - not syncing: x",
+            b"Call Trace:",
+        ]
     )
     ending = Ending(cause="panicked", code=255, text="x", time=0.0)
     assert execs._code(Result(Outcome(None, True), ending, TODO, tail, ""), "cmd", None) == 255
     said = capfd.readouterr().err.splitlines()
-    assert said[-2:] == ["Kernel panic - not syncing: x", "Call Trace:"]
+    assert said[-2:] == ["ProbedKernel panic - not syncing: x", "Call Trace:"]
     assert "old 49" in said
     assert "old 1" not in said
     # Before the command it is no end of the command's.

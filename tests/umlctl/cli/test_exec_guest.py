@@ -12,7 +12,7 @@ from umlctl.cli import exec_guest
 from umlctl.cli.session import Outcome
 from umlctl.guest.definition import Definition
 from umlctl.host import paths
-from umlctl.kernels.find import Kernel
+from umlctl.kernels.find import ProbedKernel
 from umlctl.state import endings
 from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch import jail
@@ -29,7 +29,7 @@ def test_process_1_is_the_program_where_it_can_be(
     agent = tmp_path / "agent"
     monkeypatch.setattr(exec_guest, "AGENT", str(agent))
     script = ["/bin/sh", exec_guest.SCRIPT]
-    wide = Kernel("/k", "6.1", frozenset(), {"64BIT": "y"})
+    wide = ProbedKernel("/k", "6.1", frozenset(), {"64BIT": "y"})
     assert exec_guest.init_for(wide, "") == script
     agent.write_bytes(b"")
     agent.chmod(0o755)
@@ -52,11 +52,15 @@ def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch)
 
 def test_guest_that_ends_by_itself_is_judged() -> None:
     panic = Outcome(None, True, panic="sysrq triggered crash")
-    ended = exec_guest._judge(panic, b"Kernel panic - not syncing: x", endings.Status(134, False))
+    ended = exec_guest._judge(
+        panic, b"ProbedKernel panic - not syncing: x", endings.ExitStatus(134, False)
+    )
     assert (ended.cause, ended.code) == ("panicked", 255)
-    off = exec_guest._judge(Outcome(None, True), b"reboot: Power down", endings.Status(3, False))
+    off = exec_guest._judge(
+        Outcome(None, True), b"reboot: Power down", endings.ExitStatus(3, False)
+    )
     assert (ended.cause, off.code) == ("panicked", 3)
-    never = exec_guest._judge(Outcome(None, False), b"no memory", endings.Status(1, False))
+    never = exec_guest._judge(Outcome(None, False), b"no memory", endings.ExitStatus(1, False))
     assert never.code == 125
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.cli import feed
-from umlctl.cli.feed import AHEAD, PIECE, Feed
+from umlctl.cli.feed import AHEAD, PIECE_BYTES, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,13 +56,13 @@ def test_only_so_much_is_handed_over_at_once(tmp_path: Path, ends: tuple[int, in
 
 
 def test_large_input_comes_in_pieces_of_a_size(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(b"x" * (PIECE + 5))
+    (tmp_path / "in").write_bytes(b"x" * (PIECE_BYTES + 5))
     place = tmp_path / "place"
     place.mkdir()
     with open(tmp_path / "in", "rb") as file:
         source = Feed(str(place), file.fileno())
         assert [source.read(), source.read(), source.read()] == [1, 2, 0]
-    assert [(place / name).stat().st_size for name in "12"] == [PIECE, 5]
+    assert [(place / name).stat().st_size for name in "12"] == [PIECE_BYTES, 5]
 
 
 def test_source_that_does_not_block_is_waited_for(tmp_path: Path, ends: tuple[int, int]) -> None:

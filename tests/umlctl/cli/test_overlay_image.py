@@ -27,7 +27,7 @@ def test_image_is_made_once(tmp_path: Path) -> None:
 def test_nothing_is_left_of_one_that_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay_image, "SIZE", 10)
+    monkeypatch.setattr(overlay_image, "SIZE_BYTES", 10)
     with pytest.raises(HostError, match="cannot make"):
         overlay_image.prepare(str(tmp_path))
     assert os.listdir(tmp_path) == []

@@ -206,7 +206,7 @@ def test_signal_before_there_is_a_command_ends_all(guest: Guest) -> None:
 
 
 def test_command_is_told_when_its_time_is_up(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "LATE", 0.01)
+    monkeypatch.setattr(sessions, "LATE_TIMEOUT", 0.01)
 
     def acts(guest: Guest) -> None:
         guest.begin()
