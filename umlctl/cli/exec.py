@@ -392,7 +392,7 @@ def _of_guest(result: Result) -> int:
     from umlctl.state import endings
 
     assert result.ending is not None
-    panic = result.tail.rfind(b"ProbedKernel panic - not syncing")
+    panic = result.tail.rfind(b"Kernel panic - not syncing")
     _say(f"the guest has ended: {endings.describe(result.ending)}")
     if panic >= 0:
         begin = len(result.tail[:panic].split(b"\n")) - 1

@@ -71,14 +71,14 @@ def test_panic_is_shown_with_its_stack(capfd: pytest.CaptureFixture[str]) -> Non
     tail = b"\n".join(
         [
             *(b"old %d" % n for n in range(50)),
-            b"ProbedKernel panic - not syncing: x",
+            b"Kernel panic - not syncing: x",
             b"Call Trace:",
         ]
     )
     ending = Ending(cause="panicked", code=255, text="x", time=0.0)
     assert execs._code(Result(Outcome(None, True), ending, TODO, tail, ""), "cmd", None) == 255
     said = capfd.readouterr().err.splitlines()
-    assert said[-2:] == ["ProbedKernel panic - not syncing: x", "Call Trace:"]
+    assert said[-2:] == ["Kernel panic - not syncing: x", "Call Trace:"]
     assert "old 49" in said
     assert "old 1" not in said
     # Before the command it is no end of the command's.

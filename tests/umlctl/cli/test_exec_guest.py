@@ -53,7 +53,7 @@ def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch)
 def test_guest_that_ends_by_itself_is_judged() -> None:
     panic = Outcome(None, True, panic="sysrq triggered crash")
     ended = exec_guest._judge(
-        panic, b"ProbedKernel panic - not syncing: x", endings.ExitStatus(134, False)
+        panic, b"Kernel panic - not syncing: x", endings.ExitStatus(134, False)
     )
     assert (ended.cause, ended.code) == ("panicked", 255)
     off = exec_guest._judge(
