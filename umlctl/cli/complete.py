@@ -112,6 +112,16 @@ def snapshots(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+def images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Images that were built here."""
+    from umlctl.state import image_store
+
+    try:
+        return [name for name in image_store.names() if name.startswith(incomplete)]
+    except BadPlace:
+        return []
+
+
 def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests that are started without being asked for."""
     from umlctl.state import enabled as found

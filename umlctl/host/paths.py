@@ -16,6 +16,7 @@ own.
                                          and what is mounted in its mount namespace
     ~/.local/state/umlctl/               what outlives a guest; or UMLCTL_DIR/state
         guests/UMID/{record.json,console.log}
+        images/NAME.{img,toml}
         snapshots/UMID/NAME/{snapshot.json,UMID.ubdN}
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
         UMID/mconsole                    a guest's socket for other users that it allows
@@ -483,6 +484,10 @@ def guest_records() -> str:
 
 def record_dir(umid: str) -> str:
     return f"{guest_records()}/{umid}"
+
+
+def images_dir() -> str:
+    return state_dir() + "/images"
 
 
 def snapshots_dir() -> str:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from umlctl import exitcodes
+
+if TYPE_CHECKING:
+    from tests.umlctl.cli.conftest import Supervisor
+
+
+def build(supervisor: Supervisor, name: str, source: str, *words: str) -> dict[str, Any]:
+    assert supervisor.main("image", "build", name, "--from", source, "--json", *words) == 0
+    made: dict[str, Any] = json.loads(supervisor.out)
+    return made
+
+
+def test_same_input_makes_the_same_bytes(supervisor: Supervisor, house: str) -> None:
+    contents = []
+    for source in ("host-busybox", f"{house}/tree", f"{house}/tree.tar"):
+        os.makedirs(f"{house}/tree/etc", exist_ok=True)
+        Path(f"{house}/tree/etc/x").write_text("x")
+        subprocess.run(["tar", "-C", f"{house}/tree", "-cf", f"{house}/tree.tar", "."], check=True)
+        for _ in range(2):
+            made = build(supervisor, "a", source, "--size", "16M")
+            contents.append(Path(made["path"]).read_bytes())
+            assert made["recipe"]["from"] == source
+            assert supervisor.main("image", "rm", "a") == 0
+        assert contents[-1] == contents[-2], source
+
+
+def test_size_has_room(supervisor: Supervisor, house: str) -> None:
+    os.mkdir(f"{house}/tree")
+    Path(f"{house}/tree/x").write_bytes(os.urandom(4 << 20))
+    assert build(supervisor, "a", f"{house}/tree")["size"] == 38 << 20
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["a", "--from", "none"], 2, "or a tree or tarball that is there, not 'none'"),
+        (["a/b", "--from", "host-busybox"], 2, "an image's name"),
+        (["a", "--from", "debian:../x"], 2, "a suite is a word"),
+        (["a", "--from", "host-busybox", "--size", "x"], 2, "a size is a number"),
+        (["a", "--from", "host-busybox", "--size", "64k"], 7, "mke2fs"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    supervisor: Supervisor, words: list[str], code: int, why: str
+) -> None:
+    assert supervisor.main("image", "build", *words) == code
+    assert why in supervisor.err
+    assert supervisor.main("image", "list", "--json") == 0
+    assert json.loads(supervisor.out) == []
+
+
+def test_image_that_is_there_is_not_replaced(supervisor: Supervisor, house: str) -> None:
+    os.mkdir(f"{house}/tree")
+    build(supervisor, "a", f"{house}/tree")
+    assert supervisor.main("image", "build", "a", "--from", f"{house}/tree") == exitcodes.FAILED
+    assert "it is there already" in supervisor.err
+
+
+def test_debian_is_put_together_by_mmdebstrap(
+    supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"{house}/mmdebstrap"
+    Path(program).write_text(
+        '#!/bin/sh\nfor last; do :; done\ncd / && tar -cf "$last" etc/hostname\n'
+    )
+    os.chmod(program, 0o755)
+    real = shutil.which
+    found: dict[str, str | None] = {"mmdebstrap": program}
+    monkeypatch.setattr(shutil, "which", lambda name, **more: found.get(name, real(name, **more)))
+    build(supervisor, "a", "debian:bookworm")
+    Path(program).write_text("#!/bin/sh\necho E: no such suite >&2\nexit 25\n")
+    assert supervisor.main("image", "build", "b", "--from", "debian:none") == exitcodes.FAILED
+    assert "mmdebstrap: E: no such suite" in supervisor.err
+    found["mmdebstrap"] = None
+    assert supervisor.main("image", "build", "b", "--from", "debian") == exitcodes.FAILED
+    assert "apt install mmdebstrap" in supervisor.err

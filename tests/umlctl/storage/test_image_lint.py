@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.storage import ext4
+from umlctl.storage.image_lint import problems
+from umlctl.storage.image_tree import busybox, of_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def image(place: Path, files: dict[str, str]) -> str:
+    tree = place / "tree"
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    with (place / "a.img").open("x+b") as file:
+        file.truncate(8 << 20)
+        ext4.make(file.fileno(), str(tree), of_directory(str(tree), 1), "a", 1)
+    return f"{place}/a.img"
+
+
+def test_busybox_is_a_root(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    busybox(f"{tmp_path}/tree", "small", 1)
+    assert problems(image(tmp_path, {})) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"etc/x": ""}, "it has no init"),
+        ({"sbin/init": "", "etc/fstab": "/dev/sda1 / ext4\n"}, "/etc/fstab mounts /dev/sda1"),
+        ({"sbin/init": "", "etc/inittab": "1:2345:wait:/x tty9\n"}, "no getty on tty0"),
+    ],
+)
+def test_what_keeps_an_image_from_being_one_is_said(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    (found,) = problems(image(tmp_path, files))
+    assert said in found
+
+
+def test_comment_mounts_nothing_and_an_archive_is_no_root(tmp_path: Path) -> None:
+    files = {"sbin/init": "", "etc/fstab": "# /dev/sda1 / ext4\n/dev/ubda / ext4\n"}
+    assert problems(image(tmp_path, files)) == []
+    (tmp_path / "x").write_bytes(b"\x1f\x8b\x08" + bytes(5000))
+    assert "no file system that a kernel mounts" in problems(f"{tmp_path}/x")[0]

@@ -1,0 +1,143 @@
+"""ext4 file systems in files, made and changed by the programs of e2fsprogs, as an ordinary user.
+
+mke2fs copies a tree with the owners and times that it has here. debugfs then sets what each file
+is to have there; and the same input makes the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from umlctl.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.storage.image_tree import Node
+
+PROGRAM_TIMEOUT: Final = 600.0
+"""How long one of the programs may take, seconds."""
+_SPACE: Final = uuid.UUID("6f1e1b2e-6c43-4a55-9b6e-3f1f6a0a1111")
+"""Names of file systems are made unique in it."""
+_CHECKED: Final = (0, 1)
+"""How e2fsck ends where all is well, or is now."""
+
+
+def make(descriptor: int, tree: str, nodes: Iterable[Node], label: str, epoch: int) -> None:
+    """Make a file system of a tree in an open file, which has the size that it is to have.
+
+    nodes: what is in the tree, with the owners and times that it is to have
+    label: of the file system
+    epoch: when it is said to be made, seconds since 1970
+
+    Raises: HostError
+    """
+    number = str(uuid.uuid5(_SPACE, label))
+    extended = f"hash_seed={number},root_owner=0:0"
+    words = ["-q", "-F", "-t", "ext4", "-U", number, "-L", label[:16], "-E", extended, "-d", tree]
+    _run("mke2fs", [*words, _place(descriptor)], descriptor, epoch)
+    with tempfile.NamedTemporaryFile("w", prefix="umlctl-") as file:
+        file.writelines(_commands(nodes, epoch))
+        file.flush()
+        said = _run("debugfs", ["-w", "-f", file.name, _place(descriptor)], descriptor, epoch)
+    wrong = [line for line in said.splitlines() if line and not line.startswith("debugfs")]
+    if wrong:
+        raise HostError(f"debugfs: {wrong[0]}")
+    check(descriptor)
+
+
+def _commands(nodes: Iterable[Node], epoch: int) -> Iterable[str]:
+    for node in nodes:
+        facts: dict[str, object] = {"mode": f"0{node.mode:o}", "uid": node.uid, "gid": node.gid}
+        facts |= dict.fromkeys(("atime", "ctime", "mtime"), f"@{node.mtime}")
+        facts |= {"crtime": f"@{epoch}"}
+        facts |= {f"{name}_extra": 0 for name in ("atime", "ctime", "mtime", "crtime")}
+        for name, value in facts.items():
+            yield f'set_inode_field "{node.path}" {name} {value}\n'
+
+
+def check(descriptor: int) -> None:
+    """Refuse a file system with anything wrong.
+
+    Raises: HostError
+    """
+    _run("e2fsck", ["-fn", _place(descriptor)], descriptor)
+
+
+def resize(descriptor: int, size: int) -> None:
+    """Give the file system in an open file another size, and the file with it.
+
+    size: bytes, a multiple of 4096
+
+    Raises: HostError: it cannot be checked, or what is in it has no room
+    """
+    place = _place(descriptor)
+    _run("e2fsck", ["-fp", place], descriptor, good=_CHECKED)
+    now = os.lseek(descriptor, 0, os.SEEK_END)
+    if size > now:
+        os.ftruncate(descriptor, size)
+    _run("resize2fs", [place, f"{size >> 10}K"], descriptor)
+    os.ftruncate(descriptor, size)
+    check(descriptor)
+
+
+def contents(path: str, inside: str) -> bytes | None:
+    """A file of the file system in an image; None if it has none.
+
+    Raises: HostError
+    """
+    words = [_program("debugfs"), "-R", f'cat "{inside}"', path]
+    done = subprocess.run(words, capture_output=True, timeout=PROGRAM_TIMEOUT, check=False)
+    missing = b"File not found" in done.stderr or b"not found by ext2_lookup" in done.stderr
+    return None if missing else done.stdout
+
+
+def exists(path: str, inside: str) -> bool:
+    """Whether an image has a file, or a link, of a name.
+
+    Raises: HostError
+    """
+    words = [_program("debugfs"), "-R", f'stat "{inside}"', path]
+    done = subprocess.run(words, capture_output=True, timeout=PROGRAM_TIMEOUT, check=False)
+    return done.stdout.startswith(b"Inode:")
+
+
+def _place(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _program(name: str) -> str:
+    """Raises: HostError"""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        raise HostError(f"there is no {name}, which is in e2fsprogs: apt install e2fsprogs")
+    return path
+
+
+def _run(
+    name: str, words: list[str], descriptor: int, epoch: int = 0, *, good: tuple[int, ...] = (0,)
+) -> str:
+    """Raises: HostError"""
+    environment = {**os.environ, "LC_ALL": "C"}
+    if epoch:
+        environment |= {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
+    done = subprocess.run(
+        [_program(name), *words],
+        env=environment,
+        pass_fds=(descriptor,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=PROGRAM_TIMEOUT,
+        check=False,
+    )
+    said = done.stdout.decode("utf-8", "backslashreplace").strip()
+    if done.returncode not in good:
+        last = said.splitlines()[-1] if said else f"it ended with {done.returncode}"
+        raise HostError(f"{name}: {last.replace(_place(descriptor), 'the image')}")
+    return said
