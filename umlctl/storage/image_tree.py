@@ -92,7 +92,7 @@ def _walk(tree: str) -> Iterator[str]:
         inside = above.removeprefix(tree)
         for name in sorted([*directories, *files]):
             path = f"{inside}/{name}"
-            if set(path) & set('"\n\r\\') or not path.isprintable():
+            if set(path) & set('"\n\r') or not path.isprintable():
                 raise HostError(f"{path!r} has a letter that debugfs does not take")
             yield path
 

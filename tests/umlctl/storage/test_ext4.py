@@ -34,8 +34,9 @@ def tree(path: Path, *names: str) -> Path:
 
 
 def test_same_tree_makes_the_same_bytes(tmp_path: Path) -> None:
-    one = make(tree(tmp_path / "a", "x", "y", "z"), tmp_path / "a.img")
-    assert make(tree(tmp_path / "b", "z", "y", "x"), tmp_path / "b.img") == one
+    names = ["x", "y", "a b", "dev\\x2dx.service", "'$#"]
+    one = make(tree(tmp_path / "a", *names), tmp_path / "a.img")
+    assert make(tree(tmp_path / "b", *reversed(names)), tmp_path / "b.img") == one
     assert os.stat(tmp_path / "a.img").st_blocks * 512 < 8 * MB
     listed = subprocess.run(
         [shutil.which("debugfs") or "/sbin/debugfs", "-R", "stat /x", tmp_path / "a.img"],

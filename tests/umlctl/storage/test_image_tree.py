@@ -34,7 +34,7 @@ def test_tree_is_listed_in_order_with_bounded_times(tmp_path: Path) -> None:
     assert (found["/etc/b"].uid, found["/etc/b"].gid) == (0, 0)
 
 
-@pytest.mark.parametrize("name", ['a"b', "a\nb", "a\\b", "\x1b[2J"])
+@pytest.mark.parametrize("name", ['a"b', "a\nb", "\x1b[2J"])
 def test_name_that_debugfs_would_misread_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("x")
     with pytest.raises(HostError, match="that debugfs does not take"):

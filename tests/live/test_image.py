@@ -1,0 +1,39 @@
+"""An image that was built without root is the root of a guest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.conftest import wait_for
+
+if TYPE_CHECKING:
+    from tests.live.conftest import House
+
+
+@pytest.mark.timeout(300)
+def test_image_with_a_busybox_boots_and_shuts_down(house: House, umid: str, tmp_path: Path) -> None:
+    made = json.loads(house.ok("image", "build", umid, "--size", "48M", "--json"))
+    top = f"{tmp_path}/top.cow"
+    house.start(umid, "--root", f"{made['path']},cow={top}")
+    log = Path(f"{house.state}/guests/{umid}/console.log")
+    wait_for(lambda: b"/ # " in log.read_bytes(), "it has a shell")
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
+        console.write("echo kept >/root/file; mount\n")
+    wait_for(lambda: house.ask(umid, "proc 1/root/root/file").data.strip() == b"kept", "written")
+    refused = house.umlctl("image", "rm", umid)
+    assert refused.returncode == 7
+    assert f"is read by {umid} as its ubd0" in refused.stderr
+    assert "shut down" in house.ok("shutdown", umid)
+    house.ok("cow", "merge", top, f"{tmp_path}/merged")
+    done = subprocess.run(
+        ["e2fsck", "-fn", f"{tmp_path}/merged"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done
+    Path(top).unlink()
+    house.ok("rm", umid)
+    house.ok("image", "rm", umid)
