@@ -46,9 +46,10 @@ go, so one that pauses longer has lost its end."""
 AT_ONCE_TIMEOUT: Final = 0.0002
 """How long a question may hold up all other tasks for its answer, seconds. To give way to them and
 be woken again costs as much."""
-SKIPPED_QUESTIONS: Final = 16
-"""How many questions go the usual way after the kernel did not answer one at once, as a busy
-guest's does not."""
+MAX_SKIPPED_QUESTIONS: Final = 15
+"""The most questions that go the usual way after the kernel did not answer one at once: none after
+one such question, 1 after the second in a row, then 3, 7 and so on. On a busy host a question may
+be unlucky, 7 of 100 were; a busy guest answers none at once."""
 QUIET_TIMEOUT: Final = 0.1
 """How long the kernel may be silent before it is seen whether a stopped kernel keeps the question,
 seconds."""
@@ -149,7 +150,7 @@ class KernelClient:
         self._question = Client(path, owner)
         with suppress(OSError):
             kicker()  # while there is a descriptor for it
-        self._skip = 0
+        self._skip = self._skipped = 0
         self._flying: trio.CancelScope | None = None
         self._lost = ""
 
@@ -226,10 +227,11 @@ class KernelClient:
             self._question.close()  # clients need the descriptor more
         self.exchanges += 1
         if outcome is None:
-            self._skip = SKIPPED_QUESTIONS
-        elif outcome.pieces > SURE_PIECES:
+            self._skip = self._skipped
+            self._skipped = min(2 * self._skipped + 1, MAX_SKIPPED_QUESTIONS)
             return None
-        return outcome
+        self._skipped = 0
+        return None if outcome.pieces > SURE_PIECES else outcome
 
     async def _ask(
         self,

@@ -8,7 +8,7 @@ import pytest
 
 from socketproto.exchange import pieces
 from umlctl.supervisor import kernel as module
-from umlctl.supervisor.kernel import SKIPPED_QUESTIONS, SURE_PIECES, KernelClient
+from umlctl.supervisor.kernel import SURE_PIECES, KernelClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,17 +64,27 @@ async def test_kernel_that_is_lost_or_in_trouble_is_not_asked(bare: MakeBare) ->
     kernel.mark_gone("over")
 
 
-async def test_after_a_slow_one_the_next_few_go_the_usual_way(
+async def test_the_more_slow_ones_the_more_go_the_usual_way(
     bare: MakeBare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = KernelClient(bare(answer).path, lambda _trouble: None)
+    skipped = []
+    for _ in range(6):
+        monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 0.001)
+        before = kernel.exchanges
+        assert asked(kernel, "proc slow") is None
+        assert kernel.exchanges == before + 1
+        monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 0.0)
+        skipped.append(kernel._skip)
+        while kernel._skip:
+            assert asked(kernel, "version") is None
+        assert kernel.exchanges == before + 1
+    assert skipped == [0, 1, 3, 7, 15, 15]
+    monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 5.0)
+    assert asked(kernel, "version") == b"version"
     monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 0.001)
     assert asked(kernel, "proc slow") is None
-    monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 5.0)
-    assert [asked(kernel, "version") for _ in range(SKIPPED_QUESTIONS)] == [
-        None
-    ] * SKIPPED_QUESTIONS
-    assert asked(kernel, "version") == b"version"
+    assert kernel._skip == 0
     kernel.mark_gone("over")
 
 
