@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from socketproto.exchange import ANSWERED, Outcome
@@ -49,7 +50,7 @@ class MadeCall:
         parts: how many parts came before
     """
 
-    pid = 7
+    pid = os.getpid()  # of one that lives
 
     def __init__(self, text: str, uid: int = 0, gid: int = 0) -> None:
         self.data = text.encode()
