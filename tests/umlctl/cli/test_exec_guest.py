@@ -13,7 +13,7 @@ from umlctl.cli.session import Outcome
 from umlctl.guest.definition import Definition
 from umlctl.host import paths
 from umlctl.kernels.find import ProbedKernel
-from umlctl.state import endings
+from umlctl.state.endings import ExitStatus
 from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch import jail
 
@@ -52,15 +52,11 @@ def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch)
 
 def test_guest_that_ends_by_itself_is_judged() -> None:
     panic = Outcome(None, True, panic="sysrq triggered crash")
-    ended = exec_guest._judge(
-        panic, b"Kernel panic - not syncing: x", endings.ExitStatus(134, False)
-    )
+    ended = exec_guest._judge(panic, b"Kernel panic - not syncing: x", ExitStatus(134, False))
     assert (ended.cause, ended.code) == ("panicked", 255)
-    off = exec_guest._judge(
-        Outcome(None, True), b"reboot: Power down", endings.ExitStatus(3, False)
-    )
+    off = exec_guest._judge(Outcome(None, True), b"reboot: Power down", ExitStatus(3, False))
     assert (ended.cause, off.code) == ("panicked", 3)
-    never = exec_guest._judge(Outcome(None, False), b"no memory", endings.ExitStatus(1, False))
+    never = exec_guest._judge(Outcome(None, False), b"no memory", ExitStatus(1, False))
     assert never.code == 125
 
 
