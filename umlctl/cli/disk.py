@@ -85,6 +85,12 @@ def add(
         observed = entry.observed or {}
         node = f" as /dev/{observed['block']}" if observed.get("block") else ""
         print(f"{entry.name} is in {guest}{node}, {views.size(observed.get('size'))}")
+        if asked.discard:
+            say(
+                f"what it writes to {entry.name} is lost when it ends; "
+                f"`umlctl snapshot create {guest} NAME` keeps it",
+                exitcodes.OK,
+            )
         if entry.shared:
             say(
                 f"{entry.name} is shared: nothing keeps other guests from writing to it; only a "

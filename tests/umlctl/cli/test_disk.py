@@ -179,6 +179,12 @@ def test_disk_that_is_mounted_stays(supervisor: Supervisor) -> None:
     assert supervisor.out == ""
 
 
+def test_what_is_forgotten_is_said(supervisor: Supervisor, house: str) -> None:
+    supervisor.answer(f"plug disk {house}/a.img,discard", ENTRY)
+    assert supervisor.main("disk", "add", "demo", "a.img", "--discard") == 0
+    assert "is lost when it ends; `umlctl snapshot create demo NAME` keeps it" in supervisor.err
+
+
 # Listing
 
 
