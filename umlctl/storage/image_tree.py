@@ -30,14 +30,15 @@ export PATH=/bin:/sbin
 /bin/busybox mount -t tmpfs tmpfs /run
 /bin/busybox mount -t tmpfs tmpfs /tmp
 /bin/busybox --install -s /bin 2>/dev/null
-echo 0 >/proc/sys/kernel/ctrl-alt-del
 [ -e /etc/hostname ] && /bin/busybox hostname -F /etc/hostname
 down() {
+  trap '' INT TERM
   /bin/busybox umount -r / 2>/dev/null
   /bin/busybox sync
   /bin/busybox poweroff -f
 }
 trap down INT TERM
+echo 0 >/proc/sys/kernel/ctrl-alt-del
 [ -e /proc/mconsole ] && echo up >/proc/mconsole
 while :; do
   /bin/busybox setsid /bin/busybox cttyhack /bin/busybox sh -l </dev/console >/dev/console 2>&1 &
@@ -108,31 +109,75 @@ def from_archive(path: str, tree: str, epoch: int | None) -> tuple[list[Node], i
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                if member.isdev():
-                    left += not member.isfifo()
+                if member.ischr() or member.isblk():
+                    left += 1
                     continue
-                known[f"/{os.path.normpath(member.name).strip('/')}"] = member
-                archive.extract(member, tree, set_attrs=True, filter=_filtered)
+                inside = _inside(member.name)
+                _unpack(archive, member, tree, inside)
+                known[inside or "/"] = member
     except (tarfile.TarError, EOFError, ValueError) as problem:
         raise HostError(f"{path} cannot be unpacked: {problem}") from problem
-    nodes = []
-    for node in of_directory(tree, epoch):
-        found = known.get("/." if node.path == "/" else node.path)
-        if found is not None:
-            kind = stat.S_IFMT(node.mode)
-            mtime = _bounded(found.mtime, epoch)
-            mode = kind | (found.mode & 0o7777 if kind != stat.S_IFLNK else 0o777)
-            node = Node(node.path, mode, found.uid, found.gid, mtime)  # noqa: PLW2901
-        nodes.append(node)
-    return nodes, left
+    return [
+        _as_known(node, known.get(node.path), epoch) for node in of_directory(tree, epoch)
+    ], left
 
 
-def _filtered(member: tarfile.TarInfo, directory: str) -> tarfile.TarInfo | None:
-    """Nothing outside of the directory; and what is unpacked can be read by who copies it."""
-    found = tarfile.tar_filter(member, directory)
-    more = 0o700 if found.isdir() else 0o600
-    mode = (found.mode or 0) | more
-    return found.replace(mode=mode, deep=False)
+def _as_known(node: Node, member: tarfile.TarInfo | None, epoch: int | None) -> Node:
+    """A file as its archive has it."""
+    if member is None or member.islnk():
+        return node
+    kind = stat.S_IFMT(node.mode)
+    mode = kind | (member.mode & 0o7777 if kind != stat.S_IFLNK else 0o777)
+    return Node(node.path, mode, member.uid, member.gid, _bounded(member.mtime, epoch))
+
+
+def _inside(name: str) -> str:
+    """A path of an archive, with a '/' before it; empty for the tree itself.
+
+    Raises: ValueError: it leads out of the tree
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ValueError(f"{name!r} leads out of it")
+    return "".join(f"/{part}" for part in parts)
+
+
+def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, tree: str, inside: str) -> None:
+    """Unpack one file. What is unpacked can be read by who copies it.
+
+    Raises: ValueError: it leads out of the tree, maybe by a link; OSError
+    """
+    place = tree + inside
+    _check_within(tree, os.path.dirname(place) if inside else place, inside)
+    if member.isdir():
+        if not os.path.isdir(place) or os.path.islink(place):
+            os.mkdir(place)
+        os.chmod(place, member.mode & 0o777 | 0o700)
+        return
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    if os.path.lexists(place):
+        os.unlink(place)
+    if member.issym():
+        os.symlink(member.linkname, place)
+    elif member.islnk():
+        target = tree + _inside(member.linkname)
+        _check_within(tree, os.path.dirname(target), inside)
+        os.link(target, place, follow_symlinks=False)
+    elif member.isfifo():
+        os.mkfifo(place, 0o600)
+    else:
+        reader = archive.extractfile(member)
+        assert reader is not None
+        with open(place, "xb") as file:
+            shutil.copyfileobj(reader, file)
+        os.chmod(place, member.mode & 0o777 | 0o600)
+
+
+def _check_within(tree: str, directory: str, inside: str) -> None:
+    """Raises: ValueError"""
+    top = os.path.realpath(tree)
+    if os.path.commonpath([top, os.path.realpath(directory)]) != top:
+        raise ValueError(f"{inside!r} leads out of it, by a link")
 
 
 def busybox(tree: str, hostname: str, epoch: int | None) -> list[Node]:

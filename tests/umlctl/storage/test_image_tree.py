@@ -63,6 +63,11 @@ def test_archive_says_who_owns_what(tmp_path: Path) -> None:
         member("./bin/su", size=3, mode=0o4755, uid=1000, gid=1000, mtime=9),
         member("./dev/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
         member("./lib", type=tarfile.SYMTYPE, linkname="/usr/lib"),
+        member("./bin/sudo", type=tarfile.LNKTYPE, linkname="./bin/su"),
+        member("./run/pipe", type=tarfile.FIFOTYPE, mode=0o622),
+        member("./var/lib", type=tarfile.SYMTYPE, linkname="../srv"),
+        member("./srv", type=tarfile.DIRTYPE, mode=0o555),
+        member("./var/lib/x", size=1, mode=0o400),
     )
     (tmp_path / "out").mkdir()
     nodes, left = from_archive(path, f"{tmp_path}/out", 100)
@@ -71,6 +76,10 @@ def test_archive_says_who_owns_what(tmp_path: Path) -> None:
     assert found["/etc/shadow"] == Node("/etc/shadow", stat.S_IFREG | 0o640, 0, 42, 7)
     assert found["/bin/su"] == Node("/bin/su", stat.S_IFREG | 0o4755, 1000, 1000, 9)
     assert found["/lib"].mode == stat.S_IFLNK | 0o777
+    assert os.path.samefile(f"{tmp_path}/out/bin/su", f"{tmp_path}/out/bin/sudo")
+    assert found["/run/pipe"].mode == stat.S_IFIFO | 0o622
+    assert found["/srv"].mode == stat.S_IFDIR | 0o555
+    assert (tmp_path / "out" / "srv" / "x").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil"])
@@ -82,6 +91,10 @@ def test_archive_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> N
     link = member("l", type=tarfile.SYMTYPE, linkname=str(tmp_path))
     path = archive(tmp_path / "b.tar", link, member("l/evil", size=1))
     with pytest.raises(HostError, match="cannot be unpacked"):
+        from_archive(path, f"{tmp_path}/out", None)
+    hard = member("h", type=tarfile.LNKTYPE, linkname="l/a.tar")
+    path = archive(tmp_path / "b.tar", link, hard)
+    with pytest.raises(HostError, match="leads out of it, by a link"):
         from_archive(path, f"{tmp_path}/out", None)
     assert not (tmp_path / "evil").exists()
     (tmp_path / "c.tar").write_bytes(b"no archive" * 100)
