@@ -167,7 +167,7 @@ def test_command_that_cannot_be_executed(place: Place, word: str, code: int) -> 
 
 
 def test_panic_is_told_with_its_stack(place: Place) -> None:
-    script = "echo before; echo c >/proc/sysrq-trigger; sleep 60"
+    script = "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 60"
     done = place.run("--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (255, b"before\n")
     assert b"Kernel panic - not syncing: sysrq triggered crash" in done.stderr

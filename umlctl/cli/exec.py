@@ -83,7 +83,8 @@ class Executing(click.Command):
         end = args.index("--") if "--" in args else len(args)
         rest = super().parse_args(ctx, args[:end])
         if ctx.params["words"] and not ctx.resilient_parsing:
-            ctx.fail(f"{ctx.params['words'][0]}: the command stands behind `--`")
+            first = ctx.params["words"][0]
+            ctx.fail(f"it takes no argument before `--`, where the command begins: {first!r}")
         ctx.params["words"] = tuple(args[end + 1 :])
         return rest
 
