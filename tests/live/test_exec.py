@@ -512,6 +512,17 @@ def test_command_that_is_stopped_stops_exec(place: Place) -> None:
 # An ordinary user
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is for root")
+@pytest.mark.parametrize("mode", ["writes", "strict"])
+def test_kernel_of_another_user_reaches_what_that_user_does(place: Place, mode: str) -> None:
+    script = "id -u; ! cat /etc/shadow 2>/dev/null; cat; exit 6"
+    done = place.run(
+        *("--user", "daemon", "--confine", mode, "--cwd", "/", "--", "sh", "-c", script),
+        stdin=b"in\n",
+    )
+    assert (done.returncode, done.stdout) == (6, b"0\nin\n"), done
+
+
 @pytest.fixture
 def users_home() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="u", dir="/tmp") as home:

@@ -334,7 +334,7 @@ def _define(
     from umlctl.cli import exec_guest
 
     init = exec_guest.init_for(kernel, options["user"])
-    handed = paths.session_dir(umid)
+    handed = paths.session_dir(umid, options["user"])
     told = {
         "kernel": kernel.path,
         "init": init[0],

@@ -22,7 +22,7 @@ from umlctl.cli.session import Outcome, Pipes, Session
 from umlctl.errors import HostError
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
-from umlctl.host import paths, processes, users
+from umlctl.host import paths, processes, shared_socket, users
 from umlctl.host.files import remove_tree
 from umlctl.state import endings, records, umid_lock
 from umlctl.state.umid_lock import claim
@@ -88,7 +88,7 @@ def execute(
         stack.enter_context(_watched(umid))
         held = claim(umid, definition.home)
         stack.callback(_forget, held, definition)
-        directory = paths.session_dir(umid)
+        directory = paths.session_dir(umid, definition.user)
         _make_directory(directory, definition)
         session = Session(pipes.ours, directory, command.kinds, command.token)
         with session.heeding():
@@ -165,7 +165,9 @@ def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: b
 
 
 def _make_directory(directory: str, definition: Definition) -> None:
-    """Raises: OSError"""
+    """Raises: OSError, HostError"""
+    if definition.user:
+        shared_socket.make_place(definition.umid)
     os.makedirs(directory, 0o700)
     if definition.user:
         users.give(users.find(definition.user), [directory])

@@ -341,9 +341,12 @@ def own_dir(umid: str) -> str:
     return f"{kept_dir()}/.{umid}"
 
 
-def session_dir(umid: str) -> str:
-    """What a guest is handed by who runs a command in it."""
-    return f"{run_dir()}/x/{umid}"
+def session_dir(umid: str, user: str = "") -> str:
+    """What a guest is handed by who runs a command in it.
+
+    user: whom its kernel runs as, if that is another
+    """
+    return f"{open_dir(umid)}/x" if user else f"{run_dir()}/x/{umid}"
 
 
 def kernel_socket(umid: str) -> str:

@@ -84,7 +84,7 @@ def remove_place(definition: Definition) -> None:
     """
     if definition.user:
         place = paths.open_dir(definition.umid)
-        made = ("k", "notify", "init", _WRITTEN, _READ)
+        made = ("k", "notify", "init", "x", _WRITTEN, _READ)
         users.remove(f"{place}/{name}" for name in made)
         with contextlib.suppress(OSError):
             os.rmdir(place)
