@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import wait_for
+from tests.live.conftest import processes_of, wait_for
 from umlctl.cli import exec_guest
 from umlctl.cli.session import Outcome
 from umlctl.guest.definition import Definition
@@ -92,3 +92,5 @@ held.leave()
         assert os.path.exists(there)
         exec_guest.clean_up("exec-3")
     wait_for(lambda: not os.path.exists(there), "it is removed")
+    # The other process ends after that, and still has files of this test's open.
+    wait_for(lambda: not processes_of("umlctl.cli.exec_guest"), "the other process has ended")
