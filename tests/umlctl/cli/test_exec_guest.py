@@ -93,4 +93,4 @@ held.leave()
         exec_guest.clean_up("exec-3")
     wait_for(lambda: not os.path.exists(there), "it is removed")
     # The other process ends after that, and still has files of this test's open.
-    wait_for(lambda: not processes_of("umlctl.cli.exec_guest"), "the other process has ended")
+    wait_for(lambda: not processes_of("exec-3"), "the other process has ended")
