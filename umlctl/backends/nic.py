@@ -29,7 +29,7 @@ from umlctl.guest.specs import (
     USER_RESOLVER,
     Nic,
 )
-from umlctl.host import paths, processes
+from umlctl.host import naming, paths, processes
 from umlctl.networks import definitions, interfaces, macs, segments, taps
 from umlctl.state.records import DeviceEntry
 
@@ -246,11 +246,11 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
 
 def private_segment(umid: str, number: int) -> str:
     """The name of the switch that one NIC of kind user has for itself; no other NIC can have it."""
-    name = f"{umid}{paths.PRIVATE_MARK}{number}"
-    if len(name) <= paths.MAX_NETWORK_CHARACTERS:
+    name = f"{umid}{naming.PRIVATE_MARK}{number}"
+    if len(name) <= naming.MAX_NETWORK_CHARACTERS:
         return name
     digest = hashlib.sha256(umid.encode()).hexdigest()[:8]
-    return f"{umid[: paths.MAX_NETWORK_CHARACTERS - 13]}-{digest}{paths.PRIVATE_MARK}{number}"
+    return f"{umid[: naming.MAX_NETWORK_CHARACTERS - 13]}-{digest}{naming.PRIVATE_MARK}{number}"
 
 
 def _check_mac(entry: DeviceEntry, users: Iterable[Use]) -> None:

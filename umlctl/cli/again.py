@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import Definition
-from umlctl.host import paths
+from umlctl.host import naming
 from umlctl.kernels import find
 from umlctl.recovery import cleanup
 from umlctl.state import records
@@ -47,8 +47,8 @@ def is_asked_for(options: Iterable[str], arguments: tuple[str, ...]) -> bool:
 def last(umid: str) -> Definition | None:
     """How a guest that has ended was started last; None if there is none, or it runs."""
     try:
-        record = records.load(paths.check_umid(umid))
-    except paths.BadUmid:
+        record = records.load(naming.check_umid(umid))
+    except naming.BadUmid:
         return None  # a bad name is told where names are checked
     if record is None:
         return None

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from umlctl.devices.families import kind_of
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.paths import BadPlace
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def switches(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     from umlctl.networks import definitions, segments
 
     try:
-        names = {name for name in segments.names() if paths.PRIVATE_MARK not in name}
+        names = {name for name in segments.names() if naming.PRIVATE_MARK not in name}
         names |= {each.name for each in definitions.load_all() if each.kind == definitions.SWITCH}
     except BadPlace:
         return []

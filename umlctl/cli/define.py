@@ -12,7 +12,7 @@ from umlctl.guest import cmdline, specs
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
 from umlctl.guest.definition import Definition
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.kernels import find
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _check_names(names: Iterable[str]) -> None:
     """Raises: UsageError"""
     try:
         for name in names:
-            paths.check_umid(name)
-    except paths.BadUmid as problem:
+            naming.check_umid(name)
+    except naming.BadUmid as problem:
         raise UsageError(str(problem)) from None
 
 

@@ -186,8 +186,9 @@ def execute(words: tuple[str, ...], **options: Any) -> int:
     host, unless with --rw, --share or --overlay=DIR. The exit code is the command's own.
     """
     began = time.monotonic()
-    if not words:
-        raise UsageError("there is no command: umlctl exec [OPTIONS] -- COMMAND [ARGUMENT]...")
+    if not words or not words[0]:
+        what = "the command is empty" if words else "there is no command"
+        raise UsageError(f"{what}: umlctl exec [OPTIONS] -- COMMAND [ARGUMENT]...")
     from umlctl.cli import exec_guest
 
     umid = f"exec-{os.getpid()}"

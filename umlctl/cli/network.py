@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
-from umlctl.host import paths, processes
+from umlctl.host import naming, processes
 from umlctl.networks import definitions, interfaces, segments
 from umlctl.networks.definitions import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
@@ -89,7 +89,7 @@ def rm(name: str, in_json: bool) -> int:
 def list_networks(in_json: bool) -> int:
     """List the networks: those defined, switches that run, and the host's bridges."""
     # Switches of one NIC are left out.
-    found = [each for each in gather() if paths.PRIVATE_MARK not in each["name"]]
+    found = [each for each in gather() if naming.PRIVATE_MARK not in each["name"]]
     for problem in definitions.unreadable():
         say(str(problem), exitcodes.OK)
     if in_json:

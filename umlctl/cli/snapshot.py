@@ -13,7 +13,7 @@ from umlctl.cli import complete, device_options, snapshot_use
 from umlctl.cli.main import Group
 from umlctl.cli.snapshot_use import facts_of, found, name_argument, told
 from umlctl.errors import HostError, UsageError
-from umlctl.host import paths
+from umlctl.host import naming
 from umlctl.output import say, views
 from umlctl.state import snapshots
 from umlctl.state.snapshots import Snapshot
@@ -148,8 +148,8 @@ def list_snapshots(guest: str | None, in_json: bool) -> int:
 def _checked(guest: str) -> str:
     """Raises: UsageError"""
     try:
-        return paths.check_umid(guest)
-    except paths.BadUmid as problem:
+        return naming.check_umid(guest)
+    except naming.BadUmid as problem:
         raise UsageError(str(problem)) from None
 
 

@@ -13,7 +13,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete, device_options
 from umlctl.cli.cow_merge import progress, users
 from umlctl.errors import GuestInUse, HostError, UsageError
-from umlctl.host import paths
+from umlctl.host import naming
 from umlctl.kernels import find
 from umlctl.output import say, views
 from umlctl.state import (
@@ -43,8 +43,8 @@ def found(guest: str, name: str) -> Snapshot:
     Raises: UsageError, NoGuest, HostError
     """
     try:
-        paths.check_umid(guest)
-    except paths.BadUmid as problem:
+        naming.check_umid(guest)
+    except naming.BadUmid as problem:
         raise UsageError(str(problem)) from None
     return snapshots.find(guest, snapshots.check_name(name))
 
@@ -203,8 +203,8 @@ def clone(guest: str, name: str, new: str, directory: str | None, in_json: bool)
 def _check_new(what: str, umid: str) -> None:
     """Raises: UsageError, GuestInUse"""
     try:
-        paths.check_umid(umid)
-    except paths.BadUmid as problem:
+        naming.check_umid(umid)
+    except naming.BadUmid as problem:
         raise UsageError(str(problem)) from None
     if umid in records.names() or umid_lock.has_owner(umid):
         raise GuestInUse(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.files import write_atomically
 from umlctl.networks import segments, taps
 from umlctl.networks.forwards import parse_forward
@@ -67,7 +67,7 @@ def check_name(name: str) -> str:
     Raises: UsageError
     """
     try:
-        return paths.check_public_network(name)
+        return naming.check_public_network(name)
     except ValueError as problem:
         raise UsageError(str(problem)) from problem
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl import streams
 from umlctl.errors import HostError, UsageError
-from umlctl.host import paths, processes
+from umlctl.host import naming, paths, processes
 from umlctl.networks import slirp
 from umlctl.networks.forwards import Forward, check_address, parse_forward
 from umlctl.networks.switch_client import (
@@ -230,7 +230,7 @@ def names() -> list[str]:
 
 def _checked(name: str) -> str:
     try:
-        return paths.check_network(name)
+        return naming.check_network(name)
     except ValueError as problem:
         raise UsageError(str(problem)) from problem
 

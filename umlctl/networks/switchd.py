@@ -30,7 +30,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import UmlctlError
-from umlctl.host import paths, place
+from umlctl.host import naming, paths, place
 from umlctl.host.files import is_still_at, remove_tree
 from umlctl.networks import slirp
 from umlctl.networks.forwarding import (
@@ -388,7 +388,7 @@ def _lock(name: str) -> int:
 def main() -> int:
     """Become the switch of a segment, unless it has one."""
     options = parser().parse_args()
-    name = paths.check_network(options.name)
+    name = naming.check_network(options.name)
     os.umask(0o077)
     paths.make_run_dir()
     lock = _lock(name)

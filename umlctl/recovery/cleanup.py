@@ -14,7 +14,7 @@ import msgspec
 from umlctl.errors import UmlctlError
 from umlctl.guest import policy
 from umlctl.guest.definition import is_shared
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.protocol import events
 from umlctl.state import console_log, endings, event_log, records, umid_lock
 
@@ -110,8 +110,8 @@ def clean_up_last_life(umid: str) -> list[str]:
 
     Returns: as `clean_up`
     """
-    with suppress(paths.BadUmid):  # a bad name is told where names are checked
-        record = records.load(paths.check_umid(umid))
+    with suppress(naming.BadUmid):  # a bad name is told where names are checked
+        record = records.load(naming.check_umid(umid))
         if record is not None:
             return clean_up(record)
     return []

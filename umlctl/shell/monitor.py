@@ -20,7 +20,7 @@ from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.client.unsupervised import unsupervised_status
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY_SUFFIX
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.scarce import explained, is_lacking
 from umlctl.networks import definitions, interfaces, segments
 from umlctl.protocol import events
@@ -299,7 +299,7 @@ def _of_the_host() -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         found["guests"] = dict.fromkeys(paths.guest_names(), "")
-        names = {name for name in segments.names() if paths.PRIVATE_MARK not in name}
+        names = {name for name in segments.names() if naming.PRIVATE_MARK not in name}
         names |= {each.name for each in definitions.load_all() if each.kind == definitions.SWITCH}
         found["networks"] = tuple(sorted(names))
         found["bridges"] = tuple(each.name for each in interfaces.bridges())

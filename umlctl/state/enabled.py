@@ -11,7 +11,7 @@ import msgspec
 
 from umlctl.errors import HostError, UsageError
 from umlctl.guest import definition as definitions
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.files import write_atomically
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def disable(umid: str) -> bool:
     Raises: UsageError, HostError
     """
     try:
-        os.unlink(_path(paths.check_umid(umid)))
-    except paths.BadUmid as problem:
+        os.unlink(_path(naming.check_umid(umid)))
+    except naming.BadUmid as problem:
         raise UsageError(str(problem)) from None
     except FileNotFoundError:
         return False
@@ -75,10 +75,10 @@ def load_all() -> list[Enabled]:
 def _load(umid: str) -> Enabled:
     path = _path(umid)
     try:
-        paths.check_umid(umid)
+        naming.check_umid(umid)
         with open(path, "rb") as file:
             definition = definitions.decode(file.read())
-    except paths.BadUmid as problem:
+    except naming.BadUmid as problem:
         name, path = (text.encode("utf-8", "backslashreplace").decode() for text in (umid, path))
         return Enabled(name, None, f"{path}: {problem}")
     except (OSError, UsageError) as problem:

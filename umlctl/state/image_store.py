@@ -16,7 +16,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.files import remove_tree, write_atomically
 from umlctl.state import leases
 from umlctl.state.file_identity import check_free, hold_of
@@ -52,8 +52,8 @@ def path_of(name: str) -> str:
     Raises: UsageError
     """
     try:
-        return f"{paths.images_dir()}/{paths.check_snapshot(name)}{_SUFFIX}"
-    except paths.BadSnapshot as problem:
+        return f"{paths.images_dir()}/{naming.check_snapshot(name)}{_SUFFIX}"
+    except naming.BadSnapshot as problem:
         raise UsageError(str(problem).replace("a snapshot's", "an image's")) from None
 
 

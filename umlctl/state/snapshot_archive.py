@@ -20,7 +20,7 @@ from umlctl.errors import HostError, UsageError
 from umlctl.guest import definition as definitions
 from umlctl.guest import specs
 from umlctl.guest.definition import Definition
-from umlctl.host import paths
+from umlctl.host import naming
 from umlctl.state import snapshots
 from umlctl.state.snapshots import RECORD, Layer, Member, Plugged, Snapshot
 from umlctl.storage import merge, sparse_tar
@@ -158,8 +158,8 @@ def _believed(said: Snapshot, name: str) -> Snapshot:
 def _member(said: Member, layers: tuple[Layer, ...]) -> Member:
     old = said.definition
     try:
-        umid = paths.check_umid(old.umid)
-    except paths.BadUmid as problem:
+        umid = naming.check_umid(old.umid)
+    except naming.BadUmid as problem:
         raise UsageError(str(problem)) from None
     disks = []
     for layer in (each for each in layers if each.guest == umid):

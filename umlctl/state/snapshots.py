@@ -21,7 +21,7 @@ import msgspec
 
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.files import remove_tree
 from umlctl.state.checksum import Damaged, seal, unseal
 
@@ -243,8 +243,8 @@ def check_name(name: str) -> str:
     Raises: UsageError
     """
     try:
-        return paths.check_snapshot(name)
-    except paths.BadSnapshot as problem:
+        return naming.check_snapshot(name)
+    except naming.BadSnapshot as problem:
         raise UsageError(str(problem)) from None
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
-from umlctl.host import paths, place
+from umlctl.host import naming, paths, place
 from umlctl.host.files import FLOCK, is_still_at, remove_tree
 from umlctl.state.public import SOCKET_NAME, PublicDirectory
 
@@ -181,7 +181,7 @@ def claim(umid: str, home: str = "") -> Claim:
     Raises: UsageError: no name for a guest; GuestInUse: a guest runs under it; HostError
     """
     try:
-        paths.check_umid(umid)
+        naming.check_umid(umid)
         run = paths.make_run_dir()
     except ValueError as problem:
         raise UsageError(str(problem)) from problem

@@ -211,8 +211,7 @@ class KernelClient:
         """Make one exchange without giving way to other tasks, if no other request is under way.
 
         None if the answer did not come at once. The caller has to ask again, so this is for
-        questions that change nothing. The socket is kept as long as the answers are whole: opening
-        and closing one costs half as much as the rest.
+        questions that change nothing. The socket is kept: a new one costs half as much as the rest.
         """
         if self.refusal(question) is not None or self.trouble or self._lock.locked():
             return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import paths
+from umlctl.host import naming
 from umlctl.networks import definitions
 from umlctl.networks.holder import Holder
 from umlctl.networks.segments import revive
@@ -69,7 +69,7 @@ def _start(network: str) -> None:
     try:
         revive(network)
     except HostError:
-        if paths.PRIVATE_MARK in network:
+        if naming.PRIVATE_MARK in network:
             raise
         definitions.start_switch(network)
 

@@ -13,7 +13,7 @@ from umlctl.backends.interface import Owner
 from umlctl.backends.nic import VECTOR
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.specs import parse_nic
-from umlctl.host import paths, processes
+from umlctl.host import naming, paths, processes
 from umlctl.networks import interfaces, macs, segments, taps
 from umlctl.networks.definitions import BRIDGE
 from umlctl.networks.interfaces import Interface
@@ -194,7 +194,7 @@ def test_private_segments_have_names_of_their_own(house: str) -> None:
     names = {nic.private_segment(umid, number) for umid in umids for number in (0, 1, 63)}
     assert len(names) == 3 * len(umids)
     for name in names:
-        assert paths.check_network(name) == name
+        assert naming.check_network(name) == name
 
 
 # After a reboot

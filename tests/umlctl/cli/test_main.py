@@ -247,6 +247,8 @@ def test_an_empty_value_is_a_usage_error_and_not_an_absent_one(
         given = ["nobody", *given]
         if words == ["shutdown"]:
             given = ["nobody", "1", ""]
+        if words == ["exec"]:
+            given = ["--", ""]
     done = run(*words, *given)
     assert (done.code, done.out) == (2, "")
     assert (

@@ -16,7 +16,7 @@ from umlctl.backends.disk import DISK
 from umlctl.backends.nic import VECTOR
 from umlctl.devices import ubd, vec
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.networks import interfaces, macs, segments
 from umlctl.protocol import console_socket
 from umlctl.state.records import DeviceEntry
@@ -95,7 +95,7 @@ def _network(private: str, mac: str, pid: int) -> str:
     for name in segments.names():
         if name == private:
             return name
-        if paths.PRIVATE_MARK not in name:
+        if naming.PRIVATE_MARK not in name:
             ports = segments.Segment(name).status()["ports"]
             if any(port["pid"] == pid and mac in port["macs"] for port in ports):
                 return name
