@@ -175,11 +175,12 @@ def test_panic_is_told_with_its_stack(place: Place) -> None:
 
 
 def test_command_whose_time_is_up_is_ended(place: Place) -> None:
-    done = place.run("--timeout", "6", "--", "sh", "-c", "echo begun; sleep 600")
-    assert (done.returncode, done.stdout) == (124, b"begun\n")
-    assert b"not over within 6 seconds" in done.stderr
-    done = place.run("--timeout", "6", "--", "sh", "-c", "trap '' TERM; sleep 600 & wait")
-    assert done.returncode == 124
+    """Though it does not heed SIGTERM. On a busy host it may not have begun by then."""
+    for script in ("echo begun; sleep 600", "trap '' TERM; echo begun; sleep 600 & wait"):
+        done = place.run("--timeout", "3", "--", "sh", "-c", script)
+        assert done.returncode == 124
+        assert done.stdout in (b"begun\n", b"")
+        assert b"not over within 3 seconds" in done.stderr
 
 
 def test_command_can_power_its_guest_off(program: Place) -> None:

@@ -145,8 +145,8 @@ class Session:
                     break
                 for descriptor, _ in self._poll(notify).poll(self._patience(boot, now)):
                     self._look(descriptor, notify, ready)
-            if self._said is not None and not self._late:
-                self._tell("bye")
+            if self._said is not None or self._late:
+                self._tell("bye")  # a command that does not heed SIGTERM ends with its guest
         finally:
             if self._terminal is not None:
                 self._terminal.restore()
