@@ -101,9 +101,12 @@ def unsupervised_status(record: records.Record) -> Status:
     pid, why = out_of_reach(umid)
     if not why and umid_lock.has_owner(umid):
         why = "its supervisor has just begun to listen; ask again"
+    state = "silent" if why else "unsupervised"
+    if why and is_for_one_command(umid):
+        state = "running"
     return msgspec.structs.replace(
         found,
-        state="silent" if why else "unsupervised",
+        state=state,
         pid=record.pid,
         supervisor_pid=pid or None,
         since=record.since,
@@ -132,6 +135,8 @@ def out_of_reach(umid: str) -> tuple[int, str]:
     nothing."""
     directory, door = paths.guest_dir(umid), paths.guest_socket(umid)
     pid = 0 if os.path.exists(door) else umid_lock.owner(umid)
+    if pid and is_for_one_command(umid):
+        return pid, f"it is there for the command of `umlctl exec`, pid {pid}, and answers nobody"
     while pid and not os.path.exists(door):
         if time.monotonic() > _restored_by():
             break
@@ -144,6 +149,12 @@ def out_of_reach(umid: str) -> tuple[int, str]:
         f"its supervisor, pid {pid}, cannot be asked from here: {directory} is missing, which was "
         "removed just now, or this process has another /tmp; UMLCTL_DIR sets a place that all see"
     )
+
+
+def is_for_one_command(umid: str) -> bool:
+    """Whether a running guest is one of `umlctl exec`."""
+    places = (paths.session_dir(umid), paths.session_dir(umid, "another"))
+    return any(map(os.path.isdir, places))
 
 
 def epitaph(guest: str) -> str:

@@ -96,3 +96,17 @@ def test_guest_that_is_to_be_started_again_says_by_what(house: str) -> None:
     record.again = True
     record.ending = Ending(cause="exited", code=3)
     assert "which `umlctl adopt demo` does" in str(unsupervised.unsupervised_status(record).trouble)
+
+
+def test_guest_of_one_command_runs_and_is_nobody_elses(run_dir: str) -> None:
+    with running() as pid:
+        held = umid_lock.claim("demo")
+        os.makedirs(paths.session_dir("demo"))
+        write_record(pid=pid)
+        record = records.load("demo")
+        assert record is not None
+        found = unsupervised.unsupervised_status(record)
+        assert (found.state, found.supervisor_pid) == ("running", os.getpid())
+        assert "the command of `umlctl exec`" in str(found.trouble)
+        assert "answers nobody" in unsupervised.epitaph("demo")
+        held.release()
