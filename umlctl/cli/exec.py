@@ -352,6 +352,7 @@ def _define(
     written = [share.source for share in root.shares if not share.readonly]
     read = [share.source for share in root.shares if share.readonly]
     read += [handed, os.path.dirname(init[-1]), command.directory]
+    read += [root.modules] if root.modules else []
     return exec_guest.reaching(found, read, written)
 
 

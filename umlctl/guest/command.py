@@ -64,7 +64,6 @@ class Root(NamedTuple):
         modules: the directory of all modules of the kernel; empty: it has none
         release: the kernel's, as in /lib/modules/RELEASE
         shares: in the order in which they are mounted
-        loads: files of modules that are loaded before the command
     """
 
     kind: str = OVERLAY

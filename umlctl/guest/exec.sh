@@ -44,9 +44,15 @@ failed() {
 
 scratch() { mount -t tmpfs -o size=80%,mode=755 tmpfs $base; }
 
+# Python makes the call, finit_module(2), where no other program does.
+load() {
+    insmod "$1" || busybox insmod "$1" || python3 -IS -c 'import ctypes, os, sys
+sys.exit(ctypes.CDLL(None).syscall(313, os.open(sys.argv[1], 0), b"", 0) != 0)' "$1"
+}
+
 step_m() {
     [ -e "$1" ] || { problem=2; return 1; }
-    if command -v insmod >/dev/null; then insmod "$1"; else busybox insmod "$1"; fi && return
+    load "$1" && return
     name=${1##*/}
     mount -t proc proc $base && grep -q "^${name%.ko} " $base/modules # it is there already
 } 2>/dev/null
@@ -83,7 +89,11 @@ step_p() {
 step_d() { [ -d "$root$1" ] || chroot $root mkdir -p "$1"; } 2>/dev/null
 step_l() { [ -L "$root$2" ] || ln -s "$1" "$root$2"; } 2>/dev/null
 step_r() { :; }
-step_n() { ip link set lo up; } 2>/dev/null || :
+step_n() {
+    ip link set lo up || python3 -IS -c 'import fcntl, socket, struct
+any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(any, 0x8914, struct.pack("16sh22x", b"lo", 1))' || :
+} 2>/dev/null
 step_q() { :; }
 step_s() { script=$1; }
 step_k() { kinds=$1; }
