@@ -34,6 +34,8 @@ _CANNOT_EXECUTE: Final = re.compile(rb"\Acannot execute the program: errno +(\d+
 _CANNOT_OPEN: Final = re.compile(rb'(ubd[a-p]): Can\'t open "([^"\n]*)": errno = (\d{1,4})\b')
 _NOT_EXECUTED: Final = b"Failed to exec kernel: "
 """The last words of a kernel that cannot reboot. Source: arch/um/os-Linux/main.c"""
+_AFTER_IT: Final = b"unshare: "
+"""What unshare(1) says when its child has ended, as that of util-linux 2.38 does each time."""
 _PANIC: Final = b"Kernel panic - not syncing: "
 _BEGINS: Final = b" as init process"
 _INIT_ENDED: Final = "Attempted to kill init! exitcode=0x"
@@ -311,7 +313,8 @@ def _failed_reboot(seen: Evidence) -> str:
     """
     if seen.left or seen.status is None:
         return ""
-    last = seen.tail.rstrip().rpartition(b"\n")[2]
+    lines = seen.tail.rstrip().split(b"\n")
+    last = next((line for line in reversed(lines) if not line.startswith(_AFTER_IT)), b"")
     told = last.startswith(_NOT_EXECUTED)
     if not told and (not seen.executes or seen.halted or is_orderly(seen.tail)):
         return ""
