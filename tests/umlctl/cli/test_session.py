@@ -176,11 +176,14 @@ def test_input_that_nobody_reads_is_left(guest: Guest) -> None:
     def acts(guest: Guest) -> None:
         guest.begin()
         guest.say("closed 0")
-        guest.say("taken 0")
+        end = time.monotonic() + DEADLINE
+        while guest.session._feed.is_open and time.monotonic() < end:
+            time.sleep(0.001)
         os.write(guest.input, b"x")
         guest.end()
 
     guest.run(acts)
+    assert os.read(guest.stdin, 1) == b"x"
 
 
 def test_signals_are_the_commands(guest: Guest) -> None:
