@@ -80,7 +80,7 @@ def _guarded(work: Callable[[], int]) -> int:
             raise
         return _reader_gone()
     except (OSError, RuntimeError) as problem:
-        from umlctl.host.scarce import explained, is_lacking
+        from umlctl.host.limits import explained, is_lacking
 
         if not (isinstance(problem, OSError) or is_lacking(problem)):
             raise

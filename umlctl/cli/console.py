@@ -10,7 +10,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import complete
-from umlctl.cli.answered import Answer
+from umlctl.cli.console_answer import Answer
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.keyboard import ESCAPE, escape_key
 from umlctl.cli.transcript import Transcript, identity, log_path

@@ -21,7 +21,7 @@ from umlctl.protocol import events
 from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch.launch import launch
-from umlctl.supervisor.passing import kept_as_they_are
+from umlctl.supervisor.passed_descriptors import kept_as_they_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable

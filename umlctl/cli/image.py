@@ -17,7 +17,7 @@ from umlctl.guest.definition import parse_size
 from umlctl.output import say, views
 from umlctl.state import files_in_use, image_store
 from umlctl.storage import ext4, image_lint, images
-from umlctl.storage.whole import copy_whole
+from umlctl.storage.file_copy import copy_whole
 
 if TYPE_CHECKING:
     from umlctl.state.image_store import Image

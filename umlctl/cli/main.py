@@ -217,7 +217,7 @@ def run(arguments: list[str]) -> int:
         problem.show()
         return problem.exit_code
     except UmlctlError as problem:
-        from umlctl.host.scarce import explained
+        from umlctl.host.limits import explained
 
         return say(explained(problem), problem.code)
     return result if isinstance(result, int) else 0

@@ -9,7 +9,7 @@ import msgspec
 
 from socketproto.exchange import REFUSED
 from umlctl import exitcodes
-from umlctl.cli import again, complete
+from umlctl.cli import complete, earlier_start
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
@@ -52,9 +52,9 @@ def restart(guest: str, seconds: float, in_json: bool) -> int:
             _check_again(umid)
             _shut_down(asked, seconds, in_json)
         except NoGuest:
-            if again.last(umid) is None:
+            if earlier_start.last(umid) is None:
                 raise
-    definition = again.last(umid)
+    definition = earlier_start.last(umid)
     if definition is None:
         raise GuestInUse(f"{umid} was not started again: somebody else has just started it")
     return start_again(definition, in_json=in_json)

@@ -18,10 +18,10 @@ from umlctl.kernels import find
 from umlctl.output import say, views
 from umlctl.state import (
     clones,
-    differing,
     records,
     reverting,
     snapshot_archive,
+    snapshot_diff,
     snapshots,
     umid_lock,
 )
@@ -233,7 +233,7 @@ def diff(guest: str, name: str, other: str | None, in_json: bool) -> int:
     with told(what):
         one = found(guest, name)
         second = found(guest, other) if other else None
-        rows = list(differing.by_disk(one, second))
+        rows = list(snapshot_diff.by_disk(one, second))
     if in_json:
         print(views.to_json([{**each._asdict()} for each in rows]))
         return exitcodes.OK

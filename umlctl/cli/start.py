@@ -103,16 +103,19 @@ def _described(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -
 
     Raises: UsageError, NoKernel
     """
-    from umlctl.cli import again
+    from umlctl.cli import earlier_start
 
-    last = again.last(umid)
-    if last is not None and again.is_asked_for(options, arguments):
-        say(f"{umid}: as it was started last: {again.words(last)}".rstrip(": "), exitcodes.OK)
+    last = earlier_start.last(umid)
+    if last is not None and earlier_start.is_asked_for(options, arguments):
+        say(
+            f"{umid}: as it was started last: {earlier_start.words(last)}".rstrip(": "),
+            exitcodes.OK,
+        )
         return last
     _, options, arguments = take_name(umid, options, arguments)
     definition = define(umid, options, arguments)
-    if last is not None and not again.is_same(definition, last):
-        words = again.words(last) or "no options"
+    if last is not None and not earlier_start.is_same(definition, last):
+        words = earlier_start.words(last) or "no options"
         say(f"{umid}: a new guest of this name; it was started last with {words}", exitcodes.OK)
     return definition
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from umlctl import exitcodes, streams
-from umlctl.cli.answered import Answer
+from umlctl.cli.console_answer import Answer
 from umlctl.cli.keyboard import ESCAPE, Keyboard, escape_key
 from umlctl.cli.screen import Screen
 from umlctl.cli.transcript import Transcript

@@ -17,7 +17,7 @@ from socketproto.exchange import GONE
 from umlctl.client import unsupervised
 from umlctl.client.ask import Deadline, GuestClient
 from umlctl.errors import NoGuest, NotOnBareKernel
-from umlctl.host import paths, processes, scarce
+from umlctl.host import limits, paths, processes
 from umlctl.protocol.status import DEAD, Status, read_status
 from umlctl.recovery import bare, discover
 from umlctl.state import records, umid_lock
@@ -66,7 +66,7 @@ def _ask_all(names: list[str], live: set[str]) -> list[Status | None]:
         with ThreadPoolExecutor(min(32, len(names))) as pool:
             return list(pool.map(ask, names))
     except RuntimeError as problem:
-        if not scarce.is_lacking(problem):
+        if not limits.is_lacking(problem):
             raise
         return [ask(name) for name in names]
 

@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Final
 
-from umlctl.host import paths, scarce
+from umlctl.host import limits, paths
 
 MAX_LOG_BYTES: Final = 1 << 20
 """The longest log, bytes. A longer one is put aside, in place of the one that was put aside
@@ -62,8 +62,8 @@ def trace(what: str, problem: BaseException) -> None:
 
 def failed(request: str, problem: Exception) -> str:
     """Write to the log what went wrong with a request; return what its client is told."""
-    if scarce.is_lacking(problem):
-        said = f"not done: {scarce.explained(problem)}"
+    if limits.is_lacking(problem):
+        said = f"not done: {limits.explained(problem)}"
         note(f"{request}: {said}")
         return said
     trace(request, problem)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError
-from umlctl.host import cgroups, scarce
+from umlctl.host import cgroups, limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,28 +151,28 @@ def check_means(umid: str) -> None:
 
     Raises: HostError
     """
-    left = scarce.descriptors() - scarce.most_for_clients()
-    if (have := scarce.descriptors_left()) < GUEST_DESCRIPTORS + left:
+    left = limits.descriptors() - limits.most_for_clients()
+    if (have := limits.descriptors_left()) < GUEST_DESCRIPTORS + left:
         raise HostError(
             f"{umid}: a guest takes {GUEST_DESCRIPTORS} descriptors, and {max(0, have - left)} are "
-            f"left for guests: {scarce.few_descriptors()}"
+            f"left for guests: {limits.few_descriptors()}"
         )
-    if (have := scarce.processes_left()) < MIN_PROCESSES:
+    if (have := limits.processes_left()) < MIN_PROCESSES:
         raise HostError(
             f"{umid}: a guest takes {MIN_PROCESSES} processes and more, and {have} are left: "
-            f"{scarce.few_processes()}"
+            f"{limits.few_processes()}"
         )
 
 
 def processes_doubt() -> str:
     """Why a guest that could be started may have failed to boot; empty if too few processes are not
     why."""
-    left = scarce.processes_left()
+    left = limits.processes_left()
     if left >= BOOTING_GUEST_PROCESSES:
         return ""
     return (
         f"it may have had too few processes: it takes up to {BOOTING_GUEST_PROCESSES} while it "
-        f"boots, and {left} are left; {scarce.few_processes()}"
+        f"boots, and {left} are left; {limits.few_processes()}"
     )
 
 
@@ -193,8 +193,8 @@ def for_guests(free: int, each: int, running: int) -> Room:
 
     free, each: memory, bytes; running: how many guests it has already
     """
-    hard = scarce.hard_limit_of_descriptors()
-    kept = hard - scarce.most_for_clients(hard)
+    hard = limits.hard_limit_of_descriptors()
+    kept = hard - limits.most_for_clients(hard)
     descriptors = (hard - kept - SUPERVISOR_DESCRIPTORS) // GUEST_DESCRIPTORS - running
     processes = (
         _processes_here() - (BOOTING_GUEST_PROCESSES - IDLE_GUEST_PROCESSES)
@@ -208,7 +208,7 @@ def _processes_here() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     left = [_number(f"/proc/sys/kernel/{name}") - _running() for name in ("pid_max", "threads-max")]
     if os.geteuid() and hard != resource.RLIM_INFINITY:
-        left.append(hard - scarce.threads_of(os.geteuid()))
+        left.append(hard - limits.threads_of(os.geteuid()))
     with suppress(OSError):
         directory = cgroups.own()
         if directory and (most := _number(f"{directory}/pids.max")) != sys.maxsize:

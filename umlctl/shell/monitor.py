@@ -21,7 +21,7 @@ from umlctl.client.unsupervised import unsupervised_status
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest.definition import HOST_ROOT, READONLY_SUFFIX
 from umlctl.host import naming, paths
-from umlctl.host.scarce import explained, is_lacking
+from umlctl.host.limits import explained, is_lacking
 from umlctl.networks import definitions, interfaces, segments
 from umlctl.protocol import events
 from umlctl.protocol.status import DEAD

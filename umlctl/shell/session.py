@@ -17,8 +17,8 @@ from umlctl.cli import prompt
 from umlctl.client import guests
 from umlctl.client.target import Target
 from umlctl.errors import NoGuest, UmlctlError, UsageError
+from umlctl.host.limits import explained, is_lacking
 from umlctl.host.paths import guest_names
-from umlctl.host.scarce import explained, is_lacking
 from umlctl.output import guest_table, say, show
 from umlctl.protocol.commands import ALIASES, BY_NAME, GUEST, HOST, Command, dangerous
 from umlctl.shell import programs

@@ -11,7 +11,7 @@ from umlctl.devices import ubd
 from umlctl.guest import definition as definitions
 from umlctl.guest import specs
 from umlctl.host.files import remove_tree
-from umlctl.storage.whole import copy_whole
+from umlctl.storage.file_copy import copy_whole
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition

@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from umlctl.errors import HostError
-from umlctl.host import births
+from umlctl.host import birth_time
 from umlctl.host.files import FLOCK
 from umlctl.state.records import Hold
 
@@ -36,7 +36,7 @@ def hold_of(path: str, *, write: bool) -> Hold:
             return Hold(path=path, device=found.st_rdev, inode=0, write=write)
         found = behind
         return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write)
-    born = births.of(path)
+    born = birth_time.of(path)
     return Hold(path=path, device=found.st_dev, inode=found.st_ino, write=write, born=born)
 
 

@@ -24,7 +24,7 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition  # noqa: TC001 - msgspec reads the annotations
-from umlctl.host import paths, processes, scarce
+from umlctl.host import limits, paths, processes
 from umlctl.host.files import write_atomically
 from umlctl.protocol.status import DEAD, Device, Ending, Status
 from umlctl.state.checksum import Damaged, seal, unseal
@@ -315,7 +315,7 @@ def set_aside(umid: str) -> str:
     try:
         read(umid)
     except Unreadable as problem:
-        if scarce.is_lacking(problem):
+        if limits.is_lacking(problem):
             raise
         path = path_of(umid)
         directory = os.path.dirname(path)

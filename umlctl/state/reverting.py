@@ -24,8 +24,8 @@ from umlctl.state.file_identity import check_free, hold_of
 from umlctl.state.files_in_use import over
 from umlctl.storage import journal
 from umlctl.storage.cow_file import check_fits, open_backing, open_cow
+from umlctl.storage.file_copy import copy_whole
 from umlctl.storage.new_file import new_file
-from umlctl.storage.whole import copy_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

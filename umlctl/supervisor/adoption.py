@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.errors import GuestInUse, UmlctlError
-from umlctl.host import daemonlog, scarce
+from umlctl.host import daemonlog, limits
 from umlctl.recovery import cleanup, discover
 from umlctl.state import records, umid_lock
 from umlctl.supervisor.launch.adopt import adopt
@@ -61,7 +61,7 @@ class Adoption:
             except GuestInUse:
                 pass  # another supervisor has the guest, or it has ended
             except UmlctlError as problem:
-                daemonlog.note(f"{record.definition.umid}: {scarce.explained(problem)}")
+                daemonlog.note(f"{record.definition.umid}: {limits.explained(problem)}")
             except Exception as problem:  # noqa: BLE001 - a broken record must not end the guests
                 daemonlog.trace(f"adopt {record.definition.umid}", problem)
 
@@ -116,6 +116,6 @@ def _clean_up(record: Record) -> bool:
             return True
         latest = records.load(umid)
     except OSError as problem:
-        daemonlog.note(f"{umid}: {scarce.explained(problem)}")
+        daemonlog.note(f"{umid}: {limits.explained(problem)}")
         return True
     return latest is None or latest.ending is not None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from umlctl.host import daemonlog, paths, scarce
+from umlctl.host import daemonlog, limits, paths
 from umlctl.host.systemd.notify import Manager, from_environment
 from umlctl.supervisor.adoption import Adoption
 from umlctl.supervisor.autostart import Autostart
@@ -163,7 +163,7 @@ async def _stay(lock: Lock, door: Door, returns: bool) -> None:
 
 def main(arguments: list[str]) -> int:
     """Become the supervisor of this user, unless there is one; tell the starter when ready."""
-    scarce.become_supervisor()
+    limits.become_supervisor()
     manager = from_environment()
     service = arguments == ["--service"]
     lock = Lock()

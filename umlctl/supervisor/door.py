@@ -8,7 +8,7 @@ import trio
 
 from socketproto.blocking import SERVED_MODE
 from socketproto.listener import Listener
-from umlctl.host import scarce
+from umlctl.host import limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ class Door:
         self._retired.clear()
 
     async def _serve(self, listener: Listener) -> None:
-        listener.most, listener.most_kept = scarce.most_for_clients(), scarce.most_to_keep()
+        listener.most, listener.most_kept = limits.most_for_clients(), limits.most_to_keep()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listener.serve, self._handle, self._at_once)
             await self._removed.wait()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from umlctl.host import scarce
+from umlctl.host import limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ async def endure(
         try:
             await task()
         except Exception as problem:
-            if not (errors or scarce.is_lacking(problem)):
+            if not (errors or limits.is_lacking(problem)):
                 raise
             if trio.current_time() > begun + MAX_RETRY_INTERVAL:
                 pause, said = FIRST_RETRY_INTERVAL, ""
@@ -55,8 +55,8 @@ def _tell(history: History, name: str, problem: Exception, said: str) -> str:
     now."""
     text = str(problem)
     if text != said:
-        if scarce.is_lacking(problem):
-            history.add("failed", request=name, text=scarce.explained(problem))
+        if limits.is_lacking(problem):
+            history.add("failed", request=name, text=limits.explained(problem))
         else:
             trace = "".join(traceback.format_exception(problem))
             history.add("internal error", request=name, text=trace)

@@ -13,7 +13,7 @@ import trio
 
 from umlctl.errors import HostError, UmlctlError
 from umlctl.guest.definition import is_shared
-from umlctl.host import cgroups, paths, processes, scarce, shared_socket
+from umlctl.host import cgroups, limits, paths, processes, shared_socket
 from umlctl.state import pruning, records
 from umlctl.state.endings import describe
 from umlctl.supervisor.door import Door
@@ -62,7 +62,7 @@ async def run_guest(
             if not launched.adopted:
                 guest.kill(str(problem))
                 await guest.supervise()
-            raise HostError(f"{guest.umid}: {scarce.explained(problem)}") from problem
+            raise HostError(f"{guest.umid}: {limits.explained(problem)}") from problem
         async with trio.open_nursery() as nursery:
             requests = Requests(guest)
             for door in doors:
@@ -122,7 +122,7 @@ def _said(guest: Guest) -> Iterator[None]:
     try:
         yield
     except Exception as problem:  # noqa: BLE001 - the guest's end stands, whatever it is
-        guest.history.add("not removed", text=scarce.explained(problem))
+        guest.history.add("not removed", text=limits.explained(problem))
 
 
 async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
@@ -171,9 +171,9 @@ async def _start_again(guest: Guest, begun: float) -> bool:
         try:
             launched = await trio.to_thread.run_sync(launch_again, guest.launched)
         except Exception as problem:
-            if not (isinstance(problem, UmlctlError) or scarce.is_lacking(problem)):
+            if not (isinstance(problem, UmlctlError) or limits.is_lacking(problem)):
                 raise
-            guest.history.add("failed", request="restart", text=scarce.explained(problem))
+            guest.history.add("failed", request="restart", text=limits.explained(problem))
             continue
         guest.begin(launched)
         _publish(guest)
@@ -190,5 +190,5 @@ def _publish(guest: Guest) -> None:
     try:
         guest.launched.claim.public.publish(guest.launched.pid)
     except OSError as problem:
-        text = scarce.explained(problem)
+        text = limits.explained(problem)
         guest.history.add("failed", request="socket for uml_mconsole", text=text)

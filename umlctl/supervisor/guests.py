@@ -12,7 +12,7 @@ import trio
 from umlctl import exitcodes
 from umlctl.errors import NeverStarted, UmlctlError
 from umlctl.guest.dependencies import ends, in_order
-from umlctl.host import daemonlog, scarce
+from umlctl.host import daemonlog, limits
 from umlctl.protocol import events
 from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.starting import Started
@@ -92,7 +92,7 @@ class Guests:
         except UmlctlError as problem:
             return Started(code=problem.code, text=_printable(problem))
         except Exception as problem:  # noqa: BLE001 - one start must not end the guests
-            if not scarce.is_lacking(problem):
+            if not limits.is_lacking(problem):
                 daemonlog.trace(what, problem)
             return Started(code=exitcodes.FAILED, text=_printable(problem))
 
@@ -233,7 +233,7 @@ def _claim_and_launch(definition: Definition) -> Launched:
 
 def _printable(problem: Exception) -> str:
     """Names of files may be no UTF-8, and JSON is."""
-    return scarce.explained(problem).encode("utf-8", "backslashreplace").decode()
+    return limits.explained(problem).encode("utf-8", "backslashreplace").decode()
 
 
 def _log_event(event: Event) -> None:

@@ -27,7 +27,7 @@ from socketproto.exchange import (
     TRUNCATED,
     Outcome,
 )
-from umlctl.host import scarce
+from umlctl.host import limits
 from umlctl.protocol.commands import BY_NAME
 from umlctl.protocol.guard import is_guest_file
 from umlctl.protocol.proc_files import is_cut
@@ -222,7 +222,7 @@ class KernelClient:
             outcome = self._question.ask_at_once(question, AT_ONCE_TIMEOUT)
         except OSError:
             return None
-        if (kept := self._question.link.socket) and kept.fileno() >= scarce.most_to_keep():
+        if (kept := self._question.link.socket) and kept.fileno() >= limits.most_to_keep():
             self._question.close()  # clients need the descriptor more
         self.exchanges += 1
         if outcome is None:
@@ -315,7 +315,7 @@ class KernelClient:
             except Unreachable as problem:
                 return Unsent(GONE, reason=f"the kernel's socket is gone ({problem.why})")
             except OSError as problem:
-                said = f"the kernel was not asked: {scarce.explained(problem)}"
+                said = f"the kernel was not asked: {limits.explained(problem)}"
                 return Unsent(REFUSED, -(problem.errno or EIO), said.encode())
             else:
                 if outcome.kind == GONE:

@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from umlctl.host import processes, scarce, shared_socket
+from umlctl.host import limits, processes, shared_socket
 
 UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it; `kill` ends it"
 
@@ -93,7 +93,7 @@ class KernelSocket:
             self.close()
             self._held, self._inode = held, found.st_ino
             self._keep()
-            if held >= scarce.most_to_keep() and self._kept and os.path.exists(self._kept):
+            if held >= limits.most_to_keep() and self._kept and os.path.exists(self._kept):
                 self.close()  # others need the descriptor more, and the socket has its second name
         elif self._kept and stat.S_ISSOCK(found.st_mode) and not os.path.exists(self._kept):
             self._keep()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.guest.cmdline import console_elsewhere, has_agent
-from umlctl.host import scarce, users
+from umlctl.host import limits, users
 from umlctl.host.paths import kept_socket
 from umlctl.state import records
 from umlctl.state.umid_lock import kernel_socket
@@ -133,7 +133,7 @@ class Life:
             self.unwritten = False
         except (OSError, RuntimeError) as problem:
             self.unwritten = True
-            self.history.add("not recorded", text=scarce.explained(problem))
+            self.history.add("not recorded", text=limits.explained(problem))
 
     async def recover_kernel(self) -> None:
         """Free the kernel whenever it does not answer, until cancelled."""

@@ -18,7 +18,7 @@ from socketproto.listener import ClientGone
 from umlctl import exitcodes
 from umlctl.errors import Refusal
 from umlctl.guest.grants import CONTROL
-from umlctl.host import scarce
+from umlctl.host import limits
 from umlctl.protocol.commands import GUEST, KERNEL
 from umlctl.protocol.guard import CommandLine, is_query, read
 from umlctl.supervisor import access
@@ -125,8 +125,8 @@ class Requests:
 
         Raises: ClientGone
         """
-        if scarce.is_lacking(problem):
-            said = f"not done: {scarce.explained(problem)}"
+        if limits.is_lacking(problem):
+            said = f"not done: {limits.explained(problem)}"
             self._note_sparingly(call, "failed", _text(call), said)
             await call.answer(said, -errno.EAGAIN)
             return

@@ -26,7 +26,7 @@ from umlctl.host import paths
 from umlctl.state import snapshots
 from umlctl.state.snapshots import Layer, Member, Plugged, Snapshot
 from umlctl.state.umid_lock import kernel_socket
-from umlctl.storage.whole import copy_whole
+from umlctl.storage.file_copy import copy_whole
 from umlctl.supervisor.resumer import Resumer
 from umlctl.supervisor.standstill import Other, Own
 

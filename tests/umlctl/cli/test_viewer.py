@@ -16,7 +16,7 @@ import pytest
 from tests.umlctl.state.test_records import ended, keep, write_record
 from umlctl import exitcodes, streams
 from umlctl.cli import viewer as viewers
-from umlctl.cli.answered import Answer
+from umlctl.cli.console_answer import Answer
 from umlctl.cli.keyboard import Keyboard
 from umlctl.cli.transcript import Transcript, log_path
 from umlctl.cli.viewer import ConsoleViewer, Runner

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import room, scarce
+from umlctl.host import limits, room
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,9 +125,9 @@ def test_what_a_guest_takes_is_seen_before_it_is_started(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, processes: int, said: str
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 64))
-    monkeypatch.setattr(scarce, "processes", lambda: 12)
-    monkeypatch.setattr(scarce, "descriptors_left", lambda: descriptors)
-    monkeypatch.setattr(scarce, "processes_left", lambda: processes)
+    monkeypatch.setattr(limits, "processes", lambda: 12)
+    monkeypatch.setattr(limits, "descriptors_left", lambda: descriptors)
+    monkeypatch.setattr(limits, "processes_left", lambda: processes)
     if not said:
         room.check_means("demo")
         return
@@ -136,9 +136,9 @@ def test_what_a_guest_takes_is_seen_before_it_is_started(
 
 
 def test_few_processes_are_given_for_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scarce, "processes_left", lambda: 12)
+    monkeypatch.setattr(limits, "processes_left", lambda: 12)
     assert "up to 45 while it boots, and 12 are left; " in room.processes_doubt()
-    monkeypatch.setattr(scarce, "processes_left", lambda: 45)
+    monkeypatch.setattr(limits, "processes_left", lambda: 45)
     assert room.processes_doubt() == ""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from umlctl.host import brand, scarce
+from umlctl.host import brand, limits
 from umlctl.protocol import console_socket, status
 from umlctl.protocol.console_socket import MAX_PACKET_BYTES, NOTICE
 from umlctl.supervisor.consoles.agent import Agent
@@ -159,7 +159,7 @@ class Consoles:
         try:
             self._listeners[name] = self._bind(name)
         except OSError as problem:
-            text = scarce.explained(problem)
+            text = limits.explained(problem)
             if name not in self._unserved:
                 self._unserved.add(name)
                 self._history.add("failed", request=f"socket {name}", text=text)
@@ -214,9 +214,9 @@ class Consoles:
                         # Perhaps for want of descriptors; others may be closed soon.
                         await trio.sleep(LOOK_INTERVAL)
                         continue
-                    if connection.fileno() >= scarce.descriptors() - 1:
+                    if connection.fileno() >= limits.descriptors() - 1:
                         _turn_away_at_once(connection, packets=name == "attach")
-                    elif connection.fileno() >= scarce.most_for_clients():
+                    elif connection.fileno() >= limits.most_for_clients():
                         nursery.start_soon(_turn_away, connection, name == "attach")
                     else:
                         nursery.start_soon(self._welcome, name, connection)
@@ -234,8 +234,8 @@ class Consoles:
                     hello = Hello(console=name, keyboard=False)
                     await self._view(connection, hello, packets=False)
         except Exception as problem:  # noqa: BLE001
-            event: EventName = "failed" if scarce.is_lacking(problem) else "internal error"
-            self._history.add(event, console=name, text=scarce.explained(problem))
+            event: EventName = "failed" if limits.is_lacking(problem) else "internal error"
+            self._history.add(event, console=name, text=limits.explained(problem))
 
     async def _attach(self, connection: trio.socket.SocketType) -> None:
         hello = None
@@ -267,7 +267,7 @@ class Consoles:
                 self._keeper.look_at(console)
                 await Visit(console, connection, self._agent, packets=packets).run(hello)
         except* OSError as group:
-            problem = scarce.explained(group)  # the viewer is gone, or its console
+            problem = limits.explained(group)  # the viewer is gone, or its console
         if problem and packets:
             with suppress(OSError):
                 await tell(connection, Notice(problem=problem))
@@ -280,7 +280,7 @@ async def _turn_away(connection: trio.socket.SocketType, packets: bool) -> None:
             # A client that has yet to say hello would not hear it.
             with trio.move_on_after(LOOK_INTERVAL):
                 await connection.recv(MAX_PACKET_BYTES)
-            await tell(connection, Notice(problem=scarce.few_descriptors()))
+            await tell(connection, Notice(problem=limits.few_descriptors()))
 
 
 def _turn_away_at_once(connection: trio.socket.SocketType, *, packets: bool) -> None:
@@ -288,4 +288,4 @@ def _turn_away_at_once(connection: trio.socket.SocketType, *, packets: bool) -> 
     with socket.socket(fileno=connection.detach()) as sock, suppress(OSError):
         if packets:
             sock.setblocking(False)
-            sock.send(NOTICE + msgspec.json.encode(Notice(problem=scarce.few_descriptors())))
+            sock.send(NOTICE + msgspec.json.encode(Notice(problem=limits.few_descriptors())))

@@ -16,7 +16,7 @@ from umlctl.devices import ubd
 from umlctl.errors import HostError
 from umlctl.guest.confinement import OFF, STRICT
 from umlctl.host import binds, processes
-from umlctl.supervisor.launch import aside, means, reach
+from umlctl.supervisor.launch import device_access, file_access, later_mounts
 from umlctl.supervisor.launch.place import plugged_directories, plugged_directory
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def bring_in(record: Record, entry: DeviceEntry) -> None:
     if not is_confined(record):
         return
     check(record, entry.name, entry.kernel)
-    if means.TUN in means.of_device(entry.kernel).paths and aside.has_tun(record):
+    if device_access.TUN in device_access.of_device(entry.kernel).paths and later_mounts.has_tun(
+        record
+    ):
         try:
-            aside.bring_tun(record)
+            later_mounts.bring_tun(record)
         except OSError as problem:
             raise HostError(f"{entry.name}: its kernel cannot have taps: {problem}") from problem
     if not entry.holds:
@@ -58,9 +60,9 @@ def check(record: Record, name: str, device: str) -> None:
     """
     if not is_confined(record):
         return
-    has = means.of_command(processes.command(record.pid)[1:])
-    given = [*record.definition.rw, *([means.TUN] if aside.has_tun(record) else [])]
-    lacking = means.lacking(has, given, device)
+    has = device_access.of_command(processes.command(record.pid)[1:])
+    given = [*record.definition.rw, *([device_access.TUN] if later_mounts.has_tun(record) else [])]
+    lacking = device_access.lacking(has, given, device)
     if lacking:
         raise HostError(
             f"{name}: this guest is confined, and its kernel was not given what the device needs; "
@@ -76,12 +78,12 @@ def _check_backing(record: Record, entry: DeviceEntry) -> None:
     """
     if record.confined != STRICT:  # another one reads wherever it likes
         return
-    given = [*reach.readable(record.definition)]
+    given = [*file_access.readable(record.definition)]
     given += [hold.path for other in record.devices if other.boot for hold in other.holds]
     given = [os.path.realpath(path) for path in given]
     for hold in entry.holds[1:]:
         path = os.path.realpath(hold.path)
-        if not any(means.is_below(path, each) for each in given):
+        if not any(device_access.is_below(path, each) for each in given):
             raise HostError(
                 f"{entry.name}: this guest is confined strictly, and cannot read the backing file "
                 f"{hold.path}; start it with --ro {hold.path}, or with --confine writes"
@@ -146,7 +148,7 @@ def _appear(record: Record, entry: DeviceEntry, path: str, place: str) -> None:
         if record.binds:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            seen = aside.seen(record.definition.umid, path)
+            seen = later_mounts.seen(record.definition.umid, path)
             write = _is_written(entry)
             binds.bind(record.pid, record.started, path, place, seen=seen, write=write)
         else:

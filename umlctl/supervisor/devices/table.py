@@ -15,7 +15,7 @@ from socketproto.exchange import GONE, REFUSED
 from umlctl.backends import registry
 from umlctl.backends.interface import Owner
 from umlctl.errors import Refusal, UmlctlError
-from umlctl.host import scarce
+from umlctl.host import limits
 from umlctl.state import records
 from umlctl.supervisor.devices import bringing
 
@@ -116,7 +116,7 @@ class DeviceTable:
             except UmlctlError as problem:
                 cause = problem.__cause__
                 number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
-                raise Refusal(scarce.explained(problem), -number) from problem
+                raise Refusal(limits.explained(problem), -number) from problem
 
     @asynccontextmanager
     async def talking(self, *, force: bool = False) -> AsyncIterator[None]:

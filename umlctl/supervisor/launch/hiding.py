@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.host import binds, paths, secrets, users
 from umlctl.host.binds import Part
-from umlctl.supervisor.launch import aside, masks, means, place, reach
+from umlctl.supervisor.launch import device_access, file_access, later_mounts, masks, place
 from umlctl.supervisor.launch.masks import Mask, Masks
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def plan(
     entries: its devices from the start; command: the kernel and its arguments
     age: for so long, in seconds, what was found to be secret is taken to be so for other guests
     """
-    given = [*secrets.NOT_SECRET, *reach.given(definition, entries, command)]
-    given += means.of_command(command[1:]).paths
-    given.append(aside.directory(definition.umid))
+    given = [*secrets.NOT_SECRET, *file_access.given(definition, entries, command)]
+    given += device_access.of_command(command[1:]).paths
+    given.append(later_mounts.directory(definition.umid))
     seen = place.seen(definition) | {path: path for path in map(os.path.realpath, given)}
     hidden = map(os.path.realpath, (*definition.hide, *place.hidden()))
     return masks.plan([*_secrets(tuple(_homes(definition)), age), *hidden], seen)
@@ -130,10 +130,10 @@ def _is_same(one: str, other: str) -> bool:
 def _cover(record: Record, entries: list[DeviceEntry], mask: Mask) -> None:
     """Raises: OSError"""
     umid = record.definition.umid
-    written = [paths.kernel_dir(), *reach.written(record.definition, entries)]
-    directory = aside.masks_directory(umid)
+    written = [paths.kernel_dir(), *file_access.written(record.definition, entries)]
+    directory = later_mounts.masks_directory(umid)
     made = Masks(tempfile.mkdtemp(dir=directory), [mask], empty=directory)
-    parts = [Part("", aside.seen_mask(umid, made.covering(0)), write=False)]
+    parts = [Part("", later_mounts.seen_mask(umid, made.covering(0)), write=False)]
     for name, source in mask.given:
         path = f"{mask.path}/{name}"
         write = any(path == each for each in map(os.path.realpath, written))

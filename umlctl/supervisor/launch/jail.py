@@ -1,5 +1,5 @@
 """What confines a guest's kernel before it starts: mounts of its own, Landlock, and a filter of
-system calls. See `reach` for what it may, and `masks` for what it does not see.
+system calls. See `file_access` for what it may, and `masks` for what it does not see.
 
 A tiny program does it, as the very last before the kernel, since nothing can be mounted any more
 by who has been restricted; as another user's kernel it does so in two halves.
@@ -30,9 +30,9 @@ from umlctl.host import (
     users,
 )
 from umlctl.host.call_list import CallList
-from umlctl.supervisor.launch import aside, hiding, masks, means, place, reach
+from umlctl.supervisor.launch import device_access, file_access, hiding, later_mounts, masks, place
+from umlctl.supervisor.launch.device_access import TUN
 from umlctl.supervisor.launch.masks import Masks
-from umlctl.supervisor.launch.means import TUN
 from umlctl.supervisor.launch.spawn import CONFINED_DESCRIPTOR, FIRST_FREE_DESCRIPTOR, Armed
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class Jail:
         self._entries = entries
         self._command = command
         self._memory = memory
-        self._means = means.of_command(command[1:])
+        self._means = device_access.of_command(command[1:])
         if self.mode != confinement.OFF:
             place.make_own(self._definition)
-            aside.make(definition.umid)
+            later_mounts.make(definition.umid)
 
     @contextlib.contextmanager
     def armed(self, placing: list[str], become: list[str], scope: str) -> Iterator[Armed]:
@@ -142,12 +142,14 @@ class Jail:
         """Have calls mount what the kernel is to see; where it has its memory then."""
         definition = self._definition
         user = users.find(definition.user) if definition.user else None
-        has_tun = any(means.is_below(TUN, path) for path in (*self._means.paths, *definition.rw))
-        aside.put(definition.umid, calls, tun=not has_tun)
-        made = aside.masks_directory(definition.umid)
+        has_tun = any(
+            device_access.is_below(TUN, path) for path in (*self._means.paths, *definition.rw)
+        )
+        later_mounts.put(definition.umid, calls, tun=not has_tun)
+        made = later_mounts.masks_directory(definition.umid)
         shutil.rmtree(made, ignore_errors=True)  # of another scope
         covers = Masks(made, hiding.plan(definition, self._entries, self._command))
-        aside.put_masks(definition.umid, calls)
+        later_mounts.put_masks(definition.umid, calls)
         covers.cover(calls)
         memory = self._memory
         if memory == room.SHARED_MEMORY_DIRECTORY:
@@ -155,7 +157,7 @@ class Jail:
             held.callback(os.rmdir, memory)
             if user:
                 users.give(user, [memory])
-        written = reach.written(definition, self._entries)
+        written = file_access.written(definition, self._entries)
         if "/" not in written:
             sockets = paths.kernel_dir() if not user else place.own_directory(definition)
             there = [sockets, place.plugged_directory(definition, write=True), memory]
@@ -174,22 +176,22 @@ class Jail:
         definition, command = self._definition, self._command
         places = self._places(memory)
         return landlock.ruleset(
-            reach.rules(definition, self._entries, command, places),
-            handled=reach.handled(definition),
+            file_access.rules(definition, self._entries, command, places),
+            handled=file_access.handled(definition),
             ports=landlock.Ports(0) if self._means.tcp else ALL_PORTS,
             scopes=landlock.Scopes.SIGNALS,
             version=landlock.version(),
         )
 
-    def _places(self, memory: str) -> reach.Places:
+    def _places(self, memory: str) -> file_access.Places:
         """Where the kernel has what is its own, as this process finds it."""
         definition = self._definition
-        return reach.Places(
+        return file_access.Places(
             sockets=place.sockets_directory(definition, mounts=self.mounts),
             devices=place.plugged_directory(definition, write=True),
             read=place.plugged_directory(definition, write=False),
             memory=memory,
-            tun=aside.tun_directory(definition.umid),
+            tun=later_mounts.tun_directory(definition.umid),
             guest=place.own_place(definition, paths.guest_dir(definition.umid)),
         )
 

@@ -21,7 +21,7 @@ from umlctl.host.place import keep as keep_place
 from umlctl.kernels import modules
 from umlctl.protocol import console_socket
 from umlctl.state import console_log, records
-from umlctl.supervisor import passing
+from umlctl.supervisor import passed_descriptors
 from umlctl.supervisor.access import check_names
 from umlctl.supervisor.launch import spawn
 from umlctl.supervisor.launch.jail import Jail
@@ -58,7 +58,7 @@ def launch(
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
-    numbers = passing.check(definition, passes=passes)
+    numbers = passed_descriptors.check(definition, passes=passes)
     kernel = check_files(definition)
     check_names(definition)
     room.check_means(definition.umid)
@@ -221,7 +221,7 @@ def _begin(
     ]
     environment = users.environment(user) if user else dict(os.environ)
     environment["TMPDIR"] = room.place_of(definition, os.environ)
-    with passing.copied(numbers, spawn.FIRST_FREE_DESCRIPTOR) as passed:
+    with passed_descriptors.copied(numbers, spawn.FIRST_FREE_DESCRIPTOR) as passed:
 
         def begin(words: list[str], descriptors: list[int]) -> tuple[int, bytes]:
             return spawn.spawn(
@@ -234,7 +234,7 @@ def _begin(
             )
 
         become = users.become(user) if user else []
-        armed = functools.partial(jail.armed, passing.placing(passed), become)
+        armed = functools.partial(jail.armed, passed_descriptors.placing(passed), become)
         mounts = jail.mode != confinement.OFF
         return spawn.start(chain, definition.kernel, log, armed, begin, mounts=mounts)
 

@@ -12,7 +12,7 @@ from errno import EACCES, ENOENT, ENOTDIR
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.host import shared_socket
-from umlctl.supervisor.launch.means import is_below
+from umlctl.supervisor.launch.device_access import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -14,7 +14,7 @@ from tests.umlctl.supervisor.consoles.conftest import (
     Viewer,
     attached,
 )
-from umlctl.host import scarce
+from umlctl.host import limits
 from umlctl.protocol import console_socket
 from umlctl.state.records import DeviceEntry
 
@@ -50,14 +50,14 @@ async def test_consoles_are_those_of_the_table(kernel: Kernel) -> None:
 async def test_viewer_for_which_the_last_descriptor_is_taken_is_told(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scarce, "descriptors", lambda: 1)
+    monkeypatch.setattr(limits, "descriptors", lambda: 1)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as viewer:
         async with kernel.running():
             viewer.connect(f"{kernel.directory}/attach")
             await trio.lowlevel.wait_readable(viewer)
             said = viewer.recv(console_socket.MAX_PACKET_BYTES)
     assert said[:1] == console_socket.NOTICE
-    assert json.loads(said[1:]) == {"problem": scarce.few_descriptors()}
+    assert json.loads(said[1:]) == {"problem": limits.few_descriptors()}
 
 
 @pytest.mark.parametrize(

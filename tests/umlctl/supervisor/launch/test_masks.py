@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.host.call_list import CallList, open_program
+from umlctl.supervisor.launch.device_access import is_below
 from umlctl.supervisor.launch.masks import Mask, Masks, outermost, plan
-from umlctl.supervisor.launch.means import is_below
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
 from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, FileRule, Files
-from umlctl.supervisor.launch import means
+from umlctl.supervisor.launch import device_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -79,7 +79,7 @@ def rules(
     """
     entries = list(entries)
     found = [
-        *(FileRule(path, DEVICE) for path in means.of_command(command[1:]).paths),
+        *(FileRule(path, DEVICE) for path in device_access.of_command(command[1:]).paths),
         FileRule(places.sockets, SOCKETS),
         FileRule(places.devices, FILE),
         FileRule(places.read, FILE & ~_CHANGES),

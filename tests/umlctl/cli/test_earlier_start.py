@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.cli import again
+from umlctl.cli import earlier_start
 from umlctl.host import paths
 from umlctl.protocol.status import Ending
 from umlctl.state import records
@@ -41,11 +41,11 @@ def test_guest_that_has_ended_is_started_as_it_was_last(
     assert started.definitions[-1] == first
     assert "umlctl: demo: as it was started last" in started.err
     os.chdir(first.cwd)
-    again_by_words = shlex.split(again.words(first))
+    again_by_words = shlex.split(earlier_start.words(first))
     assert started.main("start", "demo", *again_by_words) == 0
     assert started.definitions[-1] == first
     assert "a new guest of this name" not in started.err
     assert started.main("start", "demo", "--ncpus", "1", "--mem", "77M") == 0
     assert started.definitions[-1].mem == 77 << 20
     said = "demo: a new guest of this name; it was started last with "
-    assert said + (again.words(first) or "no options") in started.err
+    assert said + (earlier_start.words(first) or "no options") in started.err

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from umlctl.host.seccomp import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
-from umlctl.supervisor.launch import means
+from umlctl.supervisor.launch import device_access
 
 TAP = "vec0:transport=tap,ifname=t0"
 RAW = "vec1:transport=raw,ifname=eth0"
@@ -13,18 +13,18 @@ VIRTIO = "virtio_uml.device=/run/v.sock:1"
 @pytest.mark.parametrize(
     ("word", "paths", "capabilities", "streams", "tcp"),
     [
-        (TAP, {means.TUN}, set(), False, False),
-        ("eth0=tuntap,t0", {means.TUN}, set(), False, False),
+        (TAP, {device_access.TUN}, set(), False, False),
+        ("eth0=tuntap,t0", {device_access.TUN}, set(), False, False),
         (RAW, set(), {"CAP_NET_RAW"}, False, False),
         ("vec0:transport=bess,dst=/run/port", set(), set(), False, False),
         ("eth0=daemon,,unix,/run/switch.ctl", set(), set(), True, False),
         ("eth0=slirp", set(), set(), True, True),
         (VIRTIO, set(), set(), True, False),
-        ("vfio_uml.device=0000:00:01.0", {means.VFIO}, set(), False, False),
+        ("vfio_uml.device=0000:00:01.0", {device_access.VFIO}, set(), False, False),
         ("con1=tty:/dev/ttyS0", {"/dev/ttyS0"}, set(), False, False),
         ("con1=fd:0,tty:/dev/ttyS1", {"/dev/ttyS1"}, set(), False, False),
         ("ssl1=port:9000", set(), set(), True, True),
-        ("con1=xterm", set(means.TERMINALS), set(), True, True),
+        ("con1=xterm", set(device_access.TERMINALS), set(), True, True),
         ("con1=pts", set(), set(), False, False),
         ("console=tty0", set(), set(), False, False),
         ("con=none", set(), set(), False, False),
@@ -37,7 +37,7 @@ VIRTIO = "virtio_uml.device=/run/v.sock:1"
 def test_device_needs_of_the_host(
     word: str, paths: set[str], capabilities: set[str], streams: bool, tcp: bool
 ) -> None:
-    found = means.of_device(word)
+    found = device_access.of_device(word)
     assert (set(found.paths), set(found.capabilities)) == (paths, capabilities)
     assert (found.streams, found.tcp) == (streams, tcp)
     assert AF_INET in found.families or not tcp
@@ -60,12 +60,12 @@ def test_device_needs_of_the_host(
     ],
 )
 def test_device_needs_families_of_sockets(word: str, families: set[int]) -> None:
-    assert means.of_device(word).families == families
+    assert device_access.of_device(word).families == families
 
 
 def test_kernel_has_what_its_command_line_needs_and_what_all_have() -> None:
-    has = means.of_command(["/linux", "mem=64M", TAP, 'con1="tty:/dev/ttyS0"'])
-    assert has.paths == {*means.ALWAYS, means.TUN, "/dev/ttyS0"}
+    has = device_access.of_command(["/linux", "mem=64M", TAP, 'con1="tty:/dev/ttyS0"'])
+    assert has.paths == {*device_access.ALWAYS, device_access.TUN, "/dev/ttyS0"}
     assert not has.streams
 
 
@@ -89,12 +89,12 @@ def test_kernel_has_what_its_command_line_needs_and_what_all_have() -> None:
 def test_what_a_confined_guest_cannot_have_later_is_told_with_what_helps(
     started: list[str], given: list[str], device: str, how: str
 ) -> None:
-    assert means.lacking(means.of_command(started), given, device) == how
+    assert device_access.lacking(device_access.of_command(started), given, device) == how
 
 
 def test_path_is_below_a_directory_by_whole_names() -> None:
-    assert means.is_below("/a/b", "/a")
-    assert means.is_below("/a", "/a")
-    assert means.is_below("/a/b", "/")
-    assert means.is_below("/a/b", "/a/")
-    assert not means.is_below("/ab", "/a")
+    assert device_access.is_below("/a/b", "/a")
+    assert device_access.is_below("/a", "/a")
+    assert device_access.is_below("/a/b", "/")
+    assert device_access.is_below("/a/b", "/a/")
+    assert not device_access.is_below("/ab", "/a")

@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 
 from umlctl.errors import HostError
-from umlctl.host import processes, scarce
+from umlctl.host import limits, processes
 
 UID = 50000 + os.getpid() % 10000
 """That nobody has, nor another run of these tests."""
@@ -34,12 +34,12 @@ def test_supervisor_takes_what_it_may_have_of_descriptors() -> None:
     said = program(
         """
         import resource
-        from umlctl.host import scarce
+        from umlctl.host import limits
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300))
-        print(scarce.descriptors(), scarce.most_for_clients(), scarce.most_to_keep())
-        scarce.become_supervisor()
-        print(scarce.descriptors(), scarce.most_for_clients(), scarce.most_to_keep())
-        print(scarce.few_descriptors())
+        print(limits.descriptors(), limits.most_for_clients(), limits.most_to_keep())
+        limits.become_supervisor()
+        print(limits.descriptors(), limits.most_for_clients(), limits.most_to_keep())
+        print(limits.few_descriptors())
         """
     )
     assert said.splitlines()[:2] == ["64 60 0", "300 284 150"]
@@ -50,14 +50,14 @@ def test_descriptors_are_counted_to_the_last() -> None:
     said = program(
         """
         import os, resource
-        from umlctl.host import scarce
+        from umlctl.host import limits
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-        while left := scarce.descriptors_left():
+        while left := limits.descriptors_left():
             os.open("/dev/null", os.O_RDONLY)
         try:
             os.open("/dev/null", os.O_RDONLY)
         except OSError as problem:
-            print(scarce.explained(problem))
+            print(limits.explained(problem))
         """
     )
     assert "Too many open files" in said
@@ -104,23 +104,23 @@ def test_processes_of_a_user_are_counted_and_threads_too() -> None:
     said = program(
         """
         import ctypes, os, resource, sys, threading
-        from umlctl.host import scarce
+        from umlctl.host import limits
         os.setgroups([])
         os.setgid(int(sys.argv[1]))
         os.setuid(int(sys.argv[1]))
         ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else /proc says root
         resource.setrlimit(resource.RLIMIT_NPROC, (4, 4))
-        print(scarce.processes_left())
+        print(limits.processes_left())
         go = threading.Event()
         threads = []
         try:
             while True:
                 threads.append(threading.Thread(target=go.wait))
                 threads[-1].start()
-                print(scarce.processes_left())
+                print(limits.processes_left())
         except RuntimeError as problem:
             threads.pop()
-            print(scarce.is_lacking(problem), scarce.explained(problem))
+            print(limits.is_lacking(problem), limits.explained(problem))
         go.set()
         for thread in threads:
             thread.join()
@@ -150,8 +150,8 @@ def test_lack_is_told_from_other_problems(
     wrapped = HostError("demo: it does not go")
     wrapped.__cause__ = problem
     for whole in (problem, wrapped, ExceptionGroup("all", [ExceptionGroup("some", [problem])])):
-        assert scarce.is_lacking(whole) == bool(said)
-        text = scarce.explained(whole)
+        assert limits.is_lacking(whole) == bool(said)
+        text = limits.explained(whole)
         assert text.startswith(str(wrapped if whole is wrapped else problem))
         assert said in text
         assert (text in (str(problem), str(wrapped))) == (not said)
@@ -159,5 +159,5 @@ def test_lack_is_told_from_other_problems(
 
 def test_full_file_system_is_a_lack_that_speaks_for_itself() -> None:
     problem = OSError(errno.ENOSPC, "No space left on device", "/x")
-    assert scarce.is_lacking(problem)
-    assert scarce.explained(problem) == str(problem)
+    assert limits.is_lacking(problem)
+    assert limits.explained(problem) == str(problem)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cows import read
-from umlctl.storage import whole
+from umlctl.storage import file_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def copy(source: str, target: str) -> int:
         said += count
 
     with open(source, "rb") as left, open(target, "x+b") as right:
-        whole.copy_whole(left.fileno(), right.fileno(), say)
+        file_copy.copy_whole(left.fileno(), right.fileno(), say)
     return said
 
 
@@ -47,7 +47,7 @@ def test_blocks_are_shared_where_the_file_system_can(
     asked: list[int] = []
     monkeypatch.setattr(fcntl, "ioctl", lambda _file, number, _source: asked.append(number))
     assert copy(f"{tmp_path}/a", f"{tmp_path}/b") == 0
-    assert asked == [whole.FICLONE]
+    assert asked == [file_copy.FICLONE]
 
 
 def test_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ from umlctl.guest.confinement import STRICT, WRITES
 from umlctl.guest.definition import Definition
 from umlctl.host.landlock import CHANGE, FileRule, Files
 from umlctl.state.records import DeviceEntry, Hold
-from umlctl.supervisor.launch import means, reach
+from umlctl.supervisor.launch import device_access, file_access
 
-PLACES = reach.Places("/own/k", "/own/dev", "/own/dev-ro", "/dev/shm/m", "/own/net", "/run/g/demo")
+PLACES = file_access.Places(
+    "/own/k", "/own/dev", "/own/dev-ro", "/dev/shm/m", "/own/net", "/run/g/demo"
+)
 DISK = DeviceEntry(
     name="ubd1",
     asked="/disk",
@@ -26,7 +28,7 @@ def guest(**fields: object) -> Definition:
 def allowed(definition: Definition, entries: list[DeviceEntry] | None = None) -> dict[str, Files]:
     """What may be done with each path by all rules for it."""
     found: dict[str, Files] = {}
-    for path, rights in reach.rules(definition, entries or [], COMMAND, PLACES):
+    for path, rights in file_access.rules(definition, entries or [], COMMAND, PLACES):
         found[path] = found.get(path, Files(0)) | rights
     return found
 
@@ -41,7 +43,7 @@ def test_kernel_writes_what_is_its_own_and_devices_that_are_nobodys() -> None:
         "/own/dev",
         "/own/net",
         "/dev/shm/m",
-        *means.ALWAYS,
+        *device_access.ALWAYS,
     }
 
 
@@ -60,18 +62,18 @@ def test_it_writes_the_directory_that_is_its_root_unless_that_is_to_read_only() 
 def test_it_writes_what_was_given_to_be_written() -> None:
     rules = allowed(guest(rw=("/data",)))
     assert rules["/data"] & Files.MAKE_REG
-    assert "/data" in reach.written(guest(rw=("/data",)), [])
+    assert "/data" in file_access.written(guest(rw=("/data",)), [])
 
 
 def test_nobody_makes_device_nodes() -> None:
     rules = allowed(guest(root="/srv/root/", rw=("/data",)), [DISK])
     assert not any(rights & (Files.MAKE_CHAR | Files.MAKE_BLOCK) for rights in rules.values())
-    assert reach.handled(guest()) & Files.MAKE_CHAR
+    assert file_access.handled(guest()) & Files.MAKE_CHAR
 
 
 def test_reading_is_refused_to_the_strictly_confined_alone() -> None:
-    assert not reach.handled(guest()) & (Files.READ_FILE | Files.EXECUTE)
-    assert reach.handled(guest(confine=STRICT)) & Files.READ_FILE
+    assert not file_access.handled(guest()) & (Files.READ_FILE | Files.EXECUTE)
+    assert file_access.handled(guest(confine=STRICT)) & Files.READ_FILE
 
 
 def test_strictly_confined_one_reads_the_system_its_root_and_what_was_given() -> None:
@@ -86,17 +88,19 @@ def test_strictly_confined_one_reads_the_system_its_root_and_what_was_given() ->
 
 
 def test_what_is_given_is_what_words_and_disks_name() -> None:
-    given = reach.given(guest(ro=("/books",), init="/bin/sh", cwd="/work"), [DISK], COMMAND)
+    given = file_access.given(guest(ro=("/books",), init="/bin/sh", cwd="/work"), [DISK], COMMAND)
     assert {"/cow", "/base", "/books", "/bin/sh", "/work", "/usr/bin/linux"} == set(given)
 
 
 def test_rules_are_for_landlock() -> None:
-    assert all(isinstance(each, FileRule) for each in reach.rules(guest(), [DISK], COMMAND, PLACES))
+    assert all(
+        isinstance(each, FileRule) for each in file_access.rules(guest(), [DISK], COMMAND, PLACES)
+    )
 
 
 def test_strictly_confined_one_reads_the_init_that_its_command_names_on_this_host() -> None:
     command = [*COMMAND, "init=/own/init"]
-    rules = dict(reach.rules(guest(confine=STRICT), [], command, PLACES))
+    rules = dict(file_access.rules(guest(confine=STRICT), [], command, PLACES))
     assert not rules["/own/init"] & CHANGE
-    rules = dict(reach.rules(guest(confine=STRICT, root="/tree/"), [], command, PLACES))
+    rules = dict(file_access.rules(guest(confine=STRICT, root="/tree/"), [], command, PLACES))
     assert "/own/init" not in rules

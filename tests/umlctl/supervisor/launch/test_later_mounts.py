@@ -10,8 +10,8 @@ from tests.umlctl.supervisor.launch.test_jail import running
 from umlctl.host import landlock, paths
 from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.devices import bringing
-from umlctl.supervisor.launch import aside
-from umlctl.supervisor.launch.means import TUN
+from umlctl.supervisor.launch import later_mounts
+from umlctl.supervisor.launch.device_access import TUN
 
 pytestmark = [
     pytest.mark.skipif(bool(landlock.unable()), reason="this host confines no kernel"),
@@ -27,7 +27,7 @@ def test_device_of_taps_appears_when_it_is_wanted(house: str, tmp_path: Path) ->
             pytest.skip("this host gives no mounts of its own to a kernel")
         assert said.startswith("-rw-------"), "a file of nothing stands there"
         there = f"/proc/{launched.pid}/root{TUN}"
-        assert aside.has_tun(record)
+        assert later_mounts.has_tun(record)
         for _ in range(2):
             bringing.bring_in(record, DeviceEntry(name="vec0", asked=TAP, kernel=TAP))
             assert stat.S_ISCHR(os.stat(there).st_mode)
@@ -38,7 +38,7 @@ def test_device_of_taps_appears_when_it_is_wanted(house: str, tmp_path: Path) ->
 def test_kernel_that_was_given_the_device_has_it_from_the_start(house: str, tmp_path: Path) -> None:
     with running(tmp_path, f"ls -l {TUN}", rw=(TUN,)) as (launched, said):
         assert said.startswith("c")
-        assert not aside.has_tun(launched.record), house
+        assert not later_mounts.has_tun(launched.record), house
 
 
 def test_what_the_supervisor_makes_of_records_is_found_where_the_kernel_has_no_way(
@@ -46,8 +46,8 @@ def test_what_the_supervisor_makes_of_records_is_found_where_the_kernel_has_no_w
 ) -> None:
     umid = "demo"
     made = f"{paths.record_dir(umid)}/ubd1.cow"
-    assert aside.seen(umid, made) == f"{aside.directory(umid)}/records/ubd1.cow"
-    assert aside.seen(umid, f"{house}/other") == ""
+    assert later_mounts.seen(umid, made) == f"{later_mounts.directory(umid)}/records/ubd1.cow"
+    assert later_mounts.seen(umid, f"{house}/other") == ""
     with running(tmp_path, f"ls {paths.record_dir(umid)}") as (launched, said):
         if launched.record.binds:
             assert "record.json" not in said

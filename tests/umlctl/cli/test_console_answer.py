@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli.answered import QUIET_TIMEOUT, UNSEEN_QUIET_TIMEOUT, Answer, open_line
+from umlctl.cli.console_answer import QUIET_TIMEOUT, UNSEEN_QUIET_TIMEOUT, Answer, open_line
 
 PROMPT = b"demo:/# "
 FANCY = b"\x1b[?2004h\x1b]0;demo\x07\x1b[1mroot@demo\x1b[0m:/# "

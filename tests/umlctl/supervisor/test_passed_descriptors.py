@@ -9,7 +9,7 @@ import pytest
 from umlctl.errors import UsageError
 from umlctl.guest.definition import Definition
 from umlctl.host import processes
-from umlctl.supervisor import passing
+from umlctl.supervisor import passed_descriptors
 
 
 def define(*arguments: str) -> Definition:
@@ -25,8 +25,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_descriptors_of_the_caller_are_passed(given: int) -> None:
     definition = define(f"ssl3=fd:{given}", "con1=fd:0,fd:1")
-    assert passing.check(definition, passes=True) == [0, 1, given]
-    assert passing.check(define("ssl3=pts"), passes=False) == []
+    assert passed_descriptors.check(definition, passes=True) == [0, 1, given]
+    assert passed_descriptors.check(define("ssl3=pts"), passes=False) == []
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,10 @@ def test_what_cannot_be_passed_is_refused(
     given: int, words: list[str], passes: bool, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        passing.check(define(*words), passes=passes)
-    assert passing.check(define("vec0:transport=fd,fd=9", "noreboot"), passes=True) == [given]
+        passed_descriptors.check(define(*words), passes=passes)
+    assert passed_descriptors.check(define("vec0:transport=fd,fd=9", "noreboot"), passes=True) == [
+        given
+    ]
 
 
 def test_only_what_the_caller_left_open_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +60,14 @@ def test_only_what_the_caller_left_open_was_given(monkeypatch: pytest.MonkeyPatc
 
 def test_copies_have_their_own_numbers_in_the_end() -> None:
     reader, writer = os.pipe()
-    with passing.copied([writer], 64) as copies:
+    with passed_descriptors.copied([writer], 64) as copies:
         (copy,) = copies
         assert copy >= 64
-        command = [*passing.placing({copy: 9}), "sh", "-c", "echo from 9 >&9"]
+        command = [*passed_descriptors.placing({copy: 9}), "sh", "-c", "echo from 9 >&9"]
         subprocess.run(command, pass_fds=[copy], check=True)
     os.close(writer)
     with open(reader, "rb") as file:
         assert file.read() == b"from 9\n"
-    assert passing.placing({}) == []
+    assert passed_descriptors.placing({}) == []
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(copy)

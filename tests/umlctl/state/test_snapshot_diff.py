@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.snapshots import disk, take, write
-from umlctl.state.differing import Difference, by_disk
+from umlctl.state.snapshot_diff import Difference, by_disk
 
 
 def test_what_was_written_since_differs(house: str) -> None:
