@@ -7,12 +7,11 @@ without a mode.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from typing import Final
 
 from umlctl.errors import HostError
-from umlctl.host.programs import INIT_PATH
+from umlctl.storage import ext4
 
 NAME: Final = "overlay.img"
 SLOT: Final = 15
@@ -29,12 +28,12 @@ def prepare(directory: str) -> str:
     image = f"{directory}/{NAME}"
     if os.path.exists(image):
         return image
-    program = shutil.which("mke2fs", path=INIT_PATH)
-    if program is None:
+    try:
+        program = ext4.find_program("mke2fs")
+    except HostError as problem:
         raise HostError(
-            f"cannot make {image}, a file system for what is written: this host lacks mke2fs; "
-            "apt install e2fsprogs"
-        )
+            f"cannot make {image}, a file system for what is written: {problem}"
+        ) from None
     new = f"{image}.{os.getpid()}"
     try:
         with open(new, "xb") as file:

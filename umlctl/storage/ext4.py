@@ -91,7 +91,7 @@ def contents(path: str, inside: str) -> bytes | None:
 
     Raises: HostError
     """
-    words = [_program("debugfs"), "-R", f'cat "{inside}"', path]
+    words = [find_program("debugfs"), "-R", f'cat "{inside}"', path]
     done = subprocess.run(words, capture_output=True, timeout=PROGRAM_TIMEOUT, check=False)
     missing = b"File not found" in done.stderr or b"not found by ext2_lookup" in done.stderr
     return None if missing else done.stdout
@@ -102,7 +102,7 @@ def exists(path: str, inside: str) -> bool:
 
     Raises: HostError
     """
-    words = [_program("debugfs"), "-R", f'stat "{inside}"', path]
+    words = [find_program("debugfs"), "-R", f'stat "{inside}"', path]
     done = subprocess.run(words, capture_output=True, timeout=PROGRAM_TIMEOUT, check=False)
     return done.stdout.startswith(b"Inode:")
 
@@ -111,8 +111,11 @@ def _place(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def _program(name: str) -> str:
-    """Raises: HostError"""
+def find_program(name: str) -> str:
+    """The path of a program of e2fsprogs; a user's PATH may lack sbin.
+
+    Raises: HostError: it is not there
+    """
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path is None:
         raise HostError(f"there is no {name}, which is in e2fsprogs: apt install e2fsprogs")
@@ -127,7 +130,7 @@ def _run(
     if epoch:
         environment |= {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
     done = subprocess.run(
-        [_program(name), *words],
+        [find_program(name), *words],
         env=environment,
         pass_fds=(descriptor,),
         stdin=subprocess.DEVNULL,
