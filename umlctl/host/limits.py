@@ -73,6 +73,17 @@ def most_for_clients(most: int = 0) -> int:
     return most - min(RESERVED_DESCRIPTORS, most // 16)
 
 
+def for_client(descriptor: int) -> int:
+    """A descriptor that was opened for a client; it is closed if it is none for clients.
+
+    Raises: OSError: EMFILE
+    """
+    if descriptor >= most_for_clients():
+        os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return descriptor
+
+
 def most_to_keep() -> int:
     """The first descriptor that is not for what is kept open for speed alone."""
     most = descriptors()

@@ -46,6 +46,23 @@ def test_supervisor_takes_what_it_may_have_of_descriptors() -> None:
     assert "the supervisor may open 300 files; raise it with `ulimit -n`, and have a new" in said
 
 
+def test_last_descriptors_are_no_clients() -> None:
+    said = program(
+        """
+        import os, resource
+        from umlctl.host import limits
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        try:
+            while True:
+                taken.append(limits.for_client(os.open("/dev/null", os.O_RDONLY)))
+        except OSError as problem:
+            print(taken[-1], problem.errno, limits.descriptors_left())
+        """
+    )
+    assert said == "59 24 4\n"
+
+
 def test_descriptors_are_counted_to_the_last() -> None:
     said = program(
         """

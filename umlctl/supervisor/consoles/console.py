@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from umlctl.host import limits
 from umlctl.protocol import console_socket
 from umlctl.protocol.console_socket import MAX_PACKET_BYTES
 from umlctl.state import console_log
@@ -148,7 +149,7 @@ class ServedConsole:
         Raises: OSError
         """
         if self._file < 0:
-            self._file = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = limits.for_client(os.open(self.log, os.O_RDONLY | os.O_CLOEXEC))
         begin = console_log.start(self._file)
         if viewer.offset < begin:
             viewer.said.append(Notice(lost=begin - viewer.offset))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from umlctl.host import limits
 from umlctl.host.inotify import Watch
 from umlctl.supervisor.endurance import endure
 
@@ -102,6 +104,8 @@ class LogKeeper:
         try:
             if self._watch is None and not self._unwatched:
                 self._watch = Watch()
+                if self._watch.fileno() >= limits.most_for_clients():
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if self._watch is not None:
                 self._watch.add(console.log)
         except OSError:

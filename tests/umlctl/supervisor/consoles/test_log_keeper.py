@@ -12,6 +12,7 @@ from tests.umlctl.supervisor.consoles.conftest import (
     size_of,
     until,
 )
+from umlctl.host import limits
 from umlctl.host.inotify import Watch
 from umlctl.state import console_log
 from umlctl.supervisor.consoles import console
@@ -33,6 +34,22 @@ async def test_viewer_without_inotify_sees_all_the_same(
         await viewer.is_told(offset=0)
         kernel.write("hello\n")
         await viewer.sees(b"hello\n")
+
+
+async def test_last_descriptors_do_not_wake_viewers(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def watch() -> Watch:
+        opened.append(Watch())
+        return opened[-1]
+
+    monkeypatch.setattr(module, "Watch", watch)
+    async with kernel.running():
+        monkeypatch.setattr(limits, "most_for_clients", lambda: 0)
+        kernel.consoles._keeper.look_at(kernel.consoles.by_name["con0"])
+        assert [each.fileno() for each in opened] == [-1]
 
 
 async def test_viewers_are_woken_though_a_log_cannot_be_watched(
