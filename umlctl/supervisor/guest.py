@@ -209,6 +209,8 @@ class Guest:
         outcome = await self.life.kernel.ask("reboot", seconds)
         # The kernel's notification may have come before this line: `handle` has then seen to it.
         untold = self.milestones.ready is ready and self.lifecycle.state == RUNNING
+        if outcome.ok:
+            self.life.process.end_traced(self.life.kernel_socket.path)
         if outcome.ok and untold:
             self.handle(Resetting())
         return outcome

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from umlctl.host import processes
+from umlctl.supervisor.kernel_socket import is_open
 
 LOOK_INTERVAL: Final = 0.005
 """Between two looks at whether the kernel waits in `stop`, seconds."""
@@ -87,6 +88,25 @@ class GuestProcesses:
     def kill(self) -> None:
         """Kill all processes of the guest, also the helpers that were found."""
         processes.kill_guest(self.pid, self.started, self._live_helpers())
+
+    def end_traced(self, path: str) -> None:
+        """End the processes in which a kernel runs those of its guest, as it has begun to reset.
+
+        It does so itself, but may overlook one that begins or ends just then. That has the kernel's
+        files, so the next kernel would find its disks locked by itself. Seen on 6.1.
+
+        path: of the kernel's socket: what is traced as long as that is open is none of the next
+            kernel's
+        """
+        with suppress(OSError):
+            found = [
+                seen
+                for pid in processes.descendants(self.pid)
+                if (seen := processes.look(pid)) and processes.is_thread(seen.tracer, self.pid)
+            ]
+            if is_open(self.pid, path):
+                for seen in found:
+                    os.kill(seen.pid, signal.SIGKILL)
 
     def _live_helpers(self) -> list[int]:
         alive = []

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from umlctl.host import processes
+from umlctl.supervisor import process as module
 from umlctl.supervisor.process import RUNNING_CPU_SECONDS, GuestProcesses
 
 if TYPE_CHECKING:
@@ -125,3 +126,28 @@ async def test_kernel_that_does_what_it_was_asked_is_stopped_or_not_once_it_rest
     monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: next(cpu))
     monkeypatch.setattr(processes, "held", lambda _pid: None)
     assert await GuestProcesses(4711, 1).is_stopped() is stopped
+
+
+@pytest.mark.parametrize("resets", [True, False])
+def test_traced_processes_are_ended_unless_they_are_the_next_kernels(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, resets: bool
+) -> None:
+    """Once the socket of the kernel that was told to reset is closed, they may be."""
+    with subprocess.Popen(["sleep", "600"]) as traced, subprocess.Popen(["sleep", "600"]) as helper:
+        looks = {pid: processes.look(pid) for pid in (traced.pid, helper.pid)}
+        tracers = {traced.pid: child.pid, helper.pid: 0}
+
+        def look(pid: int) -> processes.Seen | None:
+            seen = looks[pid]
+            return None if seen is None else seen._replace(tracer=tracers[pid])
+
+        monkeypatch.setattr(processes, "descendants", lambda _pid: list(looks))
+        monkeypatch.setattr(processes, "look", look)
+        monkeypatch.setattr(module, "is_open", lambda *_: resets)
+        process_of(child).end_traced("/k/demo/mconsole")
+        if resets:
+            assert traced.wait(DEADLINE) == -signal.SIGKILL
+        assert [each.poll() for each in (helper, child)] == [None, None]
+        assert resets or traced.poll() is None
+        traced.kill()
+        helper.kill()
