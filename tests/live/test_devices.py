@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live.conftest import WHOLE, unless_strict, wait_for
-from umlctl.host import processes
+from umlctl.host import paths, processes
 
 if TYPE_CHECKING:
     from tests.live.conftest import House
@@ -52,8 +52,9 @@ def in_image(path: Path, name: str) -> str:
 
 
 def descriptors(pid: int) -> list[str]:
-    """What a process has open, but for what comes and goes: sockets, and the host's files that
-    a guest on hostfs has in its cache."""
+    """What a process has open, but for what comes and goes: sockets, the host's files that a guest
+    on hostfs has in its cache, and the directory that a supervisor keeps as soon as a guest of its
+    user has a socket for others."""
     found = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -61,7 +62,7 @@ def descriptors(pid: int) -> list[str]:
         except OSError:
             continue
     passing = ("socket:", "pipe:", "anon_", "/usr/", "/lib", "/bin/", "/etc/", "/proc/")
-    return sorted(path for path in found if not path.startswith(passing))
+    return sorted(path for path in found if not path.startswith((*passing, paths.shared_dir())))
 
 
 @pytest.fixture

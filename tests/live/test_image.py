@@ -21,7 +21,7 @@ def test_image_with_a_busybox_boots_and_shuts_down(house: House, umid: str, tmp_
     top = f"{tmp_path}/top.cow"
     house.start(umid, "--root", f"{made['path']},cow={top}")
     log = Path(f"{house.state}/guests/{umid}/console.log")
-    wait_for(lambda: b"/ # " in log.read_bytes(), "it has a shell")
+    wait_for(lambda: b" # " in log.read_bytes(), "it has a shell")
     with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write("echo kept >/root/file; mount\n")
     wait_for(lambda: house.ask(umid, "proc 1/root/root/file").data.strip() == b"kept", "written")
