@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -19,121 +18,26 @@ import pexpect
 import pytest
 
 import hatch_build
-from tests.live.conftest import DEADLINE, House, a_house, heed_signals, processes_of, wait_for
+from tests.live.conftest import DEADLINE, a_house, wait_for
+from tests.live.exec_place import ROOT, Place, have_program, packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(hatch_build.HERE)
 USER = 1000
-
-
-class Place:
-    """Where `umlctl exec` is run from.
-
-    Fields:
-        house: of its guests
-        source: the directory of the packages: with the program, or without
-    """
-
-    def __init__(self, house: House, source: Path) -> None:
-        self.house = house
-        self.source = source
-        self.env = {**house.env, "PYTHONPATH": str(source)}
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "umlctl", "exec", *words]
-
-    def run(
-        self, *words: str, stdin: bytes | None = None, cwd: str | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run `umlctl exec WORDS` to its end; nothing of it is left."""
-        done: subprocess.CompletedProcess[bytes] = subprocess.run(
-            self.command(*words),
-            env=self.env,
-            cwd=cwd,
-            input=stdin or b"",
-            capture_output=True,
-            timeout=2 * DEADLINE,
-            check=False,
-        )
-        assert self.left() == []
-        return done
-
-    @contextlib.contextmanager
-    def begun(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-        """`umlctl exec WORDS`, which has written a line."""
-        process = subprocess.Popen(
-            self.command(*words),
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=heed_signals,  # noqa: PLW1509
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            assert process.stdout.readline() == b"begun\n"
-            yield process
-        finally:
-            process.kill()
-            process.wait(DEADLINE)
-            process.stdout.close()
-            process.stderr.close()
-
-    @contextlib.contextmanager
-    def terminal(self, *words: str) -> Iterator[pexpect.spawn]:
-        """`umlctl exec WORDS` in a terminal of 30 rows and 90 columns."""
-        command = self.command(*words)
-        process = pexpect.spawn(
-            command[0],
-            command[1:],
-            env={**self.env, "TERM": "xterm", "PS1": "ready> "},
-            dimensions=(30, 90),
-            timeout=DEADLINE,
-            encoding="utf-8",
-            codec_errors="replace",
-        )
-        try:
-            yield process
-        finally:
-            process.close(force=True)
-
-    def left(self) -> list[str]:
-        """What is left of guests."""
-        places = ("u/run/g", "u/run/k", "u/run/x", "u/run-kept", "u/state/guests")
-        found = [
-            f"{place}/{name}"
-            for place in places
-            if os.path.isdir(f"{self.house.path}/{place}")
-            for name in os.listdir(f"{self.house.path}/{place}")
-        ]
-        return found + [f"process {pid}" for pid in processes_of(f"uml_dir={self.house.run}/k")]
 
 
 @pytest.fixture(scope="module")
 def without() -> Iterator[Path]:
     """The packages without the program."""
-    with tempfile.TemporaryDirectory(prefix="umlctl-", dir="/tmp") as place:
-        for name in ("umlctl", "socketproto"):
-            shutil.copytree(ROOT / name, f"{place}/{name}")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{place}/umlctl/guest/agent")
-        os.chmod(place, 0o755)
-        yield Path(place)
-
-
-def _have_program() -> None:
-    if shutil.which("cc") is None and not os.path.exists(hatch_build.AGENT):
-        pytest.skip("takes a compiler, which builds the program; `./dev test` of root installs one")
-    assert os.path.exists(hatch_build.AGENT) or hatch_build.build()
+    with packages() as found:
+        yield found
 
 
 @pytest.fixture(scope="module", params=["program", "script"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "program":
-        _have_program()
+        have_program()
         source = ROOT
     else:
         source = request.getfixturevalue("without")
@@ -144,7 +48,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def program() -> Iterator[Place]:
     """By the program alone: what has nothing to do with which of the two it is."""
-    _have_program()
+    have_program()
     with a_house() as house:
         yield Place(house, ROOT)
 
@@ -473,6 +377,8 @@ def test_shell_has_jobs_and_is_told_of_a_new_size(place: Place) -> None:
 
 
 def test_editor_follows_the_window(program: Place) -> None:
+    if shutil.which("vi") is None:
+        pytest.skip("this host has no vi")
     with program.terminal("--", "vi", "-u", "NONE", "-c", "set shortmess+=I") as screen:
         screen.expect("~")
         screen.setwinsize(20, 60)

@@ -1,4 +1,4 @@
-"""`umlctl exec`: a command in a guest of its own."""
+"""`umlctl exec`: a command in a guest of its own, or in one that is there anyway."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from errno import ENOENT
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from umlctl import exitcodes, streams
 from umlctl.cli import complete, overlay_image
@@ -25,7 +26,7 @@ from umlctl.host import paths
 from umlctl.kernels import find, modules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from umlctl.cli.exec_guest import Result
     from umlctl.guest.definition import Definition
@@ -68,6 +69,16 @@ NOT_OFFERED: Final[dict[str, Any]] = {
     "force": False,
 }
 """What describes a guest, and is the same for all of these."""
+IN_GUEST: Final = frozenset(("cwd", "variables", "timeout"))
+"""The parameters of a command in a guest that runs."""
+ROOT_ENVIRONMENT: Final = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+}
+"""The environment of a command there, with OF_TERMINAL as it is here."""
+OF_TERMINAL: Final = ("TERM", "COLORTERM", "LANG", "LC_ALL")
 IN_MEMORY: Final = "memory"
 """In place of a directory for what is written."""
 NO_REBOOT: Final = "noreboot=1"
@@ -82,10 +93,19 @@ class Executing(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         rest = super().parse_args(ctx, args[:end])
-        if ctx.params["words"] and not ctx.resilient_parsing:
+        if ctx.resilient_parsing:
+            return rest
+        if ctx.params["words"]:
             first = ctx.params["words"][0]
-            ctx.fail(f"it takes no argument before `--`, where the command begins: {first!r}")
+            ctx.fail(f"it takes one argument before `--`, where the command begins: {first!r}")
         ctx.params["words"] = tuple(args[end + 1 :])
+        if ctx.params["guest"] is not None:
+            for option in self.params:
+                given = ctx.get_parameter_source(option.name or "") == ParameterSource.COMMANDLINE
+                if isinstance(option, click.Option) and given and option.name not in IN_GUEST:
+                    ctx.fail(
+                        f"{option.opts[0]} is for a guest of its own, and not for one that runs"
+                    )
         return rest
 
 
@@ -101,8 +121,10 @@ Examples:
   umlctl exec --nic user -- apt-get install -y hello
   tar c . | umlctl exec --ro -- tar t      streams are those of the command
   umlctl exec -- bash                      a terminal is a terminal
+  umlctl exec demo -- dmesg                in a guest that runs
 """,
 )
+@click.argument("guest", required=False, shell_complete=complete.guests)
 @click.argument("words", nargs=-1, metavar="-- COMMAND [ARGUMENT]...", type=click.UNPROCESSED)
 @click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]")
 @click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory.")
@@ -178,32 +200,58 @@ Examples:
     help="End it if it has not ended after so long; the exit code is 124 then.",
 )
 @click.option("--log", default="", metavar="FILE", help="Write the kernel's own messages to FILE.")
-def execute(words: tuple[str, ...], **options: Any) -> int:
-    """Run a command in a fresh guest on this machine's own files.
+def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
+    """Run a command in a fresh guest on this machine's own files, or in GUEST.
 
     It has the same directory, environment, standard streams and terminal as it would have here, and
     a kernel of its own. It is root there, and may write anything: nothing of that gets to the
     host, unless with --rw, --share or --overlay=DIR. The exit code is the command's own.
+
+    In GUEST, which runs, it is root, in that guest's own files.
     """
     began = time.monotonic()
     if not words or not words[0]:
         what = "the command is empty" if words else "there is no command"
-        raise UsageError(f"{what}: umlctl exec [OPTIONS] -- COMMAND [ARGUMENT]...")
+        raise UsageError(f"{what}: umlctl exec [OPTIONS] [GUEST] -- COMMAND [ARGUMENT]...")
+    limit = options["timeout"]
+    deadline = None if limit is None else began + limit
+    if guest is not None:
+        return _in_guest(guest, words, options, deadline)
     from umlctl.cli import exec_guest
 
     umid = f"exec-{os.getpid()}"
     with host_errors():
         kernel = find.probe(find.find(options["kernel"]), options["user"])
         root = _root(options, kernel)
-        command = _command(words, options)
+        directory = os.path.abspath(options["cwd"]) if options["cwd"] else os.getcwd()
+        command = _command(words, options, _environment(options), directory)
         definition = _define(umid, options, root, kernel, command)
-        limit = options["timeout"]
-        deadline = None if limit is None else began + limit
         log = os.path.abspath(options["log"]) if options["log"] else ""
         result = exec_guest.execute(definition, root, command, deadline, log)
     if result.problem:
         _say(result.problem)
     return _code(result, words[0], limit)
+
+
+def _in_guest(
+    guest: str, words: tuple[str, ...], options: Mapping[str, Any], deadline: float | None
+) -> int:
+    """Run a command in a guest that is there anyway; the exit code."""
+    from umlctl.cli import exec_running
+
+    command = _command(words, options, _environment_in_guest(options), options["cwd"] or "/")
+    with host_errors():
+        ran = exec_running.execute(paths.umid_of(guest), command, deadline)
+    if ran.problem:
+        _say(ran.problem)
+    if ran.outcome.said is None and not (ran.outcome.late or ran.outcome.caught):
+        _say(f"{guest} has ended, or was rebooted, before the command had")
+        return exitcodes.GONE
+    from umlctl.cli.exec_guest import Result
+
+    return _code(
+        Result(ran.outcome, None, ran.todo, b"", ran.problem), words[0], options["timeout"]
+    )
 
 
 # What is asked for
@@ -260,8 +308,12 @@ def _share(text: str) -> Share:
     return Share(source, os.path.normpath(target), readonly=option == "ro")
 
 
-def _command(words: tuple[str, ...], options: Mapping[str, Any]) -> Command:
-    directory = os.path.abspath(options["cwd"]) if options["cwd"] else os.getcwd()
+def _command(
+    words: tuple[str, ...],
+    options: Mapping[str, Any],
+    environment: dict[str, str],
+    directory: str,
+) -> Command:
     kinds = _kinds()
     size = (24, 80)
     if kinds[0] == commands.TERMINAL:
@@ -270,7 +322,7 @@ def _command(words: tuple[str, ...], options: Mapping[str, Any]) -> Command:
     return Command(
         words,
         directory,
-        _environment(options),
+        environment,
         kinds,
         os.urandom(16).hex(),
         size,
@@ -312,7 +364,21 @@ def _environment(options: Mapping[str, Any]) -> dict[str, str]:
             for name, value in here.items()
             if name not in OF_THE_HOST and not SECRET.search(name)
         }
-    for text in options["variables"]:
+    return _with_variables(found, options["variables"])
+
+
+def _environment_in_guest(options: Mapping[str, Any]) -> dict[str, str]:
+    """Raises: UsageError"""
+    found = {name: os.environ[name] for name in OF_TERMINAL if name in os.environ}
+    return _with_variables(found | ROOT_ENVIRONMENT, options["variables"])
+
+
+def _with_variables(found: dict[str, str], variables: Iterable[str]) -> dict[str, str]:
+    """The environment with what --env gives, and without what is not there.
+
+    Raises: UsageError
+    """
+    for text in variables:
         name, equals, value = text.partition("=")
         if not name:
             raise UsageError(f"--env takes NAME=VALUE or NAME, not {text!r}")
@@ -334,8 +400,8 @@ def _define(
     """
     from umlctl.cli import exec_guest
 
-    init = exec_guest.init_for(kernel, options["user"])
     handed = paths.session_dir(umid, options["user"])
+    init = exec_guest.init_for(kernel, options["user"], handed)
     told = {
         "kernel": kernel.path,
         "init": init[0],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import sys
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 AGENT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "agent")
 SCRIPT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "exec.sh")
-STEPS: Final = "steps"
 ENDING_TIMEOUT: Final = 10.0
 """How long what is left of a kernel may take to end, seconds: the host may be busy."""
 UNASKED_TIMEOUT: Final = 2.0
@@ -96,7 +96,7 @@ def execute(
 
             def ready() -> None:
                 encoded = commands.encode_for_shell if is_script(definition) else commands.encode
-                feed.write(directory, STEPS, encoded(todo))
+                feed.write(directory, commands.STEPS, encoded(todo))
 
             try:
                 boot = time.monotonic() + definition.timeout
@@ -114,19 +114,26 @@ def execute(
     return Result(outcome, ending, todo, tail, session.problem)
 
 
-def init_for(kernel: ProbedKernel, user: str) -> list[str]:
+def init_for(kernel: ProbedKernel, user: str, handed: str) -> list[str]:
     """Process 1 of such a guest, and what it is told first: the program, where it was built and can
     be executed, else the script.
 
     user: whom the kernel runs as; empty: this process's
+    handed: the directory of what the guest is handed, where that user finds the script at least
     """
     is_built = kernel.config.get("64BIT") == "y" and os.access(AGENT, os.X_OK)
-    if is_built and user:
-        try:
-            users.check_reach(users.find(user), [("x", AGENT), ("r", AGENT)])
-        except HostError:
-            is_built = False
-    return [AGENT] if is_built else ["/bin/sh", SCRIPT]
+    if is_built and _reaches(user, [("x", AGENT), ("r", AGENT)]):
+        return [AGENT]
+    return ["/bin/sh", SCRIPT if _reaches(user, [("r", SCRIPT)]) else f"{handed}/exec.sh"]
+
+
+def _reaches(user: str, wanted: list[tuple[str, str]]) -> bool:
+    try:
+        if user:
+            users.check_reach(users.find(user), wanted)
+    except HostError:
+        return False
+    return True
 
 
 def reaching(definition: Definition, read: list[str], written: list[str]) -> Definition:
@@ -148,9 +155,7 @@ def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: b
     with ExitStack() as copies:
         above = {}
         for name, descriptor in pipes.its.items():
-            above[name] = fcntl.fcntl(
-                descriptor, fcntl.F_DUPFD_CLOEXEC, spawn.FIRST_FREE_DESCRIPTOR
-            )
+            above[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, spawn.first_free())
             copies.callback(os.close, above[name])
         number = {name: _FIRST + index for index, name in enumerate(pipes.its)}
         pipes.hand_over()
@@ -169,14 +174,15 @@ def _make_directory(directory: str, definition: Definition) -> None:
     if definition.user:
         shared_socket.make_place(definition.umid)
     os.makedirs(directory, 0o700)
+    made = [directory]
+    if f"{directory}/exec.sh" in definition.arguments:
+        made.append(shutil.copyfile(SCRIPT, f"{directory}/exec.sh"))
     if definition.user:
-        users.give(users.find(definition.user), [directory])
+        users.give(users.find(definition.user), made)
 
 
 def _copy(source: str, target: str) -> None:
     """Raises: HostError"""
-    import shutil
-
     try:
         with open(source, "rb") as reader, open(target, "wb") as writer:
             shutil.copyfileobj(reader, writer)

@@ -90,11 +90,20 @@ class Outcome(NamedTuple):
 class Session:
     """A command that runs, and what is passed on between it and this process."""
 
-    def __init__(self, wires: Wires, directory: str, kinds: str, token: str) -> None:
+    def __init__(
+        self,
+        wires: Wires,
+        directory: str,
+        kinds: str,
+        token: str,
+        lost: Callable[[], bool] | None = None,
+    ) -> None:
         """directory: where the guest finds what it is told
         kinds: of the standard descriptors, see `umlctl.guest.command`
+        lost: asked at times whether the guest has ended, where its lines do not end then
         """
         self._wires = wires
+        self._is_lost = lost
         self._kinds = kinds
         self._lines = Lines()
         self._streams = (Stream(token.encode()), Stream(token.encode()))
@@ -143,6 +152,8 @@ class Session:
                 now = time.monotonic()
                 if self._is_late(now) or (now >= boot and not self._began):
                     break
+                if self._is_lost is not None and self._is_lost():
+                    break
                 for descriptor, _ in self._poll(notify).poll(self._patience(boot, now)):
                     self._look(descriptor, notify, ready)
             if self._said is not None or self._late:
@@ -151,6 +162,10 @@ class Session:
             if self._terminal is not None:
                 self._terminal.restore()
         return Outcome(self._said, self._began, self._caught, self._late, self._panic)
+
+    def tell_end(self) -> None:
+        """Have the guest's program end, whatever has become of the command."""
+        self._tell("bye")
 
     def close(self) -> None:
         """Nothing is passed on any more, unless somebody still takes what was written."""
@@ -193,7 +208,7 @@ class Session:
         waits = [max(0.0, end - now) for end in ends]
         if self._feed.has_room() and not self._is_in_front():
             waits.append(LOOK_INTERVAL)
-        if self._said is not None:
+        if self._said is not None or self._is_lost is not None:
             waits.append(LOOK_INTERVAL)
         return min(waits) * 1000 + 1 if waits else None
 

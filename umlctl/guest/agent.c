@@ -1,13 +1,16 @@
 /*
- * Process 1 of a guest that is there for one command: see umlctl-exec(1).
+ * Runs one command in a guest, see umlctl-exec(1): as process 1 of a guest that is there for that
+ * command, or in a guest that is there anyway.
  *
  *     agent DIRECTORY
+ *     agent -LINE DIRECTORY
  *
  * It is freestanding and static, since most of what such a guest costs is what it executes: a
  * program with a C library takes 20 ms and more to begin there, this one takes one. It does
  * what exec.sh does, which stands in for it where it was not built.
  *
  * The host is told, and tells, lines on ttyS60, the control line (umlctl/protocol/control_line.py).
+ * In a guest that is there anyway it is ttySLINE, and those that follow are for the streams.
  * In DIRECTORY, a directory of the host, is the file `steps`, which says what is to be done
  * (umlctl/guest/command.py), and what the command reads comes there too, in files with numbers
  * for names. What the command writes goes to ttyS61 and ttyS62, and behind its last byte a token
@@ -28,7 +31,7 @@ enum {
 };
 enum { ENOENT = 2, ENOEXEC = 8, EACCES = 13, EEXIST = 17, ENOTDIR = 20, EINTR = 4 };
 enum { RDONLY = 0, WRONLY = 1, RDWR = 2, NOCTTY = 0400, CLOEXEC = 02000000, DIRECTORY = 0200000 };
-enum { SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGCHLD = 17, SIGCONT = 18, SIGTTOU = 22 };
+enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGCHLD = 17, SIGCONT = 18, SIGTTOU = 22 };
 enum { MS_MOVE = 8192 };
 
 #define GRACE 200 /* ms: how long a stream that is silent is kept open behind the command */
@@ -154,6 +157,9 @@ struct shared {
 static struct shared *shared;
 static int control = -1, place = -1, feed = -1;
 static char *token = "";
+static word first_line = 60; /* the control line's number */
+static word pumps[2];        /* processes that pass on what the command writes */
+static int is_over;          /* the host knows how the command has ended */
 
 static void say(const char *what, word first, word second)
 {
@@ -168,8 +174,29 @@ static void say(const char *what, word first, word second)
 	write_all(control, line, end - line);
 }
 
+/* Ends in a guest that goes on. Unless the command has ended, its process group does now. */
+static void leave(void)
+{
+	int at;
+
+	if (!is_over && shared->pid > 1) {
+		CALL(KILL, -shared->pid, SIGHUP);
+		CALL(KILL, -shared->pid, SIGCONT);
+		CALL(POLL, 0, 0, GRACE);
+		CALL(KILL, -shared->pid, SIGKILL);
+		for (at = 0; at < 2; at++)
+			if (pumps[at] > 1)
+				CALL(KILL, pumps[at], SIGUSR1);
+		CALL(POLL, 0, 0, 2 * GRACE);
+	}
+	say("over", -1, -1);
+	CALL(KILL, 0, SIGKILL); /* with those that pass something on */
+}
+
 static void off(void)
 {
+	if (first_line != 60)
+		leave();
 	CALL(SYNC, 0);
 	CALL(REBOOT, 0xfee1dead, 672274793, 0x4321fedc, 0);
 	for (;;)
@@ -220,9 +247,27 @@ static void raw(int line)
 	CALL(IOCTL, line, 0x5402, &modes);
 }
 
-static int line_of(const char *path)
+/* As the kernel makes a terminal: the command before may have left it otherwise. */
+static void cooked(int line)
 {
-	return (int)CALL(OPEN, path, RDWR | NOCTTY | CLOEXEC);
+	static const char characters[19] =
+		"\003\034\177\025\004\000\001\000\021\023\032\000\022\017\027\026";
+	struct termios modes;
+
+	CALL(IOCTL, line, 0x5401, &modes);
+	modes.input = 0x500;  /* ICRNL IXON */
+	modes.output = 5;     /* OPOST ONLCR */
+	modes.local = 0x8a3b; /* ISIG ICANON ECHO ECHOE ECHOK ECHOCTL ECHOKE IEXTEN */
+	memcpy(modes.characters, characters, sizeof characters);
+	CALL(IOCTL, line, 0x5402, &modes);
+}
+
+static int line_of(int which)
+{
+	char name[32];
+
+	append_number(append(name, "/dev/ttyS"), first_line + which);
+	return (int)CALL(OPEN, name, RDWR | NOCTTY | CLOEXEC);
 }
 
 static void resize(int line, word rows, word columns)
@@ -735,7 +780,7 @@ static word do_script(void)
 	return how;
 }
 
-static void heed(const char *line, int terminal, const word *pumps)
+static void heed(const char *line, int terminal)
 {
 	const char *rest = line;
 
@@ -765,7 +810,7 @@ static void heed(const char *line, int terminal, const word *pumps)
 	}
 }
 
-static void ended(word status, word *pumps)
+static void ended(word status)
 {
 	int at;
 
@@ -773,13 +818,14 @@ static void ended(word status, word *pumps)
 		say(shared->where ? "nowhere" : "noexec", shared->problem, -1);
 	else
 		say("status", status, -1);
+	is_over = 1;
 	for (at = 0; at < 2; at++)
 		if (pumps[at])
 			CALL(KILL, pumps[at], SIGUSR1);
 }
 
 /* Reaps, and does what the host says, until the host says the last or is gone. */
-static void attend(word child, int signals, int terminal, word *pumps)
+static void attend(word child, int signals, int terminal)
 {
 	struct { int fd; short events, seen; } wait[2] = { { control, 1, 0 }, { signals, 1, 0 } };
 
@@ -787,7 +833,7 @@ static void attend(word child, int signals, int terminal, word *pumps)
 		char text[256];
 
 		while (next_line(text))
-			heed(text, terminal, pumps);
+			heed(text, terminal);
 		CALL(POLL, wait, 2, -1);
 		if (wait[1].seen) {
 			int how;
@@ -796,9 +842,9 @@ static void attend(word child, int signals, int terminal, word *pumps)
 			taken_signal(signals);
 			while ((pid = CALL(WAIT4, -1, &how, 1, NULL)) > 0)
 				if (pid == child) {
-					ended(kinds[0] == 't' && !how ? shared->status : how, pumps);
+					ended(kinds[0] == 't' && !how ? shared->status : how);
 					if (kinds[1] == 't') /* should its session have been killed */
-						pump(-1, line_of("/dev/ttyS61"), buffer, 0);
+						pump(-1, line_of(1), buffer, 0);
 				}
 		}
 		if (wait[0].seen && !hear())
@@ -809,12 +855,15 @@ static void attend(word child, int signals, int terminal, word *pumps)
 static void run(void)
 {
 	int numbers[2], at;
-	int out = line_of("/dev/ttyS61"), error = line_of("/dev/ttyS62");
+	int out = line_of(1), error = line_of(2);
 	int signals = signals_of(BIT(SIGCHLD));
-	word pumps[2] = { 0, 0 }, child;
+	word child, mask = BIT(SIGUSR1) | BIT(SIGUSR2);
+
+	/* A pump may be told that the command has ended before it has begun. */
+	CALL(SIGPROCMASK, 0, &mask, NULL, 8);
 
 	if (kinds[1] == 't')
-		resize(out, rows, columns);
+		cooked(out), resize(out, rows, columns);
 	else
 		raw(out);
 	raw(error);
@@ -835,7 +884,21 @@ static void run(void)
 	}
 	keep_pipe(-1);
 	say("began", -1, -1);
-	attend(child, signals, out, pumps);
+	attend(child, signals, out);
+}
+
+/* Lets go of who has started this program in a guest that goes on, and of all it has of that. */
+static void detach(void)
+{
+	int at;
+
+	if (CALL(FORK, 0))
+		CALL(EXIT, 0);
+	CALL(SETSID, 0);
+	for (at = 0; at < 10; at++)
+		CALL(CLOSE, at);
+	for (at = 1; at < 32; at++)
+		set_signal(at, 0);
 }
 
 __attribute__((used)) static void begin(word *stack)
@@ -844,11 +907,19 @@ __attribute__((used)) static void begin(word *stack)
 	char line[256] = "";
 
 	CALL(UMASK, 022);
-	CALL(MOUNT, "devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	if (stack[0] > 2 && *words[1] == '-') {
+		const char *digits = words[1] + 1;
+
+		first_line = number(&digits);
+		prefix = "";
+		detach();
+	} else {
+		CALL(MOUNT, "devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	}
 	while (CALL(OPEN, "/dev/null", RDWR | CLOEXEC) < 3)
 		; /* where there was no console to open, nothing else is to have these numbers */
 	shared = (struct shared *)CALL(MMAP, NULL, 4096, 3, 0x21, -1, 0);
-	control = line_of("/dev/ttyS60");
+	control = line_of(0);
 	raw(control);
 	for (variable_count = stack[0] + 1; words[variable_count]; variable_count++)
 		if (begins(words[variable_count], "UMLCTL_NICS="))

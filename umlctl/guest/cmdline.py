@@ -33,6 +33,7 @@ from umlctl.guest.definition import (
     devices as devices_of,
 )
 from umlctl.guest.words import FOR_INIT, key, unquoted
+from umlctl.protocol import command_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -122,7 +123,7 @@ def build(
     notify: path of the notify socket
     init: our init program, for a root of "host"
     wrapped: ours starts the user's there, as it must for a kernel that is not root's
-    devices: disks and NICs in the kernel's words
+    devices: disks, NICs and lines in the kernel's words
     nics: what our init program is to make of the NICs: NAME,ADDRESS,GATEWAY,RESOLVER; more
         after a ';'
     traits: what its kernel is like
@@ -369,6 +370,7 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
     if is_ours:
         program = for_init.pop(0)
     ours = build(known, uml_dir="", notify="", init=program, wrapped=wrapped)
+    ours += command_lines.words(has_agent=has_agent(known))
     if has_agent(known) and not is_ours:
         ours.remove(f"init={SHELL}")
     arguments = [

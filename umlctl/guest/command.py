@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+STEPS: Final = "steps"
+"""The file that says what is to be done."""
 PIPED: Final = "p"
 TERMINAL: Final = "t"
 NOTHING: Final = "n"
@@ -117,6 +119,11 @@ def steps(root: Root, command: Command) -> list[Step]:
     return [Step("t", (command.token,)), *_root(root, command), *_command(command)]
 
 
+def steps_in_guest(command: Command) -> list[Step]:
+    """The same in a guest that is there anyway, and has its files and its network."""
+    return [Step("t", (command.token,)), *_run(command)]
+
+
 def _root(root: Root, command: Command) -> Iterator[Step]:
     if root.kind == OVERLAY:
         if root.overlay_module:
@@ -158,6 +165,10 @@ def _command(command: Command) -> Iterator[Step]:
         yield Step("q")
     if command.script:
         yield Step("s", (command.script,))
+    yield from _run(command)
+
+
+def _run(command: Command) -> Iterator[Step]:
     yield Step("k", (command.kinds,))
     yield Step("w", (f"{command.size[0]} {command.size[1]}",))
     yield Step("c", (command.directory,))

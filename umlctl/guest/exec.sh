@@ -1,8 +1,8 @@
 #!/bin/sh
-# Process 1 of a guest that is there for one command, where agent.c could not be built or executed:
-# it does the same, see there, and takes longer, since each program that it runs does.
+# Runs one command in a guest, where agent.c could not be built or executed: it does the same, see
+# there, and takes longer, since each program that it runs does.
 #
-# usage: sh exec.sh DIRECTORY
+# usage: sh exec.sh [-LINE] DIRECTORY
 #
 # The kernel of an ordinary user may run in a user namespace, and sees root's files as nobody's
 # there: a set-user-ID program of root, such as mount, would turn root into nobody.
@@ -11,21 +11,49 @@ if [ ! -O / ] && [ -z "$UMLCTL_AS_ROOT" ]; then
 fi
 unset UMLCTL_AS_ROOT
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export PATH
+# Else later versions of mount(8) tell hostfs its directory in a way that it does not understand.
+export PATH LIBMOUNT_FORCE_MOUNT2=always
+base=/proc root=/proc/root line=60
+case $1 in
+-*)
+    line=${1#-} root=/ base=/run/umlctl-exec${1#-}
+    shift
+    [ -n "$UMLCTL_DETACHED" ] || UMLCTL_DETACHED=1 exec setsid -f sh "$0" "-$line" "$1"
+    unset UMLCTL_DETACHED
+    exec </dev/null >/dev/null 2>&1
+    rm -rf "$base"
+    mkdir -p "$base"
+    ;;
+esac
 place=$1
-base=/proc root=/proc/root
+control=/dev/ttyS$line out=/dev/ttyS$((line + 1)) err=/dev/ttyS$((line + 2))
 token='' kinds=ppp rows=24 columns=80 directory=/ script=''
 
-[ -c /dev/ttyS60 ] || mount -t devtmpfs devtmpfs /dev
-exec 3<>/dev/ttyS60
+[ -c "$control" ] || mount -t devtmpfs devtmpfs /dev
+exec 3<>"$control"
 stty raw -echo <&3
 
 say() { echo "$*" >&3; }
 
 off() {
+    [ "$root" != / ] || leave
     sync
     echo o >$base/sysrq-trigger || echo o >$root/proc/sysrq-trigger
     while :; do sleep 1; done
+} 2>/dev/null
+
+# Ends in a guest that goes on. Unless the command has ended, its process group does now.
+leave() {
+    if [ ! -e "$base/over" ] && read -r pid <"$base/pid"; then
+        kill -HUP "-$pid"
+        kill -CONT "-$pid"
+        sleep 0.2
+        kill -KILL "-$pid"
+        sleep 0.2
+    fi
+    rm -rf "$base"
+    say over
+    kill -KILL 0
 } 2>/dev/null
 
 # It has failed, and the host knows: nothing is left to do but to end when it says so.
@@ -107,7 +135,7 @@ heed() {
         case $word in
         in) echo "$first" >&7 ;;
         signal) hand_over "$first" ;;
-        size) stty rows "$first" columns "$second" </dev/ttyS61 ;;
+        size) stty rows "$first" columns "$second" <$out ;;
         shut) read -r pump <"$base/pump$first" && kill "$pump" ;;
         bye) off ;;
         esac
@@ -175,7 +203,7 @@ run_piped() {
 # The command is told its terminal by its session's first process, a shell with jobs: that sees
 # the command stop.
 run_on_terminal() {
-    stty sane rows "$rows" columns "$columns" </dev/ttyS61
+    stty sane rows "$rows" columns "$columns" <$out
     mkfifo $base/again
     cat >$base/lead <<'END'
 base=$1 root=$2 directory=$3 begin=$4 error=$5
@@ -200,18 +228,18 @@ echo "$status" >$base/status
 stty sane # which waits until all is sent: the terminal is hung up with this process
 END
     setsid -c sh $base/lead $base $root "$directory" "$begin" "$error" "$@" \
-        <>/dev/ttyS61 >&0 2>&0 4>&- 5>&- 7>&- 8>&-
+        <>$out >&0 2>&0 4>&- 5>&- 7>&- 8>&-
     status=$?
     [ ! -s $base/status ] || read -r status <$base/status
-    printf %s "$token" >/dev/ttyS61
+    printf %s "$token" >$out
 }
 
 run() {
     if [ -n "$script" ]; then
         chroot $root sh -c "$script" >/dev/console 2>&1 || { say "unprepared $?"; await_end; }
     fi
-    exec 4>/dev/ttyS61 5>/dev/ttyS62
-    stty raw -echo </dev/ttyS62
+    exec 4>$out 5>$err
+    stty raw -echo <$err
     mkfifo $base/stream0 $base/stream1 $base/stream2 $base/numbers
     exec 7<>$base/numbers
     input=/dev/null output=/dev/null error=/dev/null
@@ -220,11 +248,11 @@ run() {
         input=$base/stream0
         { feed <$base/numbers 7>&- 8>$base/stream0 & } 2>/dev/null
         ;;
-    t??) input=/dev/ttyS61 ;;
+    t??) input=$out ;;
     esac
     case $kinds in
     ?p?)
-        stty raw -echo </dev/ttyS61
+        stty raw -echo <$out
         output=$base/stream1
         pump 0 4 &
         ;;
@@ -234,7 +262,7 @@ run() {
         error=$base/stream2
         pump 1 5 &
         ;;
-    ??t) error=/dev/ttyS61 ;;
+    ??t) error=$out ;;
     esac
     say began
     heed &
@@ -243,9 +271,11 @@ run() {
     t*) run_on_terminal "$@" ;;
     *) run_piped "$@" ;;
     esac
+    : >$base/over
     ended "$status"
-    # What it has left running would hold its streams open for ever.
-    read -r pid <$base/pid && kill -KILL "-$pid"
+    # What it has left running would hold its streams open for ever. In a guest that goes on, it
+    # goes on too, and who reads the streams gives them up after a while.
+    [ "$root" = / ] || { read -r pid <$base/pid && kill -KILL "-$pid"; }
     exec 4>&- 5>&-
     while :; do wait; sleep 60; done
 } 2>/dev/null

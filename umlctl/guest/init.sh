@@ -16,6 +16,8 @@ fi
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/root TERM=${TERM:-linux}
 export PATH HOME TERM
+# Else later versions of mount(8) tell hostfs its directory in a way that it does not understand.
+export LIBMOUNT_FORCE_MOUNT2=always
 
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
@@ -46,7 +48,7 @@ unset UMLCTL_NICS
 
 # What is said from outside: how large the window of a console's viewer is, that somebody would
 # type on a console, where a shell is started if nobody has it open, and which file is collected,
-# of which it is told how many bytes it has.
+# of which it is told how many bytes it has; and what is to be run beside all that.
 heed() {
     while read -r what line rows columns; do
         case $what in
@@ -56,6 +58,7 @@ heed() {
             [ -f "$columns" ] && size=$(wc -c <"$columns") || size=none
             echo "$line $size" >/run/count~ && mv /run/count~ /run/count
             ;;
+        run) eval "$line $rows $columns" </dev/null ;;
         esac
     done 2>/dev/null
 }

@@ -1,4 +1,4 @@
-"""What `umlctl exec` and process 1 of its guest say to each other on a serial line, in lines; and
+"""What `umlctl exec` and its program in the guest say to each other on a serial line, in lines; and
 the end of the streams beside it. Pure.
 
     guest   up                    it listens
@@ -11,12 +11,13 @@ the end of the streams beside it. Pure.
             stopped SIGNAL        it was stopped, at a terminal
             taken N               piece N of its standard input was read
             closed N              nobody reads that any more
+            over                  it listens no longer; in a guest that goes on
     host    go                    what is to be done is written down
             in N                  piece N of its standard input is there; 0: that was all
             signal N              for the command
             size ROWS COLUMNS     of its terminal
             shut N                nobody reads its standard output (0) or error (1) any more
-            bye                   all has come: power off
+            bye                   all has come: power off, or leave the guest as it is
 
 A serial line has no end that can be seen, and what goes over this one may be sooner there than what
 was written before to another. So each stream ends with a token that the host has made up.
@@ -37,6 +38,7 @@ SAYS: Final = {
     "stopped": 1,
     "taken": 1,
     "closed": 1,
+    "over": 0,
 }
 """What a guest can say, and how many numbers it says with it."""
 LONGEST_BYTES: Final = 256

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import UsageError
 from umlctl.guest import cmdline
 from umlctl.host import processes
-from umlctl.protocol import console_socket
+from umlctl.protocol import command_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OWN_DESCRIPTORS: Final = range(
     cmdline.CONSOLE_IN_DESCRIPTOR,
-    console_socket.FIRST_DESCRIPTOR + 2 * (len(console_socket.CONSOLES) - 1),
+    command_lines.LAST_DESCRIPTOR + 1,
 )
 """The descriptors of the kernel that are umlctl's own."""
 _PLACE: Final = (

@@ -148,7 +148,7 @@ def test_descriptors_are_what_they_are_here(monkeypatch: pytest.MonkeyPatch) -> 
             os.close(descriptor)
 
 
-@pytest.mark.parametrize("words", [[], ["--"], ["ls"], ["ls", "--", "x"]])
+@pytest.mark.parametrize("words", [[], ["--"], ["ls"], ["a", "b", "--", "x"]])
 def test_command_stands_behind_two_dashes(
     words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.live.conftest import processes_of, wait_for
 from umlctl.cli import exec_guest
 from umlctl.cli.session import Outcome
+from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import paths
+from umlctl.host import paths, users
 from umlctl.kernels.find import ProbedKernel
 from umlctl.state.endings import ExitStatus
 from umlctl.state.umid_lock import claim
@@ -30,12 +31,22 @@ def test_process_1_is_the_program_where_it_can_be(
     monkeypatch.setattr(exec_guest, "AGENT", str(agent))
     script = ["/bin/sh", exec_guest.SCRIPT]
     wide = ProbedKernel("/k", "6.1", frozenset(), {"64BIT": "y"})
-    assert exec_guest.init_for(wide, "") == script
+    assert exec_guest.init_for(wide, "", "/x") == script
     agent.write_bytes(b"")
     agent.chmod(0o755)
-    assert exec_guest.init_for(wide, "") == [str(agent)]
-    assert exec_guest.init_for(wide._replace(config={}), "") == script
+    assert exec_guest.init_for(wide, "", "/x") == [str(agent)]
+    assert exec_guest.init_for(wide._replace(config={}), "", "/x") == script
     assert os.path.exists(exec_guest.SCRIPT)
+
+
+def test_script_is_handed_to_a_user_who_cannot_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(_user: object, wanted: list[tuple[str, str]]) -> None:
+        raise HostError(f"cannot reach {wanted[0][1]}")
+
+    monkeypatch.setattr(users, "find", lambda name: name)
+    monkeypatch.setattr(users, "check_reach", check)
+    wide = ProbedKernel("/k", "6.1", frozenset(), {"64BIT": "y"})
+    assert exec_guest.init_for(wide, "daemon", "/x") == ["/bin/sh", "/x/exec.sh"]
 
 
 def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +86,7 @@ def test_other_process_waits_until_this_one_is_gone(house: str, ending: str) -> 
     script = f"""
 import os
 from umlctl.cli import exec_guest
-from umlctl.host import paths
+from umlctl.host import paths, users
 from umlctl.state.umid_lock import claim
 held = claim("exec-3")
 with exec_guest._watched("exec-3"):

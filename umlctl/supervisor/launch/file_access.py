@@ -13,6 +13,7 @@ from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
 from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, FileRule, Files
+from umlctl.protocol import command_lines
 from umlctl.supervisor.launch import device_access
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ def readable(definition: Definition) -> list[str]:
 def _read(definition: Definition, command: Sequence[str], places: Places) -> Iterator[str]:
     """What it reads and executes, besides what it writes."""
     yield from readable(definition)
-    # It is seen where its directory is covered: there no rule for that directory reaches it.
-    yield f"{places.guest}/init"
+    # They are seen where their directory is covered: there no rule for that directory reaches them.
+    yield from (f"{places.guest}/init", f"{places.guest}/{command_lines.HANDED}")
     yield from (places.guest, places.modules or command[0], command[0])
     for word in map(unquoted, command):
         about, _, value = word.partition("=")

@@ -33,7 +33,7 @@ from umlctl.host.call_list import CallList
 from umlctl.supervisor.launch import device_access, file_access, hiding, later_mounts, masks, place
 from umlctl.supervisor.launch.device_access import TUN
 from umlctl.supervisor.launch.masks import Masks
-from umlctl.supervisor.launch.spawn import CONFINED_DESCRIPTOR, FIRST_FREE_DESCRIPTOR, Armed
+from umlctl.supervisor.launch.spawn import CONFINED_DESCRIPTOR, Armed, first_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,7 +216,7 @@ class _Program:
 def _above(held: contextlib.ExitStack, descriptor: int) -> int:
     """Have a descriptor under a number that is none of a kernel's or of its parent's."""
     try:
-        number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_DESCRIPTOR)
+        number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free())
     finally:
         os.close(descriptor)
     held.callback(os.close, number)

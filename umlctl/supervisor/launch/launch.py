@@ -123,6 +123,8 @@ def _launch(
 ) -> Launched:
     directory = claim.directory
     place = own_place(definition, directory)
+    if not lent.words and spawn.has_slots():
+        lent = spawn.lines_of_commands(has_agent=cmdline.has_agent(definition))
     command = _command(definition, kernel, place, entries, for_init, lent)
     user = users.find(definition.user) if definition.user else None
     if user:
@@ -140,7 +142,7 @@ def _launch(
             cgroup = _cgroup(definition)
             if not cgroup.scope:  # systemd removes its own
                 undo.callback(cgroups.remove, cgroup.directory)
-            make_files(definition, directory, user)
+            make_files(definition, directory, user, lent.fifos.values())
             shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, numbers, lent)
             undo.callback(spawn.end, shim, pid)
             started = processes.start_time(pid) or 0
@@ -185,7 +187,7 @@ def _command(
         init=f"{place}/init",
         devices=[*(entry.kernel for entry in entries), *lent.words],
         nics=for_init,
-        wrapped=os.geteuid() != 0 and not lent.words,
+        wrapped=os.geteuid() != 0 and not lent.descriptors,
         traits=cmdline.Traits(
             kernel.release,
             seccomp="seccomp" in kernel.capabilities,
@@ -221,7 +223,7 @@ def _begin(
     ]
     environment = users.environment(user) if user else dict(os.environ)
     environment["TMPDIR"] = room.place_of(definition, os.environ)
-    with passed_descriptors.copied(numbers, spawn.FIRST_FREE_DESCRIPTOR) as passed:
+    with passed_descriptors.copied(numbers, spawn.first_free()) as passed:
 
         def begin(words: list[str], descriptors: list[int]) -> tuple[int, bytes]:
             return spawn.spawn(

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition, root_is_host
 from umlctl.host import binds, files, paths, shared_socket, users
-from umlctl.protocol import console_socket
+from umlctl.protocol import command_lines, console_socket
 from umlctl.state import umid_lock
 from umlctl.state.umid_lock import kernel_socket
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from umlctl.host.users import User
     from umlctl.state.records import Record
 
@@ -90,18 +92,37 @@ def remove_place(definition: Definition) -> None:
             os.rmdir(place)
 
 
-def make_files(definition: Definition, directory: str, user: User | None) -> None:
+def make_files(
+    definition: Definition, directory: str, user: User | None, fifos: Collection[str]
+) -> None:
     """Make what the kernel opens, beside the notify socket.
+
+    fifos: names of those of commands
 
     Raises: OSError
     """
     for name in (*console_socket.CONSOLES, "agent"):
         os.mkfifo(f"{directory}/{name}.in", 0o600)
+    for name in fifos:
+        os.mkfifo(f"{directory}/{name}", 0o600)
+    if fifos:
+        _make_handed(definition, directory)
     if root_is_host(definition):
         _make_init(definition, directory, user)
     if user:
         users.give(user, [notify_path(definition, directory)])
     _link_front(definition.umid, directory)
+
+
+def _make_handed(definition: Definition, directory: str) -> None:
+    """Make what a guest finds of commands. Nobody but umlctl can put anything there.
+
+    Raises: OSError
+    """
+    path = _place_of(command_lines.HANDED, definition, directory)
+    os.makedirs(path, 0o700, exist_ok=True)
+    if definition.user:
+        os.chmod(path, shared_socket.MODE)
 
 
 def _make_init(definition: Definition, directory: str, user: User | None) -> None:
@@ -131,6 +152,8 @@ def make_again(record: Record, directory: str) -> None:
         if root_is_host(definition) and not os.path.exists(init):
             os.makedirs(os.path.dirname(init), 0o700, exist_ok=True)
             _make_init(definition, directory, user)
+        if os.path.exists(f"{directory}/{command_lines.fifo(0, 'tell')}"):
+            _make_handed(definition, directory)
         _link_front(definition.umid, directory)
         if record.binds:
             _show_again(record)
@@ -216,8 +239,8 @@ def _link_front(umid: str, directory: str) -> None:
     Raises: OSError
     """
     front = front_directory(umid)
-    for name in ("notify", "init") if os.path.isdir(front) else ():
-        if not os.path.lexists(f"{directory}/{name}"):
+    for name in ("notify", "init", command_lines.HANDED) if os.path.isdir(front) else ():
+        if os.path.lexists(f"{front}/{name}") and not os.path.lexists(f"{directory}/{name}"):
             os.symlink(f"{front}/{name}", f"{directory}/{name}")
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline
-from umlctl.host import call_list, confine, processes
-from umlctl.protocol import console_socket
+from umlctl.host import call_list, confine, limits, processes
+from umlctl.protocol import command_lines, console_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 SHIM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shim.sh")
 PASSED_DESCRIPTORS: Final = (9, 8, 7)
 """In the tiny parent: the guest's lock, the run directory's, and the pidfile's."""
-FIRST_FREE_DESCRIPTOR: Final = console_socket.FIRST_DESCRIPTOR + 2 * len(console_socket.CONSOLES)
-"""Descriptors of ours with this number or more are none that a kernel or its parent is to have."""
 CONFINED_DESCRIPTOR: Final = 6
 """In the kernel's process before it is the kernel: where it says that it is confined."""
 BEGIN_TIMEOUT: Final = 30
@@ -39,16 +37,18 @@ LENT: Final = range(10, 17)
 
 
 class Lent(NamedTuple):
-    """Lines whose other ends are those of who starts a guest: it sees to the guest's init program,
-    too.
+    """Lines that are no consoles. Who starts a guest for a command has their other ends, and sees
+    to the guest's init program, too; those of another guest are FIFOs.
 
     Fields:
         words: in the kernel's words, such as `ssl60=fd:10,fd:11`
         descriptors: ours, by the numbers that the kernel has for them
+        fifos: in the guest's directory, likewise
     """
 
     words: tuple[str, ...] = ()
     descriptors: Mapping[int, int] = MappingProxyType({})
+    fifos: Mapping[int, str] = MappingProxyType({})
 
 
 class Armed(NamedTuple):
@@ -63,6 +63,26 @@ class Armed(NamedTuple):
     words: list[str]
     descriptors: list[int]
     told: bool
+
+
+def has_slots() -> bool:
+    """Whether there are enough descriptors for lines of commands, see
+    `umlctl.protocol.command_lines`."""
+    return limits.descriptors() >= command_lines.AMPLE_DESCRIPTORS
+
+
+def lines_of_commands(*, has_agent: bool) -> Lent:
+    """The lines on which commands are run in a guest that is there anyway.
+
+    has_agent: its init program is ours
+    """
+    words = command_lines.words(has_agent=has_agent)
+    return Lent(tuple(words), fifos=command_lines.openings(has_agent=has_agent))
+
+
+def first_free() -> int:
+    """The lowest number of a descriptor that no kernel or parent of one is to have."""
+    return 1 + (command_lines.LAST_DESCRIPTOR if has_slots() else command_lines.FIRST_DESCRIPTOR)
 
 
 def start(
@@ -120,9 +140,7 @@ def spawn(
     try:
         for descriptor, number in zip(held, PASSED_DESCRIPTORS, strict=True):
             if descriptor >= 0:
-                copies[fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_DESCRIPTOR)] = (
-                    number
-                )
+                copies[fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first_free())] = number
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, writer, 1),
@@ -181,6 +199,8 @@ def lines(directory: str, records: str, lent: Lent) -> list[Opening]:
             (os.POSIX_SPAWN_OPEN, first, f"{directory}/{name}.in", os.O_RDWR, 0),
             (os.POSIX_SPAWN_OPEN, first + 1, log, flags, 0o600),
         ]
+    for number, name in lent.fifos.items():
+        lines.append((os.POSIX_SPAWN_OPEN, number, f"{directory}/{name}", os.O_RDWR, 0))
     return lines + [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in lent.descriptors.items()]
 
 
