@@ -37,6 +37,13 @@ class Guest(Place):
         named = words if words[0] == self.umid else (self.umid, *words)
         return super().command(*named)
 
+    def copy(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """`umlctl cp WORDS`."""
+        command = [*Place.command(self)[:-1], "cp", *words]
+        return subprocess.run(
+            command, env=self.env, capture_output=True, timeout=2 * DEADLINE, check=False
+        )
+
     def marks(self) -> list[str]:
         """Slots on which there is a command, or was one that has not ended well."""
         directory = f"{self.house.run}/g/{self.umid}"
@@ -145,6 +152,41 @@ def test_terminal_is_a_terminal(place: Guest) -> None:
         shell.expect(pexpect.EOF)
         shell.wait()
         assert shell.exitstatus == 5
+
+
+def test_files_are_copied_as_they_are(place: Guest, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000) + bytes(5000)
+    (tmp_path / "a b").write_bytes(data)
+    (tmp_path / "a b").chmod(0o750)
+    (tmp_path / "c").write_bytes(b"")
+    made = place.copy(str(tmp_path / "a b"), str(tmp_path / "c"), f"{GUEST}:/tmp")
+    assert (made.returncode, made.stderr) == (0, b"")
+    (tmp_path / "back").mkdir()
+    made = place.copy(f"{GUEST}:/tmp/a b", f"{GUEST}:/tmp/c", str(tmp_path / "back"))
+    assert (made.returncode, made.stderr) == (0, b"")
+    found = {each.name: each.read_bytes() for each in (tmp_path / "back").iterdir()}
+    assert found == {"a b": data, "c": b""}
+    assert (tmp_path / "back" / "a b").stat().st_mode & 0o777 == 0o750
+
+
+def test_file_that_cannot_be_copied_changes_nothing(place: Guest, tmp_path: Path) -> None:
+    (tmp_path / "here").write_text("here\n")
+    here = str(tmp_path / "here")
+    for source, target, code, said in (
+        (f"{GUEST}:/no/such", here, 1, b"/no/such"),
+        (f"{GUEST}:/usr", here, 1, b"it is a directory"),
+        (f"{tmp_path}/none", f"{GUEST}:/tmp/none", 7, b"No such file"),
+        (str(tmp_path), f"{GUEST}:/tmp/none", 7, b"s a directory"),
+        (here, f"{GUEST}:/proc/version/x", 1, b"nothing is at"),
+        (here, f"{GUEST}:/nowhere/", 1, b"no such directory"),
+        (here, "no-guest:/tmp/x", 3, b"no guest"),
+        (f"{GUEST}:/etc/hosts", f"{tmp_path}/none/", 7, b"no such directory"),
+    ):
+        done = place.copy(source, target)
+        assert (done.returncode, said in done.stderr) == (code, True), done
+    assert [each.name for each in tmp_path.iterdir()] == ["here"]
+    assert (tmp_path / "here").read_text() == "here\n"
+    assert place.run("--", "ls", "/tmp").stdout.count(b"none") == 0
 
 
 def test_options_of_a_fresh_guest_are_refused(place: Guest) -> None:

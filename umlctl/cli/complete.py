@@ -29,6 +29,14 @@ def guests(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     return [name for name in names if name.startswith(incomplete)]
 
 
+def of_guests(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files of this host, and guests with the colon behind which those of a guest are."""
+    from click.shell_completion import CompletionItem
+
+    names = [CompletionItem(f"{name}:") for name in guests(ctx, param, incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
 def helpful(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """What `help` can be asked about: commands, and guests."""
     import click

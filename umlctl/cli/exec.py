@@ -201,11 +201,12 @@ Examples:
 )
 @click.option("--log", default="", metavar="FILE", help="Write the kernel's own messages to FILE.")
 def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
-    """Run a command in a fresh guest on this machine's own files, or in GUEST.
+    """Run a command in a fresh guest, or in one that runs.
 
-    It has the same directory, environment, standard streams and terminal as it would have here, and
-    a kernel of its own. It is root there, and may write anything: nothing of that gets to the
-    host, unless with --rw, --share or --overlay=DIR. The exit code is the command's own.
+    A fresh one is on this machine's own files. The command has the same directory, environment,
+    standard streams and terminal as it would have here, and a kernel of its own. It is root there,
+    and may write anything: nothing of that gets to the host, unless with --rw, --share or
+    --overlay=DIR. The exit code is the command's own.
 
     In GUEST, which runs, it is root, in that guest's own files.
     """

@@ -35,6 +35,7 @@ LAZY: Final = {
     "logs": "umlctl.cli.logs:logs",
     "dmesg": "umlctl.cli.logs:dmesg",
     "collect": "umlctl.cli.collect:collect",
+    "cp": "umlctl.cli.cp:cp",
     "events": "umlctl.cli.events:events",
     "mconsole": "umlctl.cli.mconsole:mconsole",
     "shell": "umlctl.cli.shell:shell",
@@ -53,7 +54,7 @@ OF_MCONSOLE: Final = "umlctl.cli.verbs:verb"
 HELP: Final = {
     "run": "boot a guest and supervise it in the foreground",
     "start": "boot a guest in the background",
-    "exec": "run a command in a fresh guest on this machine's own files",
+    "exec": "run a command in a fresh guest, or in one that runs",
     "restart": "shut a guest down, and start it again as it was",
     "list": "all guests: running, bare and dead",
     "rm": "forget guests that have ended",
@@ -70,7 +71,8 @@ HELP: Final = {
     "console": "a terminal on a guest's console",
     "logs": "what a guest has put on its console",
     "dmesg": "the kernel's own messages on a guest's console",
-    "collect": "copy files out of a running guest",
+    "collect": "copy files out of a running guest, whatever runs there",
+    "cp": "copy files into a running guest, or out of it",
     "events": "what has happened to a guest, or to all of them",
     "mconsole": "send any text to a guest, or a command a line from standard input",
     "shell": "a prompt with every command, for one guest at a time",
@@ -87,7 +89,7 @@ HELP: Final = {
 GROUPS: Final = {
     "Guests": (
         *("run", "start", "exec", "restart", "reboot", "stop", "go", "shutdown", "kill", "wait"),
-        *("list", "top", "status", "ps", "shell", "collect", "rm"),
+        *("list", "top", "status", "ps", "shell", "cp", "collect", "rm"),
     ),
     "Devices": ("disk", "nic", "mem", "devices", "plug", "layer"),
     "Images": ("image", "cow", "snapshot"),
