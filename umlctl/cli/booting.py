@@ -26,7 +26,11 @@ OPTIONS: Final = (
         help="lab: --nic user. server: --nic tap=auto,bridge=BRIDGE (br0) --restart on-failure. "
         "What is given beside it wins.",
     ),
-    click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]"),
+    click.option(
+        "--kernel",
+        metavar="FILE|TREE",
+        help="The UML kernel, or where it was built. [default: see `umlctl setup`]",
+    ),
     click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory."),
     click.option(
         "--root",

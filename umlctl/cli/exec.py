@@ -419,7 +419,8 @@ def _define(
     written = [share.source for share in root.shares if not share.readonly]
     read = [share.source for share in root.shares if share.readonly]
     read += [handed, os.path.dirname(init[-1]), command.directory]
-    read += [root.modules] if root.modules else []
+    if root.modules:  # there may be links from one to the other
+        read += [root.modules, os.path.dirname(kernel.path)]
     return exec_guest.reaching(found, read, written)
 
 

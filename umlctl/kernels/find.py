@@ -28,6 +28,8 @@ __all__ = ["CAPABILITIES", "Candidate", "ProbedKernel", "cache", "candidates", "
 KERNEL_VARIABLE: Final = "UMLCTL_KERNEL"
 IN_PACKAGE: Final = "usr/bin/linux.uml"
 """The kernel's place in the Debian and Ubuntu package `user-mode-linux`."""
+IN_TREE: Final = "linux"
+"""The kernel's place in the tree where it was built."""
 PROBE_TIMEOUT: Final = 5.0
 _SYMBOL: Final = "CONFIG_"
 
@@ -146,6 +148,8 @@ def cache() -> str:
 def find(explicit: str | None = None) -> str:
     """The absolute path of the kernel to run.
 
+    explicit, $UMLCTL_KERNEL: a file, or the directory where a kernel was built
+
     In this order: `explicit`, $UMLCTL_KERNEL, `linux.uml` in PATH, `linux` in PATH if it looks
     like UML, the newest one in the cache. A kernel that is named must be there: nothing else is
     tried instead.
@@ -174,7 +178,12 @@ def find(explicit: str | None = None) -> str:
 def candidates() -> list[Candidate]:
     """Every file that `find` would consider, in its order; unprobed, each file once."""
     named = os.environ.get(KERNEL_VARIABLE)
-    found = [Candidate(f"${KERNEL_VARIABLE}", os.path.abspath(_expanded(named)))] if named else []
+    found = []
+    if named:
+        path = os.path.abspath(_expanded(named))
+        found.append(
+            Candidate(f"${KERNEL_VARIABLE}", f"{path}/{IN_TREE}" if os.path.isdir(path) else path)
+        )
     found += _unnamed()
     once: dict[str, Candidate] = {}
     for candidate in found:
@@ -249,6 +258,13 @@ def _expanded(name: str) -> str:
 
 def _named(name: str, source: str) -> str:
     path = os.path.abspath(_expanded(name))
+    if name and os.path.isdir(path):
+        path = f"{path}/{IN_TREE}"
+        if not os.path.exists(path):
+            raise NoKernel(
+                f"{source} {name}: the directory has no kernel, `{IN_TREE}`; build it there: "
+                "make ARCH=um"
+            )
     if not name:
         problem = "it is empty, and names no kernel"
     elif not os.path.exists(path):

@@ -6,20 +6,43 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from umlctl.kernels.find import ProbedKernel
 
+INSTALLED_VARIABLE: Final = "INSTALL_MOD_PATH"
+"""Names the directory below which `make modules_install` has put them."""
 
-def directory(kernel: str) -> str:
-    """Where the modules of a kernel are that came in a package, by version; empty: nowhere.
 
-    kernel: its path
+def directory(kernel: str, release: str) -> str:
+    """Where the modules of a kernel are, by version; empty: nowhere.
+
+    They came in a package with it, or were installed by INSTALL_MOD_PATH, or into the tree where it
+    was built, or are where they were built. From those of the last a directory of links is made.
+
+    kernel: its path; release: its version
+
+    Raises: HostError: that directory cannot be made
     """
-    prefix = os.path.dirname(os.path.dirname(os.path.realpath(kernel)))
-    path = f"{prefix}/lib/uml/modules"
-    return path if os.path.isdir(path) else ""
+    beside = os.path.dirname(os.path.realpath(kernel))
+    path = f"{os.path.dirname(beside)}/lib/uml/modules"
+    if os.path.isdir(path):
+        return path
+    for base in (os.environ.get(INSTALLED_VARIABLE, ""), beside):
+        path = f"{base}/lib/modules"
+        if base and os.path.isdir(f"{path}/{release}"):
+            return os.path.abspath(path)
+    if os.path.exists(f"{beside}/modules.order"):
+        from umlctl.kernels import tree_modules
+
+        return tree_modules.prepare(beside, release)
+    return ""
 
 
 def of_release(kernel: ProbedKernel) -> str:
-    """Where those of this very release are; empty: nowhere."""
-    path = f"{directory(kernel.path)}/{kernel.version}"
+    """Where those of this very release are; empty: nowhere.
+
+    Raises: HostError
+    """
+    path = f"{directory(kernel.path, kernel.version)}/{kernel.version}"
     return path if os.path.isdir(path) else ""

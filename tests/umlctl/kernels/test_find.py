@@ -167,6 +167,18 @@ def test_relative_names_become_absolute(
         find.find()
 
 
+def test_directory_where_a_kernel_was_built_names_it(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = program("tree/linux", FAKE)
+    assert find.find(f"{tmp_path}/tree") == path
+    monkeypatch.chdir(tmp_path / "tree")
+    assert find.find(".") == path
+    monkeypatch.setenv("UMLCTL_KERNEL", str(tmp_path / "tree"))
+    assert find.find() == path
+    assert find.candidates()[0].path == path
+
+
 def test_name_without_slash_is_looked_up_in_path(program: Program) -> None:
     path = program("bin/my-kernel", FAKE)
     assert find.find("my-kernel") == path
@@ -178,8 +190,10 @@ def test_named_kernel_that_is_not_there_is_not_replaced(
     program("bin/linux.uml", FAKE)
     with pytest.raises(NoKernel, match="--kernel /nowhere/linux: no such file"):
         find.find("/nowhere/linux")
-    with pytest.raises(NoKernel, match="not a file"):
+    with pytest.raises(NoKernel, match="the directory has no kernel"):
         find.find(str(tmp_path))
+    with pytest.raises(NoKernel, match="not a file"):
+        find.find("/dev/null")
     (tmp_path / "data").touch(mode=0o644)
     with pytest.raises(NoKernel, match="not executable"):
         find.find(f"{tmp_path}/data")

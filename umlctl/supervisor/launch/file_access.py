@@ -9,6 +9,7 @@ from __future__ import annotations
 import os.path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from umlctl.guest.cmdline import MODULES_VARIABLE
 from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
@@ -59,7 +60,6 @@ class Places(NamedTuple):
         memory: where it has its memory
         tun: where the device of taps appears, if it has a NIC on one later
         guest: where it finds its init program and the supervisor
-        modules: the kernel's modules; empty: it came with none
     """
 
     sockets: str
@@ -68,7 +68,6 @@ class Places(NamedTuple):
     memory: str
     tun: str
     guest: str
-    modules: str = ""
 
 
 def rules(
@@ -140,8 +139,13 @@ def _read(definition: Definition, command: Sequence[str], places: Places) -> Ite
     yield from readable(definition)
     # They are seen where their directory is covered: there no rule for that directory reaches them.
     yield from (f"{places.guest}/init", f"{places.guest}/{command_lines.HANDED}")
-    yield from (places.guest, places.modules or command[0], command[0])
+    yield from (places.guest, command[0])
     for word in map(unquoted, command):
         about, _, value = word.partition("=")
-        if about == "initrd" or (about == "init" and root_is_host(definition)):
+        if about == MODULES_VARIABLE:
+            yield from (
+                value,
+                os.path.dirname(command[0]),
+            )  # there may be links from one to the other
+        elif about == "initrd" or (about == "init" and root_is_host(definition)):
             yield os.path.join(definition.cwd, value)

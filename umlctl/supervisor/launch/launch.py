@@ -191,7 +191,7 @@ def _command(
         traits=cmdline.Traits(
             kernel.release,
             seccomp="seccomp" in kernel.capabilities,
-            modules=modules.directory(definition.kernel),
+            modules=modules.directory(definition.kernel, kernel.version),
         ),
     )
     return [definition.kernel, *line]

@@ -104,3 +104,10 @@ def test_strictly_confined_one_reads_the_init_that_its_command_names_on_this_hos
     assert not rules["/own/init"] & CHANGE
     rules = dict(file_access.rules(guest(confine=STRICT, root="/tree/"), [], command, PLACES))
     assert "/own/init" not in rules
+
+
+def test_strictly_confined_one_reads_its_modules_and_where_they_were_built() -> None:
+    command = ["/tree/linux", "UMLCTL_MODULES=/cache/modules"]
+    rules = dict(file_access.rules(guest(confine=STRICT), [], command, PLACES))
+    assert not rules["/cache/modules"] & CHANGE
+    assert not rules["/tree"] & CHANGE
