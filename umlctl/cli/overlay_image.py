@@ -7,11 +7,9 @@ without a mode.
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Final
 
 from umlctl.errors import HostError
-from umlctl.storage import ext4
 
 NAME: Final = "overlay.img"
 SLOT: Final = 15
@@ -28,6 +26,10 @@ def prepare(directory: str) -> str:
     image = f"{directory}/{NAME}"
     if os.path.exists(image):
         return image
+    import subprocess  # which nearly no command needs
+
+    from umlctl.storage import ext4
+
     try:
         program = ext4.find_program("mke2fs")
     except HostError as problem:
