@@ -10,7 +10,8 @@
       InDoubt            the supervisor died under the request, and the guest runs on
       NeverStarted       the kernel did not become ready
       HostError          a file, a privilege, a download, a program of this host
-        NoKernel         there is no UML kernel to run
+        UnfitHost        this host lacks or forbids what guests need; `umlctl doctor` knows more
+          NoKernel       there is no UML kernel to run
 
 The command line prints the message and ends with the error's `code`.
 """
@@ -18,6 +19,13 @@ The command line prints the message and ends with the error's `code`.
 from __future__ import annotations
 
 from umlctl import exitcodes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+SEE_DOCTOR: Final = "`umlctl doctor` says what else is amiss"
+"""What is said behind an error whose cause is one that `umlctl doctor` looks for."""
 
 
 class UmlctlError(Exception):
@@ -72,5 +80,15 @@ class HostError(UmlctlError):
     code = exitcodes.FAILED
 
 
-class NoKernel(HostError):
+class UnfitHost(HostError):
+    """Fields:
+    problem: the message without the hint
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; {SEE_DOCTOR}")
+        self.problem = problem
+
+
+class NoKernel(UnfitHost):
     pass

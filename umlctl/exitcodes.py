@@ -33,7 +33,7 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (TIMED_OUT, "no answer within the deadline"),
     (GONE, "the guest or its supervisor died before the answer, or the guest rebooted"),
     (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
-    (FAILED, "something on this host failed: a file, a download, a permission"),
+    (FAILED, "something on this host failed: a file, a permission; doctor: something is fatal"),
     (LIMIT, "run --limit, exec --timeout: the guest had not ended by then, and was ended"),
     (NEVER_STARTED, "run: the guest ended before its init program began; exec: before its command"),
     (NOT_EXECUTED, "run: the kernel could not be executed again; exec: the command could not be"),

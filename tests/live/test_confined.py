@@ -19,15 +19,14 @@ import pytest
 
 from tests import fake_kernel
 from tests.live.conftest import House, wait_for
-from umlctl.cli.info import no_limits
-from umlctl.host import paths, processes
+from umlctl.host import cgroups, paths, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
-LIMITS = ROOT and not no_limits()
+LIMITS = ROOT and not cgroups.unable()
 """This host lets root limit guests. Others may by the systemd of their session, which is not of
 the run directory that these tests have; where nobody may, the error is tested."""
 

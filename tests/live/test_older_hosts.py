@@ -87,6 +87,21 @@ def test_what_the_host_lacks_is_said(open_house: House) -> None:
     assert json.loads(open_house.ok("info", "--json"))["confinement"] is None
     (line,) = (each for each in open_house.ok("info").splitlines() if "confinement" in each)
     assert "no: its kernel has no Landlock" in line
+    said = json.loads(open_house.umlctl("doctor", "--json").stdout)
+    (found,) = (each for each in said["findings"] if each["check"] == "landlock")
+    assert (found["severity"], "its kernel has no Landlock" in found["what"]) == ("warning", True)
+    assert "landlock" in found["remedy"]
+    assert said["facts"]["landlock"] is None
+
+
+@pytest.mark.parametrize("version", [OLDEST, OF_DEBIAN_12])
+def test_what_an_older_landlock_leaves_is_said(version: int) -> None:
+    with on_a_host_with(version) as house:
+        said = json.loads(house.umlctl("doctor", "--json").stdout)
+        assert said["facts"]["landlock"] == version
+        (found,) = (each for each in said["findings"] if each["check"] == "landlock")
+        assert found["severity"] == "note"
+        assert ("moved to another directory" in found["why"]) == (version == OLDEST)
 
 
 @pytest.mark.parametrize("words", [["--confine", WRITES], ["--confine", STRICT], ["--rw", "/srv"]])

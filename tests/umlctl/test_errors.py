@@ -16,6 +16,13 @@ def test_errors_are_one_tree_as_it_is_drawn() -> None:
     assert sorted(drawn) == sorted(each.__name__ for each in TREE)
 
 
+def test_host_that_is_unfit_is_for_the_doctor() -> None:
+    problem = errors.UnfitHost("there is no tun")
+    assert problem.problem == "there is no tun"
+    assert str(problem) == f"there is no tun; {errors.SEE_DOCTOR}"
+    assert isinstance(errors.NoKernel("none"), errors.UnfitHost)
+
+
 @pytest.mark.parametrize("error", TREE)
 def test_each_has_an_exit_code_that_is_no_success(error: type[UmlctlError]) -> None:
     assert error.code != exitcodes.OK

@@ -17,7 +17,7 @@ from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import MAX_FACT_CHARACTERS, Backend, has_sysfs
 from umlctl.devices import eth, families, needs, vec
 from umlctl.devices.parse import parse
-from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.errors import HostError, UmlctlError, UnfitHost, UsageError
 from umlctl.guest.specs import (
     AUTO,
     KERNEL,
@@ -394,7 +394,7 @@ def _check_program(name: str, program: str) -> None:
 
 def _check_capability(name: str, capability: str) -> None:
     if not processes.has_capability(capability):
-        raise HostError(
+        raise UnfitHost(
             f"{name}: this transport needs {capability}, which you do not have; run umlctl as "
             "root, or take --user, --switch or a tap that an administrator has made for you"
         )

@@ -17,7 +17,7 @@ from umlctl.cli import complete, overlay_image
 from umlctl.cli.booting import host_errors
 from umlctl.cli.define import define
 from umlctl.cli.durations import SECONDS
-from umlctl.errors import NeverStarted, UsageError
+from umlctl.errors import SEE_DOCTOR, NeverStarted, UsageError
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
 from umlctl.guest import definition as definitions
@@ -283,15 +283,13 @@ def _root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
         if kernel.config.get("EXT4_FS") != "y":
             raise NeverStarted(f"the kernel {kernel.path} has no ext4, which --overlay=DIR takes")
         found = found._replace(kept=overlay_image.DEVICE)
-    has_overlay = kernel.config.get("OVERLAY_FS", "")
-    if has_overlay == "m":
-        found = found._replace(overlay_module=f"{own}/kernel/fs/overlayfs/overlay.ko")
-    lacking = has_overlay == "m" and not os.path.exists(found.overlay_module)
-    if lacking or has_overlay not in ("y", "m"):
-        why = "its module overlay.ko is not there" if lacking else "it is built without"
+    module, why = modules.overlay(kernel)
+    found = found._replace(overlay_module=module)
+    if why:
         raise NeverStarted(
             f"the kernel {kernel.path} has no overlay file system ({why}), which keeps what the "
-            "command writes from this host; --ro does without, and --kernel FILE takes another"
+            "command writes from this host; --ro does without, and --kernel FILE takes another; "
+            f"{SEE_DOCTOR}"
         )
     return found
 
@@ -464,7 +462,9 @@ def _of_guest(result: Result) -> int:
 
     assert result.ending is not None
     panic = result.tail.rfind(b"Kernel panic - not syncing")
-    _say(f"the guest has ended: {endings.describe(result.ending)}")
+    is_unfit = panic < 0 and not result.outcome.began
+    hint = f"; {SEE_DOCTOR}" if is_unfit else ""
+    _say(f"the guest has ended: {endings.describe(result.ending)}{hint}")
     if panic >= 0:
         begin = len(result.tail[:panic].split(b"\n")) - 1
         lines = result.tail.split(b"\n")

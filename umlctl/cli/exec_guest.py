@@ -23,11 +23,11 @@ from umlctl.cli.session import Outcome, Pipes, Session
 from umlctl.errors import HostError
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
-from umlctl.host import paths, processes, shared_socket, users
+from umlctl.host import confine, paths, processes, shared_socket, users
 from umlctl.host.files import remove_tree
 from umlctl.state import endings, records, umid_lock
 from umlctl.state.umid_lock import claim
-from umlctl.supervisor.launch import jail, spawn
+from umlctl.supervisor.launch import spawn
 from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.launch.place import remove_place
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from umlctl.state.umid_lock import Claim
     from umlctl.supervisor.launch.launched import Launched
 
-AGENT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "agent")
-SCRIPT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "exec.sh")
 ENDING_TIMEOUT: Final = 10.0
 """How long what is left of a kernel may take to end, seconds: the host may be busy."""
 UNASKED_TIMEOUT: Final = 2.0
@@ -121,10 +119,11 @@ def init_for(kernel: ProbedKernel, user: str, handed: str) -> list[str]:
     user: whom the kernel runs as; empty: this process's
     handed: the directory of what the guest is handed, where that user finds the script at least
     """
-    is_built = kernel.config.get("64BIT") == "y" and os.access(AGENT, os.X_OK)
-    if is_built and _reaches(user, [("x", AGENT), ("r", AGENT)]):
-        return [AGENT]
-    return ["/bin/sh", SCRIPT if _reaches(user, [("r", SCRIPT)]) else f"{handed}/exec.sh"]
+    is_built = kernel.config.get("64BIT") == "y" and os.access(commands.AGENT, os.X_OK)
+    if is_built and _reaches(user, [("x", commands.AGENT), ("r", commands.AGENT)]):
+        return [commands.AGENT]
+    is_reached = _reaches(user, [("r", commands.SCRIPT)])
+    return ["/bin/sh", commands.SCRIPT if is_reached else f"{handed}/exec.sh"]
 
 
 def _reaches(user: str, wanted: list[tuple[str, str]]) -> bool:
@@ -140,14 +139,14 @@ def reaching(definition: Definition, read: list[str], written: list[str]) -> Def
     """The guest with what its kernel is to reach of this host, where it is confined."""
     if definition.confine == confinement.OFF:
         return definition
-    if not definition.confine and jail.unable(definition.kernel):
+    if not definition.confine and confine.unable(definition.kernel):
         return definition
     return replace(definition, ro=tuple(read), rw=tuple(written))
 
 
 def is_script(definition: Definition) -> bool:
     """Process 1 is the script, and not the program."""
-    return definition.init != AGENT
+    return definition.init != commands.AGENT
 
 
 def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: bool) -> Launched:
@@ -176,7 +175,7 @@ def _make_directory(directory: str, definition: Definition) -> None:
     os.makedirs(directory, 0o700)
     made = [directory]
     if f"{directory}/exec.sh" in definition.arguments:
-        made.append(shutil.copyfile(SCRIPT, f"{directory}/exec.sh"))
+        made.append(shutil.copyfile(commands.SCRIPT, f"{directory}/exec.sh"))
     if definition.user:
         users.give(users.find(definition.user), made)
 

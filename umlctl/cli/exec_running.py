@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from umlctl.guest.command import Command, Step
 
-AGENT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "agent")
-SCRIPT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "guest", "exec.sh")
 BEGIN_TIMEOUT: Final = 15.0
 """How long the guest may take to begin the command, seconds."""
 TURN_TIMEOUT: Final = 15.0
@@ -353,8 +351,8 @@ def _handed(umid: str, directory: str) -> Iterator[Handed]:
         above = f"{paths.open_dir(umid)}/{command_lines.HANDED}"
     if not os.path.isdir(above):
         raise HostError(f"{umid}: its run directory was removed; `umlctl restart {umid}` mends it")
-    is_script = not os.access(AGENT, os.X_OK)
-    program = _program(above, SCRIPT if is_script else AGENT)
+    is_script = not os.access(commands.AGENT, os.X_OK)
+    program = _program(above, commands.SCRIPT if is_script else commands.AGENT)
     own = f"{above}/{os.urandom(6).hex()}"
     os.mkdir(own, 0o700)
     try:

@@ -93,13 +93,13 @@ def _facts(found: ProbedKernel) -> dict[str, object]:
 
 def _entry(candidate: Candidate, found: ProbedKernel | NoKernel) -> dict[str, object]:
     if isinstance(found, NoKernel):
-        return {"path": candidate.path, "source": candidate.source, "error": str(found)}
+        return {"path": candidate.path, "source": candidate.source, "error": found.problem}
     return _facts(found) | {"source": candidate.source}
 
 
 def _row(candidate: Candidate, found: ProbedKernel | NoKernel) -> tuple[str, ...]:
     if isinstance(found, NoKernel):
-        return (candidate.path, "-", candidate.source, "-", str(found))
+        return (candidate.path, "-", candidate.source, "-", found.problem)
     return (found.path, found.version, candidate.source, *abilities(found))
 
 

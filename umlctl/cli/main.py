@@ -40,6 +40,7 @@ LAZY: Final = {
     "mconsole": "umlctl.cli.mconsole:mconsole",
     "shell": "umlctl.cli.shell:shell",
     "info": "umlctl.cli.info:info",
+    "doctor": "umlctl.cli.doctor:doctor",
     "setup": "umlctl.cli.setup:setup",
     "kernel": "umlctl.cli.kernel:kernel",
     "man": "umlctl.cli.man:man",
@@ -77,6 +78,7 @@ HELP: Final = {
     "mconsole": "send any text to a guest, or a command a line from standard input",
     "shell": "a prompt with every command, for one guest at a time",
     "info": "what this host has for guests",
+    "doctor": "what keeps guests from running here, or from running well",
     "setup": "find a UML kernel on this machine, or fetch one",
     "kernel": "the UML kernels of this machine and what they can do: list",
     "man": "the manual pages, wherever they are installed",
@@ -100,7 +102,18 @@ GROUPS: Final = {
         *("mconsole", "watch"),
     ),
     "This host": (
-        *("info", "kernel", "setup", "enable", "disable", "autostart", "adopt", "quit", "man"),
+        *(
+            "info",
+            "doctor",
+            "kernel",
+            "setup",
+            "enable",
+            "disable",
+            "autostart",
+            "adopt",
+            "quit",
+            "man",
+        ),
     ),
 }
 """What `--help` shows together, by what one wants; each command stands in one of them."""

@@ -36,8 +36,8 @@ KERNEL: Final = "--kernel"
 """Behind `help`: the kernel is asked."""
 _GUEST: Final = "guest"
 """The name of the argument that is left out."""
-_OF_ALL: Final = "--all"
-"""The option that stands in place of a guest."""
+_INSTEAD_OF_GUEST: Final = frozenset({"--all", "--net", "--exec"})
+"""Options that stand in place of a guest."""
 _HELP: Final = ("-h", "--help")
 _MAX_HELP_COLUMNS: Final = 100
 """The widest line of help, columns."""
@@ -66,7 +66,7 @@ class Verb(NamedTuple):
     @property
     def wants_guest(self) -> bool:
         """Whether it is asked of a guest, whose name goes before its words."""
-        return _guest_of(self.command) is not None and _OF_ALL not in self.words
+        return _guest_of(self.command) is not None and _INSTEAD_OF_GUEST.isdisjoint(self.words)
 
     def line(self, guest: str) -> list[str]:
         """The command as words of the command line. A leading `~` is replaced: no shell will do

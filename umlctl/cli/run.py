@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from umlctl.cli import boot_warnings
+from umlctl.checks import boot_warnings
 from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
 from umlctl.cli.define import check_console, define, take_name
 from umlctl.cli.durations import SECONDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import boot_warnings
+from umlctl.checks import boot_warnings
 from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
 from umlctl.cli.define import check_console, define, take_name
 from umlctl.errors import UmlctlError, UsageError

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+AGENT: Final = os.path.join(os.path.dirname(__file__), "agent")
+SCRIPT: Final = os.path.join(os.path.dirname(__file__), "exec.sh")
+"""Process 1 of such a guest: the program, and what is taken where that was not built."""
 STEPS: Final = "steps"
 """The file that says what is to be done."""
 PIPED: Final = "p"

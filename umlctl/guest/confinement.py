@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from umlctl.errors import HostError, UsageError
+from umlctl.errors import UnfitHost, UsageError
 
 WRITES: Final = "writes"
 STRICT: Final = "strict"
@@ -53,12 +53,12 @@ def mode_of(wishes: ConfinementOptions, unable: str) -> str:
 
     unable: why the host confines none; empty if it does
 
-    Raises: HostError: it cannot be as it was asked for
+    Raises: UnfitHost: it cannot be as it was asked for
     """
     if not unable or wishes.confine == OFF:
         return wishes.confine or WRITES
     if wishes.confine or wishes.ro or wishes.rw or wishes.hide:
-        raise HostError(
+        raise UnfitHost(
             f"this host cannot confine a guest: {unable}; `--confine off` starts it as it is"
         )
     return OFF

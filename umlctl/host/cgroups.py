@@ -18,7 +18,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UnfitHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +103,17 @@ def by_systemd(wanted: set[str]) -> bool:
     return runs and wanted <= _words(f"{own}/cgroup.controllers")
 
 
+def unable() -> str:
+    """Why this user cannot limit the memory and the processors of guests; empty if they can."""
+    wanted = {"memory", "cpu"}
+    try:
+        if not by_systemd(wanted):
+            place(wanted, look=True)
+    except UnfitHost as problem:
+        return problem.problem
+    return ""
+
+
 def _scope(umid: str) -> Iterator[str]:
     yield from ("systemd-run", "--scope", "--quiet", "--collect")
     if os.geteuid():
@@ -176,7 +187,7 @@ def place(wanted: set[str], *, look: bool = False) -> str:
         return directory
     why = reasons[0] if reasons else "cgroup version 2 is not mounted"
     hint = HINT if os.geteuid() else HINT_FOR_ROOT
-    raise HostError(f"this host does not let you limit what a guest uses: {why}; {hint}")
+    raise UnfitHost(f"this host does not let you limit what a guest uses: {why}; {hint}")
 
 
 def _candidates() -> Iterator[str]:

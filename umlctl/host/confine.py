@@ -13,7 +13,7 @@ from errno import EAGAIN
 from struct import pack
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from umlctl.host import seccomp
+from umlctl.host import landlock, seccomp
 
 if TYPE_CHECKING:
     import ctypes
@@ -50,6 +50,16 @@ def scopes(kernel: str, *, mounts: bool = False) -> list[str]:
         found += [f"{user} {_MOUNTS} {_PIDS}"] if own else []
         found.append(f"{_USER} {_PIDS}")
     return [*found, "group"]
+
+
+def unable(kernel: str) -> str:
+    """Why this host cannot confine a kernel as it is asked for; empty if it can.
+
+    kernel: its path
+    """
+    if os.geteuid() and has_capabilities(kernel):
+        return f"{kernel} would lose the capabilities that setcap(8) has given it"
+    return landlock.unable()
 
 
 def mounts_propagate() -> bool:

@@ -48,7 +48,20 @@ else."""
 
 
 class BadPlace(PermissionError):
-    """The place of this user's guests cannot be used: what is wrong, why, and what to do."""
+    """The place of this user's guests cannot be used: what is wrong, why, and what to do.
+
+    Fields:
+        problem: the message without the hint at `umlctl doctor`
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        from umlctl.errors import SEE_DOCTOR
+
+        return f"{self.problem}; {SEE_DOCTOR}"
 
 
 def home() -> str:

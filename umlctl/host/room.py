@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.errors import HostError
+from umlctl.errors import UnfitHost
 from umlctl.host import cgroups, limits
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ BOOTING_GUEST_PROCESSES: Final = 45
 """The most processes that a guest was seen to take while it boots."""
 MIN_PROCESSES: Final = 8
 """With fewer processes no guest boots."""
+MISSING: Final = "missing"
+NOEXEC: Final = "noexec"
+DENIED: Final = "denied"
+SMALL: Final = "small"
+FULL: Final = "full"
+IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
+"""Kinds of file systems that are memory of this host, and no disk."""
 
 
 class Space(NamedTuple):
@@ -66,7 +73,7 @@ def directory(environment: Mapping[str, str], mem: int) -> str:
     told = next((environment[name] for name in TEMPORARY_VARIABLES if environment.get(name)), "")
     if told:
         return told
-    if _kind(SHARED_MEMORY_DIRECTORY) != "tmpfs" or (
+    if kind(SHARED_MEMORY_DIRECTORY) != "tmpfs" or (
         _smaller(SHARED_MEMORY_DIRECTORY, mem) and not _smaller(TEMPORARY_DIRECTORY, mem)
     ):
         return TEMPORARY_DIRECTORY
@@ -86,7 +93,7 @@ def look(directory: str) -> Space | None:
         return None
     free = found.f_bavail * found.f_frsize
     most = found.f_blocks * found.f_frsize
-    if _kind(directory) == "tmpfs":
+    if kind(directory) == "tmpfs":
         host = memory()
         here = host.get("MemTotal", free) + host.get("SwapTotal", 0)
         left = host.get("MemAvailable", free) + host.get("SwapFree", 0)
@@ -95,37 +102,60 @@ def look(directory: str) -> Space | None:
     return Space(most, free)
 
 
-def check_memory(directory: str, mem: int, held: int = 0) -> None:
-    """See that a guest can have its memory in a directory, and can boot there now.
+class MemoryFlaw(NamedTuple):
+    """Why a guest cannot have its memory in a directory.
 
-    held: bytes that the guest has there already, and gives back before
-
-    Raises: HostError
+    Fields:
+        kind: MISSING, NOEXEC, DENIED, SMALL or FULL
+        text: what is so
+        advice: what helps, as options of umlctl
     """
-    cannot = f"cannot have memory in {directory}"
+
+    kind: str
+    text: str
+    advice: str
+
+
+def memory_flaw(directory: str, mem: int, held: int = 0) -> MemoryFlaw | None:
+    """Why a guest cannot have its memory in a directory, or cannot boot there now; None if it can.
+
+    mem: of the guest, bytes
+    held: bytes that the guest has there already, and gives back before
+    """
+    other = "give --mem-dir another directory"
     try:
         flags = os.statvfs(directory).f_flag
     except OSError as problem:
-        raise HostError(f"{cannot}: {problem.strerror}") from problem
+        return MemoryFlaw(MISSING, problem.strerror or str(problem), other)
     if flags & os.ST_NOEXEC:
-        raise HostError(f"{cannot}: it is mounted noexec")
+        return MemoryFlaw(NOEXEC, "it is mounted noexec", other)
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise HostError(f"{cannot}: Permission denied")
+        return MemoryFlaw(DENIED, "Permission denied", other)
     space = look(directory)
     if space is None:
-        return
+        return None
     least = _least(mem)
-    other = "take less --mem, or a --mem-dir with more"
+    less = "take less --mem, or a --mem-dir with more"
     if mem > space.most:
-        raise HostError(
-            f"{cannot}: there can never be more than {_size(space.most)}, and the guest is to have "
-            f"{_size(mem)}; {other}"
-        )
+        text = f"there can never be more than {_size(space.most)}, and the guest is to have "
+        return MemoryFlaw(SMALL, f"{text}{_size(mem)}", less)
     if least > space.free + held:
-        raise HostError(
-            f"{cannot}: {_size(space.free + held)} are free there, and a guest with {_size(mem)} "
-            f"takes {_size(least)} when it boots; make room there, or {other}"
-        )
+        text = f"{_size(space.free + held)} are free there, and a guest with {_size(mem)} takes "
+        text += f"{_size(least)} when it boots"
+        return MemoryFlaw(FULL, text, f"make room there, or {less}")
+    return None
+
+
+def check_memory(directory: str, mem: int, held: int = 0) -> None:
+    """See that a guest can have its memory in a directory, and can boot there now.
+
+    mem, held: as of `memory_flaw`
+
+    Raises: UnfitHost
+    """
+    flaw = memory_flaw(directory, mem, held)
+    if flaw is not None:
+        raise UnfitHost(f"cannot have memory in {directory}: {flaw.text}; {flaw.advice}")
 
 
 def _least(mem: int) -> int:
@@ -149,16 +179,16 @@ def check_means(umid: str) -> None:
     """See that this process has the descriptors that another guest takes, and its user the
     processes.
 
-    Raises: HostError
+    Raises: UnfitHost
     """
     left = limits.descriptors() - limits.most_for_clients()
     if (have := limits.descriptors_left()) < GUEST_DESCRIPTORS + left:
-        raise HostError(
+        raise UnfitHost(
             f"{umid}: a guest takes {GUEST_DESCRIPTORS} descriptors, and {max(0, have - left)} are "
             f"left for guests: {limits.few_descriptors()}"
         )
     if (have := limits.processes_left()) < MIN_PROCESSES:
-        raise HostError(
+        raise UnfitHost(
             f"{umid}: a guest takes {MIN_PROCESSES} processes and more, and {have} are left: "
             f"{limits.few_processes()}"
         )
@@ -242,7 +272,7 @@ def memory() -> dict[str, int]:
     return found
 
 
-def _kind(directory: str) -> str:
+def kind(directory: str) -> str:
     """The kind of a directory's file system, as `tmpfs`; empty if it is not known."""
     try:
         device = os.stat(directory).st_dev

@@ -33,9 +33,8 @@ IN_TREE: Final = "linux"
 PROBE_TIMEOUT: Final = 5.0
 _SYMBOL: Final = "CONFIG_"
 
-_ADVICE: Final = (
-    f"`umlctl setup` fetches one; --kernel PATH or ${KERNEL_VARIABLE} name one you have"
-)
+ADVICE: Final = f"`umlctl setup` fetches one; --kernel PATH or ${KERNEL_VARIABLE} name one you have"
+"""What to do where no kernel is found, or none that runs."""
 
 
 class _Capability(NamedTuple):
@@ -171,7 +170,7 @@ def find(explicit: str | None = None) -> str:
         return candidate.path
     raise NoKernel(
         f"no UML kernel: there is no linux.uml or linux in PATH, and none in {cache()}{rejected}; "
-        + _ADVICE
+        + ADVICE
     )
 
 
@@ -209,7 +208,7 @@ def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> ProbedKe
         return ProbedKernel(path, lines[0], frozenset(lines[1].split()), _config(lines[2:]))
     flaw = kernel_file.flaw(path)
     if flaw:
-        raise NoKernel(f"{path} is not a UML kernel: {flaw}; {_ADVICE}")
+        raise NoKernel(f"{path} is not a UML kernel: {flaw}; {ADVICE}")
     if user:
         from umlctl.host import users
 
@@ -217,7 +216,7 @@ def probe(path: str, user: str = "", timeout: float = PROBE_TIMEOUT) -> ProbedKe
     usage = _ask(path, "--help", timeout, user)
     version = _version(usage)
     if not version:
-        raise NoKernel(f"{_unable(path, usage)}; {_ADVICE}")
+        raise NoKernel(f"{_unable(path, usage)}; {ADVICE}")
     settings = _ask(path, "--showconfig", timeout, user).splitlines()
     kernel = ProbedKernel(path, version, _options(usage), _config(settings))
     with suppress(OSError):
@@ -232,7 +231,7 @@ def _ask(path: str, argument: str, timeout: float, user: str) -> str:
         return probes.ask(path, argument, timeout, user)
     except NoKernel as problem:
         raise NoKernel(
-            f"{path} is not a UML kernel: asked for {argument}, {problem}; {_ADVICE}"
+            f"{path} is not a UML kernel: asked for {argument}, {problem.problem}; {ADVICE}"
         ) from problem
 
 
@@ -275,7 +274,7 @@ def _named(name: str, source: str) -> str:
         problem = f"not executable; is `chmod +x {path}` missing?"
     else:
         return path
-    raise NoKernel(f"{source} {name}: {problem}; {_ADVICE}")
+    raise NoKernel(f"{source} {name}: {problem}; {ADVICE}")
 
 
 def _unnamed() -> Iterator[Candidate]:

@@ -46,3 +46,15 @@ def of_release(kernel: ProbedKernel) -> str:
     """
     path = f"{directory(kernel.path, kernel.version)}/{kernel.version}"
     return path if os.path.isdir(path) else ""
+
+
+def overlay(kernel: ProbedKernel) -> tuple[str, str]:
+    """The module that has a kernel's overlay file system, empty if that is built in; and why the
+    kernel has none, empty if it has one."""
+    has = kernel.config.get("OVERLAY_FS", "")
+    if has == "y":
+        return "", ""
+    if has != "m":
+        return "", "it is built without"
+    module = f"{of_release(kernel)}/kernel/fs/overlayfs/overlay.ko"
+    return module, "" if os.path.exists(module) else "its module overlay.ko is not there"

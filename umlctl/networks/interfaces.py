@@ -11,7 +11,7 @@ import os
 from typing import Final, NamedTuple
 
 from umlctl.devices.values import MAX_IFNAME_BYTES
-from umlctl.errors import HostError, UsageError
+from umlctl.errors import HostError, UnfitHost, UsageError
 
 SYSFS_DIRECTORY = "/sys/class/net"
 """This directory shows the network namespace of the process that mounted it."""
@@ -325,7 +325,7 @@ def require_net_admin(what: str, *commands: str) -> None:
     Raises: HostError
     """
     if not may_configure():
-        raise HostError(
+        raise UnfitHost(
             f"{what}, this process needs CAP_NET_ADMIN, which it does not have; "
             f"{instead(list(commands))}"
         )

@@ -27,7 +27,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UnfitHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,7 +83,7 @@ def find_program() -> str:
     """
     found = shutil.which(PROGRAM)
     if found is None:
-        raise HostError(f"user networking needs {PROGRAM}: apt install {PROGRAM}")
+        raise UnfitHost(f"user networking needs {PROGRAM}: apt install {PROGRAM}")
     return found
 
 

@@ -17,7 +17,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from umlctl.errors import HostError, UsageError
+from umlctl.errors import HostError, UnfitHost, UsageError
 from umlctl.networks import interfaces
 from umlctl.networks.interfaces import IFF_MULTI_QUEUE, IFF_TAP
 
@@ -233,6 +233,8 @@ def _said(what: str, commands: list[str]) -> Iterator[None]:
             text += "; this host or container has no tun device: modprobe tun makes it"
         elif problem.errno in {errno.EPERM, errno.EACCES}:
             text += f"; {interfaces.instead(commands)}"
+        if problem.filename == TUN_DEVICE:
+            raise UnfitHost(text) from problem
         raise HostError(text) from problem
 
 

@@ -115,7 +115,7 @@ def see(umid: str) -> Record | None:
         return None
     from umlctl.host import binds  # who looks at guests rarely needs it
 
-    words = [os.fsdecode(word) for word in _words(pid)]
+    words = [os.fsdecode(word) for word in words_of(pid)]
     try:
         cwd = os.readlink(f"/proc/{pid}/cwd")
         definition = cmdline.recover(words, cwd)
@@ -146,8 +146,8 @@ def _find_kernel(umid: str) -> int:
     anothers = {f"umid={umid}".encode(), os.fsencode(f"uml_dir={paths.open_dir(umid)}/k")}
     found = set()
     for name in os.listdir("/proc"):
-        words = _words(int(name)) if name.isdigit() else []
-        if not _is_before_kernel(words) and (mine <= set(words) or anothers <= set(words)):
+        words = words_of(int(name)) if name.isdigit() else []
+        if not is_before_kernel(words) and (mine <= set(words) or anothers <= set(words)):
             with contextlib.suppress(FileNotFoundError):  # the process has just ended
                 # Any user's process can have such words; but the tiny parent of another user's
                 # guest is this user's.
@@ -163,9 +163,9 @@ def _find_kernel(umid: str) -> int:
 def _has_our_shim(umid: str, pid: int) -> bool:
     """Whether this user started a kernel as another user; so also for the kernel's helpers."""
     above = processes.parent(pid)
-    pid = above if not _is_before_kernel(_words(above)) else pid
+    pid = above if not is_before_kernel(words_of(above)) else pid
     shim = shim_of(pid)
-    ours = os.fsencode(paths.guest_dir(umid)) in _words(shim)
+    ours = os.fsencode(paths.guest_dir(umid)) in words_of(shim)
     return bool(shim) and ours and _uid(shim) == os.geteuid()
 
 
@@ -173,7 +173,8 @@ def _uid(pid: int) -> int:
     return os.stat(f"/proc/{pid}").st_uid
 
 
-def _words(pid: int) -> list[bytes]:
+def words_of(pid: int) -> list[bytes]:
+    """The command line of a process; nothing if it has none, or has ended."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().rstrip(b"\0").split(b"\0")
@@ -184,11 +185,13 @@ def _words(pid: int) -> list[bytes]:
 def _has_parent(umid: str) -> bool:
     """The tiny parent of a guest is there, though its kernel may not be any more."""
     directory = os.fsencode(paths.guest_dir(umid))
-    found = (_words(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return any(directory in words and _is_before_kernel(words) for words in found)
+    found = (words_of(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return any(directory in words and is_before_kernel(words) for words in found)
 
 
-def _is_before_kernel(words: list[bytes]) -> bool:
+def is_before_kernel(words: list[bytes]) -> bool:
+    """Whether a command line is that of a guest's tiny parent, or of what is between it and the
+    kernel."""
     return any(os.path.basename(word) == SHIM_WORD for word in words[:MAX_WORDS_BEFORE_SHIM])
 
 
@@ -202,7 +205,7 @@ def above_of(pid: int) -> list[int]:
     """The processes above a kernel of umlctl's: its tiny parent, then what makes its namespace."""
     found: list[int] = []
     above = processes.parent(pid)
-    while above and _is_before_kernel(_words(above)):
+    while above and is_before_kernel(words_of(above)):
         found.insert(0, above)
         above = processes.parent(above)
     return found

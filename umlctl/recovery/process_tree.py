@@ -6,6 +6,7 @@ guest hangs, is stopped or has lost its supervisor.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import UsageError
@@ -77,6 +78,54 @@ def of_kernel(main: int) -> list[Member]:
             shares = (seen.name, seen.group) == (kernel.name, kernel.group)
             found.append(_as(seen, HELPER)._replace(memory=None if shares else seen.memory))
     return found + [_as(seen, PROCESS) for seen in guests]
+
+
+class Orphans(NamedTuple):
+    """What is left of a kernel whose main process has ended.
+
+    Fields:
+        group: pid of that process, which is the process group of those that are left
+        umid: the name of its guest; empty if it is not known
+    """
+
+    group: int
+    umid: str
+    pids: tuple[int, ...]
+
+
+def orphans() -> list[Orphans]:
+    """What is left of kernels of this user, by their process groups: it holds the memory and the
+    disks of a guest that has ended, and may compute on as processes of this host."""
+    found: dict[int, list[processes.Seen]] = {}
+    names: dict[int, str] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        seen = processes.look(int(name)) if _is_mine(int(name)) else None
+        if seen is None or not seen.group or processes.start_time(seen.group) is not None:
+            continue
+        umid = _umid_of(seen.pid)
+        if umid or seen.name == _PROCESS_NAME:
+            found.setdefault(seen.group, []).append(seen)
+            names[seen.group] = umid or names.get(seen.group, "")
+    return [
+        Orphans(group, names[group], tuple(sorted(seen.pid for seen in members)))
+        for group, members in sorted(found.items())
+    ]
+
+
+def _is_mine(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _umid_of(pid: int) -> str:
+    """The name of the guest whose kernel's command line a process has; empty if it has none."""
+    words = discover.words_of(pid)
+    is_kernel = any(word.startswith(b"uml_dir=") for word in words)
+    if not is_kernel or discover.is_before_kernel(words):
+        return ""
+    return next((os.fsdecode(word[5:]) for word in words if word.startswith(b"umid=")), "")
 
 
 def _is_process(seen: processes.Seen, main: int) -> bool:

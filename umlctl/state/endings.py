@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socketproto.blocking import LACK_ERRORS
 from umlctl import exitcodes
+from umlctl.errors import SEE_DOCTOR
 from umlctl.kernels import kernel_file
 from umlctl.protocol.status import STATUS_LOST, Ending
 
@@ -169,15 +170,7 @@ def judge(seen: Evidence) -> Ending:
     """How a guest ended."""
     cause: Cause
     if _never_started(seen):
-        text = (
-            _not_executed(seen.tail)
-            or _disk_not_opened(seen.tail)
-            or seen.panic
-            or seen.asked
-            or _last_lines(seen.tail)
-        )
-        text = STARVED if seen.starved else text
-        text = text or f"exit status {seen.status}"
+        text = _why_never_started(seen)
         cause, code = "never started", exitcodes.NEVER_STARTED
     elif seen.starved:
         cause, code, text = "killed", exitcodes.SIGNALLED + signal.SIGKILL, STARVED
@@ -263,6 +256,16 @@ def _never_started(seen: Evidence) -> bool:
         return not _panicked_late(seen)
     exited = seen.had_socket and not seen.left and seen.status is not None
     return not (is_orderly(seen.tail) or exited or _aborted_unheard(seen))
+
+
+def _why_never_started(seen: Evidence) -> str:
+    """Why a guest ended before it began, in words."""
+    if seen.starved:
+        return STARVED
+    known = _not_executed(seen.tail) or _disk_not_opened(seen.tail) or seen.panic or seen.asked
+    said = known or _last_lines(seen.tail) or f"exit status {seen.status}"
+    # A kernel that says why it cannot begin has found its host unfit.
+    return said if known or seen.had_socket else f"{said}; {SEE_DOCTOR}"
 
 
 def _panicked_late(seen: Evidence) -> bool:

@@ -11,12 +11,12 @@ from tests.live.conftest import processes_of, wait_for
 from umlctl.cli import exec_guest
 from umlctl.cli.session import Outcome
 from umlctl.errors import HostError
+from umlctl.guest import command
 from umlctl.guest.definition import Definition
-from umlctl.host import paths, users
+from umlctl.host import confine, paths, users
 from umlctl.kernels.find import ProbedKernel
 from umlctl.state.endings import ExitStatus
 from umlctl.state.umid_lock import claim
-from umlctl.supervisor.launch import jail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,15 +28,15 @@ def test_process_1_is_the_program_where_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = tmp_path / "agent"
-    monkeypatch.setattr(exec_guest, "AGENT", str(agent))
-    script = ["/bin/sh", exec_guest.SCRIPT]
+    monkeypatch.setattr(command, "AGENT", str(agent))
+    script = ["/bin/sh", command.SCRIPT]
     wide = ProbedKernel("/k", "6.1", frozenset(), {"64BIT": "y"})
     assert exec_guest.init_for(wide, "", "/x") == script
     agent.write_bytes(b"")
     agent.chmod(0o755)
     assert exec_guest.init_for(wide, "", "/x") == [str(agent)]
     assert exec_guest.init_for(wide._replace(config={}), "", "/x") == script
-    assert os.path.exists(exec_guest.SCRIPT)
+    assert os.path.exists(command.SCRIPT)
 
 
 def test_script_is_handed_to_a_user_who_cannot_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,10 +50,10 @@ def test_script_is_handed_to_a_user_who_cannot_reach_it(monkeypatch: pytest.Monk
 
 
 def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jail, "unable", lambda _kernel: "")
+    monkeypatch.setattr(confine, "unable", lambda _kernel: "")
     found = exec_guest.reaching(PLAIN, ["/r"], ["/w"])
     assert (found.ro, found.rw) == (("/r",), ("/w",))
-    monkeypatch.setattr(jail, "unable", lambda _kernel: "no Landlock")
+    monkeypatch.setattr(confine, "unable", lambda _kernel: "no Landlock")
     assert exec_guest.reaching(PLAIN, ["/r"], ["/w"]) == PLAIN
     asked = Definition(umid="exec-1", kernel="/k", confine="strict")
     assert exec_guest.reaching(asked, ["/r"], []).ro == ("/r",)

@@ -86,13 +86,3 @@ def test_host_that_lacks_things_is_shown_all_the_same(
     assert found["memory_room"] is found["room_idle"] is found["guest_processors"] is None
     assert main.run(["info"]) == 0
     assert "`umlctl setup` fetches one" in capfd.readouterr().out
-
-
-def test_user_who_may_have_few_processes_is_told(
-    house: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = "you may have 100 processes"
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    for limit, wanted in ((100, True), (100_000, False), (resource.RLIM_INFINITY, False)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _which, limit=limit: (limit, limit))
-        assert any(told in hint for hint in info._hints(house)) == wanted

@@ -93,6 +93,8 @@ def test_examples_are_what_can_be_typed(path: tuple[str, ...], example: str) -> 
         ("console 1", "console demo 1"),
         ("logs -f", "logs demo -f"),
         ("events --all -n 5", "events --all -n 5"),
+        ("doctor --net", "doctor --net"),
+        ("doctor", "doctor demo"),
         ("events -n 5", "events demo -n 5"),
         ("shutdown --all 60", "shutdown --all 60"),
         ("network show lan", "network show lan"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.errors import HostError
+from umlctl.errors import SEE_DOCTOR, HostError
 from umlctl.host import cgroups
 
 if TYPE_CHECKING:
@@ -120,6 +120,17 @@ def test_host_that_forbids_it_is_an_error_with_a_way_out(
 def test_looking_changes_nothing(tree: Path) -> None:
     assert cgroups.place({"memory", "cpu"}, look=True) == str(tree)
     assert (tree / "cgroup.subtree_control").read_text() == "memory\n"
+
+
+def test_host_that_forbids_it_is_said_to(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "by_systemd", lambda _wanted: False)
+    assert cgroups.unable() == ""
+    (tree / "cgroup.controllers").unlink()
+    said = cgroups.unable()
+    assert said.startswith("this host does not let you limit what a guest uses: ")
+    assert SEE_DOCTOR not in said
+    monkeypatch.setattr(cgroups, "by_systemd", lambda _wanted: True)
+    assert cgroups.unable() == ""
 
 
 @pytest.fixture

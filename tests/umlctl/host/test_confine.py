@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.host import confine
+from umlctl.host import confine, landlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,3 +70,12 @@ def test_scopes_are_options_that_unshare_has() -> None:
     told = subprocess.run(["unshare", "--help"], capture_output=True, text=True, check=True).stdout
     words = {word for scope in confine.scopes("/linux")[:-1] for word in scope.split()}
     assert all(word in told for word in words if word.startswith("--"))
+
+
+def test_kernel_that_was_given_capabilities_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confine, "has_capabilities", lambda _kernel: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(landlock, "unable", lambda: "")
+    assert "capabilities" in confine.unable("/linux")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert confine.unable("/linux") == "", "root's has them anyway"

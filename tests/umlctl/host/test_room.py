@@ -32,7 +32,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(
         room, "look", lambda path: made.spaces.get(path, room.Space(99 * G, 99 * G))
     )
-    monkeypatch.setattr(room, "_kind", lambda path: made.kinds.get(path, ""))
+    monkeypatch.setattr(room, "kind", lambda path: made.kinds.get(path, ""))
     return made
 
 
@@ -99,10 +99,10 @@ def test_more_memory_than_is_free_is_told_of(host: Host) -> None:
 
 
 def test_space_of_a_tmpfs_is_no_more_than_this_host_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_kind", lambda _path: "tmpfs")
+    monkeypatch.setattr(room, "kind", lambda _path: "tmpfs")
     monkeypatch.setattr(room, "memory", lambda: {"MemTotal": 5, "MemAvailable": 2, "SwapFree": 1})
     assert room.look("/") == (5, 3)
-    monkeypatch.setattr(room, "_kind", lambda _path: "ext4")
+    monkeypatch.setattr(room, "kind", lambda _path: "ext4")
     found = room.look("/")
     assert found is not None
     assert found.most > 5

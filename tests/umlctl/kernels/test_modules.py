@@ -35,3 +35,15 @@ def test_modules_are_found_where_they_were_installed(
     (elsewhere / "7.2.7").mkdir(parents=True)
     monkeypatch.setenv("INSTALL_MOD_PATH", str(tmp_path / "else"))
     assert modules.directory(str(kernel), "7.2.7") == str(elsewhere)
+
+
+def test_overlay_is_built_in_or_a_module_that_is_there(tmp_path: Path) -> None:
+    kernel = ProbedKernel(str(tmp_path / "bin" / "linux.uml"), "6.1.176", frozenset(), {})
+    assert modules.overlay(kernel) == ("", "it is built without")
+    assert modules.overlay(kernel._replace(config={"OVERLAY_FS": "y"})) == ("", "")
+    modular = kernel._replace(config={"OVERLAY_FS": "m"})
+    assert modules.overlay(modular)[1] == "its module overlay.ko is not there"
+    place = tmp_path / "lib/uml/modules/6.1.176/kernel/fs/overlayfs"
+    place.mkdir(parents=True)
+    (place / "overlay.ko").touch()
+    assert modules.overlay(modular) == (f"{place}/overlay.ko", "")

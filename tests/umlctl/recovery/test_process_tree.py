@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -47,3 +49,32 @@ def test_kernel_that_is_gone_has_no_processes() -> None:
 
 def test_guest_that_nobody_knows_has_no_processes(house: str) -> None:
     assert process_tree.of_guest("nobody") == []
+
+
+LEFT = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+os.write(1, b"%d\\n" % os.getpid())
+time.sleep(600)
+"""
+
+
+def test_what_a_dead_kernel_has_left_is_found_and_nothing_else() -> None:
+    words = ["umid=lost", "uml_dir=/nonexistent"]
+    command = [sys.executable, "-S", "-c", LEFT, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as kernel:
+        assert kernel.stdout is not None
+        pid = int(kernel.stdout.readline())
+        try:
+            kernel.wait()
+            mine = [each for each in process_tree.orphans() if each.umid == "lost"]
+            assert mine == [process_tree.Orphans(kernel.pid, "lost", (pid,))]
+        finally:
+            os.kill(pid, signal.SIGKILL)
+    lives = [sys.executable, "-S", "-c", "import time; time.sleep(600)", *words]
+    with subprocess.Popen(lives, start_new_session=True) as kernel:
+        try:
+            assert not any(each.group == kernel.pid for each in process_tree.orphans())
+        finally:
+            kernel.kill()

@@ -46,16 +46,6 @@ _WRITE: Final = 1
 _CLOSE: Final = 3
 
 
-def unable(kernel: str) -> str:
-    """Return why this host cannot confine a kernel; empty if it can.
-
-    kernel: its path
-    """
-    if os.geteuid() and confine.has_capabilities(kernel):
-        return f"{kernel} would lose the capabilities that setcap(8) has given it"
-    return landlock.unable()
-
-
 class Jail:
     """What confines one kernel.
 
@@ -73,7 +63,7 @@ class Jail:
 
         Raises: HostError: it cannot be confined as it was asked for; OSError
         """
-        self.mode = confinement.mode_of(definition, unable(definition.kernel))
+        self.mode = confinement.mode_of(definition, confine.unable(definition.kernel))
         self.mounts = False
         self._definition = replace(definition, confine=self.mode)
         self._entries = entries

@@ -13,7 +13,7 @@ import signal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.errors import HostError, NeverStarted
+from umlctl.errors import SEE_DOCTOR, HostError, NeverStarted
 from umlctl.guest import cmdline
 from umlctl.host import call_list, confine, limits, processes
 from umlctl.protocol import command_lines, console_socket
@@ -118,7 +118,8 @@ def start(
         with open(log, "r+b") as file:
             told = call_list.explain(file.read(2000).decode("utf-8", "replace").strip())
             file.truncate(0)  # the next scope begins with an empty log
-    raise NeverStarted(f"{chain[0]} could not start the kernel: {told or 'it said nothing'}")
+    why = told or "it said nothing"
+    raise NeverStarted(f"{chain[0]} could not start the kernel: {why}; {SEE_DOCTOR}")
 
 
 def spawn(

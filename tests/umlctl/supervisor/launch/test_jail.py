@@ -13,7 +13,6 @@ from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import confine, landlock, paths, processes
 from umlctl.state.umid_lock import claim
-from umlctl.supervisor.launch import jail
 from umlctl.supervisor.launch.launch import launch
 
 if TYPE_CHECKING:
@@ -178,14 +177,6 @@ def test_host_that_confines_nobody_starts_what_does_not_ask_for_it(
         ):
             pass
     assert house
-
-
-def test_kernel_that_was_given_capabilities_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confine, "has_capabilities", lambda _kernel: True)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "capabilities" in jail.unable("/linux")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert jail.unable("/linux") == "", "root's has them anyway"
 
 
 def test_older_landlock_confines_as_far_as_it_can(

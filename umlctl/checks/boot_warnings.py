@@ -15,18 +15,25 @@ if TYPE_CHECKING:
 
 NO_ASLR_SINCE: Final = (7, 2)
 """Since this version of Linux, a kernel turns off the randomisation of its addresses itself."""
+NO_IP: Final = "this host, whose programs it has, lacks `ip`"
+INSTALL_IP: Final = "apt install iproute2"
+_TOLD_OF_ROOT: Final = "told-of-root"
 
 
-def of_start(definition: Definition) -> list[str]:
+def of_start(definition: Definition, *, once: bool = True) -> list[str]:
     """What not everybody expects of a guest: its root on hostfs may do all that the root user who
-    starts it may, and hostfs= is no jail."""
+    starts it may, and hostfs= is no jail.
+
+    once: what was said to this user before is left out, and what is said now is noted
+    """
     said = []
     is_open = definition.confine == confinement.OFF or landlock.unable()
     is_roots = is_open and not (os.geteuid() or definition.user)
-    if is_roots and definitions.root_is_host(definition) and _is_first("told-of-root"):
+    reaches_all = is_roots and definitions.root_is_host(definition)
+    if reaches_all and (not once or _is_first(_TOLD_OF_ROOT)):
         said.append(
             "root in this guest reaches every file of this host, as you do; "
-            "--user NAME gives it the reach of NAME (said once)"
+            f"--user NAME gives it the reach of NAME{' (said once)' if once else ''}"
         )
     said += _shared_root(definition)
     said += [
@@ -43,10 +50,7 @@ def of_start(definition: Definition) -> list[str]:
             "guest's memory: its kernel watches its processes by seccomp then"
         )
     if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
-        said.append(
-            "its NICs are not set up: this host, whose programs it has, lacks `ip`: "
-            "apt install iproute2"
-        )
+        said.append(f"its NICs are not set up: {NO_IP}: {INSTALL_IP}")
     place = room.place_of(definition, os.environ)
     said += filter(None, [room.memory_doubt(place, definition.mem)])
     return said
