@@ -493,8 +493,10 @@ def test_console_is_shown_to_the_end_though_there_is_no_input(
     script.write_text(SAYS.replace("for number", "sleep 2; for number"))
     script.chmod(0o755)
     done = house.umlctl("run", umid, "--mem", "64M", "--console", "--init", str(script))
-    assert (done.returncode, lines_of(done.stdout)) == (7, SAID)
-    assert f"umlctl: {umid}: exited with status 7" in done.stderr
+    assert lines_of(done.stdout) == SAID
+    # The kernel may panic as it powers down, once in some thousand times (6.1).
+    ended = done.returncode == 7 and f"umlctl: {umid}: exited with status 7" in done.stderr
+    assert ended or STATUS_LOST in done.stderr, done
 
 
 def test_every_life_of_a_guest_is_shown(house: House, umid: str, says: str) -> None:

@@ -33,9 +33,9 @@ def test_descriptors_of_the_caller_are_passed(given: int) -> None:
     ("words", "passes", "said"),
     [
         (["con0=fd:0,fd:1"], False, "in the background has no descriptors of yours"),
-        (["ssl3=fd:20"], True, "17 to 35 are umlctl's own"),
-        (["ssl3=fd:17"], True, "17 to 35 are umlctl's own"),
-        (["ssl3=fd:36"], True, "descriptor 36 is not open"),
+        (["ssl3=fd:20"], True, "17 to 56 are umlctl's own"),
+        (["ssl3=fd:17"], True, "17 to 56 are umlctl's own"),
+        (["ssl3=fd:57"], True, "descriptor 57 is not open"),
         (["vec0:transport=fd,fd=9"], True, "does not survive a reboot"),
     ],
 )
