@@ -181,5 +181,5 @@ def test_what_is_required_is_what_there_is() -> None:
     if interfaces.may_configure():
         interfaces.require_net_admin("to do x", "sudo y")
     else:
-        with pytest.raises(HostError, match=r"^to do x, .* CAP_NET_ADMIN, .*: sudo y$"):
+        with pytest.raises(HostError, match=r"^to do x, .* CAP_NET_ADMIN, .*: sudo y;"):
             interfaces.require_net_admin("to do x", "sudo y")
