@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from umlctl.guest.command import Command, Step
 
-BEGIN_TIMEOUT: Final = 15.0
+BEGIN_TIMEOUT: Final = 30.0
 """How long the guest may take to begin the command, seconds."""
 TURN_TIMEOUT: Final = 15.0
 """How long one waits while as many commands run as can, seconds."""
