@@ -13,6 +13,9 @@ import pytest
 
 from umlctl.cli.main import GROUPS, LAZY, about, root
 from umlctl.exitcodes import TABLE
+from umlctl.guest.options import OPTIONS
+from umlctl.guest.written import EXTENDS
+from umlctl.guest.written import read as read_definition
 from umlctl.output.guest_table import COLUMNS, DEFAULT_COLUMNS
 from umlctl.protocol.commands import BY_NAME, SYSRQ
 from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
@@ -26,7 +29,7 @@ MAN = Path(__file__).parent.parent / "man"
 PAGES = sorted(path for path in MAN.glob("man?/*.?") if not path.is_symlink())
 OF_COMMANDS = [path for path in PAGES if path.stem.startswith("umlctl-")]
 MACRO = re.compile(r"[A-Z][a-z]")
-OF_BOTH = "The options of both"
+OF_ALL = "The options of all three"
 
 
 def page(name: str) -> str:
@@ -141,7 +144,7 @@ def test_synopsis_is_of_the_command_as_it_is_declared(name: str) -> None:
     command, said = commands()[name], synopsis(name)
     shown = flags(said)
     if ".Op Ar options\n" in said:
-        shown |= described(subsection(page(f"umlctl-{name}.1"), OF_BOTH))
+        shown |= described(subsection(page(f"umlctl-{name}.1"), OF_ALL))
     assert shown == options(command)
     plain = "\n".join(line for line in said.splitlines() if " Fl " not in line)
     words = {word for found in arguments(plain, "Ar") for word in found if word.isalpha()}
@@ -309,3 +312,32 @@ def test_pages_are_clean() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+KINDS = {
+    "text": "A text",
+    "choice": "A text",
+    "size": "A size",
+    "flag": "True or false",
+    "count": "A whole number",
+    "seconds": "A number",
+}
+
+
+def test_page_of_definitions_has_every_key_with_its_kind() -> None:
+    said = section(page("umlctl.toml.5"), "KEYS")
+    rows = re.findall(r"^\.It Va (\S+)\n((?:(?!\.It).*\n)*)", said, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == [EXTENDS, *(option.name for option in OPTIONS)]
+    about = dict(rows)
+    assert about.pop(EXTENDS).startswith("A text")
+    for option in OPTIONS:
+        assert about[option.name].startswith("A list" if option.many else KINDS[option.kind])
+        if "one of the same" not in about[option.name]:
+            words = set(re.findall(r"[\w-]+", about[option.name]))
+            assert set(option.choices) <= words, option.name
+
+
+def test_examples_of_definitions_are_sound() -> None:
+    said = section(page("umlctl.toml.5"), "EXAMPLES")
+    for text in re.findall(r"\.Bd -literal -offset indent\n(.*?)\.Ed", said, flags=re.DOTALL):
+        assert read_definition(text, "f")

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 SYNONYMS: Final = {
     "ls": ("list",),
     "inspect": ("status",),
-    "show": ("status",),
     "attach": ("console",),
     "ssh": ("console",),
     "login": ("console",),
     "enter": ("console",),
-    "create": ("start",),
+    "create": ("create", "start"),
+    "dumpxml": ("show",),
+    "configure": ("edit",),
     "boot": ("start",),
     "launch": ("start",),
     "up": ("start",),
@@ -80,6 +81,7 @@ HARMFUL: Final = frozenset(
         "shutdown",
         "stop",
         "sysrq",
+        "undefine",
     }
 )
 """What changes or ends something, and is never suggested for a word that only looks like it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from umlctl.definitions import files, make
 from umlctl.devices import mem, ubd
 from umlctl.devices import parse as devices
 from umlctl.errors import UsageError
 from umlctl.guest import cmdline, specs
 from umlctl.guest import definition as definitions
+from umlctl.guest import written as writing
 from umlctl.networks.forwards import parse_forward
 
 
@@ -84,6 +86,20 @@ def definition(data: bytes) -> None:
     except UsageError:
         return
     assert f"umid={found.umid}" in line
+
+
+def written(data: bytes) -> None:
+    """A guest as its user wrote it down: read by the table of options, or told with its line."""
+    try:
+        values = writing.read(files.decoded("f", data), "f")
+        values.pop(writing.EXTENDS, None)
+        make.check(files.Written("web", "f", "", writing.anchored(values, "/d")))
+    except UsageError as problem:
+        assert str(problem).startswith("f:")
+        return
+    plain = {name: given.value for name, given in values.items()}
+    again = writing.read(writing.write(plain), "f")
+    assert {name: given.value for name, given in again.items()} == plain
 
 
 def _kernel(asked: specs.Disk | specs.Nic) -> str:

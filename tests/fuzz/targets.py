@@ -31,6 +31,7 @@ MODULES: Final = {
     "nic": "devices",
     "forward": "devices",
     "definition": "devices",
+    "written": "devices",
     "guard": "words",
     "typed": "words",
     "completion": "words",

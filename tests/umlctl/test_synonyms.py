@@ -16,7 +16,8 @@ KNOWN = [*LAZY, *(name for name, command in BY_NAME.items() if command.served !=
     [
         ("ls", "list"),
         ("inspect", "status"),
-        ("show", "status"),
+        ("dumpxml", "show"),
+        ("configure", "edit"),
         ("attach", "console"),
         ("ssh", "console"),
         ("destroy", "kill"),

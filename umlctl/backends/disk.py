@@ -43,6 +43,12 @@ class DiskBackend(Backend):
     def numbers(self) -> Iterable[int]:
         return (*range(1, self.limit), 0)  # 0 comes last: people take ubd0 for the root
 
+    def plan(self, asked: Disk | Nic, number: int, owner: Owner) -> DeviceEntry:
+        assert isinstance(asked, Disk)
+        name = f"{self.family}{number}"
+        device = asked.device(number, _top(asked, name, owner))
+        return DeviceEntry(name=name, asked=str(asked), kernel=str(device))
+
     def prepare(
         self,
         asked: Disk | Nic,
@@ -62,12 +68,7 @@ class DiskBackend(Backend):
         name = f"{self.family}{number}"
         if asked.file == ubd.NULL_FILE and number == 0 and not (asked.cow or asked.discard):
             return DeviceEntry(name=name, asked=str(asked), kernel=str(asked.device(number, "")))
-        top = f"{owner.directory}/{name}.cow" if asked.discard else asked.cow
-        if asked.discard and set(owner.directory) & set(",:"):
-            raise HostError(
-                f"{name}: a COW file to discard would be {top}, and the kernel takes neither ',' "
-                "nor ':' in a disk's path; set UMLCTL_DIR to a directory without"
-            )
+        top = _top(asked, name, owner)
         device = asked.device(number, top)
         holds = _check_pair(name, top, asked) if top else _check_file(name, asked, insist=insist)
         if not asked.shared:
@@ -239,6 +240,20 @@ def check_root(path: str) -> None:
         remedy = found.remedy(path)
         more = f"; `{remedy}` makes one that it can" if remedy else ""
         raise HostError(f"{path} is {found.what}, and no kernel can have its root there{more}")
+
+
+def _top(asked: Disk, name: str, owner: Owner) -> str:
+    """The COW file of a disk; empty if it has none.
+
+    Raises: HostError
+    """
+    top = f"{owner.directory}/{name}.cow" if asked.discard else asked.cow
+    if asked.discard and set(owner.directory) & set(",:"):
+        raise HostError(
+            f"{name}: a COW file to discard would be {top}, and the kernel takes neither ',' "
+            "nor ':' in a disk's path; set UMLCTL_DIR to a directory without"
+        )
+    return top
 
 
 def is_foreign(path: str) -> bool:

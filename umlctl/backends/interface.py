@@ -87,6 +87,13 @@ class Backend:
         Raises: Refusal
         """
 
+    def plan(self, asked: Disk | Nic, number: int, owner: Owner) -> DeviceEntry:
+        """The entry of a device as its kernel would be told of it; this host is not looked at.
+
+        Raises: UsageError, HostError
+        """
+        raise NotImplementedError
+
     def prepare(
         self,
         asked: Disk | Nic,

@@ -60,6 +60,30 @@ class NicBackend(Backend):
             if key == "fd":
                 check_descriptor(pid, value, "a NIC's", socket=True)
 
+    def plan(self, asked: Disk | Nic, number: int, owner: Owner) -> DeviceEntry:
+        assert isinstance(asked, Nic)
+        entry = DeviceEntry(
+            name=f"{self.family}{number}", asked=str(asked), kernel="", addr=asked.addr
+        )
+        derived = macs.mac_of(owner.umid, number, self.family)
+        entry.mac = macs.normal(asked.mac) if asked.mac else derived
+        if asked.kind == KERNEL:
+            _as_told(entry, asked)
+            return entry
+        if asked.kind == TAP:
+            auto = asked.name == AUTO
+            entry.tap = interfaces.tap_name(owner.umid, number) if auto else asked.name
+            words = f"transport=tap,ifname={entry.tap},mac={entry.mac},gro=1"
+        else:
+            own = asked.kind == USER
+            entry.network = (
+                private_segment(owner.umid, number) if own else definitions.check_name(asked.name)
+            )
+            entry.addr = entry.addr or (USER_ADDRESS if own else "")
+            words = f"transport=bess,dst={paths.network_port(entry.network)},mac={entry.mac}"
+        entry.kernel = str(vec.parse(f"{entry.name}:{words}"))
+        return entry
+
     def prepare(
         self,
         asked: Disk | Nic,
@@ -70,19 +94,15 @@ class NicBackend(Backend):
         insist: bool = False,  # noqa: ARG002 - a NIC destroys nothing
     ) -> DeviceEntry:
         assert isinstance(asked, Nic)
-        entry = DeviceEntry(
-            name=f"{self.family}{number}", asked=str(asked), kernel="", addr=asked.addr
-        )
-        derived = macs.mac_of(owner.umid, number, self.family)
-        entry.mac = macs.normal(asked.mac) if asked.mac else derived
+        entry = self.plan(asked, number, owner)
         _check_mac(entry, users)
         try:
             if asked.kind == KERNEL:
-                _kernel(entry, asked, users)
+                _provide_all(entry, users)
             elif asked.kind == TAP:
-                _tap(entry, asked, owner.umid, number, users)
+                _tap(entry, asked, users)
             else:
-                _switch(entry, asked, owner.umid, number)
+                _switch(entry, asked)
             hooks.run("up", entry, owner.umid, owner.log)
         except BaseException:
             _undo(entry)
@@ -262,30 +282,23 @@ def _check_mac(entry: DeviceEntry, users: Iterable[Use]) -> None:
             )
 
 
-def _switch(entry: DeviceEntry, asked: Nic, umid: str, number: int) -> None:
-    if asked.kind == USER:
-        name = private_segment(umid, number)
-        _quit(name)  # left by a supervisor that was killed
-        entry.made["segment"] = name  # also if it starts: its uplink or a forward may fail
-        segment = segments.start(
-            name,
-            user=True,
-            forwards=asked.forwards,
-            host_loopback=not asked.isolated,
-            idle=PRIVATE_IDLE_TIMEOUT,
-        )
-        entry.addr = entry.addr or USER_ADDRESS
-    else:
-        name = asked.name
-        segment = definitions.start_switch(name)
-    entry.network = name
-    entry.kernel = str(
-        vec.parse(f"{entry.name}:transport=bess,dst={segment.port_socket},mac={entry.mac}")
+def _switch(entry: DeviceEntry, asked: Nic) -> None:
+    if asked.kind != USER:
+        definitions.start_switch(entry.network)
+        return
+    _quit(entry.network)  # left by a supervisor that was killed
+    entry.made["segment"] = entry.network  # also if it starts: its uplink or a forward may fail
+    segments.start(
+        entry.network,
+        user=True,
+        forwards=asked.forwards,
+        host_loopback=not asked.isolated,
+        idle=PRIVATE_IDLE_TIMEOUT,
     )
 
 
-def _tap(entry: DeviceEntry, asked: Nic, umid: str, number: int, users: Iterable[Use]) -> None:
-    name = interfaces.tap_name(umid, number) if asked.name == AUTO else asked.name
+def _tap(entry: DeviceEntry, asked: Nic, users: Iterable[Use]) -> None:
+    name = entry.tap
     there = interfaces.look(name)
     if asked.name == AUTO or (there is None and asked.bridge):
         if there is not None:
@@ -299,8 +312,7 @@ def _tap(entry: DeviceEntry, asked: Nic, umid: str, number: int, users: Iterable
         if asked.bridge and there is not None and there.bridge != asked.bridge:
             on = f"on {there.bridge}" if there.bridge else "on no bridge"
             raise HostError(f"{entry.name}: the tap {name} is {on}, not on {asked.bridge}")
-    entry.tap, entry.bridge = name, asked.bridge or (there.bridge if there else "")
-    entry.kernel = str(vec.parse(f"{entry.name}:transport=tap,ifname={name},mac={entry.mac},gro=1"))
+    entry.bridge = asked.bridge or (there.bridge if there else "")
 
 
 def _take_tap(entry: DeviceEntry, name: str, users: Iterable[Use]) -> None:
@@ -312,9 +324,12 @@ def _take_tap(entry: DeviceEntry, name: str, users: Iterable[Use]) -> None:
     entry.tap = name
 
 
-def _kernel(entry: DeviceEntry, asked: Nic, users: Iterable[Use]) -> None:
-    """Check a device in the kernel's own words; it gets a MAC address of umlctl's if it names
-    none."""
+def _as_told(entry: DeviceEntry, asked: Nic) -> None:
+    """Have an entry of a device in the kernel's own words; it gets a MAC address of umlctl's if it
+    names none.
+
+    Raises: UsageError
+    """
     text = asked.text
     if text.startswith("transport="):
         text = f"{entry.name}:{text}"
@@ -324,11 +339,19 @@ def _kernel(entry: DeviceEntry, asked: Nic, users: Iterable[Use]) -> None:
     entry.name = device.name
     if device.mac:
         entry.mac = device.mac
-        _check_mac(entry, users)
     else:
         device = device.with_mac(entry.mac)
         entry.mac = device.mac  # some of the old transports take none
     entry.kernel = str(device)
+
+
+def _provide_all(entry: DeviceEntry, users: Iterable[Use]) -> None:
+    """See that the host has all that a device in the kernel's own words needs of it.
+
+    Raises: HostError
+    """
+    device = parse(entry.kernel, insist=True)
+    assert isinstance(device, (vec.Vec, eth.Eth))
     for need in device.needs():
         _provide(entry, need, users)
 

@@ -61,6 +61,19 @@ def entry_of(umid: str, device: Device) -> DeviceEntry | None:
     return None
 
 
+def plan_all(asked: Iterable[Disk | Nic], owner: Owner) -> list[DeviceEntry]:
+    """What a kernel would be told of these devices, whose numbers have been given.
+
+    Raises: HostError, UsageError
+    """
+    entries = []
+    for each in asked:
+        number = each.slot if isinstance(each, Disk) else each.number
+        assert number is not None
+        entries.append(of_asked(each).plan(each, number, owner))
+    return entries
+
+
 def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> list[DeviceEntry]:
     """Have the host's side ready of all devices on a kernel's command line; their numbers have been
     given. The caller holds `leases.lock`.

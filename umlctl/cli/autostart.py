@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 import msgspec
 
 from umlctl import exitcodes
 from umlctl.cli import complete
-from umlctl.errors import NoGuest
+from umlctl.definitions import files, make
+from umlctl.errors import NoGuest, UsageError
 from umlctl.host import paths
 from umlctl.output import say, views
 from umlctl.protocol.starting import AutostartResult, read_autostart_result
 from umlctl.state import enabled, records
+
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
 
 
 @click.command(
@@ -21,28 +27,43 @@ Examples:
   umlctl start web --mem 512M --after db && umlctl enable web
 """
 )
-@click.argument("guest", shell_complete=complete.recorded)
+@click.argument("guest", shell_complete=complete.known)
 def enable(guest: str) -> int:
-    """Have GUEST started by `umlctl autostart`, as it was started last.
+    """Have GUEST started by `umlctl autostart`: as it is defined then, or as it was started last.
 
-    It may be running or have ended. What was changed while it ran is no part of it: devices
-    plugged or taken out, and its memory. After another `start` with other options, enable it again.
+    It may be running or have ended. If it is not defined, what was changed while it ran is no part
+    of it: devices plugged or taken out, and its memory. After another `start` with other options,
+    enable it again.
     """
     umid = paths.umid_of(guest)
+    if files.is_path(umid):
+        raise UsageError(f"enable takes a guest's name: `umlctl define {guest}`, and enable that")
+    written = files.find(umid)
+    definition = _as_started(umid) if written is None else make.of_written(written)
+    enabled.enable(definition)
+    print(f"{umid} is enabled" + (f", as {written.path} has it" if written else ""))
+    names = {each.umid for each in enabled.load_all()}
+    for name in definition.after:
+        if name not in names:
+            say(f"{umid} comes after {name}, which is not enabled", exitcodes.OK)
+    return exitcodes.OK
+
+
+def _as_started(umid: str) -> Definition:
+    """A guest as it was started last.
+
+    Raises: NoGuest
+    """
     record = records.load(umid)
     if record is None:
-        raise NoGuest(f"nothing is known of a guest {umid}; start it once, and then enable it")
-    enabled.enable(record.definition)
-    print(f"{umid} is enabled")
+        raise NoGuest(
+            f"nothing is known of a guest {umid}; start it once, or define it, and then enable it"
+        )
     since = [entry.name for entry in record.devices if not entry.boot] + record.removed
     if since:
         changed = f"what was changed since it was started is no part of that: {', '.join(since)}"
         say(f"{umid}: {changed}", exitcodes.OK)
-    names = {each.umid for each in enabled.load_all()}
-    for name in record.definition.after:
-        if name not in names:
-            say(f"{umid} comes after {name}, which is not enabled", exitcodes.OK)
-    return exitcodes.OK
+    return record.definition
 
 
 @click.command(epilog="\b\nExamples:\n  umlctl disable web\n")

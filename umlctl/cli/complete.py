@@ -98,6 +98,35 @@ def recorded(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return [name for name in names if name.startswith(incomplete)]
 
 
+def defined(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Guests that are written down."""
+    from umlctl.definitions import files as found
+
+    try:
+        return [name for name in found.names() if name.startswith(incomplete)]
+    except BadPlace:
+        return []
+
+
+def definitions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The same, and files that may have a definition."""
+    paths_there = [
+        path for path in files(incomplete) if path.endswith((".toml", "/")) or "/" in incomplete
+    ]
+    return sorted({*defined(ctx, param, incomplete), *paths_there})
+
+
+def startable(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The same, and guests that have been started before."""
+    known = recorded(ctx, param, incomplete)
+    return sorted({*known, *definitions(ctx, param, incomplete)})
+
+
+def known(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Guests that are written down, or have been started before."""
+    return sorted({*recorded(ctx, param, incomplete), *defined(ctx, param, incomplete)})
+
+
 def snapshotted(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests that there are snapshots of."""
     from umlctl.state import snapshots

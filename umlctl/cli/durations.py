@@ -9,14 +9,11 @@ from typing import Final
 import click
 
 from umlctl.errors import UsageError
+from umlctl.guest.options import MAX_SECONDS
 
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CLOCKS: Final = ("%H:%M:%S", "%H:%M")
-
-
-MAX_SECONDS: Final = 1e9
-"""The longest wait that a clock can be set to, seconds."""
 
 
 class _Seconds(click.FloatRange):

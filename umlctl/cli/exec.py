@@ -15,8 +15,8 @@ from click.core import ParameterSource
 from umlctl import exitcodes, streams
 from umlctl.cli import complete, overlay_image
 from umlctl.cli.booting import host_errors
-from umlctl.cli.define import define
 from umlctl.cli.durations import SECONDS
+from umlctl.definitions import make
 from umlctl.errors import SEE_DOCTOR, NeverStarted, UsageError
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
@@ -413,7 +413,7 @@ def _define(
     if root.kept:
         image = overlay_image.prepare(os.path.abspath(options["kept"]))
         told["disks"] = (*options["disks"], f"{image},slot={overlay_image.SLOT}")
-    found = define(umid, NOT_OFFERED | told, (NO_REBOOT, "--", *init[1:], handed))
+    found = make.make(umid, NOT_OFFERED | told, (NO_REBOOT, "--", *init[1:], handed))
     written = [share.source for share in root.shares if not share.readonly]
     read = [share.source for share in root.shares if share.readonly]
     read += [handed, os.path.dirname(init[-1]), command.directory]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Final
 
@@ -11,11 +12,11 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.client.guests import gather
+from umlctl.definitions import current, files
 from umlctl.errors import UsageError
 from umlctl.output import guest_table, say, views
-from umlctl.protocol.status import DEAD
+from umlctl.protocol.status import DEAD, DEFINED, Status
 from umlctl.state import records, umid_lock
-from umlctl.state.enabled import load_all as load_enabled
 
 WRITTEN_ANEW: Final = "its supervisor writes it anew with the guest's next change"
 FORMATS: Final = ("table", "compact", "csv", "json")
@@ -53,7 +54,7 @@ Examples:
     help="A table, the same without colours and folding, CSV without headings, or JSON.",
 )
 @click.option("--json", "in_json", is_flag=True, help="Print an array of objects, as `status`.")
-@click.option("--running", is_flag=True, help="Without those that have ended.")
+@click.option("--running", is_flag=True, help="Without those that do not run.")
 @click.option("--enabled", is_flag=True, help="Those that `autostart` starts, and what they are.")
 def list_guests(
     columns: str | None,
@@ -63,7 +64,8 @@ def list_guests(
     running: bool,
     enabled: bool,
 ) -> int:
-    """List all guests: running ones, bare kernels somebody started by hand, and then dead ones."""
+    """List all guests: running ones, bare kernels somebody started by hand, dead ones, and those
+    that are defined and were never started."""
     shape = _shape(shape, in_json)
     if enabled:
         if columns or sort or running or shape in ("csv", "compact"):
@@ -71,7 +73,7 @@ def list_guests(
         return _list_enabled(shape == "json")
     names = guest_table.chosen(columns) if columns else guest_table.DEFAULT_COLUMNS
     guest_table.check((sort or "name").removeprefix("-"))
-    found = [each for each in gather() if not (running and each.state == DEAD)]
+    found = [each for each in gather() if each.state != DEAD] if running else _all()
     now = time.time()
     if sort:
         found = guest_table.ordered(found, sort, now)
@@ -90,6 +92,22 @@ def list_guests(
     else:
         views.columns(guest_table.rows(found, now, names))
     return exitcodes.OK
+
+
+def _all() -> list[Status]:
+    """Every guest, and then those that are defined and were never started."""
+    found = gather()
+    known = {status.umid for status in found}
+    defined = [name for name in files.names() if name not in known]
+    return found + [Status(umid=name, state=DEFINED, since=_written(name)) for name in defined]
+
+
+def _written(name: str) -> float:
+    """When a guest was written down, seconds since 1970."""
+    try:
+        return os.stat(files.path_of(name)).st_mtime
+    except OSError:
+        return time.time()
 
 
 def _shape(shape: str | None, in_json: bool) -> str:
@@ -125,5 +143,5 @@ def _enabled() -> list[dict[str, Any]]:
             "definition": each.definition and msgspec.structs.asdict(each.definition),
             "problem": each.problem or None,
         }
-        for each in load_enabled()
+        for each in current.enabled_guests()
     ]

@@ -13,7 +13,8 @@ import click
 from umlctl.errors import HostError, UmlctlError, UsageError
 
 OVERVIEW_PAGE: Final = "umlctl"
-PROTOCOL_PAGE: Final = "mconsole"
+OTHER_PAGES: Final = {"mconsole": 7, "umlctl.toml": 5}
+"""Pages that are of no command, each with its section."""
 READERS: Final = (("man", "-l"), ("mandoc", "-a"))
 """Programs that show a page from a file, in the order of preference, each with the option for
 that."""
@@ -24,7 +25,7 @@ def pages(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
     begin = f"{OVERVIEW_PAGE}-"
     files = [file for place in _places()[:1] for file in os.listdir(f"{place}/man1")]
     commands = [file[len(begin) : -2] for file in files if file.startswith(begin)]
-    words = {OVERVIEW_PAGE, PROTOCOL_PAGE, *commands}
+    words = {OVERVIEW_PAGE, *OTHER_PAGES, *commands}
     return sorted(word for word in words if word.startswith(incomplete))
 
 
@@ -34,11 +35,12 @@ Examples:
   umlctl man            umlctl(1): the commands, files, exit codes
   umlctl man disk       a command; as `umlctl help disk`
   umlctl man mconsole   the protocol, as kernels speak it
+  umlctl man umlctl.toml   guests that are written down
 """,
 )
 @click.argument("page", default=OVERVIEW_PAGE, shell_complete=pages)
 def man(page: str) -> None:
-    """Show a manual page of umlctl: that of a command, umlctl or mconsole.
+    """Show a manual page of umlctl: that of a command, umlctl, mconsole or umlctl.toml.
 
     An installation in a directory of its own, as by pipx, has its pages where man(1) does not
     look.
@@ -66,16 +68,13 @@ def _show(path: str) -> NoReturn:
 def path_of(page: str) -> str:
     """The file of a page: in the checkout, or beside this installation's programs.
 
-    page: umlctl, mconsole, or a command, with `umlctl-` before it or without
+    page: umlctl, mconsole, umlctl.toml, or a command, with `umlctl-` before it or without
 
     Raises: HostError: none is installed; UsageError: there is no such page
     """
-    name = (
-        page
-        if page == OVERVIEW_PAGE or page.startswith(f"{OVERVIEW_PAGE}-")
-        else f"{OVERVIEW_PAGE}-{page}"
-    )
-    file = f"man7/{PROTOCOL_PAGE}.7" if page == PROTOCOL_PAGE else f"man1/{name}.1"
+    name = page if page.partition("-")[0] == OVERVIEW_PAGE else f"{OVERVIEW_PAGE}-{page}"
+    number = OTHER_PAGES.get(page)
+    file = f"man1/{name}.1" if number is None else f"man{number}/{page}.{number}"
     places = _places()
     if not places:
         raise HostError("the manual was not installed: there are no pages beside its programs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,6 +13,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete, earlier_start
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
+from umlctl.definitions import files, make
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import specs
 from umlctl.guest.definition import root_disk, root_is_image
@@ -21,18 +23,25 @@ from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import read_status
 from umlctl.recovery import discover
 
+if TYPE_CHECKING:
+    from umlctl.guest.definition import Definition
+
 
 @click.command(
     epilog="""\b
 Examples:
   umlctl restart demo            after a new kernel was built, for example
   umlctl restart demo 5          killed if it has not shut down within 5 seconds
+  umlctl restart --reload web    as its definition has it now
 """,
 )
 @click.argument("guest", shell_complete=complete.guests)
 @click.argument("seconds", type=click.FloatRange(0, 1e6), default=SHUTDOWN_TIMEOUT)
+@click.option(
+    "--reload", is_flag=True, help="Start it as its definition has it, not as it was started."
+)
 @click.option("--json", "in_json", is_flag=True, help="Print what has become of it as JSON.")
-def restart(guest: str, seconds: float, in_json: bool) -> int:
+def restart(guest: str, seconds: float, reload: bool, in_json: bool) -> int:
     """Shut a guest down as `shutdown` does, and start it again as it was started.
 
     `reboot` has the kernel begin anew in its process, with what it was plugged since; this is a
@@ -43,41 +52,46 @@ def restart(guest: str, seconds: float, in_json: bool) -> int:
     umid = guest
     if "/" in umid:
         raise UsageError(f"restart takes a guest's name, not the path of its socket, {umid!r}")
+    # What cannot be started does not end what runs.
+    written = make.of_written(files.needed(umid)) if reload else None
     with GuestClient(umid) as asked:
         if asked.is_bare():
             raise NotOnBareKernel(
                 f"{umid}: nobody supervises this guest, and nobody knows how it was started"
             )
         try:
-            _check_again(umid)
+            _check_again(umid, written)
             _shut_down(asked, seconds, in_json)
         except NoGuest:
-            if earlier_start.last(umid) is None:
+            if earlier_start.last(umid) is None and written is None:
                 raise
-    definition = earlier_start.last(umid)
+    definition = written or earlier_start.last(umid)
     if definition is None:
         raise GuestInUse(f"{umid} was not started again: somebody else has just started it")
     return start_again(definition, in_json=in_json)
 
 
-def _check_again(umid: str) -> None:
+def _check_again(umid: str, written: Definition | None) -> None:
     """See that a guest can be started again, before it is ended.
 
-    Raises: HostError, NoKernel: a file that it was started with is missing, or is no kernel now
+    written: as it is to be, if not as it was
+
+    Raises: HostError, NoKernel: a file that it needs is missing, or is no kernel now
     """
     record = discover.find(umid)
     if record is None:
         return
-    definition = record.definition
+    definition = written or record.definition
     find.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
     disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     if root_is_image(definition):
         disks.append(root_disk(definition))
     for disk in disks:
         if not os.path.exists(disk.file):
-            raise HostError(
-                f"{umid} is left as it is: {disk.file}, which it was started with, is gone"
-            )
+            why = "which its definition has, is not there"
+            if written is None:
+                why = "which it was started with, is gone"
+            raise HostError(f"{umid} is left as it is: {disk.file}, {why}")
 
 
 def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:

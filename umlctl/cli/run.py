@@ -8,17 +8,21 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from umlctl.checks import boot_warnings
+from umlctl.cli import complete
+from umlctl.cli.asked_for import asked_for, check_console
 from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
-from umlctl.cli.define import check_console, define, take_name
 from umlctl.cli.durations import SECONDS
 from umlctl.errors import UmlctlError, UsageError
+from umlctl.guest import policy
 from umlctl.host import paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from umlctl.cli.asked_for import Asked
     from umlctl.cli.foreground import Log
     from umlctl.protocol.status import Ending
 
@@ -29,14 +33,16 @@ if TYPE_CHECKING:
 Examples:
   umlctl run                                    this machine's files, a name made up
   umlctl run test --kernel ./linux --mem 1G     the kernel that you just built
+  umlctl run ./test.toml --mem 2G               what is written in a file, with more memory
   umlctl run test --root debian.img -- quiet    an image; kernel arguments after --
   umlctl run ci --init /tmp/test.sh; echo $?    its exit status: /proc/exitcode; 255: panic
   umlctl run ci --init /tmp/test.sh --limit 600 --json --log ci.log    in a test bench
   umlctl run db --ready-fd 3 --log-format json 3>ready 2>log    under a job runner
 """,
 )
-@click.argument("umid", required=False)
+@click.argument("umid", required=False, metavar="[NAME|FILE]", shell_complete=complete.startable)
 @with_options
+@click.option("--once", is_flag=True, help="Whatever it is told else: do not start it again.")
 @click.option("--console", is_flag=True, help="Attach the terminal to its console; ^] leaves it.")
 @click.option(
     "--ready-fd",
@@ -75,35 +81,45 @@ def run(
 ) -> int:
     """Boot a guest and supervise it in the foreground until it ends.
 
+    NAME is that of a guest that is defined, or of a new one; FILE has a definition.
     The exit code is the guest's own status, 255 after a panic, 125 if it ended before
     its init program began.
     Ctrl-C shuts the guest down in order; twice, it is killed.
     """
     from umlctl.cli import foreground
 
-    name, options, arguments = take_name(umid, options, arguments)
-    umid, options["named"] = name or f"uml-{os.getpid()}", name is not None
     begun = time.monotonic()
-    log = foreground.Log(umid, in_json=log_format == "json")
+    log = foreground.Log(umid or f"uml-{os.getpid()}", in_json=log_format == "json")
     try:
         if in_json and options["console"]:
             raise UsageError("--json and --console both take standard output; give one of them")
         with host_errors():
-            ending, place = _boot(umid, options, arguments, log)
+            ending, place = _boot(_named(umid, options, arguments, log), log)
     except UmlctlError as problem:
         if in_json:
-            _print_result(umid, "failed", problem.code, str(problem), begun, "")
+            _print_result(log.umid, "failed", problem.code, str(problem), begun, "")
         if log.in_json:
             return log.fail(problem)
         raise
     if in_json:
-        _print_result(umid, ending.cause, ending.code, ending.text, begun, place)
+        _print_result(log.umid, ending.cause, ending.code, ending.text, begun, place)
     return ending.code
 
 
-def _boot(
-    umid: str, options: Mapping[str, Any], arguments: tuple[str, ...], log: Log
-) -> tuple[Ending, str]:
+def _named(
+    word: str | None, options: Mapping[str, Any], arguments: tuple[str, ...], log: Log
+) -> Asked:
+    """The guest that is asked for, with a name that was made up if it has none.
+
+    Raises: UsageError, HostError
+    """
+    asked = asked_for(word, options, arguments)
+    named = asked.umid is not None
+    log.umid = asked.umid or log.umid
+    return asked._replace(umid=log.umid, options={**asked.options, "named": named})
+
+
+def _boot(asked: Asked, log: Log) -> tuple[Ending, str]:
     """Boot a guest and supervise it; how it ended, and where its console was logged.
 
     Raises: UmlctlError, OSError
@@ -111,10 +127,15 @@ def _boot(
     from umlctl.cli import foreground
     from umlctl.cli.alongside import Copy
 
+    options = asked.options
     console, ready_fd = options["console"], options["ready_fd"]
     if ready_fd is not None:
         foreground.check_ready_descriptor(ready_fd)
-    definition = define(umid, options, arguments)
+    definition = asked.definition()
+    if options["once"]:
+        definition = replace(definition, **policy.actions_once(definition))
+    if asked.written is not None and not log.in_json:
+        log.say(f"as {asked.written.path} has it")
     if console:
         check_console(definition)
     with ExitStack() as stack:
@@ -128,7 +149,7 @@ def _boot(
             console, ready_fd, options["limit"], copy, options["tied"]
         )
         ending = foreground.supervise(definition, log, wishes)
-    return ending, copy.path if copy else f"{paths.record_dir(umid)}/console.log"
+    return ending, copy.path if copy else f"{paths.record_dir(log.umid)}/console.log"
 
 
 def _print_result(umid: str, cause: str, code: int, text: str, begun: float, log: str) -> None:

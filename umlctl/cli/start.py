@@ -9,8 +9,10 @@ import click
 
 from umlctl import exitcodes
 from umlctl.checks import boot_warnings
+from umlctl.cli import complete
+from umlctl.cli.asked_for import Asked, asked_for, check_console, given_options
 from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
-from umlctl.cli.define import check_console, define, take_name
+from umlctl.definitions import files, saved
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import profile as profiles
 from umlctl.output import say
@@ -29,12 +31,15 @@ Examples:
   umlctl start guest --root guest.img --modules locked
   umlctl start try --profile lab --mem 1G        NAT, without root
   umlctl start mail --profile server:br1 --root mail.img && umlctl enable mail
+  umlctl start web --root web.img --save         and from then on: umlctl start web
+  umlctl start ./web.toml                        as a file has it
 """,
 )
-@click.argument("umid")
+@click.argument("umid", metavar="NAME|FILE", shell_complete=complete.startable)
 @with_options
 @click.option("--console", is_flag=True, help="Attach to its console at once, as `console` does.")
 @click.option("--no-wait", is_flag=True, help="Come back at once, not when it is ready.")
+@click.option("--save", is_flag=True, help="Once it runs, define it as it was asked for here.")
 @click.option("--json", "in_json", is_flag=True, help="Print what has become of it as JSON.")
 def start(
     umid: str,
@@ -42,17 +47,19 @@ def start(
     *,
     console: bool,
     no_wait: bool,
+    save: bool,
     in_json: bool,
     **options: Any,
 ) -> int:
     """Boot a guest in the background; come back when it is ready, or has failed.
 
     The supervisor is yours, started when first needed, and ends after its last guest.
-    A guest that has ended is started as it was last, if nothing but its name is given.
+    NAME is that of a guest that is defined, of one that has ended, which is started as it was
+    last if nothing but its name is given, or of a new one; FILE has a definition.
     """
     if console and no_wait:
         raise UsageError("--console stays with the guest, and --no-wait does not: give one of them")
-    wishes = StartOptions(console, not no_wait, in_json)
+    wishes = StartOptions(console, not no_wait, in_json, save)
     if not in_json:
         return _start_as_told(umid, options, arguments, wishes)
     try:
@@ -81,39 +88,67 @@ class StartOptions(NamedTuple):
         console: to be attached to its console
         wait: come back when it is ready
         in_json: what has become of it, as JSON
+        save: have it defined so
     """
 
     console: bool = False
     wait: bool = True
     in_json: bool = False
+    save: bool = False
 
 
 def _start_as_told(
-    umid: str, options: dict[str, Any], arguments: tuple[str, ...], wishes: StartOptions
+    word: str, options: dict[str, Any], arguments: tuple[str, ...], wishes: StartOptions
 ) -> int:
-    definition = _described(umid, options, arguments)
+    asked = asked_for(word, options, arguments)
+    umid = asked.umid
+    assert umid is not None
+    if wishes.save:
+        saved.check_new(umid)
+    definition = _described(umid, asked)
+    text = _text_to_save(asked, definition) if wishes.save else None
     _warn(definition)
-    if (options["profile"] or "").startswith(profiles.SERVER):
+    if (asked.options["profile"] or "").startswith(profiles.SERVER):
         say(f"{umid}: {_come_back(umid)}", exitcodes.OK)
-    return _start(definition, wishes)
+    code = _start(definition, wishes)
+    if text is not None and code == exitcodes.OK:
+        say(f"{umid}: defined in {files.save(umid, text)}", exitcodes.OK)
+    return code
 
 
-def _described(umid: str, options: dict[str, Any], arguments: tuple[str, ...]) -> Definition:
-    """The guest as the options describe it; without any, as it was started last.
+def _text_to_save(asked: Asked, definition: Definition) -> str:
+    """The guest in the words in which it was asked for.
+
+    Raises: UsageError
+    """
+    values = {option.name: asked.options[option.field] for option in given_options()}
+    if asked.written is not None:
+        values = {name: each.value for name, each in asked.written.values.items()} | values
+    elif not (values or asked.arguments):  # it was started as it was last
+        values = saved.values_of(definition)
+    base = os.getcwd() if given_options() or asked.arguments else definition.cwd
+    return saved.text_of(values, asked.arguments, base)
+
+
+def _described(umid: str, asked: Asked) -> Definition:
+    """The guest as it is asked for: as it is written down, or else, without any option, as it was
+    started last.
 
     Raises: UsageError, NoKernel
     """
     from umlctl.cli import earlier_start
 
     last = earlier_start.last(umid)
-    if last is not None and earlier_start.is_asked_for(options, arguments):
+    if asked.written is not None:
+        say(f"{umid}: as {asked.written.path} has it", exitcodes.OK)
+        return asked.definition()
+    if last is not None and not (given_options() or asked.arguments):
         say(
             f"{umid}: as it was started last: {earlier_start.words(last)}".rstrip(": "),
             exitcodes.OK,
         )
         return last
-    _, options, arguments = take_name(umid, options, arguments)
-    definition = define(umid, options, arguments)
+    definition = asked.definition()
     if last is not None and not earlier_start.is_same(definition, last):
         words = earlier_start.words(last) or "no options"
         say(f"{umid}: a new guest of this name; it was started last with {words}", exitcodes.OK)

@@ -162,6 +162,15 @@ def build(
     return line
 
 
+def check_arguments(definition: Definition) -> None:
+    """See that a definition sets nothing for the kernel that is not the user's to set.
+
+    Raises: UsageError
+    """
+    told, for_init = words.split((*definition.append, *definition.arguments))
+    _check_from_user([*told, *for_init])
+
+
 def _check_from_user(told: list[str]) -> None:
     """See that nothing is set that is not the user's to set, or mistyped.
 

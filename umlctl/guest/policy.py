@@ -68,3 +68,11 @@ def on_exit(wishes: PolicyOptions, *, failed: bool) -> str:
 def pause(tries: int) -> float:
     """How long to wait before another restart, after so many in a row, seconds."""
     return min(FIRST_RESTART_INTERVAL * 2.0 ** min(tries, 20), MAX_RESTART_INTERVAL)
+
+
+def actions_once(wishes: PolicyOptions) -> dict[str, str]:
+    """What is otherwise in the policy of a guest that is not to be started again."""
+    asked = {"on_panic": wishes.on_panic, "on_hang": wishes.on_hang, "on_exit": wishes.on_exit}
+    return {"restart": NO} | {
+        field: NOTHING for field, action in asked.items() if action == RESTART
+    }

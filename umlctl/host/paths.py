@@ -18,6 +18,9 @@ own.
         guests/UMID/{record.json,console.log}
         images/NAME.{img,toml}
         snapshots/UMID/NAME/{snapshot.json,UMID.ubdN}
+    ~/.config/umlctl/guests/NAME.toml    a guest as its user wrote it down; or XDG_CONFIG_HOME, or
+                                         UMLCTL_DIR/config
+    /etc/umlctl/guests/NAME.toml         the same for all users
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
         UMID/mconsole                    a guest's socket for other users that it allows
     $HOME/.uml/UMID/mconsole             leads to a guest's socket: uml_mconsole looks here
@@ -416,6 +419,26 @@ def has_record(guest: str) -> bool:
     return "/" not in guest and any(
         os.path.exists(path) for path in (f"{record_dir(guest)}/record.json", guest_dir(guest))
     )
+
+
+def definitions_dir() -> str:
+    """Where a user's definitions of guests are.
+
+    Raises: BadPlace
+    """
+    place = _place()
+    if place:
+        return f"{place}/config/guests"
+    value = os.environ.get("XDG_CONFIG_HOME", "")
+    return (value if value.startswith("/") else f"{_users_home()}/.config") + "/umlctl/guests"
+
+
+def system_definitions_dir() -> str:
+    """Where those for all users are; empty for a place of its own, which sees no others.
+
+    Raises: BadPlace
+    """
+    return "" if _place() else "/etc/umlctl/guests"
 
 
 def cache_dir() -> str:

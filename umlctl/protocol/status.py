@@ -26,6 +26,7 @@ State = Literal[
     "unsupervised",
     "unmanaged",
     "silent",
+    "defined",
     "unknown",
 ]
 """What a guest does, or what is known of that.
@@ -36,10 +37,12 @@ traced, suspended: a debugger, or a signal, keeps its process from running
 unsupervised: it runs, and its supervisor is gone
 unmanaged: a kernel that somebody started by hand
 silent: somebody has its socket, and does not answer, or not with a status
+defined: it is written down, and was never started
 unknown: nobody has looked yet, or the supervisor is newer and knows a state that is not here
 """
 STATES: Final[frozenset[str]] = frozenset(get_args(State))
 DEAD: Final = "dead"
+DEFINED: Final = "defined"
 COMING_STATES: Final[frozenset[State]] = frozenset({"booting", "rebooting"})
 """States of a guest that is about to run."""
 

@@ -164,6 +164,16 @@ def kernel_socket(definition: Definition) -> str:
     return paths.kernel_socket(definition.umid)
 
 
+def own_place(definition: Definition, directory: str) -> str:
+    """Where a guest's kernel finds what it needs: the guest's directory, unless it could not."""
+    return paths.open_dir(definition.umid) if definition.user else directory
+
+
+def own_directory(definition: Definition) -> str:
+    """The directory in which a kernel makes its own, with its socket."""
+    return os.path.dirname(os.path.dirname(kernel_socket(definition)))
+
+
 def sockets(definition: Definition) -> dict[str, str]:
     """The sockets of a guest, by what they are for."""
     umid = definition.umid

@@ -11,12 +11,13 @@ import trio
 
 from umlctl import exitcodes
 from umlctl.client.asynchronous import AsyncGuestClient
+from umlctl.definitions import current
 from umlctl.errors import UmlctlError
 from umlctl.guest.definition import DEFAULT_BOOT_TIMEOUT
 from umlctl.guest.dependencies import in_order, starts
 from umlctl.protocol.starting import AutostartResult
 from umlctl.protocol.status import COMING_STATES, DEAD, read_status
-from umlctl.state import enabled, umid_lock
+from umlctl.state import umid_lock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,7 +49,7 @@ class Autostart:
         self._problems: dict[str, str] = {}
 
     async def run(self) -> None:
-        found = await trio.to_thread.run_sync(enabled.load_all)
+        found = await trio.to_thread.run_sync(current.enabled_guests)
         self._wanted = {each.umid: each.definition for each in found if each.definition}
         order, never = starts({umid: each.after for umid, each in self._wanted.items()})
         self._problems = {each.umid: each.problem for each in found if each.problem} | never

@@ -134,6 +134,26 @@ def test_nic_on_a_switch_is_ready(host: Host) -> None:
     assert len(host.done) == 1, "the switch is everybody's"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "switch=lan,addr=10.0.0.5/24",
+        "user",
+        "tap=auto,bridge=b",
+        "tap=t0",
+        "vec0:transport=fd,fd=3",
+    ],
+)
+def test_what_a_kernel_would_be_told_is_known_before(host: Host, text: str) -> None:
+    host.add("t0")
+    asked = parse_nic(text, insist=True)
+    planned = registry.of_asked(asked).plan(asked, 0, host.owner)
+    assert host.done == []
+    entry = host.prepare(text)
+    assert (planned.name, planned.kernel, planned.mac) == (entry.name, entry.kernel, entry.mac)
+    assert (planned.addr, planned.network, planned.tap) == (entry.addr, entry.network, entry.tap)
+
+
 def test_nic_of_its_own_has_a_switch_of_its_own(host: Host) -> None:
     entry = host.prepare("user,forward=8080:80", 1)
     name = nic.private_segment("demo", 1)

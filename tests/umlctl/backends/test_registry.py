@@ -56,6 +56,20 @@ def test_devices_of_a_command_line_are_ready_and_come_back_by_themselves(images:
     assert os.listdir(f"{images}/records") == []
 
 
+def test_command_line_is_known_before_anything_is_made(images: str) -> None:
+    before = files(images)
+    texts = ("a.img,slot=1,cow=new.cow", "b.img,slot=2,discard", "a.img,slot=3,ro,shared")
+    asked: list[Disk | Nic] = [parse_disk(text, images) for text in texts]
+    planned = registry.plan_all(asked, owner(images))
+    assert files(images) == before
+    assert [entry.kernel for entry in planned] == [
+        f"ubd1={images}/new.cow,{images}/a.img",
+        f"ubd2={images}/records/ubd2.cow,{images}/b.img",
+        f"ubd3rc={images}/a.img",
+    ]
+    assert [entry.kernel for entry in prepare(images, texts[1])] == [planned[1].kernel]
+
+
 def test_one_that_fails_leaves_nothing_of_the_others(images: str) -> None:
     before = files(images)
     for last in ("none,slot=3", "a.img,slot=3,ro"):

@@ -10,8 +10,10 @@ import pytest
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl.cli import main
 from umlctl.client import background
+from umlctl.definitions import files
 from umlctl.guest.definition import Definition
 from umlctl.host import paths
+from umlctl.kernels import find
 from umlctl.protocol.status import Ending
 from umlctl.state import enabled, records
 
@@ -142,3 +144,24 @@ def test_what_a_supervisor_says_that_is_no_result_is_shown(said: Said) -> None:
     said.pieces = [b"what?\n", b"no such \xff"]
     said.main("autostart")
     assert said.err == "umlctl: what?\numlctl: no such \ufffd\n"
+
+
+def test_defined_guest_is_enabled_as_it_is_written(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = find.ProbedKernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(find, "find", lambda name=None: name or "/linux")
+    monkeypatch.setattr(find, "probe", lambda _path, _user="": plain)
+    path = files.save("web", 'mem = "99M"\nafter = ["db"]\n')
+    assert said.main("enable", "web") == 0
+    assert said.out == f"web is enabled, as {path} has it\n"
+    assert "web comes after db, which is not enabled" in said.err
+    definition = enabled.load_all()[0].definition
+    assert definition is not None
+    assert definition.mem == 99 << 20
+    files.save("web", "\nmem = 1")
+    assert said.main("list", "--enabled", "--json") == 0
+    assert json.loads(said.out)[0]["problem"].startswith(f"{path}:2: mem: ")
+    assert said.main("enable", "web") == 2
+    assert said.main("enable", "./web.toml") == 2
+    assert "`umlctl define ./web.toml`, and enable that" in said.err

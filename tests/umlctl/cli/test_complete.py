@@ -7,7 +7,9 @@ import pytest
 from click import Context
 from click.shell_completion import ShellComplete
 
+from tests.umlctl.state.test_records import keep
 from umlctl.cli import complete, main
+from umlctl.definitions import files
 from umlctl.output.guest_table import COLUMNS
 from umlctl.protocol.commands import SYSRQ
 from umlctl.protocol.console_socket import CONSOLES
@@ -54,7 +56,7 @@ def test_consoles_are_completed() -> None:
 
 
 def test_help_is_completed_with_commands_and_guests(supervisor: Supervisor) -> None:
-    assert list(completed("help", "de")) == ["demo", "devices"]
+    assert list(completed("help", "de")) == ["define", "demo", "devices"]
     assert set(completed("help", "")) == {"demo", *main.root.list_commands(Context(main.root))}
 
 
@@ -124,3 +126,24 @@ def test_files_of_the_host_are_offered(house: str, monkeypatch: pytest.MonkeyPat
     assert ".hidden" not in complete.files("")
     assert complete.files(".h") == [".hidden"]
     assert complete.files("/nonexistent/x") == []
+
+
+def test_definitions_are_completed_for_whatever_takes_one(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(house)
+    for name in ("web", "wiki", "db"):
+        files.save(name, "")
+    keep("worn")
+    for name in ("we.toml", "we.txt"):
+        os.close(os.open(name, os.O_CREAT))
+    os.mkdir("we")
+    assert list(completed("start", "w")) == ["we.toml", "we/", "web", "wiki", "worn"]
+    assert list(completed("run", "w")) == list(completed("start", "w"))
+    assert list(completed("dumpargs", "wi")) == ["wiki"]
+    for verb in ("edit", "undefine"):
+        assert list(completed(verb, "w")) == ["web", "wiki"]
+    for verb in ("show", "enable"):
+        assert list(completed(verb, "w")) == ["web", "wiki", "worn"]
+    assert list(completed("define", "we")) == ["we.toml", "we/", "web"]
+    assert list(completed("examples", "lan")) == ["lan-a", "lan-b", "lan-c"]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.cli.durations import MAX_SECONDS, SECONDS, moment
+from umlctl.cli.durations import SECONDS, moment
 from umlctl.errors import UsageError
+from umlctl.guest.options import MAX_SECONDS
 
 NOW = datetime(2026, 1, 31, 14, 30, 5).timestamp()  # noqa: DTZ001 - a person's own time
 

@@ -7,6 +7,7 @@ import pytest
 
 from umlctl import entry, exitcodes
 from umlctl.cli import listing
+from umlctl.definitions import files
 from umlctl.protocol.status import Ending, Status
 
 
@@ -100,3 +101,19 @@ def test_list_that_cannot_be_is_refused(
 def test_list_of_no_guest_as_csv_is_empty(house: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["umlctl", "list", "--format", "csv"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_guest_that_is_defined_is_in_the_list(
+    guests: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = files.save("d", "")
+    files.save("a", "")
+    assert entry.main(["umlctl", "list", "--format", "compact"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert names("\n".join(lines)) == ["NAME", "a", "b", "c", "d"]
+    assert lines[-1].split()[:2] == ["d", "defined"]
+    assert entry.main(["umlctl", "list", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)[-1]
+    assert (row["umid"], row["state"], row["since"]) == ("d", "defined", os.stat(path).st_mtime)
+    assert entry.main(["umlctl", "list", "--running"]) == 0
+    assert "defined" not in capsys.readouterr().out

@@ -69,9 +69,9 @@ def test_each_command_has_a_page(command: str) -> None:
         assert man.path_of(command) == path
 
 
-@pytest.mark.parametrize("name", ["umlctl.1", "mconsole.7"])
+@pytest.mark.parametrize("name", ["umlctl.1", "mconsole.7", "umlctl.toml.5"])
 def test_other_pages_are_found(name: str) -> None:
-    assert man.path_of(name.partition(".")[0]).endswith(f"/{name}")
+    assert man.path_of(name.rpartition(".")[0]).endswith(f"/{name}")
 
 
 @pytest.mark.parametrize("page", ["ls", "", "../man1/umlctl", "umlctl-", "umlctl-../x", "umlctl.1"])
@@ -84,7 +84,7 @@ def test_other_names_are_no_pages(page: str, tmp_path: Path) -> None:
 def test_pages_complete() -> None:
     context = click.Context(man.man)
     offered = man.pages(context, man.man.params[0], "")
-    assert set(offered) == {"umlctl", "mconsole", *COMMANDS}
+    assert set(offered) == {"umlctl", "mconsole", "umlctl.toml", *COMMANDS}
     assert man.pages(context, man.man.params[0], "di") == ["disable", "disk"]
 
 

@@ -11,6 +11,7 @@ from socketproto.exchange import ANSWERED, Outcome
 from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes
 from umlctl.client import background
+from umlctl.definitions import files
 from umlctl.guest.definition import Definition, decode
 from umlctl.kernels import find
 from umlctl.protocol.status import Ending
@@ -153,3 +154,22 @@ def test_guest_whose_status_is_none_is_left_alone(
     assert supervisor.main("restart", "demo") == exitcodes.FAILED
     assert "its status cannot be read" in supervisor.err
     assert supervisor.asked == ["status"]
+
+
+def test_guest_is_started_as_its_definition_has_it_now(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "find", lambda name=None: name or "/linux")
+    assert supervisor.main("restart", "demo", "--reload") == exitcodes.NO_GUEST
+    assert "no guest demo is defined" in supervisor.err
+    path = files.save("demo", "\nmem = 99")
+    assert supervisor.main("restart", "demo", "--reload") == exitcodes.USAGE
+    assert f"{path}:2: mem: " in supervisor.err
+    assert not supervisor.asked
+    files.save("demo", 'disk = ["/nowhere/a.img"]')
+    assert supervisor.main("restart", "demo", "--reload") == exitcodes.FAILED
+    assert "/nowhere/a.img, which its definition has, is not there" in supervisor.err
+    files.save("demo", 'mem = "99M"')
+    shuts_down(supervisor, monkeypatch)
+    assert supervisor.main("restart", "--reload", "demo") == 0, supervisor.err
+    assert [each.mem for each in started] == [99 << 20]

@@ -42,3 +42,11 @@ def test_pauses_grow_to_a_bound() -> None:
     assert pauses[:3] == [0.5, 1.0, 2.0]
     assert pauses == sorted(pauses)
     assert pauses[-1] == policy.MAX_RESTART_INTERVAL
+
+
+def test_once_is_never_again() -> None:
+    asked = definition(restart="always", on_panic="restart", on_hang="kill")
+    once = definition(**{"on_hang": "kill", **policy.actions_once(asked)})
+    assert policy.on_panic(once) == "nothing"
+    assert policy.on_hang(once) == "kill"
+    assert policy.on_exit(once, failed=True) == "nothing"

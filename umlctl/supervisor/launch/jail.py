@@ -30,6 +30,7 @@ from umlctl.host import (
     users,
 )
 from umlctl.host.call_list import CallList
+from umlctl.state import umid_lock
 from umlctl.supervisor.launch import device_access, file_access, hiding, later_mounts, masks, place
 from umlctl.supervisor.launch.device_access import TUN
 from umlctl.supervisor.launch.masks import Masks
@@ -149,7 +150,7 @@ class Jail:
                 users.give(user, [memory])
         written = file_access.written(definition, self._entries)
         if "/" not in written:
-            sockets = paths.kernel_dir() if not user else place.own_directory(definition)
+            sockets = paths.kernel_dir() if not user else umid_lock.own_directory(definition)
             there = [sockets, place.plugged_directory(definition, write=True), memory]
             binds.read_only(calls, masks.outermost(map(os.path.realpath, [*written, *there])))
         if memory != self._memory:
@@ -182,7 +183,7 @@ class Jail:
             read=place.plugged_directory(definition, write=False),
             memory=memory,
             tun=later_mounts.tun_directory(definition.umid),
-            guest=place.own_place(definition, paths.guest_dir(definition.umid)),
+            guest=umid_lock.own_place(definition, paths.guest_dir(definition.umid)),
         )
 
 

@@ -12,13 +12,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from umlctl.definitions import kernel_command
 from umlctl.errors import HostError
 from umlctl.guest import cmdline, confinement
 from umlctl.guest import definition as definitions
 from umlctl.host import cgroups, processes, room, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.host.place import keep as keep_place
-from umlctl.kernels import modules
 from umlctl.protocol import console_socket
 from umlctl.state import console_log, records
 from umlctl.supervisor import passed_descriptors
@@ -31,8 +31,6 @@ from umlctl.supervisor.launch.place import (
     make_place,
     notify_path,
     notify_socket,
-    own_directory,
-    own_place,
     remove_place,
     write,
 )
@@ -122,10 +120,12 @@ def _launch(
     lent: Lent,
 ) -> Launched:
     directory = claim.directory
-    place = own_place(definition, directory)
     if not lent.words and spawn.has_slots():
         lent = spawn.lines_of_commands(has_agent=cmdline.has_agent(definition))
-    command = _command(definition, kernel, place, entries, for_init, lent)
+    wrapped = os.geteuid() != 0 and not lent.descriptors
+    command = kernel_command.of_guest(
+        definition, kernel, directory, entries, for_init, lines=lent.words, wrapped=wrapped
+    )
     user = users.find(definition.user) if definition.user else None
     if user:
         check_reach(user, definition, entries)
@@ -165,36 +165,6 @@ def _launch(
     except OSError as problem:
         raise HostError(f"{definition.umid}: {problem}") from problem
     return Launched(record, claim, notify, pidfile, command)
-
-
-def _command(
-    definition: Definition,
-    kernel: ProbedKernel,
-    place: str,
-    entries: list[DeviceEntry],
-    for_init: str,
-    lent: Lent,
-) -> list[str]:
-    """A kernel and its arguments.
-
-    place: where it finds what it needs
-    for_init: NICs, as our init program takes them
-    """
-    line = cmdline.build(
-        definition,
-        uml_dir=own_directory(definition),
-        notify=f"{place}/notify",
-        init=f"{place}/init",
-        devices=[*(entry.kernel for entry in entries), *lent.words],
-        nics=for_init,
-        wrapped=os.geteuid() != 0 and not lent.descriptors,
-        traits=cmdline.Traits(
-            kernel.release,
-            seccomp="seccomp" in kernel.capabilities,
-            modules=modules.directory(definition.kernel, kernel.version),
-        ),
-    )
-    return [definition.kernel, *line]
 
 
 def _begin(

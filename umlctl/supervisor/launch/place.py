@@ -14,7 +14,7 @@ from umlctl.guest.definition import Definition, root_is_host
 from umlctl.host import binds, files, paths, shared_socket, users
 from umlctl.protocol import command_lines, console_socket
 from umlctl.state import umid_lock
-from umlctl.state.umid_lock import kernel_socket
+from umlctl.state.umid_lock import own_directory, own_place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,11 +27,6 @@ _WRITTEN, _READ = "dev", "dev-ro"
 """Where files appear that are plugged while a kernel runs."""
 NOTIFY_BUFFER_BYTES: Final = 1 << 20
 """What the notify socket holds of notifications that are not taken yet, bytes."""
-
-
-def own_place(definition: Definition, directory: str) -> str:
-    """Where a guest's kernel finds what it needs: the guest's directory, unless it could not."""
-    return paths.open_dir(definition.umid) if definition.user else directory
 
 
 def notify_path(definition: Definition, directory: str) -> str:
@@ -279,11 +274,6 @@ def _show_again(record: Record) -> None:
     for there, source in _shown(umid).items():
         if not os.path.samefile(f"/proc/{record.pid}/root{there}", source):
             binds.bind(record.pid, record.started, source, there)
-
-
-def own_directory(definition: Definition) -> str:
-    """The directory in which a kernel makes its own, with its socket."""
-    return os.path.dirname(os.path.dirname(kernel_socket(definition)))
 
 
 def write(path: str, data: bytes, mode: int = 0o600) -> None:

@@ -5,8 +5,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from umlctl.guest.definition import Definition
-from umlctl.state.umid_lock import kernel_socket
-from umlctl.supervisor.launch.place import INIT, make_again, own_directory, own_place, remove_place
+from umlctl.state.umid_lock import kernel_socket, own_directory, own_place
+from umlctl.supervisor.launch.place import INIT, make_again, remove_place
 
 if TYPE_CHECKING:
     from umlctl.supervisor.launch.launched import Launched

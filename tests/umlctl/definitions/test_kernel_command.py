@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from umlctl.definitions import kernel_command
+from umlctl.guest.definition import Definition
+from umlctl.host import limits, paths
+from umlctl.kernels import find
+from umlctl.protocol import command_lines
+from umlctl.state.records import DeviceEntry
+
+if TYPE_CHECKING:
+    import pytest
+
+KERNEL = find.ProbedKernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
+
+
+def test_command_has_the_guests_places_and_devices(house: str) -> None:
+    definition = Definition(umid="web", kernel="/linux", append=("quiet",))
+    entry = DeviceEntry(name="ubd1", asked="/a,slot=1", kernel="ubd1=/a")
+    directory = paths.guest_dir("web")
+    words = kernel_command.of_guest(
+        definition,
+        KERNEL,
+        directory,
+        [entry],
+        "vec0,10.0.0.1/24",
+        lines=["ssl1=fd:3,fd:4"],
+        wrapped=False,
+    )
+    assert words[0] == "/linux"
+    assert {"umid=web", "ubd1=/a", "ssl1=fd:3,fd:4", "quiet"} <= set(words)
+    assert f"uml_dir={paths.kernel_dir()}" in words
+    assert f"mconsole=notify:{directory}/notify" in words
+    assert words[-1] == f"{directory}/init"
+
+
+def test_commands_have_lines_where_descriptors_are_ample(monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = Definition(umid="web", kernel="/linux")
+    monkeypatch.setattr(limits, "hard_limit_of_descriptors", lambda: 4096)
+    assert kernel_command.lines_of_commands(definition) == command_lines.words(has_agent=True)
+    monkeypatch.setattr(limits, "hard_limit_of_descriptors", lambda: 64)
+    assert kernel_command.lines_of_commands(definition) == []

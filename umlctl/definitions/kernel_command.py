@@ -1,0 +1,63 @@
+"""The command of a guest's kernel: what is started, or would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from umlctl.guest import cmdline
+from umlctl.host import limits
+from umlctl.kernels import modules
+from umlctl.protocol import command_lines
+from umlctl.state import umid_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umlctl.guest.definition import Definition
+    from umlctl.kernels.find import ProbedKernel
+    from umlctl.state.records import DeviceEntry
+
+
+def of_guest(
+    definition: Definition,
+    kernel: ProbedKernel,
+    directory: str,
+    entries: Iterable[DeviceEntry],
+    for_init: str,
+    *,
+    lines: Iterable[str],
+    wrapped: bool,
+) -> list[str]:
+    """A kernel and its arguments.
+
+    directory: of the guest
+    entries: its disks and NICs
+    for_init: NICs, as our init program takes them
+    lines: whose other ends are somebody's of umlctl, in the kernel's words
+    wrapped: see `cmdline.build`
+
+    Raises: UsageError, HostError
+    """
+    place = umid_lock.own_place(definition, directory)
+    line = cmdline.build(
+        definition,
+        uml_dir=umid_lock.own_directory(definition),
+        notify=f"{place}/notify",
+        init=f"{place}/init",
+        devices=[*(entry.kernel for entry in entries), *lines],
+        nics=for_init,
+        wrapped=wrapped,
+        traits=cmdline.Traits(
+            kernel.release,
+            seccomp="seccomp" in kernel.capabilities,
+            modules=modules.directory(definition.kernel, kernel.version),
+        ),
+    )
+    return [definition.kernel, *line]
+
+
+def lines_of_commands(definition: Definition) -> list[str]:
+    """The lines on which commands are run in a guest of a supervisor that this process starts."""
+    if limits.hard_limit_of_descriptors() < command_lines.AMPLE_DESCRIPTORS:
+        return []
+    return command_lines.words(has_agent=cmdline.has_agent(definition))
