@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 OK: Final = 0
 REFUSED: Final = 1
+NOT_PASSED: Final = 1
 USAGE: Final = 2
+INCOMPLETE: Final = 2
 NO_GUEST: Final = 3
 TIMED_OUT: Final = 4
 GONE: Final = 5
@@ -27,19 +29,25 @@ PANIC: Final = 255
 
 TABLE: Final[tuple[tuple[int, str], ...]] = (
     (OK, "done; for run: the guest ended with status 0"),
-    (REFUSED, "the guest or its supervisor said ERR; the reason is on standard error"),
-    (USAGE, "the command line is wrong; nothing was sent"),
+    (REFUSED, "the guest or its supervisor said ERR, which is on standard error; test: one failed"),
+    (
+        USAGE,
+        "the command line is wrong; nothing was sent; test: a plan was not met, or one crashed",
+    ),
     (NO_GUEST, "no such guest, or nobody listens on its socket"),
     (TIMED_OUT, "no answer within the deadline"),
     (GONE, "the guest or its supervisor died before the answer, or the guest rebooted"),
     (TRUNCATED, "a part of the answer was lost; what came is on standard output"),
     (FAILED, "something on this host failed: a file, a permission; doctor: something is fatal"),
     (LIMIT, "run --limit, exec --timeout: the guest had not ended by then, and was ended"),
-    (NEVER_STARTED, "run: the guest ended before its init program began; exec: before its command"),
+    (
+        NEVER_STARTED,
+        "run: the guest ended before its init program began; exec, test: before its command",
+    ),
     (NOT_EXECUTED, "run: the kernel could not be executed again; exec: the command could not be"),
     (NO_COMMAND, "exec: there is no such command"),
     (SIGNALLED, "128+N, run, exec: signal N ended the kernel, the command, or what umlctl did"),
-    (PANIC, "run, exec: the guest panicked"),
+    (PANIC, "run, exec, test: the guest panicked"),
 )
 
 _BY_OUTCOME: Final = {

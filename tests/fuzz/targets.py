@@ -49,6 +49,8 @@ MODULES: Final = {
     "proc_file": "answers",
     "switch_request": "answers",
     "switch_answer": "answers",
+    "ktap": "results",
+    "known_failures": "results",
 }
 """Each target, and the module beside this one that has a function of its name."""
 

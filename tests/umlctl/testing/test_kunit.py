@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from umlctl.errors import NeverStarted, UsageError
+from umlctl.testing import kunit
+
+LISTED = b"""\
+[    0.010000] Kernel command line: kunit.action=list
+[    0.100000] net.ipv4: no test
+[    0.120000] TAP version 14
+[    0.120000] example.example_simple_test
+[    0.120000] example.example_skip_test\r
+[    0.120000][    T1] list-kunit-test.list_test_list_init
+[    0.130000] # list.speed: slow
+[    0.130000] reboot: System halted
+[    0.140000] later.said
+"""
+
+
+def test_kernel_without_kunit_is_told() -> None:
+    kunit.check_kernel("/k", {"KUNIT": "y"})
+    with pytest.raises(NeverStarted, match="built without KUnit"):
+        kunit.check_kernel("/k", {})
+    with pytest.raises(NeverStarted, match="as a module"):
+        kunit.check_kernel("/k", {"KUNIT": "m"})
+
+
+def test_kernel_is_told_what_to_run() -> None:
+    assert kunit.arguments("*") == ("kunit.enable=1", "kunit_shutdown=poweroff")
+    assert "kunit.filter_glob=list*" in kunit.arguments("list*")
+    assert "kunit.action=list" in kunit.arguments("list*", listing=True)
+
+
+def test_pattern_is_one_word() -> None:
+    assert kunit.check_glob("a.b*") == "a.b*"
+    for glob in ("a b", 'a"', "a\n"):
+        with pytest.raises(UsageError):
+            kunit.check_glob(glob)
+
+
+def test_what_a_kernel_lists_is_read() -> None:
+    assert kunit.listed(LISTED, kunit.SUITE) == ["example", "list-kunit-test"]
+    assert kunit.listed(LISTED, kunit.TEST) == [
+        "example.example_simple_test",
+        "example.example_skip_test",
+        "list-kunit-test.list_test_list_init",
+    ]
+    assert kunit.listed(b"\xff.x\nnothing.here\n", kunit.SUITE) == []
