@@ -29,10 +29,10 @@ PANIC: Final = 255
 
 TABLE: Final[tuple[tuple[int, str], ...]] = (
     (OK, "done; for run: the guest ended with status 0"),
-    (REFUSED, "the guest or its supervisor said ERR, which is on standard error; test: one failed"),
+    (REFUSED, "the guest or its supervisor said ERR, see standard error; test: one failed"),
     (
         USAGE,
-        "the command line is wrong; nothing was sent; test: a plan was not met, or one crashed",
+        "the command line is wrong; nothing was sent; test: one crashed",
     ),
     (NO_GUEST, "no such guest, or nobody listens on its socket"),
     (TIMED_OUT, "no answer within the deadline"),
@@ -42,7 +42,7 @@ TABLE: Final[tuple[tuple[int, str], ...]] = (
     (LIMIT, "run --limit, exec --timeout: the guest had not ended by then, and was ended"),
     (
         NEVER_STARTED,
-        "run: the guest ended before its init program began; exec, test: before its command",
+        "run: the guest ended before its init program; exec, test: before its command",
     ),
     (NOT_EXECUTED, "run: the kernel could not be executed again; exec: the command could not be"),
     (NO_COMMAND, "exec: there is no such command"),

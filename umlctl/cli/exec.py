@@ -16,13 +16,13 @@ from umlctl import exitcodes, streams
 from umlctl.cli import complete, overlay_image
 from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
+from umlctl.cli.exec_options import CLEAN, IN_MEMORY, Executing, guest_options
 from umlctl.definitions import make
 from umlctl.errors import SEE_DOCTOR, NeverStarted, UsageError
 from umlctl.guest import command as commands
-from umlctl.guest import confinement
 from umlctl.guest import definition as definitions
 from umlctl.guest.command import Command, Root, Share
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.kernels import find, modules
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from umlctl.cli.exec_guest import Result
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
+    from umlctl.protocol.control_line import Said
 
 OF_THE_HOST: Final = frozenset(
     {
@@ -47,18 +48,6 @@ SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 """Names of variables that are nobody else's business."""
-CLEAN: Final[tuple[str, ...]] = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "TERM",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-)
-"""What is left of a clean environment."""
 NOT_OFFERED: Final[dict[str, Any]] = {
     **dict.fromkeys(("after", "hide"), ()),
     **dict.fromkeys(("memory_limit", "mem_dir", "pidfile"), ""),
@@ -79,27 +68,18 @@ ROOT_ENVIRONMENT: Final = {
 }
 """The environment of a command there, with OF_TERMINAL as it is here."""
 OF_TERMINAL: Final = ("TERM", "COLORTERM", "LANG", "LC_ALL")
-IN_MEMORY: Final = "memory"
-"""In place of a directory for what is written."""
 NO_REBOOT: Final = "noreboot=1"
 """Ends a guest that reboots. Without a value it would be a word for init."""
 PANIC_LINES: Final = 12
 """How many lines before a panic's own are shown."""
 
 
-class Executing(click.Command):
-    """A command whose words after `--` are another command."""
+class Somewhere(Executing):
+    """A command whose words after `--` are another command; before, a guest may stand."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        rest = super().parse_args(ctx, args[:end])
-        if ctx.resilient_parsing:
-            return rest
-        if ctx.params["words"]:
-            first = ctx.params["words"][0]
-            ctx.fail(f"it takes one argument before `--`, where the command begins: {first!r}")
-        ctx.params["words"] = tuple(args[end + 1 :])
-        if ctx.params["guest"] is not None:
+        rest = super().parse_args(ctx, args)
+        if ctx.params.get("guest") is not None and not ctx.resilient_parsing:
             for option in self.params:
                 given = ctx.get_parameter_source(option.name or "") == ParameterSource.COMMANDLINE
                 if isinstance(option, click.Option) and given and option.name not in IN_GUEST:
@@ -111,7 +91,7 @@ class Executing(click.Command):
 
 @click.command(
     "exec",
-    cls=Executing,
+    cls=Somewhere,
     epilog="""\b
 Examples:
   umlctl exec -- make check                a kernel of its own; what it writes is gone afterwards
@@ -126,42 +106,7 @@ Examples:
 )
 @click.argument("guest", required=False, shell_complete=complete.guests)
 @click.argument("words", nargs=-1, metavar="-- COMMAND [ARGUMENT]...", type=click.UNPROCESSED)
-@click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]")
-@click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory.")
-@click.option(
-    "--overlay",
-    "kept",
-    metavar="DIR",
-    is_flag=False,
-    flag_value=IN_MEMORY,
-    default=IN_MEMORY,
-    help="Keep what it writes in DIR, to go on with; else, by default, it is in memory and gone.",
-)
-@click.option("--ro", "readonly", is_flag=True, help="The host's files as they are, not to write.")
-@click.option(
-    "--rw",
-    multiple=True,
-    metavar="DIR",
-    help="Let it write to this directory of the host. Repeat for more.",
-)
-@click.option(
-    "--share",
-    "shares",
-    multiple=True,
-    metavar="DIR[:PATH][,ro]",
-    help="Have a directory of the host at PATH too, to write or to read. Repeat for more.",
-)
-@click.option("--cwd", metavar="DIR", help="Where it runs. [default: here]")
-@click.option(
-    "--env",
-    "variables",
-    multiple=True,
-    metavar="NAME[=VALUE]",
-    help="A variable of its environment; without VALUE, as it is here. Repeat for more.",
-)
-@click.option(
-    "--clean-env", is_flag=True, help=f"Only {', '.join(CLEAN)}, and what --env gives it."
-)
+@guest_options
 @click.option(
     "--disk",
     "disks",
@@ -169,29 +114,6 @@ Examples:
     metavar="FILE[,OPTION]...",
     help="A disk; repeat for more. See `umlctl disk add --help` for the options.",
     shell_complete=complete.behind("plug", "disk"),
-)
-@click.option(
-    "--nic",
-    "nics",
-    multiple=True,
-    metavar="user|switch=NAME|tap=NAME[,OPTION]...",
-    help="A network interface; repeat for more. See `umlctl nic add --help`.",
-    shell_complete=complete.behind("plug", "nic"),
-)
-@click.option(
-    "--append",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A kernel argument; repeat for more. Wins over a default of ours.",
-)
-@click.option(
-    "--user", default="", metavar="USER", help="Run the kernel as USER; for root, as of `run`."
-)
-@click.option(
-    "--confine",
-    type=click.Choice(confinement.MODES),
-    default=None,
-    help="What the kernel reaches of this host, as of `run`. [default: writes, if the host can]",
 )
 @click.option(
     "--timeout",
@@ -211,27 +133,46 @@ def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
     In GUEST, which runs, it is root, in that guest's own files.
     """
     began = time.monotonic()
+    _check_words(words)
+    if guest is not None:
+        limit = options["timeout"]
+        return _in_guest(guest, words, options, None if limit is None else began + limit)
+    result = perform(words, options)
+    if result.problem:
+        _say(result.problem)
+    return _code(result, words[0], options["timeout"])
+
+
+def _check_words(words: tuple[str, ...]) -> None:
+    """Raises: UsageError"""
     if not words or not words[0]:
         what = "the command is empty" if words else "there is no command"
         raise UsageError(f"{what}: umlctl exec [OPTIONS] [GUEST] -- COMMAND [ARGUMENT]...")
+
+
+def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
+    """Run a command in a fresh guest, of which nothing is left then; how it went.
+
+    options: of `umlctl exec`, by their names; `boot_timeout` beside them: how long the guest may
+        take to begin, seconds
+
+    Raises: UmlctlError
+    """
+    began = time.monotonic()
+    _check_words(words)
     limit = options["timeout"]
     deadline = None if limit is None else began + limit
-    if guest is not None:
-        return _in_guest(guest, words, options, deadline)
     from umlctl.cli import exec_guest
 
-    umid = f"exec-{os.getpid()}"
+    umid = naming.of_process(os.getpid())
     with host_errors():
         kernel = find.probe(find.find(options["kernel"]), options["user"])
-        root = _root(options, kernel)
+        root = make_root(options, kernel)
         directory = os.path.abspath(options["cwd"]) if options["cwd"] else os.getcwd()
         command = _command(words, options, _environment(options), directory)
         definition = _define(umid, options, root, kernel, command)
         log = os.path.abspath(options["log"]) if options["log"] else ""
-        result = exec_guest.execute(definition, root, command, deadline, log)
-    if result.problem:
-        _say(result.problem)
-    return _code(result, words[0], limit)
+        return exec_guest.execute(definition, root, command, deadline, log)
 
 
 def _in_guest(
@@ -258,7 +199,7 @@ def _in_guest(
 # What is asked for
 
 
-def _root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
+def make_root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
     """What the command has as its files.
 
     Raises: UsageError, NeverStarted: the kernel has no overlay file system
@@ -409,6 +350,7 @@ def _define(
         "named": False,
         **{name: options[name] for name in ("mem", "disks", "nics", "user", "confine")},
         "append": options["append"],
+        "timeout": options.get("boot_timeout"),
     }
     if root.kept:
         image = overlay_image.prepare(os.path.abspath(options["kept"]))
@@ -429,7 +371,7 @@ def _code(result: Result, name: str, limit: float | None) -> int:
     """The exit code; why it is no command's is said."""
     outcome, said = result.outcome, result.outcome.said
     if outcome.late:
-        _say(f"not over within {limit:g} seconds, and ended")
+        _say(f"{late_text(limit)}, and ended")
         return exitcodes.LIMIT
     if said is None:
         return exitcodes.SIGNALLED + outcome.caught if outcome.caught else _of_guest(result)
@@ -439,17 +381,35 @@ def _code(result: Result, name: str, limit: float | None) -> int:
             return exitcodes.SIGNALLED + os.WTERMSIG(status)
         return os.waitstatus_to_exitcode(status) or (exitcodes.FAILED if result.problem else 0)
     if said.word == "noexec":
-        _say(f"{name}: {_strerror(said.numbers[0])}")
-        return exitcodes.NO_COMMAND if said.numbers[0] == ENOENT else exitcodes.NOT_EXECUTED
-    if said.word == "nowhere":
-        _say(f"the guest cannot enter the directory: {_strerror(said.numbers[0])}; --cwd names one")
-    elif said.word == "failed":
-        index, number = said.numbers
-        _say(commands.explain(result.todo, index, number, _strerror(number)))
-    else:
-        _say("what had to be done before the command has failed; the end of the guest's log:")
+        code, text = not_executed(said, name)
+        _say(text)
+        return code
+    _say(why_unprepared(said, result))
+    if said.word == "unprepared":
         _show(_last(result.tail))
     return exitcodes.NEVER_STARTED
+
+
+def late_text(limit: float | None) -> str:
+    """That a command's time was up; limit: of it, seconds; None: somebody has ended it."""
+    return "told to end" if limit is None else f"not over within {limit:g} seconds"
+
+
+def not_executed(said: Said, name: str) -> tuple[int, str]:
+    """The exit code of a command that could not be executed, and why it could not."""
+    code = exitcodes.NO_COMMAND if said.numbers[0] == ENOENT else exitcodes.NOT_EXECUTED
+    return code, f"{name}: {_strerror(said.numbers[0])}"
+
+
+def why_unprepared(said: Said, result: Result) -> str:
+    """Why there was no guest to run a command in."""
+    if said.word == "nowhere":
+        problem = _strerror(said.numbers[0])
+        return f"the guest cannot enter the directory: {problem}; --cwd names one"
+    if said.word == "failed":
+        index, number = said.numbers
+        return commands.explain(result.todo, index, number, _strerror(number))
+    return "what had to be done before the command has failed; the end of the guest's log:"
 
 
 def _strerror(number: int) -> str:

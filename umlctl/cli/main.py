@@ -18,6 +18,7 @@ LAZY: Final = {
     "run": "umlctl.cli.run:run",
     "start": "umlctl.cli.start:start",
     "exec": "umlctl.cli.exec:execute",
+    "test": "umlctl.cli.test:run_tests",
     "restart": "umlctl.cli.restart:restart",
     "define": "umlctl.cli.define:define",
     "undefine": "umlctl.cli.define:undefine",
@@ -62,6 +63,7 @@ HELP: Final = {
     "run": "boot a guest and supervise it in the foreground",
     "start": "boot a guest in the background",
     "exec": "run a command in a fresh guest, or in one that runs",
+    "test": "run a command, or a kernel's own tests, in many fresh guests",
     "restart": "shut a guest down, and start it again as it was",
     "define": "write a guest down: keep a file as its definition",
     "undefine": "remove the definition of a guest",
@@ -102,8 +104,8 @@ HELP: Final = {
 }
 GROUPS: Final = {
     "Guests": (
-        *("run", "start", "exec", "restart", "reboot", "stop", "go", "shutdown", "kill", "wait"),
-        *("list", "top", "status", "ps", "shell", "cp", "collect", "rm"),
+        *("run", "start", "exec", "test", "restart", "reboot", "stop", "go", "shutdown", "kill"),
+        *("wait", "list", "top", "status", "ps", "shell", "cp", "collect", "rm"),
     ),
     "Definitions": ("define", "undefine", "edit", "show", "examples", "dumpargs"),
     "Devices": ("disk", "nic", "mem", "devices", "plug", "layer"),

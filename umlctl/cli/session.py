@@ -328,7 +328,7 @@ class Session:
         """Have signals to this process be the command's."""
         before = {}
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        for number in (*PASSED, signal.SIGTSTP, signal.SIGWINCH):
+        for number in (*PASSED, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM):
             # What nohup(1), or a shell for a job in the background, has had ignored is left so.
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, self._on_signal)
@@ -347,10 +347,12 @@ class Session:
             if self._began:
                 self._tell("signal", signal.SIGSTOP)
             self._stop()
-        elif self._began:
-            self._tell("signal", number)
-        else:
+        elif not self._began:
             self._caught = number
+        elif number == signal.SIGALRM:
+            self._end = time.monotonic()
+        else:
+            self._tell("signal", number)
 
     def _take_terminal(self) -> None:
         """Have the terminal be the command's."""

@@ -89,6 +89,11 @@ def check_public_network(name: str) -> str:
     return name
 
 
+def of_process(pid: int) -> str:
+    """The name of the guest of a process that runs one command in it."""
+    return f"exec-{pid}"
+
+
 def _check_length(path: str, name: str, what: str, problem: type[ValueError]) -> None:
     """See that a socket can have a path; only UMLCTL_DIR can make one too long."""
     over = len(os.fsencode(path)) - paths.MAX_UNIX_PATH_BYTES

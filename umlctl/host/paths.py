@@ -414,6 +414,11 @@ def snapshots_dir() -> str:
     return state_dir() + "/snapshots"
 
 
+def tests_dir() -> str:
+    """Logs of what failed."""
+    return state_dir() + "/tests"
+
+
 def has_record(guest: str) -> bool:
     """Whether there is a record or a directory of a guest of that name; a path names no guest."""
     return "/" not in guest and any(

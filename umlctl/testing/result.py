@@ -97,13 +97,12 @@ def merged(before: Sequence[Result], again: Sequence[Result], attempt: int) -> l
     found = []
     for result in again:
         earlier = was.pop(result.path, None)
-        if earlier is not None and earlier.is_bad:
-            result = replace(result, attempts=attempt)  # noqa: PLW2901
-            if result.status == PASSED:
-                result = _flaky(result, earlier)  # noqa: PLW2901
-        elif earlier is not None and earlier.status == FLAKY and result.status == PASSED:
-            result = earlier  # noqa: PLW2901
-        found.append(result)
+        if earlier is not None and earlier.is_bad and result.status == PASSED:
+            found.append(_flaky(result, earlier))
+        elif earlier is not None and not earlier.is_bad and not result.is_bad:
+            found.append(earlier)
+        else:
+            found.append(result)
     for earlier in was.values():
         if earlier.is_bad and is_good:
             found.append(_flaky(replace(earlier, attempts=attempt), earlier))

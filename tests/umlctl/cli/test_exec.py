@@ -113,19 +113,19 @@ def test_shares_are_read(tmp_path: os.PathLike[str]) -> None:
         with pytest.raises(UsageError):
             execs._share(text)
     with pytest.raises(UsageError, match="no directory"):
-        execs._root({**WISHES, "rw": ("/no/such",)}, kernel(OVERLAY_FS="y"))
+        execs.make_root({**WISHES, "rw": ("/no/such",)}, kernel(OVERLAY_FS="y"))
 
 
 def test_root_takes_an_overlay_file_system_unless_it_is_only_read() -> None:
-    assert execs._root(WISHES, kernel(OVERLAY_FS="y")) == Root(release="6.1.176")
+    assert execs.make_root(WISHES, kernel(OVERLAY_FS="y")) == Root(release="6.1.176")
     for config in ({}, {"OVERLAY_FS": "m"}):
         with pytest.raises(NeverStarted, match="--ro does without"):
-            execs._root(WISHES, kernel(**config))
-        assert execs._root({**WISHES, "readonly": True}, kernel(**config)).kind == "ro"
+            execs.make_root(WISHES, kernel(**config))
+        assert execs.make_root({**WISHES, "readonly": True}, kernel(**config)).kind == "ro"
     with pytest.raises(UsageError, match="exclude"):
-        execs._root({**WISHES, "readonly": True, "kept": "/x"}, kernel())
+        execs.make_root({**WISHES, "readonly": True, "kept": "/x"}, kernel())
     with pytest.raises(UsageError, match="no such directory"):
-        execs._root({**WISHES, "kept": "/no/such"}, kernel(OVERLAY_FS="y"))
+        execs.make_root({**WISHES, "kept": "/no/such"}, kernel(OVERLAY_FS="y"))
 
 
 def test_descriptors_are_what_they_are_here(monkeypatch: pytest.MonkeyPatch) -> None:

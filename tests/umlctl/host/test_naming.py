@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.host import paths
-from umlctl.host.naming import BadNetwork, BadUmid, check_network, check_umid
+from umlctl.host.naming import BadNetwork, BadUmid, check_network, check_umid, of_process
 
 
 @pytest.mark.parametrize("umid", ["a", "demo", "a.b_c+d-1", "X", "0", "n" * 63, "locks"])
@@ -114,3 +114,7 @@ def test_network_whose_socket_would_have_too_long_a_path_is_refused(
         else:
             with pytest.raises(BadNetwork, match="too long for a unix socket"):
                 check_network("n" * length)
+
+
+def test_guest_of_a_process_has_a_name(house: str) -> None:
+    assert check_umid(of_process(4194304)) == "exec-4194304"

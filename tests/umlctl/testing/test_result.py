@@ -56,14 +56,14 @@ def statuses(found: list[Result]) -> dict[str, str]:
 
 def test_what_passes_when_it_is_run_again_is_flaky() -> None:
     before = [a("s.x", PASSED), a("s.y", FAILED, reason="no", log="why", log_file="/l")]
-    (x, y) = merged(before, [a("s.x", PASSED), a("s.y", PASSED)], 2)
+    (x, y) = merged(before, [a("s.x", PASSED, attempts=2), a("s.y", PASSED, attempts=2)], 2)
     assert (x.status, x.attempts) == (PASSED, 1)
     assert (y.status, y.attempts, y.reason) == (FLAKY, 2, "failed before: no")
     assert (y.log, y.log_file) == ("why", "/l")
 
 
 def test_what_fails_again_has_failed() -> None:
-    (found,) = merged([a("x", FAILED)], [a("x", FAILED, reason="again")], 2)
+    (found,) = merged([a("x", FAILED)], [a("x", FAILED, attempts=2, reason="again")], 2)
     assert (found.status, found.attempts, found.reason) == (FAILED, 2, "again")
 
 

@@ -1,0 +1,172 @@
+"""`umlctl test`: real guests, and what is left of them when it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from tests.live.conftest import DEADLINE, House, a_house, heed_signals, processes_of, wait_for
+from umlctl.testing.expected import Expected
+from umlctl.testing.kept_runs import a_run
+from umlctl.testing.runner import Limits, Runner
+from umlctl.testing.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from umlctl.testing.result import Result
+
+KTAP = 'echo "KTAP version 1"; echo "1..2"; echo "ok 1 first"; '
+OPTIONS: dict[str, Any] = {
+    **dict.fromkeys(("disks", "nics", "rw", "shares", "variables", "append"), ()),
+    "kernel": None,
+    "mem": "64M",
+    "kept": "memory",
+    "readonly": True,
+    "user": "",
+    "cwd": None,
+    "clean_env": False,
+    "confine": None,
+}
+
+
+class Tests:
+    """A place where tests are run."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.results = f"{house.path}/results.json"
+
+    def command(self, *words: str) -> list[str]:
+        own = ("test", "--results", self.results)
+        return [sys.executable, "-P", "-m", "umlctl", *own, *words]
+
+    def run(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """Run tests; the exit code, and what became of each case."""
+        done = subprocess.run(
+            self.command(*words),
+            env=self.house.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=2 * DEADLINE,
+            check=False,
+        )
+        assert os.path.exists(self.results), done
+        found: dict[str, Any] = json.loads(Path(self.results).read_text())
+        assert self.left() == []
+        return done.returncode, found
+
+    def left(self) -> list[str]:
+        """What is left of guests."""
+        places = ("u/run/g", "u/run/k", "u/run/x", "u/state/guests")
+        found = [
+            name
+            for place in places
+            if os.path.isdir(f"{self.house.path}/{place}")
+            for name in os.listdir(f"{self.house.path}/{place}")
+        ]
+        return found + [f"process {pid}" for pid in processes_of(f"uml_dir={self.house.run}/k")]
+
+
+@pytest.fixture(scope="module")
+def tests() -> Iterator[Tests]:
+    with a_house() as house:
+        yield Tests(house)
+
+
+def statuses(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(".".join(each["path"]), each["status"]) for each in found["results"]]
+
+
+def test_all_guests_are_accounted_for(tests: Tests) -> None:
+    code, found = tests.run("--repeat", "4", "--jobs", "2", "--mem", "64M", "--", "true")
+    assert code == 0
+    assert statuses(found) == 4 * [("true", "passed")]
+    assert [each["repetition"] for each in found["results"]] == [1, 2, 3, 4]
+
+
+def test_cases_before_a_panic_count_and_its_log_is_kept(tests: Tests) -> None:
+    script = KTAP + "sleep 1; echo c >/proc/sysrq-trigger; sleep 60"
+    code, found = tests.run("--", "sh", "-c", script)
+    assert code == 255
+    (first, second) = found["results"]
+    assert (first["path"], first["status"]) == (["first"], "passed")
+    assert (second["status"], second["reason"]) == ("panicked", "sysrq triggered crash")
+    log = Path(second["log_file"]).read_text()
+    assert "ok 1 first" in log
+    assert "Call Trace:" in log
+
+
+def test_silent_guest_is_ended_with_the_stacks_of_its_tasks(tests: Tests) -> None:
+    code, found = tests.run("--silence", "4", "--", "sh", "-c", "echo begun; sleep 600")
+    assert code == 1
+    (result,) = found["results"]
+    assert result["status"] == "hung"
+    log = Path(result["log_file"]).read_text()
+    assert log.startswith("begun\n")
+    assert "Show Blocked State" in log
+    assert "hrtimer_nanosleep" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_run_that_is_ended_leaves_nothing(tests: Tests, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        tests.command("--repeat", "9", "--jobs", "2", "--mem", "64M", "--", "sleep", "600"),
+        env=tests.house.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=heed_signals,  # noqa: PLW1509
+    )
+    try:
+        running = f"uml_dir={tests.house.run}/k"
+        wait_for(lambda: len(processes_of(running)) >= 2, "guests run")
+        process.send_signal(number)
+        code = process.wait(DEADLINE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait(DEADLINE)
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    wait_for(lambda: tests.left() == [], "nothing is left")
+
+
+class Untold:
+    """Nobody is told how it goes."""
+
+    def ended(self, _leaf: object) -> None:
+        """Not heeded."""
+
+    def done(self, _trial: object, _results: object, *, again: bool) -> None:
+        """Not heeded."""
+
+
+def test_what_a_kernel_says_itself_is_read(tests: Tests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As KUnit has it, which Debian's kernel has not: its lines come from the guest."""
+    for name, value in tests.house.env.items():
+        monkeypatch.setenv(name, value)
+    lines = ["KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: suite", "    1..2"]
+    lines += ["    ok 1 one", "    # two: why", "    not ok 2 two", "not ok 1 suite"]
+    script = "; ".join(f"echo '{line}' >/dev/kmsg" for line in lines)
+    trial = Trial(name="*", kernel="", words=("sh", "-c", script), options=OPTIONS, from_log=True)
+
+    async def run() -> list[Result]:
+        with a_run() as place:
+            return await Runner(place, Limits(1), Expected(), Untold()).run([trial])
+
+    one, two = trio.run(run)
+    assert (one.name, one.status) == ("suite.one", "passed")
+    assert (two.name, two.status) == ("suite.two", "failed")
+    assert "# two: why" in two.log
+    assert re.search(r"\] +not ok 2 two", Path(two.log_file).read_text())

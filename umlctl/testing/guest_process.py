@@ -1,0 +1,236 @@
+"""One guest of a test run: a process that runs a command in it, what both say, and their end.
+
+The process is `umlctl.cli.trial`, in a process group of its own, so that Ctrl-C on a terminal is
+for the run alone. It ends, with its guest, when the run's end of a pipe is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from socketproto.blocking import Connection
+from umlctl import streams
+from umlctl.host import naming, paths
+from umlctl.host.files import remove_tree
+from umlctl.testing.trial import NOT_BEGUN, Ended, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from socketproto.exchange import Outcome
+    from umlctl.testing.trial import Trial
+
+ASKED: Final = "asked.json"
+ENDED: Final = "ended.json"
+KERNEL_LOG: Final = "kernel.log"
+"""Files in a trial's directory: what is asked of its process, how it ended, its kernel's log."""
+LOOK_INTERVAL: Final = 0.25
+"""The time between two looks at the kernel's log, seconds."""
+DRAIN_TIMEOUT: Final = 5.0
+"""How long what was written may take to come once its process has ended, seconds."""
+STOP_TIMEOUT: Final = 20.0
+"""How long a process that is told to end may take, seconds: the host may be busy."""
+STACKS_TIMEOUT: Final = 5.0
+"""How long the kernel may take to show all stacks, seconds."""
+READ_BYTES: Final = 1 << 16
+MAX_STACKS: Final = 500
+"""Of how many tasks stacks are shown."""
+
+
+class GuestProcess:
+    """A process that runs a trial, from its start to its end.
+
+    Fields:
+        directory: of the trial's files
+        process: the process
+        last: when something was said, by the clock of trio
+        hung: it was ended since it said nothing any more
+    """
+
+    def __init__(self, trial: Trial, directory: str, lifeline: int) -> None:
+        """lifeline: a pipe to read, which ends with the run
+
+        Raises: OSError
+        """
+        import trio
+
+        self.directory = directory
+        os.mkdir(directory, 0o700)
+        with open(f"{directory}/{ASKED}", "xb") as file:
+            file.write(encode(trial))
+        self.process = subprocess.Popen(
+            [*streams.PYTHON, "umlctl.cli.trial", directory, str(lifeline)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(lifeline,),
+            process_group=0,
+        )
+        self.last = trio.current_time()
+        self.hung = False
+        self._over = trio.Event()
+        self._seen = 0
+        umid = naming.of_process(self.process.pid)
+        user = trial.options["user"]
+        self._socket = f"{paths.open_dir(umid)}/k/{umid}/mconsole" if user else ""
+        self._socket = self._socket or paths.kernel_socket(umid)
+        self._log = f"{paths.record_dir(umid)}/console.log"
+
+    async def run(
+        self, heard: Callable[[bytes, bool], Awaitable[None]], silence: float | None, limit: float
+    ) -> Ended:
+        """Stay with it until it has ended; how it has.
+
+        heard: is called with what its command has said, and whether that was standard output
+        silence: how long it may say nothing, seconds; None: for ever
+        limit: when it is killed, seconds from now
+        """
+        import trio
+
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        try:
+            async with trio.open_nursery() as nursery:
+                for file, is_output in ((self.process.stdout, True), (self.process.stderr, False)):
+                    nursery.start_soon(self._hear, os.dup(file.fileno()), heard, is_output)
+                    file.close()
+                if silence is not None:
+                    nursery.start_soon(self._watch, silence)
+                with trio.move_on_after(limit) as patience:
+                    await self._exited()
+                if patience.cancelled_caught:
+                    self.kill()
+                    await self._exited()
+                self._over.set()
+                nursery.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT
+        finally:
+            self.kill()
+            self.process.wait()
+        return self._how()
+
+    def stop(self) -> None:
+        """Have it end, in order."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGALRM)
+
+    def kill(self) -> None:
+        """End it; what is left of its guest is removed by another process."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+    def kernel_log(self) -> bytes:
+        """What its kernel has said since this was called before."""
+        # The process has copied all of it, by the time it ends.
+        for path in (f"{self.directory}/{KERNEL_LOG}", self._log):
+            with suppress(OSError), open(path, "rb") as file:
+                file.seek(self._seen)
+                data = file.read()
+                self._seen += len(data)
+                return data
+        return b""
+
+    def remove(self) -> None:
+        """Remove its files."""
+        remove_tree(self.directory)
+
+    async def _exited(self) -> None:
+        import trio
+
+        descriptor = os.pidfd_open(self.process.pid)
+        try:
+            await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+        self.process.wait()
+
+    async def _hear(
+        self, descriptor: int, heard: Callable[[bytes, bool], Awaitable[None]], is_output: bool
+    ) -> None:
+        import trio
+
+        async with trio.lowlevel.FdStream(descriptor) as stream:
+            while data := await stream.receive_some(READ_BYTES):
+                self.last = trio.current_time()
+                await heard(data, is_output)
+
+    async def _watch(self, silence: float) -> None:
+        """End it once it, and its kernel, have said nothing for too long."""
+        import trio
+
+        size = 0
+        while not self._over.is_set():
+            if self._log_size() != size:
+                size, self.last = self._log_size(), trio.current_time()
+            left = self.last + silence - trio.current_time()
+            if left <= 0:
+                break
+            with trio.move_on_after(min(left, max(LOOK_INTERVAL, silence / 10))):
+                await self._over.wait()
+        if self._over.is_set():
+            return
+        self.hung = True
+        await self._show_stacks()
+        self.stop()
+        with trio.move_on_after(STOP_TIMEOUT):
+            await self._over.wait()
+        if not self._over.is_set():
+            self.kill()
+
+    def _log_size(self) -> int:
+        with suppress(OSError):
+            return os.stat(self._log).st_size
+        return 0
+
+    async def _show_stacks(self) -> None:
+        """Have the kernel write into its log what its tasks are doing, if it still can."""
+        import trio
+
+        await trio.to_thread.run_sync(show_stacks, self._socket)
+        size = -1
+        with trio.move_on_after(STACKS_TIMEOUT):
+            while self._log_size() != size:
+                size = self._log_size()
+                await trio.sleep(LOOK_INTERVAL)
+
+    def _how(self) -> Ended:
+        try:
+            with open(f"{self.directory}/{ENDED}", "rb") as file:
+                return msgspec.json.decode(file.read(), type=Ended)
+        except (OSError, msgspec.DecodeError):
+            code = self.process.returncode
+            return Ended(kind=NOT_BEGUN, code=code, text=f"its process has ended with {code}")
+
+
+def show_stacks(path: str) -> None:
+    """Have a kernel write into its log what its tasks are doing, one after the other: `sysrq t`
+    would panic it midway, up to Linux 6.12. One that does not answer that has only a moment left,
+    and is asked for that.
+
+    path: of its socket
+    """
+    end = time.monotonic() + STACKS_TIMEOUT
+    last = 0
+
+    def ask(text: str) -> Outcome:
+        with Connection(path) as kernel:
+            return kernel.request(text, max(0.0, end - time.monotonic()))
+
+    with suppress(OSError):
+        ask("sysrq w")
+        load = ask("proc loadavg").text.split()
+        last = int(load[-1]) if load and load[-1].isdecimal() else 0
+        for pid in range(1, min(last, MAX_STACKS) + 1):
+            if time.monotonic() >= end:
+                break
+            ask(f"stack {pid}")
+    if time.monotonic() >= end or not last:
+        end = time.monotonic() + 1
+        with suppress(OSError):
+            ask("sysrq t")
