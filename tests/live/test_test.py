@@ -40,7 +40,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-class Tests:
+class Place:
     """A place where tests are run."""
 
     def __init__(self, house: House) -> None:
@@ -80,23 +80,23 @@ class Tests:
 
 
 @pytest.fixture(scope="module")
-def tests() -> Iterator[Tests]:
+def tests() -> Iterator[Place]:
     with a_house() as house:
-        yield Tests(house)
+        yield Place(house)
 
 
 def statuses(found: dict[str, Any]) -> list[tuple[str, str]]:
     return [(".".join(each["path"]), each["status"]) for each in found["results"]]
 
 
-def test_all_guests_are_accounted_for(tests: Tests) -> None:
+def test_all_guests_are_accounted_for(tests: Place) -> None:
     code, found = tests.run("--repeat", "4", "--jobs", "2", "--mem", "64M", "--", "true")
     assert code == 0
     assert statuses(found) == 4 * [("true", "passed")]
     assert [each["repetition"] for each in found["results"]] == [1, 2, 3, 4]
 
 
-def test_cases_before_a_panic_count_and_its_log_is_kept(tests: Tests) -> None:
+def test_cases_before_a_panic_count_and_its_log_is_kept(tests: Place) -> None:
     script = KTAP + "sleep 1; echo c >/proc/sysrq-trigger; sleep 60"
     code, found = tests.run("--", "sh", "-c", script)
     assert code == 255
@@ -108,7 +108,7 @@ def test_cases_before_a_panic_count_and_its_log_is_kept(tests: Tests) -> None:
     assert "Call Trace:" in log
 
 
-def test_silent_guest_is_ended_with_the_stacks_of_its_tasks(tests: Tests) -> None:
+def test_silent_guest_is_ended_with_the_stacks_of_its_tasks(tests: Place) -> None:
     code, found = tests.run("--silence", "4", "--", "sh", "-c", "echo begun; sleep 600")
     assert code == 1
     (result,) = found["results"]
@@ -120,7 +120,7 @@ def test_silent_guest_is_ended_with_the_stacks_of_its_tasks(tests: Tests) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_run_that_is_ended_leaves_nothing(tests: Tests, number: signal.Signals) -> None:
+def test_run_that_is_ended_leaves_nothing(tests: Place, number: signal.Signals) -> None:
     process = subprocess.Popen(
         tests.command("--repeat", "9", "--jobs", "2", "--mem", "64M", "--", "sleep", "600"),
         env=tests.house.env,
@@ -152,7 +152,7 @@ class Untold:
         """Not heeded."""
 
 
-def test_what_a_kernel_says_itself_is_read(tests: Tests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_kernel_says_itself_is_read(tests: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """As KUnit has it, which Debian's kernel has not: its lines come from the guest."""
     for name, value in tests.house.env.items():
         monkeypatch.setenv(name, value)

@@ -165,7 +165,7 @@ def run_tests(words: tuple[str, ...], **options: Any) -> int:
 def _check(words: tuple[str, ...], options: Mapping[str, Any]) -> None:
     """See that one thing is to be run, and that what is said of it fits.
 
-    Raises: UsageError
+    Raises: UsageError, HostError
     """
     asked = [bool(words), options["glob"] is not None, options["selftests"] is not None]
     if sum(asked) != 1:
@@ -181,6 +181,10 @@ def _check(words: tuple[str, ...], options: Mapping[str, Any]) -> None:
         raise UsageError("--matrix names the kernels: leave --kernel out")
     if options["kept"] != IN_MEMORY and options["jobs"] != 1:
         raise UsageError("--overlay=DIR is for one guest at a time: give --jobs 1 too")
+    for path in filter(None, (options["junit"], options["as_json"])):
+        directory = os.path.dirname(os.path.abspath(path))
+        if not os.access(directory, os.W_OK | os.X_OK):  # that is to be known before all is run
+            raise HostError(f"cannot write results to {path}: {directory} cannot be written to")
 
 
 def _known(path: str | None) -> Expected:

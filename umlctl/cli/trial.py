@@ -1,10 +1,9 @@
-"""The process of one guest of `umlctl test`, see `umlctl.testing.guest_process`."""
+"""What runs each guest of `umlctl test`, in a process of its own, see
+`umlctl.testing.trial_server`."""
 
 from __future__ import annotations
 
-import _thread
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -80,21 +79,16 @@ def _of_guest(result: Result, panic: str) -> Ended:
     )
 
 
-def main(directory: str, lifeline: int) -> None:
+def run(directory: str) -> None:
     """Run the trial whose files are in a directory."""
-    _thread.start_new_thread(_follow, (lifeline,))
     with open(f"{directory}/{ASKED}", "rb") as file:
         trial = decode(file.read())
     write_atomically(f"{directory}/{ENDED}", msgspec.json.encode(perform(trial)), sync=False)
 
 
-def _follow(lifeline: int) -> None:
-    """End with who runs the tests: then its end of the pipe is closed. Another process sees to the
-    guest."""
-    os.read(lifeline, 1)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
+    from umlctl.cli import exec_guest  # noqa: F401 - each trial takes it
+    from umlctl.testing import trial_server
+
     streams.open_all()
-    main(sys.argv[1], int(sys.argv[2]))
+    trial_server.serve(int(sys.argv[1]), int(sys.argv[2]), run)

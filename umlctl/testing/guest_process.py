@@ -1,14 +1,12 @@
 """One guest of a test run: a process that runs a command in it, what both say, and their end.
 
-The process is `umlctl.cli.trial`, in a process group of its own, so that Ctrl-C on a terminal is
-for the run alone. It ends, with its guest, when the run's end of a pipe is closed.
+`umlctl.testing.trial_server` starts it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from socketproto.blocking import Connection
-from umlctl import streams
+from umlctl import exitcodes
 from umlctl.host import naming, paths
 from umlctl.host.files import remove_tree
 from umlctl.testing.trial import NOT_BEGUN, Ended, encode
@@ -24,8 +22,11 @@ from umlctl.testing.trial import NOT_BEGUN, Ended, encode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio.lowlevel import FdStream
+
     from socketproto.exchange import Outcome
     from umlctl.testing.trial import Trial
+    from umlctl.testing.trial_server import Forked, TrialServer
 
 ASKED: Final = "asked.json"
 ENDED: Final = "ended.json"
@@ -49,39 +50,40 @@ class GuestProcess:
 
     Fields:
         directory: of the trial's files
-        process: the process
         last: when something was said, by the clock of trio
         hung: it was ended since it said nothing any more
     """
 
-    def __init__(self, trial: Trial, directory: str, lifeline: int) -> None:
-        """lifeline: a pipe to read, which ends with the run
-
-        Raises: OSError
-        """
+    def __init__(self, forked: Forked, directory: str, user: str) -> None:
+        """user: whom its kernel runs as; empty: this process's"""
         import trio
 
         self.directory = directory
-        os.mkdir(directory, 0o700)
-        with open(f"{directory}/{ASKED}", "xb") as file:
-            file.write(encode(trial))
-        self.process = subprocess.Popen(
-            [*streams.PYTHON, "umlctl.cli.trial", directory, str(lifeline)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(lifeline,),
-            process_group=0,
-        )
         self.last = trio.current_time()
         self.hung = False
+        self._forked = forked
         self._over = trio.Event()
         self._seen = 0
-        umid = naming.of_process(self.process.pid)
-        user = trial.options["user"]
+        umid = naming.of_process(forked.pid)
         self._socket = f"{paths.open_dir(umid)}/k/{umid}/mconsole" if user else ""
         self._socket = self._socket or paths.kernel_socket(umid)
         self._log = f"{paths.record_dir(umid)}/console.log"
+
+    @staticmethod
+    async def start(trial: Trial, directory: str, server: TrialServer) -> GuestProcess:
+        """The process of a trial, which has begun.
+
+        directory: for its files, to be made
+
+        Raises: OSError, HostError
+        """
+        import trio
+
+        os.mkdir(directory, 0o700)
+        with open(f"{directory}/{ASKED}", "xb") as file:
+            file.write(encode(trial))
+        forked = await trio.to_thread.run_sync(server.fork, directory)
+        return GuestProcess(forked, directory, trial.options["user"])
 
     async def run(
         self, heard: Callable[[bytes, bool], Awaitable[None]], silence: float | None, limit: float
@@ -94,13 +96,11 @@ class GuestProcess:
         """
         import trio
 
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
+        output, error = map(trio.lowlevel.FdStream, self._forked.outputs)
         try:
             async with trio.open_nursery() as nursery:
-                for file, is_output in ((self.process.stdout, True), (self.process.stderr, False)):
-                    nursery.start_soon(self._hear, os.dup(file.fileno()), heard, is_output)
-                    file.close()
+                nursery.start_soon(self._hear, output, heard, True)
+                nursery.start_soon(self._hear, error, heard, False)
                 if silence is not None:
                     nursery.start_soon(self._watch, silence)
                 with trio.move_on_after(limit) as patience:
@@ -112,18 +112,19 @@ class GuestProcess:
                 nursery.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT
         finally:
             self.kill()
-            self.process.wait()
         return self._how()
 
     def stop(self) -> None:
         """Have it end, in order."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGALRM)
+        self._send(signal.SIGALRM)
 
     def kill(self) -> None:
         """End it; what is left of its guest is removed by another process."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            self.process.kill()
+            signal.pidfd_send_signal(self._forked.descriptor, number)
 
     def kernel_log(self) -> bytes:
         """What its kernel has said since this was called before."""
@@ -137,25 +138,21 @@ class GuestProcess:
         return b""
 
     def remove(self) -> None:
-        """Remove its files."""
+        """Remove its files, once it has ended."""
+        os.close(self._forked.descriptor)
         remove_tree(self.directory)
 
     async def _exited(self) -> None:
         import trio
 
-        descriptor = os.pidfd_open(self.process.pid)
-        try:
-            await trio.lowlevel.wait_readable(descriptor)
-        finally:
-            os.close(descriptor)
-        self.process.wait()
+        await trio.lowlevel.wait_readable(self._forked.descriptor)
 
     async def _hear(
-        self, descriptor: int, heard: Callable[[bytes, bool], Awaitable[None]], is_output: bool
+        self, stream: FdStream, heard: Callable[[bytes, bool], Awaitable[None]], is_output: bool
     ) -> None:
         import trio
 
-        async with trio.lowlevel.FdStream(descriptor) as stream:
+        async with stream:
             while data := await stream.receive_some(READ_BYTES):
                 self.last = trio.current_time()
                 await heard(data, is_output)
@@ -204,8 +201,7 @@ class GuestProcess:
             with open(f"{self.directory}/{ENDED}", "rb") as file:
                 return msgspec.json.decode(file.read(), type=Ended)
         except (OSError, msgspec.DecodeError):
-            code = self.process.returncode
-            return Ended(kind=NOT_BEGUN, code=code, text=f"its process has ended with {code}")
+            return Ended(kind=NOT_BEGUN, code=exitcodes.FAILED, text="its process was killed")
 
 
 def show_stacks(path: str) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
+from umlctl.errors import HostError
 from umlctl.testing import trial as trials
 from umlctl.testing.guest_process import KERNEL_LOG, LOOK_INTERVAL, GuestProcess
 from umlctl.testing.kept_output import SHOWN_BYTES, KeptOutput
 from umlctl.testing.ktap import Reader
 from umlctl.testing.result import merged
 from umlctl.testing.trial import EXITED
+from umlctl.testing.trial_server import TrialServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from umlctl.testing.expected import Expected
     from umlctl.testing.kept_runs import Run
@@ -78,19 +80,15 @@ class Runner:
     async def run(self, asked: Iterable[Trial]) -> list[Result]:
         """Run all; what became of the cases, in the order of their trials.
 
-        Raises: OSError
+        Raises: OSError, HostError
         """
         import trio
 
         self._todo.extend((index, trial, []) for index, trial in enumerate(asked))
-        reader, writer = os.pipe()
-        try:
+        with TrialServer() as server, one_problem():
             async with trio.open_nursery() as nursery:
                 for _ in range(min(self._limits.jobs, len(self._todo))):
-                    nursery.start_soon(self._work, reader)
-        finally:
-            os.close(writer)
-            os.close(reader)
+                    nursery.start_soon(self._work, server)
         return [result for _, results in sorted(self._results.items()) for result in results]
 
     def stop(self) -> None:
@@ -103,10 +101,10 @@ class Runner:
         self.stopped = True
         self._todo.clear()
 
-    async def _work(self, lifeline: int) -> None:
+    async def _work(self, server: TrialServer) -> None:
         while self._todo:
             index, trial, before = self._todo.popleft()
-            found = await self._one(trial, lifeline)
+            found = await self._one(trial, server)
             if self.stopped:
                 if before:
                     self._results[index] = before
@@ -120,7 +118,7 @@ class Runner:
                 self._results[index] = found
             self._watcher.done(trial, found, again=again)
 
-    async def _one(self, trial: Trial, lifeline: int) -> list[Result]:
+    async def _one(self, trial: Trial, server: TrialServer) -> list[Result]:
         """Run a trial; its results, and its log where that is to be kept."""
         import trio
 
@@ -130,8 +128,10 @@ class Runner:
         log = f"{directory}/{KERNEL_LOG}"
         asked = replace(trial, options={**trial.options, "timeout": timeout, "log": log})
         began = trio.current_time()
-        process = GuestProcess(asked, directory, lifeline)
+        process = await GuestProcess.start(asked, directory, server)
         self._running.add(process)
+        if self.stopped:  # meanwhile
+            process.stop()
         try:
             with KeptOutput(f"{directory}/output") as output:
                 heard = _Heard(trial, output, self._watcher, began)
@@ -162,6 +162,24 @@ class Runner:
             ended = await process.run(heard.hear, self._limits.silence, limit)
             nursery.cancel_scope.cancel()
         return ended
+
+
+@contextmanager
+def one_problem() -> Iterator[None]:
+    """Of several tasks that have failed, have the first error of this host be the one that is
+    raised.
+
+    Raises: OSError, HostError
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        found: BaseException | None = group.subgroup((OSError, HostError))
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if found is None:
+            raise
+        raise found from group
 
 
 class _Heard:
@@ -225,18 +243,15 @@ async def log_of(trial: Trial, run: Run, timeout: float | None) -> bytes:
     Raises: OSError
     """
     directory = f"{run.scratch}/0"
-    reader, writer = os.pipe()
-    try:
-        asked = replace(
-            trial, options={**trial.options, "timeout": timeout, "log": f"{directory}/{KERNEL_LOG}"}
-        )
-        process = GuestProcess(asked, directory, reader)
-        limit = FOREVER_SECONDS if timeout is None else timeout + LATE_TIMEOUT
-        await process.run(_unheard, None, limit)
-        return process.kernel_log()
-    finally:
-        os.close(writer)
-        os.close(reader)
+    told = {**trial.options, "timeout": timeout, "log": f"{directory}/{KERNEL_LOG}"}
+    limit = FOREVER_SECONDS if timeout is None else timeout + LATE_TIMEOUT
+    with TrialServer() as server, one_problem():
+        process = await GuestProcess.start(replace(trial, options=told), directory, server)
+        try:
+            await process.run(_unheard, None, limit)
+            return process.kernel_log()
+        finally:
+            process.remove()
 
 
 async def _unheard(_data: bytes, _is_output: bool) -> None:

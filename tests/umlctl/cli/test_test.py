@@ -142,6 +142,7 @@ def test_what_makes_no_sense_is_refused(
 def test_files_that_cannot_be_had_are_told(runs: Runs, tmp_path: Path) -> None:
     assert run("--expect", "/no/such", "--", "true") == exitcodes.FAILED
     assert run("--junit", f"{tmp_path}/no/such", "--", "true") == exitcodes.FAILED
+    assert runs.trials == []
 
 
 def test_kernel_without_kunit_is_skipped_by_a_bisection(

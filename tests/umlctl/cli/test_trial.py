@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
-import subprocess
 from errno import ENOENT
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from umlctl import exitcodes, streams
+from umlctl import exitcodes
 from umlctl.cli import exec as execs
 from umlctl.cli import trial as trials
 from umlctl.cli.exec_guest import Result
@@ -29,6 +29,7 @@ from umlctl.testing.trial import (
     Trial,
     encode,
 )
+from umlctl.testing.trial_server import TrialServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,25 +91,20 @@ def test_error_is_why_there_was_no_command(monkeypatch: pytest.MonkeyPatch) -> N
     assert trials.perform(TRIAL) == Ended(kind=NOT_BEGUN, code=125, text="no overlay")
 
 
-def test_process_writes_down_how_it_ended(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    try:
-        asked = Trial(name="t", kernel="/k", words=("",), options={"timeout": None})
-        (tmp_path / "asked.json").write_bytes(encode(asked))
-        command = [*streams.PYTHON, "umlctl.cli.trial", str(tmp_path), str(reader)]
-        subprocess.run(command, pass_fds=(reader,), check=True)
-    finally:
-        os.close(reader)
-        os.close(writer)
+def test_trial_is_read_and_its_end_is_written_down(tmp_path: Path) -> None:
+    asked = Trial(name="t", kernel="/k", words=("",), options={"timeout": None})
+    (tmp_path / "asked.json").write_bytes(encode(asked))
+    trials.run(str(tmp_path))
     found = json.loads((tmp_path / "ended.json").read_text())
     assert (found["kind"], found["code"]) == (NOT_BEGUN, exitcodes.USAGE)
 
 
-def test_process_ends_with_who_runs_the_tests(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "asked.json")
-    reader, writer = os.pipe()
-    command = [*streams.PYTHON, "umlctl.cli.trial", str(tmp_path), str(reader)]
-    with subprocess.Popen(command, pass_fds=(reader,)) as waiting:
-        os.close(reader)
-        os.close(writer)
-        assert waiting.wait(60) == -signal.SIGKILL
+def test_server_runs_trials(tmp_path: Path) -> None:
+    asked = Trial(name="t", kernel="/k", words=("",), options={"timeout": None})
+    (tmp_path / "asked.json").write_bytes(encode(asked))
+    with TrialServer() as server:
+        forked = server.fork(str(tmp_path))
+        select.select([forked.descriptor], [], [], 60)
+        for descriptor in (forked.descriptor, *forked.outputs):
+            os.close(descriptor)
+    assert (tmp_path / "ended.json").exists()

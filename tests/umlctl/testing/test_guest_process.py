@@ -2,44 +2,46 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
-from contextlib import contextmanager
+import select
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socketproto.wire import Reply
-from umlctl import streams
+from tests.trial_shells import shells
+from umlctl import exitcodes
 from umlctl.host import paths
 from umlctl.testing import guest_process
 from umlctl.testing.guest_process import GuestProcess, show_stacks
 from umlctl.testing.trial import EXITED, NOT_BEGUN, Ended, Trial
+from umlctl.testing.trial_server import TrialServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     import pytest
 
     from tests.conftest import Address, Bare
 
 TRIAL = Trial(name="t", kernel="/k", words=("t",), options={"user": "", "timeout": None})
+KILLED = Ended(kind=NOT_BEGUN, code=exitcodes.FAILED, text="its process was killed")
 WRITE_ENDED = 'echo \'{"kind": "exited", "code": 3}\' >"$1/ended.json"'
 """What a trial's process does in the end."""
 
 
-@contextmanager
-def a_process(house: str, monkeypatch: pytest.MonkeyPatch, script: str) -> Iterator[GuestProcess]:
+@asynccontextmanager
+async def a_process(
+    house: str, monkeypatch: pytest.MonkeyPatch, script: str
+) -> AsyncIterator[GuestProcess]:
     """A process that does what a shell script says in place of a trial: $1 is its directory."""
-    shell = f"{house}/trial.sh"
-    Path(shell).write_text(f"shift\n{script}\n")
-    monkeypatch.setattr(streams, "PYTHON", ("/bin/sh", shell))
-    reader, writer = os.pipe()
-    try:
-        process = GuestProcess(TRIAL, f"{house}/1", reader)
+    with shells(house, monkeypatch, script), TrialServer() as server:
+        process = await GuestProcess.start(TRIAL, f"{house}/1", server)
         yield process
-        assert process.process.returncode is not None
-    finally:
-        os.close(reader)
-        os.close(writer)
+        assert has_ended(process)
+
+
+def has_ended(process: GuestProcess) -> bool:
+    return bool(select.select([process._forked.descriptor], [], [], 0)[0])
 
 
 def write(path: str, data: bytes) -> None:
@@ -69,7 +71,7 @@ async def test_what_it_says_is_heard_and_how_it_ended(
 ) -> None:
     heard = Heard()
     script = f"echo out; echo err >&2; {WRITE_ENDED}"
-    with a_process(house, monkeypatch, script) as process:
+    async with a_process(house, monkeypatch, script) as process:
         assert await process.run(heard, None, 60) == Ended(kind=EXITED, code=3)
     assert (heard.output, heard.error) == (b"out\n", b"err\n")
     assert not process.hung
@@ -80,17 +82,17 @@ async def test_what_it_says_is_heard_and_how_it_ended(
 async def test_process_that_says_nothing_of_its_end_has_not_begun(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_process(house, monkeypatch, "exit 5") as process:
+    async with a_process(house, monkeypatch, "exit 5") as process:
         ended = await process.run(Heard(), None, 60)
-    assert (ended.kind, ended.code) == (NOT_BEGUN, 5)
+    assert ended == KILLED
 
 
 async def test_process_that_takes_too_long_is_killed(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_process(house, monkeypatch, "exec sleep 600") as process:
+    async with a_process(house, monkeypatch, "exec sleep 600") as process:
         ended = await process.run(Heard(), None, 0.1)
-    assert (ended.kind, process.process.returncode) == (NOT_BEGUN, -signal.SIGKILL)
+    assert ended == KILLED
 
 
 async def test_process_that_is_silent_is_told_to_end(
@@ -98,7 +100,7 @@ async def test_process_that_is_silent_is_told_to_end(
 ) -> None:
     heard = Heard()
     script = f"end() {{ {WRITE_ENDED}; exit; }}; trap 'end $1' ALRM; echo begun; sleep 600 & wait"
-    with a_process(house, monkeypatch, script) as process:
+    async with a_process(house, monkeypatch, script) as process:
         ended = await process.run(heard, 0.3, 60)
     assert (process.hung, ended.kind, heard.output) == (True, EXITED, b"begun\n")
 
@@ -107,10 +109,9 @@ async def test_silent_process_that_does_not_heed_is_killed(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guest_process, "STOP_TIMEOUT", 0.1)
-    with a_process(house, monkeypatch, "trap '' ALRM; exec sleep 600") as process:
-        await process.run(Heard(), 0.1, 60)
+    async with a_process(house, monkeypatch, "trap '' ALRM; exec sleep 600") as process:
+        assert await process.run(Heard(), 0.1, 60) == KILLED
     assert process.hung
-    assert process.process.returncode == -signal.SIGKILL
 
 
 async def test_kernel_that_speaks_is_not_silent(
@@ -118,7 +119,7 @@ async def test_kernel_that_speaks_is_not_silent(
 ) -> None:
     monkeypatch.setattr(GuestProcess, "_log_size", lambda _self: next(sizes))
     sizes = itertools.count()
-    with a_process(house, monkeypatch, "exec sleep 600") as process:
+    async with a_process(house, monkeypatch, "exec sleep 600") as process:
         await process.run(Heard(), 0.1, 0.6)
     assert not process.hung
 
@@ -126,8 +127,8 @@ async def test_kernel_that_speaks_is_not_silent(
 async def test_copied_log_goes_on_where_the_first_was_left(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with a_process(house, monkeypatch, "exit") as process:
-        write(f"{paths.record_dir(f'exec-{process.process.pid}')}/console.log", b"one\n")
+    async with a_process(house, monkeypatch, "exit") as process:
+        write(f"{paths.record_dir(f'exec-{process._forked.pid}')}/console.log", b"one\n")
         assert process.kernel_log() == b"one\n"
         write(f"{process.directory}/kernel.log", b"one\ntwo\n")
         assert process.kernel_log() == b"two\n"

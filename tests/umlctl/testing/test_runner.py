@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 
-from umlctl import streams
+from tests.trial_shells import shells
 from umlctl.testing import expected, runner
+from umlctl.testing.kept_output import KeptOutput
 from umlctl.testing.kept_runs import a_run
 from umlctl.testing.ktap import FAILED, PASSED, Leaf
 from umlctl.testing.result import FLAKY, KNOWN, tally
@@ -20,15 +23,9 @@ from umlctl.testing.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pytest
-
     from umlctl.testing.result import Result
 
 KTAP = 'printf "TAP version 13\\n1..2\\nok 1 a\\n%s 2 b\\n"'
-
-
-def write(path: str, text: str) -> None:
-    Path(path).write_text(text)
 
 
 def read(path: str) -> str:
@@ -84,12 +81,10 @@ async def run(
     known: str = "",
     **limits: Any,
 ) -> tuple[list[Result], Told]:
-    shell = f"{house}/trial.sh"
     ended = 'echo "{\\"kind\\": \\"exited\\", \\"code\\": $1}" >"$directory/ended.json"; exit'
-    write(shell, f"directory=$2\nend() {{ {ended}; }}\n{script}\n")
-    monkeypatch.setattr(streams, "PYTHON", ("/bin/sh", shell))
+    script = f"directory=$1\nend() {{ {ended}; }}\n{script}\n"
     told = Told()
-    with a_run() as place:
+    with a_run() as place, shells(house, monkeypatch, script):
         made = Runner(place, Limits(**{"jobs": 2, **limits}), expected.read(known), told)
         found = await made.run(asked)
         assert os.listdir(place.scratch) == []
@@ -177,13 +172,9 @@ async def test_kernels_log_counts_where_that_is_asked(
 async def test_run_that_is_stopped_has_what_has_ended(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(
-        f"{house}/trial.sh",
-        f"directory=$2\ntrap exit ALRM\ntouch {house}/runs-$$; sleep 600 & wait\n",
-    )
-    monkeypatch.setattr(streams, "PYTHON", ("/bin/sh", f"{house}/trial.sh"))
+    script = f"trap exit ALRM\ntouch {house}/runs-$$; sleep 600 & wait\n"
     told = Told()
-    with a_run() as place:
+    with a_run() as place, shells(house, monkeypatch, script):
         made = Runner(place, Limits(jobs=2), expected.Expected(), told)
         async with trio.open_nursery() as nursery:
 
@@ -200,7 +191,15 @@ async def test_run_that_is_stopped_has_what_has_ended(
 
 
 async def test_log_of_one_guest_is_had(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(f"{house}/trial.sh", 'echo listed >"$2/kernel.log"\n')
-    monkeypatch.setattr(streams, "PYTHON", ("/bin/sh", f"{house}/trial.sh"))
-    with a_run() as place:
+    script = 'echo listed >"$1/kernel.log"'
+    with a_run() as place, shells(house, monkeypatch, script):
         assert await runner.log_of(trials(1)[0], place, 60.0) == b"listed\n"
+
+
+async def test_error_of_this_host_is_one_error(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(KeptOutput, "add", fail)
+    with pytest.raises(OSError, match="No space left"):
+        await run(house, monkeypatch, "echo said; exec sleep 600", trials(3))
