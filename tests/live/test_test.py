@@ -109,7 +109,7 @@ def test_cases_before_a_panic_count_and_its_log_is_kept(tests: Place) -> None:
 
 
 def test_silent_guest_is_ended_with_the_stacks_of_its_tasks(tests: Place) -> None:
-    code, found = tests.run("--silence", "4", "--", "sh", "-c", "echo begun; sleep 600")
+    code, found = tests.run("--silence", "8", "--", "sh", "-c", "echo begun; sleep 600")
     assert code == 1
     (result,) = found["results"]
     assert result["status"] == "hung"

@@ -38,7 +38,7 @@ DRAIN_TIMEOUT: Final = 5.0
 """How long what was written may take to come once its process has ended, seconds."""
 STOP_TIMEOUT: Final = 20.0
 """How long a process that is told to end may take, seconds: the host may be busy."""
-STACKS_TIMEOUT: Final = 5.0
+STACKS_TIMEOUT: Final = 10.0
 """How long the kernel may take to show all stacks, seconds."""
 READ_BYTES: Final = 1 << 16
 MAX_STACKS: Final = 500
@@ -205,9 +205,9 @@ class GuestProcess:
 
 
 def show_stacks(path: str) -> None:
-    """Have a kernel write into its log what its tasks are doing, one after the other: `sysrq t`
-    would panic it midway, up to Linux 6.12. One that does not answer that has only a moment left,
-    and is asked for that.
+    """Have a kernel write into its log what its tasks are doing, one after the other, the last
+    first: `sysrq t` would panic it midway, up to Linux 6.12. A kernel that does not say which
+    there are has little to lose, and is asked for that.
 
     path: of its socket
     """
@@ -222,11 +222,11 @@ def show_stacks(path: str) -> None:
         ask("sysrq w")
         load = ask("proc loadavg").text.split()
         last = int(load[-1]) if load and load[-1].isdecimal() else 0
-        for pid in range(1, min(last, MAX_STACKS) + 1):
+        for pid in range(last, max(0, last - MAX_STACKS), -1):
             if time.monotonic() >= end:
                 break
             ask(f"stack {pid}")
-    if time.monotonic() >= end or not last:
+    if not last:
         end = time.monotonic() + 1
         with suppress(OSError):
             ask("sysrq t")

@@ -59,7 +59,7 @@ def test_earlier_runs_are_not_kept_for_ever(house: str, monkeypatch: pytest.Monk
 def test_what_a_killed_run_has_left_goes_and_one_that_lasts_stays(house: str) -> None:
     os.makedirs(f"{paths.tests_dir()}/1/{kept_runs.SCRATCH}/7")
     with a_run() as lasting, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_runs.os, "getpid", lambda: -1)
+        patch.setattr(os, "getpid", lambda: -1)
         with a_run():
             assert os.path.isdir(lasting.scratch)
         assert os.listdir(paths.tests_dir()) == [os.path.basename(lasting.path)]
