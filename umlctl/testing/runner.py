@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LATE_TIMEOUT: Final = 60.0
 """How long a guest may take to end that is told to when its time is up, seconds."""
 FOREVER_SECONDS: Final = 1e9
+MAX_LOGS_LETTERS: Final = 1 << 26
+"""What results have of logs, all together; files have the others."""
 
 
 class Limits(NamedTuple):
@@ -76,6 +78,7 @@ class Runner:
         self._results: dict[int, list[Result]] = {}
         self._running: set[GuestProcess] = set()
         self._count = 0
+        self._room = MAX_LOGS_LETTERS
 
     async def run(self, asked: Iterable[Trial]) -> list[Result]:
         """Run all; what became of the cases, in the order of their trials.
@@ -115,8 +118,15 @@ class Runner:
             if again:
                 self._todo.append((index, replace(trial, attempt=trial.attempt + 1), found))
             else:
-                self._results[index] = found
+                self._results[index] = [self._with_log(result) for result in found]
             self._watcher.done(trial, found, again=again)
+
+    def _with_log(self, result: Result) -> Result:
+        """A result, without its log where there is no room for it."""
+        if len(result.log) > self._room:
+            return replace(result, log="")
+        self._room -= len(result.log)
+        return result
 
     async def _one(self, trial: Trial, server: TrialServer) -> list[Result]:
         """Run a trial; its results, and its log where that is to be kept."""

@@ -137,6 +137,13 @@ async def test_what_stays_bad_is_not_run_for_ever(
     assert told.done_with == [(1, True), (1, True), (1, False)]
 
 
+async def test_logs_of_many_are_bounded(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MAX_LOGS_LETTERS", 25)
+    found, _ = await run(house, monkeypatch, "echo it fails; end 1", trials(5), jobs=1)
+    assert [each.log for each in found] == ["it fails\n"] * 2 + [""] * 3
+    assert all(each.log_file for each in found)
+
+
 async def test_as_many_run_at_a_time_as_may(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits until all that may run are there, so fewer would never end."""
     script = f"""
