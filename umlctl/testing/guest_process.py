@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -178,6 +179,8 @@ class GuestProcess:
         with trio.move_on_after(STOP_TIMEOUT):
             await self._over.wait()
         if not self._over.is_set():
+            with suppress(OSError):  # which its process would have done
+                shutil.copyfile(self._log, f"{self.directory}/{KERNEL_LOG}")
             self.kill()
 
     def _log_size(self) -> int:

@@ -110,15 +110,17 @@ async def test_silent_process_that_does_not_heed_is_killed(
 ) -> None:
     monkeypatch.setattr(guest_process, "STOP_TIMEOUT", 0.1)
     async with a_process(house, monkeypatch, "trap '' ALRM; exec sleep 600") as process:
+        write(f"{paths.record_dir(f'exec-{process._forked.pid}')}/console.log", b"stacks\n")
         assert await process.run(Heard(), 0.1, 60) == KILLED
     assert process.hung
+    assert process.kernel_log() == b"stacks\n", "though the guest's own is gone by then"
 
 
 async def test_kernel_that_speaks_is_not_silent(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(GuestProcess, "_log_size", lambda _self: next(sizes))
     sizes = itertools.count()
+    monkeypatch.setattr(GuestProcess, "_log_size", lambda _self: next(sizes))
     async with a_process(house, monkeypatch, "exec sleep 600") as process:
         await process.run(Heard(), 0.1, 0.6)
     assert not process.hung
