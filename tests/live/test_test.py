@@ -152,21 +152,37 @@ class Untold:
         """Not heeded."""
 
 
-def test_what_a_kernel_says_itself_is_read(tests: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As KUnit has it, which Debian's kernel has not: its lines come from the guest."""
+@pytest.mark.parametrize(
+    ("letter", "status", "reason"),
+    [("o", "crashed", "the plan was 3 cases"), ("c", "panicked", "sysrq triggered crash")],
+)
+def test_what_a_kernel_says_itself_is_read(
+    tests: Place, monkeypatch: pytest.MonkeyPatch, letter: str, status: str, reason: str
+) -> None:
+    """As it does with KUnit, which Debian's kernel has not: before there is a command, and ending
+    then. Here process 1 has it say the same."""
     for name, value in tests.house.env.items():
         monkeypatch.setenv(name, value)
-    lines = ["KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: suite", "    1..2"]
-    lines += ["    ok 1 one", "    # two: why", "    not ok 2 two", "not ok 1 suite"]
-    script = "; ".join(f"echo '{line}' >/dev/kmsg" for line in lines)
-    trial = Trial(name="*", kernel="", words=("sh", "-c", script), options=OPTIONS, from_log=True)
+    lines = ["KTAP version 1", "1..2", "    KTAP version 1", "    # Subtest: suite", "    1..3"]
+    lines += ["    ok 1 one", "    # two: why", "    not ok 2 two"]
+    said = "".join(f"echo '{line}' >/dev/kmsg\n" for line in lines)
+    init = Path(tests.house.path) / "init.sh"
+    init.write_text(
+        f"#!/bin/sh\n{said}mount -t proc proc /proc\necho {letter} >/proc/sysrq-trigger\nsleep 60\n"
+    )
+    init.chmod(0o755)
+    options = {**OPTIONS, "append": (f"init={init}",)}
+    trial = Trial(name="*", kernel="", words=("true",), options=options, from_log=True)
 
     async def run() -> list[Result]:
         with a_run() as place:
             return await Runner(place, Limits(1), Expected(), Untold()).run([trial])
 
-    one, two = trio.run(run)
+    one, two, suite, *rest = trio.run(run)
     assert (one.name, one.status) == ("suite.one", "passed")
     assert (two.name, two.status) == ("suite.two", "failed")
     assert "# two: why" in two.log
+    assert (suite.name, suite.status) == ("suite", status)
+    assert reason in suite.reason
     assert re.search(r"\] +not ok 2 two", Path(two.log_file).read_text())
+    assert [each.name for each in rest] == (["*"] if letter == "o" else [])

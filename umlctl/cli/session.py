@@ -40,6 +40,8 @@ DYING_TIMEOUT: Final = 3.0
 """How long a kernel that panics may take to end, seconds."""
 LAST_TIMEOUT: Final = 2.0
 """How long what a command has written may take to be read, once its guest was ended, seconds."""
+MAX_WAIT_SECONDS: Final = 86400.0
+"""The longest that is waited at once: poll(2) takes no more than 24 days."""
 LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether this process may read its terminal, or a stream is silent,
 seconds."""
@@ -210,7 +212,7 @@ class Session:
             waits.append(LOOK_INTERVAL)
         if self._said is not None or self._is_lost is not None:
             waits.append(LOOK_INTERVAL)
-        return min(waits) * 1000 + 1 if waits else None
+        return min(*waits, MAX_WAIT_SECONDS) * 1000 + 1 if waits else None
 
     def _poll(self, notify: socket.socket) -> select.poll:
         poll = select.poll()

@@ -204,7 +204,9 @@ class GuestProcess:
             with open(f"{self.directory}/{ENDED}", "rb") as file:
                 return msgspec.json.decode(file.read(), type=Ended)
         except (OSError, msgspec.DecodeError):
-            return Ended(kind=NOT_BEGUN, code=exitcodes.FAILED, text="its process was killed")
+            return Ended(
+                kind=NOT_BEGUN, code=exitcodes.FAILED, text="its process has ended without a word"
+            )
 
 
 def show_stacks(path: str) -> None:

@@ -444,6 +444,9 @@ def _leaves(cases: list[Case], above: tuple[str, ...]) -> Iterator[Leaf]:
         path = (*above, case.name)
         found = list(_leaves(case.cases, path))
         yield from found
-        explained = any(is_bad(leaf.status) for leaf in found)
+        if case.status in (CRASHED, TIMED_OUT):  # which the failure of a part of it is not
+            explained = any(leaf.status == case.status for leaf in found)
+        else:
+            explained = any(is_bad(leaf.status) for leaf in found)
         if not found or (is_bad(case.status) and not explained):
             yield Leaf(path, case.status, case.reason, case.known, case.seconds, case.log)

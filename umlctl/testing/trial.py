@@ -107,17 +107,18 @@ def _of_cases(
     of_all: its log, and how long it took
     """
     found = []
-    unexplained = is_bad(status)
-    any_bad = False
-    for leaf in reader.leaves():
+    broken_off = is_bad(status) and status != FAILED
+    unexplained, any_bad = broken_off, False
+    leaves = list(reader.leaves())
+    for leaf in leaves:
         now, why = _status(leaf), leaf.reason
         any_bad = any_bad or is_bad(leaf.status)
-        if unexplained and now == CRASHED:
+        if unexplained and now == CRASHED and leaf is leaves[-1]:
             now, why, unexplained = status, f"{reason}; {why}" if why else reason, False
         found.append(_result(trial, leaf.path, now, why, (leaf.log, leaf.seconds)))
-    if unexplained and not (status == FAILED and any_bad):
+    if unexplained or (status == FAILED and not any_bad):
         found.append(_result(trial, (trial.name,), status, reason, of_all))
-    elif reader.problems:
+    elif reader.problems and not broken_off:
         problems = "; ".join(reader.problems)
         found.append(_result(trial, (trial.name,), CRASHED, problems, of_all))
     if not found:

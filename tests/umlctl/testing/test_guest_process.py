@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.conftest import Address, Bare
 
 TRIAL = Trial(name="t", kernel="/k", words=("t",), options={"user": "", "timeout": None})
-KILLED = Ended(kind=NOT_BEGUN, code=exitcodes.FAILED, text="its process was killed")
+KILLED = Ended(kind=NOT_BEGUN, code=exitcodes.FAILED, text="its process has ended without a word")
 WRITE_ENDED = 'echo \'{"kind": "exited", "code": 3}\' >"$1/ended.json"'
 """What a trial's process does in the end."""
 

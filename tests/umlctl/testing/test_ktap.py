@@ -180,6 +180,13 @@ def test_suite_that_failed_by_itself_counts() -> None:
     assert found(reader) == {"suite.a": PASSED, "suite": FAILED}
 
 
+def test_suite_that_crashed_counts_though_one_of_its_cases_failed() -> None:
+    head = "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: suite\n  1..3\n  not ok 1 a\n"
+    assert found(read(head)) == {"suite.a": FAILED, "suite": CRASHED}
+    late = head + "not ok 1 suite # TIMEOUT 45 seconds\nok 2 b\n"
+    assert found(read(late)) == {"suite.a": FAILED, "suite": TIMED_OUT, "b": PASSED}
+
+
 def test_names_that_come_twice_are_told_apart() -> None:
     reader = read("TAP version 13\nok 1 a\nok 2 a\nnot ok 3 a\n")
     assert found(reader) == {"a": PASSED, "a (2)": PASSED, "a (3)": FAILED}

@@ -80,6 +80,18 @@ def test_case_that_was_broken_off_has_what_became_of_its_guest() -> None:
     assert found(KUNIT, Ended(kind=NOT_BEGUN), said, hung=True) == {"s.a": PASSED, "s": HUNG}
 
 
+def test_case_without_a_result_has_crashed_whatever_the_exit_status() -> None:
+    said = "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: s\n    1..2\n    ok 1 a\n"
+    for code in (0, 1):
+        assert found(COMMAND, Ended(kind=EXITED, code=code), said) == {"s.a": PASSED, "s": CRASHED}
+
+
+def test_case_that_crashed_before_did_so_by_itself() -> None:
+    said = "TAP version 13\n1..3\nnot ok 1 a # exit=139\nok 2 b\n"
+    panicked = Ended(kind=ENDED, code=255, panic="x")
+    assert found(COMMAND, panicked, said) == {"a": CRASHED, "b": PASSED, "./t": PANICKED}
+
+
 def test_kernel_that_tests_itself_needs_no_command() -> None:
     said = "KTAP version 1\n1..1\nok 1 a\n"
     powered_off = Ended(kind=NOT_BEGUN, code=0, text="exited with status 0")
