@@ -222,6 +222,21 @@ def test_command_is_told_when_its_time_is_up(guest: Guest, monkeypatch: pytest.M
     assert guest.run(acts, kinds="npp", limit=DEADLINE).late
 
 
+def test_alarm_has_its_time_be_up(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though that is so far away that poll(2) could not wait for it."""
+    monkeypatch.setattr(sessions, "LATE_TIMEOUT", 0.01)
+
+    def acts(guest: Guest) -> None:
+        guest.begin()
+        assert guest.hear("in") == "in 0"  # it is known that the command has begun
+        os.kill(os.getpid(), signal.SIGALRM)
+        assert guest.hear("signal") == f"signal {int(signal.SIGTERM)}"
+        guest.hear("bye")
+
+    os.close(guest.input)
+    assert guest.run(acts, boot=1e9, limit=1e9).late
+
+
 def test_guest_that_never_begins_is_not_waited_for(guest: Guest) -> None:
     outcome = guest.run(lambda guest: guest.say("up"), kinds="npp", boot=0.05)
     assert outcome == Outcome(None, began=False)
