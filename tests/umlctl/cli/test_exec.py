@@ -10,7 +10,7 @@ import pytest
 
 from umlctl import exitcodes, streams
 from umlctl.cli import exec as execs
-from umlctl.cli import main
+from umlctl.cli import exec_options, main
 from umlctl.cli.exec_guest import Result
 from umlctl.cli.session import Outcome
 from umlctl.errors import NeverStarted, UsageError
@@ -27,7 +27,7 @@ WISHES: dict[str, Any] = {
     "readonly": False,
     "rw": (),
     "shares": (),
-    "kept": execs.IN_MEMORY,
+    "kept": exec_options.IN_MEMORY,
 }
 
 

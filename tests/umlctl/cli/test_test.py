@@ -174,7 +174,12 @@ def test_suites_and_tests_have_guests_of_their_own(
     runs.config = KUNIT
     listed = [b"TAP version 14\na.x\na.y\nb.z\n"]
     asked = []
-    monkeypatch.setattr(tests, "_log_of", lambda trial, _: asked.append(trial) or listed[0])
+
+    def log_of(trial: Trial, _options: object) -> bytes:
+        asked.append(trial)
+        return listed[0]
+
+    monkeypatch.setattr(tests, "_log_of", log_of)
     assert run("--kunit", "--isolate", "suite") == 0
     assert [each.name for each in runs.trials] == ["a", "b"]
     assert "kunit.filter_glob=a" in runs.trials[0].options["append"]

@@ -36,8 +36,11 @@ async def a_process(
     """A process that does what a shell script says in place of a trial: $1 is its directory."""
     with shells(house, monkeypatch, script), TrialServer() as server:
         process = await GuestProcess.start(TRIAL, f"{house}/1", server)
-        yield process
-        assert has_ended(process)
+        try:
+            yield process
+            assert has_ended(process)
+        finally:
+            process.remove()
 
 
 def has_ended(process: GuestProcess) -> bool:
@@ -75,7 +78,6 @@ async def test_what_it_says_is_heard_and_how_it_ended(
         assert await process.run(heard, None, 60) == Ended(kind=EXITED, code=3)
     assert (heard.output, heard.error) == (b"out\n", b"err\n")
     assert not process.hung
-    process.remove()
     assert "1" not in os.listdir(house)
 
 
@@ -112,8 +114,8 @@ async def test_silent_process_that_does_not_heed_is_killed(
     async with a_process(house, monkeypatch, "trap '' ALRM; exec sleep 600") as process:
         write(f"{paths.record_dir(f'exec-{process._forked.pid}')}/console.log", b"stacks\n")
         assert await process.run(Heard(), 0.1, 60) == KILLED
-    assert process.hung
-    assert process.kernel_log() == b"stacks\n", "though the guest's own is gone by then"
+        assert process.hung
+        assert process.kernel_log() == b"stacks\n", "though the guest's own is gone by then"
 
 
 async def test_kernel_that_speaks_is_not_silent(
