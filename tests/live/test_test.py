@@ -116,7 +116,7 @@ def test_silent_guest_is_ended_with_the_stacks_of_its_tasks(tests: Place) -> Non
     log = Path(result["log_file"]).read_text()
     assert log.startswith("begun\n")
     assert "Show Blocked State" in log
-    assert "hrtimer_nanosleep" in log
+    assert log.count("Call Trace:") > 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -71,11 +72,10 @@ def a_run() -> Iterator[Run]:
     paths.make_run_dir()
     above = paths.tests_dir()
     os.makedirs(above, 0o700, exist_ok=True)
-    run = Run(f"{above}/{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     both = _locked(above)  # so that nobody prunes what is just made
     try:
         _prune(above)
-        os.mkdir(run.path, 0o700)
+        run = Run(tempfile.mkdtemp("", time.strftime("%Y%m%d-%H%M%S-"), above))
         lock = _locked(run.path)
     finally:
         os.close(both)

@@ -58,8 +58,16 @@ def test_earlier_runs_are_not_kept_for_ever(house: str, monkeypatch: pytest.Monk
 
 def test_what_a_killed_run_has_left_goes_and_one_that_lasts_stays(house: str) -> None:
     os.makedirs(f"{paths.tests_dir()}/1/{kept_runs.SCRATCH}/7")
-    with a_run() as lasting, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+    with a_run() as lasting:
         with a_run():
             assert os.path.isdir(lasting.scratch)
         assert os.listdir(paths.tests_dir()) == [os.path.basename(lasting.path)]
+
+
+def test_runs_of_one_second_are_apart(house: str) -> None:
+    kept = []
+    for _ in range(3):
+        with a_run() as run:
+            kept.append(keep(run, "x"))
+    assert len(set(kept)) == 3
+    assert all(os.path.exists(path) for path in kept)
