@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from umlctl.host import paths
 from umlctl.testing import kept_runs
 from umlctl.testing.kept_output import KeptOutput
 from umlctl.testing.kept_runs import Run, a_run
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def keep(run: Run, name: str, said: bytes = b"said\n") -> str:
