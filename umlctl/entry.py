@@ -34,6 +34,10 @@ def main(argv: list[str]) -> int:
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
         return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
+    if verb == "exec" and argv[3:4] == ["--"] and argv[2][:1] not in ("", "-"):
+        from umlctl.cli.exec_command import run_plainly
+
+        return _guarded(lambda: run_plainly(argv[2], argv[4:]))
     if verb in ALIASES:
         verb = ALIASES[verb]
         argv = [argv[0], verb, *argv[2:]]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
-from errno import ENOENT
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
 
-from umlctl import exitcodes, streams
-from umlctl.cli import complete, overlay_image
+from umlctl import exitcodes
+from umlctl.cli import complete, exec_command, overlay_image
 from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import CLEAN, IN_MEMORY, Executing, guest_options
@@ -26,12 +24,11 @@ from umlctl.host import naming, paths
 from umlctl.kernels import find, modules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from umlctl.cli.exec_guest import Result
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
-    from umlctl.protocol.control_line import Said
 
 OF_THE_HOST: Final = frozenset(
     {
@@ -60,14 +57,6 @@ NOT_OFFERED: Final[dict[str, Any]] = {
 """What describes a guest, and is the same for all of these."""
 IN_GUEST: Final = frozenset(("cwd", "variables", "timeout"))
 """The parameters of a command in a guest that runs."""
-ROOT_ENVIRONMENT: Final = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "USER": "root",
-    "LOGNAME": "root",
-}
-"""The environment of a command there, with OF_TERMINAL as it is here."""
-OF_TERMINAL: Final = ("TERM", "COLORTERM", "LANG", "LC_ALL")
 NO_REBOOT: Final = "noreboot=1"
 """Ends a guest that reboots. Without a value it would be a word for init."""
 PANIC_LINES: Final = 12
@@ -132,22 +121,15 @@ def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
 
     In GUEST, which runs, it is root, in that guest's own files.
     """
-    began = time.monotonic()
-    _check_words(words)
     if guest is not None:
-        limit = options["timeout"]
-        return _in_guest(guest, words, options, None if limit is None else began + limit)
+        directory = options["cwd"] or "/"
+        return exec_command.run_in_guest(
+            guest, words, options["variables"], directory, options["timeout"]
+        )
     result = perform(words, options)
     if result.problem:
-        _say(result.problem)
+        exec_command.say(result.problem)
     return _code(result, words[0], options["timeout"])
-
-
-def _check_words(words: tuple[str, ...]) -> None:
-    """Raises: UsageError"""
-    if not words or not words[0]:
-        what = "the command is empty" if words else "there is no command"
-        raise UsageError(f"{what}: umlctl exec [OPTIONS] [GUEST] -- COMMAND [ARGUMENT]...")
 
 
 def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
@@ -159,7 +141,7 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
     Raises: UmlctlError
     """
     began = time.monotonic()
-    _check_words(words)
+    exec_command.check_words(words)
     limit = options["timeout"]
     deadline = None if limit is None else began + limit
     from umlctl.cli import exec_guest
@@ -169,31 +151,13 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
         kernel = find.probe(find.find(options["kernel"]), options["user"])
         root = make_root(options, kernel)
         directory = os.path.abspath(options["cwd"]) if options["cwd"] else os.getcwd()
-        command = _command(words, options, _environment(options), directory)
+        command = exec_command.make(words, _environment(options), directory)._replace(
+            script=commands.NETWORK if options["nics"] else "",
+            powerless=bool(os.geteuid() or options["user"]),
+        )
         definition = _define(umid, options, root, kernel, command)
         log = os.path.abspath(options["log"]) if options["log"] else ""
         return exec_guest.execute(definition, root, command, deadline, log)
-
-
-def _in_guest(
-    guest: str, words: tuple[str, ...], options: Mapping[str, Any], deadline: float | None
-) -> int:
-    """Run a command in a guest that is there anyway; the exit code."""
-    from umlctl.cli import exec_running
-
-    command = _command(words, options, _environment_in_guest(options), options["cwd"] or "/")
-    with host_errors():
-        ran = exec_running.execute(paths.umid_of(guest), command, deadline)
-    if ran.problem:
-        _say(ran.problem)
-    if ran.outcome.said is None and not (ran.outcome.late or ran.outcome.caught):
-        _say(f"{guest} has ended, or was rebooted, before the command had")
-        return exitcodes.GONE
-    from umlctl.cli.exec_guest import Result
-
-    return _code(
-        Result(ran.outcome, None, ran.todo, b"", ran.problem), words[0], options["timeout"]
-    )
 
 
 # What is asked for
@@ -248,46 +212,6 @@ def _share(text: str) -> Share:
     return Share(source, os.path.normpath(target), readonly=option == "ro")
 
 
-def _command(
-    words: tuple[str, ...],
-    options: Mapping[str, Any],
-    environment: dict[str, str],
-    directory: str,
-) -> Command:
-    kinds = _kinds()
-    size = (24, 80)
-    if kinds[0] == commands.TERMINAL:
-        found = os.get_terminal_size(streams.STDIN)
-        size = (found.lines, found.columns)
-    return Command(
-        words,
-        directory,
-        environment,
-        kinds,
-        os.urandom(16).hex(),
-        size,
-        commands.NETWORK if options["nics"] else "",
-        powerless=bool(os.geteuid() or options["user"]),
-    )
-
-
-def _kinds() -> str:
-    """What the standard descriptors of this process are; on a terminal, to read and to write, it is
-    one for the command too."""
-    nothing = os.stat(os.devnull)
-    found = []
-    terminal = os.isatty(streams.STDIN) and os.isatty(streams.STDOUT)
-    for descriptor in (streams.STDIN, streams.STDOUT, streams.STDERR):
-        look = os.fstat(descriptor)
-        if terminal and os.isatty(descriptor):
-            found.append(commands.TERMINAL)
-        elif stat.S_ISCHR(look.st_mode) and look.st_rdev == nothing.st_rdev:
-            found.append(commands.NOTHING)
-        else:
-            found.append(commands.PIPED)
-    return "".join(found)
-
-
 def _environment(options: Mapping[str, Any]) -> dict[str, str]:
     """Raises: UsageError, HostError"""
     here = dict(os.environ)
@@ -304,31 +228,7 @@ def _environment(options: Mapping[str, Any]) -> dict[str, str]:
             for name, value in here.items()
             if name not in OF_THE_HOST and not SECRET.search(name)
         }
-    return _with_variables(found, options["variables"])
-
-
-def _environment_in_guest(options: Mapping[str, Any]) -> dict[str, str]:
-    """Raises: UsageError"""
-    found = {name: os.environ[name] for name in OF_TERMINAL if name in os.environ}
-    return _with_variables(found | ROOT_ENVIRONMENT, options["variables"])
-
-
-def _with_variables(found: dict[str, str], variables: Iterable[str]) -> dict[str, str]:
-    """The environment with what --env gives, and without what is not there.
-
-    Raises: UsageError
-    """
-    for text in variables:
-        name, equals, value = text.partition("=")
-        if not name:
-            raise UsageError(f"--env takes NAME=VALUE or NAME, not {text!r}")
-        if equals:
-            found[name] = value
-        elif name in os.environ:
-            found[name] = os.environ[name]
-        else:
-            found.pop(name, None)
-    return found
+    return exec_command.with_variables(found, options["variables"])
 
 
 def _define(
@@ -369,51 +269,12 @@ def _define(
 
 def _code(result: Result, name: str, limit: float | None) -> int:
     """The exit code; why it is no command's is said."""
-    outcome, said = result.outcome, result.outcome.said
-    if outcome.late:
-        _say(f"{late_text(limit)}, and ended")
-        return exitcodes.LIMIT
-    if said is None:
-        return exitcodes.SIGNALLED + outcome.caught if outcome.caught else _of_guest(result)
-    if said.word == "status":
-        status = said.numbers[0]
-        if os.WIFSIGNALED(status):
-            return exitcodes.SIGNALLED + os.WTERMSIG(status)
-        return os.waitstatus_to_exitcode(status) or (exitcodes.FAILED if result.problem else 0)
-    if said.word == "noexec":
-        code, text = not_executed(said, name)
-        _say(text)
-        return code
-    _say(why_unprepared(said, result))
-    if said.word == "unprepared":
+    found = exec_command.code(result.outcome, result.todo, name, limit)
+    if found is None:
+        return _of_guest(result)
+    if result.outcome.said is not None and result.outcome.said.word == "unprepared":
         _show(_last(result.tail))
-    return exitcodes.NEVER_STARTED
-
-
-def late_text(limit: float | None) -> str:
-    """That a command's time was up; limit: of it, seconds; None: somebody has ended it."""
-    return "told to end" if limit is None else f"not over within {limit:g} seconds"
-
-
-def not_executed(said: Said, name: str) -> tuple[int, str]:
-    """The exit code of a command that could not be executed, and why it could not."""
-    code = exitcodes.NO_COMMAND if said.numbers[0] == ENOENT else exitcodes.NOT_EXECUTED
-    return code, f"{name}: {_strerror(said.numbers[0])}"
-
-
-def why_unprepared(said: Said, result: Result) -> str:
-    """Why there was no guest to run a command in."""
-    if said.word == "nowhere":
-        problem = _strerror(said.numbers[0])
-        return f"the guest cannot enter the directory: {problem}; --cwd names one"
-    if said.word == "failed":
-        index, number = said.numbers
-        return commands.explain(result.todo, index, number, _strerror(number))
-    return "what had to be done before the command has failed; the end of the guest's log:"
-
-
-def _strerror(number: int) -> str:
-    return os.strerror(number) if number < 4096 else str(number)
+    return found or (exitcodes.FAILED if result.problem else exitcodes.OK)
 
 
 def _of_guest(result: Result) -> int:
@@ -424,7 +285,7 @@ def _of_guest(result: Result) -> int:
     panic = result.tail.rfind(b"Kernel panic - not syncing")
     is_unfit = panic < 0 and not result.outcome.began
     hint = f"; {SEE_DOCTOR}" if is_unfit else ""
-    _say(f"the guest has ended: {endings.describe(result.ending)}{hint}")
+    exec_command.say(f"the guest has ended: {endings.describe(result.ending)}{hint}")
     if panic >= 0:
         begin = len(result.tail[:panic].split(b"\n")) - 1
         lines = result.tail.split(b"\n")
@@ -443,7 +304,3 @@ def _last(tail: bytes) -> list[bytes]:
 def _show(lines: list[bytes]) -> None:
     for each in lines:
         click.echo(each.decode("utf-8", "replace").rstrip(), err=True)
-
-
-def _say(text: str) -> None:
-    click.echo(f"umlctl: {text}", err=True)

@@ -132,14 +132,14 @@ class Session:
 
     def run(
         self,
-        notify: socket.socket,
+        notify: socket.socket | None,
         ready: Callable[[], None],
         boot: float,
         deadline: float | None,
     ) -> Outcome:
         """Stay with the command until it has ended, and all it has written is passed on.
 
-        notify: where the kernel notifies
+        notify: where the kernel notifies; None: others are told
         ready: writes down what the guest is to do
         boot: when the command is to have begun, deadline: when it is to end, by the monotonic clock
         """
@@ -147,7 +147,8 @@ class Session:
             if kind == PIPED or (kind, index) == (TERMINAL, 0):
                 self._pumping += 1
                 _thread.start_new_thread(self._pump, (index,))
-        notify.setblocking(False)
+        if notify is not None:
+            notify.setblocking(False)
         self._end = deadline
         try:
             while not self._is_over():
@@ -214,10 +215,11 @@ class Session:
             waits.append(LOOK_INTERVAL)
         return min(*waits, MAX_WAIT_SECONDS) * 1000 + 1 if waits else None
 
-    def _poll(self, notify: socket.socket) -> select.poll:
+    def _poll(self, notify: socket.socket | None) -> select.poll:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        poll.register(notify, select.POLLIN)
+        if notify is not None:
+            poll.register(notify, select.POLLIN)
         if not self._gone:
             poll.register(self._wires.hear, select.POLLIN)
         if self._terminal is not None and self._terminal.typed:
@@ -226,11 +228,13 @@ class Session:
             poll.register(streams.STDIN, select.POLLIN)
         return poll
 
-    def _look(self, descriptor: int, notify: socket.socket, ready: Callable[[], None]) -> None:
+    def _look(
+        self, descriptor: int, notify: socket.socket | None, ready: Callable[[], None]
+    ) -> None:
         """Something has come."""
         if descriptor == self._wake:
             self._pumping -= os.read(self._wake, 64).count(PUMPED)
-        elif descriptor == notify.fileno():
+        elif notify is not None and descriptor == notify.fileno():
             self._hear_kernel(notify)
         elif descriptor == self._wires.hear:
             data = os.read(self._wires.hear, 1 << 14)

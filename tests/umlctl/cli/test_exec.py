@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import os
-import pty
 import signal
 from errno import EACCES, ENODEV, ENOENT
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from umlctl import exitcodes, streams
+from umlctl import exitcodes
 from umlctl.cli import exec as execs
 from umlctl.cli import exec_options, main
 from umlctl.cli.exec_guest import Result
@@ -18,6 +16,9 @@ from umlctl.guest.command import Command, Root, Share, steps
 from umlctl.kernels.find import ProbedKernel
 from umlctl.protocol.control_line import Said
 from umlctl.protocol.status import Ending
+
+if TYPE_CHECKING:
+    import os
 
 TODO = steps(Root(), Command(("x",), "/", {}, "ppp", "t"))
 WISHES: dict[str, Any] = {
@@ -126,26 +127,6 @@ def test_root_takes_an_overlay_file_system_unless_it_is_only_read() -> None:
         execs.make_root({**WISHES, "readonly": True, "kept": "/x"}, kernel())
     with pytest.raises(UsageError, match="no such directory"):
         execs.make_root({**WISHES, "kept": "/no/such"}, kernel(OVERLAY_FS="y"))
-
-
-def test_descriptors_are_what_they_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, writer = os.pipe()
-    master, slave = pty.openpty()
-    nothing = os.open(os.devnull, os.O_RDWR)
-    try:
-        for names, expected in (
-            ((reader, writer, writer), "ppp"),
-            ((nothing, writer, nothing), "npn"),
-            ((slave, slave, slave), "ttt"),
-            ((slave, slave, writer), "ttp"),
-            ((slave, writer, slave), "ppp"),
-        ):
-            for name, descriptor in zip(("STDIN", "STDOUT", "STDERR"), names, strict=True):
-                monkeypatch.setattr(streams, name, descriptor)
-            assert execs._kinds() == expected
-    finally:
-        for descriptor in (reader, writer, master, slave, nothing):
-            os.close(descriptor)
 
 
 @pytest.mark.parametrize("words", [[], ["--"], ["ls"], ["a", "b", "--", "x"]])
