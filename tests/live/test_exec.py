@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,6 +195,22 @@ def test_nothing_is_left_once_it_is_killed(place: Place) -> None:
             process.kill()
             process.wait(DEADLINE)
             wait_for(lambda: place.left() == [], "all of it is gone")
+
+
+def test_nothing_is_left_at_whatever_moment_it_is_killed(program: Place) -> None:
+    """Such as when its kernel is about to begin, and nothing was written down of that."""
+    for moment in range(24):
+        process = subprocess.Popen(
+            program.command("--", "sleep", "600"),
+            env=program.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(0.02 * moment)  # this is the moment, and no wait
+        process.kill()
+        process.wait(DEADLINE)
+    wait_for(lambda: program.left() == [], "all of it is gone")
 
 
 # Files

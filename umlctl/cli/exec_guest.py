@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from umlctl import streams
 from umlctl.cli import feed
 from umlctl.cli.session import Outcome, Pipes, Session
-from umlctl.errors import HostError
+from umlctl.errors import GuestInUse, HostError
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
 from umlctl.host import confine, paths, processes, shared_socket, users
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
     from umlctl.protocol.status import Ending
+    from umlctl.state.records import Record
     from umlctl.state.umid_lock import Claim
     from umlctl.supervisor.launch.launched import Launched
 
@@ -285,9 +286,8 @@ def clean_up(umid: str) -> None:
     end by itself."""
     from umlctl.recovery import cleanup
 
-    record = records.load(umid)
+    record = _find(umid)
     if record is None:
-        claim(umid).release()
         return
     end = time.monotonic() + UNASKED_TIMEOUT
     while records.lives(record) and time.monotonic() < end:
@@ -298,6 +298,29 @@ def clean_up(umid: str) -> None:
             _ended(record.shim, ENDING_TIMEOUT)
     cleanup.clean_up(record)
     umid_lock.forget(umid)
+
+
+def _find(umid: str) -> Record | None:
+    """The guest; None: there is none, and what was made for it is removed. Its kernel may be about
+    to begin, and nothing be written down of it yet.
+
+    Raises: GuestInUse: somebody has it, and nobody can be found
+    """
+    from umlctl.recovery import discover
+
+    end = time.monotonic() + ENDING_TIMEOUT
+    while (record := discover.find(umid)) is None:
+        try:
+            held = claim(umid)
+        except GuestInUse:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.02)
+        else:
+            remove_tree(held.records)
+            held.release()
+            return None
+    return record
 
 
 if __name__ == "__main__":

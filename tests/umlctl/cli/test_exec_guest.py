@@ -75,8 +75,10 @@ def test_what_a_killed_exec_leaves_is_removed(house: str) -> None:
     held = claim("exec-2")
     os.makedirs(paths.session_dir("exec-2"))
     held.leave()
+    os.makedirs(paths.record_dir("exec-2"), exist_ok=True)  # logs, but no record yet
     exec_guest.clean_up("exec-2")
     assert not os.path.exists(paths.guest_dir("exec-2"))
+    assert not os.path.exists(paths.record_dir("exec-2"))
     assert not os.path.exists(paths.session_dir("exec-2"))
 
 
