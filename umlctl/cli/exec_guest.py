@@ -12,13 +12,14 @@ import select
 import shutil
 import sys
 import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from umlctl import streams
 from umlctl.cli import feed
+from umlctl.cli.if_killed import if_killed
 from umlctl.cli.session import Outcome, Pipes, Session
 from umlctl.errors import GuestInUse, HostError
 from umlctl.guest import command as commands
@@ -32,8 +33,6 @@ from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.launch.place import remove_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from umlctl.guest.command import Command, Root, Step
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
@@ -48,7 +47,6 @@ UNASKED_TIMEOUT: Final = 2.0
 """How long a guest whose `umlctl exec` was killed may take to end by itself, seconds."""
 _CONTROL, _OUTPUT, _ERROR = "ssl60", "ssl61", "ssl62"
 _FIRST: Final = spawn.LENT[0]
-_WAIT: Final = 'read -r over || exec "$@"'
 
 
 class Result(NamedTuple):
@@ -84,7 +82,8 @@ def execute(
     todo = commands.steps(root, command)
     with ExitStack() as stack:
         pipes = stack.enter_context(closing(Pipes()))
-        stack.enter_context(_watched(umid))
+        clean = [*streams.PYTHON, "umlctl.cli.exec_guest", umid]
+        stack.enter_context(if_killed('exec "$@"', *clean))
         held = claim(umid, definition.home)
         stack.callback(_forget, held, definition)
         directory = paths.session_dir(umid, definition.user)
@@ -247,38 +246,6 @@ def _forget(held: Claim, definition: Definition) -> None:
 
 
 # Should this process be killed
-
-
-@contextmanager
-def _watched(umid: str) -> Iterator[None]:
-    """Have what is left of a guest removed, should this process be killed."""
-    reader, writer = os.pipe()
-    clean = [*streams.PYTHON, "umlctl.cli.exec_guest", umid]
-    try:
-        watcher = os.posix_spawnp(
-            "sh",
-            ["sh", "-c", _WAIT, "sh", *clean],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, reader, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
-            setsid=True,  # else a signal that kills this process's group would kill it too
-        )
-    except OSError as problem:
-        os.close(writer)
-        raise HostError(f"{umid}: cannot be watched: {problem}") from problem
-    finally:
-        os.close(reader)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.write(writer, b"\n")
-        os.close(writer)
-        with suppress(ChildProcessError):
-            os.waitpid(watcher, 0)
 
 
 def clean_up(umid: str) -> None:

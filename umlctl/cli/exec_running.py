@@ -15,6 +15,7 @@ from errno import EAGAIN, ENOENT, ENXIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.cli import feed
+from umlctl.cli.if_killed import if_killed
 from umlctl.cli.session import PIPE_BYTES, Outcome, Session, Wires
 from umlctl.errors import HostError, NeverStarted, NoGuest, Refused
 from umlctl.guest import command as commands
@@ -42,7 +43,7 @@ HOST_FILES: Final = f"{MOUNTED}/host"
 _OPEN: Final = "open"
 """The end of a file's name in the guest's directory: a command is on that slot, or was left
 there."""
-_WATCH: Final = 'read -r over || echo bye 1<>"$1" >&1'
+_END: Final = 'echo bye 1<>"$1" >&1'
 
 
 class Ran(NamedTuple):
@@ -89,7 +90,7 @@ def execute(umid: str, command: Command, deadline: float | None) -> Ran:
         slot = stack.enter_context(_slot(umid, directory))
         handed = stack.enter_context(_handed(umid, directory))
         wires = stack.enter_context(_wires(slot))
-        stack.enter_context(_watched(slot))
+        stack.enter_context(if_killed(_END, slot.path("tell")))
         stack.callback(_end, slot, wires)
         lost = stack.enter_context(_losing(umid))
         session = Session(wires, handed.directory, command.kinds, command.token, lost)
@@ -282,37 +283,6 @@ def _drain(descriptor: int) -> bytes:
         while data := os.read(descriptor, 1 << 16):
             found = data
     return found
-
-
-@contextmanager
-def _watched(slot: Slot) -> Iterator[None]:
-    """Have the command ended, should this process be killed."""
-    reader, writer = os.pipe()
-    try:
-        watcher = os.posix_spawnp(
-            "sh",
-            ["sh", "-c", _WATCH, "sh", slot.path("tell")],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, reader, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
-            setsid=True,  # else a signal that kills this process's group would kill it too
-        )
-    except OSError as problem:
-        os.close(writer)
-        raise HostError(f"the command cannot be watched: {problem}") from problem
-    finally:
-        os.close(reader)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.write(writer, b"\n")
-        os.close(writer)
-        with suppress(ChildProcessError):
-            os.waitpid(watcher, 0)
 
 
 # What the guest is handed

@@ -87,11 +87,13 @@ def test_other_process_waits_until_this_one_is_gone(house: str, ending: str) -> 
     """It cleans up where this one was killed, and else does nothing."""
     script = f"""
 import os
-from umlctl.cli import exec_guest
+from umlctl import streams
+from umlctl.cli.if_killed import if_killed
 from umlctl.host import paths, users
 from umlctl.state.umid_lock import claim
 held = claim("exec-3")
-with exec_guest._watched("exec-3"):
+clean = [*streams.PYTHON, "umlctl.cli.exec_guest", "exec-3"]
+with if_killed('exec "$@"', *clean):
     {ending or "pass"}
 held.leave()
 """
