@@ -97,7 +97,7 @@ def test_what_fits_behind_a_command_is_explained() -> None:
         ("ls", "did you mean list?"),
         ("resume", "did you mean go?"),
         ("poweroff", "did you mean shutdown?"),
-        ("show", "did you mean status?"),
+        ("inspect", "did you mean status?"),
         ("ssh", "did you mean console?"),
         ("dsk", "did you mean disk?"),
         ("boot", "did you mean start?"),

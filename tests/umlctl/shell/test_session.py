@@ -50,7 +50,7 @@ async def test_nothing_asks_nothing(at: At, line: str) -> None:
     [
         ("nonsense", "there is no command 'nonsense'; `help` lists"),
         ("ver", "did you mean version?"),
-        ("start", "Missing argument 'UMID': start [OPTIONS] UMID"),
+        ("start", "Missing argument 'NAME|FILE': start [OPTIONS] NAME|FILE"),
         ("disk", "`disk` needs one of add, commit, reset, rm, list"),
         ("disk nonsense", "there is no command 'nonsense'"),
         ("disk add", "Missing argument 'FILE': disk add [OPTIONS] FILE"),
