@@ -6,6 +6,7 @@ Nothing is between this process and the guest's program but FIFOs, so no supervi
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import os
 import select
@@ -14,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import EAGAIN, ENOENT, ENXIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from socketproto.blocking import KICK, kicker
 from umlctl.cli import feed
 from umlctl.cli.if_killed import if_killed
 from umlctl.cli.session import PIPE_BYTES, Outcome, Session, Wires
@@ -133,7 +135,8 @@ def _check(umid: str, directory: str) -> None:
 @contextmanager
 def _losing(umid: str) -> Iterator[Callable[[], bool]]:
     """What tells whether the kernel has begun anew: what was on its lines is gone then, though they
-    are there.
+    are there. It also kicks the kernel, which does not see what was on a line before that was
+    opened, until something else happens.
 
     Raises: OSError
     """
@@ -149,6 +152,8 @@ def _losing(umid: str) -> Iterator[Callable[[], bool]]:
         one = os.fstat(held)
 
         def lost() -> bool:
+            with suppress(OSError):
+                kicker().sendto(KICK, _socket.MSG_DONTWAIT, path)
             try:
                 other = os.stat(path)
             except OSError:

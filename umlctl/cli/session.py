@@ -45,6 +45,8 @@ MAX_WAIT_SECONDS: Final = 86400.0
 LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether this process may read its terminal, or a stream is silent,
 seconds."""
+FIRST_LOOK_INTERVAL: Final = 0.02
+"""The same before the command has begun, seconds."""
 SILENT_TIMEOUT: Final = 10.0
 """How long a stream may be silent behind its command before it is given up, seconds."""
 PUMPED: Final = b"\0"
@@ -212,7 +214,7 @@ class Session:
         if self._feed.has_room() and not self._is_in_front():
             waits.append(LOOK_INTERVAL)
         if self._said is not None or self._is_lost is not None:
-            waits.append(LOOK_INTERVAL)
+            waits.append(LOOK_INTERVAL if self._began else FIRST_LOOK_INTERVAL)
         return min(*waits, MAX_WAIT_SECONDS) * 1000 + 1 if waits else None
 
     def _poll(self, notify: socket.socket | None) -> select.poll:

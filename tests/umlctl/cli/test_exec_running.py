@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from socketproto.wire import Request
 from umlctl.cli import exec_running as module
 from umlctl.errors import NeverStarted, NoGuest, Refused
 from umlctl.host import paths
@@ -144,6 +145,8 @@ def test_kernel_that_begins_anew_is_seen() -> None:
         one.bind(path)
         with module._losing("demo") as lost:
             assert not lost()
+            one.settimeout(10)
+            assert Request.decode(one.recv(1024)).data == b"k", "and it is kicked"
             os.unlink(path)
             assert not lost(), "whoever removed it, its supervisor makes it anew"
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.live.conftest import wait_for
 from umlctl.supervisor.resumer import Resumer
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def test_guests_go_on_when_who_has_stopped_them_is_killed(
     for each in kernels:
         each.wait_commands(1)
         assert each.commands[0] == b"go"
+    wait_for(lambda: not os.path.exists(place), "the directory is removed, too")
 
 
 def test_guests_that_go_on_are_left_alone(bare: Callable[..., Bare], short: str) -> None:
