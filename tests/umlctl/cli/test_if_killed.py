@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,13 +32,22 @@ def test_it_is_done_by_another_process_if_this_one_is_killed(tmp_path: Path) -> 
     assert made.read_text() == "done; it's\n"
 
 
-def test_nothing_is_done_in_the_end(tmp_path: Path) -> None:
+def test_nothing_is_done_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nobody waits any more."""
     made = tmp_path / "made"
+    spawned: list[int] = []
+    spawn = os.posix_spawnp
+
+    def noted(*words: Any, **how: Any) -> int:
+        spawned.append(spawn(*words, **how))
+        return spawned[-1]
+
+    monkeypatch.setattr(os, "posix_spawnp", noted)
     with module.if_killed('echo >"$1"', str(made)):
         pass
+    (watcher,) = spawned
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(watcher, os.WNOHANG)
     assert not made.exists()
 
 
