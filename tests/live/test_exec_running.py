@@ -126,6 +126,32 @@ def test_signal_reaches_the_command(place: Guest) -> None:
         assert process.wait(DEADLINE) == 9
 
 
+def test_guest_that_is_paused_is_waited_for_until_the_second_signal(place: Guest) -> None:
+    with place.begun("--", "sh", "-c", "echo begun; exec sleep 7733") as process:
+        assert process.stderr is not None
+        place.house.ok("stop", place.umid)
+        process.send_signal(signal.SIGINT)
+        assert b"once more gives up" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 128 + signal.SIGINT
+        place.house.ok("go", place.umid)
+    wait_for(lambda: "sleep" not in place.processes(), "it has ended")
+
+
+def test_keys_on_the_terminal_of_a_guest_that_is_paused_give_up(place: Guest) -> None:
+    with place.terminal("--", "sh", "-c", "echo begun; exec sleep 7744") as shell:
+        shell.expect("begun")
+        place.house.ok("stop", place.umid)
+        shell.send("\x03")
+        shell.expect("once more gives up")
+        shell.send("\x03")
+        shell.expect(pexpect.EOF)
+        shell.wait()
+        assert shell.exitstatus == 128 + signal.SIGINT
+        place.house.ok("go", place.umid)
+    wait_for(lambda: "sleep" not in place.processes(), "it has ended")
+
+
 def test_command_ends_whose_client_was_killed(place: Guest) -> None:
     with place.begun("--", "sh", "-c", "echo begun; exec sleep 7711") as process:
         process.kill()

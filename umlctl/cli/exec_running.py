@@ -93,7 +93,8 @@ def execute(umid: str, command: Command, deadline: float | None) -> Ran:
         handed = stack.enter_context(_handed(umid, directory))
         wires = stack.enter_context(_wires(slot))
         stack.enter_context(if_killed(_END, slot.path("tell")))
-        stack.callback(_end, slot, wires)
+        end = stack.enter_context(ExitStack())
+        end.callback(_end, slot, wires)
         lost = stack.enter_context(_losing(umid))
         session = Session(wires, handed.directory, command.kinds, command.token, lost)
         with session.heeding():
@@ -106,7 +107,10 @@ def execute(umid: str, command: Command, deadline: float | None) -> Ran:
             boot = time.monotonic() + BEGIN_TIMEOUT
             outcome = session.run(None, ready, boot, deadline)
             session.tell_end()
-            session.finish()
+            if outcome.caught:  # the guest does not hear: who comes next sees to the slot
+                end.pop_all()
+            else:
+                session.finish()
         session.close()
     if outcome.said is None and not (outcome.began or outcome.caught or outcome.late):
         raise NeverStarted(_silent(umid, directory))

@@ -49,16 +49,19 @@ class RawTerminal:
         found = os.get_terminal_size(streams.STDIN)
         return found.lines, found.columns
 
-    def read(self) -> None:
-        """Take what was typed, and pass it on."""
+    def read(self) -> bytes:
+        """Take what was typed, and pass it on; what that is."""
+        typed = b""
         try:
-            self.typed += os.read(streams.STDIN, READ_BYTES)
+            typed = os.read(streams.STDIN, READ_BYTES)
+            self.typed += typed
             self.is_open = bool(self.typed)
         except BlockingIOError:
             pass
         except OSError:
             self.is_open = False
         self.pass_on()
+        return typed
 
     def pass_on(self) -> None:
         """Pass on what was typed, as far as the guest takes it."""

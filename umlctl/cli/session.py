@@ -8,7 +8,6 @@ time.
 
 from __future__ import annotations
 
-import _thread
 import fcntl
 import math
 import os
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socketproto.wire import PANIC, Notification, WireError
 from umlctl import streams
+from umlctl.cli.command_output import CommandOutput
 from umlctl.cli.feed import Feed
-from umlctl.guest.command import NOTHING, PIPED, TERMINAL
-from umlctl.protocol.control_line import Lines, Said, Stream, line
+from umlctl.guest.command import NOTHING, TERMINAL
+from umlctl.protocol.control_line import Lines, Said, line
 
 if TYPE_CHECKING:
     import socket
@@ -32,16 +32,14 @@ if TYPE_CHECKING:
 
 PIPE_BYTES: Final = 1 << 20
 """What the kernel of this host holds of what the command writes, bytes."""
-READ_BYTES: Final = 1 << 18
-"""The most that is taken of what the command writes at once, bytes."""
 LATE_TIMEOUT: Final = 0.5
 """What a command gets that is told to end when its time is up, seconds."""
 DYING_TIMEOUT: Final = 3.0
 """How long a kernel that panics may take to end, seconds."""
-LAST_TIMEOUT: Final = 2.0
-"""How long what a command has written may take to be read, once its guest was ended, seconds."""
 MAX_WAIT_SECONDS: Final = 86400.0
 """The longest that is waited at once: poll(2) takes no more than 24 days."""
+UNHEARD_TIMEOUT: Final = 1.0
+"""How long the guest may take to hear of a signal before one more gives up waiting, seconds."""
 LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether this process may read its terminal, or a stream is silent,
 seconds."""
@@ -49,13 +47,16 @@ FIRST_LOOK_INTERVAL: Final = 0.02
 """The same before the command has begun, seconds."""
 SILENT_TIMEOUT: Final = 10.0
 """How long a stream may be silent behind its command before it is given up, seconds."""
-PUMPED: Final = b"\0"
-"""Says that a stream has ended, among the numbers of signals."""
 PASSED: Final = (
     *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
     *(signal.SIGUSR1, signal.SIGUSR2),
 )
 """Signals that are the command's."""
+ENDING: Final = PASSED[:4]
+"""Those that somebody sends who wants it to end."""
+_KEYS: Final = (b"\x03", b"\x1c")
+"""What somebody types for that, at a terminal."""
+_NOT_HEARD: Final = "umlctl: the guest does not hear of it; once more gives up waiting for it"
 
 
 class Wires(NamedTuple):
@@ -79,7 +80,8 @@ class Outcome(NamedTuple):
     Fields:
         said: the guest's word on the command; None if it had none
         began: the command was being executed
-        caught: a signal that has ended all before there was a command; 0 if none has
+        caught: a signal that has ended all before there was a command, or when the guest did not
+            hear of one before; 0 if none has
         late: its time was up
         panic: what the kernel has said of its panic
     """
@@ -89,6 +91,35 @@ class Outcome(NamedTuple):
     caught: int = 0
     late: bool = False
     panic: str = ""
+
+
+class Unheard:
+    """Signals that the guest has not heard of: it is paused, or hangs."""
+
+    def __init__(self) -> None:
+        self._since = math.inf
+        self._is_said = False
+
+    def told(self) -> bool:
+        """Note that one is told; whether the guest has had its time to hear of one before."""
+        now = time.monotonic()
+        self._since = min(self._since, now)
+        return now - self._since >= UNHEARD_TIMEOUT
+
+    def heard(self) -> None:
+        """Note that the guest has heard of one."""
+        self._since, self._is_said = math.inf, False
+
+    def due(self, now: float) -> float:
+        """How long until it is to be said that the guest does not hear, seconds."""
+        return math.inf if self._is_said else max(0.0, self._since + UNHEARD_TIMEOUT - now)
+
+    def say(self, now: float, end: str) -> None:
+        """Say so if it is time to; end: of a line."""
+        if not self.due(now):
+            self._is_said = True
+            with suppress(OSError, streams.ReaderGone):
+                streams.write_all(streams.STDERR, f"{_NOT_HEARD}{end}".encode())
 
 
 class Session:
@@ -110,25 +141,27 @@ class Session:
         self._is_lost = lost
         self._kinds = kinds
         self._lines = Lines()
-        self._streams = (Stream(token.encode()), Stream(token.encode()))
-        self._wake, self._woken = os.pipe()
-        os.set_blocking(self._woken, False)
+        self._output = CommandOutput(wires.outputs, token, lambda index: self._tell("shut", index))
         os.set_blocking(wires.tell, False)
         os.set_blocking(wires.terminal, False)
         self._said: Said | None = None
         self._began = self._ready = self._gone = self._late = False
         self._caught = 0
+        self._unheard = Unheard()
         self._panic = ""
         self._end: float | None = None
         self._feed = Feed(directory, streams.STDIN)
-        self._pumping = 0
-        self._silent = [math.inf, math.inf]
         self._terminal: RawTerminal | None = None
         if kinds[0] == TERMINAL:
             from umlctl.cli import raw_terminal  # which few need
 
             self._terminal = raw_terminal.RawTerminal(wires.terminal)
-        self.problem = ""
+        self._problem = ""
+
+    @property
+    def problem(self) -> str:
+        """What could not be passed on."""
+        return self._problem or self._output.problem
 
     # From start to end
 
@@ -145,10 +178,7 @@ class Session:
         ready: writes down what the guest is to do
         boot: when the command is to have begun, deadline: when it is to end, by the monotonic clock
         """
-        for index, kind in enumerate(self._kinds[1:]):
-            if kind == PIPED or (kind, index) == (TERMINAL, 0):
-                self._pumping += 1
-                _thread.start_new_thread(self._pump, (index,))
+        self._output.begin(self._kinds)
         if notify is not None:
             notify.setblocking(False)
         self._end = deadline
@@ -159,6 +189,7 @@ class Session:
                     break
                 if self._is_lost is not None and self._is_lost():
                     break
+                self._unheard.say(now, "\r\n" if self._terminal else "\n")
                 for descriptor, _ in self._poll(notify).poll(self._patience(boot, now)):
                     self._look(descriptor, notify, ready)
             if self._said is not None or self._late:
@@ -174,9 +205,7 @@ class Session:
 
     def close(self) -> None:
         """Nothing is passed on any more, unless somebody still takes what was written."""
-        if not self._pumping:
-            os.close(self._wake)
-            os.close(self._woken)
+        self._output.close()
 
     def _is_late(self, now: float) -> bool:
         """Whether nobody waits any longer: the command was told to end a while ago, or the kernel
@@ -190,27 +219,25 @@ class Session:
 
     def finish(self) -> None:
         """Wait, not for ever, for what was written before the guest was ended."""
-        end = time.monotonic() + LAST_TIMEOUT
-        while self._pumping and time.monotonic() < end:
-            ready, _, _ = select.select([self._wake], [], [], LAST_TIMEOUT)
-            if ready:
-                self._pumping -= os.read(self._wake, 64).count(PUMPED)
+        self._output.finish()
 
     def _is_over(self) -> bool:
-        if self._caught or (self._gone and not self._pumping):
+        if self._caught or (self._gone and not self._output.open):
             return True
         if self._said is None:
             return False
-        if self._said.word not in ("status", "noexec", "nowhere") or not self._pumping:
+        if self._said.word not in ("status", "noexec", "nowhere") or not self._output.open:
             return True
         # A stream that a process of the guest's has hidden the end of.
-        return time.monotonic() - min(self._silent) > SILENT_TIMEOUT
+        return self._output.silence() > SILENT_TIMEOUT
 
     def _patience(self, boot: float, now: float) -> float | None:
         """How long to wait, milliseconds."""
         ends = [] if self._began else [boot]
         ends += [] if self._end is None else [self._end]
         waits = [max(0.0, end - now) for end in ends]
+        if (due := self._unheard.due(now)) < math.inf:
+            waits.append(due)
         if self._feed.has_room() and not self._is_in_front():
             waits.append(LOOK_INTERVAL)
         if self._said is not None or self._is_lost is not None:
@@ -219,7 +246,7 @@ class Session:
 
     def _poll(self, notify: socket.socket | None) -> select.poll:
         poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        poll.register(self._output.wake, select.POLLIN)
         if notify is not None:
             poll.register(notify, select.POLLIN)
         if not self._gone:
@@ -234,8 +261,8 @@ class Session:
         self, descriptor: int, notify: socket.socket | None, ready: Callable[[], None]
     ) -> None:
         """Something has come."""
-        if descriptor == self._wake:
-            self._pumping -= os.read(self._wake, 64).count(PUMPED)
+        if descriptor == self._output.wake:
+            self._output.note()
         elif notify is not None and descriptor == notify.fileno():
             self._hear_kernel(notify)
         elif descriptor == self._wires.hear:
@@ -270,6 +297,8 @@ class Session:
             self._feed.taken(said.numbers[0])
         elif said.word == "closed":
             self._feed.is_open = False
+        elif said.word == "heard":
+            self._unheard.heard()
         elif said.word == "stopped":
             self._stop()
         elif said.word in ("failed", "unprepared", "noexec", "nowhere", "status"):
@@ -279,30 +308,7 @@ class Session:
         with suppress(OSError):  # it is gone, or does not listen
             os.write(self._wires.tell, line(word, *numbers))
 
-    # What the command writes
-
-    def _pump(self, index: int) -> None:
-        """Pass on what it writes, in a thread of its own."""
-        stream, target = self._streams[index], (streams.STDOUT, streams.STDERR)[index]
-        is_read = True
-        while not stream.ended:
-            self._silent[index] = time.monotonic()
-            data = os.read(self._wires.outputs[index], READ_BYTES)
-            self._silent[index] = math.inf
-            taken = stream.feed(data) if data else stream.rest()
-            if is_read and taken:
-                try:
-                    streams.write_all(target, taken)
-                except (OSError, streams.ReaderGone) as problem:
-                    is_read = False
-                    if isinstance(problem, OSError):
-                        self.problem = f"cannot write what the command writes: {problem.strerror}"
-                    self._tell("shut", index)
-            if not data:
-                break
-        os.write(self._woken, PUMPED)
-
-    # What it reads
+    # What the command reads
 
     def _wants_input(self) -> bool:
         """Whether the command would take something to read, and this process may read it: in the
@@ -321,12 +327,14 @@ class Session:
     def _read(self) -> None:
         """Take what is to be read, and hand it over."""
         if self._terminal is not None:
-            self._terminal.read()
+            typed = self._terminal.read()
+            if any(key in typed for key in _KEYS):  # which the guest makes a signal of
+                self._pass_on(signal.SIGINT, told=0)
             return
         try:
             self._tell("in", self._feed.read())
         except OSError as problem:
-            self.problem = f"cannot hand over what the command reads: {problem}"
+            self._problem = f"cannot hand over what the command reads: {problem}"
             self._caught = signal.SIGKILL
 
     # Signals, and the terminal
@@ -335,7 +343,7 @@ class Session:
     def heeding(self) -> Iterator[None]:
         """Have signals to this process be the command's."""
         before = {}
-        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._output.woken, warn_on_full_buffer=False)
         for number in (*PASSED, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM):
             # What nohup(1), or a shell for a job in the background, has had ignored is left so.
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -360,7 +368,16 @@ class Session:
         elif number == signal.SIGALRM:
             self._end = time.monotonic()
         else:
-            self._tell("signal", number)
+            self._pass_on(number, told=number)
+
+    def _pass_on(self, number: int, told: int) -> None:
+        """Have the guest hear of a signal, unless it has not heard of one before.
+
+        told: the number that it is told; 0 asks whether it hears
+        """
+        if number in ENDING and self._unheard.told():
+            self._caught = number
+        self._tell("signal", told)
 
     def _take_terminal(self) -> None:
         """Have the terminal be the command's."""

@@ -791,11 +791,13 @@ static void heed(const char *line, int terminal)
 		which = number(&rest);
 		CALL(WRITE, feed, &which, sizeof which);
 	} else if (begins(line, "signal ")) {
-		word pid = shared->pid;
+		word pid = shared->pid, which;
 
 		rest += 7;
+		which = number(&rest);
 		if (pid > 1)
-			CALL(KILL, -pid, number(&rest));
+			CALL(KILL, -pid, which);
+		say("heard", which, -1);
 	} else if (begins(line, "size ")) {
 		word height;
 

@@ -134,7 +134,10 @@ heed() {
     while read -r word first second; do
         case $word in
         in) echo "$first" >&7 ;;
-        signal) hand_over "$first" ;;
+        signal)
+            hand_over "$first"
+            say "heard $first"
+            ;;
         size) stty rows "$first" columns "$second" <$out ;;
         shut) read -r pump <"$base/pump$first" && kill "$pump" ;;
         bye) off ;;

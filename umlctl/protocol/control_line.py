@@ -9,12 +9,13 @@ the end of the streams beside it. Pure.
             nowhere ERRNO         nor could its directory be entered
             status STATUS         it has ended, as wait(2) says it
             stopped SIGNAL        it was stopped, at a terminal
+            heard SIGNAL          the command was sent it
             taken N               piece N of its standard input was read
             closed N              nobody reads that any more
             over                  it listens no longer; in a guest that goes on
     host    go                    what is to be done is written down
             in N                  piece N of its standard input is there; 0: that was all
-            signal N              for the command
+            signal N              for the command; 0: only say that you hear
             size ROWS COLUMNS     of its terminal
             shut N                nobody reads its standard output (0) or error (1) any more
             bye                   all has come: power off, or leave the guest as it is
@@ -36,6 +37,7 @@ SAYS: Final = {
     "nowhere": 1,
     "status": 1,
     "stopped": 1,
+    "heard": 1,
     "taken": 1,
     "closed": 1,
     "over": 0,

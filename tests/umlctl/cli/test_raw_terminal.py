@@ -48,7 +48,7 @@ def test_each_byte_is_passed_on_while_it_is_the_guests(
     raw.set_up()
     assert not local_modes() & (termios.ICANON | termios.ECHO | termios.ISIG)
     os.write(terminal, b"\x03a")
-    raw.read()
+    assert raw.read() == b"\x03a"
     assert os.read(line[0], 10) == b"\x03a"
     raw.restore()
     assert local_modes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.wire import PANIC, Notification
+from tests.live.conftest import wait_for
 from umlctl import streams
 from umlctl.cli import session as sessions
 from umlctl.cli.session import Outcome, Pipes, Session
@@ -206,6 +208,44 @@ def test_signal_before_there_is_a_command_ends_all(guest: Guest) -> None:
 
     outcome = guest.run(acts, kinds="npp")
     assert (outcome.caught, outcome.began, outcome.said) == (signal.SIGTERM, False, None)
+
+
+def test_signal_that_the_guest_does_not_hear_of_is_said_and_one_more_gives_up(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "UNHEARD_TIMEOUT", 0.01)
+
+    def acts(guest: Guest) -> None:
+        guest.begin()
+        assert guest.hear("in") == "in 0"  # it is known that the command has begun
+        os.kill(os.getpid(), signal.SIGINT)
+        guest.hear("signal")
+        wait_for(lambda: b"once more gives up" in guest.err.read_bytes(), "it is said")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    os.close(guest.input)
+    outcome = guest.run(acts)
+    assert (outcome.caught, outcome.began, outcome.said) == (signal.SIGTERM, True, None)
+
+
+def test_signals_that_the_guest_hears_of_are_passed_on_for_ever(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "UNHEARD_TIMEOUT", 0.01)
+
+    def acts(guest: Guest) -> None:
+        guest.begin()
+        assert guest.hear("in") == "in 0"  # it is known that the command has begun
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            guest.hear("signal")
+            guest.say(f"heard {int(signal.SIGINT)}")
+            wait_for(lambda: guest.session._unheard._since == math.inf, "it is heard")
+        guest.end()
+
+    os.close(guest.input)
+    outcome = guest.run(acts)
+    assert (outcome.caught, outcome.said) == (0, Said("status", (0,)))
 
 
 def test_command_is_told_when_its_time_is_up(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
