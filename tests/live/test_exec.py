@@ -19,7 +19,7 @@ import pexpect
 import pytest
 
 import hatch_build
-from tests.live.conftest import DEADLINE, a_house, wait_for
+from tests.live.conftest import DEADLINE, a_house, ended_with, wait_for
 from tests.live.exec_place import ROOT, Place, have_program, packages
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def test_command_whose_time_is_up_is_ended(place: Place) -> None:
 
 def test_command_can_power_its_guest_off(program: Place) -> None:
     script = "echo 3 >/proc/exitcode; echo o >/proc/sysrq-trigger; sleep 60"
-    assert program.run("--", "sh", "-c", script).returncode == 3
+    done = program.run("--", "sh", "-c", script)
+    assert ended_with(3, done.returncode, done.stderr.decode()), done
 
 
 def test_directory_that_is_not_there_is_said(place: Place) -> None:

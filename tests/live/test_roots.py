@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import DEADLINE, wait_for
+from tests.live.conftest import DEADLINE, ended_with, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def test_ordinary_user_is_root_in_the_guest(house: House, tmp_path: Path, init: 
         timeout=DEADLINE,
         check=False,
     )
-    assert done.returncode == 42, done
+    assert ended_with(42, done.returncode, done.stderr.decode()), done
 
 
 def test_kernel_arguments_have_a_root_of_their_own(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.live.conftest import House, kill_supervisor, processes_of
+from tests.live.conftest import House, ended_with, kill_supervisor, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,8 @@ def test_guest_is_adopted_however_its_record_is_damaged(
     house.ok("disk", "rm", umid, "7")
     house.shell(umid, "echo 9 >/proc/exitcode")
     house.ok("console", umid, stdin="exit\n")
-    assert house.umlctl("wait", umid).returncode == 9, "and how it ends is known"
+    done = house.umlctl("wait", umid)
+    assert ended_with(9, done.returncode, done.stdout), "and how it ends is known"
 
 
 def test_disk_of_a_guest_without_record_and_supervisor_is_not_free(
