@@ -77,6 +77,11 @@ def networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return sorted({*switches(ctx, param, incomplete), *bridges(ctx, param, incomplete)})
 
 
+def captured(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Whose frames can be captured: networks and guests."""
+    return sorted({*networks(ctx, param, incomplete), *guests(ctx, param, incomplete)})
+
+
 def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The profiles; once a ':' is typed, with the bridges."""
     from umlctl.guest.profile import LAB, SERVER

@@ -8,6 +8,8 @@ packet.
                                 {"restarted": PROGRAM} when the uplink had to be restarted
     {"give": true, "pid": PID}  with a descriptor: take this connection as a port
     {"forget": PID}             close the connections of this process: its kernel begins anew
+    {"capture": PID}            with a descriptor: send copies of the frames of this process there,
+                                as `umlctl.networks.captured` has them; 0: of all
     {"forward": "8080:80"}      forward a port of this host to the guest
     {"stay": true}              a client is about to connect: be alone for a while longer
     {"quit": true}              end, and tell the holders {"quit": true}
@@ -28,12 +30,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from umlctl.errors import UmlctlError
 from umlctl.host import brand
+from umlctl.networks.capturing import MAX_CAPTURES
 from umlctl.networks.forwarding import SEND_BUFFER_BYTES
 from umlctl.networks.forwards import parse_forward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from umlctl.networks.capturing import Captures
     from umlctl.networks.forwarding import AddressTable, Port
     from umlctl.networks.loop import Loop
     from umlctl.networks.slirp import Uplink
@@ -58,6 +62,7 @@ class Controlled(Protocol):
     since: float
     loop: Loop
     table: AddressTable[Port]
+    captures: Captures
     uplink: Uplink | None
 
     def guest_ports(self) -> Sequence[Port]: ...
@@ -198,6 +203,8 @@ class Control:
                 return self._adopt(given)
             case {"forget": int(pid)} if type(pid) is int:
                 return self._forget(pid)
+            case {"capture": int(pid)} if type(pid) is int and pid >= 0:
+                return self._capture(pid, given)
             case {"forward": str(text)}:
                 return self._forward(client, text)
             case {"stay": True}:
@@ -207,7 +214,8 @@ class Control:
                 self._switch.quit()
                 return {"ok": True}
         return {
-            "error": "no such request; there are status, hold, give, forget, forward, stay and quit"
+            "error": "no such request; there are status, hold, give, forget, capture, forward, "
+            "stay and quit"
         }
 
     def _forget(self, pid: int) -> Message:
@@ -231,12 +239,8 @@ class Control:
     def _adopt(self, given: list[socket.socket | None]) -> Message:
         """Make a port of a connection that an earlier switch had; a second holder may give it
         too."""
-        connection = given[0] if len(given) == 1 else None
-        if (
-            connection is None
-            or connection.family != socket.AF_UNIX
-            or connection.type != socket.SOCK_SEQPACKET
-        ):
+        connection = _only(given)
+        if connection is None:
             return {"error": "give comes with one descriptor, a guest's connection"}
         inode = os.fstat(connection.fileno()).st_ino
         for port in self._switch.guest_ports():
@@ -250,6 +254,18 @@ class Control:
         port = self._switch.add_port(connection, peer(connection)[0])
         given.clear()
         return {"ok": True, "port": port.number}
+
+    def _capture(self, pid: int, given: list[socket.socket | None]) -> Message:
+        connection = _only(given)
+        if connection is None:
+            return {"error": "capture comes with one descriptor, of a connected socket"}
+        captures = self._switch.captures
+        if len(captures) >= MAX_CAPTURES:
+            return {"error": f"{MAX_CAPTURES} clients capture here already"}
+        connection.getpeername()  # raises for a socket that never was connected
+        captures.add(connection, pid)
+        given.clear()
+        return {"ok": True}
 
     def _forward(self, client: ControlClient, text: str) -> Message | None:
         if self._switch.uplink is None:
@@ -306,6 +322,14 @@ def descriptors(ancillary: list[tuple[int, int, bytes]]) -> array.array[int]:
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    return found
+
+
+def _only(given: list[socket.socket | None]) -> socket.socket | None:
+    """The one socket that came with a request, for a frame a packet; None if there is none."""
+    found = given[0] if len(given) == 1 else None
+    if found is None or (found.family, found.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+        return None
     return found
 
 

@@ -33,6 +33,7 @@ from umlctl.errors import UmlctlError
 from umlctl.host import naming, paths, place
 from umlctl.host.files import is_still_at, remove_tree
 from umlctl.networks import slirp
+from umlctl.networks.capturing import Captures
 from umlctl.networks.forwarding import (
     GONE_EVENTS,
     HEADER_BYTES,
@@ -70,6 +71,7 @@ class Switch:
         since: when the switch was started, seconds since 1970
         loop: serves its descriptors
         table: which address is behind which port
+        captures: who wants copies of frames
         uplink: leads out of the segment; None if nothing does
     """
 
@@ -79,6 +81,7 @@ class Switch:
         self.since = time.time()
         self.loop = Loop()
         self.table: AddressTable[Port] = AddressTable()
+        self.captures = Captures(self.loop)
         self.uplink: slirp.Uplink | None = None
         if options.user:
             self.uplink = slirp.Uplink(
@@ -236,7 +239,7 @@ class Switch:
         loop."""
         view = self._view
         receive = port.connection.recv_into
-        route = self.table.route
+        route, captures = self.table.route, self.captures
         for _ in range(MAX_BURST_FRAMES):
             try:
                 # MSG_TRUNC: the size of the whole frame, were it too long.
@@ -255,6 +258,8 @@ class Switch:
             port.in_frames += 1
             port.in_bytes += size
             to = route(bytes(view[:12]), port)
+            if captures.copy is not None:
+                captures.copy(view[:size], port, to)
             if to is None:
                 self._flood(view[:size], port)
             elif to is not port:
