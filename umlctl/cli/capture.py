@@ -338,7 +338,12 @@ def _stopping() -> Iterator[int]:
     """A descriptor that can be read once a signal has asked for the end."""
     asked, asks = os.pipe()
     os.set_blocking(asks, False)
-    before = {number: signal.signal(number, lambda *_: None) for number in _STOP}
+    before = {
+        number: signal.signal(number, lambda *_: None)
+        for number in _STOP
+        # What nohup(1) has had ignored is left so.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    }
     signal.set_wakeup_fd(asks)
     try:
         yield asked

@@ -218,7 +218,7 @@ def test_signal_that_the_guest_does_not_hear_of_is_said_and_one_more_gives_up(
     def acts(guest: Guest) -> None:
         guest.begin()
         assert guest.hear("in") == "in 0"  # it is known that the command has begun
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         guest.hear("signal")
         wait_for(lambda: b"once more gives up" in guest.err.read_bytes(), "it is said")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -237,9 +237,9 @@ def test_signals_that_the_guest_hears_of_are_passed_on_for_ever(
         guest.begin()
         assert guest.hear("in") == "in 0"  # it is known that the command has begun
         for _ in range(3):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
             guest.hear("signal")
-            guest.say(f"heard {int(signal.SIGINT)}")
+            guest.say(f"heard {int(signal.SIGTERM)}")
             wait_for(lambda: guest.session._unheard._since == math.inf, "it is heard")
         guest.end()
 
