@@ -110,6 +110,9 @@ def test_two_guests_on_a_switch_reach_each_other(house: House, pair: tuple[str, 
     reach(house, one, "10.9.0.2")
     reach(house, other, "10.9.0.1")
     send(house, one, other, "10.9.0.2", MEGABYTES)
+    (nic,) = json.loads(house.ok("nic", "list", one, "--json"))
+    assert nic["host"]["traffic"]["sent_bytes"] > MEGABYTES << 20
+    assert nic["host"]["traffic"]["received_frames"] > 0
     assert "lan" in house.ok("network", "list")
     ports = network(house, "lan")["ports"]
     assert {port["pid"] for port in ports} == {house.status(name)["pid"] for name in pair}  # type: ignore[attr-defined]

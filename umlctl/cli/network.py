@@ -133,7 +133,8 @@ def show(name: str, in_json: bool) -> int:
             print(f"forward {each['forward']}{error}")
     rows = _members(found)
     if rows:
-        views.columns([("GUEST", "NIC", "MAC", "ADDRESS", "PORT", "SENT", "RECEIVED"), *rows])
+        moved = ("SENT", "RECEIVED", "SENDS", "RECEIVES", "DROPPED")
+        views.columns([("GUEST", "NIC", "MAC", "ADDRESS", "PORT", *moved), *rows])
     return exitcodes.OK
 
 
@@ -188,10 +189,25 @@ def _stranger(port: Any) -> str:
 
 
 def _traffic(port: Any) -> list[str]:
-    """The port's number or name, and how many frames its NIC has sent and received."""
-    if not isinstance(port, dict):
-        return [port or "-", "-", "-"]
-    return [str(port.get(key, "-")) for key in ("id", "in_frames", "out_frames")]
+    """The port's number or name, what its NIC has sent and received, and does a second now, and
+    how many frames were dropped."""
+    if not isinstance(port, dict):  # of a bridge, an interface
+        counted = interfaces.traffic(port) if port else {}
+        moved = (views.size(counted.get(f"{way}_bytes")) for way in ("sent", "received"))
+        return [port or "-", *moved, "-", "-", str(counted.get("dropped", "-"))]
+    moved = (views.size(port.get(key)) for key in ("in_bytes", "out_bytes"))
+    rates = (_rate(port.get(key)) for key in ("in_rate", "out_rate"))
+    return [str(port.get("id", "-")), *moved, *rates, str(port.get("dropped", "-"))]
+
+
+def _rate(count: int | None) -> str:
+    """Bytes a second, in bits for a person."""
+    if count is None:
+        return "-"
+    for unit, most in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count * 8 >= most:
+            return f"{count * 8 / most:.1f} {unit}bit/s"
+    return f"{count * 8} bit/s"
 
 
 @network.command("check", epilog="\b\nExamples:\n  umlctl network check\n")

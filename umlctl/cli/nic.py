@@ -143,11 +143,15 @@ def list_nics(guest: str, in_json: bool) -> int:
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK
-    table: list[tuple[str, ...]] = [("NIC", "MAC", "STATE", "HOST", "ADDRESS", "NOTE")]
+    table: list[tuple[str, ...]] = [
+        ("NIC", "MAC", "STATE", "HOST", "ADDRESS", "SENT", "RECEIVED", "NOTE")
+    ]
     for row in rows:
         state = _state(row.observed or {})
         cells = (row.name, row.mac or "-", state, _host_side(row), row.addr or "-")
-        table.append((*cells, device_options.note(row)))
+        traffic = row.host.get("traffic") or {}
+        moved = (views.size(traffic.get(f"{way}_bytes")) for way in ("sent", "received"))
+        table.append((*cells, *moved, device_options.note(row)))
     views.columns(table)
     return exitcodes.OK
 

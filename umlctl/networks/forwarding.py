@@ -10,6 +10,7 @@ This code runs for every frame, so it asks no clock: its owner calls `tick` now 
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 from collections import OrderedDict, deque
@@ -33,6 +34,8 @@ MAX_WAITING_FRAMES: Final = 512
 MAX_WAITING_BYTES: Final = 1 << 20
 """How much may wait for a port that takes nothing, beyond its socket's own buffer: frames,
 bytes."""
+RATE_SECONDS: Final = 2.0
+"""Over how long what a port moves is averaged, about; what was before counts less and less."""
 SEND_BUFFER_BYTES: Final = 4 << 20
 """What a port asks for, bytes; the host's net.core.wmem_max bounds it."""
 LISTEN_EVENTS: Final = select.EPOLLIN | select.EPOLLRDHUP
@@ -113,11 +116,15 @@ class Port:
         connection: SOCK_SEQPACKET, one frame a packet, non-blocking
         inode: tells whether two descriptors are one connection
         uplink: it leads out of the segment
+        in_frames, in_bytes, out_frames, out_bytes: what has come from there and gone there
+        dropped: frames that could not go there, or were none
+        in_rate, out_rate: what comes and goes now, bytes a second
     """
 
     __slots__ = (
-        *("_arm", "_send", "_waiting", "_waiting_bytes", "connection", "dropped", "fd"),
-        *("in_bytes", "in_frames", "inode", "number", "out_bytes", "out_frames", "pid", "uplink"),
+        *("_arm", "_measured", "_send", "_waiting", "_waiting_bytes", "connection", "dropped"),
+        *("fd", "in_bytes", "in_frames", "in_rate", "inode", "number", "out_bytes", "out_frames"),
+        *("out_rate", "pid", "uplink"),
     )
 
     def __init__(
@@ -139,6 +146,8 @@ class Port:
         self.inode = inode
         self.uplink = uplink
         self.in_frames = self.in_bytes = self.out_frames = self.out_bytes = self.dropped = 0
+        self.in_rate = self.out_rate = 0.0
+        self._measured = (0, 0)
         self._send = connection.send
         self._arm = arm
         self._waiting: deque[bytes] = deque()
@@ -184,6 +193,15 @@ class Port:
         self._waiting_bytes = 0
         self._arm(self.fd, LISTEN_EVENTS)
 
+    def measure(self, seconds: float) -> None:
+        """Note what was moved in some time, seconds."""
+        now = (self.in_bytes, self.out_bytes)
+        new = 1 - math.exp(-seconds / RATE_SECONDS)
+        self.in_rate += new * ((now[0] - self._measured[0]) / seconds - self.in_rate)
+        self.out_rate += new * ((now[1] - self._measured[1]) / seconds - self.out_rate)
+        self._measured = now
+
     def counters(self) -> dict[str, int]:
         names = ("in_frames", "in_bytes", "out_frames", "out_bytes", "dropped")
-        return {name: getattr(self, name) for name in names}
+        rates = {name: round(getattr(self, name)) for name in ("in_rate", "out_rate")}
+        return {name: getattr(self, name) for name in names} | rates

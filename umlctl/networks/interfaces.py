@@ -301,6 +301,20 @@ def _user(uid: int) -> str:
         return str(uid)
 
 
+def traffic(name: str) -> dict[str, int]:
+    """What has gone through a tap: frames and bytes that its guest has `sent` and `received`, and
+    frames that were `dropped`; empty if nobody knows."""
+    counted = {
+        "sent_frames": "rx_packets",
+        "sent_bytes": "rx_bytes",
+        "received_frames": "tx_packets",
+        "received_bytes": "tx_bytes",
+        "dropped": "tx_dropped",
+    }
+    found = {ours: _number(name, f"statistics/{its}") for ours, its in counted.items()}
+    return {ours: count for ours, count in found.items() if count is not None}
+
+
 # Privileges, and the commands for users who have them
 
 

@@ -97,6 +97,7 @@ class Switch:
         self._ports: dict[int, Port] = {}
         self._view = memoryview(bytearray(MAX_FRAME_BYTES))
         self._alone_since = 0.0
+        self._measured = time.monotonic()
         self._counting = False
         self._for_good = False
         self._control = Control(self)
@@ -129,12 +130,16 @@ class Switch:
 
     def _stay(self) -> None:
         """Make the lock, the sockets and the options again when they are removed from the run
-        directory."""
+        directory; and see how much is moved now."""
         place.keep()
         try:
             self._restore()
         except OSError as problem:
             self.say(f"cannot be found any more: {problem}")
+        now = time.monotonic()
+        for port in self._ports.values():
+            port.measure(max(now - self._measured, 0.001))
+        self._measured = now
         self.loop.after(LOOK_INTERVAL, self._stay)
 
     def _restore(self) -> None:

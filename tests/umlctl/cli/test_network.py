@@ -192,7 +192,7 @@ def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
     ]
     monkeypatch.setattr(leases, "devices_of", lambda _guests: uses)
     monkeypatch.setattr(records, "load_all", lambda: iter([record("b", 7)]))
-    frames = {"in_frames": 5, "out_frames": 6}
+    moved = {"in_bytes": 5, "out_bytes": 6144, "in_rate": 125_000, "out_rate": 3, "dropped": 7}
     full.running["lan"] = {
         "uplink": {"up": True},
         "forwards": [
@@ -200,20 +200,24 @@ def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
             {"forward": "udp:127.0.0.1:53:53", "error": "in use"},
         ],
         "ports": [
-            {"id": 1, "pid": 6, "macs": [macs[0]], **frames},
-            {"id": 2, "pid": 7, "macs": [], **frames},
-            {"id": 3, "pid": 8, "macs": [macs[4]], **frames},
+            {"id": 1, "pid": 6, "macs": [macs[0]], **moved},
+            {"id": 2, "pid": 7, "macs": [], **moved},
+            {"id": 3, "pid": 8, "macs": [macs[4]], **moved},
         ],
     }
     assert full.main("show", "lan") == 0
     first, *forwards, heading, one, two, three, stranger = full.out.splitlines()
     assert first == "lan: switch, running, uplink slirp4netns"
     assert forwards == ["forward tcp:127.0.0.1:8080:80", "forward udp:127.0.0.1:53:53: in use"]
-    assert heading.split() == ["GUEST", "NIC", "MAC", "ADDRESS", "PORT", "SENT", "RECEIVED"]
-    assert one.split() == ["a", "vec0", macs[0], "10.0.2.50/24", "1", "5", "6"]
-    assert two.split() == ["b", "vec0", macs[1], "-", "2", "5", "6"]
-    assert three.split() == ["c", "vec0", macs[3], "-", "-", "-", "-"]
-    assert stranger.split() == ["-", "-", macs[4], "-", "3", "5", "6"]
+    assert heading.split() == ["GUEST", "NIC", "MAC", "ADDRESS", "PORT", *MOVED]
+    said = ["5", "6.0K", "1.0", "Mbit/s", "24", "bit/s", "7"]
+    assert one.split() == ["a", "vec0", macs[0], "10.0.2.50/24", "1", *said]
+    assert two.split() == ["b", "vec0", macs[1], "-", "2", *said]
+    assert three.split() == ["c", "vec0", macs[3], "-", "-", "-", "-", "-", "-", "-"]
+    assert stranger.split() == ["-", "-", macs[4], "-", "3", *said]
+
+
+MOVED = ("SENT", "RECEIVED", "SENDS", "RECEIVES", "DROPPED")
 
 
 def record(umid: str, pid: int) -> Record:
@@ -227,14 +231,16 @@ def test_who_is_on_a_bridge_is_shown_with_the_tap(
     full: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full.bridges = [Bridge("br0", ("eth9", "t0"), True)]
+    counted = {"sent_bytes": 2048, "received_bytes": 5, "dropped": 0}
+    monkeypatch.setattr(interfaces, "traffic", lambda name: counted if name == "t0" else {})
     mac = "02:00:00:00:00:01"
     use = Use("a", entry("vec0", mac, bridge="br0", tap="t0"))
     monkeypatch.setattr(leases, "devices_of", lambda _guests: [use])
     assert full.main("show", "br0") == 0
     first, _, guest, other = full.out.splitlines()
     assert first == "br0: bridge, there"
-    assert guest.split() == ["a", "vec0", mac, "-", "t0", "-", "-"]
-    assert other.split() == ["-", "-", "-", "-", "eth9", "-", "-"]
+    assert guest.split() == ["a", "vec0", mac, "-", "t0", "2.0K", "5", "-", "-", "0"]
+    assert other.split() == ["-", "-", "-", "-", "eth9", *"-----"]
 
 
 @pytest.mark.parametrize(

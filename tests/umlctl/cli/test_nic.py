@@ -157,16 +157,24 @@ def test_what_is_no_nic_is_not_removed(supervisor: Supervisor, name: str) -> Non
 
 # Listing
 
+MOVED = ("SENT", "RECEIVED")
+
 
 def test_nics_are_listed_with_their_end_on_the_host(supervisor: Supervisor) -> None:
     disk = {"name": "ubd1", "asked": "/a", "kernel": "ubd1=/a", "boot": False, "observed": None}
+    traffic = {"sent_bytes": 2048, "received_bytes": 5}
     lost = {"name": "eth1", "asked": "eth1=mcast", "kernel": "eth1=mcast", "observed": None}
-    supervisor.table = [USER, disk, SWITCH | {"name": "vec1"}, lost | {"problem": "it is lost"}]
+    supervisor.table = [
+        USER,
+        disk,
+        SWITCH | {"name": "vec1", "host": {"traffic": traffic}},
+        lost | {"problem": "it is lost"},
+    ]
     assert supervisor.main("nic", "list", "demo") == 0
     heading, user, switch, other = supervisor.out.splitlines()
-    assert heading.split() == ["NIC", "MAC", "STATE", "HOST", "ADDRESS", "NOTE"]
-    assert user.split() == ["vec0", MAC, "down", "behind", "slirp4netns", "10.0.2.15/24"]
-    assert switch.split() == ["vec1", MAC, "down", "switch", "lan", "-"]
+    assert heading.split() == ["NIC", "MAC", "STATE", "HOST", "ADDRESS", *MOVED, "NOTE"]
+    assert user.split() == ["vec0", MAC, "down", "behind", "slirp4netns", "10.0.2.15/24", "-", "-"]
+    assert switch.split() == ["vec1", MAC, "down", "switch", "lan", "-", "2.0K", "5"]
     assert other.startswith("eth1  -")
     assert other.endswith("it is lost")
     assert supervisor.main("nic", "list", "demo", "--json") == 0

@@ -223,7 +223,20 @@ def test_frame_goes_out_at_once(wire: Wire) -> None:
         "out_frames": 1,
         "out_bytes": 60,
         "dropped": 0,
+        "in_rate": 0,
+        "out_rate": 0,
     }
+
+
+def test_rate_is_what_was_moved_lately(wire: Wire) -> None:
+    for _ in range(20):
+        wire.port.in_bytes += 500
+        wire.port.measure(0.5)
+    assert wire.port.counters()["in_rate"] == pytest.approx(1000, rel=0.02)
+    for _ in range(20):
+        wire.port.measure(0.5)
+    assert wire.port.counters()["in_rate"] < 10
+    assert wire.port.counters()["out_rate"] == 0
 
 
 def test_frames_wait_for_a_slow_reader_and_keep_their_order(wire: Wire) -> None:

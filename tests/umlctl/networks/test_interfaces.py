@@ -183,3 +183,17 @@ def test_what_is_required_is_what_there_is() -> None:
     else:
         with pytest.raises(HostError, match=r"^to do x, .* CAP_NET_ADMIN, .*: sudo y;"):
             interfaces.require_net_admin("to do x", "sudo y")
+
+
+def test_traffic_of_a_tap_is_the_guests(sysfs: Callable[..., None], tmp_path: Path) -> None:
+    statistics = tmp_path / "t0" / "statistics"
+    statistics.mkdir(parents=True)
+    for name, count in (("rx_packets", 1), ("rx_bytes", 2), ("tx_packets", 3), ("tx_bytes", 4)):
+        (statistics / name).write_text(f"{count}\n")
+    assert interfaces.traffic("t0") == {
+        "sent_frames": 1,
+        "sent_bytes": 2,
+        "received_frames": 3,
+        "received_bytes": 4,
+    }
+    assert interfaces.traffic("t1") == {}

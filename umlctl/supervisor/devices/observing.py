@@ -8,13 +8,23 @@ import trio
 
 from umlctl.backends import registry
 from umlctl.errors import UmlctlError
-from umlctl.networks import segments
+from umlctl.networks import interfaces, segments
 from umlctl.supervisor.devices.table import ABSENT
 
 if TYPE_CHECKING:
     from umlctl.state.records import DeviceEntry
     from umlctl.supervisor.devices.table import DeviceTable
 
+_TRAFFIC: Final = {
+    "sent_frames": "in_frames",
+    "sent_bytes": "in_bytes",
+    "received_frames": "out_frames",
+    "received_bytes": "out_bytes",
+    "dropped": "dropped",
+    "sending": "in_rate",
+    "receiving": "out_rate",
+}
+"""What is known of the traffic of a NIC, and what its switch calls that."""
 HOST_TIMEOUT: Final = 1.0
 """How long a switch may take to say who is on it, and the host to say how its files and taps are,
 seconds."""
@@ -37,9 +47,12 @@ async def observe(table: DeviceTable) -> None:
 
 
 async def host_sides(table: DeviceTable) -> dict[str, dict[str, Any]]:
-    """What serves the NICs on switches, by device: pid and port of the switch, pid of its
-    uplink."""
+    """What serves the NICs, by device: of those on switches pid and port of the switch, and pid of
+    its uplink; the traffic of those, and of taps."""
     found: dict[str, dict[str, Any]] = {}
+    for entry in table.entries:
+        if entry.tap and (traffic := interfaces.traffic(entry.tap)):
+            found[entry.name] = {"traffic": traffic}
     for network in table.networks():
         status: dict[str, Any] = {}
         with trio.move_on_after(HOST_TIMEOUT):
@@ -75,8 +88,10 @@ def _host_side(entry: DeviceEntry, status: dict[str, Any], pid: int) -> dict[str
     if len(ports) > 1:
         ports = [port for port in ports if entry.mac in port["macs"]]
     uplink = status.get("uplink") or {}
+    port = ports[0] if len(ports) == 1 else None
     return {
         "switch_pid": status["pid"],
-        "port": ports[0]["id"] if len(ports) == 1 else None,
+        "port": port and port["id"],
         "uplink_pid": uplink.get("pid"),
+        "traffic": port and {name: port[counted] for name, counted in _TRAFFIC.items()},
     }
