@@ -180,6 +180,27 @@ def test_capture_of_a_nic_goes_on_at_the_next_switch(house: House, pair: tuple[s
     assert all(b"IP 10.9.0.1 > 10.9.0.2: ICMP echo" in line for line in lines)
 
 
+def test_link_of_a_nic_is_slow_or_cut_and_stays_so(house: House, pair: tuple[str, str]) -> None:
+    one, other = pair
+    join(house, one, "10.9.0.1/24", "--switch", "far")
+    join(house, other, "10.9.0.2/24", "--switch", "far")
+    reach(house, one, "10.9.0.2")
+    house.ok("nic", "set", one, "vec0", "--delay", "20ms")
+    killed = network(house, "far")["pid"]
+    assert isinstance(killed, int)
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: network(house, "far").get("pid", killed) != killed, "there is another switch")
+    reach(house, other, "10.9.0.1")
+    said = house.shell(other, "busybox ping -c 3 -W 20 10.9.0.1")
+    quickest = float(said.rpartition("min/avg/max = ")[2].split("/")[0])
+    assert quickest >= 40, "each way takes 20 ms"
+    assert "delay 20ms" in house.ok("nic", "list", one)
+    house.ok("nic", "set", one, "vec0", "--reset", "--down")
+    assert house.try_shell(other, "busybox ping -c 2 -W 1 10.9.0.1")[0] != 0
+    house.ok("nic", "set", one, "vec0", "--up")
+    reach(house, other, "10.9.0.1")
+
+
 def test_a_killed_switch_is_replaced_and_the_guests_do_not_notice(
     house: House, pair: tuple[str, str]
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import shutil
 import signal
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from umlctl import exitcodes, streams
-from umlctl.cli import complete
+from umlctl.cli import complete, guest_nic
 from umlctl.devices.families import NIC
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import naming, processes
@@ -35,7 +34,6 @@ NAMES_INTERVAL: Final = 1.0
 """How often it is asked who is at a port that is not known, seconds."""
 FLUSH_BYTES: Final = 1 << 18
 """How much is kept before it is written, bytes, while frames come without a pause."""
-_NIC: Final = re.compile(r"(vec|eth)?[0-9]{1,4}")
 _STOP: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -116,11 +114,11 @@ def _place(where: str, words: Sequence[str]) -> tuple[Place, Sequence[str]]:
     Raises: UsageError, NoGuest, HostError
     """
     running = {record.definition.umid: record for record in discover.running()}
-    named = bool(words and _NIC.fullmatch(words[0]))
+    named = bool(words and guest_nic.NAME.fullmatch(words[0]))
     record = running.get(where)
     network = _network(where)
     if record is not None and (named or network is None):
-        entry = _nic(record, words[0] if named else "")
+        entry = guest_nic.find(record, words[0] if named else "", "captured")
         return _place_of(record, entry), words[1:] if named else words
     if network is None:
         raise NoGuest(
@@ -141,29 +139,6 @@ def _network(name: str) -> Place | None:
         if found is not None and found.kind == "bridge":
             return Place(f"the bridge {name}", interface=name)
     return None
-
-
-def _nic(record: Record, name: str) -> DeviceEntry:
-    """A NIC of a guest; without a name, the one that it has.
-
-    Raises: UsageError
-    """
-    umid = record.definition.umid
-    nics = {e.name: e for e in record.devices if e.network or e.bridge or e.tap}
-    if name.isdigit():
-        name = f"vec{name}"
-    if not name and len(nics) == 1:
-        return next(iter(nics.values()))
-    if name in nics:
-        return nics[name]
-    there = ", ".join(sorted(nics)) or "none"
-    if not name and nics:
-        raise UsageError(f"{umid} has several NICs: name one of {there}")
-    what = name or "a NIC"
-    raise UsageError(
-        f"{umid} has not {what} on a switch, a tap or a bridge, where frames can be captured; "
-        f"of these it has: {there}"
-    )
 
 
 def _place_of(record: Record, entry: DeviceEntry) -> Place:

@@ -76,7 +76,7 @@ HELP: Final = {
     "rm": "forget guests that have ended",
     "ps": "the processes of this host that belong to a guest",
     "disk": "the disks of a guest: add, rm, list, commit, reset",
-    "nic": "the network interfaces of a guest: add, rm, list",
+    "nic": "the network interfaces of a guest: add, rm, list, set",
     "mem": "a guest's memory: show, take, give back",
     "cow": "COW files: create, info, check, merge, rebase, du, diff, map",
     "image": "images of file systems: build, list, info, rm, resize, lint",

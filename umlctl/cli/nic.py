@@ -9,12 +9,13 @@ import msgspec
 
 from umlctl import exitcodes
 from umlctl.backends.nic import way_out
-from umlctl.cli import complete, device_options
+from umlctl.cli import complete, device_options, nic_link
 from umlctl.cli.main import Group
 from umlctl.devices import families
 from umlctl.devices.parse import parse_name
 from umlctl.errors import UsageError
 from umlctl.guest.specs import SWITCH, TAP, USER, Nic, parse_nic
+from umlctl.networks import link
 from umlctl.output import views
 
 if TYPE_CHECKING:
@@ -133,6 +134,9 @@ def rm(guest: str, nic: str, deadline: Deadline, in_json: bool) -> int:
     return exitcodes.OK
 
 
+nic.add_command(nic_link.set_link)
+
+
 @nic.command("list", epilog="\b\nExamples:\n  umlctl nic list demo --json\n")
 @device_options.guest_argument
 @device_options.json_option
@@ -151,7 +155,9 @@ def list_nics(guest: str, in_json: bool) -> int:
         cells = (row.name, row.mac or "-", state, _host_side(row), row.addr or "-")
         traffic = row.host.get("traffic") or {}
         moved = (views.size(traffic.get(f"{way}_bytes")) for way in ("sent", "received"))
-        table.append((*cells, *moved, device_options.note(row)))
+        character = link.read(row.host.get("link") or {})
+        notes = [nic_link.in_words(character) if character != link.PLAIN else ""]
+        table.append((*cells, *moved, "; ".join(filter(None, [*notes, device_options.note(row)]))))
     views.columns(table)
     return exitcodes.OK
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from umlctl.networks.link import Lane
+
 HEADER_BYTES: Final = 14
 """The length of an Ethernet header, bytes; anything shorter is no frame."""
 MAX_FRAME_BYTES: Final = 1 << 17
@@ -119,12 +121,13 @@ class Port:
         in_frames, in_bytes, out_frames, out_bytes: what has come from there and gone there
         dropped: frames that could not go there, or were none
         in_rate, out_rate: what comes and goes now, bytes a second
+        lanes: what frames pass that come from there, and go there; None if they just do
     """
 
     __slots__ = (
         *("_arm", "_measured", "_send", "_waiting", "_waiting_bytes", "connection", "dropped"),
-        *("fd", "in_bytes", "in_frames", "in_rate", "inode", "number", "out_bytes", "out_frames"),
-        *("out_rate", "pid", "uplink"),
+        *("fd", "in_bytes", "in_frames", "in_rate", "inode", "lanes", "number", "out_bytes"),
+        *("out_frames", "out_rate", "pid", "uplink"),
     )
 
     def __init__(
@@ -147,6 +150,7 @@ class Port:
         self.uplink = uplink
         self.in_frames = self.in_bytes = self.out_frames = self.out_bytes = self.dropped = 0
         self.in_rate = self.out_rate = 0.0
+        self.lanes: tuple[Lane, Lane] | None = None
         self._measured = (0, 0)
         self._send = connection.send
         self._arm = arm
@@ -154,6 +158,13 @@ class Port:
         self._waiting_bytes = 0
 
     def put(self, frame: memoryview) -> None:
+        """Have a frame take its way there."""
+        if self.lanes is None:
+            self.send(frame)
+        elif not self.lanes[1].take(frame):
+            self.dropped += 1
+
+    def send(self, frame: memoryview) -> None:
         """Send a frame now or, if the reader is slow, later; or drop it."""
         if not self._waiting:
             try:

@@ -22,6 +22,7 @@ from umlctl.errors import HostError, UsageError
 from umlctl.host import naming, paths, processes
 from umlctl.networks import slirp
 from umlctl.networks.forwards import Forward, check_address, parse_forward
+from umlctl.networks.link import described
 from umlctl.networks.switch_client import (
     ANSWER_TIMEOUT,
     Message,
@@ -36,11 +37,13 @@ from umlctl.state.checksum import Damaged, unseal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from umlctl.networks.link import Character
+
 START_TIMEOUT: Final = 10.0
 """How long a switch may take to come up on a busy machine, seconds."""
 IDLE_TIMEOUT: Final = 10.0
 LOG_TAIL_CHARACTERS: Final = 1000
-OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback"))
+OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback", "link"))
 """The options that a switch writes down."""
 _LOOK_INTERVAL: Final = 0.01
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -76,6 +79,15 @@ class Segment:
         Raises: UsageError; HostError
         """
         self._ask({"forward": str(parse_forward(forward))})
+
+    def set_link(self, mac: str, pid: int, character: Character) -> None:
+        """Have the link of a NIC delay, lose, slow down or cut what passes.
+
+        pid: of the kernel; 0 where the NIC is taken out
+
+        Raises: HostError
+        """
+        self._ask({"link": {"mac": mac, "pid": pid, **described(character)}})
 
     def stay(self) -> None:
         """Have it wait for a guest as long again: one is about to connect.

@@ -10,6 +10,9 @@ packet.
     {"forget": PID}             close the connections of this process: its kernel begins anew
     {"capture": PID}            with a descriptor: send copies of the frames of this process there,
                                 as `umlctl.networks.captured` has them; 0: of all
+    {"link": {"mac": MAC, "pid": PID, ...}}
+                                have the link of a NIC be as `umlctl.networks.link` has it: delay,
+                                jitter, loss, rate, down; without these, plain
     {"forward": "8080:80"}      forward a port of this host to the guest
     {"stay": true}              a client is about to connect: be alone for a while longer
     {"quit": true}              end, and tell the holders {"quit": true}
@@ -24,26 +27,30 @@ from __future__ import annotations
 import array
 import json
 import os
+import re
 import select
 import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from umlctl.errors import UmlctlError
 from umlctl.host import brand
+from umlctl.networks import link
 from umlctl.networks.capturing import MAX_CAPTURES
 from umlctl.networks.forwarding import SEND_BUFFER_BYTES
 from umlctl.networks.forwards import parse_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from umlctl.networks.capturing import Captures
     from umlctl.networks.forwarding import AddressTable, Port
+    from umlctl.networks.links import Links
     from umlctl.networks.loop import Loop
     from umlctl.networks.slirp import Uplink
 
     Message = dict[str, object]
 
+_MAC: Final = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 MAX_REQUEST_BYTES: Final = 1 << 16
 """The longest request, bytes."""
 MAX_PACKET_DESCRIPTORS: Final = 253
@@ -63,6 +70,7 @@ class Controlled(Protocol):
     loop: Loop
     table: AddressTable[Port]
     captures: Captures
+    links: Links
     uplink: Uplink | None
 
     def guest_ports(self) -> Sequence[Port]: ...
@@ -72,6 +80,8 @@ class Controlled(Protocol):
     def close_port(self, port: Port) -> None: ...
 
     def renew(self) -> None: ...
+
+    def apply_links(self) -> None: ...
 
     def save_options(self) -> None: ...
 
@@ -186,7 +196,7 @@ class Control:
         if answer is not None:
             self._send(client, answer)
 
-    def _answer(  # noqa: PLR0911 - a line a request
+    def _answer(  # noqa: C901, PLR0911 - a line a request
         self, client: ControlClient, data: bytes, given: list[socket.socket | None]
     ) -> Message | None:
         """Do what a client asks; None: it is answered later."""
@@ -205,6 +215,8 @@ class Control:
                 return self._forget(pid)
             case {"capture": int(pid)} if type(pid) is int and pid >= 0:
                 return self._capture(pid, given)
+            case {"link": {"mac": str(mac), "pid": int(pid), **values}} if type(pid) is int:
+                return self._set_link(mac, pid, values)
             case {"forward": str(text)}:
                 return self._forward(client, text)
             case {"stay": True}:
@@ -214,8 +226,8 @@ class Control:
                 self._switch.quit()
                 return {"ok": True}
         return {
-            "error": "no such request; there are status, hold, give, forget, capture, forward, "
-            "stay and quit"
+            "error": "no such request; there are status, hold, give, forget, capture, link, "
+            "forward, stay and quit"
         }
 
     def _forget(self, pid: int) -> Message:
@@ -267,6 +279,17 @@ class Control:
         given.clear()
         return {"ok": True}
 
+    def _set_link(self, mac: str, pid: int, values: Mapping[object, object]) -> Message:
+        if not _MAC.fullmatch(mac):
+            return {"error": f"no MAC address: {mac!r}"}
+        try:
+            self._switch.links.set(mac, pid, link.read(values))
+        except UmlctlError as problem:
+            return {"error": str(problem)}
+        self._switch.apply_links()
+        self._switch.save_options()
+        return {"ok": True}
+
     def _forward(self, client: ControlClient, text: str) -> Message | None:
         if self._switch.uplink is None:
             return {"error": f"network {self._switch.name} has no way out to forward from"}
@@ -295,6 +318,7 @@ class Control:
             "uplink": None if switch.uplink is None else switch.uplink.status(),
             "forwards": [] if switch.uplink is None else switch.uplink.forwards_status(),
             "holders": self.holders(),
+            "links": switch.links.all()[:MAX_LISTED_PORTS],
             "ports": [self._port_status(port) for port in ports[:MAX_LISTED_PORTS]],
             "unlisted": len(ports[MAX_LISTED_PORTS:]),
         }

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import UmlctlError
 from umlctl.host import naming, paths, place
 from umlctl.host.files import is_still_at, remove_tree
-from umlctl.networks import slirp
+from umlctl.networks import link, slirp
 from umlctl.networks.capturing import Captures
 from umlctl.networks.forwarding import (
     GONE_EVENTS,
@@ -44,6 +44,7 @@ from umlctl.networks.forwarding import (
     Port,
 )
 from umlctl.networks.forwards import check_address, parse_forward
+from umlctl.networks.links import Links
 from umlctl.networks.loop import Loop
 from umlctl.networks.switch_protocol import Control, peer
 from umlctl.state.checksum import seal
@@ -72,6 +73,7 @@ class Switch:
         loop: serves its descriptors
         table: which address is behind which port
         captures: who wants copies of frames
+        links: which NICs' frames are delayed, lost, slowed down or cut
         uplink: leads out of the segment; None if nothing does
     """
 
@@ -82,6 +84,10 @@ class Switch:
         self.loop = Loop()
         self.table: AddressTable[Port] = AddressTable()
         self.captures = Captures(self.loop)
+        self.links = Links(self.loop.after)
+        for text in options.link:
+            asked = json.loads(text)
+            self.links.set(asked.pop("mac"), asked.pop("pid"), link.read(asked))
         self.uplink: slirp.Uplink | None = None
         if options.user:
             self.uplink = slirp.Uplink(
@@ -137,6 +143,8 @@ class Switch:
         except OSError as problem:
             self.say(f"cannot be found any more: {problem}")
         now = time.monotonic()
+        self.links.forget_ended(lambda pid: os.path.exists(f"/proc/{pid}"))
+        self.apply_links()
         for port in self._ports.values():
             port.measure(max(now - self._measured, 0.001))
         self._measured = now
@@ -214,6 +222,8 @@ class Switch:
         port = Port(number, pid, connection, inode, self.loop.rearm, uplink=uplink)
         self.loop.watch(port.fd, LISTEN_EVENTS, partial(self._serve, port))
         self._ports[port.fd] = port
+        if self.links:
+            self.apply_links()
         if not uplink:
             self._control.tell_opened(port)
         return port
@@ -244,7 +254,7 @@ class Switch:
         loop."""
         view = self._view
         receive = port.connection.recv_into
-        route, captures = self.table.route, self.captures
+        deliver = self._deliver
         for _ in range(MAX_BURST_FRAMES):
             try:
                 # MSG_TRUNC: the size of the whole frame, were it too long.
@@ -262,13 +272,28 @@ class Switch:
                 continue
             port.in_frames += 1
             port.in_bytes += size
-            to = route(bytes(view[:12]), port)
-            if captures.copy is not None:
-                captures.copy(view[:size], port, to)
-            if to is None:
-                self._flood(view[:size], port)
-            elif to is not port:
-                to.put(view[:size])
+            if port.lanes is None:
+                deliver(port, view[:size])
+            elif not port.lanes[0].take(view[:size]):
+                port.dropped += 1
+
+    def _deliver(self, port: Port, frame: memoryview) -> None:
+        """Pass a frame on that has come through a port."""
+        to = self.table.route(bytes(frame[:12]), port)
+        if self.captures.copy is not None:
+            self.captures.copy(frame, port, to)
+        if to is None:
+            self._flood(frame, port)
+        elif to is not port:
+            to.put(frame)
+
+    def apply_links(self) -> None:
+        """Have the ports do to frames what is asked of their links."""
+        self.links.apply(self._ports.values(), self.table, self._deliver_late)
+
+    def _deliver_late(self, port: Port, frame: memoryview) -> None:
+        if self._ports.get(port.fd) is port:  # it may be gone meanwhile
+            self._deliver(port, frame)
 
     def _flood(self, frame: memoryview, source: Port) -> None:
         for port in self._ports.values():
@@ -321,6 +346,7 @@ class Switch:
         """Write down how to start this switch again, should it be killed."""
         if self.uplink is not None:
             self._options.forward = [str(forward) for forward in self.uplink.forwards()]
+        self._options.link = [json.dumps(each) for each in self.links.all()]
         path = paths.network_options(self.name)
         with open(path + "~", "wb") as file:
             file.write(seal(json.dumps(vars(self._options)).encode()))
@@ -352,6 +378,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--idle", type=float, default=10.0, metavar="SECONDS")
     made.add_argument("--user", action="store_true", help="give it a way out by slirp4netns")
     made.add_argument("--forward", action="append", default=[], metavar="HOSTPORT:GUESTPORT")
+    made.add_argument("--link", action="append", default=[], metavar="JSON", help="of one NIC")
     made.add_argument(
         "--guest", default=slirp.GUEST_ADDRESS, metavar="ADDRESS", help="who is forwarded to"
     )

@@ -35,7 +35,7 @@ from tests.switches import (
 )
 from tests.umlctl.host.test_place import opened
 from umlctl.host import paths
-from umlctl.networks import forwarding
+from umlctl.networks import forwarding, segments
 from umlctl.networks.switch_protocol import MAX_LISTED_ADDRESSES, MAX_LISTED_PORTS
 
 if TYPE_CHECKING:
@@ -411,3 +411,50 @@ def test_bad_name_is_refused(house: str, name: str) -> None:
     assert done.returncode == 1
     assert "a network's name" in done.stderr
     assert not os.listdir(f"{house}/u")
+
+
+# Links
+
+
+def test_link_that_is_down_passes_nothing_and_others_do(lan: Running) -> None:
+    a, b, c = lan.port(), lan.port(), lan.port()
+    a.send(frame(BROADCAST, mac(1)))
+    assert b.recv(100) == c.recv(100)
+    down = {"mac": mac(1).hex(":"), "pid": os.getpid(), "down": True}
+    assert lan.ask({"link": down}) == {"ok": True}
+    a.send(frame(BROADCAST, mac(1), b"lost"))
+    b.send(frame(BROADCAST, mac(2), b"heard"))
+    assert c.recv(100) == frame(BROADCAST, mac(2), b"heard")
+    status = lan.ask({"status": True})
+    assert status["links"] == [down]
+    assert [port["dropped"] for port in status["ports"]] == [2, 0, 0]
+    del down["down"]
+    assert lan.ask({"link": down}) == {"ok": True}
+    a.send(frame(BROADCAST, mac(1), b"again"))
+    assert b.recv(100) == frame(BROADCAST, mac(1), b"again")
+
+
+def test_link_stays_as_it_was_at_the_next_switch(make: Callable[..., Running]) -> None:
+    lan = make("--idle", "600")
+    asked = {"mac": mac(1).hex(":"), "pid": os.getpid(), "delay": 0.5, "rate": 1000.0}
+    lan.ask({"link": asked})
+    lan.kill()
+    again = make(*segments.read_options("lan"), name="lan")
+    assert again.ask({"status": True})["links"] == [asked]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mac": "02", "pid": 1},
+        {"mac": "02:00:00:00:00:0G", "pid": 1},
+        {"mac": "02:00:00:00:00:01"},
+        {"mac": "02:00:00:00:00:01", "pid": True},
+        {"mac": "02:00:00:00:00:01", "pid": 1, "delay": -1},
+        {"mac": "02:00:00:00:00:01", "pid": 1, "colour": "red"},
+        [],
+    ],
+)
+def test_link_that_is_none_is_refused(lan: Running, wrong: object) -> None:
+    assert "error" in lan.ask({"link": wrong})
+    assert lan.ask({"status": True})["links"] == []

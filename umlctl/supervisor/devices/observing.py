@@ -8,7 +8,7 @@ import trio
 
 from umlctl.backends import registry
 from umlctl.errors import UmlctlError
-from umlctl.networks import interfaces, segments
+from umlctl.networks import interfaces, link, segments
 from umlctl.supervisor.devices.table import ABSENT
 
 if TYPE_CHECKING:
@@ -93,5 +93,6 @@ def _host_side(entry: DeviceEntry, status: dict[str, Any], pid: int) -> dict[str
         "switch_pid": status["pid"],
         "port": port and port["id"],
         "uplink_pid": uplink.get("pid"),
+        "link": link.described(link.of_status(status, entry.mac)),
         "traffic": port and {name: port[counted] for name, counted in _TRAFFIC.items()},
     }
