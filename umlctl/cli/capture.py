@@ -95,12 +95,17 @@ def capture(guest: str, words: tuple[str, ...], write: str | None, count: int | 
         source = Capture(place.network, place.pid, program)
         stack.callback(source.close)
         target = stack.enter_context(_target(write))
-        file = File(target, place, _names_of(place))
-        say(f"captures {place.text}; Ctrl-C ends it", exitcodes.OK)
-        why = _run(place, source, file, count)
-        file.end(source.lost)
+        try:
+            file = File(target, place, _names_of(place))
+            say(f"captures {place.text}; Ctrl-C ends it", exitcodes.OK)
+            why = _run(place, source, file, count)
+            file.end(source.lost)
+        except OSError as problem:
+            what = write or "the text of frames"
+            raise HostError(f"{what} cannot be written: {problem.strerror}") from problem
         lost = f", {source.lost} lost: they came faster than they were taken"
-        said = f"{file.count} frames captured{lost if source.lost else ''}"
+        frames = "1 frame" if file.count == 1 else f"{file.count} frames"
+        said = f"{frames} captured{lost if source.lost else ''}"
         say(f"{said}; {why}" if why else said, exitcodes.OK)
     return exitcodes.OK
 

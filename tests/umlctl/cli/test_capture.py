@@ -163,3 +163,18 @@ def test_interface_of_the_host_is_captured_by_tcpdump(
     monkeypatch.setattr(os, "execv", lambda _program, words: executed.append(words[1:]))
     module._execute_tcpdump(Place("", interface="t0"), ["arp"], None, 3)
     assert executed == [["-n", "-i", "t0", "-l", "-c", "3", "--", "arp"]]
+
+
+def test_full_disk_is_said(
+    host: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Nothing:
+        lost = 0
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "Capture", lambda *_: Nothing())
+    assert main.run(["capture", "lan", "-w", "/dev/full"]) == exitcodes.FAILED
+    sys.stdout.flush()
+    assert "/dev/full cannot be written: No space left on device" in capfd.readouterr().err
