@@ -12,13 +12,16 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.networks import switch_client
+from umlctl.networks.capturing import Captures
 from umlctl.networks.holder import Holder
+from umlctl.networks.links import Links
 from umlctl.networks.switch_protocol import Control, ControlClient
 from umlctl.output import guest_table, proc_tables, views
 from umlctl.protocol.status import read_status
 from umlctl.shell.monitor import GuestMonitor
 
 if TYPE_CHECKING:
+    from umlctl.networks.loop import Loop
     from umlctl.networks.switchd import Switch
 
 
@@ -59,6 +62,10 @@ def switch_request(data: bytes) -> None:
         since=0.0,
         uplink=None,
         guest_ports=list,
+        captures=Captures(cast("Loop", SimpleNamespace())),
+        links=Links(lambda _seconds, _action: None),
+        apply_links=lambda: None,
+        save_options=lambda: None,
         renew=lambda: None,
         quit=lambda: None,
     )

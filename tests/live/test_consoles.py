@@ -265,6 +265,23 @@ def test_modules_of_the_kernel_are_where_modprobe_looks(house: House, guest: str
         assert house.try_shell(guest, look)[0] != 0
 
 
+def test_kernel_that_was_added_by_a_name_has_its_modules(
+    house: House, guest: str, umid: str
+) -> None:
+    kernel = os.path.realpath(house.status(guest)["command"][0])
+    house.ok("kernel", "add", kernel, "--name", umid)
+    house.start(umid, "--kernel", umid)
+    house.has_shell(umid)
+    assert house.status(umid)["command"][0] == f"{house.state}/kernels/{umid}/1/linux"
+    place = "/lib/modules" if os.path.isdir("/lib/modules") else "/run/modules/lib/modules"
+    look = f"ls {place}/$(uname -r) || echo none"
+    assert house.shell(umid, look) == house.shell(guest, look)
+    assert "a guest has the kernel" in house.umlctl("kernel", "rm", umid).stderr
+    house.ok("kill", umid)
+    house.ok("rm", umid)
+    house.ok("kernel", "rm", umid)
+
+
 def test_script_types_and_reads(house: House, guest: str) -> None:
     output = house.ok("console", guest, stdin="echo sum $((20+3))\n")
     assert "sum 23" in output

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 _COMPLETES: Final = {
     "profile": complete.profiles,
+    "kernel": complete.kernels,
     "disk": complete.behind("plug", "disk"),
     "nic": complete.behind("plug", "nic"),
     "after": complete.guests,

@@ -83,6 +83,8 @@ def capture(guest: str, words: tuple[str, ...], write: str | None, count: int | 
     and receives; on a tap or bridge of the host tcpdump captures, which may need root. Ctrl-C
     ends it.
     """
+    if "" in words:
+        raise UsageError("a word of the filter, or the NIC, is empty")
     place, rest = _place(guest, words)
     if write == "-" and os.isatty(streams.STDOUT):
         raise UsageError("frames are no text for a terminal: -w FILE, or a program behind a pipe")

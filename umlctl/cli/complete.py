@@ -164,6 +164,17 @@ def images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
         return []
 
 
+def kernels(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of kernels that were added, and files."""
+    from umlctl.kernels import registered
+
+    try:
+        names = registered.names()
+    except BadPlace:
+        names = []
+    return [*(name for name in names if name.startswith(incomplete)), *files(incomplete)]
+
+
 def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Guests that are started without being asked for."""
     from umlctl.state import enabled as found

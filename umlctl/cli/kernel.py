@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
 
+from umlctl import exitcodes
+from umlctl.cli import complete
+from umlctl.cli.cow_merge import progress
 from umlctl.cli.main import Group
 from umlctl.devices import lines, ubd
-from umlctl.errors import NoKernel
+from umlctl.errors import NoKernel, UsageError
 from umlctl.guest import specs
-from umlctl.kernels import find
+from umlctl.kernels import find, modules, registered, registry
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from umlctl.kernels.find import Candidate, ProbedKernel
+    from umlctl.kernels.registry import Registered
 
 __all__ = ["abilities", "as_json", "kernel"]
 
@@ -55,6 +61,120 @@ def list_kernels(in_json: bool) -> None:
         # No blank inside a column, for awk.
         rows = ([cell.replace(", ", ",") for cell in _row(*found)] for found in probed)
         _columns([_HEADINGS, *rows])
+
+
+@kernel.command(
+    "add",
+    epilog="""\b
+Examples:
+  umlctl kernel add ~/src/linux --name mine      a build tree: its kernel and modules
+  umlctl kernel add ./linux-6.19 --default
+  umlctl run demo --kernel mine
+""",
+)
+@click.argument("source", metavar="FILE|TREE", shell_complete=complete.kernels)
+@click.option("--name", metavar="NAME", help="What to call it.  [default: its version]")
+@click.option("--default", "usual", is_flag=True, help="Take it where no kernel is named.")
+@click.option("--json", "in_json", is_flag=True, help="Print it as `kernel show` does.")
+def add(source: str, name: str | None, usual: bool, in_json: bool) -> int:
+    """Keep a copy of a kernel and its modules by a name, which --kernel takes.
+
+    A tree may be built again: guests that have the copy reboot into what they were started with.
+    Adding another by the same name keeps the one before, for `kernel rollback`.
+    """
+    probed = find.probe(find.find(source))
+    called = name or registry.name_for(probed)
+    with progress(f"kernel {called}", registry.size_of(probed)) as advance:
+        found = registry.add(probed, called, _in_use(), advance)
+    if usual:
+        registry.set_default(called)
+        found = registry.load(called)
+    said = f"{called} is Linux {probed.version}, {found.path}"
+    _print(found, in_json, f"{said}; taken where none is named" if found.is_default else said)
+    return exitcodes.OK
+
+
+@kernel.command("rm", epilog="\b\nExamples:\n  umlctl kernel rm mine\n")
+@click.argument("names", nargs=-1, required=True, shell_complete=complete.kernels)
+def rm(names: tuple[str, ...]) -> int:
+    """Remove kernels that were added. One that a guest has is refused."""
+    for name in dict.fromkeys(names):
+        registry.remove(name, _in_use())
+        print(f"the kernel {name} is removed")
+    return exitcodes.OK
+
+
+@kernel.command(
+    "show", epilog="\b\nExamples:\n  umlctl kernel show mine\n  umlctl kernel show . --json\n"
+)
+@click.argument(
+    "source", metavar="[NAME|FILE|TREE]", required=False, shell_complete=complete.kernels
+)
+@click.option("--json", "in_json", is_flag=True, help="Print an object.")
+def show(source: str | None, in_json: bool) -> int:
+    """Show a kernel: what it can do, its modules, and where it came from.
+
+    Without NAME, the one that `run` takes.
+    """
+    probed = find.probe(find.find(source))
+    kept = next((each for each in registry.load_all() if each.path == probed.path), None)
+    there = modules.of_release(probed)
+    if in_json:
+        more = {"modules": there or None, "registered": kept and kept._asdict()}
+        print(json.dumps(_facts(probed) | more, indent=2))
+        return exitcodes.OK
+    can, cannot = abilities(probed)
+    rows = [
+        ("kernel", probed.path),
+        ("version", probed.version),
+        ("can", can),
+        ("cannot", cannot),
+        ("modules", there or "none"),
+    ]
+    if kept is not None:
+        rows.append(("name", f"{kept.name}{', the default' if kept.is_default else ''}"))
+        rows.append(("from", kept.origin or "-"))
+        rows.append(("added", time.strftime("%F %T", time.localtime(kept.added))))
+    for key, value in rows:
+        print(f"{key:<8}  {value}")
+    return exitcodes.OK
+
+
+@kernel.command(
+    "default",
+    epilog="\b\nExamples:\n  umlctl kernel default mine\n  umlctl kernel default --none\n",
+)
+@click.argument("name", required=False, shell_complete=complete.kernels)
+@click.option("--none", "nothing", is_flag=True, help="Take none of them unless it is named.")
+def default(name: str | None, nothing: bool) -> int:
+    """Have an added kernel be taken where none is named; without NAME, say which is."""
+    if name and nothing:
+        raise UsageError("a NAME, or --none, not both")
+    if name or nothing:
+        registry.set_default(name or "")
+    usual = registered.default()
+    print(f"{usual} is taken where no kernel is named" if usual else "no added kernel is taken")
+    return exitcodes.OK
+
+
+@kernel.command("rollback", epilog="\b\nExamples:\n  umlctl kernel rollback mine\n")
+@click.argument("name", shell_complete=complete.kernels)
+@click.option("--json", "in_json", is_flag=True, help="Print it as `kernel show` does.")
+def rollback(name: str, in_json: bool) -> int:
+    """Have a name be the kernel that it was before the last one was added."""
+    found = registry.roll_back(name)
+    version = find.probe(found.path).version
+    _print(found, in_json, f"{name} is Linux {version} again, {found.path}")
+    return exitcodes.OK
+
+
+def _print(found: Registered, in_json: bool, text: str) -> None:
+    print(json.dumps(found._asdict(), indent=2) if in_json else text)
+
+
+def _in_use() -> set[str]:
+    """The kernels of guests, those that have ended among them: they may be started again."""
+    return {record.definition.kernel for record in records.load_all()}
 
 
 def as_json(found: ProbedKernel) -> str:

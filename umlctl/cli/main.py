@@ -96,7 +96,7 @@ HELP: Final = {
     "info": "what this host has for guests",
     "doctor": "what keeps guests from running here, or from running well",
     "setup": "find a UML kernel on this machine, or fetch one",
-    "kernel": "the UML kernels of this machine and what they can do: list",
+    "kernel": "UML kernels: list, show, add, rm, default, rollback",
     "man": "the manual pages, wherever they are installed",
     "adopt": "take over guests whose supervisor was killed",
     "quit": "end the background supervisor, its guests first",

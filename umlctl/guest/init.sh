@@ -75,11 +75,18 @@ shell='${SHELL:-/bin/sh} -i; echo "umlctl: the shell on $1 has ended; attach ane
 # The modules of this kernel, which are not where the host has its own.
 give_modules() {
     read -r _ _ release _ </proc/version
-    [ -d "$UMLCTL_MODULES/$release" ] && [ ! -d "/lib/modules/$release" ] || return
-    if [ -d /lib/modules ]; then
-        mount --bind "$UMLCTL_MODULES" /lib/modules
-    else # no directory can be made there: the kernel and modprobe are told of another one
-        mkdir -p /run/modules/lib && ln -s "$UMLCTL_MODULES" /run/modules/lib/modules
+    [ ! -d "/lib/modules/$release" ] || return
+    place=/lib/modules
+    # Where no directory can be made there, the kernel and modprobe are told of another one.
+    [ -d $place ] || { place=/run/modules/lib/modules && mkdir -p $place; }
+    if [ -d "$UMLCTL_MODULES" ]; then
+        mount --bind "$UMLCTL_MODULES" $place
+    else # they are below what is covered here, as in /tmp
+        LIBMOUNT_FORCE_MOUNT2=always mount -t hostfs -o "$UMLCTL_MODULES" none $place
+    fi
+    if [ ! -d "$place/$release" ]; then
+        umount $place
+    elif [ $place != /lib/modules ]; then
         printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/modules/modprobe
         chmod +x /run/modules/modprobe
         echo /run/modules/modprobe >/proc/sys/kernel/modprobe

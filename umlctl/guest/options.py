@@ -74,8 +74,9 @@ OPTIONS: Final = (
     ),
     Option(
         "kernel",
-        "The UML kernel, or where it was built. [default: see `umlctl setup`]",
-        "FILE|TREE",
+        "The UML kernel, where it was built, or its name of `umlctl kernel add`. [default: see "
+        "`umlctl setup`]",
+        "FILE|TREE|NAME",
         holds="kernel",
     ),
     Option("mem", "Guest memory.", "SIZE", "size", default="256M", shown=True),

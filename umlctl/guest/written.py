@@ -309,6 +309,8 @@ def _anchored_text(holds: str, text: str, base: str, where: str) -> str:
             )
         return normpath(join(base, found)) if not found.startswith("/") else found
 
+    if holds == "kernel" and "/" not in text:
+        return text  # a name, or a program in PATH
     if holds == "words":
         return _anchored_word(text, base, path)
     if (holds == "disk" and not specs.names_slot(text)) or holds == "root":

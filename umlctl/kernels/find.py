@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from umlctl.errors import NoKernel
 from umlctl.host import paths
-from umlctl.kernels import kernel_file, probes
+from umlctl.kernels import kernel_file, probes, registered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,11 +147,12 @@ def cache() -> str:
 def find(explicit: str | None = None) -> str:
     """The absolute path of the kernel to run.
 
-    explicit, $UMLCTL_KERNEL: a file, or the directory where a kernel was built
+    explicit, $UMLCTL_KERNEL: a name that a kernel is registered by, a file, or the directory where
+    a kernel was built
 
-    In this order: `explicit`, $UMLCTL_KERNEL, `linux.uml` in PATH, `linux` in PATH if it looks
-    like UML, the newest one in the cache. A kernel that is named must be there: nothing else is
-    tried instead.
+    In this order: `explicit`, $UMLCTL_KERNEL, the registered one that is the default, `linux.uml`
+    in PATH, `linux` in PATH if it looks like UML, the newest one in the cache. A kernel that is
+    named must be there: nothing else is tried instead.
 
     Raises: NoKernel
     """
@@ -175,15 +176,17 @@ def find(explicit: str | None = None) -> str:
 
 
 def candidates() -> list[Candidate]:
-    """Every file that `find` would consider, in its order; unprobed, each file once."""
+    """Every file that `find` would consider, in its order, and then the others that are registered;
+    unprobed, each file once."""
     named = os.environ.get(KERNEL_VARIABLE)
     found = []
     if named:
-        path = os.path.abspath(_expanded(named))
+        path = registered.path_of(named) or os.path.abspath(_expanded(named))
         found.append(
             Candidate(f"${KERNEL_VARIABLE}", f"{path}/{IN_TREE}" if os.path.isdir(path) else path)
         )
     found += _unnamed()
+    found += [Candidate(f"registered:{n}", registered.path_of(n)) for n in registered.names()]
     once: dict[str, Candidate] = {}
     for candidate in found:
         once.setdefault(os.path.realpath(candidate.path), candidate)
@@ -256,6 +259,9 @@ def _expanded(name: str) -> str:
 
 
 def _named(name: str, source: str) -> str:
+    kept = registered.path_of(name)
+    if kept:
+        return kept
     path = os.path.abspath(_expanded(name))
     if name and os.path.isdir(path):
         path = f"{path}/{IN_TREE}"
@@ -278,6 +284,9 @@ def _named(name: str, source: str) -> str:
 
 
 def _unnamed() -> Iterator[Candidate]:
+    usual = registered.default()
+    if usual:
+        yield Candidate(f"default:{usual}", registered.path_of(usual))
     for name in ("linux.uml", "linux"):
         path = _which(name)
         if path:

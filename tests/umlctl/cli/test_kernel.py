@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
+from tests import fake_kernel
 from umlctl.cli.kernel import kernel
+from umlctl.errors import UsageError
+from umlctl.host import paths
 from umlctl.kernels import find
 
 if TYPE_CHECKING:
@@ -50,6 +54,45 @@ def test_list_shows_each_kernel_with_what_it_can_do(
     assert {"mconsole", "ubd", "vec", "hostfs"} < set(can.split(","))
     assert second.split()[:2] == [f"{tmp_path}/linux", "-"]
     assert second.endswith("name one you have"), "the reason is not cut"
+
+
+def invoke(*words: str) -> str:
+    result = CliRunner().invoke(kernel, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_kernel_is_added_shown_rolled_back_and_removed(
+    house: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = fake_kernel.write(str(tmp_path / "built"), "")
+    monkeypatch.setenv("PATH", os.defpath)
+    assert invoke("add", source, "--name", "mine") == (
+        f"mine is Linux 6.1.0, {paths.state_dir()}/kernels/mine/1/linux\n"
+    )
+    second = json.loads(invoke("add", source, "--name", "mine", "--default", "--json"))
+    assert second["path"] == f"{paths.state_dir()}/kernels/mine/2/linux"
+    assert (second["number"], second["before"], second["is_default"]) == (2, [1], True)
+    shown = invoke("show", "mine").splitlines()
+    assert shown[0].split() == ["kernel", second["path"]]
+    assert shown[5:7] == ["name      mine, the default", f"from      {source}"]
+    assert json.loads(invoke("show", "--json"))["registered"]["name"] == "mine"
+    assert invoke("default") == "mine is taken where no kernel is named\n"
+    assert "mine/1/linux" in invoke("rollback", "mine")
+    assert invoke("default", "--none") == "no added kernel is taken\n"
+    assert (
+        invoke("add", source)
+        == f"6.1.0 is Linux 6.1.0, {paths.state_dir()}/kernels/6.1.0/1/linux\n"
+    )
+    assert invoke("rm", "mine", "6.1.0") == (
+        "the kernel mine is removed\nthe kernel 6.1.0 is removed\n"
+    )
+    assert os.listdir(f"{paths.state_dir()}/kernels") == [".lock"]
+
+
+def test_name_and_no_name_are_a_usage_error(house: str) -> None:
+    result = CliRunner().invoke(kernel, ["default", "mine", "--none"])
+    assert isinstance(result.exception, UsageError)
 
 
 def test_empty_list_names_setup() -> None:

@@ -85,7 +85,7 @@ def test_places_are_the_users_and_the_hosts(monkeypatch: pytest.MonkeyPatch, hou
 
 
 def test_one_extends_another_whose_lists_it_replaces(guests: Path) -> None:
-    (guests / "base.toml").write_text('mem = "1G"\nnic = ["user"]\nkernel = "linux"\nsingle=true')
+    (guests / "base.toml").write_text('mem = "1G"\nnic = ["user"]\nkernel = "./linux"\nsingle=true')
     (guests / "more.toml").write_text('extends = "base.toml"\nncpus = 2\nsingle = false')
     Path("web.toml").write_text('extends = "more"\nnic = ["switch=a"]\nroot = "a.img"')
     found = files.needed("web.toml")

@@ -93,7 +93,7 @@ def test_kernel_must_be_able_to(house: str, kernel: find.ProbedKernel) -> None:
 def test_kernel_that_is_not_there_is_told(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UMLCTL_KERNEL", raising=False)
     with pytest.raises(NoKernel, match=re.escape("/d/linux")):
-        make.of_written(of_text('kernel = "linux"'))
+        make.of_written(of_text('kernel = "./linux"'))
 
 
 def test_user_is_for_root(house: str, monkeypatch: pytest.MonkeyPatch) -> None:

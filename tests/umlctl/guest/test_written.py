@@ -108,7 +108,8 @@ def anchored(base: str, **values: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        ({"kernel": "linux"}, {"kernel": "/d/linux"}),
+        ({"kernel": "./linux"}, {"kernel": "/d/linux"}),
+        ({"kernel": "linux"}, {"kernel": "linux"}),
         ({"kernel": "../linux"}, {"kernel": "/linux"}),
         ({"root": "host"}, {"root": "host"}),
         ({"root": "a.img,cow=b/c,sync"}, {"root": "/d/a.img,cow=/d/b/c,sync"}),
@@ -133,7 +134,7 @@ def test_relative_paths_are_those_of_a_directory(
 @pytest.mark.parametrize(
     "values",
     [
-        {"kernel": "linux"},
+        {"kernel": "./linux"},
         {"root": "a.img"},
         {"root": "/a.img,cow=c"},
         {"disk": ("a",)},

@@ -11,7 +11,7 @@ import pytest
 
 from tests import fake_kernel
 from umlctl.errors import HostError, NoKernel
-from umlctl.kernels import find
+from umlctl.kernels import find, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +135,25 @@ def test_order_is_explicit_variable_path_cache(
         ("PATH", linux),
         ("cache", in_cache),
     ]
+
+
+def test_kernel_is_found_by_the_name_that_it_was_added_by(
+    house: str, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = program("bin/linux.uml", FAKE)
+    added = registry.add(find.probe(program("mine", FAKE)), "mine", (), lambda _: None)
+    assert find.find() == elsewhere
+    assert find.find("mine") == added.path
+    monkeypatch.chdir(os.path.dirname(elsewhere))
+    assert find.find("linux.uml") == elsewhere
+    registry.set_default("mine")
+    assert find.find() == added.path
+    assert find.candidates() == [("default:mine", added.path), ("PATH", elsewhere)]
+    registry.set_default("")
+    assert find.candidates() == [("PATH", elsewhere), ("registered:mine", added.path)]
+    monkeypatch.setenv("UMLCTL_KERNEL", "mine")
+    assert find.find() == added.path
+    assert find.candidates()[0] == ("$UMLCTL_KERNEL", added.path)
 
 
 def test_newest_of_the_cache_is_first(program: Program) -> None:

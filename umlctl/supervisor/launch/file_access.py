@@ -106,8 +106,16 @@ def given(
 ) -> list[str]:
     """What a kernel is given that it is to see wherever it is."""
     found = [hold.path for entry in entries for hold in entry.holds]
-    found += [command[0], definition.cwd, *definition.ro, *definition.rw]
+    found += [command[0], definition.cwd, *definition.ro, *definition.rw, *_modules(command)]
     return [path for path in (*found, root_directory(definition), definition.init) if path]
+
+
+def _modules(command: Sequence[str]) -> Iterator[str]:
+    """The directory of a kernel's modules, if it has one."""
+    for word in map(unquoted, command):
+        about, _, value = word.partition("=")
+        if about == MODULES_VARIABLE:
+            yield value
 
 
 def written(definition: Definition, entries: Iterable[DeviceEntry]) -> list[str]:
@@ -140,12 +148,10 @@ def _read(definition: Definition, command: Sequence[str], places: Places) -> Ite
     # They are seen where their directory is covered: there no rule for that directory reaches them.
     yield from (f"{places.guest}/init", f"{places.guest}/{command_lines.HANDED}")
     yield from (places.guest, command[0])
+    modules = list(_modules(command))
+    if modules:  # there may be links from one to the other
+        yield from (*modules, os.path.dirname(command[0]))
     for word in map(unquoted, command):
         about, _, value = word.partition("=")
-        if about == MODULES_VARIABLE:
-            yield from (
-                value,
-                os.path.dirname(command[0]),
-            )  # there may be links from one to the other
-        elif about == "initrd" or (about == "init" and root_is_host(definition)):
+        if about == "initrd" or (about == "init" and root_is_host(definition)):
             yield os.path.join(definition.cwd, value)
