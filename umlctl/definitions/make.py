@@ -65,7 +65,7 @@ def check(written: Written) -> None:
 
     Raises: UsageError: with file, line and key
     """
-    if _problem(written, written.values) is None:
+    if problem_of(written, written.values) is None:
         return
     atoms = [
         (name, index)
@@ -75,12 +75,12 @@ def check(written: Written) -> None:
     good, bad = 0, len(atoms)
     while bad - good > 1:  # how many can be had together, and with the next one cannot
         middle = (good + bad) // 2
-        if _problem(written, _some(written.values, atoms[:middle])) is None:
+        if problem_of(written, _some(written.values, atoms[:middle])) is None:
             good = middle
         else:
             bad = middle
-    problem = _problem(written, _some(written.values, atoms[:bad]))
-    if not atoms or _problem(written, {}) is not None:
+    problem = problem_of(written, _some(written.values, atoms[:bad]))
+    if not atoms or problem_of(written, {}) is not None:
         raise UsageError(f"{written.path}: {problem}")
     name, index = atoms[bad - 1]
     raise UsageError(f"{written.values[name].place(index)}: {name}: {problem}")
@@ -97,7 +97,7 @@ def _some(values: Mapping[str, Given], atoms: Iterable[tuple[str, int | None]]) 
     return found
 
 
-def _problem(written: Written, values: Mapping[str, Given]) -> UmlctlError | None:
+def problem_of(written: Written, values: Mapping[str, Given]) -> UmlctlError | None:
     """What is wrong with what a file says; None: nothing."""
     options = options_of(values)
     options["kernel"] = options["kernel"] or "/linux"
