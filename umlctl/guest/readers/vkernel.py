@@ -187,7 +187,7 @@ class _Reader:
             return
         tap = name.removeprefix("/dev/") or specs.AUTO
         nic = msgspec.structs.replace(nic, name=tap)
-        if host.startswith("bridge") and tap == specs.AUTO:
+        if tap == specs.AUTO and host and not _is_address(host):
             nic = msgspec.structs.replace(nic, bridge=host)
         elif host not in ("", NO_ADDRESS):
             if tap == specs.AUTO:
@@ -328,6 +328,17 @@ def _netmask(text: str) -> tuple[str, str, str]:
     """What stands before a netmask, the '/' and the netmask: a path has slashes, too."""
     found = re.fullmatch(r"(.*:[^:/]*)/([0-9.]+)", text, re.DOTALL)
     return (found[1], "/", found[2]) if found else (text, "", "")
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an address, rather than the name of a bridge."""
+    import ipaddress  # costs as much as all the rest
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _prefix(mask: str) -> str:
