@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAN = Path(__file__).parent.parent / "man"
 PAGES = sorted(path for path in MAN.glob("man?/*.?") if not path.is_symlink())
-OF_COMMANDS = [path for path in PAGES if path.stem.startswith("umlctl-")]
+OF_COMMANDS = [path for path in PAGES if path.match("man1/umlctl-*.1")]
 MACRO = re.compile(r"[A-Z][a-z]")
 OF_ALL = "The options of all three"
 

@@ -30,6 +30,8 @@ def main(argv: list[str]) -> int:
             from umlctl.cli.man import open_page
 
             open_page(words[0])
+        if words == ["migrating"]:
+            return _guarded(_print_migrating)
         argv = [argv[0], *words, "--help"]  # whose commands, if no guest is named: ours
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
@@ -59,9 +61,18 @@ def _is_guest(words: list[str]) -> bool:
     except OSError:
         return True  # who asks it says why
     from umlctl.cli.main import LAZY
+    from umlctl.cli.man import TOPICS
     from umlctl.synonyms import SYNONYMS
 
-    return words[0] not in {*LAZY, *BY_NAME, *SYNONYMS}
+    return words[0] not in {*LAZY, *BY_NAME, *SYNONYMS, *TOPICS}
+
+
+def _print_migrating() -> int:
+    """Where its page cannot be shown."""
+    from umlctl.cli.migrating import text
+
+    print(text(), end="")
+    return exitcodes.OK
 
 
 def _cli(arguments: list[str]) -> int:

@@ -38,12 +38,14 @@ def of_guests(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def helpful(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """What `help` can be asked about: commands, and guests."""
+    """What `help` can be asked about: commands, topics, and guests."""
     import click
+
+    from umlctl.cli.man import TOPICS
 
     root = ctx.find_root().command
     commands = root.list_commands(ctx) if isinstance(root, click.Group) else []
-    found = {name for name in commands if name.startswith(incomplete)}
+    found = {name for name in (*commands, *TOPICS) if name.startswith(incomplete)}
     return sorted(found | set(guests(ctx, param, incomplete)))
 
 

@@ -232,6 +232,7 @@ Examples:
   umlctl shell demo                   a prompt
   umlctl shutdown demo
   umlctl help disk                    the manual page of a command
+  umlctl help migrating               from vkernel, Xen, and the old utilities of UML
 """,
 )
 @click.version_option(__version__, prog_name="umlctl", message="%(prog)s %(version)s")

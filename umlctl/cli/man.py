@@ -13,8 +13,10 @@ import click
 from umlctl.errors import HostError, UmlctlError, UsageError
 
 OVERVIEW_PAGE: Final = "umlctl"
-OTHER_PAGES: Final = {"mconsole": 7, "umlctl.toml": 5}
+OTHER_PAGES: Final = {"mconsole": 7, "umlctl.toml": 5, "umlctl-migrating": 7}
 """Pages that are of no command, each with its section."""
+TOPICS: Final = ("migrating",)
+"""What `help` and `man` explain that is no command either."""
 READERS: Final = (("man", "-l"), ("mandoc", "-a"))
 """Programs that show a page from a file, in the order of preference, each with the option for
 that."""
@@ -25,7 +27,8 @@ def pages(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
     begin = f"{OVERVIEW_PAGE}-"
     files = [file for place in _places()[:1] for file in os.listdir(f"{place}/man1")]
     commands = [file[len(begin) : -2] for file in files if file.startswith(begin)]
-    words = {OVERVIEW_PAGE, *OTHER_PAGES, *commands}
+    others = (name.removeprefix(begin) for name in OTHER_PAGES)
+    words = {OVERVIEW_PAGE, *others, *commands}
     return sorted(word for word in words if word.startswith(incomplete))
 
 
@@ -36,11 +39,12 @@ Examples:
   umlctl man disk       a command; as `umlctl help disk`
   umlctl man mconsole   the protocol, as kernels speak it
   umlctl man umlctl.toml   guests that are written down
+  umlctl man migrating  what people of other systems use now
 """,
 )
 @click.argument("page", default=OVERVIEW_PAGE, shell_complete=pages)
 def man(page: str) -> None:
-    """Show a manual page of umlctl: that of a command, umlctl, mconsole or umlctl.toml.
+    """Show a manual page of umlctl: that of a command, umlctl, mconsole, umlctl.toml or migrating.
 
     An installation in a directory of its own, as by pipx, has its pages where man(1) does not
     look.
@@ -49,7 +53,8 @@ def man(page: str) -> None:
 
 
 def open_page(command: str) -> None:
-    """Show the page of a command, and do not return; return only if the page cannot be shown."""
+    """Show the page of a command or of a topic, and do not return; return only if the page cannot
+    be shown."""
     try:
         _show(path_of(f"{OVERVIEW_PAGE}-{command}"))
     except UmlctlError:
@@ -68,13 +73,15 @@ def _show(path: str) -> NoReturn:
 def path_of(page: str) -> str:
     """The file of a page: in the checkout, or beside this installation's programs.
 
-    page: umlctl, mconsole, umlctl.toml, or a command, with `umlctl-` before it or without
+    page: umlctl, mconsole, umlctl.toml, or a command or a topic, with `umlctl-` before it or
+        without
 
     Raises: HostError: none is installed; UsageError: there is no such page
     """
     name = page if page.partition("-")[0] == OVERVIEW_PAGE else f"{OVERVIEW_PAGE}-{page}"
-    number = OTHER_PAGES.get(page)
-    file = f"man1/{name}.1" if number is None else f"man{number}/{page}.{number}"
+    other = page if page in OTHER_PAGES else name
+    number = OTHER_PAGES.get(other)
+    file = f"man1/{name}.1" if number is None else f"man{number}/{other}.{number}"
     places = _places()
     if not places:
         raise HostError("the manual was not installed: there are no pages beside its programs")

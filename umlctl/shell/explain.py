@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.cli import prompt
 from umlctl.cli.main import GROUPS
+from umlctl.cli.man import TOPICS
 from umlctl.cli.prompt import INSTEAD, VERBS, asks_for_help, help_of, is_command, options_of
 from umlctl.errors import UsageError
 from umlctl.protocol.commands import BY_NAME, HOST, KERNEL, SYSRQ
@@ -171,6 +172,10 @@ def about(words: list[str]) -> list[str]:
         return _about_native(BY_NAME[name])
     if name in VERBS:
         return help_of(words)
+    if name in TOPICS:
+        from umlctl.cli.migrating import text
+
+        return text().splitlines()
     if name in BUILT_IN:
         return [f"{name}: {BUILT_IN[name]}"]
     raise UsageError(unknown(name))

@@ -57,7 +57,8 @@ def test_consoles_are_completed() -> None:
 
 def test_help_is_completed_with_commands_and_guests(supervisor: Supervisor) -> None:
     assert list(completed("help", "de")) == ["define", "demo", "devices"]
-    assert set(completed("help", "")) == {"demo", *main.root.list_commands(Context(main.root))}
+    commands = main.root.list_commands(Context(main.root))
+    assert set(completed("help", "")) == {"demo", "migrating", *commands}
 
 
 def test_columns_are_completed_behind_those_that_are_typed() -> None:

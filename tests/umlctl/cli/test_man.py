@@ -69,9 +69,19 @@ def test_each_command_has_a_page(command: str) -> None:
         assert man.path_of(command) == path
 
 
-@pytest.mark.parametrize("name", ["umlctl.1", "mconsole.7", "umlctl.toml.5"])
+@pytest.mark.parametrize("name", ["umlctl.1", "mconsole.7", "umlctl.toml.5", "umlctl-migrating.7"])
 def test_other_pages_are_found(name: str) -> None:
     assert man.path_of(name.rpartition(".")[0]).endswith(f"/{name}")
+
+
+def test_topic_is_a_page() -> None:
+    assert man.path_of("migrating") == man.path_of("umlctl-migrating")
+
+
+def test_topic_is_explained_on_a_terminal_and_in_a_pipe(reader: Path, tmp_path: Path) -> None:
+    shown = on_a_terminal("help", "migrating", path=reader)
+    assert shown == f"-a {man.path_of('migrating')}\n"
+    assert umlctl("help", "migrating", path=tmp_path).stdout.startswith("From vkernel\n")
 
 
 @pytest.mark.parametrize("page", ["ls", "", "../man1/umlctl", "umlctl-", "umlctl-../x", "umlctl.1"])
@@ -84,7 +94,7 @@ def test_other_names_are_no_pages(page: str, tmp_path: Path) -> None:
 def test_pages_complete() -> None:
     context = click.Context(man.man)
     offered = man.pages(context, man.man.params[0], "")
-    assert set(offered) == {"umlctl", "mconsole", "umlctl.toml", *COMMANDS}
+    assert set(offered) == {"umlctl", "mconsole", "umlctl.toml", "migrating", *COMMANDS}
     assert man.pages(context, man.man.params[0], "di") == ["disable", "disk"]
 
 

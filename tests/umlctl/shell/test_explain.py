@@ -76,6 +76,10 @@ def test_every_command_is_explained_and_listed_with_its_meaning() -> None:
         about(["nonsense"])
 
 
+def test_topic_is_explained() -> None:
+    assert about(["migrating"])[0] == "From vkernel"
+
+
 def test_what_fits_behind_a_command_is_explained() -> None:
     for words, options in (
         (["plug"], [*DISK_OPTIONS, *NIC_KINDS, *NIC_OPTIONS]),

@@ -1,7 +1,7 @@
 """What a domain of libvirt's UML driver says of a guest. Pure.
 
-Source: docs/drvuml.html.in, docs/formatdomain and src/uml/uml_conf.c of libvirt, which had the
-driver up to 4.10
+Source: docs/drvuml.html.in, docs/formatdomain and src/uml/uml_conf.c of libvirt, while it had the
+driver
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from umlctl.guest.readers.reading import Reading, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+OPTIONS: Final = "ceiIlmnprRhstUvz"
 WITH_VALUE: Final = "ceiIlmnprR"
 """Options that take a value."""
 SIZE: Final = re.compile(r"([0-9]{1,18})([kKmMgG]?)")
@@ -90,7 +91,7 @@ def _options(words: Sequence[str], first: int) -> tuple[list[Option], int]:
         letters = word[1:]
         while letters:
             letter, letters = letters[0], letters[1:]
-            if letter not in _TAKES:
+            if letter not in OPTIONS:
                 raise UsageError(
                     f"{at}: {shown(word)}: vkernel has no option -{shown(letter)}; vkernel(7) has "
                     "those that are read"
