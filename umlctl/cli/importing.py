@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from umlctl.guest.readers.reading import Left, Reading
 
 STANDARD_INPUT: Final = "-"
+WRITTEN_ELSEWHERE: Final = "configuration of a guest"
+"""What a file is called that has another form than ours."""
 
 
 @click.group(
@@ -162,10 +164,10 @@ def _text(file: str) -> tuple[str, str, str]:
     if file == STANDARD_INPUT:
         path = "standard input"
         data = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
-        return files.decoded(path, data), path, os.getcwd()
+        return files.decoded(path, data, WRITTEN_ELSEWHERE), path, os.getcwd()
     if not os.path.lexists(file):
         raise UsageError(f"there is no file {file}")
-    return files.read(file), file, os.path.dirname(os.path.abspath(file))
+    return files.read(file, WRITTEN_ELSEWHERE), file, os.path.dirname(os.path.abspath(file))
 
 
 def _finish(

@@ -192,15 +192,17 @@ def _extended(given: Given, base: str) -> str:
     return path
 
 
-def read(path: str) -> str:
-    """The text of a definition.
+def read(path: str, what: str = "definition") -> str:
+    """The text of a definition, or of another file that a guest is written down in.
+
+    what: what it is, for messages
 
     Raises: UsageError: it is none; HostError: it cannot be read
     """
     try:
         # A device may do something when it is opened: no more than a look, to begin with.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UsageError(f"{path} is no file, and a definition is one")
+            raise UsageError(f"{path} is no file, and a {what} is one")
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise UsageError(
@@ -210,20 +212,20 @@ def read(path: str) -> str:
         raise HostError(f"cannot read {path}: {problem.strerror}") from problem
     try:
         _check_trusted(path, os.fstat(descriptor))
-        return decoded(path, os.read(descriptor, MAX_TEXT_BYTES + 1))
+        return decoded(path, os.read(descriptor, MAX_TEXT_BYTES + 1), what)
     except OSError as problem:
         raise HostError(f"cannot read {path}: {problem.strerror}") from problem
     finally:
         os.close(descriptor)
 
 
-def decoded(path: str, data: bytes) -> str:
-    """The text of a definition by its bytes.
+def decoded(path: str, data: bytes, what: str = "definition") -> str:
+    """The text of such a file by its bytes.
 
     Raises: UsageError
     """
     if len(data) > MAX_TEXT_BYTES:
-        raise UsageError(f"{path}: it has more than {MAX_TEXT_BYTES} bytes: that is no definition")
+        raise UsageError(f"{path}: it has more than {MAX_TEXT_BYTES} bytes: that is no {what}")
     try:
         return data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as problem:

@@ -16,6 +16,7 @@ from umlctl.definitions import files, make
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import written
 from umlctl.guest.options import BY_NAME
+from umlctl.guest.readers import counterparts
 from umlctl.guest.readers.reading import Item, Left
 from umlctl.host import naming
 from umlctl.kernels import find, kernel_file
@@ -117,10 +118,10 @@ def _flaw_here(item: Item) -> _Flaw | None:
         instead = "the one that `umlctl setup` finds is taken, and `kernel` names another"
         return _Flaw(f"it is not a UML kernel: {flaw}", instead) if flaw else None
     value = str(item.value)
-    if item.key == "append" and value.startswith(INITRD):
-        path = value.removeprefix(INITRD)
-        instead = 'append = ["initrd=FILE"] names one'
-        return None if os.path.isfile(path) else _Flaw("there is no such file here", instead)
+    if item.key == "initrd" or (item.key == "append" and value.startswith(INITRD)):
+        key, named = counterparts.initrd("FILE")
+        if not os.path.isfile(value.removeprefix(INITRD)):
+            return _Flaw("there is no such file here", f"{key} with {named} names one")
     return None
 
 
@@ -164,7 +165,10 @@ def _flaw_alone(item: Item, umid: str) -> _Flaw | None:
         text = written.write(values_of([item]))
         make.check(files.of_text(umid, "", text, ""))
     except UmlctlError as problem:
-        return _Flaw(str(problem).removeprefix(":1: ").removeprefix(f"{item.key}: "))
+        said = str(problem)
+        for place in (":1: ", f"{item.key}: ", f"{item.value}: "):
+            said = said.removeprefix(place)
+        return _Flaw(said)
     return None
 
 

@@ -111,7 +111,7 @@ def test_standard_input_is_a_file(started: Started, monkeypatch: pytest.MonkeyPa
     [
         (b"import os\nos.system('touch /tmp/ran')", "w.cfg:1: import os: this is Python"),
         (b"a = '\xff'", "w.cfg:1: a byte that is no UTF-8"),
-        (b"#" * 70000, "w.cfg: it has more than 65536 bytes"),
+        (b"#" * 70000, "w.cfg: it has more than 65536 bytes: that is no configuration of a guest"),
     ],
 )
 def test_what_is_no_such_file_is_an_error(started: Started, text: bytes, said: str) -> None:

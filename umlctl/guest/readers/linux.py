@@ -17,7 +17,7 @@ from umlctl.guest import specs
 from umlctl.guest.cmdline import OWN_ARGUMENTS
 from umlctl.guest.definition import is_device
 from umlctl.guest.readers import counterparts
-from umlctl.guest.readers.reading import Reading
+from umlctl.guest.readers.reading import Reading, shown
 from umlctl.guest.words import FOR_INIT, PRINTING_WORDS
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class _Reader:
         except UsageError as problem:
             self.result.leave(at, word, f"it is no disk: {problem}")
             return
+        if (disk.name, disk.files) == ("ubd0", (ubd.NULL_FILE,)):
+            return  # which every guest without a disk has
         if disk.name in self.disks:
             _, earlier, given = self.disks[disk.name]
             self.result.leave(earlier, given, "it is given again later, and that counts")
@@ -132,12 +134,18 @@ class _Reader:
     def _nic(self, word: str, at: str) -> None:
         name, equals, value = word.partition("=")
         transport, _, rest = value.partition(",")
+        tap, _, address = (*rest.split(","), "", "", "")[:3]
         if name.startswith("eth") and equals and transport == "slirp":
             mac = rest.partition(",")[0]
             self.result.leave(
                 at, word, "the program slirp is not started", "`user` is NAT as it", changed=True
             )
             nic = specs.Nic(kind=specs.USER, mac=mac.lower())
+        elif transport == "tuntap" and not tap:
+            how = f"tap=auto,host={address}/24" if address else "tap=auto"
+            why = "uml_net, which would make a tap for it, is not started"
+            self.result.leave(at, word, why, f"`{shown(how)}` makes one, as root")
+            return
         else:
             try:
                 nic = specs.parse_nic(word)
