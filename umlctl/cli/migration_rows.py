@@ -77,6 +77,9 @@ VKERNEL: Final = Section(
         Row("SIGTERM for a clean shutdown", "`umlctl shutdown web`; never SIGKILL to the kernel"),
         Row("^\\ and ddb", "`umlctl sysrq web`, `umlctl stack web 1`; gdb attaches to its pid"),
         Row("hw.vke0.tap_unit", "`umlctl nic list web`"),
+        Row("hw.vke.max_ringsize", "`--nic vec0:transport=tap,ifname=t,depth=64`"),
+        Row("16 of vkd, vcd and vke each", "16 disks, which CDs are as well; NICs up to 64"),
+        Row("a kernel that is debugged without reboots", "`umlctl run --kernel ./linux --console`"),
         Row("reboot, halt and shutdown inside", "the same: a reboot stays in the same process"),
         Row("sysctl vm.vkernel_enable=1", "nothing is to be enabled; `umlctl doctor` looks"),
         Row(
@@ -117,6 +120,7 @@ XEN: Final = Section(
         Row("xl info", "`umlctl info`"),
         Row("xl dmesg", "`umlctl dmesg web`, the kernel's; `umlctl events`, the supervisor's"),
         Row("xl sysrq", "`umlctl sysrq web`"),
+        Row("tcpdump on a vif or a tap", "`umlctl capture web`"),
         Row("xl uptime, vcpu-list, domid, domname", "`umlctl status web`, `umlctl ps web`"),
         Row("xl mem-set, the balloon", "`umlctl mem web`, up to what it has booted with"),
         Row(
@@ -140,6 +144,10 @@ XEN: Final = Section(
             "`--nic tap=auto,bridge=br0,mac=MAC`; without mac, always the same",
         ),
         Row("vif = [ '' ]", "`--nic user`: nothing is meant by nothing"),
+        Row(
+            "a disk that is added later, or is larger",
+            "`umlctl disk add web`, `umlctl image resize`",
+        ),
         Row("vif-bridge up and down", "`umlctl network create` with `--up` and `--down`"),
         Row("xvif1.0", "`umlctl nic list web` has the tap; it ends with the guest"),
         Row("a bridge for a server, NAT for a desk", "`--profile server:br0`, `--profile lab`"),
@@ -152,6 +160,14 @@ XEN: Final = Section(
         Row("/var/log/xen", "`umlctl logs web`, `umlctl events web`"),
         Row("xen-watchdog", "`--hang-after SECONDS` with `--on-hang restart`"),
         Row("cap, cpus", "`--cpu-limit PERCENT`, `--cpus LIST`"),
+        Row(
+            "names that are unique, and numbers of domains",
+            "the name alone; it is the kernel's umid",
+        ),
+        Row(
+            "the time used in the list", "`umlctl list`, `umlctl ps web`: all processes of a guest"
+        ),
+        Row("guests that wait for entropy", "the kernel of a guest has the host's randomness"),
         Row("ramdisk", "`--append initrd=FILE`"),
         Row("pci, pciback.hide", "a kernel with VFIO (Linux 6.16) takes `vfio_uml.device=`"),
         Row("anita --vmm=xm", "`umlctl test`, `umlctl exec`"),

@@ -13,7 +13,7 @@ import msgspec
 
 from umlctl.errors import UsageError
 from umlctl.guest import specs
-from umlctl.guest.readers import counterparts, elements
+from umlctl.guest.readers import counterparts, elements, linux
 from umlctl.guest.readers.reading import Reading, kernel_words, shown
 from umlctl.guest.words import key
 
@@ -187,11 +187,11 @@ class _Reader:
             elif each.name == "root" and text:
                 self.root = text, each
             elif each.name == "cmdline":
-                for word in kernel_words(text):
-                    if key(word) == "root":
-                        self.root = word.removeprefix("root="), each
-                    else:
-                        self.result.carry("append", word, self.at(each), word)
+                words = kernel_words(text)
+                for root in (word for word in words if key(word) == "root"):
+                    self.root = root.removeprefix("root="), each
+                others = [word for word in words if key(word) != "root"]
+                linux.take_words(self.result, others, self.at(each))
             elif each.name == "type" and text == KIND:
                 continue
             else:

@@ -40,7 +40,7 @@ def read(words: Sequence[str], base: str) -> Reading:
 
     Raises: UsageError: it is too much
     """
-    reader = _Reader(base)
+    reader = _Reader(Reading(base))
     first = 0
     if words and is_kernel(words[0]):
         if "/" in words[0]:  # by its name alone, it is the one that is found by itself
@@ -54,6 +54,17 @@ def read(words: Sequence[str], base: str) -> Reading:
     for index in range(end, len(words)):
         reader.result.carry("append", words[index], f"argument {index + 1}", words[index])
     return reader.result
+
+
+def take_words(result: Reading, words: Sequence[str], at: str) -> None:
+    """Read more words of a guest that another form has besides.
+
+    Raises: UsageError: it is too much
+    """
+    reader = _Reader(result)
+    for word in words:
+        reader.take(word, at)
+    reader.finish()
 
 
 def is_kernel(word: str) -> bool:
@@ -70,8 +81,8 @@ class _Reader:
         roots: the words that say what the root is, by what they are about, each with its place
     """
 
-    def __init__(self, base: str) -> None:
-        self.result = Reading(base)
+    def __init__(self, result: Reading) -> None:
+        self.result = result
         self.disks: dict[str, tuple[ubd.Ubd, str, str]] = {}
         self.roots: dict[str, tuple[str, str]] = {}
 

@@ -45,6 +45,8 @@ def devices(inside: str) -> str:
         ("<os><type>uml</type><kernel>k</kernel></os>", [("kernel", "/here/k")]),
         ("<os><initrd>/i</initrd></os>", [("append", "initrd=/i")]),
         ("<os><cmdline> a \"b c\" </cmdline></os>", [("append", "a"), ("append", '"b c"')]),
+        ("<os><cmdline>mem=64M ubd2=/c single</cmdline></os>",
+         [("mem", "64M"), ("single", True), ("disk", "/c,slot=2")]),
         ("<on_crash>restart</on_crash>", [("on-panic", "restart")]),
         ("<on_poweroff>destroy</on_poweroff>", []),
         ("<on_reboot>destroy</on_reboot>", [("append", "noreboot")]),
@@ -90,6 +92,7 @@ def test_element_is_carried_over(inside: str, items: list[tuple[str, Any]]) -> N
         (devices("<console type='file'/>"), "the first console is the supervisor's"),
         (devices("<serial type='tcp'/>"), "such a line is not opened"),
         (devices("<graphics/>"), "UML has no screen"),
+        ("\n<os><cmdline>con0=null,fd:2</cmdline></os>", "f:2: con0=null,fd:2: not carried over: "),
         (devices("<tpm/>"), "no counterpart of it is known"),
     ],
 )  # fmt: skip
