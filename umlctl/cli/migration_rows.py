@@ -148,6 +148,7 @@ XEN: Final = Section(
             "a disk that is added later, or is larger",
             "`umlctl disk add web`, `umlctl image resize`",
         ),
+        Row("vif with rate", "`umlctl nic set web vec0 --rate 10mbit` on a switch, tc(8) on a tap"),
         Row("vif-bridge up and down", "`umlctl network create` with `--up` and `--down`"),
         Row("xvif1.0", "`umlctl nic list web` has the tap; it ends with the guest"),
         Row("a bridge for a server, NAT for a desk", "`--profile server:br0`, `--profile lab`"),

@@ -331,7 +331,7 @@ def _of_nic(name: str) -> tuple[str, str]:
     if name == "script":
         return "libvirt's UML ran none", "a network's hooks do, see umlctl-network(1)"
     if name == "bandwidth":
-        return "umlctl limits no traffic", "`tc` does on the tap"
+        return "it is set while a guest runs", "`umlctl nic set --rate` on a switch, `tc` on a tap"
     if name == "ip":
         return "the guest's own network setup does that", "addr= of `nic` is a hint to it"
     return "NICs of UML have no such thing", ""

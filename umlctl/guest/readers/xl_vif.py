@@ -21,7 +21,7 @@ OF_VIF: Final[Mapping[str, tuple[str, str]]] = {
         "what is more is up to the hooks of a network, see umlctl-network(1)",
     ),
     **dict.fromkeys(("model", "type"), ("all NICs of UML are the kernel's own vecN", "")),
-    "rate": ("umlctl limits no traffic", "`tc` does on the tap"),
+    "rate": ("a tap has no such limit", "`tc` sets one; on a switch `umlctl nic set --rate` does"),
     "mtu": ("the guest sets it", "mtu= of a NIC in the kernel's words does, too"),
     **dict.fromkeys(("backend", "devid", "gatewaydev", "netdev", "trusted"), (IS_XEN, "")),
 }

@@ -88,7 +88,7 @@ def test_element_is_carried_over(inside: str, items: list[tuple[str, Any]]) -> N
         (devices(DISK.replace("<t", "<boot order='1'/><t")), "disks of UML have no such thing"),
         (devices("<interface type='network'/>"), "it is `user`, NAT of its own"),
         (devices("<interface type='direct'/>"), "libvirt's UML knew no such interface"),
-        (devices("<interface type='user'><bandwidth/></interface>"), "umlctl limits no traffic"),
+        (devices("<interface type='user'><bandwidth/></interface>"), "set while a guest runs"),
         (devices("<console type='file'/>"), "the first console is the supervisor's"),
         (devices("<serial type='tcp'/>"), "such a line is not opened"),
         (devices("<graphics/>"), "UML has no screen"),
