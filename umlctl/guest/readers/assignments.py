@@ -20,7 +20,7 @@ _TOKEN: Final = re.compile(
     r"""(?P<blank>[ \t\r\f\v]+|\\\r?\n|\#[^\n]*)
     |(?P<newline>\n|;)
     |(?P<text>'(?:[^'\\\n]|\\[^\n])*'|"(?:[^"\\\n]|\\[^\n])*")
-    |(?P<number>0[xX][0-9A-Fa-f]+(?!\w)|[0-9]+(?![\w.]))
+    |(?P<number>0[xX][0-9A-Fa-f]+(?!\w)|-?[0-9]+(?![\w.]))
     |(?P<word>[^\W\d][\w-]*)
     |(?P<mark>\+=|[=\[\],])
     |(?P<other>.)""",

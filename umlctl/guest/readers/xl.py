@@ -174,7 +174,7 @@ class _Reader:
             self._carry(found, "cpu-limit", number)
 
     def take_cpus(self, found: Assignment) -> None:
-        texts = [text for text, _ in self._texts(found)]
+        texts = ["all" if text == "-1" else text for text, _ in self._texts(found)]  # xm's word
         lists = [counterparts.cpu_list(text) for text in texts]
         if not texts or None in lists:
             self._leave(

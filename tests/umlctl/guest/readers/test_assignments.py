@@ -31,6 +31,7 @@ def test_assignment_has_its_key_its_value_and_its_line() -> None:
         ("a = 1; b='2'", {"a": "1", "b": "2"}),
         ("a = 0x301\nb=010", {"a": "0x301", "b": "010"}),
         ("a = [ 'x',\n  'y', # why\n]\n", {"a": ["x", "y"]}),
+        ("a = -1", {"a": "-1"}),
         ("a = []", {"a": []}),
         ("a = [['x'], 2]", {"a": [["x"], "2"]}),
         ("a = True\nb = False\nc = None", {"a": "1", "b": "0", "c": ""}),

@@ -36,6 +36,7 @@ def left(text: str) -> list[str]:
         ("vcpus = 1", []),
         ("vcpus = 4", [("ncpus", 4)]),
         ("cpus = 'all'", []),
+        ("cpu = -1", []),
         ("cpus = '0-3,^1'", [("cpus", "0,2-3")]),
         ("cpus = [0, 1]", [("cpus", "0-1")]),
         ("cap = 50", [("cpu-limit", 50)]),
