@@ -22,7 +22,7 @@ def last(umid: str) -> Definition | None:
         record = records.load(naming.check_umid(umid))
     except naming.BadUmid:
         return None  # a bad name is told where names are checked
-    if record is None:
+    if record is None or record.own_line:  # `linux` starts that one
         return None
     if cleanup.judged(record).ending is None:
         return None

@@ -24,6 +24,7 @@ from umlctl.guest import command as commands
 from umlctl.host import paths
 from umlctl.protocol import command_lines
 from umlctl.protocol.control_line import Lines, line
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,6 +130,12 @@ def _check(umid: str, directory: str) -> None:
         return
     if not os.path.isdir(directory):
         raise NoGuest(f"no guest {umid!r} runs here; `umlctl list` shows those that do")
+    record = records.load(umid)
+    if record is not None and record.own_line:
+        raise Refused(
+            f"{umid} takes no commands: it was started as `linux`, whose kernel has the lines that "
+            "its words name, and no others"
+        )
     raise Refused(
         f"{umid} takes no commands: it was started by an earlier umlctl, or where a process may "
         f"have fewer than {command_lines.AMPLE_DESCRIPTORS} descriptors; `umlctl restart {umid}` "

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from umlctl import exitcodes
 from umlctl.cli import complete, durations
 from umlctl.cli.noise import STAMP, is_noise
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import paths
 from umlctl.host.files import is_still_at
 from umlctl.host.inotify import Watch
+from umlctl.output import say
 from umlctl.state import console_log
 from umlctl.streams import await_source
 
@@ -153,6 +155,12 @@ def show(
         begin = max(begin, first)
         size = os.fstat(descriptor).st_size
         last = size if end is None else min(size, end)  # an index may be damaged
+        if not last and _is_elsewhere(umid):
+            say(
+                f"{umid}: it was started as `linux`: what it prints is for who started it, and is "
+                "not kept",
+                exitcodes.OK,
+            )
         if lines is not None and kept is _as_it_is:
             begin = console_log.last_lines(descriptor, lines, begin, last)
         pieces = kept(console_log.read(descriptor, begin, last))
@@ -164,6 +172,14 @@ def show(
         _print(pieces, come, console if in_json else "")
     finally:
         os.close(descriptor)
+
+
+def _is_elsewhere(umid: str) -> bool:
+    """The console of a guest is its starter's."""
+    from umlctl.state import records  # who has a log does without
+
+    record = records.load(umid)
+    return record is not None and record.own_line
 
 
 def _part(log: str, boot: int | None) -> tuple[str, int, int | None]:

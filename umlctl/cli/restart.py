@@ -22,6 +22,7 @@ from umlctl.output import views
 from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import read_status
 from umlctl.recovery import discover
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
@@ -76,11 +77,17 @@ def _check_again(umid: str, written: Definition | None) -> None:
 
     written: as it is to be, if not as it was
 
-    Raises: HostError, NoKernel: a file that it needs is missing, or is no kernel now
+    Raises: GuestInUse: it is somebody's process; HostError, NoKernel: a file that it needs is
+        missing, or is no kernel now
     """
     record = discover.find(umid)
     if record is None:
         return
+    if record.own_line and records.lives(record):
+        raise GuestInUse(
+            f"{umid} is the process {record.pid}, which somebody started as `linux`: "
+            f"`umlctl shutdown {umid}` ends it, and who started it starts it again"
+        )
     definition = written or record.definition
     find.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
     disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]

@@ -31,6 +31,9 @@ STATES: Final = {
     "I": "idle",
 }
 """What a process does, by its letter in proc(5)."""
+USERSPACE_NAME: Final = "uml-userspace"
+"""The name that later kernels give to the processes of their guests, which they need not trace.
+Source: arch/um/kernel/skas/stub_exe.c"""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _RECVFROM_SYSCALL: Final = "45"
 """The system call that a stopped kernel is in (x86-64); a running one sleeps in sigsuspend or
@@ -312,6 +315,53 @@ def kill_guest(main: int, started: int, others: list[int]) -> None:
     for pid in others:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def kill_members(main: int, program: str) -> None:
+    """End what is left of a guest whose group others may be in, as those of a shell's pipeline: the
+    processes of the group that run its kernel, and no others.
+
+    program: the kernel's path
+    """
+    path = os.path.realpath(program)
+    killed: set[int] = set()
+    while True:
+        group = _group(main)
+        members = [pid for pid in group if _runs(pid, path)]
+        if killed.issuperset(members):
+            return  # none is left, or they are about to end
+        if len(members) == len(group):
+            with suppress(ProcessLookupError):
+                os.killpg(main, signal.SIGKILL)  # at once, so that nothing runs on for a moment
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed.update(members)
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+        fields = _stat(pid)
+        if fields is not None and int(fields[2]) == leader and fields[0] not in "ZX":
+            found.append(pid)
+    return found
+
+
+def _runs(pid: int, program: str) -> bool:
+    """Whether a process is one of a kernel's.
+
+    program: the kernel's path, without links
+    """
+    found = _read_stat(pid)
+    if found is None:
+        return False
+    try:
+        executed = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    except OSError:
+        return False
+    return executed == program or found[0] == USERSPACE_NAME
 
 
 def keep_descriptors() -> None:

@@ -28,9 +28,6 @@ HELPER: Final = "helper"
 PROCESS: Final = "guest process"
 SWITCH: Final = "switch"
 UPLINK: Final = "uplink"
-_PROCESS_NAME: Final = "uml-userspace"
-"""The name that later kernels give to the processes of their guests, which they need not trace.
-Source: arch/um/kernel/skas/stub_exe.c"""
 
 
 class Member(NamedTuple):
@@ -103,7 +100,7 @@ def orphans() -> list[Orphans]:
         if seen is None or not seen.group or processes.start_time(seen.group) is not None:
             continue
         umid = _umid_of(seen.pid)
-        if umid or seen.name == _PROCESS_NAME:
+        if umid or seen.name == processes.USERSPACE_NAME:
             found.setdefault(seen.group, []).append(seen)
             names[seen.group] = umid or names.get(seen.group, "")
     return [
@@ -131,7 +128,7 @@ def _umid_of(pid: int) -> str:
 def _is_process(seen: processes.Seen, main: int) -> bool:
     """Whether the kernel runs a process of its guest in this one."""
     traced = seen.tracer and processes.is_thread(seen.tracer, main)
-    return bool(traced) or seen.name == _PROCESS_NAME
+    return bool(traced) or seen.name == processes.USERSPACE_NAME
 
 
 def _networks(record: Record) -> Iterator[Member]:

@@ -189,8 +189,10 @@ def judge(seen: Evidence) -> Ending:
     elif number := _signal(seen):
         cause, code = "killed", exitcodes.SIGNALLED + number
         text = f"signal {number} from somebody else"
+    elif seen.status is None:
+        cause, code, text = "ended", exitcodes.GONE, "nobody saw its exit status"
     else:
-        cause, code, text = "exited", seen.status or 0, HALTED if seen.halted else ""
+        cause, code, text = "exited", seen.status, HALTED if seen.halted else ""
     return Ending(cause=cause, code=code, text=text, time=time.time())
 
 
@@ -355,10 +357,10 @@ def _signal(seen: Evidence) -> int:
     A shell says 128+N for signal N and for an exit with that status, and unshare(1) says 1
     for SIGKILL; but a kernel that exits removes its directory.
     """
-    if seen.status is None:
-        return signal.SIGKILL
     if not seen.left:
         return 0
+    if seen.status is None:
+        return signal.SIGKILL
     if seen.status == 1:
         return signal.SIGKILL
     return max(0, seen.status - exitcodes.SIGNALLED)

@@ -111,6 +111,12 @@ class Record(msgspec.Struct, kw_only=True):
         removed: devices of the command line that were removed
         resume: when it is to be resumed if it is stopped, seconds since 1970; 0: when told to
         again: it has ended, and is to be started again
+        own_line: its kernel has the command line and the descriptors of who started it, see
+            `umlctl.compat.linux`, and is that one's child
+        relay: the socket of another program that its kernel's notifications are handed on to;
+            empty: none
+        place: the directory where who started it expects its socket and its pid; empty: the public
+            one
         ending: None while it runs, as far as the writer knew
     """
 
@@ -130,6 +136,9 @@ class Record(msgspec.Struct, kw_only=True):
     binds: bool = False
     resume: float = 0.0
     again: bool = False
+    own_line: bool = False
+    relay: str = ""
+    place: str = ""
     ending: Ending | None = None
     version: int = FORM_VERSION
 
@@ -301,6 +310,13 @@ def unreadable() -> Iterator[tuple[str, Unreadable]]:
             read(name)
         except Unreadable as problem:
             yield name, problem
+
+
+def expected_socket(record: Record) -> str:
+    """The path where who started a guest expects its socket."""
+    if record.place:
+        return f"{record.place}/mconsole"
+    return paths.public_socket(record.definition.umid, record.definition.home)
 
 
 def set_aside(umid: str) -> str:

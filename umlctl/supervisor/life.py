@@ -74,7 +74,8 @@ class Life:
         self.lifecycle = lifecycle
         self.milestones = milestones
         self.history = history
-        self.process = GuestProcesses(launched.pid, launched.started)
+        program = definition.kernel if record.own_line else ""
+        self.process = GuestProcesses(launched.pid, launched.started, program)
         self.kernel = KernelClient(
             kernel_socket(definition),
             self._trouble_changed,

@@ -16,6 +16,7 @@ from umlctl.state import console_log
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.lifecycle import HasSocket, KillWanted, Panicked
 from umlctl.supervisor.rate_limits import NotificationLimit
+from umlctl.supervisor.relayed import Relayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ class Notifications:
         self._handle = handle
         self._hearing = NotificationLimit(life.history)
         self._unheard: deque[Notification] = deque()
+        self._relayed = Relayed(life.launched.record)
 
     async def hear(self, nursery: trio.Nursery) -> None:
         """Take every notification at once: an unread one freezes the guest. A guest whose root
@@ -63,7 +65,8 @@ class Notifications:
                 elif notification.kind == HANG:
                     self._life.watchdog.mark_unfed()
             await trio.sleep(self._hearing.wait(trio.current_time(), taken, reboots))
-            with suppress(trio.ClosedResourceError):  # another socket has taken its place
+            with trio.move_on_after(self._relayed.wait()), suppress(trio.ClosedResourceError):
+                # Closed: another socket has taken its place.
                 await trio.lowlevel.wait_readable(self._life.launched.notify)
 
     def take_rest(self) -> None:
@@ -91,6 +94,7 @@ class Notifications:
                 datagram = self._life.launched.notify.recv(1024)
             except BlockingIOError:
                 return taken
+            self._relayed.hand_on(datagram)
             with suppress(WireError):
                 self._unheard.append(Notification.decode(datagram))
         return MAX_READ_AT_ONCE

@@ -61,6 +61,8 @@ async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event]
     life.process.kill()
     heard.take_rest()
     status = await _exit_status(life.launched.shim, life.launched.claim.directory)
+    if status.code is None:
+        status = endings.ExitStatus(life.process.status, False)
     with trio.move_on_after(GROUP_TIMEOUT):
         while not processes.reap_group(life.process.pid):  # noqa: ASYNC110 - nobody tells
             await trio.sleep(LOOK_INTERVAL)

@@ -9,11 +9,13 @@ from typing import Final
 
 import trio
 
-from umlctl.host import processes
+from umlctl.host import exit_status, processes
 from umlctl.supervisor.kernel_socket import is_open
 
 LOOK_INTERVAL: Final = 0.005
 """Between two looks at whether the kernel waits in `stop`, seconds."""
+REAPED_TIMEOUT: Final = 0.5
+"""How long the parent of a kernel may take to see how that has ended, seconds."""
 RUNNING_CPU_SECONDS: Final = 0.05
 """A kernel that has had so much CPU time, and is not seen to wait, does not, seconds."""
 
@@ -25,12 +27,16 @@ class GuestProcesses:
         pid: of the main process, which leads the group of all but some helpers
         started: its start time, clock ticks since the host's boot
         gone: all of them have ended, so that none is looked at any more
+        status: how the main process ended, as a shell says it; None if that is not known
     """
 
-    def __init__(self, pid: int, started: int) -> None:
+    def __init__(self, pid: int, started: int, program: str = "") -> None:
+        """program: the kernel's path, where processes of others may be in its group"""
         self.pid = pid
         self.started = started
+        self._program = program
         self.gone = False
+        self.status: int | None = None
         self._descriptor = -1
         self._held: processes.Held | None = None
         self._helpers: dict[int, int] = {}
@@ -45,9 +51,19 @@ class GuestProcesses:
             if processes.alive(self.pid, self.started):
                 self._descriptor = descriptor
                 await trio.lowlevel.wait_readable(descriptor)
+                if self._program:  # its parent is no tiny parent of ours
+                    self.kill()
+                    await self._ask_status(descriptor)
         finally:
             self._descriptor = -1
             os.close(descriptor)
+
+    async def _ask_status(self, descriptor: int) -> None:
+        """See how the main process has ended, once its parent has, on a host that tells."""
+        with trio.move_on_after(REAPED_TIMEOUT), suppress(OSError):
+            while (status := exit_status.of(descriptor)) is None:  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(LOOK_INTERVAL)
+            self.status = status
 
     def held(self) -> processes.Held | None:
         """What keeps the main process from running, such as a debugger; None if nothing does."""
@@ -87,6 +103,9 @@ class GuestProcesses:
 
     def kill(self) -> None:
         """Kill all processes of the guest, also the helpers that were found."""
+        if self._program:
+            processes.kill_members(self.pid, self._program)
+            return
         processes.kill_guest(self.pid, self.started, self._live_helpers())
 
     def end_traced(self, path: str) -> None:

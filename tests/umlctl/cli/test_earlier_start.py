@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.umlctl.state.test_records import ended, keep
 from umlctl.cli import earlier_start
 from umlctl.host import paths
 from umlctl.protocol.status import Ending
@@ -49,3 +50,10 @@ def test_guest_that_has_ended_is_started_as_it_was_last(
     assert started.definitions[-1].mem == 77 << 20
     said = "demo: a new guest of this name; it was started last with "
     assert said + (earlier_start.words(first) or "no options") in started.err
+
+
+def test_what_was_started_as_linux_is_no_guest_to_be_started_again(house: str) -> None:
+    keep("demo", own_line=True, ending=ended(0, 2.0))
+    assert earlier_start.last("demo") is None
+    keep("demo", ending=ended(0, 2.0))
+    assert earlier_start.last("demo") is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socketproto.wire import Request
+from tests.umlctl.state.test_records import keep
 from umlctl.cli import exec_running as module
 from umlctl.errors import NeverStarted, NoGuest, Refused
 from umlctl.host import paths
@@ -123,6 +124,9 @@ def test_guest_that_takes_none_is_said(directory: str) -> None:
         module._check("other", paths.guest_dir("other"))
     os.unlink(f"{directory}/exec0.tell")
     with pytest.raises(Refused, match="earlier umlctl"):
+        module._check("demo", directory)
+    keep("demo", own_line=True)
+    with pytest.raises(Refused, match="was started as `linux`"):
         module._check("demo", directory)
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.umlctl.recovery.test_discover import running
-from tests.umlctl.state.test_records import write_record
+from tests.umlctl.state.test_records import keep, write_record
 from umlctl import streams
 from umlctl.cli.logs import LOOK_INTERVAL, _additions, dmesg, logs
 from umlctl.errors import HostError, NoGuest
@@ -61,6 +61,14 @@ def test_line_that_is_not_ended_is_one(house: str) -> None:
 def test_empty_log_shows_nothing(house: str) -> None:
     write("demo", b"")
     assert shown("demo") == shown("demo", "-n", "5") == b""
+
+
+def test_guest_whose_console_is_its_starters_is_said(house: str) -> None:
+    keep("demo", own_line=True)
+    write("demo", b"")
+    result = CliRunner().invoke(logs, ["demo"])
+    assert result.exception is None
+    assert "demo: it was started as `linux`: what it prints is for who" in result.output
 
 
 def test_log_of_somebody_elses_guest_is_not_ours_to_read(

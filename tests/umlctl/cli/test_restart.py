@@ -115,6 +115,18 @@ def test_guest_that_could_not_be_started_again_is_not_ended(
     assert not supervisor.asked
 
 
+def test_process_of_somebody_is_not_started_again(
+    supervisor: Supervisor, started: list[Definition]
+) -> None:
+    record = records.load("demo")
+    assert record is not None
+    record.own_line = True
+    records.save(record)
+    assert supervisor.main("restart", "demo") == exitcodes.REFUSED
+    assert f"demo is the process {os.getpid()}, which somebody started as `linux`" in supervisor.err
+    assert not supervisor.asked
+
+
 def test_guest_of_a_run_is_left_to_who_runs_it(
     supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
 ) -> None:

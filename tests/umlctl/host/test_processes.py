@@ -195,6 +195,33 @@ def test_stopped_processes_are_killed_too() -> None:
         until(lambda: all(map(gone, (main, inside, outside))))
 
 
+def test_members_of_a_group_that_run_something_else_live_on() -> None:
+    with tree() as (main, inside, outside):
+        with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:
+            processes.kill_members(main, "/bin/sleep")
+            assert not any(map(gone, (main, inside, outside)))
+            processes.kill_members(main, sys.executable)
+            until(lambda: gone(main) and gone(inside))
+            assert not gone(outside)
+            assert not gone(other.pid)
+            processes.kill_members(main, sys.executable)  # nothing is left of it
+            other.kill()
+        os.kill(outside, signal.SIGKILL)
+
+
+def test_others_in_a_group_are_let_live() -> None:
+    script = "sleep 600 & echo $!; exec \"$0\" -Sc 'import signal; signal.pause()'"
+    with subprocess.Popen(
+        ["sh", "-c", script, sys.executable], stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        other = int(line(process))
+        until(lambda: os.path.samefile(f"/proc/{process.pid}/exe", sys.executable))
+        processes.kill_members(process.pid, sys.executable)
+        assert process.wait(DEADLINE) == -signal.SIGKILL
+        assert not gone(other)
+        os.kill(other, signal.SIGKILL)
+
+
 def test_kernel_that_leads_no_group_yet_is_killed_alone() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         started = processes.start_time(process.pid)

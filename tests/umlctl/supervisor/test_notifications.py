@@ -27,7 +27,7 @@ class Made:
     def __init__(self, ours: socket.socket, kernel: socket.socket) -> None:
         ours.setblocking(False)
         self.life = cast("Any", SimpleNamespace)(
-            launched=SimpleNamespace(notify=ours, record=SimpleNamespace(last_panic="")),
+            launched=SimpleNamespace(notify=ours, record=SimpleNamespace(last_panic="", relay="")),
             history=History("demo"),
             milestones=Milestones(),
             lifecycle=SimpleNamespace(had_socket=False),

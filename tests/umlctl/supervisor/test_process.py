@@ -43,6 +43,20 @@ async def test_process_that_is_killed_has_ended(child: subprocess.Popen[bytes]) 
     assert child.wait() == -signal.SIGKILL
 
 
+async def test_status_of_somebodys_child_is_seen_where_the_host_tells(
+    child: subprocess.Popen[bytes],
+) -> None:
+    program = os.readlink(f"/proc/{child.pid}/exe")
+    process = GuestProcesses(child.pid, process_of(child).started, program)
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.await_end)
+            await trio.testing.wait_all_tasks_blocked()
+            process.kill()
+            assert await trio.to_thread.run_sync(child.wait) == -signal.SIGKILL
+    assert process.status in (128 + signal.SIGKILL, None)
+
+
 async def test_signal_reaches_the_process_as_long_as_its_end_is_waited_for(
     child: subprocess.Popen[bytes],
 ) -> None:
