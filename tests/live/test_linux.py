@@ -297,7 +297,8 @@ def test_its_socket_is_in_uml_dir(kernel: Kernel, tmp_path: Path, umid: str) -> 
     socket_path, pid = f"{place}/{umid}/mconsole", Path(f"{place}/{umid}/pid")
     words = [*HOST.split(), script(tmp_path, "sleep 1000"), f"umid={umid}", f"uml_dir={place}"]
     with kernel.running(*words) as process:
-        wait_for(lambda: kernel.house.stock(socket_path, "version").returncode == 0, "it answers")
+        # The stock client waits for ever for an answer that a kernel owes it as it boots.
+        wait_for(lambda: kernel.house.umlctl("version", socket_path).returncode == 0, "it answers")
         assert pid.read_text() == f"{process.pid}\n"
         process.terminate()
         assert process.wait(DEADLINE) == 1
@@ -351,7 +352,7 @@ def test_notifications_are_handed_on(kernel: Kernel, tmp_path: Path, umid: str) 
             named = os.fsdecode(early[0].data.rstrip(b"\0"))
             assert named == kernel.house.public(umid)
             assert early[1].data == b"said\n"
-            wait_for(lambda: kernel.house.stock(named, "version").returncode == 0, "it answers")
+            wait_for(lambda: kernel.house.umlctl("version", named).returncode == 0, "it answers")
             assert process.stdin is not None
             process.stdin.write(b"\n")
             process.stdin.flush()
@@ -394,6 +395,51 @@ def test_terminal_is_the_guests(kernel: Kernel, tmp_path: Path) -> None:
         child.wait()
         assert child.exitstatus == 0
         assert termios.tcgetattr(child.fileno()) == before
+    finally:
+        child.close(force=True)
+
+
+def test_command_line_of_the_howto_works(
+    linux: Kernel, tmp_path: Path, umid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the memory and the names, which are this test's own."""
+    root = tmp_path / "root"
+    for name in ("bin", "sbin", "dev", "proc"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox") or "", root / "bin" / "busybox")
+    init = root / "sbin" / "init"
+    init.write_text(
+        "#!/bin/busybox sh\nexport PATH=/bin\nbusybox mount -t proc proc /proc\n"
+        "busybox mount -t devtmpfs dev /dev\nexec </dev/tty1 >/dev/tty1 2>&1\n"
+        "echo login:; read name; echo hello $name; busybox poweroff -f\n"
+    )
+    init.chmod(0o755)
+    image = tmp_path / "Filesystem.img"
+    subprocess.run(["mke2fs", "-q", "-d", root, image, "8M"], check=True)
+    monkeypatch.chdir(tmp_path)
+    tap = f"t{os.getpid()}"
+    words = (
+        f"mem=64M umid={umid} ubd0=Filesystem.img "
+        f"vec0:transport=tap,ifname={tap},depth=128,gro=1 "
+        "root=/dev/ubda con=null con0=null,fd:2 con1=fd:0,fd:1"
+    )
+    child = pexpect.spawn(
+        linux.program[0],
+        [*linux.program[1:], *words.split()],
+        env=linux.house.env,
+        timeout=DEADLINE,
+    )
+    try:
+        child.expect("login:")
+        wait_for(is_supervised(linux.house, umid), "it is supervised")
+        table = linux.house.table(umid)
+        assert table["ubd0"]["holds"][0]["path"] == str(image)
+        assert "vec0" in table
+        child.send("me\r")
+        child.expect("hello me")
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert child.exitstatus == 0
     finally:
         child.close(force=True)
 
