@@ -211,6 +211,14 @@ def cpu_seconds(main: int) -> float | None:
     return ticks / _TICKS_A_SECOND
 
 
+def last_processor(pid: int) -> str:
+    """The number of the processor that a process ran on last; empty where that cannot be seen."""
+    with suppress(OSError):
+        fields = _stat(pid)
+        return "" if fields is None else fields[36]
+    return ""
+
+
 def memory_used(main: int) -> int | None:
     """Bytes of guest memory that the host has given: the blocks of the unlinked memory file.
 

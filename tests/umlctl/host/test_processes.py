@@ -116,6 +116,11 @@ def test_process_that_is_not_there_has_no_start_time() -> None:
     assert not processes.rests_elsewhere(1 << 30)
     assert processes.descendants(1 << 30) == []
     assert processes.outside_group(1 << 30) == {}
+    assert processes.last_processor(1 << 30) == ""
+
+
+def test_process_ran_on_a_processor_of_this_host() -> None:
+    assert int(processes.last_processor(os.getpid())) in range(os.cpu_count() or 1)
 
 
 def test_zombie_does_not_live() -> None:
