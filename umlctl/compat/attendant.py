@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from socketproto.wire import SOCKET, Notification, WireError
 from umlctl.client.background import ask_supervisor
-from umlctl.compat import terminals
-from umlctl.compat.linux import leave_place
+from umlctl.compat import expected_place, terminals
 from umlctl.compat.terminals import Terminal
 from umlctl.errors import UmlctlError
 from umlctl.host import daemonlog, paths, processes
@@ -156,7 +155,7 @@ def main() -> None:
     for terminal in shared:
         terminals.restore(terminal)
     if record.place:
-        leave_place(record.place, umid)
+        expected_place.leave(record.place, umid)
     if not adopted:
         attendant.bury()
 

@@ -44,11 +44,6 @@ class Told(NamedTuple):
     notify: str
 
 
-def only_prints(line: Sequence[str]) -> bool:
-    """Whether a kernel with these words prints something, and starts no guest."""
-    return any(word.startswith(words.PRINTING_WORDS) for word in line)
-
-
 def read(line: Sequence[str]) -> Told:
     """What a command line says of how the guest is found."""
     for_kernel, _ = words.split(line)

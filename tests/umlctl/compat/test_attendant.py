@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from socketproto.wire import PANIC, USER, Notification
-from umlctl.compat import linux, terminals
+from umlctl.compat import expected_place, handing_over, terminals
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes
 from umlctl.state import records, umid_lock
@@ -39,7 +39,7 @@ class Attended:
         assert started is not None
         self.held: Claim = umid_lock.claim("demo")
         self.place = f"{house}/place/demo"
-        linux._make_place(self.place, "demo")
+        expected_place.make(self.place, "demo")
         path = os.path.realpath(f"/proc/{self.kernel.pid}/exe")
         self.record = records.Record(
             definition=Definition(umid="demo", kernel=path, home=paths.home()),
@@ -68,7 +68,7 @@ class Attended:
             "terminals": terminals.look(shared),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", linux.ATTENDANT, "demo"],
+            [sys.executable, "-m", handing_over.ATTENDANT, "demo"],
             stdin=subprocess.PIPE,
             pass_fds=[*numbers, *shared],
         )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,12 +65,6 @@ def test_what_a_supervisor_needs_stands_before_what_is_for_init() -> None:
     assert kernel_line.supervised(["umid=b"], "b", "/k", "/n") == [
         *("umid=b", "uml_dir=/k", "mconsole=notify:/n")
     ]
-
-
-@pytest.mark.parametrize("word", ["--help", "--version", "--showconfig"])
-def test_kernel_that_only_prints_is_known(word: str) -> None:
-    assert kernel_line.only_prints(["mem=64M", "--", word])
-    assert not kernel_line.only_prints(["mem=64M", f"x{word}"])
 
 
 @given(WORDS)
