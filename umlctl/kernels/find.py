@@ -9,6 +9,7 @@ print and exit without starting a guest. The answers are kept as long as the fil
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from contextlib import suppress
@@ -287,9 +288,10 @@ def _unnamed() -> Iterator[Candidate]:
     usual = registered.default()
     if usual:
         yield Candidate(f"default:{usual}", registered.path_of(usual))
-    for name in ("linux.uml", "linux"):
-        path = _which(name)
-        if path:
+    for name in ("linux.uml", IN_TREE):
+        found = _all_which(name)
+        # A program of that name, as umlctl itself can be, may stand before a kernel.
+        for path in found if name == IN_TREE else itertools.islice(found, 1):
             yield Candidate("PATH", path)
     for path in _cached():
         yield Candidate("cache", path)
@@ -297,11 +299,14 @@ def _unnamed() -> Iterator[Candidate]:
 
 def _which(name: str) -> str | None:
     """`shutil.which`, without its import and never from the current directory unasked."""
+    return next(_all_which(name), None)
+
+
+def _all_which(name: str) -> Iterator[str]:
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(directory, name)
         if directory and os.path.isfile(path) and os.access(path, os.X_OK):
-            return os.path.abspath(path)
-    return None
+            yield os.path.abspath(path)
 
 
 def _cached() -> list[str]:

@@ -232,6 +232,17 @@ def test_finding_runs_nothing(program: Program, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_kernel_is_found_behind_a_program_of_its_name(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind umlctl's own `linux`."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "linux").symlink_to("/bin/ls")
+    behind = program("bin/linux", FAKE)
+    monkeypatch.setenv("PATH", f"{tmp_path}/first:{os.environ['PATH']}")
+    assert find.find() == behind
+
+
 def test_other_program_called_linux_is_passed_over(program: Program, tmp_path: Path) -> None:
     (tmp_path / "bin/linux").symlink_to("/bin/ls")
     with pytest.raises(NoKernel, match=r"passed over: .*linux is not a UML kernel: it is another"):
