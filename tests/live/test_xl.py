@@ -62,7 +62,8 @@ def test_domain_lives_as_with_xen(house: House, umid: str, tmp_path: Path) -> No
 def test_request_to_shut_down_stands_while_nobody_waits(house: House, umid: str) -> None:
     house.start(umid)
     house.has_init(umid)
-    assert xl(house, "shutdown", umid) == f"Shutting down domain {house.status(umid)['pid']}\n"
+    number = xl(house, "domid", umid)
+    assert xl(house, "shutdown", umid) == f"Shutting down domain {number}"
     wait_for(lambda: state(house, umid) == "", "it has shut down")
     assert house.listed(umid)["ending"]["cause"] == "shut down"
 
