@@ -13,6 +13,8 @@ import pytest
 
 from umlctl.cli.main import GROUPS, LAZY, about, root
 from umlctl.exitcodes import TABLE
+from umlctl.guest.bounds import OPTIONS as BOUNDS
+from umlctl.guest.bounds import read as read_bounds
 from umlctl.guest.options import OPTIONS
 from umlctl.guest.written import EXTENDS
 from umlctl.guest.written import read as read_definition
@@ -335,6 +337,19 @@ def test_page_of_definitions_has_every_key_with_its_kind() -> None:
         if "one of the same" not in about[option.name]:
             words = set(re.findall(r"[\w-]+", about[option.name]))
             assert set(option.choices) <= words, option.name
+
+
+def test_bounds_are_described() -> None:
+    said = section(page("umlctl.toml.5"), "BOUNDS")
+    about = dict(re.findall(r"^\.It Va (\S+)\n(.*)", said, flags=re.MULTILINE))
+    assert list(about) == [option.name for option in BOUNDS]
+    assert all(about[option.name].startswith(KINDS[option.kind]) for option in BOUNDS)
+    written = re.findall(
+        r"\.Bd -unfilled -offset indent\n(.*?)\.Ed",
+        section(page("umlctl.toml.5"), "EXAMPLES"),
+        flags=re.DOTALL,
+    )
+    assert [read_bounds(text, "f").max_guests for text in written] == [10]
 
 
 def test_examples_of_definitions_are_sound() -> None:

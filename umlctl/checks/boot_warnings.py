@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from umlctl.definitions import host_file
 from umlctl.guest import cmdline, confinement, specs
 from umlctl.guest import definition as definitions
 from umlctl.host import landlock, paths, programs, room
@@ -51,9 +52,22 @@ def of_start(definition: Definition, *, once: bool = True) -> list[str]:
         )
     if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
         said.append(f"its NICs are not set up: {NO_IP}: {INSTALL_IP}")
+    return said + _promised(definition)
+
+
+def _promised(definition: Definition) -> list[str]:
+    """Whether it may come to have more memory than there is, with what others may."""
+    from umlctl.recovery import discover
+    from umlctl.state import admission
+
+    bounds = host_file.load()
+    wanted = bounds.overcommit if bounds else None
     place = room.place_of(definition, os.environ)
-    said += filter(None, [room.memory_doubt(place, definition.mem)])
-    return said
+    if wanted is False or (wanted and not room.never_fits(place, definition.mem)):
+        return []  # who may not have it is refused, and who wants it so is not told each time
+    others = admission.promised(place, discover.running(but=definition.umid))
+    doubt = room.memory_doubt(place, definition.mem, *others, overcommit=bool(wanted))
+    return [doubt] if doubt else []
 
 
 def of_loss(definition: Definition) -> list[str]:

@@ -8,6 +8,8 @@ import resource
 from typing import TYPE_CHECKING, Final
 
 from umlctl.checks.findings import FATAL, NOTE, WARNING, Finding, set_to
+from umlctl.definitions import host_file
+from umlctl.errors import UmlctlError
 from umlctl.host import cgroups, limits, room, settings
 from umlctl.host.systemd import units
 from umlctl.state import enabled
@@ -83,6 +85,16 @@ def maps() -> Iterator[Finding]:
             "when there are no more",
             set_to(name, 262144),
         )
+
+
+def written_down() -> Iterator[Finding]:
+    """What is written down of this host can be read."""
+    try:
+        host_file.load()
+    except UmlctlError as problem:
+        what, _, remedy = str(problem).rpartition("; ")
+        why = "what guests may have is not known, and none starts"
+        yield Finding(FATAL, what or str(problem), why, remedy)
 
 
 def control_groups() -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.checks.findings import FATAL, WARNING, Finding, by_root
+from umlctl.definitions import host_file
 from umlctl.guest.definition import DEFAULT_MEM_BYTES
 from umlctl.host import cgroups, processes, room
 from umlctl.output.views import size
@@ -35,7 +36,7 @@ def place() -> Iterator[Finding]:
     """A guest can have its memory where a kernel puts it."""
     where = directory()
     flaw = room.memory_flaw(where, DEFAULT_MEM_BYTES)
-    if flaw is None:
+    if flaw is None or (flaw.kind == room.SMALL and _is_wanted()):
         return
     what = f"guests have their memory in {where}, and cannot: {flaw.text}"
     yield Finding(FATAL, what, _WHY[flaw.kind], f"{_mended(where, flaw.kind)}; or {flaw.advice}")
@@ -78,7 +79,9 @@ def on_a_disk() -> Iterator[Finding]:
 
 
 def against_guests() -> Iterator[Finding]:
-    """The guests that run have no more memory between them than there is."""
+    """The guests that run have no more memory between them than there is, unless that is wanted."""
+    if _is_wanted():
+        return
     promised = taken = 0
     count = 0
     for record in discover.running():
@@ -94,7 +97,8 @@ def against_guests() -> Iterator[Finding]:
             f"{count} guests may take {size(promised - taken)} more memory than they have now, "
             f"and {size(free)} are free",
             "a guest that uses memory when there is none dies of that",
-            "umlctl shutdown one that is not needed, or start it with less --mem",
+            "umlctl shutdown one that is not needed, or start it with less --mem; if you want it "
+            f"so, {room.INSIST}",
         )
 
 
@@ -111,6 +115,12 @@ def of_cgroup() -> Iterator[Finding]:
                 f"raise memory.max there, as by --memory of a container, or start guests with less "
                 f"--mem than {size(DEFAULT_MEM_BYTES)}",
             )
+
+
+def _is_wanted() -> bool:
+    """Guests may be promised more memory than there is."""
+    bounds = host_file.load()
+    return bool(bounds and bounds.overcommit)
 
 
 def _number(path: str, missing: int = sys.maxsize) -> int:

@@ -38,6 +38,7 @@ CHECKS: Final = (
     Check("runs", "kernel", kernel.runs),
     Check("abilities", "kernel", kernel.abilities),
     Check("place", "memory", memory.place),
+    Check("written down", "limits", limits.written_down),
     Check("run directory", "places", places.run_directory),
     Check("state directory", "places", places.state_directory),
     Check("space", "places", places.space),

@@ -12,12 +12,15 @@ import click
 from umlctl import __version__
 from umlctl.checks import confining, table
 from umlctl.client import guests as all_guests
+from umlctl.definitions import host_file
 from umlctl.errors import NoKernel
 from umlctl.guest import definition
+from umlctl.guest.bounds import NONE
 from umlctl.host import cgroups, confine, landlock, paths, processes, room, secrets
 from umlctl.kernels import find
 from umlctl.output import views
 from umlctl.protocol.status import DEAD
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +60,7 @@ def info(in_json: bool) -> int:
         ("memory", f"{views.size(found['memory_free'])} of {views.size(found['memory'])} free"),
         ("guest memory", f"in {found['memory_dir']}, {views.size(found['memory_room'])} free"),
         ("guests", _guests(found)),
+        ("bounds of guests", _bounds(found)),
         ("a guest costs", _COST),
         ("room", _room_for(found)),
         ("guest processors", _processors(found["guest_processors"])),
@@ -95,8 +99,20 @@ def _kernel(found: dict[str, Any]) -> str:
 
 def _guests(found: dict[str, Any]) -> str:
     each = ", ".join(f"{count} {state}" for state, count in found["guests"].items())
-    taken = f"; {views.size(found['guests_memory'])} of memory in all"
+    promised = f" of {views.size(found['guests_mem'])}" if found["guests_mem"] else ""
+    taken = f"; {views.size(found['guests_memory'])}{promised} of memory in all"
     return f"{each}{taken if found['guests_memory'] else ''}" if each else "none"
+
+
+def _bounds(found: dict[str, Any]) -> str:
+    guests, mem = found["max_guests"], found["max_total_mem"]
+    said = [f"{guests} guests"] if guests else []
+    said += [f"{views.size(mem)} of memory in all"] if mem else []
+    wanted = found["overcommit"]
+    if wanted is not None:
+        said.append(f"{'' if wanted else 'no '}more memory than there is")
+    files = f" ({', '.join(found['bounds_files'])})" if said else ""
+    return f"{', '.join(said) or 'none'}{files}"
 
 
 def _room_for(found: dict[str, Any]) -> str:
@@ -130,6 +146,7 @@ def gather() -> dict[str, Any]:
         guests[status.state] = guests.get(status.state, 0) + 1
         taken += status.memory or 0
     space = room.look(where)
+    bounds = host_file.load() or NONE
     running = sum(count for state, count in guests.items() if state != DEAD)
     idle = full = bound = None
     if space is not None:
@@ -147,6 +164,11 @@ def gather() -> dict[str, Any]:
         "memory_room": space and space.free,
         "guests": guests,
         "guests_memory": taken,
+        "guests_mem": sum(record.definition.mem for record in discover.running()),
+        "max_guests": bounds.max_guests,
+        "max_total_mem": bounds.max_total_mem,
+        "overcommit": bounds.overcommit,
+        "bounds_files": sorted({place.rpartition(":")[0] for _, place in bounds.places}),
         "guest_processors": probed and probed.most_cpus,
         "room_idle": idle,
         "room_full": full,

@@ -236,14 +236,16 @@ def decoded(path: str, data: bytes, what: str = "definition") -> str:
 
 
 def _check_trusted(path: str, status: os.stat_result) -> None:
-    """See that nobody else has had a hand in a definition that is found by a guest's name.
+    """See that nobody else has had a hand in a file that is found without being named.
 
     Raises: HostError
     """
     directory = os.path.dirname(path)
-    if directory not in _directories():
+    of_system = paths.system_definitions_dir()
+    system = bool(of_system) and directory in (of_system, os.path.dirname(of_system))
+    own = paths.definitions_dir()
+    if not system and directory not in (own, os.path.dirname(own)):
         return  # who names a path means that file
-    system = directory == paths.system_definitions_dir()
     owners = {0} if system else {0, os.getuid()}
     others = stat.S_IWGRP | stat.S_IWOTH if system else stat.S_IWOTH
     try:

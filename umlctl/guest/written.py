@@ -86,10 +86,12 @@ def read(text: str, path: str) -> dict[str, Given]:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        raise UsageError(_syntax(text, path, keys, str(problem))) from None
+        raise UsageError(syntax_problem(text, path, keys, str(problem))) from None
     except (ValueError, RecursionError):
         what = "a number is too long, or a list too deep"
-        raise UsageError(_syntax(text, path, keys, f"{what} (at line 1, column 1)")) from None
+        raise UsageError(
+            syntax_problem(text, path, keys, f"{what} (at line 1, column 1)")
+        ) from None
     found = {}
     for key in keys:
         given = Given(values.get(key.name), path, key.line, key.items)
@@ -133,8 +135,11 @@ def _near(name: str) -> str:
     return "umlctl.toml(5) has all of them"
 
 
-def _syntax(text: str, path: str, keys: list[KeyLine], problem: str) -> str:
-    """What is to be said of a text that is no TOML."""
+def syntax_problem(text: str, path: str, keys: list[KeyLine], problem: str) -> str:
+    """What is to be said of a text that is no TOML.
+
+    problem: what tomllib says
+    """
     found = _AT.search(problem)
     lines = text.split("\n")
     number = int(found[1]) if found and found[1] else len(lines)
@@ -171,7 +176,7 @@ def _typed(name: str, given: Given) -> Any:
         return _text(name, value, given.place())
     option = BY_NAME[name]
     if not option.many:
-        return _READERS[option.kind](option, value, given.place())
+        return READERS[option.kind](option, value, given.place())
     if not isinstance(value, list):
         shown = value if isinstance(value, str) and value else option.metavar.partition("|")[0]
         raise UsageError(f"{given.place()}: {name}: it is a list: {_example(name, shown)}")
@@ -259,7 +264,7 @@ def _said(value: Any) -> str:
     return said if len(said) < _MAX_SHOWN else f"{said[:_MAX_SHOWN]}..."
 
 
-_READERS: Final[Mapping[str, Callable[[Option, Any, str], Any]]] = {
+READERS: Final[Mapping[str, Callable[[Option, Any, str], Any]]] = {
     "text": _plain,
     "size": _size,
     "flag": _flag,
@@ -267,6 +272,7 @@ _READERS: Final[Mapping[str, Callable[[Option, Any, str], Any]]] = {
     "seconds": _seconds,
     "choice": _choice,
 }
+"""What reads a value, by its kind: the option, the value, and FILE:LINE of its key."""
 
 
 # Paths

@@ -21,6 +21,8 @@ own.
     ~/.config/umlctl/guests/NAME.toml    a guest as its user wrote it down; or XDG_CONFIG_HOME, or
                                          UMLCTL_DIR/config
     /etc/umlctl/guests/NAME.toml         the same for all users
+    ~/.config/umlctl/umlctl.toml         what the guests of a user may have between them; likewise
+    /etc/umlctl/umlctl.toml              the same for those of each user
     /tmp/umlctl-share-UID/               root's: /run/umlctl-share
         UMID/mconsole                    a guest's socket for other users that it allows
     $HOME/.uml/UMID/mconsole             leads to a guest's socket: uml_mconsole looks here
@@ -444,6 +446,15 @@ def system_definitions_dir() -> str:
     Raises: BadPlace
     """
     return "" if _place() else "/etc/umlctl/guests"
+
+
+def host_files() -> list[str]:
+    """The files in which it is written what guests may have between them, the user's own first.
+
+    Raises: BadPlace
+    """
+    directories = filter(None, (definitions_dir(), system_definitions_dir()))
+    return [f"{os.path.dirname(directory)}/umlctl.toml" for directory in directories]
 
 
 def cache_dir() -> str:

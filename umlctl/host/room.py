@@ -44,6 +44,8 @@ NOEXEC: Final = "noexec"
 DENIED: Final = "denied"
 SMALL: Final = "small"
 FULL: Final = "full"
+INSIST: Final = "write `overcommit = true` into umlctl.toml, see umlctl.toml(5)"
+"""How a user insists on more memory than there is."""
 IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
 """Kinds of file systems that are memory of this host, and no disk."""
 
@@ -74,13 +76,14 @@ def directory(environment: Mapping[str, str], mem: int) -> str:
     if told:
         return told
     if kind(SHARED_MEMORY_DIRECTORY) != "tmpfs" or (
-        _smaller(SHARED_MEMORY_DIRECTORY, mem) and not _smaller(TEMPORARY_DIRECTORY, mem)
+        never_fits(SHARED_MEMORY_DIRECTORY, mem) and not never_fits(TEMPORARY_DIRECTORY, mem)
     ):
         return TEMPORARY_DIRECTORY
     return SHARED_MEMORY_DIRECTORY
 
 
-def _smaller(directory: str, mem: int) -> bool:
+def never_fits(directory: str, mem: int) -> bool:
+    """Whether a directory cannot hold so much memory, bytes, even if it were empty."""
     space = look(directory)
     return space is None or space.most < mem
 
@@ -116,11 +119,14 @@ class MemoryFlaw(NamedTuple):
     advice: str
 
 
-def memory_flaw(directory: str, mem: int, held: int = 0) -> MemoryFlaw | None:
+def memory_flaw(
+    directory: str, mem: int, held: int = 0, *, overcommit: bool = False
+) -> MemoryFlaw | None:
     """Why a guest cannot have its memory in a directory, or cannot boot there now; None if it can.
 
     mem: of the guest, bytes
     held: bytes that the guest has there already, and gives back before
+    overcommit: it may be promised more than there can ever be
     """
     other = "give --mem-dir another directory"
     try:
@@ -136,9 +142,9 @@ def memory_flaw(directory: str, mem: int, held: int = 0) -> MemoryFlaw | None:
         return None
     least = _least(mem)
     less = "take less --mem, or a --mem-dir with more"
-    if mem > space.most:
+    if mem > space.most and not overcommit:
         text = f"there can never be more than {_size(space.most)}, and the guest is to have "
-        return MemoryFlaw(SMALL, f"{text}{_size(mem)}", less)
+        return MemoryFlaw(SMALL, f"{text}{_size(mem)}", f"{less}, or {INSIST}")
     if least > space.free + held:
         text = f"{_size(space.free + held)} are free there, and a guest with {_size(mem)} takes "
         text += f"{_size(least)} when it boots"
@@ -146,14 +152,14 @@ def memory_flaw(directory: str, mem: int, held: int = 0) -> MemoryFlaw | None:
     return None
 
 
-def check_memory(directory: str, mem: int, held: int = 0) -> None:
+def check_memory(directory: str, mem: int, held: int = 0, *, overcommit: bool = False) -> None:
     """See that a guest can have its memory in a directory, and can boot there now.
 
-    mem, held: as of `memory_flaw`
+    mem, held, overcommit: as of `memory_flaw`
 
     Raises: UnfitHost
     """
-    flaw = memory_flaw(directory, mem, held)
+    flaw = memory_flaw(directory, mem, held, overcommit=overcommit)
     if flaw is not None:
         raise UnfitHost(f"cannot have memory in {directory}: {flaw.text}; {flaw.advice}")
 
@@ -163,15 +169,28 @@ def _least(mem: int) -> int:
     return min(mem, IDLE_GUEST_BYTES + mem // ACCOUNTING_DIVISOR)
 
 
-def memory_doubt(directory: str, mem: int) -> str:
+def memory_doubt(
+    directory: str, mem: int, guests: int = 0, untouched: int = 0, *, overcommit: bool = False
+) -> str:
     """A warning for a guest that may have more memory than is free; empty if it may not have more,
-    or is refused."""
+    or is refused.
+
+    guests: that have their memory there, too
+    untouched: bytes that these may still take
+    overcommit: as of `memory_flaw`
+    """
     space = look(directory)
-    if space is None or mem <= space.free or mem > space.most or _least(mem) > space.free:
+    if space is None or mem + untouched <= space.free or _least(mem) > space.free:
         return ""
+    if mem > space.most and not overcommit:
+        return ""
+    others = ""
+    if untouched:
+        whom = f"{guests} guests that run" if guests > 1 else "a guest that runs"
+        others = f", {whom} {_size(untouched)} more than now"
     return (
-        f"it may have {_size(mem)} of memory, and {_size(space.free)} are free in {directory}: "
-        "it dies when it uses more than there is then"
+        f"it may have {_size(mem)} of memory{others}, and {_size(space.free)} are free in "
+        f"{directory}: a guest dies that uses more than there is then"
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.umlctl.state.test_records import write_record
-from umlctl.host import landlock, programs
+from umlctl.host import landlock, programs, room
 from umlctl.kernels import find
 
 if TYPE_CHECKING:
@@ -96,6 +96,27 @@ def test_who_shares_a_root_to_write_with_a_guest_is_told(
         assert started.main(verb, "demo", "--root", mine) == 0, started.err
         assert ("first writes to" in started.err) is said
         assert (f"--root {house}/{mine}/,ro only reads" in started.err) is said
+
+
+def test_more_memory_than_is_left_is_told_unless_it_is_wanted_or_refused(
+    started: Started, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gigabyte = 1 << 30
+    monkeypatch.setattr(room, "look", lambda _path: room.Space(2 * gigabyte, gigabyte))
+    write_record("first", mem=gigabyte)
+    assert started.main("start", "demo", "--mem", "64M") == 0
+    said = "it may have 64M of memory, a guest that runs 1024M more than now, and 1024M are free"
+    assert said in started.err
+    os.makedirs(f"{house}/u/config", 0o700)
+    for wanted in ("true", "false"):
+        with open(f"{house}/u/config/umlctl.toml", "w") as file:
+            file.write(f"[host]\novercommit = {wanted}\n")
+        assert started.main("start", "demo", "--mem", "64M") == 0
+        assert "it may have" not in started.err
+    with open(f"{house}/u/config/umlctl.toml", "w") as file:
+        file.write("[host]\novercommit = true\n")
+    assert started.main("start", "demo", "--mem", "4G") == 0
+    assert "it may have 4096M of memory" in started.err, "it can never have that"
 
 
 @pytest.mark.parametrize("verb", ["run", "start"])

@@ -52,6 +52,16 @@ def test_few_processes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all("ulimit -u" in each.remedy for each in found)
 
 
+def test_bounds_that_cannot_be_read_are_told(house: str) -> None:
+    assert list(checks.written_down()) == []
+    os.mkdir(f"{house}/u/config", 0o700)
+    with open(f"{house}/u/config/umlctl.toml", "w") as file:
+        file.write("[host]\nmax_gests = 2\n")
+    (found,) = checks.written_down()
+    assert (found.severity, found.remedy) == (FATAL, "did you mean max_guests?")
+    assert found.what == f"{house}/u/config/umlctl.toml:2: max_gests: there is no such key"
+
+
 def test_low_settings_are_told(sysctl: dict[str, int]) -> None:
     assert [*checks.queue(), *checks.maps()] == []
     sysctl |= {"net.unix.max_dgram_qlen": 2, "vm.max_map_count": 1000}

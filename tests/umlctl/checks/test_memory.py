@@ -8,6 +8,8 @@ import pytest
 
 from umlctl.checks import memory as checks
 from umlctl.checks.findings import FATAL, WARNING
+from umlctl.definitions import host_file
+from umlctl.guest.bounds import Bounds
 from umlctl.host import cgroups, processes, room
 from umlctl.recovery import discover
 
@@ -57,6 +59,10 @@ def test_variable_that_leads_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(room, "memory_flaw", lambda *_: room.MemoryFlaw(room.NOEXEC, "x", "y"))
     (found,) = checks.place()
     assert found.remedy == "unset TMP; or y"
+    monkeypatch.setattr(host_file, "load", lambda: Bounds(overcommit=True))
+    assert len(list(checks.place())) == 1
+    monkeypatch.setattr(room, "memory_flaw", lambda *_: room.MemoryFlaw(room.SMALL, "x", "y"))
+    assert list(checks.place()) == [], "who wants it so may have it"
     (found,) = checks.on_a_disk()
     assert (found.severity, "as TMP says" in found.what) == (WARNING, True)
     assert list(checks.shared_memory()) == []
@@ -93,6 +99,8 @@ def test_guests_with_more_memory_than_there_is_are_told(
     (found,) = checks.against_guests()
     assert found.severity == WARNING
     assert "2 guests may take 824.0M more" in found.what
+    monkeypatch.setattr(host_file, "load", lambda: Bounds(overcommit=True))
+    assert list(checks.against_guests()) == [], "it is wanted so"
 
 
 def test_cgroup_that_allows_too_little_is_told(

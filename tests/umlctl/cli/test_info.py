@@ -45,6 +45,7 @@ def test_host_is_shown(
     text = capfd.readouterr().out
     assert "no: slirp4netns is missing" in text
     assert "guests            none" in text
+    assert "bounds of guests  none\n" in text
     assert "a guest costs" in text
     assert "/usr/bin/linux.uml, Linux 6.19\n" in text
     assert "for guests that you do not trust" not in text
@@ -61,6 +62,23 @@ def test_host_is_shown(
     config.update(SMP="y", NR_CPUS="64")
     assert main.run(["info"]) == 0
     assert "up to 64, with --ncpus" in capfd.readouterr().out
+
+
+def test_bounds_are_shown_with_where_they_are_written(
+    house: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkdir(f"{house}/u/config", 0o700)
+    path = f"{house}/u/config/umlctl.toml"
+    with open(path, "w") as file:
+        file.write('[host]\nmax_guests = 3\nmax_total_mem = "2G"\novercommit = false\n')
+    assert main.run(["info", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert (found["max_guests"], found["max_total_mem"]) == (3, 2 << 30)
+    assert (found["overcommit"], found["bounds_files"]) == (False, [path])
+    assert found["guests_mem"] == 0
+    assert main.run(["info"]) == 0
+    said = f"3 guests, 2.0G of memory in all, no more memory than there is ({path})\n"
+    assert f"bounds of guests  {said}" in capfd.readouterr().out
 
 
 def test_room_is_bound_by_whatever_there_is_least_of(

@@ -98,6 +98,24 @@ def test_more_memory_than_is_free_is_told_of(host: Host) -> None:
         assert room.memory_doubt("/m", 2 * G) == ""
 
 
+def test_what_others_may_still_take_is_counted(host: Host) -> None:
+    host.spaces["/m"] = room.Space(4 * G, 3 * G)
+    assert room.memory_doubt("/m", 2 * G, 1, G) == ""
+    one = room.memory_doubt("/m", 2 * G, 1, G + M)
+    assert "may have 2048M of memory, a guest that runs 1025M more than now, and 3072M are" in one
+    assert "2 guests that run 1025M more" in room.memory_doubt("/m", 2 * G, 2, G + M)
+
+
+def test_who_insists_may_have_more_memory_than_there_is(host: Host, tmp_path: Path) -> None:
+    host.spaces[str(tmp_path)] = room.Space(2 * G, G)
+    with pytest.raises(HostError, match=r"or write `overcommit = true` into umlctl\.toml"):
+        room.check_memory(str(tmp_path), 3 * G)
+    room.check_memory(str(tmp_path), 3 * G, overcommit=True)
+    assert "may have 3072M" in room.memory_doubt(str(tmp_path), 3 * G, overcommit=True)
+    with pytest.raises(HostError, match="takes 1620M when it boots"):
+        room.check_memory(str(tmp_path), 100 * G, overcommit=True)
+
+
 def test_space_of_a_tmpfs_is_no_more_than_this_host_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "kind", lambda _path: "tmpfs")
     monkeypatch.setattr(room, "memory", lambda: {"MemTotal": 5, "MemAvailable": 2, "SwapFree": 1})

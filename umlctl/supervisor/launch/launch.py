@@ -12,7 +12,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from umlctl.definitions import kernel_command
+from umlctl.definitions import host_file, kernel_command
 from umlctl.errors import HostError
 from umlctl.guest import cmdline, confinement
 from umlctl.guest import definition as definitions
@@ -57,7 +57,8 @@ def launch(
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
     numbers = passed_descriptors.check(definition, passes=passes)
-    kernel = check_files(definition)
+    bounds = host_file.load()
+    kernel = check_files(definition, overcommit=bool(bounds and bounds.overcommit))
     check_names(definition)
     room.check_means(definition.umid)
     log = f"{claim.records}/console.log"
@@ -68,7 +69,7 @@ def launch(
     asked = definitions.devices(definition)
     known = os.path.exists(records.path_of(claim.umid))
     aside = records.set_aside(claim.umid) if known else ""
-    if not asked and not known:
+    if not asked and not known and not (bounds and bounds.refuse):
         launched = _launch(definition, kernel, claim, log, [], "", numbers, lent)
         launched.passes = passes
         return launched
@@ -76,7 +77,7 @@ def launch(
     from umlctl.backends import registry
     from umlctl.backends.interface import Owner
     from umlctl.recovery import discover
-    from umlctl.state import leases, reverting
+    from umlctl.state import admission, leases, reverting
 
     reverting.finish_interrupted()
     owner = Owner(claim.umid, claim.records, log)
@@ -85,8 +86,10 @@ def launch(
         last = records.load(claim.umid)
         if last is not None and last.ending is None:  # its supervisor was killed, and then it
             registry.release_all(last.devices, owner)
-        users = leases.devices_of(discover.running(but=claim.umid))
-        entries = registry.prepare_all(asked, owner, users)
+        others = discover.running(but=claim.umid)
+        if bounds:
+            admission.check(definition, room.place_of(definition, os.environ), bounds, others)
+        entries = registry.prepare_all(asked, owner, leases.devices_of(others))
         try:
             nics = registry.for_init(entries)
             launched = _launch(definition, kernel, claim, log, entries, nics, numbers, lent)

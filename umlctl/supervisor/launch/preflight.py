@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from umlctl.supervisor.launch.launched import Launched
 
 
-def check_files(definition: Definition) -> ProbedKernel:
+def check_files(definition: Definition, *, overcommit: bool) -> ProbedKernel:
     """See that the files of a definition are there, before a kernel is started on them.
+
+    overcommit: it may be promised more memory than there is
 
     Returns: what the kernel says of itself
 
@@ -36,7 +38,7 @@ def check_files(definition: Definition) -> ProbedKernel:
     kernel = find.probe(definition.kernel, definition.user)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
-    _check_reopened(definition, room.place_of(definition, os.environ))
+    _check_reopened(definition, room.place_of(definition, os.environ), overcommit=overcommit)
     if root_is_image(definition) and not given_to_kernel(definition).keys() & {"root", "initrd"}:
         from umlctl.backends import disk  # a guest without devices starts the sooner
 
@@ -79,7 +81,9 @@ def check_reboot(launched: Launched) -> None:
     definition = launched.definition
     find.probe(definition.kernel, definition.user)
     directory = room.place_of(definition, processes.environment(launched.pid))
-    _check_reopened(definition, directory, processes.memory_used(launched.pid) or 0)
+    have = processes.memory_used(launched.pid) or 0
+    # What it was promised has been settled.
+    _check_reopened(definition, directory, have, overcommit=True)
     for entry in launched.record.devices:
         if entry.boot:  # what was plugged later is given again
             from umlctl.backends import registry  # a guest without devices starts the sooner
@@ -90,7 +94,9 @@ def check_reboot(launched: Launched) -> None:
     make_again(launched.record, launched.claim.directory)
 
 
-def _check_reopened(definition: Definition, directory: str, memory: int = 0) -> None:
+def _check_reopened(
+    definition: Definition, directory: str, memory: int = 0, *, overcommit: bool
+) -> None:
     """See that the directories are there that a kernel opens whenever it begins.
 
     directory: of its memory
@@ -98,7 +104,7 @@ def _check_reopened(definition: Definition, directory: str, memory: int = 0) -> 
 
     Raises: HostError
     """
-    room.check_memory(directory, definition.mem, memory)
+    room.check_memory(directory, definition.mem, memory, overcommit=overcommit)
     root = root_directory(definition)
     if root and not os.path.isdir(root):
         raise HostError(f"{definition.umid}: there is no directory {root}")

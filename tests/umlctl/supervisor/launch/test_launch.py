@@ -75,6 +75,52 @@ def test_pidfile_is_let_go_of_if_the_guest_cannot_be_heard(
     assert not os.path.exists(definition.pidfile)
 
 
+async def test_starts_at_the_same_time_are_no_more_than_are_allowed(
+    definition: Definition, house: str
+) -> None:
+    os.mkdir(f"{house}/u/config", 0o700)
+    with open(f"{house}/u/config/umlctl.toml", "w") as file:
+        file.write("[host]\nmax_guests = 2\n")
+    launched = []
+    refused = []
+
+    def start(umid: str) -> None:
+        mine = msgspec.structs.replace(definition, umid=umid, pidfile="")
+        held = claim(umid)
+        try:
+            launched.append(launch(mine, held))
+        except HostError as problem:
+            held.release()
+            refused.append(str(problem))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(trio.to_thread.run_sync, start, f"g{number}")
+    try:
+        assert (len(launched), len(refused)) == (2, 3)
+        for said in refused:
+            assert f"2 guests run, and {house}/u/config/umlctl.toml:2 allows 2" in said
+    finally:
+        for each in launched:
+            await finish(each)
+    start("later")
+    assert len(launched) == 3
+    await finish(launched[-1])
+
+
+async def test_guest_with_more_memory_than_there_is_starts_where_that_is_written_down(
+    definition: Definition, house: str
+) -> None:
+    huge = msgspec.structs.replace(definition, mem=1 << 50)
+    with claim("demo") as held, pytest.raises(HostError, match="there can never be more than"):
+        launch(huge, held)
+    os.mkdir(f"{house}/u/config", 0o700)
+    with open(f"{house}/u/config/umlctl.toml", "w") as file:
+        file.write("[host]\novercommit = true\n")
+    with claim("demo") as held, pytest.raises(HostError, match=r"takes .* when it boots"):
+        launch(huge, held)
+
+
 async def test_guest_without_a_door_ends_at_once_and_says_why(
     definition: Definition, house: str
 ) -> None:

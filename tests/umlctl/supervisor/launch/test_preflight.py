@@ -32,7 +32,7 @@ def test_root_that_no_kernel_can_mount_is_said_before_the_boot(
         launch(asked, held)
     assert processes_of(definition) == []
     for word in ("root=/dev/ubda1", "initrd=/boot/initrd"):
-        check_files(msgspec.structs.replace(asked, arguments=(word,)))
+        check_files(msgspec.structs.replace(asked, arguments=(word,)), overcommit=False)
 
 
 def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
