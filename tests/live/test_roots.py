@@ -52,6 +52,25 @@ def test_a_directory_is_a_root_that_can_be_written(
     house.ok("shutdown", umid)
 
 
+@pytest.mark.parametrize("mode", ["writes", "strict"])
+def test_initial_disk_is_booted_by_a_confined_kernel(
+    house: House, umid: str, tree: Path, tmp_path: Path, mode: str
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(tree, root, symlinks=True)
+    (root / "sbin" / "init").rename(root / "init")
+    pack = f"find . | busybox cpio -o -H newc | gzip >{tmp_path}/initrd.gz"
+    subprocess.run(["sh", "-c", pack], cwd=root, check=True, capture_output=True)
+    house.start(umid, "--initrd", f"{tmp_path}/initrd.gz", "--mem", "64M", "--confine", mode)
+    wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
+    assert "/ rootfs rw" in house.ok("proc", umid, "mounts")
+    (tmp_path / "initrd.gz").unlink()
+    refused = house.umlctl("reboot", umid)
+    assert refused.returncode == 1, refused
+    assert "initrd.gz: No such file" in refused.stderr
+    house.ok("shutdown", umid)
+
+
 def make_image(tree: Path, directory: Path) -> Path:
     image = directory / "root.img"
     with image.open("wb") as file:

@@ -18,8 +18,8 @@ from umlctl.cli.exec_options import CLEAN, IN_MEMORY, Executing, guest_options
 from umlctl.definitions import make
 from umlctl.errors import SEE_DOCTOR, NeverStarted, UsageError
 from umlctl.guest import command as commands
-from umlctl.guest import definition as definitions
 from umlctl.guest.command import Command, Root, Share
+from umlctl.guest.options import OPTIONS
 from umlctl.host import naming, paths
 from umlctl.kernels import find, modules
 
@@ -45,16 +45,8 @@ SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 """Names of variables that are nobody else's business."""
-NOT_OFFERED: Final[dict[str, Any]] = {
-    **dict.fromkeys(("after", "hide"), ()),
-    **dict.fromkeys(("memory_limit", "mem_dir", "pidfile"), ""),
-    **dict.fromkeys(("profile", "restart")),
-    "root": definitions.HOST_ROOT,
-    "modules": definitions.UNLOCKED,
-    "ncpus": 1,
-    "force": False,
-}
-"""What describes a guest, and is the same for all of these."""
+NOT_OFFERED: Final = {option.field: option.absent for option in OPTIONS}
+"""What describes a guest, and is the same for all of these unless they offer it."""
 IN_GUEST: Final = frozenset(("cwd", "variables", "timeout"))
 """The parameters of a command in a guest that runs."""
 NO_REBOOT: Final = "noreboot=1"

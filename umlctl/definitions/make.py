@@ -135,6 +135,7 @@ def assemble(
         "disks": tuple(map(_insisted, disks)) if force else disks,
         "nics": specs.number_nics(options["nics"], insist=force),
         "memory_limit": definitions.parse_size(limit) if limit else 0,
+        "initrd": _absolute(options["initrd"], here),
         "mem_dir": _absolute(options["mem_dir"], here),
         "pidfile": _absolute(options["pidfile"], here),
         **{
@@ -176,6 +177,8 @@ def _check_kernel(kernel: ProbedKernel, options: Mapping[str, Any]) -> None:
     if ncpus > kernel.most_cpus:
         has = "has no SMP" if kernel.most_cpus == 1 else f"can have {kernel.most_cpus}"
         raise UsageError(f"{ncpus} processors are too many: the kernel {kernel.path} {has}")
+    if options["initrd"] and "initrd" not in kernel.capabilities:
+        raise UsageError(f"--initrd takes CONFIG_BLK_DEV_INITRD, and {kernel.path} has it not")
     # One that does not heed what would lock its modules would not say.
     if options["modules"] == definitions.LOCKED and not kernel.locks_modules:
         raise UsageError(

@@ -298,6 +298,8 @@ def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
         ours = ["root=/dev/root", "rootfstype=hostfs"]
     else:
         ours = [FIRST_DISK_ARGUMENT]
+    if definition.initrd:
+        ours.append(f"initrd={definition.initrd}")
     if definition.init:
         named = f"init={definition.init}"
         ours += _wrapped(named, init) if wrapped and root_is_host(definition) else [named]

@@ -49,6 +49,8 @@ class Definition(
         mem: bytes of guest memory
         root: "host" (this machine's userland, read-only), a directory, or an image file with
             the options of a disk
+        initrd: the file of an initial RAM disk, which takes the place of a root of "host"; empty:
+            none, or one of `append` or `arguments`
         init: the program that becomes pid 1; empty: our own on "host", else the root's
         disks, nics: in the words of `umlctl.guest.specs`, numbered
         append, arguments: kernel arguments, as `umlctl.guest.words.check_given` takes them
@@ -82,6 +84,7 @@ class Definition(
     kernel: str
     mem: int = DEFAULT_MEM_BYTES
     root: str = HOST_ROOT
+    initrd: str = ""
     init: str = ""
     disks: tuple[str, ...] = ()
     nics: tuple[str, ...] = ()
@@ -183,13 +186,19 @@ def _check_filled(definition: Definition) -> None:
 
 
 def _check_words(definition: Definition) -> None:
-    for word in (*definition.append, *definition.arguments):
+    told = (*definition.append, *definition.arguments)
+    for word in told:
         words.check_given(word)
+    if definition.initrd and "initrd" in map(words.key, words.split(told)[0]):
+        raise UsageError(
+            f"the initial RAM disk is {definition.initrd}, and a kernel argument has another: give "
+            "one of the two"
+        )
     if root_directory(definition) and chooses_root(definition):
         given = given_to_kernel(definition).keys() & {"root", "rootfstype", "rootflags", "initrd"}
         if given:
             raise UsageError(
-                f"the root is {definition.root}, and kernel arguments have another: "
+                f"the root is {definition.root}, and another one is asked for by "
                 f"{', '.join(sorted(given))}; give one of the two"
             )
     for name in definition.after:
@@ -293,9 +302,11 @@ def chooses_root(definition: Definition) -> bool:
 
 
 def given_to_kernel(definition: Definition) -> dict[str, str]:
-    """The user's arguments for the kernel by what they are about; the last one counts."""
+    """The user's arguments for the kernel by what they are about; the last one counts. An initial
+    RAM disk is among them, however it was asked for."""
     told, _ = words.split((*definition.append, *definition.arguments))
-    return {words.key(each): words.unquoted(each).partition("=")[2] for each in told}
+    found = {"initrd": definition.initrd} if definition.initrd else {}
+    return found | {words.key(each): words.unquoted(each).partition("=")[2] for each in told}
 
 
 def check_for_user(definition: Definition, device: Disk | Nic) -> None:

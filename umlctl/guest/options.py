@@ -88,6 +88,13 @@ OPTIONS: Final = (
         shown=True,
         holds="root",
     ),
+    Option(
+        "initrd",
+        "Boot from this initial RAM disk, a cpio archive, in place of the host's files.",
+        "FILE",
+        default="",
+        holds="path",
+    ),
     Option("init", "Run PROGRAM as process 1.", "PROGRAM", default="", holds="init"),
     Option(
         "disk",

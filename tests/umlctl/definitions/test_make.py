@@ -26,6 +26,8 @@ WRONG = [
     ('append = ["udb1=/a"]', 1, "append", "did you mean ubd?"),
     ('append = ["root=/dev/x"]\nroot = "/tmp"', 2, "root", "give one of the two"),
     ('root = "/tmp"\nmem="64M"\nappend = ["root=/dev/x"]', 3, "append", "give one of the two"),
+    ('initrd = "i"\nroot = "/tmp"', 2, "root", "another one is asked for by initrd"),
+    ('initrd = "i"\nappend = ["initrd=j"]', 2, "append", "a kernel argument has another"),
     ('profile = "x"', 1, "profile", "lab, server or server:BRIDGE"),
     ('user = "nobody"\nnic = ["user"]', 2, "nic", "nobody"),
     ('after = ["web"]', 1, "after", "cannot come after itself"),
@@ -88,6 +90,8 @@ def test_file_makes_a_definition_by_itself(house: str, kernel: find.ProbedKernel
 def test_kernel_must_be_able_to(house: str, kernel: find.ProbedKernel) -> None:
     with pytest.raises(UsageError, match="2 processors are too many"):
         make.of_written(of_text("ncpus = 2"))
+    with pytest.raises(UsageError, match="--initrd takes CONFIG_BLK_DEV_INITRD, and /linux has"):
+        make.of_written(of_text('initrd = "i"'))
 
 
 def test_kernel_that_is_not_there_is_told(house: str, monkeypatch: pytest.MonkeyPatch) -> None:

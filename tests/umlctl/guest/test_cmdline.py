@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -187,6 +188,23 @@ def test_directory_can_be_a_root_to_read() -> None:
     assert value(words, "rootflags") == "/srv/tree"
     assert "ro" in words
     assert "rw" not in words
+
+
+def test_initial_disk_takes_the_place_of_the_hosts_files() -> None:
+    guest = Definition(umid="demo", kernel="/k", initrd="/i.gz")
+    words = build(guest, uml_dir="/d", notify="/n", init="/our/init")
+    assert "initrd=/i.gz" in words
+    assert "root=98:0" in words
+    assert not any("hostfs" in word or "/our/init" in word for word in words)
+    image = build(
+        msgspec.structs.replace(guest, root="/r.img"),
+        uml_dir="/d",
+        notify="/n",
+        init="",
+        devices=["ubd0=/r.img"],
+    )
+    assert {"initrd=/i.gz", "root=/dev/ubda", "rw"} <= set(image)
+    assert {"root=98:0", "initrd=/i.gz"} <= set(recover(["/k", *words], "/").arguments)
 
 
 HOWTO = "ubd0=/r.img root=/dev/ubda con=null con0=null,fd:2 con1=fd:0,fd:1"

@@ -107,6 +107,11 @@ def given(
     """What a kernel is given that it is to see wherever it is."""
     found = [hold.path for entry in entries for hold in entry.holds]
     found += [command[0], definition.cwd, *definition.ro, *definition.rw, *_modules(command)]
+    found += [
+        os.path.join(definition.cwd, word.partition("=")[2])
+        for word in map(unquoted, command)
+        if word.startswith("initrd=")
+    ]
     return [path for path in (*found, root_directory(definition), definition.init) if path]
 
 

@@ -61,6 +61,8 @@ def check_reach(user: User, definition: Definition, entries: list[DeviceEntry]) 
     directory = "/" if root_is_host(definition) else root_directory(definition)
     if directory:
         files.append(("x", directory))
+    if definition.initrd:
+        files.append(("r", definition.initrd))
     memory = room.place_of(definition, os.environ)
     files += [("x", memory), ("w", memory)]
     mine = {path for entry in entries for path in entry.made.values()}
@@ -108,6 +110,11 @@ def _check_reopened(
     root = root_directory(definition)
     if root and not os.path.isdir(root):
         raise HostError(f"{definition.umid}: there is no directory {root}")
+    if definition.initrd:
+        from umlctl.storage import initrd
+
+        config = find.probe(definition.kernel, definition.user).config
+        initrd.check(definition.initrd, definition.mem, config)
     program = definition.init or given_to_kernel(definition).get("init", "")
     if program and (root or root_is_host(definition)):
         from umlctl.host.programs import check_init

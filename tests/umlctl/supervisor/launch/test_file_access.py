@@ -92,6 +92,15 @@ def test_what_is_given_is_what_words_and_disks_name() -> None:
     assert {"/cow", "/base", "/books", "/bin/sh", "/work", "/usr/bin/linux"} == set(given)
 
 
+def test_initial_disk_is_given_however_it_was_asked_for() -> None:
+    for word in ("initrd=/boot/i.gz", "initrd=i.gz"):
+        command = [*COMMAND, word]
+        assert "/boot/i.gz" in file_access.given(guest(cwd="/boot"), [], command)
+        strict = guest(cwd="/boot", confine=STRICT)
+        rules = file_access.rules(strict, [], command, PLACES)
+        assert any(rule.path == "/boot/i.gz" for rule in rules)
+
+
 def test_rules_are_for_landlock() -> None:
     assert all(
         isinstance(each, FileRule) for each in file_access.rules(guest(), [DISK], COMMAND, PLACES)

@@ -78,6 +78,8 @@ def test_memory_is_not_made_where_nothing_can_be_executed(
         ({"mem_dir": "/none"}, "memory in /none: No such file"),
         ({"mem_dir": "{house}", "mem": 1 << 60}, "there can never be more than"),
         ({"cwd": "/none"}, "there is no directory /none"),
+        ({"initrd": "/none"}, "cannot read the initial RAM disk /none: No such file"),
+        ({"initrd": "/bin/ls"}, "/bin/ls is no initial RAM disk"),
         ({"root": "/none/"}, "there is no directory /none/"),
         ({"kernel": "/none"}, "/none is not a UML kernel: there is no such file"),
         ({"kernel": "/bin/ls"}, "/bin/ls is not a UML kernel: it is another program"),
