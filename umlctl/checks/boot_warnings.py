@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.definitions import host_file
@@ -65,7 +66,9 @@ def _promised(definition: Definition) -> list[str]:
     place = room.place_of(definition, os.environ)
     if wanted is False or (wanted and not room.never_fits(place, definition.mem)):
         return []  # who may not have it is refused, and who wants it so is not told each time
-    others = admission.promised(place, discover.running(but=definition.umid))
+    others = admission.Promised(0, 0)
+    with suppress(OSError):  # who starts it tells what is wrong with this user's guests
+        others = admission.promised(place, discover.running(but=definition.umid))
     doubt = room.memory_doubt(place, definition.mem, *others, overcommit=bool(wanted))
     return [doubt] if doubt else []
 

@@ -31,7 +31,6 @@ _TYPES: Final[dict[Kind, click.ParamType[Any] | None]] = {
     "text": None,
     "size": None,
     "flag": None,
-    "count": click.IntRange(1, MAX_COUNT),
     "seconds": SECONDS,
 }
 
@@ -42,7 +41,7 @@ def _declared(option: Option) -> Callable[[FC], FC]:
         f"--{option.name}",
         *([f"-{option.short}"] if option.short else []),
         option.field,
-        type=click.Choice(option.choices) if option.choices else _TYPES[option.kind],
+        type=_type(option),
         is_flag=option.kind == "flag",
         multiple=option.many,
         default=option.absent,
@@ -50,6 +49,15 @@ def _declared(option: Option) -> Callable[[FC], FC]:
         metavar=option.metavar or None,
         help=option.help,
         shell_complete=_COMPLETES.get(option.name),
+    )
+
+
+def _type(option: Option) -> click.ParamType[Any] | None:
+    """What click makes a value with."""
+    if option.choices:
+        return click.Choice(option.choices)
+    return (
+        click.IntRange(option.least, MAX_COUNT) if option.kind == "count" else _TYPES[option.kind]
     )
 
 

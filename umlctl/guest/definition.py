@@ -14,7 +14,7 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import confinement, policy, specs, words
+from umlctl.guest import confinement, pinning, policy, specs, words
 from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ MODULES: Final = (UNLOCKED, LOCKED)
 DEFAULT_MEM_BYTES: Final = 256 << 20
 MIN_MEM_BYTES: Final = 24 << 20
 """With less the kernel dies before it can say why. Measured on 6.1 without randomisation."""
+MAX_NUMA_NODE: Final = 1023
 DEFAULT_BOOT_TIMEOUT: Final = 60.0
 DEFAULT_HANG_TIMEOUT: Final = 30.0
 
 _SIZE: Final = re.compile(r"(\d+)([kmg]?)b?", re.IGNORECASE)
-_CPUS: Final = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
@@ -56,7 +56,8 @@ class Definition(
         append, arguments: kernel arguments, as `umlctl.guest.words.check_given` takes them
         mem_dir: where the file behind its memory is made; empty: where the kernel likes
         ncpus: processors of the guest; more than 1 takes a kernel with SMP
-        cpus: host CPUs it may run on, as taskset(1) takes them; empty: any
+        cpus: host CPUs it may run on, see `umlctl.guest.pinning`; empty: any
+        numa: the host's NUMA node of which it has memory and CPUs; None: any
         aslr: leave address-space randomisation on
         single: boot into single-user mode
         verbose: every kernel message on the console
@@ -93,6 +94,7 @@ class Definition(
     mem_dir: str = ""
     ncpus: int = 1
     cpus: str = ""
+    numa: int | None = None
     aslr: bool = False
     single: bool = False
     verbose: bool = False
@@ -145,8 +147,11 @@ def check(definition: Definition) -> Definition:
     if definition.ncpus < 1:
         raise UsageError(f"a guest has at least one processor, not {definition.ncpus}")
     _check_limits(definition)
-    if definition.cpus and not _CPUS.fullmatch(definition.cpus):
-        raise UsageError(f"cpus are a list such as 0 or 0,2-3, not {definition.cpus!r}")
+    pinning.check(definition.cpus)
+    if not 0 <= (definition.numa or 0) <= MAX_NUMA_NODE:
+        raise UsageError(
+            f"a NUMA node is a number from 0 to {MAX_NUMA_NODE}, not {definition.numa}"
+        )
     if definition.modules not in MODULES:
         raise UsageError(f"modules are {' or '.join(MODULES)}, not {definition.modules!r}")
     if not 0 < definition.timeout <= 1e9:

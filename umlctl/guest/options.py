@@ -11,8 +11,8 @@ from umlctl.guest import definition as definitions
 from umlctl.guest.definition import Definition
 
 Kind = Literal["text", "size", "flag", "count", "seconds", "choice"]
-"""What a value is: a text; a text such as 256M; yes or no; a whole number from 1 on; a number of
-seconds; one of some words."""
+"""What a value is: a text; a text such as 256M; yes or no; a whole number; a number of seconds;
+one of some words."""
 Holds = Literal["", "path", "kernel", "root", "init", "disk", "guest", "words"]
 """What a text has in it that a directory is needed to understand, or that names something."""
 
@@ -35,6 +35,7 @@ class Option(NamedTuple):
         default: what is taken where nothing is given; a list is empty then
         shown: the default is named in a line of help
         choices: the words of a choice
+        least: of a count
         short: the option's letter
         holds: what its text has in it
         asked_as: the field of a Definition, where that has another name
@@ -48,6 +49,7 @@ class Option(NamedTuple):
     default: str | int | float | None = None
     shown: bool = False
     choices: tuple[str, ...] = ()
+    least: int = 1
     short: str = ""
     holds: Holds = ""
     asked_as: str = ""
@@ -126,7 +128,7 @@ OPTIONS: Final = (
     ),
     Option(
         "mem-dir",
-        "Where the memory's file is made, such as a tmpfs of one NUMA node.",
+        "Where the memory's file is made.",
         "DIR",
         default="",
         holds="path",
@@ -145,7 +147,19 @@ OPTIONS: Final = (
         "PERCENT",
         "count",
     ),
-    Option("cpus", "Host CPUs to run on, as 0 or 0,2-3.", "LIST", default=""),
+    Option(
+        "cpus",
+        "Host CPUs to run on, as 0 or 0,2-3; map: as many as it has, from START on.",
+        "LIST|map[,START]|any",
+        default="",
+    ),
+    Option(
+        "numa",
+        "The NUMA node of the host of which it has memory and CPUs.",
+        "NODE",
+        "count",
+        least=0,
+    ),
     Option("aslr", "Leave address-space randomisation on.", kind="flag"),
     Option("single", "Boot into single-user mode.", kind="flag", short="s"),
     Option("verbose", "Every kernel message on the console.", kind="flag", short="v"),

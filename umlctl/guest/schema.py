@@ -45,7 +45,7 @@ def _kind(option: Option) -> dict[str, Any]:
         case "flag":
             return {"type": "boolean"}
         case "count":
-            return {"type": "integer", "minimum": 1, "maximum": MAX_COUNT}
+            return {"type": "integer", "minimum": option.least, "maximum": MAX_COUNT}
         case "seconds":
             return {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS}
         case "choice":

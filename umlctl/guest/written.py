@@ -227,10 +227,14 @@ def _flag(option: Option, value: Any, at: str) -> bool:
 def _count(option: Option, value: Any, at: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or not option.least <= value <= MAX_COUNT
+    ):
         raise UsageError(
-            f"{at}: {option.name}: it is a whole number from 1 to {MAX_COUNT}, without "
-            f"quotes: {option.name} = 2"
+            f"{at}: {option.name}: it is a whole number from {option.least} to {MAX_COUNT}, "
+            f"without quotes: {option.name} = 2"
         )
     return value
 

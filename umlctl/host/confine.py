@@ -8,12 +8,10 @@ would send it for ever. It exits when that call fails, so a filter lets it fail.
 from __future__ import annotations
 
 import os
-import threading
-from errno import EAGAIN
 from struct import pack
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from umlctl.host import landlock, seccomp
+from umlctl.host import landlock, own_thread, seccomp
 
 if TYPE_CHECKING:
     import ctypes
@@ -92,31 +90,16 @@ def has_capabilities(kernel: str) -> bool:
 def confined(start: Callable[[], _T], *, abort: bool = False) -> _T:
     """Call `start` so that what it spawns can gain no privileges and cannot send SIGABRT.
 
-    Both are a thread's own and inherited by what it spawns, so a thread is made for it.
-
     abort: it can send SIGABRT all the same
 
     Raises: what `start` raises; OSError
     """
-    result: list[_T] = []
-    failure: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            _confine(abort=abort)
-            result.append(start())
-        except BaseException as problem:  # noqa: BLE001 - raised again in the caller's thread
-            failure.append(problem)
+    def work() -> _T:
+        _confine(abort=abort)
+        return start()
 
-    thread = threading.Thread(target=work)
-    try:
-        thread.start()
-    except RuntimeError as problem:
-        raise OSError(EAGAIN, str(problem)) from None
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+    return own_thread.run(work)
 
 
 def _confine(*, abort: bool) -> None:

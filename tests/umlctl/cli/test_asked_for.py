@@ -24,7 +24,7 @@ def test_defaults(boot: Boot, house: str) -> None:
 
 def test_options_become_the_definition(boot: Boot, house: str) -> None:
     words = "demo --kernel ./linux --mem 1G --init /bin/init --append a=1 --append quiet"
-    words += " --cpus 0,2-3 --aslr -s -v --pidfile run/pid --timeout 2.5"
+    words += " --cpus 0,2-3 --numa 0 --aslr -s -v --pidfile run/pid --timeout 2.5"
     words += " --after db --after mail"
     words += " --nic vec0:transport=tap,ifname=t --nic user,forward=8080:80"
     assert boot(*words.split()) == Definition(
@@ -34,6 +34,7 @@ def test_options_become_the_definition(boot: Boot, house: str) -> None:
         init="/bin/init",
         append=("a=1", "quiet"),
         cpus="0,2-3",
+        numa=0,
         aslr=True,
         single=True,
         verbose=True,

@@ -16,6 +16,7 @@ WRONG = [
     ('memory-limit = "1M"', 1, "memory-limit", "at least 24M"),
     ("\ncpu-limit = 1000000", 2, "cpu-limit", "percent of one processor"),
     ('cpus = "a"', 1, "cpus", "a list such as 0 or 0,2-3"),
+    ("numa = 9999", 1, "numa", "a number from 0 to 1023"),
     ('disk = ["/a",\n"/b,nope"]', 2, "disk", "slot=N, ro, sync"),
     ('disk = [\n"/a,slot=1",\n"/b,slot=1"]', 3, "disk", "ubd1 is given twice"),
     ('nic = ["user", "switch="]', 1, "nic", "switch=NAME"),
@@ -73,7 +74,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> find.ProbedKernel:
 def test_file_makes_a_definition_by_itself(house: str, kernel: find.ProbedKernel) -> None:
     path = f"{house}/web.toml"
     with open(path, "w") as file:
-        file.write('mem = "1G"\ndisk = ["a.img"]\nprofile = "lab"\ninit = "t"\nsingle = true\n')
+        file.write(
+            'mem = "1G"\ncpus = "any"\ndisk = ["a.img"]\nprofile = "lab"\ninit = "t"\n'
+            "single = true\n"
+        )
     assert make.of_written(files.needed(path)) == Definition(
         umid="web",
         kernel="/linux",

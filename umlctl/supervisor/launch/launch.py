@@ -16,7 +16,7 @@ from umlctl.definitions import host_file, kernel_command
 from umlctl.errors import HostError
 from umlctl.guest import cmdline, confinement
 from umlctl.guest import definition as definitions
-from umlctl.host import cgroups, processes, room, users
+from umlctl.host import cgroups, processes, processors, room, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.host.place import keep as keep_place
 from umlctl.protocol import console_socket
@@ -190,7 +190,6 @@ def _begin(
     chain = [
         *cgroup.scope,
         *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
-        *(["taskset", "-c", definition.cpus] if definition.cpus else []),
         *("sh", spawn.SHIM, claim.directory, log, definition.cwd),
         *(cgroup.directory, cgroup.limits),
     ]
@@ -210,8 +209,10 @@ def _begin(
 
         become = users.become(user) if user else []
         armed = functools.partial(jail.armed, passed_descriptors.placing(passed), become)
+        start = functools.partial(spawn.start, chain, definition.kernel, log, armed, begin)
+        share = processors.share(definition.cpus, definition.ncpus, definition.numa)
         mounts = jail.mode != confinement.OFF
-        return spawn.start(chain, definition.kernel, log, armed, begin, mounts=mounts)
+        return processors.with_share(share, functools.partial(start, mounts=mounts))
 
 
 def _cgroup(definition: Definition) -> cgroups.Cgroup:

@@ -14,7 +14,7 @@ from umlctl.guest.definition import (
     root_is_host,
     root_is_image,
 )
-from umlctl.host import paths, processes, room, users
+from umlctl.host import paths, processes, processors, room, users
 from umlctl.kernels import find
 from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.launch.place import make_again
@@ -36,6 +36,8 @@ def check_files(definition: Definition, *, overcommit: bool) -> ProbedKernel:
     Raises: HostError
     """
     kernel = find.probe(definition.kernel, definition.user)
+    if definition.cpus or definition.numa is not None:
+        processors.share(definition.cpus, definition.ncpus, definition.numa)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
     _check_reopened(definition, room.place_of(definition, os.environ), overcommit=overcommit)
