@@ -111,8 +111,9 @@ def _reader_gone() -> int:
 
 
 def _names_several(command: Command, words: list[str]) -> bool:
-    """What follows the first guest is another, and no number of seconds."""
-    return command.name == "shutdown" and bool(words) and not words[0][:1].isdigit()
+    """What follows the first guest is another, and no number of seconds, or an option that only
+    this command has."""
+    return command.name == "shutdown" and any(not word[:1].isdigit() for word in words)
 
 
 def _options(

@@ -255,6 +255,48 @@ def test_a_stopped_guest_takes_only_what_is_safe(house: House, umid: str, tmp_pa
     assert house.listed(umid)["ending"]["text"] == "halted by a user, not synced"
 
 
+def test_sync_comes_back_when_the_kernel_has_said_that_it_is_done(house: House, umid: str) -> None:
+    house.start(umid)
+    before = house.ok("logs", umid).count("Emergency Sync complete")
+    assert house.ok("sync", umid) == ""
+    assert house.ok("logs", umid).count("Emergency Sync complete") == before + 1
+    done = house.umlctl("mconsole", umid, "sync")
+    assert (done.returncode, done.stdout) == (0, ""), done
+    house.ok("stop", umid)
+    paused = house.umlctl("sync", umid)
+    assert paused.returncode == 1
+    assert "the guest is paused, and writes nothing" in paused.stderr
+    house.ok("go", umid)
+    bare = house.umlctl("sync", house.kernel_socket(umid))
+    assert bare.returncode == 1
+    assert "`umlctl sysrq GUEST s` has a bare one sync" in bare.stderr
+
+
+def test_who_loses_what_was_not_written_is_told_and_programs_are_not(
+    house: House, umid: str
+) -> None:
+    house.start(umid)
+    told = house.umlctl("reboot", umid)
+    assert (told.returncode, told.stdout) == (0, ""), told
+    assert f"{umid} was reset, and its file systems were not synced; `umlctl sync" in told.stderr
+    assert "not synced" not in house.umlctl("reboot", umid, "--json").stderr
+    assert house.umlctl("mconsole", umid, "reboot").stderr == ""
+    told = house.umlctl("halt", umid)
+    assert f"{umid} was halted, and its file systems were not synced" in told.stderr
+
+
+def test_guest_is_started_again_after_its_shutdown(house: House, umid: str) -> None:
+    house.start(umid, "--mem", "80M")
+    before = house.status(umid)["pid"]
+    told = house.ok("shutdown", "-R", umid, "20")
+    assert told.startswith(f"{umid} shut down\n{umid} is running, kernel pid ")
+    status = house.status(umid)
+    assert status["pid"] != before
+    assert status["memory_limit"] == 80 << 20
+    house.ok("shutdown", "-H", umid)
+    assert house.listed(umid)["state"] == "dead"
+
+
 @pytest.mark.parametrize("words", [("wait",), ("mconsole", "wait")])
 def test_deadline_of_wait_is_kept_whatever_comes(
     house: House, shared: str, words: tuple[str, ...]

@@ -109,7 +109,7 @@ HELP: Final = {
 GROUPS: Final = {
     "Guests": (
         *("run", "start", "exec", "test", "restart", "reboot", "stop", "go", "shutdown", "kill"),
-        *("wait", "list", "top", "status", "ps", "shell", "cp", "collect", "rm"),
+        *("sync", "wait", "list", "top", "status", "ps", "shell", "cp", "collect", "rm"),
     ),
     "Definitions": ("define", "undefine", "edit", "show", "examples", "import", "dumpargs"),
     "Devices": ("disk", "nic", "mem", "devices", "plug", "layer"),

@@ -11,6 +11,7 @@ import msgspec
 from socketproto.exchange import REFUSED
 from umlctl import exitcodes
 from umlctl.cli import complete, earlier_start
+from umlctl.cli.shutdown import is_seconds, seconds_of
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.definitions import files, make
@@ -48,9 +49,40 @@ def restart(guest: str, seconds: float, reload: bool, in_json: bool) -> int:
     `reboot` has the kernel begin anew in its process, with what it was plugged since; this is a
     new process, and a new kernel if its file was replaced. A guest that has ended is started.
     """
+    return _restart(guest, seconds, in_json, reload=reload)
+
+
+def restart_all(words: list[str], in_json: bool) -> int:
+    """Restart guests one after another, as `shutdown -R` does; return the exit code of the last
+    that is not 0.
+
+    words: their names, and how long the shutdown of each may take
+
+    Raises: UmlctlError
+    """
+    has_seconds = bool(words) and is_seconds(words[-1])
+    names = list(dict.fromkeys(words[:-1] if has_seconds else words))
+    if not names or any(map(is_seconds, names)):
+        raise UsageError("-R takes the names of guests, and a number of seconds behind them")
+    seconds = seconds_of(words[-1:] if has_seconds else [])
+    for name in names:
+        if discover.find(name) is None:
+            raise NoGuest(
+                f"no guest {name!r}, so none is shut down; `umlctl list` shows the guests"
+            )
+    code = exitcodes.OK
+    for name in names:
+        code = _restart(name, seconds, in_json) or code
+    return code
+
+
+def _restart(umid: str, seconds: float, in_json: bool, *, reload: bool = False) -> int:
+    """Restart a guest; return the exit code.
+
+    Raises: UmlctlError
+    """
     from umlctl.cli.start import start_again
 
-    umid = guest
     if "/" in umid:
         raise UsageError(f"restart takes a guest's name, not the path of its socket, {umid!r}")
     # What cannot be started does not end what runs.

@@ -39,7 +39,7 @@ def shut_all_down(words: list[str], in_json: bool, timeout: float | None) -> int
 
     Raises: UsageError
     """
-    seconds = _seconds(words)
+    seconds = seconds_of(words)
     after = _running()
     if not after and not in_json:
         say("no guest runs", exitcodes.OK)
@@ -52,7 +52,7 @@ def shut_down(names: list[str], words: list[str], in_json: bool, timeout: float 
 
     Raises: UsageError, NoGuest
     """
-    seconds = _seconds(words)
+    seconds = seconds_of(words)
     running = _running()
     code = exitcodes.OK
     wanted = dict.fromkeys(names)
@@ -109,8 +109,11 @@ def _shut_down(
     return exitcodes.OK if all(each["in_order"] for each in results) else exitcodes.FAILED
 
 
-def _seconds(words: list[str]) -> float:
-    """Raises: UsageError"""
+def seconds_of(words: list[str]) -> float:
+    """How long a shutdown may take, by what stands behind the guests; 30 if nothing does.
+
+    Raises: UsageError
+    """
     try:
         seconds = float(words[0]) if words else SHUTDOWN_TIMEOUT
         if len(words) > 1 or not 0 <= seconds < 1e6:

@@ -14,6 +14,7 @@ from socketproto.blocking import DEFAULT_TIMEOUT
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
 from umlctl.client.oneshot import ask
+from umlctl.errors import UsageError
 from umlctl.protocol.commands import KERNEL, SYSRQ, Command
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ _ALL: Final = (
         is_flag=True,
         help="All guests, instead of GUEST: side by side, and each before those it comes after.",
     ),
+)
+_AFTERWARDS: Final = (
+    click.Option(
+        ["-R", "again"],
+        is_flag=True,
+        help="Start each GUEST again when it has ended, as `restart` does.",
+    ),
+    click.Option(["-H", "stays"], is_flag=True, help="Leave it ended, as without an option."),
 )
 _NO_WAIT: Final = (
     click.Option(
@@ -73,7 +82,7 @@ def verb(command: Command) -> click.Command:
     """Make the click command."""
     arguments = " ".join(f"umlctl {command.name} demo {command.example}".split())
     more = (
-        "umlctl shutdown web db 60\n  umlctl shutdown --all 60 --json"
+        "umlctl shutdown web db 60\n  umlctl shutdown --all 60 --json\n  umlctl shutdown -R web"
         if command.name == "shutdown"
         else f"{arguments} --json"
     )
@@ -97,24 +106,52 @@ def _callback(command: Command) -> Callable[..., int]:
         in_json: bool,
         timeout: float | None,
         force: bool,
-        everyone: bool = False,
         no_wait: bool = False,
+        **of_shutdown: bool,
     ) -> int:
-        if everyone:
-            from umlctl.cli.shutdown import shut_all_down
-
-            return shut_all_down([guest, *words] if guest else [], in_json, timeout)
-        if command.name == "shutdown" and guest is not None and len(words) > 0:
-            from umlctl.cli.shutdown import is_seconds, shut_down
-
-            others = [word for word in words if not is_seconds(word)]
-            if others and words[: len(others)] == tuple(others):
-                return shut_down([guest, *others], list(words[len(others) :]), in_json, timeout)
+        if command.name == "shutdown":
+            given = [*([guest] if guest else []), *words]
+            code = _shut_down(given, in_json, timeout, **of_shutdown)
+            if code is not None:
+                return code
         if guest is None:
             raise click.MissingParameter(param_hint="'GUEST'", param_type="argument")
         return ask(command, guest, list(words), in_json, timeout, force, no_wait)
 
     return callback
+
+
+def _shut_down(
+    words: list[str],
+    in_json: bool,
+    timeout: float | None,
+    *,
+    everyone: bool,
+    again: bool,
+    stays: bool,
+) -> int | None:
+    """End more guests than one, or start one again; None: it is one that is to be ended.
+
+    words: guests, and how long each may take
+
+    Raises: UmlctlError
+    """
+    if again and stays:
+        raise UsageError("-R starts a guest again, and -H leaves it ended; give one of them")
+    if again:
+        from umlctl.cli.restart import restart_all
+
+        if everyone or timeout is not None:
+            raise UsageError("-R takes guests by their names, and no --all or --timeout")
+        return restart_all(words, in_json)
+    from umlctl.cli.shutdown import is_seconds, shut_all_down, shut_down
+
+    if everyone:
+        return shut_all_down(words, in_json, timeout)
+    others = [word for word in words[1:] if not is_seconds(word)]
+    if others and words[1 : 1 + len(others)] == others:
+        return shut_down(words[: 1 + len(others)], words[1 + len(others) :], in_json, timeout)
+    return None
 
 
 def _parameters(command: Command) -> list[click.Parameter]:
@@ -150,6 +187,6 @@ def _parameters(command: Command) -> list[click.Parameter]:
             hidden=not may_be_refused(command),
             help="Send what is refused because it may harm the guest.",
         ),
-        *(_ALL if command.name == "shutdown" else ()),
+        *((*_ALL, *_AFTERWARDS) if command.name == "shutdown" else ()),
         *(_NO_WAIT if command.name == "reboot" else ()),
     ]

@@ -31,6 +31,8 @@ BARE_ADVICE: Final = {
     "plug": "; of a bare one, `umlctl config GUEST ubd1=FILE` adds a disk, `umlctl config GUEST "
     "vec0:transport=...` a NIC",
     "devices": "; of a bare one, `umlctl config GUEST ubd1` asks for a disk",
+    "sync": "; `umlctl sysrq GUEST s` has a bare one sync, which says on its console when that is "
+    "done",
 }
 """What a client can send a bare kernel instead of a supervisor's command."""
 

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 SILENCE_TIMEOUT: Final = 0.9
 """How long a guest may be silent before it is seen what holds it, such as a debugger, seconds."""
+_UNSYNCED: Final = {
+    "halt": ("halted", "shutdown"),
+    "reboot": ("reset", "sync"),
+}
+"""What commands do to a guest without a sync, and the command that syncs: instead, or before."""
 SCAN_TIMEOUT: Final = 1.0
 """How long a new disk of a bare kernel may still be open for the scan of its partitions,
 seconds."""
@@ -166,6 +171,10 @@ def _show(
     if command.name == "stop" and outcome.ok and not json:
         ends = f"; `umlctl shutdown {name}` ends it" if guest.link.served else ""
         say(f"{name} is paused; `umlctl go {name}` resumes it{ends}", exitcodes.OK)
+    if command.name in _UNSYNCED and outcome.ok and not json:
+        what, instead = _UNSYNCED[command.name]
+        said = f"{name} was {what}, and its file systems were not synced"
+        say(f"{said}; `umlctl {instead} {name}` does that", exitcodes.OK)
     if command.waits and outcome.ok:
         from umlctl.output.views import show_ending
 

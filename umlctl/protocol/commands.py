@@ -252,6 +252,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
         example="60",
     ),
     Command(
+        "sync",
+        "",
+        "sync the file systems of a guest, and see it done",
+        GUEST,
+        repeatable=True,
+    ),
+    Command(
         "kill",
         "",
         "end the kernel and all its processes now",

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from socketproto.listener import ClientGone
+from umlctl import exitcodes
 from umlctl.errors import Refusal, UsageError
 from umlctl.guest.specs import Disk, Nic, parse_disk, parse_nic
 from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
@@ -22,7 +23,7 @@ from umlctl.state import event_log
 from umlctl.supervisor import snapshot
 from umlctl.supervisor.devices import cow_upkeep, observing, plugging
 from umlctl.supervisor.history import by
-from umlctl.supervisor.lifecycle import RUNNING
+from umlctl.supervisor.lifecycle import RUNNING, STOPPED
 from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS, KeyedCounter
 from umlctl.supervisor.readiness import HEARTBEAT_INTERVAL, patiently
 from umlctl.supervisor.report import devices_of
@@ -52,6 +53,7 @@ class OwnRequests:
             "events": self._events,
             "wait": self._wait_for_end,
             "shutdown": self._shutdown,
+            "sync": self._sync,
             "kill": self._kill,
             "plug": self._plug,
             "layer": self._layer,
@@ -145,6 +147,25 @@ class OwnRequests:
             except ClientGone:
                 # The client is gone, and the shutdown that it asked for goes on.
                 await self._guest.milestones.over.wait()
+
+    async def _sync(self, call: Call, _line: CommandLine) -> None:
+        guest, patience = self._guest, self._readiness.patience
+        if guest.lifecycle.state == STOPPED:
+            raise Refusal("the guest is paused, and writes nothing; send `go` first", -errno.EBUSY)
+        if not await self._readiness.wait(call, trio.current_time() + patience):
+            state = guest.lifecycle.state
+            said = f"the guest is {state}, and was not ready within {patience:g} seconds"
+            raise Refusal(said, exitcodes.ETIMEDOUT)
+        lost = ""
+
+        async def sync() -> None:
+            nonlocal lost
+            lost = await guest.life.shutdown.sync()
+
+        await patiently(call, sync)
+        if lost:
+            raise Refusal(lost, -errno.EIO)
+        await call.answer(b"")
 
     async def _plug(self, call: Call, line: CommandLine) -> None:
         kind, _, text = line.argument.partition(" ")

@@ -78,6 +78,54 @@ def test_guest_is_shut_down_and_started_as_it_was(
     assert [(each.umid, each.mem) for each in started] == [("demo", 77 << 20)]
 
 
+def test_shutdown_can_be_followed_by_a_start(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuts_down(supervisor, monkeypatch, "shutdown 5")
+    for words in (["-R", "demo", "5"], ["demo", "5", "-R"]):
+        write_record(mem=77 << 20)
+        assert supervisor.main("shutdown", *words) == 0, supervisor.err
+        assert supervisor.out == "demo shut down\ndemo is running, kernel pid 4711\n"
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-R"], "-R takes the names of guests"),
+        (["-R", "5"], "-R takes the names of guests"),
+        (["-R", "demo", "5", "6"], "a number of seconds behind them"),
+        (["-R", "5", "demo"], "a number of seconds behind them"),
+        (["-R", "-H", "demo"], "-R starts a guest again, and -H leaves it ended"),
+        (["-R", "--all"], "no --all or --timeout"),
+        (["-R", "demo", "--timeout", "5"], "no --all or --timeout"),
+    ],
+)
+def test_what_cannot_be_followed_by_a_start_is_told(
+    supervisor: Supervisor, started: list[Definition], words: list[str], said: str
+) -> None:
+    assert supervisor.main("shutdown", *words) == exitcodes.USAGE
+    assert said in supervisor.err
+    assert not started
+
+
+def test_none_is_shut_down_if_one_is_nobodys(
+    supervisor: Supervisor, started: list[Definition]
+) -> None:
+    assert supervisor.main("shutdown", "-R", "demo", "nobody") == exitcodes.NO_GUEST
+    assert "no guest 'nobody', so none is shut down" in supervisor.err
+    assert not started
+
+
+def test_guest_is_left_ended_where_that_is_asked_for(
+    supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuts_down(supervisor, monkeypatch, "shutdown")
+    assert supervisor.main("shutdown", "-H", "demo") == 0, supervisor.err
+    assert supervisor.out == "demo shut down\n"
+    assert not started
+
+
 def test_programs_are_told_of_the_start_alone(
     supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
 ) -> None:

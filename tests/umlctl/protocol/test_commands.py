@@ -39,7 +39,7 @@ def test_supervisors_have_what_the_protocol_promises() -> None:
         for place in (GUEST, HOST)
     }
     assert served == {
-        GUEST: {"status", "events", "wait", "shutdown", "kill", "plug", "layer", "devices"},
+        GUEST: {"status", "events", "wait", "shutdown", "kill", "plug", "layer", "devices", "sync"},
         HOST: {"start", "adopt", "autostart", "list", "quit"},
     }
 
@@ -107,7 +107,7 @@ def test_queries_change_nothing() -> None:
 def test_what_may_be_sent_again_is_said_once() -> None:
     """A query may be, whatever its row says besides."""
     again = {command.name for command in COMMANDS if command.repeatable}
-    assert again == {"devices", "wait", "shutdown", "kill"}
+    assert again == {"devices", "wait", "shutdown", "sync", "kill"}
     assert not [command for command in COMMANDS if command.asks and command.repeatable]
 
 

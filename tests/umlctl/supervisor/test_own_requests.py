@@ -11,14 +11,16 @@ import pytest
 import trio
 
 from tests.umlctl.supervisor.made import MadeCall
+from umlctl import exitcodes
 from umlctl.errors import Refusal
 from umlctl.protocol.guard import read
 from umlctl.protocol.status import Ending
 from umlctl.supervisor.guest import Guest
-from umlctl.supervisor.lifecycle import Ended
+from umlctl.supervisor.lifecycle import STOPPED, Ended
 from umlctl.supervisor.own_requests import OwnRequests
 from umlctl.supervisor.rate_limits import MAX_SUBSCRIPTIONS
 from umlctl.supervisor.readiness import Readiness
+from umlctl.supervisor.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -123,6 +125,35 @@ async def test_kill_ends_the_guest_and_says_who_did(asked: Asked) -> None:
     assert json.loads(call.said)["text"].startswith(f"killed by uid 0, pid {os.getpid()}")
     assert asked.guest.lifecycle.unwanted
     assert "kill" in [event["event"] for event in asked.guest.history]
+
+
+async def test_sync_is_answered_when_it_was_seen(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    asked.guest.milestones.ready.set()
+    said = ["", "not seen to sync: its console did not say so within 5 seconds"]
+
+    async def sync(_self: Shutdown) -> str:
+        await trio.sleep(2.5)
+        return said.pop(0)
+
+    monkeypatch.setattr(Shutdown, "sync", sync)
+    call = await asked.ask("sync")
+    assert (call.said, call.parts) == (b"", 2)
+    with pytest.raises(Refusal, match="not seen to sync: its console") as caught:
+        await asked.ask("sync")
+    assert caught.value.error == -errno.EIO
+
+
+async def test_guest_that_cannot_sync_says_why(
+    asked: Asked, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Refusal, match="is booting, and was not ready within 60 seconds") as caught:
+        await asked.ask("sync")
+    assert caught.value.error == exitcodes.ETIMEDOUT
+    monkeypatch.setattr(asked.guest.lifecycle, "state", STOPPED)
+    with pytest.raises(Refusal, match="the guest is paused, and writes nothing; send `go` first"):
+        await asked.ask("sync")
 
 
 @pytest.mark.parametrize("text", ["plug floppy /x", "plug console con99", "plug disk /x,size"])
