@@ -14,7 +14,7 @@ from umlctl.guest import profile as profiles
 from umlctl.guest.definition import Definition
 from umlctl.guest.options import FIELDS, OPTIONS
 from umlctl.host import naming, paths
-from umlctl.kernels import find
+from umlctl.kernels import find, requirements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ def make(
         raise UsageError("--user is for root: a guest of yours runs as you")
     options = {**options, "kernel": find.find(options["kernel"])}
     definition = assemble(umid, options, arguments, here or os.getcwd())
-    _check_kernel(find.probe(definition.kernel, options["user"]), options)
+    _check_kernel(find.probe(definition.kernel, options["user"]), definition)
     return definition
 
 
@@ -169,22 +169,27 @@ def _refuse_danger(words: Iterable[str]) -> None:
             raise UsageError(f"{word}: refused unless you insist with --force: {danger}")
 
 
-def _check_kernel(kernel: ProbedKernel, options: Mapping[str, Any]) -> None:
+def _check_kernel(kernel: ProbedKernel, definition: Definition) -> None:
     """See that the kernel can do what is asked of it.
 
     Raises: UsageError
     """
-    ncpus = options["ncpus"]
+    ncpus = definition.ncpus
     if ncpus > kernel.most_cpus:
         has = "has no SMP" if kernel.most_cpus == 1 else f"can have {kernel.most_cpus}"
         raise UsageError(f"{ncpus} processors are too many: the kernel {kernel.path} {has}")
-    if options["initrd"] and "initrd" not in kernel.capabilities:
+    if definition.initrd and "initrd" not in kernel.capabilities:
         raise UsageError(f"--initrd takes CONFIG_BLK_DEV_INITRD, and {kernel.path} has it not")
     # One that does not heed what would lock its modules would not say.
-    if options["modules"] == definitions.LOCKED and not kernel.locks_modules:
+    if definition.modules == definitions.LOCKED and not kernel.locks_modules:
         raise UsageError(
             f"--modules locked takes Linux 5.8 with sysctl, and {kernel.path} is {kernel.version}"
         )
+    arguments = (*definition.append, *definition.arguments)
+    initrd = "initrd" in definitions.given_to_kernel(definition)
+    lacking = requirements.lacking(kernel, arguments, initrd=initrd)
+    if lacking:
+        raise UsageError(lacking)
 
 
 def _absolute(path: str, here: str) -> str:

@@ -96,6 +96,8 @@ def test_kernel_must_be_able_to(house: str, kernel: find.ProbedKernel) -> None:
         make.of_written(of_text("ncpus = 2"))
     with pytest.raises(UsageError, match="--initrd takes CONFIG_BLK_DEV_INITRD, and /linux has"):
         make.of_written(of_text('initrd = "i"'))
+    with pytest.raises(UsageError, match="root=/dev/nfs takes CONFIG_ROOT_NFS, and /linux"):
+        make.of_written(of_text('append = ["root=/dev/nfs"]'))
 
 
 def test_kernel_that_is_not_there_is_told(house: str, monkeypatch: pytest.MonkeyPatch) -> None:

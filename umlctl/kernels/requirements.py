@@ -1,0 +1,73 @@
+"""What kernel arguments ask of a kernel, and whether it can do that. One that cannot says nothing,
+or panics about a root. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from umlctl.devices import vhost
+from umlctl.guest.words import key, split, unquoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from umlctl.kernels.find import ProbedKernel
+
+NFS_ROOT: Final = "/dev/nfs"
+
+
+class Requirement(NamedTuple):
+    """What an argument takes.
+
+    Fields:
+        about: what the argument is about, before its `=`
+        symbol: of the kernel's configuration, without CONFIG_
+        why: what more is to be known, and what a user can do
+    """
+
+    about: str
+    symbol: str
+    why: str
+
+
+_LENT: Final = (
+    Requirement(
+        "vfio_uml.device",
+        "UML_PCI_OVER_VFIO",
+        "Linux has it since 6.16, where it was built so; take a --kernel that `umlctl kernel list` "
+        "shows with vfio",
+    ),
+    Requirement(
+        "virtio_uml.device",
+        "VIRTIO_UML",
+        "take a --kernel that `umlctl kernel list` shows with virtio",
+    ),
+)
+_NFS: Final = Requirement(
+    "root",
+    "ROOT_NFS",
+    "its NFS is no part of it as it boots: take one that was built with NFS_FS=y, IP_PNP=y and "
+    "ROOT_NFS=y, give an --initrd that mounts it, or a --root that this host has mounted",
+)
+assert {each.about for each in _LENT} == vhost.OPTIONS.keys()
+
+
+def lacking(kernel: ProbedKernel, arguments: Sequence[str], *, initrd: bool) -> str:
+    """Why a kernel cannot do what its arguments ask; empty if it can, or does not say what it can.
+
+    initrd: an initial RAM disk mounts the root
+    """
+    if not kernel.config:
+        return ""
+    told, _ = split(arguments)
+    for word in map(unquoted, told):
+        about, _, value = word.partition("=")
+        needed = next((each for each in _LENT if each.about == about), None)
+        if key(word) == "root" and value == NFS_ROOT and not initrd:
+            needed = _NFS
+        if needed is not None and kernel.config.get(needed.symbol) not in ("y", "m"):
+            return (
+                f"{word} takes CONFIG_{needed.symbol}, and {kernel.path} ({kernel.version}) was "
+                f"built without: {needed.why}"
+            )
+    return ""
