@@ -19,7 +19,7 @@ def overlay() -> Iterator[Finding]:
     found = kernel.usual()
     if found is None:
         return
-    _, why = modules.overlay(found)
+    why = modules.overlay_flaw(found)
     if why:
         yield Finding(
             WARNING,

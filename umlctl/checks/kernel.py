@@ -82,11 +82,11 @@ def abilities() -> Iterator[Finding]:
 def has_modules() -> Iterator[Finding]:
     """Its modules are there, if it has any."""
     kernel = usual()
-    if kernel is None or "modules" not in kernel.capabilities or modules.of_release(kernel):
+    if kernel is None or "modules" not in kernel.capabilities or modules.are_there(kernel):
         return
     count = sum(value == "m" for value in kernel.config.values())
     if count:
-        where = modules.directory(kernel.path, kernel.version) or "lib/uml/modules beside it"
+        where = modules.installed(kernel.path, kernel.version) or "lib/uml/modules beside it"
         yield Finding(
             WARNING,
             f"the modules of Linux {kernel.version} are not in {where}",

@@ -12,7 +12,7 @@ from umlctl.host import paths
 from umlctl.output.views import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MIN_FREE_BYTES: Final = 64 << 20
 """With less room than this where records and logs are, it is told, bytes."""
@@ -23,6 +23,7 @@ MAX_CLOCK_LAG_SECONDS: Final = 86400.0
 """A clock that is further behind than the newest file of umlctl's own is wrong, seconds."""
 _CLOCK_SOURCE: Final = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _SLOW_CLOCKS: Final = frozenset({"acpi_pm", "hpet", "jiffies", "pit", "refined-jiffies"})
+_TO_YOURS: Final = "to a directory that you can write to"
 _NOT_WRITTEN: Final = "umlctl cannot write down what guests are, and starts none"
 
 
@@ -42,36 +43,30 @@ def proc() -> Iterator[Finding]:
 
 def run_directory() -> Iterator[Finding]:
     """The sockets of guests can be made."""
-    try:
-        path = paths.run_dir()
-    except paths.BadPlace as problem:
-        yield _bad_place(problem)
-        return
-    flaw = unwritable(path)
-    if flaw:
-        yield Finding(
-            FATAL,
-            f"the run directory {path} cannot be written: {flaw}",
-            "the sockets of guests are there, and none starts",
-            "set UMLCTL_DIR to a directory that you can write to",
-        )
+    why = "the sockets of guests are there, and none starts"
+    yield from _own(paths.run_dir, "run", why, f"set UMLCTL_DIR {_TO_YOURS}")
 
 
 def state_directory() -> Iterator[Finding]:
     """What outlives guests can be written down."""
+    remedy = f"make it yours again, or set UMLCTL_DIR {_TO_YOURS}"
+    yield from _own(paths.state_dir, "state", _NOT_WRITTEN, remedy)
+
+
+def _own(place: Callable[[], str], name: str, why: str, remedy: str) -> Iterator[Finding]:
+    """One of umlctl's own directories can be written.
+
+    place: of it
+    """
     try:
-        path = paths.state_dir()
+        path = place()
     except paths.BadPlace as problem:
         yield _bad_place(problem)
         return
     flaw = unwritable(path)
     if flaw:
-        yield Finding(
-            FATAL,
-            f"the state directory {path} cannot be written: {flaw}",
-            _NOT_WRITTEN,
-            "make it yours again, or set UMLCTL_DIR to a directory that you can write to",
-        )
+        what = f"the {name} directory {path} cannot be written: {flaw}"
+        yield Finding(FATAL, what, why, remedy)
 
 
 def space() -> Iterator[Finding]:
@@ -100,7 +95,7 @@ def home() -> Iterator[Finding]:
             WARNING,
             "this user has no home",
             "uml_mconsole does not find its guests, and a kernel is asked anew each time",
-            "set HOME to a directory that you can write to",
+            f"set HOME {_TO_YOURS}",
         )
         return
     flaw = unwritable(paths.public_dir())
@@ -109,7 +104,7 @@ def home() -> Iterator[Finding]:
             WARNING,
             f"the home {found} cannot be written: {flaw}",
             "uml_mconsole and scripts that look in ~/.uml do not find guests",
-            "set HOME to a directory that you can write to",
+            f"set HOME {_TO_YOURS}",
         )
 
 
@@ -122,7 +117,7 @@ def cache() -> Iterator[Finding]:
             NOTE,
             f"the cache {path} cannot be written: {flaw}",
             "each command asks the kernel anew what it can do, and `umlctl setup` can fetch none",
-            "set XDG_CACHE_HOME to a directory that you can write to",
+            f"set XDG_CACHE_HOME {_TO_YOURS}",
         )
 
 

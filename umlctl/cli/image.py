@@ -85,12 +85,13 @@ def info(name: str, in_json: bool) -> int:
 @image.command("rm", epilog="\b\nExamples:\n  umlctl image rm small\n")
 @click.argument("names", nargs=-1, required=True, shell_complete=complete.images)
 def rm(names: tuple[str, ...]) -> int:
-    """Remove images. One that a guest has, or that COW files are over, is refused."""
+    """Remove images. One that a guest has or is to have, or that COW files are over, is refused."""
     for name in dict.fromkeys(names):
         what = f"image rm {name}"
         with told(what), image_store.lock():
             one = image_store.load(name)
             image_store.check_unused(what, one, users)
+            image_store.check_unwanted(what, one)
             image_store.remove(one)
         print(f"{name} is removed")
     return exitcodes.OK

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 INSTALLED_VARIABLE: Final = "INSTALL_MOD_PATH"
 """Names the directory below which `make modules_install` has put them."""
 
+_OVERLAY: Final = "fs/overlayfs/overlay.ko"
+
 
 def directory(kernel: str, release: str) -> str:
     """Where the modules of a kernel are, by version; empty: nowhere.
@@ -24,6 +26,30 @@ def directory(kernel: str, release: str) -> str:
 
     Raises: HostError: that directory cannot be made
     """
+    path = installed(kernel, release)
+    tree = os.path.dirname(os.path.realpath(kernel))
+    if path or not _are_built_in(tree):
+        return path
+    from umlctl.kernels import tree_modules
+
+    return tree_modules.prepare(tree, release)
+
+
+def are_there(kernel: ProbedKernel) -> bool:
+    """Whether there are modules of this very release: a look, which makes nothing."""
+    path = installed(kernel.path, kernel.version)
+    if path:
+        return os.path.isdir(f"{path}/{kernel.version}")
+    return _are_built_in(os.path.dirname(os.path.realpath(kernel.path)))
+
+
+def _are_built_in(tree: str) -> bool:
+    """Whether modules were built in a directory, and may be installed nowhere."""
+    return os.path.exists(f"{tree}/modules.order")
+
+
+def installed(kernel: str, release: str) -> str:
+    """Where modules of a kernel are that were installed; empty: nowhere."""
     beside = os.path.dirname(os.path.realpath(kernel))
     path = f"{os.path.dirname(beside)}/lib/uml/modules"
     if os.path.isdir(path):
@@ -32,10 +58,6 @@ def directory(kernel: str, release: str) -> str:
         path = f"{base}/lib/modules"
         if base and os.path.isdir(f"{path}/{release}"):
             return os.path.abspath(path)
-    if os.path.exists(f"{beside}/modules.order"):
-        from umlctl.kernels import tree_modules
-
-        return tree_modules.prepare(beside, release)
     return ""
 
 
@@ -50,11 +72,25 @@ def of_release(kernel: ProbedKernel) -> str:
 
 def overlay(kernel: ProbedKernel) -> tuple[str, str]:
     """The module that has a kernel's overlay file system, empty if that is built in; and why the
-    kernel has none, empty if it has one."""
+    kernel has none, empty if it has one.
+
+    Raises: HostError: the directory of its modules cannot be made
+    """
+    why = overlay_flaw(kernel)
+    if why or kernel.config.get("OVERLAY_FS") == "y":
+        return "", why
+    return f"{of_release(kernel)}/kernel/{_OVERLAY}", ""
+
+
+def overlay_flaw(kernel: ProbedKernel) -> str:
+    """Why a kernel has no overlay file system; empty if it has one: a look, which makes nothing."""
     has = kernel.config.get("OVERLAY_FS", "")
     if has == "y":
-        return "", ""
+        return ""
     if has != "m":
-        return "", "it is built without"
-    module = f"{of_release(kernel)}/kernel/fs/overlayfs/overlay.ko"
-    return module, "" if os.path.exists(module) else "its module overlay.ko is not there"
+        return "it is built without"
+    path = installed(kernel.path, kernel.version)
+    module = f"{path}/{kernel.version}/kernel/{_OVERLAY}"
+    if not path:
+        module = f"{os.path.dirname(os.path.realpath(kernel.path))}/{_OVERLAY}"
+    return "" if os.path.exists(module) else "its module overlay.ko is not there"

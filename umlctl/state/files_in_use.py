@@ -20,7 +20,9 @@ from umlctl.storage.cow_file import open_backing, open_cow
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from umlctl.definitions.files import Written
     from umlctl.guest.definition import Definition
+    from umlctl.guest.specs import Disk
     from umlctl.state.leases import Use
     from umlctl.storage.cow_file import CowFile
 
@@ -87,8 +89,9 @@ def check_lone(what: str, path: str, backing: str) -> None:
 
 
 def over(backing: str, but: str = "") -> list[str]:
-    """The known COW files over a backing file: those of guests that ran here or are enabled, those
-    in snapshots, and those that stand beside it or beside the one that is left out.
+    """The known COW files over a backing file: those of guests that ran here, are enabled or are
+    written down, those in snapshots, and those that stand beside it or beside the one that is left
+    out.
 
     but: a COW file that is left out
 
@@ -109,20 +112,60 @@ def over(backing: str, but: str = "") -> list[str]:
     return sorted(found.values())
 
 
+def wanted_by(path: str) -> list[str]:
+    """The guests that are written down or enabled, and have a file as a disk or under one, whether
+    they run or not.
+
+    Raises: OSError
+    """
+    of = os.stat(path)
+    found = []
+    written = [(each.umid, _disks_of_written(each)) for each in _written()]
+    texts = [(each.umid, _disks(each.definition)) for each in enabled.load_all() if each.definition]
+    for umid, disks in (*written, *texts):
+        for disk in disks:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(disk.file), of):
+                    found.append(umid)
+    return sorted(set(found))
+
+
 def _of_guests() -> Iterator[str]:
     definitions = [each.definition for each in enabled.load_all() if each.definition is not None]
     for record in records.load_all():
         definitions.append(record.definition)
         yield from (hold.path for entry in record.devices for hold in entry.holds[:1])
-    for definition in definitions:
-        yield from _of_definition(definition)
+    for disk in (disk for definition in definitions for disk in _disks(definition)):
+        yield disk.cow or disk.file
+    for disk in (disk for each in _written() for disk in _disks_of_written(each)):
+        yield disk.cow or disk.file
 
 
-def _of_definition(definition: Definition) -> Iterator[str]:
-    for text in (*definition.disks, definition.root):
+def _written() -> Iterator[Written]:
+    """The guests that are written down; one that cannot be read has no disks."""
+    from umlctl.definitions import files  # what plugs a disk does without
+
+    for name in files.names():
+        with contextlib.suppress(UsageError, HostError):
+            found = files.find(name)
+            if found is not None:
+                yield found
+
+
+def _disks_of_written(written: Written) -> Iterator[Disk]:
+    given = [written.values[name].value for name in ("root", "disk") if name in written.values]
+    for each in given:
+        yield from _parsed(each if isinstance(each, tuple) else (each,), written.directory)
+
+
+def _disks(definition: Definition) -> Iterator[Disk]:
+    return _parsed((*definition.disks, definition.root), definition.cwd)
+
+
+def _parsed(texts: Iterable[str], directory: str) -> Iterator[Disk]:
+    for text in texts:
         with contextlib.suppress(UsageError):
-            disk = parse_disk(text, definition.cwd)
-            yield disk.cow or disk.file
+            yield parse_disk(text, directory)
 
 
 def _beside(path: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from umlctl.host import naming, paths
 from umlctl.host.files import remove_tree, write_atomically
 from umlctl.state import leases
 from umlctl.state.file_identity import check_free, hold_of
-from umlctl.state.files_in_use import over
+from umlctl.state.files_in_use import over, wanted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -149,6 +149,19 @@ def check_unused(what: str, image: Image, users: Callable[[], Iterable[Use]]) ->
         raise HostError(
             f"{what}: {', '.join(others)} are over it, and would be worth nothing; "
             "merge or remove those first"
+        )
+
+
+def check_unwanted(what: str, image: Image) -> None:
+    """Refuse to have an image removed that guests are to have which do not run.
+
+    Raises: HostError; OSError
+    """
+    if guests := wanted_by(image.path):
+        are = "are defined or enabled" if len(guests) > 1 else "is defined or enabled"
+        raise HostError(
+            f"{what}: {', '.join(guests)} {are} with it; `umlctl undefine` or `umlctl disable` "
+            "first, or `umlctl edit`"
         )
 
 

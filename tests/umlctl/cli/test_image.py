@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from umlctl import exitcodes
+from umlctl.definitions import files
 from umlctl.host import paths
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def test_images_are_listed_shown_resized_and_removed(supervisor: Supervisor, hou
     assert supervisor.out == "mine has 16.0M now\n"
     assert supervisor.main("image", "resize", "mine", "4k") == exitcodes.FAILED
     assert os.stat(made["path"]).st_size == 16 << 20
+    files.save("web", f'root = "{made["path"]}"\n')
+    assert supervisor.main("image", "rm", "mine") == exitcodes.FAILED
+    assert "image rm mine: web is defined or enabled with it; `umlctl undefine`" in supervisor.err
+    files.remove("web")
     assert supervisor.main("image", "rm", "mine") == 0
     assert supervisor.main("image", "info", "mine") == exitcodes.FAILED
     assert supervisor.main("image", "lint", "/none/x") == exitcodes.FAILED

@@ -20,6 +20,8 @@ def test_modules_of_a_package_are_beside_its_kernel(tmp_path: Path) -> None:
     known = ProbedKernel(str(kernel), "6.1.176", frozenset(), {})
     assert modules.of_release(known) == f"{place}/6.1.176"
     assert modules.of_release(known._replace(version="7.2.7")) == ""
+    assert modules.are_there(known)
+    assert not modules.are_there(known._replace(version="7.2.7"))
 
 
 def test_modules_are_found_where_they_were_installed(

@@ -8,6 +8,7 @@ import pytest
 
 from umlctl.errors import HostError
 from umlctl.kernels import modules, tree_modules
+from umlctl.kernels.find import ProbedKernel
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def test_every_module_that_was_built_is_linked(tree: Path) -> None:
     found = modules.directory(str(tree / "linux"), "7.2.7")
     names = ("fs/one/one.ko", "net/two.ko", "drivers/three.ko")
     assert links(found, "7.2.7") == {name: f"{tree}/{name}" for name in names}
+
+
+def test_look_at_them_makes_nothing(tree: Path, tmp_path: Path) -> None:
+    kernel = ProbedKernel(str(tree / "linux"), "7.2.7", frozenset(), {"OVERLAY_FS": "m"})
+    assert modules.are_there(kernel)
+    assert modules.overlay_flaw(kernel) == "its module overlay.ko is not there"
+    (tree / "fs/overlayfs").mkdir()
+    (tree / "fs/overlayfs/overlay.ko").touch()
+    assert modules.overlay_flaw(kernel) == ""
+    assert not (tmp_path / "cache").exists()
 
 
 def test_directory_is_made_anew_once_others_were_built(tree: Path) -> None:

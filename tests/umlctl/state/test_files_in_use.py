@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cows import Made, make
+from umlctl.definitions import files
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import paths, processes
@@ -15,7 +16,7 @@ from umlctl.protocol.status import Ending
 from umlctl.recovery import discover
 from umlctl.state import enabled, files_in_use, leases, records
 from umlctl.state.file_identity import hold_of
-from umlctl.state.files_in_use import Pair, check_lone, over
+from umlctl.state.files_in_use import Pair, check_lone, over, wanted_by
 from umlctl.state.records import DeviceEntry, Record
 
 if TYPE_CHECKING:
@@ -165,6 +166,34 @@ def test_cow_files_beside_either_depend_on_it_and_others_do_not(house: str, made
     far = make(f"{house}/far", 64, [1], name="c", over=made.backing)
     with taken("cow merge", f"{house}/far/a.cow", write=False) as pair:
         assert over(pair.name, but=pair.of.path) == sorted([beside.cow, far.cow])
+
+
+def test_cow_files_of_guests_that_are_only_written_down_depend_on_it(
+    house: str, made: Made
+) -> None:
+    os.mkdir(f"{house}/far")
+    os.makedirs(paths.definitions_dir(), 0o700)
+    cows = [
+        make(f"{house}/far", 64, [1], name=name, over=made.backing).cow for name in ("a", "b", "c")
+    ]
+    written = {
+        "root": f'root = "{made.backing},cow={cows[0]}"\n',
+        "disk": f'disk = ["/none", "{made.backing},cow={cows[1]},slot=3"]\n',
+        "base": f'disk = ["{cows[2]}"]\n',
+        "derived": 'extends = "base"\n',
+        "broken": f'disk = "{cows[1]}',
+    }
+    for name, text in written.items():
+        files.save(name, text)
+    with taken("cow merge", made.cow, write=False) as pair:
+        assert over(pair.name, but=pair.of.path) == cows
+    assert wanted_by(made.backing) == ["disk", "root"]
+    assert wanted_by(cows[2]) == ["base", "derived"]
+    for name in ("base", "derived"):
+        files.remove(name)
+    assert wanted_by(cows[2]) == []
+    enabled.enable(Definition(umid="kept", kernel="/linux", disks=(f"{cows[2]},slot=1",)))
+    assert wanted_by(cows[2]) == ["kept"]
 
 
 def test_what_would_change_a_backing_file_is_refused_where_others_are_over_it(
