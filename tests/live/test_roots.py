@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -90,6 +91,51 @@ def test_an_image_is_a_root_and_whole_after_shutdown(
     house.ok("shutdown", umid)
     checked = subprocess.run(["e2fsck", "-fn", str(image)], capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("mode", ["writes", "strict"])
+def test_what_is_written_over_a_directory_does_not_reach_it_and_may_be_kept(
+    house: House, umid: str, tree: Path, tmp_path: Path, mode: str
+) -> None:
+    mine = tmp_path / "root"
+    shutil.copytree(tree, mine, symlinks=True)
+    init = mine / "sbin" / "init"
+    init.write_text(init.read_text().replace("echo written >", "echo written >>"))
+    before = sorted(mine.rglob("*"))
+    for times in (1, 2):
+        house.start(umid, "--root", str(mine), f"--overlay={tmp_path}", "--confine", mode)
+        wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
+        assert "overlay / overlay rw" in house.ok("proc", umid, "mounts")
+        assert house.ok("proc", umid, "1/root/written").split() == ["written"] * times
+        house.ok("shutdown", umid)
+    house.start(umid, "--root", str(mine), "--overlay", "--confine", mode)
+    wait_for(lambda: "the system is up" in house.ok("logs", umid), "the system is up")
+    assert house.ok("proc", umid, "1/root/written").split() == ["written"]
+    house.ok("shutdown", umid)
+    assert sorted(mine.rglob("*")) == before
+
+
+@pytest.mark.parametrize("init", ["", "/init"])
+def test_guest_of_an_ordinary_user_writes_over_this_machine(
+    house: House, tmp_path: Path, init: str
+) -> None:
+    program = tmp_path / "init"
+    program.write_text(
+        "#!/bin/sh\nmount -t proc proc /proc && echo a >/etc/new && echo 42 >/proc/exitcode\n"
+        "echo o >/proc/sysrq-trigger; while :; do sleep 1; done\n"
+    )
+    program.chmod(0o755)
+    words = ["--init", str(program)] if init else []
+    done = subprocess.run(
+        [*as_somebody(), *house.command("run", "--overlay", "--mem", "64M", "--console", *words)],
+        env=house.env,
+        input=b"" if init else b"mkdir /etc/new && echo 42 >/proc/exitcode; exit\n",
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert ended_with(42, done.returncode, done.stderr.decode()), done
+    assert not os.path.exists("/etc/new")
 
 
 def test_this_machine_is_a_root_that_cannot_be_written(house: House, shared: str) -> None:

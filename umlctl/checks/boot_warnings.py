@@ -103,7 +103,7 @@ def _is_first(what: str) -> bool:
 
 def _shared_root(definition: Definition) -> list[str]:
     """Which other guests write to the directory that is the root."""
-    if not definition.root.endswith("/"):
+    if not definition.root.endswith("/") or definition.overlay:
         return []
     from umlctl.recovery import discover
     from umlctl.state import leases

@@ -27,6 +27,10 @@ _COMPLETES: Final = {
     "after": complete.guests,
 }
 """What a shell offers for a value."""
+_BARE: Final = {
+    f"--{option.name}": f"--{option.name}={option.bare}" for option in OPTIONS if option.bare
+}
+"""Options that need no value, with what they have then: a guest's name may follow them."""
 _TYPES: Final[dict[Kind, click.ParamType[Any] | None]] = {
     "text": None,
     "size": None,
@@ -74,7 +78,7 @@ class Booting(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         arguments = tuple(args[end + 1 :])
-        rest = super().parse_args(ctx, args[:end])
+        rest = super().parse_args(ctx, [_BARE.get(word, word) for word in args[:end]])
         ctx.params["arguments"] = arguments
         return rest
 

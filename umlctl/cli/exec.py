@@ -11,17 +11,20 @@ import click
 from click.core import ParameterSource
 
 from umlctl import exitcodes
-from umlctl.cli import complete, exec_command, overlay_image
+from umlctl.cli import complete, exec_command
 from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
-from umlctl.cli.exec_options import CLEAN, IN_MEMORY, Executing, guest_options
+from umlctl.cli.exec_options import CLEAN, Executing, guest_options
 from umlctl.definitions import make
 from umlctl.errors import SEE_DOCTOR, NeverStarted, UsageError
 from umlctl.guest import command as commands
+from umlctl.guest import overlay
 from umlctl.guest.command import Command, Root, Share
 from umlctl.guest.options import OPTIONS
+from umlctl.guest.overlay import IN_MEMORY
 from umlctl.host import naming, paths
 from umlctl.kernels import find, modules
+from umlctl.storage import overlay_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +182,7 @@ def make_root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
             raise UsageError(f"--overlay={kept}: there is no such directory to keep things in")
         if kernel.config.get("EXT4_FS") != "y":
             raise NeverStarted(f"the kernel {kernel.path} has no ext4, which --overlay=DIR takes")
-        found = found._replace(kept=overlay_image.DEVICE)
+        found = found._replace(kept=overlay.DEVICE)
     module, why = modules.overlay(kernel)
     found = found._replace(overlay_module=module)
     if why:
@@ -246,7 +249,7 @@ def _define(
     }
     if root.kept:
         image = overlay_image.prepare(os.path.abspath(options["kept"]))
-        told["disks"] = (*options["disks"], f"{image},slot={overlay_image.SLOT}")
+        told["disks"] = (*options["disks"], f"{image},slot={overlay.SLOT}")
     found = make.make(umid, NOT_OFFERED | told, (NO_REBOOT, "--", *init[1:], handed))
     written = [share.source for share in root.shares if not share.readonly]
     read = [share.source for share in root.shares if share.readonly]

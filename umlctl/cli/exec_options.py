@@ -9,6 +9,7 @@ import click
 
 from umlctl.cli import complete
 from umlctl.guest import confinement
+from umlctl.guest.overlay import IN_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,6 @@ CLEAN: Final[tuple[str, ...]] = (
     "TZ",
 )
 """What is left of a clean environment."""
-IN_MEMORY: Final = "memory"
-"""In place of a directory for what is written."""
 OPTIONS: Final = (
     click.option("--kernel", metavar="FILE", help="The UML kernel. [default: see `umlctl setup`]"),
     click.option("--mem", default="256M", show_default=True, metavar="SIZE", help="Guest memory."),

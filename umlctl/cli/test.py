@@ -14,8 +14,9 @@ from umlctl import exitcodes
 from umlctl.cli import exec as execs
 from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
-from umlctl.cli.exec_options import IN_MEMORY, Executing, guest_options
+from umlctl.cli.exec_options import Executing, guest_options
 from umlctl.errors import HostError, NeverStarted, UsageError
+from umlctl.guest.overlay import IN_MEMORY
 from umlctl.kernels import find
 from umlctl.testing import expected, kselftest, kunit
 from umlctl.testing.trial import Trial

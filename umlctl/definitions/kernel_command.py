@@ -51,6 +51,7 @@ def of_guest(
             kernel.release,
             seccomp="seccomp" in kernel.capabilities,
             modules=modules.directory(definition.kernel, kernel.version),
+            overlay_module=modules.overlay(kernel)[0] if definition.overlay else "",
         ),
     )
     return [definition.kernel, *line]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.guest import cmdline, pinning, specs
+from umlctl.guest import cmdline, overlay, pinning, specs
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
 from umlctl.guest.definition import Definition
 from umlctl.guest.options import FIELDS, OPTIONS
 from umlctl.host import naming, paths
-from umlctl.kernels import find, requirements
+from umlctl.kernels import find, modules, requirements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,6 +137,11 @@ def assemble(
         "cpus": "" if options["cpus"] == pinning.ANY else options["cpus"],
         "memory_limit": definitions.parse_size(limit) if limit else 0,
         "initrd": _absolute(options["initrd"], here),
+        "overlay": (
+            options["overlay"]
+            if options["overlay"] == overlay.IN_MEMORY
+            else _absolute(options["overlay"], here)
+        ),
         "mem_dir": _absolute(options["mem_dir"], here),
         "pidfile": _absolute(options["pidfile"], here),
         **{
@@ -185,6 +190,11 @@ def _check_kernel(kernel: ProbedKernel, definition: Definition) -> None:
         raise UsageError(
             f"--modules locked takes Linux 5.8 with sysctl, and {kernel.path} is {kernel.version}"
         )
+    why = modules.overlay_flaw(kernel) if definition.overlay else ""
+    if why:
+        raise UsageError(f"the kernel {kernel.path} has no overlay file system for it: {why}")
+    if overlay.disk(definition.overlay) and kernel.config.get("EXT4_FS") != "y":
+        raise UsageError(f"the kernel {kernel.path} has no ext4, which --overlay=DIR takes")
     arguments = (*definition.append, *definition.arguments)
     initrd = "initrd" in definitions.given_to_kernel(definition)
     lacking = requirements.lacking(kernel, arguments, initrd=initrd)

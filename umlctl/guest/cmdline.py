@@ -13,7 +13,7 @@ import msgspec
 
 from umlctl.devices import lines, ubd, vec
 from umlctl.errors import UsageError
-from umlctl.guest import specs, words
+from umlctl.guest import overlay, specs, words
 from umlctl.guest.definition import (
     HOST_ROOT,
     LOCKED,
@@ -66,6 +66,10 @@ OWN_ARGUMENTS: Final = {
 NICS_VARIABLE: Final = "UMLCTL_NICS"
 MODULES_VARIABLE: Final = "UMLCTL_MODULES"
 INIT_VARIABLE: Final = "UMLCTL_INIT"
+OVERLAY_VARIABLE: Final = "UMLCTL_OVERLAY"
+OVERLAY_MODULE_VARIABLE: Final = "UMLCTL_OVERLAY_MODULE"
+ROOT_VARIABLE: Final = "UMLCTL_ROOT"
+OVERLAY_VARIABLES: Final = (OVERLAY_VARIABLE, OVERLAY_MODULE_VARIABLE, ROOT_VARIABLE)
 """Kernel arguments that are none, and become variables of init's environment."""
 NO_DISK_ARGUMENT: Final = f"ubd0r={ubd.NULL_FILE}"
 """What ubd0 is of a guest without one."""
@@ -96,11 +100,14 @@ class Traits(NamedTuple):
         release: the first two numbers of its version; zeros if unknown
         seccomp: it can watch its processes by seccomp, as it must to have several processors
         modules: the directory where its modules are, by version; empty: it came with none
+        overlay_module: the file of the module that an overlay takes; empty: it is built in, or none
+            is wanted
     """
 
     release: tuple[int, int]
     seccomp: bool
     modules: str = ""
+    overlay_module: str = ""
 
 
 UNKNOWN: Final = Traits((0, 0), seccomp=False)
@@ -137,17 +144,19 @@ def build(
     ours = [
         *_ours(definition, uml_dir, notify, _fast_boot(traits.release)),
         *(["seccomp=on"] if traits.seccomp and definition.ncpus > 1 else []),
-        *_root(definition, init, wrapped=wrapped),
+        *_root(definition, init, traits, wrapped=wrapped),
         *_with_disk(devices),
     ]
     if nics and root_is_host(definition):
         ours.append(f"{NICS_VARIABLE}={nics}")
     if traits.modules and has_agent(definition) and words.can_be_given(traits.modules):
         ours.append(f"{MODULES_VARIABLE}={traits.modules}")
-    if wrapped and root_is_host(definition):
+    if definition.overlay:
+        user = [_named_init(word) if key(word) == "init" else word for word in user]
+    elif wrapped and root_is_host(definition):
         user = [each for word in user for each in _wrapped(word, init)]
     line = merge(ours, user)
-    if has_agent(definition) and not names_init:
+    if definition.overlay or (has_agent(definition) and not names_init):
         # After all others: what stands before it and is none of the kernel's is init's no more.
         line.append(f"init={SHELL}")
         for_init.insert(0, words.check(init, "the path of init"))
@@ -242,6 +251,13 @@ def console_elsewhere(definition: Definition) -> str:
     return found[-1] if found and not found[-1].startswith(ours) else ""
 
 
+def _kept_in(command: Sequence[str]) -> str:
+    """The directory where a guest keeps what it writes over other files, by its kernel's words."""
+    name = f"ubd{overlay.SLOT}"
+    word = next((word for word in command if is_device(word) and key(word) == name), "")
+    return ubd.parse(word).files[0].rpartition("/")[0] if word else overlay.IN_MEMORY
+
+
 def merge(defaults: Iterable[str], user: Iterable[str]) -> list[str]:
     """The defaults that the user did not give, then what the user gave."""
     given = list(user)
@@ -283,11 +299,32 @@ def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence
     return [words.check(word) for word in ours]
 
 
-def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
+def _overlay(definition: Definition, traits: Traits) -> list[str]:
+    """What our init program, which stands among the host's files, is told of an overlay."""
+    directory = root_directory(definition).rstrip("/")
+    where = overlay.DEVICE if overlay.disk(definition.overlay) else overlay.IN_MEMORY
+    found = {
+        OVERLAY_VARIABLE: where,
+        OVERLAY_MODULE_VARIABLE: traits.overlay_module,
+        ROOT_VARIABLE: directory,
+        INIT_VARIABLE: definition.init,
+    }
+    return [f"{name}={value}" for name, value in found.items() if value]
+
+
+def _named_init(word: str) -> str:
+    """The user's word for an init program, as ours takes it, which comes before."""
+    return f"{INIT_VARIABLE}={word.partition('=')[2]}"
+
+
+def _root(definition: Definition, init: str, traits: Traits, *, wrapped: bool) -> list[str]:
     given = given_to_kernel(definition)
     directory = root_directory(definition)
     if root_is_image(definition):
         ours = ["root=/dev/ubda", "ro" if root_disk(definition).readonly else "rw"]
+    elif definition.overlay:
+        ours = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
+        ours += _overlay(definition, traits)
     elif directory:
         access = "ro" if definition.root.endswith(READONLY_SUFFIX) else "rw"
         flags = directory.rstrip("/") or "/"
@@ -300,7 +337,7 @@ def _root(definition: Definition, init: str, *, wrapped: bool) -> list[str]:
         ours = [FIRST_DISK_ARGUMENT]
     if definition.initrd:
         ours.append(f"initrd={definition.initrd}")
-    if definition.init:
+    if definition.init and not definition.overlay:
         named = f"init={definition.init}"
         ours += _wrapped(named, init) if wrapped and root_is_host(definition) else [named]
     elif not (root_is_host(definition) or definition.single or given.keys() & NO_LOGIN_ARGUMENTS):
@@ -365,12 +402,17 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
         root = found["rootflags"] + "/" + (READONLY_SUFFIX if "ro" in told else "")
     if root == HOST_ROOT:
         init = "" if AGENT_LINE in found else found.get(INIT_VARIABLE, init)
+    laid_over = found.get(OVERLAY_VARIABLE, "")
+    if laid_over:
+        root = f"{found[ROOT_VARIABLE]}/" if ROOT_VARIABLE in found else HOST_ROOT
+        init = found.get(INIT_VARIABLE, "")
     known = Definition(
         umid=found["umid"],
         kernel=command[0],
         mem=parse_size(found.get("mem", "256M")),
         root=root,
         init=init,
+        overlay=_kept_in(command) if laid_over == overlay.DEVICE else laid_over,
         cwd=cwd,
     )
     if root == HOST_ROOT and chooses_root(msgspec.structs.replace(known, arguments=tuple(told))):
@@ -391,8 +433,9 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
         and (word not in ours or word in known.arguments)
         and not word.startswith(FAST_BOOT[0])
         and key(word) not in OWN_ARGUMENTS
-        and key(word) not in (NICS_VARIABLE, MODULES_VARIABLE)
+        and key(word) not in (NICS_VARIABLE, MODULES_VARIABLE, *OVERLAY_VARIABLES)
         and not (root_is_image(known) and key(word) == "ubd0")
+        and not (overlay.disk(known.overlay) and key(word) == f"ubd{overlay.SLOT}")
     ]
     if for_init:
         arguments += [FOR_INIT, *for_init]

@@ -14,7 +14,7 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import confinement, pinning, policy, specs, words
+from umlctl.guest import confinement, overlay, pinning, policy, specs, words
 from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Definition(
         mem: bytes of guest memory
         root: "host" (this machine's userland, read-only), a directory, or an image file with
             the options of a disk
+        overlay: where what is written over the root is kept, which is the host or a directory:
+            "memory", or a directory; empty: nothing is written over it
         initrd: the file of an initial RAM disk, which takes the place of a root of "host"; empty:
             none, or one of `append` or `arguments`
         init: the program that becomes pid 1; empty: our own on "host", else the root's
@@ -85,6 +87,7 @@ class Definition(
     kernel: str
     mem: int = DEFAULT_MEM_BYTES
     root: str = HOST_ROOT
+    overlay: str = ""
     initrd: str = ""
     init: str = ""
     disks: tuple[str, ...] = ()
@@ -194,6 +197,7 @@ def _check_words(definition: Definition) -> None:
     told = (*definition.append, *definition.arguments)
     for word in told:
         words.check_given(word)
+    _check_overlay(definition)
     if definition.initrd and "initrd" in map(words.key, words.split(told)[0]):
         raise UsageError(
             f"the initial RAM disk is {definition.initrd}, and a kernel argument has another: give "
@@ -211,6 +215,24 @@ def _check_words(definition: Definition) -> None:
             raise UsageError(f"{name} cannot come after itself")
         if not name or "/" in name or any(c.isspace() for c in name) or "\0" in name:
             raise UsageError(f"--after takes the name of a guest, not {name!r}")
+
+
+def _check_overlay(definition: Definition) -> None:
+    """Raises: UsageError"""
+    if not definition.overlay:
+        return
+    if root_is_image(definition):
+        raise UsageError(
+            f"an overlay is over the host's files or a directory, and the root is an image: "
+            f"{definition.root},discard forgets what is written, and ,cow=FILE keeps it apart"
+        )
+    if chooses_root(definition):
+        raise UsageError(
+            "an overlay is over the host's files or a directory, and another root is asked for"
+        )
+    for path in (root_directory(definition), definition.overlay):
+        if "," in path:
+            raise UsageError(f"the path of an overlay cannot have a comma: {path}")
 
 
 def _check_policy(definition: Definition) -> None:
@@ -236,6 +258,9 @@ def devices(definition: Definition) -> list[Disk | Nic]:
     if root_is_image(definition):
         found["ubd0"] = root_disk(definition)
     disks: list[Disk | Nic] = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
+    kept = overlay.disk(definition.overlay)
+    if kept is not None:
+        found[name_of(kept)] = kept
     # Who wrote them down was asked whether they insist.
     for asked in disks + [specs.parse_nic(text, insist=True) for text in definition.nics]:
         name = name_of(asked)

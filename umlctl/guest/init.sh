@@ -8,12 +8,55 @@ if [ ! -O / ] && [ -z "$UMLCTL_AS_ROOT" ]; then
     UMLCTL_AS_ROOT=1 exec setpriv --no-new-privs sh "$0" "$@"
 fi
 unset UMLCTL_AS_ROOT
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+# What is written over the host's files, or a directory of them, stays in memory or on a disk. After
+# that the root is in the current directory.
+lay_over() {
+    [ -c /dev/null ] && [ -c /dev/tty0 ] || mount -t devtmpfs devtmpfs /dev || return
+    mount -t proc proc /proc || return # mount(8) looks there for what it has done
+    base=/sys lower=/ # where a directory is on any host, with nothing in it yet
+    mount -t tmpfs -o size=80%,mode=755 tmpfs $base && mkdir $base/kept $base/root || return
+    case $UMLCTL_OVERLAY in /*) mount -t ext4 "$UMLCTL_OVERLAY" $base/kept || return ;; esac
+    mkdir -p $base/kept/upper $base/kept/work || return
+    if [ -n "$UMLCTL_ROOT" ]; then
+        lower=$base/lower
+        mkdir $lower || return
+        LIBMOUNT_FORCE_MOUNT2=always mount -i -t hostfs -o "$UMLCTL_ROOT,ro" none $lower || return
+    fi
+    [ -z "$UMLCTL_OVERLAY_MODULE" ] || insmod "$UMLCTL_OVERLAY_MODULE" ||
+        busybox insmod "$UMLCTL_OVERLAY_MODULE" || return
+    mount -t overlay -o "lowerdir=$lower,upperdir=$base/kept/upper,workdir=$base/kept/work" \
+        overlay $base/root || return
+    [ -d $base/root/dev ] || mkdir $base/root/dev || return
+    mount -n --move /dev $base/root/dev && umount /proc && cd $base/root && mount -n --move . /
+}
+
+if [ -n "$UMLCTL_OVERLAY" ]; then
+    lay_over || { # the kernel panics, and says this before
+        echo "umlctl: nothing could be laid over the files of the host, to be written"
+        exit 1
+    }
+    root=$UMLCTL_ROOT
+    unset UMLCTL_OVERLAY UMLCTL_OVERLAY_MODULE UMLCTL_ROOT
+    if [ -z "$root" ]; then
+        UMLCTL_LAID_OVER=1 exec chroot . sh "$0" "$@"
+    fi
+    program=$UMLCTL_INIT
+    unset UMLCTL_INIT
+    [ -n "$program" ] || for program in /sbin/init /etc/init /bin/init /bin/sh; do
+        [ ! -x ".$program" ] && [ ! -L ".$program" ] || break # as a kernel looks for it
+    done
+    exec chroot . "$program" "$@"
+fi
 if [ -n "$UMLCTL_INIT" ]; then # another program is to be process 1
     program=$UMLCTL_INIT
     unset UMLCTL_INIT
     exec "$program" "$@"
 fi
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+files=read-only
+[ -z "$UMLCTL_LAID_OVER" ] || files="which what it writes does not reach"
+unset UMLCTL_LAID_OVER
 HOME=/root TERM=${TERM:-linux}
 export PATH HOME TERM
 # Else later versions of mount(8) tell hostfs its directory in a way that it does not understand.
@@ -102,7 +145,7 @@ end() {
     echo "$pid" >/proc/sys/kernel/cad_pid
     echo 0 >/proc/sys/kernel/ctrl-alt-del
     [ -e /proc/mconsole ] && echo "userspace is up" >/proc/mconsole
-    echo "umlctl: $hostname runs on the host's files, read-only; \`exit\` ends it" >&3
+    echo "umlctl: $hostname runs on the host's files, $files; \`exit\` ends it" >&3
     read -r _
     off
 }

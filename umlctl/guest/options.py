@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from umlctl.guest import confinement, policy
+from umlctl.guest import confinement, overlay, policy
 from umlctl.guest import definition as definitions
 from umlctl.guest.definition import Definition
 
 Kind = Literal["text", "size", "flag", "count", "seconds", "choice"]
 """What a value is: a text; a text such as 256M; yes or no; a whole number; a number of seconds;
 one of some words."""
-Holds = Literal["", "path", "kernel", "root", "init", "disk", "guest", "words"]
+Holds = Literal["", "path", "kernel", "root", "init", "disk", "guest", "words", "overlay"]
 """What a text has in it that a directory is needed to understand, or that names something."""
 
 MAX_COUNT: Final = 1_000_000
@@ -36,6 +36,7 @@ class Option(NamedTuple):
         shown: the default is named in a line of help
         choices: the words of a choice
         least: of a count
+        bare: its value as an option without one; another stands behind a `=` then
         short: the option's letter
         holds: what its text has in it
         asked_as: the field of a Definition, where that has another name
@@ -50,6 +51,7 @@ class Option(NamedTuple):
     shown: bool = False
     choices: tuple[str, ...] = ()
     least: int = 1
+    bare: str = ""
     short: str = ""
     holds: Holds = ""
     asked_as: str = ""
@@ -89,6 +91,15 @@ OPTIONS: Final = (
         default=definitions.HOST_ROOT,
         shown=True,
         holds="root",
+    ),
+    Option(
+        "overlay",
+        "Have it write over its files of this host, which do not see it: in memory, or with =DIR "
+        "on a disk that is kept there.",
+        "[=DIR]",
+        default="",
+        holds="overlay",
+        bare=overlay.IN_MEMORY,
     ),
     Option(
         "initrd",

@@ -16,6 +16,7 @@ from umlctl.errors import UsageError
 from umlctl.guest import specs, toml_lines
 from umlctl.guest.definition import HOST_ROOT, is_device
 from umlctl.guest.options import BY_NAME, MAX_COUNT, MAX_SECONDS, OPTIONS, SIZE_PATTERN
+from umlctl.guest.overlay import IN_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -335,6 +336,8 @@ def _anchored_text(holds: str, text: str, base: str, where: str) -> str:
         return ",".join([path(file) if file else file, *options])
     if holds == "disk":
         return _anchored_word(text, base, path)
+    if holds == "overlay" and text == IN_MEMORY:
+        return text
     return path(text)
 
 

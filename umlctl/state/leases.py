@@ -72,5 +72,5 @@ def directories_of(guests: Iterable[Record]) -> list[tuple[str, str]]:
     return [
         (record.definition.umid, record.definition.root)
         for record in guests
-        if record.definition.root.endswith("/")
+        if record.definition.root.endswith("/") and not record.definition.overlay
     ]

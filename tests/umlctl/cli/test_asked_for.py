@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.umlctl.state.test_records import keep
 from umlctl.definitions import files
 from umlctl.guest.definition import Definition, root_disk
-from umlctl.kernels import find
+from umlctl.kernels import find, modules
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Boot, Started
@@ -45,6 +45,28 @@ def test_options_become_the_definition(boot: Boot, house: str) -> None:
         cwd=house,
         home=f"{house}/h",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--overlay", "demo"], "memory"),
+        (["demo", "--overlay"], "memory"),
+        (["demo", "--overlay=memory"], "memory"),
+        (["--overlay=kept", "demo"], "{house}/kept"),
+        (["demo", "--", "--overlay"], ""),
+    ],
+)
+def test_option_without_a_value_leaves_the_name_alone(
+    boot: Boot, house: str, monkeypatch: pytest.MonkeyPatch, words: list[str], kept: str
+) -> None:
+    monkeypatch.setattr(modules, "overlay_flaw", lambda _kernel: "")
+    probe = find.probe
+    monkeypatch.setattr(
+        find, "probe", lambda *given: probe(*given)._replace(config={"EXT4_FS": "y"})
+    )
+    made = boot(*words)
+    assert (made.umid, made.overlay) == ("demo", kept.format(house=house))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import pytest
 
 from umlctl import exitcodes
 from umlctl.cli import exec as execs
-from umlctl.cli import exec_options, main
+from umlctl.cli import main
 from umlctl.cli.exec_guest import Result
 from umlctl.cli.session import Outcome
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.guest.command import Command, Root, Share, steps
+from umlctl.guest.overlay import IN_MEMORY
 from umlctl.kernels.find import ProbedKernel
 from umlctl.protocol.control_line import Said
 from umlctl.protocol.status import Ending
@@ -28,7 +29,7 @@ WISHES: dict[str, Any] = {
     "readonly": False,
     "rw": (),
     "shares": (),
-    "kept": exec_options.IN_MEMORY,
+    "kept": IN_MEMORY,
 }
 
 

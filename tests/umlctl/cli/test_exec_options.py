@@ -3,10 +3,10 @@ from __future__ import annotations
 import click
 import pytest
 
-from umlctl.cli import exec_options
 from umlctl.cli.exec import execute
 from umlctl.cli.exec_options import OPTIONS, Executing, guest_options
 from umlctl.cli.test import run_tests
+from umlctl.guest.overlay import IN_MEMORY
 
 
 def declared(command: click.Command) -> dict[str, tuple[str, ...]]:
@@ -42,6 +42,6 @@ def test_words_behind_the_dashes_are_the_commands() -> None:
         ["--mem", "64M", "--overlay", "--ro", "--", "ls", "--mem", "--", "-l"],
         standalone_mode=False,
     )
-    assert seen == [(("ls", "--mem", "--", "-l"), "64M", exec_options.IN_MEMORY, True)]
+    assert seen == [(("ls", "--mem", "--", "-l"), "64M", IN_MEMORY, True)]
     with pytest.raises(click.UsageError, match="before `--`"):
         command.main(["ls", "--", "-l"], standalone_mode=False)

@@ -27,6 +27,9 @@ WRONG = [
     ('append = ["udb1=/a"]', 1, "append", "did you mean ubd?"),
     ('append = ["root=/dev/x"]\nroot = "/tmp"', 2, "root", "give one of the two"),
     ('root = "/tmp"\nmem="64M"\nappend = ["root=/dev/x"]', 3, "append", "give one of the two"),
+    ('root = "/i.img"\noverlay = "memory"', 2, "overlay", "/i.img,discard forgets"),
+    ('overlay = "d,e"', 1, "overlay", "cannot have a comma"),
+    ('overlay = "memory"\ninitrd = "i"', 2, "initrd", "another root is asked for"),
     ('initrd = "i"\nroot = "/tmp"', 2, "root", "another one is asked for by initrd"),
     ('initrd = "i"\nappend = ["initrd=j"]', 2, "append", "a kernel argument has another"),
     ('profile = "x"', 1, "profile", "lab, server or server:BRIDGE"),
@@ -96,6 +99,12 @@ def test_kernel_must_be_able_to(house: str, kernel: find.ProbedKernel) -> None:
         make.of_written(of_text("ncpus = 2"))
     with pytest.raises(UsageError, match="--initrd takes CONFIG_BLK_DEV_INITRD, and /linux has"):
         make.of_written(of_text('initrd = "i"'))
+    with pytest.raises(UsageError, match="/linux has no overlay file system for it: it is built"):
+        make.of_written(of_text('overlay = "memory"'))
+    kernel.config["OVERLAY_FS"] = "y"  # type: ignore[index] # it is the fixture's own
+    assert make.of_written(of_text('overlay = "memory"')).overlay == "memory"
+    with pytest.raises(UsageError, match="/linux has no ext4, which --overlay=DIR takes"):
+        make.of_written(of_text('overlay = "kept"'))
     with pytest.raises(UsageError, match="root=/dev/nfs takes CONFIG_ROOT_NFS, and /linux"):
         make.of_written(of_text('append = ["root=/dev/nfs"]'))
 

@@ -207,6 +207,39 @@ def test_initial_disk_takes_the_place_of_the_hosts_files() -> None:
     assert {"root=98:0", "initrd=/i.gz"} <= set(recover(["/k", *words], "/").arguments)
 
 
+@pytest.mark.parametrize("root", ["host", "/srv/root/"])
+@pytest.mark.parametrize("init", ["", "/sbin/mine"])
+@pytest.mark.parametrize("kept", ["memory", "/kept"])
+def test_overlay_is_laid_by_our_init_which_then_starts_the_guests(
+    root: str, init: str, kept: str
+) -> None:
+    guest = Definition(umid="demo", kernel="/k", root=root, init=init, overlay=kept)
+    devices = [f"ubd15={kept}/overlay.img"] if kept != "memory" else []
+    traits = Traits((6, 1), seccomp=False, overlay_module="/m/overlay.ko")
+    words = build(
+        guest, uml_dir="/d", notify="/n", init="/g/demo/init", devices=devices, traits=traits
+    )
+    assert {"rootflags=/", "rootfstype=hostfs", "ro"} <= set(words)
+    assert words[-3:] == ["init=/bin/sh", "--", "/g/demo/init"]
+    told = dict(word.partition("=")[::2] for word in words if word.startswith("UMLCTL_"))
+    assert told == {
+        "UMLCTL_OVERLAY": "memory" if kept == "memory" else "/dev/ubdp",
+        "UMLCTL_OVERLAY_MODULE": "/m/overlay.ko",
+        **({"UMLCTL_ROOT": "/srv/root"} if root != "host" else {}),
+        **({"UMLCTL_INIT": init} if init else {}),
+    }
+    again = recover(["/k", *words], "/")
+    assert (again.root, again.init, again.overlay) == (root, init, kept)
+    assert not [word for word in again.arguments if "UMLCTL" in word or "ubd15" in word]
+
+
+def test_init_among_the_kernels_arguments_comes_after_ours() -> None:
+    guest = Definition(umid="demo", kernel="/k", overlay="memory", arguments=("init=/mine", "a"))
+    words = build(guest, uml_dir="/d", notify="/n", init="/g/demo/init")
+    assert "UMLCTL_INIT=/mine" in words
+    assert [word for word in words if word.startswith("init=")] == ["init=/bin/sh"]
+
+
 HOWTO = "ubd0=/r.img root=/dev/ubda con=null con0=null,fd:2 con1=fd:0,fd:1"
 
 

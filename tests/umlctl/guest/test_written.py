@@ -119,6 +119,8 @@ def anchored(base: str, **values: object) -> dict[str, object]:
         ({"init": "bin/sh", "root": "/i"}, {"init": "bin/sh", "root": "/i"}),
         ({"disk": ("a,ro", "/b")}, {"disk": ("/d/a,ro", "/b")}),
         ({"disk": ("ubd3=c,b",)}, {"disk": ("ubd3=/d/c,/d/b",)}),
+        ({"overlay": "memory"}, {"overlay": "memory"}),
+        ({"overlay": "kept"}, {"overlay": "/d/kept"}),
         ({"append": ("initrd=i", "ubd1=a")}, {"append": ("initrd=/d/i", "ubd1=/d/a")}),
         ({"append": ("quiet", "ubdx", "a=b/c")}, {"append": ("quiet", "ubdx", "a=b/c")}),
         ({"ro": ("x",), "pidfile": "p"}, {"ro": ("/d/x",), "pidfile": "/d/p"}),

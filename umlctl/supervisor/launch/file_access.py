@@ -90,8 +90,7 @@ def rules(
     ]
     # A disk that is only read is asked how large it is.
     found += [FileRule(hold.path, FILE & ~_CHANGES) for entry in entries for hold in entry.holds]
-    root = root_directory(definition)
-    if root and not definition.root.endswith(READONLY_SUFFIX):
+    if root := _written_root(definition):
         found.append(FileRule(root, WRITE))
     if definition.confine == STRICT:
         found += [FileRule(path, EXECUTE) for path in _read(definition, command, places)]
@@ -126,10 +125,13 @@ def _modules(command: Sequence[str]) -> Iterator[str]:
 def written(definition: Definition, entries: Iterable[DeviceEntry]) -> list[str]:
     """Files and directories that a kernel writes, besides what is its own."""
     found = [hold.path for entry in entries for hold in entry.holds if hold.write]
-    root = root_directory(definition)
-    if root and not definition.root.endswith(READONLY_SUFFIX):
-        found.append(root)
-    return [*found, *definition.rw]
+    return [path for path in (*found, _written_root(definition), *definition.rw) if path]
+
+
+def _written_root(definition: Definition) -> str:
+    """The directory that is its root to write; empty: it has none."""
+    readonly = definition.overlay or definition.root.endswith(READONLY_SUFFIX)
+    return "" if readonly else root_directory(definition)
 
 
 def handled(definition: Definition) -> Files:
@@ -143,6 +145,7 @@ def readable(definition: Definition) -> list[str]:
     if root_is_host(definition):
         found += [*SYSTEM, definition.init]
     else:
+        found += SYSTEM if definition.overlay else ()
         found.append(root_directory(definition))
     return [path for path in found if path]
 

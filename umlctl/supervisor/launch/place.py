@@ -102,7 +102,7 @@ def make_files(
         os.mkfifo(f"{directory}/{name}", 0o600)
     if fifos:
         _make_handed(definition, directory)
-    if root_is_host(definition):
+    if _has_our_init(definition):
         _make_init(definition, directory, user)
     if user:
         users.give(user, [notify_path(definition, directory)])
@@ -118,6 +118,11 @@ def _make_handed(definition: Definition, directory: str) -> None:
     os.makedirs(path, 0o700, exist_ok=True)
     if definition.user:
         os.chmod(path, shared_socket.MODE)
+
+
+def _has_our_init(definition: Definition) -> bool:
+    """Our init program is a guest's first, whatever comes after it."""
+    return root_is_host(definition) or bool(definition.overlay)
 
 
 def _make_init(definition: Definition, directory: str, user: User | None) -> None:
@@ -144,7 +149,7 @@ def make_again(record: Record, directory: str) -> None:
             if user:
                 users.give(user, [own])
         init = _place_of("init", definition, directory)
-        if root_is_host(definition) and not os.path.exists(init):
+        if _has_our_init(definition) and not os.path.exists(init):
             os.makedirs(os.path.dirname(init), 0o700, exist_ok=True)
             _make_init(definition, directory, user)
         if os.path.exists(f"{directory}/{command_lines.fifo(0, 'tell')}"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from umlctl.errors import HostError
 from umlctl.guest import definition as definitions
+from umlctl.guest import overlay
 from umlctl.guest.definition import (
     Definition,
     given_to_kernel,
@@ -36,6 +37,10 @@ def check_files(definition: Definition, *, overcommit: bool) -> ProbedKernel:
     Raises: HostError
     """
     kernel = find.probe(definition.kernel, definition.user)
+    if kept := overlay.disk(definition.overlay):
+        from umlctl.storage import overlay_image
+
+        overlay_image.prepare(os.path.dirname(kept.file))
     if definition.cpus or definition.numa is not None:
         processors.share(definition.cpus, definition.ncpus, definition.numa)
     if not os.path.isdir(definition.cwd):
@@ -60,9 +65,10 @@ def check_reach(user: User, definition: Definition, entries: list[DeviceEntry]) 
             "take a shorter umid"
         )
     files = [("x", definition.kernel), ("r", definition.kernel)]
-    directory = "/" if root_is_host(definition) else root_directory(definition)
-    if directory:
-        files.append(("x", directory))
+    if root_is_host(definition) or definition.overlay:
+        files.append(("x", "/"))
+    if root := root_directory(definition):
+        files.append(("x", root))
     if definition.initrd:
         files.append(("r", definition.initrd))
     memory = room.place_of(definition, os.environ)

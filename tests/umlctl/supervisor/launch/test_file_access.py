@@ -59,6 +59,14 @@ def test_it_writes_the_directory_that_is_its_root_unless_that_is_to_read_only() 
     assert "/srv/root/" not in changed(allowed(guest(root="/srv/root/,ro")))
 
 
+def test_it_writes_no_directory_that_an_overlay_is_over() -> None:
+    over = guest(root="/srv/root/", overlay="memory", confine=STRICT)
+    rules = allowed(over)
+    assert "/srv/root/" not in changed(rules)
+    assert file_access.written(over, []) == []
+    assert {"/usr", "/etc", "/srv/root/"} <= set(file_access.readable(over))
+
+
 def test_it_writes_what_was_given_to_be_written() -> None:
     rules = allowed(guest(rw=("/data",)))
     assert rules["/data"] & Files.MAKE_REG

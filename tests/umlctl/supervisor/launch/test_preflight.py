@@ -62,6 +62,14 @@ def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
             launched.pidfile.close()
 
 
+def test_image_of_what_is_written_is_made_before(definition: Definition, house: str) -> None:
+    asked = msgspec.structs.replace(definition, overlay=f"{house}/none")
+    with pytest.raises(HostError, match=f"cannot make {house}/none/overlay.img"):
+        check_files(asked, overcommit=False)
+    check_files(msgspec.structs.replace(definition, overlay=house), overcommit=False)
+    assert os.path.exists(f"{house}/overlay.img")
+
+
 def test_memory_is_not_made_where_nothing_can_be_executed(
     definition: Definition, house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

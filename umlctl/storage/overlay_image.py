@@ -1,8 +1,4 @@
-"""The disk that keeps what a command writes over this host's files: `umlctl exec --overlay=DIR`.
-
-It is a disk, since hostfs has not what an overlay needs of where it writes: attributes, and files
-without a mode.
-"""
+"""The image that keeps what a guest writes over files of this host, see `umlctl.guest.overlay`."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ import os
 from typing import Final
 
 from umlctl.errors import HostError
+from umlctl.guest.overlay import NAME
 
-NAME: Final = "overlay.img"
-SLOT: Final = 15
-DEVICE: Final = "/dev/ubdp"
 SIZE_BYTES: Final = 16 << 30
 """How much it can keep, bytes; the file has holes."""
 

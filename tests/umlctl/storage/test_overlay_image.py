@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.cli import overlay_image
 from umlctl.errors import HostError
+from umlctl.storage import overlay_image
 
 if TYPE_CHECKING:
     from pathlib import Path
