@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from umlctl.checks.findings import FATAL, WARNING, Finding, by_root
 from umlctl.definitions import host_file
+from umlctl.errors import UmlctlError
 from umlctl.guest.definition import DEFAULT_MEM_BYTES
 from umlctl.host import cgroups, processes, room
 from umlctl.output.views import size
@@ -119,8 +120,10 @@ def of_cgroup() -> Iterator[Finding]:
 
 def _is_wanted() -> bool:
     """Guests may be promised more memory than there is."""
-    bounds = host_file.load()
-    return bool(bounds and bounds.overcommit)
+    with suppress(UmlctlError):  # another check tells what cannot be read
+        bounds = host_file.load()
+        return bool(bounds and bounds.overcommit)
+    return False
 
 
 def _number(path: str, missing: int = sys.maxsize) -> int:

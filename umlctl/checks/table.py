@@ -86,6 +86,7 @@ HINTS: Final = tuple(
     if check.look
     in (
         *(memory.place, processes.tracing, limits.processes, limits.control_groups),
+        limits.written_down,
         *(confining.namespaces, kernel.contains),
     )
 )

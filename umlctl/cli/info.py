@@ -13,7 +13,7 @@ from umlctl import __version__
 from umlctl.checks import confining, table
 from umlctl.client import guests as all_guests
 from umlctl.definitions import host_file
-from umlctl.errors import NoKernel
+from umlctl.errors import HostError, NoKernel, UsageError
 from umlctl.guest import definition
 from umlctl.guest.bounds import NONE
 from umlctl.host import cgroups, confine, landlock, paths, processes, room, secrets
@@ -146,7 +146,9 @@ def gather() -> dict[str, Any]:
         guests[status.state] = guests.get(status.state, 0) + 1
         taken += status.memory or 0
     space = room.look(where)
-    bounds = host_file.load() or NONE
+    bounds = NONE
+    with contextlib.suppress(UsageError, HostError):  # a hint says why
+        bounds = host_file.load() or NONE
     running = sum(count for state, count in guests.items() if state != DEAD)
     idle = full = bound = None
     if space is not None:

@@ -14,7 +14,7 @@ from umlctl.cli import complete, earlier_start
 from umlctl.cli.shutdown import is_seconds, seconds_of
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
-from umlctl.definitions import files, make
+from umlctl.definitions import files, host_file, make
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import specs
 from umlctl.guest.definition import root_disk, root_is_image
@@ -110,7 +110,7 @@ def _check_again(umid: str, written: Definition | None) -> None:
     written: as it is to be, if not as it was
 
     Raises: GuestInUse: it is somebody's process; HostError, NoKernel: a file that it needs is
-        missing, or is no kernel now
+        missing, or is no kernel now; UsageError: what guests may have cannot be read
     """
     record = discover.find(umid)
     if record is None:
@@ -121,6 +121,7 @@ def _check_again(umid: str, written: Definition | None) -> None:
             f"`umlctl shutdown {umid}` ends it, and who started it starts it again"
         )
     definition = written or record.definition
+    host_file.load()
     find.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
     disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     if root_is_image(definition):

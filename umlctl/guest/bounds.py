@@ -23,6 +23,7 @@ OPTIONS: Final = (
     Option("overcommit", "Guests may be promised more memory than there is.", kind="flag"),
 )
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
+_EXAMPLES: Final = 'a line is max_total_mem = "8G", max_guests = 10 or overcommit = true'
 _HEAD: Final = re.compile(rf"\[\s*{SECTION}\s*\]\s*(#.*)?")
 
 
@@ -81,7 +82,8 @@ def read(text: str, path: str) -> Bounds:
     try:
         values = tomllib.loads(text).get(SECTION, {})
     except (ValueError, RecursionError) as problem:
-        raise UsageError(syntax_problem(text, path, lines, str(problem))) from None
+        said = syntax_problem(text, path, lines, str(problem)).rpartition("; ")[0]
+        raise UsageError(f"{said}; {_EXAMPLES}") from None
     found: dict[str, Any] = {}
     for key in keys:
         option = _BY_NAME[key.name]

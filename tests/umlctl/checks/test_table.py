@@ -56,7 +56,7 @@ def test_checks_are_chosen_by_subject() -> None:
 
 
 def test_hints_are_among_the_checks() -> None:
-    assert len(table.HINTS) == 6
+    assert len(table.HINTS) == 7
 
 
 def test_facts_explain_what_is_found(house: str) -> None:

@@ -81,6 +81,18 @@ def test_bounds_are_shown_with_where_they_are_written(
     assert f"bounds of guests  {said}" in capfd.readouterr().out
 
 
+def test_bounds_that_cannot_be_read_are_a_hint(
+    house: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkdir(f"{house}/u/config", 0o700)
+    with open(f"{house}/u/config/umlctl.toml", "w") as file:
+        file.write("[host]\nmax_guests = many\n")
+    assert main.run(["info", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["max_guests"] is None
+    assert any("umlctl.toml:2: max_guests: " in hint for hint in found["hints"])
+
+
 def test_room_is_bound_by_whatever_there_is_least_of(
     house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

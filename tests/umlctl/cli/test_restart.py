@@ -117,6 +117,18 @@ def test_none_is_shut_down_if_one_is_nobodys(
     assert not started
 
 
+def test_guest_that_may_not_be_started_again_is_not_ended(
+    supervisor: Supervisor, started: list[Definition], house: str
+) -> None:
+    os.mkdir(f"{house}/u/config", 0o700)
+    with open(f"{house}/u/config/umlctl.toml", "w") as file:
+        file.write("[host]\nmax_guests = many\n")
+    assert supervisor.main("restart", "demo") == exitcodes.USAGE
+    assert "umlctl.toml:2: max_guests: " in supervisor.err
+    assert b"shutdown 30" not in supervisor.server.commands
+    assert not started
+
+
 def test_guest_is_left_ended_where_that_is_asked_for(
     supervisor: Supervisor, started: list[Definition], monkeypatch: pytest.MonkeyPatch
 ) -> None:

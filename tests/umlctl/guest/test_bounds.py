@@ -46,7 +46,7 @@ def test_file_says_what_guests_may_have() -> None:
         ('[host]\nmax_total_mem = "0"', "f:2: max_total_mem: no guest could run"),
         ('[host]\nmax_total_mem = ""', "f:2: max_total_mem: it is empty"),
         ('[host]\novercommit = "yes"', "f:2: overcommit: it is true or false"),
-        ("[host]\novercommit = yes", "f:2: overcommit: .*true or false"),
+        ("[host]\novercommit = yes", "f:2: overcommit: .*or overcommit = true"),
         ("[net]\n", r"f:1: \[net\]: there is one section here, \[host\]"),
         ("[host]\n[host]\n", r"f:2: \[host\]: there is one section"),
         ("[[host]]\n", r"f:1: \[\[host\]\]: there is one section"),
