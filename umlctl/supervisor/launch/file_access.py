@@ -9,7 +9,7 @@ from __future__ import annotations
 import os.path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.guest.cmdline import MODULES_VARIABLE
+from umlctl.guest.cmdline import MODULES_VARIABLE, OVERLAY_MODULE_VARIABLE
 from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
@@ -115,10 +115,10 @@ def given(
 
 
 def _modules(command: Sequence[str]) -> Iterator[str]:
-    """The directory of a kernel's modules, if it has one."""
+    """The directory of a kernel's modules, and the module that it takes for an overlay, if any."""
     for word in map(unquoted, command):
         about, _, value = word.partition("=")
-        if about == MODULES_VARIABLE:
+        if about in (MODULES_VARIABLE, OVERLAY_MODULE_VARIABLE):
             yield value
 
 

@@ -128,3 +128,6 @@ def test_strictly_confined_one_reads_its_modules_and_where_they_were_built() -> 
     rules = dict(file_access.rules(guest(confine=STRICT), [], command, PLACES))
     assert not rules["/cache/modules"] & CHANGE
     assert not rules["/tree"] & CHANGE
+    command = ["/tree/linux", "UMLCTL_OVERLAY_MODULE=/cache/overlay.ko"]
+    rules = dict(file_access.rules(guest(confine=STRICT), [], command, PLACES))
+    assert {"/cache/overlay.ko", "/tree"} <= rules.keys()
