@@ -60,7 +60,7 @@ VKERNEL: Final = Section(
             "vknetd -t tap0 ADDRESS/MASK",
             "`umlctl network create lan`, with `--user` for a way out without root",
         ),
-        Row("-l any, -l CPU, -l map", "`--cpus LIST`; a guest's processors are not pinned apart"),
+        Row("-l any, -l CPU, -l map,CPU", "`--cpus any`, `--cpus LIST`, `--cpus map,START`"),
         Row("-m SIZE", "`--mem SIZE`"),
         Row("-n CPUS", "`--ncpus N`, with a kernel that has SMP: `umlctl kernel list`"),
         Row("-p PIDFILE", "`--pidfile FILE`, locked while the guest runs; `umlctl status web`"),
@@ -169,7 +169,7 @@ XEN: Final = Section(
             "the time used in the list", "`umlctl list`, `umlctl ps web`: all processes of a guest"
         ),
         Row("guests that wait for entropy", "the kernel of a guest has the host's randomness"),
-        Row("ramdisk", "`--append initrd=FILE`"),
+        Row("ramdisk", "`--initrd FILE`"),
         Row("pci, pciback.hide", "a kernel with VFIO (Linux 6.16) takes `vfio_uml.device=`"),
         Row("anita --vmm=xm", "`umlctl test`, `umlctl exec`"),
         Row("xentrace, xenstore, cpupools", "there are none: a guest is processes of this host"),
@@ -204,7 +204,7 @@ TOOLS: Final = Section(
         Row("uml_mconsole web stop, go", "`umlctl stop web`, `umlctl go web`"),
         Row(
             "uml_mconsole web halt, reboot",
-            "`umlctl shutdown web`; `umlctl halt web` syncs nothing",
+            "`umlctl shutdown web`; `umlctl halt web` syncs nothing, `umlctl sync web` does",
         ),
         Row("uml_mconsole with other words", "`umlctl mconsole web TEXT`"),
         Row("uml_moo COW NEW", "`umlctl cow merge COW NEW`"),

@@ -16,7 +16,6 @@ from umlctl.definitions import files, make
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import written
 from umlctl.guest.options import BY_NAME
-from umlctl.guest.readers import counterparts
 from umlctl.guest.readers.reading import Item, Left
 from umlctl.host import naming
 from umlctl.kernels import find, kernel_file
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from umlctl.guest.readers.reading import Reading
 
-INITRD: Final = "initrd="
 UNNAMED: Final = "imported"
 """What a guest without a name is called while it is looked at."""
 
@@ -117,11 +115,8 @@ def _flaw_here(item: Item) -> _Flaw | None:
         flaw = kernel_file.flaw(_kernel_of(str(item.value)))
         instead = "the one that `umlctl setup` finds is taken, and `kernel` names another"
         return _Flaw(f"it is not a UML kernel: {flaw}", instead) if flaw else None
-    value = str(item.value)
-    if item.key == "initrd" or (item.key == "append" and value.startswith(INITRD)):
-        key, named = counterparts.initrd("FILE")
-        if not os.path.isfile(value.removeprefix(INITRD)):
-            return _Flaw("there is no such file here", f"{key} with {named} names one")
+    if item.key == "initrd" and not os.path.isfile(str(item.value)):
+        return _Flaw("there is no such file here", 'initrd = "FILE" names one')
     return None
 
 

@@ -93,7 +93,7 @@ def test_kernel_that_is_named_is_not_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_initial_disk_is_carried_over_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "initrd").touch()
-    for name, values in (("initrd", {"append": (f"initrd={tmp_path}/initrd",)}), ("none", {})):
+    for name, values in (("initrd", {"initrd": f"{tmp_path}/initrd"}), ("none", {})):
         found = imported.imported(xl.read(f'ramdisk = "{name}"', "f", str(tmp_path)), "x")
         assert found.values == values
 

@@ -25,7 +25,7 @@ MAX_CPUS: Final = 4096
 
 def initrd(path: str) -> tuple[str, str]:
     """Key and value by which a guest gets an initial RAM disk."""
-    return "append", f"initrd={path}"
+    return "initrd", path
 
 
 def cpu_map(first: int, count: int) -> str:

@@ -45,7 +45,10 @@ WITHOUT: Final[Mapping[str, tuple[str, str]]] = {
     ),
     **dict.fromkeys(("seclabel", "keywrap"), ("it is libvirt's own", "`confine` is what confines")),
     "memoryBacking": ("the memory is a file of the host", 'mem-dir = "DIR" says where'),
-    "numatune": ("a guest has no nodes", "`cpus`, and `mem-dir` on a tmpfs of one node"),
+    "numatune": (
+        "a guest has no nodes",
+        "`numa` has it on one of the host's, and `cpus` on some CPUs",
+    ),
     "memtune": ("its units are libvirt's", 'memory-limit = "512M" is the most it may use'),
     "blkiotune": ("umlctl limits no disks", ""),
     "cputune": ("its units are libvirt's", "`cpus` and `cpu-limit` are there"),

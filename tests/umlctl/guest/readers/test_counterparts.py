@@ -8,7 +8,7 @@ from umlctl.guest.readers import counterparts
 
 
 def test_initial_disk_is_an_argument_of_the_kernel() -> None:
-    assert counterparts.initrd("/i") == ("append", "initrd=/i")
+    assert counterparts.initrd("/i") == ("initrd", "/i")
 
 
 @pytest.mark.parametrize(("first", "count", "cpus"), [(0, 1, "0"), (0, 2, "0-1"), (3, 4, "3-6")])

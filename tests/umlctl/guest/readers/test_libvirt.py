@@ -43,7 +43,7 @@ def devices(inside: str) -> str:
         ("<vcpu>1</vcpu>", []),
         ("<vcpu cpuset='1,2'>2</vcpu>", [("ncpus", 2), ("cpus", "1-2")]),
         ("<os><type>uml</type><kernel>k</kernel></os>", [("kernel", "/here/k")]),
-        ("<os><initrd>/i</initrd></os>", [("append", "initrd=/i")]),
+        ("<os><initrd>/i</initrd></os>", [("initrd", "/i")]),
         ("<os><cmdline> a \"b c\" </cmdline></os>", [("append", "a"), ("append", '"b c"')]),
         ("<os><cmdline>mem=64M ubd2=/c single</cmdline></os>",
          [("mem", "64M"), ("single", True), ("disk", "/c,slot=2")]),

@@ -36,7 +36,7 @@ def left(*words: str) -> str:
         ("mem=x", [("append", "mem=x")]),
         ("ncpus=1", []),
         ("ncpus=2", [("ncpus", 2)]),
-        ("initrd=i", [("append", "initrd=/here/i")]),
+        ("initrd=i", [("initrd", "/here/i")]),
         ("init=/bin/sh", [("init", "/bin/sh")]),
         ("single ignore_loglevel", [("single", True), ("verbose", True)]),
         ("sysctl.kernel.modules_disabled=1", [("modules", "locked")]),

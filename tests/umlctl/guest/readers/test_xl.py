@@ -29,7 +29,7 @@ def left(text: str) -> list[str]:
     ("text", "items"),
     [
         ("kernel = 'linux'", [("kernel", "/here/linux")]),
-        ("ramdisk = '/i'", [("append", "initrd=/i")]),
+        ("ramdisk = '/i'", [("initrd", "/i")]),
         ("memory = '2048'", [("mem", "2048M")]),
         ("maxmem = 512", [("mem", "512M")]),
         ("memory = 512; maxmem = 512", [("mem", "512M")]),
