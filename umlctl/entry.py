@@ -17,12 +17,23 @@ from umlctl.protocol.commands import ALIASES, BY_NAME, HOST, Command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
+
+OWN_NAMES: Final = ("umlctl", "__main__.py")
+"""What this program is called by when it stands in for no other."""
 
 
 def main(argv: list[str]) -> int:
     """Run `umlctl` with these arguments; the exit code."""
     streams.in_utf8()
     streams.open_all()
+    called = argv[0].rpartition("/")[2]
+    if called not in OWN_NAMES:
+        from umlctl.compat.programs import find
+
+        program = find(called)
+        if program is not None:
+            return _guarded(lambda: program(argv))
     verb = argv[1] if len(argv) > 1 else ""
     if verb == "help" and not _is_guest(argv[2:3]):
         words = [ALIASES.get(word, word) for word in argv[2:3]] + argv[3:]

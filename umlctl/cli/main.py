@@ -53,6 +53,7 @@ LAZY: Final = {
     "setup": "umlctl.cli.setup:setup",
     "kernel": "umlctl.cli.kernel:kernel",
     "man": "umlctl.cli.man:man",
+    "compat": "umlctl.cli.compat:compat",
     "adopt": "umlctl.cli.adopt:adopt",
     "quit": "umlctl.cli.quit:quit_supervisor",
     "enable": "umlctl.cli.autostart:enable",
@@ -100,6 +101,7 @@ HELP: Final = {
     "setup": "find a UML kernel on this machine, or fetch one",
     "kernel": "UML kernels: list, show, add, rm, default, rollback",
     "man": "the manual pages, wherever they are installed",
+    "compat": "links by which umlctl is uml_mconsole and other programs",
     "adopt": "take over guests whose supervisor was killed",
     "quit": "end the background supervisor, its guests first",
     "enable": "have a guest started by autostart",
@@ -132,6 +134,7 @@ GROUPS: Final = {
             "adopt",
             "quit",
             "man",
+            "compat",
         ),
     ),
 }

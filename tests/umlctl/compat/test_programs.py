@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import umlctl
+from tests.conftest import echo
+from umlctl.compat import programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Bare
+
+ROOT = Path(umlctl.__file__).parent.parent
+HEAVY = {
+    *("trio", "click", "msgspec", "prompt_toolkit", "rich", "re", "socket", "json", "enum"),
+    *("typing", "argparse", "pathlib", "dataclasses", "asyncio", "subprocess", "importlib"),
+    *("contextlib", "functools", "collections", "logging", "readline", "shutil"),
+}
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+before = set(sys.modules)
+from umlctl.entry import main
+code = main({argv!r})
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def imported(*argv: str) -> tuple[int, str, set[str]]:
+    """How a command line ended, what it printed, and what it imported."""
+    script = SCRIPT.format(root=str(ROOT), argv=list(argv))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", programs.PROGRAMS)
+def test_program_is_found_by_its_name(name: str) -> None:
+    found = programs.find(f"/usr/local/lib/uml/{name}")
+    assert found is not None
+    assert found is programs.find(name)
+    assert (found.__module__, found.__name__) == (f"umlctl.compat.{name}", "main")
+
+
+@pytest.mark.parametrize("path", ["umlctl", "/usr/bin/umlctl", "", "/", "uml_mconsole/", "asking"])
+def test_other_names_are_no_program(path: str) -> None:
+    assert programs.find(path) is None
+
+
+def test_umlctl_loads_none_of_it(bare: Callable[..., Bare]) -> None:
+    code, out, modules = imported("/usr/bin/umlctl", "version", bare(echo).path)
+    assert (code, out) == (0, "version\n")
+    assert not {each for each in modules if each.startswith("umlctl.compat")}
+
+
+def test_mconsole_asks_without_anything_heavy(bare: Callable[..., Bare]) -> None:
+    code, out, modules = imported("/opt/uml/uml_mconsole", bare(echo).path, "version")
+    assert (code, out) == (0, "OK version\n")
+    assert "umlctl.compat.uml_mconsole" in modules
+    assert not modules & HEAVY

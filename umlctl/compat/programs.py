@@ -1,0 +1,27 @@
+"""Which programs there are, and which module each is.
+
+Every start of `umlctl` by another name reads this table, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+PROGRAMS: Final = {
+    "uml_mconsole": "ask a guest, or talk to it: look-ups, answers and exit codes of the original",
+}
+"""Each by its name, with what it does. Its module has this name too, and a `main` that takes the
+words of a command line, its own name first, and returns the exit code."""
+
+
+def find(path: str) -> Callable[[list[str]], int] | None:
+    """The program that is called by this path; None if it is none of them."""
+    name = path.rpartition("/")[2]
+    if name not in PROGRAMS:
+        return None
+    # importlib would cost a tenth of the start.
+    main: Callable[[list[str]], int] = __import__(f"umlctl.compat.{name}", fromlist=["main"]).main
+    return main
