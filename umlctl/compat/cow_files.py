@@ -37,7 +37,7 @@ def users() -> list[Use]:
 def ended(program: str, problem: UmlctlError | OSError | Failed) -> int:
     """Say what went wrong; the exit code."""
     said = str(problem)
-    if not isinstance(problem, Failed):
+    if not (isinstance(problem, Failed) or said.startswith(f"{program}: ")):
         said = f"{program}: {said}"
     sys.stderr.write(f"{said}\n")
     return 1

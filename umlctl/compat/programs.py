@@ -14,6 +14,7 @@ PROGRAMS: Final = {
     "uml_mconsole": "ask a guest, or talk to it: look-ups, answers and exit codes of the original",
     "uml_moo": "merge a COW file and its backing file, into a new file or in place",
     "uml_mkcow": "make a COW file over a backing file",
+    "tunctl": "make and remove taps that stay",
 }
 """Each by its name, with what it does. Its module has this name too, and a `main` that takes the
 words of a command line, its own name first, and returns the exit code."""

@@ -31,10 +31,11 @@ TUN_DEVICE: Final = "/dev/net/tun"
 _NOBODY: Final = 0xFFFFFFFF
 
 # linux/if_tun.h
-_TUNSETIFF: Final = 0x400454CA
-_TUNSETPERSIST: Final = 0x400454CB
-_TUNSETOWNER: Final = 0x400454CC
-_IFF_NO_PI: Final = 0x1000
+TUNSETIFF: Final = 0x400454CA
+TUNSETPERSIST: Final = 0x400454CB
+TUNSETOWNER: Final = 0x400454CC
+TUNSETGROUP: Final = 0x400454CE
+IFF_NO_PI: Final = 0x1000
 _IFF_TUN_EXCL: Final = 0x8000
 
 
@@ -60,14 +61,14 @@ def make_tap(name: str, *, owner: int, bridge: str = "", address: str = "") -> N
         interfaces.check_bridge(bridge)
     with _said(f"cannot make the tap {name}", commands):
         _refuse_existing(name)
-        with _attached(name, IFF_TAP | _IFF_NO_PI | _IFF_TUN_EXCL) as tap:
-            fcntl.ioctl(tap, _TUNSETOWNER, _signed(owner))
+        with _attached(name, IFF_TAP | IFF_NO_PI | _IFF_TUN_EXCL) as tap:
+            fcntl.ioctl(tap, TUNSETOWNER, _signed(owner))
             with _netlink() as route:
                 master = {"master": _index(bridge)} if bridge else {}
                 route.link("set", index=_index(name), state="up", **master)
                 if host is not None:
                     _add_address(route, _index(name), host)
-            fcntl.ioctl(tap, _TUNSETPERSIST, 1)
+            fcntl.ioctl(tap, TUNSETPERSIST, 1)
 
 
 def _add_address(route: Any, index: int, host: Any) -> None:
@@ -110,8 +111,8 @@ def remove_tap(name: str) -> None:
     queues = IFF_MULTI_QUEUE if link.multi_queue else 0
     with _said(f"cannot remove the tap {name}", [interfaces.removal_command(name)]):
         try:
-            with _attached(name, IFF_TAP | _IFF_NO_PI | queues) as tap:
-                fcntl.ioctl(tap, _TUNSETPERSIST, 0)
+            with _attached(name, IFF_TAP | IFF_NO_PI | queues) as tap:
+                fcntl.ioctl(tap, TUNSETPERSIST, 0)
         except OSError as problem:
             if problem.errno == errno.EBUSY:
                 raise HostError(in_use) from problem
@@ -198,7 +199,7 @@ def _attached(name: str, flags: int) -> Iterator[int]:
 
     tap = os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(tap, _TUNSETIFF, pack("16sH22x", name.encode(), flags))
+        fcntl.ioctl(tap, TUNSETIFF, pack("16sH22x", name.encode(), flags))
         yield tap
     finally:
         os.close(tap)
