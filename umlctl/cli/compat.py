@@ -21,7 +21,7 @@ Examples:
   umlctl compat --remove ~/.local/lib/uml
 """,
 )
-@click.argument("directory", metavar="DIR", type=click.Path())
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @click.option("--remove", is_flag=True, help="Remove the links instead, and nothing else.")
 @device_options.json_option
 def compat(directory: str, remove: bool, in_json: bool) -> int:

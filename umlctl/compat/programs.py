@@ -15,6 +15,7 @@ PROGRAMS: Final = {
     "uml_moo": "merge a COW file and its backing file, into a new file or in place",
     "uml_mkcow": "make a COW file over a backing file",
     "tunctl": "make and remove taps that stay",
+    "uml_switch": "a switch for guests with ethN=daemon, which may join a network",
 }
 """Each by its name, with what it does. Its module has this name too, and a `main` that takes the
 words of a command line, its own name first, and returns the exit code."""

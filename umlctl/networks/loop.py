@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 class Loop:
     """Calls the handlers of descriptors when something happens to these, and actions when their
-    time comes."""
+    time comes.
+
+    Fields:
+        caught: the signal that ended it; 0 if none did
+    """
 
     def __init__(self) -> None:
+        self.caught = 0
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -30,7 +35,11 @@ class Loop:
         self._signals = socket.socketpair()
         for each in self._signals:
             each.setblocking(False)
-        self.watch(self._signals[0].fileno(), select.EPOLLIN, lambda _events: self.end())
+        self.watch(self._signals[0].fileno(), select.EPOLLIN, self._catch)
+
+    def _catch(self, _events: int) -> None:
+        self.caught = self._signals[0].recv(1)[0]
+        self.end()
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Have a handler called with the events of a descriptor.
@@ -56,9 +65,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `end`, SIGTERM or SIGINT."""
-        signal.set_wakeup_fd(self._signals[1].fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+        self._set_signals()
         handlers, timers = self._handlers, self._timers
         while self._running:
             wait = max(timers[0][0] - time.monotonic(), 0) if timers else None
@@ -68,6 +75,11 @@ class Loop:
                     handler(events)
             while timers and timers[0][0] <= time.monotonic():
                 heapq.heappop(timers)[2]()
+
+    def _set_signals(self) -> None:
+        signal.set_wakeup_fd(self._signals[1].fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
 
     def end(self) -> None:
         """Have `run` return."""
