@@ -74,4 +74,4 @@ def test_guests_of_both_kinds_reach_each_other(house: House, umid: str, control:
     finally:
         for name in names[1:]:
             house.umlctl("kill", name)
-            wait_for(lambda name=name: not house.leftovers(name), f"nothing is left of {name}")
+        wait_for(lambda: not any(map(house.leftovers, names[1:])), "nothing is left of them")
