@@ -113,9 +113,10 @@ class Strictly(Asking):
     def pid(self) -> int | None:
         try:
             with open(f"{os.path.dirname(self.path)}/pid") as file:
-                return int(file.read(32))
+                pid = int(file.read(32))
         except (OSError, ValueError):
             return None
+        return pid if pid > 1 else None  # others are no process, but many
 
 
 def _await(link: Link) -> Outcome:
@@ -132,9 +133,10 @@ def _await(link: Link) -> Outcome:
                 return Outcome(GONE, reason=gone)
             gone = link.kick()
             continue
-        if datagram is None:
-            continue
-        reply = Reply.decode(datagram)
+        try:
+            reply = Reply.decode(datagram or b"")
+        except WireError:
+            continue  # it is not the kernel's
         parts.append(reply.data)
         if not reply.more:
             text = b"".join(parts)

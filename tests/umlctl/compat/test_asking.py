@@ -156,5 +156,19 @@ def test_pid_of_what_is_no_kernel_is_not_known(bare: MakeBare, kind: type[Asking
     server = bare(echo)
     assert kind("name", server.path).pid() is None
     with open(f"{os.path.dirname(server.path)}/pid", "w") as file:
-        file.write("1\n")  # an old file may name another process by now
-    assert kind("name", server.path).pid() == (1 if kind is Strictly else None)
+        file.write("4000000\n")  # an old file may name another process by now
+    assert kind("name", server.path).pid() == (4000000 if kind is Strictly else None)
+    for all_processes in ("-1", "0", "1", "x"):
+        with open(f"{os.path.dirname(server.path)}/pid", "w") as file:
+            file.write(all_processes)
+        assert kind("name", server.path).pid() is None
+
+
+@BOTH
+def test_what_is_no_reply_is_not_taken_for_one(bare: MakeBare, kind: type[Asking]) -> None:
+    def answer(_server: Bare, data: bytes, _address: Address) -> list[bytes]:
+        return [] if data == b"k" else [b"", b"no reply", Reply(0, False, b"one").encode()]
+
+    found = kind("name", bare(answer).path).ask("version")
+    assert found is not None
+    assert found.data == b"one"

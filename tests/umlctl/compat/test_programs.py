@@ -59,10 +59,16 @@ def test_other_names_are_no_program(path: str) -> None:
     assert programs.find(path) is None
 
 
-def test_umlctl_loads_none_of_it(bare: Callable[..., Bare]) -> None:
-    code, out, modules = imported("/usr/bin/umlctl", "version", bare(echo).path)
+@pytest.mark.parametrize("name", ["/usr/bin/umlctl", "umlctl", "/x/umlctl/__main__.py"])
+def test_umlctl_loads_none_of_it(bare: Callable[..., Bare], name: str) -> None:
+    code, out, modules = imported(name, "version", bare(echo).path)
     assert (code, out) == (0, "version\n")
     assert not {each for each in modules if each.startswith("umlctl.compat")}
+
+
+def test_other_names_are_umlctls_own(bare: Callable[..., Bare]) -> None:
+    code, out, _ = imported("/usr/bin/uctl", "version", bare(echo).path)
+    assert (code, out) == (0, "version\n")
 
 
 def test_mconsole_asks_without_anything_heavy(bare: Callable[..., Bare]) -> None:
