@@ -299,6 +299,16 @@ def test_interrupt_ends_a_bare_kernel(
         assert (said, code) == (b"", 1)
 
 
+def test_interrupt_ends_a_guest_as_that_of_the_original_does(
+    house: House, client: list[str], umid: str, here: str
+) -> None:
+    for command in (STOCK, client, [*client, "--strict"]):
+        house.start(umid)
+        assert ask(house, command, [umid, "int"], here) == (b"", 0)
+        wait_for(lambda: house.listed(umid)["state"] == "dead", "it has ended")
+        assert "exited with status 1" in house.umlctl("version", umid).stderr
+
+
 def test_guest_whose_supervisor_was_killed_answers(
     house: House, client: list[str], umid: str, here: str
 ) -> None:

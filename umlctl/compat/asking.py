@@ -86,11 +86,23 @@ class Asking:
             return connection.request(text, renew=Deadline().left()[0])
 
     def pid(self) -> int | None:
-        """The process of a bare kernel; None if it is not known for sure."""
+        """The process of the guest's kernel; None if it is not known for sure."""
         from umlctl.recovery.bare import process
 
         found = process(self.path)
-        return None if found is None else found.pid
+        if found is not None:
+            return found.pid
+        outcome = self.ask("status") if self.path else None
+        if outcome is None or not outcome.ok:
+            return None
+        from msgspec import DecodeError
+
+        from umlctl.protocol.status import read_status
+
+        try:
+            return read_status(outcome.data).pid
+        except DecodeError:
+            return None  # what a bare kernel says, or another server
 
 
 class Strictly(Asking):

@@ -174,7 +174,11 @@ class Client:
         else:
             from _signal import SIGINT  # type: ignore[import-not-found] # typeshed has `signal`
 
-            os.kill(pid, SIGINT)
+            try:
+                os.kill(pid, SIGINT)
+            except OSError as problem:  # the original ends with 0 then, and says nothing
+                sys.stderr.write(f"int: pid {pid}: {problem.strerror}\n")
+                return 0 if self._strictly else 1
         return 0
 
 

@@ -105,6 +105,9 @@ def test_own_words(
     monkeypatch.setattr(asking.Asking, "pid", lambda _self: os.getpid())
     with pytest.raises(KeyboardInterrupt):
         run(path, "int")
+    monkeypatch.setattr(asking.Asking, "pid", lambda _self: 4_000_000)
+    assert run(path, "int") == 1
+    assert "int: pid 4000000: No such process" in capsys.readouterr().err
     assert run(path, "helpme") == 0
     assert capsys.readouterr().out == "OK helpme\n" + uml_mconsole.LOCAL_HELP
     assert run(path, "umlfs", "x") == 234
