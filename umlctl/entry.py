@@ -24,7 +24,7 @@ OWN_NAMES: Final = ("umlctl", "__main__.py")
 
 
 def main(argv: list[str]) -> int:
-    """Run `umlctl` with these arguments; the exit code."""
+    """Run `umlctl`, or the program that it is called as, with these arguments; the exit code."""
     streams.in_utf8()
     streams.open_all()
     called = argv[0].rpartition("/")[2]
@@ -34,6 +34,10 @@ def main(argv: list[str]) -> int:
         program = find(called)
         if program is not None:
             return _guarded(lambda: program(argv))
+    return _run(argv)
+
+
+def _run(argv: list[str]) -> int:
     verb = argv[1] if len(argv) > 1 else ""
     if verb == "help" and not _is_guest(argv[2:3]):
         words = [ALIASES.get(word, word) for word in argv[2:3]] + argv[3:]
