@@ -194,7 +194,9 @@ TOOLS: Final = Section(
         Row("con0=fd:0,fd:1, con=xterm, ssl=port:4000", "`umlctl console web`, for many at a time"),
         Row("script(1) around it", "`umlctl logs web`, from the first byte on, also afterwards"),
         Row(
-            "uml_mconsole web", "`umlctl shell web`; the stock client works on guests of umlctl too"
+            "uml_mconsole web",
+            "`umlctl shell web`; the stock client works on guests of umlctl too; "
+            "`umlctl compat` has one, and the other programs below",
         ),
         Row(
             "uml_mconsole web version, proc, stack, sysrq, log, cad",

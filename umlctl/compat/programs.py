@@ -16,6 +16,8 @@ PROGRAMS: Final = {
     "uml_mkcow": "make a COW file over a backing file",
     "tunctl": "make and remove taps that stay",
     "uml_switch": "a switch for guests with ethN=daemon, which may join a network",
+    "linux": "a kernel by its own command line, supervised meanwhile",
+    "xl": "the verbs of Xen's tool, for guests as domains",
 }
 """Each by its name, with what it does. Its module has this name too, and a `main` that takes the
 words of a command line, its own name first, and returns the exit code."""

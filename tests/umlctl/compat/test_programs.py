@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,40 @@ def test_umlctl_loads_none_of_it(bare: Callable[..., Bare], name: str) -> None:
     code, out, modules = imported(name, "version", bare(echo).path)
     assert (code, out) == (0, "version\n")
     assert not {each for each in modules if each.startswith("umlctl.compat")}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code", "said"),
+    [
+        ("uml_mconsole", [], 1, "Usage : uml_mconsole socket-name"),
+        ("uml_moo", [], 1, "uml_moo usage:"),
+        ("uml_mkcow", ["x"], 2, "uml_mkcow usage:"),
+        ("tunctl", ["-h"], 1, "Create: tunctl"),
+        ("uml_switch", ["-h"], 1, "Usage : uml_switch"),
+        ("linux", ["mem=64M"], 127, "/bin/true is not a UML kernel"),
+        ("xl", ["nonsense"], 1, "command not implemented"),
+    ],
+)
+def test_each_is_called_by_its_link(
+    tmp_path: Path, name: str, words: list[str], code: int, said: str
+) -> None:
+    link = tmp_path / name
+    link.symlink_to(ROOT / "scripts" / "umlctl")
+    done = subprocess.run(
+        [sys.executable, link, *words],
+        env={**os.environ, "UMLCTL_KERNEL": "/bin/true"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_each_is_called_so() -> None:
+    marks = test_each_is_called_by_its_link.pytestmark  # type: ignore[attr-defined]
+    assert [case[0] for case in marks[0].args[1]] == list(programs.PROGRAMS)
 
 
 def test_other_names_are_umlctls_own(bare: Callable[..., Bare]) -> None:
