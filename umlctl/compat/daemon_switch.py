@@ -99,6 +99,7 @@ class Switch:
 
     def _tick(self) -> None:
         self._table.tick()
+        segments.reap()  # the switch of a network that was joined, if it was started here
         self.loop.after(TICK_INTERVAL, self._tick)
 
     # Guests
