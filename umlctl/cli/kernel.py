@@ -69,7 +69,6 @@ def list_kernels(in_json: bool) -> None:
 Examples:
   umlctl kernel add ~/src/linux --name mine      a build tree: its kernel and modules
   umlctl kernel add ./linux-6.19 --default
-  umlctl run demo --kernel mine
 """,
 )
 @click.argument("source", metavar="FILE|TREE", shell_complete=complete.kernels)
