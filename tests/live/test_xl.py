@@ -68,6 +68,19 @@ def test_request_to_shut_down_stands_while_nobody_waits(house: House, umid: str)
     assert house.listed(umid)["ending"]["cause"] == "shut down"
 
 
+def test_domain_is_created_by_its_file(house: House, umid: str, tmp_path: Path) -> None:
+    (tmp_path / "d.img").write_bytes(b"\0" * (1 << 20))
+    file = tmp_path / "domain.cfg"
+    file.write_text(f'name = "{umid}"\nmemory = 32\n')
+    said = xl(house, "create", "-q", str(file), "memory=64")
+    assert said == ""
+    house.has_init(umid)
+    assert house.status(umid)["memory_limit"] == 64 << 20
+    xl(house, "block-attach", umid, f"{tmp_path}/d.img", "xvdc", "r")
+    assert xl(house, "block-list", umid).splitlines()[1].split()[0] == "51744"
+    xl(house, "destroy", umid)
+
+
 def test_destroyed_domain_is_gone(house: House, umid: str) -> None:
     house.start(umid)
     xl(house, "destroy", umid)

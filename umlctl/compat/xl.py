@@ -11,11 +11,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.compat import xl_domains, xl_tables
 from umlctl.errors import NoGuest, Refused, UmlctlError, UsageError
 from umlctl.guest.definition import parse_size
+from umlctl.guest.readers import xl_disk, xl_vif
 from umlctl.host import daemonlog
 from umlctl.streams import PYTHON
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 FAILED: Final = 1
 NO_LIMIT_SECONDS: Final = "999999"
 """How long a guest may take to shut down: as long as it likes, as with xl."""
+_OF_LEFT: Final = ("given", "why", "instead")
 GLOBAL_OPTIONS: Final = ("-v", "-vv", "-vvv", "-f", "-t", "-T")
 
 
@@ -218,6 +221,43 @@ def _domname(_options: dict[str, str], words: list[str]) -> int:
 # A domain's life
 
 
+def _create(options: dict[str, str], words: list[str]) -> int:
+    """The file with what is given besides is read as `umlctl import xl` reads it, and started."""
+    file, *given = words
+    quiet = "-q" in options
+    try:
+        with open(file, "rb") as opened:
+            text = opened.read() + b"\n" + "\n".join(given).encode("utf-8", "surrogateescape")
+    except OSError as problem:
+        return _fail(f"Failed to read config file: {file}: {problem.strerror}")
+    if not quiet:
+        print(f"Parsing config from {file}", flush=True)
+    read = subprocess.run(
+        [*PYTHON, "umlctl", "import", "xl", "-", "--json"],
+        input=text,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if read.returncode:
+        return FAILED
+    found = json.loads(read.stdout)
+    for left in () if quiet else found["left"]:
+        sys.stderr.write(f"{file}: {': '.join(filter(None, map(left.get, _OF_LEFT)))}\n")
+    name = found["name"] or os.path.splitext(os.path.basename(file))[0]
+    if "-n" in options:
+        print(found["text"], end="")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="xl-") as directory:
+        with open(f"{directory}/{name}.toml", "w") as definition:
+            definition.write(found["text"])
+        code = _umlctl("start", definition.name)
+    if not code and "-p" in options:
+        code = _umlctl("stop", name)
+    if not code and "-c" in options:
+        return _become("console", name)
+    return code
+
+
 def _console(options: dict[str, str], words: list[str]) -> int:
     return _become("console", xl_domains.find_guest(words[0]).name, options.get("-n", "0"))
 
@@ -303,6 +343,29 @@ def _rename(_options: dict[str, str], words: list[str]) -> int:
 # Devices
 
 
+def _block_attach(_options: dict[str, str], words: list[str]) -> int:
+    name = xl_domains.find_guest(words[0]).name
+    try:
+        disk = xl_disk.parse(",".join(words[1:]))
+    except ValueError as problem:
+        return _fail(f"{','.join(words[1:])}: {problem}")
+    slot = xl_tables.slot_of(disk.vdev)
+    if slot is None:
+        return _fail(f"{disk.vdev} is no whole disk of a guest, which has xvda to xvdp")
+    options = ["--ro"] * disk.readonly + ["--no-trim"] * (not disk.trim)
+    if slot >= 0:
+        options += ["--slot", str(slot)]
+    return _umlctl("disk", "add", name, *options, "--", disk.target)
+
+
+def _network_attach(_options: dict[str, str], words: list[str]) -> int:
+    name = xl_domains.find_guest(words[0]).name
+    found = xl_vif.parse(",".join(words[1:]))
+    for given, *why in found.left:
+        sys.stderr.write(f"{given}: {': '.join(filter(None, why))}\n")
+    return _umlctl("plug", name, "nic", str(found.nic))
+
+
 def _block_detach(_options: dict[str, str], words: list[str]) -> int:
     domain = xl_domains.find_guest(words[0])
     name = xl_tables.disk_name(domain, words[1])
@@ -322,6 +385,9 @@ def _network_detach(_options: dict[str, str], words: list[str]) -> int:
 MANY: Final = 10_000
 VERBS: Final = {
     "list": Verb("lvZcn", "[Domain...]", 0, MANY, "List information about domains", _list),
+    "create": Verb(
+        "cpqn", "<ConfigFile> [key=value...]", 1, MANY, "Create a domain from a file", _create
+    ),
     "console": Verb("n:t:", "<Domain>", 1, 1, "Attach to domain's console", _console),
     "shutdown": Verb("waF", "<-a|Domain...>", 0, MANY, "Shut domains down", _shutdown),
     "destroy": Verb("f", "<Domain>", 1, 1, "Terminate a domain immediately", _simple("kill")),
@@ -331,10 +397,14 @@ VERBS: Final = {
     "pause": Verb("", "<Domain>", 1, 1, "Pause execution of a domain", _simple("stop")),
     "unpause": Verb("", "<Domain>", 1, 1, "Unpause a paused domain", _simple("go")),
     "block-list": Verb("", "<Domain...>", 1, MANY, "List disks of a domain", _block_list),
+    "block-attach": Verb("", "<Domain> <disk...>", 2, MANY, "Give a domain a disk", _block_attach),
     "block-detach": Verb(
         "", "<Domain> <Vdev> [--force]", 2, 2, "Take a disk from a domain", _block_detach
     ),
     "network-list": Verb("", "<Domain...>", 1, MANY, "List NICs of a domain", _network_list),
+    "network-attach": Verb(
+        "", "<Domain> [vif...]", 1, MANY, "Give a domain a NIC", _network_attach
+    ),
     "network-detach": Verb(
         "", "<Domain> <devid|mac>", 2, 2, "Take a NIC from a domain", _network_detach
     ),
@@ -349,7 +419,6 @@ VERBS: Final = {
     "rename": Verb("", "<Domain> <NewDomain>", 2, 2, "Says how to rename a domain", _rename),
 }
 INSTEAD: Final = {
-    "create": "`umlctl import xl FILE --define` reads the file, and `umlctl start NAME` starts it",
     "config-update": "`umlctl edit NAME`, `umlctl restart --reload NAME`",
     "vncviewer": "a guest has no screen; `umlctl console DOMAIN`",
     "trigger": "`umlctl cad DOMAIN`, `umlctl sysrq DOMAIN LETTER`",
@@ -366,8 +435,6 @@ INSTEAD: Final = {
     "top": "`umlctl top`",
     "cd-insert": "`umlctl disk add DOMAIN FILE --ro`",
     "cd-eject": "`umlctl disk rm DOMAIN DISK`",
-    "block-attach": "`umlctl disk add DOMAIN FILE`",
-    "network-attach": "`umlctl nic add DOMAIN --tap auto --bridge BRIDGE`",
     "pci-attach": "`umlctl start -- vfio_uml.device=ADDRESS`, with a kernel that has it",
     "debug-keys": "`umlctl sysrq DOMAIN LETTER`",
     "devd": "`umlctl setup --systemd` has the supervisor as a service",

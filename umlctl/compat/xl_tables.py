@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from umlctl.devices import families
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 FIRST_DISK: Final = 202 << 8
 """The number of xvda. Each further disk is 16 more: the last four bits are of partitions."""
 DISK_FAMILIES: Final = ("xvd", "hd", "sd", "ubd")
+MAX_DISKS: Final = 16
+_WHOLE_DISK: Final = re.compile(r"(?:xvd|hd|sd|ubd)([a-z])|(?:xbd|ubd|wd)(\d{1,3})", re.ASCII)
 CONNECTED: Final = 4
 """The state of a device that works."""
 CLOSED: Final = 6
@@ -169,6 +172,18 @@ def disk_name(domain: Domain, text: str) -> str:
         if text in names or text in (str(vdev(each.name)), hex(vdev(each.name))):
             return each.name
     return ""
+
+
+def slot_of(text: str) -> int | None:
+    """The slot of a disk that is to be there as xvdb, hdb, or xbd1; -1 if that is left open, None
+    if it is no whole disk, or beyond the last."""
+    found = _WHOLE_DISK.fullmatch(text)
+    if not text:
+        return -1
+    if found is None:
+        return None
+    slot = ord(found[1]) - ord("a") if found[1] else int(found[2])
+    return slot if slot < MAX_DISKS else None
 
 
 def nic_name(domain: Domain, text: str) -> str:

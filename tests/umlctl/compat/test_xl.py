@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from umlctl.protocol.status import Device, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DEVICES = [
     Device(name="ubd1", asked="d.img", holds=[{"path": "/d.img"}]),
@@ -29,9 +31,11 @@ class Ran(list[list[str]]):
     """The commands of umlctl that were run, and what the next one says."""
 
     code, out, err = 0, "", ""
+    read = b""
 
-    def run(self, command: list[str], **_: Any) -> SimpleNamespace:
+    def run(self, command: list[str], **given: Any) -> SimpleNamespace:
         self.append(command[command.index("umlctl") + 1 :])
+        self.read = given.get("input", self.read)
         return SimpleNamespace(returncode=self.code, stdout=self.out, stderr=self.err)
 
     def popen(self, command: list[str], **_: Any) -> SimpleNamespace:
@@ -64,6 +68,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ran]:
         ("sysrq web h", ["sysrq web h"]),
         ("block-detach web xvdb", ["disk rm web ubd1"]),
         ("-v network-detach web 0", ["nic rm web vec0"]),
+        ("block-attach web file:/d.img xvdc r", ["disk add web --ro --slot 2 -- /d.img"]),
+        ("block-attach web /d.img,raw,0x0,w", ["disk add web --slot 0 -- /d.img"]),
+        ("block-attach web /d.img", ["disk add web -- /d.img"]),
+        ("network-attach web bridge=br0", ["plug web nic tap=auto,bridge=br0"]),
+        ("network-attach web mac=02:00:00:00:00:02", ["plug web nic user,mac=02:00:00:00:00:02"]),
     ],
 )
 def test_command_is_done_by_the_one_of_umlctl(words: str, done: list[str], ran: Ran) -> None:
@@ -117,6 +126,9 @@ def test_why_it_has_failed_is_said_without_our_name(
         ("sysrq web help", "takes one letter"),
         ("mem-set web much", "a size is a number with k, M or G"),
         ("destroy 0", "0 is this host"),
+        ("create /nowhere", "Failed to read config file: /nowhere: No such file or directory"),
+        ("block-attach web /d.img,qcow2,xvdb,w", "its format is qcow2"),
+        ("block-attach web /d.img,,xvdb1,w", "xvdb1 is no whole disk"),
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -147,6 +159,36 @@ def test_domains_are_shown(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None
         assert xl.main(["xl", *words.split()]) == 0, words
         assert said in capsys.readouterr().out
     assert not ran
+
+
+def test_file_is_read_with_what_is_given_besides(
+    ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "www.cfg"
+    file.write_text("memory = 64")
+    left = {"given": "vif ''", "why": "no bridge", "instead": "tap=auto", "at": "x:3"}
+    ran.out = json.dumps({"name": None, "text": 'mem = "80M"\n', "left": [left]})
+    assert xl.main(["xl", "create", str(file), "memory=80"]) == 0
+    assert ran.read == b"memory = 64\nmemory=80"
+    assert [each[0] for each in ran] == ["import", "start"]
+    assert ran[1][1].endswith("/www.toml")
+    assert not os.path.exists(ran[1][1])
+    captured = capsys.readouterr()
+    assert captured.out == f"Parsing config from {file}\n"
+    assert captured.err == f"{file}: vif '': no bridge: tap=auto\n"
+    assert xl.main(["xl", "create", "-qn", str(file)]) == 0
+    assert capsys.readouterr() == ('mem = "80M"\n', "")
+    assert xl.main(["xl", "create", "-qp", str(file)]) == 0
+    assert [each[:2] for each in ran[-1:]] == [["stop", "www"]]
+    ran.code = 1
+    assert xl.main(["xl", "create", "-q", str(file)]) == 1
+
+
+def test_what_cannot_be_carried_over_of_a_nic_is_said(
+    ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert xl.main(["xl", "network-attach", "web", "vifname=foo"]) == 0
+    assert capsys.readouterr().err.startswith("vifname=foo: ")
 
 
 def test_console_is_that_of_umlctl(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,17 @@ def test_disk_is_known_by_its_names_and_numbers(text: str) -> None:
     assert xl_tables.disk_name(web(DISK, NIC), text) == "ubd1"
 
 
+@pytest.mark.parametrize(
+    ("text", "slot"),
+    [
+        *(("xvda", 0), ("hdb", 1), ("sdp", 15), ("ubd3", 3), ("xbd1", 1), ("", -1)),
+        *(("xvdq", None), ("ubd16", None), ("xvdb1", None), ("fd0", None), ("xvd", None)),
+    ],
+)
+def test_disk_has_the_slot_that_its_name_says(text: str, slot: int | None) -> None:
+    assert xl_tables.slot_of(text) == slot
+
+
 @given(st.text(max_size=8))
 def test_any_other_name_is_no_device(text: str) -> None:
     if not re.search(r"[b1]|c[aA]10", text):
