@@ -14,8 +14,6 @@ PROGRAMS: Final = {
     "uml_mconsole": "ask a guest, or talk to it: look-ups, answers and exit codes of the original",
     "uml_moo": "merge a COW file and its backing file, into a new file or in place",
     "uml_mkcow": "make a COW file over a backing file",
-    "linux": "a kernel by its own command line, supervised meanwhile",
-    "xl": "the verbs of Xen's management tool, for guests as domains",
     "tunctl": "make and remove taps that stay",
     "uml_switch": "a switch for guests with ethN=daemon, which may join a network",
     "linux": "a kernel by its own command line, supervised meanwhile",
