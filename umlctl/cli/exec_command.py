@@ -20,7 +20,7 @@ from umlctl.host import paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from umlctl.cli.session import Outcome
+    from umlctl.execution.session import Outcome
     from umlctl.guest.command import Step
     from umlctl.protocol.control_line import Said
 
@@ -59,14 +59,12 @@ def run_in_guest(
     """
     deadline = None if limit is None else time.monotonic() + limit
     check_words(words)
-    from umlctl.cli import exec_running
+    from umlctl.execution import running
 
     environment = {name: os.environ[name] for name in OF_TERMINAL if name in os.environ}
     environment = with_variables(environment | ROOT_ENVIRONMENT, variables)
     try:
-        ran = exec_running.execute(
-            paths.umid_of(guest), make(words, environment, directory), deadline
-        )
+        ran = running.execute(paths.umid_of(guest), make(words, environment, directory), deadline)
     except OSError as problem:
         raise HostError(str(problem)) from problem
     if ran.problem:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from umlctl import streams
-from umlctl.cli import feed
-from umlctl.cli.if_killed import if_killed
-from umlctl.cli.session import Outcome, Pipes, Session
 from umlctl.errors import GuestInUse, HostError
+from umlctl.execution import feed
+from umlctl.execution.if_killed import if_killed
+from umlctl.execution.session import Outcome, Pipes, Session
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
 from umlctl.host import confine, paths, processes, shared_socket, users

@@ -10,8 +10,8 @@ from umlctl import exitcodes
 from umlctl.cli import exec as execs
 from umlctl.cli import main
 from umlctl.cli.exec_guest import Result
-from umlctl.cli.session import Outcome
 from umlctl.errors import NeverStarted, UsageError
+from umlctl.execution.session import Outcome
 from umlctl.guest.command import Command, Root, Share, steps
 from umlctl.guest.overlay import IN_MEMORY
 from umlctl.kernels.find import ProbedKernel

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import entry, exitcodes, streams
-from umlctl.cli import exec_command, exec_running
-from umlctl.cli.exec_running import Ran
-from umlctl.cli.session import Outcome
+from umlctl.cli import exec_command
 from umlctl.errors import NoGuest, UsageError
+from umlctl.execution import running
+from umlctl.execution.running import Ran
+from umlctl.execution.session import Outcome
 from umlctl.protocol.control_line import Said
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome, str], list[Comman
             commands.append(command)
             return Ran(outcome, [], problem)
 
-        monkeypatch.setattr(exec_running, "execute", execute)
+        monkeypatch.setattr(running, "execute", execute)
         return commands
 
     return becomes
@@ -104,7 +105,7 @@ def test_error_is_said_and_its_code_the_exit_code(
     def execute(*_: object) -> Ran:
         raise NoGuest("no guest 'demo' runs here")
 
-    monkeypatch.setattr(exec_running, "execute", execute)
+    monkeypatch.setattr(running, "execute", execute)
     assert entry.main(["umlctl", "exec", "demo", "--", "true"]) == exitcodes.NO_GUEST
     assert capfd.readouterr().err == "umlctl: no guest 'demo' runs here\n"
 

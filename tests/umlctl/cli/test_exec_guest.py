@@ -9,8 +9,8 @@ import pytest
 
 from tests.live.conftest import processes_of, wait_for
 from umlctl.cli import exec_guest
-from umlctl.cli.session import Outcome
 from umlctl.errors import HostError
+from umlctl.execution.session import Outcome
 from umlctl.guest import command
 from umlctl.guest.definition import Definition
 from umlctl.host import confine, paths, users
@@ -88,7 +88,7 @@ def test_other_process_waits_until_this_one_is_gone(house: str, ending: str) -> 
     script = f"""
 import os
 from umlctl import streams
-from umlctl.cli.if_killed import if_killed
+from umlctl.execution.if_killed import if_killed
 from umlctl.host import paths, users
 from umlctl.state.umid_lock import claim
 held = claim("exec-3")

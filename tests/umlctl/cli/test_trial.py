@@ -13,8 +13,8 @@ from umlctl import exitcodes
 from umlctl.cli import exec as execs
 from umlctl.cli import trial as trials
 from umlctl.cli.exec_guest import Result
-from umlctl.cli.session import Outcome
 from umlctl.errors import NeverStarted
+from umlctl.execution.session import Outcome
 from umlctl.guest.command import Command, Root, steps
 from umlctl.protocol.control_line import Said
 from umlctl.protocol.status import Ending

@@ -67,7 +67,7 @@ class Feed:
             try:
                 data = os.read(self._source, PIECE_BYTES - size)
             except BlockingIOError:
-                select.select([self._source], [], [])
+                self._await(None)
                 continue
             except OSError:
                 data = b""  # as of a terminal that is gone
@@ -77,9 +77,15 @@ class Feed:
                 break
             # While it has something to read, more may come to go with this.
             patience = GATHER_TIMEOUT if self._fed > self._taken else 0
-            if not select.select([self._source], [], [], patience)[0]:
+            if not self._await(patience):
                 break
         return b"".join(pieces)
+
+    def _await(self, seconds: float | None) -> bool:
+        """Whether there is something to read, within some time."""
+        poll = select.poll()
+        poll.register(self._source, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def write(directory: str, name: str, data: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import streams
-from umlctl.cli.command_output import CommandOutput
+from umlctl.execution.command_output import CommandOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,3 +85,18 @@ def test_stream_that_nobody_takes_is_told_and_read_to_its_end(
     os.close(full)
     assert lines.shut == [1]
     assert lines.output.problem == "cannot write what the command writes: No space left on device"
+
+
+def test_others_may_take_what_is_written_and_are_let_go_at_the_close() -> None:
+    """Of a guest that is paused no stream ends."""
+    ours, its = zip(os.pipe(), os.pipe(), strict=True)
+    taken = bytearray(), bytearray()
+    output = CommandOutput(ours, TOKEN, lambda _: None, (taken[0].extend, taken[1].extend))
+    output.begin("npp")
+    os.write(its[0], b"out")
+    os.write(its[1], b"err")
+    output.close()
+    assert output.open == 0
+    assert tuple(map(bytes, taken)) == (b"out", b"err")
+    for each in (*ours, *its):
+        os.close(each)

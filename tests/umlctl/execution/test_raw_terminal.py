@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl import streams
-from umlctl.cli.raw_terminal import RawTerminal
+from umlctl.execution.raw_terminal import RawTerminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

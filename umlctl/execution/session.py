@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socketproto.wire import PANIC, Notification, WireError
 from umlctl import streams
-from umlctl.cli.command_output import CommandOutput
-from umlctl.cli.feed import Feed
+from umlctl.execution.command_output import CommandOutput
+from umlctl.execution.feed import Feed
 from umlctl.guest.command import NOTHING, TERMINAL
 from umlctl.protocol.control_line import Lines, Said, line
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from umlctl.cli.raw_terminal import RawTerminal
+    from umlctl.execution.command_output import Taker
+    from umlctl.execution.raw_terminal import RawTerminal
 
 PIPE_BYTES: Final = 1 << 20
 """What the kernel of this host holds of what the command writes, bytes."""
@@ -72,6 +73,18 @@ class Wires(NamedTuple):
     hear: int
     terminal: int
     outputs: tuple[int, int]
+
+
+class Streams(NamedTuple):
+    """What a command has in place of this process's standard streams.
+
+    Fields:
+        source: a descriptor that it reads from
+        takers: who takes what it writes as standard output and error, each in a thread
+    """
+
+    source: int
+    takers: tuple[Taker, Taker]
 
 
 class Outcome(NamedTuple):
@@ -132,16 +145,24 @@ class Session:
         kinds: str,
         token: str,
         lost: Callable[[], bool] | None = None,
+        own: Streams | None = None,
     ) -> None:
         """directory: where the guest finds what it is told
         kinds: of the standard descriptors, see `umlctl.guest.command`
         lost: asked at times whether the guest has ended, where its lines do not end then
+        own: what the command has as streams; None: those of this process, with its terminal
         """
         self._wires = wires
         self._is_lost = lost
         self._kinds = kinds
         self._lines = Lines()
-        self._output = CommandOutput(wires.outputs, token, lambda index: self._tell("shut", index))
+        self._source = streams.STDIN if own is None else own.source
+        self._output = CommandOutput(
+            wires.outputs,
+            token,
+            lambda index: self._tell("shut", index),
+            None if own is None else own.takers,
+        )
         os.set_blocking(wires.tell, False)
         os.set_blocking(wires.terminal, False)
         self._said: Said | None = None
@@ -150,10 +171,10 @@ class Session:
         self._unheard = Unheard()
         self._panic = ""
         self._end: float | None = None
-        self._feed = Feed(directory, streams.STDIN)
+        self._feed = Feed(directory, self._source)
         self._terminal: RawTerminal | None = None
         if kinds[0] == TERMINAL:
-            from umlctl.cli import raw_terminal  # which few need
+            from umlctl.execution import raw_terminal  # which few need
 
             self._terminal = raw_terminal.RawTerminal(wires.terminal)
         self._problem = ""
@@ -217,6 +238,12 @@ class Session:
             self._tell("signal", signal.SIGTERM)
         return False
 
+    def cancel(self) -> None:
+        """Have the command end, as when its time is up. Another thread calls it while it runs."""
+        self._end = time.monotonic()
+        with suppress(BlockingIOError):  # then it is woken anyway
+            os.write(self._output.woken, b"c")
+
     def finish(self) -> None:
         """Wait, not for ever, for what was written before the guest was ended."""
         self._output.finish()
@@ -254,7 +281,7 @@ class Session:
         if self._terminal is not None and self._terminal.typed:
             poll.register(self._wires.terminal, select.POLLOUT)
         elif self._wants_input():
-            poll.register(streams.STDIN, select.POLLIN)
+            poll.register(self._source, select.POLLIN)
         return poll
 
     def _look(
@@ -321,7 +348,7 @@ class Session:
 
     def _is_in_front(self) -> bool:
         with suppress(OSError):
-            return os.tcgetpgrp(streams.STDIN) == os.getpgrp()
+            return os.tcgetpgrp(self._source) == os.getpgrp()
         return True  # it is no terminal
 
     def _read(self) -> None:

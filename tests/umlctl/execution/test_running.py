@@ -10,8 +10,8 @@ import pytest
 
 from socketproto.wire import Request
 from tests.umlctl.state.test_records import keep
-from umlctl.cli import exec_running as module
 from umlctl.errors import NeverStarted, NoGuest, Refused
+from umlctl.execution import running as module
 from umlctl.host import paths
 from umlctl.protocol import command_lines
 
@@ -156,3 +156,28 @@ def test_kernel_that_begins_anew_is_seen() -> None:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
                 other.bind(path)
                 assert lost()
+
+
+def test_command_that_is_cancelled_does_not_begin(directory: str) -> None:
+    canceller = module.Canceller()
+    canceller.cancel()
+    with ExitStack() as stack:
+        slots(directory, stack)
+        with pytest.raises(Refused), module._slot("demo", directory, canceller):
+            pass
+
+
+def test_canceller_reaches_the_session_of_its_command_alone() -> None:
+    class Told:
+        times = 0
+
+        def cancel(self) -> None:
+            self.times += 1
+
+    canceller, told = module.Canceller(), Told()
+    with canceller.over(told):  # type: ignore[arg-type]
+        canceller.cancel()
+    canceller.cancel()
+    assert told.times == 1
+    with canceller.over(told):  # type: ignore[arg-type]
+        assert told.times == 2

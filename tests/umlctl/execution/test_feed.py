@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umlctl.cli import feed
-from umlctl.cli.feed import AHEAD, PIECE_BYTES, Feed
+from umlctl.execution import feed
+from umlctl.execution.feed import AHEAD, PIECE_BYTES, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

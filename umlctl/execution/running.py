@@ -7,19 +7,20 @@ Nothing is between this process and the guest's program but FIFOs, so no supervi
 from __future__ import annotations
 
 import _socket
+import _thread
 import fcntl
 import os
 import select
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from errno import EAGAIN, ENOENT, ENXIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socketproto.blocking import KICK, kicker
-from umlctl.cli import feed
-from umlctl.cli.if_killed import if_killed
-from umlctl.cli.session import PIPE_BYTES, Outcome, Session, Wires
 from umlctl.errors import HostError, NeverStarted, NoGuest, Refused
+from umlctl.execution import feed
+from umlctl.execution.if_killed import if_killed
+from umlctl.execution.session import PIPE_BYTES, Outcome, Session, Wires
 from umlctl.guest import command as commands
 from umlctl.host import paths
 from umlctl.protocol import command_lines
@@ -29,6 +30,7 @@ from umlctl.state import records
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from umlctl.execution.session import Streams
     from umlctl.guest.command import Command, Step
 
 BEGIN_TIMEOUT: Final = 30.0
@@ -79,10 +81,47 @@ class Slot(NamedTuple):
         return f"{self.directory}/{command_lines.fifo(self.number, name)}"
 
 
-def execute(umid: str, command: Command, deadline: float | None) -> Ran:
+class Canceller:
+    """Has a command end that another thread runs."""
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._session: Session | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Have it end, or not begin."""
+        with self._lock:
+            self.is_cancelled = True
+            if self._session is not None:
+                self._session.cancel()
+
+    @contextmanager
+    def over(self, session: Session) -> Iterator[None]:
+        """While this lasts, it is that session's command."""
+        with self._lock:
+            self._session = session
+            if self.is_cancelled:
+                session.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._session = None
+
+
+def execute(
+    umid: str,
+    command: Command,
+    deadline: float | None,
+    own: Streams | None = None,
+    canceller: Canceller | None = None,
+) -> Ran:
     """Run a command in a guest.
 
     deadline: when it is to end, by the monotonic clock; None: never
+    own: its streams; None: it has those of this process, and its signals
+    canceller: may have it end
 
     Raises: NoGuest; Refused: it takes no commands now; NeverStarted; HostError; OSError
     """
@@ -90,15 +129,16 @@ def execute(umid: str, command: Command, deadline: float | None) -> Ran:
     _check(umid, directory)
     todo = commands.steps_in_guest(command)
     with ExitStack() as stack:
-        slot = stack.enter_context(_slot(umid, directory))
+        slot = stack.enter_context(_slot(umid, directory, canceller))
         handed = stack.enter_context(_handed(umid, directory))
         wires = stack.enter_context(_wires(slot))
         stack.enter_context(if_killed(_END, slot.path("tell")))
         end = stack.enter_context(ExitStack())
         end.callback(_end, slot, wires)
         lost = stack.enter_context(_losing(umid))
-        session = Session(wires, handed.directory, command.kinds, command.token, lost)
-        with session.heeding():
+        session = Session(wires, handed.directory, command.kinds, command.token, lost, own)
+        heeding = session.heeding() if own is None else nullcontext()
+        with heeding, canceller.over(session) if canceller else nullcontext():
             _begin(umid, directory, slot, handed)
 
             def ready() -> None:
@@ -197,7 +237,7 @@ def _silent(umid: str, directory: str) -> str:
 
 
 @contextmanager
-def _slot(umid: str, directory: str) -> Iterator[Slot]:
+def _slot(umid: str, directory: str, canceller: Canceller | None = None) -> Iterator[Slot]:
     """Have a slot for oneself: the first that is free, or becomes free soon.
 
     Raises: Refused: all are taken; OSError
@@ -205,7 +245,7 @@ def _slot(umid: str, directory: str) -> Iterator[Slot]:
     end = time.monotonic() + TURN_TIMEOUT
     with ExitStack() as stack:
         while (slot := _free_slot(directory, stack)) is None:
-            if time.monotonic() >= end:
+            if time.monotonic() >= end or (canceller and canceller.is_cancelled):
                 raise Refused(
                     f"{umid} runs {command_lines.SLOTS} commands already, and none of them has "
                     f"ended within {TURN_TIMEOUT:g} seconds"
@@ -258,7 +298,9 @@ def _hears_over(hear: int) -> bool:
     """Whether the program of a slot says that it is over, or its kernel has ended."""
     lines = Lines()
     end = time.monotonic() + END_TIMEOUT
-    while select.select([hear], [], [], max(0.0, end - time.monotonic()))[0]:
+    poll = select.poll()
+    poll.register(hear, select.POLLIN)
+    while poll.poll(max(0.0, end - time.monotonic()) * 1000):
         data = os.read(hear, 1 << 14)
         if not data or any(said.word == "over" for said in lines.feed(data)):
             return True

@@ -15,8 +15,8 @@ import pytest
 from socketproto.wire import PANIC, Notification
 from tests.live.conftest import wait_for
 from umlctl import streams
-from umlctl.cli import session as sessions
-from umlctl.cli.session import Outcome, Pipes, Session
+from umlctl.execution import session as sessions
+from umlctl.execution.session import Outcome, Pipes, Session, Streams
 from umlctl.protocol.control_line import Said
 
 if TYPE_CHECKING:
@@ -342,3 +342,30 @@ def test_second_word_on_how_it_ended_counts_for_nothing(guest: Guest) -> None:
         guest.end(127 << 8)
 
     assert guest.run(acts, kinds="npp").said == Said("noexec", (2,))
+
+
+def test_streams_may_be_others_and_another_thread_may_have_it_end(guest: Guest) -> None:
+    taken = bytearray(), bytearray()
+    own = Streams(guest.stdin, (taken[0].extend, taken[1].extend))
+    session = Session(guest.pipes.ours, guest.directory, "ppp", TOKEN, None, own)
+
+    def act() -> None:
+        guest.begin()
+        os.write(guest.input, b"read this")
+        guest.hear("in 1")
+        guest.write("output", b"out")
+        session.cancel()
+        guest.hear(f"signal {signal.SIGTERM}")
+        guest.end(signal.SIGTERM)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    outcome = session.run(guest.notify, lambda: None, time.monotonic() + DEADLINE, None)
+    thread.join(DEADLINE)
+    session.finish()
+    session.close()
+    assert (outcome.late, outcome.said) == (True, Said("status", (signal.SIGTERM,)))
+    assert tuple(map(bytes, taken)) == (b"out", b"")
+    assert (guest.out.read_bytes(), guest.err.read_bytes()) == (b"", b"")
+    with open(f"{guest.directory}/1", "rb") as piece:
+        assert piece.read() == b"read this"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.live.conftest import wait_for
-from umlctl.cli import if_killed as module
 from umlctl.errors import HostError
+from umlctl.execution import if_killed as module
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = """
 import os, sys
-from umlctl.cli.if_killed import if_killed
+from umlctl.execution.if_killed import if_killed
 with if_killed('echo "$1" >"$2~" && mv "$2~" "$2"', "done; it's", sys.argv[1]):
     {}
 """
