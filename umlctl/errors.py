@@ -9,6 +9,9 @@
       Refused            the supervisor or the kernel said no, or did not answer
       InDoubt            the supervisor died under the request, and the guest runs on
       NeverStarted       the kernel did not become ready
+      GuestEnded         the guest ended, or began anew, before a command in it had ended
+      NotExecuted        a guest has no such command, or cannot execute it
+      TimedOut           what was to be over by some time was not
       HostError          a file, a privilege, a download, a program of this host
         UnfitHost        this host lacks or forbids what guests need; `umlctl doctor` knows more
           NoKernel       there is no UML kernel to run
@@ -22,7 +25,7 @@ from umlctl import exitcodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
 SEE_DOCTOR: Final = "`umlctl doctor` says what else is amiss"
 """What is said behind an error whose cause is one that `umlctl doctor` looks for."""
@@ -74,6 +77,32 @@ class InDoubt(UmlctlError):
 
 class NeverStarted(UmlctlError):
     code = exitcodes.NEVER_STARTED
+
+
+class GuestEnded(UmlctlError):
+    """Fields:
+    ending: of the guest, as `umlctl.protocol.status` has it; None: it was rebooted, or none is seen
+    console: the end of what its console has printed
+    """
+
+    code = exitcodes.GONE
+
+    def __init__(self, message: str, ending: Any = None, console: str = "") -> None:
+        super().__init__(message)
+        self.ending = ending
+        self.console = console
+
+
+class NotExecuted(UmlctlError):
+    """`code` is that of a shell: whether there is none, or it cannot be executed."""
+
+    def __init__(self, message: str, code: int = exitcodes.NOT_EXECUTED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TimedOut(UmlctlError):
+    code = exitcodes.TIMED_OUT
 
 
 class HostError(UmlctlError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from umlctl.cli import events
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths
 from umlctl.networks import definitions, segments
@@ -79,7 +78,7 @@ def history(data: bytes) -> None:
     found = list(reader.read())
     _put(path, data)
     found += reader.read()
-    for event in sorted(found, key=events._time_of):
+    for event in sorted(found, key=lambda event: float(event["time"])):
         assert event_log.decode(event_log.encode(event)) == event
         assert views.event_line(event_log.encode(event))
     event_log.append("demo", event_log.encode({"time": 1.0, "event": "last"}))

@@ -13,7 +13,7 @@ from umlctl.guest import definition as definitions
 from umlctl.guest.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from umlctl.definitions.files import Written
     from umlctl.guest.definition import Definition
@@ -53,14 +53,14 @@ def asked_for(word: str | None, options: Mapping[str, Any], arguments: tuple[str
     """
     written = files.find(word) if word is not None else None
     if written is None:
-        return Asked(*take_name(word, options, arguments))
+        return Asked(*make.take_name(word, options, arguments))
     make.check(written)
     given = {option.field for option in given_options()}
     merged = dict(options)
     for option in OPTIONS:
         if option.name in written.values and option.field not in given:
             merged[option.field] = written.values[option.name].value
-    umid, merged, arguments = take_name(written.umid, merged, arguments)
+    umid, merged, arguments = make.take_name(written.umid, merged, arguments)
     return Asked(umid, merged, arguments, written)
 
 
@@ -72,25 +72,6 @@ def given_options() -> list[Option]:
         for option in OPTIONS
         if context.get_parameter_source(option.field) is ParameterSource.COMMANDLINE
     ]
-
-
-def take_name(
-    umid: str | None, options: Mapping[str, Any], arguments: Iterable[str]
-) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """The guest's name, which may stand among its kernel arguments; the options and the arguments
-    without it.
-
-    Raises: UsageError
-    """
-    left: list[tuple[str, ...]] = []
-    for words in (options["append"], arguments):
-        for name in (word.removeprefix("umid=") for word in words if word.startswith("umid=")):
-            if name != (umid or name):
-                raise UsageError(f"the guest is {umid}, and umid={name} has another name")
-            umid = name
-        left.append(tuple(word for word in words if not word.startswith("umid=")))
-    append, others = left
-    return umid, {**options, "append": append}, others
 
 
 def check_console(definition: Definition) -> None:

@@ -18,6 +18,7 @@ from socketproto.exchange import MAX_ANSWER_BYTES, TIMED_OUT
 from umlctl import exitcodes
 from umlctl.cli import device_options
 from umlctl.client.ask import GuestClient
+from umlctl.client.request import request
 from umlctl.errors import HostError, Refused, UmlctlError, UsageError
 from umlctl.host.paths import guest_dir, umid_of
 from umlctl.output import say, views
@@ -167,7 +168,7 @@ def _read(guest: str, path: str, deadline: Deadline, *, force: bool) -> bytes:
     Raises: NoGuest, Refused, UsageError
     """
     try:
-        data = device_options.request(guest, f"proc 1/root{path}", deadline)
+        data = request(guest, f"proc 1/root{path}", deadline)
     except Refused as problem:
         if problem.code == exitcodes.TRUNCATED:
             raise Refused(NOT_WHOLE, problem.code) from None
@@ -199,7 +200,7 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
         return None
     try:
         # Only umlctl's init program makes this file.
-        device_options.request(guest, "proc 1/root/run/shell", deadline)
+        request(guest, "proc 1/root/run/shell", deadline)
         name = f"{os.getpid()}.{time.monotonic_ns()}"
         os.write(door, f"count {name} - {path}\n".encode("utf-8", "surrogateescape"))
     except Refused as problem:
@@ -213,7 +214,7 @@ def _count(guest: str, path: str, deadline: Deadline) -> int | None:
     end = time.monotonic() + COUNT_TIMEOUT
     while time.monotonic() < end:
         with contextlib.suppress(Refused):
-            counted = device_options.request(guest, "proc 1/root/run/count", deadline)
+            counted = request(guest, "proc 1/root/run/count", deadline)
             said, _, size = counted.partition(b" ")
             if said.strip() == name.encode():
                 return int(size) if size.strip().isdigit() and len(size) < 20 else -1

@@ -11,6 +11,7 @@ import msgspec
 from umlctl import exitcodes
 from umlctl.cli import complete, device_options
 from umlctl.cli.main import Group
+from umlctl.client.request import request
 from umlctl.devices import families, ubd
 from umlctl.devices.parse import parse_name
 from umlctl.errors import HostError, UmlctlError, UsageError
@@ -159,7 +160,7 @@ def _renewed(guest: str, verb: str, disk: str, deadline: Deadline) -> dict[str, 
 
     Raises: NoGuest, Refused, UsageError, HostError
     """
-    data = device_options.request(guest, f"{verb} {_name_of(disk)}", deadline)
+    data = request(guest, f"{verb} {_name_of(disk)}", deadline)
     try:
         found: dict[str, Any] = msgspec.json.decode(data)
         return {key: found[key] for key in ("name", "cow", "backing", "bytes")}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import sys
 import time
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,24 +13,19 @@ from socketproto.exchange import REFUSED
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.durations import moment
-from umlctl.client import unsupervised
+from umlctl.client import history, unsupervised
 from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.errors import UsageError
-from umlctl.host.inotify import Watch
 from umlctl.output import say, show
 from umlctl.output.views import event_line
 from umlctl.protocol.commands import BY_NAME
-from umlctl.recovery import cleanup
 from umlctl.state import event_log
 from umlctl.streams import await_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from umlctl.protocol.events import Event
-
-LOOK_INTERVAL: Final = 0.25
-"""The time between two looks for guests that are new, or gone, seconds."""
 
 
 @click.command(
@@ -74,14 +67,14 @@ def events(
         import select  # noqa: F401 - an interrupt could be lost when it is imported later
     names = event_log.guests() if guest is None else [guest]
     readers = {name: event_log.Reader(name) for name in names}
-    past = [event for event in _merged(readers) if event["time"] >= begin]
+    past = [event for event in history.merged(readers) if event["time"] >= begin]
     for event in past[len(past) - lines if lines is not None and lines < len(past) else 0 :]:
         show_event(event)
     if follow:
         if guest is not None:
             # Without a supervisor, nothing would write down what happens to the guest.
             unsupervised.ask_to_adopt(guest)
-        for event in _following(readers, guest):
+        for event in history.following(readers, guest, await_source):
             show_event(event)
     return exitcodes.OK
 
@@ -90,59 +83,6 @@ def _is_ours(guest: str) -> bool:
     """Whether a guest's history can be read here. A user who names a socket wants that to be
     asked."""
     return "/" not in guest and os.path.exists(event_log.path_of(guest))
-
-
-def _merged(readers: dict[str, event_log.Reader]) -> Iterator[Event]:
-    return heapq.merge(*(reader.read() for reader in readers.values()), key=_time_of)
-
-
-def _time_of(event: Event) -> float:
-    return float(event["time"])
-
-
-def _following(readers: dict[str, event_log.Reader], guest: str | None) -> Iterator[Event]:
-    """New events: of one guest until it is gone, of all guests for ever."""
-    with closing(_Watched()) as watch:
-        while True:
-            lives = guest is None or cleanup.is_there(guest)
-            if guest is None:
-                for name in set(event_log.guests()) - readers.keys():
-                    readers[name] = event_log.Reader(name)
-            for name in readers:
-                watch.add(name)
-            yield from _merged(readers)
-            if not lives:
-                return
-            watch.wait()
-
-
-class _Watched:
-    """Histories that are watched for new events."""
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-        self._watch: Watch | None = None
-        with suppress(OSError):  # without a watch, looking now and then will do
-            self._watch = Watch()
-
-    def add(self, name: str) -> None:
-        if self._watch is not None and name not in self._names:
-            with suppress(OSError):
-                self._watch.add(os.path.dirname(event_log.path_of(name)))
-                self._names.add(name)
-
-    def wait(self) -> None:
-        """Wait until there may be new events."""
-        watch = self._watch
-        if (
-            await_source(-1 if watch is None else watch.fileno(), LOOK_INTERVAL)
-            and watch is not None
-        ):
-            watch.clear()
-
-    def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
 
 
 def _ask(

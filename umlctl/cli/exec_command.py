@@ -8,11 +8,11 @@ import os
 import stat
 import sys
 import time
-from errno import ENOENT
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from umlctl import exitcodes, streams
 from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.execution.explained import late_text, not_executed, why_unprepared
 from umlctl.guest import command as commands
 from umlctl.guest.command import Command
 from umlctl.host import paths
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 
     from umlctl.execution.session import Outcome
     from umlctl.guest.command import Step
-    from umlctl.protocol.control_line import Said
-
-ROOT_ENVIRONMENT: Final = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "USER": "root",
-    "LOGNAME": "root",
-}
-"""The environment of a command in a guest that runs, with OF_TERMINAL as it is here."""
-OF_TERMINAL: Final = ("TERM", "COLORTERM", "LANG", "LC_ALL")
 
 
 def run_plainly(guest: str, words: list[str]) -> int:
@@ -59,10 +49,9 @@ def run_in_guest(
     """
     deadline = None if limit is None else time.monotonic() + limit
     check_words(words)
-    from umlctl.execution import running
+    from umlctl.execution import in_guest, running
 
-    environment = {name: os.environ[name] for name in OF_TERMINAL if name in os.environ}
-    environment = with_variables(environment | ROOT_ENVIRONMENT, variables)
+    environment = with_variables(in_guest.environment(), variables)
     try:
         ran = running.execute(paths.umid_of(guest), make(words, environment, directory), deadline)
     except OSError as problem:
@@ -158,32 +147,6 @@ def code(outcome: Outcome, todo: list[Step], name: str, limit: float | None) -> 
         return number
     say(why_unprepared(said, todo))
     return exitcodes.NEVER_STARTED
-
-
-def late_text(limit: float | None) -> str:
-    """That a command's time was up; limit: of it, seconds; None: somebody has ended it."""
-    return "told to end" if limit is None else f"not over within {limit:g} seconds"
-
-
-def not_executed(said: Said, name: str) -> tuple[int, str]:
-    """The exit code of a command that could not be executed, and why it could not."""
-    number = exitcodes.NO_COMMAND if said.numbers[0] == ENOENT else exitcodes.NOT_EXECUTED
-    return number, f"{name}: {_strerror(said.numbers[0])}"
-
-
-def why_unprepared(said: Said, todo: list[Step]) -> str:
-    """Why there was no guest to run a command in."""
-    if said.word == "nowhere":
-        problem = _strerror(said.numbers[0])
-        return f"the guest cannot enter the directory: {problem}; --cwd names one"
-    if said.word == "failed":
-        index, number = said.numbers
-        return commands.explain(todo, index, number, _strerror(number))
-    return "what had to be done before the command has failed; the end of the guest's log:"
-
-
-def _strerror(number: int) -> str:
-    return os.strerror(number) if number < 4096 else str(number)
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import device_options
+from umlctl.client.request import request
 from umlctl.devices.mem import parse
 from umlctl.errors import HostError
 from umlctl.output import views
@@ -33,7 +34,7 @@ def mem(guest: str, change: str, force: bool, in_json: bool) -> int:
     """
     if change != "show":
         device = parse(f"mem={change}")
-        device_options.request(guest, f"config {device}", force=force)
+        request(guest, f"config {device}", force=force)
     facts = _facts(guest)
     if in_json:
         print(views.to_json(facts))
@@ -48,7 +49,7 @@ def mem(guest: str, change: str, force: bool, in_json: bool) -> int:
 
 def _facts(guest: str) -> dict[str, Any]:
     """Total, free and available memory as the guest says, and how much was taken from it, bytes."""
-    text = device_options.request(guest, "proc meminfo").decode("ascii", "replace")
+    text = request(guest, "proc meminfo").decode("ascii", "replace")
     lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     names = {"total": "MemTotal", "free": "MemFree", "available": "MemAvailable"}
     try:

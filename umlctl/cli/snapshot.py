@@ -12,6 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import complete, device_options, snapshot_use
 from umlctl.cli.main import Group
 from umlctl.cli.snapshot_use import facts_of, found, name_argument, told
+from umlctl.client.request import request
 from umlctl.errors import HostError, UsageError
 from umlctl.host import naming
 from umlctl.output import say, views
@@ -88,7 +89,7 @@ def create(
             raise UsageError(f"--with takes the name of a guest, not {each!r}")
     words = [name, *([f"keep={keep}"] if keep else [])]
     words += [f"with={','.join(others)}"] if others else []
-    data = device_options.request(guest, f"layer save {' '.join(words)}", deadline)
+    data = request(guest, f"layer save {' '.join(words)}", deadline)
     try:
         made = msgspec.json.decode(data, type=Snapshot)
     except msgspec.DecodeError:

@@ -11,8 +11,8 @@ import msgspec
 
 from umlctl import exitcodes, streams
 from umlctl.cli import exec as execs
-from umlctl.cli import exec_command
 from umlctl.errors import UmlctlError
+from umlctl.execution.explained import late_text, not_executed, why_unprepared
 from umlctl.host.files import write_atomically
 from umlctl.state import endings
 from umlctl.testing.guest_process import ASKED, ENDED
@@ -46,7 +46,7 @@ def how(result: Result, trial: Trial) -> Ended:
     outcome, said = result.outcome, result.outcome.said
     panic = outcome.panic or endings.early_panic(result.tail)
     if outcome.late:
-        return Ended(kind=LATE, text=exec_command.late_text(trial.options["timeout"]))
+        return Ended(kind=LATE, text=late_text(trial.options["timeout"]))
     if said is None and outcome.caught:
         return Ended(kind=INTERRUPTED, code=outcome.caught, text=f"signal {outcome.caught}")
     if said is None:
@@ -57,12 +57,12 @@ def how(result: Result, trial: Trial) -> Ended:
             return Ended(kind=SIGNALLED, code=os.WTERMSIG(status))
         return Ended(kind=EXITED, code=os.waitstatus_to_exitcode(status), text=result.problem)
     if said.word == "noexec":
-        code, text = exec_command.not_executed(said, trial.words[0])
+        code, text = not_executed(said, trial.words[0])
         return Ended(kind=EXITED, code=code, text=text)
     return Ended(
         kind=NOT_BEGUN,
         code=exitcodes.NEVER_STARTED,
-        text=exec_command.why_unprepared(said, result.todo),
+        text=why_unprepared(said, result.todo),
     )
 
 

@@ -43,6 +43,25 @@ def make(
     return definition
 
 
+def take_name(
+    umid: str | None, options: Mapping[str, Any], arguments: Iterable[str]
+) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
+    """The guest's name, which may stand among its kernel arguments; the options and the arguments
+    without it.
+
+    Raises: UsageError
+    """
+    left: list[tuple[str, ...]] = []
+    for words in (options["append"], arguments):
+        for name in (word.removeprefix("umid=") for word in words if word.startswith("umid=")):
+            if name != (umid or name):
+                raise UsageError(f"the guest is {umid}, and umid={name} has another name")
+            umid = name
+        left.append(tuple(word for word in words if not word.startswith("umid=")))
+    append, others = left
+    return umid, {**options, "append": append}, others
+
+
 def of_written(written: Written) -> Definition:
     """The guest that a file defines, by itself.
 

@@ -48,11 +48,3 @@ def test_every_text_is_one_place_or_an_error(text: str) -> None:
 def test_one_side_is_a_guest(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main.run(["cp", *words]) == exitcodes.USAGE
     assert capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "known"),
-    [(b"644", True), (b"4755", True), (b"", False), (b"88", False), (b"x", False)],
-)
-def test_mode_is_an_octal_number_or_a_usual_one(text: bytes, known: bool) -> None:
-    assert module._is_octal(text) == known

@@ -12,8 +12,9 @@ from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import write_record
 from umlctl import exitcodes, streams
 from umlctl.cli import main
-from umlctl.cli.events import LOOK_INTERVAL, events
+from umlctl.cli.events import events
 from umlctl.client import unsupervised
+from umlctl.client.history import LOOK_INTERVAL
 from umlctl.host import paths
 from umlctl.state import event_log
 
@@ -99,6 +100,7 @@ FOLLOWING = """
 import os, sys
 from umlctl.cli import events
 from umlctl.client import unsupervised
+from umlctl.client.history import LOOK_INTERVAL
 from umlctl.host import paths
 found = []
 def shown(line):
