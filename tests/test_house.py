@@ -40,7 +40,10 @@ ROOMS: Final = tuple(
 """What stands further down may import what stands above it, and nothing the other way."""
 SECONDS: Final = ("_TIMEOUT", "_INTERVAL", "_SECONDS", "_A_SECOND")
 NUMERIC: Final = (ast.Constant, ast.BinOp, ast.operator)
-FACES: Final = ("umlctl.cli", "umlctl.client", "umlctl.entry", "umlctl.output", "umlctl.shell")
+FACES: Final = (
+    *("umlctl.cli", "umlctl.client", "umlctl.entry", "umlctl.library", "umlctl.output"),
+    "umlctl.shell",
+)
 """What people see, and what it alone is made of."""
 
 

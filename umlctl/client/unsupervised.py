@@ -24,7 +24,7 @@ from umlctl.recovery import cleanup, discover
 from umlctl.state import records, umid_lock
 
 if TYPE_CHECKING:
-    from umlctl.protocol.status import Status
+    from umlctl.protocol.status import Ending, Status
 
 LOCK_RELEASE_TIMEOUT: Final = 2.0
 """How long a killed supervisor may still hold its locks, seconds."""
@@ -186,3 +186,12 @@ def ending(guest: str) -> str:
         return ""
     record = cleanup.judged(record)
     return "" if records.lives(record) else views.ending_text(record.ending)
+
+
+def ended(guest: str) -> Ending | None:
+    """The same, for programs: None if it lives, or if that is not known."""
+    record = discover.find(guest)
+    if record is None:
+        return None
+    record = cleanup.judged(record)
+    return None if records.lives(record) else record.ending

@@ -410,14 +410,16 @@ def _begin(umid: str, directory: str, slot: Slot, handed: Handed) -> None:
     Raises: Refused: its shell is not there; OSError
     """
     program = f"{MOUNTED}/{handed.program}"
-    words = f"-{command_lines.line(slot.number)} {HOST_FILES}/{os.path.basename(handed.directory)}"
+    place = f"{HOST_FILES}/{os.path.basename(handed.directory)}"
+    words = f"-{command_lines.line(slot.number)} {place}"
     # What the host lets nobody execute, as in its /run, the guest cannot execute there either.
     shell = (
         f"[ -d {HOST_FILES} ] || {{ mkdir -p {MOUNTED} && "
         f"mount -t tmpfs -o mode=755 umlctl {MOUNTED} && mkdir {HOST_FILES} && "
         f"LIBMOUNT_FORCE_MOUNT2=always mount -t hostfs -o {handed.seen} none {HOST_FILES}; }}; "
         f"[ -e {program} ] || cp {HOST_FILES}/{handed.program} {program}; "
-        f"{'sh ' if handed.is_script else ''}{program} {words}\n"
+        # A guest that was paused begins it late, when the slot may be another command's.
+        f"[ ! -d {place} ] || {'sh ' if handed.is_script else ''}{program} {words}\n"
     )
     fifo = f"{directory}/{command_lines.SHELL_FIFO}"
     if not os.path.exists(fifo):

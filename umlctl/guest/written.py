@@ -58,7 +58,7 @@ class Given(NamedTuple):
     Fields:
         value: a text, a truth, a number, or a tuple of texts
         path: of the file, as the user named it
-        line: of the key
+        line: of the key; 0: it stands in no file
         items: of each text
     """
 
@@ -69,6 +69,8 @@ class Given(NamedTuple):
 
     def place(self, index: int | None = None) -> str:
         """FILE:LINE. index: of which text of a list"""
+        if not self.line:
+            return self.path
         line = self.items[index] if index is not None and index < len(self.items) else self.line
         return f"{self.path}:{line}"
 
@@ -100,6 +102,21 @@ def read(text: str, path: str) -> dict[str, Given]:
     return found
 
 
+def given(values: Mapping[str, Any], where: str) -> dict[str, Given]:
+    """The same of values that a program gives.
+
+    values: as TOML would have them, by keys that there are
+    where: by what they are given, for messages
+
+    Raises: UsageError
+    """
+    found = {}
+    for name, value in values.items():
+        each = Given(value, where, 0)
+        found[name] = each._replace(value=_typed(name, each))
+    return found
+
+
 def _check_keys(keys: list[KeyLine], path: str) -> None:
     """Raises: UsageError: a key is unknown, or stands there twice"""
     lines: dict[str, int] = {}
@@ -111,7 +128,7 @@ def _check_keys(keys: list[KeyLine], path: str) -> None:
                 "one KEY = VALUE a line"
             )
         if key.name not in BY_NAME and key.name != EXTENDS:
-            raise UsageError(f"{at}: {key.name}: there is no such key; {_near(key.name)}")
+            raise UsageError(f"{at}: {key.name}: there is no such key; {near(key.name)}")
         if key.name in lines:
             many = key.name in BY_NAME and BY_NAME[key.name].many
             instead = f'write one list: {key.name} = ["...", "..."]' if many else "leave one out"
@@ -121,7 +138,7 @@ def _check_keys(keys: list[KeyLine], path: str) -> None:
         lines[key.name] = key.line
 
 
-def _near(name: str) -> str:
+def near(name: str) -> str:
     """What may have been meant by a key that is none."""
     from difflib import get_close_matches
 

@@ -94,6 +94,11 @@ def of_process(pid: int) -> str:
     return f"exec-{pid}"
 
 
+def of_program(pid: int, number: int) -> str:
+    """The name of a guest that a program has started without one. number: which of the program's"""
+    return f"py-{pid}-{number}"
+
+
 def _check_length(path: str, name: str, what: str, problem: type[ValueError]) -> None:
     """See that a socket can have a path; only UMLCTL_DIR can make one too long."""
     over = len(os.fsencode(path)) - paths.MAX_UNIX_PATH_BYTES
