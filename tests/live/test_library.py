@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from umlctl import Guest
+    from umlctl.pytest_plugin import Guests
 
 SMALL = "64M"
 
@@ -140,25 +141,30 @@ def test_other_programs_attach_to_it_and_leave_it(guest: Guest, place: House) ->
     assert place.listed(guest.name)["state"] == "running"
 
 
-def test_panic_is_told_and_nothing_is_left(place: House) -> None:
+def test_panic_is_told(place: House, uml: Guests) -> None:
+    guest = uml(mem=SMALL)
+    with pytest.raises(umlctl.GuestEnded, match="sysrq triggered crash") as caught:
+        guest.exec(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"])
+    assert caught.value.ending.cause == "panicked"
+    assert "Call Trace" in caught.value.console
+    assert guest.wait().code == 255
+    with pytest.raises((umlctl.NoGuest, umlctl.NeverStarted)):
+        guest.exec(["true"])
+
+
+def test_nothing_is_left_of_what_was_started(place: House) -> None:
     with umlctl.start(mem=SMALL) as guest:
-        with pytest.raises(umlctl.GuestEnded, match="sysrq triggered crash") as caught:
-            guest.exec(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"])
-        assert caught.value.ending.cause == "panicked"
-        assert "Call Trace" in caught.value.console
-        assert guest.wait().code == 255
-        with pytest.raises((umlctl.NoGuest, umlctl.NeverStarted)):
-            guest.exec(["true"])
+        pass
     assert place.leftovers(guest.name) == []
     assert not os.path.exists(f"{place.state}/guests/{guest.name}")
 
 
-def test_shutdown_is_in_order(place: House) -> None:
-    with umlctl.start(mem=SMALL, disk=[], hang_after=30) as guest:
-        place.has_init(guest.name)
-        ending = guest.shutdown()
-        assert (ending.cause, ending.code) == ("shut down", 0)
-        assert guest.status().state == "dead"
+def test_shutdown_is_in_order(place: House, uml: Guests) -> None:
+    guest = uml(mem=SMALL, disk=[], hang_after=30)
+    place.has_init(guest.name)
+    ending = guest.shutdown()
+    assert (ending.cause, ending.code) == ("shut down", 0)
+    assert guest.status().state == "dead"
 
 
 def test_guest_that_cannot_be_is_an_error(place: House) -> None:

@@ -84,6 +84,7 @@ def run(
 
     Raises: UsageError, CommandFailed, CommandTimedOut, GuestEnded, and as `in_guest.run`
     """
+    __tracebackhide__ = True
     words = [os.fsdecode(word) for word in asked.words]
     if isinstance(asked.words, str | bytes) or not words or not words[0]:
         raise UsageError(f'a command is a list of words, as ["uname", "-r"], not {asked.words!r}')

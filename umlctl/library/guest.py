@@ -114,6 +114,7 @@ class Guest:
         self.name = name
         self._umid = paths.umid_of(name)
         self._is_own = is_own
+        self._is_kept = False
         self._stack = ExitStack()
 
     def __repr__(self) -> str:
@@ -121,7 +122,7 @@ class Guest:
 
     def __enter__(self) -> Self:
         if self._is_own:
-            self._stack.callback(self.remove)
+            self._stack.callback(self._leave)
             self._stack.enter_context(
                 if_killed(_REMOVE, self._umid, *streams.PYTHON, "umlctl")  # and this with it
             )
@@ -129,6 +130,14 @@ class Guest:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def keep(self) -> None:
+        """Have it stay at the end of `with`: it runs on then, or its logs are there."""
+        self._is_kept = True
+
+    def _leave(self) -> None:
+        if not self._is_kept:
+            self.remove()
 
     # What it is asked
 
@@ -237,6 +246,7 @@ class Guest:
         Raises: UsageError, CommandFailed, CommandTimedOut, NotExecuted, GuestEnded, NoGuest,
         Refused, NeverStarted, HostError
         """
+        __tracebackhide__ = True  # of pytest, which shows the line that has called this
         return command.run(self._umid, command.Asked(words, **options))
 
     def copy_in(self, source: Path, target: str) -> None:
