@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -495,3 +496,20 @@ def test_ordinary_user_has_the_same(users_home: str, without: Path, kind: str) -
     assert (done.returncode, done.stdout) == (8, b"0\n/var\n"), done
     assert listing("/usr/share/doc") == before
     assert os.listdir(f"{users_home}/u/run/g") == []
+
+
+def test_what_became_of_it_is_written_apart(place: Place, tmp_path: Path) -> None:
+    def how(*words: str) -> tuple[subprocess.CompletedProcess[bytes], dict[str, Any]]:
+        path = tmp_path / "how.json"
+        done = place.run("--json", str(path), "--kmsg", str(tmp_path / "log"), *words)
+        return done, json.loads(path.read_bytes())
+
+    done, found = how("--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+    assert (done.returncode, found["status"], found["cause"]) == (7, 7, "exited")
+    assert b"Linux version" in (tmp_path / "log").read_bytes()
+    done, found = how("--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60")
+    assert (done.returncode, found["cause"]) == (255, "panicked")
+    assert found["panic"] == "sysrq triggered crash"
+    done, found = how("--kernel", "/no/such", "--", "true")
+    assert (found["cause"], found["status"]) == ("not begun", done.returncode)

@@ -16,7 +16,7 @@ from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import CLEAN, Executing, guest_options
 from umlctl.definitions import make
-from umlctl.errors import SEE_DOCTOR, NeverStarted, UsageError
+from umlctl.errors import SEE_DOCTOR, NeverStarted, UmlctlError, UsageError
 from umlctl.guest import command as commands
 from umlctl.guest import overlay
 from umlctl.guest.command import Command, Root, Share
@@ -81,7 +81,7 @@ Examples:
   umlctl exec -- make check                a kernel of its own; what it writes is gone afterwards
   umlctl exec --kernel ./linux -- sh -c 'insmod x.ko && ./selftest'; echo $?
   umlctl exec --rw . -- make               what it writes in this directory stays
-  umlctl exec --timeout 60 --log ci.log -- ./may-panic.sh
+  umlctl exec --timeout 60 --log ci.log --json how.json -- ./may-panic.sh
   umlctl exec --nic user -- apt-get install -y hello
   tar c . | umlctl exec --ro -- tar t      streams are those of the command
   umlctl exec -- bash                      a terminal is a terminal
@@ -105,7 +105,20 @@ Examples:
     metavar="SECONDS",
     help="End it if it has not ended after so long; the exit code is 124 then.",
 )
-@click.option("--log", default="", metavar="FILE", help="Write the kernel's own messages to FILE.")
+@click.option(
+    "--log",
+    "--kmsg",
+    "log",
+    default="",
+    metavar="FILE",
+    help="Write the kernel's own messages to FILE.",
+)
+@click.option(
+    "--json",
+    "report",
+    metavar="FILE",
+    help="In the end, write how it ended to FILE as JSON; /dev/fd/3 is a descriptor.",
+)
 def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
     """Run a command in a fresh guest, or in one that runs.
 
@@ -121,7 +134,27 @@ def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
         return exec_command.run_in_guest(
             guest, words, options["variables"], directory, options["timeout"]
         )
-    result = perform(words, options)
+    if options["report"] is None:
+        return _show_result(perform(words, options), words, options)
+    from umlctl.cli import exec_report
+
+    began = time.monotonic()
+    exec_report.check(options["report"])
+    try:
+        result = perform(words, options)
+    except UmlctlError as problem:
+        found = exec_report.of_problem(problem, time.monotonic() - began)
+        exec_report.write(options["report"], found)
+        raise
+    seconds = time.monotonic() - began
+    code = _show_result(result, words, options)
+    found = exec_report.of_result(result, words[0], code, options["timeout"], seconds)
+    exec_report.write(options["report"], found)
+    return code
+
+
+def _show_result(result: Result, words: tuple[str, ...], options: Mapping[str, Any]) -> int:
+    """Say what is to be said of a command that is over; the exit code."""
     if result.problem:
         exec_command.say(result.problem)
     return _code(result, words[0], options["timeout"])
