@@ -106,9 +106,7 @@ class Console:
     def _hear(self, seconds: float) -> bool:
         """Take what comes, within some time; False if nothing has."""
         attachment = self._attachment
-        poll = select.poll()
-        poll.register(attachment, select.POLLIN | (attachment.is_sending and select.POLLOUT))
-        if not poll.poll(max(0.0, seconds) * 1000):
+        if not self._wait(max(0.0, seconds)):
             return False
         attachment.flush()
         packet = attachment.receive()
@@ -121,6 +119,13 @@ class Console:
         elif not packet:
             self._go_on()
         return True
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether the supervisor has said something, or takes what is typed, within some time."""
+        poll = select.poll()
+        wanted = select.POLLIN | (select.POLLOUT if self._attachment.is_sending else 0)
+        poll.register(self._attachment, wanted)
+        return bool(poll.poll(seconds * 1000))
 
     def _take(self, data: bytes) -> None:
         self._offset += len(data)

@@ -40,9 +40,10 @@ from umlctl.state import event_log
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
+    from umlctl.execution.running import Canceller
     from umlctl.library.command import File, Word
     from umlctl.library.described import Path
     from umlctl.protocol.events import Event
@@ -107,12 +108,13 @@ class Guest:
 
     Fields:
         name: its name, or the path by which it was found
+        umid: its name
     """
 
     def __init__(self, name: str, *, is_own: bool) -> None:
         """is_own: it is removed at the end of `with`"""
         self.name = name
-        self._umid = paths.umid_of(name)
+        self.umid = paths.umid_of(name)
         self._is_own = is_own
         self._is_kept = False
         self._stack = ExitStack()
@@ -124,7 +126,7 @@ class Guest:
         if self._is_own:
             self._stack.callback(self._leave)
             self._stack.enter_context(
-                if_killed(_REMOVE, self._umid, *streams.PYTHON, "umlctl")  # and this with it
+                if_killed(_REMOVE, self.umid, *streams.PYTHON, "umlctl")  # and this with it
             )
         return self
 
@@ -157,7 +159,7 @@ class Guest:
         try:
             return decoded(self.name, read_status, self.request("status"))
         except (NoGuest, GuestEnded):
-            return status_of_ended(self._umid)
+            return status_of_ended(self.umid)
 
     def wait(self, timeout: float | None = None) -> Ending:
         """Wait until it has ended; how it has.
@@ -187,7 +189,7 @@ class Guest:
         end = time.monotonic() + REMOVED_TIMEOUT
         while True:
             try:
-                return forget(self._umid)
+                return forget(self.umid)
             except NoGuest:
                 return None
             except (GuestInUse, HostError):
@@ -199,7 +201,7 @@ class Guest:
         try:
             return decoded(self.name, read_ending, self.request(text, timeout))
         except (NoGuest, GuestEnded):
-            found = unsupervised.ended(self._umid)
+            found = unsupervised.ended(self.umid)
             if found is None:
                 raise
             return found
@@ -247,34 +249,36 @@ class Guest:
         Refused, NeverStarted, HostError
         """
         __tracebackhide__ = True  # of pytest, which shows the line that has called this
-        return command.run(self._umid, command.Asked(words, **options))
+        return command.run(self.umid, command.Asked(words, **options))
 
-    def copy_in(self, source: Path, target: str) -> None:
+    def copy_in(self, source: Path, target: str, canceller: Canceller | None = None) -> None:
         """Copy a file of this host into it, as it is, and whole or not at all.
 
         target: a path there, or that of a directory
+        canceller: may have it end, from another thread
 
         Raises: HostError, Refused, GuestEnded, NoGuest
         """
         with self._explained():
-            copying.put(self._umid, os.fspath(source), target)
+            copying.put(self.umid, os.fspath(source), target, canceller)
 
-    def copy_out(self, source: str, target: Path) -> str:
+    def copy_out(self, source: str, target: Path, canceller: Canceller | None = None) -> str:
         """Copy a file of the guest to this host; its path here.
 
         target: a path here, or that of a directory
+        canceller: may have it end, from another thread
 
         Raises: HostError, Refused, GuestEnded, NoGuest
         """
         with self._explained():
-            return copying.get(self._umid, source, os.fspath(target))
+            return copying.get(self.umid, source, os.fspath(target), canceller=canceller)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except GuestEnded as problem:
-            raise gone.explained(problem, self._umid) from None
+            raise gone.explained(problem, self.umid) from None
 
     # What it has
 
@@ -287,21 +291,21 @@ class Guest:
 
         Raises: UsageError, Refused
         """
-        return self._plug(f"disk {parse_disk(os.fspath(spec), os.getcwd())}", force=force)
+        return self._plug(disk_request(spec), force=force)
 
     def add_nic(self, spec: str, *, force: bool = False) -> Device:
         """Plug a network interface in, in the words of `--nic`: user, switch=NAME, tap=NAME.
 
         Raises: UsageError, Refused
         """
-        return self._plug(f"nic {parse_nic(spec, insist=force)}", force=force)
+        return self._plug(nic_request(spec, force=force), force=force)
 
     def remove_device(self, name: str) -> None:
         """Take a device out of it. name: as ubd1 or vec0"""
         self.request(f"remove {name}")
 
     def _plug(self, text: str, *, force: bool) -> Device:
-        return decoded(self.name, read_device, self.request(f"plug {text}", force=force))
+        return decoded(self.name, read_device, self.request(text, force=force))
 
     # What it says
 
@@ -313,11 +317,11 @@ class Guest:
 
         Raises: UsageError, NoGuest, HostError
         """
-        return Console(self._umid, name, past=past, force=force)
+        return Console(self.umid, name, past=past, force=force)
 
     def console_tail(self, lines: int = gone.MAX_LINES) -> str:
         """The last lines of its first console, also once it has ended."""
-        return gone.last_lines(self._umid, lines)
+        return gone.last_lines(self.umid, lines)
 
     def events(self, *, follow: bool = False, timeout: float | None = None) -> Iterator[Event]:
         """What has happened to it, each a dict with `time`, `umid` and `event`, see mconsole(7).
@@ -327,11 +331,15 @@ class Guest:
 
         Raises: TimedOut
         """
-        readers = {self._umid: event_log.Reader(self._umid)}
-        if not follow:
+        return self.history(_patience(self.name, timeout) if follow else None)
+
+    def history(self, wait: Callable[[int, float], bool] | None) -> Iterator[Event]:
+        """The same. wait: for more, see `umlctl.client.history`; None: what has happened is all"""
+        readers = {self.umid: event_log.Reader(self.umid)}
+        if wait is None:
             return history.merged(readers)
-        unsupervised.ask_to_adopt(self._umid)  # without a supervisor, nothing is written down
-        return history.following(readers, self._umid, _patience(self.name, timeout))
+        unsupervised.ask_to_adopt(self.umid)  # without a supervisor, nothing is written down
+        return history.following(readers, self.umid, wait)
 
     def wait_for(self, event: str, timeout: float | None = None) -> Event:
         """Wait until something happens to it, or has happened: the first event of that name.
@@ -343,8 +351,22 @@ class Guest:
         for found in self.events(follow=True, timeout=timeout):
             if found["event"] == event:
                 return found
+        raise self.never(event)
+
+    def never(self, event: str) -> GuestEnded:
+        """The error that it has ended, and something has not happened to it."""
         problem = GuestEnded(f"{self.name} has ended, and was never {event!r}")
-        raise gone.explained(problem, self._umid)
+        return gone.explained(problem, self.umid)
+
+
+def disk_request(spec: str | os.PathLike[str]) -> str:
+    """What plugs a disk in. Raises: UsageError"""
+    return f"plug disk {parse_disk(os.fspath(spec), os.getcwd())}"
+
+
+def nic_request(spec: str, *, force: bool) -> str:
+    """What plugs a network interface in. Raises: UsageError"""
+    return f"plug nic {parse_nic(spec, insist=force)}"
 
 
 def status_of_ended(umid: str) -> Status:
@@ -375,7 +397,15 @@ def translated() -> Iterator[None]:
         raise HostError(str(problem)) from problem
 
 
-def _patience(name: str, timeout: float | None) -> Any:
+def patient(descriptor: int, seconds: float) -> bool:
+    """Wait until a descriptor can be read, -1 for none, or so many seconds; whether it can."""
+    poll = select.poll()
+    if descriptor >= 0:
+        poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _patience(name: str, timeout: float | None) -> Callable[[int, float], bool]:
     """What waits for events until the time is up."""
     if timeout is not None and timeout < 0:
         raise UsageError(f"a timeout is at least 0 seconds, not {timeout:g}")
@@ -385,9 +415,6 @@ def _patience(name: str, timeout: float | None) -> Any:
         left = seconds if end is None else min(seconds, end - time.monotonic())
         if left <= 0:
             raise TimedOut(f"{name}: it has not happened within {timeout:g} seconds")
-        poll = select.poll()
-        if descriptor >= 0:
-            poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(left * 1000))
+        return patient(descriptor, left)
 
     return wait

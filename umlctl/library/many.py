@@ -101,7 +101,7 @@ class Runner:
 
         Raises: UsageError, HostError
         """
-        return self.run_all({name or shlex.join(words)[:MAX_TITLE_LETTERS]: words}, repeat=repeat)
+        return self.run_all(named(words, name), repeat=repeat)
 
     def run_all(self, commands: Mapping[str, Sequence[str]], *, repeat: int = 1) -> list[Result]:
         """Run several, by their names; what became of the cases, in order.
@@ -147,6 +147,11 @@ class Unwatched:
 
     def done(self, trial: Trial, results: Sequence[Result], *, again: bool) -> None:
         """A guest is done."""
+
+
+def named(words: Sequence[str], name: str | None) -> dict[str, Sequence[str]]:
+    """A command by its name, or by itself."""
+    return {name or shlex.join(words)[:MAX_TITLE_LETTERS]: words}
 
 
 def told(options: Options) -> dict[str, Any]:
