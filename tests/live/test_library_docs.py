@@ -43,7 +43,8 @@ def test_examples_run_one_after_the_other(empty_house: House, tmp_path: Path) ->
     done = run(empty_house, tmp_path, "examples.py")
     assert (done.returncode, done.stderr) == (0, ""), (done.stdout, done.stderr)
     assert [name for name, row in empty_house.rows().items() if row["state"] != "dead"] == []
-    assert done.stdout.endswith("plain passed \nboots passed \nflies failed \n"), done.stdout
+    assert "plain passed \nboots passed \nflies failed \n" in done.stdout, done.stdout
+    assert done.stdout.endswith("0\n1\n2\n\n"), done.stdout
 
 
 def test_example_of_the_readme_runs(empty_house: House, tmp_path: Path) -> None:
