@@ -85,6 +85,7 @@ Examples:
   umlctl exec --nic user -- apt-get install -y hello
   tar c . | umlctl exec --ro -- tar t      streams are those of the command
   umlctl exec -- bash                      a terminal is a terminal
+  umlctl exec --keep -- make test          and then look around in the guest
   umlctl exec demo -- dmesg                in a guest that runs
 """,
 )
@@ -112,6 +113,9 @@ Examples:
     default="",
     metavar="FILE",
     help="Write the kernel's own messages to FILE.",
+)
+@click.option(
+    "--keep", is_flag=True, help="Have the guest stay, for further commands; its name is said."
 )
 @click.option(
     "--json",
@@ -157,14 +161,16 @@ def _show_result(result: Result, words: tuple[str, ...], options: Mapping[str, A
     """Say what is to be said of a command that is over; the exit code."""
     if result.problem:
         exec_command.say(result.problem)
+    if result.kept:
+        _have_kept(naming.of_kept(os.getpid()))
     return _code(result, words[0], options["timeout"])
 
 
 def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
     """Run a command in a fresh guest, of which nothing is left then; how it went.
 
-    options: of `umlctl exec`, by their names; `boot_timeout` beside them: how long the guest may
-        take to begin, seconds
+    options: of `umlctl exec`, by their names; `keep` may lack, and `boot_timeout` be there: how
+        long the guest may take to begin, seconds
 
     Raises: UmlctlError
     """
@@ -174,7 +180,8 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
     deadline = None if limit is None else began + limit
     from umlctl.cli import exec_guest
 
-    umid = naming.of_process(os.getpid())
+    keep = options.get("keep", False)
+    umid = naming.of_kept(os.getpid()) if keep else naming.of_process(os.getpid())
     with host_errors():
         kernel = find.probe(find.find(options["kernel"]), options["user"])
         root = make_root(options, kernel)
@@ -185,7 +192,19 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
         )
         definition = _define(umid, options, root, kernel, command)
         log = os.path.abspath(options["log"]) if options["log"] else ""
-        return exec_guest.execute(definition, root, command, deadline, log)
+        return exec_guest.execute(definition, root, command, deadline, log, keep=keep)
+
+
+def _have_kept(umid: str) -> None:
+    """Have a guest supervised that runs on, and say its name."""
+    from umlctl.client import unsupervised
+
+    is_supervised = unsupervised.ask_to_adopt(umid)
+    end = "kill" if is_supervised else "adopt"
+    exec_command.say(
+        f"the guest stays, as {umid}: `umlctl exec {umid} -- COMMAND` goes on in it, "
+        f"`umlctl {end} {umid}` {'ends it' if is_supervised else 'has it supervised'}"
+    )
 
 
 # What is asked for

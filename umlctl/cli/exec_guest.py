@@ -19,13 +19,14 @@ from msgspec.structs import replace
 
 from umlctl import streams
 from umlctl.errors import GuestInUse, HostError
-from umlctl.execution import feed
+from umlctl.execution import feed, running
 from umlctl.execution.if_killed import if_killed
 from umlctl.execution.session import Outcome, Pipes, Session
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
 from umlctl.host import confine, paths, processes, shared_socket, users
 from umlctl.host.files import remove_tree
+from umlctl.protocol import command_lines
 from umlctl.state import endings, records, umid_lock
 from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch import spawn
@@ -58,6 +59,7 @@ class Result(NamedTuple):
         todo: what the guest was to do
         tail: the end of its log
         problem: what could not be passed on
+        kept: the guest runs on
     """
 
     outcome: Outcome
@@ -65,51 +67,79 @@ class Result(NamedTuple):
     todo: list[Step]
     tail: bytes
     problem: str
+    kept: bool = False
 
 
 def execute(
-    definition: Definition, root: Root, command: Command, deadline: float | None, log: str
+    definition: Definition,
+    root: Root,
+    command: Command,
+    deadline: float | None,
+    log: str,
+    *,
+    keep: bool = False,
 ) -> Result:
-    """Run a command in a guest of its own. Nothing of that is left.
+    """Run a command in a guest of its own. Nothing of that is left, unless it is to be kept.
 
     definition: of the guest, with its init program
     deadline: when it is to end, by the monotonic clock; None: never
     log: the file that gets the guest's log; empty: none
+    keep: the guest is to run on, and to take commands as any other
 
     Raises: UmlctlError, OSError
     """
     umid = definition.umid
-    todo = commands.steps(root, command)
+    first = _holder(command) if keep else command
+    todo = commands.steps(root, first)
     with ExitStack() as stack:
         pipes = stack.enter_context(closing(Pipes()))
         clean = [*streams.PYTHON, "umlctl.cli.exec_guest", umid]
         stack.enter_context(if_killed('exec "$@"', *clean))
         held = claim(umid, definition.home)
-        stack.callback(_forget, held, definition)
+        left = stack.enter_context(ExitStack())
+        left.callback(_forget, held, definition)
         directory = paths.session_dir(umid, definition.user)
         _make_directory(directory, definition)
-        session = Session(pipes.ours, directory, command.kinds, command.token)
-        with session.heeding():
-            launched = _launch(definition, held, pipes, is_terminal=command.kinds[0] == "t")
+        session = Session(pipes.ours, directory, first.kinds, first.token, until_begun=keep)
+        status: list[endings.ExitStatus] = []
+        with session.heeding(), ExitStack() as running_on:
+            is_terminal = first.kinds[0] == "t"
+            launched = _launch(definition, held, pipes, is_terminal=is_terminal, keep=keep)
+            running_on.callback(lambda: status.append(_end(launched)))
 
             def ready() -> None:
                 encoded = commands.encode_for_shell if is_script(definition) else commands.encode
                 feed.write(directory, commands.STEPS, encoded(todo))
 
-            try:
-                boot = time.monotonic() + definition.timeout
-                outcome = session.run(launched.notify, ready, boot, deadline)
-            finally:
-                status = _end(launched)
-            session.finish()
+            boot = time.monotonic() + definition.timeout
+            outcome, problem = session.run(launched.notify, ready, boot, deadline), ""
+            if keep and outcome.began:
+                outcome, todo, problem = running.execute(umid, command, deadline)
+            lives = keep and outcome.began and _goes_on(outcome)
+            if lives:
+                running_on.pop_all()
+                left.pop_all()
+        session.finish()
         session.close()
         tail = endings.tail_of(f"{held.records}/console.log")
-        ending = None
-        if outcome.said is None and not (outcome.caught or outcome.late):
-            ending = _judge(outcome, tail, status)
+        ending = None if _goes_on(outcome) else _judge(outcome, tail, status[0])
         if log:
             _copy(f"{held.records}/console.log", log)
-    return Result(outcome, ending, todo, tail, session.problem)
+        if lives:
+            remove_tree(directory)  # with that it would be a guest for one command
+            launched.close()
+    return Result(outcome, ending, todo, tail, session.problem or problem, lives)
+
+
+def _goes_on(outcome: Outcome) -> bool:
+    """Whether the guest has not ended by itself, before a command had."""
+    return outcome.said is not None or bool(outcome.caught or outcome.late)
+
+
+def _holder(command: Command) -> Command:
+    """The command of a guest that is kept: a shell that begins others."""
+    words = ("/bin/sh", "-c", f"while :; do /bin/sh {command_lines.SHELL_DEVICE}; sleep 1; done")
+    return command._replace(words=words, kinds=3 * commands.NOTHING, directory="/")
 
 
 def init_for(kernel: ProbedKernel, user: str, handed: str) -> list[str]:
@@ -149,12 +179,26 @@ def is_script(definition: Definition) -> bool:
     return definition.init != commands.AGENT
 
 
-def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: bool) -> Launched:
-    """Start the kernel, which has its ends of the lines then, and nobody else."""
+def _launch(
+    definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: bool, keep: bool
+) -> Launched:
+    """Start the kernel, which has its ends of the lines then, and nobody else.
+
+    keep: it has lines for further commands, and those of this one go on without this process
+    """
+    if keep and not spawn.has_slots():
+        raise HostError(
+            f"a guest that is kept takes {command_lines.AMPLE_DESCRIPTORS} descriptors for a "
+            "process: see `ulimit -n`"
+        )
     with ExitStack() as copies:
         above = {}
         for name, descriptor in pipes.its.items():
-            above[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, spawn.first_free())
+            if keep:  # both ends are its own then, so that it sees no end of them
+                both = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+                copies.callback(os.close, both)
+            source = both if keep else descriptor
+            above[name] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spawn.first_free())
             copies.callback(os.close, above[name])
         number = {name: _FIRST + index for index, name in enumerate(pipes.its)}
         pipes.hand_over()
@@ -164,7 +208,9 @@ def _launch(definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: b
             f"{_OUTPUT}={terminal},fd:{number['output']}",
             f"{_ERROR}=null,fd:{number['error']}",
         )
-        lent = spawn.Lent(words, {number[name]: ours for name, ours in above.items()})
+        ours = {number[name]: copy for name, copy in above.items()}
+        more = spawn.lines_of_commands(has_agent=False) if keep else spawn.Lent()
+        lent = spawn.Lent((*words, *more.words), ours, more.fifos)
         return launch(definition, held, lent=lent)
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.execution.explained import late_text, not_executed, why_unprepared
+from umlctl.host import naming
 from umlctl.host.files import write_atomically
 from umlctl.state import endings
 
@@ -44,7 +45,8 @@ def of_result(
     """
     number, cause, text = _how(result, name, limit)
     panic = result.outcome.panic or endings.early_panic(result.tail)
-    return _document(code, cause, text, seconds, signal=number, panic=panic)
+    guest = naming.of_kept(os.getpid()) if result.kept else ""
+    return _document(code, cause, text, seconds, signal=number, panic=panic, guest=guest)
 
 
 def of_problem(problem: UmlctlError, seconds: float) -> dict[str, Any]:
@@ -70,7 +72,14 @@ def write(path: str, document: dict[str, Any]) -> None:
 
 
 def _document(
-    code: int, cause: str, text: str, seconds: float, *, signal: int = 0, panic: str = ""
+    code: int,
+    cause: str,
+    text: str,
+    seconds: float,
+    *,
+    signal: int = 0,
+    panic: str = "",
+    guest: str = "",
 ) -> dict[str, Any]:
     return {
         "status": code,
@@ -78,6 +87,7 @@ def _document(
         "signal": signal or None,
         "text": text.encode("utf-8", "backslashreplace").decode(),
         "panic": panic or None,
+        "guest": guest or None,
         "seconds": round(seconds, 3),
     }
 

@@ -146,14 +146,17 @@ class Session:
         token: str,
         lost: Callable[[], bool] | None = None,
         own: Streams | None = None,
+        until_begun: bool = False,
     ) -> None:
         """directory: where the guest finds what it is told
         kinds: of the standard descriptors, see `umlctl.guest.command`
         lost: asked at times whether the guest has ended, where its lines do not end then
         own: what the command has as streams; None: those of this process, with its terminal
+        until_begun: it is left to itself once it has begun
         """
         self._wires = wires
         self._is_lost = lost
+        self._until_begun = until_begun
         self._kinds = kinds
         self._lines = Lines()
         self._source = streams.STDIN if own is None else own.source
@@ -250,6 +253,8 @@ class Session:
 
     def _is_over(self) -> bool:
         if self._caught or (self._gone and not self._output.open):
+            return True
+        if self._until_begun and self._began:
             return True
         if self._said is None:
             return False

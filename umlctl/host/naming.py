@@ -94,6 +94,11 @@ def of_process(pid: int) -> str:
     return f"exec-{pid}"
 
 
+def of_kept(pid: int) -> str:
+    """The name of one that is there longer than the process, whose number another may have then."""
+    return f"kept-{pid}"
+
+
 def of_program(pid: int, number: int) -> str:
     """The name of a guest that a program has started without one. number: which of the program's"""
     return f"py-{pid}-{number}"

@@ -15,6 +15,8 @@ from umlctl.guest import command
 from umlctl.guest.definition import Definition
 from umlctl.host import confine, paths, users
 from umlctl.kernels.find import ProbedKernel
+from umlctl.protocol import command_lines
+from umlctl.protocol.control_line import Said
 from umlctl.state.endings import ExitStatus
 from umlctl.state.umid_lock import claim
 
@@ -59,6 +61,28 @@ def test_confined_kernel_is_given_what_it_needs(monkeypatch: pytest.MonkeyPatch)
     assert exec_guest.reaching(asked, ["/r"], []).ro == ("/r",)
     off = Definition(umid="exec-1", kernel="/k", confine="off")
     assert exec_guest.reaching(off, ["/r"], []) == off
+
+
+def test_guest_that_is_kept_begins_commands_for_others() -> None:
+    asked = command.Command(("make",), "/x", {"A": "b"}, "ttt", "token", powerless=True)
+    found = exec_guest._holder(asked)
+    assert command_lines.SHELL_DEVICE in found.words[-1]
+    assert (found.kinds, found.directory, found.powerless) == ("nnn", "/", True)
+    assert found.environment == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "goes_on"),
+    [
+        (Outcome(Said("status", (0,)), True), True),
+        (Outcome(None, True, late=True), True),
+        (Outcome(None, True, caught=2), True),
+        (Outcome(None, True), False),
+        (Outcome(None, True, panic="x"), False),
+    ],
+)
+def test_guest_goes_on_unless_it_has_ended_by_itself(outcome: Outcome, goes_on: bool) -> None:
+    assert exec_guest._goes_on(outcome) == goes_on
 
 
 def test_guest_that_ends_by_itself_is_judged() -> None:

@@ -369,3 +369,14 @@ def test_streams_may_be_others_and_another_thread_may_have_it_end(guest: Guest) 
     assert (guest.out.read_bytes(), guest.err.read_bytes()) == (b"", b"")
     with open(f"{guest.directory}/1", "rb") as piece:
         assert piece.read() == b"read this"
+
+
+def test_command_may_be_left_to_itself_once_it_has_begun(guest: Guest) -> None:
+    session = Session(guest.pipes.ours, guest.directory, "nnn", TOKEN, until_begun=True)
+    thread = threading.Thread(target=guest.begin)
+    thread.start()
+    outcome = session.run(guest.notify, lambda: None, time.monotonic() + DEADLINE, None)
+    thread.join(DEADLINE)
+    session.close()
+    assert outcome == Outcome(None, began=True)
+    assert guest.told == ["go"], "it is not told to end"

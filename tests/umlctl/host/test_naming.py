@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umlctl.host import paths
+from umlctl.host import naming, paths
 from umlctl.host.naming import BadNetwork, BadUmid, check_network, check_umid, of_process
 
 
@@ -118,3 +118,14 @@ def test_network_whose_socket_would_have_too_long_a_path_is_refused(
 
 def test_guest_of_a_process_has_a_name(house: str) -> None:
     assert check_umid(of_process(4194304)) == "exec-4194304"
+
+
+def test_names_that_are_made_up_are_names(house: str) -> None:
+    made = [
+        naming.of_process(4194304),
+        naming.of_kept(4194304),
+        naming.of_program(4194304, 1),
+        naming.of_program(4194304, 2),
+    ]
+    assert [naming.check_umid(name) for name in made] == made
+    assert len(set(made)) == len(made)

@@ -12,7 +12,7 @@ from umlctl.kernels import find
 from umlctl.library import many
 from umlctl.testing import trial as trials
 
-OF_ANOTHER_KIND = {"guest", "words", "timeout", "log", "report"}
+OF_ANOTHER_KIND = {"guest", "words", "timeout", "log", "report", "keep"}
 """Parameters of `umlctl exec` that are no options of its guest, or the runner's."""
 
 
