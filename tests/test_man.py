@@ -11,13 +11,18 @@ import click
 import msgspec
 import pytest
 
+import umlctl
 from umlctl.cli.main import GROUPS, LAZY, about, root
+from umlctl.errors import UmlctlError
 from umlctl.exitcodes import TABLE
 from umlctl.guest.bounds import OPTIONS as BOUNDS
 from umlctl.guest.bounds import read as read_bounds
 from umlctl.guest.options import OPTIONS
 from umlctl.guest.written import EXTENDS
 from umlctl.guest.written import read as read_definition
+from umlctl.library.console import Console as Console_
+from umlctl.library.guest import Guest
+from umlctl.library.many import Runner
 from umlctl.output.guest_table import COLUMNS, DEFAULT_COLUMNS
 from umlctl.protocol.commands import BY_NAME, SYSRQ
 from umlctl.protocol.events import TABLE as TABLE_OF_EVENTS
@@ -356,3 +361,28 @@ def test_examples_of_definitions_are_sound() -> None:
     said = section(page("umlctl.toml.5"), "EXAMPLES")
     for text in re.findall(r"\.Bd -literal -offset indent\n(.*?)\.Ed", said, flags=re.DOTALL):
         assert read_definition(text, "f")
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"), [("Guest", Guest), ("Console", Console_), ("Runner", Runner)]
+)
+def test_page_of_the_library_has_all_that_it_has(title: str, kind: type) -> None:
+    said = subsection(page("umlctl.3"), title)
+    found = {found[0] for found in arguments(said, "Fn") if found} - {"start", title}
+    inner = {"history", "never", "trials"}
+    assert (
+        found
+        == {name for name, value in vars(kind).items() if callable(value) and name[0] != "_"}
+        - inner
+    )
+
+
+def test_page_of_the_library_has_every_error() -> None:
+    said = section(page("umlctl.3"), "ERRORS")
+    found = {word for words in arguments(said, "Er") for word in words} - {","}
+    errors = {
+        name
+        for name in dir(umlctl)
+        if isinstance(each := getattr(umlctl, name), type) and issubclass(each, UmlctlError)
+    }
+    assert found == errors - {"UmlctlError"}
