@@ -515,22 +515,56 @@ def test_what_became_of_it_is_written_apart(place: Place, tmp_path: Path) -> Non
     assert (found["cause"], found["status"]) == ("not begun", done.returncode)
 
 
+def kept(
+    place: Place, how: Path, *words: str, stdin: bytes | None = None
+) -> tuple[subprocess.CompletedProcess[bytes], dict[str, Any]]:
+    """Run a command in a guest that is kept; what became of it."""
+    done = place.run_to_end("--keep", "--json", str(how), *words, stdin=stdin)
+    return done, json.loads(how.read_bytes())
+
+
+def end(place: Place, name: str) -> None:
+    """End a guest that was kept, of which nothing is left then."""
+    place.house.umlctl("kill", name)
+    place.house.umlctl("rm", name)
+    wait_for(lambda: place.house.leftovers(name) == [], "nothing is left")
+
+
 def test_guest_that_is_kept_goes_on(place: Place, tmp_path: Path) -> None:
-    how = tmp_path / "how.json"
     script = "echo kept >/etc/mine; cat; echo $GIVEN $PWD; exit 3"
-    words = ("--keep", "--json", str(how), "--env", "GIVEN=this", "--cwd", "/usr", "--")
-    done = place.run_to_end(*words, "sh", "-c", script, stdin=b"in\n")
-    assert (done.returncode, done.stdout) == (3, b"in\nthis /usr\n")
-    name = json.loads(how.read_bytes())["guest"]
-    assert f"the guest stays, as {name}: ".encode() in done.stderr
+    words = ("--env", "GIVEN=this", "--cwd", "/usr", "--", "sh", "-c", script)
+    done, how = kept(place, tmp_path / "how", *words, stdin=b"in\n")
+    name = how["guest"]
     try:
+        assert (done.returncode, done.stdout) == (3, b"in\nthis /usr\n")
+        assert f"the guest stays, as {name}: ".encode() in done.stderr
         assert place.house.ok("exec", name, "--", "cat", "/etc/mine") == "kept\n"
         assert not os.path.exists("/etc/mine")
         assert place.house.listed(name)["state"] == "running"
         place.house.ok("shutdown", name)
     finally:
-        place.house.umlctl("kill", name)
-    wait_for(lambda: place.house.leftovers(name) == [], "nothing is left")
+        end(place, name)
+
+
+def test_guest_of_another_user_is_kept(program: Place, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root runs a guest as another user")
+    done, how = kept(program, tmp_path / "how", "--user", "nobody", "--", "true")
+    try:
+        assert done.returncode == 0, done
+        assert program.house.ok("exec", how["guest"], "--", "echo", "here") == "here\n"
+    finally:
+        end(program, how["guest"])
+
+
+def test_kept_guest_outlives_a_command_whose_time_is_up(program: Place, tmp_path: Path) -> None:
+    words = ("--timeout", "3", "--", "sleep", "7799")
+    done, how = kept(program, tmp_path / "how", *words)
+    try:
+        assert (done.returncode, how["cause"]) == (124, "timed out")
+        assert program.house.ok("exec", how["guest"], "--", "echo", "here") == "here\n"
+    finally:
+        end(program, how["guest"])
 
 
 def test_guest_that_panics_is_not_kept(program: Place) -> None:
@@ -538,16 +572,4 @@ def test_guest_that_panics_is_not_kept(program: Place) -> None:
     assert done.returncode == 255
     assert b"sysrq triggered crash" in done.stderr
     assert b"the guest stays" not in done.stderr
-    assert program.house.ok("list", "--json").strip() == "[]"
     assert program.run("--keep", "--kernel", "/no/such", "--", "true").returncode != 0
-
-
-def test_kept_guest_outlives_a_command_whose_time_is_up(program: Place, tmp_path: Path) -> None:
-    how = tmp_path / "how.json"
-    words = ("--keep", "--timeout", "3", "--json", str(how), "--", "sleep", "7799")
-    done = program.run_to_end(*words)
-    assert done.returncode == 124
-    found = json.loads(how.read_bytes())
-    assert found["cause"] == "timed out"
-    assert program.house.ok("exec", found["guest"], "--", "echo", "here") == "here\n"
-    program.house.ok("kill", found["guest"])

@@ -135,6 +135,12 @@ def test_it_is_asked(guest: Guest) -> None:
         guest.request("no-such-command")
 
 
+def test_name_of_a_guest_that_runs_is_taken(guest: Guest) -> None:
+    with pytest.raises(umlctl.GuestInUse, match=guest.name):
+        umlctl.start(guest.name)
+    assert guest.exec(["true"]).returncode == 0
+
+
 def test_other_programs_attach_to_it_and_leave_it(guest: Guest, place: House) -> None:
     with umlctl.attach(guest.name) as other:
         assert other.exec(["true"]).returncode == 0
@@ -175,8 +181,13 @@ def test_guest_that_cannot_be_is_an_error(place: House) -> None:
     with pytest.raises(umlctl.NeverStarted) as caught:
         umlctl.start("never", mem=SMALL, arguments=["root=/dev/ubdb", "rootfstype=ext4"])
     assert "never" in str(caught.value)
+    assert "VFS" in caught.value.__notes__[0]
     umlctl.Guest("never", is_own=True).remove()
     assert place.leftovers("never") == []
+    before = os.listdir(f"{place.state}/guests")
+    with pytest.raises(umlctl.NeverStarted):
+        umlctl.start(mem=SMALL, arguments=["root=/dev/ubdb", "rootfstype=ext4"])
+    assert os.listdir(f"{place.state}/guests") == before
 
 
 def test_killed_program_leaves_no_guest(place: House) -> None:

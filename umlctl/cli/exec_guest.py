@@ -46,6 +46,11 @@ ENDING_TIMEOUT: Final = 10.0
 """How long what is left of a kernel may take to end, seconds: the host may be busy."""
 UNASKED_TIMEOUT: Final = 2.0
 """How long a guest whose `umlctl exec` was killed may take to end by itself, seconds."""
+_HOLD: Final = f"""
+mkdir -p {running.MOUNTED} || mount -t tmpfs -o mode=755 tmpfs {os.path.dirname(running.MOUNTED)}
+while :; do /bin/sh {command_lines.SHELL_DEVICE}; sleep 1; done
+"""
+"""Begins commands in a guest that is kept. Its /run may be closed to the user of its kernel."""
 _CONTROL, _OUTPUT, _ERROR = "ssl60", "ssl61", "ssl62"
 _FIRST: Final = spawn.LENT[0]
 
@@ -138,7 +143,7 @@ def _goes_on(outcome: Outcome) -> bool:
 
 def _holder(command: Command) -> Command:
     """The command of a guest that is kept: a shell that begins others."""
-    words = ("/bin/sh", "-c", f"while :; do /bin/sh {command_lines.SHELL_DEVICE}; sleep 1; done")
+    words = ("/bin/sh", "-c", _HOLD)
     return command._replace(words=words, kinds=3 * commands.NOTHING, directory="/")
 
 

@@ -36,7 +36,7 @@ from umlctl.library.console import Console
 from umlctl.library.described import Options, described
 from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import read_device, read_devices, read_ending, read_status
-from umlctl.state import event_log
+from umlctl.state import event_log, umid_lock
 
 if TYPE_CHECKING:
     import subprocess
@@ -76,6 +76,8 @@ def start(
     word = naming.of_program(os.getpid(), next(_numbers)) if name is None else os.fspath(name)
     try:
         definition = described(word, dict(options), arguments)
+        if umid_lock.has_owner(definition.umid):
+            raise GuestInUse(f"{definition.umid} is the name of a running guest; take another name")
         dependencies.await_earlier(definition)
         for warning in boot_warnings.of_start(definition):
             _log.warning("%s: %s", definition.umid, warning)
@@ -84,9 +86,19 @@ def start(
         raise HostError(str(problem)) from problem
     if answer.status is None:
         if answer.code == exitcodes.NEVER_STARTED:
-            raise NeverStarted(answer.text)
+            raise _never_started(answer.text, Guest(definition.umid, is_own=True), name)
         raise Refused(answer.text, answer.code)
     return Guest(definition.umid, is_own=True)
+
+
+def _never_started(text: str, guest: Guest, name: object) -> NeverStarted:
+    """The error of a guest that has not started; of one without a name nothing is left but that."""
+    problem = NeverStarted(text)
+    if tail := guest.console_tail():
+        problem.add_note(f"the end of its console:\n{tail}")
+    if name is None:
+        guest.remove()
+    return problem
 
 
 def attach(name: str | os.PathLike[str]) -> Guest:
