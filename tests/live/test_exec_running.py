@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -212,6 +213,17 @@ def test_file_that_cannot_be_copied_changes_nothing(place: Guest, tmp_path: Path
     assert [each.name for each in tmp_path.iterdir()] == ["here"]
     assert (tmp_path / "here").read_text() == "here\n"
     assert place.run("--", "ls", "/tmp").stdout.count(b"none") == 0
+
+
+def test_what_became_of_it_is_written_apart(place: Guest, tmp_path: Path) -> None:
+    how = tmp_path / "how.json"
+    done = place.run("--json", str(how), "--", "sh", "-c", "echo out; kill -SEGV $$")
+    assert (done.returncode, done.stdout) == (139, b"out\n")
+    found = json.loads(how.read_bytes())
+    assert (found["cause"], found["signal"], found["status"]) == ("signalled", 11, 139)
+    ended = place.house.umlctl("exec", "no-guest", "--json", str(how), "--", "true")
+    assert ended.returncode == 3
+    assert json.loads(how.read_bytes())["cause"] == "not begun"
 
 
 def test_options_of_a_fresh_guest_are_refused(place: Guest) -> None:

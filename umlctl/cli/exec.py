@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from umlctl.cli.exec_guest import Result
+    from umlctl.execution.running import Ran
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
 
@@ -50,7 +51,7 @@ SECRET: Final = re.compile(
 """Names of variables that are nobody else's business."""
 NOT_OFFERED: Final = {option.field: option.absent for option in OPTIONS}
 """What describes a guest, and is the same for all of these unless they offer it."""
-IN_GUEST: Final = frozenset(("cwd", "variables", "timeout"))
+IN_GUEST: Final = frozenset(("cwd", "variables", "timeout", "report"))
 """The parameters of a command in a guest that runs."""
 NO_REBOOT: Final = "noreboot=1"
 """Ends a guest that reboots. Without a value it would be a word for init."""
@@ -133,28 +134,36 @@ def execute(guest: str | None, words: tuple[str, ...], **options: Any) -> int:
 
     In GUEST, which runs, it is root, in that guest's own files.
     """
-    if guest is not None:
-        directory = options["cwd"] or "/"
-        return exec_command.run_in_guest(
-            guest, words, options["variables"], directory, options["timeout"]
-        )
     if options["report"] is None:
-        return _show_result(perform(words, options), words, options)
+        return _run(guest, words, options)[0]
     from umlctl.cli import exec_report
 
     began = time.monotonic()
     exec_report.check(options["report"])
     try:
-        result = perform(words, options)
+        code, result = _run(guest, words, options)
     except UmlctlError as problem:
         found = exec_report.of_problem(problem, time.monotonic() - began)
         exec_report.write(options["report"], found)
         raise
     seconds = time.monotonic() - began
-    code = _show_result(result, words, options)
     found = exec_report.of_result(result, words[0], code, options["timeout"], seconds)
     exec_report.write(options["report"], found)
     return code
+
+
+def _run(
+    guest: str | None, words: tuple[str, ...], options: Mapping[str, Any]
+) -> tuple[int, Result | Ran]:
+    """Run a command, and say what is to be said of it; the exit code, and how it went.
+
+    Raises: UmlctlError
+    """
+    if guest is None:
+        result = perform(words, options)
+        return _show_result(result, words, options), result
+    directory, limit = options["cwd"] or "/", options["timeout"]
+    return exec_command.perform_in_guest(guest, words, options["variables"], directory, limit)
 
 
 def _show_result(result: Result, words: tuple[str, ...], options: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ from umlctl.host import paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from umlctl.execution.running import Ran
     from umlctl.execution.session import Outcome
     from umlctl.guest.command import Step
 
@@ -40,7 +41,21 @@ def run_in_guest(
     directory: str = "/",
     limit: float | None = None,
 ) -> int:
-    """Run a command in a guest that runs; the exit code.
+    """Run a command in a guest that runs; the exit code. What there is: see `perform_in_guest`.
+
+    Raises: UmlctlError
+    """
+    return perform_in_guest(guest, words, variables, directory, limit)[0]
+
+
+def perform_in_guest(
+    guest: str,
+    words: tuple[str, ...],
+    variables: Iterable[str],
+    directory: str,
+    limit: float | None,
+) -> tuple[int, Ran]:
+    """Run a command in a guest that runs; the exit code, and how it went.
 
     variables: NAME=VALUE, or NAME, which is as it is here
     limit: how long it may take, seconds
@@ -61,8 +76,8 @@ def run_in_guest(
     found = code(ran.outcome, ran.todo, words[0], limit)
     if found is None:
         say(f"{guest} has ended, or was rebooted, before the command had")
-        return exitcodes.GONE
-    return found or (exitcodes.FAILED if ran.problem else exitcodes.OK)
+        return exitcodes.GONE, ran
+    return found or (exitcodes.FAILED if ran.problem else exitcodes.OK), ran
 
 
 # What a command is given

@@ -1,4 +1,4 @@
-"""What became of a command in a fresh guest, as JSON: `umlctl exec --json FILE`.
+"""What became of a command in a guest, as JSON: `umlctl exec --json FILE`.
 
 It goes to a file, which may be a descriptor: standard output and error are the command's.
 """
@@ -13,6 +13,7 @@ import msgspec
 
 from umlctl.errors import HostError
 from umlctl.execution.explained import late_text, not_executed, why_unprepared
+from umlctl.execution.running import Ran
 from umlctl.host import naming
 from umlctl.host.files import write_atomically
 from umlctl.state import endings
@@ -35,7 +36,7 @@ def check(path: str) -> None:
 
 
 def of_result(
-    result: Result, name: str, code: int, limit: float | None, seconds: float
+    result: Result | Ran, name: str, code: int, limit: float | None, seconds: float
 ) -> dict[str, Any]:
     """How a command went.
 
@@ -44,8 +45,10 @@ def of_result(
     limit: how long it might take, seconds; seconds: how long it took
     """
     number, cause, text = _how(result, name, limit)
-    panic = result.outcome.panic or endings.early_panic(result.tail)
-    guest = naming.of_kept(os.getpid()) if result.kept else ""
+    panic, guest = result.outcome.panic, ""
+    if not isinstance(result, Ran):
+        panic = panic or endings.early_panic(result.tail)
+        guest = naming.of_kept(os.getpid()) if result.kept else ""
     return _document(code, cause, text, seconds, signal=number, panic=panic, guest=guest)
 
 
@@ -92,14 +95,17 @@ def _document(
     }
 
 
-def _how(result: Result, name: str, limit: float | None) -> tuple[int, str, str]:
+def _how(result: Result | Ran, name: str, limit: float | None) -> tuple[int, str, str]:
     """The signal that has ended the command, or 0; how it ended, and why."""
     outcome, said = result.outcome, result.outcome.said
     if outcome.late:
         return 0, "timed out", late_text(limit)
     if said is None and outcome.caught:
         return outcome.caught, "interrupted", "umlctl was told to end before it had"
+    if said is None and isinstance(result, Ran):
+        return 0, "ended", "the guest has ended, or was rebooted"
     if said is None:
+        assert not isinstance(result, Ran)
         assert result.ending is not None
         cause = result.ending.cause if outcome.began else NOT_BEGUN
         return 0, cause, endings.describe(result.ending)

@@ -11,6 +11,7 @@ import pytest
 from umlctl.cli import exec_report as module
 from umlctl.cli.exec_guest import Result
 from umlctl.errors import HostError, NoKernel
+from umlctl.execution.running import Ran
 from umlctl.execution.session import Outcome
 from umlctl.guest.command import Command, Root, steps
 from umlctl.protocol.control_line import Said
@@ -48,6 +49,14 @@ def test_document_says_how_it_ended(
     assert (found["status"], found["cause"], found["signal"]) == (9, cause, number)
     assert text in found["text"]
     assert (found["seconds"], found["panic"]) == (1.235, outcome.panic or None)
+
+
+def test_guest_that_runs_is_one_too() -> None:
+    ran = Ran(Outcome(Said("status", (9 << 8,)), True), [], "")
+    found = module.of_result(ran, "cmd", 9, None, 1.0)
+    assert (found["cause"], found["status"], found["guest"]) == ("exited", 9, None)
+    found = module.of_result(Ran(Outcome(None, True), [], ""), "cmd", 5, None, 1.0)
+    assert (found["cause"], found["text"]) == ("ended", "the guest has ended, or was rebooted")
 
 
 def test_guest_that_there_was_not_is_said() -> None:
