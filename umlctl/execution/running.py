@@ -25,7 +25,6 @@ from umlctl.guest import command as commands
 from umlctl.host import paths
 from umlctl.protocol import command_lines
 from umlctl.protocol.control_line import Lines, line
-from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,6 +169,8 @@ def _check(umid: str, directory: str) -> None:
         return
     if not os.path.isdir(directory):
         raise NoGuest(f"no guest {umid!r} runs here; `umlctl list` shows those that do")
+    from umlctl.state import records  # which no command takes that is run
+
     record = records.load(umid)
     if record is not None and record.own_line:
         raise Refused(
