@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from umlctl import streams
-from umlctl.errors import GuestInUse, HostError
+from umlctl.errors import GuestEnded, GuestInUse, HostError
 from umlctl.execution import feed, running
 from umlctl.execution.if_killed import if_killed
 from umlctl.execution.session import Outcome, Pipes, Session
@@ -119,7 +119,8 @@ def execute(
             boot = time.monotonic() + definition.timeout
             outcome, problem = session.run(launched.notify, ready, boot, deadline), ""
             if keep and outcome.began:
-                outcome, todo, problem = running.execute(umid, command, deadline)
+                with suppress(GuestEnded):  # which is judged
+                    outcome, todo, problem = running.execute(umid, command, deadline)
             lives = keep and outcome.began and _goes_on(outcome)
             if lives:
                 running_on.pop_all()

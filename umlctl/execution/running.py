@@ -17,7 +17,7 @@ from errno import EAGAIN, ENOENT, ENXIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socketproto.blocking import KICK, kicker
-from umlctl.errors import HostError, NeverStarted, NoGuest, Refused
+from umlctl.errors import GuestEnded, HostError, NeverStarted, NoGuest, Refused
 from umlctl.execution import feed
 from umlctl.execution.if_killed import if_killed
 from umlctl.execution.session import PIPE_BYTES, Outcome, Session, Wires
@@ -122,7 +122,7 @@ def execute(
     own: its streams; None: it has those of this process, and its signals
     canceller: may have it end
 
-    Raises: NoGuest; Refused: it takes no commands now; NeverStarted; HostError; OSError
+    Raises: NoGuest; Refused: it takes no commands now; NeverStarted; GuestEnded; HostError; OSError
     """
     directory = paths.guest_dir(umid)
     _check(umid, directory)
@@ -153,6 +153,8 @@ def execute(
                 session.finish()
         session.close()
     if outcome.said is None and not (outcome.began or outcome.caught or outcome.late):
+        if time.monotonic() < boot:  # what it had said last may be lost with it
+            raise GuestEnded(f"{umid} has ended, or was rebooted, before the command had begun")
         raise NeverStarted(_silent(umid, directory))
     return Ran(outcome, todo, session.problem)
 
