@@ -31,6 +31,8 @@ class Options(TypedDict, total=False):
     kernel: Path
     mem: str
     root: Path
+    overlay: Path
+    initrd: Path
     init: Path
     disk: Sequence[Path]
     nic: Sequence[str]
@@ -38,6 +40,7 @@ class Options(TypedDict, total=False):
     force: bool
     mem_dir: Path
     ncpus: int
+    numa: int
     memory_limit: str
     cpu_limit: int
     cpus: str
