@@ -508,7 +508,7 @@ def test_what_became_of_it_is_written_apart(place: Place, tmp_path: Path) -> Non
     assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
     assert (done.returncode, found["status"], found["cause"]) == (7, 7, "exited")
     assert b"Linux version" in (tmp_path / "log").read_bytes()
-    done, found = how("--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60")
+    done, found = how("--", "sh", "-c", "sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
     assert (done.returncode, found["cause"]) == (255, "panicked")
     assert found["panic"] == "sysrq triggered crash"
     done, found = how("--kernel", "/no/such", "--", "true")
@@ -568,7 +568,7 @@ def test_kept_guest_outlives_a_command_whose_time_is_up(program: Place, tmp_path
 
 
 def test_guest_that_panics_is_not_kept(program: Place) -> None:
-    done = program.run("--keep", "--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60")
+    done = program.run("--keep", "--", "sh", "-c", "sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
     assert done.returncode == 255
     assert b"sysrq triggered crash" in done.stderr
     assert b"the guest stays" not in done.stderr

@@ -399,7 +399,7 @@ def _program(above: str, source: str) -> str:
     name = f"{os.path.basename(source)}-{look.st_mtime_ns:x}"
     path = f"{above}/{name}"
     if not os.path.exists(path):
-        new = f"{path}.{os.getpid()}"
+        new = f"{path}.{os.urandom(6).hex()}"  # other threads may make it just now, too
         with open(source, "rb") as reader, open(new, "wb") as writer:
             writer.write(reader.read())
         os.chmod(new, 0o755)  # noqa: S103 - it is no secret, and the kernel may be another user's

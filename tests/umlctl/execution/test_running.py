@@ -181,3 +181,22 @@ def test_canceller_reaches_the_session_of_its_command_alone() -> None:
     assert told.times == 1
     with canceller.over(told):  # type: ignore[arg-type]
         assert told.times == 2
+
+
+def test_threads_that_need_the_program_at_once_all_have_it(tmp_path: Path) -> None:
+    source = tmp_path / "program"
+    source.write_bytes(b"x" * 100_000)
+    (tmp_path / "above").mkdir()
+    found: list[str] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(module._program(str(tmp_path / "above"), str(source)))
+        )
+        for _ in range(16)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(found) == len(threads)
+    assert [each.name for each in (tmp_path / "above").iterdir()] == [found[0]]
