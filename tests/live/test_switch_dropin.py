@@ -55,7 +55,7 @@ def test_guests_of_both_kinds_reach_each_other(house: House, umid: str, control:
             device, words = nic[name]
             house.start(name, *words)
             house.shell(name, f"ip addr add 10.9.0.{number}/24 dev {device}")
-            house.shell(name, f"ip link set {device} up")
+            house.shell(name, f"ip link set {device} up && ip link set lo up")
             house.shell(
                 name,
                 'echo \'import socket;s=socket.create_server(("",7));\n'

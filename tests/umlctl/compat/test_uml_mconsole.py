@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,8 +104,12 @@ def test_own_words(
         "Cannot determine the PID of your UML session, not sending signal.\n"
     )
     monkeypatch.setattr(asking.Asking, "pid", lambda _self: os.getpid())
-    with pytest.raises(KeyboardInterrupt):
-        run(path, "int")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(path, "int")
+    finally:
+        signal.signal(signal.SIGINT, before)
     monkeypatch.setattr(asking.Asking, "pid", lambda _self: 4_000_000)
     assert run(path, "int") == 1
     assert "int: pid 4000000: No such process" in capsys.readouterr().err
