@@ -85,16 +85,13 @@ class Lane:
 
     def take(self, frame: memoryview) -> bool:
         """Take a frame; False: it is lost, or dropped."""
-        delay, jitter, loss, rate, down = self.character
+        loss, down = self.character.loss, self.character.down
         size = len(frame)
         is_full = len(self._waiting) >= MAX_QUEUED_FRAMES or self._bytes + size > MAX_QUEUED_BYTES
         if down or is_full or (loss and random.random() < loss):  # noqa: S311 - no secret
             return False
         now = time.monotonic()
-        due = now
-        if rate:
-            due = self._free = max(now, self._free) + size * 8 / rate
-        due += delay + (random.uniform(-jitter, jitter) if jitter else 0.0)  # noqa: S311
+        due = self._due(size, now)
         if self._waiting:
             due = max(due, self._waiting[-1][0])
         if due <= now:
@@ -107,10 +104,36 @@ class Lane:
             self._after(due - now, self._flush)
         return True
 
+    def change(self, character: Character) -> None:
+        """Have another character, at once: what waits takes as long as if it had come now, unless
+        it is through before that."""
+        if character == self.character:
+            return
+        self.character = character
+        now = self._free = time.monotonic()
+        waiting, self._waiting = self._waiting, deque()
+        last = 0.0
+        for before, frame in waiting:
+            free = self._free
+            due = self._due(len(frame), now)
+            if before <= due:
+                due, self._free = before, free
+            last = max(last, due)
+            self._waiting.append((last, frame))
+        self._flush()
+
     def close(self) -> None:
         """Drop what waits."""
         self._waiting.clear()
         self._bytes = 0
+
+    def _due(self, size: int, now: float) -> float:
+        """When a frame is through that comes now behind all others."""
+        delay, jitter, _, rate, _ = self.character
+        due = now
+        if rate:
+            due = self._free = max(now, self._free) + size * 8 / rate
+        return due + delay + (random.uniform(-jitter, jitter) if jitter else 0.0)  # noqa: S311
 
     def _flush(self) -> None:
         self._armed = False

@@ -84,11 +84,10 @@ class Links:
         self, port: Port, character: Character, deliver: Callable[[Port, memoryview], None]
     ) -> None:
         if port.lanes is not None:
-            if character != PLAIN:
-                for lane in port.lanes:
-                    lane.character = character
-                return
-            port.lanes = None  # what is on its way still comes
+            for lane in port.lanes:
+                lane.change(character)
+            if character == PLAIN:
+                port.lanes = None
         elif character != PLAIN:
             into = Lane(character, self._after, lambda frame: deliver(port, frame))
             port.lanes = (into, Lane(character, self._after, port.send))

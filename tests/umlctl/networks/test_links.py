@@ -27,11 +27,11 @@ class Ports:
         self.table: AddressTable[Port] = AddressTable()
         self.all: list[Port] = []
         self.delivered: list[bytes] = []
-        self._far: list[socket.socket] = []
+        self.far: list[socket.socket] = []
 
     def add(self, pid: int, *macs: int) -> Port:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._far.append(far)
+        self.far.append(far)
         port = Port(len(self.all), pid, near, 0, lambda _fd, _events: None)
         for number in macs:
             self.table.route(frame(mac(0), mac(number))[:12], port)
@@ -43,7 +43,7 @@ class Ports:
         return [port.lanes and port.lanes[0].character for port in self.all]
 
     def close(self) -> None:
-        for each in [*self._far, *(port.connection for port in self.all)]:
+        for each in [*self.far, *(port.connection for port in self.all)]:
             each.close()
 
 
@@ -90,6 +90,35 @@ def test_frames_that_have_passed_are_delivered(clock: Clock, ports: Ports) -> No
     assert (ports.delivered, port.out_frames) == ([], 0)
     clock.run(1)
     assert (ports.delivered, port.out_frames) == ([b"in"], 1)
+
+
+@pytest.mark.parametrize("later", [Character(rate=1e9), PLAIN])
+def test_change_is_for_frames_that_wait_too(clock: Clock, ports: Ports, later: Character) -> None:
+    links = Links(clock.after)
+    port = ports.add(7)
+    for character in (Character(rate=1e3), later):
+        links.set(ONE, 7, character)
+        ports.apply(links)
+        for number in range(10):
+            port.put(memoryview(bytes([number]) * 1250))  # 10 s each at first
+    clock.run(0.1)
+    assert port.out_frames == 20
+    assert [ports.far[0].recv(2000)[0] for _ in range(20)] == [*range(10), *range(10)]
+
+
+def test_frame_that_is_through_sooner_is_not_held_up_by_a_change(
+    clock: Clock, ports: Ports
+) -> None:
+    links = Links(clock.after)
+    port = ports.add(7)
+    for character in (Character(delay=0.05), Character(delay=0.01, rate=1e3)):
+        links.set(ONE, 7, character)
+        ports.apply(links)
+        port.put(memoryview(bytes(125)))
+    clock.run(0.9)
+    assert port.out_frames == 1
+    clock.run(0.2)
+    assert port.out_frames == 2
 
 
 def test_links_of_processes_that_have_ended_are_forgotten(clock: Clock) -> None:
