@@ -75,7 +75,13 @@ def test_jitter_is_within_its_bounds_and_keeps_the_order(clock: Clock) -> None:
     clock.run(1)
     assert [each[1][0] for each in passed] == list(range(100))
     assert all(0.01 <= at <= 0.03 for at, _ in passed)
+    passed.clear()
+    for number in range(100):  # far enough from each other that none waits for another
+        made.take(memoryview(b"x"))
+        clock.run(1)
+        passed[-1] = (passed[-1][0] - 1 - number, b"x")
     assert len({at for at, _ in passed}) > 3
+    assert all(0.01 <= at <= 0.0301 for at, _ in passed)
 
 
 def test_rate_is_kept_to(clock: Clock) -> None:
