@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from umlctl.state.leases import Use
 
 NEW_MODE: Final = 0o644
-"""Of a file that is made, less the umask."""
+"""Of a file that is made, less the umask; one that takes another's place has its mode."""
 
 
 class Failed(Exception):
@@ -53,6 +53,7 @@ def replacing(what: str, path: str, *others: str) -> Iterator[int]:
     Raises: HostError: the file is in use, is one of the others, or is no plain file; OSError
     """
     real = os.path.realpath(path)
+    found = None
     if os.path.lexists(real):
         found = os.stat(real)
         if not stat.S_ISREG(found.st_mode):
@@ -64,8 +65,12 @@ def replacing(what: str, path: str, *others: str) -> Iterator[int]:
                 )
         check_free(what, [hold_of(real, write=True)], users())
     beside = f"{real}~{os.getpid()}"
-    with new_file(beside, NEW_MODE) as descriptor:
+    with new_file(beside, NEW_MODE if found is None else 0o600) as descriptor:
         yield descriptor
+        if found is not None:  # who could not read it does not come to read this
+            with contextlib.suppress(PermissionError):  # its owner is somebody else
+                os.fchown(descriptor, found.st_uid, found.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
     try:
         os.replace(beside, real)
     except OSError:

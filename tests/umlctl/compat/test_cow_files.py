@@ -26,7 +26,7 @@ def test_file_is_replaced_when_the_new_one_is_whole() -> None:
         assert Path("a").read_text() == "old"
     assert Path("a").read_text() == "new"
     assert os.readlink("link") == "a"
-    assert stat.S_IMODE(os.stat("a").st_mode) == 0o644
+    assert stat.S_IMODE(os.stat("a").st_mode) == 0o600  # as private as it was
     assert sorted(os.listdir()) == ["a", "link"]
 
 
