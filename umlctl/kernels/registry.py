@@ -166,7 +166,10 @@ def remove(name: str, in_use: Container[str]) -> None:
         above = registered.directory(name)
         for number in _numbers(name):
             if f"{above}/{number}/{FILE}" in in_use:
-                raise HostError(f"a guest has the kernel {name}; end it first: `umlctl list`")
+                raise HostError(
+                    f"a guest has the kernel {name}, or had it and may be started again: end that, "
+                    "and forget it with `umlctl rm`; `umlctl list` shows all"
+                )
         try:
             if registered.default() == name:
                 os.unlink(registered.directory(DEFAULT))
