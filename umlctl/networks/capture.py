@@ -35,11 +35,11 @@ class Capture:
         pid: of the kernel whose frames are wanted; 0: all
         program: that frames have to pass; without instructions, all do
 
-        Raises: HostError: the switch does not run, or refuses
+        Raises: HostError: the switch does not run, or refuses; UsageError: the program is too long
         """
         self._network = network
         self._pid = pid
-        self._program = program
+        self._program = packet_filter.with_more_behind(program, KNOWN_BYTES)
         self._lost = self._lost_before = 0
         try:
             self._socket = self._begin()

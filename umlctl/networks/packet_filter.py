@@ -24,6 +24,12 @@ COMPILE_TIMEOUT: Final = 20.0
 MAX_INSTRUCTIONS: Final = 4096
 """Source: BPF_MAXINSNS of linux/bpf_common.h"""
 _SO_ATTACH_FILTER: Final = 26
+_JUMPS: Final = 0x05
+_JUMP: Final = 0x05
+_LENGTH: Final = 0x80
+_SUBTRACT: Final = 0x14
+"""The class of instructions that jump, one that always does, A = length of the packet, A -= K.
+Source: linux/bpf_common.h"""
 _EMPTY: Final = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
 """A capture of Ethernet frames without one: tcpdump needs a kind of frames to make a program."""
 
@@ -80,6 +86,35 @@ def parse(text: bytes) -> list[Instruction]:
     if count != [len(made)] or not 0 < len(made) <= MAX_INSTRUCTIONS:
         raise HostError(f"{PROGRAM} has printed a program of {len(made)} instructions")
     return made
+
+
+def with_more_behind(program: list[Instruction], count: int) -> list[Instruction]:
+    """A program for packets that have more than their frame: lengths are the frame's.
+
+    count: how much more that is, bytes
+
+    Raises: UsageError: it cannot be made, since it would jump too far
+    """
+    at = [0]  # where each instruction is then
+    for code, *_ in program:
+        at.append(at[-1] + (2 if code == _LENGTH else 1))
+    found = []
+    for index, (code, true, false, value) in enumerate(program):
+
+        def moved(by: int, index: int = index) -> int:
+            to = index + 1 + by
+            return (at[to] if to < len(at) else to) - at[index] - 1
+
+        if code == _JUMP:
+            value = moved(value)  # noqa: PLW2901
+        elif code & 7 == _JUMPS:
+            true, false = moved(true), moved(false)  # noqa: PLW2901
+        found.append((code, true, false, value))
+        if code == _LENGTH:
+            found.append((_SUBTRACT, 0, 0, count))
+    if len(found) > MAX_INSTRUCTIONS or any(max(each[1:3]) > 255 for each in found):
+        raise UsageError("the filter is too long for one that asks how long frames are")
+    return found
 
 
 def attach(connection: socket.socket, program: list[Instruction]) -> None:

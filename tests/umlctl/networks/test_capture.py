@@ -43,6 +43,16 @@ def test_frames_come_and_a_filter_holds_others_back(place: str) -> None:
     capture.close()
 
 
+def test_length_in_a_filter_is_the_frames(place: str) -> None:
+    segment = segments.start("lan")
+    capture = Capture("lan", 0, compile_filter(["less", "60", "and", "ether[12:2]", "=", "2048"]))
+    with Guest(segment) as guest:
+        guest.send(frame(BROADCAST, mac(1), bytes(47)))
+        guest.send(frame(BROADCAST, mac(1), bytes(46)))
+        assert take(capture).frame == frame(BROADCAST, mac(1), bytes(46))
+    capture.close()
+
+
 def test_next_switch_of_a_network_is_captured_too(place: str) -> None:
     segment = segments.start("lan", idle=600)
     capture = Capture("lan", 0, [])
