@@ -34,6 +34,8 @@ NAMES_INTERVAL: Final = 1.0
 """How often it is asked who is at a port that is not known, seconds."""
 FLUSH_BYTES: Final = 1 << 18
 """How much is kept before it is written, bytes, while frames come without a pause."""
+MAX_BURST_FRAMES: Final = 256
+"""How many frames are taken before it is seen whether this is to end."""
 _STOP: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -201,17 +203,24 @@ class File:
         self._is_guests = bool(place.pid)
         self._names = names
         self._asked = -NAMES_INTERVAL
+        self._switch = 0
         self._known: dict[int, int] = {}
         self._interfaces = 1
         name = place.text if place.pid else place.network
         self._waiting = pcapng.section("umlctl") + pcapng.interface(name)
         self.flush()
 
-    def add(self, captured: Captured) -> None:
+    def add(self, captured: Captured, switch: int = 0) -> None:
         """Add a frame.
+
+        switch: which of the switches of its network it is from
 
         Raises: ReaderGone, OSError
         """
+        if switch != self._switch:  # whose ports are others, with the same numbers
+            self._switch = switch
+            self._known.clear()
+            self._asked = -NAMES_INTERVAL
         number = 0 if self._is_guests else self._number(captured.port)
         is_out = self._is_guests and captured.direction == SENT
         direction = pcapng.OUTBOUND if is_out else pcapng.INBOUND
@@ -301,11 +310,9 @@ def _run(place: Place, source: Capture, file: File, count: int | None) -> str:
             for descriptor in (source.fileno(), stopped, *([pidfd] if pidfd >= 0 else [])):
                 poll.register(descriptor, select.POLLIN)
             ready = {descriptor for descriptor, _ in poll.poll()}
+            ends = time.time_ns() if ready & {stopped, pidfd} else None
             try:
-                while count is None or file.count < count:
-                    file.add(source.receive())
-            except BlockingIOError:
-                pass
+                _take(source, file, count, ends)
             except EOFError:
                 return "the network has ended"
             file.flush()
@@ -313,6 +320,22 @@ def _run(place: Place, source: Capture, file: File, count: int | None) -> str:
                 return ""
             if pidfd in ready:
                 return "the guest has ended"
+
+
+def _take(source: Capture, file: File, count: int | None, ends: int | None) -> None:
+    """Take frames that are there: a few, or at the end those that came before it.
+
+    ends: when that was, nanoseconds since 1970; None: it is not the end
+
+    Raises: EOFError, HostError, ReaderGone, OSError
+    """
+    most = file.count + MAX_BURST_FRAMES
+    with suppress(BlockingIOError):
+        while (count is None or file.count < count) and (ends is not None or file.count < most):
+            found = source.receive()
+            if ends is not None and found.time > ends:
+                return  # there may be no end of them
+            file.add(found, source.switch)
 
 
 @contextmanager

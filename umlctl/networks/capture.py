@@ -28,6 +28,7 @@ class Capture:
 
     Fields:
         lost: how many frames were dropped since they were not read in time
+        switch: how many switches of the network there were before; each gives its ports new numbers
     """
 
     def __init__(self, network: str, pid: int, program: list[Instruction]) -> None:
@@ -41,6 +42,7 @@ class Capture:
         self._pid = pid
         self._program = packet_filter.with_more_behind(program, KNOWN_BYTES)
         self._lost = self._lost_before = 0
+        self.switch = 0
         try:
             self._socket = self._begin()
         except NotThere as problem:
@@ -90,6 +92,7 @@ class Capture:
                     raise EOFError from None
                 time.sleep(REVIVE_INTERVAL)
             else:
+                self.switch += 1
                 return
 
     def _begin(self) -> socket.socket:

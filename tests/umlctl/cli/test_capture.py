@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -109,6 +111,50 @@ def written(
     os.close(descriptor)
     assert file.count == len(frames)
     return packets(path.read_bytes())
+
+
+def test_ports_of_the_next_switch_are_others(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    names = {1: "a vec0"}
+    with path.open("wb") as target:
+        file = File(target.fileno(), Place("", "lan"), lambda: names)
+        file.add(Captured(FRAME, 5, 1, 0, SENT), 0)
+        names[1] = "b vec1"
+        file.add(Captured(FRAME, 6, 1, 0, SENT), 0)
+        file.add(Captured(FRAME, 7, 1, 0, SENT), 1)
+        file.end(0)
+    assert [each[0] for each in packets(path.read_bytes())] == ["a vec0", "a vec0", "b vec1"]
+
+
+class Endless:
+    """Frames that come faster than they are taken; this process is told to end meanwhile."""
+
+    switch = 0
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.taken = 0
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def receive(self) -> Captured:
+        self.taken += 1
+        if self.taken == 1000:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert self.taken < 10_000
+        return Captured(FRAME, time.time_ns(), 1, 0, SENT)
+
+
+def test_capture_ends_when_told_though_frames_keep_coming(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    with (tmp_path / "file").open("wb") as target:
+        file = File(target.fileno(), Place("", "lan"), dict)
+        assert module._run(Place("", "lan"), cast("Any", Endless(reader)), file, None) == ""
+        assert file.count >= 1000
+    os.close(reader)
+    os.close(writer)
 
 
 def test_frames_of_a_network_are_of_the_nics_that_sent_them(tmp_path: Path) -> None:
