@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -13,11 +14,12 @@ from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.cow_merge import progress
 from umlctl.cli.main import Group
+from umlctl.definitions import files
 from umlctl.devices import lines, ubd
-from umlctl.errors import NoKernel, UsageError
+from umlctl.errors import NoKernel, UmlctlError, UsageError
 from umlctl.guest import specs
 from umlctl.kernels import find, modules, registered, registry
-from umlctl.state import records
+from umlctl.state import enabled, records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +98,7 @@ def add(source: str, name: str | None, usual: bool, in_json: bool) -> int:
 @kernel.command("rm", epilog="\b\nExamples:\n  umlctl kernel rm mine\n")
 @click.argument("names", nargs=-1, required=True, shell_complete=complete.kernels)
 def rm(names: tuple[str, ...]) -> int:
-    """Remove kernels that were added. One that a guest has is refused."""
+    """Remove kernels that were added. One that a guest has, or is to have, is refused."""
     for name in dict.fromkeys(names):
         registry.remove(name, _in_use())
         print(f"the kernel {name} is removed")
@@ -172,8 +174,16 @@ def _print(found: Registered, in_json: bool, text: str) -> None:
 
 
 def _in_use() -> set[str]:
-    """The kernels of guests, those that have ended among them: they may be started again."""
-    return {record.definition.kernel for record in records.load_all()}
+    """The kernels of guests, those that have ended, are enabled or are only defined among them:
+    they may be started again."""
+    found = {record.definition.kernel for record in records.load_all()}
+    found |= {each.definition.kernel for each in enabled.load_all() if each.definition}
+    for name in files.names():
+        with suppress(UmlctlError):  # one that cannot be read has none
+            written = files.find(name)
+            if written is not None and "kernel" in written.values:
+                found.add(registered.path_of(str(written.values["kernel"].value)))
+    return found
 
 
 def as_json(found: ProbedKernel) -> str:

@@ -167,8 +167,8 @@ def remove(name: str, in_use: Container[str]) -> None:
         for number in _numbers(name):
             if f"{above}/{number}/{FILE}" in in_use:
                 raise HostError(
-                    f"a guest has the kernel {name}, or had it and may be started again: end that, "
-                    "and forget it with `umlctl rm`; `umlctl list` shows all"
+                    f"a guest has the kernel {name}, or is to have it: end that guest, and take "
+                    "it away by `umlctl rm`, `umlctl disable` and `umlctl undefine`"
                 )
         try:
             if registered.default() == name:

@@ -5,13 +5,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from tests import fake_kernel
 from umlctl.cli.kernel import kernel
-from umlctl.errors import UsageError
+from umlctl.errors import HostError, UsageError
+from umlctl.guest.definition import Definition
 from umlctl.host import paths
-from umlctl.kernels import find
+from umlctl.kernels import find, registered
+from umlctl.state import enabled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +90,29 @@ def test_kernel_is_added_shown_rolled_back_and_removed(
         "the kernel mine is removed\nthe kernel 6.1.0 is removed\n"
     )
     assert os.listdir(f"{paths.state_dir()}/kernels") == [".lock"]
+
+
+def test_kernel_that_a_guest_is_to_be_started_with_stays(
+    tmp_path: Path, house: str, real_kernel: str
+) -> None:
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(kernel, words)
+
+    for name in ("defined", "enabled"):
+        invoke("add", real_kernel, "--name", name)
+    definition = Definition(umid="two", kernel=registered.path_of("enabled"), mem=64 << 20)
+    enabled.enable(definition)
+    guests = paths.definitions_dir()
+    os.makedirs(guests)
+    with open(f"{guests}/one.toml", "w") as file:
+        file.write('kernel = "defined"\n')
+    with open(f"{guests}/bad.toml", "w") as file:
+        file.write("kernel = \n")
+    for name in ("defined", "enabled"):
+        assert isinstance(invoke("rm", name).exception, HostError)
+    os.unlink(f"{guests}/one.toml")
+    enabled.disable("two")
+    assert invoke("rm", "defined", "enabled").exit_code == 0
 
 
 def test_name_and_no_name_are_a_usage_error(house: str) -> None:
