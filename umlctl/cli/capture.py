@@ -48,6 +48,7 @@ class Place(NamedTuple):
         interface: of the host
         pid: of the one kernel whose frames are wanted; 0: all
         mac: of the one NIC whose frames are wanted, where the kernel has others there; else empty
+        other_macs: of those
     """
 
     text: str
@@ -55,6 +56,21 @@ class Place(NamedTuple):
     interface: str = ""
     pid: int = 0
     mac: str = ""
+    other_macs: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> list[str]:
+        """A filter for the frames of the one NIC, those to a group among them; empty if that takes
+        none."""
+        if not self.mac:
+            return []
+        others = [word for mac in self.other_macs for word in ("and", "not", "ether", "src", mac)]
+        return [
+            *("(", "ether", "host", self.mac),
+            *("or", "(", "ether", "multicast"),
+            *others,
+            "))",
+        ]
 
 
 @click.command(
@@ -92,8 +108,8 @@ def capture(guest: str, words: tuple[str, ...], write: str | None, count: int | 
         raise UsageError("frames are no text for a terminal: -w FILE, or a program behind a pipe")
     if place.interface:
         _execute_tcpdump(place, rest, write, count)
-    if place.mac:
-        rest = ("ether", "host", place.mac, *(("and", "(", *rest, ")") if rest else ()))
+    if own := place.own:
+        rest = (*own, *(("and", "(", *rest, ")") if rest else ()))
     program = packet_filter.compile_filter(rest) if rest else []
     with ExitStack() as stack:
         source = Capture(place.network, place.pid, program)
@@ -154,10 +170,11 @@ def _place_of(record: Record, entry: DeviceEntry) -> Place:
     text = f"{record.definition.umid}'s {entry.name}"
     if not entry.network:
         return Place(f"{text} on {entry.tap}", interface=entry.tap)
-    others = [e for e in record.devices if e.network == entry.network and e is not entry]
+    nics = [each for each in record.devices if each.network == entry.network]
+    others = tuple(each.mac for each in nics if each is not entry)
     mac = entry.mac if others else ""
     on = "" if naming.PRIVATE_MARK in entry.network else f" on {entry.network}"
-    return Place(f"{text}{on}", network=entry.network, pid=record.pid, mac=mac)
+    return Place(f"{text}{on}", network=entry.network, pid=record.pid, mac=mac, other_macs=others)
 
 
 def _names_of(place: Place) -> Callable[[], dict[int, str]]:

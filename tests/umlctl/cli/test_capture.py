@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tests.switches import frame, mac
+from tests.umlctl.networks.test_packet_filter import passed
 from tests.umlctl.networks.test_pcapng import packets
 from umlctl import exitcodes
 from umlctl.cli import capture as module
@@ -18,7 +20,7 @@ from umlctl.cli.capture import File, Place
 from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.guest.definition import Definition
 from umlctl.host import processes
-from umlctl.networks import interfaces, pcapng, segments
+from umlctl.networks import interfaces, packet_filter, pcapng, segments
 from umlctl.networks.captured import RECEIVED, SENT, Captured
 from umlctl.recovery import discover
 from umlctl.state.records import DeviceEntry, Record
@@ -71,7 +73,9 @@ def host(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("one", "0", Place("one's vec0", "..one-0", pid=13), ""),
         (
             *("two", "vec1 arp"),
-            Place("two's vec1 on lan", "lan", pid=13, mac="02:00:00:00:00:02"),
+            Place(
+                "two's vec1 on lan", "lan", "", 13, *("02:00:00:00:00:02", ("02:00:00:00:00:01",))
+            ),
             "arp",
         ),
         ("two", "vec2", Place("two's vec2 on t0", interface="t0"), ""),
@@ -124,6 +128,16 @@ def test_ports_of_the_next_switch_are_others(tmp_path: Path) -> None:
         file.add(Captured(FRAME, 7, 1, 0, SENT), 1)
         file.end(0)
     assert [each[0] for each in packets(path.read_bytes())] == ["a vec0", "a vec0", "b vec1"]
+
+
+def test_what_is_sent_to_all_is_of_one_nic_among_several_too() -> None:
+    own, sibling, far, all_of_them = mac(1), mac(2), mac(3), b"\xff" * 6
+    place = Place("", "lan", pid=1, mac=own.hex(":"), other_macs=(sibling.hex(":"),))
+    ways = [(own, far), (far, own), (all_of_them, far), (all_of_them, own)]
+    others = [(sibling, far), (far, sibling), (all_of_them, sibling)]
+    frames = [frame(to, source) for to, source in (*ways, *others)]
+    assert passed(packet_filter.compile_filter(place.own), frames, b"") == frames[: len(ways)]
+    assert not Place("", "lan", pid=1).own
 
 
 class Endless:
