@@ -99,7 +99,7 @@ def capture(guest: str, words: tuple[str, ...], write: str | None, count: int | 
 
     On a switch of umlctl, every frame is captured as it comes in, or those that the guest sends
     and receives; on a tap or bridge of the host tcpdump captures, which may need root. Ctrl-C
-    ends it.
+    ends it; twice, at once.
     """
     if "" in words:
         raise UsageError("a word of the filter, or the NIC, is empty")
@@ -357,11 +357,17 @@ def _take(source: Capture, file: File, count: int | None, ends: int | None) -> N
 
 @contextmanager
 def _stopping() -> Iterator[int]:
-    """A descriptor that can be read once a signal has asked for the end."""
+    """A descriptor that can be read once a signal has asked for the end. One more ends this process
+    by itself: who is to take the frames may not do so."""
     asked, asks = os.pipe()
     os.set_blocking(asks, False)
+
+    def ask(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
     before = {
-        number: signal.signal(number, lambda *_: None)
+        number: signal.signal(number, ask)
         for number in _STOP
         # What nohup(1) has had ignored is left so.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -169,6 +170,23 @@ def test_capture_ends_when_told_though_frames_keep_coming(tmp_path: Path) -> Non
         assert file.count >= 1000
     os.close(reader)
     os.close(writer)
+
+
+def test_second_signal_ends_a_capture_whose_frames_nobody_takes() -> None:
+    text = (
+        "import os\nfrom umlctl.cli import capture\nfrom umlctl import streams\n"
+        "with capture._stopping():\n    streams.write_all(1, bytes(1 << 22))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        deadline = time.monotonic() + 30
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.kill()
+            process.terminate()
+            time.sleep(0.05)
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_frames_of_a_network_are_of_the_nics_that_sent_them(tmp_path: Path) -> None:
