@@ -17,7 +17,7 @@ from umlctl.client.ask import GuestClient, deadline_of
 from umlctl.definitions import files, host_file, make
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import specs
-from umlctl.guest.definition import root_disk, root_is_image
+from umlctl.guest.definition import root_directory, root_disk, root_is_image
 from umlctl.kernels import find
 from umlctl.output import views
 from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
@@ -122,16 +122,24 @@ def _check_again(umid: str, written: Definition | None) -> None:
         )
     definition = written or record.definition
     host_file.load()
+    for directory in filter(None, (definition.cwd, root_directory(definition))):
+        if not os.path.isdir(directory):
+            raise _left(umid, f"the directory {directory}", written)
     find.probe(os.path.join(definition.cwd, definition.kernel), definition.user)
     disks = [specs.parse_disk(text, definition.cwd) for text in definition.disks]
     if root_is_image(definition):
         disks.append(root_disk(definition))
     for disk in disks:
         if not os.path.exists(disk.file):
-            why = "which its definition has, is not there"
-            if written is None:
-                why = "which it was started with, is gone"
-            raise HostError(f"{umid} is left as it is: {disk.file}, {why}")
+            raise _left(umid, disk.file, written)
+
+
+def _left(umid: str, what: str, written: Definition | None) -> HostError:
+    """Why a guest is not ended: what it could not be started again without."""
+    why = "which its definition has, is not there"
+    if written is None:
+        why = "which it was started with, is gone"
+    return HostError(f"{umid} is left as it is: {what}, {why}")
 
 
 def _shut_down(guest: GuestClient, seconds: float, in_json: bool) -> None:

@@ -175,6 +175,17 @@ def test_guest_that_could_not_be_started_again_is_not_ended(
     assert not supervisor.asked
 
 
+@pytest.mark.parametrize(("key", "end"), [("cwd", ""), ("root", "/")])
+def test_guest_whose_directory_is_gone_is_not_ended(
+    key: str, end: str, supervisor: Supervisor, started: list[Definition], house: str
+) -> None:
+    asked: dict[str, Any] = {key: f"{house}/gone{end}"}
+    write_record(**asked)
+    assert supervisor.main("restart", "demo") == exitcodes.FAILED
+    assert f"demo is left as it is: the directory {house}/gone{end}, which it" in supervisor.err
+    assert not supervisor.asked
+
+
 def test_process_of_somebody_is_not_started_again(
     supervisor: Supervisor, started: list[Definition]
 ) -> None:
