@@ -6,6 +6,7 @@ import ast
 import itertools
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -343,3 +344,9 @@ def test_constant_is_named_for_its_unit(module: Module) -> None:
 @each_module
 def test_module_says_why_it_exists(module: Module) -> None:
     assert ast.get_docstring(module.tree)
+
+
+def test_changelog_says_each_thing_once() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    begun = Counter(line for line in lines if line.startswith("- "))
+    assert [line for line, times in begun.items() if times > 1] == []
