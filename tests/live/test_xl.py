@@ -78,6 +78,8 @@ def test_domain_is_created_by_its_file(house: House, umid: str, tmp_path: Path) 
     assert house.status(umid)["memory_limit"] == 64 << 20
     xl(house, "block-attach", umid, f"{tmp_path}/d.img", "xvdc", "r")
     assert xl(house, "block-list", umid).splitlines()[1].split()[0] == "51744"
+    xl(house, "reboot", umid)
+    assert state(house, umid) == "r-----"
     xl(house, "destroy", umid)
 
 

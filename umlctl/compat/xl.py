@@ -11,14 +11,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.compat import xl_domains, xl_tables
 from umlctl.errors import NoGuest, Refused, UmlctlError, UsageError
 from umlctl.guest.definition import parse_size
 from umlctl.guest.readers import xl_disk, xl_vif
-from umlctl.host import daemonlog
+from umlctl.host import daemonlog, paths
 from umlctl.streams import PYTHON
 
 if TYPE_CHECKING:
@@ -115,7 +114,8 @@ def _umlctl(*words: str) -> int:
         check=False,
     )
     if done.returncode:
-        return _fail(done.stderr.removeprefix("umlctl: ").rstrip())
+        lines = done.stderr.rstrip().split("\n")
+        return _fail("\n".join(line.removeprefix("umlctl: ") for line in lines))
     return 0
 
 
@@ -247,15 +247,23 @@ def _create(options: dict[str, str], words: list[str]) -> int:
     if "-n" in options:
         print(found["text"], end="")
         return 0
-    with tempfile.TemporaryDirectory(prefix="xl-") as directory:
-        with open(f"{directory}/{name}.toml", "w") as definition:
-            definition.write(found["text"])
-        code = _umlctl("start", definition.name)
+    code = _umlctl("start", _kept(name, found["text"]))
     if not code and "-p" in options:
         code = _umlctl("stop", name)
     if not code and "-c" in options:
         return _become("console", name)
     return code
+
+
+def _kept(name: str, text: str) -> str:
+    """The path of a domain's definition. It stays, since the guest is started again from there."""
+    directory = f"{paths.state_dir()}/xl"
+    os.makedirs(directory, 0o700, exist_ok=True)
+    path = f"{directory}/{name}.toml"
+    with open(f"{path}~{os.getpid()}", "w") as definition:
+        definition.write(text)
+    os.replace(definition.name, path)
+    return path
 
 
 def _console(options: dict[str, str], words: list[str]) -> int:

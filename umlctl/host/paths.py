@@ -18,6 +18,7 @@ own.
         guests/UMID/{record.json,console.log}
         images/NAME.{img,toml}
         snapshots/UMID/NAME/{snapshot.json,UMID.ubdN}
+        xl/NAME.toml                     a guest that `xl create` has started
     ~/.config/umlctl/guests/NAME.toml    a guest as its user wrote it down; or XDG_CONFIG_HOME, or
                                          UMLCTL_DIR/config
     /etc/umlctl/guests/NAME.toml         the same for all users

@@ -101,9 +101,9 @@ def test_memory_is_set_to_what_is_to_be_left(size: str, taken: int, change: str,
 def test_why_it_has_failed_is_said_without_our_name(
     ran: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran.code, ran.err = 5, "umlctl: web: it is gone\n"
+    ran.code, ran.err = 5, "web: as it was\numlctl: web: it is gone\n"
     assert xl.main(["xl", "pause", "web"]) == 1
-    assert capsys.readouterr().err == "web: it is gone\n"
+    assert capsys.readouterr().err == "web: as it was\nweb: it is gone\n"
     assert xl.main(["xl", "mem-set", "web", "1g"]) == 1
     assert xl.main(["xl", "shutdown", "-w", "web"]) == 1
 
@@ -162,7 +162,7 @@ def test_domains_are_shown(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_file_is_read_with_what_is_given_besides(
-    ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ran: Ran, house: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "www.cfg"
     file.write_text("memory = 64")
@@ -172,7 +172,8 @@ def test_file_is_read_with_what_is_given_besides(
     assert ran.read == b"memory = 64\nmemory=80"
     assert [each[0] for each in ran] == ["import", "start"]
     assert ran[1][1].endswith("/www.toml")
-    assert not os.path.exists(ran[1][1])
+    with open(ran[1][1]) as definition:
+        assert definition.read() == 'mem = "80M"\n', "for when it is started again"
     captured = capsys.readouterr()
     assert captured.out == f"Parsing config from {file}\n"
     assert captured.err == f"{file}: vif '': no bridge: tap=auto\n"
