@@ -434,6 +434,7 @@ def test_command_line_of_the_howto_works(
         wait_for(is_supervised(linux.house, umid), "it is supervised")
         table = linux.house.table(umid)
         assert table["ubd0"]["holds"][0]["path"] == str(image)
+        assert table["ubd0"]["observed"]["block"] == "ubda"
         assert "vec0" in table
         child.send("me\r")
         child.expect("hello me")

@@ -98,12 +98,14 @@ def _devices(definition: Definition, line: list[str]) -> list[DeviceEntry]:
     from umlctl.devices.ubd import Ubd
 
     entries = []
-    for device in kernel_line.devices(line, definition.cwd):
+    for word in kernel_line.devices(line):
+        device = word.absolute(definition.cwd) if isinstance(word, Ubd) else word
         if isinstance(device, Ubd) and not any(map(os.path.exists, device.files)):
             continue  # a disk that the kernel would have without being told
         entry = registry.entry_of(definition.umid, device)
         if entry is not None:
             entry.boot = True
+            entry.told = "" if device == word else str(word)
             entries.append(entry)
     return entries
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.devices import parse, ubd
+from umlctl.devices import parse
 from umlctl.errors import UsageError
 from umlctl.guest import confinement, words
 from umlctl.guest.cmdline import OWN_ARGUMENTS
@@ -105,9 +105,9 @@ def definition(line: Sequence[str], umid: str, kernel: str, cwd: str, home: str)
     )
 
 
-def devices(line: Sequence[str], cwd: str) -> list[Device]:
-    """The disks and NICs of a command line that umlctl understands; DEFAULT_DISK is among them
-    where the line has no other ubd0."""
+def devices(line: Sequence[str]) -> list[Device]:
+    """The disks and NICs of a command line that umlctl understands, as it has them; DEFAULT_DISK is
+    among them where it has no other ubd0."""
     for_kernel, _ = words.split(line)
     given = [word for word in for_kernel if is_device(word)]
     if not any(words.key(word) == "ubd0" for word in given):
@@ -115,10 +115,9 @@ def devices(line: Sequence[str], cwd: str) -> list[Device]:
     found: list[Device] = []
     for word in given:
         try:
-            device = parse.parse(word, insist=True)
+            found.append(parse.parse(word, insist=True))
         except UsageError:
             continue
-        found.append(device.absolute(cwd) if isinstance(device, ubd.Ubd) else device)
     return found
 
 

@@ -68,7 +68,7 @@ class DeviceEntry(msgspec.Struct, kw_only=True):
 
     Fields:
         told: what the kernel was told instead of `kernel`, where it is confined and finds the
-            files elsewhere
+            files elsewhere, or was started as `linux` with relative paths
     """
 
     name: str

@@ -207,7 +207,8 @@ class KernelRequests:
                 data = f"unix:{consoles.socket_of(name)}".encode()
                 return Outcome(ANSWERED, 0, data, "", outcome.pieces)
         if line.command.name == "config" and outcome.ok:
-            entry = self._life().devices.find(name)
+            table = self._life().devices
+            entry = None if table.record.own_line else table.find(name)
             if entry is not None and entry.told:
                 data = bringing.as_given(entry, outcome.text).encode("utf-8", "surrogateescape")
                 return Outcome(ANSWERED, 0, data, "", outcome.pieces)

@@ -49,7 +49,9 @@ def test_what_a_supervisor_has_to_know_is_there_before_the_kernel(
             assert record.own_line
             assert (record.pid, record.relay) == (process.pid, f"{tmp_path}/n")
             assert record.place == f"{tmp_path}/p/demo"
-            assert [each.holds[0].path for each in record.devices] == [str(image)]
+            (disk,) = record.devices
+            assert disk.holds[0].path == str(image)
+            assert (disk.kernel, disk.told) == (f"ubd0={image}", "ubd0=d.img")
             assert (tmp_path / "p" / "demo" / "pid").read_text() == f"{process.pid}\n"
             assert umid_lock.has_owner("demo")  # the process beside it
             assert processes.descendants(process.pid) == []

@@ -30,8 +30,8 @@ def test_line_of_the_howto_is_understood() -> None:
     assert (made.umid, made.mem, made.named) == ("TEST", 2048 << 20, True)
     assert cmdline.console_elsewhere(made) == "con0=null,fd:2"
     assert not cmdline.has_agent(made)
-    assert kernel_line.devices(HOWTO, "/vm") == [
-        ubd.parse("ubd0=/vm/Filesystem.img"),
+    assert kernel_line.devices(HOWTO) == [
+        ubd.parse("ubd0=Filesystem.img"),
         vec.parse("vec0:transport=tap,ifname=tap0,depth=128,gro=1"),
     ]
     assert kernel_line.descriptors(HOWTO) == [0, 1, 2]
@@ -41,7 +41,7 @@ def test_kernel_without_words_has_what_it_takes_by_itself() -> None:
     made = kernel_line.definition([], "abc", "/linux", "/vm", "")
     assert (made.mem, made.named) == (64 << 20, False)
     assert cmdline.console_elsewhere(made) == "con0=fd:0,fd:1"
-    assert kernel_line.devices([], "/vm") == [ubd.parse("ubd0=/vm/root_fs")]
+    assert kernel_line.devices([]) == [ubd.parse("ubd0=root_fs")]
 
 
 def test_what_counts_is_what_counts_for_the_kernel() -> None:
@@ -72,7 +72,7 @@ def test_any_line_is_read_and_stays_as_it_was(line: list[str]) -> None:
     told = kernel_line.read(line)
     made = kernel_line.definition(line, told.umid or "a", "/linux", "/vm", "")
     devices(made)
-    kernel_line.devices(line, "/vm")
+    kernel_line.devices(line)
     assert all(number >= 0 for number in kernel_line.descriptors(line))
     try:
         longer = kernel_line.supervised(line, "a", "/k", "/n")
