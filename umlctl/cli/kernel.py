@@ -60,9 +60,7 @@ def list_kernels(in_json: bool) -> None:
     elif sys.stdout.isatty():
         _table([_row(*found) for found in probed])
     else:
-        # No blank inside a column, for awk.
-        rows = ([cell.replace(", ", ",") for cell in _row(*found)] for found in probed)
-        _columns([_HEADINGS, *rows])
+        _columns([_HEADINGS, *(_row(*found) for found in probed)])
 
 
 @kernel.command(
@@ -229,7 +227,10 @@ def _entry(candidate: Candidate, found: ProbedKernel | NoKernel) -> dict[str, ob
 def _row(candidate: Candidate, found: ProbedKernel | NoKernel) -> tuple[str, ...]:
     if isinstance(found, NoKernel):
         return (candidate.path, "-", candidate.source, "-", found.problem)
-    return (found.path, found.version, candidate.source, *abilities(found))
+    can, cannot = abilities(found)
+    if not sys.stdout.isatty():  # no blank inside a column, for awk
+        can, cannot = can.replace(", ", ","), cannot.replace(", ", ",")
+    return (found.path, found.version, candidate.source, can, cannot)
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:

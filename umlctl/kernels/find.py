@@ -33,6 +33,7 @@ IN_TREE: Final = "linux"
 """The kernel's place in the tree where it was built."""
 PROBE_TIMEOUT: Final = 5.0
 _SYMBOL: Final = "CONFIG_"
+_SCRIPT: Final = "umlctl"
 
 ADVICE: Final = f"`umlctl setup` fetches one; --kernel PATH or ${KERNEL_VARIABLE} name one you have"
 """What to do where no kernel is found, or none that runs."""
@@ -290,9 +291,10 @@ def _unnamed() -> Iterator[Candidate]:
         yield Candidate(f"default:{usual}", registered.path_of(usual))
     for name in ("linux.uml", IN_TREE):
         found = _all_which(name)
-        # A program of that name, as umlctl itself can be, may stand before a kernel.
+        # A program of that name may stand before a kernel; so may umlctl itself, by `compat`.
         for path in found if name == IN_TREE else itertools.islice(found, 1):
-            yield Candidate("PATH", path)
+            if os.path.basename(os.path.realpath(path)) != _SCRIPT:
+                yield Candidate("PATH", path)
     for path in _cached():
         yield Candidate("cache", path)
 

@@ -55,6 +55,7 @@ def test_list_shows_each_kernel_with_what_it_can_do(
     assert (path, version, source) == (real_kernel, release, "$UMLCTL_KERNEL")
     assert {"mconsole", "ubd", "vec", "hostfs"} < set(can.split(","))
     assert second.split()[:2] == [f"{tmp_path}/linux", "-"]
+    assert "it is a script, and" in second, "its blanks are those of a sentence"
     assert second.endswith("name one you have"), "the reason is not cut"
 
 

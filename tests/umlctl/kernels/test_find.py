@@ -251,6 +251,13 @@ def test_other_program_called_linux_is_passed_over(program: Program, tmp_path: P
     assert find.find() == in_cache
 
 
+def test_umlctl_by_the_name_linux_is_no_kernel(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "bin/linux").symlink_to(program("tool/umlctl", "#!/bin/sh\n"))
+    assert find.candidates() == []
+    with pytest.raises(NoKernel, match=r"none in [^ ]*;"):
+        find.find()
+
+
 def test_probe_reads_version_options_and_configuration(program: Program) -> None:
     kernel = find.probe(program("linux", FAKE))
     assert kernel.version == "6.19.0"
