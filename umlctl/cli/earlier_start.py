@@ -29,6 +29,12 @@ def last(umid: str) -> Definition | None:
     return msgspec.structs.replace(record.definition, named=True)
 
 
+def was_process(umid: str) -> bool:
+    """Whether the last guest of a name was one that somebody had started as `linux`."""
+    record = records.load(umid)
+    return record is not None and record.own_line
+
+
 def is_same(one: Definition, other: Definition) -> bool:
     """Whether both guests were started with the same options."""
     return words(one) == words(other)

@@ -149,6 +149,8 @@ def _described(umid: str, asked: Asked) -> Definition:
         )
         return last
     definition = asked.definition()
+    if earlier_start.was_process(umid):
+        say(f"{umid}: a new guest of this name; the last one was started as `linux`", exitcodes.OK)
     if last is not None and not earlier_start.is_same(definition, last):
         words = earlier_start.words(last) or "no options"
         say(f"{umid}: a new guest of this name; it was started last with {words}", exitcodes.OK)

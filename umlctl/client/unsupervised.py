@@ -173,10 +173,10 @@ def epitaph(guest: str) -> str:
         )
     ending = record.ending
     ago = views.duration(max(0.0, time.time() - ending.time)) if ending else "some time"
-    return (
-        f"{guest} does not run: {views.ending_text(ending)}, {ago} ago; "
-        f"`umlctl start {guest}` starts it again"
-    )
+    again = f"`umlctl start {guest}`"
+    if record.own_line:
+        again = "who started it as `linux`"
+    return f"{guest} does not run: {views.ending_text(ending)}, {ago} ago; {again} starts it again"
 
 
 def ending(guest: str) -> str:

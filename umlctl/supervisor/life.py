@@ -115,8 +115,9 @@ class Life:
             self.process,
             self.pauses.look,
         )
+        heard = "" if record.own_line else self.log
         self.shutdown = Shutdown(
-            lifecycle, handle, milestones, self.kernel, self.process, self.pauses, self.log
+            lifecycle, handle, milestones, self.kernel, self.process, self.pauses, heard
         )
 
     async def answers(self) -> None:

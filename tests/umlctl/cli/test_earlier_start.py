@@ -52,8 +52,10 @@ def test_guest_that_has_ended_is_started_as_it_was_last(
     assert said + (earlier_start.words(first) or "no options") in started.err
 
 
-def test_what_was_started_as_linux_is_no_guest_to_be_started_again(house: str) -> None:
+def test_what_was_started_as_linux_is_no_guest_to_be_started_again(started: Started) -> None:
     keep("demo", own_line=True, ending=ended(0, 2.0))
     assert earlier_start.last("demo") is None
+    assert started.main("start", "demo") == 0
+    assert "demo: a new guest of this name; the last one was started as `linux`" in started.err
     keep("demo", ending=ended(0, 2.0))
     assert earlier_start.last("demo") is not None

@@ -87,6 +87,10 @@ def test_guest_that_died_unseen_is_shown_as_dead(house: str) -> None:
     found = unsupervised.unsupervised_status(record)
     assert (found.state, found.since, found.ending and found.ending.code) == ("dead", 5.0, 3)
     assert "demo does not run: exited with status 3" in unsupervised.epitaph("demo")
+    assert unsupervised.epitaph("demo").endswith("; `umlctl start demo` starts it again")
+    record.own_line = True
+    records.save(record)
+    assert unsupervised.epitaph("demo").endswith("; who started it as `linux` starts it again")
     assert unsupervised.ending("demo") == "exited with status 3"
     assert not umid_lock.has_owner("demo")
 

@@ -31,6 +31,17 @@ async def test_kernels_word_is_waited_for_and_an_earlier_one_does_not_count(
     assert asked == ["sysrq u", "sysrq s"]
 
 
+async def test_console_that_nobody_here_has_is_not_blamed(autojump_clock: MockClock) -> None:
+    async def ask(_text: str) -> Outcome:
+        return Outcome(ANSWERED)
+
+    said = await emergency(SYNC, ask, "")
+    assert said == (
+        "not seen to sync: its console, which would say so, is that of who started it as `linux`"
+    )
+    assert autojump_clock.current_time() >= SYNC_TIMEOUT, "the kernel has had its time"
+
+
 async def test_kernel_that_refuses_or_has_no_log_is_said(tmp_path: Path) -> None:
     async def refuses(_text: str) -> Outcome:
         return Outcome(REFUSED, 1, b"no")
