@@ -168,13 +168,16 @@ def images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 
 def kernels(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Names of kernels that were added, and files."""
+    return [*added_kernels(_ctx, _param, incomplete), *files(incomplete)]
+
+
+def added_kernels(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from umlctl.kernels import registered
 
     try:
-        names = registered.names()
+        return [name for name in registered.names() if name.startswith(incomplete)]
     except BadPlace:
-        names = []
-    return [*(name for name in names if name.startswith(incomplete)), *files(incomplete)]
+        return []
 
 
 def enabled(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

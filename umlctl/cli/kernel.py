@@ -94,7 +94,7 @@ def add(source: str, name: str | None, usual: bool, in_json: bool) -> int:
 
 
 @kernel.command("rm", epilog="\b\nExamples:\n  umlctl kernel rm mine\n")
-@click.argument("names", nargs=-1, required=True, shell_complete=complete.kernels)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete.added_kernels)
 def rm(names: tuple[str, ...]) -> int:
     """Remove kernels that were added. One that a guest has, or is to have, is refused."""
     for name in dict.fromkeys(names):
@@ -143,7 +143,7 @@ def show(source: str | None, in_json: bool) -> int:
     "default",
     epilog="\b\nExamples:\n  umlctl kernel default mine\n  umlctl kernel default --none\n",
 )
-@click.argument("name", required=False, shell_complete=complete.kernels)
+@click.argument("name", required=False, shell_complete=complete.added_kernels)
 @click.option("--none", "nothing", is_flag=True, help="Take none of them unless it is named.")
 def default(name: str | None, nothing: bool) -> int:
     """Have an added kernel be taken where none is named; without NAME, say which is."""
@@ -157,7 +157,7 @@ def default(name: str | None, nothing: bool) -> int:
 
 
 @kernel.command("rollback", epilog="\b\nExamples:\n  umlctl kernel rollback mine\n")
-@click.argument("name", shell_complete=complete.kernels)
+@click.argument("name", shell_complete=complete.added_kernels)
 @click.option("--json", "in_json", is_flag=True, help="Print it as `kernel show` does.")
 def rollback(name: str, in_json: bool) -> int:
     """Have a name be the kernel that it was before the last one was added."""

@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from tests import fake_kernel
@@ -81,6 +82,11 @@ def test_kernel_is_added_shown_rolled_back_and_removed(
     assert shown[5:7] == ["name      mine, the default", f"from      {source}"]
     assert json.loads(invoke("show", "--json"))["registered"]["name"] == "mine"
     assert invoke("default") == "mine is taken where no kernel is named\n"
+    monkeypatch.chdir(tmp_path)  # with a file that is the name of no kernel that was added
+    for verb, files in (("rm", False), ("rollback", False), ("default", False), ("show", True)):
+        found = ShellComplete(kernel, {}, "kernel", "_X").get_completions([verb], "")
+        assert found[0].value == "mine", verb
+        assert ("built" in [item.value for item in found]) is files, verb
     assert "mine/1/linux" in invoke("rollback", "mine")
     assert invoke("default", "--none") == "no added kernel is taken\n"
     assert (
