@@ -13,18 +13,21 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from socketproto.wire import SOCKET, Notification, WireError
+from umlctl import exitcodes
 from umlctl.client.background import ask_supervisor
 from umlctl.compat import expected_place, terminals
 from umlctl.compat.terminals import Terminal
 from umlctl.errors import UmlctlError
-from umlctl.host import daemonlog, paths, processes
+from umlctl.host import daemonlog, exit_status, paths, processes
 from umlctl.host.files import remove_tree
 from umlctl.host.relay import Relay
 from umlctl.recovery import cleanup
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL: Final = 0.05
 """The time between two looks at what sends no notice, seconds."""
+REAPED_TIMEOUT: Final = 1.0
+"""How long who started a kernel may take to ask how that has ended, seconds."""
 MAX_NOTIFICATION_BYTES: Final = 1024
 
 
@@ -73,15 +78,30 @@ class Attendant:
                 self._notify.close()
                 return adopted
 
-    def bury(self) -> None:
-        """See to what is left of a kernel that has ended before a supervisor had it."""
+    def bury(self, pidfd: int) -> None:
+        """See to what is left of a kernel that has ended before a supervisor had it.
+
+        pidfd: of its main process; -1 if that had ended before this one began
+        """
         record = self._record
         processes.kill_members(record.pid, record.definition.kernel)
         if self._held.lock >= 0:  # it could never be asked, and its starter knows its status
             remove_tree(self._held.records)
             self._held.release()
         else:
+            self._write_status(pidfd)
             cleanup.clean_up(record)
+
+    def _write_status(self, pidfd: int) -> None:
+        """Write down how the kernel has ended, as a tiny parent does, once who started it has asked
+        for that; not of one that has aborted, which says nothing of the panic before that."""
+        end = time.monotonic() + REAPED_TIMEOUT
+        with suppress(OSError):  # this host does not tell
+            while (status := exit_status.of(pidfd)) is None and time.monotonic() < end:
+                time.sleep(LOOK_INTERVAL)
+            if status is not None and status != exitcodes.SIGNALLED + signal.SIGABRT:
+                with open(f"{self._held.directory}/status", "w") as file:
+                    file.write(f"{status}\n")
 
     def _read(self) -> None:
         """Take what the kernel has notified: what it cannot get rid of makes it stand still."""
@@ -144,7 +164,7 @@ def main() -> None:
     public = PublicDirectory(umid, record.definition.home, directory)
     held = Claim(umid, directory, paths.record_dir(umid), public, lock, owner)
     attendant = Attendant(record, held, socket.socket(fileno=descriptor))
-    adopted = False
+    adopted, pidfd = False, -1
     with suppress(ProcessLookupError):
         pidfd = os.pidfd_open(record.pid)
         if processes.alive(record.pid, record.started):
@@ -157,7 +177,7 @@ def main() -> None:
     if record.place:
         expected_place.leave(record.place, umid)
     if not adopted:
-        attendant.bury()
+        attendant.bury(pidfd)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ import pytest
 
 from socketproto.wire import PANIC, USER, Notification
 from umlctl.compat import expected_place, handing_over, terminals
+from umlctl.compat.attendant import Attendant
+from umlctl.guest import kernel_line
 from umlctl.guest.definition import Definition
-from umlctl.host import paths, processes
+from umlctl.host import exit_status, paths, processes
 from umlctl.state import records, umid_lock
 
 if TYPE_CHECKING:
@@ -106,6 +108,38 @@ def test_kernel_that_ends_before_it_can_be_asked_leaves_nothing(
     for path in (attended.place, paths.guest_dir("demo"), paths.record_dir("demo")):
         assert not os.path.lexists(path)
     assert not umid_lock.has_owner("demo")
+
+
+def test_how_a_kernel_ended_that_no_supervisor_had_is_written_down(house: str) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", "read line; exit 3"], stdin=subprocess.PIPE, start_new_session=True
+    ) as kernel:
+        pidfd = os.pidfd_open(kernel.pid)
+        held = umid_lock.claim("demo")
+        record = records.Record(
+            definition=kernel_line.definition(
+                [], "demo", os.path.realpath("/bin/sh"), "/", paths.home()
+            ),
+            supervisor_pid=0,
+            pid=kernel.pid,
+            started=processes.start_time(kernel.pid) or 0,
+            boot_id=records.host_boot_id(),
+            since=1.0,
+            own_line=True,
+        )
+        records.save(record)
+    try:
+        exit_status.of(pidfd)
+    except OSError:
+        pytest.skip("this host does not tell")
+    held.leave()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        Attendant(record, held, notify).bury(pidfd)
+    os.close(pidfd)
+    found = records.load("demo")
+    assert found is not None
+    assert found.ending is not None
+    assert (found.ending.cause, found.ending.code) == ("exited", 3)
 
 
 def test_kernel_that_has_ended_already_leaves_nothing(house: str, stack: ExitStack) -> None:
