@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".toml"
 MAX_EXTENDED: Final = 8
 """How many definitions one may begin with, each with another."""
+DEFINITION: Final = "definition"
+"""What a file is that says what a guest is."""
 
 
 class Written(NamedTuple):
@@ -192,7 +194,7 @@ def _extended(given: Given, base: str) -> str:
     return path
 
 
-def read(path: str, what: str = "definition") -> str:
+def read(path: str, what: str = DEFINITION) -> str:
     """The text of a definition, or of another file that a guest is written down in.
 
     what: what it is, for messages
@@ -205,9 +207,8 @@ def read(path: str, what: str = "definition") -> str:
             raise UsageError(f"{path} is no file, and a {what} is one")
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise UsageError(
-            f"there is no file {path}; a guest is named without '/' and {SUFFIX}"
-        ) from None
+        other = f"; a guest is named without '/' and {SUFFIX}" if what == DEFINITION else ""
+        raise UsageError(f"there is no file {path}{other}") from None
     except OSError as problem:
         raise HostError(f"cannot read {path}: {problem.strerror}") from problem
     try:
@@ -219,7 +220,7 @@ def read(path: str, what: str = "definition") -> str:
         os.close(descriptor)
 
 
-def decoded(path: str, data: bytes, what: str = "definition") -> str:
+def decoded(path: str, data: bytes, what: str = DEFINITION) -> str:
     """The text of such a file by its bytes.
 
     Raises: UsageError

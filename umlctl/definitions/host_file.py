@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from umlctl.host import paths
 
 if TYPE_CHECKING:
     from umlctl.guest.bounds import Bounds
+
+
+WHAT: Final = "list of bounds"
+"""What such a file is, for messages."""
 
 
 def load() -> Bounds | None:
@@ -26,4 +30,4 @@ def load() -> Bounds | None:
     from umlctl.definitions import files  # most hosts have no such file
     from umlctl.guest import bounds
 
-    return bounds.strictest(bounds.read(files.read(path), path) for path in there)
+    return bounds.strictest(bounds.read(files.read(path, WHAT), path) for path in there)

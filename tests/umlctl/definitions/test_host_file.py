@@ -47,9 +47,13 @@ def test_file_that_cannot_be_trusted_or_read_lets_none_start(places: tuple[Path,
         host_file.load()
     own.unlink()
     own.symlink_to("nowhere")
-    with pytest.raises(UsageError, match="there is no file"):
+    with pytest.raises(UsageError, match=f"there is no file {own}$"):
         host_file.load()
     own.unlink()
+    own.mkdir()
+    with pytest.raises(UsageError, match=rf"{own} is no file, and a list of bounds is one"):
+        host_file.load()
+    own.rmdir()
     system.write_text("")
     system.chmod(0o664)
     with pytest.raises(HostError, match=rf"{system}: refused, as others than root"):
