@@ -4,6 +4,7 @@ of the trees that they were built in. See `umlctl.kernels.registered` for where 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -237,6 +238,8 @@ def _fill(new: str, kernel: ProbedKernel, say: Callable[[int], object]) -> None:
     """
 
     def copy(source: str, target: str) -> str:
+        if not os.path.isfile(source):  # to open a FIFO would take for ever
+            raise OSError(errno.EINVAL, "it is no file", source)
         with open(source, "rb") as reader, open(target, "xb") as writer:
             copy_whole(reader.fileno(), writer.fileno(), say)
             os.fsync(writer.fileno())

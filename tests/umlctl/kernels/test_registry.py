@@ -123,6 +123,13 @@ def test_copy_that_fails_leaves_what_was(tree: Tree) -> None:
     assert not os.path.exists(registered.directory("new"))
 
 
+def test_what_is_no_file_among_the_modules_is_said(tree: Tree) -> None:
+    os.mkfifo(tree.modules / "kernel" / "fifo")
+    with pytest.raises(HostError, match="it is no file"):
+        tree.add("one")
+    assert registered.names() == []
+
+
 def test_what_was_left_half_copied_goes_and_one_changes_at_a_time(tree: Tree) -> None:
     tree.add("one")
     left = f"{registered.directory('mine')}/.new~"
