@@ -43,6 +43,13 @@ class Character(NamedTuple):
 
 
 PLAIN: Final = Character()
+MOST: Final = {
+    "delay": f": it is in seconds, {MAX_DELAY_SECONDS:g} at most",
+    "jitter": f": it is in seconds, {MAX_DELAY_SECONDS:g} at most",
+    "loss": ": it is a part of 1, which is all",
+    "rate": f": it is in bits a second, {MAX_BITS_A_SECOND:g} at most",
+}
+"""What a value of a character can be, behind one that cannot."""
 
 
 def read(values: Mapping[Any, Any]) -> Character:
@@ -59,7 +66,7 @@ def read(values: Mapping[Any, Any]) -> Character:
         elif name in limits and type(value) in (int, float) and 0 <= value <= limits[name]:
             found[name] = float(value)
         else:
-            raise UsageError(f"a link has no {name} {value!r}")
+            raise UsageError(f"a link has no {name} {value!r}{MOST.get(name, '')}")
     return Character(**found)
 
 

@@ -88,7 +88,8 @@ def test_without_options_it_is_shown_alone(switch: Switch) -> None:
     [
         ("demo vec0 --delay 20", exitcodes.USAGE, "'20' is no time as 20ms"),
         ("demo vec0 --delay 61s", exitcodes.USAGE, "a link has no delay 61.0"),
-        ("demo vec0 --loss 101%", exitcodes.USAGE, "a link has no loss"),
+        ("demo vec0 --loss 101%", exitcodes.USAGE, "a link has no loss 1.01: it is a part of 1"),
+        ("demo vec0 --delay 99s", exitcodes.USAGE, "no delay 99.0: it is in seconds, 60 at most"),
         ("demo vec0 --rate 10", exitcodes.USAGE, "'10' is no rate as 10mbit"),
         ("demo lan --down", exitcodes.USAGE, "a NIC is vecN or ethN, not 'lan'"),
         ("demo vec7 --down", exitcodes.USAGE, "of these it has: vec0, vec1"),
