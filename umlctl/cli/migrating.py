@@ -43,9 +43,12 @@ _TAIL: Final = """.Sh EXAMPLES
 .Dl $ umlctl import linux \\-\\-define \\-\\- ./linux mem=256M ubd0=root_fs umid=web
 .Sh SEE ALSO
 umlctl(1),
+umlctl-compat(1),
 umlctl-import(1),
 umlctl-run(1),
-mconsole(7)
+linux(7),
+mconsole(7),
+xl(7)
 """
 
 

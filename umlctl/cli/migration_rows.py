@@ -101,6 +101,7 @@ XEN: Final = Section(
     "From Xen, by xl or xm",
     "`umlctl import xl FILE` reads a configuration file; these are the commands",
     (
+        Row("scripts that call xl", "`umlctl compat DIR` makes one, for guests as domains: xl(7)"),
         Row("dom0 and domU", "the host and its guests; nothing has to boot under a hypervisor"),
         Row("/etc/xen, /usr/pkg/etc/xen", "`~/.config/umlctl/guests/web.toml`; `umlctl define`"),
         Row("files that are Python", "TOML, which nothing runs: umlctl.toml(5)"),
@@ -180,6 +181,7 @@ TOOLS: Final = Section(
     "`umlctl import linux -- ARGUMENT...` reads a command line of a kernel; "
     "these are the programs and their words",
     (
+        Row("scripts that call linux", "`umlctl compat DIR` makes one, supervised: linux(7)"),
         Row("linux mem=256M ubd0=root_fs umid=web", "`umlctl start web --mem 256M --root root_fs`"),
         Row("linux in a terminal", "`umlctl run web --console`; Ctrl-C shuts it down in order"),
         Row(

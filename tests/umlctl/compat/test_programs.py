@@ -23,6 +23,14 @@ HEAVY = {
     *("typing", "argparse", "pathlib", "dataclasses", "asyncio", "subprocess", "importlib"),
     *("contextlib", "functools", "collections", "logging", "readline", "shutil"),
 }
+
+
+def test_readme_has_each_program() -> None:
+    text = (ROOT / "README.md").read_text()
+    said = text[: text.index("`umlctl compat DIR`")].rpartition("\n\n")[2]
+    assert [name for name in programs.PROGRAMS if f"`{name}`" not in said] == []
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
