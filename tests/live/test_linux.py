@@ -329,7 +329,19 @@ def test_a_name_in_use_is_the_kernels_own_matter(linux: Kernel, tmp_path: Path, 
         done = linux.run(*words, powering_off(other, "echo VERDICT"))
         assert done.returncode == 0
         assert b"VERDICT" in done.stdout
+        assert b"trying with a random umid" in done.stdout
         assert process.poll() is None
+
+
+def test_name_is_in_use_from_the_beginning(linux: Kernel, tmp_path: Path, umid: str) -> None:
+    words = [*HOST.split(), f"umid={umid}"]
+    other = tmp_path / "other"
+    other.mkdir()
+    with linux.running(*words, script(tmp_path, "sleep 1000")) as process:
+        said = Path(f"/proc/{process.pid}/cmdline")
+        wait_for(lambda: b"mconsole=notify:" in said.read_bytes(), "it is a kernel")
+        done = linux.run(*words, powering_off(other, "echo VERDICT"))
+        assert f'umid "{umid}" is already in use by pid {process.pid}'.encode() in done.stdout
 
 
 @both

@@ -62,6 +62,9 @@ def supervise(kernel: str, line: list[str], shared: list[Terminal]) -> list[str]
         if place:
             undo.callback(expected_place.leave, place, umid)
             expected_place.make(place, umid)
+        else:
+            with suppress(OSError):  # it is found by its name all the same
+                held.public.publish(os.getpid())  # so that the next of this name finds it in use
         records.save(record)
         _begin_attendant(record, held, notify, shared)
         undo.pop_all()
