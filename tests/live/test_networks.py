@@ -130,7 +130,7 @@ def capturing(house: House, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     assert process.stderr is not None
     with process:
         try:
-            assert b"Ctrl-C ends it" in process.stderr.readline()
+            assert any(b"Ctrl-C ends it" in line for line in process.stderr)
             yield process
         finally:
             process.send_signal(signal.SIGINT)

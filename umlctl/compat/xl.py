@@ -277,7 +277,7 @@ def _each(options: dict[str, str], words: list[str], verb: str) -> list[Domain]:
     """
     if ("-a" in options) == bool(words):
         raise UsageError(f"'xl {verb}' takes a Domain, or -a for all")
-    return [xl_domains.find_guest(word) for word in words] or xl_domains.guests()
+    return [xl_domains.find_guest(word) for word in words] or xl_domains.own_guests()
 
 
 def _shutdown(options: dict[str, str], words: list[str]) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.client.guests import gather
 from umlctl.errors import NoGuest
-from umlctl.host import processes
+from umlctl.host import paths, processes
 from umlctl.protocol.status import DEAD
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def all_domains() -> list[Domain]:
 def guests() -> list[Domain]:
     """Every guest that runs."""
     return [_of_guest(status) for status in gather() if status.state != DEAD]
+
+
+def own_guests() -> list[Domain]:
+    """Every guest that runs and was started here: no kernel that somebody started by hand, nor a
+    guest that is kept in another place."""
+    return [each for each in guests() if paths.has_record(each.name)]
 
 
 def find(word: str) -> Domain:

@@ -10,6 +10,7 @@ import pytest
 
 from umlctl.cli.main import LAZY
 from umlctl.compat import xl, xl_domains
+from umlctl.host import paths
 from umlctl.protocol.commands import BY_NAME
 from umlctl.protocol.status import Device, Status
 
@@ -47,6 +48,7 @@ class Ran(list[list[str]]):
 def ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ran]:
     ran = Ran()
     monkeypatch.setattr(xl_domains, "gather", lambda: GUESTS)
+    monkeypatch.setattr(paths, "has_record", lambda name: name != "others")
     monkeypatch.setattr(subprocess, "run", ran.run)
     monkeypatch.setattr(subprocess, "Popen", ran.popen)
     yield ran
@@ -226,3 +228,10 @@ def test_each_command_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
             assert said.startswith(f"Usage: xl {name}")
             assert verb.help in said
     assert not xl.VERBS.keys() & xl.INSTEAD.keys()
+
+
+def test_all_are_those_that_were_started_here(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = Status(umid="others", state="unmanaged", pid=44, memory_limit=64 << 20)
+    monkeypatch.setattr(xl_domains, "gather", lambda: [*GUESTS, others])
+    assert xl.main(["xl", "reboot", "-a"]) == 0
+    assert [each[1] for each in ran] == ["web", "db"]
