@@ -233,8 +233,9 @@ def _panic(seen: Evidence) -> str:
     """The text of the guest's panic; a panic at the last moment may show in its status alone."""
     if not (is_orderly(seen.tail) or _aborted_unheard(seen)):
         return seen.panic
-    told_to = seen.asked or seen.forced or seen.halted
-    text = seen.panic or ("the kernel aborted" if _aborted(seen) and not told_to else "")
+    if seen.asked or seen.forced or seen.halted:
+        return ""  # it was to end, and how it did so is known
+    text = seen.panic or ("the kernel aborted" if _aborted(seen) else "")
     return text and f"{text}; {STATUS_LOST}"
 
 

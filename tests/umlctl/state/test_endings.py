@@ -171,6 +171,25 @@ def test_kernel_that_panics_as_it_powers_down_is_said_to_have_lost_its_status() 
     assert ending.text == f"Segfault with no mm; {STATUS_LOST}"
 
 
+@pytest.mark.parametrize(
+    ("told", "cause", "code"),
+    [
+        ({"halted": True}, "exited", 0),
+        ({"asked": "by uid 0"}, "shut down", 0),
+        ({"asked": "by uid 0", "forced": True}, "killed", 137),
+    ],
+)
+def test_kernel_that_was_told_to_end_and_panics_as_it_powers_down_has_ended_as_it_was_told(
+    told: dict[str, Any], cause: str, code: int
+) -> None:
+    """And is no failure, for which a guest is started again."""
+    for panic in ("Segfault with no mm", ""):
+        ending = judge(seen(panic=panic, status=134, left=True, **told))
+        assert (ending.cause, ending.code) == (cause, code)
+    ending = judge(seen(panic="Oops", status=134, left=True, tail=b"", asked="by uid 0"))
+    assert (ending.cause, ending.text) == ("panicked", "Oops"), "it had not powered down yet"
+
+
 def test_kernel_that_aborts_after_it_has_closed_its_sockets_had_powered_down() -> None:
     """Its console may be elsewhere; with its sockets open it would have told of a panic."""
     early: dict[str, Any] = {"was_ready": False, "status": 134, "left": True, "tail": b""}
