@@ -143,8 +143,9 @@ class Switch:
         except OSError as problem:
             self.say(f"cannot be found any more: {problem}")
         now = time.monotonic()
-        self.links.forget_ended(lambda pid: os.path.exists(f"/proc/{pid}"))
-        self.apply_links()
+        if self.links:  # most switches have none
+            self.links.forget_ended(lambda pid: os.path.exists(f"/proc/{pid}"))
+            self.apply_links()
         for port in self._ports.values():
             port.measure(max(now - self._measured, 0.001))
         self._measured = now
