@@ -257,7 +257,7 @@ def _never_started(seen: Evidence) -> bool:
         return True
     if seen.panic:
         return not _panicked_late(seen)
-    exited = seen.had_socket and not seen.left and seen.status is not None
+    exited = seen.had_socket and seen.status is not None and not _signal(seen)
     return not (is_orderly(seen.tail) or exited or _aborted_unheard(seen))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from umlctl.supervisor.door import Door
+    from umlctl.supervisor.kernel_socket import KernelSocket
     from umlctl.supervisor.life import Life
 
 LOOK_INTERVAL: Final = 0.5
@@ -45,10 +46,12 @@ class Keeper:
         self._hidden: tuple[object, ...] = ()
         self._hide_next = 0.0
         self._problem = ""
+        self._socket_gone = False
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         if self._life().launched.adopted:
+            self._socket_gone = True
             self._look()  # what removed all that may have left the guest without its supervisor
         while True:
             await trio.sleep(LOOK_INTERVAL)
@@ -71,7 +74,7 @@ class Keeper:
         self._problem = problem
         # The program that removes files may not be done yet: all is there only once nothing was
         # missing.
-        self._seen = () if problem or made else sight
+        self._seen = () if problem or made or self._socket_gone else sight
 
     def _sight(self) -> tuple[object, ...]:
         """A value that changes whenever something is removed."""
@@ -110,14 +113,25 @@ class Keeper:
             made.append("notify")
         made += life.consoles.restore()
         made += self._link_consoles()
-        if life.kernel_socket.look():
-            made.append(life.kernel_socket.path)
+        made += self._name_socket(life.kernel_socket)
         if not os.path.exists(records.copy_of(umid)):
             records.save_copy(launched.record)
         with suppress(OSError):  # a failure was told when the guest was started
             if not os.path.lexists(claim.public.link):
                 claim.public.publish(launched.pid)
         return made
+
+    def _name_socket(self, socket: KernelSocket) -> list[str]:
+        """Look at the kernel's socket; return its name, if that was gone and is made anew.
+
+        A kernel that ends removes the name itself, a moment before. It would leave what is made
+        then, as one that was killed does. So the name has to be gone at two looks.
+        """
+        was_gone, self._socket_gone = self._socket_gone, not socket.is_there()
+        if (self._socket_gone and not was_gone) or not socket.look():
+            return []
+        self._socket_gone = False
+        return [socket.path]
 
     def _hide(self) -> list[str]:
         """Cover what the kernel sees by now and is not to see; return what that was."""

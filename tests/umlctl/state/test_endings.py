@@ -85,6 +85,7 @@ def seen(**fields: Any) -> Evidence:
         ({"was_ready": False, "status": 3}, "exited", 3, ""),
         ({"was_ready": False, "asked": "by uid 0"}, "never started", 125, "by uid 0"),
         ({**EARLY, "status": 7}, "exited", 7, ""),
+        ({**EARLY, "status": 7, "left": True}, "exited", 7, ""),  # its directory was made anew
         ({**EARLY, "status": 1}, "exited", 1, ""),
         ({**EARLY, "status": 0}, "exited", 0, ""),
         ({**EARLY, "status": 1, "had_socket": False}, "never started", 125, "exit status 1"),

@@ -30,6 +30,49 @@ def test_what_is_removed_while_it_is_made_anew_is_made_again(
     assert (missing, said) == ([], ["locks", "locks"])
 
 
+class _Socket:
+    """A kernel's socket whose name was removed."""
+
+    path = "/run/k/demo/mconsole"
+
+    def __init__(self) -> None:
+        self.there = False
+
+    def is_there(self) -> bool:
+        return self.there
+
+    def look(self) -> bool:
+        made, self.there = not self.there, True
+        return made
+
+
+def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel that powers down removes the name itself, before it ends: what is made then stays,
+    as if the kernel had been killed."""
+    said: list[str] = []
+    history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
+    socket: Any = _Socket()
+    life: Any = SimpleNamespace(history=history, kernel_socket=socket)
+    keeper = Keeper(lambda: life, [])
+    monkeypatch.setattr(place, "keep", lambda: None)
+    monkeypatch.setattr(keeper, "_sight", lambda: (None,))
+    monkeypatch.setattr(keeper, "_make", lambda: keeper._name_socket(socket))
+    monkeypatch.setattr(keeper, "_hide", list)
+    keeper._look()
+    assert (socket.there, said) == (False, [])
+    keeper._look()  # though nothing has changed since
+    assert (socket.there, said) == (True, [socket.path])
+    socket.there = False
+    keeper._look()
+    socket.there = True  # a kernel that has rebooted
+    keeper._look()
+    socket.there = False
+    keeper._look()
+    assert (socket.there, said) == (False, [socket.path])
+
+
 def test_kernel_that_has_no_mounts_is_hidden_nothing_from() -> None:
     for confined, binds in (("off", True), ("", True), ("writes", False)):
         record = SimpleNamespace(confined=confined, binds=binds)
