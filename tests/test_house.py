@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 import sys
@@ -55,8 +56,14 @@ class Module:
         self.path = path
         parts = path.relative_to(ROOT).with_suffix("").parts
         self.name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        self.text = path.read_text()
-        self.tree = ast.parse(self.text)
+
+    @functools.cached_property
+    def text(self) -> str:
+        return self.path.read_text()
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
 
     def imports(self, *, lazy: bool = True, types: bool = False) -> set[str]:
         """Names of the modules imported when this one runs, `a.b` for `from a import b` too.
@@ -64,7 +71,11 @@ class Module:
         lazy: those inside functions as well
         types: and those that are only for the type checker
         """
-        return set(_imported(self.tree, lazy=lazy, types=types))
+        return set(self._found(lazy, types))
+
+    @functools.cache  # noqa: B019 - modules live as long as this file
+    def _found(self, lazy: bool, types: bool) -> frozenset[str]:
+        return frozenset(_imported(self.tree, lazy=lazy, types=types))
 
     def imports_any(self, names: set[str], *, lazy: bool = True) -> set[str]:
         return {found for found in self.imports(lazy=lazy) if inside(found, names)}
@@ -94,7 +105,6 @@ def inside(name: str, packages: set[str] | tuple[str, ...]) -> bool:
 
 MODULES: Final = [Module(path) for package in PACKAGES for path in sorted(package.rglob("*.py"))]
 BY_NAME: Final = {module.name: module for module in MODULES}
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.name))
 
 
 def room(name: str) -> int:
@@ -116,11 +126,15 @@ def in_package(name: str) -> list[Module]:
 # Who may know whom
 
 
-@each_module
-def test_module_imports_only_rooms_above_it(module: Module) -> None:
-    own = room(module.name)
-    imported = module.imports(types=True) & BY_NAME.keys()
-    assert not {found for found in imported if room(found) > own}
+def test_module_imports_only_rooms_above_it() -> None:
+    rooms = {module.name: room(module.name) for module in MODULES}
+    downwards = {
+        (module.name, found)
+        for module in MODULES
+        for found in module.imports(types=True) & BY_NAME.keys()
+        if rooms[found] > rooms[module.name]
+    }
+    assert not downwards
 
 
 def test_every_room_is_there() -> None:
@@ -129,17 +143,10 @@ def test_every_room_is_there() -> None:
     assert [name for name in rooms if name not in BY_NAME] == []
 
 
-@each_module
-def test_there_is_no_circle(module: Module) -> None:
+def test_there_is_no_circle() -> None:
     """Of imports that are made as a module is loaded."""
-    seen: set[str] = set()
-    todo = {module.name}
-    while todo:
-        name = todo.pop()
-        found = {each for each in BY_NAME[name].imports(lazy=False) if each in BY_NAME}
-        assert module.name not in found, f"{name} imports {module.name} back"
-        todo |= found - seen
-        seen |= found
+    imported = {module.name: module.imports(lazy=False) & BY_NAME.keys() for module in MODULES}
+    assert circles(imported) == []
 
 
 def circles(imported: dict[str, set[str]]) -> list[list[str]]:
@@ -161,18 +168,23 @@ def circles(imported: dict[str, set[str]]) -> list[list[str]]:
     return [list(ring) for ring in sorted(rings)]
 
 
-@pytest.mark.parametrize("index", range(len(ROOMS)), ids=[members[0] for members in ROOMS])
-def test_room_has_no_circle(index: int) -> None:
+def test_room_has_no_circle() -> None:
     """Imports inside functions and those for types count. Between rooms there can be none: of two
     rooms one is above."""
-    here = {module.name for module in MODULES if room(module.name) == index}
-    imported = {name: BY_NAME[name].imports(types=True) & here - {name} for name in here}
+    rooms: dict[int, set[str]] = {}
+    for module in MODULES:
+        rooms.setdefault(room(module.name), set()).add(module.name)
+    imported = {
+        name: BY_NAME[name].imports(types=True) & here - {name}
+        for here in rooms.values()
+        for name in here
+    }
     assert circles(imported) == []
 
 
-@pytest.mark.parametrize("module", in_package("socketproto"), ids=lambda module: str(module.name))
-def test_socketproto_knows_nothing_of_umlctl(module: Module) -> None:
-    assert not module.imports_any({"umlctl"})
+def test_socketproto_knows_nothing_of_umlctl() -> None:
+    knowing = {each.name for each in in_package("socketproto") if each.imports_any({"umlctl"})}
+    assert not knowing
 
 
 @pytest.mark.parametrize("name", ["socketproto.wire", "socketproto.exchange"])
@@ -181,35 +193,31 @@ def test_protocol_is_pure(name: str) -> None:
     assert not calls(BY_NAME[name], {"open", "print", "input"})
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+def test_descriptions_are_pure() -> None:
+    """`os.path` may join names; it may not look at files."""
+    looking = {"exists", "isfile", "isdir", "stat", "getsize", "realpath", "lexists", "islink"}
+    described = [
         *(in_package("umlctl.protocol") + in_package("umlctl.devices")),
         *in_package("umlctl.guest"),
         *(BY_NAME["umlctl.protocol.guard"], BY_NAME["umlctl.supervisor.lifecycle"]),
-    ],
-    ids=lambda module: str(module.name),
-)
-def test_descriptions_are_pure(module: Module) -> None:
-    """`os.path` may join names; it may not look at files."""
-    touching = module.imports_any(DOING | HEAVY)
-    assert touching <= {"os.path"}
-    looking = {"exists", "isfile", "isdir", "stat", "getsize", "realpath", "lexists", "islink"}
-    assert not calls(module, {"open", "print", "input"} | looking)
+    ]
+    touching = {
+        module.name: found
+        for module in described
+        if (found := module.imports_any(DOING | HEAVY) - {"os.path"})
+        or (found := calls(module, {"open", "print", "input"} | looking))
+    }
+    assert not touching
 
 
-@pytest.mark.parametrize(
-    "module",
-    [module for module in MODULES if inside(module.name, FACES)],
-    ids=lambda module: str(module.name),
-)
-def test_faces_speak_mconsole_like_everybody_else(module: Module) -> None:
+def test_faces_speak_mconsole_like_everybody_else() -> None:
     """`umlctl run` and `umlctl exec` alone see to a guest themselves."""
-    known = module.imports_any({"umlctl.supervisor"})
-    if module.name in ("umlctl.cli.foreground", "umlctl.cli.exec_guest"):
-        assert known
-    else:
-        assert not known
+    knowing = {
+        module.name
+        for module in MODULES
+        if inside(module.name, FACES) and module.imports_any({"umlctl.supervisor"})
+    }
+    assert knowing == {"umlctl.cli.foreground", "umlctl.cli.exec_guest"}
 
 
 def test_faces_leave_the_dead_to_supervisors() -> None:
@@ -289,9 +297,9 @@ def too_long(module: Module) -> set[str]:
     return found
 
 
-@each_module
-def test_module_is_of_a_size_to_be_read(module: Module) -> None:
-    assert not too_long(module), "split it"
+def test_module_is_of_a_size_to_be_read() -> None:
+    to_be_split = set().union(*map(too_long, MODULES))
+    assert not to_be_split
 
 
 def file_of_tests(module: Module) -> Path | None:
@@ -306,16 +314,14 @@ def file_of_tests(module: Module) -> Path | None:
     return ROOT / "tests" / package.relative_to(ROOT) / f"test_{name}.py"
 
 
-@each_module
-def test_module_has_a_test_of_its_name(module: Module) -> None:
-    path = file_of_tests(module)
-    has_one = path is None or path.exists()
-    assert has_one, f"no {path}"
+def test_module_has_a_test_of_its_name() -> None:
+    missing = {str(path) for path in map(file_of_tests, MODULES) if path and not path.exists()}
+    assert not missing
 
 
-@each_module
-def test_module_is_named_for_what_it_holds(module: Module) -> None:
-    assert not set(module.name.split(".")) & NAMELESS
+def test_module_is_named_for_what_it_holds() -> None:
+    nameless = {each.name for each in MODULES if set(each.name.split(".")) & NAMELESS}
+    assert not nameless
 
 
 def constants(module: Module) -> Iterator[tuple[str, ast.expr, str]]:
@@ -328,22 +334,30 @@ def constants(module: Module) -> Iterator[tuple[str, ast.expr, str]]:
             yield ast.unparse(node.target), node.value, " ".join(str(text).split())
 
 
-@each_module
-def test_constant_is_named_for_its_unit(module: Module) -> None:
-    for name, value, said in constants(module):
-        numbers = [each.value for each in ast.walk(value) if isinstance(each, ast.Constant)]
-        other = [each for each in ast.walk(value) if not isinstance(each, NUMERIC)]
-        if other or not numbers:
-            continue
-        if any(isinstance(number, float) for number in numbers) or ", seconds" in said:
-            assert name.endswith(SECONDS), f"{name} is in seconds"
-        elif ", bytes" in said:
-            assert name.endswith("_BYTES"), f"{name} is in bytes"
+def lacks_unit(name: str, value: ast.expr, said: str) -> str:
+    """The unit that a constant should be named for; empty if it is, or has none."""
+    numbers = [each.value for each in ast.walk(value) if isinstance(each, ast.Constant)]
+    other = [each for each in ast.walk(value) if not isinstance(each, NUMERIC)]
+    if other or not numbers:
+        return ""
+    if any(isinstance(number, float) for number in numbers) or ", seconds" in said:
+        return "" if name.endswith(SECONDS) else "seconds"
+    return "bytes" if ", bytes" in said and not name.endswith("_BYTES") else ""
 
 
-@each_module
-def test_module_says_why_it_exists(module: Module) -> None:
-    assert ast.get_docstring(module.tree)
+def test_constant_is_named_for_its_unit() -> None:
+    unnamed = {
+        f"{module.name}.{constant[0]}": unit
+        for module in MODULES
+        for constant in constants(module)
+        if (unit := lacks_unit(*constant))
+    }
+    assert not unnamed
+
+
+def test_module_says_why_it_exists() -> None:
+    silent = {module.name for module in MODULES if not ast.get_docstring(module.tree)}
+    assert not silent
 
 
 def test_changelog_says_each_thing_once() -> None:
