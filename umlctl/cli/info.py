@@ -105,6 +105,8 @@ def _guests(found: dict[str, Any]) -> str:
 
 
 def _bounds(found: dict[str, Any]) -> str:
+    if found["bounds_unknown"]:
+        return "not known, and no guest starts: see below"
     guests, mem = found["max_guests"], found["max_total_mem"]
     said = [f"{guests} guests"] if guests else []
     said += [f"{views.size(mem)} of memory in all"] if mem else []
@@ -146,9 +148,9 @@ def gather() -> dict[str, Any]:
         guests[status.state] = guests.get(status.state, 0) + 1
         taken += status.memory or 0
     space = room.look(where)
-    bounds = NONE
+    bounds, bounds_unknown = NONE, True
     with contextlib.suppress(UsageError, HostError):  # a hint says why
-        bounds = host_file.load() or NONE
+        bounds, bounds_unknown = host_file.load() or NONE, False
     running = sum(count for state, count in guests.items() if state != DEAD)
     idle = full = bound = None
     if space is not None:
@@ -170,6 +172,7 @@ def gather() -> dict[str, Any]:
         "max_guests": bounds.max_guests,
         "max_total_mem": bounds.max_total_mem,
         "overcommit": bounds.overcommit,
+        "bounds_unknown": bounds_unknown,
         "bounds_files": sorted({place.rpartition(":")[0] for _, place in bounds.places}),
         "guest_processors": probed and probed.most_cpus,
         "room_idle": idle,

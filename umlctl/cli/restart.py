@@ -20,7 +20,7 @@ from umlctl.guest import specs
 from umlctl.guest.definition import root_directory, root_disk, root_is_image
 from umlctl.kernels import find
 from umlctl.output import views
-from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
+from umlctl.protocol.commands import BY_NAME, MAX_SECONDS, SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import read_status
 from umlctl.recovery import discover
 from umlctl.state import records
@@ -38,7 +38,7 @@ Examples:
 """,
 )
 @click.argument("guest", shell_complete=complete.guests)
-@click.argument("seconds", type=click.FloatRange(0, 1e6), default=SHUTDOWN_TIMEOUT)
+@click.argument("seconds", type=click.FloatRange(0, MAX_SECONDS), default=SHUTDOWN_TIMEOUT)
 @click.option(
     "--reload", is_flag=True, help="Start it as its definition has it, not as it was started."
 )

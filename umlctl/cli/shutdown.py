@@ -13,7 +13,7 @@ from umlctl.errors import NoGuest, UmlctlError, UsageError
 from umlctl.guest import dependencies
 from umlctl.host import paths
 from umlctl.output import say, views
-from umlctl.protocol.commands import BY_NAME, SHUTDOWN_TIMEOUT
+from umlctl.protocol.commands import BY_NAME, MAX_SECONDS, SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import Ending, read_ending
 from umlctl.recovery import discover
 from umlctl.state import records
@@ -116,7 +116,7 @@ def seconds_of(words: list[str]) -> float:
     """
     try:
         seconds = float(words[0]) if words else SHUTDOWN_TIMEOUT
-        if len(words) > 1 or not 0 <= seconds < 1e6:
+        if len(words) > 1 or not 0 <= seconds <= MAX_SECONDS:
             raise ValueError
     except ValueError:
         raise UsageError(

@@ -10,7 +10,7 @@ from socketproto.blocking import Connection, Unreachable
 from umlctl import exitcodes
 from umlctl.host import processes
 from umlctl.output import say, views
-from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
+from umlctl.protocol.commands import MAX_SECONDS, SHUTDOWN_TIMEOUT
 from umlctl.protocol.status import Ending
 from umlctl.recovery.bare import process
 
@@ -40,7 +40,7 @@ def end(name: str, guest: str, socket: str, words: list[str], json: bool) -> int
     if words:
         try:
             seconds = float(words[0])
-            if not 0 <= seconds < 1e6:
+            if not 0 <= seconds <= MAX_SECONDS:
                 raise ValueError
         except ValueError:
             return say(f"{name} takes a number of seconds, not {words[0]!r}", exitcodes.USAGE)

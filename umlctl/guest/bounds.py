@@ -105,6 +105,8 @@ def _checked(lines: list[KeyLine], path: str) -> list[KeyLine]:
     for key in lines:
         at = f"{path}:{key.line}: {key.name}"
         if key.section:
+            if "]" not in key.name:
+                raise UsageError(f"{at}: the name of a section ends with ]: write [{SECTION}]")
             if not _HEAD.fullmatch(key.name) or is_within:
                 raise UsageError(f"{at}: there is one section here, [{SECTION}]; leave this out")
             is_within = True

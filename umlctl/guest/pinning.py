@@ -76,9 +76,10 @@ def chosen(text: str, ncpus: int, can: AbstractSet[int], where: str) -> frozense
     start = int(mapped[1] or 0)
     left = sorted(cpu for cpu in can if cpu >= start)
     if len(left) < ncpus:
+        has = f"{ncpus} processor{'s' * (ncpus > 1)}"
         raise HostError(
-            f"--cpus {text}: a guest with {ncpus} processors takes {ncpus} of the host's from "
-            f"{start} on, and {where} has {listed(left) or 'none'} there for guests"
+            f"--cpus {text}: a guest with {has} takes {ncpus} of the host's from {start} on, "
+            f"and {where} has {listed(left) or 'none'} there for guests"
         )
     return frozenset(left[:ncpus])
 

@@ -103,6 +103,8 @@ class Command:
         return len(self.args.split())
 
 
+MAX_SECONDS: Final = 1e6
+"""The longest time that a command is given in its line, seconds."""
 SHUTDOWN_TIMEOUT: Final = 30.0
 """What a guest gets for its own shutdown unless told otherwise, seconds."""
 

@@ -14,7 +14,7 @@ from errno import EBUSY, EINVAL, EPERM
 from posixpath import normpath
 
 from umlctl.errors import Refusal
-from umlctl.protocol.commands import BY_NAME, Command
+from umlctl.protocol.commands import BY_NAME, MAX_SECONDS, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def seconds_of(line: CommandLine) -> float | None:
         return None
     try:
         seconds = float(line.argument)
-        if not 0 <= seconds < 1e6:
+        if not 0 <= seconds <= MAX_SECONDS:
             raise ValueError
     except ValueError:
         raise Refusal(

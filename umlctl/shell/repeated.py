@@ -13,7 +13,7 @@ from umlctl import exitcodes
 from umlctl.client import guests
 from umlctl.errors import UsageError
 from umlctl.output import guest_table
-from umlctl.protocol.commands import BY_NAME, HOST, dangerous
+from umlctl.protocol.commands import BY_NAME, HOST, MAX_SECONDS, dangerous
 from umlctl.protocol.status import DEAD
 from umlctl.shell.asking import request, show_plainly
 from umlctl.shell.render import CLEAR_SEQUENCE, marked, plain_text, status_text
@@ -90,7 +90,7 @@ def interval(words: list[str]) -> tuple[list[str], float]:
         return words, WATCH_INTERVAL
     try:
         every = float(words[1])
-        if not 0 < every < 1e6:
+        if not 0 < every <= MAX_SECONDS:
             raise ValueError
     except (IndexError, ValueError):
         raise UsageError("`watch -n` needs seconds") from None

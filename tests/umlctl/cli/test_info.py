@@ -91,6 +91,8 @@ def test_bounds_that_cannot_be_read_are_a_hint(
     found = json.loads(capfd.readouterr().out)
     assert found["max_guests"] is None
     assert any("umlctl.toml:2: max_guests: " in hint for hint in found["hints"])
+    assert main.run(["info"]) == 0
+    assert "bounds of guests  not known, and no guest starts" in capfd.readouterr().out
 
 
 def test_room_is_bound_by_whatever_there_is_least_of(

@@ -47,6 +47,7 @@ def test_file_says_what_guests_may_have() -> None:
         ('[host]\nmax_total_mem = ""', "f:2: max_total_mem: it is empty"),
         ('[host]\novercommit = "yes"', "f:2: overcommit: it is true or false"),
         ("[host]\novercommit = yes", "f:2: overcommit: .*or overcommit = true"),
+        ("[host\nmax_guests = 3\n", r"f:1: \[host: the name of a section ends with \]"),
         ("[net]\n", r"f:1: \[net\]: there is one section here, \[host\]"),
         ("[host]\n[host]\n", r"f:2: \[host\]: there is one section"),
         ("[[host]]\n", r"f:1: \[\[host\]\]: there is one section"),

@@ -59,7 +59,11 @@ def test_guest_has_what_it_asks_for(text: str, ncpus: int, found: set[int] | Non
     [
         ("3", 1, "--cpus 3: this host has no CPU 3 for guests; there is 0-2,5-6"),
         ("1-4", 1, "has no CPU 3-4 for guests"),
-        ("map,7", 1, "takes 1 of the host's from 7 on, and this host has none there"),
+        (
+            "map,7",
+            1,
+            "with 1 processor takes 1 of the host's from 7 on, and this host has none there",
+        ),
         ("map", 6, "takes 6 of the host's from 0 on, and this host has 0-2,5-6 there"),
     ],
 )

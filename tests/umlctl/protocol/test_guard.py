@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from umlctl.errors import Refusal
 from umlctl.protocol.commands import COMMANDS, KERNEL, SYSRQ
-from umlctl.protocol.guard import PROC_ENDLESS, check, is_guest_file, is_query, proc_harm, read
+from umlctl.protocol.guard import (
+    PROC_ENDLESS,
+    check,
+    is_guest_file,
+    is_query,
+    proc_harm,
+    read,
+    seconds_of,
+)
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -353,3 +361,8 @@ def test_every_kernel_command_can_be_sent() -> None:
 )
 def test_files_of_the_guest_are_told_from_those_that_are_made_up(path: str, is_file: bool) -> None:
     assert is_guest_file(path) == is_file
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("1e6", 1e6), ("1000000", 1e6)])
+def test_time_of_a_shutdown_is_as_long_as_it_can_be_written(text: str, seconds: float) -> None:
+    assert seconds_of(read(f"shutdown {text}")) == seconds
