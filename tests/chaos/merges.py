@@ -8,13 +8,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.world import Violation
 from tests.cows import make, read
+from tests.program import UMLCTL
 from umlctl.storage.cow_file import check_fits, open_backing, open_cow
 from umlctl.storage.journal import journal_of
 from umlctl.storage.rebase import differences, rebase
@@ -86,7 +86,7 @@ class _Tested:
             rebase(of, differences(of, backing, self._base))
 
     def _umlctl(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "umlctl", *words]
+        return [*UMLCTL, *words]
 
     def _merge(self, way: str) -> subprocess.Popen[bytes]:
         target = f"{self._directory}/image" if way == "new" else "--in-place"

@@ -21,6 +21,7 @@ import pytest
 
 from socketproto.blocking import Connection
 from tests.histories import strange
+from tests.program import UMLCTL
 from umlctl import exitcodes
 from umlctl.host import processes
 from umlctl.protocol.status import STATUS_LOST
@@ -81,7 +82,7 @@ class House:
     def command(self, *words: str) -> list[str]:
         if CONFINE and words[:1] in (("start",), ("run",)) and "--confine" not in words:
             words = (words[0], "--confine", CONFINE, *READ, *words[1:])
-        return [sys.executable, "-m", "umlctl", *words]
+        return [*UMLCTL, *words]
 
     def umlctl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run `umlctl WORDS` to its end."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 
 import hatch_build
 from tests.live.conftest import DEADLINE, heed_signals, processes_of
+from tests.program import UMLCTL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Place:
         self.env = {**house.env, "PYTHONPATH": str(source)}
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "umlctl", "exec", *words]
+        return [*UMLCTL, "exec", *words]
 
     def run(
         self, *words: str, stdin: bytes | None = None, cwd: str | None = None

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import umlctl
 from socketproto.blocking import KICK, kicker
 from tests.live.conftest import DEADLINE, Terminal, hold, wait_for
+from tests.program import SCRIPT
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from tests.live.conftest import House
 
-SCRIPT = Path(umlctl.__file__).parent.parent / "scripts" / "umlctl"
 STOCK = ["uml_mconsole"]
 Said = tuple[bytes, int]
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import umlctl
 from tests.live.conftest import DEADLINE, unless_strict, wait_for
+from tests.program import SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.live.conftest import House
-
-SCRIPT = Path(umlctl.__file__).parent.parent / "scripts" / "umlctl"
 
 
 @pytest.fixture

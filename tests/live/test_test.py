@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import pytest
 import trio
 
 from tests.live.conftest import DEADLINE, House, a_house, heed_signals, processes_of, wait_for
+from tests.program import UMLCTL
 from umlctl.testing.expected import Expected
 from umlctl.testing.kept_runs import a_run
 from umlctl.testing.runner import Limits, Runner
@@ -49,7 +49,7 @@ class Place:
 
     def command(self, *words: str) -> list[str]:
         own = ("test", "--results", self.results)
-        return [sys.executable, "-P", "-m", "umlctl", *own, *words]
+        return [*UMLCTL, *own, *words]
 
     def run(self, *words: str) -> tuple[int, dict[str, Any]]:
         """Run tests; the exit code, and what became of each case."""

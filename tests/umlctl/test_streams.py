@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import umlctl
 from socketproto.exchange import pieces
+from tests.program import UMLCTL
 from umlctl import streams
 from umlctl.host import paths
 from umlctl.state import console_log, event_log
@@ -34,7 +35,7 @@ LONG = b"".join(b"%07d\n" % number for number in range(60_000))
 
 
 def start(*words: str, **how: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "umlctl", *words], cwd=ROOT, **how)
+    return subprocess.Popen([*UMLCTL, *words], cwd=ROOT, **how)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
+from tests.program import UMLCTL
 from umlctl import __version__, errors
 from umlctl.cli import main
 from umlctl.cli.complete import guests
@@ -41,7 +42,7 @@ def test_help_has_a_short_name(words: list[str]) -> None:
     """In processes of their own: click keeps the names of a command's help option."""
 
     def told(option: str) -> str:
-        command = [sys.executable, "-m", "umlctl", *words, option]
+        command = [*UMLCTL, *words, option]
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=60
         ).stdout
@@ -141,7 +142,7 @@ def test_help_with_a_command_is_its_help(
     house: str, monkeypatch: pytest.MonkeyPatch, words: str, said: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "umlctl", "help", *words.split()],
+        [*UMLCTL, "help", *words.split()],
         capture_output=True,
         text=True,
         check=True,

@@ -6,17 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import umlctl
+from tests.program import SCRIPT
 from umlctl.compat import tunctl
 from umlctl.networks.interfaces import IFF_TAP
 
-SCRIPT = Path(umlctl.__file__).parent.parent / "scripts" / "umlctl"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ROOT = os.geteuid() == 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import umlctl
+from tests.program import SCRIPT
 from tests.switches import BROADCAST, frame, mac, until
 from tests.umlctl.compat.test_daemon_switch import Kernel, kernels
 from umlctl.compat import uml_switch
@@ -24,7 +24,6 @@ from umlctl.host import processes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCRIPT = Path(umlctl.__file__).parent.parent / "scripts" / "umlctl"
 DEADLINE = 30.0
 BOTH = pytest.mark.parametrize("program", ["stock", "ours"])
 
