@@ -62,20 +62,29 @@ export PATH HOME TERM
 # Else later versions of mount(8) tell hostfs its directory in a way that it does not understand.
 export LIBMOUNT_FORCE_MOUNT2=always
 
-mount -t proc -o nosuid,nodev,noexec proc /proc
-mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
-mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup 2>/dev/null
+# To begin a program takes a guest some 20 ms, so one mounts all that can be written down.
+mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /run
 [ -c /dev/null ] && [ -c /dev/tty0 ] || mount -t devtmpfs devtmpfs /dev
-for directory in /tmp /run /var/tmp /var/log /dev/shm; do
-    [ -d "$directory" ] || mkdir -p "$directory" 2>/dev/null || continue
-    mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$directory"
+scratch='/tmp /var/tmp /var/log /dev/shm' missing=
+for directory in $scratch /dev/pts /run/lock; do
+    [ -d "$directory" ] || missing="$missing $directory"
 done
-mkdir -p /dev/pts && mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
-mkdir -p /run/lock
-hostname=$(cat /proc/sys/kernel/hostname)
+mkdir -p $missing 2>/dev/null
+{
+    echo 'proc /proc proc nosuid,nodev,noexec'
+    echo 'sysfs /sys sysfs nosuid,nodev,noexec'
+    for directory in $scratch; do
+        [ ! -d "$directory" ] || echo "tmpfs $directory tmpfs nosuid,nodev,mode=1777"
+    done
+    echo 'devpts /dev/pts devpts mode=620,ptmxmode=666'
+    echo 'cgroup2 /sys/fs/cgroup cgroup2 nosuid,nodev,noexec' # which not every kernel has
+} >/run/fstab
+mount -a -T /run/fstab 2>/dev/null
+[ -d /proc/self ] && [ -w /tmp ] || mount -a -T /run/fstab # says why not all is mounted
+read -r hostname </proc/sys/kernel/hostname
 ip link set lo up 2>/dev/null
 # NAME,ADDRESS[,GATEWAY,RESOLVER], more after a ';': the NICs that this guest was started with.
-echo "${UMLCTL_NICS-}" | tr ';' '\n' | while IFS=, read -r nic address gateway resolver; do
+[ -z "${UMLCTL_NICS-}" ] || echo "$UMLCTL_NICS" | tr ';' '\n' | while IFS=, read -r nic address gateway resolver; do
     [ -n "$nic" ] || continue
     ip link set "$nic" up && ip addr add "$address" dev "$nic"
     [ -z "$gateway" ] || ip route add default via "$gateway"
