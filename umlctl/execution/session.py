@@ -14,19 +14,21 @@ import os
 import select
 import signal
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from socketproto.wire import PANIC, Notification, WireError
 from umlctl import streams
 from umlctl.execution.command_output import CommandOutput
 from umlctl.execution.feed import Feed
+from umlctl.execution.signals import ENDING, Unheard, heeded
 from umlctl.guest.command import NOTHING, TERMINAL
 from umlctl.protocol.control_line import Lines, Said, line
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from umlctl.execution.command_output import Taker
     from umlctl.execution.raw_terminal import RawTerminal
@@ -39,8 +41,6 @@ DYING_TIMEOUT: Final = 3.0
 """How long a kernel that panics may take to end, seconds."""
 MAX_WAIT_SECONDS: Final = 86400.0
 """The longest that is waited at once: poll(2) takes no more than 24 days."""
-UNHEARD_TIMEOUT: Final = 1.0
-"""How long the guest may take to hear of a signal before one more gives up waiting, seconds."""
 LOOK_INTERVAL: Final = 0.5
 """The time between two looks at whether this process may read its terminal, or a stream is silent,
 seconds."""
@@ -48,16 +48,8 @@ FIRST_LOOK_INTERVAL: Final = 0.02
 """The same before the command has begun, seconds."""
 SILENT_TIMEOUT: Final = 10.0
 """How long a stream may be silent behind its command before it is given up, seconds."""
-PASSED: Final = (
-    *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGUSR2),
-)
-"""Signals that are the command's."""
-ENDING: Final = PASSED[:4]
-"""Those that somebody sends who wants it to end."""
 _KEYS: Final = (b"\x03", b"\x1c")
 """What somebody types for that, at a terminal."""
-_NOT_HEARD: Final = "umlctl: the guest does not hear of it; once more gives up waiting for it"
 
 
 class Wires(NamedTuple):
@@ -106,35 +98,6 @@ class Outcome(NamedTuple):
     panic: str = ""
 
 
-class Unheard:
-    """Signals that the guest has not heard of: it is paused, or hangs."""
-
-    def __init__(self) -> None:
-        self._since = math.inf
-        self._is_said = False
-
-    def told(self) -> bool:
-        """Note that one is told; whether the guest has had its time to hear of one before."""
-        now = time.monotonic()
-        self._since = min(self._since, now)
-        return now - self._since >= UNHEARD_TIMEOUT
-
-    def heard(self) -> None:
-        """Note that the guest has heard of one."""
-        self._since, self._is_said = math.inf, False
-
-    def due(self, now: float) -> float:
-        """How long until it is to be said that the guest does not hear, seconds."""
-        return math.inf if self._is_said else max(0.0, self._since + UNHEARD_TIMEOUT - now)
-
-    def say(self, now: float, end: str) -> None:
-        """Say so if it is time to; end: of a line."""
-        if not self.due(now):
-            self._is_said = True
-            with suppress(OSError, streams.ReaderGone):
-                streams.write_all(streams.STDERR, f"{_NOT_HEARD}{end}".encode())
-
-
 class Session:
     """A command that runs, and what is passed on between it and this process."""
 
@@ -170,7 +133,7 @@ class Session:
         os.set_blocking(wires.terminal, False)
         self._said: Said | None = None
         self._began = self._ready = self._gone = self._late = False
-        self._caught = 0
+        self._early = self._caught = 0
         self._unheard = Unheard()
         self._panic = ""
         self._end: float | None = None
@@ -186,8 +149,6 @@ class Session:
     def problem(self) -> str:
         """What could not be passed on."""
         return self._problem or self._output.problem
-
-    # From start to end
 
     def run(
         self,
@@ -216,6 +177,8 @@ class Session:
                 self._unheard.say(now, "\r\n" if self._terminal else "\n")
                 for descriptor, _ in self._poll(notify).poll(self._patience(boot, now)):
                     self._look(descriptor, notify, ready)
+                if self._early:
+                    self._see_to_early(ready)
             if self._said is not None or self._late:
                 self._tell("bye")  # a command that does not heed SIGTERM ends with its guest
         finally:
@@ -252,9 +215,8 @@ class Session:
         self._output.finish()
 
     def _is_over(self) -> bool:
-        if self._caught or (self._gone and not self._output.open):
-            return True
-        if self._until_begun and self._began:
+        nothing_comes = self._gone and not self._output.open
+        if self._caught or nothing_comes or (self._until_begun and self._began):
             return True
         if self._said is None:
             return False
@@ -298,14 +260,17 @@ class Session:
         elif notify is not None and descriptor == notify.fileno():
             self._hear_kernel(notify)
         elif descriptor == self._wires.hear:
-            data = os.read(self._wires.hear, 1 << 14)
-            self._gone = not data
-            for said in self._lines.feed(data):
-                self._heed(said, ready)
+            self._hear(ready)
         elif descriptor == self._wires.terminal and self._terminal is not None:
             self._terminal.pass_on()
         else:
             self._read()
+
+    def _hear(self, ready: Callable[[], None]) -> None:
+        data = os.read(self._wires.hear, 1 << 14)
+        self._gone = not data
+        for said in self._lines.feed(data):
+            self._heed(said, ready)
 
     def _hear_kernel(self, notify: socket.socket) -> None:
         with suppress(BlockingIOError, WireError):
@@ -313,8 +278,7 @@ class Session:
                 notification = Notification.decode(notify.recv(1024))
                 if notification.kind == PANIC:
                     self._panic = notification.data.decode("utf-8", "replace") or "panic"
-                    dead = time.monotonic() + DYING_TIMEOUT
-                    self._end = dead if self._end is None else min(dead, self._end)
+                    self._end = min(self._end or math.inf, time.monotonic() + DYING_TIMEOUT)
 
     def _heed(self, said: Said, ready: Callable[[], None]) -> None:
         """The guest has said something."""
@@ -371,21 +335,9 @@ class Session:
 
     # Signals, and the terminal
 
-    @contextmanager
-    def heeding(self) -> Iterator[None]:
+    def heeding(self) -> AbstractContextManager[None]:
         """Have signals to this process be the command's."""
-        before = {}
-        signal.set_wakeup_fd(self._output.woken, warn_on_full_buffer=False)
-        for number in (*PASSED, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM):
-            # What nohup(1), or a shell for a job in the background, has had ignored is left so.
-            if signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, self._on_signal)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(-1)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return heeded(self._on_signal, self._output.woken)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGWINCH:
@@ -396,11 +348,24 @@ class Session:
                 self._tell("signal", signal.SIGSTOP)
             self._stop()
         elif not self._began:
-            self._caught = number
+            self._early = number
         elif number == signal.SIGALRM:
             self._end = time.monotonic()
         else:
             self._pass_on(number, told=number)
+
+    def _see_to_early(self, ready: Callable[[], None]) -> None:
+        """A signal came before the guest was heard to say that the command began. What the command
+        has written may have been passed on before that: what was said is heard first."""
+        poll = select.poll()
+        poll.register(self._wires.hear, select.POLLIN)
+        if not self._gone and poll.poll(0):
+            self._hear(ready)
+        number, self._early = self._early, 0
+        if self._began:
+            self._on_signal(number, None)
+        else:
+            self._caught = number
 
     def _pass_on(self, number: int, told: int) -> None:
         """Have the guest hear of a signal, unless it has not heard of one before.

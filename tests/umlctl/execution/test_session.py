@@ -16,6 +16,7 @@ from socketproto.wire import PANIC, Notification
 from tests.live.conftest import wait_for
 from umlctl import streams
 from umlctl.execution import session as sessions
+from umlctl.execution import signals
 from umlctl.execution.session import Outcome, Pipes, Session, Streams
 from umlctl.protocol.control_line import Said
 
@@ -85,6 +86,7 @@ class Guest:
         kinds: str = "ppp",
         boot: float = DEADLINE,
         limit: float | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Have the guest act while a session runs."""
         problems: list[BaseException] = []
@@ -102,7 +104,7 @@ class Guest:
         thread.start()
         with self.session.heeding():
             outcome = self.session.run(
-                self.notify, lambda: None, now + boot, None if limit is None else now + limit
+                self.notify, ready, now + boot, None if limit is None else now + limit
             )
             thread.join(DEADLINE)
             assert not thread.is_alive()
@@ -210,10 +212,29 @@ def test_signal_before_there_is_a_command_ends_all(guest: Guest) -> None:
     assert (outcome.caught, outcome.began, outcome.said) == (signal.SIGTERM, False, None)
 
 
+def test_signal_that_comes_when_it_is_not_yet_read_that_the_command_began_reaches_it(
+    guest: Guest,
+) -> None:
+    """What it writes may have been passed on by then, to somebody who sends the signal for that."""
+
+    def ready() -> None:
+        guest.say("began")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def acts(guest: Guest) -> None:
+        guest.say("up")
+        guest.hear("go")
+        assert guest.hear("signal") == f"signal {int(signal.SIGTERM)}"
+        guest.end(9)
+
+    outcome = guest.run(acts, kinds="npp", ready=ready)
+    assert (outcome.caught, outcome.said) == (0, Said("status", (9,)))
+
+
 def test_signal_that_the_guest_does_not_hear_of_is_said_and_one_more_gives_up(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "UNHEARD_TIMEOUT", 0.01)
+    monkeypatch.setattr(signals, "UNHEARD_TIMEOUT", 0.01)
 
     def acts(guest: Guest) -> None:
         guest.begin()
@@ -231,7 +252,7 @@ def test_signal_that_the_guest_does_not_hear_of_is_said_and_one_more_gives_up(
 def test_signals_that_the_guest_hears_of_are_passed_on_for_ever(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "UNHEARD_TIMEOUT", 0.01)
+    monkeypatch.setattr(signals, "UNHEARD_TIMEOUT", 0.01)
 
     def acts(guest: Guest) -> None:
         guest.begin()
