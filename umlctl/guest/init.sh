@@ -69,6 +69,7 @@ scratch='/tmp /var/tmp /var/log /dev/shm' missing=
 for directory in $scratch /dev/pts /run/lock; do
     [ -d "$directory" ] || missing="$missing $directory"
 done
+[ -d /lib/modules ] || missing="$missing /run/modules/lib/modules" # see give_modules
 mkdir -p $missing 2>/dev/null
 {
     echo 'proc /proc proc nosuid,nodev,noexec'
@@ -130,7 +131,7 @@ give_modules() {
     [ ! -d "/lib/modules/$release" ] || return
     place=/lib/modules
     # Where no directory can be made there, the kernel and modprobe are told of another one.
-    [ -d $place ] || { place=/run/modules/lib/modules && mkdir -p $place; }
+    [ -d $place ] || place=/run/modules/lib/modules
     if [ -d "$UMLCTL_MODULES" ]; then
         mount --bind "$UMLCTL_MODULES" $place
     else # they are below what is covered here, as in /tmp
@@ -171,7 +172,7 @@ off() {
 }
 
 cd /
-[ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null &
+[ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null
 [ -z "$UMLCTL_MODULES" ] || [ -d /lib/modules ] || export MODPROBE_OPTIONS="-d /run/modules"
 unset UMLCTL_MODULES
 : >/run/shell
