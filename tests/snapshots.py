@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 from tests.cows import make
 from umlctl.guest.definition import Definition
-from umlctl.state import snapshots
+from umlctl.host import paths, processes
+from umlctl.protocol.status import Ending
+from umlctl.state import records, snapshots
+from umlctl.state.file_identity import hold_of
+from umlctl.state.records import DeviceEntry, Record
 from umlctl.state.snapshots import Layer, Member, Plugged, Snapshot
 
 if TYPE_CHECKING:
@@ -61,6 +65,32 @@ def take(
         )
         snapshots.finish(place, made)
     return made
+
+
+def ended(umid: str, *disks: Made, again: bool = False, lives: bool = False) -> Record:
+    """A guest that had these disks, from ubd1 on, and has ended; what is written down of it."""
+    devices = []
+    for number, made in enumerate(disks, 1):
+        holds = [hold_of(made.cow, write=True), hold_of(made.backing, write=False)]
+        kernel = f"ubd{number}={made.cow},{made.backing}"
+        entry = DeviceEntry(name=f"ubd{number}", asked=made.cow, kernel=kernel, holds=holds)
+        devices.append(entry)
+    record = Record(
+        definition=Definition(
+            umid=umid, kernel="/linux", disks=tuple(each.asked for each in devices)
+        ),
+        supervisor_pid=1,
+        pid=os.getpid(),
+        started=processes.start_time(os.getpid()) or 0,
+        boot_id=records.host_boot_id(),
+        since=1.0,
+        devices=devices,
+        again=again,
+        ending=None if lives else Ending(cause="exited", code=0, time=2.0),
+    )
+    os.makedirs(paths.record_dir(umid), exist_ok=True)
+    records.save(record)
+    return record
 
 
 def write(made: Made, sector: int, data: bytes) -> None:

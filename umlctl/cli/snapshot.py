@@ -13,10 +13,10 @@ from umlctl.cli import complete, device_options, snapshot_use
 from umlctl.cli.main import Group
 from umlctl.cli.snapshot_use import facts_of, found, name_argument, told
 from umlctl.client.request import request
-from umlctl.errors import HostError, UsageError
+from umlctl.errors import HostError, NoGuest, UsageError
 from umlctl.host import naming
 from umlctl.output import say, views
-from umlctl.state import snapshots
+from umlctl.state import snapshot_ended, snapshots
 from umlctl.state.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def create(
     deadline: Deadline,
     in_json: bool,
 ) -> int:
-    """Keep what a running guest has written to its disks, as NAME.
+    """Keep what a guest has written to its disks, as NAME.
 
-    Its kernel is told to write what it has in memory, the guest is stopped, its COW files (or
-    disks without one) are copied, and it goes on; for how long it was stopped is said. Where the
-    file system shares blocks, the copy takes no time and no room. What is kept is what would be on
-    the disks if the guest lost its power: a journal puts that right. Disks with --discard are
-    kept too.
+    The kernel of one that runs is told to write what it has in memory, the guest is stopped, its
+    COW files (or disks without one) are copied, and it goes on; for how long it was stopped is
+    said. Where the file system shares blocks, the copy takes no time and no room. What is kept is
+    what would be on the disks if the guest lost its power: a journal puts that right. Disks with
+    --discard are kept too, as long as it runs.
     """
     snapshots.check_name(name)
     for each in others:
@@ -89,9 +89,13 @@ def create(
             raise UsageError(f"--with takes the name of a guest, not {each!r}")
     words = [name, *([f"keep={keep}"] if keep else [])]
     words += [f"with={','.join(others)}"] if others else []
-    data = request(guest, f"layer save {' '.join(words)}", deadline)
     try:
+        data = request(guest, f"layer save {' '.join(words)}", deadline)
         made = msgspec.json.decode(data, type=Snapshot)
+    except NoGuest:
+        if snapshot_ended.find(guest) is None:
+            raise
+        made = snapshot_use.take_ended((guest, *others), name, keep or 0)
     except msgspec.DecodeError:
         raise HostError(f"{guest}: the answer is none that umlctl knows") from None
     facts = facts_of(made)
@@ -101,11 +105,8 @@ def create(
     disks = ", ".join(
         each.disk if len(made.members) == 1 else f"{each.guest} {each.disk}" for each in made.layers
     )
-    who = " and ".join(made.guests)
-    verb = "was" if len(made.members) == 1 else "were"
     print(
-        f"{name} has {disks}, {views.size(facts['allocated'])} on this host; "
-        f"{who} {verb} stopped for {made.pause * 1000:.0f} ms"
+        f"{name} has {disks}, {views.size(facts['allocated'])} on this host; {_stood_still(made)}"
     )
     for member in made.members:
         umid = member.definition.umid
@@ -114,6 +115,19 @@ def create(
         for each in member.lacks:
             say(f"{umid}: {each}, is not in it", exitcodes.OK)
     return exitcodes.OK
+
+
+def _stood_still(made: Snapshot) -> str:
+    """How its guests came not to write meanwhile."""
+    stopped = [each.definition.umid for each in made.members if not each.ended]
+    ended = [each.definition.umid for each in made.members if each.ended]
+    said = []
+    if stopped:
+        verb = "was" if len(stopped) == 1 else "were"
+        said = [f"{' and '.join(stopped)} {verb} stopped for {made.pause * 1000:.0f} ms"]
+    if ended:
+        said += [f"{' and '.join(ended)} {'has' if len(ended) == 1 else 'have'} ended"]
+    return ", ".join(said)
 
 
 @snapshot.command(
@@ -139,7 +153,7 @@ def list_snapshots(guest: str | None, in_json: bool) -> int:
             for each in row["layers"]
         ]
         taken = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
-        pause = f"{row['pause'] * 1000:.0f} ms"
+        pause = f"{row['pause'] * 1000:.0f} ms" if row["pause"] else "-"
         size = views.size(row["allocated"])
         table.append((row["guest"], row["name"], taken, pause, size, ", ".join(disks)))
     views.columns(table)

@@ -12,7 +12,8 @@ import click
 from umlctl import exitcodes
 from umlctl.cli import complete, device_options
 from umlctl.cli.cow_merge import progress, users
-from umlctl.errors import GuestInUse, HostError, UsageError
+from umlctl.errors import GuestInUse, HostError, NoGuest, UsageError
+from umlctl.execution.if_killed import if_killed
 from umlctl.host import naming
 from umlctl.kernels import find
 from umlctl.output import say, views
@@ -22,6 +23,8 @@ from umlctl.state import (
     reverting,
     snapshot_archive,
     snapshot_diff,
+    snapshot_ended,
+    snapshot_making,
     snapshots,
     umid_lock,
 )
@@ -31,8 +34,11 @@ from umlctl.storage.cow_file import opened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from umlctl.state.records import Record
     from umlctl.state.snapshots import Layer, Snapshot
 
+_REMOVE: Final = 'rm -rf -- "$1"'
+"""What is done with a directory that is being made, should this process be killed."""
 guest_argument = click.argument("guest", shell_complete=complete.snapshotted)
 name_argument = click.argument("name", shell_complete=complete.snapshots)
 
@@ -110,6 +116,42 @@ def _layer(snapshot: Snapshot, layer: Layer) -> dict[str, Any]:
         "allocated": allocated,
         "discard": layer.discard,
     }
+
+
+def take_ended(guests: tuple[str, ...], name: str, keep: int) -> Snapshot:
+    """Take a snapshot of guests that have ended.
+
+    keep: how many snapshots the first is to have at most; 0: any number
+
+    Raises: HostError, GuestInUse, NoGuest, UsageError
+    """
+    first, *others = guests
+    if first in others:
+        raise UsageError(f"{first} cannot be taken with itself")
+    what = f"snapshot create {first} {name}"
+    with (
+        told(what),
+        snapshots.lock(),
+        snapshots.making(first, name) as place,
+        if_killed(_REMOVE, place),
+    ):
+        ended = [_ended(each, first, name) for each in guests]
+        made = snapshot_ended.take(ended, name, place, users)
+    if keep:
+        snapshot_making.prune(first, keep)
+    return made
+
+
+def _ended(umid: str, first: str, name: str) -> Record:
+    """Raises: GuestInUse, NoGuest"""
+    if (record := snapshot_ended.find(umid)) is not None:
+        return record
+    if umid_lock.has_owner(umid):
+        raise GuestInUse(
+            f"{umid} runs, and {first} has ended: `umlctl snapshot create {umid} {name} --with "
+            f"{first}` takes both"
+        )
+    raise NoGuest(f"nobody knows the disks of {umid}: no guest of that name has run here")
 
 
 @click.command(
@@ -194,7 +236,8 @@ def clone(guest: str, name: str, new: str, directory: str | None, in_json: bool)
         definition, lost = clones.definition_of(member, new, place, kernel)
         for layer in mine:
             reverting.check_whole(one, layer)
-        clones.copy_layers(one, mine, place)
+        with if_killed(_REMOVE, clones.beside(place)):
+            clones.copy_layers(one, mine, place)
     for each in lost:
         say(f"{new} is without {each}", exitcodes.OK)
     return start_again(definition, in_json=in_json)

@@ -93,22 +93,27 @@ def _nics(old: Definition) -> tuple[tuple[str, ...], list[str]]:
     return tuple(nics), lost
 
 
+def beside(directory: str) -> str:
+    """Where the directory of a new guest's disks is as long as it is made."""
+    return f"{os.path.dirname(directory)}/.{os.path.basename(directory)}~"
+
+
 def copy_layers(snapshot: Snapshot, layers: list[Layer], directory: str) -> None:
     """Make the new guest's disks in a directory, which is there when all of them are.
 
     Raises: OSError: FileExistsError among them
     """
-    beside = f"{os.path.dirname(directory)}/.{os.path.basename(directory)}~"
+    made = beside(directory)
     if os.path.lexists(directory):
         raise FileExistsError(17, "it is there already", directory)
-    remove_tree(beside)
-    os.mkdir(beside)
+    remove_tree(made)
+    os.mkdir(made)
     try:
         for layer in layers:
-            _copy(snapshot.path_of(layer), file_of(beside, layer.disk), layer.mode)
-        os.rename(beside, directory)
+            _copy(snapshot.path_of(layer), file_of(made, layer.disk), layer.mode)
+        os.rename(made, directory)
     finally:
-        remove_tree(beside)
+        remove_tree(made)
 
 
 def _copy(source: str, target: str, mode: int) -> None:

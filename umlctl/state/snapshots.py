@@ -80,12 +80,14 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         disks: all that it had
         synced: why its kernel was not seen to write what it had in memory; empty if it was
         lacks: what it writes, and what is not in the snapshot
+        ended: it did not run
     """
 
     definition: Definition
     disks: tuple[Plugged, ...]
     synced: str = ""
     lacks: tuple[str, ...] = ()
+    ended: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,33 +12,25 @@ that waits for the end of this one.
 from __future__ import annotations
 
 import errno
-import os
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from umlctl.devices import families, ubd
-from umlctl.errors import HostError, Refusal
-from umlctl.guest import definition as definitions
-from umlctl.host import paths
-from umlctl.state import snapshots
-from umlctl.state.snapshots import Layer, Member, Plugged, Snapshot
+from umlctl.errors import Refusal
+from umlctl.state import snapshot_ended, snapshot_making, snapshots
+from umlctl.state.snapshot_making import MAX_PAUSE_SECONDS
+from umlctl.state.snapshots import Snapshot
 from umlctl.state.umid_lock import kernel_socket
-from umlctl.storage.file_copy import copy_whole
 from umlctl.supervisor.resumer import Resumer
-from umlctl.supervisor.standstill import Other, Own
+from umlctl.supervisor.standstill import Ended, Other, Own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from umlctl.state.records import DeviceEntry, Record
     from umlctl.supervisor.history import By
     from umlctl.supervisor.life import Life
 
-MAX_PAUSE_SECONDS: Final = 600.0
-"""How long a guest may be stopped for a snapshot, seconds."""
+    Guest = Own | Other | Ended
 
 
 class Asked(NamedTuple):
@@ -90,23 +82,32 @@ async def take(life: Life, asked: Asked, by: By) -> Snapshot:
             await trio.to_thread.run_sync(held.enter_context, snapshots.lock())
             making = snapshots.making(umid, asked.name)
             place: str = await trio.to_thread.run_sync(held.enter_context, making)
-            guests: list[Own | Other] = [Own(life, MAX_PAUSE_SECONDS, by)]
-            for name in asked.others:
-                other = held.enter_context(Other(name, MAX_PAUSE_SECONDS))
-                await other.look()
-                guests.append(other)
+            guests: list[Guest] = [Own(life, MAX_PAUSE_SECONDS, by)]
+            guests += [await _other(name, held) for name in asked.others]
             snapshot = await _take(guests, asked.name, place)
-            await trio.to_thread.run_sync(_finish, place, snapshot)
+            await trio.to_thread.run_sync(snapshot_making.finish, place, snapshot)
         if asked.keep:
-            await trio.to_thread.run_sync(_prune, umid, asked.keep)
+            await trio.to_thread.run_sync(snapshot_making.prune, umid, asked.keep)
     life.history.add("snapshot taken", text=asked.name, pause=snapshot.pause, **by)
     return snapshot
 
 
-async def _take(guests: list[Own | Other], name: str, place: str) -> Snapshot:
+async def _other(name: str, held: ExitStack) -> Other | Ended:
+    """Another guest, for as long as it is wanted.
+
+    Raises: Refusal
+    """
+    if (record := await trio.to_thread.run_sync(snapshot_ended.find, name)) is not None:
+        return held.enter_context(Ended(record))
+    other = held.enter_context(Other(name, MAX_PAUSE_SECONDS))
+    await other.look()
+    return other
+
+
+async def _take(guests: list[Guest], name: str, place: str) -> Snapshot:
     """Have the files of all guests in a directory, as they are at one moment."""
     for each in guests:
-        layers_of(each.record)  # what cannot be is said before anybody is stopped
+        snapshot_making.layers_of(each.record)  # what cannot be is said before anybody is stopped
     synced = await _sync(guests)
     sockets = [kernel_socket(each.record.definition) for each in guests if each.runs]
     with ExitStack() as held:
@@ -115,9 +116,9 @@ async def _take(guests: list[Own | Other], name: str, place: str) -> Snapshot:
         try:
             for each in guests:
                 await each.stop()
-            layers = [layer for each in guests for layer in layers_of(each.record)]
+            layers = [layer for each in guests for layer in snapshot_making.layers_of(each.record)]
             until = time.monotonic() + MAX_PAUSE_SECONDS
-            await trio.to_thread.run_sync(_copy_all, layers, place, until)
+            await trio.to_thread.run_sync(snapshot_making.copy_all, layers, place, until)
             for each in guests:
                 if not await each.has_stood_still():
                     raise Refusal(
@@ -128,7 +129,10 @@ async def _take(guests: list[Own | Other], name: str, place: str) -> Snapshot:
         finally:
             await _resume(guests)
             pause = trio.current_time() - began
-    members = [_member(each.record, why) for each, why in zip(guests, synced, strict=True)]
+    members = [
+        snapshot_making.member_of(each.record, why, ended=isinstance(each, Ended))
+        for each, why in zip(guests, synced, strict=True)
+    ]
     return Snapshot(
         guest=guests[0].umid,
         name=name,
@@ -139,7 +143,7 @@ async def _take(guests: list[Own | Other], name: str, place: str) -> Snapshot:
     )
 
 
-async def _resume(guests: list[Own | Other]) -> None:
+async def _resume(guests: list[Guest]) -> None:
     """Raises: Refusal: one does not go on, and all others do"""
     failed: list[Refusal] = []
     for each in guests:
@@ -152,7 +156,7 @@ async def _resume(guests: list[Own | Other]) -> None:
         raise Refusal(f"{failed[0]}; {said}", failed[0].error)
 
 
-async def _sync(guests: list[Own | Other]) -> list[str]:
+async def _sync(guests: list[Guest]) -> list[str]:
     """Sync all guests at once; return what each may lack."""
     said = [""] * len(guests)
 
@@ -163,115 +167,3 @@ async def _sync(guests: list[Own | Other]) -> list[str]:
         for place in range(len(guests)):
             nursery.start_soon(sync, place)
     return said
-
-
-# What there is to copy
-
-
-def layers_of(record: Record) -> list[Layer]:
-    """What a guest writes to.
-
-    Raises: HostError: it cannot be copied, or there is nothing
-    """
-    umid = record.definition.umid
-    entries = [entry for entry in _disks(record) if not entry.problem]
-    found = [_layer(umid, entry) for entry in entries if entry.holds and entry.holds[0].write]
-    if not found:
-        raise HostError(f"{umid} writes to no disk, so there is nothing to take a snapshot of")
-    return found
-
-
-def _disks(record: Record) -> list[DeviceEntry]:
-    return [each for each in record.devices if families.kind_of(each.name) == families.DISK]
-
-
-def _layer(umid: str, entry: DeviceEntry) -> Layer:
-    hold = entry.holds[0]
-    if entry.shared:
-        raise HostError(
-            f"{entry.name} of {umid} is shared: others may write to it, whom nobody stops"
-        )
-    if not hold.inode:
-        raise HostError(
-            f"{entry.name} of {umid} is a block device, {hold.path}, which is not copied; give it "
-            "a COW file over that"
-        )
-    under = entry.holds[1].path if len(entry.holds) > 1 else ""
-    if under and not ubd.parse(entry.kernel).detect:
-        under = ""
-    try:
-        status = os.stat(hold.path)
-    except OSError as problem:
-        raise HostError(f"cannot read {hold.path}: {problem.strerror}") from problem
-    return Layer(
-        guest=umid,
-        disk=entry.name,
-        file=f"{umid}.{entry.name}",
-        path=os.path.realpath(hold.path),
-        backing=under,
-        size=status.st_size,
-        mode=status.st_mode & 0o777,
-        discard="discard" in entry.made,
-    )
-
-
-def _member(record: Record, synced: str) -> Member:
-    root = definitions.root_directory(record.definition)
-    writes = root and not record.definition.root.endswith(definitions.READONLY_SUFFIX)
-    lacks = [f"its root, the directory {root}"] if writes else []
-    return Member(
-        definition=record.definition,
-        disks=tuple(Plugged(name=each.name, asked=each.asked) for each in _disks(record)),
-        synced=synced,
-        lacks=tuple(lacks),
-    )
-
-
-# In a worker thread
-
-
-def _copy_all(layers: list[Layer], place: str, until: float) -> None:
-    """Raises: HostError"""
-
-    def say(_count: int) -> None:
-        if time.monotonic() > until:
-            raise HostError(
-                f"copying its disks takes longer than {MAX_PAUSE_SECONDS:g} seconds; COW files are "
-                "smaller"
-            )
-
-    for layer in layers:
-        with _explained(f"cannot copy {layer.path}"):
-            source = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                target = os.open(f"{place}/{layer.file}", flags, 0o600)
-                try:
-                    copy_whole(source, target, say)
-                finally:
-                    os.close(target)
-            finally:
-                os.close(source)
-
-
-def _finish(place: str, snapshot: Snapshot) -> None:
-    with _explained("the snapshot cannot be kept"):
-        snapshots.finish(place, snapshot)
-
-
-def _prune(umid: str, keep: int) -> None:
-    with snapshots.lock(), _explained("an old snapshot cannot be removed"):
-        for each in snapshots.beyond(umid, keep):
-            snapshots.remove(each)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Raises: HostError"""
-    try:
-        yield
-    except OSError as problem:
-        more = ""
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            more = f"; make room at {paths.snapshots_dir()}, as by `umlctl snapshot rm`"
-        raise HostError(f"{what}: {problem.strerror}{more}") from problem

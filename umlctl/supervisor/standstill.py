@@ -1,11 +1,12 @@
 """Guests that are stopped for a moment: the supervisor's own, and others by their supervisors.
 
-One that was stopped already is left so.
+One that was stopped already is left so. One that has ended is kept from being started.
 """
 
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -16,13 +17,15 @@ from umlctl.client.asynchronous import AsyncGuestClient
 from umlctl.errors import HostError, Refusal, UmlctlError
 from umlctl.host import paths
 from umlctl.protocol.status import read_status
-from umlctl.state import records
+from umlctl.recovery import discover
+from umlctl.state import leases, records, snapshot_ended
 from umlctl.supervisor.emergency import SYNC, emergency
 from umlctl.supervisor.lifecycle import RUNNING, STOPPED
 
 if TYPE_CHECKING:
     from socketproto.exchange import Outcome
     from umlctl.protocol.status import Status
+    from umlctl.state.leases import Use
     from umlctl.state.records import Record
     from umlctl.supervisor.history import By
     from umlctl.supervisor.life import Life
@@ -165,3 +168,38 @@ class Other:
             return await self._client.ask(text)
         except (UmlctlError, OSError) as problem:
             raise Refusal(f"{self.umid}: {problem}", -errno.ESRCH) from HostError(str(problem))
+
+
+class Ended:
+    """A guest that has ended, and is not started meanwhile. Its fields are those of `Other`."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.umid = record.definition.umid
+        self.runs = False
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    async def sync(self) -> str:
+        return ""
+
+    async def stop(self) -> None:
+        """Raises: HostError: somebody has one of its disks"""
+        held = snapshot_ended.held(self.record, _users)
+        await trio.to_thread.run_sync(self._held.enter_context, held)
+
+    async def has_stood_still(self) -> bool:
+        return True
+
+    async def resume(self) -> None:
+        self._held.close()
+
+
+def _users() -> list[Use]:
+    """The devices of all guests that run."""
+    return leases.devices_of(discover.running())

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tests.snapshots import disk, take
+from tests.snapshots import disk, ended, take
 from umlctl import exitcodes
+from umlctl.state import umid_lock
 from umlctl.state.file_identity import hold_of
 from umlctl.state.records import DeviceEntry
 
@@ -86,3 +87,30 @@ def test_one_is_removed_unless_a_guest_has_it(
     assert supervisor.main("snapshot", "rm", "demo", "one") == 0
     assert not os.path.exists(one.directory)
     assert supervisor.main("snapshot", "rm", "demo", "one") == exitcodes.NO_GUEST
+
+
+def test_guests_that_have_ended_are_taken_here(
+    supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended("web", disk(house, "web"))
+    ended("db", disk(house, "db"))
+    assert supervisor.main("snapshot", "create", "web", "a") == 0
+    assert supervisor.out.startswith("a has ubd1, ")
+    assert supervisor.out.endswith("; web has ended\n")
+    assert supervisor.main("snapshot", "create", "web", "a") == exitcodes.FAILED
+    assert "web has a snapshot a already" in supervisor.err
+    words = ["snapshot", "create", "web", "b", "--with", "db", "--keep", "1"]
+    assert supervisor.main(*words) == 0
+    assert supervisor.out.endswith("; web and db have ended\n")
+    assert supervisor.main("snapshot", "list", "web") == 0
+    assert [row.split()[1:2] for row in supervisor.out.splitlines()[1:]] == [["b"]]
+    for other, code, said in (
+        ("nobody", exitcodes.NO_GUEST, "nobody knows the disks of nobody"),
+        ("web", exitcodes.USAGE, "web cannot be taken with itself"),
+        ("demo", exitcodes.REFUSED, "`umlctl snapshot create demo c --with web` takes both"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(umid_lock, "has_owner", lambda umid: umid == "demo")
+            assert supervisor.main("snapshot", "create", "web", "c", "--with", other) == code
+        assert said in supervisor.err
+    assert supervisor.main("snapshot", "create", "nobody", "a") == exitcodes.NO_GUEST

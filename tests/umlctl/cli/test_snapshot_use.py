@@ -5,33 +5,15 @@ import os
 from typing import TYPE_CHECKING
 
 from tests.cows import read
-from tests.snapshots import disk, take, write
+from tests.snapshots import disk, ended, take, write
 from umlctl import exitcodes
-from umlctl.guest.definition import Definition
-from umlctl.host import paths, processes
-from umlctl.protocol.status import Ending
-from umlctl.state import clones, records
-from umlctl.state.records import Record
+from umlctl.state import clones
 
 if TYPE_CHECKING:
     import pytest
 
     from tests.umlctl.cli.conftest import Supervisor
-
-
-def guest(umid: str, *, lives: bool) -> None:
-    pid = os.getpid()
-    record = Record(
-        definition=Definition(umid=umid, kernel="/linux"),
-        supervisor_pid=1,
-        pid=pid,
-        started=processes.start_time(pid) or 0,
-        boot_id=records.host_boot_id(),
-        since=1.0,
-        ending=None if lives else Ending(cause="exited", code=0, time=2.0),
-    )
-    os.makedirs(paths.record_dir(umid), exist_ok=True)
-    records.save(record)
+    from umlctl.guest.definition import Definition
 
 
 def test_guest_that_has_ended_goes_back(supervisor: Supervisor, house: str) -> None:
@@ -44,10 +26,10 @@ def test_guest_that_has_ended_goes_back(supervisor: Supervisor, house: str) -> N
     assert row == {"guest": "demo", "disk": "ubd1", "bytes": 512, "note": ""}
     assert supervisor.main("snapshot", "diff", "demo", "clean") == 0
     assert supervisor.out.splitlines()[1].split()[:3] == ["demo", "ubd1", "512"]
-    guest("demo", lives=True)
+    ended("demo", lives=True)
     assert supervisor.main("snapshot", "revert", "demo", "clean") == exitcodes.REFUSED
     assert "demo runs, and has its disks; `umlctl shutdown demo` first" in supervisor.err
-    guest("demo", lives=False)
+    ended("demo")
     assert supervisor.main("snapshot", "revert", "demo", "clean") == 0
     assert supervisor.out == f"{made.cow} is as it was in clean\n"
     assert read(made.cow) == before
@@ -76,7 +58,7 @@ def test_clone_is_started_with_disks_of_its_own(
     assert read(f"{house}/twin/ubd1.img") == read(made.cow)
     assert supervisor.main("snapshot", "clone", "demo", "clean", "three", "--to", "twin") == 7
     assert f"{house}/twin: it is there already" in supervisor.err
-    guest("three", lives=False)
+    ended("three")
     assert supervisor.main("snapshot", "clone", "demo", "clean", "three") == exitcodes.REFUSED
     assert "there is a guest three already" in supervisor.err
     assert supervisor.main("snapshot", "clone", "demo", "clean", "a/b") == exitcodes.USAGE

@@ -10,10 +10,12 @@ import trio
 
 from socketproto.exchange import ANSWERED, Outcome
 from tests.cows import make, read
+from tests.snapshots import disk, ended
 from tests.umlctl.supervisor.devices.conftest import BY, Guest
 from umlctl.errors import Refusal, UsageError
 from umlctl.host import paths
-from umlctl.state import snapshots
+from umlctl.state import snapshot_making, snapshots
+from umlctl.storage.cow_file import opened
 from umlctl.supervisor import snapshot, standstill
 from umlctl.supervisor.lifecycle import RUNNING, STOPPED
 from umlctl.supervisor.snapshot import Asked, take
@@ -115,7 +117,7 @@ async def test_full_disk_leaves_nothing_and_the_guest_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     life = Life(guest)
-    for where, name in ((snapshot, "copy_whole"), (snapshots, "_sync")):
+    for where, name in ((snapshot_making, "copy_whole"), (snapshots, "_sync")):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, full)
             with pytest.raises(Refusal, match="No space left on device; make room at"):
@@ -131,7 +133,7 @@ async def test_guest_that_somebody_resumes_is_not_kept(
     def resumed(*_: object) -> None:
         life.lifecycle.state = RUNNING
 
-    monkeypatch.setattr(snapshot, "_copy_all", resumed)
+    monkeypatch.setattr(snapshot_making, "copy_all", resumed)
     with pytest.raises(Refusal, match="demo was resumed while its disks were copied"):
         await taken(life)
     check_nothing_is_left(life)
@@ -144,7 +146,7 @@ async def test_copy_that_takes_too_long_is_given_up(
         say(1)
 
     life = Life(guest)
-    monkeypatch.setattr(snapshot, "copy_whole", slow)
+    monkeypatch.setattr(snapshot_making, "copy_whole", slow)
     monkeypatch.setattr(snapshot, "MAX_PAUSE_SECONDS", -1.0)
     with pytest.raises(Refusal, match="copying its disks takes longer"):
         await taken(life)
@@ -183,6 +185,24 @@ async def test_guest_is_not_taken_with_itself_or_with_nobody(guest: Guest, made:
     with trio.fail_after(60), pytest.raises(Refusal, match="no guest 'nobody'"):
         await taken(life, Asked("x", ("nobody",)))
     check_nothing_is_left(life)
+
+
+async def test_guest_that_has_ended_is_taken_with_one_that_runs(guest: Guest, made: Made) -> None:
+    other = disk(guest.path, "db")
+    ended("db", other)
+    life = Life(guest)
+    one = await taken(life, Asked("lab", ("db",)))
+    assert life.told == ["sync", "stop", "go"]
+    assert [(each.definition.umid, each.ended) for each in one.members] == [
+        ("demo", False),
+        ("db", True),
+    ]
+    assert read(one.path_of(one.layers[-1])) == read(other.cow)
+    with opened(other.cow, write=True, lock=True):
+        pass  # nobody has it any more
+    with opened(other.cow, write=True, lock=True), pytest.raises(Refusal, match="is locked"):
+        await taken(life, Asked("more", ("db",)))
+    assert (life.lifecycle.state, snapshots.names("demo")) == (RUNNING, ["lab"])
 
 
 def test_what_is_asked_is_read() -> None:
