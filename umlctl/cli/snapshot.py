@@ -77,27 +77,14 @@ def create(
 ) -> int:
     """Keep what a guest has written to its disks, as NAME.
 
-    The kernel of one that runs is told to write what it has in memory, the guest is stopped, its
-    COW files (or disks without one) are copied, and it goes on; for how long it was stopped is
-    said. Where the file system shares blocks, the copy takes no time and no room. What is kept is
-    what would be on the disks if the guest lost its power: a journal puts that right. Disks with
-    --discard are kept too, as long as it runs.
+    The file systems of one that runs are frozen, it is stopped, its COW files (or disks without
+    one) are copied, and it goes on; for how long it was stopped is said. Where the file system of
+    this host shares blocks, the copy takes no time and no room. Where nobody in the guest can
+    freeze, its kernel is told to write what it has in memory, and what is kept is what would be on
+    the disks if the guest lost its power: a journal puts that right. Disks with --discard are kept
+    too, as long as it runs.
     """
-    snapshots.check_name(name)
-    for each in others:
-        if set(each) & set(", /"):
-            raise UsageError(f"--with takes the name of a guest, not {each!r}")
-    words = [name, *([f"keep={keep}"] if keep else [])]
-    words += [f"with={','.join(others)}"] if others else []
-    try:
-        data = request(guest, f"layer save {' '.join(words)}", deadline)
-        made = msgspec.json.decode(data, type=Snapshot)
-    except NoGuest:
-        if snapshot_ended.find(guest) is None:
-            raise
-        made = snapshot_use.take_ended((guest, *others), name, keep or 0)
-    except msgspec.DecodeError:
-        raise HostError(f"{guest}: the answer is none that umlctl knows") from None
+    made = _taken(guest, name, others, keep or 0, deadline)
     facts = facts_of(made)
     if in_json:
         print(views.to_json(facts))
@@ -114,17 +101,49 @@ def create(
             say(f"{umid}: what it had in memory may be lacking: {member.synced}", exitcodes.OK)
         for each in member.lacks:
             say(f"{umid}: {each}, is not in it", exitcodes.OK)
+        if member.note:
+            say(f"{umid}: {member.note}", exitcodes.OK)
     return exitcodes.OK
+
+
+def _taken(
+    guest: str, name: str, others: tuple[str, ...], keep: int, deadline: Deadline
+) -> Snapshot:
+    """Have a snapshot taken: by the guest's supervisor, or here if the guest has ended.
+
+    Raises: UmlctlError
+    """
+    snapshots.check_name(name)
+    for each in others:
+        if set(each) & set(", /"):
+            raise UsageError(f"--with takes the name of a guest, not {each!r}")
+    words = [name, *([f"keep={keep}"] if keep else [])]
+    words += [f"with={','.join(others)}"] if others else []
+    try:
+        data = request(guest, f"layer save {' '.join(words)}", deadline)
+        return msgspec.json.decode(data, type=Snapshot)
+    except NoGuest:
+        if snapshot_ended.find(guest) is None:
+            raise
+        return snapshot_use.take_ended((guest, *others), name, keep)
+    except msgspec.DecodeError:
+        raise HostError(f"{guest}: the answer is none that umlctl knows") from None
 
 
 def _stood_still(made: Snapshot) -> str:
     """How its guests came not to write meanwhile."""
     stopped = [each.definition.umid for each in made.members if not each.ended]
+    frozen = [each.definition.umid for each in made.members if each.frozen]
     ended = [each.definition.umid for each in made.members if each.ended]
     said = []
     if stopped:
         verb = "was" if len(stopped) == 1 else "were"
         said = [f"{' and '.join(stopped)} {verb} stopped for {made.pause * 1000:.0f} ms"]
+    if frozen:
+        whose = "its file systems"
+        if len(made.members) > 1:
+            whose = f"the file systems of {' and '.join(frozen)} were"
+        said += [f"{whose} frozen for {made.frozen * 1000:.0f} ms"]
     if ended:
         said += [f"{' and '.join(ended)} {'has' if len(ended) == 1 else 'have'} ended"]
     return ", ".join(said)
@@ -182,6 +201,7 @@ def info(guest: str, name: str, in_json: bool) -> int:
         ("taken", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["time"]))),
         ("guests", ", ".join(facts["guests"])),
         ("stopped for", f"{facts['pause'] * 1000:.1f} ms"),
+        ("frozen", ", ".join(facts["frozen_guests"]) or "-"),
         ("on this host", views.size(facts["allocated"])),
         ("files", facts["directory"]),
     ]

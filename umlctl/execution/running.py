@@ -47,7 +47,7 @@ HOST_FILES: Final = f"{MOUNTED}/host"
 _OPEN: Final = "open"
 """The end of a file's name in the guest's directory: a command is on that slot, or was left
 there."""
-_END: Final = 'echo bye 1<>"$1" >&1'
+END: Final = 'echo bye 1<>"$1" >&1'
 
 
 class Ran(NamedTuple):
@@ -125,20 +125,20 @@ def execute(
     Raises: NoGuest; Refused: it takes no commands now; NeverStarted; GuestEnded; HostError; OSError
     """
     directory = paths.guest_dir(umid)
-    _check(umid, directory)
+    check_takes_commands(umid, directory)
     todo = commands.steps_in_guest(command)
     with ExitStack() as stack:
-        slot = stack.enter_context(_slot(umid, directory, canceller))
-        handed = stack.enter_context(_handed(umid, directory))
-        wires = stack.enter_context(_wires(slot))
-        stack.enter_context(if_killed(_END, slot.path("tell")))
+        slot = stack.enter_context(slot_for(umid, directory, canceller))
+        handed = stack.enter_context(handing(umid, directory))
+        wires = stack.enter_context(wires_of(slot))
+        stack.enter_context(if_killed(END, slot.path("tell")))
         end = stack.enter_context(ExitStack())
-        end.callback(_end, slot, wires)
-        lost = stack.enter_context(_losing(umid))
+        end.callback(end_program, slot, wires)
+        lost = stack.enter_context(losing(umid))
         session = Session(wires, handed.directory, command.kinds, command.token, lost, own)
         heeding = session.heeding() if own is None else nullcontext()
         with heeding, canceller.over(session) if canceller else nullcontext():
-            _begin(umid, directory, slot, handed)
+            begin(umid, directory, slot, handed)
 
             def ready() -> None:
                 encoded = commands.encode_for_shell if handed.is_script else commands.encode
@@ -162,7 +162,7 @@ def execute(
 # The guest
 
 
-def _check(umid: str, directory: str) -> None:
+def check_takes_commands(umid: str, directory: str) -> None:
     """See that a guest is there, and takes commands.
 
     Raises: NoGuest, Refused
@@ -187,7 +187,7 @@ def _check(umid: str, directory: str) -> None:
 
 
 @contextmanager
-def _losing(umid: str) -> Iterator[Callable[[], bool]]:
+def losing(umid: str) -> Iterator[Callable[[], bool]]:
     """What tells whether the kernel has begun anew: what was on its lines is gone then, though they
     are there. It also kicks the kernel, which does not see what was on a line before that was
     opened, until something else happens.
@@ -240,18 +240,26 @@ def _silent(umid: str, directory: str) -> str:
 
 
 @contextmanager
-def _slot(umid: str, directory: str, canceller: Canceller | None = None) -> Iterator[Slot]:
+def slot_for(
+    umid: str,
+    directory: str,
+    canceller: Canceller | None = None,
+    timeout: float | None = None,
+) -> Iterator[Slot]:
     """Have a slot for oneself: the first that is free, or becomes free soon.
+
+    timeout: how long that may take, seconds; None: as long as for a command
 
     Raises: Refused: all are taken; OSError
     """
-    end = time.monotonic() + TURN_TIMEOUT
+    timeout = TURN_TIMEOUT if timeout is None else timeout
+    end = time.monotonic() + timeout
     with ExitStack() as stack:
         while (slot := _free_slot(directory, stack)) is None:
             if time.monotonic() >= end or (canceller and canceller.is_cancelled):
                 raise Refused(
                     f"{umid} runs {command_lines.SLOTS} commands already, and none of them has "
-                    f"ended within {TURN_TIMEOUT:g} seconds"
+                    f"ended within {timeout:g} seconds"
                 )
             time.sleep(LOOK_INTERVAL)
         os.close(os.open(slot.path(_OPEN), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -279,28 +287,41 @@ def _free_slot(directory: str, stack: ExitStack) -> Slot | None:
 def _is_free(slot: Slot) -> bool:
     """Whether no command is there; one whose `umlctl exec` was killed is ended."""
     if os.path.exists(slot.path(_OPEN)):
-        with _wires(slot, drained=False) as wires:
-            if not _end(slot, wires):
+        with wires_of(slot, drained=False) as wires:
+            if not end_program(slot, wires):
                 return False
     return True
 
 
-def _end(slot: Slot, wires: Wires) -> bool:
+def end_program(slot: Slot, wires: Wires) -> bool:
     """Have the program of a slot end, and wait for that; whether nobody is there any more."""
-    with suppress(OSError):
-        os.write(wires.tell, line("bye"))
+    tell_end(wires)
     # What nobody has read, nobody was there to read.
-    is_over = _hears_over(wires.hear) or bool(_drain(wires.tell))
+    is_over = hears_over(wires.hear, END_TIMEOUT) or bool(_drain(wires.tell))
     if is_over:
-        with suppress(OSError):
-            os.unlink(slot.path(_OPEN))
+        leave(slot)
     return is_over
 
 
-def _hears_over(hear: int) -> bool:
-    """Whether the program of a slot says that it is over, or its kernel has ended."""
+def leave(slot: Slot) -> None:
+    """Leave a slot on which no program is."""
+    with suppress(OSError):
+        os.unlink(slot.path(_OPEN))
+
+
+def tell_end(wires: Wires) -> None:
+    """Tell the program of a slot to end."""
+    with suppress(OSError):
+        os.write(wires.tell, line("bye"))
+
+
+def hears_over(hear: int, timeout: float) -> bool:
+    """Whether the program of a slot says that it is over, or its kernel has ended.
+
+    timeout: how long it may take, seconds
+    """
     lines = Lines()
-    end = time.monotonic() + END_TIMEOUT
+    end = time.monotonic() + timeout
     poll = select.poll()
     poll.register(hear, select.POLLIN)
     while poll.poll(max(0.0, end - time.monotonic()) * 1000):
@@ -311,7 +332,7 @@ def _hears_over(hear: int) -> bool:
 
 
 @contextmanager
-def _wires(slot: Slot, *, drained: bool = True) -> Iterator[Wires]:
+def wires_of(slot: Slot, *, drained: bool = True) -> Iterator[Wires]:
     """Open our ends.
 
     drained: what an earlier command has left in them is thrown away
@@ -366,7 +387,7 @@ class Handed(NamedTuple):
 
 
 @contextmanager
-def _handed(umid: str, directory: str) -> Iterator[Handed]:
+def handing(umid: str, directory: str) -> Iterator[Handed]:
     """Make the directory that a command has for itself.
 
     Raises: OSError, HostError
@@ -407,7 +428,13 @@ def _program(above: str, source: str) -> str:
     return name
 
 
-def _begin(umid: str, directory: str, slot: Slot, handed: Handed) -> None:
+def shell_of(directory: str) -> str:
+    """The FIFO by which a guest's shell, or our init program, is told what to begin."""
+    fifo = f"{directory}/{command_lines.SHELL_FIFO}"
+    return fifo if os.path.exists(fifo) else f"{directory}/agent.in"
+
+
+def begin(umid: str, directory: str, slot: Slot, handed: Handed) -> None:
     """Have the guest begin the slot's program.
 
     Raises: Refused: its shell is not there; OSError
@@ -424,9 +451,9 @@ def _begin(umid: str, directory: str, slot: Slot, handed: Handed) -> None:
         # A guest that was paused begins it late, when the slot may be another command's.
         f"[ ! -d {place} ] || {'sh ' if handed.is_script else ''}{program} {words}\n"
     )
-    fifo = f"{directory}/{command_lines.SHELL_FIFO}"
-    if not os.path.exists(fifo):
-        fifo, shell = f"{directory}/agent.in", f"run {shell}"
+    fifo = shell_of(directory)
+    if not fifo.endswith(command_lines.SHELL_FIFO):
+        shell = f"run {shell}"
     try:
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

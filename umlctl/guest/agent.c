@@ -30,7 +30,8 @@ enum {
 	SIGNALFD4 = 289, FINIT_MODULE = 313, UMASK = 95,
 };
 enum { ENOENT = 2, ENOEXEC = 8, EACCES = 13, EEXIST = 17, ENOTDIR = 20, EINTR = 4 };
-enum { RDONLY = 0, WRONLY = 1, RDWR = 2, NOCTTY = 0400, CLOEXEC = 02000000, DIRECTORY = 0200000 };
+enum { RDONLY = 0, WRONLY = 1, RDWR = 2, NOCTTY = 0400, CLOEXEC = 02000000, DIRECTORY = 0200000,
+	NONBLOCK = 04000 };
 enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGCHLD = 17, SIGCONT = 18, SIGTTOU = 22 };
 enum { MS_MOVE = 8192 };
 
@@ -152,6 +153,9 @@ struct shared {
 	volatile word status;  /* how it ended, as wait(2) has it */
 	volatile word problem; /* why it was not executed: an errno */
 	volatile word where;   /* 0: to execute it, 1: to enter its directory */
+	volatile word frozen;  /* how many file systems are, see freezing.h */
+	volatile word is_over; /* no more are to be */
+	volatile char is_frozen[64];
 };
 
 static struct shared *shared;
@@ -410,6 +414,7 @@ static word argument_count, variable_count;
 static char *nics; /* what the kernel was told of them, a variable of ours */
 static char *directory = "/", *script, *kinds = "ppp";
 static word rows, columns;
+static int is_freezer; /* in place of a command, file systems are frozen */
 static char buffer[1 << 16];
 static char path[1 << 13];
 
@@ -527,6 +532,9 @@ static word do_step(char letter, char **text)
 	case 's': /* what a shell does before the command: SCRIPT */
 		script = text[0];
 		return 0;
+	case 'f': /* freeze file systems, in place of a command */
+		is_freezer = 1;
+		return 0;
 	case 'q': /* with no privileges to be gained */
 		return CALL(PRCTL, 38, 1, 0, 0, 0);
 	case 'k': /* what its standard descriptors are: p piped, t a terminal, n nothing */
@@ -557,7 +565,7 @@ static word do_step(char letter, char **text)
 static int texts_of(char letter)
 {
 	return letter == 'p' ? 5 : letter == 'l' ? 2 : letter == 'v' || letter == 'r' ||
-		letter == 'n' || letter == 'q' ? 0 : 1;
+		letter == 'n' || letter == 'q' || letter == 'f' ? 0 : 1;
 }
 
 /* A capital letter is a step that may fail. */
@@ -889,6 +897,8 @@ static void run(void)
 	attend(child, signals, out);
 }
 
+#include "freezing.h"
+
 /* Lets go of who has started this program in a guest that goes on, and of all it has of that. */
 static void detach(void)
 {
@@ -934,8 +944,12 @@ __attribute__((used)) static void begin(word *stack)
 		if (!next_line(line) && !hear())
 			off();
 	while (!same(line, "go"));
-	if (read_steps() == 0)
-		run();
+	if (read_steps() == 0) {
+		if (is_freezer)
+			freeze();
+		else
+			run();
+	}
 	for (;;) /* it has failed, and the host knows */
 		if (!hear())
 			off();

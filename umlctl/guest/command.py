@@ -127,6 +127,11 @@ def steps_in_guest(command: Command) -> list[Step]:
     return [Step("t", (command.token,)), *_run(command)]
 
 
+def steps_to_freeze() -> list[Step]:
+    """What freezes the file systems of a guest that is there anyway, in place of a command."""
+    return [Step("f", (), "freeze its file systems")]
+
+
 def _root(root: Root, command: Command) -> Iterator[Step]:
     if root.kind == OVERLAY:
         if root.overlay_module:

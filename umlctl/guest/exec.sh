@@ -27,7 +27,7 @@ case $1 in
 esac
 place=$1
 control=/dev/ttyS$line out=/dev/ttyS$((line + 1)) err=/dev/ttyS$((line + 2))
-token='' kinds=ppp rows=24 columns=80 directory=/ script=''
+token='' kinds=ppp rows=24 columns=80 directory=/ script='' is_freezer=''
 
 [ -c "$control" ] || mount -t devtmpfs devtmpfs /dev
 exec 3<>"$control"
@@ -128,6 +128,58 @@ step_k() { kinds=$1; }
 step_w() { rows=${1% *} columns=${1#* }; }
 step_t() { token=$1; }
 step_c() { directory=$1; }
+step_f() { is_freezer=1; }
+
+# File systems are frozen for a snapshot, in place of a command, and thawed when the host says so or
+# is gone, or after a time.
+freeze() {
+    sync
+    find_mounts
+    list=$mounts
+    ( sleep 60; thaw ) &
+    while [ -n "$list" ]; do
+        if fsfreeze -f "${list%%"$newline"*}"; then
+            frozen=$((frozen + 1))
+        else
+            missed=$((missed + 1))
+        fi
+        list=${list#*"$newline"}
+    done
+    say "frozen $frozen $missed"
+    while read -r word _ <&3 && [ "$word" != bye ]; do :; done
+    thaw
+    off
+} 2>/dev/null
+
+# All at once: one that lies on another writes as it is thawed.
+thaw() {
+    list=$mounts pids=''
+    while [ -n "$list" ]; do
+        fsfreeze -u "${list%%"$newline"*}" &
+        pids="$pids $!"
+        list=${list#*"$newline"}
+    done
+    wait $pids
+}
+
+# One mount of each file system on a disk, a line each; what was mounted last comes first: it may lie
+# on another. A process of the guest's answers for fuse, and may wait for what is frozen.
+find_mounts() {
+    newline='
+' mounts='' seen=' ' frozen=0 missed=0
+    while read -r _ _ device _ place _ rest; do
+        case $rest in
+        "- "*) rest=${rest#- } ;;
+        *) rest=${rest#* - } ;;
+        esac
+        case $rest in fuse* | hostfs\ * | *\ ro | *\ ro,*) continue ;; esac
+        case $rest in *\ /*) ;; *) continue ;; esac
+        case $seen in *" $device "*) continue ;; esac
+        seen="$seen$device "
+        case $place in *\\*) place=$(printf %b "$(printf %s "$place" | sed 's/\\/\\0/g')") ;; esac
+        mounts=$place$newline$mounts
+    done </proc/self/mountinfo
+}
 
 # What the host says while the command runs.
 heed() {
@@ -288,4 +340,5 @@ while read -r word <&3 && [ "$word" != go ]; do :; done
 [ -e "$place/steps" ] || failed 1048576
 set --
 . "$place/steps"
+[ -z "$is_freezer" ] || freeze
 run "$@"

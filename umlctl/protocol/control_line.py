@@ -12,6 +12,7 @@ the end of the streams beside it. Pure.
             heard SIGNAL          the command was sent it
             taken N               piece N of its standard input was read
             closed N              nobody reads that any more
+            frozen COUNT MISSED   so many file systems are frozen, and so many could not be
             over                  it listens no longer; in a guest that goes on
     host    go                    what is to be done is written down
             in N                  piece N of its standard input is there; 0: that was all
@@ -40,6 +41,7 @@ SAYS: Final = {
     "heard": 1,
     "taken": 1,
     "closed": 1,
+    "frozen": 2,
     "over": 0,
 }
 """What a guest can say, and how many numbers it says with it."""

@@ -78,10 +78,12 @@ def _layer(umid: str, entry: DeviceEntry) -> Layer:
     )
 
 
-def member_of(record: Record, synced: str = "", *, ended: bool = False) -> Member:
+def member_of(
+    record: Record, synced: str = "", *, ended: bool = False, frozen: bool = False, note: str = ""
+) -> Member:
     """What is written down of a guest.
 
-    synced, ended: as of `Member`
+    synced, ended, frozen, note: as of `Member`
     """
     root = definitions.root_directory(record.definition)
     writes = root and not record.definition.root.endswith(definitions.READONLY_SUFFIX)
@@ -93,6 +95,8 @@ def member_of(record: Record, synced: str = "", *, ended: bool = False) -> Membe
         synced=synced,
         lacks=tuple(lacks),
         ended=ended,
+        frozen=frozen,
+        note=note,
     )
 
 

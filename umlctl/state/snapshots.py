@@ -81,6 +81,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         synced: why its kernel was not seen to write what it had in memory; empty if it was
         lacks: what it writes, and what is not in the snapshot
         ended: it did not run
+        frozen: all its file systems were frozen
+        note: what was wrong with it afterwards
     """
 
     definition: Definition
@@ -88,6 +90,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     synced: str = ""
     lacks: tuple[str, ...] = ()
     ended: bool = False
+    frozen: bool = False
+    note: str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +101,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         guest, name: where it is kept
         time: when, seconds since 1970
         pause: for how long its guests were stopped, seconds
+        frozen: for how long their file systems were at most; 0: those of none were
         members: the guests
         layers: their disks
     """
@@ -107,6 +112,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     pause: float
     members: tuple[Member, ...]
     layers: tuple[Layer, ...]
+    frozen: float = 0.0
     version: int = FORM_VERSION
 
     @property

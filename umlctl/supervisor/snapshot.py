@@ -1,12 +1,13 @@
 """Taking a snapshot of a guest's disks, or of those of several guests at one moment.
 
 What a guest syncs reaches no disk of the host, and what it has written is in its memory first. So
-its kernel is told to write, the guests are stopped, what was written to their disks is copied, and
-they go on. What is on a disk then is what would be there if the guest had lost its power: of the
-writes that its kernel was at, each may be there or not.
+its file systems are frozen, the guests are stopped, what was written to their disks is copied, and
+they go on. Where nobody in the guest freezes file systems, its kernel is told to write, and what is
+on a disk then is what would be there if the guest had lost its power: of the writes that its kernel
+was at, each may be there or not.
 
 A guest that is stopped goes on, whatever ends: by its supervisor's own deadline, and by a process
-that waits for the end of this one.
+that waits for the end of this one. What is frozen is thawed likewise.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from umlctl.state.snapshot_making import MAX_PAUSE_SECONDS
 from umlctl.state.snapshots import Snapshot
 from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.resumer import Resumer
+from umlctl.supervisor.settled import Settled, settle_all, thaw_all
 from umlctl.supervisor.standstill import Ended, Other, Own
 
 if TYPE_CHECKING:
@@ -108,14 +110,17 @@ async def _take(guests: list[Guest], name: str, place: str) -> Snapshot:
     """Have the files of all guests in a directory, as they are at one moment."""
     for each in guests:
         snapshot_making.layers_of(each.record)  # what cannot be is said before anybody is stopped
-    synced = await _sync(guests)
+    settled = [Settled(each) for each in guests]
     sockets = [kernel_socket(each.record.definition) for each in guests if each.runs]
     with ExitStack() as held:
         await trio.to_thread.run_sync(held.enter_context, Resumer(place, sockets))
-        began, moment = trio.current_time(), time.time()
+        began = trio.current_time()
         try:
-            for each in guests:
+            await settle_all(settled)
+            began, moment = trio.current_time(), time.time()
+            for each, its in zip(guests, settled, strict=True):
                 await each.stop()
+                its.note_stopped()
             layers = [layer for each in guests for layer in snapshot_making.layers_of(each.record)]
             until = time.monotonic() + MAX_PAUSE_SECONDS
             await trio.to_thread.run_sync(snapshot_making.copy_all, layers, place, until)
@@ -127,17 +132,27 @@ async def _take(guests: list[Guest], name: str, place: str) -> Snapshot:
                         -errno.EAGAIN,
                     )
         finally:
-            await _resume(guests)
-            pause = trio.current_time() - began
+            try:
+                await _resume(guests)
+                pause = trio.current_time() - began
+            finally:
+                await thaw_all(settled)
     members = [
-        snapshot_making.member_of(each.record, why, ended=isinstance(each, Ended))
-        for each, why in zip(guests, synced, strict=True)
+        snapshot_making.member_of(
+            each.record,
+            its.synced,
+            ended=isinstance(each, Ended),
+            frozen=its.is_frozen,
+            note=its.note,
+        )
+        for each, its in zip(guests, settled, strict=True)
     ]
     return Snapshot(
         guest=guests[0].umid,
         name=name,
         time=round(moment, 3),
         pause=round(pause, 4),
+        frozen=round(max(its.seconds for its in settled), 4),
         members=tuple(members),
         layers=tuple(layers),
     )
@@ -154,16 +169,3 @@ async def _resume(guests: list[Guest]) -> None:
     if failed:
         said = f"it goes on by itself within {MAX_PAUSE_SECONDS:g} seconds, or by `umlctl go`"
         raise Refusal(f"{failed[0]}; {said}", failed[0].error)
-
-
-async def _sync(guests: list[Guest]) -> list[str]:
-    """Sync all guests at once; return what each may lack."""
-    said = [""] * len(guests)
-
-    async def sync(place: int) -> None:
-        said[place] = await guests[place].sync()
-
-    async with trio.open_nursery() as nursery:
-        for place in range(len(guests)):
-            nursery.start_soon(sync, place)
-    return said

@@ -54,9 +54,9 @@ def test_each_slot_is_for_one(directory: str) -> None:
     everyone = list(range(command_lines.SLOTS))
     with ExitStack() as stack:
         assert slots(directory, stack) == everyone
-        with pytest.raises(Refused, match="4 commands already"), module._slot("demo", directory):
+        with pytest.raises(Refused, match="4 commands already"), module.slot_for("demo", directory):
             pass
-    with module._slot("demo", directory) as slot:
+    with module.slot_for("demo", directory) as slot:
         assert slot.number == 0
         assert os.path.exists(f"{directory}/exec0.open")
 
@@ -112,7 +112,7 @@ def test_what_an_earlier_command_has_left_is_not_the_next_ones(directory: str) -
     for name in ("tell", "hear", "typed", "output", "error"):
         with open(f"{directory}/exec0.{name}", "r+b", 0) as fifo:
             fifo.write(b"old\n" * 100)
-    with module._slot("demo", directory) as slot, module._wires(slot) as wires:
+    with module.slot_for("demo", directory) as slot, module.wires_of(slot) as wires:
         for descriptor in (wires.tell, wires.hear, wires.terminal, *wires.outputs):
             os.set_blocking(descriptor, False)
             with pytest.raises(BlockingIOError):
@@ -121,13 +121,13 @@ def test_what_an_earlier_command_has_left_is_not_the_next_ones(directory: str) -
 
 def test_guest_that_takes_none_is_said(directory: str) -> None:
     with pytest.raises(NoGuest, match="no guest 'other'"):
-        module._check("other", paths.guest_dir("other"))
+        module.check_takes_commands("other", paths.guest_dir("other"))
     os.unlink(f"{directory}/exec0.tell")
     with pytest.raises(Refused, match="earlier umlctl"):
-        module._check("demo", directory)
+        module.check_takes_commands("demo", directory)
     keep("demo", own_line=True)
     with pytest.raises(Refused, match="was started as `linux`"):
-        module._check("demo", directory)
+        module.check_takes_commands("demo", directory)
 
 
 def test_silence_is_explained(directory: str) -> None:
@@ -142,12 +142,12 @@ def test_silence_is_explained(directory: str) -> None:
 @pytest.mark.usefixtures("directory")
 def test_kernel_that_begins_anew_is_seen() -> None:
     path = paths.kernel_socket("demo")
-    with pytest.raises(NeverStarted, match="boots, or ends"), module._losing("demo"):
+    with pytest.raises(NeverStarted, match="boots, or ends"), module.losing("demo"):
         pass
     os.makedirs(os.path.dirname(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.bind(path)
-        with module._losing("demo") as lost:
+        with module.losing("demo") as lost:
             assert not lost()
             one.settimeout(10)
             assert Request.decode(one.recv(1024)).data == b"k", "and it is kicked"
@@ -163,7 +163,7 @@ def test_command_that_is_cancelled_does_not_begin(directory: str) -> None:
     canceller.cancel()
     with ExitStack() as stack:
         slots(directory, stack)
-        with pytest.raises(Refused), module._slot("demo", directory, canceller):
+        with pytest.raises(Refused), module.slot_for("demo", directory, canceller):
             pass
 
 

@@ -97,3 +97,9 @@ def test_failure_is_explained_with_the_ways_out() -> None:
     assert said.endswith("mount proc on /proc: Permission denied")
     assert commands.explain(todo, 5, EIO, "x").endswith("mount proc on /proc")
     assert "what is to be done" in commands.explain(todo, 1 << 20, ENOENT, "x")
+
+
+def test_freezing_is_one_step_and_no_command() -> None:
+    todo = commands.steps_to_freeze()
+    assert encode(todo) == b"f"
+    assert encode_for_shell(todo) == b"step_f  || failed 0\n"
