@@ -18,6 +18,7 @@ from umlctl.devices import families, ubd
 from umlctl.errors import HostError
 from umlctl.guest.specs import Disk, of_device
 from umlctl.host import paths
+from umlctl.protocol.proc_files import unescaped
 from umlctl.state.file_identity import check_free, hold_of, is_file
 from umlctl.state.records import DeviceEntry
 from umlctl.storage import cow, images, journal
@@ -197,7 +198,7 @@ async def _mounts(name: str, kernel: GuestKernel) -> list[str]:
     node = f"/dev/{ubd.parse(f'{name}={ubd.NULL_FILE}').block}"
     mounts = await kernel.ask("proc mounts")
     lines = (line.split() for line in mounts.text.splitlines())
-    return [fields[1] for fields in lines if len(fields) > 2 and _is_of(fields, node)]
+    return [unescaped(fields[1]) for fields in lines if len(fields) > 2 and _is_of(fields, node)]
 
 
 def _is_of(mount: list[str], node: str) -> bool:

@@ -33,12 +33,11 @@ from umlctl.storage.cow_file import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from umlctl.state.records import Record
     from umlctl.state.snapshots import Layer, Snapshot
 
-_REMOVE: Final = 'rm -rf -- "$1"'
-"""What is done with a directory that is being made, should this process be killed."""
 guest_argument = click.argument("guest", shell_complete=complete.snapshotted)
 name_argument = click.argument("name", shell_complete=complete.snapshots)
 
@@ -62,6 +61,11 @@ def check_unused(what: str, snapshot: Snapshot) -> None:
     """
     there = [path for each in snapshot.layers if os.path.exists(path := snapshot.path_of(each))]
     check_free(what, [hold_of(path, write=True) for path in there], users())
+
+
+def _removed_if_killed(place: str) -> AbstractContextManager[None]:
+    """Have a directory removed that is being made, should this process be killed."""
+    return if_killed('rm -rf -- "$1"', place)
 
 
 @contextlib.contextmanager
@@ -135,7 +139,7 @@ def take_ended(guests: tuple[str, ...], name: str, keep: int) -> Snapshot:
         told(what),
         snapshots.lock(),
         snapshots.making(first, name) as place,
-        if_killed(_REMOVE, place),
+        _removed_if_killed(place),
     ):
         ended = [_ended(each, first, name) for each in guests]
         made = snapshot_ended.take(ended, name, place, users)
@@ -238,7 +242,7 @@ def clone(guest: str, name: str, new: str, directory: str | None, in_json: bool)
         definition, lost = clones.definition_of(member, new, place, kernel)
         for layer in mine:
             reverting.check_whole(one, layer)
-        with if_killed(_REMOVE, clones.beside(place)):
+        with _removed_if_killed(clones.beside(place)):
             clones.copy_layers(one, mine, place)
     for each in lost:
         say(f"{new} is without {each}", exitcodes.OK)
@@ -337,7 +341,7 @@ def import_snapshot(file: str, name: str | None, in_json: bool) -> int:
             progress(f"import {file}", size) as say_done,
         ):
             archive.seek(0)
-            one = snapshot_archive.read(archive, name or "", say_done)
+            one = snapshot_archive.read(archive, name or "", say_done, _removed_if_killed)
     if in_json:
         print(views.to_json(facts_of(one)))
     else:

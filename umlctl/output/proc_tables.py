@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from umlctl.output.views import printable, size
+from umlctl.protocol.proc_files import unescaped
 from umlctl.protocol.status import Console
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _meminfo(lines: list[str]) -> Table:
 def _mounts(lines: list[str]) -> Table:
     rows = [["ON", "SOURCE", "TYPE", "OPTIONS"]]
     for line in lines:
-        source, on, kind, options, *_ = (_unescaped(word) for word in line.split())
+        source, on, kind, options, *_ = (unescaped(word) for word in line.split())
         rows.append([on, source, kind, options])
     return rows
 
@@ -151,11 +152,6 @@ def _pairs(*headings: str) -> Callable[[list[str]], Table]:
         return rows
 
     return read
-
-
-def _unescaped(word: str) -> str:
-    """A field of /proc/mounts: a blank in it is \\040."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
 
 
 _READERS: Final[dict[str, Callable[[list[str]], Table]]] = {

@@ -19,6 +19,7 @@ BLOCK_BYTES: Final = 4095
 """Bytes that the kernel reads at a time: a page, less the NUL."""
 _CONTROL: Final = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 """Bytes that no text has."""
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 def is_cut(sizes: Sequence[int], replies: int) -> bool:
@@ -44,3 +45,8 @@ def may_be_cut(data: bytes) -> bool:
     """It cannot be told whether the end of the last block is missing: only a text that ends its
     last line, and what is empty, are surely whole."""
     return bool(data) and (not data.endswith(b"\n") or _CONTROL.search(data) is not None)
+
+
+def unescaped(word: str) -> str:
+    """A field of /proc/mounts: a blank in it is \\040."""
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), word)

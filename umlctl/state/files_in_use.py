@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.specs import parse_disk
+from umlctl.host import paths
 from umlctl.state import enabled, leases, records, snapshots
 from umlctl.state.file_identity import check_free, hold_of
 from umlctl.storage import cow, merge
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from umlctl.storage.cow_file import CowFile
 
     Users = Callable[[], Iterable[Use]]
+
+
+MAX_TOLD: Final = 4
+"""How many COW files are named where they are in the way."""
 
 
 class Pair(NamedTuple):
@@ -83,9 +88,22 @@ def check_lone(what: str, path: str, backing: str) -> None:
     """
     if others := over(backing, but=path):
         raise HostError(
-            f"{what}: {backing} is also under {', '.join(others)}, which no kernel would take any "
+            f"{what}: {backing} is also under {_told(others)}, which no kernel would take any "
             "more; merge into a new file, or merge or remove those first"
         )
+
+
+def _told(files: list[str]) -> str:
+    """COW files, in words: a snapshot by its name, and no more than a few."""
+    above = f"{paths.snapshots_dir()}/"
+    called = []
+    for path in files:
+        guest, _, rest = path.removeprefix(above).partition("/")
+        name = rest.partition("/")[0]
+        called.append(f"snapshot {name} of {guest}" if path.startswith(above) else path)
+    called = list(dict.fromkeys(called))
+    more = len(called) - MAX_TOLD
+    return ", ".join([*called[:MAX_TOLD], *([f"{more} more"] if more > 0 else [])])
 
 
 def over(backing: str, but: str = "") -> list[str]:

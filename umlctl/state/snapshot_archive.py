@@ -9,6 +9,7 @@ of a guest, only its name, its memory, its processors and its disks are believed
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
 import tempfile
@@ -29,6 +30,7 @@ from umlctl.storage.new_file import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import IO, BinaryIO
 
 MAX_FILES: Final = 1024
@@ -81,10 +83,16 @@ def _add(
         sparse_tar.add(archive, beside.fileno(), layer.file)
 
 
-def read(file: BinaryIO, name: str, say: Callable[[int], object]) -> Snapshot:
+def read(
+    file: BinaryIO,
+    name: str,
+    say: Callable[[int], object],
+    guarding: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Snapshot:
     """Keep a snapshot that is in an archive; the caller holds `snapshots.lock`.
 
     name: that it is to have; empty: its own
+    guarding: sees to the directory where it is made, should this process be killed
 
     Raises: HostError, UsageError; OSError: and nothing of it is there
     """
@@ -100,7 +108,7 @@ def read(file: BinaryIO, name: str, say: Callable[[int], object]) -> Snapshot:
         raise HostError(f"its {RECORD} cannot be understood: {problem}") from None
     snapshot = _believed(said, name)
     wanted = {each.file: each for each in snapshot.layers}
-    with snapshots.making(snapshot.guest, snapshot.name) as place:
+    with snapshots.making(snapshot.guest, snapshot.name) as place, guarding(place):
         for found, contents in members:
             layer = wanted.pop(found.name, None)
             if layer is None:

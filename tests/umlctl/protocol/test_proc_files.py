@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socketproto.wire import MAX_TEXT_BYTES
-from umlctl.protocol.proc_files import BLOCK_BYTES, is_cut, may_be_cut
+from umlctl.protocol.proc_files import BLOCK_BYTES, is_cut, may_be_cut, unescaped
 
 
 def replies(data: bytes) -> list[bytes]:
@@ -56,3 +56,8 @@ def test_text_that_ends_its_last_line_is_whole(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"a", b"\x89PNG\r\n\x1a\n", b"\x7fELF\x02\x01\x01", b"a\x7f\n"])
 def test_what_else_may_have_lost_its_end(data: bytes) -> None:
     assert may_be_cut(data)
+
+
+def test_blank_in_a_field_is_a_blank() -> None:
+    assert unescaped("/a\\040b\\011c\\134") == "/a b\tc\\"
+    assert unescaped("/plain") == "/plain"

@@ -125,5 +125,10 @@ def test_backing_file_of_a_snapshot_is_in_use(house: str) -> None:
     one = take("clean", {"demo": [made]})
     copy = one.path_of(one.layers[0])
     assert snapshots.copies() == [copy]
-    with pytest.raises(HostError, match=f"is also under {copy}, which no kernel would take"):
+    said = "is also under snapshot clean of demo, which no kernel would take"
+    with pytest.raises(HostError, match=said):
+        files_in_use.check_lone("cow merge", made.cow, made.backing)
+    for number in range(5):
+        take(f"s{number}", {"demo": [made]})
+    with pytest.raises(HostError, match="s1 of demo, snapshot s2 of demo, 2 more, which"):
         files_in_use.check_lone("cow merge", made.cow, made.backing)
