@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -21,6 +21,9 @@ from umlctl.state.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from umlctl.client.ask import Deadline
+
+
+UNUSABLE: Final = "no kernel takes it: see `snapshot info`"
 
 
 @click.group(
@@ -165,7 +168,7 @@ def list_snapshots(guest: str | None, in_json: bool) -> int:
     if in_json:
         print(views.to_json(rows))
         return exitcodes.OK
-    table: list[tuple[str, ...]] = [("GUEST", "NAME", "TAKEN", "PAUSE", "ON DISK", "DISKS")]
+    table: list[tuple[str, ...]] = [("GUEST", "NAME", "TAKEN", "PAUSE", "ON DISK", "DISKS", "NOTE")]
     for row in rows:
         disks = [
             each["disk"] if each["guest"] == row["guest"] else f"{each['guest']} {each['disk']}"
@@ -174,7 +177,8 @@ def list_snapshots(guest: str | None, in_json: bool) -> int:
         taken = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
         pause = f"{row['pause'] * 1000:.0f} ms" if row["pause"] else "-"
         size = views.size(row["allocated"])
-        table.append((row["guest"], row["name"], taken, pause, size, ", ".join(disks)))
+        note = UNUSABLE if any(each["problem"] for each in row["layers"]) else ""
+        table.append((row["guest"], row["name"], taken, pause, size, ", ".join(disks), note))
     views.columns(table)
     return exitcodes.OK
 
@@ -206,6 +210,7 @@ def info(guest: str, name: str, in_json: bool) -> int:
         ("files", facts["directory"]),
     ]
     rows += [("lacks", each) for each in facts["lacks"]]
+    rows += [("problem", each["problem"]) for each in facts["layers"] if each["problem"]]
     for key, value in rows:
         print(f"{key:<14}{views.printable(str(value))}")
     table: list[tuple[str, ...]] = [("DISK", "ON DISK", "OF", "OVER")]

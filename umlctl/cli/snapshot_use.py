@@ -121,7 +121,17 @@ def _layer(snapshot: Snapshot, layer: Layer) -> dict[str, Any]:
         "size": layer.size,
         "allocated": allocated,
         "discard": layer.discard,
+        "problem": _problem(snapshot, layer) or None,
     }
+
+
+def _problem(snapshot: Snapshot, layer: Layer) -> str:
+    """Why no kernel would take a disk of a snapshot; empty if one would."""
+    try:
+        reverting.check_whole(snapshot, layer)
+    except (HostError, OSError) as problem:
+        return str(problem)
+    return ""
 
 
 def take_ended(guests: tuple[str, ...], name: str, keep: int) -> Snapshot:

@@ -70,6 +70,21 @@ def test_snapshots_are_listed_and_shown(supervisor: Supervisor, house: str) -> N
     assert supervisor.main("snapshot", "list", "../x") == exitcodes.USAGE
 
 
+def test_one_that_no_kernel_would_take_is_said_to_be_so(supervisor: Supervisor, house: str) -> None:
+    made = disk(house)
+    take("one", {"demo": [made]})
+    assert supervisor.main("snapshot", "info", "demo", "one") == 0
+    assert "problem" not in supervisor.out
+    os.utime(made.backing, (1, 1))
+    assert supervisor.main("snapshot", "info", "demo", "one") == 0
+    (said,) = [line for line in supervisor.out.splitlines() if line.startswith("problem ")]
+    assert made.backing in said
+    assert supervisor.main("snapshot", "list") == 0
+    assert "no kernel takes it" in supervisor.out
+    assert supervisor.main("snapshot", "list", "--json") == 0
+    assert made.backing in json.loads(supervisor.out)[0]["layers"][0]["problem"]
+
+
 def test_one_is_removed_unless_a_guest_has_it(
     supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
