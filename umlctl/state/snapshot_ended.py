@@ -67,6 +67,7 @@ def take(guests: Sequence[Record], name: str, place: str, users: Users) -> Snaps
     moment = time.time()
     with ExitStack() as stack:
         layers = [each for guest in guests for each in stack.enter_context(held(guest, users))]
+        snapshot_making.check_room(layers, place)
         snapshot_making.copy_all(layers, place, time.monotonic() + MAX_COPY_SECONDS)
     made = Snapshot(
         guest=guests[0].definition.umid,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,8 @@ from umlctl.guest import definition as definitions
 from umlctl.host import paths
 from umlctl.state import snapshots
 from umlctl.state.snapshots import Layer, Member, Plugged
-from umlctl.storage.file_copy import copy_whole
+from umlctl.storage.cow_file import opened
+from umlctl.storage.file_copy import copy_whole, room_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +107,23 @@ def _is_discarded(entry: DeviceEntry) -> bool:
     return "discard" in entry.made and not os.path.lexists(entry.made["discard"])
 
 
+def check_room(layers: list[Layer], place: str) -> None:
+    """See that there is room for copies of files, before a guest is stopped for them.
+
+    Raises: HostError
+    """
+    wanted = 0
+    for layer in layers:
+        with _explained(f"cannot copy {layer.path}"), opened(layer.path) as source:
+            wanted += room_for(source, place)
+    free = shutil.disk_usage(place).free
+    if wanted > free:
+        raise HostError(
+            f"the copies take {wanted >> 20} MiB, and {free >> 20} MiB are free; make room at "
+            f"{paths.snapshots_dir()}, as by `umlctl snapshot rm`"
+        )
+
+
 def copy_all(layers: list[Layer], place: str, until: float) -> None:
     """Copy files to where a snapshot is made.
 
@@ -121,17 +140,13 @@ def copy_all(layers: list[Layer], place: str, until: float) -> None:
             )
 
     for layer in layers:
-        with _explained(f"cannot copy {layer.path}"):
-            source = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with _explained(f"cannot copy {layer.path}"), opened(layer.path) as source:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            target = os.open(f"{place}/{layer.file}", flags, 0o600)
             try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                target = os.open(f"{place}/{layer.file}", flags, 0o600)
-                try:
-                    copy_whole(source, target, say)
-                finally:
-                    os.close(target)
+                copy_whole(source, target, say)
             finally:
-                os.close(source)
+                os.close(target)
 
 
 def finish(place: str, snapshot: Snapshot) -> None:

@@ -108,8 +108,9 @@ async def _other(name: str, held: ExitStack) -> Other | Ended:
 
 async def _take(guests: list[Guest], name: str, place: str) -> Snapshot:
     """Have the files of all guests in a directory, as they are at one moment."""
-    for each in guests:
-        snapshot_making.layers_of(each.record)  # what cannot be is said before anybody is stopped
+    # What cannot be is said before anybody is stopped.
+    layers = [layer for each in guests for layer in snapshot_making.layers_of(each.record)]
+    await trio.to_thread.run_sync(snapshot_making.check_room, layers, place)
     settled = [Settled(each) for each in guests]
     sockets = [kernel_socket(each.record.definition) for each in guests if each.runs]
     with ExitStack() as held:

@@ -45,6 +45,16 @@ def test_copy_has_no_time_for_ever(house: str) -> None:
         snapshot_making.copy_all(layers, place, 0.0)
 
 
+def test_copies_for_which_there_is_no_room_are_not_begun(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = snapshot_making.layers_of(ended("demo", disk(house)))
+    snapshot_making.check_room(layers, house)
+    monkeypatch.setattr(snapshot_making, "room_for", lambda *_: 1 << 60)
+    with pytest.raises(HostError, match=r"take 1099511627776 MiB, and \d+ MiB are free; make room"):
+        snapshot_making.check_room(layers, house)
+
+
 def test_oldest_are_removed(house: str) -> None:
     made = disk(house)
     for number in range(3):

@@ -58,3 +58,22 @@ def test_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(fcntl, "ioctl", full)
     with pytest.raises(OSError, match="No space left"):
         copy(f"{tmp_path}/a", f"{tmp_path}/b")
+
+
+def test_room_is_for_what_is_in_the_file_unless_blocks_are_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    with (tmp_path / "a").open("x+b") as file:
+        file.write(os.urandom(MB))
+        file.truncate(64 * MB)
+        file.flush()
+        os.fsync(file.fileno())
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "ioctl", cannot)
+            assert MB <= file_copy.room_for(file.fileno(), str(tmp_path)) < 2 * MB
+        monkeypatch.setattr(fcntl, "ioctl", lambda *_: 0)
+        assert file_copy.room_for(file.fileno(), str(tmp_path)) == 0
+    assert os.listdir(tmp_path) == ["a"]

@@ -125,6 +125,17 @@ async def test_full_disk_leaves_nothing_and_the_guest_goes_on(
         check_nothing_is_left(life)
 
 
+async def test_disk_without_room_is_seen_before_the_guest_is_stopped(
+    guest: Guest, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Life(guest)
+    monkeypatch.setattr(snapshot_making, "room_for", lambda *_: 1 << 60)
+    with pytest.raises(Refusal, match="MiB are free; make room at"):
+        await taken(life)
+    assert life.told == []
+    check_nothing_is_left(life)
+
+
 async def test_guest_that_somebody_resumes_is_not_kept(
     guest: Guest, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
