@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,3 +39,23 @@ def test_image_with_a_busybox_boots_and_shuts_down(house: House, umid: str, tmp_
     Path(top).unlink()
     house.ok("rm", umid)
     house.ok("image", "rm", umid)
+
+
+@pytest.mark.timeout(300)
+def test_script_runs_in_a_guest_and_what_it_made_is_built_the_same(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_text("set -e\nuname -r >/root/made\nchown 7:8 /root/made\nid -u\n")
+    digests = []
+    for _ in range(2):
+        words = ("image", "build", umid, "--size", "16M", "--run", str(script), "--json")
+        made = json.loads(house.ok(*words))
+        digests.append(hashlib.sha256(Path(made["path"]).read_bytes()).hexdigest())
+        house.ok("image", "rm", umid)
+    assert digests[0] == digests[1]
+    script.write_text("exit 3\n")
+    failed = house.umlctl("image", "build", umid, "--run", str(script))
+    assert failed.returncode == 7
+    assert "script ended with 3 in the guest, and nothing was built" in failed.stderr
+    assert os.listdir(f"{house.state}/images") == ["lock"]

@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import device_options
+from umlctl.cli import device_options, image_guest
+from umlctl.cli.image_sources import BUSYBOX, gather
 from umlctl.cli.snapshot_use import told
 from umlctl.errors import HostError, UsageError
 from umlctl.guest.definition import parse_size
 from umlctl.output import say, views
 from umlctl.state import image_store
-from umlctl.storage import ext4, image_tree
+from umlctl.storage import ext4, image_archive, image_setup
+from umlctl.storage.image_setup import Wanted
+from umlctl.storage.image_tree import ImageTree
 from umlctl.storage.new_file import new_file
 
-if TYPE_CHECKING:
-    from umlctl.storage.image_tree import Node
-
-BUSYBOX: Final = "host-busybox"
-DEBIAN: Final = "debian"
-SUITE: Final = "stable"
 ROOM_BYTES: Final = 32 << 20
 """More than what goes in, unless told otherwise, bytes; and a quarter of that."""
+RUN_ROOM_BYTES: Final = 2 << 30
+"""The same while a script of --run has it, bytes."""
 _ALIGNED: Final = 1 << 20
 _BLOCK_BYTES: Final = 4096
-_PACKAGES: Final = "init,udev,iproute2,ifupdown,ca-certificates"
+_FS: Final = "ext4"
+
+
+class _Asked(NamedTuple):
+    """What is asked for.
+
+    Fields:
+        what: the command, for messages
+        name: of the image
+        source: what it is made from
+        packages: that a Debian has besides
+        size: bytes; 0: as large as it has to be, with room
+        wanted: what is set up in it
+        script: that is run in it; empty: none
+        epoch: what nothing is newer than, seconds since 1970; None: not said
+    """
+
+    what: str
+    name: str
+    source: str
+    packages: tuple[str, ...]
+    size: int
+    wanted: Wanted
+    script: str
+    epoch: int | None
 
 
 @click.command(
@@ -38,7 +60,9 @@ _PACKAGES: Final = "init,udev,iproute2,ifupdown,ca-certificates"
 Examples:
   umlctl image build small --from host-busybox --size 64M
   umlctl image build mine --from ./rootfs
-  umlctl image build debian --from debian:bookworm --size 2G
+  umlctl image build web --from ./nginx.oci.tar
+  umlctl image build deb --from debian:bookworm --packages openssh-server,vim --size 2G
+  umlctl image build deb --from debian --user me --ssh-key ~/.ssh/id_ed25519.pub --run ./setup.sh
 """,
 )
 @click.argument("name")
@@ -47,36 +71,53 @@ Examples:
     "source",
     default=BUSYBOX,
     metavar="SOURCE",
-    help="host-busybox, debian[:SUITE], or a TREE or TARBALL. [default: host-busybox]",
+    help="host-busybox, debian[:SUITE], or a TREE, a TARBALL, or an archive of a container image, "
+    "of OCI or `docker save`. [default: host-busybox]",
 )
+@click.option("--packages", default="", metavar="NAME,...", help="Also these packages of Debian.")
 @click.option("--size", metavar="SIZE", help="Of the image. [default: what goes in, and room]")
-@click.option("--fs", type=click.Choice(["ext4"]), default="ext4", help="Its file system.")
+@click.option("--fs", type=click.Choice([_FS]), default=_FS, help="Its file system.")
+@click.option("--hostname", metavar="NAME", help="What its guests call themselves. [default: NAME]")
+@click.option(
+    "--user", "users", multiple=True, metavar="NAME", help="A user who is there; repeat for more."
+)
+@click.option(
+    "--ssh-key",
+    "keys",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A public key of the first --user, or of root; repeat for more.",
+)
+@click.option("--autologin", is_flag=True, help="Root is at the console without a password.")
+@click.option(
+    "--run",
+    "script",
+    metavar="SCRIPT",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Run it in the image, as root of a guest and not here.",
+)
 @device_options.json_option
-def build(name: str, source: str, size: str | None, fs: str, in_json: bool) -> int:
+def build(name: str, in_json: bool, **options: Any) -> int:
     """Build NAME, an image of a file system, without root.
 
-    What is yours in a TREE is root's in the image; a TARBALL says who owns what. Debian is put
-    together by mmdebstrap, where that is installed. The same input makes the same bytes, with
-    SOURCE_DATE_EPOCH as the time of what is newer. The image is whole or is not there.
+    What is yours in a TREE is root's in the image; a TARBALL says who owns what. A system gets
+    what it needs as a guest's root, unless it has that: a file system table, an init, a login on
+    tty0, DHCP. A TREE is as it is, unless an option says otherwise.
+
+    The same input makes the same bytes, with SOURCE_DATE_EPOCH as the time of what is newer. The
+    image is whole or is not there.
     """
-    what = f"image build {name}"
+    asked = _asked(name, options)
     path = image_store.path_of(name)
-    wanted = parse_size(size) if size else 0
-    given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    epoch = int(given) if given.isascii() and given.isdigit() else None
-    with told(what), image_store.lock():
+    with told(asked.what), image_store.lock():
         if os.path.lexists(path):
-            raise HostError(f"{what}: it is there already; `umlctl image rm {name}`, or another")
+            raise HostError(
+                f"{asked.what}: it is there already; `umlctl image rm {name}`, or another"
+            )
         with image_store.workshop(name) as place:
-            tree, nodes, left = _gathered(what, source, name, place, epoch)
-            least = sum(_blocks(os.lstat(tree + each.path).st_size) for each in nodes)
-            length = wanted or least + least // 4 + ROOM_BYTES
-            length = -(-length // _ALIGNED) * _ALIGNED
-            moment = epoch if epoch is not None else max(each.mtime for each in nodes)
-            with new_file(path, 0o600) as descriptor:
-                os.ftruncate(descriptor, length)
-                ext4.make(descriptor, tree, nodes, name, max(1, moment))
-        image_store.note(name, {"from": source, "size": length, "fs": fs, "epoch": moment})
+            moment, left = _build(asked, place, path)
+        image_store.note(name, _recipe(asked, moment))
         made = image_store.load(name)
     if in_json:
         print(views.to_json(made._asdict()))
@@ -88,50 +129,119 @@ def build(name: str, source: str, size: str | None, fs: str, in_json: bool) -> i
     return exitcodes.OK
 
 
+def _asked(name: str, options: dict[str, Any]) -> _Asked:
+    """Raises: UsageError, HostError"""
+    what = f"image build {name}"
+    image_store.path_of(name)
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    epoch = int(given) if given.isascii() and given.isdigit() else None
+    keys = "".join(_key(what, path) for path in options["keys"])
+    hostname = options["hostname"] or name.replace("_", "-").replace(":", "-")
+    wanted = Wanted(hostname, options["fs"], options["users"], keys, options["autologin"])
+    image_setup.check(wanted)
+    packages = tuple(each for each in options["packages"].split(",") if each)
+    size = parse_size(options["size"]) if options["size"] else 0
+    script = os.path.abspath(options["script"]) if options["script"] else ""
+    return _Asked(what, name, options["source"], packages, size, wanted, script, epoch)
+
+
+def _key(what: str, path: str) -> str:
+    """A public key, in one line.
+
+    Raises: UsageError, HostError
+    """
+    try:
+        with open(path, encoding="ascii") as file:
+            text = file.read(1 << 16).strip()
+    except UnicodeDecodeError:
+        text = ""
+    except OSError as problem:
+        raise HostError(f"{what}: cannot read {path}: {problem.strerror}") from problem
+    if "PRIVATE KEY" in text or len(text.split()) < 2 or "\n" in text:
+        raise UsageError(f"{what}: --ssh-key is a public key in one line, which {path} is not")
+    return f"{text}\n"
+
+
+def _build(asked: _Asked, place: str, path: str) -> tuple[int, int]:
+    """Build an image; when it is said to be made, and how many devices were left out.
+
+    Raises: UmlctlError, OSError
+    """
+    got = gather(asked.what, asked.source, asked.packages, place, asked.epoch)
+    tree = got.tree
+    if got.is_bare or image_setup.is_root(tree):
+        if got.is_ours or _is_changed(asked.wanted, asked.name):
+            if not got.is_ours:
+                tree = _copied(tree, f"{place}/tree", got.moment)
+            image_setup.set_up(tree, asked.wanted)
+    elif _is_changed(asked.wanted, asked.name):
+        raise UsageError(
+            f"{asked.what}: {asked.source} is no system that could have a user or a name"
+        )
+    if asked.script:
+        tree = _run(asked, tree, place, got.moment)
+    _make(asked, tree, path, asked.size or _room(tree, ROOM_BYTES), got.moment)
+    return got.moment, got.left
+
+
+def _is_changed(wanted: Wanted, name: str) -> bool:
+    return wanted != Wanted(name, wanted.fs)
+
+
+def _copied(tree: ImageTree, place: str, moment: int) -> ImageTree:
+    """Raises: OSError"""
+    os.mkdir(place, 0o755)
+    shutil.copytree(tree.directory, place, symlinks=True, dirs_exist_ok=True)
+    return ImageTree(place, tree.nodes, moment)
+
+
+def _room(tree: ImageTree, more: int) -> int:
+    """As large as a tree, with room, bytes."""
+    least = sum(_blocks(os.lstat(tree.directory + each.path).st_size) for each in tree.nodes)
+    return least + least // 4 + more
+
+
 def _blocks(size: int) -> int:
     """What a file takes, as far as its length says: how it is kept here differs from day to day."""
     return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
-def _gathered(
-    what: str, source: str, name: str, place: str, epoch: int | None
-) -> tuple[str, list[Node], int]:
-    """The tree that goes in, what each file of it is to be, and how many devices it lacks.
+def _make(asked: _Asked, tree: ImageTree, path: str, size: int, moment: int) -> None:
+    """Raises: HostError, OSError"""
+    with new_file(path, 0o600) as descriptor:
+        os.ftruncate(descriptor, -(-size // _ALIGNED) * _ALIGNED)
+        ext4.make(descriptor, tree.directory, tree.nodes, asked.name, moment)
 
-    Raises: UsageError, HostError, OSError
+
+def _run(asked: _Asked, tree: ImageTree, place: str, moment: int) -> ImageTree:
+    """Run a script in an image of a tree; what the tree is then.
+
+    Raises: UmlctlError, OSError
     """
-    tree = f"{place}/tree"
-    kind, _, suite = source.partition(":")
-    if source == BUSYBOX:
-        os.mkdir(tree)
-        return tree, image_tree.busybox(tree, name, epoch), 0
-    if kind == DEBIAN and not os.path.exists(source):
-        source = f"{place}/root.tar"
-        _debian(what, suite or SUITE, source)
-    if os.path.isdir(source):
-        tree = os.path.realpath(source)
-        return tree, image_tree.of_directory(tree, epoch), 0
-    if not os.path.isfile(source):
-        raise UsageError(
-            f"{what}: --from is {BUSYBOX}, {DEBIAN}[:SUITE], or a tree or tarball that is there, "
-            f"not {source!r}"
-        )
-    os.mkdir(tree)
-    nodes, left = image_tree.from_archive(source, tree, epoch)
-    return tree, nodes, left
+    first, after = f"{place}/before.img", f"{place}/after"
+    _make(asked, tree, first, max(asked.size, _room(tree, RUN_ROOM_BYTES)), moment)
+    os.mkdir(after, 0o755)
+    image_guest.run_script(asked.what, first, asked.script, after)
+    os.unlink(first)
+    os.mkdir(f"{after}/tree", 0o755)
+    nodes, _ = image_archive.unpack(f"{after}/tree.tar", f"{after}/tree", moment)
+    os.unlink(f"{after}/tree.tar")
+    return ImageTree(f"{after}/tree", nodes, moment)
 
 
-def _debian(what: str, suite: str, target: str) -> None:
-    """Raises: UsageError, HostError"""
-    if not suite.replace("-", "").isalnum():
-        raise UsageError(f"{what}: a suite is a word such as bookworm, not {suite!r}")
-    program = shutil.which("mmdebstrap")
-    if program is None:
-        raise HostError(f"{what}: there is no mmdebstrap: apt install mmdebstrap")
-    words = ["--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, target]
-    done = subprocess.run(
-        [program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise HostError(f"{what}: mmdebstrap: {last}")
+def _recipe(asked: _Asked, moment: int) -> dict[str, Any]:
+    """What an image was built from, to be built so again."""
+    found: dict[str, Any] = {"from": asked.source}
+    if asked.packages:
+        found["packages"] = list(asked.packages)
+    size = os.stat(image_store.path_of(asked.name)).st_size
+    found |= {"size": size, "fs": asked.wanted.fs, "hostname": asked.wanted.hostname}
+    if asked.wanted.users:
+        found["users"] = list(asked.wanted.users)
+    if asked.wanted.keys:
+        found["ssh-keys"] = asked.wanted.keys.splitlines()
+    if asked.wanted.autologin:
+        found["autologin"] = True
+    if asked.script:
+        found["run"] = asked.script
+    return {**found, "epoch": moment}

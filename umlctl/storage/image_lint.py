@@ -10,7 +10,7 @@ from umlctl.storage import ext4, images
 INITS: Final = ("/sbin/init", "/etc/init", "/bin/init", "/bin/sh")
 """What a kernel tries as its first process, in this order."""
 SYSTEMD: Final = ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")
-_OTHER_DISK: Final = re.compile(r"/dev/(?:[shv]d[a-z]|nvme|mmcblk|xvd)\w*")
+OTHER_DISK: Final = re.compile(r"/dev/(?:[shv]d[a-z]|nvme|mmcblk|xvd)\w*")
 _CONSOLE: Final = re.compile(r"^[^#]*\b(?:tty0|console|/bin/sh|askfirst|respawn)", re.MULTILINE)
 
 
@@ -31,7 +31,7 @@ def problems(path: str) -> list[str]:
     fstab = (ext4.contents(path, "/etc/fstab") or b"").decode("utf-8", "replace")
     for line in fstab.splitlines():
         words = line.split("#")[0].split()
-        if words and _OTHER_DISK.match(words[0]):
+        if words and OTHER_DISK.match(words[0]):
             said.append(f"/etc/fstab mounts {words[0]}, and disks are /dev/ubda to ubdp here")
     inittab = ext4.contents(path, "/etc/inittab")
     has_systemd = any(ext4.exists(path, name) for name in SYSTEMD)

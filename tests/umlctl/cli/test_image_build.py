@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.images import oci, tar
 from umlctl import exitcodes
+from umlctl.storage import ext4, image_lint
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -44,9 +46,16 @@ def test_size_has_room(supervisor: Supervisor, house: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (["a", "--from", "none"], 2, "or a tree or tarball that is there, not 'none'"),
+        (["a", "--from", "none"], 2, "or a tree or archive that is there, not 'none'"),
         (["a/b", "--from", "host-busybox"], 2, "an image's name"),
-        (["a", "--from", "debian:../x"], 2, "a suite is a word"),
+        (["a", "--from", "debian:../x"], 2, "a suite or a package is a word"),
+        (["a", "--from", "debian", "--packages", "vim,--x"], 2, "a suite or a package is a word"),
+        (["a", "--packages", "vim"], 2, "--packages is for --from debian"),
+        (["a", "--user", "A B"], 2, "a user's name has"),
+        (["a", "--hostname", "a b"], 2, "a host name has"),
+        (["a", "--ssh-key", "/etc/passwd"], 2, "--ssh-key is a public key in one line"),
+        (["a", "--ssh-key", "/none"], 2, "does not exist"),
+        (["a", "--run", "/none"], 2, "does not exist"),
         (["a", "--from", "host-busybox", "--size", "x"], 2, "a size is a number"),
         (["a", "--from", "host-busybox", "--size", "64k"], 7, "mke2fs"),
     ],
@@ -72,16 +81,46 @@ def test_debian_is_put_together_by_mmdebstrap(
 ) -> None:
     program = f"{house}/mmdebstrap"
     Path(program).write_text(
-        '#!/bin/sh\nfor last; do :; done\ncd / && tar -cf "$last" etc/hostname\n'
+        '#!/bin/sh\nfor last; do :; done\necho "$*" >"${0%/*}/words"\n'
+        'cd / && tar -cf "$last" etc/hostname\n'
     )
     os.chmod(program, 0o755)
     real = shutil.which
     found: dict[str, str | None] = {"mmdebstrap": program}
     monkeypatch.setattr(shutil, "which", lambda name, **more: found.get(name, real(name, **more)))
     build(supervisor, "a", "debian:bookworm")
+    made = build(supervisor, "c", "debian", "--packages", "vim,less")
+    assert made["recipe"]["packages"] == ["vim", "less"]
+    assert "less,udev,udhcpc,vim stable" in Path(f"{house}/words").read_text()
+    assert made["recipe"]["epoch"] % 86400 == 0
     Path(program).write_text("#!/bin/sh\necho E: no such suite >&2\nexit 25\n")
     assert supervisor.main("image", "build", "b", "--from", "debian:none") == exitcodes.FAILED
     assert "mmdebstrap: E: no such suite" in supervisor.err
     found["mmdebstrap"] = None
     assert supervisor.main("image", "build", "b", "--from", "debian") == exitcodes.FAILED
     assert "apt install mmdebstrap" in supervisor.err
+
+
+def test_container_is_built_with_what_a_root_needs(supervisor: Supervisor, house: str) -> None:
+    path = oci(Path(f"{house}/a.tar"), tar({"etc": None, "etc/passwd": b"root:x:0:0::/:/bin/sh\n"}))
+    Path(f"{house}/key").write_text("ssh-ed25519 AAAA me\n")
+    words = ("--user", "me", "--ssh-key", f"{house}/key", "--hostname", "web")
+    made = build(supervisor, "a", path, *words)
+    assert made["recipe"]["ssh-keys"] == ["ssh-ed25519 AAAA me"]
+    assert ext4.contents(made["path"], "/home/me/.ssh/authorized_keys") == b"ssh-ed25519 AAAA me\n"
+    assert ext4.contents(made["path"], "/etc/hostname") == b"web\n"
+    assert image_lint.problems(made["path"]) == []
+
+
+def test_tree_is_as_it_is_and_never_changed(supervisor: Supervisor, house: str) -> None:
+    os.makedirs(f"{house}/tree/etc")
+    os.makedirs(f"{house}/data")
+    Path(f"{house}/tree/etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    made = build(supervisor, "a", f"{house}/tree")
+    assert not ext4.exists(made["path"], "/etc/hostname")
+    made = build(supervisor, "b", f"{house}/tree", "--hostname", "web")
+    assert ext4.contents(made["path"], "/etc/hostname") == b"web\n"
+    assert os.listdir(f"{house}/tree/etc") == ["passwd"]
+    words = ("image", "build", "c", "--from", f"{house}/data", "--user", "me")
+    assert supervisor.main(*words) == exitcodes.USAGE
+    assert "no system that could have a user or a name" in supervisor.err

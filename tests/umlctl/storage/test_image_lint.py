@@ -6,7 +6,7 @@ import pytest
 
 from umlctl.storage import ext4
 from umlctl.storage.image_lint import problems
-from umlctl.storage.image_tree import busybox, of_directory
+from umlctl.storage.image_tree import of_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +21,6 @@ def image(place: Path, files: dict[str, str]) -> str:
         file.truncate(8 << 20)
         ext4.make(file.fileno(), str(tree), of_directory(str(tree), 1), "a", 1)
     return f"{place}/a.img"
-
-
-def test_busybox_is_a_root(tmp_path: Path) -> None:
-    (tmp_path / "tree").mkdir()
-    busybox(f"{tmp_path}/tree", "small", 1)
-    assert problems(image(tmp_path, {})) == []
 
 
 @pytest.mark.parametrize(

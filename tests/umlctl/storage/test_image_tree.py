@@ -1,23 +1,16 @@
 from __future__ import annotations
 
-import io
 import os
-import shutil
 import stat
-import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from umlctl.errors import HostError
-from umlctl.storage.image_tree import Node, busybox, from_archive, of_directory
+from umlctl.storage.image_tree import ImageTree, Node, of_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def by_path(nodes: list[Node]) -> dict[str, Node]:
-    return {each.path: each for each in nodes}
 
 
 def test_tree_is_listed_in_order_with_bounded_times(tmp_path: Path) -> None:
@@ -28,7 +21,7 @@ def test_tree_is_listed_in_order_with_bounded_times(tmp_path: Path) -> None:
     os.utime(tree / "etc" / "b", (5, 5))
     nodes = of_directory(str(tree), 1000)
     assert [each.path for each in nodes] == ["/", "/a", "/etc", "/etc/b"]
-    found = by_path(nodes)
+    found = {each.path: each for each in nodes}
     assert (found["/etc/b"].mtime, found["/etc"].mtime) == (5, 1000)
     assert stat.S_ISLNK(found["/a"].mode)
     assert (found["/etc/b"].uid, found["/etc/b"].gid) == (0, 0)
@@ -41,73 +34,52 @@ def test_name_that_debugfs_would_misread_is_refused(tmp_path: Path, name: str) -
         of_directory(str(tmp_path), None)
 
 
-def archive(path: Path, *members: tarfile.TarInfo) -> str:
-    with tarfile.open(path, "w") as made:
-        for each in members:
-            made.addfile(each, io.BytesIO(b"x" * each.size))
-    return str(path)
+def test_what_is_put_in_goes_where_the_guest_has_it(tmp_path: Path) -> None:
+    directory = tmp_path / "tree"
+    (directory / "usr" / "lib").mkdir(parents=True)
+    (directory / "lib").symlink_to("/usr/lib")
+    (directory / "old").write_text("old")
+    os.link(directory / "old", directory / "other")
+    tree = ImageTree(str(directory), of_directory(str(directory), 5), 9)
+    tree.put("/lib/a/x", b"new", 0o444)
+    tree.put("/old", b"new")
+    tree.link("/lib/y", "x")
+    tree.link("/lib/y", "a/x")
+    tree.make_directory("/home/me", 0o700, 1000)
+    tree.make_directory("/usr", 0o700)
+    tree.put("/home/me/k", b"")
+    tree.give("/home/me/k", 1000)
+    tree.remove("/none")
+    found = {each.path: each for each in tree.nodes}
+    assert list(found) == sorted(found)
+    assert found["/usr/lib/a/x"] == Node("/usr/lib/a/x", stat.S_IFREG | 0o444, 0, 0, 9)
+    assert found["/home/me"] == Node("/home/me", stat.S_IFDIR | 0o700, 1000, 1000, 9)
+    assert found["/home/me/k"].uid == 1000
+    assert stat.S_IMODE(found["/usr"].mode) != 0o700
+    assert (directory / "other").read_text() == "old"
+    assert tree.read("/lib/y") == b"new"
+    assert tree.read("/lib/none") == tree.read("/lib") == b""
+    assert tree.exists("/lib/a")
+    assert not tree.exists("/lib/b")
+    tree.remove("/lib/y")
+    assert not tree.exists("/usr/lib/y")
 
 
-def member(name: str, **facts: object) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    for key, value in facts.items():
-        setattr(info, key, value)
-    return info
+def test_what_is_put_over_a_file_keeps_its_owner_and_mode(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("")
+    tree = ImageTree(str(tmp_path), [Node("/shadow", stat.S_IFREG | 0o640, 0, 42, 1)], 9)
+    tree.put("/shadow", b"x", 0o644)
+    assert tree.nodes == [Node("/shadow", stat.S_IFREG | 0o640, 0, 42, 9)]
 
 
-def test_archive_says_who_owns_what(tmp_path: Path) -> None:
-    path = archive(
-        tmp_path / "a.tar",
-        member("./etc", type=tarfile.DIRTYPE, mode=0o755),
-        member("./etc/shadow", size=3, mode=0o640, uid=0, gid=42, mtime=7),
-        member("./bin/su", size=3, mode=0o4755, uid=1000, gid=1000, mtime=9),
-        member("./dev/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-        member("./lib", type=tarfile.SYMTYPE, linkname="/usr/lib"),
-        member("./bin/sudo", type=tarfile.LNKTYPE, linkname="./bin/su"),
-        member("./run/pipe", type=tarfile.FIFOTYPE, mode=0o622),
-        member("./var/lib", type=tarfile.SYMTYPE, linkname="../srv"),
-        member("./srv", type=tarfile.DIRTYPE, mode=0o555),
-        member("./var/lib/x", size=1, mode=0o400),
-    )
-    (tmp_path / "out").mkdir()
-    nodes, left = from_archive(path, f"{tmp_path}/out", 100)
-    found = by_path(nodes)
-    assert left == 1
-    assert found["/etc/shadow"] == Node("/etc/shadow", stat.S_IFREG | 0o640, 0, 42, 7)
-    assert found["/bin/su"] == Node("/bin/su", stat.S_IFREG | 0o4755, 1000, 1000, 9)
-    assert found["/lib"].mode == stat.S_IFLNK | 0o777
-    assert os.path.samefile(f"{tmp_path}/out/bin/su", f"{tmp_path}/out/bin/sudo")
-    assert found["/run/pipe"].mode == stat.S_IFIFO | 0o622
-    assert found["/srv"].mode == stat.S_IFDIR | 0o555
-    assert (tmp_path / "out" / "srv" / "x").read_bytes() == b"x"
-
-
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil"])
-def test_archive_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    path = archive(tmp_path / "a.tar", member(name, size=1))
-    (tmp_path / "out").mkdir()
-    with pytest.raises(HostError, match="cannot be unpacked"):
-        from_archive(path, f"{tmp_path}/out", None)
-    link = member("l", type=tarfile.SYMTYPE, linkname=str(tmp_path))
-    path = archive(tmp_path / "b.tar", link, member("l/evil", size=1))
-    with pytest.raises(HostError, match="cannot be unpacked"):
-        from_archive(path, f"{tmp_path}/out", None)
-    hard = member("h", type=tarfile.LNKTYPE, linkname="l/a.tar")
-    path = archive(tmp_path / "b.tar", link, hard)
-    with pytest.raises(HostError, match="leads out of it, by a link"):
-        from_archive(path, f"{tmp_path}/out", None)
-    assert not (tmp_path / "evil").exists()
-    (tmp_path / "c.tar").write_bytes(b"no archive" * 100)
-    with pytest.raises(HostError, match="cannot be unpacked"):
-        from_archive(f"{tmp_path}/c.tar", f"{tmp_path}/out", None)
-
-
-def test_busybox_has_an_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_of_this_host_is_copied_in_as_roots(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "m.ko").write_text("m")
     (tmp_path / "tree").mkdir()
-    found = by_path(busybox(f"{tmp_path}/tree", "small", 10))
-    assert found["/sbin/init"].mode == stat.S_IFREG | 0o755
-    assert {(each.uid, each.gid, each.mtime) for each in found.values()} == {(0, 0, 10)}
-    assert (tmp_path / "tree" / "etc" / "hostname").read_text() == "small\n"
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    with pytest.raises(HostError, match="apt install busybox-static"):
-        busybox(f"{tmp_path}/other", "small", 10)
+    tree = ImageTree(f"{tmp_path}/tree", of_directory(f"{tmp_path}/tree", 1), 9)
+    tree.copy_in(str(source), "/lib/modules/6")
+    found = {each.path: each for each in tree.nodes}
+    assert (found["/lib/modules/6/sub/m.ko"].uid, found["/lib/modules/6/sub"].mtime) == (0, 9)
+    assert tree.read("/lib/modules/6/sub/m.ko") == b"m"
+    tree.copy_in(str(source), "/lib/modules/6")

@@ -1,0 +1,150 @@
+"""What `umlctl image build` makes an image from: where that is, and how it is gathered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from typing import Final, NamedTuple
+
+from umlctl.cli.cow_merge import progress
+from umlctl.errors import HostError, UsageError
+from umlctl.kernels import find, modules
+from umlctl.storage import image_archive, image_setup, image_tree, oci_archive
+from umlctl.storage.image_tree import ImageTree
+
+BUSYBOX: Final = "host-busybox"
+DEBIAN: Final = "debian"
+SUITE: Final = "stable"
+PACKAGES: Final = ("ca-certificates", "ifupdown", "init", "iproute2", "kmod", "udev", "udhcpc")
+RESOLVER: Final = "10.0.2.3"
+"""Who knows names behind `--nic user`; DHCP says another one elsewhere."""
+MAX_SAID: Final = 4
+"""Lines of mmdebstrap's that are shown when it fails."""
+_DAY_SECONDS: Final = 86400
+_DIRECTORIES: Final = ("bin", "mnt", "sbin")
+
+
+class Gathered(NamedTuple):
+    """What goes into an image.
+
+    Fields:
+        tree: the files
+        is_ours: they may be changed; else they are a user's own
+        is_bare: there is nothing in it yet, and it is to be a system
+        moment: when the image is said to be made, seconds since 1970
+        left: how many devices were left out
+    """
+
+    tree: ImageTree
+    is_ours: bool
+    is_bare: bool
+    moment: int
+    left: int
+
+
+def gather(
+    what: str, source: str, packages: tuple[str, ...], place: str, epoch: int | None
+) -> Gathered:
+    """Have the files of an image in a directory.
+
+    what: the command, for messages
+    place: a directory for what is made
+    epoch: what nothing is newer than; None: no bound
+
+    Raises: UsageError, HostError, OSError
+    """
+    kind, _, suite = source.partition(":")
+    is_debian = kind == DEBIAN and not os.path.exists(source)
+    if packages and not is_debian:
+        raise UsageError(
+            f"{what}: --packages is for --from {DEBIAN}; in another system, --run SCRIPT installs "
+            "them by its own means"
+        )
+    directory = f"{place}/tree"
+    if source == BUSYBOX:
+        return _busybox(directory, epoch)
+    if is_debian:
+        epoch = int(time.time()) // _DAY_SECONDS * _DAY_SECONDS if epoch is None else epoch
+        source = f"{place}/root.tar"
+        _debian(what, suite or SUITE, packages, source, epoch)
+    if os.path.isdir(source):
+        nodes = image_tree.of_directory(os.path.realpath(source), epoch)
+        moment = max(1, max(each.mtime for each in nodes) if epoch is None else epoch)
+        return Gathered(ImageTree(os.path.realpath(source), nodes, moment), False, False, moment, 0)
+    if not os.path.isfile(source):
+        raise UsageError(
+            f"{what}: --from is {BUSYBOX}, {DEBIAN}[:SUITE], or a tree or archive that is there, "
+            f"not {source!r}"
+        )
+    os.mkdir(directory, 0o755)
+    unpack = oci_archive.unpack if oci_archive.is_one(source) else image_archive.unpack
+    with progress(what, os.stat(source).st_size) as say:
+        nodes, left = unpack(source, directory, epoch, say)
+    moment = max(1, max(each.mtime for each in nodes) if epoch is None else epoch)
+    tree = ImageTree(directory, nodes, moment)
+    if is_debian:
+        os.unlink(source)
+        tree.put("/etc/resolv.conf", f"nameserver {RESOLVER}\n".encode())
+        _put_modules_in(tree)
+    return Gathered(tree, True, False, moment, left)
+
+
+def _busybox(directory: str, epoch: int | None) -> Gathered:
+    """Raises: HostError, OSError"""
+    changed = int(os.stat(image_setup.static_busybox()).st_mtime)
+    moment = max(1, changed if epoch is None else min(changed, epoch))
+    os.mkdir(directory)
+    os.chmod(directory, 0o755)  # noqa: S103 - it is the root of the image
+    nodes = [each._replace(mtime=moment) for each in image_tree.of_directory(directory, moment)]
+    tree = ImageTree(directory, [each._replace(uid=0, gid=0) for each in nodes], moment)
+    for name in _DIRECTORIES:
+        tree.make_directory(f"/{name}", 0o755)
+    return Gathered(tree, True, True, moment, 0)
+
+
+def _put_modules_in(tree: ImageTree) -> None:
+    """Those of the kernel that is used here, if there is one and it has any.
+
+    Raises: HostError, OSError
+    """
+    try:
+        kernel = find.probe(find.find(None))
+    except HostError:
+        return
+    source = modules.of_release(kernel)
+    if source:
+        tree.copy_in(source, f"/lib/modules/{kernel.version}")
+
+
+def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch: int) -> None:
+    """Raises: UsageError, HostError, OSError"""
+    for word in (suite, *packages):
+        if (
+            not word.replace("-", "").replace(".", "").replace("+", "").isalnum()
+            or word[0] in "-.+"
+        ):
+            raise UsageError(
+                f"{what}: a suite or a package is a word such as bookworm, not {word!r}"
+            )
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise HostError(f"{what}: there is no mmdebstrap: apt install mmdebstrap")
+    include = ",".join(sorted({*PACKAGES, *packages}))
+    words = [program, "--variant=minbase", "--format=tar", f"--include={include}", suite, target]
+    with progress(f"{what}: Debian", 0):
+        done = subprocess.run(
+            words,
+            env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            check=False,
+        )
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("E:", "W:"))]
+        said = "; ".join(lines[-MAX_SAID:]) or f"it ended with {done.returncode}"
+        raise HostError(f"{what}: mmdebstrap: {said}")
