@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import complete, device_options, image_build
+from umlctl.cli import complete, device_options, image_build, image_files, image_use
 from umlctl.cli.cow_merge import users
 from umlctl.cli.main import Group
 from umlctl.cli.snapshot_use import told
-from umlctl.errors import HostError
+from umlctl.errors import UmlctlError
 from umlctl.guest.definition import parse_size
+from umlctl.kernels import find
 from umlctl.output import say, views
 from umlctl.state import files_in_use, image_store
 from umlctl.storage import ext4, image_lint, images
-from umlctl.storage.file_copy import copy_whole
-
-if TYPE_CHECKING:
-    from umlctl.state.image_store import Image
+from umlctl.storage.cow_file import opened
 
 name_argument = click.argument("name", shell_complete=complete.images)
 
@@ -37,7 +32,11 @@ def image() -> None:
     """Build images of file systems, without root, and see to them."""
 
 
-image.add_command(image_build.build)
+for command in (
+    *(image_build.build, image_use.shell, image_use.passwd, image_use.put_modules_in),
+    *(image_files.du, image_files.export, image_files.convert),
+):
+    image.add_command(command)
 
 
 @image.command("list", epilog="\b\nExamples:\n  umlctl image list --json\n")
@@ -90,7 +89,7 @@ def rm(names: tuple[str, ...]) -> int:
         what = f"image rm {name}"
         with told(what), image_store.lock():
             one = image_store.load(name)
-            image_store.check_unused(what, one, users)
+            image_store.check_unused(what, one.path, users)
             image_store.check_unwanted(what, one)
             image_store.remove(one)
         print(f"{name} is removed")
@@ -110,8 +109,9 @@ def resize(name: str, size: str, in_json: bool) -> int:
     wanted = -(-parse_size(size) // 4096) * 4096
     with told(what), image_store.lock():
         one = image_store.load(name)
-        image_store.check_unused(what, one, users)
-        _resize(one, wanted)
+        image_store.check_unused(what, one.path, users)
+        with image_store.changed(one) as path, opened(path, write=True) as descriptor:
+            ext4.resize(descriptor, wanted)
         one = image_store.load(name)
     if in_json:
         print(views.to_json(one._asdict()))
@@ -120,22 +120,12 @@ def resize(name: str, size: str, in_json: bool) -> int:
     return exitcodes.OK
 
 
-def _resize(one: Image, size: int) -> None:
-    """Raises: HostError, OSError"""
-    with image_store.workshop(one.name) as place:
-        beside = f"{place}/image"
-        source = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            target = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                copy_whole(source, target, lambda _count: None)
-                ext4.resize(target, size)
-                os.fsync(target)
-            finally:
-                os.close(target)
-        finally:
-            os.close(source)
-        os.rename(beside, one.path)
+def _release() -> str:
+    """Of the kernel that is used here; empty: there is none."""
+    try:
+        return find.probe(find.find(None)).version
+    except UmlctlError:
+        return ""
 
 
 @image.command(
@@ -151,13 +141,12 @@ Examples:
 def lint(image_path: str, in_json: bool) -> int:
     """See what keeps IMAGE, a name or a file, from being a guest's root; ends with 7 if any.
 
-    What its /etc/fstab mounts, whether there is an init, and a login on the console.
+    Whether there is an init, a login on the console and a shell that begins commands, what its
+    /etc/fstab mounts, which NICs it sets up, and whether its modules are of the kernel here.
     """
     with told(f"image lint {image_path}"):
-        path = image_path if "/" in image_path else image_store.load(image_path).path
-        if not os.path.exists(path):
-            raise HostError(f"there is no file {path}")
-        found = image_lint.problems(path)
+        path = image_use.path_of(image_path)
+        found = image_lint.problems(path, _release())
     if in_json:
         print(views.to_json({"path": path, "problems": found}))
     else:

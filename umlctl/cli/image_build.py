@@ -13,6 +13,7 @@ from umlctl.cli import device_options, image_guest
 from umlctl.cli.image_sources import BUSYBOX, gather
 from umlctl.cli.snapshot_use import told
 from umlctl.errors import HostError, UsageError
+from umlctl.execution.if_killed import if_killed
 from umlctl.guest.definition import parse_size
 from umlctl.output import say, views
 from umlctl.state import image_store
@@ -115,7 +116,7 @@ def build(name: str, in_json: bool, **options: Any) -> int:
             raise HostError(
                 f"{asked.what}: it is there already; `umlctl image rm {name}`, or another"
             )
-        with image_store.workshop(name) as place:
+        with image_store.workshop(name) as place, if_killed('rm -rf "$1"', place):
             moment, left = _build(asked, place, path)
         image_store.note(name, _recipe(asked, moment))
         made = image_store.load(name)

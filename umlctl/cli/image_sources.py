@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from typing import Final, NamedTuple
 
 from umlctl.cli.cow_merge import progress
 from umlctl.errors import HostError, UsageError
+from umlctl.host import dependent
 from umlctl.kernels import find, modules
 from umlctl.storage import image_archive, image_setup, image_tree, oci_archive
 from umlctl.storage.image_tree import ImageTree
@@ -133,18 +135,15 @@ def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch
         raise HostError(f"{what}: there is no mmdebstrap: apt install mmdebstrap")
     include = ",".join(sorted({*PACKAGES, *packages}))
     words = [program, "--variant=minbase", "--format=tar", f"--include={include}", suite, target]
-    with progress(f"{what}: Debian", 0):
-        done = subprocess.run(
-            words,
-            env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="backslashreplace",
-            check=False,
-        )
+    shows = sys.stderr.isatty()  # what it does, and how far it is
+    done = dependent.run(
+        words,
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
+        stdout=subprocess.DEVNULL,
+        stderr=None if shows else subprocess.PIPE,
+    )
     if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.startswith(("E:", "W:"))]
+        said = (done.stderr or b"").decode("utf-8", "backslashreplace")
+        lines = [line for line in said.splitlines() if line.startswith(("E:", "W:"))]
         said = "; ".join(lines[-MAX_SAID:]) or f"it ended with {done.returncode}"
         raise HostError(f"{what}: mmdebstrap: {said}")

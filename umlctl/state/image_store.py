@@ -21,6 +21,7 @@ from umlctl.host.files import remove_tree, write_atomically
 from umlctl.state import leases
 from umlctl.state.file_identity import check_free, hold_of
 from umlctl.state.files_in_use import over, wanted_by
+from umlctl.storage.file_copy import copy_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -95,6 +96,30 @@ def workshop(name: str) -> Iterator[str]:
         remove_tree(place)
 
 
+@contextlib.contextmanager
+def changed(image: Image) -> Iterator[str]:
+    """A copy of an image, to be changed; then it takes the image's place, whole and at once.
+
+    Its blocks are shared where the file system can do that. The caller holds `lock`.
+
+    Raises: OSError
+    """
+    with workshop(image.name) as place:
+        beside = f"{place}/image"
+        source = os.open(image.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            target = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                copy_whole(source, target, lambda _count: None)
+                yield beside
+                os.fsync(target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        os.rename(beside, image.path)
+
+
 def note(name: str, recipe: dict[str, Any]) -> None:
     """Write down what an image was built from.
 
@@ -138,14 +163,14 @@ def names() -> list[str]:
     ]
 
 
-def check_unused(what: str, image: Image, users: Callable[[], Iterable[Use]]) -> None:
+def check_unused(what: str, path: str, users: Callable[[], Iterable[Use]]) -> None:
     """Refuse to have an image changed that a guest has, or that known COW files are over.
 
     Raises: HostError; OSError
     """
     with leases.lock():
-        check_free(what, [hold_of(image.path, write=True)], users())
-    if others := over(image.path):
+        check_free(what, [hold_of(path, write=True)], users())
+    if others := over(path):
         raise HostError(
             f"{what}: {', '.join(others)} are over it, and would be worth nothing; "
             "merge or remove those first"

@@ -7,6 +7,7 @@ is to have there; and the same input makes the same bytes.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
+from umlctl.host import dependent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +26,10 @@ PROGRAM_TIMEOUT: Final = 600.0
 """How long one of the programs may take, seconds."""
 _SPACE: Final = uuid.UUID("6f1e1b2e-6c43-4a55-9b6e-3f1f6a0a1111")
 """Names of file systems are made unique in it."""
+_STAT: Final = re.compile(
+    r"Type: regular.*?Mode:\s+(\d+).*?User:\s+(\d+)\s+Group:\s+(\d+)", re.DOTALL
+)
+"""What debugfs says of a file: its mode, user and group."""
 _CHECKED: Final = (0, 1)
 """How e2fsck ends where all is well, or is now."""
 
@@ -45,9 +51,7 @@ def make(descriptor: int, tree: str, nodes: Iterable[Node], label: str, epoch: i
         file.writelines(_commands(nodes, epoch))
         file.flush()
         said = _run("debugfs", ["-w", "-f", file.name, _place(descriptor)], descriptor, epoch)
-    wrong = [line for line in said.splitlines() if line and not line.startswith("debugfs")]
-    if wrong:
-        raise HostError(f"debugfs: {wrong[0]}")
+    _check_said(said)
     check(descriptor)
 
 
@@ -86,6 +90,73 @@ def resize(descriptor: int, size: int) -> None:
     check(descriptor)
 
 
+def replace(descriptor: int, inside: str, contents: bytes) -> None:
+    """Have a file of the file system in an open file hold something else, with its owner and mode.
+
+    Raises: HostError: among others, it is not there
+    """
+    place = _place(descriptor)
+    mode, uid, gid = _status(_run("debugfs", ["-R", f'stat "{inside}"', place], descriptor), inside)
+    with tempfile.TemporaryDirectory(prefix="umlctl-") as beside:
+        with open(f"{beside}/contents", "xb") as file:
+            file.write(contents)
+        with open(f"{beside}/commands", "x") as commands:
+            commands.write(f'rm "{inside}"\nwrite {beside}/contents "{inside}"\n')
+            facts = (("mode", f"010{mode:04o}"), ("uid", uid), ("gid", gid))
+            lines = (f'set_inode_field "{inside}" {name} {value}\n' for name, value in facts)
+            commands.writelines(lines)
+        said = _run("debugfs", ["-w", "-f", f"{beside}/commands", place], descriptor)
+    _check_said(said)
+    check(descriptor)
+
+
+def status(path: str, inside: str) -> tuple[int, int, int]:
+    """The mode, user and group of a file of the file system in an image.
+
+    Raises: HostError: among others, it is not there
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        words = ["-R", f'stat "{inside}"', _place(descriptor)]
+        return _status(_run("debugfs", words, descriptor), inside)
+    finally:
+        os.close(descriptor)
+
+
+def _status(said: str, inside: str) -> tuple[int, int, int]:
+    """Raises: HostError"""
+    found = _STAT.search(said)
+    if found is None:
+        raise HostError(f"there is no file {inside} in it")
+    return int(found[1], 8), int(found[2]), int(found[3])
+
+
+def _check_said(said: str) -> None:
+    """debugfs ends with 0 whatever it could not do.
+
+    Raises: HostError
+    """
+    good = ("debugfs", "Allocated inode:")
+    if wrong := [line for line in said.splitlines() if line and not line.startswith(good)]:
+        raise HostError(f"debugfs: {wrong[0]}")
+
+
+def usage(path: str) -> tuple[int, int]:
+    """What the files of the file system in an image take, and what is free there, bytes.
+
+    Raises: HostError
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        said = _run("dumpe2fs", ["-h", _place(descriptor)], descriptor)
+    finally:
+        os.close(descriptor)
+    names = ("Block count", "Free blocks", "Block size")
+    found = [re.search(rf"^{name}:\s+(\d+)$", said, re.MULTILINE) for name in names]
+    blocks, free, size = (int(each[1]) if each else 0 for each in found)
+    return (blocks - free) * size, free * size
+
+
 def contents(path: str, inside: str) -> bytes | None:
     """A file of the file system in an image; None if it has none.
 
@@ -95,6 +166,17 @@ def contents(path: str, inside: str) -> bytes | None:
     done = subprocess.run(words, capture_output=True, timeout=PROGRAM_TIMEOUT, check=False)
     missing = b"File not found" in done.stderr or b"not found by ext2_lookup" in done.stderr
     return None if missing else done.stdout
+
+
+def names(path: str, inside: str) -> list[str]:
+    """What is in a directory of the file system in an image; nothing of what is none.
+
+    Raises: HostError
+    """
+    words = [find_program("debugfs"), "-R", f'ls -p "{inside}"', path]
+    done = subprocess.run(words, capture_output=True, timeout=PROGRAM_TIMEOUT, check=False)
+    rows = [line.split("/") for line in done.stdout.decode("utf-8", "replace").splitlines()]
+    return sorted(row[5] for row in rows if len(row) > 5 and row[5] not in (".", ".."))
 
 
 def exists(path: str, inside: str) -> bool:
@@ -129,17 +211,15 @@ def _run(
     environment = {**os.environ, "LC_ALL": "C"}
     if epoch:
         environment |= {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
-    done = subprocess.run(
+    done = dependent.run(
         [find_program(name), *words],
         env=environment,
         pass_fds=(descriptor,),
-        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=PROGRAM_TIMEOUT,
-        check=False,
     )
-    said = done.stdout.decode("utf-8", "backslashreplace").strip()
+    said: str = done.stdout.decode("utf-8", "backslashreplace").strip()
     if done.returncode not in good:
         last = said.splitlines()[-1] if said else f"it ended with {done.returncode}"
         raise HostError(f"{name}: {last.replace(_place(descriptor), 'the image')}")

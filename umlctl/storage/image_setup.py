@@ -9,11 +9,13 @@ from __future__ import annotations
 import posixpath
 import re
 import shutil
+import subprocess
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, UsageError
 from umlctl.protocol.command_lines import SHELL_DEVICE
-from umlctl.storage.image_lint import INITS, OTHER_DISK, SYSTEMD
+from umlctl.storage.image_lint import INITS, OTHER_DISK, SHELL_UNIT, SYSTEMD, WANTS
+from umlctl.storage.passwords import LOCKED
 
 if TYPE_CHECKING:
     from umlctl.storage.image_tree import ImageTree
@@ -23,7 +25,6 @@ NICS: Final = tuple(f"{kind}{number}" for kind in ("vec", "eth") for number in r
 USER_NAME: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 FIRST_UID: Final = 1000
-LOCKED: Final = "*"
 _GETTY: Final = re.compile(r"^(?P<before>[^#\n]*?)\btty[1-9]\b(?P<between>.*)", re.MULTILINE)
 _RESPAWNED: Final = re.compile(r"^([^#\n]*respawn:).*\btty0\b.*", re.MULTILINE)
 _UNCONFIGURED: Final = "# UNCONFIGURED FSTAB"
@@ -34,6 +35,7 @@ iface lo inet loopback
 
 source /etc/network/interfaces.d/*
 """
+_PATH: Final = ("/bin", "/sbin", "/usr/bin", "/usr/sbin")
 _UNIT: Final = f"""\
 [Unit]
 Description=Tells the host that userspace is up, and begins its commands
@@ -70,14 +72,13 @@ BUSYBOX_INIT: Final = """\
 # The first process: what can be mounted, the network, a shell on the console, and a shutdown by
 # Ctrl-Alt-Del.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-/bin/busybox mount -o remount,rw /
+/bin/busybox mount -o remount,rw,discard / || /bin/busybox mount -o remount,rw /
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev 2>/dev/null
 /bin/busybox mkdir -p /dev/pts && /bin/busybox mount -t devpts devpts /dev/pts 2>/dev/null
 /bin/busybox mount -t tmpfs tmpfs /run
 /bin/busybox mount -t tmpfs tmpfs /tmp
-[ -x /bin/ls ] || /bin/busybox --install -s /bin 2>/dev/null
 [ -e /etc/hostname ] && /bin/busybox hostname -F /etc/hostname
 down() {
   trap '' INT TERM
@@ -239,13 +240,11 @@ def _entry(tree: ImageTree, name: str) -> list[str]:
 def _systemd(tree: ImageTree, *, autologin: bool) -> None:
     """A login on tty0 and on no other console, which would have nobody; and the shell."""
     above = "/lib/systemd/system"
-    wants = "/etc/systemd/system/getty.target.wants"
-    tree.link(f"{wants}/getty@tty0.service", f"{above}/getty@.service")
-    tree.remove(f"{wants}/getty@tty1.service")
+    tree.link(f"{WANTS}/getty@tty0.service", f"{above}/getty@.service")
+    tree.remove(f"{WANTS}/getty@tty1.service")
     tree.link("/etc/systemd/system/getty-static.service", "/dev/null")
-    tree.put("/etc/systemd/system/umlctl.service", _UNIT.encode())
-    target = "/etc/systemd/system/umlctl.service"
-    tree.link("/etc/systemd/system/multi-user.target.wants/umlctl.service", target)
+    tree.put(SHELL_UNIT, _UNIT.encode())
+    tree.link("/etc/systemd/system/multi-user.target.wants/umlctl.service", SHELL_UNIT)
     if autologin:
         line = "-/sbin/agetty --autologin root --noclear %I $TERM"
         text = f"[Service]\nExecStart=\nExecStart={line}\n"
@@ -280,11 +279,15 @@ def _have_init(tree: ImageTree) -> None:
 
     Raises: HostError, OSError
     """
+    program = static_busybox()
     if not tree.read("/bin/busybox"):
-        with open(static_busybox(), "rb") as file:
+        with open(program, "rb") as file:
             tree.put("/bin/busybox", file.read(), 0o755)
-    if not tree.exists("/bin/sh"):
-        tree.link("/bin/sh", "busybox")
+    if not tree.exists("/bin/ls"):
+        listed = subprocess.run([program, "--list"], stdout=subprocess.PIPE, text=True, check=True)
+        for name in ("sh", *listed.stdout.split()):
+            if not any(tree.exists(f"{path}/{name}") for path in _PATH):
+                tree.link(f"/bin/{name}", "busybox")
     tree.put("/sbin/init", BUSYBOX_INIT.encode(), 0o755)
     tree.put("/sbin/udhcpc.umlctl", UDHCPC.encode(), 0o755)
 

@@ -50,12 +50,12 @@ def test_what_a_killed_builder_left_is_removed_and_one_builds_at_a_time(house: s
 
 def test_image_in_use_is_refused(house: str) -> None:
     one = put("small")
-    image_store.check_unused("image rm", one, list)
+    image_store.check_unused("image rm", one.path, list)
     entry = DeviceEntry(
         name="ubd0", asked="x", kernel="ubd0=x", holds=[hold_of(one.path, write=False)]
     )
     with pytest.raises(HostError, match="is read by demo as its ubd0"):
-        image_store.check_unused("image rm", one, lambda: [Use("demo", entry)])
+        image_store.check_unused("image rm", one.path, lambda: [Use("demo", entry)])
     over = make(paths.images_dir(), 16, [1], name="o", over=one.path)
     with pytest.raises(HostError, match=f"{over.cow} are over it"):
-        image_store.check_unused("image rm", one, list)
+        image_store.check_unused("image rm", one.path, list)

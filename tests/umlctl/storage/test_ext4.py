@@ -83,3 +83,18 @@ def test_what_does_not_fit_and_what_is_none_are_errors(
     monkeypatch.setattr(shutil, "which", lambda _name, **_more: None)
     with pytest.raises(HostError, match="apt install e2fsprogs"):
         ext4.exists("/x", "/y")
+
+
+def test_file_is_replaced_with_its_owner_and_mode(tmp_path: Path) -> None:
+    make(tree(tmp_path / "a", "x", "y z"), tmp_path / "a.img")
+    path = f"{tmp_path}/a.img"
+    with open(path, "r+b") as file:
+        ext4.replace(file.fileno(), "/y z", b"new")
+        with pytest.raises(HostError, match="there is no file /none in it"):
+            ext4.replace(file.fileno(), "/none", b"")
+    assert ext4.contents(path, "/y z") == b"new"
+    assert ext4.status(path, "/y z") == (0o640, 5, 0)
+    assert ext4.names(path, "/") == ["lost+found", "x", "y z"]
+    assert ext4.names(path, "/none") == []
+    used, free = ext4.usage(path)
+    assert used + free == 8 * MB

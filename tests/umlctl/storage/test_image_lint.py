@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.storage import ext4
-from umlctl.storage.image_lint import problems
+from umlctl.storage.image_lint import SHELL_UNIT, WANTS, problems
 from umlctl.storage.image_tree import of_directory
 
 if TYPE_CHECKING:
@@ -28,14 +28,47 @@ def image(place: Path, files: dict[str, str]) -> str:
     [
         ({"etc/x": ""}, "it has no init"),
         ({"sbin/init": "", "etc/fstab": "/dev/sda1 / ext4\n"}, "/etc/fstab mounts /dev/sda1"),
-        ({"sbin/init": "", "etc/inittab": "1:2345:wait:/x tty9\n"}, "no getty on tty0"),
+        (
+            {"sbin/init": "", "etc/inittab": "1:2345:wait:/x ttyS39\n2:2:wait:/dev/ttyS39"},
+            "no getty on tty0",
+        ),
+        (
+            {"sbin/init": "", "lib/systemd/systemd": "", SHELL_UNIT[1:]: ""},
+            "no getty on tty0, and nobody can log in on the console: `ln -s",
+        ),
+        (
+            {"sbin/init": "", "lib/systemd/systemd": "", f"{WANTS[1:]}/getty@tty0.service": ""},
+            "nothing begins what `umlctl exec` runs in its guests: it has no /etc",
+        ),
+        (
+            {
+                "sbin/init": "",
+                "etc/network/interfaces": "auto lo\niface lo x\niface enp0s3 inet dhcp\n",
+            },
+            "/etc/network sets up enp0s3, and NICs are vec0",
+        ),
+        (
+            {"sbin/init": "", "etc/network/interfaces": "auto vec0 vec1\niface vec1 inet dhcp\n"},
+            "/etc/network brings vec0 up, and has no `iface vec0`",
+        ),
+        (
+            {"sbin/init": "", "lib/modules/5.10/x": ""},
+            "/lib/modules has 5.10, and not 6.1; `umlctl image modules`",
+        ),
     ],
 )
 def test_what_keeps_an_image_from_being_one_is_said(
     tmp_path: Path, files: dict[str, str], said: str
 ) -> None:
-    (found,) = problems(image(tmp_path, files))
+    (found,) = problems(image(tmp_path, files), "6.1")
     assert said in found
+
+
+def test_nic_that_is_there_and_modules_of_any_kernel_are_well(tmp_path: Path) -> None:
+    interfaces = "auto /vec*\niface eth0 inet dhcp\n"
+    files = {"etc/network/interfaces": interfaces, "etc/network/interfaces.d/a": "iface vec0 x\n"}
+    path = image(tmp_path, {"sbin/init": "", "lib/modules/5.10/x": "", **files})
+    assert problems(path) == []
 
 
 def test_comment_mounts_nothing_and_an_archive_is_no_root(tmp_path: Path) -> None:
