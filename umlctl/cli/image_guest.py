@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from typing import Final, NamedTuple
+
+import click
 
 from umlctl.errors import HostError
 
 MEM: Final = "512M"
+_INTERRUPTED: Final = tuple(128 + each for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+"""Exit codes of what was told to end."""
 MOUNTED: Final = "/mnt"
 """Where the image is in the guest."""
 _MOUNT: Final = f"""
@@ -54,7 +59,6 @@ leave
 rm {MOUNTED}/.umlctl-run
 [ $status = 0 ] || exit $status
 tar --numeric-owner --xattrs --exclude=./lost+found -C {MOUNTED} -cf "$target" .
-umount {MOUNTED}
 """
 _TAR: Final = f"""{_MOUNT}
 tar --numeric-owner --xattrs --exclude=./lost+found -C {MOUNTED} -cf "$target" .
@@ -87,6 +91,7 @@ rm -rf {MOUNTED}/lib/modules/"$release"
 cp -rP --preserve=mode,timestamps "$source" {MOUNTED}/lib/modules/"$release"
 rm -f {MOUNTED}/lib/modules/"$release"/build {MOUNTED}/lib/modules/"$release"/source
 chown -R 0:0 {MOUNTED}/lib/modules/"$release"
+sync -f {MOUNTED}
 umount {MOUNTED}
 """
 
@@ -169,7 +174,7 @@ def _perform(guest: _Guest, text: str, told: dict[str, str], words: tuple[str, .
 
     told: its variables
 
-    Raises: UmlctlError
+    Raises: UmlctlError; click.exceptions.Exit: it was interrupted
     """
     from umlctl.cli import exec as execs
 
@@ -185,4 +190,6 @@ def _perform(guest: _Guest, text: str, told: dict[str, str], words: tuple[str, .
         prog_name="umlctl exec",
         standalone_mode=False,
     )
+    if code in _INTERRUPTED and not guest.asks:
+        raise click.exceptions.Exit(code)
     return code

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from umlctl.cli import exec as execs
@@ -65,3 +66,11 @@ def test_shell_has_its_words_and_the_callers_streams(guest: Guest) -> None:
     assert guest.words[-3:] == ["sh", "ls", "-l"]
     assert "--nic=user" in guest.words
     assert not guest.words[guest.words.index("-c") + 1].startswith("exec <")
+
+
+def test_interrupted_guest_interrupts_what_it_is_for(guest: Guest) -> None:
+    guest.code = 130
+    with pytest.raises(click.exceptions.Exit) as caught:
+        image_guest.archive("export", "/a.img", "/b/x.tar")
+    assert caught.value.exit_code == 130
+    assert image_guest.shell("/a.img", (), 0, "rw", ()) == 130
