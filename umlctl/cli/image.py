@@ -101,7 +101,7 @@ def rm(names: tuple[str, ...]) -> int:
 @click.argument("size")
 @device_options.json_option
 def resize(name: str, size: str, in_json: bool) -> int:
-    """Give an image and its file system another SIZE, after a check of it.
+    """Give an image and its ext4 file system another SIZE, after a check of it.
 
     What fails leaves it as it was. One that a guest has, or that COW files are over, is refused.
     """
@@ -110,6 +110,7 @@ def resize(name: str, size: str, in_json: bool) -> int:
     with told(what), image_store.lock():
         one = image_store.load(name)
         image_store.check_unused(what, one.path, users)
+        image_use.check_ext(what, one.path)
         with image_store.changed(one) as path, opened(path, write=True) as descriptor:
             ext4.resize(descriptor, wanted)
         one = image_store.load(name)

@@ -17,7 +17,8 @@ from umlctl.execution.if_killed import if_killed
 from umlctl.guest.definition import parse_size
 from umlctl.output import say, views
 from umlctl.state import image_store
-from umlctl.storage import ext4, image_archive, image_setup
+from umlctl.storage import ext4, image_archive, image_setup, other_fs
+from umlctl.storage.cow_file import opened
 from umlctl.storage.image_setup import Wanted
 from umlctl.storage.image_tree import ImageTree
 from umlctl.storage.new_file import new_file
@@ -77,7 +78,12 @@ Examples:
 )
 @click.option("--packages", default="", metavar="NAME,...", help="Also these packages of Debian.")
 @click.option("--size", metavar="SIZE", help="Of the image. [default: what goes in, and room]")
-@click.option("--fs", type=click.Choice([_FS]), default=_FS, help="Its file system.")
+@click.option(
+    "--fs",
+    type=click.Choice([_FS, *other_fs.LEAST_BYTES]),
+    default=_FS,
+    help="Its file system; those other than ext4 are filled by a guest.",
+)
 @click.option("--hostname", metavar="NAME", help="What its guests call themselves. [default: NAME]")
 @click.option(
     "--user", "users", multiple=True, metavar="NAME", help="A user who is there; repeat for more."
@@ -106,8 +112,8 @@ def build(name: str, in_json: bool, **options: Any) -> int:
     what it needs as a guest's root, unless it has that: a file system table, an init, a login on
     tty0, DHCP. A TREE is as it is, unless an option says otherwise.
 
-    The same input makes the same bytes, with SOURCE_DATE_EPOCH as the time of what is newer. The
-    image is whole or is not there.
+    The same input makes the same bytes of ext4, with SOURCE_DATE_EPOCH as the time of what is
+    newer. The image is whole or is not there.
     """
     asked = _asked(name, options)
     path = image_store.path_of(name)
@@ -181,7 +187,10 @@ def _build(asked: _Asked, place: str, path: str) -> tuple[int, int]:
         )
     if asked.script:
         tree = _run(asked, tree, place, got.moment)
-    _make(asked, tree, path, asked.size or _room(tree, ROOM_BYTES), got.moment)
+    if asked.wanted.fs == _FS:
+        _make(asked, tree, path, asked.size or _room(tree, ROOM_BYTES), got.moment)
+    else:
+        _make_other(asked, tree, place, path, got.moment)
     return got.moment, got.left
 
 
@@ -210,8 +219,29 @@ def _blocks(size: int) -> int:
 def _make(asked: _Asked, tree: ImageTree, path: str, size: int, moment: int) -> None:
     """Raises: HostError, OSError"""
     with new_file(path, 0o600) as descriptor:
-        os.ftruncate(descriptor, -(-size // _ALIGNED) * _ALIGNED)
+        os.ftruncate(descriptor, _aligned(size))
         ext4.make(descriptor, tree.directory, tree.nodes, asked.name, moment)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
+
+
+def _make_other(asked: _Asked, tree: ImageTree, place: str, path: str, moment: int) -> None:
+    """The same with a file system that a guest fills.
+
+    Raises: UmlctlError, OSError
+    """
+    fs = asked.wanted.fs
+    first, target = f"{place}/first.img", f"{place}/target.img"
+    room = _room(tree, ROOM_BYTES)
+    other_fs.make(target, fs, _aligned(asked.size or room + other_fs.LEAST_BYTES[fs]), asked.name)
+    _make(asked, tree, first, room, moment)
+    image_guest.copy(asked.what, first, target, fs)
+    with opened(target) as descriptor:
+        os.fsync(descriptor)
+    os.chmod(target, 0o600)
+    os.link(target, path)  # unlike a rename it never replaces what is there
 
 
 def _run(asked: _Asked, tree: ImageTree, place: str, moment: int) -> ImageTree:

@@ -85,6 +85,14 @@ fi
 umount {MOUNTED}
 exit $status
 """
+_COPY: Final = f"""{_MOUNT}
+mkdir -p {MOUNTED}.new
+mount -t "$fs" /dev/ubdc {MOUNTED}.new
+cp -a {MOUNTED}/. {MOUNTED}.new/
+rmdir {MOUNTED}.new/lost+found
+sync -f {MOUNTED}.new
+umount {MOUNTED}.new
+"""
 _MODULES: Final = f"""{_MOUNT}
 mkdir -p {MOUNTED}/lib/modules
 rm -rf {MOUNTED}/lib/modules/"$release"
@@ -104,6 +112,7 @@ class _Guest(NamedTuple):
         partition: where its root is; 0: it has none
         mode: how it is mounted: rw or ro
         written: a directory of this host that the guest may write to; empty: none
+        other: another image that it has, to write to; empty: none
         kernel: its path; empty: the usual one
         nics: as for `--nic`
         asks: what it reads and writes is of who called this
@@ -113,6 +122,7 @@ class _Guest(NamedTuple):
     partition: int = 0
     mode: str = "rw"
     written: str = ""
+    other: str = ""
     kernel: str = ""
     nics: tuple[str, ...] = ()
     asks: bool = False
@@ -149,6 +159,15 @@ def archive(what: str, image: str, target: str, partition: int = 0) -> None:
         raise HostError(f"{what}: the guest that reads it ended with {code}")
 
 
+def copy(what: str, image: str, target: str, fs: str) -> None:
+    """Copy the files of an image into the empty file system of another one.
+
+    Raises: HostError
+    """
+    if code := _perform(_Guest(image, mode="ro", other=target), _COPY, {"fs": fs}):
+        raise HostError(f"{what}: the guest that copies its files ended with {code}")
+
+
 def put_modules_in(what: str, image: str, kernel: str, source: str, release: str) -> None:
     """Copy modules of a kernel into an image.
 
@@ -181,6 +200,7 @@ def _perform(guest: _Guest, text: str, told: dict[str, str], words: tuple[str, .
     variables = {**told, "mode": guest.mode, "partition": str(guest.partition or "")}
     asked = [f"--disk={guest.image},slot=1{',ro' if guest.mode == 'ro' else ''}", f"--mem={MEM}"]
     asked += [f"--env={name}={value}" for name, value in variables.items()]
+    asked += [f"--disk={guest.other},slot=2"] if guest.other else []
     asked += [f"--rw={guest.written}"] if guest.written else []
     asked += [f"--kernel={guest.kernel}"] if guest.kernel else []
     asked += [f"--nic={nic}" for nic in guest.nics]

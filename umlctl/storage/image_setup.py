@@ -183,8 +183,8 @@ def _mount(tree: ImageTree, fs: str) -> None:
         has_root |= len(words) > 1 and words[1] == "/"
         lines.append(line)
     if not has_root:
-        errors = ",errors=remount-ro" if fs == "ext4" else ""
-        lines.append(f"/dev/ubda / {fs} discard{errors} 0 1")
+        how = "discard,errors=remount-ro 0 1" if fs == "ext4" else "discard 0 0"
+        lines.append(f"/dev/ubda / {fs} {how}")
     _write(tree, "/etc/fstab", "".join(f"{line}\n" for line in lines))
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.images import oci, tar
 from umlctl import exitcodes
-from umlctl.storage import ext4, image_lint
+from umlctl.cli import image_guest
+from umlctl.storage import ext4, image_lint, other_fs
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Supervisor
@@ -124,3 +125,40 @@ def test_tree_is_as_it_is_and_never_changed(supervisor: Supervisor, house: str) 
     words = ("image", "build", "c", "--from", f"{house}/data", "--user", "me")
     assert supervisor.main(*words) == exitcodes.USAGE
     assert "no system that could have a user or a name" in supervisor.err
+
+
+def test_other_file_systems_are_filled_by_a_guest(
+    supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(path: str, fs: str, size: int, _label: str) -> None:
+        Path(path).write_bytes(f"{fs} {size >> 20}".encode())
+
+    def copy(_what: str, image: str, target: str, _fs: str) -> None:
+        found = ext4.contents(image, "/x")
+        Path(target).write_bytes(Path(target).read_bytes() + (found or b""))
+
+    os.mkdir(f"{house}/tree")
+    Path(f"{house}/tree/x").write_text(" x")
+    monkeypatch.setattr(other_fs, "make", make)
+    monkeypatch.setattr(image_guest, "copy", copy)
+    made = build(supervisor, "a", f"{house}/tree", "--fs", "xfs", "--size", "400M")
+    assert Path(made["path"]).read_bytes() == b"xfs 400 x"
+    assert os.stat(made["path"]).st_mode & 0o777 == 0o600
+    assert made["recipe"]["fs"] == "xfs"
+    assert sorted(os.listdir(os.path.dirname(made["path"]))) == ["a.img", "a.toml", "lock"]
+
+
+def test_script_that_a_guest_ran_is_in_what_is_built(
+    supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_what: str, image: str, script: str, place: str) -> None:
+        assert ext4.contents(image, "/x") == b"x"
+        Path(f"{place}/tree.tar").write_bytes(tar({"x": b"x", "made": Path(script).read_bytes()}))
+
+    os.mkdir(f"{house}/tree")
+    Path(f"{house}/tree/x").write_text("x")
+    Path(f"{house}/script").write_text("true\n")
+    monkeypatch.setattr(image_guest, "run_script", run)
+    made = build(supervisor, "a", f"{house}/tree", "--run", f"{house}/script", "--size", "16M")
+    assert ext4.contents(made["path"], "/made") == b"true\n"
+    assert made["recipe"]["run"] == f"{house}/script"

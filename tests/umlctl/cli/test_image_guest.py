@@ -52,6 +52,14 @@ def test_image_that_is_only_read_is_a_disk_that_is_only_read(guest: Guest) -> No
         image_guest.archive("export", "/a.img", "/b/x.tar")
 
 
+def test_files_are_copied_from_one_disk_to_another(guest: Guest) -> None:
+    image_guest.copy("build", "/a.img", "/b.img", "xfs")
+    assert {"--disk=/a.img,slot=1,ro", "--disk=/b.img,slot=2", "--env=fs=xfs"} <= set(guest.words)
+    guest.code = 1
+    with pytest.raises(HostError, match="build: the guest that copies its files ended with 1"):
+        image_guest.copy("build", "/a.img", "/b.img", "xfs")
+
+
 def test_modules_are_put_in_by_their_own_kernel(guest: Guest) -> None:
     image_guest.put_modules_in("modules", "/a.img", "/k", "/m/6.1", "6.1")
     assert {"--kernel=/k", "--env=source=/m/6.1", "--env=release=6.1"} <= set(guest.words)
