@@ -13,6 +13,7 @@ from umlctl.cli.cow_merge import progress
 from umlctl.errors import HostError, UsageError
 from umlctl.host import dependent
 from umlctl.kernels import find, modules
+from umlctl.state import build_cache
 from umlctl.storage import image_archive, image_setup, image_tree, oci_archive
 from umlctl.storage.image_tree import ImageTree
 
@@ -69,8 +70,7 @@ def gather(
         return _busybox(directory, epoch)
     if is_debian:
         epoch = int(time.time()) // _DAY_SECONDS * _DAY_SECONDS if epoch is None else epoch
-        source = f"{place}/root.tar"
-        _debian(what, suite or SUITE, packages, source, epoch)
+        source = _debian(what, suite or SUITE, packages, f"{place}/root.tar", epoch)
     if os.path.isdir(source):
         nodes = image_tree.of_directory(os.path.realpath(source), epoch)
         moment = max(1, max(each.mtime for each in nodes) if epoch is None else epoch)
@@ -87,7 +87,6 @@ def gather(
     moment = max(1, max(each.mtime for each in nodes) if epoch is None else epoch)
     tree = ImageTree(directory, nodes, moment)
     if is_debian:
-        os.unlink(source)
         tree.put("/etc/resolv.conf", f"nameserver {RESOLVER}\n".encode())
         _put_modules_in(tree)
     return Gathered(tree, True, False, moment, left)
@@ -120,8 +119,11 @@ def _put_modules_in(tree: ImageTree) -> None:
         tree.copy_in(source, f"/lib/modules/{kernel.version}")
 
 
-def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch: int) -> None:
-    """Raises: UsageError, HostError, OSError"""
+def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch: int) -> str:
+    """The path of an archive of a Debian: the target, or one that was made so before.
+
+    Raises: UsageError, HostError, OSError
+    """
     for word in (suite, *packages):
         if (
             not word.replace("-", "").replace(".", "").replace("+", "").isalnum()
@@ -134,10 +136,13 @@ def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch
     if program is None:
         raise HostError(f"{what}: there is no mmdebstrap: apt install mmdebstrap")
     include = ",".join(sorted({*PACKAGES, *packages}))
-    words = [program, "--variant=minbase", "--format=tar", f"--include={include}", suite, target]
+    words = [program, "--variant=minbase", "--format=tar", f"--include={include}", suite]
+    all_of_it = [*words, str(epoch), os.environ.get("APT_CONFIG", "")]
+    if cached := build_cache.find(all_of_it):
+        return cached
     shows = sys.stderr.isatty()  # what it does, and how far it is
     done = dependent.run(
-        words,
+        [*words, target],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
         stdout=subprocess.DEVNULL,
         stderr=None if shows else subprocess.PIPE,
@@ -147,3 +152,5 @@ def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch
         lines = [line for line in said.splitlines() if line.startswith(("E:", "W:"))]
         said = "; ".join(lines[-MAX_SAID:]) or f"it ended with {done.returncode}"
         raise HostError(f"{what}: mmdebstrap: {said}")
+    build_cache.keep(all_of_it, target)
+    return target

@@ -12,6 +12,7 @@ import pytest
 from tests.images import oci, tar
 from umlctl import exitcodes
 from umlctl.cli import image_guest
+from umlctl.kernels import modules
 from umlctl.storage import ext4, image_lint, other_fs
 
 if TYPE_CHECKING:
@@ -89,12 +90,19 @@ def test_debian_is_put_together_by_mmdebstrap(
     real = shutil.which
     found: dict[str, str | None] = {"mmdebstrap": program}
     monkeypatch.setattr(shutil, "which", lambda name, **more: found.get(name, real(name, **more)))
-    build(supervisor, "a", "debian:bookworm")
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{house}/cache")
+    os.mkdir(f"{house}/modules")
+    Path(f"{house}/modules/x.ko").write_text("x")
+    monkeypatch.setattr(modules, "of_release", lambda _kernel: f"{house}/modules")
+    made = build(supervisor, "a", "debian:bookworm")
+    (release,) = ext4.names(made["path"], "/lib/modules")
+    assert ext4.contents(made["path"], f"/lib/modules/{release}/x.ko") == b"x"
     made = build(supervisor, "c", "debian", "--packages", "vim,less")
     assert made["recipe"]["packages"] == ["vim", "less"]
     assert "less,udev,udhcpc,vim stable" in Path(f"{house}/words").read_text()
     assert made["recipe"]["epoch"] % 86400 == 0
     Path(program).write_text("#!/bin/sh\necho E: no such suite >&2\nexit 25\n")
+    build(supervisor, "d", "debian:bookworm", "--hostname", "d")  # of what the first was made of
     assert supervisor.main("image", "build", "b", "--from", "debian:none") == exitcodes.FAILED
     assert "mmdebstrap: E: no such suite" in supervisor.err
     found["mmdebstrap"] = None
