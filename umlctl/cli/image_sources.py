@@ -143,6 +143,7 @@ def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch
     shows = sys.stderr.isatty()  # what it does, and how far it is
     done = dependent.run(
         [*words, target],
+        has_children=True,
         env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
         stdout=subprocess.DEVNULL,
         stderr=None if shows else subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Archives that builds of images may want again: the newest few, in the cache, by what they hold."""
+"""Archives that builds of images may want again: the newest few are in the cache."""
 
 from __future__ import annotations
 
