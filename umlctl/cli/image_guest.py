@@ -206,7 +206,7 @@ def _perform(guest: _Guest, text: str, told: dict[str, str], words: tuple[str, .
     asked += [f"--nic={nic}" for nic in guest.nics]
     script = text if guest.asks else f"exec </dev/null >&2\n{text}"
     code: int = execs.execute.main(
-        [*asked, "--cwd=/", "--", "/bin/sh", "-c", script, "sh", *words],
+        [*asked, "--clean-env", "--cwd=/", "--", "/bin/sh", "-c", script, "sh", *words],
         prog_name="umlctl exec",
         standalone_mode=False,
     )
