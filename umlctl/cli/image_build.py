@@ -93,7 +93,6 @@ Examples:
     "keys",
     multiple=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False),
     help="A public key of the first --user, or of root; repeat for more.",
 )
 @click.option("--autologin", is_flag=True, help="Root is at the console without a password.")
@@ -101,7 +100,6 @@ Examples:
     "--run",
     "script",
     metavar="SCRIPT",
-    type=click.Path(exists=True, dir_okay=False),
     help="Run it in the image, as root of a guest and not here.",
 )
 @device_options.json_option
@@ -149,6 +147,8 @@ def _asked(name: str, options: dict[str, Any]) -> _Asked:
     packages = tuple(each for each in options["packages"].split(",") if each)
     size = parse_size(options["size"]) if options["size"] else 0
     script = os.path.abspath(options["script"]) if options["script"] else ""
+    if script and not os.path.isfile(script):
+        raise UsageError(f"{what}: --run {options['script']} does not exist, or is no file")
     return _Asked(what, name, options["source"], packages, size, wanted, script, epoch)
 
 
@@ -162,6 +162,8 @@ def _key(what: str, path: str) -> str:
             text = file.read(1 << 16).strip()
     except UnicodeDecodeError:
         text = ""
+    except FileNotFoundError:
+        raise UsageError(f"{what}: --ssh-key {path} does not exist") from None
     except OSError as problem:
         raise HostError(f"{what}: cannot read {path}: {problem.strerror}") from problem
     if "PRIVATE KEY" in text or len(text.split()) < 2 or "\n" in text:
