@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import complete
-from umlctl.cli.cow_merge import progress
+from umlctl.cli import complete, kernel_build, kernel_kept
 from umlctl.cli.main import Group
-from umlctl.definitions import files
 from umlctl.devices import lines, ubd
-from umlctl.errors import NoKernel, UmlctlError, UsageError
+from umlctl.errors import NoKernel, UsageError
 from umlctl.guest import specs
 from umlctl.kernels import find, modules, registered, registry
-from umlctl.state import enabled, records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from umlctl.kernels.find import Candidate, ProbedKernel
-    from umlctl.kernels.registry import Registered
 
 __all__ = ["abilities", "as_json", "kernel"]
 
@@ -34,7 +29,10 @@ _HEADINGS = ("KERNEL", "VERSION", "SOURCE", "CAN", "CANNOT")
 
 @click.group(cls=Group)
 def kernel() -> None:
-    """Show the UML kernels of this machine."""
+    """Show the UML kernels of this machine, keep some by name, and build them."""
+
+
+kernel.add_command(kernel_build.build_kernel)
 
 
 @kernel.command(
@@ -81,16 +79,7 @@ def add(source: str, name: str | None, usual: bool, in_json: bool) -> int:
     A tree may be built again: guests that have the copy reboot into what they were started with.
     Adding another by the same name keeps the one before, for `kernel rollback`.
     """
-    probed = find.probe(find.find(source))
-    called = name or registry.name_for(probed)
-    with progress(f"kernel {called}", registry.size_of(probed)) as advance:
-        found = registry.add(probed, called, _in_use(), advance)
-    if usual:
-        registry.set_default(called)
-        found = registry.load(called)
-    said = f"{called} is Linux {probed.version}, {found.path}"
-    _print(found, in_json, f"{said}; taken where none is named" if found.is_default else said)
-    return exitcodes.OK
+    return kernel_kept.keep(find.probe(find.find(source)), name, usual=usual, in_json=in_json)
 
 
 @kernel.command("rm", epilog="\b\nExamples:\n  umlctl kernel rm mine\n")
@@ -98,7 +87,7 @@ def add(source: str, name: str | None, usual: bool, in_json: bool) -> int:
 def rm(names: tuple[str, ...]) -> int:
     """Remove kernels that were added. One that a guest has, or is to have, is refused."""
     for name in dict.fromkeys(names):
-        registry.remove(name, _in_use())
+        registry.remove(name, kernel_kept.in_use())
         print(f"the kernel {name} is removed")
     return exitcodes.OK
 
@@ -163,25 +152,8 @@ def rollback(name: str, in_json: bool) -> int:
     """Have a name be the kernel that it was before the last one was added."""
     found = registry.roll_back(name)
     version = find.probe(found.path).version
-    _print(found, in_json, f"{name} is Linux {version} again, {found.path}")
+    kernel_kept.show(found, in_json, f"{name} is Linux {version} again, {found.path}")
     return exitcodes.OK
-
-
-def _print(found: Registered, in_json: bool, text: str) -> None:
-    print(json.dumps(found._asdict(), indent=2) if in_json else text)
-
-
-def _in_use() -> set[str]:
-    """The kernels of guests, those that have ended, are enabled or are only defined among them:
-    they may be started again."""
-    found = {record.definition.kernel for record in records.load_all()}
-    found |= {each.definition.kernel for each in enabled.load_all() if each.definition}
-    for name in files.names():
-        with suppress(UmlctlError):  # one that cannot be read has none
-            written = files.find(name)
-            if written is not None and "kernel" in written.values:
-                found.add(registered.path_of(str(written.values["kernel"].value)))
-    return found
 
 
 def as_json(found: ProbedKernel) -> str:

@@ -99,7 +99,7 @@ HELP: Final = {
     "info": "what this host has for guests",
     "doctor": "what keeps guests from running here, or from running well",
     "setup": "find a UML kernel on this machine, or fetch one",
-    "kernel": "UML kernels: list, show, add, rm, default, rollback",
+    "kernel": "UML kernels: list, show, add, build, rm, default, rollback",
     "man": "the manual pages, wherever they are installed",
     "compat": "links by which umlctl is uml_mconsole and other programs",
     "adopt": "take over guests whose supervisor was killed",

@@ -20,40 +20,53 @@ __all__ = ["setup"]
 Examples:
   umlctl setup                         find a kernel, or fetch one
   umlctl setup --kernel ~/linux/linux  check the kernel that you built
+  umlctl kernel add $(umlctl setup --release sid) --name sid
   export UMLCTL_KERNEL=$(umlctl setup)
   umlctl setup --systemd               have systemd start what is enabled, and watch over it
 """
 )
 @click.option("--kernel", metavar="PATH", help="Check this kernel; look for no other.")
+@click.option(
+    "--release",
+    metavar="NAME",
+    help="Fetch the kernel of this release of Debian, as trixie or sid, if this host can run it.",
+)
 @click.option("--json", "in_json", is_flag=True, help="Print what the kernel can do, as JSON.")
 @click.option("--systemd", is_flag=True, help="Install and start a unit of your user manager.")
 @click.option("--system", is_flag=True, help="With --systemd, as root: umlctl@UID, for any user.")
 @click.option("--remove", is_flag=True, help="With --systemd: remove the unit; nothing is ended.")
-def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove: bool) -> None:
+def setup(
+    kernel: str | None,
+    release: str | None,
+    in_json: bool,
+    systemd: bool,
+    system: bool,
+    remove: bool,
+) -> None:
     """Find a UML kernel, or fetch one; print its path.
 
     Looked for, in this order: --kernel, $UMLCTL_KERNEL, linux.uml in PATH, linux in PATH if it
     is UML, the cache. Where there is none, root installs the package user-mode-linux; anybody
     else has it downloaded and unpacked into the cache. Where the system has no such package,
-    as on Ubuntu, it is Debian's that goes into the cache.
+    as on Ubuntu, it is Debian's that goes into the cache. With --release, that one's does, whatever
+    is there.
 
     With --systemd it is about units instead: their service is the background supervisor, which
     starts what `umlctl enable` enabled, is restarted if it crashes or hangs, and ends its guests
     in order when it is stopped.
     """
     if systemd:
-        if kernel is not None or in_json:
-            raise UsageError("--systemd is about units; --kernel and --json are about kernels")
+        if kernel is not None or release is not None or in_json:
+            raise UsageError(
+                "--systemd is about units; --kernel, --release and --json are about kernels"
+            )
         _remove(system=system) if remove else _install(system=system)
         return
     if system or remove:
         raise UsageError("--system and --remove go with --systemd")
-    try:
-        path = find.find(kernel)
-    except NoKernel:
-        if kernel is not None or find.KERNEL_VARIABLE in os.environ:
-            raise
-        path = fetch.fetch(_say)
+    if kernel is not None and release is not None:
+        raise UsageError("--kernel is one that is there, --release one that is fetched: give one")
+    path = fetch.fetch_of_release(release, _say) if release is not None else _found(kernel)
     found = find.probe(path)
     if in_json:
         click.echo(as_json(found))
@@ -65,6 +78,19 @@ def setup(kernel: str | None, in_json: bool, systemd: bool, system: bool, remove
     if kernel is not None:
         _say(f"to use it always: export {find.KERNEL_VARIABLE}={path}")
     click.echo(path)
+
+
+def _found(kernel: str | None) -> str:
+    """The path of the kernel, which is fetched if there is none.
+
+    Raises: NoKernel, HostError
+    """
+    try:
+        return find.find(kernel)
+    except NoKernel:
+        if kernel is not None or find.KERNEL_VARIABLE in os.environ:
+            raise
+        return fetch.fetch(_say)
 
 
 def _install(*, system: bool) -> None:

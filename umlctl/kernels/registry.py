@@ -103,12 +103,17 @@ def size_of(kernel: ProbedKernel) -> int:
 
 
 def add(
-    kernel: ProbedKernel, name: str, in_use: Container[str], say: Callable[[int], object]
+    kernel: ProbedKernel,
+    name: str,
+    in_use: Container[str],
+    say: Callable[[int], object],
+    origin: str = "",
 ) -> Registered:
     """Keep a copy of a kernel and its modules; the one that had the name stays as the one before.
 
     in_use: kernels that guests have, which stay
     say: is told how many bytes more have been copied
+    origin: where it comes from, where its path does not say it
 
     Raises: UsageError, HostError
     """
@@ -124,7 +129,7 @@ def add(
             new = f"{above}/.new~"
             os.mkdir(new, 0o755)
             try:
-                _fill(new, kernel, say)
+                _fill(new, kernel, say, origin or os.path.realpath(kernel.path))
                 os.rename(new, f"{above}/{number}")
             finally:
                 remove_tree(new)
@@ -231,7 +236,7 @@ def _numbers(name: str) -> list[int]:
     return sorted(int(each) for each in found if each.isascii() and each.isdigit())
 
 
-def _fill(new: str, kernel: ProbedKernel, say: Callable[[int], object]) -> None:
+def _fill(new: str, kernel: ProbedKernel, say: Callable[[int], object], origin: str) -> None:
     """Copy a kernel and its modules into a directory.
 
     Raises: OSError, HostError
@@ -256,8 +261,8 @@ def _fill(new: str, kernel: ProbedKernel, say: Callable[[int], object]) -> None:
             copy_function=copy,
             ignore_dangling_symlinks=True,
         )
-    origin = {"origin": os.path.realpath(kernel.path), "added": time.time()}
-    write_atomically(f"{new}/{_ORIGIN}", json.dumps(origin).encode())
+    said = {"origin": origin, "added": time.time()}
+    write_atomically(f"{new}/{_ORIGIN}", json.dumps(said).encode())
 
 
 def _point(name: str, number: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UnfitHost
 from umlctl.kernels import fetch, find
 
 PACKAGE = "user-mode-linux_6.1um4+b13_amd64"
@@ -235,3 +235,48 @@ def test_root_needs_no_cache(root: Host) -> None:
     root.has("lists")
     root.fetch()
     assert not (root.top / "cache").exists()
+
+
+def of_release(host: Host, needs: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    (host.top / "bin/apt-cache").write_text(
+        f"#!/bin/sh\necho Package: x; echo 'Depends: {needs}'\n"
+    )
+    (host.top / "bin/apt-cache").chmod(0o755)
+    monkeypatch.setattr(os, "confstr", lambda _name: "glibc 2.36")
+    return fetch.fetch_of_release("sid", host.said.append)
+
+
+@pytest.mark.parametrize("needs", ["libc6 (>= 2.36), libgcc", "libc6 (>= 2.4)", "libgcc"])
+def test_kernel_of_another_release_is_unpacked_beside_others(
+    root: Host, monkeypatch: pytest.MonkeyPatch, needs: str
+) -> None:
+    root.has("debian-lists")
+    (root.top / "bin/apt-get").write_text(APT_GET.replace("*/apt/debian/*", "*/apt/sid/*"))
+    assert of_release(root, needs, monkeypatch) == root.kernel
+    assert root.verbs[-2:] == ["update", "download"]
+    assert "install" not in root.verbs
+
+
+@pytest.mark.parametrize("needs", ["libc6 (>= 2.38)", "x, libc6 (>= 3.1~rc1)"])
+def test_kernel_that_this_host_cannot_run_is_not_downloaded(
+    user: Host, monkeypatch: pytest.MonkeyPatch, needs: str
+) -> None:
+    with pytest.raises(UnfitHost, match=r"takes the C library .*has 2\.36.*`umlctl kernel build`"):
+        of_release(user, needs, monkeypatch)
+    assert "download" not in user.verbs[user.verbs.index("update") :]
+    assert os.listdir(find.cache()) == [".lock"]
+
+
+def test_kernel_is_taken_where_the_c_library_is_another(
+    user: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.has("debian-lists")
+    (user.top / "bin/apt-get").write_text(APT_GET.replace("*/apt/debian/*", "*/apt/sid/*"))
+
+    def refuse(_name: str) -> str:
+        raise ValueError
+
+    monkeypatch.setattr(os, "confstr", refuse)
+    (user.top / "bin/apt-cache").write_text("#!/bin/sh\necho 'Depends: libc6 (>= 9.9)'\n")
+    (user.top / "bin/apt-cache").chmod(0o755)
+    assert fetch.fetch_of_release("sid", user.said.append) == user.kernel
