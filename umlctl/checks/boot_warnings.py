@@ -46,9 +46,10 @@ def of_start(definition: Definition, *, once: bool = True) -> list[str]:
     kernel = find.probe(definition.kernel, definition.user)
     if definition.aslr and kernel.release >= NO_ASLR_SINCE:
         said.append(f"--aslr does nothing: Linux {kernel.version} turns randomisation off itself")
-    if definition.ncpus > 1 and "seccomp" in kernel.capabilities:
+    if (definition.ncpus > 1 or definition.seccomp) and "seccomp" in kernel.capabilities:
+        why = "--seccomp" if definition.seccomp else "several processors"
         said.append(
-            "with several processors any program in the guest can read and change all of the "
+            f"with {why} any program in the guest can read and change all of the "
             "guest's memory: its kernel watches its processes by seccomp then"
         )
     if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):

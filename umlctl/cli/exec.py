@@ -51,6 +51,10 @@ SECRET: Final = re.compile(
 """Names of variables that are nobody else's business."""
 NOT_OFFERED: Final = {option.field: option.absent for option in OPTIONS}
 """What describes a guest, and is the same for all of these unless they offer it."""
+OF_GUEST: Final = (
+    *("mem", "disks", "nics", "append", "seccomp", "virtual_time", "user", "confine"),
+)
+"""What of the options describes the guest."""
 IN_GUEST: Final = frozenset(("cwd", "variables", "timeout", "report"))
 """The parameters of a command in a guest that runs."""
 NO_REBOOT: Final = "noreboot=1"
@@ -304,8 +308,7 @@ def _define(
         "ro": (),
         "rw": (),
         "named": False,
-        **{name: options[name] for name in ("mem", "disks", "nics", "user", "confine")},
-        "append": options["append"],
+        **{name: options[name] for name in OF_GUEST},
         "timeout": options.get("boot_timeout"),
     }
     if root.kept:

@@ -9,6 +9,8 @@ import click
 
 from umlctl.cli import complete
 from umlctl.guest import confinement
+from umlctl.guest.definition import BASIC, VIRTUAL_TIMES
+from umlctl.guest.options import BY_NAME
 from umlctl.guest.overlay import IN_MEMORY
 
 if TYPE_CHECKING:
@@ -81,6 +83,15 @@ OPTIONS: Final = (
         multiple=True,
         metavar="KEY=VALUE",
         help="A kernel argument; repeat for more. Wins over a default of ours.",
+    ),
+    click.option("--seccomp", is_flag=True, help=BY_NAME["seccomp"].help),
+    click.option(
+        "--virtual-time",
+        is_flag=False,
+        flag_value=BASIC,
+        type=click.Choice(VIRTUAL_TIMES),
+        metavar=BY_NAME["virtual-time"].metavar,
+        help=BY_NAME["virtual-time"].help,
     ),
     click.option(
         "--user", default="", metavar="USER", help="Run the kernel as USER; for root, as of `run`."

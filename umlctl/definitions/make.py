@@ -202,6 +202,16 @@ def _check_kernel(kernel: ProbedKernel, definition: Definition) -> None:
     if ncpus > kernel.most_cpus:
         has = "has no SMP" if kernel.most_cpus == 1 else f"can have {kernel.most_cpus}"
         raise UsageError(f"{ncpus} processors are too many: the kernel {kernel.path} {has}")
+    if definition.seccomp and "seccomp" not in kernel.capabilities:
+        raise UsageError(
+            f"--seccomp takes Linux 6.16 or later, and {kernel.path} is {kernel.version}; "
+            "`umlctl kernel list` shows others"
+        )
+    if definition.virtual_time and "time-travel" not in kernel.capabilities:
+        raise UsageError(
+            f"--virtual-time takes a kernel with CONFIG_UML_TIME_TRAVEL_SUPPORT, and {kernel.path} "
+            "was built without: `umlctl kernel build --with time-travel` builds one"
+        )
     if definition.initrd and "initrd" not in kernel.capabilities:
         raise UsageError(f"--initrd takes CONFIG_BLK_DEV_INITRD, and {kernel.path} has it not")
     # One that does not heed what would lock its modules would not say.

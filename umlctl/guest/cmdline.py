@@ -15,6 +15,7 @@ from umlctl.devices import lines, ubd, vec
 from umlctl.errors import UsageError
 from umlctl.guest import overlay, specs, words
 from umlctl.guest.definition import (
+    BASIC,
     HOST_ROOT,
     LOCKED,
     READONLY_SUFFIX,
@@ -88,6 +89,8 @@ NO_LOGIN_ARGUMENTS: Final = frozenset(
     ("init", "rdinit", "con0", "console", "systemd.unit", "single", "s", "S", "1", "emergency")
 )
 """Arguments with which that login is not what the console is for."""
+TIME_TRAVEL: Final = "time-travel"
+"""Has a kernel's clock be simulated. Source: arch/um/kernel/time.c"""
 MAX_INIT_WORDS: Final = 127
 """CONFIG_INIT_ENV_ARG_LIMIT of arch/um, less init itself: the kernel panics of more."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
@@ -143,7 +146,7 @@ def build(
     _check_from_user([*user, *for_init])  # UML's own are looked for in what is for init alone, too
     ours = [
         *_ours(definition, uml_dir, notify, _fast_boot(traits.release)),
-        *(["seccomp=on"] if traits.seccomp and definition.ncpus > 1 else []),
+        *(["seccomp=on"] if _by_seccomp(definition, traits) else []),
         *_root(definition, init, traits, wrapped=wrapped),
         *_with_disk(devices),
     ]
@@ -169,6 +172,11 @@ def build(
             f"the kernel command line has {length} bytes; {MAX_COMMAND_LINE_BYTES} is the most"
         )
     return line
+
+
+def _by_seccomp(definition: Definition, traits: Traits) -> bool:
+    """Whether the kernel is to watch its processes by seccomp."""
+    return traits.seccomp and (definition.seccomp or definition.ncpus > 1)
 
 
 def check_arguments(definition: Definition) -> None:
@@ -290,6 +298,9 @@ def _ours(definition: Definition, uml_dir: str, notify: str, fast_boot: Sequence
         ours.append(f"{AGENT_LINE}=fd:{AGENT_DESCRIPTOR},null")
     if definition.ncpus > 1:
         ours.append(f"ncpus={definition.ncpus}")
+    if definition.virtual_time:
+        mode = "" if definition.virtual_time == BASIC else f"={definition.virtual_time}"
+        ours.append(f"{TIME_TRAVEL}{mode}")
     if definition.single:
         ours.append("single")
     if definition.verbose:

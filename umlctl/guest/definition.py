@@ -26,6 +26,11 @@ READONLY_SUFFIX: Final = ",ro"
 UNLOCKED: Final = "unlocked"
 LOCKED: Final = "locked"
 MODULES: Final = (UNLOCKED, LOCKED)
+BASIC: Final = "basic"
+INF_CPU: Final = "inf-cpu"
+VIRTUAL_TIMES: Final = (BASIC, INF_CPU)
+"""How a kernel's clock goes that does not wait: it jumps where nothing is to be done, or goes in
+jumps alone, so that computing takes no time."""
 DEFAULT_MEM_BYTES: Final = 256 << 20
 MIN_MEM_BYTES: Final = 24 << 20
 """With less the kernel dies before it can say why. Measured on 6.1 without randomisation."""
@@ -60,6 +65,8 @@ class Definition(
         ncpus: processors of the guest; more than 1 takes a kernel with SMP
         cpus: host CPUs it may run on, see `umlctl.guest.pinning`; empty: any
         numa: the host's NUMA node of which it has memory and CPUs; None: any
+        seccomp: the kernel watches its processes by seccomp
+        virtual_time: of VIRTUAL_TIMES; empty: its clock is the host's
         aslr: leave address-space randomisation on
         single: boot into single-user mode
         verbose: every kernel message on the console
@@ -98,6 +105,8 @@ class Definition(
     ncpus: int = 1
     cpus: str = ""
     numa: int | None = None
+    seccomp: bool = False
+    virtual_time: str = ""
     aslr: bool = False
     single: bool = False
     verbose: bool = False
@@ -159,6 +168,7 @@ def check(definition: Definition) -> Definition:
         raise UsageError(f"modules are {' or '.join(MODULES)}, not {definition.modules!r}")
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
+    _check_virtual_time(definition)
     _check_policy(definition)
     confinement.check(definition)
     for grant in (*definition.allow_users, *definition.allow_groups):
@@ -185,6 +195,15 @@ def _check_limits(definition: Definition) -> None:
         raise UsageError(
             f"a limit of CPU is percent of one processor, at least 1, not {definition.cpu_limit}"
         )
+
+
+def _check_virtual_time(definition: Definition) -> None:
+    """Raises: UsageError"""
+    if definition.virtual_time and definition.virtual_time not in VIRTUAL_TIMES:
+        known = " or ".join(VIRTUAL_TIMES)
+        raise UsageError(f"virtual time is {known}, not {definition.virtual_time!r}")
+    if definition.virtual_time and definition.ncpus > 1:
+        raise UsageError("virtual time is that of one processor: leave --ncpus out")
 
 
 def _check_filled(definition: Definition) -> None:

@@ -146,6 +146,21 @@ OPTIONS: Final = (
     ),
     Option("ncpus", "Guest processors.", "N", "count", default=1, shown=True),
     Option(
+        "seccomp",
+        "System calls 2 to 3 times as fast, on Linux 6.16 and later; programs in the guest can "
+        "then reach all of the guest's memory.",
+        kind="flag",
+    ),
+    Option(
+        "virtual-time",
+        "A clock that does not wait: a sleep is over at once. With =inf-cpu, computing takes no "
+        "time either.",
+        "[=basic|inf-cpu]",
+        "choice",
+        choices=definitions.VIRTUAL_TIMES,
+        bare=definitions.BASIC,
+    ),
+    Option(
         "memory-limit",
         "The most of the host's memory that it may use; it is ended with more.",
         "SIZE",

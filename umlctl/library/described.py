@@ -40,6 +40,8 @@ class Options(TypedDict, total=False):
     force: bool
     mem_dir: Path
     ncpus: int
+    seccomp: bool
+    virtual_time: Literal["basic", "inf-cpu"]
     numa: int
     memory_limit: str
     cpu_limit: int

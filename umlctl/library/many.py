@@ -44,6 +44,8 @@ class Options(TypedDict, total=False):
     nic: Sequence[str]
     disk: Sequence[Path]
     append: Sequence[str]
+    seccomp: bool
+    virtual_time: Literal["basic", "inf-cpu"]
     user: str
     confine: Literal["writes", "strict", "off"]
 
@@ -59,12 +61,13 @@ ASKED_AS: Final = {
 """Names that a trial has for them."""
 DEFAULTS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("rw", "shares", "variables", "nics", "disks", "append"), ()),
-    **dict.fromkeys(("cwd", "confine")),
+    **dict.fromkeys(("cwd", "virtual_time", "confine")),
     "kernel": None,
     "mem": "256M",
     "kept": IN_MEMORY,
     "readonly": False,
     "clean_env": False,
+    "seccomp": False,
     "user": "",
 }
 

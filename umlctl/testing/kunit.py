@@ -36,8 +36,8 @@ def check_kernel(path: str, config: Mapping[str, str]) -> None:
         "has KUnit as a module, which runs nothing when it boots: set CONFIG_KUNIT=y, or load the "
         "test's module: `umlctl test -- sh -c 'modprobe kunit MODULE; dmesg'`"
         if has == "m"
-        else "is built without KUnit (CONFIG_KUNIT=y, and that of each test); `--kernel FILE` "
-        "takes another, such as the one of `kunit.py build`"
+        else "is built without KUnit (CONFIG_KUNIT=y, and that of each test); `umlctl kernel "
+        "build --with kunit` builds one"
     )
     raise NeverStarted(f"the kernel {path} {why}")
 

@@ -60,7 +60,9 @@ def test_what_a_kernel_makes_of_an_option_is_said(
     assert "--aslr" not in started.err
     assert "any program in the guest" not in started.err
     assert started.main("start", "demo", "--ncpus", "2") == 0
-    assert "any program in the guest can read and change all" in started.err
+    assert "several processors any program in the guest can read and change all" in started.err
+    assert started.main("start", "demo", "--seccomp") == 0
+    assert "with --seccomp any program in the guest can read and change all" in started.err
     kernel = kernel._replace(version="7.3.4")
     assert started.main("start", "demo", "--aslr") == 0
     assert "--aslr does nothing: Linux 7.3.4 turns randomisation off itself" in started.err

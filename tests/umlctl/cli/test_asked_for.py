@@ -70,6 +70,24 @@ def test_option_without_a_value_leaves_the_name_alone(
 
 
 @pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--virtual-time", "demo"], "basic"),
+        (["demo", "--virtual-time=inf-cpu"], "inf-cpu"),
+        (["demo", "--", "--virtual-time"], ""),
+    ],
+)
+def test_clock_that_does_not_wait_leaves_the_name_alone(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch, words: list[str], kept: str
+) -> None:
+    config = {"UML_TIME_TRAVEL_SUPPORT": "y"}
+    probe = find.probe
+    monkeypatch.setattr(find, "probe", lambda *given: probe(*given)._replace(config=config))
+    made = boot(*words)
+    assert (made.umid, made.virtual_time) == ("demo", kept)
+
+
+@pytest.mark.parametrize(
     ("words", "meant"),
     [
         ("--profile lab", "--nic user"),

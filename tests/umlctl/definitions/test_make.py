@@ -97,6 +97,12 @@ def test_file_makes_a_definition_by_itself(house: str, kernel: find.ProbedKernel
 def test_kernel_must_be_able_to(house: str, kernel: find.ProbedKernel) -> None:
     with pytest.raises(UsageError, match="2 processors are too many"):
         make.of_written(of_text("ncpus = 2"))
+    with pytest.raises(UsageError, match=r"--seccomp takes Linux 6\.16 or later, and /linux is"):
+        make.of_written(of_text("seccomp = true"))
+    with pytest.raises(UsageError, match=r"--virtual-time takes .*`umlctl kernel build --with"):
+        make.of_written(of_text('virtual-time = "basic"'))
+    kernel.config["UML_TIME_TRAVEL_SUPPORT"] = "y"  # type: ignore[index]
+    assert make.of_written(of_text('virtual-time = "inf-cpu"')).virtual_time == "inf-cpu"
     with pytest.raises(UsageError, match="--initrd takes CONFIG_BLK_DEV_INITRD, and /linux has"):
         make.of_written(of_text('initrd = "i"'))
     with pytest.raises(UsageError, match="/linux has no overlay file system for it: it is built"):

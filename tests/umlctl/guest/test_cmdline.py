@@ -97,11 +97,20 @@ def test_what_benchmarks_raid_is_left_out_and_what_sets_it_up_is_not(
     assert known.arguments == (), "what is ours is not taken for the user's"
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"), [("", []), ("basic", ["time-travel"]), ("inf-cpu", ["time-travel=inf-cpu"])]
+)
+def test_clock_that_does_not_wait_is_asked_for(asked: str, told: list[str]) -> None:
+    assert [word for word in line(virtual_time=asked) if "time-travel" in word] == told
+
+
 def test_several_processors_have_the_kernel_watch_its_processes_by_seccomp() -> None:
     traits = Traits((7, 3), seccomp=True)
     assert value(line(ncpus=2, traits=traits), "seccomp") == "on"
     assert value(line(ncpus=2, traits=traits, append=("seccomp=auto",)), "seccomp") == "auto"
     assert "seccomp=on" not in line(ncpus=1, traits=traits)
+    assert value(line(seccomp=True, traits=traits), "seccomp") == "on"
+    assert "seccomp=on" not in line(seccomp=True, traits=traits._replace(seccomp=False))
     assert "seccomp=on" not in line(ncpus=2, traits=traits._replace(seccomp=False))
 
 

@@ -84,6 +84,8 @@ def test_plain_definition_is_sound() -> None:
         ({"root": ""}, "the root of a guest is empty"),
         ({"cwd": ""}, "the cwd of a guest is empty"),
         ({"allow_users": ("",)}, "none is named"),
+        ({"virtual_time": "ext"}, "virtual time is basic or inf-cpu, not 'ext'"),
+        ({"virtual_time": "basic", "ncpus": 2}, "virtual time is that of one processor"),
         ({"after": ("db", "demo")}, "demo cannot come after itself"),
         ({"after": ("",)}, "the name of a guest"),
         ({"after": ("../x",)}, "the name of a guest"),
