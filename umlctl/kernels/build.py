@@ -239,7 +239,7 @@ def _make(
     log = f"{build.notes}/{LOG}"
     try:
         with (
-            open(log, "w", encoding="utf-8", errors="replace") as kept,
+            open(log, "w", 1, encoding="utf-8", errors="replace") as kept,
             subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -64,6 +64,7 @@ CAPABILITIES: Final[Mapping[str, _Capability]] = {
     "smp": _Capability("several processors, ncpus=N", "SMP"),
     "seccomp": _Capability("system calls by seccomp, since Linux 6.16", option="seccomp"),
     "time-travel": _Capability("simulated time", "UML_TIME_TRAVEL_SUPPORT"),
+    "kunit": _Capability("tests that are built in", "KUNIT"),
 }
 
 _TRANSPORTS: Final = ("tuntap", "daemon", "vde", "mcast", "slip", "slirp", "ethertap", "pcap")
