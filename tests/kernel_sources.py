@@ -24,7 +24,7 @@ all:
 	@echo "all $(MAKEFLAGS)" >> made.log
 	@echo '  CC      kernel/fork.o'
 	@[ ! -e waits ] || read x < waits
-	@echo '  CC [M]  fs/overlayfs/super.o'
+	@echo '  CC [M]  fs/overlayfs/error.o'
 	@echo 'kernel/x.c:1: warning: y'
 	@[ ! -e fails ] || { echo "kernel/x.c:7:1: error: unknown type name 'itn'"; exit 1; }
 	@echo '  LINK    linux'

@@ -268,7 +268,7 @@ def _make(
 
 def _errors(log: str) -> list[str]:
     """The lines of a log that say why make has failed."""
-    lines = [line for line in log.splitlines() if line.strip()]
+    lines = [line for line in log.splitlines() if line.strip() and not _STEP.fullmatch(line)]
     return ([line for line in lines if _ERROR.search(line)] or lines[-_MAX_LINES:])[:_MAX_LINES]
 
 

@@ -113,7 +113,7 @@ def _numbers(name: str) -> list[int]:
 def _download(
     name: str, release: str, new: Path, packages: Path, say: Callable[[str], None]
 ) -> Path:
-    """The package's file. It stays until it is unpacked: apt-get goes on with a part of it."""
+    """The package's file. It stays until it is unpacked, and is not downloaded a second time."""
     packages.mkdir(parents=True, exist_ok=True)
     room = shutil.disk_usage(packages).free
     if room < _ROOM_BYTES:
