@@ -52,6 +52,7 @@ def of_guest(
             seccomp="seccomp" in kernel.capabilities,
             modules=modules.directory(definition.kernel, kernel.version),
             overlay_module=modules.overlay(kernel)[0] if definition.overlay else "",
+            kunit=kernel.config.get("KUNIT") == "y",
         ),
     )
     return [definition.kernel, *line]

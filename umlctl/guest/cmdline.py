@@ -91,6 +91,8 @@ NO_LOGIN_ARGUMENTS: Final = frozenset(
 """Arguments with which that login is not what the console is for."""
 TIME_TRAVEL: Final = "time-travel"
 """Has a kernel's clock be simulated. Source: arch/um/kernel/time.c"""
+NO_KUNIT: Final = ("kunit.enable=0",)
+"""Has a kernel leave its own tests, which take a minute, to `umlctl test --kunit`."""
 MAX_INIT_WORDS: Final = 127
 """CONFIG_INIT_ENV_ARG_LIMIT of arch/um, less init itself: the kernel panics of more."""
 TYPOS: Final = {"udb": "did you mean ubd?"}
@@ -105,12 +107,14 @@ class Traits(NamedTuple):
         modules: the directory where its modules are, by version; empty: it came with none
         overlay_module: the file of the module that an overlay takes; empty: it is built in, or none
             is wanted
+        kunit: it has tests of its own, and runs them as it boots unless it is told not to
     """
 
     release: tuple[int, int]
     seccomp: bool
     modules: str = ""
     overlay_module: str = ""
+    kunit: bool = False
 
 
 UNKNOWN: Final = Traits((0, 0), seccomp=False)
@@ -147,6 +151,7 @@ def build(
     ours = [
         *_ours(definition, uml_dir, notify, _fast_boot(traits.release)),
         *(["seccomp=on"] if _by_seccomp(definition, traits) else []),
+        *(NO_KUNIT if traits.kunit and not any(map(_is_of_kunit, user)) else []),
         *_root(definition, init, traits, wrapped=wrapped),
         *_with_disk(devices),
     ]
@@ -172,6 +177,11 @@ def build(
             f"the kernel command line has {length} bytes; {MAX_COMMAND_LINE_BYTES} is the most"
         )
     return line
+
+
+def _is_of_kunit(word: str) -> bool:
+    """Whether an argument is about the tests that are built into a kernel."""
+    return key(word).startswith("kunit")
 
 
 def _by_seccomp(definition: Definition, traits: Traits) -> bool:

@@ -98,6 +98,23 @@ def test_what_benchmarks_raid_is_left_out_and_what_sets_it_up_is_not(
 
 
 @pytest.mark.parametrize(
+    ("append", "told"),
+    [
+        ((), ["kunit.enable=0"]),
+        (("kunit.enable=1",), ["kunit.enable=1"]),
+        (("kunit_shutdown=poweroff",), []),
+        (("kunit.filter_glob=list*",), []),
+    ],
+)
+def test_kernel_runs_its_own_tests_only_where_somebody_speaks_of_them(
+    append: tuple[str, ...], told: list[str]
+) -> None:
+    found = line(traits=Traits((7, 3), seccomp=True, kunit=True), append=append)
+    assert [word for word in found if "kunit.enable" in word] == told
+    assert not any("kunit.enable=0" in word for word in line())
+
+
+@pytest.mark.parametrize(
     ("asked", "told"), [("", []), ("basic", ["time-travel"]), ("inf-cpu", ["time-travel=inf-cpu"])]
 )
 def test_clock_that_does_not_wait_is_asked_for(asked: str, told: list[str]) -> None:
