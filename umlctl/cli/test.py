@@ -276,21 +276,21 @@ def _of_kunit(options: Mapping[str, Any], shared: dict[str, Any], kernel: str) -
     glob = kunit.check_glob(options["glob"])
     kunit.check_kernel(kernel, find.probe(kernel, options["user"]).config)
 
-    def trial(glob: str, *, listing: bool = False) -> Trial:
+    def trial(name: str, glob: str, *, listing: bool = False) -> Trial:
         words = kunit.arguments(glob, listing=listing)
         boot = options["timeout"] or MAX_BOOT_SECONDS
         told = {**shared, "append": (*words, *shared["append"]), "boot_timeout": boot}
-        return Trial(name=glob, kernel=kernel, words=("true",), options=told, from_log=True)
+        return Trial(name=name, kernel=kernel, words=("true",), options=told, from_log=True)
 
     if not options["isolate"]:
-        return [trial(glob)]
-    names = kunit.listed(_log_of(trial(glob, listing=True), options), options["isolate"])
+        return [trial(glob, glob)]
+    names = kunit.listed(_log_of(trial(glob, glob, listing=True), options), options["isolate"])
     if not names:
         raise NeverStarted(
             f"the kernel {kernel} has listed no test that matches {glob}: it takes Linux 5.18 to "
             "list them; without --isolate they run in one guest"
         )
-    return [trial(name) for name in names]
+    return [trial(name, pattern) for name, pattern in names]
 
 
 def _log_of(trial: Trial, options: Mapping[str, Any]) -> bytes:

@@ -79,15 +79,6 @@ FEATURES: Final[Mapping[str, Feature]] = {
         {"DEBUG_INFO_NONE": "n", "DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT": "y"},
         _on("FRAME_POINTER"),
     ),
-    "gcov": Feature(
-        "counts of what was executed, for `umlctl test --coverage`",
-        {
-            "DEBUG_INFO_NONE": "n",
-            "DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT": "y",
-            "MODULES": "n",
-            "GCOV": "y",
-        },
-    ),
 }
 
 

@@ -5,6 +5,7 @@ Sources: lib/kunit/executor.c, Documentation/dev-tools/kunit/running_tips.rst. P
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 SUITE: Final = "suite"
 TEST: Final = "test"
 ALL: Final = "*"
-_TEST: Final = re.compile(r"(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? ?)?([\w-]+)\.([\w-]+)$")
+_STAMP: Final = re.compile(r"^(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? ?)?")
+_TEST: Final = re.compile(r"(.+)\.([\w-]+)")
+_PLAIN: Final = re.compile(r"[\w-]+")
 _BEGIN: Final = re.compile(rb"TAP version \d+\s*$")
 _END: Final = re.compile(rb"reboot: |Run /|Kernel panic")
 """What a kernel says once its list is over."""
@@ -61,20 +64,37 @@ def arguments(glob: str, *, listing: bool = False) -> tuple[str, ...]:
     return (*words, *(("kunit.action=list",) if listing else ()))
 
 
-def listed(log: bytes, isolate: str) -> list[str]:
-    """The suites, or the tests, that a kernel has listed in its log; each is a pattern too.
+def listed(log: bytes, isolate: str) -> list[tuple[str, str]]:
+    """The suites, or the tests, that a kernel has listed in its log: each with the pattern by which
+    that runs it alone.
 
     isolate: SUITE or TEST
     """
-    found: dict[str, None] = {}
+    found: dict[tuple[str, str], None] = {}
+    suite = ""
+    lines = _lines(log)
+    for line, after in itertools.pairwise([*lines, ""]):
+        if after.startswith(f"{line}."):  # since Linux 6.6 the name of a suite comes first
+            suite = line
+            continue
+        match = _TEST.fullmatch(line)
+        if match is None or (match[1] != suite and not _PLAIN.fullmatch(match[1])):
+            continue
+        glob = re.sub(r"[^\w-]", "?", match[1])
+        is_suite = isolate == SUITE
+        found[(match[1], glob) if is_suite else (line, f"{glob}.{match[2]}")] = None
+    return list(found)
+
+
+def _lines(log: bytes) -> list[str]:
+    """What a kernel says between the beginning and the end of its list."""
+    found: list[str] = []
     began = False
     for line in log.splitlines():
         if not began:
             began = bool(_BEGIN.search(line))
-            continue
-        if _END.search(line):
+        elif _END.search(line):
             break
-        match = _TEST.match(line.decode("ascii", "replace").rstrip())
-        if match is not None:
-            found[match[1] if isolate == SUITE else f"{match[1]}.{match[2]}"] = None
-    return list(found)
+        else:
+            found.append(_STAMP.sub("", line.decode("utf-8", "replace").rstrip(), count=1))
+    return found

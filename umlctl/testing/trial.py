@@ -121,6 +121,9 @@ def _of_cases(
     elif reader.problems and not broken_off:
         problems = "; ".join(reader.problems)
         found.append(_result(trial, (trial.name,), CRASHED, problems, of_all))
+    if not found and trial.from_log:
+        why = f"the kernel has no test that matches {trial.name}"
+        found.append(_result(trial, (trial.name,), NEVER_STARTED, why, of_all))
     if not found:
         why = reader.skipped or "there are no cases"
         found.append(_result(trial, (trial.name,), SKIPPED, why, of_all))

@@ -78,6 +78,23 @@ def test_kunit_of_linux_7_3() -> None:
     assert reader.problems == []
 
 
+def test_kunit_of_linux_7_3_with_an_empty_suite_up_to_its_panic() -> None:
+    reader = recorded("kunit-7.3-panic")
+    assert found(reader) == {
+        "kunit_fault": SKIPPED,
+        "util_macros.h.test_find_closest": PASSED,
+        "util_macros.h.test_find_closest_descending": PASSED,
+        "fault_fails.passes": PASSED,
+        "fault_fails.fails": FAILED,
+        "fault_fails.left_out": SKIPPED,
+        "fault_crashes.passes": PASSED,
+        "fault_crashes": CRASHED,
+    }
+    assert "Expected 1 == 2, but" in log(reader, "fault_fails.fails")
+    assert "RIP: 0033:crashes+0x0" in log(reader, "fault_crashes")
+    assert reader.problems == ["the plan was 101 cases, and 4 have come"]
+
+
 def test_kselftest_has_what_tests_say_themselves() -> None:
     reader = recorded("kselftest")
     assert found(reader) == {

@@ -18,6 +18,20 @@ LISTED = b"""\
 """
 
 
+LISTED_BY_7_3 = b"""\
+[    0.120000] KTAP version 1
+[    0.120000] example
+[    0.120000] example.example_simple_test
+[    0.120000] kunit_fault
+[    0.120000] util_macros.h
+[    0.120000] util_macros.h.test_find_closest
+[    0.120000] Handshake API tests
+[    0.120000] Handshake API tests.req_alloc
+[    0.130000] a line of the kernel.s
+[    0.130000] reboot: Power down
+"""
+
+
 def test_kernel_without_kunit_is_told() -> None:
     kunit.check_kernel("/k", {"KUNIT": "y"})
     with pytest.raises(NeverStarted, match="built without KUnit"):
@@ -40,10 +54,31 @@ def test_pattern_is_one_word() -> None:
 
 
 def test_what_a_kernel_lists_is_read() -> None:
-    assert kunit.listed(LISTED, kunit.SUITE) == ["example", "list-kunit-test"]
-    assert kunit.listed(LISTED, kunit.TEST) == [
+    assert names(LISTED, kunit.SUITE) == ["example", "list-kunit-test"]
+    assert names(LISTED, kunit.TEST) == [
         "example.example_simple_test",
         "example.example_skip_test",
         "list-kunit-test.list_test_list_init",
     ]
     assert kunit.listed(b"\xff.x\nnothing.here\n", kunit.SUITE) == []
+
+
+def names(log: bytes, isolate: str) -> list[str]:
+    """What is listed, where each is its own pattern."""
+    found = kunit.listed(log, isolate)
+    assert all(name == pattern for name, pattern in found)
+    return [name for name, _ in found]
+
+
+def test_names_of_suites_that_no_pattern_can_have_are_run_too() -> None:
+    """As of Linux 7.3, with a suite of a dot, one of blanks, and one without tests."""
+    log = LISTED_BY_7_3
+    assert kunit.listed(log, kunit.SUITE) == [
+        ("example", "example"),
+        ("util_macros.h", "util_macros?h"),
+        ("Handshake API tests", "Handshake?API?tests"),
+    ]
+    assert kunit.listed(log, kunit.TEST)[1:] == [
+        ("util_macros.h.test_find_closest", "util_macros?h.test_find_closest"),
+        ("Handshake API tests.req_alloc", "Handshake?API?tests.req_alloc"),
+    ]

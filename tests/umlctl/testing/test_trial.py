@@ -68,6 +68,12 @@ def test_status_that_no_case_explains_counts_too() -> None:
     assert found(COMMAND, signalled, KTAP + "not ok 2 b\n")["./t"] == CRASHED
 
 
+def test_kernel_without_a_test_that_matches_has_run_none() -> None:
+    off = Ended(kind=NOT_BEGUN)
+    assert found(KUNIT, off, "KTAP version 1\n1..0\n") == {"*": NEVER_STARTED}
+    assert found(KUNIT, off, "KTAP version 1\n1..1\nok 1 s # SKIP\n") == {"s": SKIPPED}
+
+
 def test_plan_that_is_not_met_has_crashed() -> None:
     assert found(COMMAND, OK, KTAP) == {"a": PASSED, "./t": CRASHED}
 
