@@ -52,6 +52,11 @@ def of_start(definition: Definition, *, once: bool = True) -> list[str]:
             f"with {why} any program in the guest can read and change all of the "
             "guest's memory: its kernel watches its processes by seccomp then"
         )
+    if definition.virtual_time:
+        said.append(
+            "while it is idle its clock runs far ahead, by hours a second, and it uses a processor "
+            "of this host as far as it can: so it is with --virtual-time"
+        )
     if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
         said.append(f"its NICs are not set up: {NO_IP}: {INSTALL_IP}")
     return said + _promised(definition)

@@ -71,7 +71,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
         _on("NETFILTER", "NF_TABLES"),
         _on(
             *("NF_TABLES_INET", "NF_CONNTRACK", "NF_NAT", "NFT_CT", "NFT_NAT", "NFT_MASQ"),
-            *("NFT_REJECT", "NFT_LOG", "NFT_LIMIT", "NFT_COUNTER", "NETFILTER_ADVANCED"),
+            *("NFT_REJECT", "NFT_LOG", "NFT_LIMIT", "NETFILTER_ADVANCED"),
         ),
     ),
     "debug": Feature(

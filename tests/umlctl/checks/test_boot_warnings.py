@@ -63,6 +63,10 @@ def test_what_a_kernel_makes_of_an_option_is_said(
     assert "several processors any program in the guest can read and change all" in started.err
     assert started.main("start", "demo", "--seccomp") == 0
     assert "with --seccomp any program in the guest can read and change all" in started.err
+    assert "its clock runs far ahead" not in started.err
+    kernel.config["UML_TIME_TRAVEL_SUPPORT"] = "y"  # type: ignore[index] # it is ours
+    assert started.main("start", "demo", "--virtual-time") == 0
+    assert "while it is idle its clock runs far ahead" in started.err
     kernel = kernel._replace(version="7.3.4")
     assert started.main("start", "demo", "--aslr") == 0
     assert "--aslr does nothing: Linux 7.3.4 turns randomisation off itself" in started.err
