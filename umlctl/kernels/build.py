@@ -166,7 +166,8 @@ def configure(build: Build, lock: int) -> list[str]:
 
 def _why_not(build: Build, feature: str, symbol: str) -> str:
     """Why a source cannot have a feature."""
-    said = f"{build.source.title} cannot be built with {feature}"
+    about = configuration.FEATURES[feature].help
+    said = f"{build.source.title} cannot be built with {feature} ({about})"
     if not _knows(build.source.tree, symbol):
         return f"{said}: it has no CONFIG_{symbol}; take another source, as by --release"
     return (
