@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KTAP = 'echo "KTAP version 1"; echo "1..2"; echo "ok 1 first"; '
 OPTIONS: dict[str, Any] = {
     **dict.fromkeys(("disks", "nics", "rw", "shares", "variables", "append"), ()),
+    "seccomp": False,
+    "virtual_time": None,
     "kernel": None,
     "mem": "64M",
     "kept": "memory",

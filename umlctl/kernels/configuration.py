@@ -43,6 +43,8 @@ def _on(*symbols: str) -> dict[str, str]:
 BASE: Final[Mapping[str, str]] = {
     **_on("MCONSOLE", "MAGIC_SYSRQ", "BLK_DEV_UBD", "BLK_DEV_INITRD", "BLK_DEV_LOOP", "EXT4_FS"),
     **_on("HOSTFS", "OVERLAY_FS", "TMPFS", "DEVTMPFS", "DEVTMPFS_MOUNT", "BINFMT_SCRIPT"),
+    # What is written over other files has marks of its own, without which no directory is removed.
+    **_on("TMPFS_XATTR", "EXT4_FS_SECURITY", "AUTOFS_FS"),
     **_on("NAMESPACES", "UTS_NS", "IPC_NS", "PID_NS", "USER_NS", "NET_NS"),
     **_on("NET", "UNIX", "INET", "IPV6", "PACKET", "UML_NET_VECTOR", "TUN", "DUMMY", "VETH"),
     **_on("BRIDGE", "VLAN_8021Q", "VIRTIO_UML", "VIRTIO_NET", "VIRTIO_BLK", "FUSE_FS", "VIRTIO_FS"),
