@@ -41,3 +41,16 @@ def test_commands_have_lines_where_descriptors_are_ample(monkeypatch: pytest.Mon
     assert kernel_command.lines_of_commands(definition) == command_lines.words(has_agent=True)
     monkeypatch.setattr(limits, "hard_limit_of_descriptors", lambda: 64)
     assert kernel_command.lines_of_commands(definition) == []
+
+
+def test_kernel_with_tests_of_its_own_is_told_to_leave_them(house: str) -> None:
+    def words(config: dict[str, str]) -> list[str]:
+        kernel = KERNEL._replace(config=config)
+        definition = Definition(umid="web", kernel="/linux")
+        return kernel_command.of_guest(
+            definition, kernel, paths.guest_dir("web"), [], "", lines=[], wrapped=False
+        )
+
+    assert "kunit.enable=0" in words({"KUNIT": "y"})
+    assert "kunit.enable=0" not in words({"KUNIT": "m"})
+    assert "kunit.enable=0" not in words({})

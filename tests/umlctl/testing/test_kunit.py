@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.testing import kunit
@@ -82,3 +84,16 @@ def test_names_of_suites_that_no_pattern_can_have_are_run_too() -> None:
         ("util_macros.h.test_find_closest", "util_macros?h.test_find_closest"),
         ("Handshake API tests.req_alloc", "Handshake?API?tests.req_alloc"),
     ]
+
+
+WORDS = st.sampled_from(
+    ["KTAP version 1", "a", "a.b", "a.b.c", "a b", "a b.c", "[  1.0] a.h", "reboot: x", "", "\xff."]
+)
+
+
+@given(st.lists(WORDS).map("\n".join), st.sampled_from([kunit.SUITE, kunit.TEST]))
+def test_pattern_is_one_that_a_kernel_can_be_told(log: str, isolate: str) -> None:
+    for name, pattern in kunit.listed(log.encode("latin-1"), isolate):
+        assert name
+        assert kunit.check_glob(pattern) == pattern
+        assert pattern.count(".") == (isolate == kunit.TEST)
