@@ -28,6 +28,7 @@ def real_kernel() -> str:
 @pytest.fixture(autouse=True)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UMLCTL_KERNEL", raising=False)
+    monkeypatch.setenv("UMLCTL_DIR", f"{tmp_path}/u")  # where no kernel was added
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

@@ -98,6 +98,7 @@ def program(tmp_path: Path) -> Program:
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without kernels; sh is still found."""
     monkeypatch.delenv("UMLCTL_KERNEL", raising=False)
+    monkeypatch.setenv("UMLCTL_DIR", f"{tmp_path}/u")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/cache")
     tools = tmp_path / "bin"
