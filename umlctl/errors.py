@@ -9,6 +9,7 @@
       Refused            the supervisor or the kernel said no, or did not answer
       InDoubt            the supervisor died under the request, and the guest runs on
       NeverStarted       the kernel did not become ready
+        Unprepared       a guest could not do what is to be done before a command in it
       GuestEnded         the guest ended, or began anew, before a command in it had ended
       NotExecuted        a guest has no such command, or cannot execute it
       TimedOut           what was to be over by some time was not
@@ -77,6 +78,10 @@ class InDoubt(UmlctlError):
 
 class NeverStarted(UmlctlError):
     code = exitcodes.NEVER_STARTED
+
+
+class Unprepared(NeverStarted):
+    pass
 
 
 class GuestEnded(UmlctlError):

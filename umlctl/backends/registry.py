@@ -11,6 +11,7 @@ from umlctl.backends.lent import VFIO, VIRTIO
 from umlctl.backends.line import CONSOLE, SERIAL
 from umlctl.backends.memory import MEMORY
 from umlctl.backends.nic import LEGACY, VECTOR, NicBackend
+from umlctl.backends.share import SHARE
 from umlctl.devices import eth, ubd, vec
 from umlctl.devices.families import family_of
 from umlctl.errors import HostError
@@ -30,7 +31,7 @@ BEING_PLUGGED: Final = "it is being plugged"
 """The problem of an entry that is written down, and that the guest does not have yet."""
 BACKENDS: Final[tuple[Backend, ...]] = (
     *(DISK, VECTOR, LEGACY),
-    *(CONSOLE, SERIAL, MEMORY, VIRTIO, VFIO),
+    *(CONSOLE, SERIAL, MEMORY, VIRTIO, VFIO, SHARE),
 )
 _BY_FAMILY: Final = {backend.family: backend for backend in BACKENDS}
 _UNKNOWN: Final = Backend("")

@@ -19,9 +19,11 @@ from umlctl.definitions import make
 from umlctl.errors import SEE_DOCTOR, NeverStarted, UmlctlError, UsageError
 from umlctl.guest import command as commands
 from umlctl.guest import overlay
-from umlctl.guest.command import Command, Root, Share
+from umlctl.guest.command import Command, Root
 from umlctl.guest.options import OPTIONS
 from umlctl.guest.overlay import IN_MEMORY
+from umlctl.guest.shares import Share
+from umlctl.guest.shares import parse as parse_share
 from umlctl.host import naming, paths
 from umlctl.kernels import find, modules
 from umlctl.storage import overlay_image
@@ -229,7 +231,7 @@ def make_root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
     Raises: UsageError, NeverStarted: the kernel has no overlay file system
     """
     shares = [Share(path, path) for path in map(os.path.abspath, options["rw"])]
-    shares += map(_share, options["shares"])
+    shares += [parse_share(text, os.getcwd()) for text in options["shares"]]
     for share in shares:
         if not os.path.isdir(share.source):
             raise UsageError(f"{share.source} is no directory of this host, to be shared")
@@ -257,19 +259,6 @@ def make_root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
             f"{SEE_DOCTOR}"
         )
     return found
-
-
-def _share(text: str) -> Share:
-    """Raises: UsageError"""
-    source, _, option = text.partition(",")
-    if option not in ("", "ro"):
-        raise UsageError(f"--share {text}: behind the directory there can be ,ro, not {option!r}")
-    source, _, target = source.partition(":")
-    source = os.path.abspath(source)
-    target = target or source
-    if not target.startswith("/"):
-        raise UsageError(f"--share {text}: where it is to be in the guest begins with /")
-    return Share(source, os.path.normpath(target), readonly=option == "ro")
 
 
 def _environment(options: Mapping[str, Any]) -> dict[str, str]:

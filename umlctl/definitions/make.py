@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from umlctl.errors import UmlctlError, UsageError
-from umlctl.guest import cmdline, overlay, pinning, specs
+from umlctl.guest import cmdline, overlay, pinning, shares, specs
 from umlctl.guest import definition as definitions
 from umlctl.guest import profile as profiles
 from umlctl.guest.definition import Definition
@@ -153,6 +153,7 @@ def assemble(
         "init": init,
         "disks": tuple(map(_insisted, disks)) if force else disks,
         "nics": specs.number_nics(options["nics"], insist=force),
+        "shares": tuple(str(shares.parse(text, here)) for text in options["shares"]),
         "cpus": "" if options["cpus"] == pinning.ANY else options["cpus"],
         "memory_limit": definitions.parse_size(limit) if limit else 0,
         "initrd": _absolute(options["initrd"], here),

@@ -16,6 +16,8 @@ LINE: Final = "line"
 MEMORY: Final = "memory"
 LENT: Final = "lent"
 """What the host lends a guest, see umlctl.devices.vhost."""
+DIRECTORY: Final = "directory"
+"""A directory of the host's that the guest has mounted. Its kernel knows of no such device."""
 UBD: Final = "ubd"
 VEC: Final = "vec"
 ETH: Final = "eth"
@@ -24,6 +26,7 @@ SSL: Final = "ssl"
 MEM: Final = "mem"
 VIRTIO: Final = "virtio"
 VFIO: Final = "vfio"
+SHARE: Final = "share"
 KINDS: Final[Mapping[str, str]] = {
     UBD: DISK,
     VEC: NIC,
@@ -33,6 +36,7 @@ KINDS: Final[Mapping[str, str]] = {
     MEM: MEMORY,
     VIRTIO: LENT,
     VFIO: LENT,
+    SHARE: DIRECTORY,
 }
 """The kind of each family."""
 

@@ -6,11 +6,15 @@ and `remove ubd7x` removes ubd7. Here a text is one device or an error.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from umlctl.devices import check_request, eth, families, lines, mem, ubd, values, vec, vhost
 from umlctl.errors import UsageError
 
+MAX_SHARES: Final = 64
+"""More directories than this are a mistake: no kernel sets a limit."""
+_OF_THE_HOST: Final = frozenset({families.LENT, families.DIRECTORY})
+"""Kinds that no kernel knows by the names that devices have here."""
 Device: TypeAlias = ubd.Ubd | vec.Vec | eth.Eth | lines.Line | mem.Mem | vhost.Lent
 
 
@@ -44,6 +48,9 @@ def parse_name(text: str) -> str:
     check_request(text)
     if families.kind_of(text) == families.LENT:
         raise UsageError(f"the kernel takes no such device away while it runs: {text!r}")
+    if families.kind_of(text) == families.DIRECTORY:
+        number = values.unit(text.removeprefix(families.SHARE), families.SHARE, MAX_SHARES, text)
+        return f"{families.SHARE}{number}"
     family = _family(text)
     rest = text[3:]
     if family == families.MEM:
@@ -63,7 +70,7 @@ def _family(text: str) -> str:
     family = text[:3]
     if family == "udb":
         raise UsageError(f"there is no device `udb`; did you mean `ubd`? {text!r}")
-    own = [each for each, kind in families.KINDS.items() if kind != families.LENT]
+    own = [each for each, kind in families.KINDS.items() if kind not in _OF_THE_HOST]
     if family not in own:
         known = ", ".join((*own, *vhost.OPTIONS))
         raise UsageError(f"a device begins with one of {known}, not {text!r}")

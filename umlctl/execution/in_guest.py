@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from umlctl.errors import GuestEnded, HostError, NeverStarted, NotExecuted, TimedOut
+from umlctl.errors import GuestEnded, HostError, NotExecuted, TimedOut, Unprepared
 from umlctl.execution import running
 from umlctl.execution.explained import late_text, not_executed, why_unprepared
 from umlctl.guest.command import NOTHING, PIPED, Command
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from umlctl.execution.running import Canceller
     from umlctl.execution.session import Streams
+    from umlctl.guest.shares import Share
 
 ROOT_ENVIRONMENT: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -46,19 +47,21 @@ def run(
     directory: str = "/",
     limit: float | None = None,
     canceller: Canceller | None = None,
+    mounts: tuple[Share, ...] = (),
 ) -> int:
     """Run a command in a guest, as root; what it exited with, or -N where signal N has ended it.
 
     own: its streams; the source may be NO_SOURCE
     variables: its environment
     limit: how long it may take, seconds
+    mounts: directories of this host that the guest mounts before
 
-    Raises: NoGuest, Refused, NeverStarted, NotExecuted, TimedOut, GuestEnded, HostError
+    Raises: NoGuest, Refused, NeverStarted, Unprepared, NotExecuted, TimedOut, GuestEnded, HostError
     """
     deadline = None if limit is None else time.monotonic() + limit
     kinds = (NOTHING if own.source == NO_SOURCE else PIPED) + 2 * PIPED
     given = environment() if variables is None else variables
-    command = Command(tuple(words), directory, given, kinds, os.urandom(16).hex())
+    command = Command(tuple(words), directory, given, kinds, os.urandom(16).hex(), mounts=mounts)
     try:
         ran = running.execute(umid, command, deadline, own, canceller)
     except OSError as problem:
@@ -74,5 +77,5 @@ def run(
         code, text = not_executed(said, words[0])
         raise NotExecuted(text, code)
     if said.word != "status":
-        raise NeverStarted(why_unprepared(said, ran.todo))
+        raise Unprepared(why_unprepared(said, ran.todo))
     return os.waitstatus_to_exitcode(said.numbers[0])

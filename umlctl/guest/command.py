@@ -10,6 +10,8 @@ import os.path
 from errno import EIO, ENODEV, ENOENT
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from umlctl.guest.shares import Share
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -46,19 +48,6 @@ done
 """Sets up the NICs that a guest was started with, as its kernel was told them."""
 
 
-class Share(NamedTuple):
-    """A directory of the host's that is the guest's too.
-
-    Fields:
-        source: on the host; target: in the guest
-        readonly: it cannot be written there
-    """
-
-    source: str
-    target: str
-    readonly: bool = False
-
-
 class Root(NamedTuple):
     """What a command has as its files.
 
@@ -90,6 +79,7 @@ class Command(NamedTuple):
         token: what ends a stream
         size: rows and columns of the terminal
         script: what a shell does before; empty: nothing
+        mounts: what is mounted before, in a guest that is there anyway
         powerless: it can gain no privileges: files of the host's root are not root's in the guest
     """
 
@@ -101,6 +91,7 @@ class Command(NamedTuple):
     size: tuple[int, int] = (24, 80)
     script: str = ""
     powerless: bool = False
+    mounts: tuple[Share, ...] = ()
 
 
 class Step(NamedTuple):
@@ -124,7 +115,8 @@ def steps(root: Root, command: Command) -> list[Step]:
 
 def steps_in_guest(command: Command) -> list[Step]:
     """The same in a guest that is there anyway, and has its files and its network."""
-    return [Step("t", (command.token,)), *_run(command)]
+    mounts = [step for each in command.mounts for step in _shared(each, f"mount {each.target}")]
+    return [Step("t", (command.token,)), *mounts, *_run(command)]
 
 
 def steps_to_freeze() -> list[Step]:

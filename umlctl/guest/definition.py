@@ -14,7 +14,7 @@ import msgspec
 
 from umlctl.devices import parse, ubd
 from umlctl.errors import UsageError
-from umlctl.guest import confinement, overlay, pinning, policy, specs, words
+from umlctl.guest import confinement, overlay, pinning, policy, shares, specs, words
 from umlctl.guest.grants import parse_grant
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class Definition(
         confine: how far its kernel is, see `umlctl.guest.confinement`; empty: as this host can
         ro, rw: files and directories that a confined kernel reads, or writes, besides
         hide: those that it does not see, besides what is secret on any host
+        shares: directories of the host that it has mounted, see `umlctl.guest.shares`
     """
 
     umid: str
@@ -131,6 +132,7 @@ class Definition(
     ro: tuple[str, ...] = ()
     rw: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
 
 
 # Made here, by one thread: msgspec crashes where several decode into a new type at once.
@@ -175,6 +177,7 @@ def check(definition: Definition) -> Definition:
         parse_grant(grant)
     _check_filled(definition)
     _check_words(definition)
+    _check_shares(definition)
     for device in devices(definition):
         check_for_user(definition, device)
     try:
@@ -252,6 +255,15 @@ def _check_overlay(definition: Definition) -> None:
     for path in (root_directory(definition), definition.overlay):
         if "," in path:
             raise UsageError(f"the path of an overlay cannot have a comma: {path}")
+
+
+def _check_shares(definition: Definition) -> None:
+    """Raises: UsageError"""
+    found: dict[str, shares.Share] = {}
+    for each in map(shares.parse, definition.shares):
+        if each.target in found:
+            raise UsageError(f"{each.target} is shared twice: {found[each.target]} and {each}")
+        found[each.target] = each
 
 
 def _check_policy(definition: Definition) -> None:

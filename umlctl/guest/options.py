@@ -13,7 +13,7 @@ from umlctl.guest.definition import Definition
 Kind = Literal["text", "size", "flag", "count", "seconds", "choice"]
 """What a value is: a text; a text such as 256M; yes or no; a whole number; a number of seconds;
 one of some words."""
-Holds = Literal["", "path", "kernel", "root", "init", "disk", "guest", "words", "overlay"]
+Holds = Literal["", "path", "kernel", "root", "init", "disk", "guest", "words", "overlay", "share"]
 """What a text has in it that a directory is needed to understand, or that names something."""
 
 MAX_COUNT: Final = 1_000_000
@@ -123,6 +123,14 @@ OPTIONS: Final = (
         "user|switch=NAME|tap=NAME[,OPTION]...",
         many=True,
         asked_as="nics",
+    ),
+    Option(
+        "share",
+        "Have a directory of this host at PATH too, to write or to read. Repeat for more.",
+        "DIR[:PATH][,ro]",
+        many=True,
+        holds="share",
+        asked_as="shares",
     ),
     Option(
         "append",

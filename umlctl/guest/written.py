@@ -355,7 +355,8 @@ def _anchored_text(holds: str, text: str, base: str, where: str) -> str:
         return _anchored_word(text, base, path)
     if holds == "overlay" and text == IN_MEMORY:
         return text
-    return path(text)
+    end = len(text) if holds != "share" else len(text.partition(",")[0].partition(":")[0])
+    return path(text[:end]) + text[end:]
 
 
 def _anchored_word(word: str, base: str, path: Callable[[str], str]) -> str:

@@ -99,6 +99,41 @@ def bind(
         raise OSError(f"cannot mount {source}: it is another file there")
 
 
+def bind_tree(pid: int, started: int, source: str, target: str, *, write: bool) -> None:
+    """Have a directory appear at another path in the mount namespace of a process, as it is there,
+    with what covers some of it. What is mounted below it can be read.
+
+    pid, started: of the process; see `processes.start_time`
+    source: a directory; target: an absolute path of one that is there already
+    write: it can be changed there, if it can be here
+
+    Raises: OSError: it could not be done, and nothing was
+    """
+    source, target = os.path.realpath(source), os.path.realpath(target)
+    calls = CallList()
+    found = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, _namespaces(pid))
+        opened = _open(calls, source)
+        flags = _EMPTY_PATH | _CLONE | _RECURSIVE
+        tree = calls.call(f"cannot have {source}", _OPEN_TREE, opened, "", flags)
+        calls.call(f"cannot have {source}", _DUP2, tree, _TREE)
+        words = (f"cannot have {source} as it is to be", _MOUNT_SETATTR, _TREE, "")
+        calls.call(*words, _EMPTY_PATH | _RECURSIVE, pack("=4Q", _RDONLY, 0, 0, 0), 32)
+        if write:  # what is read-only for this host is so there for ever
+            change = pack("=4Q", 0, _RDONLY, 0, 0)
+            calls.call(*words, _EMPTY_PATH, change, 32, tolerated=[EPERM])
+        place = _open(calls, target)
+        calls.call(f"cannot mount {source}", _MOVE_MOUNT, _TREE, "", place, "", _BOTH_EMPTY)
+        _run(calls, pid, started)
+        same = os.path.samestat(os.fstat(found), os.stat(f"/proc/{pid}/root{target}"))
+    finally:
+        os.close(found)
+    if not same:
+        unbind(pid, started, target)
+        raise OSError(f"{source} is hidden from it, or is another directory there")
+
+
 class Part(NamedTuple):
     """Something that is mounted at a place that is covered.
 

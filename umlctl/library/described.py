@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     init: Path
     disk: Sequence[Path]
     nic: Sequence[str]
+    share: Sequence[str]
     append: Sequence[str]
     force: bool
     mem_dir: Path

@@ -198,8 +198,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "plug",
-        "disk|nic|console SPEC...",
-        "add a disk or a NIC in the words of --disk and --nic; a console",
+        "disk|nic|share|console SPEC...",
+        "add what --disk, --nic or --share would have; a console",
         GUEST,
         example="disk /tmp/disk.img,ro",
     ),

@@ -114,9 +114,14 @@ NIC_OPTIONS: Final = {
     "forward=": "HOSTPORT:GUESTPORT",
     "isolated": "the host's loopback is out of reach",
 }
+SHARE_OPTIONS: Final = {
+    ":PATH": "where the guest has it; else at the same path",
+    "ro": "it cannot be written there",
+}
 PLUG_KINDS: Final = {
     "disk": "an image or a block device",
     "nic": "a network card",
+    "share": "a directory of this host",
     "console": "a line to attach to",
 }
 CHANNELS: Final = {"null": "nothing", "pts": "a terminal of the host", "fd:": "a descriptor"}
@@ -265,6 +270,8 @@ def _in_plug(what: str, word: str) -> Wanted:
     key, equals, value = last.partition("=")
     if what == "console":
         return Wanted((CONSOLE,), word)
+    if what == "share":
+        return Wanted((FILE,), word)
     if what == "disk":
         if "," not in word or (key == "cow" and equals):
             return Wanted((FILE,), value if equals and "," in word else word)

@@ -24,6 +24,7 @@ from umlctl.shell.completion import (
     PLUG_KINDS,
     PLUGGED_CONSOLES,
     PROC_FILES,
+    SHARE_OPTIONS,
     TRANSPORTS,
 )
 from umlctl.synonyms import HARMFUL, SYNONYMS, meant
@@ -39,6 +40,7 @@ _SPECS: Final = {
         (f"plug nic KIND[,OPTION...]   {PLUG_KINDS['nic']}", NIC_KINDS),
         ("more options, behind a comma:", NIC_OPTIONS),
     ),
+    "share": ((f"plug share DIR[:PATH][,ro]   {PLUG_KINDS['share']}", SHARE_OPTIONS),),
     "console": (
         (f"plug console NAME   {PLUG_KINDS['console']}", {" ".join(PLUGGED_CONSOLES): ""}),
     ),

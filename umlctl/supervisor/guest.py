@@ -15,6 +15,7 @@ import trio
 
 from umlctl.supervisor import lifecycle, post_mortem
 from umlctl.supervisor.boot import Boot
+from umlctl.supervisor.devices.restoring import keep_sharing
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.history import History
 from umlctl.supervisor.kernel import ASK_TIMEOUT
@@ -143,6 +144,7 @@ class Guest:
             "boot id": self._boot.note_boots,
             "pauses": partial(life.pauses.run, milestones.ready),
             "watching": partial(life.watchdog.run, None if adopted else milestones.ready),
+            "shares": partial(keep_sharing, life.devices, milestones),
             "networks": partial(keep_links, life.devices, self.launched.pid, self.history),
         }
         for name, task in tasks.items():

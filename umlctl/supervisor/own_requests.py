@@ -175,16 +175,30 @@ class OwnRequests:
             if kind == "console":
                 await self._plug_console(call, text.strip(), force=line.forced)
                 return
+            if kind == "share":
+                await self._plug_share(call, text.strip())
+                return
             if kind == "disk":
                 asked: Disk | Nic = parse_disk(text.strip())
             elif kind == "nic":
                 asked = parse_nic(text.strip(), insist=line.forced)
             else:
-                raise UsageError(f"`plug` takes `disk`, `nic` or `console`, not {kind!r}")
+                raise UsageError(f"`plug` takes `disk`, `nic`, `share` or `console`, not {kind!r}")
         except UsageError as problem:
             raise Refusal(str(problem), -errno.EINVAL) from None
         entry = await plugging.plug(guest.life.devices, asked, by(call), force=line.forced)
         await call.answer(msgspec.json.encode(entry))
+
+    async def _plug_share(self, call: Call, text: str) -> None:
+        from umlctl.supervisor.devices import sharing  # which few guests need
+
+        found: list[object] = []
+
+        async def add() -> None:
+            found.append(await sharing.add(self._guest.life.devices, text, by(call)))
+
+        await patiently(call, add)
+        await call.answer(msgspec.json.encode(found[0]))
 
     async def _plug_console(self, call: Call, text: str, *, force: bool) -> None:
         try:

@@ -132,7 +132,7 @@ def test_init_is_told_the_way_out_of_a_switch_with_an_uplink(
 
 
 def test_every_family_is_found_by_the_names_of_its_devices() -> None:
-    names = ("ubd15", "vec0", "eth3", "con1", "ssl63", "mem", "virtio2", "vfio0")
+    names = ("ubd15", "vec0", "eth3", "con1", "ssl63", "mem", "virtio2", "vfio0", "share0")
     found = [registry.of(name) for name in names]
     assert found == list(registry.BACKENDS)
     assert [each.family for each in found] == [name.rstrip("0123456789") for name in names]

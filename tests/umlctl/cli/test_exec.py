@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import signal
 from errno import EACCES, ENODEV, ENOENT
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,14 +12,11 @@ from umlctl.cli import main
 from umlctl.cli.exec_guest import Result
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.execution.session import Outcome
-from umlctl.guest.command import Command, Root, Share, steps
+from umlctl.guest.command import Command, Root, steps
 from umlctl.guest.overlay import IN_MEMORY
 from umlctl.kernels.find import ProbedKernel
 from umlctl.protocol.control_line import Said
 from umlctl.protocol.status import Ending
-
-if TYPE_CHECKING:
-    import os
 
 TODO = steps(Root(), Command(("x",), "/", {}, "ppp", "t"))
 WISHES: dict[str, Any] = {
@@ -108,14 +105,10 @@ def test_environment_leaves_out_what_is_of_this_host_and_secrets(
         execs._environment({**WISHES, "variables": ("=x",)})
 
 
-def test_shares_are_read(tmp_path: os.PathLike[str]) -> None:
-    assert execs._share("/a") == Share("/a", "/a")
-    assert execs._share("/a:/b/../c,ro") == Share("/a", "/c", readonly=True)
-    for text in ("/a:b", "/a,rw"):
-        with pytest.raises(UsageError):
-            execs._share(text)
-    with pytest.raises(UsageError, match="no directory"):
-        execs.make_root({**WISHES, "rw": ("/no/such",)}, kernel(OVERLAY_FS="y"))
+def test_directory_that_is_shared_has_to_be_there() -> None:
+    for wishes in ({"rw": ("/no/such",)}, {"shares": ("/no/such:/mnt",)}):
+        with pytest.raises(UsageError, match="/no/such is no directory"):
+            execs.make_root({**WISHES, **wishes}, kernel(OVERLAY_FS="y"))
 
 
 def test_root_takes_an_overlay_file_system_unless_it_is_only_read() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.guest import command as commands
-from umlctl.guest.command import Command, Root, Share, Step, encode, encode_for_shell, steps
+from umlctl.guest.command import Command, Root, Step, encode, encode_for_shell, steps
+from umlctl.guest.shares import Share
 
 PLAIN = Command(("ls", "-l"), "/src", {"PATH": "/bin"}, "ppp", "abc")
 texts = st.text(st.characters(exclude_characters="\0"))

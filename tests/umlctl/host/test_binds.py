@@ -244,3 +244,30 @@ def test_process_that_has_ended_or_is_another_is_left_alone(files: Path) -> None
         assert seen(pid, files / "target") == ""
     with pytest.raises(OSError, match="no mounts of its own"):
         binds.unbind(pid, started, str(files / "target"))
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_directory_appears_with_what_covers_some_of_it(
+    process: tuple[int, int], tmp_path: Path, write: bool
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for each in (source / "hidden", source / "open", target, tmp_path / "empty"):
+        each.mkdir(parents=True)
+    (source / "hidden/secret").touch()
+    binds.cover(
+        *process, str(source / "hidden"), [binds.Part("", str(tmp_path / "empty"), write=False)]
+    )
+    binds.bind_tree(*process, str(source), str(target), write=write)
+    there = Path(f"/proc/{process[0]}/root{target}")
+    assert sorted(os.listdir(there)) == ["hidden", "open"]
+    assert os.listdir(there / "hidden") == []
+    if write:
+        (there / "open/new").touch()
+    else:
+        with pytest.raises(OSError, match="Read-only"):
+            (there / "open/new").touch()
+    with pytest.raises(OSError, match="is hidden from it"):
+        binds.bind_tree(*process, str(source / "hidden"), str(target), write=write)
+    binds.unbind(*process, str(target))
+    assert os.listdir(there) == []
+    assert (source / "open/new").exists() == write

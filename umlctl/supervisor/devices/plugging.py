@@ -16,7 +16,7 @@ from socketproto.exchange import ANSWERED, Outcome
 from umlctl.backends import registry
 from umlctl.backends.nic import NicBackend
 from umlctl.backends.registry import BEING_PLUGGED
-from umlctl.devices import eth, mem, ubd, vec, vhost
+from umlctl.devices import eth, families, mem, ubd, vec, vhost
 from umlctl.devices.parse import parse, parse_name
 from umlctl.errors import HostError, Refusal, UsageError
 from umlctl.guest import specs
@@ -172,6 +172,10 @@ async def remove(table: DeviceTable, text: str, by: By) -> Outcome:
         name = parse_name(text)
     except UsageError as problem:
         raise Refusal(str(problem), -errno.EINVAL) from None
+    if families.kind_of(name) == families.DIRECTORY:
+        from umlctl.supervisor.devices import sharing  # which few guests need
+
+        return await sharing.remove(table, name, by)
     async with table.changing():
         async with table.talking():
             outcome = await hotplug.remove_device(name, table.kernel)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from umlctl.backends import registry
 from umlctl.backends.memory import MemoryBackend
+from umlctl.backends.share import late
+from umlctl.devices import families
 from umlctl.errors import HostError, Refusal
 from umlctl.supervisor.devices import cow_upkeep, hotplug, memory
 from umlctl.supervisor.devices.table import ABSENT, AWAY, UNSETTLED
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     from umlctl.state.records import DeviceEntry
     from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.kernel import KernelClient
+    from umlctl.supervisor.readiness import Milestones
+
+TRY_INTERVAL: Final = 2.0
+"""The time between two tries to have a directory mounted by a guest that boots, seconds."""
 
 
 async def renew(table: DeviceTable) -> None:
@@ -49,7 +56,7 @@ async def after_boot(table: DeviceTable, kernel: KernelClient, *, again: bool) -
                     table.history.add("failed", request=f"remove {name}", text=said)
         for entry in table.entries:
             entry.problem = await _restore(table, entry, kernel, again=again)
-            if entry.problem:
+            if entry.problem and not late([entry]):
                 table.history.add("device lost", device=entry.name, text=entry.problem)
         await table.save()
     table.has_changed()
@@ -64,6 +71,10 @@ async def _restore(
     unable = table.unrenewed.get(entry.name, "")
     backend = registry.of(entry.name)
     try:
+        if families.kind_of(entry.name) == families.DIRECTORY and (again or late([entry])):
+            from umlctl.supervisor.devices import sharing  # which few guests need
+
+            return unable or await sharing.begin(table, entry, kernel)
         if again and not entry.boot:
             if unable and backend.needs_host:
                 entry.observed = None
@@ -102,6 +113,20 @@ async def remove_unsettled(table: DeviceTable) -> None:
             entry.problem = await _put_back(table, entry, table.kernel)
             await table.save()
     table.has_changed()
+
+
+async def keep_sharing(table: DeviceTable, milestones: Milestones) -> None:
+    """Have the guest mount what it could not while it booted, until cancelled: its init program is
+    not ours, or late."""
+    while True:
+        await milestones.ready.wait()
+        if late(table.entries):
+            from umlctl.supervisor.devices import sharing
+
+            await sharing.try_again(table)
+        changed = table.changed
+        with trio.move_on_after(TRY_INTERVAL if late(table.entries) else math.inf):
+            await changed.wait()
 
 
 async def release(table: DeviceTable) -> list[str]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os.path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
+from umlctl.guest import shares
 from umlctl.guest.cmdline import MODULES_VARIABLE, OVERLAY_MODULE_VARIABLE
 from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
@@ -57,6 +60,7 @@ class Places(NamedTuple):
         sockets: the directory in which it makes the directory of its socket
         devices: where files appear that are plugged while it runs, and that it may write
         read: the same for those that it only reads
+        shared: where directories appear that its guest shares with this host
         memory: where it has its memory
         tun: where the device of taps appears, if it has a NIC on one later
         guest: where it finds its init program and the supervisor
@@ -65,6 +69,7 @@ class Places(NamedTuple):
     sockets: str
     devices: str
     read: str
+    shared: str
     memory: str
     tun: str
     guest: str
@@ -83,6 +88,7 @@ def rules(
         FileRule(places.sockets, SOCKETS),
         FileRule(places.devices, FILE),
         FileRule(places.read, FILE & ~_CHANGES),
+        FileRule(places.shared, WRITE | Files.IOCTL_DEV),
         FileRule(places.memory, MEMORY),
         FileRule(places.tun, DEVICE),
         *(FileRule(hold.path, FILE) for entry in entries for hold in entry.holds if hold.write),
@@ -98,6 +104,15 @@ def rules(
 
 
 _CHANGES: Final = Files.WRITE_FILE | Files.TRUNCATE
+
+
+def with_shares(definition: Definition) -> Definition:
+    """The same guest, given for good what it shares with this host: without mounts of its own its
+    kernel can be given nothing later."""
+    found = list(map(shares.parse, definition.shares))
+    read = [each.source for each in found if each.readonly]
+    written = [each.source for each in found if not each.readonly]
+    return replace(definition, ro=(*definition.ro, *read), rw=(*definition.rw, *written))
 
 
 def given(
@@ -155,7 +170,7 @@ def _read(definition: Definition, command: Sequence[str], places: Places) -> Ite
     yield from readable(definition)
     # They are seen where their directory is covered: there no rule for that directory reaches them.
     yield from (f"{places.guest}/init", f"{places.guest}/{command_lines.HANDED}")
-    yield from (places.guest, command[0])
+    yield from (places.guest, places.shared, command[0])
     modules = list(_modules(command))
     if modules:  # there may be links from one to the other
         yield from (*modules, os.path.dirname(command[0]))

@@ -165,6 +165,8 @@ class Jail:
         Raises: OSError
         """
         definition, command = self._definition, self._command
+        if not self.mounts:
+            definition = file_access.with_shares(definition)
         places = self._places(memory)
         return landlock.ruleset(
             file_access.rules(definition, self._entries, command, places),
@@ -181,6 +183,7 @@ class Jail:
             sockets=place.sockets_directory(definition, mounts=self.mounts),
             devices=place.plugged_directory(definition, write=True),
             read=place.plugged_directory(definition, write=False),
+            shared=place.shared_directory(definition),
             memory=memory,
             tun=later_mounts.tun_directory(definition.umid),
             guest=umid_lock.own_place(definition, paths.guest_dir(definition.umid)),

@@ -129,6 +129,7 @@ def _launch(
     command = kernel_command.of_guest(
         definition, kernel, directory, entries, for_init, lines=lent.words, wrapped=wrapped
     )
+    shared = _shared(definition)
     user = users.find(definition.user) if definition.user else None
     if user:
         check_reach(user, definition, entries)
@@ -157,7 +158,7 @@ def _launch(
                 started=started,
                 boot_id=records.host_boot_id(),
                 since=since,
-                devices=entries,
+                devices=[*entries, *shared],
                 shim=shim,
                 cgroup=cgroup.of(pid),
                 confined=jail.mode,
@@ -168,6 +169,18 @@ def _launch(
     except OSError as problem:
         raise HostError(f"{definition.umid}: {problem}") from problem
     return Launched(record, claim, notify, pidfile, command)
+
+
+def _shared(definition: Definition) -> list[DeviceEntry]:
+    """The directories that the guest is to have mounted once it has begun.
+
+    Raises: HostError
+    """
+    if not definition.shares:
+        return []
+    from umlctl.backends import share  # a guest without starts the sooner
+
+    return share.entries_of(definition.shares)
 
 
 def _begin(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INIT: Final = f"{os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}/guest/init.sh"
 _WRITTEN, _READ = "dev", "dev-ro"
 """Where files appear that are plugged while a kernel runs."""
+_SHARED: Final = "shared"
+"""The same for directories."""
 NOTIFY_BUFFER_BYTES: Final = 1 << 20
 """What the notify socket holds of notifications that are not taken yet, bytes."""
 
@@ -81,7 +83,7 @@ def remove_place(definition: Definition) -> None:
     """
     if definition.user:
         place = paths.open_dir(definition.umid)
-        made = ("k", "notify", "init", "x", _WRITTEN, _READ)
+        made = ("k", "notify", "init", "x", _WRITTEN, _READ, _SHARED)
         users.remove(f"{place}/{name}" for name in made)
         with contextlib.suppress(OSError):
             os.rmdir(place)
@@ -173,7 +175,7 @@ def make_own(definition: Definition) -> None:
     umid_lock.remove_own(umid)
     os.mkdir(paths.own_dir(umid), 0o700)
     write(f"{paths.own_dir(umid)}/{umid_lock.CONFINED_FILE}", definition.confine.encode())
-    for plugged in plugged_directories(definition):
+    for plugged in (*plugged_directories(definition), shared_directory(definition)):
         files.remove_tree(plugged)
         os.mkdir(plugged, 0o700)
         if definition.user:
@@ -194,9 +196,17 @@ def plugged_directory(definition: Definition, *, write: bool) -> str:
 
     write: those that it may write
     """
+    return f"{_place_of_plugged(definition)}/{_WRITTEN if write else _READ}"
+
+
+def shared_directory(definition: Definition) -> str:
+    """Where directories appear for a confined kernel that its guest shares with this host."""
+    return f"{_place_of_plugged(definition)}/{_SHARED}"
+
+
+def _place_of_plugged(definition: Definition) -> str:
     umid = definition.umid
-    place = paths.open_dir(umid) if definition.user else paths.own_dir(umid)
-    return f"{place}/{_WRITTEN if write else _READ}"
+    return paths.open_dir(umid) if definition.user else paths.own_dir(umid)
 
 
 def plugged_directories(definition: Definition) -> tuple[str, str]:
@@ -247,7 +257,7 @@ def _link_front(umid: str, directory: str) -> None:
 def seen(definition: Definition) -> dict[str, str]:
     """What a confined kernel sees of what is umlctl's, and what that is."""
     umid = definition.umid
-    same = [paths.networks_dir(), *plugged_directories(definition)]
+    same = [paths.networks_dir(), *plugged_directories(definition), shared_directory(definition)]
     if definition.user:
         return {path: path for path in (*same, paths.open_dir(umid))}
     same += [front_directory(umid), _own_sockets(umid)]

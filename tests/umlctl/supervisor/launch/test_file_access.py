@@ -7,7 +7,7 @@ from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.launch import device_access, file_access
 
 PLACES = file_access.Places(
-    "/own/k", "/own/dev", "/own/dev-ro", "/dev/shm/m", "/own/net", "/run/g/demo"
+    "/own/k", "/own/dev", "/own/dev-ro", "/own/shared", "/dev/shm/m", "/own/net", "/run/g/demo"
 )
 DISK = DeviceEntry(
     name="ubd1",
@@ -41,6 +41,7 @@ def test_kernel_writes_what_is_its_own_and_devices_that_are_nobodys() -> None:
     assert changed(allowed(guest())) == {
         "/own/k",
         "/own/dev",
+        "/own/shared",
         "/own/net",
         "/dev/shm/m",
         *device_access.ALWAYS,
@@ -131,3 +132,12 @@ def test_strictly_confined_one_reads_its_modules_and_where_they_were_built() -> 
     command = ["/tree/linux", "UMLCTL_OVERLAY_MODULE=/cache/overlay.ko"]
     rules = dict(file_access.rules(guest(confine=STRICT), [], command, PLACES))
     assert {"/cache/overlay.ko", "/tree"} <= rules.keys()
+
+
+def test_shares_are_given_for_good_where_nothing_can_be_given_later() -> None:
+    shared = guest(shares=("/a:/mnt", "/b,ro"))
+    assert not {"/a", "/b"} & allowed(shared).keys()
+    given = file_access.with_shares(shared)
+    assert "/a" in changed(allowed(given))
+    assert "/b" not in changed(allowed(given))
+    assert {"/a", "/b"} <= set(file_access.readable(given))
