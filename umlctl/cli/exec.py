@@ -25,7 +25,7 @@ from umlctl.guest.overlay import IN_MEMORY
 from umlctl.guest.shares import Share
 from umlctl.guest.shares import parse as parse_share
 from umlctl.host import naming, paths
-from umlctl.kernels import find, modules
+from umlctl.kernels import find, modules, needed_modules
 from umlctl.storage import overlay_image
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _have_kept(umid: str) -> None:
 def make_root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
     """What the command has as its files.
 
-    Raises: UsageError, NeverStarted: the kernel has no overlay file system
+    Raises: UsageError, NeverStarted: the kernel has no overlay file system, or not the modules
     """
     shares = [Share(path, path) for path in map(os.path.abspath, options["rw"])]
     shares += [parse_share(text, os.getcwd()) for text in options["shares"]]
@@ -237,7 +237,8 @@ def make_root(options: Mapping[str, Any], kernel: ProbedKernel) -> Root:
             raise UsageError(f"{share.source} is no directory of this host, to be shared")
     own = modules.of_release(kernel)
     kind = commands.READONLY if options["readonly"] else commands.OVERLAY
-    found = Root(kind, "", "", own, kernel.version, tuple(shares))
+    load = [f"{own}/{path}" for path in needed_modules.files(kernel, options["load"])]
+    found = Root(kind, "", "", own, kernel.version, tuple(load), tuple(shares))
     if options["readonly"]:
         if options["kept"] != IN_MEMORY:
             raise UsageError("--ro and --overlay=DIR exclude each other: give one of them")

@@ -79,6 +79,13 @@ OPTIONS: Final = (
         shell_complete=complete.behind("plug", "nic"),
     ),
     click.option(
+        "--module",
+        "load",
+        multiple=True,
+        metavar="NAME",
+        help="Load this module of the kernel before, with what it needs. Repeat for more.",
+    ),
+    click.option(
         "--append",
         multiple=True,
         metavar="KEY=VALUE",

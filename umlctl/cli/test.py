@@ -35,7 +35,7 @@ KERNEL: Final = "kernel="
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OF_GUESTS: Final = (
     *("mem", "kept", "readonly", "rw", "shares", "cwd", "variables", "clean_env", "nics"),
-    *("append", "seccomp", "virtual_time", "user", "confine"),
+    *("load", "append", "seccomp", "virtual_time", "user", "confine"),
 )
 """Options that each guest has as it is given."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from umlctl.errors import UsageError
 from umlctl.guest import cmdline
 from umlctl.host import limits
 from umlctl.kernels import modules
@@ -51,11 +52,29 @@ def of_guest(
             kernel.release,
             seccomp="seccomp" in kernel.capabilities,
             modules=modules.directory(definition.kernel, kernel.version),
+            load=_loaded(definition, kernel),
             overlay_module=modules.overlay(kernel)[0] if definition.overlay else "",
             kunit=kernel.config.get("KUNIT") == "y",
         ),
     )
     return [definition.kernel, *line]
+
+
+def _loaded(definition: Definition, kernel: ProbedKernel) -> tuple[str, ...]:
+    """The modules that our init program loads, see `cmdline.Traits`.
+
+    Raises: UsageError, NeverStarted, HostError
+    """
+    if not definition.load:
+        return ()
+    if not cmdline.has_agent(definition):
+        raise UsageError(
+            f"module {definition.load[0]}: umlctl's init program loads modules, and this guest has "
+            "another, which has ways of its own, such as /etc/modules"
+        )
+    from umlctl.kernels import needed_modules  # which few guests need
+
+    return tuple(needed_modules.files(kernel, definition.load))
 
 
 def lines_of_commands(definition: Definition) -> list[str]:

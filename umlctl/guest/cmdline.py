@@ -66,6 +66,7 @@ OWN_ARGUMENTS: Final = {
 }
 NICS_VARIABLE: Final = "UMLCTL_NICS"
 MODULES_VARIABLE: Final = "UMLCTL_MODULES"
+LOAD_VARIABLE: Final = "UMLCTL_LOAD"
 INIT_VARIABLE: Final = "UMLCTL_INIT"
 OVERLAY_VARIABLE: Final = "UMLCTL_OVERLAY"
 OVERLAY_MODULE_VARIABLE: Final = "UMLCTL_OVERLAY_MODULE"
@@ -105,6 +106,7 @@ class Traits(NamedTuple):
         release: the first two numbers of its version; zeros if unknown
         seccomp: it can watch its processes by seccomp, as it must to have several processors
         modules: the directory where its modules are, by version; empty: it came with none
+        load: the modules that our init program is to load, by their paths in that of this version
         overlay_module: the file of the module that an overlay takes; empty: it is built in, or none
             is wanted
         kunit: it has tests of its own, and runs them as it boots unless it is told not to
@@ -113,6 +115,7 @@ class Traits(NamedTuple):
     release: tuple[int, int]
     seccomp: bool
     modules: str = ""
+    load: tuple[str, ...] = ()
     overlay_module: str = ""
     kunit: bool = False
 
@@ -159,6 +162,8 @@ def build(
         ours.append(f"{NICS_VARIABLE}={nics}")
     if traits.modules and has_agent(definition) and words.can_be_given(traits.modules):
         ours.append(f"{MODULES_VARIABLE}={traits.modules}")
+        if traits.load:
+            ours.append(f"{LOAD_VARIABLE}={';'.join(traits.load)}")
     if definition.overlay:
         user = [_named_init(word) if key(word) == "init" else word for word in user]
     elif wrapped and root_is_host(definition):
@@ -454,7 +459,7 @@ def recover(command: Sequence[str], cwd: str) -> Definition:
         and (word not in ours or word in known.arguments)
         and not word.startswith(FAST_BOOT[0])
         and key(word) not in OWN_ARGUMENTS
-        and key(word) not in (NICS_VARIABLE, MODULES_VARIABLE, *OVERLAY_VARIABLES)
+        and key(word) not in (NICS_VARIABLE, MODULES_VARIABLE, LOAD_VARIABLE, *OVERLAY_VARIABLES)
         and not (root_is_image(known) and key(word) == "ubd0")
         and not (overlay.disk(known.overlay) and key(word) == f"ubd{overlay.SLOT}")
     ]

@@ -57,6 +57,7 @@ class Root(NamedTuple):
         overlay_module: the file of the kernel module that it takes; empty: it is in the kernel
         modules: the directory of all modules of the kernel; empty: it has none
         release: the kernel's, as in /lib/modules/RELEASE
+        load: the files of modules that are loaded first
         shares: in the order in which they are mounted
     """
 
@@ -65,6 +66,7 @@ class Root(NamedTuple):
     overlay_module: str = ""
     modules: str = ""
     release: str = ""
+    load: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
 
 
@@ -125,6 +127,8 @@ def steps_to_freeze() -> list[Step]:
 
 
 def _root(root: Root, command: Command) -> Iterator[Step]:
+    for path in root.load:  # as the host has them: nothing covers any of them yet
+        yield Step("m", (path,), f"load {path}")
     if root.kind == OVERLAY:
         if root.overlay_module:
             yield Step("m", (root.overlay_module,), f"load {root.overlay_module}")
@@ -232,5 +236,5 @@ def explain(todo: Sequence[Step], index: int, problem: int, said: str) -> str:
     if step.letter == "o" and problem == ENODEV:
         return f"{text}: its kernel has no overlay file system; {ways}"
     if step.letter == "m" and problem == ENOENT:
-        return f"{text}: the module is not there; {ways}"
+        return f"{text}: the module, or what it needs, is not there; {ways}"
     return f"{text}: {said}" if problem != EIO else text

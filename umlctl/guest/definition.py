@@ -39,6 +39,7 @@ DEFAULT_BOOT_TIMEOUT: Final = 60.0
 DEFAULT_HANG_TIMEOUT: Final = 30.0
 
 _SIZE: Final = re.compile(r"(\d+)([kmg]?)b?", re.IGNORECASE)
+_MODULE: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
@@ -71,6 +72,7 @@ class Definition(
         single: boot into single-user mode
         verbose: every kernel message on the console
         modules: "locked": the kernel takes none once its init has begun; "unlocked"
+        load: names of modules that our init program loads
         pidfile: holds the kernel's pid, locked while it runs; empty: none
         cwd: the directory that relative paths of `arguments` are taken from
         home: below it, in .uml, uml_mconsole finds the guest; empty: the supervisor's
@@ -112,6 +114,7 @@ class Definition(
     single: bool = False
     verbose: bool = False
     modules: str = UNLOCKED
+    load: tuple[str, ...] = ()
     pidfile: str = ""
     cwd: str = "/"
     home: str = ""
@@ -168,6 +171,7 @@ def check(definition: Definition) -> Definition:
         )
     if definition.modules not in MODULES:
         raise UsageError(f"modules are {' or '.join(MODULES)}, not {definition.modules!r}")
+    _check_load(definition)
     if not 0 < definition.timeout <= 1e9:
         raise UsageError(f"a timeout is more than 0 seconds, not {definition.timeout:g}")
     _check_virtual_time(definition)
@@ -255,6 +259,15 @@ def _check_overlay(definition: Definition) -> None:
     for path in (root_directory(definition), definition.overlay):
         if "," in path:
             raise UsageError(f"the path of an overlay cannot have a comma: {path}")
+
+
+def _check_load(definition: Definition) -> None:
+    """Raises: UsageError"""
+    for name in definition.load:
+        if _MODULE.fullmatch(name) is None:
+            raise UsageError(f"a module has a name as of modprobe, not {name!r}")
+        if definition.modules == LOCKED:
+            raise UsageError(f"module {name}: the modules of this guest are locked")
 
 
 def _check_shares(definition: Definition) -> None:

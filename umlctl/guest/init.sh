@@ -171,8 +171,21 @@ off() {
     while :; do sleep 1; done
 }
 
+# FILE, more after a ';': modules of this kernel, in the order in which they need each other.
+load_modules() {
+    read -r _ _ release _ </proc/version
+    place=/lib/modules/$release
+    [ -d "$place" ] || place=/run/modules/lib/modules/$release
+    echo "$UMLCTL_LOAD" | tr ';' '\n' | while read -r file; do
+        insmod "$place/$file" || busybox insmod "$place/$file" ||
+            echo "umlctl: the module $file could not be loaded" >/dev/tty0
+    done
+}
+
 cd /
 [ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null
+[ -z "$UMLCTL_LOAD" ] || load_modules 2>/dev/null
+unset UMLCTL_LOAD
 [ -z "$UMLCTL_MODULES" ] || [ -d /lib/modules ] || export MODPROBE_OPTIONS="-d /run/modules"
 unset UMLCTL_MODULES
 : >/run/shell

@@ -205,6 +205,13 @@ OPTIONS: Final = (
         default=definitions.UNLOCKED,
         shown=True,
     ),
+    Option(
+        "module",
+        "Load this module of the kernel before all else, with what it needs. Repeat for more.",
+        "NAME",
+        many=True,
+        asked_as="load",
+    ),
     Option("pidfile", "Hold the kernel's pid, locked.", "FILE", default="", holds="path"),
     Option(
         "user",

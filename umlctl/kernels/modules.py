@@ -50,15 +50,20 @@ def _are_built_in(tree: str) -> bool:
 
 def installed(kernel: str, release: str) -> str:
     """Where modules of a kernel are that were installed; empty: nowhere."""
+    of_package, *others = places(kernel)
+    if os.path.isdir(of_package):
+        return of_package
+    found = (path for path in others if os.path.isdir(f"{path}/{release}"))
+    return next(found, "")
+
+
+def places(kernel: str) -> list[str]:
+    """Where modules of a kernel may have been installed, by version: in its package, or by
+    INSTALL_MOD_PATH, or beside it."""
     beside = os.path.dirname(os.path.realpath(kernel))
-    path = f"{os.path.dirname(beside)}/lib/uml/modules"
-    if os.path.isdir(path):
-        return path
-    for base in (os.environ.get(INSTALLED_VARIABLE, ""), beside):
-        path = f"{base}/lib/modules"
-        if base and os.path.isdir(f"{path}/{release}"):
-            return os.path.abspath(path)
-    return ""
+    bases = filter(None, (os.environ.get(INSTALLED_VARIABLE, ""), beside))
+    of_package = f"{os.path.dirname(beside)}/lib/uml/modules"
+    return [of_package, *(os.path.abspath(f"{base}/lib/modules") for base in bases)]
 
 
 def of_release(kernel: ProbedKernel) -> str:

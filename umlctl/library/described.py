@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
     single: bool
     verbose: bool
     modules: Literal["unlocked", "locked"]
+    module: Sequence[str]
     pidfile: Path
     user: str
     confine: Literal["writes", "strict", "off"]

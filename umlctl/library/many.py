@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     clean_env: bool
     nic: Sequence[str]
     disk: Sequence[Path]
+    module: Sequence[str]
     append: Sequence[str]
     seccomp: bool
     virtual_time: Literal["basic", "inf-cpu"]
@@ -57,10 +58,11 @@ ASKED_AS: Final = {
     "env": "variables",
     "nic": "nics",
     "disk": "disks",
+    "module": "load",
 }
 """Names that a trial has for them."""
 DEFAULTS: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("rw", "shares", "variables", "nics", "disks", "append"), ()),
+    **dict.fromkeys(("rw", "shares", "variables", "nics", "disks", "load", "append"), ()),
     **dict.fromkeys(("cwd", "virtual_time", "confine")),
     "kernel": None,
     "mem": "256M",

@@ -20,6 +20,7 @@ from umlctl.protocol.status import Ending
 
 TODO = steps(Root(), Command(("x",), "/", {}, "ppp", "t"))
 WISHES: dict[str, Any] = {
+    "load": (),
     "user": "",
     "clean_env": False,
     "variables": (),

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from umlctl.definitions import kernel_command
+from umlctl.errors import UsageError
 from umlctl.guest.definition import Definition
 from umlctl.host import limits, paths
 from umlctl.kernels import find
 from umlctl.protocol import command_lines
 from umlctl.state.records import DeviceEntry
-
-if TYPE_CHECKING:
-    import pytest
 
 KERNEL = find.ProbedKernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
 
@@ -54,3 +52,9 @@ def test_kernel_with_tests_of_its_own_is_told_to_leave_them(house: str) -> None:
     assert "kunit.enable=0" in words({"KUNIT": "y"})
     assert "kunit.enable=0" not in words({"KUNIT": "m"})
     assert "kunit.enable=0" not in words({})
+
+
+def test_modules_are_loaded_by_our_own_init_program_alone(house: str) -> None:
+    definition = Definition(umid="web", kernel="/linux", load=("vfat",), init="/sbin/other")
+    with pytest.raises(UsageError, match="module vfat: umlctl's init program loads modules"):
+        kernel_command.of_guest(definition, KERNEL, house, [], "", lines=[], wrapped=False)

@@ -444,6 +444,13 @@ def test_modules_of_the_kernel_are_for_our_own_init() -> None:
     assert "UMLCTL_MODULES" not in " ".join(line(traits=traits._replace(modules="/a b")))
 
 
+def test_modules_to_be_loaded_are_told_to_our_own_init() -> None:
+    traits = Traits((6, 1), seccomp=False, modules="/m", load=("kernel/a.ko", "kernel/b.ko"))
+    assert value(line(traits=traits), "UMLCTL_LOAD") == "kernel/a.ko;kernel/b.ko"
+    assert recover(["/linux", *line(traits=traits)], "/").arguments == ()
+    assert "UMLCTL_LOAD" not in " ".join(line(traits=traits._replace(load=())))
+
+
 # What the user gives
 
 

@@ -104,3 +104,10 @@ def test_freezing_is_one_step_and_no_command() -> None:
     todo = commands.steps_to_freeze()
     assert encode(todo) == b"f"
     assert encode_for_shell(todo) == b"step_f  || failed 0\n"
+
+
+def test_modules_are_loaded_before_all_else() -> None:
+    for kind in (commands.OVERLAY, commands.READONLY):
+        found = steps(Root(kind, load=("/m/a.ko", "/m/b.ko")), PLAIN)
+        assert [each.texts for each in found[1:3]] == [("/m/a.ko",), ("/m/b.ko",)]
+        assert {each.letter for each in found[1:3]} == {"m"}

@@ -303,3 +303,18 @@ def test_what_is_not_asked_for_is_left_out_and_not_empty(field: str) -> None:
     data = encode(define()).rstrip(b"}") + b',"%s":""}' % field.encode()
     with pytest.raises(UsageError, match=f"{field} is empty; leave it out"):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"load": ("a.ko",)}, "a name as of modprobe"),
+        ({"load": ("a", "b;c")}, "a name as of modprobe"),
+        ({"load": ("a",), "modules": "locked"}, "the modules of this guest are locked"),
+        ({"shares": ("/a:/mnt", "/b:/mnt/")}, "/mnt is shared twice: /a:/mnt and /b:/mnt"),
+        ({"shares": ("a:/mnt",)}, "the directory of the host begins with /"),
+    ],
+)
+def test_modules_and_shares_that_cannot_be_are_an_error(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        check(Definition(umid="demo", kernel="/linux", **fields))
