@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KTAP = 'echo "KTAP version 1"; echo "1..2"; echo "ok 1 first"; '
 OPTIONS: dict[str, Any] = {
-    **dict.fromkeys(("disks", "nics", "rw", "shares", "variables", "append"), ()),
+    **dict.fromkeys(("disks", "nics", "rw", "shares", "variables", "load", "append"), ()),
     "seccomp": False,
     "virtual_time": None,
     "kernel": None,
