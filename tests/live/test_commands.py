@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -372,6 +373,14 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     os.kill(pid, signal.SIGCONT)
     assert asked.communicate()[0].strip()
     assert house.status(umid)["state"] == "running"
+    debugged = house.umlctl("gdb", umid, "--", "-batch", "-ex", "info signals SIGALRM")
+    if shutil.which("gdb") is None:
+        assert debugged.returncode == 7, debugged
+        assert "its package is called gdb" in debugged.stderr
+    else:
+        assert debugged.returncode == 0, debugged
+        assert re.search(r"^SIGALRM\s+No\s+No\s+Yes", debugged.stdout, re.MULTILINE), debugged
+    assert house.ok("version", umid)
     hold(pid)
     assert house.umlctl("shutdown", umid, "0.1").returncode == 7
     assert house.listed(umid)["ending"]["cause"] == "killed"

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from umlctl import exitcodes
-from umlctl.cli import complete, exec_command
+from umlctl.cli import complete, exec_command, panic_text
 from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import CLEAN, Executing, guest_options
@@ -61,8 +61,8 @@ IN_GUEST: Final = frozenset(("cwd", "variables", "timeout", "report"))
 """The parameters of a command in a guest that runs."""
 NO_REBOOT: Final = "noreboot=1"
 """Ends a guest that reboots. Without a value it would be a word for init."""
-PANIC_LINES: Final = 12
-"""How many lines before a panic's own are shown."""
+LAST_LINES: Final = 12
+"""How many of the last lines are shown of a log."""
 
 
 class Somewhere(Executing):
@@ -178,7 +178,7 @@ def _show_result(result: Result, words: tuple[str, ...], options: Mapping[str, A
         exec_command.say(result.problem)
     if result.kept:
         _have_kept(naming.of_kept(os.getpid()))
-    return _code(result, words[0], options["timeout"])
+    return _code(result, words[0], options)
 
 
 def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
@@ -316,29 +316,27 @@ def _define(
 # How it went
 
 
-def _code(result: Result, name: str, limit: float | None) -> int:
+def _code(result: Result, name: str, options: Mapping[str, Any]) -> int:
     """The exit code; why it is no command's is said."""
-    found = exec_command.code(result.outcome, result.todo, name, limit)
+    found = exec_command.code(result.outcome, result.todo, name, options["timeout"])
     if found is None:
-        return _of_guest(result)
+        return _of_guest(result, options)
     if result.outcome.said is not None and result.outcome.said.word == "unprepared":
         _show(_last(result.tail))
     return found or (exitcodes.FAILED if result.problem else exitcodes.OK)
 
 
-def _of_guest(result: Result) -> int:
+def _of_guest(result: Result, options: Mapping[str, Any]) -> int:
     """The exit code where the guest has ended before its command did."""
     from umlctl.state import endings
 
     assert result.ending is not None
-    panic = result.tail.rfind(b"Kernel panic - not syncing")
-    is_unfit = panic < 0 and not result.outcome.began
+    has_panicked = panic_text.PANIC in result.tail
+    is_unfit = not has_panicked and not result.outcome.began
     hint = f"; {SEE_DOCTOR}" if is_unfit else ""
     exec_command.say(f"the guest has ended: {endings.describe(result.ending)}{hint}")
-    if panic >= 0:
-        begin = len(result.tail[:panic].split(b"\n")) - 1
-        lines = result.tail.split(b"\n")
-        _show(lines[max(0, begin - PANIC_LINES) :])
+    if has_panicked:
+        _show(panic_text.lines_of(result.tail, options["kernel"], options["user"]))
     elif result.ending.code == exitcodes.NEVER_STARTED:
         _show(_last(result.tail))
     if not result.outcome.began:
@@ -347,7 +345,7 @@ def _of_guest(result: Result) -> int:
 
 
 def _last(tail: bytes) -> list[bytes]:
-    return tail.rstrip().split(b"\n")[-PANIC_LINES:]
+    return tail.rstrip().split(b"\n")[-LAST_LINES:]
 
 
 def _show(lines: list[bytes]) -> None:

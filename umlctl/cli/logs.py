@@ -26,6 +26,8 @@ from umlctl.streams import await_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from umlctl.kernels.stack_decoding import Decoder
+
 LOOK_INTERVAL: Final = 0.25
 """The time between two looks at whether the guest lives, and at a log that cannot be watched,
 seconds."""
@@ -89,9 +91,15 @@ def logs(
 Examples:
   umlctl dmesg demo
   umlctl dmesg demo -n 5 -f
+  umlctl dmesg demo --decode          stacks with files and lines
 """,
 )
 @_options
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Stacks with files and lines, where the kernel's vmlinux and scripts are at hand.",
+)
 def dmesg(
     guest: str,
     lines: int | None,
@@ -99,12 +107,50 @@ def dmesg(
     boot: int | None,
     follow: bool,
     in_json: bool,
+    decode: bool,
 ) -> int:
     """Print the kernel's own messages on a guest's console, those of the last boot."""
     boot = 0 if boot is None and since is None else boot
     part = Part(lines=lines, since=since, boot=boot, follow=follow)
-    show(guest, "con0", _kernels_own, part, in_json=in_json)
+    if not decode:
+        show(guest, "con0", _kernels_own, part, in_json=in_json)
+        return 0
+    with _decoder(guest) as decoder:
+        kept = _Decoded(decoder)
+        show(guest, "con0", kept, part, in_json=in_json)
     return 0
+
+
+class _Decoded:
+    """The kernel's lines with their stacks decoded."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def __call__(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        return self._decoder.lines(_kernels_own(pieces))
+
+
+def _decoder(guest: str) -> Decoder:
+    """What decodes the stacks of a guest's kernel.
+
+    Raises: NoGuest, HostError
+    """
+    from umlctl.kernels import find, stack_decoding
+    from umlctl.state import records
+
+    umid = paths.umid_of(guest)
+    record = records.read(umid)
+    if record is None:
+        raise NoGuest(f"nothing is kept of a guest {guest!r} that says which kernel it has")
+    definition = record.definition
+    with suppress(OSError):
+        if os.stat(definition.kernel).st_mtime > record.since:
+            raise HostError(
+                f"{definition.kernel} was built anew since {umid} was started, and its symbols are "
+                "no longer those of the guest"
+            )
+    return stack_decoding.decoder(find.probe(definition.kernel, definition.user))
 
 
 class Part(NamedTuple):

@@ -44,6 +44,7 @@ LAZY: Final = {
     "console": "umlctl.cli.console:console",
     "logs": "umlctl.cli.logs:logs",
     "dmesg": "umlctl.cli.logs:dmesg",
+    "gdb": "umlctl.cli.gdb:gdb",
     "collect": "umlctl.cli.collect:collect",
     "cp": "umlctl.cli.cp:cp",
     "events": "umlctl.cli.events:events",
@@ -93,6 +94,7 @@ HELP: Final = {
     "console": "a terminal on a guest's console",
     "logs": "what a guest has put on its console",
     "dmesg": "the kernel's own messages on a guest's console",
+    "gdb": "a debugger on a guest's kernel",
     "collect": "copy files out of a running guest, whatever runs there",
     "cp": "copy files into a running guest, or out of it",
     "events": "what has happened to a guest, or to all of them",
@@ -122,7 +124,7 @@ GROUPS: Final = {
     "Consoles and logs": ("console", "logs", "dmesg", "events"),
     "The kernel's own": (
         *("version", "proc", "stack", "sysrq", "log", "config", "remove", "cad", "halt", "help"),
-        *("mconsole", "watch"),
+        *("mconsole", "watch", "gdb"),
     ),
     "This host": (
         *(

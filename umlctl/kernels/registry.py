@@ -61,10 +61,7 @@ def load(name: str) -> Registered:
         raise HostError(f"no kernel is registered as {name!r}; {more}")
     above = os.path.dirname(path)
     number = int(os.path.basename(above))
-    said: dict[str, object] = {}
-    with contextlib.suppress(OSError, ValueError), open(f"{above}/{_ORIGIN}", "rb") as file:
-        found = json.load(file)
-        said = found if isinstance(found, dict) else {}
+    said = _said(above)
     added = said.get("added")
     return Registered(
         name,
@@ -75,6 +72,19 @@ def load(name: str) -> Registered:
         tuple(each for each in _numbers(name) if each < number),
         registered.default() == name,
     )
+
+
+def origin_of(path: str) -> str:
+    """What a kernel by this path is a copy of; empty: nobody says."""
+    return str(_said(os.path.dirname(path)).get("origin", ""))
+
+
+def _said(directory: str) -> dict[str, object]:
+    """What was written down of the kernel in a directory."""
+    with contextlib.suppress(OSError, ValueError), open(f"{directory}/{_ORIGIN}", "rb") as file:
+        found = json.load(file)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def load_all() -> list[Registered]:

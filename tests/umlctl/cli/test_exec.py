@@ -22,6 +22,8 @@ TODO = steps(Root(), Command(("x",), "/", {}, "ppp", "t"))
 WISHES: dict[str, Any] = {
     "load": (),
     "user": "",
+    "timeout": None,
+    "kernel": None,
     "clean_env": False,
     "variables": (),
     "readonly": False,
@@ -37,7 +39,7 @@ def kernel(**config: str) -> ProbedKernel:
 
 def code(said: Said | None, **outcome: Any) -> int:
     result = Result(Outcome(said, **{"began": True, **outcome}), None, TODO, b"", "")
-    return execs._code(result, "cmd", 2.0)
+    return execs._code(result, "cmd", {**WISHES, "timeout": 2.0})
 
 
 @pytest.mark.parametrize(
@@ -76,18 +78,18 @@ def test_panic_is_shown_with_its_stack(capfd: pytest.CaptureFixture[str]) -> Non
         ]
     )
     ending = Ending(cause="panicked", code=255, text="x", time=0.0)
-    assert execs._code(Result(Outcome(None, True), ending, TODO, tail, ""), "cmd", None) == 255
+    assert execs._code(Result(Outcome(None, True), ending, TODO, tail, ""), "cmd", WISHES) == 255
     said = capfd.readouterr().err.splitlines()
     assert said[-2:] == ["Kernel panic - not syncing: x", "Call Trace:"]
     assert "old 49" in said
     assert "old 1" not in said
     # Before the command it is no end of the command's.
-    assert execs._code(Result(Outcome(None, False), ending, TODO, tail, ""), "cmd", None) == 125
+    assert execs._code(Result(Outcome(None, False), ending, TODO, tail, ""), "cmd", WISHES) == 125
 
 
 def test_what_could_not_be_passed_on_is_a_failure() -> None:
     done = Result(Outcome(Said("status", (0,)), True), None, TODO, b"", "no room")
-    assert execs._code(done, "cmd", None) == exitcodes.FAILED
+    assert execs._code(done, "cmd", WISHES) == exitcodes.FAILED
 
 
 def test_environment_leaves_out_what_is_of_this_host_and_secrets(

@@ -6,17 +6,23 @@ import subprocess
 import threading
 import time
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from tests.umlctl.recovery.test_discover import running
 from tests.umlctl.state.test_records import keep, write_record
 from umlctl import streams
 from umlctl.cli.logs import LOOK_INTERVAL, _additions, dmesg, logs
 from umlctl.errors import HostError, NoGuest
+from umlctl.guest.definition import Definition
 from umlctl.host import paths
+from umlctl.kernels import find, stack_decoding
 from umlctl.state import console_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def write(umid: str, data: bytes) -> None:
@@ -328,3 +334,35 @@ def test_index_that_is_wrong_breaks_nothing(house: str, offset: str) -> None:
         ["--since", "1s"],
     ):
         assert shown("demo", *words) in b"one\ntwo\nthree\n"
+
+
+class Upper:
+    """Decodes lines into capitals."""
+
+    def __enter__(self) -> Upper:  # noqa: PYI034 - a stand-in
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def lines(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        return (line.upper() for line in lines)
+
+
+def test_stacks_of_the_kernel_that_the_guest_has_are_decoded(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "probe", lambda *_: None)
+    monkeypatch.setattr(stack_decoding, "decoder", lambda _: Upper())
+
+    def decoded() -> Result:
+        return CliRunner().invoke(dmesg, ["demo", "--decode"])
+
+    write("demo", b"[    0.100000] a\nno\n[    0.200000] b\n")
+    console_log.Index(f"{paths.record_dir('demo')}/console.log").add(console_log.LAUNCH, 1.0, 0)
+    assert isinstance(decoded().exception, NoGuest)
+    write_record("demo")
+    assert decoded().stdout_bytes == b"[    0.100000] A\n[    0.200000] B\n"
+    with open(f"{house}/linux", "w"):
+        pass
+    keep("demo", definition=Definition(umid="demo", kernel=f"{house}/linux"), since=1.0)
+    assert "was built anew since demo was started" in str(decoded().exception)
