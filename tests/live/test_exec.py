@@ -541,6 +541,8 @@ def test_guest_that_is_kept_goes_on(place: Place, tmp_path: Path) -> None:
         assert f"the guest stays, as {name}: ".encode() in done.stderr
         assert place.house.ok("exec", name, "--", "cat", "/etc/mine") == "kept\n"
         assert not os.path.exists("/etc/mine")
+        assert b"a reboot ends it" in done.stderr
+        assert place.house.umlctl("reboot", name).returncode == 1  # it would not come back
         assert place.house.listed(name)["state"] == "running"
         place.house.ok("shutdown", name)
     finally:

@@ -59,8 +59,6 @@ OF_GUEST: Final = (
 """What of the options describes the guest."""
 IN_GUEST: Final = frozenset(("cwd", "variables", "timeout", "report"))
 """The parameters of a command in a guest that runs."""
-NO_REBOOT: Final = "noreboot=1"
-"""Ends a guest that reboots. Without a value it would be a word for init."""
 LAST_LINES: Final = 12
 """How many of the last lines are shown of a log."""
 
@@ -218,7 +216,8 @@ def _have_kept(umid: str) -> None:
     end = "kill" if is_supervised else "adopt"
     exec_command.say(
         f"the guest stays, as {umid}: `umlctl exec {umid} -- COMMAND` goes on in it, "
-        f"`umlctl {end} {umid}` {'ends it' if is_supervised else 'has it supervised'}"
+        f"`umlctl {end} {umid}` {'ends it' if is_supervised else 'has it supervised'}; a reboot "
+        "ends it, too"
     )
 
 
@@ -304,7 +303,7 @@ def _define(
     if root.kept:
         image = overlay_image.prepare(os.path.abspath(options["kept"]))
         told["disks"] = (*options["disks"], f"{image},slot={overlay.SLOT}")
-    found = make.make(umid, NOT_OFFERED | told, (NO_REBOOT, "--", *init[1:], handed))
+    found = make.make(umid, NOT_OFFERED | told, (commands.NO_REBOOT, "--", *init[1:], handed))
     written = [share.source for share in root.shares if not share.readonly]
     read = [share.source for share in root.shares if share.readonly]
     read += [handed, os.path.dirname(init[-1]), command.directory]

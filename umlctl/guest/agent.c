@@ -882,6 +882,8 @@ static void run(void)
 	for (at = 0; at < 3; at++)
 		if (kinds[at] == 'p')
 			CALL(PIPE2, pipes + 2 * at, CLOEXEC);
+	/* Before the command, which may be the kernel's end at once. */
+	say("began", -1, -1);
 	child = start(out, pipes[0], pipes[3], pipes[5]);
 	for (at = 1; at < 3; at++)
 		if (kinds[at] == 'p')
@@ -893,7 +895,6 @@ static void run(void)
 		feed = numbers[1];
 	}
 	keep_pipe(-1);
-	say("began", -1, -1);
 	attend(child, signals, out);
 }
 

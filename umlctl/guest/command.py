@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 AGENT: Final = os.path.join(os.path.dirname(__file__), "agent")
 SCRIPT: Final = os.path.join(os.path.dirname(__file__), "exec.sh")
 """Process 1 of such a guest: the program, and what is taken where that was not built."""
+NO_REBOOT: Final = "noreboot=1"
+"""Ends such a guest when it reboots: what it was to do has been done. Without a value it would be a
+word for init."""
 STEPS: Final = "steps"
 """The file that says what is to be done."""
 PIPED: Final = "p"

@@ -14,6 +14,7 @@ from socketproto.exchange import ANSWERED, GONE, TIMED_OUT, Outcome
 from socketproto.wire import MAX_TEXT_BYTES
 from umlctl.errors import HostError, Refusal
 from umlctl.guest.cmdline import CONSOLE_ARGUMENT
+from umlctl.guest.command import NO_REBOOT
 from umlctl.protocol.commands import COMMANDS, GUEST, OUTPUT
 from umlctl.protocol.console_socket import config
 from umlctl.protocol.guard import CommandLine, check, is_guest_file, is_query, seconds_of
@@ -97,6 +98,12 @@ class KernelRequests:
         )
         if not reboots or line.forced or "noreboot" in life.launched.command:
             return
+        if NO_REBOOT in life.launched.command:
+            raise Refusal(
+                "refused: it would not come back: it was started for a command of `umlctl exec`, "
+                "and kept; insist with --force, or a leading '!'",
+                -errno.EPERM,
+            )
         try:
             await trio.to_thread.run_sync(check_reboot, life.launched)
         except HostError as problem:

@@ -4,6 +4,7 @@ import os
 import shlex
 from errno import EACCES, EIO, ENODEV, ENOENT
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,3 +112,20 @@ def test_modules_are_loaded_before_all_else() -> None:
         found = steps(Root(kind, load=("/m/a.ko", "/m/b.ko")), PLAIN)
         assert [each.texts for each in found[1:3]] == [("/m/a.ko",), ("/m/b.ko",)]
         assert {each.letter for each in found[1:3]} == {"m"}
+
+
+@pytest.mark.parametrize(
+    ("path", "says", "starts"),
+    [
+        (commands.AGENT + ".c", 'say("began"', "child = start("),
+        (commands.SCRIPT, "say began", 'run_piped "$@"'),
+    ],
+)
+def test_guest_says_that_the_command_begins_before_that_can_end_it(
+    path: str, says: str, starts: str
+) -> None:
+    """A kernel that panics at once has said so: else it would be one that never began."""
+    with open(path) as file:
+        source = file.read()
+    assert source.count(says) == source.count(starts) == 1
+    assert source.index(says) < source.index(starts)

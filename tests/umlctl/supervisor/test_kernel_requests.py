@@ -11,6 +11,7 @@ import trio
 from socketproto.exchange import ANSWERED, GONE, REFUSED, TIMED_OUT, Outcome
 from tests.umlctl.supervisor.made import MadeCall, MadeKernel
 from umlctl.errors import HostError, Refusal
+from umlctl.guest.command import NO_REBOOT
 from umlctl.protocol.guard import read
 from umlctl.supervisor import kernel_requests as module
 from umlctl.supervisor.guest import Guest
@@ -90,6 +91,17 @@ async def test_reboot_that_would_not_come_back_is_refused_unless_it_is_forced(
     with pytest.raises(Refusal, match="its kernel is gone") as caught:
         await asked.requests.check(read(text))
     assert caught.value.error == -errno.EPERM
+
+
+async def test_guest_that_was_kept_of_a_command_is_rebooted_only_if_that_is_forced(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "check_reboot", lambda _: None)
+    await asked.requests.check(read("reboot"))
+    asked.guest.launched.command.append(NO_REBOOT)
+    with pytest.raises(Refusal, match="would not come back: it was started for a command"):
+        await asked.requests.check(read("reboot"))
+    await asked.requests.check(read("!reboot"))
 
 
 @pytest.mark.parametrize("text", ["reboot", "sysrq b"])
