@@ -276,6 +276,18 @@ def test_what_was_written_is_kept_to_go_on_with(place: Place, tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, b"x\ny\n"), done
 
 
+def test_gdb_has_the_kernel_before_it_begins_and_lets_it_go_on(program: Place) -> None:
+    """gdb reads an end of its commands, and is left then."""
+    done = program.run("--gdb", "--", "sh", "-c", "echo here; exit 9")
+    if shutil.which("gdb") is None:
+        assert done.returncode == 7
+        assert b"its package is called gdb" in done.stderr
+    else:
+        assert done.returncode == 9, done
+        assert b"in _start ()" in done.stdout
+        assert done.stdout.endswith(b"here\n")
+
+
 def test_kernel_without_an_overlay_gets_a_word(program: Place, tmp_path: Path) -> None:
     kernel = program.env.get("UMLCTL_KERNEL") or shutil.which("linux.uml")
     assert kernel is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from umlctl import exitcodes
+from umlctl import exitcodes, streams
 from umlctl.cli import complete, exec_command, panic_text
 from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
@@ -91,6 +91,7 @@ Examples:
   tar c . | umlctl exec --ro -- tar t      streams are those of the command
   umlctl exec -- bash                      a terminal is a terminal
   umlctl exec --keep -- make test          and then look around in the guest
+  umlctl exec --gdb --kernel . -- ./test   gdb on its kernel, from the first instruction
   umlctl exec demo -- dmesg                in a guest that runs
 """,
 )
@@ -121,6 +122,12 @@ Examples:
 )
 @click.option(
     "--keep", is_flag=True, help="Have the guest stay, for further commands; its name is said."
+)
+@click.option(
+    "--gdb",
+    "debugged",
+    is_flag=True,
+    help="Have gdb on its kernel, from the first instruction.",
 )
 @click.option(
     "--json",
@@ -193,7 +200,13 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
     deadline = None if limit is None else began + limit
     from umlctl.cli import exec_guest
 
-    keep = options.get("keep", False)
+    keep, debugged = options.get("keep", False), options.get("debugged", False)
+    if debugged:
+        from umlctl.cli import gdb
+
+        if keep:
+            raise UsageError("--gdb and --keep exclude each other: `umlctl gdb` is for the latter")
+        gdb.find_gdb()
     umid = naming.of_kept(os.getpid()) if keep else naming.of_process(os.getpid())
     with host_errors():
         kernel = find.probe(find.find(options["kernel"]), options["user"])
@@ -205,7 +218,11 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
         )
         definition = _define(umid, options, root, kernel, command)
         log = os.path.abspath(options["log"]) if options["log"] else ""
-        return exec_guest.execute(definition, root, command, deadline, log, keep=keep)
+        if debugged and os.isatty(streams.STDIN):  # which is gdb's
+            command = command._replace(kinds=commands.NOTHING + 2 * commands.PIPED)
+        return exec_guest.execute(
+            definition, root, command, deadline, log, keep=keep, debugged=debugged
+        )
 
 
 def _have_kept(umid: str) -> None:

@@ -7,17 +7,20 @@ should this one be killed is removed by another, which waits for that.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
 import shutil
 import sys
 import time
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from umlctl import streams
+from umlctl.cli import gdb_at
 from umlctl.errors import GuestEnded, GuestInUse, HostError
 from umlctl.execution import feed, running
 from umlctl.execution.if_killed import if_killed
@@ -75,6 +78,20 @@ class Result(NamedTuple):
     kept: bool = False
 
 
+class Modes(NamedTuple):
+    """How a guest is started for a command.
+
+    Fields:
+        is_terminal: the command has one
+        keep: it has lines for further commands, and those of this one go on without this process
+        gate: what its process reads a line from before it becomes the kernel; -1: nothing
+    """
+
+    is_terminal: bool
+    keep: bool
+    gate: int
+
+
 def execute(
     definition: Definition,
     root: Root,
@@ -83,6 +100,7 @@ def execute(
     log: str,
     *,
     keep: bool = False,
+    debugged: bool = False,
 ) -> Result:
     """Run a command in a guest of its own. Nothing of that is left, unless it is to be kept.
 
@@ -90,6 +108,7 @@ def execute(
     deadline: when it is to end, by the monotonic clock; None: never
     log: the file that gets the guest's log; empty: none
     keep: the guest is to run on, and to take commands as any other
+    debugged: gdb has the kernel from its first instruction, and this process's terminal
 
     Raises: UmlctlError, OSError
     """
@@ -98,26 +117,24 @@ def execute(
     todo = commands.steps(root, first)
     with ExitStack() as stack:
         pipes = stack.enter_context(closing(Pipes()))
-        clean = [*streams.PYTHON, "umlctl.cli.exec_guest", umid]
-        stack.enter_context(if_killed('exec "$@"', *clean))
+        stack.enter_context(if_killed('exec "$@"', *streams.PYTHON, "umlctl.cli.exec_guest", umid))
         held = claim(umid, definition.home)
         left = stack.enter_context(ExitStack())
         left.callback(_forget, held, definition)
         directory = paths.session_dir(umid, definition.user)
         _make_directory(directory, definition)
         session = Session(pipes.ours, directory, first.kinds, first.token, until_begun=keep)
-        status: list[endings.ExitStatus] = []
+        status, problem = list[endings.ExitStatus](), ""
         with session.heeding(), ExitStack() as running_on:
-            is_terminal = first.kinds[0] == "t"
-            launched = _launch(definition, held, pipes, is_terminal=is_terminal, keep=keep)
+            gate = running_on.enter_context(gdb_at.gate()) if debugged else gdb_at.NO_GATE
+            modes = Modes(first.kinds[0] == commands.TERMINAL, keep, gate.reader)
+            launched = _launch(definition, held, pipes, modes)
             running_on.callback(lambda: status.append(_end(launched)))
-
-            def ready() -> None:
-                encoded = commands.encode_for_shell if is_script(definition) else commands.encode
-                feed.write(directory, commands.STEPS, encoded(todo))
-
-            boot = time.monotonic() + definition.timeout
-            outcome, problem = session.run(launched.notify, ready, boot, deadline), ""
+            running_on.enter_context(gdb_at.debugging(definition, launched.pid, gate))
+            ready = partial(_write_steps, directory, todo, is_script(definition))
+            boot = math.inf if debugged else time.monotonic() + definition.timeout
+            notify = None if debugged else launched.notify  # a panic is looked at for long
+            outcome = session.run(notify, ready, boot, deadline)
             if keep and outcome.began:
                 with suppress(GuestEnded):  # which is judged
                     outcome, todo, problem = running.execute(umid, command, deadline)
@@ -135,6 +152,11 @@ def execute(
             remove_tree(directory)  # with that it would be a guest for one command
             launched.close()
     return Result(outcome, ending, todo, tail, session.problem or problem, lives)
+
+
+def _write_steps(directory: str, todo: list[Step], for_script: bool) -> None:
+    encoded = commands.encode_for_shell if for_script else commands.encode
+    feed.write(directory, commands.STEPS, encoded(todo))
 
 
 def _goes_on(outcome: Outcome) -> bool:
@@ -185,13 +207,9 @@ def is_script(definition: Definition) -> bool:
     return definition.init != commands.AGENT
 
 
-def _launch(
-    definition: Definition, held: Claim, pipes: Pipes, *, is_terminal: bool, keep: bool
-) -> Launched:
-    """Start the kernel, which has its ends of the lines then, and nobody else.
-
-    keep: it has lines for further commands, and those of this one go on without this process
-    """
+def _launch(definition: Definition, held: Claim, pipes: Pipes, modes: Modes) -> Launched:
+    """Start the kernel, which has its ends of the lines then, and nobody else."""
+    keep = modes.keep
     if keep and not spawn.has_slots():
         raise HostError(
             f"a guest that is kept takes {command_lines.AMPLE_DESCRIPTORS} descriptors for a "
@@ -207,8 +225,12 @@ def _launch(
             above[name] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spawn.first_free())
             copies.callback(os.close, above[name])
         number = {name: _FIRST + index for index, name in enumerate(pipes.its)}
+        if modes.gate >= 0:
+            number["gate"] = _FIRST + len(number)
+            above["gate"] = fcntl.fcntl(modes.gate, fcntl.F_DUPFD_CLOEXEC, spawn.first_free())
+            copies.callback(os.close, above["gate"])
         pipes.hand_over()
-        terminal = f"fd:{number['terminal']}" if is_terminal else "null"
+        terminal = f"fd:{number['terminal']}" if modes.is_terminal else "null"
         words = (
             f"{_CONTROL}=fd:{number['tell']},fd:{number['hear']}",
             f"{_OUTPUT}={terminal},fd:{number['output']}",
@@ -216,7 +238,7 @@ def _launch(
         )
         ours = {number[name]: copy for name, copy in above.items()}
         more = spawn.lines_of_commands(has_agent=False) if keep else spawn.Lent()
-        lent = spawn.Lent((*words, *more.words), ours, more.fifos)
+        lent = spawn.Lent((*words, *more.words), ours, more.fifos, number.get("gate", 0))
         return launch(definition, held, lent=lent)
 
 

@@ -27,6 +27,7 @@ COMMANDS: Final = (
     f"handle {' '.join(PASSED)} nostop noprint pass",
     "set detach-on-fork on",
     "set follow-fork-mode parent",
+    "set print inferior-events off",
 )
 """What gdb is told first. The guest's processes are not followed: their tracer is the kernel."""
 
@@ -75,19 +76,33 @@ def gdb(guest: str, words: tuple[str, ...]) -> int:
         raise HostError(f"cannot run {command[0]}: {problem.strerror}") from problem
 
 
-def command_of(kernel: str, user: str, pid: int, words: tuple[str, ...]) -> list[str]:
+def command_of(
+    kernel: str, user: str, pid: int, words: tuple[str, ...], gate: str = ""
+) -> list[str]:
     """gdb, attached to a kernel's process; that there are no symbols is said.
 
     kernel: its path; user: whom it runs as; words: more arguments
+    gate: a file that is written a line to before the process becomes the kernel; empty: it is that
 
     Raises: HostError: there is no gdb
     """
+    found = _symbols(kernel, user)
+    begin = ["set sysroot /", "set exec-file-mismatch off", "set pagination off"]
+    first = [*COMMANDS]
+    if gate:  # the symbols are those of the program that it becomes, until it is told again
+        first += ["tcatch exec", f"shell echo >{gate}", "continue", "set confirm off"]
+        first += [f"symbol-file {found}", "set confirm on"]
+    early = [each for text in begin for each in ("-iex", text)]
+    then = [each for text in (*first, "set pagination on") for each in ("-ex", text)]
+    return [find_gdb(), "-q", *early, found, "-p", str(pid), *then, *words]
+
+
+def find_gdb() -> str:
+    """Raises: HostError: there is none"""
     program = shutil.which("gdb")
     if program is None:
         raise HostError("there is no gdb on this host: its package is called gdb")
-    first = [each for text in COMMANDS for each in ("-ex", text)]
-    attached = [program, "-q", "-iex", "set sysroot /", _symbols(kernel, user), "-p", str(pid)]
-    return [*attached, *first, *words]
+    return program
 
 
 def _symbols(kernel: str, user: str) -> str:

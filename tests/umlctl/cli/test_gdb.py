@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 
@@ -62,3 +63,12 @@ def test_guest_that_does_not_run_cannot_be_debugged(
     keep("demo", boot_id="another")
     assert main.run(["gdb", "demo"]) == 3
     assert "no guest 'demo' of yours runs here" in capfd.readouterr().err
+
+
+def test_gdb_has_a_kernel_from_its_first_instruction() -> None:
+    words = gdb.command_of("/linux", "", 1, (), "/gate")
+    told = [word for before, word in itertools.pairwise(words) if before == "-ex"]
+    catch = told.index("tcatch exec")
+    assert told[catch + 1 : catch + 3] == ["shell echo >/gate", "continue"]
+    assert "symbol-file /linux/7.3/vmlinux" in told
+    assert not any("catch" in word for word in gdb.command_of("/linux", "", 1, ()))

@@ -56,11 +56,18 @@ class Jail:
     """
 
     def __init__(
-        self, definition: Definition, entries: list[DeviceEntry], command: list[str], memory: str
+        self,
+        definition: Definition,
+        entries: list[DeviceEntry],
+        command: list[str],
+        memory: str,
+        *,
+        gate: int = 0,
     ) -> None:
         """Make the kernel's own directory.
 
         command: the kernel and its arguments; memory: the directory where it has that
+        gate: see `spawn.Lent`
 
         Raises: HostError: it cannot be confined as it was asked for; OSError
         """
@@ -69,6 +76,7 @@ class Jail:
         self._definition = replace(definition, confine=self.mode)
         self._entries = entries
         self._command = command
+        self._executed = [*_behind(gate), *command]
         self._memory = memory
         self._means = device_access.of_command(command[1:])
         if self.mode != confinement.OFF:
@@ -84,7 +92,7 @@ class Jail:
 
         Raises: OSError, HostError
         """
-        command = self._command
+        command = self._executed
         if self.mode == confinement.OFF:
             yield Armed([*placing, *become, *command], [], told=False)
             return
@@ -188,6 +196,16 @@ class Jail:
             tun=later_mounts.tun_directory(definition.umid),
             guest=umid_lock.own_place(definition, paths.guest_dir(definition.umid)),
         )
+
+
+def _behind(gate: int) -> list[str]:
+    """What waits for a line before it becomes the kernel. A signal would not stop it, which is the
+    first process of its namespace.
+
+    gate: the descriptor; 0: there is nothing to wait for
+    """
+    wait = f'read -r _ </proc/self/fd/{gate} && exec "$@"'
+    return ["/bin/sh", "-c", wait, "sh"] if gate else []
 
 
 class _Program:

@@ -44,11 +44,14 @@ class Lent(NamedTuple):
         words: in the kernel's words, such as `ssl60=fd:10,fd:11`
         descriptors: ours, by the numbers that the kernel has for them
         fifos: in the guest's directory, likewise
+        gate: the number of one from which the kernel's process reads a line before it becomes the
+            kernel, so that a debugger can come first; 0: none
     """
 
     words: tuple[str, ...] = ()
     descriptors: Mapping[int, int] = MappingProxyType({})
     fifos: Mapping[int, str] = MappingProxyType({})
+    gate: int = 0
 
 
 class Armed(NamedTuple):
