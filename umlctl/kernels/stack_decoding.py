@@ -40,12 +40,13 @@ PLACE: Final = re.compile(
 class Decoder:
     """The script, which runs until `close`."""
 
-    def __init__(self, script: str, vmlinux: str, base: str, own_modules: str) -> None:
+    def __init__(self, script: str, vmlinux: str, own_modules: str) -> None:
         """own_modules: the directory of the kernel's modules; empty: it has none
 
         Raises: HostError
         """
-        words = ["bash", script, vmlinux, base, own_modules or os.path.dirname(vmlinux)]
+        # It finds out by itself which directory its paths are below.
+        words = ["bash", script, vmlinux, "auto", own_modules or os.path.dirname(vmlinux)]
         try:
             self._process = subprocess.Popen(
                 words,
@@ -109,10 +110,7 @@ def decoder(kernel: ProbedKernel) -> Decoder:
     lacking = [name for name in PROGRAMS if shutil.which(name) is None]
     if lacking:
         raise HostError(f"{script} takes {', '.join(lacking)}: bash and binutils have them")
-    base = os.path.realpath(f"{os.path.dirname(vmlinux)}/source")
-    if not os.path.isdir(base):
-        base = os.path.dirname(os.path.realpath(vmlinux))
-    return Decoder(script, vmlinux, base, modules.of_release(kernel))
+    return Decoder(script, vmlinux, modules.of_release(kernel))
 
 
 def _script(kernel: ProbedKernel) -> str:
