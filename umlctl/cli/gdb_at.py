@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -51,6 +50,8 @@ def debugging(definition: Definition, pid: int, gate: Gate) -> Iterator[None]:
     if gate == NO_GATE:
         yield
         return
+    import subprocess  # which a command without gdb does without
+
     from umlctl.cli import gdb
 
     path = f"/proc/{os.getpid()}/fd/{gate.writer}"
