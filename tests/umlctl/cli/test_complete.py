@@ -39,7 +39,7 @@ def test_what_the_prompt_completes_the_hosts_shell_completes_too() -> None:
     assert completed("proc", "demo", "mem") == {"meminfo": PROC_FILES["meminfo"]}
     assert set(completed("proc", "demo", "")) == set(PROC_FILES)
     assert completed("sysrq", "demo", "") == SYSRQ
-    assert set(completed("plug", "demo", "")) == {"disk", "nic", "console"}
+    assert set(completed("plug", "demo", "")) == {"disk", "nic", "share", "console"}
     assert "switch=" in completed("plug", "demo", "nic", "")
     assert set(completed("plug", "demo", "console", "con")) == {"con1", "con2", "con3", "con4"}
     assert {"user", "switch="} <= set(completed("start", "a", "--nic", ""))
