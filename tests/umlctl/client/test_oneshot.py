@@ -465,7 +465,7 @@ def test_outcome_as_json(shot: Callable[..., Run], bare: MakeBare) -> None:
     [
         (["remove"], "remove PATH: remove needs DEVICE"),
         (["stack"], "stack PATH: stack needs PID"),
-        (["plug", "disk"], "plug PATH: plug needs disk|nic|console SPEC..."),
+        (["plug", "disk"], "plug PATH: plug needs disk|nic|share|console SPEC..."),
         (["version", "now"], "version PATH: version takes no argument, not 'now'"),
         (["stack", "1", "2"], "stack PATH: stack takes PID, not '2'"),
         (["log", "x" * 600], "log PATH: a command has at most 511 bytes"),
