@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from errno import ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM
+from errno import EADDRINUSE, ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM
 from sys import byteorder, maxsize
 from time import monotonic
 
@@ -56,6 +56,8 @@ NO_ANSWER: Final = "no answer within the deadline"
 
 _LONG_BYTES: Final = (maxsize.bit_length() + 1) // 8
 """The size of a C long, bytes: that of a pointer, on Linux."""
+MAX_NAMES: Final = 100
+"""How many names are tried for one that is free."""
 CREDENTIALS_BYTES: Final = _socket.CMSG_SPACE(12)
 """Room for a struct ucred: pid, uid and gid."""
 
@@ -85,11 +87,15 @@ class Link:
         address: leads to the very socket that was looked at
     """
 
-    def __init__(self, path: str, owner: int | None = None) -> None:
+    def __init__(self, path: str, owner: int | None = None, *, by_path: bool = False) -> None:
         """owner: the uid that must own the server's socket. A path through a directory of another
         user leads where that user likes, and may lead to what only this process can reach
+        by_path: a kernel's replies come to a name beside its socket, which a kernel in another
+            network namespace needs: it finds no abstract name of this one
         """
         self.path = self.address = path
+        self._by_path = by_path
+        self._own_name = ""
         self.served = False
         self.socket: _socket.socket | None = None
         self._wanted = owner
@@ -101,6 +107,9 @@ class Link:
         if self.socket is not None:
             self.socket.close()
             self.socket = None
+        if self._own_name:
+            _unlink(self._own_name)
+            self._own_name = ""
         if self._door >= 0:
             os.close(self._door)
             self._door = -1
@@ -149,7 +158,7 @@ class Link:
         try:
             if self.served:
                 sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-            sock.bind(b"")
+            self._bind(sock)
             if not self.served:
                 sock.connect(self.address)
         except OSError as problem:
@@ -157,6 +166,12 @@ class Link:
             raise self._why(problem) from None
         self.socket = sock
         return sock
+
+    def _bind(self, sock: _socket.socket) -> None:
+        if self._by_path and not self.served:
+            self._own_name = _bind_beside(sock, self.path)
+        else:
+            sock.bind(b"")
 
     def _pin(self) -> os.stat_result:
         """Hold the file that the path leads to, whatever is put in its place meanwhile.
@@ -267,8 +282,9 @@ class Connection:
     away, and the next request gets a fresh one.
     """
 
-    def __init__(self, path: str) -> None:
-        self.link = Link(path)
+    def __init__(self, path: str, *, by_path: bool = False) -> None:
+        """by_path: see `Link`"""
+        self.link = Link(path, by_path=by_path)
 
     def __enter__(self) -> Self:
         return self
@@ -399,6 +415,31 @@ def kicker() -> _socket.socket:
 
 def _datagram_socket() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+
+
+def _bind_beside(sock: _socket.socket, path: str) -> str:
+    """Bind to a name that nobody has, as long as the server's or shorter; that name.
+
+    Raises: OSError
+    """
+    directory = path.rpartition("/")[0]
+    for _ in range(MAX_NAMES):
+        name = f"{directory}/r{int.from_bytes(os.urandom(3), byteorder):06x}"
+        try:
+            sock.bind(name)
+        except OSError as problem:
+            if problem.errno != EADDRINUSE:
+                raise
+        else:
+            return name
+    raise OSError(EADDRINUSE, os.strerror(EADDRINUSE))
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # a kernel that begins anew or ends empties the directory
 
 
 def _which(found: os.stat_result) -> tuple[int, ...]:

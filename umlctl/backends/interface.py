@@ -29,11 +29,13 @@ class Owner(NamedTuple):
         umid: its name
         directory: of its records, where files are made that go with it
         log: of its console, which the output of hooks goes to
+        namespace: which network namespace its kernel is in, or will be; 0: this host's
     """
 
     umid: str
     directory: str
     log: str
+    namespace: int = 0
 
 
 class GuestKernel(Protocol):

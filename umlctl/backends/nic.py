@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
-from umlctl.backends import hooks
+from umlctl.backends import hooks, kernel_namespace
 from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import MAX_FACT_CHARACTERS, Backend, has_sysfs
 from umlctl.devices import eth, families, needs, vec
@@ -22,6 +22,7 @@ from umlctl.guest.specs import (
     AUTO,
     KERNEL,
     MAX_NICS,
+    SWITCH,
     TAP,
     USER,
     USER_ADDRESS,
@@ -29,8 +30,9 @@ from umlctl.guest.specs import (
     USER_RESOLVER,
     Nic,
 )
-from umlctl.host import naming, paths, processes
+from umlctl.host import naming, netns, paths, processes
 from umlctl.networks import definitions, interfaces, macs, segments, taps
+from umlctl.networks.namespaces import PORT
 from umlctl.state.records import DeviceEntry
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 PRIVATE_IDLE_TIMEOUT: Final = 120.0
 """How long the switch of one NIC waits for that NIC, seconds: other NICs may have hooks."""
+GUEST: Final = "guest"
+"""What a NIC's entry calls the guest of its PORT."""
 IPV4_CONF_PATH: Final = "sys/net/ipv4/conf"
 """Below /proc, this has a directory for each NIC, and needs nothing mounted in the guest."""
 
@@ -96,6 +100,8 @@ class NicBackend(Backend):
         assert isinstance(asked, Nic)
         entry = self.plan(asked, number, owner)
         _check_mac(entry, users)
+        if owner.namespace and kernel_namespace.needs_host(asked):
+            raise HostError(f"{entry.name}: {kernel_namespace.ELSEWHERE}")
         try:
             if asked.kind == KERNEL:
                 _provide_all(entry, users)
@@ -103,6 +109,8 @@ class NicBackend(Backend):
                 _tap(entry, asked, users)
             else:
                 _switch(entry, asked)
+                if owner.namespace and asked.kind == SWITCH:
+                    _bridge(entry, owner)
             hooks.run("up", entry, owner.umid, owner.log)
         except BaseException:
             _undo(entry)
@@ -112,7 +120,11 @@ class NicBackend(Backend):
     def renew(self, entry: DeviceEntry, pid: int) -> None:
         """Have the host's end ready again: a kernel that reboots does not close what the link had
         open."""
-        if entry.network:
+        if entry.network and PORT in entry.made:
+            tap, guest = entry.made[PORT], entry.made[GUEST]
+            segment = segments.Segment(entry.network)
+            segment.make_tap(tap, entry.mac, guest, netns.inode_of(pid))
+        elif entry.network:
             segments.Segment(entry.network).forget(pid)
         if not entry.tap:
             return
@@ -189,6 +201,11 @@ def _undo(entry: DeviceEntry) -> str:
                 remove(entry.made[kind])
             except UmlctlError as problem:
                 said.append(f"{entry.name}: {problem}")
+    if PORT in entry.made and segments.running(entry.network):
+        try:
+            segments.Segment(entry.network).remove_tap(entry.made[PORT])
+        except HostError as problem:
+            said.append(f"{entry.name}: {problem}")
     return "; ".join(said)
 
 
@@ -295,6 +312,47 @@ def _switch(entry: DeviceEntry, asked: Nic) -> None:
         host_loopback=not asked.isolated,
         idle=PRIVATE_IDLE_TIMEOUT,
     )
+
+
+def _bridge(entry: DeviceEntry, owner: Owner) -> None:
+    """Have a NIC be on its network's bridge instead of its switch, if both are to be had."""
+    tap = interfaces.tap_name(owner.umid, int(entry.name.removeprefix(families.VEC)))
+    if definitions.is_plain(entry.network):
+        return
+    try:
+        segment = segments.Segment(entry.network)
+        segment.make_tap(tap, entry.mac, owner.umid, owner.namespace)
+    except HostError:
+        return  # the switch does, and is on the bridge
+    number = int(entry.name.removeprefix(families.VEC))
+    entry.kernel = str(vec.parse(bridge_words(number, tap, entry.mac)))
+    entry.made |= {PORT: tap, GUEST: owner.umid}
+
+
+def bridge_words(number: int, tap: str, mac: str) -> str:
+    """A NIC on a network's bridge, in the kernel's words."""
+    return f"{families.VEC}{number}:transport=tap,ifname={tap},mac={mac},depth=128,gro=1"
+
+
+def bridge_of(tap: str) -> str:
+    """The network on whose bridge a tap is; empty if on none."""
+    for name in segments.names():
+        try:
+            ports = segments.Segment(name).status()["ports"]
+        except HostError:
+            continue
+        if any(port.get("tap") == tap for port in ports):
+            return name
+    return ""
+
+
+def on_bridge(entry: DeviceEntry, network: str, tap: str, umid: str) -> DeviceEntry:
+    """The entry of a NIC whose record was lost, and that is on a network's bridge."""
+    number = int(entry.name.removeprefix(families.VEC))
+    entry.network, entry.tap, entry.bridge = network, "", ""
+    entry.asked = f"switch={network},nic={number}"
+    entry.made = {PORT: tap, GUEST: umid}
+    return entry
 
 
 def _tap(entry: DeviceEntry, asked: Nic, users: Iterable[Use]) -> None:

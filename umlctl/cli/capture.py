@@ -49,6 +49,7 @@ class Place(NamedTuple):
         pid: of the one kernel whose frames are wanted; 0: all
         mac: of the one NIC whose frames are wanted, where the kernel has others there; else empty
         other_macs: of those
+        guest: whose kernel that is
     """
 
     text: str
@@ -57,6 +58,7 @@ class Place(NamedTuple):
     pid: int = 0
     mac: str = ""
     other_macs: tuple[str, ...] = ()
+    guest: str = ""
 
     @property
     def own(self) -> list[str]:
@@ -112,7 +114,7 @@ def capture(guest: str, words: tuple[str, ...], write: str | None, count: int | 
         rest = (*own, *(("and", "(", *rest, ")") if rest else ()))
     program = packet_filter.compile_filter(rest) if rest else []
     with ExitStack() as stack:
-        source = Capture(place.network, place.pid, program)
+        source = Capture(place.network, place.pid, program, place.guest)
         stack.callback(source.close)
         target = stack.enter_context(_target(write))
         try:
@@ -174,7 +176,15 @@ def _place_of(record: Record, entry: DeviceEntry) -> Place:
     others = tuple(each.mac for each in nics if each is not entry)
     mac = entry.mac if others else ""
     on = "" if naming.PRIVATE_MARK in entry.network else f" on {entry.network}"
-    return Place(f"{text}{on}", network=entry.network, pid=record.pid, mac=mac, other_macs=others)
+    guest = record.definition.umid
+    return Place(
+        f"{text}{on}",
+        network=entry.network,
+        pid=record.pid,
+        guest=guest,
+        mac=mac,
+        other_macs=others,
+    )
 
 
 def _names_of(place: Place) -> Callable[[], dict[int, str]]:
@@ -184,8 +194,14 @@ def _names_of(place: Place) -> Callable[[], dict[int, str]]:
         with suppress(HostError):
             ports = segments.Segment(place.network).status()["ports"]
             guests = {record.pid: record for record in discover.running()}
+            by_name = {record.definition.umid: record for record in guests.values()}
             return {
-                port["id"]: _name_of(port, guests.get(port["pid"]), place.network) for port in ports
+                port["id"]: _name_of(
+                    port,
+                    guests.get(port["pid"]) or by_name.get(port.get("guest", "")),
+                    place.network,
+                )
+                for port in ports
             }
         return {}
 

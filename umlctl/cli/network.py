@@ -14,6 +14,7 @@ from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
 from umlctl.host import naming, processes
 from umlctl.networks import definitions, interfaces, segments
+from umlctl.networks.bridge import unable
 from umlctl.networks.definitions import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
 from umlctl.recovery import discover
@@ -49,6 +50,7 @@ Examples:
 @click.option(
     "--forward", "forwards", multiple=True, metavar="HOST:ADDR:GUEST", help="With --user."
 )
+@click.option("--plain", is_flag=True, help="The switch moves all frames, and no bridge does.")
 @click.option("--up", default="", metavar="COMMAND", help="Run when a NIC joins; may refuse it.")
 @click.option("--down", default="", metavar="COMMAND", help="Run when a NIC leaves.")
 @click.option("--json", "in_json", is_flag=True, help="Print it as `network list` does.")
@@ -61,6 +63,8 @@ def create(name: str, bridge: bool, in_json: bool, **options: Any) -> int:
     """
     if bridge and (options["user"] or options["forwards"]):
         raise UsageError("--user and --forward are for switches; a bridge has the host's routes")
+    if bridge and options["plain"]:
+        raise UsageError("--plain is for switches")
     if options["address"] and not bridge:
         raise UsageError("--address is for a bridge")
     if (options["forwards"] or options["isolated"]) and not options["user"]:
@@ -125,7 +129,8 @@ def show(name: str, in_json: bool) -> int:
         print(views.to_json(found))
         return exitcodes.OK
     uplink = "uplink slirp4netns" if found.get("uplink") else ""
-    said = [found["kind"], found["state"], uplink, found.get("address"), found.get("problem")]
+    way = "by the host's kernel" if found.get("bridged") else ""
+    said = [found["kind"], found["state"], way, uplink, found.get("address"), found.get("problem")]
     print(f"{name}: {', '.join(filter(None, said))}")
     for each in found.get("forwards", ()):
         if isinstance(each, dict):  # of a switch that runs
@@ -215,12 +220,14 @@ def _rate(count: int | None) -> str:
 def check(in_json: bool) -> int:
     """Show what each kind of NIC needs of this host, and whether you have it.
 
-    Nothing is changed: no capability is given to anything, and no interface is made.
+    Nothing is changed: no capability is given to anything, and no interface stays that was tried.
     """
     tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
     raw = processes.has_capability("CAP_NET_RAW")
+    why = unable()
     found = [
         ("--switch NAME", "nothing", True),
+        ("--switch NAME, by the host's kernel", "a network namespace, and /dev/net/tun", not why),
         ("--user", "the program slirp4netns", shutil.which("slirp4netns") is not None),
         ("--tap NAME", "a tap that is yours, and /dev/net/tun", tun),
         ("--tap auto", "CAP_NET_ADMIN, and /dev/net/tun", interfaces.may_configure()),
@@ -236,10 +243,14 @@ def check(in_json: bool) -> int:
         ("--transport bess,...", "a switch that listens", True),
     ]
     if in_json:
-        print(views.to_json([{"nic": n, "needs": needs, "met": met} for n, needs, met in found]))
+        said = [{"nic": n, "needs": needs, "met": met, "why": ""} for n, needs, met in found]
+        said[1]["why"] = why
+        print(views.to_json(said))
         return exitcodes.OK
     rows = [(n, needs, "yes" if met else "no") for n, needs, met in found]
     views.columns([("NIC", "NEEDS", "MET"), *rows])
+    if why:
+        print(f"switches move all frames, at a tenth of the speed: {why}")
     return exitcodes.OK
 
 
@@ -255,6 +266,7 @@ def gather() -> list[dict[str, Any]]:
             "user": each.user,
             "isolated": each.isolated,
             "forwards": each.forwards,
+            "plain": each.plain,
             "address": each.address,
             "up": each.up,
             "down": each.down,
@@ -265,7 +277,7 @@ def gather() -> list[dict[str, Any]]:
         try:
             entry |= {"state": "running"} | segments.Segment(name).status()
             for port in entry["ports"]:
-                port["guest"] = guests.get(port.get("pid"))
+                port["guest"] = guests.get(port.get("pid")) or port.get("guest")
         except HostError as problem:
             entry |= {"state": "silent", "problem": str(problem)}
     try:

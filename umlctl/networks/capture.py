@@ -31,15 +31,15 @@ class Capture:
         switch: how many switches of the network there were before; each gives its ports new numbers
     """
 
-    def __init__(self, network: str, pid: int, program: list[Instruction]) -> None:
+    def __init__(self, network: str, pid: int, program: list[Instruction], guest: str = "") -> None:
         """network: whose switch runs
-        pid: of the kernel whose frames are wanted; 0: all
+        pid, guest: of the kernel whose frames are wanted; 0: all
         program: that frames have to pass; without instructions, all do
 
         Raises: HostError: the switch does not run, or refuses; UsageError: the program is too long
         """
         self._network = network
-        self._pid = pid
+        self._asked = {"capture": pid, "guest": guest}
         self._program = packet_filter.with_more_behind(program, KNOWN_BYTES)
         self._lost = self._lost_before = 0
         self.switch = 0
@@ -108,7 +108,7 @@ class Capture:
                 packet_filter.attach(ours, self._program)
             with its, connect(self._network, ANSWER_TIMEOUT) as connection:
                 deadline = time.monotonic() + ANSWER_TIMEOUT
-                answer = exchange(connection, {"capture": self._pid}, deadline, its.fileno())
+                answer = exchange(connection, self._asked, deadline, its.fileno())
             if "error" in answer:
                 raise HostError(f"network {self._network}: {answer['error']}")
         except OSError as problem:

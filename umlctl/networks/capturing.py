@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import select
 import time
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from sys import byteorder
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.networks.captured import RECEIVED, SENT, encode
-from umlctl.networks.forwarding import LISTEN_EVENTS, Port
+from umlctl.networks.forwarding import LISTEN_EVENTS, MAX_FRAME_BYTES, Port
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from umlctl.networks.loop import Loop
 
 MAX_CAPTURES: Final = 16
 """How many capture at a switch at a time."""
+MAX_BURST_FRAMES: Final = 64
+"""How many frames are taken of one interface before others get their turn."""
+_SOL_PACKET: Final = 263
+_PACKET_STATISTICS: Final = 6
+_PACKET_OUTGOING: Final = 4
+
+
+class Tapped(NamedTuple):
+    """An interface whose frames are captured, beside those of the switch.
+
+    Fields:
+        frames: a packet socket, not blocking
+        number: of the port that a frame came by, by the frame
+    """
+
+    frames: socket.socket
+    number: Callable[[bytes], int]
 
 
 class Captures:
@@ -25,18 +44,22 @@ class Captures:
     Fields:
         copy: takes a frame, the port that it has come from, and the one that it goes to (None: to
             all others); None while nobody captures, so that each frame costs a look
+        trunk: what passes this port is seen on the bridge behind it; None if there is none
     """
 
     def __init__(self, loop: Loop) -> None:
         self.copy: Callable[[memoryview, Port, Port | None], None] | None = None
         self._loop = loop
-        self._all: dict[int, tuple[Port, int]] = {}
+        self.trunk: Port | None = None
+        self._all: dict[int, tuple[Port, int, Sequence[Tapped]]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, connection: socket.socket, pid: int) -> None:
+    def add(self, connection: socket.socket, pid: int, tapped: Sequence[Tapped] = ()) -> None:
         """Send copies of frames to a connection until its other end is closed.
+
+        All that is `tapped` is closed then, too.
 
         connection: sends a packet at a time
         pid: of the process whose frames are wanted; 0: each frame, as it comes in
@@ -47,12 +70,16 @@ class Captures:
         # what it drops.
         to = Port(0, pid, connection, 0, self._loop.rearm)
         self._loop.watch(to.fd, LISTEN_EVENTS, lambda events: self._serve(to, events))
-        self._all[to.fd] = (to, pid)
+        self._all[to.fd] = (to, pid, tapped)
         self.copy = self._copy
+        for each in tapped:
+            self._loop.watch(each.frames.fileno(), select.EPOLLIN, partial(self._tap, to, each))
 
     def _serve(self, to: Port, events: int) -> None:
         if events & ~select.EPOLLOUT:  # it has nothing to say but its end
-            del self._all[to.fd]
+            for each in self._all.pop(to.fd)[2]:
+                self._loop.unwatch(each.frames.fileno())
+                each.frames.close()
             self._loop.unwatch(to.fd)
             to.connection.close()
             if not self._all:
@@ -62,7 +89,9 @@ class Captures:
 
     def _copy(self, frame: memoryview, source: Port, sink: Port | None) -> None:
         now = time.time_ns()
-        for to, pid in list(self._all.values()):
+        for to, pid, tapped in list(self._all.values()):
+            if not pid and tapped and self.trunk in (source, sink, sink or self.trunk):
+                continue
             if not pid or source.pid == pid:
                 direction = SENT
             elif sink is None or sink.pid == pid:
@@ -70,3 +99,21 @@ class Captures:
             else:
                 continue
             to.put(memoryview(encode(frame, now, source.number, to.dropped, direction)))
+
+    def _tap(self, to: Port, tapped: Tapped, _events: int) -> None:
+        """Take what an interface has passed."""
+        frames = tapped.frames
+        for _ in range(MAX_BURST_FRAMES):
+            try:
+                frame, address = frames.recvfrom(MAX_FRAME_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._loop.rearm(frames.fileno(), 0)  # the interface is gone
+                return
+            direction = RECEIVED if address[2] == _PACKET_OUTGOING else SENT
+            number = tapped.number(frame)
+            packet = encode(memoryview(frame), time.time_ns(), number, to.dropped, direction)
+            to.put(memoryview(packet))
+        lost = frames.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        to.dropped += int.from_bytes(lost[4:], byteorder)

@@ -39,6 +39,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         user: the switch has an uplink to the internet
         isolated: with `user`: guests cannot reach what listens on the host's loopback
         forwards: with `user`: HOSTPORT:GUESTADDR:GUESTPORT of the host
+        plain: the switch moves all frames, and the host's kernel none
         address: of the bridge on the host, with its prefix length
         up, down: shell commands, run when a NIC joins and when it leaves
     """
@@ -48,6 +49,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     user: bool = False
     isolated: bool = False
     forwards: tuple[str, ...] = ()
+    plain: bool = False
     address: str = ""
     up: str = ""
     down: str = ""
@@ -194,6 +196,15 @@ def remove(name: str, users: Iterable[Use]) -> str:
         except OSError as problem:
             raise HostError(f"{path} cannot be removed: {problem.strerror}") from problem
     return aside
+
+
+def is_plain(name: str) -> bool:
+    """Whether a network was defined so.
+
+    Raises: HostError
+    """
+    network = load(name)
+    return network is not None and network.plain
 
 
 def start_switch(name: str) -> Segment:

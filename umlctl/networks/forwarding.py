@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from umlctl.networks.link import Lane
+    from umlctl.networks.tap_connection import TapConnection
 
 HEADER_BYTES: Final = 14
 """The length of an Ethernet header, bytes; anything shorter is no frame."""
@@ -117,7 +118,8 @@ class Port:
         pid: of the process that connected
         connection: SOCK_SEQPACKET, one frame a packet, non-blocking
         inode: tells whether two descriptors are one connection
-        uplink: it leads out of the segment
+        uplink: it leads out of the switch, and to no guest's kernel alone
+        mac: of the one NIC that is known to be behind it; else empty
         in_frames, in_bytes, out_frames, out_bytes: what has come from there and gone there
         dropped: frames that could not go there, or were none
         in_rate, out_rate: what comes and goes now, bytes a second
@@ -126,15 +128,15 @@ class Port:
 
     __slots__ = (
         *("_arm", "_measured", "_send", "_waiting", "_waiting_bytes", "connection", "dropped"),
-        *("fd", "in_bytes", "in_frames", "in_rate", "inode", "lanes", "number", "out_bytes"),
-        *("out_frames", "out_rate", "pid", "uplink"),
+        *("fd", "in_bytes", "in_frames", "in_rate", "inode", "lanes", "mac", "number"),
+        *("out_bytes", "out_frames", "out_rate", "pid", "uplink"),
     )
 
     def __init__(
         self,
         number: int,
         pid: int,
-        connection: socket.socket,
+        connection: socket.socket | TapConnection,
         inode: int,
         arm: Callable[[int, int], object],
         *,
@@ -151,6 +153,7 @@ class Port:
         self.in_frames = self.in_bytes = self.out_frames = self.out_bytes = self.dropped = 0
         self.in_rate = self.out_rate = 0.0
         self.lanes: tuple[Lane, Lane] | None = None
+        self.mac = ""
         self._measured = (0, 0)
         self._send = connection.send
         self._arm = arm
@@ -207,12 +210,16 @@ class Port:
     def measure(self, seconds: float) -> None:
         """Note what was moved in some time, seconds."""
         now = (self.in_bytes, self.out_bytes)
-        new = 1 - math.exp(-seconds / RATE_SECONDS)
-        self.in_rate += new * ((now[0] - self._measured[0]) / seconds - self.in_rate)
-        self.out_rate += new * ((now[1] - self._measured[1]) / seconds - self.out_rate)
+        self.in_rate = averaged(self.in_rate, now[0] - self._measured[0], seconds)
+        self.out_rate = averaged(self.out_rate, now[1] - self._measured[1], seconds)
         self._measured = now
 
     def counters(self) -> dict[str, int]:
         names = ("in_frames", "in_bytes", "out_frames", "out_bytes", "dropped")
         rates = {name: round(getattr(self, name)) for name in ("in_rate", "out_rate")}
         return {name: getattr(self, name) for name in names} | rates
+
+
+def averaged(rate: float, moved: int, seconds: float) -> float:
+    """A rate that was so far, bytes a second, and is now that some bytes were moved."""
+    return rate + (1 - math.exp(-seconds / RATE_SECONDS)) * (moved / seconds - rate)

@@ -74,7 +74,9 @@ class Links:
         for mac, (pid, _) in self._known.items():
             by_pid.setdefault(pid, []).append(mac)
         for port in all_of_them:
-            macs = [address.hex(":") for address in table.behind(port)]
+            if port.uplink and not port.mac:
+                continue  # many are behind it
+            macs = [port.mac] if port.mac else [address.hex(":") for address in table.behind(port)]
             if not macs and sum(other.pid == port.pid for other in all_of_them) == 1:
                 macs = by_pid.get(port.pid, [])
             known = [self.of(mac) for mac in macs if mac in self._known]

@@ -43,7 +43,9 @@ START_TIMEOUT: Final = 10.0
 """How long a switch may take to come up on a busy machine, seconds."""
 IDLE_TIMEOUT: Final = 10.0
 LOG_TAIL_CHARACTERS: Final = 1000
-OPTIONS: Final = frozenset(("name", "idle", "user", "forward", "guest", "host_loopback", "link"))
+OPTIONS: Final = frozenset(
+    ("name", "idle", "user", "forward", "guest", "host_loopback", "link", "bridged", "tap")
+)
 """The options that a switch writes down."""
 _LOOK_INTERVAL: Final = 0.01
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -88,6 +90,30 @@ class Segment:
         Raises: HostError
         """
         self._ask({"link": {"mac": mac, "pid": pid, **described(character)}})
+
+    def namespace(self) -> int:
+        """Which network namespace the segment's bridge is in; it is made if it is not there.
+
+        Raises: HostError: why there is none, or no switch
+        """
+        return int(self._ask({"namespace": True})["namespace"])
+
+    def make_tap(self, name: str, mac: str, guest: str, namespace: int) -> None:
+        """Have a tap on the segment's bridge for a NIC.
+
+        guest: whose NIC it is; namespace: that its kernel is in
+
+        Raises: HostError
+        """
+        asked = {"name": name, "mac": mac, "guest": guest, "namespace": namespace}
+        self._ask({"tap": asked})
+
+    def remove_tap(self, name: str) -> None:
+        """Remove it.
+
+        Raises: HostError
+        """
+        self._ask({"untap": name})
 
     def stay(self) -> None:
         """Have it wait for a guest as long again: one is about to connect.

@@ -8,11 +8,18 @@ packet.
                                 {"restarted": PROGRAM} when the uplink had to be restarted
     {"give": true, "pid": PID}  with a descriptor: take this connection as a port
     {"forget": PID}             close the connections of this process: its kernel begins anew
-    {"capture": PID}            with a descriptor: send copies of the frames of this process there,
-                                as `umlctl.networks.captured` has them; 0: of all
+    {"capture": PID, "guest": UMID}
+                                with a descriptor: send copies of the frames of this process there,
+                                and of this guest's taps on the bridge, as
+                                `umlctl.networks.captured` has them; 0: of all
     {"link": {"mac": MAC, "pid": PID, ...}}
                                 have the link of a NIC be as `umlctl.networks.link` has it: delay,
                                 jitter, loss, rate, down; without these, plain
+    {"namespace": true}         have a bridge of the host's kernel beside the switch:
+                                {"namespace": INODE} says in which network namespace it is
+    {"tap": {"name": NAME, "mac": MAC, "guest": UMID, "namespace": INODE}}
+                                have a tap on that bridge for a NIC of a kernel in that namespace
+    {"untap": NAME}             remove it
     {"forward": "8080:80"}      forward a port of this host to the guest
     {"stay": true}              a client is about to connect: be alone for a while longer
     {"quit": true}              end, and tell the holders {"quit": true}
@@ -42,6 +49,7 @@ from umlctl.networks.forwards import parse_forward
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from umlctl.networks.bridged import Bridged
     from umlctl.networks.capturing import Captures
     from umlctl.networks.forwarding import AddressTable, Port
     from umlctl.networks.links import Links
@@ -71,6 +79,7 @@ class Controlled(Protocol):
     table: AddressTable[Port]
     captures: Captures
     links: Links
+    bridged: Bridged
     uplink: Uplink | None
 
     def guest_ports(self) -> Sequence[Port]: ...
@@ -196,7 +205,7 @@ class Control:
         if answer is not None:
             self._send(client, answer)
 
-    def _answer(  # noqa: C901, PLR0911 - a line a request
+    def _answer(  # noqa: C901, PLR0911, PLR0912 - a line a request
         self, client: ControlClient, data: bytes, given: list[socket.socket | None]
     ) -> Message | None:
         """Do what a client asks; None: it is answered later."""
@@ -213,10 +222,25 @@ class Control:
                 return self._adopt(given)
             case {"forget": int(pid)} if type(pid) is int:
                 return self._forget(pid)
-            case {"capture": int(pid)} if type(pid) is int and pid >= 0:
-                return self._capture(pid, given)
+            case {"capture": int(pid), **rest} if type(pid) is int and pid >= 0:
+                return self._capture(pid, str(rest.get("guest", "")), given)
             case {"link": {"mac": str(mac), "pid": int(pid), **values}} if type(pid) is int:
                 return self._set_link(mac, pid, values)
+            case {"namespace": True}:
+                return self._namespace()
+            case {
+                "tap": {
+                    "name": str(name),
+                    "mac": str(mac),
+                    "guest": str(guest),
+                    "namespace": int(inode),
+                }
+            }:
+                return self._make_tap(name, mac, guest, inode)
+            case {"untap": str(name)}:
+                self._switch.bridged.remove(name)
+                self._switch.save_options()
+                return {"ok": True}
             case {"forward": str(text)}:
                 return self._forward(client, text)
             case {"stay": True}:
@@ -227,7 +251,7 @@ class Control:
                 return {"ok": True}
         return {
             "error": "no such request; there are status, hold, give, forget, capture, link, "
-            "forward, stay and quit"
+            "namespace, tap, untap, forward, stay and quit"
         }
 
     def _forget(self, pid: int) -> Message:
@@ -267,7 +291,7 @@ class Control:
         given.clear()
         return {"ok": True, "port": port.number}
 
-    def _capture(self, pid: int, given: list[socket.socket | None]) -> Message:
+    def _capture(self, pid: int, guest: str, given: list[socket.socket | None]) -> Message:
         connection = _only(given)
         if connection is None:
             return {"error": "capture comes with one descriptor, of a connected socket"}
@@ -275,7 +299,7 @@ class Control:
         if len(captures) >= MAX_CAPTURES:
             return {"error": f"{MAX_CAPTURES} clients capture here already"}
         connection.getpeername()  # raises for a socket that never was connected
-        captures.add(connection, pid)
+        captures.add(connection, pid, self._switch.bridged.tapped(guest if pid else ""))
         given.clear()
         return {"ok": True}
 
@@ -288,6 +312,27 @@ class Control:
             return {"error": str(problem)}
         self._switch.apply_links()
         self._switch.save_options()
+        return {"ok": True}
+
+    def _namespace(self) -> Message:
+        try:
+            inode = self._switch.bridged.namespace()
+        except UmlctlError as problem:
+            return {"error": str(problem)}
+        self._switch.save_options()
+        self._switch.renew()
+        return {"namespace": inode}
+
+    def _make_tap(self, name: str, mac: str, guest: str, inode: int) -> Message:
+        if not _MAC.fullmatch(mac):
+            return {"error": f"no MAC address: {mac!r}"}
+        try:
+            self._switch.bridged.add(name, mac, guest, inode)
+        except UmlctlError as problem:
+            return {"error": str(problem)}
+        self._switch.apply_links()
+        self._switch.save_options()
+        self._switch.renew()
         return {"ok": True}
 
     def _forward(self, client: ControlClient, text: str) -> Message | None:
@@ -310,7 +355,8 @@ class Control:
 
     def _status(self) -> Message:
         switch = self._switch
-        ports = switch.guest_ports()
+        ports, taps = switch.guest_ports(), switch.bridged.status()
+        listed = [self._port_status(port) for port in ports[:MAX_LISTED_PORTS]] + taps
         return {
             "name": switch.name,
             "pid": os.getpid(),
@@ -319,8 +365,9 @@ class Control:
             "forwards": [] if switch.uplink is None else switch.uplink.forwards_status(),
             "holders": self.holders(),
             "links": switch.links.all()[:MAX_LISTED_PORTS],
-            "ports": [self._port_status(port) for port in ports[:MAX_LISTED_PORTS]],
-            "unlisted": len(ports[MAX_LISTED_PORTS:]),
+            "bridged": bool(switch.bridged),
+            "ports": listed[:MAX_LISTED_PORTS],
+            "unlisted": max(len(ports) + len(taps) - MAX_LISTED_PORTS, 0),
         }
 
     def _port_status(self, port: Port) -> Message:

@@ -33,6 +33,7 @@ from umlctl.errors import UmlctlError
 from umlctl.host import naming, paths, place
 from umlctl.host.files import is_still_at, remove_tree
 from umlctl.networks import link, slirp
+from umlctl.networks.bridged import Bridged
 from umlctl.networks.capturing import Captures
 from umlctl.networks.forwarding import (
     GONE_EVENTS,
@@ -51,6 +52,8 @@ from umlctl.state.checksum import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from umlctl.networks.tap_connection import TapConnection
 
 MAX_BURST_FRAMES: Final = 64
 """How many frames are taken from one port before the others get their turn."""
@@ -74,6 +77,7 @@ class Switch:
         table: which address is behind which port
         captures: who wants copies of frames
         links: which NICs' frames are delayed, lost, slowed down or cut
+        bridged: the part of the segment that the host's kernel moves frames in
         uplink: leads out of the segment; None if nothing does
     """
 
@@ -100,6 +104,7 @@ class Switch:
         self._options = options
         self._lock = lock
         self._port_numbers = itertools.count(1)
+        self.bridged = Bridged(self)
         self._ports: dict[int, Port] = {}
         self._view = memoryview(bytearray(MAX_FRAME_BYTES))
         self._alone_since = 0.0
@@ -108,7 +113,9 @@ class Switch:
         self._for_good = False
         self._control = Control(self)
         self._leave_port: Callable[[], None] = self._listen_for_ports()
-        self._listen(paths.network_control(name), self._control.accept)
+        _listen(self, paths.network_control(name), self._control.accept)
+        if options.bridged:  # which is found by those who listen already
+            self.bridged.begin([json.loads(text) for text in options.tap])
         self._tick()
         self._stay()
         self.renew()
@@ -146,8 +153,10 @@ class Switch:
         if self.links:  # most switches have none
             self.links.forget_ended(lambda pid: os.path.exists(f"/proc/{pid}"))
             self.apply_links()
+        seconds = max(now - self._measured, 0.001)
         for port in self._ports.values():
-            port.measure(max(now - self._measured, 0.001))
+            port.measure(seconds)
+        self.bridged.measure(seconds)
         self._measured = now
         self.loop.after(LOOK_INTERVAL, self._stay)
 
@@ -168,58 +177,25 @@ class Switch:
         if not os.path.exists(paths.network_port(self.name)):
             self._leave_port = self._listen_for_ports()  # connected kernels stay connected
         if not os.path.exists(paths.network_control(self.name)):
-            self._listen(paths.network_control(self.name), self._control.accept)
+            _listen(self, paths.network_control(self.name), self._control.accept)
         if not os.path.exists(paths.network_options(self.name)):
             self.save_options()
-
-    def _listen(self, path: str, accept: Callable[[socket.socket], object]) -> Callable[[], None]:
-        """Listen at a path, without a moment in which no socket or a dead one is there.
-
-        Returns: a function that takes one connection, if one is waiting
-        """
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.setblocking(False)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        _unlink(path + "~")
-        listener.bind(path + "~")
-        listener.listen(LISTEN_BACKLOG)
-        os.rename(path + "~", path)
-
-        def ready(_events: int = 0) -> None:
-            try:
-                connection = listener.accept()[0]
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            # No descriptor is left: the connection has to wait, and this process must not spin.
-            except OSError as problem:
-                self.say(f"cannot accept a connection: {problem}")
-                self.loop.rearm(listener.fileno(), 0)
-                self.loop.after(
-                    ACCEPT_INTERVAL, lambda: self.loop.rearm(listener.fileno(), select.EPOLLIN)
-                )
-                return
-            try:
-                accept(connection)
-            except OSError as problem:
-                self.say(f"cannot take a connection: {problem}")
-                connection.close()
-
-        self.loop.watch(listener.fileno(), select.EPOLLIN, ready)
-        return ready
 
     # Ports
 
     def _listen_for_ports(self) -> Callable[[], None]:
         path = paths.network_port(self.name)
-        return self._listen(path, lambda made: self.add_port(made, peer(made)[0]))
+        return _listen(self, path, lambda made: self.add_port(made, peer(made)[0]))
 
-    def add_port(self, connection: socket.socket, pid: int, *, uplink: bool = False) -> Port:
+    def add_port(
+        self, connection: socket.socket | TapConnection, pid: int, *, uplink: bool = False
+    ) -> Port:
         """Take a connection as a port.
 
         Raises: OSError: there is no room for it; the connection is still the caller's
         """
         inode = os.fstat(connection.fileno()).st_ino
-        number = next(self._port_numbers)
+        number = self.next_number()
         port = Port(number, pid, connection, inode, self.loop.rearm, uplink=uplink)
         self.loop.watch(port.fd, LISTEN_EVENTS, partial(self._serve, port))
         self._ports[port.fd] = port
@@ -229,14 +205,18 @@ class Switch:
             self._control.tell_opened(port)
         return port
 
+    def next_number(self) -> int:
+        return next(self._port_numbers)
+
     def close_port(self, port: Port) -> None:
         del self._ports[port.fd]
         self.table.remove(port)
         self.loop.unwatch(port.fd)
         port.connection.close()
-        if port.uplink:
-            assert self.uplink is not None
+        if self.uplink is not None and port is self.uplink.port:
             self.uplink.lost_port()
+        elif port.uplink:
+            self.bridged.lost_port(port)
         else:
             self._control.tell_closed(port)
             self.renew()
@@ -290,6 +270,7 @@ class Switch:
 
     def apply_links(self) -> None:
         """Have the ports do to frames what is asked of their links."""
+        self.bridged.apply(self.links)
         self.links.apply(self._ports.values(), self.table, self._deliver_late)
 
     def _deliver_late(self, port: Port, frame: memoryview) -> None:
@@ -316,6 +297,9 @@ class Switch:
     def _end_if_alone(self) -> None:
         self._counting = False
         if self._has_company():
+            return
+        if self.bridged.is_used():  # nobody says when it is not
+            self.renew()
             return
         remaining = self._alone_since + self._options.idle - time.monotonic()
         if remaining > 0:
@@ -348,6 +332,8 @@ class Switch:
         if self.uplink is not None:
             self._options.forward = [str(forward) for forward in self.uplink.forwards()]
         self._options.link = [json.dumps(each) for each in self.links.all()]
+        self._options.bridged = bool(self.bridged)
+        self._options.tap = [json.dumps(each) for each in self.bridged.known()]
         path = paths.network_options(self.name)
         with open(path + "~", "wb") as file:
             file.write(seal(json.dumps(vars(self._options)).encode()))
@@ -362,8 +348,47 @@ class Switch:
         _unlink(paths.network_control(self.name))
         if self.uplink is not None:
             self.uplink.close()
+        self.bridged.close(for_good=self._for_good)
         if self._for_good:
             remove_tree(paths.network_dir(self.name))
+
+
+def _listen(
+    switch: Switch, path: str, accept: Callable[[socket.socket], object]
+) -> Callable[[], None]:
+    """Listen at a path, without a moment in which no socket or a dead one is there.
+
+    Returns: a function that takes one connection, if one is waiting
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.setblocking(False)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _unlink(path + "~")
+    listener.bind(path + "~")
+    listener.listen(LISTEN_BACKLOG)
+    os.rename(path + "~", path)
+
+    def ready(_events: int = 0) -> None:
+        try:
+            connection = listener.accept()[0]
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        # No descriptor is left: the connection has to wait, and this process must not spin.
+        except OSError as problem:
+            switch.say(f"cannot accept a connection: {problem}")
+            switch.loop.rearm(listener.fileno(), 0)
+            switch.loop.after(
+                ACCEPT_INTERVAL, lambda: switch.loop.rearm(listener.fileno(), select.EPOLLIN)
+            )
+            return
+        try:
+            accept(connection)
+        except OSError as problem:
+            switch.say(f"cannot take a connection: {problem}")
+            connection.close()
+
+    switch.loop.watch(listener.fileno(), select.EPOLLIN, ready)
+    return ready
 
 
 def _unlink(path: str) -> None:
@@ -380,6 +405,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--user", action="store_true", help="give it a way out by slirp4netns")
     made.add_argument("--forward", action="append", default=[], metavar="HOSTPORT:GUESTPORT")
     made.add_argument("--link", action="append", default=[], metavar="JSON", help="of one NIC")
+    made.add_argument("--bridged", action="store_true", help="there is a bridge of the host's")
+    made.add_argument("--tap", action="append", default=[], metavar="JSON", help="on that bridge")
     made.add_argument(
         "--guest", default=slirp.GUEST_ADDRESS, metavar="ADDRESS", help="who is forwarded to"
     )

@@ -129,6 +129,8 @@ class KernelClient:
         stopped: Callable[[], bool] = lambda: False,
         marker: str = "",
         owner: int | None = None,
+        *,
+        by_path: bool = False,
     ) -> None:
         """changed: called with `trouble` whenever it begins ("wedged...") or ends ("").
 
@@ -137,22 +139,20 @@ class KernelClient:
         marker: the path of `mark`
         owner: the uid that the kernel runs as, if that is another user's: that user can put any
             socket in the place of the kernel's
+        by_path: see `Link`
         """
-        self.path = path
-        self.owner = owner
-        self.trouble = self.fragile = ""
-        self.exchanges = 0
+        self.path, self.owner, self.by_path = path, owner, by_path
+        self.trouble = self.fragile = self._lost = ""
         self._changed = changed
         self._held = held
         self._stopped = stopped
         self.mark = Mark(marker)
         self._lock = trio.Lock()
-        self._question = Client(path, owner)
+        self._question = Client(path, owner, by_path=by_path)
         with suppress(OSError):
             kicker()  # while there is a descriptor for it
-        self._skip = self._skipped = 0
+        self._skip = self._skipped = self.exchanges = 0
         self._flying: trio.CancelScope | None = None
-        self._lost = ""
 
     def mark_gone(self, reason: str) -> None:
         """The kernel is gone: requests that wait end with `reason` now, and new ones do until
@@ -164,8 +164,7 @@ class KernelClient:
 
     def mark_back(self) -> None:
         """There is a kernel again."""
-        self._lost = ""
-        self.trouble = ""
+        self._lost = self.trouble = ""
 
     def mark_stuck(self, trouble: str) -> None:
         """The kernel does not answer."""
@@ -303,7 +302,8 @@ class KernelClient:
         each: Callable[[bytes], None] | None,
         suspended: Callable[[], bool],
     ) -> Outcome:
-        with trio.CancelScope() as scope, Client(self.path, self.owner) as client:
+        client = Client(self.path, self.owner, by_path=self.by_path)
+        with trio.CancelScope() as scope, client:
             # A fresh socket for each request: no late reply can be taken for the next one's.
             self._flying = scope
             self.exchanges += 1

@@ -11,10 +11,11 @@ from tests.umlctl.backends.test_hooks import hooked
 from umlctl.backends import hooks, nic, registry
 from umlctl.backends.interface import Owner
 from umlctl.backends.nic import VECTOR
+from umlctl.devices import vec
 from umlctl.errors import HostError, UmlctlError, UsageError
 from umlctl.guest.specs import parse_nic
 from umlctl.host import naming, paths, processes
-from umlctl.networks import interfaces, macs, segments, taps
+from umlctl.networks import definitions, interfaces, macs, segments, taps
 from umlctl.networks.definitions import BRIDGE
 from umlctl.networks.interfaces import Interface
 from umlctl.state.leases import Use
@@ -520,3 +521,80 @@ def test_nic_of_no_network_has_no_hooks(host: Host) -> None:
     hooked("exit 1", "exit 1")
     entry = host.prepare("vec0:transport=fd,fd=3")
     assert VECTOR.release(entry, host.owner) == ""
+
+
+# Bridges of the host's kernel
+
+
+def bridged(host: Host, text: str) -> DeviceEntry:
+    """A NIC for a kernel in a namespace."""
+    asked = parse_nic(text, insist=True)
+    owner = Owner("demo", "", host.log, namespace=7)
+    return registry.of_asked(asked).prepare(asked, 2, owner, ())
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What is asked of switches."""
+    found: list[tuple[object, ...]] = []
+    monkeypatch.setattr(segments.Segment, "make_tap", lambda _self, *asked: found.append(asked))
+    monkeypatch.setattr(segments.Segment, "remove_tap", lambda _self, name: found.append((name,)))
+    return found
+
+
+def test_kernel_in_a_namespace_has_a_tap_on_the_bridge(
+    host: Host, made: list[tuple[object, ...]]
+) -> None:
+    entry = bridged(host, "switch=lan")
+    assert made == [("uml-demo-2", entry.mac, "demo", 7)]
+    assert entry.kernel == f"vec2:transport=tap,ifname=uml-demo-2,mac={entry.mac},depth=128,gro=1"
+    assert (entry.network, entry.tap, entry.bridge) == ("lan", "", "")
+    registry.of("vec2").renew(entry, os.getpid())
+    assert made[1:] == [("uml-demo-2", entry.mac, "demo", 0)]
+    assert registry.of("vec2").release(entry, Owner("demo", "", host.log)) == ""
+    assert made[2:] == [("uml-demo-2",)]
+
+
+def test_kernel_in_a_namespace_is_on_the_switch_where_there_is_no_bridge(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise HostError("its kernel is in another namespace")
+
+    monkeypatch.setattr(segments.Segment, "make_tap", refused)
+    entry = bridged(host, "switch=lan")
+    assert "transport=bess" in entry.kernel
+    assert entry.made == {}
+
+
+def test_network_that_is_plain_has_no_taps(host: Host, made: list[tuple[object, ...]]) -> None:
+    definitions.create(definitions.Network(name="slow", plain=True))
+    assert "transport=bess" in bridged(host, "switch=slow").kernel
+    assert made == []
+
+
+@pytest.mark.parametrize("text", ["tap=auto", "transport=raw,ifname=eth0"])
+def test_kernel_in_a_namespace_has_nothing_of_the_hosts(host: Host, text: str) -> None:
+    with pytest.raises(HostError, match="start it with this NIC"):
+        bridged(host, text)
+    assert host.done == []
+
+
+def test_nic_whose_record_is_lost_is_known_by_its_tap(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = {"ports": [{"tap": "uml-demo-2"}]}
+    monkeypatch.setattr(segments, "names", lambda: ["dead", "lan"])
+
+    def asked(segment: segments.Segment) -> object:
+        if segment.name == "dead":
+            raise HostError("it does not answer")
+        return status
+
+    monkeypatch.setattr(segments.Segment, "status", asked)
+    assert nic.bridge_of("uml-demo-2") == "lan"
+    assert nic.bridge_of("uml-demo-3") == ""
+    told = vec.parse(nic.bridge_words(2, "uml-demo-2", "02:00:00:00:00:01"))
+    entry = nic.on_bridge(nic.entry_of("demo", told), "lan", "uml-demo-2", "demo")
+    assert (entry.network, entry.tap, entry.asked) == ("lan", "", "switch=lan,nic=2")
+    assert entry.made == {"port": "uml-demo-2", "guest": "demo"}

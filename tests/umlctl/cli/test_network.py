@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from umlctl import exitcodes
-from umlctl.cli import main
+from umlctl.cli import main, network
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
 from umlctl.host import processes
@@ -274,16 +274,23 @@ def test_what_each_kind_of_nic_needs_is_checked(
     monkeypatch.setattr(interfaces, "may_configure", lambda: able)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if able else None)
     monkeypatch.setattr(os, "access", lambda path, _mode: able or path != "/dev/net/tun")
+    why = "" if able else "/dev/net/tun: Permission denied"
+    monkeypatch.setattr(network, "unable", lambda: why)
     assert host.main("check", "--json") == 0
-    met = {each["nic"]: each["met"] for each in json.loads(host.out)}
+    found = json.loads(host.out)
+    assert {each["why"] for each in found} == {"", why}
+    met = {each["nic"]: each["met"] for each in found}
     assert met["--switch NAME"] is True
     assert met["--transport l2tpv3,udp=1,..."] is True
     assert met["--user"] is able
     assert met["--tap NAME"] is able
     assert met["--tap auto"] is able
     assert met["--transport raw,..."] is able
+    assert met["--switch NAME, by the host's kernel"] is able
     assert host.main("check") == 0
     heading, *rows = host.out.splitlines()
+    if not able:
+        assert rows.pop() == f"switches move all frames, at a tenth of the speed: {why}"
     assert heading.split() == ["NIC", "NEEDS", "MET"]
     assert len(rows) == len(met)
     assert all(row.endswith(("yes", "no")) for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -9,6 +10,7 @@ import trio
 from umlctl.backends import registry
 from umlctl.errors import UmlctlError
 from umlctl.networks import interfaces, link, segments
+from umlctl.networks.namespaces import PORT
 from umlctl.supervisor.devices.table import ABSENT
 
 if TYPE_CHECKING:
@@ -84,7 +86,9 @@ async def notes(table: DeviceTable) -> dict[str, str]:
 
 def _host_side(entry: DeviceEntry, status: dict[str, Any], pid: int) -> dict[str, Any]:
     """What a switch says of one NIC's end; it knows the MAC of a port once that has sent."""
-    ports = [port for port in status["ports"] if port["pid"] == pid]
+    tap = entry.made.get(PORT)
+    mine = (port["pid"] == pid or (tap and port.get("tap") == tap) for port in status["ports"])
+    ports = list(itertools.compress(status["ports"], mine))
     if len(ports) > 1:
         ports = [port for port in ports if entry.mac in port["macs"]]
     uplink = status.get("uplink") or {}

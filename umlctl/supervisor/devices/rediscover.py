@@ -78,6 +78,9 @@ def _nic(umid: str, number: int, pid: int) -> DeviceEntry | None:
     mac = macs.mac_of(umid, number)
     try:
         tap = interfaces.tap_name(umid, number)
+        if network := nic.bridge_of(tap):
+            entry = nic.entry_of(umid, vec.parse(nic.bridge_words(number, tap, mac)))
+            return nic.on_bridge(entry, network, tap, umid)
         if os.path.exists(f"{interfaces.SYSFS_DIRECTORY}/{tap}"):
             words = f"transport=tap,ifname={tap},mac={mac},gro=1"
         else:

@@ -15,7 +15,7 @@ from socketproto.exchange import GONE, REFUSED
 from umlctl.backends import registry
 from umlctl.backends.interface import Owner
 from umlctl.errors import Refusal, UmlctlError
-from umlctl.host import limits
+from umlctl.host import limits, netns
 from umlctl.state import records
 from umlctl.supervisor.devices import bringing
 
@@ -63,7 +63,8 @@ class DeviceTable:
     ) -> None:
         """directory: of the guest's records; stopped: whether the guest is stopped"""
         self.record = record
-        self.owner = Owner(record.definition.umid, directory, log)
+        umid, namespace = record.definition.umid, netns.inode_of(record.pid)
+        self.owner = Owner(umid, directory, log, namespace)
         self.kernel = kernel
         self.history = history
         self.talk = trio.Lock()

@@ -10,10 +10,10 @@ import contextlib
 import functools
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.definitions import host_file, kernel_command
-from umlctl.errors import HostError
+from umlctl.errors import HostError, NeverStarted
 from umlctl.guest import cmdline, confinement
 from umlctl.guest import definition as definitions
 from umlctl.host import cgroups, processes, processors, room, users
@@ -38,12 +38,30 @@ from umlctl.supervisor.launch.preflight import check_files, check_reach
 from umlctl.supervisor.launch.spawn import Lent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from umlctl.guest.bounds import Bounds
     from umlctl.guest.definition import Definition
+    from umlctl.guest.specs import Disk, Nic
     from umlctl.kernels.find import ProbedKernel
     from umlctl.state.records import DeviceEntry
     from umlctl.state.umid_lock import Claim
 
 NOTHING_LENT: Final = Lent()
+
+
+class Given(NamedTuple):
+    """What a kernel has of who starts it.
+
+    Fields:
+        numbers: descriptors
+        lent: lines whose other ends the starter has
+        enter: what has a command run in other namespaces
+    """
+
+    numbers: list[int]
+    lent: Lent
+    enter: Sequence[str] = ()
 
 
 def launch(
@@ -56,7 +74,7 @@ def launch(
 
     Raises: HostError, UsageError, NeverStarted; nothing is left behind but the claim.
     """
-    numbers = passed_descriptors.check(definition, passes=passes)
+    given = Given(passed_descriptors.check(definition, passes=passes), lent)
     bounds = host_file.load()
     kernel = check_files(definition, overcommit=bool(bounds and bounds.overcommit))
     check_names(definition)
@@ -70,32 +88,10 @@ def launch(
     known = os.path.exists(records.path_of(claim.umid))
     aside = records.set_aside(claim.umid) if known else ""
     if not asked and not known and not (bounds and bounds.refuse):
-        launched = _launch(definition, kernel, claim, log, [], "", numbers, lent)
+        launched = _launch(definition, kernel, claim, log, [], "", given)
         launched.passes = passes
         return launched
-    # Imported for those who need it: a guest without devices starts the sooner.
-    from umlctl.backends import registry
-    from umlctl.backends.interface import Owner
-    from umlctl.recovery import discover
-    from umlctl.state import admission, leases, reverting
-
-    reverting.finish_interrupted()
-    owner = Owner(claim.umid, claim.records, log)
-
-    with leases.lock():
-        last = records.load(claim.umid)
-        if last is not None and last.ending is None:  # its supervisor was killed, and then it
-            registry.release_all(last.devices, owner)
-        others = discover.running(but=claim.umid)
-        if bounds:
-            admission.check(definition, room.place_of(definition, os.environ), bounds, others)
-        entries = registry.prepare_all(asked, owner, leases.devices_of(others))
-        try:
-            nics = registry.for_init(entries)
-            launched = _launch(definition, kernel, claim, log, entries, nics, numbers, lent)
-        except BaseException:
-            registry.undo_all(entries, owner)
-            raise
+    launched = _launch_with_devices(definition, kernel, claim, log, asked, bounds, given)
     launched.lost, launched.passes = aside, passes
     return launched
 
@@ -112,6 +108,58 @@ def launch_again(last: Launched) -> Launched:
     return launch(last.definition, last.claim, passes=last.passes)
 
 
+def _launch_with_devices(
+    definition: Definition,
+    kernel: ProbedKernel,
+    claim: Claim,
+    log: str,
+    asked: Sequence[Disk | Nic],
+    bounds: Bounds | None,
+    given: Given,
+) -> Launched:
+    """Have the host's sides of the devices ready, and start the kernel with them.
+
+    Raises: HostError, UsageError, NeverStarted
+    """
+    # Imported for those who need it: a guest without devices starts the sooner.
+    from umlctl.backends import registry
+    from umlctl.backends.interface import Owner
+    from umlctl.recovery import discover
+    from umlctl.state import admission, leases, reverting
+    from umlctl.supervisor.launch import entrance
+    from umlctl.supervisor.launch.entrance import Entrance
+
+    reverting.finish_interrupted()
+
+    with leases.lock():
+        owner = Owner(claim.umid, claim.records, log)
+        last = records.load(claim.umid)
+        if last is not None and last.ending is None:  # its supervisor was killed, and then it
+            registry.release_all(last.devices, owner)
+        others = discover.running(but=claim.umid)
+        if bounds:
+            admission.check(definition, room.place_of(definition, os.environ), bounds, others)
+
+        def begin(way: Entrance) -> Launched:
+            there = owner._replace(namespace=way.inode)
+            entries = registry.prepare_all(asked, there, leases.devices_of(others))
+            try:
+                nics = registry.for_init(entries)
+                entering = given._replace(enter=way.words)
+                return _launch(definition, kernel, claim, log, entries, nics, entering)
+            except BaseException:
+                registry.undo_all(entries, there)
+                raise
+
+        with contextlib.closing(entrance.find(definition, asked)) as way:
+            try:
+                return begin(way)
+            except NeverStarted as problem:
+                if not way.failed(problem):
+                    raise
+                return begin(Entrance())
+
+
 def _launch(
     definition: Definition,
     kernel: ProbedKernel,
@@ -119,10 +167,9 @@ def _launch(
     log: str,
     entries: list[DeviceEntry],
     for_init: str,
-    numbers: list[int],
-    lent: Lent,
+    given: Given,
 ) -> Launched:
-    directory = claim.directory
+    directory, lent = claim.directory, given.lent
     if not lent.words and spawn.has_slots():
         lent = spawn.lines_of_commands(has_agent=cmdline.has_agent(definition))
     wrapped = os.geteuid() != 0 and not lent.descriptors
@@ -148,7 +195,8 @@ def _launch(
             if not cgroup.scope:  # systemd removes its own
                 undo.callback(cgroups.remove, cgroup.directory)
             make_files(definition, directory, user, lent.fifos.values())
-            shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, numbers, lent)
+            given = given._replace(lent=lent)
+            shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, given)
             undo.callback(spawn.end, shim, pid)
             started = processes.start_time(pid) or 0
             pidfile.write(pid)
@@ -191,25 +239,23 @@ def _begin(
     pidfile: Pidfile,
     cgroup: cgroups.Cgroup,
     jail: Jail,
-    numbers: list[int],
-    lent: Lent,
+    given: Given,
 ) -> tuple[int, int]:
     """Have the tiny parent begin the kernel; its pid and the kernel's.
-
-    numbers: descriptors of the caller's that the kernel is to have
 
     Raises: OSError, HostError, NeverStarted
     """
     user = users.find(definition.user) if definition.user else None
     chain = [
         *cgroup.scope,
+        *given.enter,
         *([] if definition.aslr else ["setarch", os.uname().machine, "-R"]),
         *("sh", spawn.SHIM, claim.directory, log, definition.cwd),
         *(cgroup.directory, cgroup.limits),
     ]
     environment = users.environment(user) if user else dict(os.environ)
     environment["TMPDIR"] = room.place_of(definition, os.environ)
-    with passed_descriptors.copied(numbers, spawn.first_free()) as passed:
+    with passed_descriptors.copied(given.numbers, spawn.first_free()) as passed:
 
         def begin(words: list[str], descriptors: list[int]) -> tuple[int, bytes]:
             return spawn.spawn(
@@ -217,7 +263,7 @@ def _begin(
                 held=(claim.lock, keep_place(), pidfile.descriptor),
                 log=log,
                 environment=environment,
-                lines=spawn.lines(claim.directory, claim.records, lent),
+                lines=spawn.lines(claim.directory, claim.records, given.lent),
                 passed=[*passed, *descriptors],
             )
 

@@ -1,0 +1,149 @@
+"""Bridges of the host's kernel in a namespace of this user's."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umlctl.host import netns
+from umlctl.networks import bridge, namespaces
+from umlctl.networks.bridge import Bridge, unable
+from umlctl.networks.interfaces import IFF_TAP
+from umlctl.networks.tap_connection import TapConnection
+from umlctl.networks.taps import IFF_NO_PI
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+here = pytest.mark.skipif(bool(unable()), reason="this host has no such namespace")
+FRAME = b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x08\0" + b"text" * 20
+
+
+@pytest.fixture
+def made() -> Iterator[Bridge]:
+    made = Bridge("lan", netns.make())
+    yield made
+    made.close()
+
+
+def opened(made: Bridge, tap: str) -> TapConnection:
+    """A tap as a kernel has it open, but for the header before each frame."""
+    return TapConnection(made._attached(tap, IFF_TAP | IFF_NO_PI))
+
+
+def arrives(connection: TapConnection, seconds: float = 20) -> bytes:
+    view = memoryview(bytearray(2000))
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    while waiting.poll(seconds * 1000):
+        size = connection.recv_into(view, 2000, 0)
+        if bytes(view[:size]) == FRAME:
+            return bytes(view[:size])
+    return b""
+
+
+@here
+def test_frames_go_through_it_and_are_counted(made: Bridge) -> None:
+    one, other = made.trunk(), None
+    made.make_tap("t1", os.geteuid())
+    try:
+        other = opened(made, "t1")
+        assert made.is_open("t1")
+        other.send(FRAME)
+        assert arrives(one) == FRAME
+        one.send(FRAME)
+        assert arrives(other) == FRAME
+        moved = made.traffic()["t1"]
+        assert moved[:2] == (1, len(FRAME))
+        assert moved[2] >= 1
+    finally:
+        one.close()
+        if other is not None:
+            other.close()
+
+
+@here
+def test_tap_that_is_set_apart_is_reached_by_its_own_trunk_alone(made: Bridge) -> None:
+    all_of_it = made.trunk()
+    made.make_tap("t1", os.geteuid())
+    tap = opened(made, "t1")
+    made.set_apart("t1")
+    own = made.trunk("t1")
+    try:
+        tap.send(FRAME)
+        assert arrives(own) == FRAME
+        assert arrives(all_of_it, 0.05) == b""
+        own.close()
+        made.join_again("t1")
+        tap.send(FRAME)
+        assert arrives(all_of_it) == FRAME
+    finally:
+        tap.close()
+        all_of_it.close()
+
+
+@here
+def test_tap_is_made_anew_and_removed_though_it_is_open(made: Bridge) -> None:
+    made.make_tap("t1", os.geteuid())
+    held = opened(made, "t1")
+    try:
+        made.make_tap("t1", os.geteuid())
+        assert made.is_there("t1")
+        made.remove_tap("t1")
+        made.remove_tap("t1")
+        assert not made.is_there("t1")
+        assert not made.is_open("t1")
+    finally:
+        held.close()
+
+
+@here
+def test_frames_of_a_tap_and_of_all_are_seen(made: Bridge) -> None:
+    made.make_tap("t1", os.geteuid())
+    tap, trunk = opened(made, "t1"), made.trunk()
+    try:
+        with made.frames("t1") as of_one, made.frames() as of_all:
+            tap.send(FRAME)
+            assert arrives(trunk) == FRAME
+            for frames in (of_one, of_all):
+                assert frames.recv(2000) == FRAME
+    finally:
+        tap.close()
+        trunk.close()
+
+
+@here
+def test_it_is_found_again_while_its_namespace_is_kept() -> None:
+    with netns.make() as kept:
+        first = Bridge("lan", _copy(kept))
+        first.make_tap("t1", os.geteuid())
+        first.close()
+        second = Bridge("lan", _copy(kept))
+        assert second.is_there("t1")
+        second.remove()
+        assert not second.is_there(second.name)
+        second.close()
+
+
+def _copy(kept: netns.NetworkNamespace) -> netns.NetworkNamespace:
+    return netns.NetworkNamespace(os.dup(kept.net), os.dup(kept.user) if kept.user >= 0 else -1)
+
+
+def test_who_forbids_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(namespaces.CHOICE, namespaces.SWITCH_ALONE)
+    assert unable() == "UMLCTL_NETWORKS=switch"
+
+
+def test_program_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert unable().startswith("there is no program nsenter")
+
+
+def test_device_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    if unable():
+        pytest.skip("this host has no such namespace")
+    monkeypatch.setattr(bridge, "TUN_DEVICE", "/nowhere/tun")
+    assert unable() == "/nowhere/tun: No such file or directory"
