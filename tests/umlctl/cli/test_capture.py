@@ -68,14 +68,15 @@ def host(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("lan", "", Place("the network lan", "lan"), ""),
         ("lan", "arp", Place("the network lan", "lan"), "arp"),
-        ("lan", "vec0", Place("lan's vec0 on lan", "lan", pid=13), ""),
+        ("lan", "vec0", Place("lan's vec0 on lan", "lan", pid=13, guest="lan"), ""),
         ("br0", "arp", Place("the bridge br0", interface="br0"), "arp"),
-        ("one", "tcp port 80", Place("one's vec0", "..one-0", pid=13), "tcp port 80"),
-        ("one", "0", Place("one's vec0", "..one-0", pid=13), ""),
+        ("one", "tcp port 80", Place("one's vec0", "..one-0", pid=13, guest="one"), "tcp port 80"),
+        ("one", "0", Place("one's vec0", "..one-0", pid=13, guest="one"), ""),
         (
             *("two", "vec1 arp"),
             Place(
-                "two's vec1 on lan", "lan", "", 13, *("02:00:00:00:00:02", ("02:00:00:00:00:01",))
+                *("two's vec1 on lan", "lan", "", 13),
+                *("02:00:00:00:00:02", ("02:00:00:00:00:01",), "two"),
             ),
             "arp",
         ),
