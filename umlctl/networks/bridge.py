@@ -47,6 +47,7 @@ ENTERING: Final = "nsenter"
 """The program by which a kernel gets into the namespace."""
 MAX_TABLE_BYTES: Final = 1 << 20
 """The most that is read of the table of interfaces, bytes."""
+COUNTERS: Final = ("in_frames", "in_bytes", "out_frames", "out_bytes", "dropped")
 RECEIVE_BYTES: Final = 4 << 20
 """What is to be kept of frames that are to be read; the host's net.core.rmem_max bounds it."""
 ETH_P_ALL: Final = 3
@@ -60,6 +61,7 @@ class Bridge:
 
     Fields:
         name: of the interface that all NICs are on which have nothing between
+        uplink: of a way out, where a program makes one
         inode: of the namespace
     """
 
@@ -69,6 +71,7 @@ class Bridge:
         Raises: OSError
         """
         self.name = _name("br", network)
+        self.uplink = _name("up", network)
         self.inode = namespace.inode
         self._namespace = namespace
         self._control, self._netlink, self._table = namespace.opened(_open)
@@ -142,6 +145,19 @@ class Bridge:
         self._join(tap, self.name)
         self.remove_interface(_name("li", tap))
 
+    def join_uplink(self) -> None:
+        """Have the way out be on the bridge, which a program has made.
+
+        Raises: OSError: it is not there yet
+        """
+        if not self.is_there(self.uplink):
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), self.uplink)
+        self._join(self.uplink, self.name)
+
+    def namespaces(self) -> tuple[int, int]:
+        """Descriptors of the network namespace, and of the user namespace or -1."""
+        return self._namespace.net, self._namespace.user
+
     def is_there(self, name: str) -> bool:
         return self._index(name) > 0
 
@@ -186,6 +202,10 @@ class Bridge:
         found = socket.socket(fileno=descriptor)
         found.setblocking(False)
         return found
+
+    def counters(self, name: str) -> dict[str, int]:
+        """The same of one interface, by the names that a port's have."""
+        return dict(zip(COUNTERS, self.traffic().get(name, (0,) * 5), strict=True))
 
     def remove_interface(self, name: str) -> None:
         """Remove an interface of the namespace; nothing is done if there is none.

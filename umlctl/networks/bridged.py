@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from umlctl.networks.bridge import Bridge
     from umlctl.networks.forwarding import AddressTable, Port
     from umlctl.networks.links import Links
+    from umlctl.networks.slirp import Uplink
     from umlctl.networks.tap_connection import TapConnection
 
 MAX_TAPS: Final = 4096
@@ -41,6 +42,7 @@ class Trunked(Protocol):
     name: str
     table: AddressTable[Port]
     captures: Captures
+    uplink: Uplink | None
 
     def say(self, text: str) -> None: ...
 
@@ -120,6 +122,8 @@ class Bridged:
                 raise HostError(f"{what}{problem.strerror or problem}") from problem
             self._bridge = bridge
             self._switch.captures.trunk = self.trunk
+            if self._switch.uplink is not None:
+                self._switch.uplink.move(bridge)
         return self._bridge.inode
 
     def add(self, name: str, mac: str, guest: str, namespace: int) -> None:

@@ -1,9 +1,9 @@
 """The uplink of a network segment: slirp4netns, a TCP/IP stack that is an ordinary program.
 
-slirp4netns takes frames from one connection, and makes connections of this host from them. So a
-guest reaches the internet without a privilege, a bridge or a tap device. Ports of the host can be
-forwarded to a guest. A switch feeds slirp4netns, and its loop must never be held up. So all here is
-done in short steps, by the loop's events and timers.
+slirp4netns takes frames from one connection, or from a tap on the network's bridge where there is
+one, which is faster, and makes connections of this host from them. So a guest reaches the internet
+without a privilege. Ports of the host can be forwarded to a guest. A switch feeds slirp4netns, and
+its loop must never be held up. So all here is done in short steps, by the loop's events and timers.
 
 What slirp4netns 1.2 does, which this is written around: a child of it listens, takes one connection
 for it, and refuses all others. Only then does its API socket appear. When the connection ends,
@@ -32,6 +32,7 @@ from umlctl.errors import HostError, UnfitHost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from umlctl.networks.bridge import Bridge
     from umlctl.networks.forwarding import Port
     from umlctl.networks.forwards import Forward
     from umlctl.networks.loop import Loop
@@ -110,7 +111,8 @@ class Uplink:
 
     Fields:
         pid: of the program; 0 while there is none
-        port: the program's port; None while it is not connected
+        port: the program's port; None while it is not connected, or is on a bridge
+        up: the program takes frames
         restarts: how often the program had to be started again
     """
 
@@ -125,12 +127,15 @@ class Uplink:
     ) -> None:
         self.pid = 0
         self.port: Port | None = None
+        self.up = False
         self.restarts = 0
         self.guest = guest
         self._switch = switch
         self._path = f"{directory}/slirp"
         self._api = f"{directory}/slirp.api"
-        self._command = [find_program(), "--target-type=bess", f"--api-socket={self._api}"]
+        self._bridge: Bridge | None = None
+        self._moving = False
+        self._command = [find_program(), f"--api-socket={self._api}"]
         if not host_loopback:
             self._command.append("--disable-host-loopback")
         self._rules = [_Rule(forward, kept=True) for forward in dict.fromkeys(forwards)]
@@ -140,6 +145,12 @@ class Uplink:
         self._since = 0.0
         self._delay = FIRST_RESTART_INTERVAL
         self._tie = -1
+
+    def move(self, bridge: Bridge) -> None:
+        """Have the program be on a bridge from now on."""
+        self._bridge = bridge
+        self._moving = self.pid > 0
+        self._kill()
 
     def start(self) -> None:
         """Start the program, and have it connected soon."""
@@ -185,7 +196,7 @@ class Uplink:
             os.set_inheritable(reader, True)
             fcntl.fcntl(reader, fcntl.F_SETOWN, -os.getpid())
             fcntl.fcntl(reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-            command = [*self._command, f"--exit-fd={reader}", self._path]
+            command = [*self._command, f"--exit-fd={reader}", *self._where(parent)]
             if os.getppid() == parent:
                 os.execv(command[0], command)  # noqa: S606 - no shell is wanted
         except OSError as problem:
@@ -198,19 +209,19 @@ class Uplink:
         """Connect to the program as soon as it listens."""
         if pid != self.pid:
             return  # the program has ended since
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.setblocking(False)
         try:
-            connection.connect(self._path)
-            self.port = self._switch.add_port(connection, pid, uplink=True)
+            if self._bridge is not None:
+                self._bridge.join_uplink()
+            else:
+                self.port = self._connected(pid)
         except OSError as problem:
-            connection.close()
             if time.monotonic() < self._since + START_TIMEOUT:
                 self._switch.loop.after(LOOK_INTERVAL, lambda: self._connect(pid))
             else:
                 self._switch.say(f"{PROGRAM} does not listen: {problem}")
                 self._kill()
             return
+        self.up = True
         self._since = time.monotonic()
         self._hold(pid)
         if self.restarts:
@@ -218,6 +229,32 @@ class Uplink:
         for rule in self._rules:
             rule.pending, rule.error = True, None
         self._ask_next()
+
+    def _where(self, parent: int) -> list[str]:
+        """The end of the command.
+
+        parent: the switch's process
+        """
+        if self._bridge is None:
+            return ["--target-type=bess", self._path]
+        held = f"/proc/{parent}/fd"
+        net, user = self._bridge.namespaces()
+        owner = [f"--userns-path={held}/{user}"] if user >= 0 else []
+        return [*owner, "--netns-type=path", f"{held}/{net}", self._bridge.uplink]
+
+    def _connected(self, pid: int) -> Port:
+        """A port of the switch that the program is at.
+
+        Raises: OSError
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+            return self._switch.add_port(connection, pid, uplink=True)
+        except OSError:
+            connection.close()
+            raise
 
     def _hold(self, pid: int) -> None:
         """Hold the program's API socket as soon as that appears: its name may be removed, and the
@@ -238,7 +275,7 @@ class Uplink:
 
     def lost_port(self) -> None:
         """The switch has closed the port, since the program has ended or is about to: kill it."""
-        self.port = None
+        self.port, self.up = None, False
         self._kill()
 
     def _kill(self) -> None:
@@ -265,6 +302,11 @@ class Uplink:
             self._asking = None
         if self.port is not None:
             self._switch.close_port(self.port)
+        self.up = False
+        if self._moving:
+            self._moving = False
+            self.start()
+            return
         if time.monotonic() > self._since + STABLE_SECONDS:
             self._delay = FIRST_RESTART_INTERVAL
         self._start_later()
@@ -304,7 +346,7 @@ class Uplink:
 
     def _ask_next(self) -> None:
         """Ask for the next forward, if none is being asked for."""
-        while self.port is not None and self._asking is None:
+        while self.up and self._asking is None:
             rule = next((rule for rule in self._rules if rule.pending), None)
             if rule is None:
                 return
@@ -343,10 +385,11 @@ class Uplink:
         return {
             "program": PROGRAM,
             "pid": self.pid,
-            "up": self.port is not None,
+            "up": self.up,
             "restarts": self.restarts,
             **ADDRESSES,
             **({} if self.port is None else self.port.counters()),
+            **({} if self._bridge is None else self._bridge.counters(self._bridge.uplink)),
         }
 
     def forwards_status(self) -> list[dict[str, object]]:
