@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.live.conftest import wait_for
-from tests.live.test_networks import capturing, join, reach, send
+from tests.live.test_networks import (
+    capturing,
+    fetch,
+    free_port,
+    host_server,
+    join,
+    reach,
+    send,
+)
 from tests.umlctl.networks.test_pcapng import packets
 from umlctl.host import netns
 from umlctl.networks.bridge import unable
@@ -177,3 +185,24 @@ def test_adopted_guest_keeps_its_links_and_leaves_nothing(house: House, umid: st
         house.shell(umid, "ip link show vec0 >/dev/null")
         house.ok("kill", umid)
     house.ok("network", "rm", "left")
+
+
+def test_way_out_is_on_the_bridge_and_comes_again(house: House, umid: str) -> None:
+    port, name = free_port(), f"out{os.getpid()}"
+    house.ok("network", "create", name, "--user", "--forward", f"{port}:10.0.2.20:80")
+    house.start(umid, "--nic", f"switch={name},addr=10.0.2.20/24")
+    house.has_shell(umid)
+    house.shell(umid, "ip addr replace 10.0.2.20/24 dev vec0 && ip link set vec0 up")
+    with host_server() as served:
+        got = house.shell(umid, f"busybox wget -q -O - http://10.0.2.2:{served}/")
+        assert got == "from the host's loopback"
+    house.shell(umid, "mkdir /tmp/www; echo here >/tmp/www/file; busybox httpd -p 80 -h /tmp/www")
+    wait_for(lambda: fetch(port) == b"here\n", "the forward leads into the guest")
+    uplink = house.network(name)["uplink"]
+    assert uplink["in_frames"] > 0, "it is the bridge that counts"
+    os.kill(uplink["pid"], signal.SIGKILL)
+    wait_for(lambda: fetch(port) == b"here\n", "the forward leads there again")
+    replaced(house, name)
+    wait_for(lambda: fetch(port) == b"here\n", "also after the switch has been killed")
+    house.ok("kill", umid)
+    house.ok("network", "rm", name)

@@ -101,10 +101,7 @@ def launch_again(last: Launched) -> Launched:
 
     Raises: HostError, UsageError, NeverStarted
     """
-    try:
-        last.claim.clear()
-    except OSError as problem:
-        raise HostError(f"{last.definition.umid}: {problem}") from problem
+    _clear(last.claim)
     return launch(last.definition, last.claim, passes=last.passes)
 
 
@@ -157,7 +154,19 @@ def _launch_with_devices(
             except NeverStarted as problem:
                 if not way.failed(problem):
                     raise
+                _clear(claim)
                 return begin(Entrance())
+
+
+def _clear(claim: Claim) -> None:
+    """Have nothing be left of an earlier start under a claim.
+
+    Raises: HostError
+    """
+    try:
+        claim.clear()
+    except OSError as problem:
+        raise HostError(f"{claim.umid}: {problem}") from problem
 
 
 def _launch(

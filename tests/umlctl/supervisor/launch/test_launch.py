@@ -14,11 +14,14 @@ from tests.umlctl.supervisor.launch.conftest import DEADLINE, finish, processes_
 from umlctl.errors import HostError
 from umlctl.host import processes
 from umlctl.host.pidfile import Pidfile
+from umlctl.networks import segments
 from umlctl.state import records
 from umlctl.state.umid_lock import claim
 from umlctl.supervisor.door import Door
 from umlctl.supervisor.guest_task import run_guest
+from umlctl.supervisor.launch import entrance, spawn
 from umlctl.supervisor.launch import launch as module
+from umlctl.supervisor.launch.entrance import Entrance
 from umlctl.supervisor.launch.launch import launch
 
 if TYPE_CHECKING:
@@ -235,3 +238,23 @@ async def test_guest_that_is_started_where_a_record_cannot_be_read_says_so(
 def spoil(data: bytes = b"{") -> None:
     with open(records.path_of("demo"), "wb") as file:
         file.write(data)
+
+
+def test_kernel_that_cannot_enter_a_namespace_is_started_outside(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that says what nsenter says when it cannot."""
+    segment = segments.start("lan", idle=60)
+    way = Entrance()
+    way.words = ["sh", "-c", "echo nsenter: cannot open /proc/7/fd/9 >&2; exit 1"]
+    way.inode = 7
+    monkeypatch.setattr(entrance, "find", lambda *_: way)
+    asked = msgspec.structs.replace(definition, nics=("switch=lan,nic=0",))
+    try:
+        with claim("demo") as held:
+            launched = launch(asked, held)
+            assert "transport=bess" in launched.record.devices[0].kernel
+            spawn.end(launched.shim, launched.pid)
+            launched.close()
+    finally:
+        segment.quit()
