@@ -1,4 +1,4 @@
-"""TCP between two guests: through our switch, through uml_switch, and over two taps."""
+"""TCP between two guests: through our switch, on its bridge, through uml_switch, over root's taps."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MEGABYTES: Final = 64
 """Of one transfer."""
+PLAIN: Final = "plain"
 DEADLINE: Final = 120.0
 FOUND: Final = "/tmp/found"
 INIT: Final = f"""#!/bin/sh
@@ -55,7 +56,11 @@ END
 def throughput(house: House, counts: Counts) -> Iterator[Row]:
     """The same bytes between two guests on each kind of network, in turn."""
     with contextlib.ExitStack() as stack:
-        senders = {"switch": stack.enter_context(_pair(house, "s", "vec0", "switch=bench"))}
+        stack.enter_context(_plain(house))
+        senders = {
+            "switch": stack.enter_context(_pair(house, "s", "vec0", f"switch={PLAIN}")),
+            "bridge": stack.enter_context(_pair(house, "b", "vec0", "switch=bench")),
+        }
         control = str(house.top / "uml_switch")
         if "eth(" in house.output([house.umlctl, "kernel", "list"]):
             stack.enter_context(_uml_switch(control))
@@ -76,8 +81,19 @@ def throughput(house: House, counts: Counts) -> Iterator[Row]:
         yield ratio(
             f"{what}: uml_switch : our switch", taken["switch"], taken["uml_switch"], least=1
         )
+    yield ratio(f"{what}: our switch : its bridge", taken["switch"], taken["bridge"])
     if "tap" in taken:
         yield ratio(f"{what}: our switch : taps on a bridge", taken["switch"], taken["tap"])
+
+
+@contextlib.contextmanager
+def _plain(house: House) -> Iterator[None]:
+    """A network whose switch moves all frames."""
+    house.output([house.umlctl, "network", "create", PLAIN, "--plain"])
+    try:
+        yield
+    finally:
+        house.output([house.umlctl, "network", "rm", PLAIN])
 
 
 @contextlib.contextmanager
