@@ -1,4 +1,4 @@
-"""TCP between two guests: through our switch, on its bridge, through uml_switch, over root's taps."""
+"""TCP between two guests: through our switch, on its bridge, through uml_switch, on taps of root."""
 
 from __future__ import annotations
 
