@@ -1,4 +1,4 @@
-"""TCP between two guests: through our switch, on its bridge, through uml_switch, on taps of root."""
+"""TCP between two guests: by our switch, by its bridge, by uml_switch, and on taps of root."""
 
 from __future__ import annotations
 
