@@ -32,7 +32,6 @@ from umlctl.errors import HostError, UnfitHost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from umlctl.networks.bridge import Bridge
     from umlctl.networks.forwarding import Port
     from umlctl.networks.forwards import Forward
     from umlctl.networks.loop import Loop
@@ -75,6 +74,18 @@ class Carrier(Protocol):
     def close_port(self, port: Port) -> None: ...
 
     def tell_restarted(self, program: str) -> None: ...
+
+
+class OnBridge(Protocol):
+    """What an uplink needs of a bridge that it is to be on, see `umlctl.networks.bridge`."""
+
+    uplink: str
+
+    def join_uplink(self) -> None: ...
+
+    def namespaces(self) -> tuple[int, int]: ...
+
+    def counters(self, name: str, /) -> dict[str, int]: ...
 
 
 def find_program() -> str:
@@ -133,7 +144,7 @@ class Uplink:
         self._switch = switch
         self._path = f"{directory}/slirp"
         self._api = f"{directory}/slirp.api"
-        self._bridge: Bridge | None = None
+        self._bridge: OnBridge | None = None
         self._moving = False
         self._command = [find_program(), f"--api-socket={self._api}"]
         if not host_loopback:
@@ -146,7 +157,7 @@ class Uplink:
         self._delay = FIRST_RESTART_INTERVAL
         self._tie = -1
 
-    def move(self, bridge: Bridge) -> None:
+    def move(self, bridge: OnBridge) -> None:
         """Have the program be on a bridge from now on."""
         self._bridge = bridge
         self._moving = self.pid > 0
