@@ -87,14 +87,14 @@ class Link:
         address: leads to the very socket that was looked at
     """
 
-    def __init__(self, path: str, owner: int | None = None, *, by_path: bool = False) -> None:
+    def __init__(self, path: str, owner: int | None = None, *, replies: str = "") -> None:
         """owner: the uid that must own the server's socket. A path through a directory of another
         user leads where that user likes, and may lead to what only this process can reach
-        by_path: a kernel's replies come to a name beside its socket, which a kernel in another
-            network namespace needs: it finds no abstract name of this one
+        replies: a directory in which a kernel's replies come to a name, as one in another network
+            namespace needs: it finds no abstract name of this one
         """
         self.path = self.address = path
-        self._by_path = by_path
+        self._replies = replies
         self._own_name = ""
         self.served = False
         self.socket: _socket.socket | None = None
@@ -168,8 +168,8 @@ class Link:
         return sock
 
     def _bind(self, sock: _socket.socket) -> None:
-        if self._by_path and not self.served:
-            self._own_name = _bind_beside(sock, self.path)
+        if self._replies and not self.served:
+            self._own_name = _bind_in(sock, self._replies)
         else:
             sock.bind(b"")
 
@@ -282,9 +282,9 @@ class Connection:
     away, and the next request gets a fresh one.
     """
 
-    def __init__(self, path: str, *, by_path: bool = False) -> None:
-        """by_path: see `Link`"""
-        self.link = Link(path, by_path=by_path)
+    def __init__(self, path: str, *, replies: str = "") -> None:
+        """replies: see `Link`"""
+        self.link = Link(path, replies=replies)
 
     def __enter__(self) -> Self:
         return self
@@ -417,14 +417,13 @@ def _datagram_socket() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
 
 
-def _bind_beside(sock: _socket.socket, path: str) -> str:
-    """Bind to a name that nobody has, as long as the server's or shorter; that name.
+def _bind_in(sock: _socket.socket, directory: str) -> str:
+    """Bind to a name in a directory that nobody has; that name, of six characters.
 
     Raises: OSError
     """
-    directory = path.rpartition("/")[0]
     for _ in range(MAX_NAMES):
-        name = f"{directory}/r{int.from_bytes(os.urandom(3), byteorder):06x}"
+        name = f"{directory}/r{int.from_bytes(os.urandom(3), byteorder) & 0xFFFFF:05x}"
         try:
             sock.bind(name)
         except OSError as problem:
@@ -439,7 +438,7 @@ def _unlink(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        pass  # a kernel that begins anew or ends empties the directory
+        pass  # somebody has cleaned up
 
 
 def _which(found: os.stat_result) -> tuple[int, ...]:

@@ -35,9 +35,9 @@ RETRY_INTERVAL: Final = 0.05
 class Client:
     """A client of an mconsole server. Requests of several tasks are sent one after another."""
 
-    def __init__(self, path: str, owner: int | None = None, *, by_path: bool = False) -> None:
-        """owner: the uid that must own the server's socket; by_path: see `Link`"""
-        self.link = Link(path, owner, by_path=by_path)
+    def __init__(self, path: str, owner: int | None = None, *, replies: str = "") -> None:
+        """owner: the uid that must own the server's socket; replies: see `Link`"""
+        self.link = Link(path, owner, replies=replies)
         self._lock = trio.Lock()
 
     def __enter__(self) -> Self:

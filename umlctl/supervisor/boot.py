@@ -127,7 +127,7 @@ class Boot:
             lambda _trouble: None,
             stopped=life.process.looks_stopped,
             owner=life.kernel.owner,
-            by_path=life.kernel.by_path,
+            replies=life.kernel.replies,
         )
         again = life.lifecycle.state == REBOOTING
         if again:

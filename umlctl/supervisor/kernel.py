@@ -130,7 +130,7 @@ class KernelClient:
         marker: str = "",
         owner: int | None = None,
         *,
-        by_path: bool = False,
+        replies: str = "",
     ) -> None:
         """changed: called with `trouble` whenever it begins ("wedged...") or ends ("").
 
@@ -139,16 +139,16 @@ class KernelClient:
         marker: the path of `mark`
         owner: the uid that the kernel runs as, if that is another user's: that user can put any
             socket in the place of the kernel's
-        by_path: see `Link`
+        replies: see `Link`
         """
-        self.path, self.owner, self.by_path = path, owner, by_path
+        self.path, self.owner, self.replies = path, owner, replies
         self.trouble = self.fragile = self._lost = ""
         self._changed = changed
         self._held = held
         self._stopped = stopped
         self.mark = Mark(marker)
         self._lock = trio.Lock()
-        self._question = Client(path, owner, by_path=by_path)
+        self._question = Client(path, owner, replies=replies)
         with suppress(OSError):
             kicker()  # while there is a descriptor for it
         self._skip = self._skipped = self.exchanges = 0
@@ -302,7 +302,7 @@ class KernelClient:
         each: Callable[[bytes], None] | None,
         suspended: Callable[[], bool],
     ) -> Outcome:
-        client = Client(self.path, self.owner, by_path=self.by_path)
+        client = Client(self.path, self.owner, replies=self.replies)
         with trio.CancelScope() as scope, client:
             # A fresh socket for each request: no late reply can be taken for the next one's.
             self._flying = scope

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from umlctl.guest.cmdline import console_elsewhere, has_agent
-from umlctl.host import limits, netns, users
+from umlctl.host import limits, users
 from umlctl.host.paths import kept_socket
 from umlctl.state import records
 from umlctl.state.umid_lock import kernel_socket
@@ -83,7 +83,7 @@ class Life:
             self.process.looks_stopped,
             f"{claim.directory}/reading",
             users.owner(definition.user),
-            by_path=netns.inode_of(launched.pid) != 0,
+            replies=launched.replies(),
         )
         if any(word.startswith(TIME_TRAVEL) for word in launched.command):
             self.kernel.fragile = FRAGILE_REASON

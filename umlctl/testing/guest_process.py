@@ -220,7 +220,7 @@ def show_stacks(path: str) -> None:
     last = 0
 
     def ask(text: str) -> Outcome:
-        with Connection(path, by_path=True) as kernel:
+        with Connection(path, replies=os.path.dirname(path)) as kernel:
             return kernel.request(text, max(0.0, end - time.monotonic()))
 
     with suppress(OSError):

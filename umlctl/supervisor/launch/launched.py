@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from umlctl.host import shared_socket, users
+from umlctl.host import netns, shared_socket, users
 from umlctl.supervisor.launch.place import notify_path, notify_socket
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class Launched:
     def is_deaf(self) -> bool:
         """The kernel's notifications find no socket: somebody has removed its name."""
         return not os.path.exists(self._notify_path)
+
+    def replies(self) -> str:
+        """The directory where the kernel finds names of ours, if it is in another network
+        namespace and finds no others; else empty."""
+        return os.path.dirname(self._notify_path) if netns.inode_of(self.pid) else ""
 
     def listen_again(self) -> socket.socket:
         """Have a new socket where its notifications arrive.
