@@ -604,3 +604,32 @@ class full:  # noqa: N801 - reads as a function
     def __exit__(self, *_: object) -> None:
         for sock in self._sockets:
             sock.close()
+
+
+def test_kernel_elsewhere_answers_to_a_name_in_a_directory(short: str) -> None:
+    path = f"{short}/mconsole"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        os.chmod(path, 0o755)
+        link = Link(path, replies=short)
+        try:
+            assert link.send(b"version")
+            asked, address = server.recvfrom(100)
+            assert asked == b"version"
+            assert os.path.dirname(address) == short
+            assert len(os.path.basename(address)) == 6
+            server.sendto(b"answer", address)
+            assert link.receive() == b"answer"
+        finally:
+            link.close()
+        assert not os.path.exists(address)
+        link.close()
+
+
+def test_directory_for_replies_that_is_gone_makes_it_unreachable(short: str) -> None:
+    path = f"{short}/mconsole"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        os.chmod(path, 0o755)
+        with pytest.raises(Unreachable, match="No such file"):
+            Link(path, replies=f"{short}/gone").open()
