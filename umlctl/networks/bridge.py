@@ -143,6 +143,10 @@ class Bridge:
         """
         self._leave(tap)
         self._join(tap, self.name)
+        trunk = _name("tr", self.name)
+        if self.is_there(trunk):  # the bridge forgets that the tap was behind it
+            self._leave(trunk)
+            self._join(trunk, self.name)
         self.remove_interface(_name("li", tap))
 
     def join_uplink(self) -> None:

@@ -34,13 +34,13 @@ def opened(made: Bridge, tap: str) -> TapConnection:
     return TapConnection(made._attached(tap, IFF_TAP | IFF_NO_PI))
 
 
-def arrives(connection: TapConnection, seconds: float = 20) -> bytes:
+def arrives(connection: TapConnection, frame: bytes = FRAME, seconds: float = 20) -> bytes:
     view = memoryview(bytearray(2000))
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     while waiting.poll(seconds * 1000):
         size = connection.recv_into(view, 2000, 0)
-        if bytes(view[:size]) == FRAME:
+        if bytes(view[:size]) == frame:
             return bytes(view[:size])
     return b""
 
@@ -75,9 +75,16 @@ def test_tap_that_is_set_apart_is_reached_by_its_own_trunk_alone(made: Bridge) -
     try:
         tap.send(FRAME)
         assert arrives(own) == FRAME
-        assert arrives(all_of_it, 0.05) == b""
+        assert arrives(all_of_it, seconds=0.05) == b""
         own.close()
+        made.make_tap("t2", os.geteuid())
+        other = opened(made, "t2")
+        all_of_it.send(FRAME)  # as the switch passes on what has come by the own trunk
         made.join_again("t1")
+        answer = FRAME[6:12] + b"\x02\0\0\0\0\2" + FRAME[12:]
+        other.send(answer)
+        assert arrives(tap, answer) == answer
+        other.close()
         tap.send(FRAME)
         assert arrives(all_of_it) == FRAME
     finally:
