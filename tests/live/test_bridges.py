@@ -71,16 +71,24 @@ def users_of(space: int) -> list[int]:
     return found
 
 
+def shown(house: House, network: str) -> dict[str, Any]:
+    """A network; nothing while it has no switch."""
+    done = house.umlctl("network", "show", network, "--json")
+    found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return found
+
+
 def ports(house: House, network: str = NETWORK) -> dict[str, dict[str, Any]]:
     """The taps of a network, by the guest."""
-    return {each["guest"]: each for each in house.network(network)["ports"] if each.get("tap")}
+    rows = shown(house, network).get("ports", ())
+    return {each["guest"]: each for each in rows if each.get("tap")}
 
 
 def replaced(house: House, network: str = NETWORK) -> None:
     """A switch is killed, and there is another one."""
     was = house.network(network)["pid"]
     os.kill(was, signal.SIGKILL)
-    wait_for(lambda: house.network(network).get("pid", was) != was, "there is another switch")
+    wait_for(lambda: shown(house, network).get("pid", was) != was, "there is another switch")
     wait_for(lambda: ports(house, network), "which has found the taps")
 
 
@@ -181,7 +189,7 @@ def test_adopted_guest_keeps_its_links_and_leaves_nothing(house: House, umid: st
         switch = house.network("left")["pid"]
         os.kill(switch, signal.SIGKILL)
         house.ok("adopt", umid)
-        wait_for(lambda: house.network("left").get("pid", switch) != switch, "a switch is there")
+        wait_for(lambda: shown(house, "left").get("pid", switch) != switch, "a switch is there")
         house.shell(umid, "ip link show vec0 >/dev/null")
         house.ok("kill", umid)
     house.ok("network", "rm", "left")
