@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.switches import until
 from umlctl.host import netns
 from umlctl.networks import bridge, namespaces
 from umlctl.networks.bridge import Bridge, unable
@@ -51,7 +52,7 @@ def test_frames_go_through_it_and_are_counted(made: Bridge) -> None:
     made.make_tap("t1", os.geteuid())
     try:
         other = opened(made, "t1")
-        assert made.is_open("t1")
+        until(lambda: made.is_open("t1"))
         other.send(FRAME)
         assert arrives(one) == FRAME
         one.send(FRAME)

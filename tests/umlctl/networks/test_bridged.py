@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.switches import ask, frame, lan, mac, make, place, until
-from umlctl.host import netns
+from tests.switches import DEADLINE, ask, frame, lan, mac, make, place, until
+from umlctl.host import netns, paths
 from umlctl.networks import forwarding, segments
 from umlctl.networks.bridge import Bridge, unable
 from umlctl.networks.bridged import Bridged
@@ -49,7 +49,9 @@ def opened(lan: Running, name: str) -> TapConnection:
     assert namespace is not None
     there = Bridge("lan", namespace)
     try:
-        return TapConnection(there._attached(name, IFF_TAP | IFF_NO_PI))
+        made = TapConnection(there._attached(name, IFF_TAP | IFF_NO_PI))
+        until(lambda: there.is_open(name))  # the host notes that a moment later
+        return made
     finally:
         there.close()
 
@@ -96,23 +98,16 @@ def test_tap_for_a_kernel_that_is_elsewhere_is_refused(bridged: tuple[Running, i
 
 def test_open_tap_keeps_the_switch_and_its_end_ends_it(make: Callable[..., Running]) -> None:
     brief = make("--idle", "0.3")
-    client = brief.client()
+    port, client = brief.connect(paths.network_port("lan")), brief.client()
     inode = ask(client, {"namespace": True})["namespace"]
-    ask(client, {"hold": os.getpid()})
-    until(lambda: "error" not in made(brief, "t1", inode))
+    asked = {"name": "t1", "mac": ONE, "guest": "demo", "namespace": inode}
+    assert ask(client, {"tap": asked}) == {"ok": True}
     tap = opened(brief, "t1")
-    client.close()
-    with pytest.raises(TimeoutError):
-        until_ended(brief, 1.0)
+    port.close()
+    with pytest.raises(subprocess.TimeoutExpired):
+        brief.process.wait(1)
     tap.close()
-    until_ended(brief, 30)
-
-
-def until_ended(running: Running, seconds: float) -> None:
-    try:
-        running.process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise TimeoutError from None
+    assert brief.process.wait(DEADLINE) == 0
 
 
 def test_switch_that_was_killed_comes_back_with_a_bridge(place: str) -> None:
