@@ -39,6 +39,9 @@ DEADLINE = 30.0
 settings.register_profile("umlctl", deadline=None, max_examples=80, derandomize=True, database=None)
 settings.load_profile("umlctl")
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a shell that began this beside itself
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER = 3, 4, 37, 36
 _LIBC = ctypes.CDLL(None, use_errno=True)

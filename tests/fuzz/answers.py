@@ -61,6 +61,13 @@ def switch_request(data: bytes) -> None:
         name="lan",
         since=0.0,
         uplink=None,
+        bridged=SimpleNamespace(
+            status=list,
+            tapped=lambda _guest: [],
+            namespace=lambda: 1,
+            add=lambda *_: None,
+            remove=lambda _name: None,
+        ),
         guest_ports=list,
         captures=Captures(cast("Loop", SimpleNamespace())),
         links=Links(lambda _seconds, _action: None),

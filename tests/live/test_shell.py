@@ -127,7 +127,7 @@ def test_a_day_at_the_prompt(  # noqa: PLR0915 - a day is long
     house.has_shell(umid)
     image = tmp_path / "data.img"
     image.write_bytes(b"\0" * (1 << 20))
-    child = _open(house, umid)
+    child = _open(house, umid, PAGER="cat")
     # Live data: a device of the guest, a file of the host.
     child.send(f"plug disk {tmp_path}/da")
     child.expect("data.img")  # the menu of completions

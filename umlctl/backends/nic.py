@@ -324,9 +324,15 @@ def _bridge(entry: DeviceEntry, owner: Owner) -> None:
         segment.make_tap(tap, entry.mac, owner.umid, owner.namespace)
     except HostError:
         return  # the switch does, and is on the bridge
-    number = int(entry.name.removeprefix(families.VEC))
-    entry.kernel = str(vec.parse(bridge_words(number, tap, entry.mac)))
+    put_on_bridge(entry, owner.umid)
     entry.made |= {PORT: tap, GUEST: owner.umid}
+
+
+def put_on_bridge(entry: DeviceEntry, umid: str) -> None:
+    """Have a planned NIC be a tap on its network's bridge."""
+    number = int(entry.name.removeprefix(families.VEC))
+    words = bridge_words(number, interfaces.tap_name(umid, number), entry.mac)
+    entry.kernel = str(vec.parse(words))
 
 
 def bridge_words(number: int, tap: str, mac: str) -> str:

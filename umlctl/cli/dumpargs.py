@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from umlctl import exitcodes
-from umlctl.backends import registry
+from umlctl.backends import kernel_namespace, nic, registry
 from umlctl.backends.interface import Owner
 from umlctl.cli import complete
 from umlctl.cli.asked_for import asked_for, given_options
@@ -18,6 +18,7 @@ from umlctl.definitions import kernel_command
 from umlctl.guest import definition as definitions
 from umlctl.host import paths
 from umlctl.kernels import find
+from umlctl.networks import bridge
 from umlctl.output import say, views
 
 
@@ -40,7 +41,13 @@ def dumpargs(umid: str, arguments: tuple[str, ...], *, in_json: bool, **options:
     """
     definition = _described(umid, options, arguments)
     owner = Owner(definition.umid, paths.record_dir(definition.umid), "")
-    entries = registry.plan_all(definitions.devices(definition), owner)
+    asked = definitions.devices(definition)
+    entries = registry.plan_all(asked, owner)
+    bridged = kernel_namespace.wanted(definition, asked)
+    if bridged and not bridge.unable():
+        for entry in entries:
+            if entry.network in bridged:
+                nic.put_on_bridge(entry, definition.umid)
     command = kernel_command.of_guest(
         definition,
         find.probe(definition.kernel, definition.user),

@@ -11,12 +11,12 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from umlctl.backends import disk
+from umlctl.backends import device_access, disk
 from umlctl.devices import ubd
 from umlctl.errors import HostError
 from umlctl.guest.confinement import OFF, STRICT
 from umlctl.host import binds, processes
-from umlctl.supervisor.launch import device_access, file_access, later_mounts
+from umlctl.supervisor.launch import file_access, later_mounts
 from umlctl.supervisor.launch.place import plugged_directories, plugged_directory
 
 if TYPE_CHECKING:

@@ -5,16 +5,14 @@ from it.
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from umlctl.backends import kernel_namespace
 from umlctl.errors import HostError, UmlctlError
-from umlctl.host import confine, netns
-from umlctl.networks import definitions, namespaces, segments
+from umlctl.host import netns
+from umlctl.networks import definitions, segments
 from umlctl.networks.bridge import ENTERING
-from umlctl.supervisor.launch import device_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,23 +55,11 @@ class Entrance:
 def find(definition: Definition, devices: Iterable[Disk | Nic]) -> Entrance:
     """The way for a guest with these devices; OUTSIDE where it needs this host's network, or where
     this host has no such namespace for its user."""
-    networks = kernel_namespace.networks(devices)
-    if (
-        not networks
-        or namespaces.forbidden()
-        or definition.user
-        or shutil.which(ENTERING) is None
-        or (os.geteuid() and confine.has_capabilities(definition.kernel))
-    ):
-        return Entrance()
-    means = device_access.of_command([*definition.append, *definition.arguments])
-    if means.families or means.tcp:
-        return Entrance()
+    networks = kernel_namespace.wanted(definition, devices)
     with suppress(UmlctlError):  # what is wrong with a network is said when its NIC is made
         for network in networks:
-            if not definitions.is_plain(network):
-                definitions.start_switch(network)
-                return Entrance(_of_switch(network))
+            definitions.start_switch(network)
+            return Entrance(_of_switch(network))
     return Entrance()
 
 

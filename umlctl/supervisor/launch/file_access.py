@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
+from umlctl.backends import device_access
 from umlctl.guest import shares
 from umlctl.guest.cmdline import MODULES_VARIABLE, OVERLAY_MODULE_VARIABLE
 from umlctl.guest.confinement import STRICT
@@ -18,7 +19,6 @@ from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_hos
 from umlctl.guest.words import unquoted
 from umlctl.host.landlock import CHANGE, DEVICE, EXECUTE, READ, WRITE, FileRule, Files
 from umlctl.protocol import command_lines
-from umlctl.supervisor.launch import device_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -13,9 +13,10 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Final
 
+from umlctl.backends import device_access
 from umlctl.host import binds, paths, secrets, users
 from umlctl.host.binds import Part
-from umlctl.supervisor.launch import device_access, file_access, later_mounts, masks, place
+from umlctl.supervisor.launch import file_access, later_mounts, masks, place
 from umlctl.supervisor.launch.masks import Mask, Masks
 
 if TYPE_CHECKING:

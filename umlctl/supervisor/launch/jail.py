@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from umlctl.backends import device_access
+from umlctl.backends.device_access import TUN
 from umlctl.guest import confinement
 from umlctl.host import (
     binds,
@@ -31,8 +33,7 @@ from umlctl.host import (
 )
 from umlctl.host.call_list import CallList
 from umlctl.state import umid_lock
-from umlctl.supervisor.launch import device_access, file_access, hiding, later_mounts, masks, place
-from umlctl.supervisor.launch.device_access import TUN
+from umlctl.supervisor.launch import file_access, hiding, later_mounts, masks, place
 from umlctl.supervisor.launch.masks import Masks
 from umlctl.supervisor.launch.spawn import CONFINED_DESCRIPTOR, Armed, first_free
 

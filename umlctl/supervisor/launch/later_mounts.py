@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from umlctl.backends.device_access import TUN, is_below
 from umlctl.host import binds, paths
 from umlctl.state.umid_lock import ASIDE_DIRECTORY
 from umlctl.supervisor.launch import masks
-from umlctl.supervisor.launch.device_access import TUN, is_below
 
 if TYPE_CHECKING:
     from umlctl.host.call_list import CallList

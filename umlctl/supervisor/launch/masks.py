@@ -11,8 +11,8 @@ import os
 from errno import EACCES, ENOENT, ENOTDIR
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from umlctl.backends.device_access import is_below
 from umlctl.host import shared_socket
-from umlctl.supervisor.launch.device_access import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from umlctl.backends import device_access
 from umlctl.guest.confinement import STRICT, WRITES
 from umlctl.guest.definition import Definition
 from umlctl.host.landlock import CHANGE, FileRule, Files
 from umlctl.state.records import DeviceEntry, Hold
-from umlctl.supervisor.launch import device_access, file_access
+from umlctl.supervisor.launch import file_access
 
 PLACES = file_access.Places(
     "/own/k", "/own/dev", "/own/dev-ro", "/own/shared", "/dev/shm/m", "/own/net", "/run/g/demo"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.umlctl.supervisor.launch.test_jail import running
+from umlctl.backends.device_access import TUN
 from umlctl.host import landlock, paths
 from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.devices import bringing
 from umlctl.supervisor.launch import later_mounts
-from umlctl.supervisor.launch.device_access import TUN
 
 pytestmark = [
     pytest.mark.skipif(bool(landlock.unable()), reason="this host confines no kernel"),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umlctl.backends.device_access import is_below
 from umlctl.host.call_list import CallList, open_program
-from umlctl.supervisor.launch.device_access import is_below
 from umlctl.supervisor.launch.masks import Mask, Masks, outermost, plan
 
 if TYPE_CHECKING:

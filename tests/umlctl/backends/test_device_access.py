@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from umlctl.backends import device_access
 from umlctl.host.seccomp import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
-from umlctl.supervisor.launch import device_access
 
 TAP = "vec0:transport=tap,ifname=t0"
 RAW = "vec1:transport=raw,ifname=eth0"
