@@ -666,7 +666,9 @@ def test_guest_whose_kernel_is_stuck_is_adopted_as_it_is(house: House, umid: str
         console.write("echo >/tmp/nobody-writes\n")
     wait_for(lambda: house.umlctl("version", umid).returncode == 0, "it answers again")
     assert house.status(umid)["trouble"] is None
-    story = [json.loads(line)["event"] for line in house.ok("events", umid, "--json").splitlines()]
+    events = map(json.loads, house.ok("events", umid, "--json").splitlines())
+    # What other tests change on this host may have something be hidden anew.
+    story = [event["event"] for event in events if event["event"] != "restored"]
     assert story[story.index("adopted") :][:4] == ["adopted", "ready", "wedged", "recovered"]
 
 
