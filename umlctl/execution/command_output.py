@@ -59,14 +59,17 @@ class CommandOutput:
         self._streams = (Stream(self._token), Stream(self._token))
         self._shut = shut
         self._takers = takers
-        self._is_closed = False
+        self._has_begun = self._is_closed = False
         self._silent = [math.inf, math.inf]
 
     def begin(self, kinds: str) -> None:
-        """Read what is to be read.
+        """Read what is to be read, from the first call on.
 
         kinds: of the standard descriptors, see `umlctl.guest.command`
         """
+        if self._has_begun:
+            return
+        self._has_begun = True
         for index, kind in enumerate(kinds[1:]):
             if kind == PIPED or (kind, index) == (TERMINAL, 0):
                 self.open += 1

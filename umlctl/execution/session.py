@@ -133,7 +133,7 @@ class Session:
         os.set_blocking(wires.terminal, False)
         self._said: Said | None = None
         self._began = self._ready = self._gone = self._late = False
-        self._early = self._caught = 0
+        self._caught = 0
         self._unheard = Unheard()
         self._panic = ""
         self._end: float | None = None
@@ -163,7 +163,6 @@ class Session:
         ready: writes down what the guest is to do
         boot: when the command is to have begun, deadline: when it is to end, by the monotonic clock
         """
-        self._output.begin(self._kinds)
         if notify is not None:
             notify.setblocking(False)
         self._end = deadline
@@ -177,8 +176,6 @@ class Session:
                 self._unheard.say(now, "\r\n" if self._terminal else "\n")
                 for descriptor, _ in self._poll(notify).poll(self._patience(boot, now)):
                     self._look(descriptor, notify, ready)
-                if self._early:
-                    self._see_to_early(ready)
             if self._said is not None or self._late:
                 self._tell("bye")  # a command that does not heed SIGTERM ends with its guest
         finally:
@@ -260,17 +257,14 @@ class Session:
         elif notify is not None and descriptor == notify.fileno():
             self._hear_kernel(notify)
         elif descriptor == self._wires.hear:
-            self._hear(ready)
+            data = os.read(self._wires.hear, 1 << 14)
+            self._gone = not data
+            for said in self._lines.feed(data):
+                self._heed(said, ready)
         elif descriptor == self._wires.terminal and self._terminal is not None:
             self._terminal.pass_on()
         else:
             self._read()
-
-    def _hear(self, ready: Callable[[], None]) -> None:
-        data = os.read(self._wires.hear, 1 << 14)
-        self._gone = not data
-        for said in self._lines.feed(data):
-            self._heed(said, ready)
 
     def _hear_kernel(self, notify: socket.socket) -> None:
         with suppress(BlockingIOError, WireError):
@@ -289,6 +283,8 @@ class Session:
         elif said.word == "began":
             self._began = True
             self._take_terminal()
+            # Who sees what the command writes may send it a signal, or type for it.
+            self._output.begin(self._kinds)
         elif said.word == "taken":
             self._feed.taken(said.numbers[0])
         elif said.word == "closed":
@@ -299,6 +295,7 @@ class Session:
             self._stop()
         elif said.word in ("failed", "unprepared", "noexec", "nowhere", "status"):
             self._said = self._said or said
+            self._output.begin(self._kinds)
 
     def _tell(self, word: str, *numbers: int) -> None:
         with suppress(OSError):  # it is gone, or does not listen
@@ -348,24 +345,11 @@ class Session:
                 self._tell("signal", signal.SIGSTOP)
             self._stop()
         elif not self._began:
-            self._early = number
+            self._caught = number
         elif number == signal.SIGALRM:
             self._end = time.monotonic()
         else:
             self._pass_on(number, told=number)
-
-    def _see_to_early(self, ready: Callable[[], None]) -> None:
-        """A signal came before the guest was heard to say that the command began. What the command
-        has written may have been passed on before that: what was said is heard first."""
-        poll = select.poll()
-        poll.register(self._wires.hear, select.POLLIN)
-        if not self._gone and poll.poll(0):
-            self._hear(ready)
-        number, self._early = self._early, 0
-        if self._began:
-            self._on_signal(number, None)
-        else:
-            self._caught = number
 
     def _pass_on(self, number: int, told: int) -> None:
         """Have the guest hear of a signal, unless it has not heard of one before.
