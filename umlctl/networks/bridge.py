@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.errors import UnfitHost
 from umlctl.host import netns
 from umlctl.networks import namespaces
+from umlctl.networks.forwarding import MAX_ADDRESSES
 from umlctl.networks.interfaces import IFF_TAP
 from umlctl.networks.tap_connection import TapConnection
 from umlctl.networks.taps import IFF_NO_PI, TUN_DEVICE, TUNSETIFF, TUNSETOWNER, TUNSETPERSIST
@@ -39,13 +40,22 @@ _SIOCBRADDBR: Final = 0x89A0
 _SIOCBRADDIF: Final = 0x89A2
 _SIOCBRDELIF: Final = 0x89A3
 # linux/rtnetlink.h, linux/netlink.h
+_RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
+_RTM_GETLINK: Final = 18
+_REQUEST: Final = 0x1
 _REQUEST_AND_ACK: Final = 0x5
-_ACK_BYTES: Final = 4096
+_ANSWER_BYTES: Final = 1 << 16
+# linux/if_link.h
+_IFLA_LINKINFO: Final = 18
+_IFLA_INFO_KIND: Final = 1
+_IFLA_INFO_DATA: Final = 2
+_IFLA_BR_FDB_MAX_LEARNED: Final = 49
 _DIGEST_CHARACTERS: Final = 10
+NO_BOUND: Final = "this kernel's bridges know no bound of addresses, as those since Linux 6.7 do"
 ENTERING: Final = "nsenter"
 """The program by which a kernel gets into the namespace."""
-MAX_TABLE_BYTES: Final = 1 << 20
+MAX_TABLE_BYTES: Final = 4 << 20
 """The most that is read of the table of interfaces, bytes."""
 COUNTERS: Final = ("in_frames", "in_bytes", "out_frames", "out_bytes", "dropped")
 RECEIVE_BYTES: Final = 4 << 20
@@ -66,21 +76,27 @@ class Bridge:
     """
 
     def __init__(self, network: str, namespace: NetworkNamespace) -> None:
-        """Make the bridge, unless it is there; it has the namespace then, and closes it.
+        """Make the bridge, unless it is there; it has the namespace, and closes it.
 
-        Raises: OSError
+        Raises: OSError; UnfitHost: a guest could have the host's kernel keep too much
         """
         self.name = _name("br", network)
         self.uplink = _name("up", network)
         self.inode = namespace.inode
         self._namespace = namespace
-        self._control, self._netlink, self._table = namespace.opened(_open)
-        self._make(self.name)
+        self._control = self._netlink = self._table = -1
+        try:
+            self._control, self._netlink, self._table = namespace.opened(_open)
+            self._make(self.name)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of it; the bridge stays while the namespace does."""
         for descriptor in (self._control, self._netlink, self._table):
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         self._namespace.close()
 
     def remove(self) -> None:
@@ -176,8 +192,13 @@ class Bridge:
         """What every tap has moved as its guest sees it: frames and bytes that it has sent, and
         received, and frames that were dropped."""
         found: dict[str, tuple[int, ...]] = {}
-        text = os.pread(self._table, MAX_TABLE_BYTES, 0).decode("ascii", "replace")
-        for line in text.splitlines()[2:]:
+        text = b""
+        # The kernel gives a page at a time.
+        while (more := os.pread(self._table, MAX_TABLE_BYTES, len(text))) and (
+            len(text) < MAX_TABLE_BYTES
+        ):
+            text += more
+        for line in text.decode("ascii", "replace").splitlines()[2:]:
             name, _, counted = line.partition(":")
             fields = [int(each) for each in counted.split()]
             if len(fields) >= 12:
@@ -219,10 +240,8 @@ class Bridge:
         index = self._index(name)
         if not index:
             return
-        body = pack("=BxHiII", 0, 0, index, 0, 0xFFFFFFFF)
-        header = pack("=IHHII", 16 + len(body), _RTM_DELLINK, _REQUEST_AND_ACK, 1, 0)
-        os.write(self._netlink, header + body)
-        number = -int(unpack_from("=i", os.read(self._netlink, _ACK_BYTES), 16)[0])
+        said = self._ask(_RTM_DELLINK, _REQUEST_AND_ACK, index)
+        number = -int(unpack_from("=i", said, 16)[0])
         if number not in (0, errno.ENODEV):
             raise OSError(number, os.strerror(number), name)
 
@@ -231,7 +250,33 @@ class Bridge:
     def _make(self, bridge: str) -> None:
         with suppress(FileExistsError):
             self._call(_SIOCBRADDBR, _bytes(bridge))
+        self._bound(bridge)
         self._set_up(bridge)
+
+    def _bound(self, bridge: str) -> None:
+        """Have a bridge know no more addresses than a switch does: a guest may send from any
+        number, and the host's kernel would keep each for 300 seconds.
+
+        Raises: OSError; UnfitHost: this host's kernel knows no bound, before Linux 6.7
+        """
+        index = self._index(bridge)
+        bound = _attribute(_IFLA_BR_FDB_MAX_LEARNED, pack("=I", MAX_ADDRESSES))
+        kind = _attribute(_IFLA_INFO_KIND, b"bridge\0")
+        info = _attribute(_IFLA_LINKINFO, kind + _attribute(_IFLA_INFO_DATA, bound))
+        said = self._ask(_RTM_NEWLINK, _REQUEST_AND_ACK, index, info)
+        number = -int(unpack_from("=i", said, 16)[0])
+        if number:
+            raise OSError(number, os.strerror(number), bridge)
+        # A kernel ignores what it does not know.
+        if bound not in self._ask(_RTM_GETLINK, _REQUEST, index):
+            raise UnfitHost(NO_BOUND)
+
+    def _ask(self, kind: int, flags: int, index: int, more: bytes = b"") -> bytes:
+        """The kernel's answer to a request about an interface."""
+        body = pack("=BxHiII", 0, 0, index, 0, 0xFFFFFFFF if kind == _RTM_DELLINK else 0) + more
+        header = pack("=IHHII", 16 + len(body), kind, flags, 1, 0)
+        os.write(self._netlink, header + body)
+        return os.read(self._netlink, _ANSWER_BYTES)
 
     def _attached(self, name: str, flags: int) -> int:
         (descriptor,) = self._namespace.opened(_open_tun)
@@ -302,6 +347,11 @@ def _open() -> list[int]:
 
 def _open_tun() -> list[int]:
     return [os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC)]
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """One attribute of netlink's, padded."""
+    return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def _bytes(name: str) -> bytes:

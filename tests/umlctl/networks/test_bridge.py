@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from struct import pack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from tests.switches import until
 from umlctl.host import netns
 from umlctl.networks import bridge, namespaces
 from umlctl.networks.bridge import Bridge, unable
+from umlctl.networks.forwarding import MAX_ADDRESSES
 from umlctl.networks.interfaces import IFF_TAP
 from umlctl.networks.tap_connection import TapConnection
 from umlctl.networks.taps import IFF_NO_PI
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 here = pytest.mark.skipif(bool(unable()), reason="this host has no such namespace")
+_GET_LINK = 18
+_LEARNED = pack("=HHI", 8, 48, MAX_ADDRESSES)  # IFLA_BR_FDB_N_LEARNED
 FRAME = b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x08\0" + b"text" * 20
 
 
@@ -134,6 +138,39 @@ def test_it_is_found_again_while_its_namespace_is_kept() -> None:
         second.remove()
         assert not second.is_there(second.name)
         second.close()
+
+
+@here
+def test_guest_cannot_have_it_know_any_number_of_addresses(made: Bridge) -> None:
+    trunk = made.trunk()
+    made.make_tap("t1", os.geteuid())
+    tap = opened(made, "t1")
+    try:
+        until(lambda: made.is_open("t1"))
+        for number in range(MAX_ADDRESSES + 500):
+            tap.send(FRAME[:6] + b"\x02\1" + number.to_bytes(4, "big") + FRAME[12:])
+        until(lambda: _LEARNED in made._ask(_GET_LINK, 1, made._index(made.name)))
+        made._bound(made.name)  # as a switch does that finds it again
+    finally:
+        tap.close()
+        trunk.close()
+
+
+@here
+def test_kernel_that_knows_no_bound_of_addresses_has_no_bridge(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "_IFLA_BR_FDB_MAX_LEARNED", 4000)  # which none knows
+    before = os.listdir("/proc/self/fd")
+    assert unable().startswith(bridge.NO_BOUND)
+    assert os.listdir("/proc/self/fd") == before
+
+
+@here
+def test_what_many_taps_move_is_seen_of_each(made: Bridge) -> None:
+    for number in range(50):  # more than the kernel tells at a time
+        made.make_tap(f"t{number}", os.geteuid())
+    assert {f"t{number}" for number in range(50)} <= set(made.traffic())
 
 
 def _copy(kept: netns.NetworkNamespace) -> netns.NetworkNamespace:
