@@ -51,3 +51,14 @@ def test_share_that_the_guest_cannot_mount_is_refused(house: House, shared: str)
     assert done.returncode == 1
     assert "the guest could not mount /mnt/none: No such file or directory" in done.stderr
     assert json.loads(house.ok("share", "list", shared, "--json")) == []
+
+
+def test_share_is_not_left_where_a_link_leads(
+    house: House, shared: str, shared_directory: Path
+) -> None:
+    in_guest(house, shared, "ln -s /run /tmp/link")
+    done = house.umlctl("share", "add", shared, f"{shared_directory}:/tmp/link/it")
+    assert done.returncode == 1
+    assert "from where a link may lead elsewhere" in done.stderr
+    assert in_guest(house, shared, "grep -c ' /run/it ' /proc/mounts; :") == "0\n"
+    in_guest(house, shared, "rm /tmp/link")

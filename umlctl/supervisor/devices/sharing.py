@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 MOUNT_TIMEOUT: Final = 20.0
 """How long the guest may take to mount a directory, or to unmount it, seconds."""
+MAX_SAID_BYTES: Final = 4096
+"""The most that is kept of what the guest says meanwhile, bytes."""
 _NOTHING: Final = ("sh", "-c", ":")
 """The command of which the mount is only what comes before."""
 
@@ -109,8 +111,13 @@ async def mount(table: DeviceTable, entry: DeviceEntry, kernel: KernelClient) ->
         return
     await _command(table, entry.name, _NOTHING, mounts=(told,))
     entry.observed = await SHARE.observe(entry, kernel)
-    if entry.observed is None:
-        raise Refusal(f"{entry.name}: the guest does not have it at {share.target}", -errno.ENODEV)
+    if entry.observed is None:  # it is mounted all the same, where a link leads
+        await _command(table, entry.name, ("umount", share.target))
+        raise Refusal(
+            f"{entry.name}: the guest does not have it at {share.target}, from where a link may "
+            "lead elsewhere; name the directory itself",
+            -errno.ENODEV,
+        )
 
 
 async def _unmount(table: DeviceTable, entry: DeviceEntry) -> None:
@@ -196,12 +203,16 @@ async def _command(
     Raises: Refusal
     """
     said = bytearray()
+
+    def keep(data: bytes) -> None:
+        said.extend(data[: MAX_SAID_BYTES - len(said)])
+
     canceller = Canceller()
     run = partial(
         in_guest.run,
         table.owner.umid,
         words,
-        Streams(in_guest.NO_SOURCE, (said.extend, said.extend)),
+        Streams(in_guest.NO_SOURCE, (keep, keep)),
         limit=MOUNT_TIMEOUT,
         canceller=canceller,
         mounts=mounts,

@@ -30,6 +30,7 @@ class Commands:
         ran: the words of each command
         fails: what the next command ends with
         busy: nothing can be unmounted
+        links: where a path leads in the guest
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -37,6 +38,7 @@ class Commands:
         self.ran: list[tuple[str, ...]] = []
         self.fails: Exception | None = None
         self.busy = False
+        self.links: dict[str, str] = {}
 
     def run(self, _umid: str, words: Sequence[str], own: Any, **asked: Any) -> int:
         self.ran.append(tuple(words))
@@ -44,13 +46,15 @@ class Commands:
             raise self.fails
         kernel = self.guest.kernel
         for share in asked["mounts"]:
-            kernel.mounts += f"none {share.target} hostfs rw,relatime,{share.source} 0 0\n"
+            place = self.links.get(share.target, share.target)
+            kernel.mounts += f"none {place} hostfs rw,relatime,{share.source} 0 0\n"
         if words[0] == "umount":
             if self.busy:
                 own.takers[1](b"umount: target is busy.\n")
                 return 32
             lines = kernel.mounts.splitlines(keepends=True)
-            kernel.mounts = "".join(line for line in lines if f" {words[1]} " not in line)
+            place = self.links.get(words[1], words[1])
+            kernel.mounts = "".join(line for line in lines if f" {place} " not in line)
         return 0
 
 
@@ -69,6 +73,30 @@ async def test_share_is_added_and_taken_away(guest: Guest, commands: Commands) -
     assert guest.names == []
     assert commands.ran[-1] == ("umount", "/mnt")
     assert [each["device"] for each in guest.events("device removed")] == ["share0"]
+
+
+async def test_share_that_a_link_leads_elsewhere_with_is_not_left_in_the_guest(
+    guest: Guest, commands: Commands
+) -> None:
+    commands.links["/var/run/it"] = "/run/it"
+    before = guest.kernel.mounts
+    with pytest.raises(Refusal, match="does not have it at /var/run/it, from where a link"):
+        await sharing.add(guest.devices, f"{guest.path}:/var/run/it", BY)
+    assert guest.names == []
+    assert guest.kernel.mounts == before
+
+
+async def test_guest_that_says_much_fills_no_memory(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def much(_umid: str, _words: Sequence[str], own: Any, **_asked: Any) -> int:
+        for _ in range(3):
+            own.takers[1](b"x" * sharing.MAX_SAID_BYTES)
+        return 1
+
+    monkeypatch.setattr(in_guest, "run", much)
+    said, code = await sharing._command(guest.devices, "share0", ("umount", "/mnt"))
+    assert (len(said), code) == (sharing.MAX_SAID_BYTES, 1)
 
 
 async def test_share_is_refused_and_nothing_of_it_is_left(guest: Guest, commands: Commands) -> None:
