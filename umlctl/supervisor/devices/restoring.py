@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from umlctl.supervisor.readiness import Milestones
 
 TRY_INTERVAL: Final = 2.0
-"""The time between two tries to have a directory mounted by a guest that boots, seconds."""
+MAX_TRY_INTERVAL: Final = 15.0
+"""The time between two tries to have a directory mounted by a guest that boots, seconds: the
+longer, the longer it cannot."""
 
 
 async def renew(table: DeviceTable) -> None:
@@ -118,6 +120,7 @@ async def remove_unsettled(table: DeviceTable) -> None:
 async def keep_sharing(table: DeviceTable, milestones: Milestones) -> None:
     """Have the guest mount what it could not while it booted, until cancelled: its init program is
     not ours, or late."""
+    interval = TRY_INTERVAL
     while True:
         await milestones.ready.wait()
         if late(table.entries):
@@ -125,8 +128,10 @@ async def keep_sharing(table: DeviceTable, milestones: Milestones) -> None:
 
             await sharing.try_again(table)
         changed = table.changed
-        with trio.move_on_after(TRY_INTERVAL if late(table.entries) else math.inf):
+        is_late = bool(late(table.entries))
+        with trio.move_on_after(interval if is_late else math.inf):
             await changed.wait()
+        interval = min(interval * 2, MAX_TRY_INTERVAL) if is_late else TRY_INTERVAL
 
 
 async def release(table: DeviceTable) -> list[str]:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 MOUNT_TIMEOUT: Final = 20.0
 """How long the guest may take to mount a directory, or to unmount it, seconds."""
+TRY_TIMEOUT: Final = 5.0
+"""The same where it is tried again, while other changes of devices wait, seconds."""
 MAX_SAID_BYTES: Final = 4096
 """The most that is kept of what the guest says meanwhile, bytes."""
 _NOTHING: Final = ("sh", "-c", ":")
@@ -99,8 +101,12 @@ async def remove(table: DeviceTable, name: str, by: By) -> Outcome:
     return Outcome(ANSWERED)
 
 
-async def mount(table: DeviceTable, entry: DeviceEntry, kernel: KernelClient) -> None:
+async def mount(
+    table: DeviceTable, entry: DeviceEntry, kernel: KernelClient, limit: float = MOUNT_TIMEOUT
+) -> None:
     """Have the guest mount a directory that its kernel reaches.
+
+    limit: how long that may take, seconds
 
     Raises: Refusal
     """
@@ -109,7 +115,7 @@ async def mount(table: DeviceTable, entry: DeviceEntry, kernel: KernelClient) ->
     entry.observed = await SHARE.observe(entry, kernel)
     if entry.observed is not None:
         return
-    await _command(table, entry.name, _NOTHING, mounts=(told,))
+    await _command(table, entry.name, _NOTHING, mounts=(told,), limit=limit)
     entry.observed = await SHARE.observe(entry, kernel)
     if entry.observed is None:  # it is mounted all the same, where a link leads
         await _command(table, entry.name, ("umount", share.target))
@@ -160,10 +166,12 @@ def _of_boot(problem: Refusal) -> str:
 
 async def try_again(table: DeviceTable) -> None:
     """Have the guest mount what it could not yet."""
-    async with table.lock:
-        for entry in late(table.entries):
+    for entry in late(table.entries):
+        async with table.lock:  # each by itself, so that others have their turn between
+            if entry not in late(table.entries):
+                continue
             try:
-                await mount(table, entry, table.kernel)
+                await mount(table, entry, table.kernel, TRY_TIMEOUT)
                 entry.problem = ""
             except Refusal as problem:
                 entry.problem = _of_boot(problem)
@@ -194,7 +202,11 @@ def _free_name(table: DeviceTable, share: Share) -> str:
 
 
 async def _command(
-    table: DeviceTable, name: str, words: Sequence[str], mounts: tuple[Share, ...] = ()
+    table: DeviceTable,
+    name: str,
+    words: Sequence[str],
+    mounts: tuple[Share, ...] = (),
+    limit: float = MOUNT_TIMEOUT,
 ) -> tuple[str, int]:
     """Run a command in the guest; what it has said, and what it exited with.
 
@@ -213,7 +225,7 @@ async def _command(
         table.owner.umid,
         words,
         Streams(in_guest.NO_SOURCE, (keep, keep)),
-        limit=MOUNT_TIMEOUT,
+        limit=limit,
         canceller=canceller,
         mounts=mounts,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.umlctl.supervisor.devices.conftest import BY, DEADLINE, Guest
 from umlctl.backends.share import NOT_YET, entries_of
@@ -21,6 +22,8 @@ from umlctl.supervisor.readiness import Milestones
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from umlctl.supervisor.devices.table import DeviceTable
 
 
 class Commands:
@@ -185,6 +188,39 @@ async def test_guest_that_takes_its_time_mounts_it_when_it_can(
                 await guest.devices.changed.wait()
             nursery.cancel_scope.cancel()
     assert entry.observed == {"path": "/mnt"}
+
+
+async def test_guest_that_never_mounts_is_tried_ever_more_rarely(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    tried: list[float] = []
+
+    async def silent(_: DeviceTable) -> None:
+        tried.append(trio.current_time())
+
+    monkeypatch.setattr(sharing, "try_again", silent)
+    guest.devices.entries.extend(entries_of((guest.path,)))
+    milestones = Milestones()
+    milestones.ready.set()
+    with trio.move_on_after(40):
+        await restoring.keep_sharing(guest.devices, milestones)
+    assert [when - tried[0] for when in tried] == pytest.approx([0, 2, 6, 14, 29])
+
+
+async def test_guest_that_never_mounts_does_not_keep_other_changes_waiting_for_long(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    def silent(*_: object, **asked: Any) -> int:
+        limits.append(asked["limit"])
+        raise NeverStarted("nobody there has begun it")
+
+    monkeypatch.setattr(in_guest, "run", silent)
+    guest.devices.entries.extend(entries_of((guest.path, f"{guest.path}:/mnt")))
+    await sharing.try_again(guest.devices)
+    assert limits == [sharing.TRY_TIMEOUT] * 2
+    assert all(entry.problem.startswith(NOT_YET) for entry in guest.devices.entries)
 
 
 def test_confined_kernel_without_mounts_of_its_own_is_given_nothing_later(guest: Guest) -> None:
