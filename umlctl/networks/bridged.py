@@ -144,10 +144,20 @@ class Bridged:
             self._bridge.make_tap(name, os.geteuid())
         except OSError as problem:
             raise HostError(f"cannot make a tap: {problem.strerror or problem}") from problem
-        self._note(name, mac, guest)
+        tap = self._note(name, mac, guest)
+        try:
+            self._switch.captures.follow(guest, partial(self._tapped, tap))
+        except OSError as problem:
+            self._switch.say(f"{mac} of {guest} is not captured any more: {problem}")
 
-    def _note(self, name: str, mac: str, guest: str) -> None:
-        self._taps[name] = Tap(name, mac, guest, self._switch.next_number())
+    def _note(self, name: str, mac: str, guest: str) -> Tap:
+        tap = self._taps[name] = Tap(name, mac, guest, self._switch.next_number())
+        return tap
+
+    def _tapped(self, tap: Tap) -> Tapped:
+        """Raises: OSError"""
+        assert self._bridge is not None
+        return Tapped(self._bridge.frames(tap.name), partial(_always, tap.number))
 
     def remove(self, name: str) -> None:
         """Remove a tap; nothing is done if there is none.
@@ -240,11 +250,7 @@ class Bridged:
             return []
         if not guest:
             return [Tapped(bridge.frames(), self._number_of)]
-        return [
-            Tapped(bridge.frames(tap.name), partial(_always, tap.number))
-            for tap in self._taps.values()
-            if tap.guest == guest
-        ]
+        return [self._tapped(tap) for tap in self._taps.values() if tap.guest == guest]
 
     def _number_of(self, frame: bytes) -> int:
         """The port that a frame came by."""

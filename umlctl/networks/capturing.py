@@ -38,6 +38,21 @@ class Tapped(NamedTuple):
     number: Callable[[bytes], int]
 
 
+class _Capture(NamedTuple):
+    """One that captures.
+
+    Fields:
+        to: where copies go
+        pid, guest: whose frames are wanted
+        tapped: the interfaces that they are taken of, beside the switch
+    """
+
+    to: Port
+    pid: int
+    guest: str
+    tapped: list[Tapped]
+
+
 class Captures:
     """Who captures at a switch.
 
@@ -51,18 +66,24 @@ class Captures:
         self.copy: Callable[[memoryview, Port, Port | None], None] | None = None
         self._loop = loop
         self.trunk: Port | None = None
-        self._all: dict[int, tuple[Port, int, Sequence[Tapped]]] = {}
+        self._all: dict[int, _Capture] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, connection: socket.socket, pid: int, tapped: Sequence[Tapped] = ()) -> None:
+    def add(
+        self,
+        connection: socket.socket,
+        pid: int,
+        tapped: Sequence[Tapped] = (),
+        guest: str = "",
+    ) -> None:
         """Send copies of frames to a connection until its other end is closed.
 
         All that is `tapped` is closed then, too.
 
         connection: sends a packet at a time
-        pid: of the process whose frames are wanted; 0: each frame, as it comes in
+        pid, guest: of the process whose frames are wanted; 0: each frame, as it comes in
 
         Raises: OSError: there is no room for it; the connection is still the caller's
         """
@@ -70,16 +91,33 @@ class Captures:
         # what it drops.
         to = Port(0, pid, connection, 0, self._loop.rearm)
         self._loop.watch(to.fd, LISTEN_EVENTS, lambda events: self._serve(to, events))
-        self._all[to.fd] = (to, pid, tapped)
+        capture = self._all[to.fd] = _Capture(to, pid, guest, [])
         self.copy = self._copy
         for each in tapped:
-            self._loop.watch(each.frames.fileno(), select.EPOLLIN, partial(self._tap, to, each))
+            self._begin(capture, each)
+
+    def follow(self, guest: str, opened: Callable[[], Tapped]) -> None:
+        """Have whoever captures a guest get what one more interface of its passes.
+
+        Raises: OSError
+        """
+        for capture in self._all.values():
+            if capture.pid and capture.guest == guest:
+                self._begin(capture, opened())
+
+    def _begin(self, capture: _Capture, tapped: Tapped) -> None:
+        capture.tapped.append(tapped)
+        taken = partial(self._tap, capture, tapped)
+        self._loop.watch(tapped.frames.fileno(), select.EPOLLIN, taken)
+
+    def _end(self, tapped: Tapped) -> None:
+        self._loop.unwatch(tapped.frames.fileno())
+        tapped.frames.close()
 
     def _serve(self, to: Port, events: int) -> None:
         if events & ~select.EPOLLOUT:  # it has nothing to say but its end
-            for each in self._all.pop(to.fd)[2]:
-                self._loop.unwatch(each.frames.fileno())
-                each.frames.close()
+            for each in self._all.pop(to.fd).tapped:
+                self._end(each)
             self._loop.unwatch(to.fd)
             to.connection.close()
             if not self._all:
@@ -89,7 +127,7 @@ class Captures:
 
     def _copy(self, frame: memoryview, source: Port, sink: Port | None) -> None:
         now = time.time_ns()
-        for to, pid, tapped in list(self._all.values()):
+        for to, pid, _, tapped in list(self._all.values()):
             if not pid and tapped and self.trunk in (source, sink, sink or self.trunk):
                 continue
             if not pid or source.pid == pid:
@@ -100,16 +138,17 @@ class Captures:
                 continue
             to.put(memoryview(encode(frame, now, source.number, to.dropped, direction)))
 
-    def _tap(self, to: Port, tapped: Tapped, _events: int) -> None:
+    def _tap(self, capture: _Capture, tapped: Tapped, _events: int) -> None:
         """Take what an interface has passed."""
-        frames = tapped.frames
+        to, frames = capture.to, tapped.frames
         for _ in range(MAX_BURST_FRAMES):
             try:
                 frame, address = frames.recvfrom(MAX_FRAME_BYTES)
             except BlockingIOError:
                 break
-            except OSError:
-                self._loop.rearm(frames.fileno(), 0)  # the interface is gone
+            except OSError:  # the interface is gone; there may be another, see `follow`
+                capture.tapped.remove(tapped)
+                self._end(tapped)
                 return
             direction = RECEIVED if address[2] == _PACKET_OUTGOING else SENT
             number = tapped.number(frame)

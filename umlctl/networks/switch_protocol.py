@@ -299,7 +299,8 @@ class Control:
         if len(captures) >= MAX_CAPTURES:
             return {"error": f"{MAX_CAPTURES} clients capture here already"}
         connection.getpeername()  # raises for a socket that never was connected
-        captures.add(connection, pid, self._switch.bridged.tapped(guest if pid else ""))
+        guest = guest if pid else ""
+        captures.add(connection, pid, self._switch.bridged.tapped(guest), guest)
         given.clear()
         return {"ok": True}
 

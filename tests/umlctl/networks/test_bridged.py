@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from umlctl.host import netns, paths
 from umlctl.networks import forwarding, segments
 from umlctl.networks.bridge import Bridge, unable
 from umlctl.networks.bridged import Bridged
+from umlctl.networks.captured import decode
 from umlctl.networks.interfaces import IFF_TAP
 from umlctl.networks.tap_connection import TapConnection
 from umlctl.networks.taps import IFF_NO_PI
@@ -139,6 +141,31 @@ def test_nic_with_a_character_is_off_the_bridge(bridged: tuple[Running, int]) ->
     assert frame(mac(2), mac(1), b"cut") not in taken(two)
     one.close()
     two.close()
+
+
+def test_guest_is_captured_on_though_its_tap_is_made_anew(bridged: tuple[Running, int]) -> None:
+    lan, inode = bridged
+    made(lan, "t1", inode)
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(DEADLINE)
+    with its:
+        asked = {"capture": os.getpid(), "guest": "demo"}
+        assert lan.ask(asked, [its.fileno()]) == {"ok": True}
+    with ours:
+        before = descriptors(lan)
+        for number in range(3):  # as a guest that reboots has it
+            made(lan, "t1", inode)
+            sent = frame(mac(2), mac(1), b"%d" % number)
+            tap = opened(lan, "t1")
+            tap.send(sent)
+            while (found := decode(ours.recv(1 << 17))) is None or found.frame != sent:
+                pass
+            tap.close()
+        until(lambda: descriptors(lan) == before)
+
+
+def descriptors(lan: Running) -> int:
+    return len(os.listdir(f"/proc/{lan.process.pid}/fd"))
 
 
 def test_without_a_namespace_there_is_none_and_it_is_said(
