@@ -47,6 +47,7 @@ _REQUEST: Final = 0x1
 _REQUEST_AND_ACK: Final = 0x5
 _ANSWER_BYTES: Final = 1 << 16
 # linux/if_link.h
+_IFLA_MASTER: Final = 10
 _IFLA_LINKINFO: Final = 18
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
@@ -180,6 +181,12 @@ class Bridge:
 
     def is_there(self, name: str) -> bool:
         return self._index(name) > 0
+
+    def is_on(self, tap: str, *, apart: bool = False) -> bool:
+        """Whether a tap is on the network's bridge; apart: on one for itself, see `set_apart`."""
+        index, bridge = self._index(tap), self._index(_name("li", tap) if apart else self.name)
+        of_bridge = _attribute(_IFLA_MASTER, pack("=I", bridge))
+        return bool(index and bridge) and of_bridge in self._ask(_RTM_GETLINK, _REQUEST, index)
 
     def is_open(self, tap: str) -> bool:
         """Whether a kernel has a tap open, or had a moment ago."""

@@ -60,7 +60,7 @@ class Tap:
         name: of the interface
         mac, guest: of the NIC
         number: among the ports of its network
-        own: the port of its own trunk, while its link has a character
+        apart: it is off the network's bridge, or half so; own: the port of its own trunk there
         in_rate, out_rate: what it moves now, bytes a second
     """
 
@@ -69,6 +69,7 @@ class Tap:
         self.mac = mac
         self.guest = guest
         self.number = number
+        self.apart = False
         self.own: Port | None = None
         self.in_rate = self.out_rate = 0.0
         self.measured = (0, 0)
@@ -96,9 +97,11 @@ class Bridged:
             self.namespace()
             assert self._bridge is not None
             for each in known:
-                if self._bridge.is_there(each["name"]):
-                    self._note(each["name"], each["mac"], each["guest"])
-        except (UmlctlError, KeyError) as problem:
+                apart = self._bridge.is_on(each["name"], apart=True)
+                # One that is on another network's by now has its name since.
+                if apart or self._bridge.is_on(each["name"]):
+                    self._note(each["name"], each["mac"], each["guest"]).apart = apart
+        except (UmlctlError, OSError, KeyError) as problem:
             self._switch.say(f"cannot find its bridge again: {problem}")
 
     def namespace(self) -> int:
@@ -114,7 +117,7 @@ class Bridged:
             bridge = None
             try:
                 bridge = Bridge(self._switch.name, obtain(self._switch.name))
-                self.trunk = self._switch.add_port(bridge.trunk(), os.getpid(), uplink=True)
+                self.trunk = self._port_of(bridge.trunk())
             except OSError as problem:
                 if bridge is not None:
                     bridge.close()
@@ -187,7 +190,7 @@ class Bridged:
         """Have the NICs off the bridge whose links have a character, and all others on it."""
         for tap in self._taps.values():
             wanted = links.of(tap.mac) != PLAIN
-            if wanted == (tap.own is not None):
+            if wanted == (tap.own is not None) == tap.apart:
                 continue
             try:
                 self._set_apart(tap) if wanted else self._join_again(tap)
@@ -197,17 +200,26 @@ class Bridged:
                 self._switch.table.remove(self.trunk)  # who is behind it has changed
 
     def _set_apart(self, tap: Tap) -> None:
+        tap.apart = True
         assert self._bridge is not None
         self._bridge.set_apart(tap.name)
-        connection = self._bridge.trunk(tap.name)
-        tap.own = self._switch.add_port(connection, os.getpid(), uplink=True)
+        tap.own = self._port_of(self._bridge.trunk(tap.name))
         tap.own.mac = tap.mac
+
+    def _port_of(self, trunk: TapConnection) -> Port:
+        """Raises: OSError: there is no room for it, and it is closed"""
+        try:
+            return self._switch.add_port(trunk, os.getpid(), uplink=True)
+        except BaseException:
+            trunk.close()
+            raise
 
     def _join_again(self, tap: Tap) -> None:
         assert self._bridge is not None
         if tap.own is not None:
             self._switch.close_port(tap.own)
         self._bridge.join_again(tap.name)
+        tap.apart = False
 
     def measure(self, seconds: float) -> None:
         """Note what was moved in some time, seconds."""

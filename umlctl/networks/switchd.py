@@ -116,6 +116,7 @@ class Switch:
         _listen(self, paths.network_control(name), self._control.accept)
         if options.bridged:  # which is found by those who listen already
             self.bridged.begin([json.loads(text) for text in options.tap])
+            self.apply_links()
         self._tick()
         self._stay()
         self.renew()
@@ -199,9 +200,9 @@ class Switch:
         port = Port(number, pid, connection, inode, self.loop.rearm, uplink=uplink)
         self.loop.watch(port.fd, LISTEN_EVENTS, partial(self._serve, port))
         self._ports[port.fd] = port
-        if self.links:
-            self.apply_links()
         if not uplink:
+            if self.links:
+                self.apply_links()
             self._control.tell_opened(port)
         return port
 

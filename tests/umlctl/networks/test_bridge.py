@@ -75,7 +75,9 @@ def test_tap_that_is_set_apart_is_reached_by_its_own_trunk_alone(made: Bridge) -
     all_of_it = made.trunk()
     made.make_tap("t1", os.geteuid())
     tap = opened(made, "t1")
+    assert (made.is_on("t1"), made.is_on("t1", apart=True)) == (True, False)
     made.set_apart("t1")
+    assert (made.is_on("t1"), made.is_on("t1", apart=True)) == (False, True)
     own = made.trunk("t1")
     try:
         tap.send(FRAME)

@@ -17,6 +17,7 @@ from umlctl.networks.bridge import Bridge, unable
 from umlctl.networks.bridged import Bridged
 from umlctl.networks.captured import decode
 from umlctl.networks.interfaces import IFF_TAP
+from umlctl.networks.link import PLAIN
 from umlctl.networks.tap_connection import TapConnection
 from umlctl.networks.taps import IFF_NO_PI
 
@@ -162,6 +163,38 @@ def test_guest_is_captured_on_though_its_tap_is_made_anew(bridged: tuple[Running
                 pass
             tap.close()
         until(lambda: descriptors(lan) == before)
+
+
+def test_next_switch_knows_the_taps_that_are_on_its_bridge_alone(place: str) -> None:
+    segment, other = segments.start("lan", idle=600), segments.start("other", idle=600)
+    inode = segment.namespace()
+    assert other.namespace() == inode
+    for name, address in (("t1", 1), ("t2", 2), ("t3", 3)):
+        segment.make_tap(name, mac(address).hex(":"), "demo", inode)
+    first = segments.pid_of("lan")
+    os.kill(first, signal.SIGKILL)
+    until(lambda: not segments.running("lan"))
+    other.make_tap("t2", mac(2).hex(":"), "demo", inode)  # which was plugged there meanwhile
+    namespace = netns.held_by(segments.pid_of("other"))
+    assert namespace is not None
+    there = Bridge("lan", namespace)
+    try:
+        there.set_apart("t3")  # and then it was killed, before it had written that down
+        segments.revive("lan")
+        assert {each["tap"] for each in segment.status()["ports"]} == {"t1", "t3"}
+        until(lambda: there.is_on("t3"))
+        with open(f"{paths.network_dir('lan')}/log") as log:
+            assert "cannot" not in log.read()
+        segment.set_link(mac(1).hex(":"), os.getpid(), PLAIN._replace(down=True))
+        assert there.is_on("t1", apart=True)
+        with open(f"{paths.network_dir('lan')}/log") as log:
+            assert "cannot" not in log.read()
+        segment.quit()
+        until(lambda: not there.is_there("t1"))
+        assert there.is_there("t2")
+    finally:
+        there.close()
+        other.quit()
 
 
 def descriptors(lan: Running) -> int:
