@@ -129,10 +129,11 @@ class Bridged:
                 self._switch.uplink.move(bridge)
         return self._bridge.inode
 
-    def add(self, name: str, mac: str, guest: str, namespace: int) -> None:
+    def add(self, name: str, mac: str, guest: str, namespace: int, kept: bool) -> None:
         """Make a tap.
 
         namespace: that the kernel is in which will open it
+        kept: one that is there stays, as a kernel may have it open
 
         Raises: HostError: it cannot be made, or the kernel is elsewhere
         """
@@ -142,12 +143,18 @@ class Bridged:
         if len(self._taps) >= MAX_TAPS:
             raise HostError(f"{MAX_TAPS} NICs are on the bridge already")
         assert self._bridge is not None
+        apart = kept and self._bridge.is_on(name, apart=True)
+        is_there = apart or (kept and self._bridge.is_on(name))
+        if is_there and name in self._taps:
+            return
         try:
-            self.remove(name)
-            self._bridge.make_tap(name, os.geteuid())
+            if not is_there:
+                self.remove(name)
+                self._bridge.make_tap(name, os.geteuid())
         except OSError as problem:
             raise HostError(f"cannot make a tap: {problem.strerror or problem}") from problem
         tap = self._note(name, mac, guest)
+        tap.apart = apart
         try:
             self._switch.captures.follow(guest, partial(self._tapped, tap))
         except OSError as problem:

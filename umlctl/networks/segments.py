@@ -98,14 +98,17 @@ class Segment:
         """
         return int(self._ask({"namespace": True})["namespace"])
 
-    def make_tap(self, name: str, mac: str, guest: str, namespace: int) -> None:
+    def make_tap(
+        self, name: str, mac: str, guest: str, namespace: int, *, kept: bool = False
+    ) -> None:
         """Have a tap on the segment's bridge for a NIC.
 
         guest: whose NIC it is; namespace: that its kernel is in
+        kept: one that is there stays, as the kernel may have it open; else it is a new one
 
         Raises: HostError
         """
-        asked = {"name": name, "mac": mac, "guest": guest, "namespace": namespace}
+        asked = {"name": name, "mac": mac, "guest": guest, "namespace": namespace, "kept": kept}
         self._ask({"tap": asked})
 
     def remove_tap(self, name: str) -> None:

@@ -18,7 +18,8 @@ packet.
     {"namespace": true}         have a bridge of the host's kernel beside the switch:
                                 {"namespace": INODE} says in which network namespace it is
     {"tap": {"name": NAME, "mac": MAC, "guest": UMID, "namespace": INODE}}
-                                have a tap on that bridge for a NIC of a kernel in that namespace
+                                have a tap on that bridge for a NIC of a kernel in that namespace;
+                                a new one, unless "kept": true says that one that is there stays
     {"untap": NAME}             remove it
     {"forward": "8080:80"}      forward a port of this host to the guest
     {"stay": true}              a client is about to connect: be alone for a while longer
@@ -234,9 +235,10 @@ class Control:
                     "mac": str(mac),
                     "guest": str(guest),
                     "namespace": int(inode),
+                    **rest,
                 }
             }:
-                return self._make_tap(name, mac, guest, inode)
+                return self._make_tap(name, mac, guest, inode, rest.get("kept") is True)
             case {"untap": str(name)}:
                 self._switch.bridged.remove(name)
                 self._switch.save_options()
@@ -324,11 +326,11 @@ class Control:
         self._switch.renew()
         return {"namespace": inode}
 
-    def _make_tap(self, name: str, mac: str, guest: str, inode: int) -> Message:
+    def _make_tap(self, name: str, mac: str, guest: str, inode: int, kept: bool) -> Message:
         if not _MAC.fullmatch(mac):
             return {"error": f"no MAC address: {mac!r}"}
         try:
-            self._switch.bridged.add(name, mac, guest, inode)
+            self._switch.bridged.add(name, mac, guest, inode, kept)
         except UmlctlError as problem:
             return {"error": str(problem)}
         self._switch.apply_links()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from umlctl.errors import HostError, UsageError
-from umlctl.host import naming
+from umlctl.host import naming, netns
 from umlctl.networks import definitions
 from umlctl.networks.holder import Holder
-from umlctl.networks.segments import revive
+from umlctl.networks.segments import Segment, revive
 from umlctl.supervisor.rate_limits import EventLimit
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class OnNetworks(Protocol):
 
     def networks(self) -> set[str]: ...
 
+    def taps(self, network: str) -> list[tuple[str, str, str]]: ...
+
 
 async def keep_links(devices: OnNetworks, pid: int, history: History) -> None:
     """Hold the connections of the kernel's process to the switches in its guest's table."""
@@ -45,7 +47,7 @@ async def keep_links(devices: OnNetworks, pid: int, history: History) -> None:
 
     async def hold(network: str, scope: trio.CancelScope) -> None:
         with scope:
-            await _hold(network, pid, history)
+            await _hold(network, pid, history, devices)
         if held.get(network) is scope:
             del held[network]  # it was cancelled on purpose; there may be another of its name
 
@@ -74,7 +76,24 @@ def _start(network: str) -> None:
         definitions.start_switch(network)
 
 
-async def _hold(network: str, pid: int, history: History) -> None:
+async def _keep_taps(network: str, pid: int, history: History, devices: OnNetworks) -> None:
+    """Have the taps on the network's bridge that the guest's NICs are to have. Without a supervisor
+    nobody tells a switch of a NIC that is down in the guest, and it may have ended with its taps.
+    """
+    taps = devices.taps(network)
+
+    def keep() -> None:
+        for name, mac, guest in taps:
+            Segment(network).make_tap(name, mac, guest, netns.inode_of(pid), kept=True)
+
+    try:
+        if taps:
+            await trio.to_thread.run_sync(keep)
+    except HostError as problem:
+        history.add("network lost", network=network, text=str(problem))
+
+
+async def _hold(network: str, pid: int, history: History, devices: OnNetworks) -> None:
     holder = None
     sparing = EventLimit()
     lost = False
@@ -86,9 +105,11 @@ async def _hold(network: str, pid: int, history: History) -> None:
                 if holder is None:
                     await trio.to_thread.run_sync(_start, network)
                     holder = await trio.to_thread.run_sync(Holder, network, pid)
+                    await _keep_taps(network, pid, history, devices)
                 elif lost:
                     await trio.to_thread.run_sync(_start, network)
                     await trio.to_thread.run_sync(holder.reconnect)
+                    await _keep_taps(network, pid, history, devices)
                     history.add("network back", network=network)
                     lost = False
                 pause, said = FIRST_RETRY_INTERVAL, ""

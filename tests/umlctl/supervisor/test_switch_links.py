@@ -7,21 +7,21 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 import trio.testing
 
 from tests.switches import Guest, kill, lock_holder, place, talk
 from umlctl.errors import HostError
-from umlctl.host import paths
+from umlctl.host import netns, paths
 from umlctl.networks import definitions, holder, segments, switch_client
+from umlctl.networks.bridge import unable
 from umlctl.supervisor import switch_links
 from umlctl.supervisor.history import History
 from umlctl.supervisor.switch_links import keep_links
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    import pytest
 
 
 __all__ = ["place"]
@@ -34,10 +34,14 @@ class Table:
 
     def __init__(self, *networks: str) -> None:
         self.wanted = set(networks)
+        self.having: list[tuple[str, str, str]] = []
         self.changed = trio.Event()
 
     def networks(self) -> set[str]:
         return self.wanted
+
+    def taps(self, _network: str) -> list[tuple[str, str, str]]:
+        return self.having
 
     def change(self, *networks: str) -> None:
         self.wanted = set(networks)
@@ -193,3 +197,27 @@ async def test_switch_whose_options_are_damaged_is_started_as_it_is_defined(plac
         assert len(status["ports"]) == 1
         connection.send(b"x" * 60)
     assert [each["event"] for each in held.events()] == ["network lost", "network back"]
+
+
+@pytest.mark.skipif(bool(unable()), reason="this host has no such namespace")
+async def test_taps_that_went_with_a_switch_are_there_again(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lan, other = segments.start("lan", idle=60), segments.start("other", idle=60)
+    inode = lan.namespace()
+    assert other.namespace() == inode  # which keeps the namespace, as the kernel does
+    lan.make_tap("t1", "02:00:00:00:00:01", "demo", inode)
+    lan.quit()
+    await until(lambda: not segments.running("lan"))
+    monkeypatch.setattr(netns, "inode_of", lambda _pid: inode)
+    holding = Holding("lan")
+    holding.table.having = [("t1", "02:00:00:00:00:01", "demo")]
+    async with holding.running():
+        await until(lambda: segments.running("lan"))
+        await until(lambda: [each["tap"] for each in lan.status()["ports"]] == ["t1"])
+        number = lan.status()["ports"][0]["id"]
+        lan.make_tap("t1", "02:00:00:00:00:01", "demo", inode, kept=True)
+        assert lan.status()["ports"][0]["id"] == number, "it is the same"
+    assert holding.events() == []
+    for each in (lan, other):
+        each.quit()

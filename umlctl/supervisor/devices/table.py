@@ -16,6 +16,7 @@ from umlctl.backends import registry
 from umlctl.backends.interface import Owner
 from umlctl.errors import Refusal, UmlctlError
 from umlctl.host import limits, netns
+from umlctl.networks.namespaces import PORT
 from umlctl.state import records
 from umlctl.supervisor.devices import bringing
 
@@ -89,6 +90,14 @@ class DeviceTable:
     def listing(self) -> list[Device]:
         """The table as `status` and `devices` show it."""
         return [records.device_status(entry) for entry in self.entries]
+
+    def taps(self, network: str) -> list[tuple[str, str, str]]:
+        """The taps of NICs on a network's bridge: name, MAC address and guest."""
+        return [
+            (entry.made[PORT], entry.mac, self.owner.umid)
+            for entry in self.entries
+            if entry.network == network and PORT in entry.made
+        ]
 
     def networks(self) -> set[str]:
         """The switches of umlctl's that the guest is on."""
