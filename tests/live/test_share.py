@@ -62,3 +62,19 @@ def test_share_is_not_left_where_a_link_leads(
     assert "from where a link may lead elsewhere" in done.stderr
     assert in_guest(house, shared, "grep -c ' /run/it ' /proc/mounts; :") == "0\n"
     in_guest(house, shared, "rm /tmp/link")
+
+
+def test_guest_is_given_no_other_directory_by_a_link_in_one_that_it_has(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    outer, other = tmp_path / "outer", tmp_path / "other"
+    for each in (outer / "inner", other):
+        each.mkdir(parents=True)
+    (other / "file").write_text("secret\n")
+    house.start(umid, "--mem", "64M", "--share", f"{outer}:/mnt", "--share", f"{outer}/inner:/srv")
+    if not house.status(umid)["own_mounts"]:
+        pytest.skip("a kernel that is not confined has all files anyway")
+    in_guest(house, umid, f"mv /mnt/inner /mnt/old && ln -s {other} /mnt/inner")
+    house.ok("reboot", umid)
+    assert "a link leads elsewhere by now" in house.ok("share", "list", umid)
+    assert in_guest(house, umid, "cat /srv/file 2>/dev/null; :") == ""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NOT_YET: Final = "the guest has not mounted it yet"
 """The problem of an entry whose guest still boots."""
+REAL: Final = "real"
+"""What an entry calls the real path of its directory, among what was made for it."""
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 """How /proc/mounts has letters that would end a field."""
 
@@ -68,9 +70,17 @@ def entries_of(texts: tuple[str, ...]) -> list[DeviceEntry]:
     for each in found:
         check(each)
     return [
-        DeviceEntry(name=f"{SHARE.family}{number}", asked=str(each), kernel="", problem=NOT_YET)
+        entry_of(f"{SHARE.family}{number}", each, problem=NOT_YET)
         for number, each in enumerate(found)
     ]
+
+
+def entry_of(name: str, share: Share, problem: str) -> DeviceEntry:
+    """The entry of a directory, which is the one that its path leads to now: the guest may come to
+    have a link there, where it shares what the directory is in."""
+    entry = DeviceEntry(name=name, asked=str(share), kernel="", problem=problem)
+    entry.made[REAL] = os.path.realpath(share.source)
+    return entry
 
 
 def late(entries: Iterable[DeviceEntry]) -> list[DeviceEntry]:

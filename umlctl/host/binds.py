@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from errno import EPERM
+from errno import ELOOP, EPERM
 from struct import pack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -104,15 +104,18 @@ def bind_tree(pid: int, started: int, source: str, target: str, *, write: bool) 
     with what covers some of it. What is mounted below it can be read.
 
     pid, started: of the process; see `processes.start_time`
-    source: a directory; target: an absolute path of one that is there already
+    source: the real path of a directory: no link is followed, as what is confined may have made it
+    target: an absolute path of a directory that is there already
     write: it can be changed there, if it can be here
 
     Raises: OSError: it could not be done, and nothing was
     """
-    source, target = os.path.realpath(source), os.path.realpath(target)
+    target = os.path.realpath(target)
     calls = CallList()
     found = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        if os.readlink(f"/proc/self/fd/{found}") != source:
+            raise OSError(ELOOP, "a link leads elsewhere by now")
         calls.call(_NO_ENTRY, _SETNS, FIRST_DESCRIPTOR, _namespaces(pid))
         opened = _open(calls, source)
         flags = _EMPTY_PATH | _CLONE | _RECURSIVE

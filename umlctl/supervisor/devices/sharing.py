@@ -14,7 +14,7 @@ import trio
 
 from socketproto.exchange import ANSWERED, Outcome
 from umlctl.backends.registry import BEING_PLUGGED
-from umlctl.backends.share import NOT_YET, SHARE, check, late
+from umlctl.backends.share import NOT_YET, REAL, SHARE, check, entry_of, late
 from umlctl.errors import (
     HostError,
     NeverStarted,
@@ -30,7 +30,6 @@ from umlctl.execution.session import Streams
 from umlctl.guest import shares
 from umlctl.guest.cmdline import has_agent
 from umlctl.host import binds
-from umlctl.state.records import DeviceEntry
 from umlctl.supervisor.devices import bringing
 from umlctl.supervisor.launch.place import shared_directory
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from umlctl.guest.shares import Share
-    from umlctl.state.records import Record
+    from umlctl.state.records import DeviceEntry, Record
     from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.history import By
     from umlctl.supervisor.kernel import KernelClient
@@ -63,9 +62,9 @@ async def add(table: DeviceTable, text: str, by: By) -> DeviceEntry:
     except UsageError as problem:
         raise Refusal(str(problem), -errno.EINVAL) from None
     async with table.changing():
-        entry = DeviceEntry(name=_free_name(table, share), asked=str(share), kernel="")
+        name = _free_name(table, share)
         check(share)
-        entry.problem = BEING_PLUGGED
+        entry = entry_of(name, share, problem=BEING_PLUGGED)
         with trio.CancelScope(shield=True):
             await table.in_thread(bring_in, table.record, entry)
             table.entries.append(entry)
@@ -277,11 +276,12 @@ def bring_in(record: Record, entry: DeviceEntry) -> None:
         )
     place = _place(record, entry)
     try:
-        if not _is_there(record, place, share):
+        source = entry.made.get(REAL) or os.path.realpath(share.source)
+        if not _is_there(record, place, source):
             with suppress(FileExistsError):
                 os.mkdir(place, 0o700)
             write = not share.readonly
-            binds.bind_tree(record.pid, record.started, share.source, place, write=write)
+            binds.bind_tree(record.pid, record.started, source, place, write=write)
     except OSError as problem:
         raise HostError(
             f"{entry.name}: {share.source} cannot be given to a guest that is confined: "
@@ -305,8 +305,8 @@ def _place(record: Record, entry: DeviceEntry) -> str:
     return f"{shared_directory(record.definition)}/{entry.name}"
 
 
-def _is_there(record: Record, place: str, share: Share) -> bool:
+def _is_there(record: Record, place: str, source: str) -> bool:
     """Whether the kernel has it already, as after a reboot."""
     with suppress(OSError):
-        return os.path.samefile(f"/proc/{record.pid}/root{place}", share.source)
+        return os.path.samefile(f"/proc/{record.pid}/root{place}", source)
     return False
