@@ -111,7 +111,10 @@ def resize(name: str, size: str, in_json: bool) -> int:
         one = image_store.load(name)
         image_store.check_unused(what, one.path, users)
         image_use.check_ext(what, one.path)
-        with image_store.changed(one) as path, opened(path, write=True) as descriptor:
+        with (
+            image_store.changed(what, one, users) as path,
+            opened(path, write=True) as descriptor,
+        ):
             ext4.resize(descriptor, wanted)
         one = image_store.load(name)
     if in_json:

@@ -118,7 +118,10 @@ def passwd(name: str, user: str, lock: bool) -> int:
                 break
         else:
             raise HostError(f"{what}: there is no user {user} in it")
-        with image_store.changed(one) as path, opened(path, write=True) as descriptor:
+        with (
+            image_store.changed(what, one, users) as path,
+            opened(path, write=True) as descriptor,
+        ):
             ext4.replace(descriptor, table, after)
     print(f"{user} has {'no password' if lock else 'another password'} in {name}")
     return exitcodes.OK
@@ -180,7 +183,7 @@ def put_modules_in(name: str, kernel: str | None, in_json: bool) -> int:
         source = modules.of_release(probed)
         if not source:
             raise HostError(f"{what}: {probed.path} has no modules of {probed.version} here")
-        with image_store.changed(one) as path:
+        with image_store.changed(what, one, users) as path:
             image_guest.put_modules_in(what, path, probed.path, source, probed.version)
         image_store.note(name, {**one.recipe, "modules": probed.version})
         one = image_store.load(name)

@@ -97,12 +97,15 @@ def workshop(name: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def changed(image: Image) -> Iterator[str]:
-    """A copy of an image, to be changed; then it takes the image's place, whole and at once.
+def changed(what: str, image: Image, users: Callable[[], Iterable[Use]]) -> Iterator[str]:
+    """A copy of an image, to be changed; then it takes the image's place, whole and at once, unless
+    somebody has the image by then: what a guest writes to one without a name is lost.
 
     Its blocks are shared where the file system can do that. The caller holds `lock`.
 
-    Raises: OSError
+    what: the command, for messages
+
+    Raises: HostError, OSError
     """
     with workshop(image.name) as place:
         beside = f"{place}/image"
@@ -117,7 +120,10 @@ def changed(image: Image) -> Iterator[str]:
                 os.close(target)
         finally:
             os.close(source)
-        os.rename(beside, image.path)
+        _check_not_under(what, image.path)
+        with leases.lock():
+            check_free(what, [hold_of(image.path, write=True)], users())
+            os.rename(beside, image.path)
 
 
 def note(name: str, recipe: dict[str, Any]) -> None:
@@ -170,6 +176,11 @@ def check_unused(what: str, path: str, users: Callable[[], Iterable[Use]]) -> No
     """
     with leases.lock():
         check_free(what, [hold_of(path, write=True)], users())
+    _check_not_under(what, path)
+
+
+def _check_not_under(what: str, path: str) -> None:
+    """Raises: HostError: known COW files are over an image"""
     if others := over(path):
         raise HostError(
             f"{what}: {', '.join(others)} are over it, and would be worth nothing; "

@@ -59,3 +59,24 @@ def test_image_in_use_is_refused(house: str) -> None:
     over = make(paths.images_dir(), 16, [1], name="o", over=one.path)
     with pytest.raises(HostError, match=f"{over.cow} are over it"):
         image_store.check_unused("image rm", one.path, list)
+
+
+def test_changed_image_replaces_none_that_a_guest_has_by_then(house: str) -> None:
+    one = put("small")
+    number = os.stat(one.path).st_ino
+    entry = DeviceEntry(
+        name="ubd0", asked="x", kernel="ubd0=x", holds=[hold_of(one.path, write=True)]
+    )
+    uses: list[Use] = []
+    with (
+        pytest.raises(HostError, match="is written by demo as its ubd0"),
+        image_store.lock(),
+        image_store.changed("image passwd small", one, lambda: uses),
+    ):
+        uses.append(Use("demo", entry))
+    assert os.stat(one.path).st_ino == number
+    uses.clear()
+    with image_store.lock(), image_store.changed("image passwd small", one, lambda: uses):
+        pass
+    assert os.stat(one.path).st_ino != number
+    assert sorted(os.listdir(paths.images_dir())) == ["lock", "small.img", "small.toml"]
