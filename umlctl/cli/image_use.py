@@ -134,7 +134,10 @@ def _password(user: str) -> str:
             f"Password of {user}", hide_input=True, confirmation_prompt=True, err=True
         )
         return asked
-    line = sys.stdin.readline()
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError:
+        raise UsageError("the password that was read is no text; give it as a line") from None
     if not line:
         raise UsageError("there is no password to read; give it as a line")
     return line.rstrip("\n")

@@ -21,7 +21,7 @@ def hashed(password: str) -> str:
 
     Raises: HostError: there is none, or it does not take the password
     """
-    encoded = password.encode()
+    encoded = password.encode("utf-8", "surrogateescape")  # as it was read
     if not encoded or len(encoded) >= MAX_BYTES or b"\0" in encoded or b"\n" in encoded:
         raise HostError(f"a password has 1 to {MAX_BYTES - 1} bytes in one line")
     name = ctypes.util.find_library("crypt") or "libcrypt.so.1"

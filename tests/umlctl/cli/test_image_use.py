@@ -56,6 +56,9 @@ def test_password_that_cannot_be_set_is_said(
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert supervisor.main("image", "passwd", "mine") == exitcodes.USAGE
     assert "no password to read" in supervisor.err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"))
+    assert supervisor.main("image", "passwd", "mine") == exitcodes.USAGE
+    assert "is no text" in supervisor.err
     assert Path(image).read_bytes() == before
     Path(image).write_bytes(b"XFSB".ljust(8192, b"\0"))
     assert supervisor.main("image", "passwd", "mine", "--lock") == exitcodes.FAILED

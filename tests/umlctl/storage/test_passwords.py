@@ -17,6 +17,7 @@ def test_password_is_as_libcrypt_has_it() -> None:
     crypt.restype = ctypes.c_char_p
     assert crypt("pass wörd".encode(), found.encode()) == found.encode()
     assert hashed("pass wörd") != found
+    assert hashed("\udcff").startswith("$6$")  # as it is read where no locale is set
 
 
 @pytest.mark.parametrize("password", ["", "a\nb", "a\0b", "x" * 512])
