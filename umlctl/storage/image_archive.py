@@ -45,6 +45,7 @@ class Unpacking:
         self._tree = tree
         self._say = say
         self._known: dict[str, tarfile.TarInfo] = {}
+        self._left: set[str] = set()
 
     def add(
         self, archive: tarfile.TarFile, skip: Callable[[str], bool] = lambda _name: False
@@ -56,10 +57,20 @@ class Unpacking:
         Raises: ValueError and others of DAMAGED, OSError
         """
         for member in archive:
-            if member.ischr() or member.isblk():
+            if self._is_device(member):
                 self.devices += 1
+                self._left.add(self._place(member.name))
             elif not skip(member.name):
                 self._unpack(archive, member)
+
+    def _is_device(self, member: tarfile.TarInfo) -> bool:
+        """Whether a file of an archive is a device, or one more name of one that was left out.
+
+        Raises: ValueError
+        """
+        if member.islnk():
+            return self._place(member.linkname) in self._left
+        return member.ischr() or member.isblk()
 
     def nodes(self, epoch: int | None) -> list[Node]:
         """What is in the tree, as the archives say.
@@ -119,6 +130,7 @@ class Unpacking:
         """
         inside = self._place(member.name)
         place = self._tree + inside
+        self._left.discard(inside)
         if member.isdir():
             if not os.path.isdir(place) or os.path.islink(place):
                 self._clear(inside)
@@ -201,6 +213,11 @@ def opened(path: str) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(path) as archive:
             yield archive
+    except tarfile.ReadError as problem:
+        said = str(problem)
+        if "\n" in said:  # what each way of reading it said
+            said = "it is no tar archive, plain or compressed by gzip, bzip2 or xz"
+        raise HostError(f"{path} cannot be unpacked: {said}") from problem
     except DAMAGED as problem:
         raise HostError(f"{path} cannot be unpacked: {problem}") from problem
 

@@ -25,6 +25,7 @@ NICS: Final = tuple(f"{kind}{number}" for kind in ("vec", "eth") for number in r
 USER_NAME: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 FIRST_UID: Final = 1000
+_UID: Final = re.compile(r"[0-9]{1,9}")
 _GETTY: Final = re.compile(r"^(?P<before>[^#\n]*?)\btty[1-9]\b(?P<between>.*)", re.MULTILINE)
 _RESPAWNED: Final = re.compile(r"^([^#\n]*respawn:).*\btty0\b.*", re.MULTILINE)
 _UNCONFIGURED: Final = "# UNCONFIGURED FSTAB"
@@ -232,7 +233,7 @@ def _entry(tree: ImageTree, name: str) -> list[str]:
     """Raises: HostError"""
     for line in _text(tree, "/etc/passwd").splitlines():
         fields = line.split(":")
-        if fields[0] == name and len(fields) > 6 and fields[2].isdigit():
+        if fields[0] == name and len(fields) > 6 and _UID.fullmatch(fields[2]):
             return fields
     raise HostError(f"there is no user {name} in it")
 

@@ -6,16 +6,21 @@ beside it.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError
 from umlctl.storage.root_paths import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+MAX_MOMENT: Final = 0x3_7FFF_FFFF
+"""The latest time that ext4 has, seconds since 1970. Source: Documentation/filesystems/ext4"""
 
 
 class Node(NamedTuple):
@@ -51,14 +56,17 @@ class ImageTree:
 
     def exists(self, path: str) -> bool:
         """Whether there is anything of a path, its links followed as in the guest."""
-        return os.path.lexists(self.directory + resolve(self.directory, path))
+        try:
+            return os.path.lexists(self.directory + self._inside(path))
+        except HostError:
+            return False
 
     def read(self, path: str) -> bytes:
         """A file; nothing of what is none.
 
         Raises: OSError
         """
-        place = self.directory + resolve(self.directory, path)
+        place = self.directory + self._inside(path)
         if not os.path.isfile(place):
             return b""
         with open(place, "rb") as file:
@@ -69,7 +77,7 @@ class ImageTree:
 
         Raises: OSError
         """
-        inside = resolve(self.directory, path)
+        inside = self._inside(path)
         place = self.directory + inside
         known = self._nodes.get(inside)
         self._make_above(inside)
@@ -87,7 +95,7 @@ class ImageTree:
 
         Raises: OSError
         """
-        inside = resolve(self.directory, path, last=False)
+        inside = self._inside(path, last=False)
         self._make_above(inside)
         self.remove(inside)
         os.symlink(target, self.directory + inside)
@@ -98,7 +106,7 @@ class ImageTree:
 
         Raises: OSError
         """
-        inside = resolve(self.directory, path, last=False)
+        inside = self._inside(path, last=False)
         if os.path.lexists(self.directory + inside):
             os.unlink(self.directory + inside)
         self._nodes.pop(inside, None)
@@ -110,7 +118,7 @@ class ImageTree:
 
         Raises: OSError
         """
-        inside = resolve(self.directory, path)
+        inside = self._inside(path)
         self._make_above(inside)
         if not os.path.isdir(self.directory + inside):
             os.mkdir(self.directory + inside)
@@ -119,7 +127,7 @@ class ImageTree:
 
     def give(self, path: str, owner: int) -> None:
         """Have a file belong to a user, and the group of the same number."""
-        inside = resolve(self.directory, path, last=False)
+        inside = self._inside(path, last=False)
         self._nodes[inside] = self._nodes[inside]._replace(uid=owner, gid=owner)
 
     def copy_in(self, source: str, path: str) -> None:
@@ -127,13 +135,23 @@ class ImageTree:
 
         Raises: HostError, OSError
         """
-        inside = resolve(self.directory, path)
+        inside = self._inside(path)
         self._make_above(inside)
         shutil.copytree(source, self.directory + inside, symlinks=True, dirs_exist_ok=True)
         for node in of_directory(source, None):
             own = inside if node.path == "/" else inside + node.path
             mtime = bounded(node.mtime, self._moment)
             self._nodes[own] = node._replace(path=own, uid=0, gid=0, mtime=mtime)
+
+    def _inside(self, path: str, *, last: bool = True) -> str:
+        """Where a path leads in the tree, as of `root_paths.resolve`.
+
+        Raises: HostError: nowhere
+        """
+        try:
+            return resolve(self.directory, path, last=last)
+        except ValueError as problem:
+            raise HostError(f"{path!r} is no place in the tree: {problem}") from problem
 
     def _make_above(self, inside: str) -> None:
         above = os.path.dirname(inside)
@@ -160,9 +178,9 @@ def of_directory(tree: str, epoch: int | None) -> list[Node]:
 
 
 def bounded(mtime: float, epoch: int | None) -> int:
-    """A time of a file, whole seconds, and none that is newer than `epoch`."""
-    moment = max(0, int(mtime))
-    return moment if epoch is None else min(moment, epoch)
+    """A time of a file, whole seconds, and none that is newer than `epoch`, or that ext4 lacks."""
+    moment = max(0, int(mtime)) if math.isfinite(mtime) else 0
+    return min(moment, MAX_MOMENT if epoch is None else epoch)
 
 
 def _walk(tree: str) -> Iterator[str]:

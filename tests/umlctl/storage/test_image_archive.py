@@ -115,6 +115,8 @@ def test_what_is_no_archive_or_cut_is_an_error(tmp_path: Path) -> None:
     for name in ("c.tar", "a.tar"):
         with pytest.raises(HostError, match="cannot be unpacked"):
             unpack(f"{tmp_path}/{name}", f"{tmp_path}/out", None)
+    with pytest.raises(HostError, match="it is no tar archive, plain or compressed by"):
+        unpack(f"{tmp_path}/c.tar", f"{tmp_path}/out", None)
 
 
 def test_file_larger_than_the_host_has_room_for_is_refused(tmp_path: Path) -> None:
@@ -125,3 +127,17 @@ def test_file_larger_than_the_host_has_room_for_is_refused(tmp_path: Path) -> No
     with pytest.raises(HostError, match="for which there is no room"):
         unpack(f"{tmp_path}/a.tar", f"{tmp_path}/out", None)
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_names_of_devices_are_left_out_with_them(tmp_path: Path) -> None:
+    path = archive(
+        tmp_path / "a.tar",
+        member("dev/null", type=tarfile.CHRTYPE),
+        member("dev/also", type=tarfile.LNKTYPE, linkname="dev/null"),
+        member("b", type=tarfile.BLKTYPE),
+        member("b", size=1),
+        member("c", type=tarfile.LNKTYPE, linkname="b"),
+    )
+    (tmp_path / "out").mkdir()
+    nodes, left = unpack(path, f"{tmp_path}/out", None)
+    assert ([each.path for each in nodes], left) == (["/", "/b", "/c"], 3)

@@ -160,3 +160,10 @@ def test_keys_without_a_user_are_roots(tmp_path: Path) -> None:
     set_up(tree, PLAIN._replace(keys="k\n"))
     assert text(tree, "/root/.ssh/authorized_keys") == "k\n"
     assert "root:*:" in text(tree, "/etc/shadow")
+
+
+@pytest.mark.parametrize("uid", ["²", "-1", "9" * 20, ""])
+def test_keys_of_a_user_without_a_number_are_refused(tmp_path: Path, uid: str) -> None:
+    files = {"/sbin/init": "", "/etc/passwd": f"root:x:{uid}:0:root:/root:/bin/sh\n"}
+    with pytest.raises(HostError, match="no user root"):
+        set_up(tree_of(tmp_path, files), PLAIN._replace(keys="k\n"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.errors import HostError
-from umlctl.storage.image_tree import ImageTree, Node, of_directory
+from umlctl.storage.image_tree import MAX_MOMENT, ImageTree, Node, bounded, of_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +83,26 @@ def test_directory_of_this_host_is_copied_in_as_roots(tmp_path: Path) -> None:
     assert (found["/lib/modules/6/sub/m.ko"].uid, found["/lib/modules/6/sub"].mtime) == (0, 9)
     assert tree.read("/lib/modules/6/sub/m.ko") == b"m"
     tree.copy_in(str(source), "/lib/modules/6")
+
+
+@pytest.mark.parametrize("path", ["/loop", "/loop/x", "/a\0b"])
+def test_path_that_leads_nowhere_is_refused(tmp_path: Path, path: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    tree = ImageTree(str(tmp_path), [], 1)
+    assert not tree.exists(path)
+    with pytest.raises(HostError, match="is no place in the tree"):
+        tree.put(path, b"x")
+
+
+@pytest.mark.parametrize(
+    ("mtime", "epoch", "moment"),
+    [
+        (float("inf"), None, 0),
+        (float("nan"), 5, 0),
+        (-3.5, None, 0),
+        (2.0**50, None, MAX_MOMENT),
+        (9, 5, 5),
+    ],
+)
+def test_time_is_one_that_ext4_has(mtime: float, epoch: int | None, moment: int) -> None:
+    assert bounded(mtime, epoch) == moment
