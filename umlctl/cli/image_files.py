@@ -31,7 +31,8 @@ _TAR: Final = ".tar"
 def du(names: tuple[str, ...], in_json: bool) -> int:
     """Show what images take on this host, and what is used and free in them.
 
-    IMAGE is a name or a file; without, it is all that were built here.
+    IMAGE is a name or a file; without, it is all that were built here. What is used is not known of
+    one that a guest has mounted, or has not unmounted.
     """
     rows = []
     for name in names or image_store.names():
@@ -40,7 +41,7 @@ def du(names: tuple[str, ...], in_json: bool) -> int:
             status = os.stat(path)
             found = images.read(path)
             is_ext = found is not None and found.what == "an ext file system"
-            used, free = ext4.usage(path) if is_ext else (None, None)
+            used, free = (ext4.usage(path) if is_ext else None) or (None, None)
         rows.append(
             {
                 "name": name,

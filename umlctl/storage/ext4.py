@@ -141,8 +141,9 @@ def _check_said(said: str) -> None:
         raise HostError(f"debugfs: {wrong[0]}")
 
 
-def usage(path: str) -> tuple[int, int]:
-    """What the files of the file system in an image take, and what is free there, bytes.
+def usage(path: str) -> tuple[int, int] | None:
+    """What the files of the file system in an image take, and what is free there, bytes; None as
+    long as it is mounted, or was not unmounted: the kernel writes down another number then.
 
     Raises: HostError
     """
@@ -151,6 +152,8 @@ def usage(path: str) -> tuple[int, int]:
         said = _run("dumpe2fs", ["-h", _place(descriptor)], descriptor)
     finally:
         os.close(descriptor)
+    if re.search(r"^Filesystem features:.*\bneeds_recovery\b", said, re.MULTILINE):
+        return None
     names = ("Block count", "Free blocks", "Block size")
     found = [re.search(rf"^{name}:\s+(\d+)$", said, re.MULTILINE) for name in names]
     blocks, free, size = (int(each[1]) if each else 0 for each in found)

@@ -96,5 +96,14 @@ def test_file_is_replaced_with_its_owner_and_mode(tmp_path: Path) -> None:
     assert ext4.status(path, "/y z") == (0o640, 5, 0)
     assert ext4.names(path, "/") == ["lost+found", "x", "y z"]
     assert ext4.names(path, "/none") == []
-    used, free = ext4.usage(path)
-    assert used + free == 8 * MB
+    found = ext4.usage(path)
+    assert found is not None
+    assert sum(found) == 8 * MB
+
+
+def test_what_is_used_is_not_known_of_a_mounted_one(tmp_path: Path) -> None:
+    make(tree(tmp_path / "a", "x"), tmp_path / "a.img", 16 * MB)
+    path = f"{tmp_path}/a.img"
+    words = [ext4.find_program("debugfs"), "-w", "-R", "feature has_journal needs_recovery", path]
+    subprocess.run(words, check=True, capture_output=True)
+    assert ext4.usage(path) is None
