@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,7 +19,11 @@ from umlctl.state import image_store
 from umlctl.storage import ext4, images, passwords
 from umlctl.storage.cow_file import opened
 
+if TYPE_CHECKING:
+    from umlctl.state.image_store import Image
+
 _EXT: Final = "an ext file system"
+_BLOCK_BYTES: Final = 4096
 
 
 def path_of(name: str) -> str:
@@ -123,7 +127,7 @@ def passwd(name: str, user: str, lock: bool) -> int:
             opened(path, write=True) as descriptor,
         ):
             ext4.replace(descriptor, table, after)
-    print(f"{user} has {'no password' if lock else 'another password'} in {name}")
+    print(f"{user} {'can log in by no password' if lock else 'has another password'} in {name}")
     return exitcodes.OK
 
 
@@ -186,6 +190,7 @@ def put_modules_in(name: str, kernel: str | None, in_json: bool) -> int:
         source = modules.of_release(probed)
         if not source:
             raise HostError(f"{what}: {probed.path} has no modules of {probed.version} here")
+        _check_room(what, one, source, probed.version)
         with image_store.changed(what, one, users) as path:
             image_guest.put_modules_in(what, path, probed.path, source, probed.version)
         image_store.note(name, {**one.recipe, "modules": probed.version})
@@ -195,3 +200,24 @@ def put_modules_in(name: str, kernel: str | None, in_json: bool) -> int:
     else:
         print(f"{name} has the modules of {probed.version}")
     return exitcodes.OK
+
+
+def _check_room(what: str, image: Image, source: str, release: str) -> None:
+    """Refuse to copy modules into an image that has no room for them.
+
+    Raises: HostError, OSError
+    """
+    found = images.read(image.path)
+    if found is None or found.what != _EXT:
+        return
+    known = ext4.usage(image.path)
+    if known is None or release in ext4.names(image.path, "/lib/modules"):  # which go first
+        return
+    inside = [f"{above}/{name}" for above, _, names in os.walk(source) for name in names]
+    wanted = sum(-(-os.lstat(each).st_size // _BLOCK_BYTES) * _BLOCK_BYTES for each in inside)
+    if wanted > known[1]:
+        raise HostError(
+            f"{what}: they take {views.size(wanted)}, and {views.size(known[1])} are free in it; "
+            f"`umlctl image resize {image.name} SIZE` gives it more, it has "
+            f"{views.size(image.size)} now"
+        )

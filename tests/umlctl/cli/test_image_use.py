@@ -41,6 +41,7 @@ def test_password_is_anothers_and_all_else_stays(
     assert said.startswith("root:*:1::::::\nme:$6$")
     assert "secret" not in said
     assert supervisor.main("image", "passwd", "mine", "me", "--lock") == 0
+    assert supervisor.out == "me can log in by no password in mine\n"
     said = (ext4.contents(image, "/etc/shadow") or b"").decode()
     assert said == SHADOW.replace("me:!", "me:*")
     assert ext4.status(image, "/etc/shadow") == (0o600, 0, 0)
@@ -118,6 +119,13 @@ def test_modules_that_are_not_whole_leave_the_image_as_it_was(
     monkeypatch.setattr(modules, "of_release", lambda _kernel: "")
     assert supervisor.main("image", "modules", "mine") == exitcodes.FAILED
     assert "has no modules of" in supervisor.err
+    os.mkdir(f"{house}/large")
+    with open(f"{house}/large/x.ko", "xb") as file:
+        file.truncate(9 << 20)
+    monkeypatch.setattr(modules, "of_release", lambda _kernel: f"{house}/large")
+    assert supervisor.main("image", "modules", "mine") == exitcodes.FAILED
+    assert "they take 9.0M" in supervisor.err
+    assert "`umlctl image resize mine SIZE` gives it more" in supervisor.err
     assert Path(image).read_bytes() == before
     monkeypatch.setattr(modules, "of_release", lambda _kernel: "/good")
     assert supervisor.main("image", "modules", "mine", "--json") == 0
