@@ -59,6 +59,14 @@ OF_GUEST: Final = (
 """What of the options describes the guest."""
 IN_GUEST: Final = frozenset(("cwd", "variables", "timeout", "report"))
 """The parameters of a command in a guest that runs."""
+INSTEAD: Final = {
+    "debugged": "umlctl gdb {}",
+    "disks": "umlctl disk add {} FILE",
+    "load": "umlctl exec {} -- modprobe NAME",
+    "nics": "umlctl nic add {}",
+    "shares": "umlctl share add {} DIR",
+}
+"""What a guest that runs has for other parameters."""
 LAST_LINES: Final = 12
 """How many of the last lines are shown of a log."""
 
@@ -72,8 +80,10 @@ class Somewhere(Executing):
             for option in self.params:
                 given = ctx.get_parameter_source(option.name or "") == ParameterSource.COMMANDLINE
                 if isinstance(option, click.Option) and given and option.name not in IN_GUEST:
+                    instead = INSTEAD.get(option.name or "", "").format(ctx.params["guest"])
                     ctx.fail(
                         f"{option.opts[0]} is for a guest of its own, and not for one that runs"
+                        f"{f'; `{instead}` does that' if instead else ''}"
                     )
         return rest
 

@@ -132,3 +132,22 @@ def test_command_stands_behind_two_dashes(
 ) -> None:
     assert main.run(["exec", *words]) == exitcodes.USAGE
     assert "--" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--gdb",), "; `umlctl gdb demo` does that"),
+        (("--share", "/"), "; `umlctl share add demo DIR` does that"),
+        (("--mem", "1G"), "for one that runs\n"),
+    ],
+)
+def test_option_of_a_fresh_guest_says_what_one_that_runs_has(
+    capsys: pytest.CaptureFixture[str], option: tuple[str, ...], said: str
+) -> None:
+    assert main.run(["exec", "demo", *option, "--", "true"]) == exitcodes.USAGE
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_to_be_said_of_options_names_options() -> None:
+    assert {each.name for each in execs.execute.params} >= set(execs.INSTEAD)
