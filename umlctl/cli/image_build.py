@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from typing import Any, Final, NamedTuple
 
 import click
@@ -201,10 +202,28 @@ def _is_changed(wanted: Wanted, name: str) -> bool:
 
 
 def _copied(tree: ImageTree, place: str, moment: int) -> ImageTree:
-    """Raises: OSError"""
+    """Raises: HostError, OSError"""
     os.mkdir(place, 0o755)
-    shutil.copytree(tree.directory, place, symlinks=True, dirs_exist_ok=True)
+    try:
+        shutil.copytree(
+            tree.directory, place, symlinks=True, dirs_exist_ok=True, copy_function=_copy
+        )
+    except shutil.Error as problem:
+        source, _, why = problem.args[0][0]
+        raise HostError(f"{source} cannot be copied: {why}") from problem
     return ImageTree(place, tree.nodes, moment)
+
+
+def _copy(source: str, target: str) -> str:
+    """Copy a file; pipes, sockets and devices are made anew.
+
+    Raises: OSError
+    """
+    status = os.lstat(source)
+    if stat.S_ISREG(status.st_mode):
+        return shutil.copy2(source, target)
+    os.mknod(target, status.st_mode, status.st_rdev)
+    return target
 
 
 def _room(tree: ImageTree, more: int) -> int:
