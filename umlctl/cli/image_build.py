@@ -211,6 +211,9 @@ def _copied(tree: ImageTree, place: str, moment: int) -> ImageTree:
     except shutil.Error as problem:
         source, _, why = problem.args[0][0]
         raise HostError(f"{source} cannot be copied: {why}") from problem
+    for each in tree.nodes:
+        if stat.S_ISDIR(each.mode):  # which its owner may not write to
+            os.chmod(place + each.path, stat.S_IMODE(each.mode) | 0o700)
     return ImageTree(place, tree.nodes, moment)
 
 

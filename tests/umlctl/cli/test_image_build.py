@@ -131,8 +131,10 @@ def test_tree_is_as_it_is_and_never_changed(supervisor: Supervisor, house: str) 
     assert ext4.contents(made["path"], "/etc/hostname") == b"web\n"
     assert os.listdir(f"{house}/tree/etc") == ["passwd"]
     os.mkfifo(f"{house}/tree/pipe")
+    os.chmod(f"{house}/tree/etc", 0o555)
     made = build(supervisor, "p", f"{house}/tree", "--hostname", "web")
     assert ext4.exists(made["path"], "/pipe")
+    assert ext4.contents(made["path"], "/etc/hostname") == b"web\n"
     words = ("image", "build", "c", "--from", f"{house}/data", "--user", "me")
     assert supervisor.main(*words) == exitcodes.USAGE
     assert "no system that could have a user or a name" in supervisor.err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,3 +75,27 @@ def test_hole_reads_as_zeros_and_the_file_is_as_long(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x" * 100 + bytes(9_900)
     with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
         punch_hole(file.fileno(), 0, 100)
+
+
+def test_directories_that_nobody_may_write_to_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, beside = tmp_path / "tree", tmp_path / "beside"
+    (tree / "a" / "b").mkdir(parents=True)
+    beside.mkdir(0o755)
+    (tree / "a" / "link").symlink_to(beside)
+    for path in (tree / "a" / "b", tree / "a"):
+        path.chmod(0)
+    really, modes = shutil.rmtree, []
+
+    def as_a_user(path: str) -> None:
+        if os.stat(tree / "a").st_mode & 0o700 != 0o700:
+            raise PermissionError(13, "Permission denied")
+        modes.append(os.stat(tree / "a" / "b").st_mode & 0o777)
+        really(path)
+
+    monkeypatch.setattr(shutil, "rmtree", as_a_user)
+    remove_tree(str(tree))
+    assert modes == [0o700]
+    assert os.listdir(tmp_path) == ["beside"]
+    assert beside.stat().st_mode & 0o777 == 0o755
