@@ -278,6 +278,8 @@ def _run(asked: _Asked, tree: ImageTree, place: str, moment: int) -> ImageTree:
     os.mkdir(after, 0o755)
     image_guest.run_script(asked.what, first, asked.script, after)
     os.unlink(first)
+    if not stat.S_ISREG(os.lstat(f"{after}/tree.tar").st_mode):  # what ran may have put that there
+        raise HostError(f"{asked.what}: {asked.script} has put something in the way of its files")
     os.mkdir(f"{after}/tree", 0o755)
     nodes, _ = image_archive.unpack(f"{after}/tree.tar", f"{after}/tree", moment)
     os.unlink(f"{after}/tree.tar")

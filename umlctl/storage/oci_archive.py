@@ -102,6 +102,10 @@ def unpack(
                     _copy(archive, layer, packed)
                     with tarfile.open(fileobj=_unzstd(packed, plain)) as one:
                         _lay(one, unpacking)
+    except (AttributeError, TypeError, RecursionError) as problem:
+        raise HostError(
+            f"{path} cannot be unpacked: what it says of its layers is none of an image ({problem})"
+        ) from problem
     except DAMAGED as problem:
         said = problem if not isinstance(problem, KeyError) else f"it lacks {problem}"
         raise HostError(f"{path} cannot be unpacked: {said}") from problem

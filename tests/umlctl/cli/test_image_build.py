@@ -175,3 +175,12 @@ def test_script_that_a_guest_ran_is_in_what_is_built(
     made = build(supervisor, "a", f"{house}/tree", "--run", f"{house}/script", "--size", "16M")
     assert ext4.contents(made["path"], "/made") == b"true\n"
     assert made["recipe"]["run"] == f"{house}/script"
+
+    def lead_elsewhere(_what: str, _image: str, _script: str, place: str) -> None:
+        Path(f"{house}/own.tar").write_bytes(tar({"own": b"x"}))
+        os.symlink(f"{house}/own.tar", f"{place}/tree.tar")
+
+    monkeypatch.setattr(image_guest, "run_script", lead_elsewhere)
+    words = ("image", "build", "b", "--from", f"{house}/tree", "--run", f"{house}/script")
+    assert supervisor.main(*words) == exitcodes.FAILED
+    assert "has put something in the way" in supervisor.err

@@ -135,6 +135,10 @@ def test_layer_takes_nothing_away_outside_by_a_link(tmp_path: Path) -> None:
         ({"index.json": b'{"manifests": [{}]}'}, "lacks 'digest'"),
         ({"index.json": b'{"manifests": [{"digest": "sha256:1"}, {"digest": "sha256:2"}]}'},
          "several images"),
+        ({"index.json": b'{"manifests": ["x"]}'}, "is none of an image"),
+        ({"index.json": b'{"manifests": [{"platform": "x"}, {"platform": "y"}]}'},
+         "is none of an image"),
+        ({"index.json": b"[" * 200_000}, "is none of an image"),
         ({"index.json": b" " * (5 << 20)}, "has 5242880 bytes"),
     ],
 )  # fmt: skip
