@@ -14,10 +14,23 @@ if TYPE_CHECKING:
 
 
 def say(message: str, code: int) -> int:
-    """Write one line to standard error; return the code."""
+    """Write one line to standard error, or a few; return the code.
+
+    What a guest, an archive or a file has in there has no power over the terminal.
+    """
     sys.stdout.flush()
+    if not message.isprintable():
+        message = "\n".join(map(printable, message.split("\n")))
     sys.stderr.write(f"umlctl: {message}\n")
     return code
+
+
+def printable(text: str) -> str:
+    """A guest's or client's words, without power over the terminal that they are shown on."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def show(guest: str, name: str, outcome: Outcome, words: list[str] | None = None) -> int:

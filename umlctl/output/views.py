@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from umlctl import exitcodes
+from umlctl import exitcodes, output
 from umlctl.guest.confinement import STRICT, WRITES
 from umlctl.output import say, show
 from umlctl.protocol.status import read_ending, read_status
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from umlctl.protocol.commands import Command
     from umlctl.protocol.status import Ending, Status
 
+printable = output.printable
 UNHIDDEN: Final = {
     WRITES: "; secrets and sockets are not hidden from it: it could have no mounts of its own",
     STRICT: "; sockets are not hidden from it: it could have no mounts of its own",
@@ -81,14 +82,6 @@ def show_ending(guest: str, command: Command, outcome: Outcome, json: bool) -> i
         return ending.code
     lost = ending.cause in ("killed", "panicked") and not ending.powered_down
     return exitcodes.FAILED if command.name == "shutdown" and lost else exitcodes.OK
-
-
-def printable(text: str) -> str:
-    """A guest's or client's words, without power over the terminal that they are shown on."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def event_line(line: bytes) -> str:

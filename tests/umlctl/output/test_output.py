@@ -66,3 +66,8 @@ def test_what_is_said_comes_after_what_was_printed(capfd: pytest.CaptureFixture[
     print("first", end="")
     assert say("then", 7) == 7
     assert capfd.readouterr() == ("first", "umlctl: then\n")
+
+
+def test_what_is_said_has_no_power_over_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("a\x1b[31m\udcffb\r\nä c", 7) == 7
+    assert capsys.readouterr().err == "umlctl: a\\x1b[31m\\udcffb\\r\nä c\n"
