@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-MAX_MOMENT: Final = 0x3_7FFF_FFFF
+LATEST_SECONDS: Final = 0x3_7FFF_FFFF
 """The latest time that ext4 has, seconds since 1970. Source: Documentation/filesystems/ext4"""
 
 
@@ -180,7 +180,7 @@ def of_directory(tree: str, epoch: int | None) -> list[Node]:
 def bounded(mtime: float, epoch: int | None) -> int:
     """A time of a file, whole seconds, and none that is newer than `epoch`, or that ext4 lacks."""
     moment = max(0, int(mtime)) if math.isfinite(mtime) else 0
-    return min(moment, MAX_MOMENT if epoch is None else epoch)
+    return min(moment, LATEST_SECONDS if epoch is None else epoch)
 
 
 def _walk(tree: str) -> Iterator[str]:

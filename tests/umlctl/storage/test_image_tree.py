@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.errors import HostError
-from umlctl.storage.image_tree import MAX_MOMENT, ImageTree, Node, bounded, of_directory
+from umlctl.storage.image_tree import LATEST_SECONDS, ImageTree, Node, bounded, of_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +100,7 @@ def test_path_that_leads_nowhere_is_refused(tmp_path: Path, path: str) -> None:
         (float("inf"), None, 0),
         (float("nan"), 5, 0),
         (-3.5, None, 0),
-        (2.0**50, None, MAX_MOMENT),
+        (2.0**50, None, LATEST_SECONDS),
         (9, 5, 5),
     ],
 )
