@@ -244,7 +244,16 @@ def _make(asked: _Asked, tree: ImageTree, path: str, size: int, moment: int) -> 
     """Raises: HostError, OSError"""
     with new_file(path, 0o600) as descriptor:
         os.ftruncate(descriptor, _aligned(size))
-        ext4.make(descriptor, tree.directory, tree.nodes, asked.name, moment)
+        try:
+            ext4.make(descriptor, tree.directory, tree.nodes, asked.name, moment)
+        except HostError as problem:
+            if not asked.size:
+                raise
+            had = views.size(asked.size)
+            raise HostError(
+                f"{problem}; {asked.what} without --size makes it as large as it has to be, which "
+                f"{had} may not be"
+            ) from problem
 
 
 def _aligned(size: int) -> int:

@@ -59,7 +59,7 @@ def test_size_has_room(supervisor: Supervisor, house: str) -> None:
         (["a", "--ssh-key", "/none"], 2, "does not exist"),
         (["a", "--run", "/none"], 2, "does not exist"),
         (["a", "--from", "host-busybox", "--size", "x"], 2, "a size is a number"),
-        (["a", "--from", "host-busybox", "--size", "64k"], 7, "mke2fs"),
+        (["a", "--from", "host-busybox", "--size", "64k"], 7, "without --size makes it as"),
     ],
 )
 def test_what_cannot_be_is_said(
