@@ -49,7 +49,7 @@ def test_share_is_there_from_add_to_rm_over_a_reboot(
 def test_share_that_the_guest_cannot_mount_is_refused(house: House, shared: str) -> None:
     done = house.umlctl("share", "add", shared, "/usr:/mnt/none")
     assert done.returncode == 1
-    assert "the guest could not mount /mnt/none: No such file or directory" in done.stderr
+    assert "the guest could not mount /mnt/none" in done.stderr
     assert json.loads(house.ok("share", "list", shared, "--json")) == []
 
 

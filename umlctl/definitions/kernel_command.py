@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import shutil
+from typing import TYPE_CHECKING, Final
 
-from umlctl.errors import UsageError
+from umlctl.errors import NeverStarted, UsageError
 from umlctl.guest import cmdline
 from umlctl.host import limits
 from umlctl.kernels import modules
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
     from umlctl.state.records import DeviceEntry
+
+
+SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a guest's init program looks for programs, see init.sh."""
 
 
 def of_guest(
@@ -53,11 +59,25 @@ def of_guest(
             seccomp="seccomp" in kernel.capabilities,
             modules=modules.directory(definition.kernel, kernel.version),
             load=_loaded(definition, kernel),
-            overlay_module=modules.overlay(kernel)[0] if definition.overlay else "",
+            overlay_module=_overlay_module(kernel) if definition.overlay else "",
             kunit=kernel.config.get("KUNIT") == "y",
         ),
     )
     return [definition.kernel, *line]
+
+
+def _overlay_module(kernel: ProbedKernel) -> str:
+    """The module that our init program loads to lay something over; empty if it loads none.
+
+    Raises: NeverStarted: the guest, which has the host's programs, has none to load it by
+    """
+    module, _ = modules.overlay(kernel)
+    if module and not any(shutil.which(name, path=SYSTEM_PATH) for name in ("insmod", "busybox")):
+        raise NeverStarted(
+            f"--overlay takes insmod in the guest, for the kernel's {os.path.basename(module)}, "
+            "and has this host's programs: apt install kmod"
+        )
+    return module
 
 
 def _loaded(definition: Definition, kernel: ProbedKernel) -> tuple[str, ...]:

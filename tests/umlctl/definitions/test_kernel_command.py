@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from umlctl.definitions import kernel_command
-from umlctl.errors import UsageError
+from umlctl.errors import NeverStarted, UsageError
 from umlctl.guest.definition import Definition
 from umlctl.host import limits, paths
-from umlctl.kernels import find
+from umlctl.kernels import find, modules
 from umlctl.protocol import command_lines
 from umlctl.state.records import DeviceEntry
 
@@ -39,6 +39,16 @@ def test_commands_have_lines_where_descriptors_are_ample(monkeypatch: pytest.Mon
     assert kernel_command.lines_of_commands(definition) == command_lines.words(has_agent=True)
     monkeypatch.setattr(limits, "hard_limit_of_descriptors", lambda: 64)
     assert kernel_command.lines_of_commands(definition) == []
+
+
+def test_overlay_of_a_module_takes_a_program_to_load_it(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules, "overlay", lambda _kernel: ("/m/overlay.ko", ""))
+    monkeypatch.setattr(kernel_command, "SYSTEM_PATH", house)
+    definition = Definition(umid="web", kernel="/linux", overlay="memory")
+    with pytest.raises(NeverStarted, match=r"takes insmod in the guest.*apt install kmod"):
+        kernel_command.of_guest(definition, KERNEL, house, [], "", lines=[], wrapped=False)
 
 
 def test_kernel_with_tests_of_its_own_is_told_to_leave_them(house: str) -> None:

@@ -21,8 +21,9 @@ SCRIPT = 'while read line; do echo "${line%%+*} (${1##*/} ${2##*/} $line)"; done
 
 
 @pytest.fixture
-def kernel(tmp_path: Path) -> ProbedKernel:
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProbedKernel:
     """A kernel in the tree where it was built."""
+    monkeypatch.setattr(stack_decoding, "PROGRAMS", ("sh",))  # what SCRIPT takes
     (tmp_path / "linux").write_bytes(elf())
     (tmp_path / "vmlinux").write_bytes(elf(SYMBOLS, LINES))
     (tmp_path / "scripts").mkdir()

@@ -29,7 +29,7 @@ def rest(forked: Forked) -> list[bytes]:
 
 
 def test_process_is_forked_for_each_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = 'echo "$1 $$"; ps -o pgid= -p $$ >&2; cat'
+    script = 'echo "$1 $$"; read -r _ _ _ _ group _ </proc/$$/stat; echo $group >&2; cat'
     with shells(str(tmp_path), monkeypatch, script), TrialServer() as server:
         for name in ("/one", "/two\udcff"):
             forked = server.fork(name)
