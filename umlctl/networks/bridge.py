@@ -51,6 +51,7 @@ _IFLA_MASTER: Final = 10
 _IFLA_LINKINFO: Final = 18
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
+_IFLA_BR_MCAST_SNOOPING: Final = 23
 _IFLA_BR_FDB_MAX_LEARNED: Final = 49
 _DIGEST_CHARACTERS: Final = 10
 NO_BOUND: Final = "this kernel's bridges know no bound of addresses, as those since Linux 6.7 do"
@@ -262,14 +263,16 @@ class Bridge:
 
     def _bound(self, bridge: str) -> None:
         """Have a bridge know no more addresses than a switch does: a guest may send from any
-        number, and the host's kernel would keep each for 300 seconds.
+        number, and the host's kernel would keep each for 300 seconds. And have it say nothing
+        itself, as one that looks for multicast routers does.
 
         Raises: OSError; UnfitHost: this host's kernel knows no bound, before Linux 6.7
         """
         index = self._index(bridge)
         bound = _attribute(_IFLA_BR_FDB_MAX_LEARNED, pack("=I", MAX_ADDRESSES))
         kind = _attribute(_IFLA_INFO_KIND, b"bridge\0")
-        info = _attribute(_IFLA_LINKINFO, kind + _attribute(_IFLA_INFO_DATA, bound))
+        quiet = _attribute(_IFLA_BR_MCAST_SNOOPING, b"\0")
+        info = _attribute(_IFLA_LINKINFO, kind + _attribute(_IFLA_INFO_DATA, quiet + bound))
         said = self._ask(_RTM_NEWLINK, _REQUEST_AND_ACK, index, info)
         number = -int(unpack_from("=i", said, 16)[0])
         if number:

@@ -194,3 +194,10 @@ def test_device_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         pytest.skip("this host has no such namespace")
     monkeypatch.setattr(bridge, "TUN_DEVICE", "/nowhere/tun")
     assert unable() == "/nowhere/tun: No such file or directory"
+
+
+@here
+def test_it_says_nothing_itself(made: Bridge) -> None:
+    """As one would that looks for multicast routers."""
+    no_snooping = b"\5\0\x17\0\0\0\0\0"
+    assert no_snooping in made._ask(_GET_LINK, 1, made._index(made.name))
