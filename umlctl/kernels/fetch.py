@@ -12,7 +12,6 @@ the kernel of another release of Debian, if this host's C library can run it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError, UnfitHost
-from umlctl.kernels import apt, find
+from umlctl.kernels import apt, cache_lock, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +106,10 @@ def _own_library() -> str:
 
 def _unpack(download: Callable[[Path], Path], say: Callable[[str], None]) -> str:
     cache = Path(find.cache())
-    with _alone(cache, say), tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as new:
+    with (
+        cache_lock.alone(cache, say, "`umlctl setup` to end"),
+        tempfile.TemporaryDirectory(dir=cache, prefix=cache_lock.NEW) as new,
+    ):
         package = download(Path(new))
         home = cache / package.stem
         kernel = home / find.IN_PACKAGE
@@ -121,26 +123,3 @@ def _unpack(download: Callable[[Path], Path], say: Callable[[str], None]) -> str
             shutil.rmtree(home, ignore_errors=True)
             tree.rename(home)
     return str(kernel)
-
-
-@contextlib.contextmanager
-def _alone(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the cache's lock, and remove what fetches that were killed have left."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        lock = os.open(cache / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise HostError(
-            f"cannot write to {cache}: {error.strerror}; set XDG_CACHE_HOME to a directory of yours"
-        ) from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another `umlctl setup` to end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in cache.glob(".new-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        os.close(lock)

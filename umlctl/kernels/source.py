@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -13,10 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths
-from umlctl.kernels import apt
+from umlctl.kernels import apt, cache_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PACKAGE: Final = "linux-source"
 """The package that takes the one of the release's own version."""
@@ -80,12 +78,12 @@ def of_package(name: str, release: str, say: Callable[[str], None]) -> Source:
     """
     archive = None if release else _installed(name)
     above = Path(place())
-    with _alone(above, say):
+    with cache_lock.alone(above, say, "`umlctl kernel build`, which fetches a source"):
         if archive is not None:
             changed = archive.stat().st_mtime_ns
             return _unpacked(archive, above / "sources" / f"{archive.stem}-{changed}", say)
         apt.check("the kernel's source")
-        with tempfile.TemporaryDirectory(dir=above, prefix=".new-") as new:
+        with tempfile.TemporaryDirectory(dir=above, prefix=cache_lock.NEW) as new:
             package = _download(name, release, Path(new), above / "packages", say)
             home = above / "sources" / package.stem
             if not home.exists():
@@ -161,29 +159,3 @@ def _in(home: Path) -> Source:
     if len(trees) != 1:
         raise HostError(f"{home} has no source of a kernel in it; remove it, and say it again")
     return of_tree(str(trees[0]))
-
-
-@contextlib.contextmanager
-def _alone(above: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of all sources, and remove what was left by who was killed.
-
-    Raises: HostError
-    """
-    try:
-        above.mkdir(parents=True, exist_ok=True)
-        lock = os.open(above / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(
-            f"cannot write to {above}: {error.strerror}; set XDG_CACHE_HOME to a directory of yours"
-        ) from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another `umlctl kernel build`, which fetches a source")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in above.glob(".new-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        os.close(lock)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import glob
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 SCRIPT: Final = "scripts/decode_stacktrace.sh"
 ELSEWHERE: Final = ("/usr/src/linux-*", "/usr/lib/linux-kbuild-*")
 """Where distributions have a kernel's scripts."""
+ANSWER_TIMEOUT: Final = 30.0
+"""How long the script may take for one place, seconds: the first has it read all symbols."""
 PROGRAMS: Final = ("bash", "addr2line", "nm", "readelf", "awk")
 """What the script runs, with what is in binutils."""
 PLACE: Final = re.compile(
@@ -65,16 +70,41 @@ class Decoder:
         if found is None:
             return line
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write(found["place"] + b"\n")
             self._process.stdin.flush()
         except OSError:
             return line  # it has ended
-        said = self._process.stdout.readline().strip()
+        said = self._answer().strip()
         if not said:
             return line
         return line[: found.start()] + (found["doubt"] or b"") + said + line[found.end() :]
+
+    def _answer(self) -> bytes:
+        """The next line of the script; empty if it has ended, or takes too long, and is ended."""
+        assert self._process.stdout is not None
+        output = self._process.stdout.fileno()
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        said = b""
+        while not said.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                self._end()
+                return b""
+            piece = os.read(output, 1 << 12)
+            if not piece:
+                break
+            said += piece
+        return said
+
+    def _end(self) -> None:
+        """End the script, with what it has begun."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def lines(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """The same of each of them."""
@@ -85,8 +115,7 @@ class Decoder:
             with suppress(OSError):
                 if file is not None:
                     file.close()
-        self._process.kill()
-        self._process.wait()
+        self._end()
 
     def __enter__(self) -> Self:
         return self

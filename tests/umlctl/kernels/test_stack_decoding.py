@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.switches import until
 from tests.umlctl.kernels.elves import elf
 from umlctl.errors import HostError
+from umlctl.host import processes
 from umlctl.kernels import stack_decoding
 from umlctl.kernels.find import ProbedKernel
 from umlctl.kernels.symbols import LINES, SYMBOLS
@@ -82,6 +84,20 @@ def test_script_that_has_ended_leaves_lines_as_they_are(
     with stack_decoding.decoder(kernel) as decoder:
         for _ in range(3):
             assert decoder.line(b"panic+0x1/0x2\n") == b"panic+0x1/0x2\n"
+
+
+def test_script_that_does_not_answer_is_ended_with_what_it_has_begun(
+    kernel: ProbedKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack_decoding, "ANSWER_TIMEOUT", 0.05)
+    begun = tmp_path / "begun"
+    text = f"(echo $BASHPID >{begun}; exec sleep 7701) & wait\n"
+    (tmp_path / "scripts/decode_stacktrace.sh").write_text(text)
+    with stack_decoding.decoder(kernel) as decoder:
+        until(lambda: begun.exists() and begun.read_text().endswith("\n"))
+        for _ in range(2):
+            assert decoder.line(b"panic+0x1/0x2\n") == b"panic+0x1/0x2\n"
+    until(lambda: processes.start_time(int(begun.read_text())) is None)
 
 
 def test_what_is_missing_is_said(
