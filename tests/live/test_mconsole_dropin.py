@@ -115,18 +115,27 @@ def ask(
         stderr=subprocess.DEVNULL,
     ) as client:
         end = time.monotonic() + DEADLINE
-        while True:
-            try:
-                said, _ = client.communicate(stdin, timeout=1)
-            except subprocess.TimeoutExpired:
-                if time.monotonic() > end:
-                    client.kill()
-                    raise
-                if command == STOCK and words and words[0].startswith("/"):
-                    with contextlib.suppress(OSError):
-                        kicker().sendto(KICK, socket.MSG_DONTWAIT, words[0])
-            else:
-                return said, client.returncode
+        asked: bytes | None = stdin
+        try:
+            while True:
+                try:
+                    said, _ = client.communicate(asked, timeout=1)
+                except subprocess.TimeoutExpired:
+                    asked = None  # it has been taken
+                    assert time.monotonic() < end, f"{command[-1]} {words}: no answer"
+                    if command == STOCK:
+                        kick_kernels(house)
+                else:
+                    return said, client.returncode
+        finally:
+            client.kill()
+
+
+def kick_kernels(house: House) -> None:
+    """What a script names on its way is any of them."""
+    for path in Path(house.path).glob("hand/*/mconsole"):
+        with contextlib.suppress(OSError):
+            kicker().sendto(KICK, socket.MSG_DONTWAIT, str(path))
 
 
 def settled(house: House, command: list[str], guest: str, here: str, text: str) -> Said:
