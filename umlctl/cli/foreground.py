@@ -69,11 +69,15 @@ class Log:
     """What is said on standard error, in words or a line of JSON each.
 
     It is written by a thread: a reader that stalls must not stall the guest.
+
+    Fields:
+        attached: the guest's console is shown here, and need not be looked for
     """
 
     def __init__(self, umid: str, *, in_json: bool) -> None:
         self.umid = umid
         self.in_json = in_json
+        self.attached = False
         self.quiet: Callable[[], bool] = lambda: False
         self.told = {name for name, row in events.TABLE.items() if row.run}
         self._missed = 0
@@ -127,6 +131,8 @@ class Log:
         name, text = event["event"], str(event.get("text", ""))
         if name == "ready" and "after" in event:
             text = f"after {event['after']:.2f}s, kernel pid {event['pid']}"
+            if not self.attached:
+                text += f"; `umlctl console {self.umid}` is its console"
         elif name == "restarting":
             text = f"in {event['seconds']:g}s, try {event['tries']}"
         elif name == "missed":
@@ -178,7 +184,7 @@ def supervise(definition: Definition, log: Log, wishes: ForegroundOptions) -> En
     manager = notify.from_environment()
     terminal = Terminal(definition.umid) if wishes.console else None
     if terminal is not None:
-        log.quiet = terminal.has_screen
+        log.attached, log.quiet = True, terminal.has_screen
     if policy.on_panic(definition) != policy.RESTART:
         log.told.discard("panicked")  # the last word says so
     # What nohup(1), or a shell for a job in the background, has had ignored is left ignored.

@@ -247,7 +247,10 @@ def _insisted(text: str) -> str:
 
 
 def _root(text: str, here: str, *, insist: bool) -> str:
-    """The root as a definition has it: a directory ends in '/', and paths are absolute."""
+    """The root as a definition has it: a directory ends in '/', and paths are absolute.
+
+    Raises: UsageError
+    """
     if text == definitions.HOST_ROOT:
         return text
     directory = text.removesuffix(definitions.READONLY_SUFFIX)
@@ -255,6 +258,12 @@ def _root(text: str, here: str, *, insist: bool) -> str:
         if os.path.isdir(os.path.join(here, found)):
             return _absolute(found, here).rstrip("/") + "/" + option
     file, comma, options = text.partition(",")
+    if file and os.path.isdir(os.path.join(here, file)):
+        raise UsageError(
+            f"the root {file} is a directory, and {options!r} is for disks: `--root {file},ro` "
+            f"only reads it; `--root {file} --overlay` forgets what is written, `--overlay=DIR` "
+            "keeps it apart"
+        )
     image = _absolute(file, here) + comma + options
     return _insisted(image) if insist else image
 

@@ -130,6 +130,19 @@ def test_directory_can_be_a_root_to_read(boot: Boot, house: str) -> None:
     assert boot("demo", "--root", "tree.img,ro").root == f"{house}/tree.img,ro"
 
 
+@pytest.mark.parametrize("options", ["discard", "cow=a.cow", "ro,discard"])
+def test_directory_that_is_a_root_is_kept_as_it_is_by_an_overlay(
+    started: Started, options: str
+) -> None:
+    os.mkdir("tree")
+    assert started.main("start", "demo", "--root", f"tree,{options}") == 2
+    assert (
+        f"the root tree is a directory, and '{options}' is for disks: `--root tree,ro` only reads "
+        "it; `--root tree --overlay` forgets what is written, `--overlay=DIR` keeps it apart"
+    ) in started.err
+    assert started.definitions == []
+
+
 def test_root_image_takes_the_options_of_a_disk(boot: Boot, house: str) -> None:
     definition = boot("demo", "--root", "base.img,cow=a.cow,sync")
     assert definition.root == f"{house}/base.img,cow=a.cow,sync"

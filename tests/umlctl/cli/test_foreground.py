@@ -11,8 +11,10 @@ import trio.testing
 from umlctl.cli import foreground, main
 from umlctl.cli.alongside import Copy
 from umlctl.errors import UsageError
+from umlctl.guest.definition import Definition
 from umlctl.host.systemd import notify
 from umlctl.kernels import find
+from umlctl.protocol.status import Ending
 from umlctl.state import console_log
 
 if TYPE_CHECKING:
@@ -52,10 +54,28 @@ async def test_words_are_for_people(capfd: pytest.CaptureFixture[str]) -> None:
         event("rebooting"),
     )
     assert capfd.readouterr().err == (
-        "umlctl: demo: ready: after 1.23s, kernel pid 7\n"
+        "umlctl: demo: ready: after 1.23s, kernel pid 7; `umlctl console demo` is its console\n"
         "umlctl: demo: panicked: \\udcff\n"
         "umlctl: demo: rebooting\n"
     )
+
+
+async def test_console_is_named_where_it_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    log = foreground.Log("demo", in_json=False)
+    log.attached = True
+    await written(log, event("ready", after=1.234, pid=7))
+    assert capfd.readouterr().err == "umlctl: demo: ready: after 1.23s, kernel pid 7\n"
+
+
+@pytest.mark.parametrize("console", [False, True])
+def test_console_is_shown_here_if_the_terminal_is_on_it(
+    monkeypatch: pytest.MonkeyPatch, *, console: bool
+) -> None:
+    monkeypatch.setattr(foreground, "_boot", lambda *_given: Ending(cause="exited", code=0))
+    log = foreground.Log("demo", in_json=False)
+    demo = Definition(umid="demo", kernel="/k")
+    foreground.supervise(demo, log, foreground.ForegroundOptions(console=console))
+    assert log.attached == console
 
 
 async def test_json_is_every_event_a_line(capfd: pytest.CaptureFixture[str]) -> None:
