@@ -366,8 +366,11 @@ def test_requests_wait_while_the_kernel_is_held(house: House, umid: str) -> None
     late = house.umlctl("version", umid, "--timeout", "0.2")
     assert late.returncode == 4
     asked = subprocess.Popen(
-        house.command("proc", umid, "uptime"), env=house.env, stdout=subprocess.PIPE
+        house.command("proc", umid, "uptime"), env=house.env, stdout=subprocess.PIPE, stderr=-1
     )
+    assert asked.stderr is not None
+    by = f"its process is stopped by a signal; `kill -CONT {pid}` lets it go on"
+    assert asked.stderr.readline().decode() == f"umlctl: {umid} is waited for: {by}\n"
     wait_for(lambda: "kill -CONT" in str(house.listed(umid)["trouble"]), "it is said why")
     assert asked.poll() is None
     os.kill(pid, signal.SIGCONT)

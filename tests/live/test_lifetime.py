@@ -819,7 +819,7 @@ def test_a_disk_at_the_earliest_moment_never_panics(house: House, tmp_path: Path
         (["--root", "/no/such/image"], "cannot read /no/such/image"),
         (["--kernel", "/bin/true"], ""),
         (["--disk", "/no/such/disk"], "cannot read /no/such/disk"),
-        (["--init", "/no/such/init"], "init"),
+        (["--init", "/no/such/init"], "cannot have /no/such/init as init: there is no such file"),
     ],
 )
 def test_a_guest_that_cannot_start_says_why_and_leaves_nothing(

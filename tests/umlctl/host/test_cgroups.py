@@ -117,6 +117,24 @@ def test_host_that_forbids_it_is_an_error_with_a_way_out(
     assert not (tree / "umlctl-demo").exists()
 
 
+@pytest.mark.parametrize(
+    ("uid", "said", "unsaid"),
+    [
+        (0, "cgroup version 2 has to be mounted", "run umlctl as root"),
+        (1000, "run umlctl as root", "cgroup version 2 has to be mounted"),
+    ],
+)
+def test_who_is_root_already_is_told_of_another_way_out(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, uid: int, said: str, unsaid: str
+) -> None:
+    (tree / "cgroup.controllers").write_text("cpu\n")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(HostError) as caught:
+        cgroups.make("demo", memory=64 << 20, cpu=100)
+    assert said in str(caught.value)
+    assert unsaid not in str(caught.value)
+
+
 def test_looking_changes_nothing(tree: Path) -> None:
     assert cgroups.place({"memory", "cpu"}, look=True) == str(tree)
     assert (tree / "cgroup.subtree_control").read_text() == "memory\n"

@@ -297,6 +297,8 @@ def test_guests_and_pids_are_those_that_are_known() -> None:
     assert texts("switch ") == ["demo", "web"]
     assert texts("stack ") == ["1", "2", "77"]
     assert texts("stack 7") == ["77"]
+    named = {each.text: each.meaning for each in offer(wanted("stack "), FACTS)}
+    assert named == {"1": "the guest's init", "2": "kthreadd, the kernel's own tasks", "77": ""}
 
 
 def test_consoles_that_can_be_plugged_are_offered() -> None:

@@ -91,12 +91,21 @@ def test_memory_is_not_made_where_nothing_can_be_executed(
         ({"root": "/none/"}, "there is no directory /none/"),
         ({"kernel": "/none"}, "/none is not a UML kernel: there is no such file"),
         ({"kernel": "/bin/ls"}, "/bin/ls is not a UML kernel: it is another program"),
+        ({"init": "/none"}, "cannot have /none as init: there is no such file"),
+        ({"init": "{house}/plain"}, "it is not executable: chmod \\+x {house}/plain"),
+        ({"init": "{house}/windows"}, "{house}/windows as init: its lines end in CR LF"),
+        ({"arguments": ("init=/none",)}, "cannot have /none as init: there is no such file"),
+        ({"init": "/plain", "root": "{house}/"}, "it is not executable: chmod \\+x /plain"),
     ],
 )
 def test_host_is_looked_at_before_anything_is_started(
     definition: Definition, house: str, change: dict[str, Any], said: str
 ) -> None:
+    for name, text, mode in (("plain", "#!/bin/sh\n", 0o644), ("windows", "#!/bin/sh\r\n", 0o755)):
+        with open(os.open(f"{house}/{name}", os.O_CREAT | os.O_WRONLY, mode), "w") as file:
+            file.write(text)
     change = {k: v.format(house=house) if isinstance(v, str) else v for k, v in change.items()}
+    said = said.format(house=house)
     with claim("demo") as held, pytest.raises(HostError, match=said):
         launch(msgspec.structs.replace(definition, **change), held)
     assert processes_of(definition) == []
