@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -219,6 +220,44 @@ def test_signal_at_a_bad_moment_leaves_no_terminal_raw(
     assert termios.tcgetattr(terminal) == before
     file.close()
     os.close(controller)
+
+
+def test_terminal_that_does_not_block_is_shown_everything_and_is_as_it_was(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader begins late, when it has long taken all that it takes at once."""
+    controller, terminal = os.openpty()
+    before = termios.tcgetattr(terminal)
+    ends = [os.fdopen(os.dup(terminal), mode, buffering=0) for mode in ("rb", "wb")]
+    for name, end in zip(("stdin", "stdout"), ends, strict=True):
+        monkeypatch.setattr(sys, name, end)
+        monkeypatch.setattr(streams, name.upper(), end.fileno())
+    os.set_blocking(terminal, False)  # and so are its copies
+    text = b"".join(b"%d\r\n" % number for number in range(15000))
+    seen = bytearray()
+
+    def feed() -> None:
+        supervisor.tell(offset=0, replay=0)
+        for start in range(0, len(text), 30000):
+            supervisor.show(text[start : start + 30000])
+        supervisor.tell(ended="it powered down")
+        select.select([controller], [], [])
+        with suppress(OSError):  # the viewer's end is closed
+            while data := os.read(controller, 65536):
+                seen.extend(data)
+
+    looking = viewer(keyboard=False)
+    with supervisor.doing(feed):
+        try:
+            assert looking.run(None) == exitcodes.OK
+            assert termios.tcgetattr(terminal) == before
+        finally:
+            signal.signal(signal.SIGTTOU, signal.SIG_DFL)  # as the viewer leaves it ignored
+            for end in ends:
+                end.close()
+            os.close(terminal)
+    os.close(controller)
+    assert bytes(seen).startswith(text)
 
 
 @pytest.fixture
