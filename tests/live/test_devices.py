@@ -281,6 +281,28 @@ def test_everything_is_back_after_every_reboot(house: House, guest: str, tmp_pat
         assert addresses() == before[1]
 
 
+def test_reboot_right_after_a_disk_was_added_is_no_panic(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    """The guest's kernel may read it still, or tell its own programs of it."""
+    image = file_system(tmp_path / "disk.img")
+    house.start(umid)
+    for number in range(1, REBOOTS + 1):
+        assert house.ask(umid, f"plug disk {image},slot=1").ok
+        assert house.ask(umid, "reboot").ok
+        wait_for(
+            lambda number=number: house.status(umid)["reboots"] == number,  # type: ignore[misc]
+            "it reboots",
+        )
+        assert house.ask(umid, "proc uptime").ok  # answered when the disk is back
+        (row,) = house.table(umid).values()
+        assert (row["name"], row.get("problem")) == ("ubd1", None)
+        assert row["observed"]["size"] == 4 * MEGABYTE
+        assert house.status(umid)["last_panic"] is None
+        removed = house.ask(umid, "remove ubd1")
+        assert removed.ok, removed.text
+
+
 def test_what_cannot_be_plugged_again_is_said(house: House, guest: str, tmp_path: Path) -> None:
     """A file that is gone, one that was made anew, by its old inode maybe, and an emptied one."""
     gone, anew, emptied = (file_system(tmp_path / f"{name}.img") for name in ("a", "b", "c"))
