@@ -42,6 +42,11 @@ USER_ADDRESS: Final = "10.0.2.15/24"
 USER_GATEWAY: Final = "10.0.2.2"
 USER_RESOLVER: Final = "10.0.2.3"
 AUTO: Final = "auto"
+_OWN_ROUTES: Final = (
+    "; the guest sets its own routes: `umlctl exec GUEST -- ip route add default via ADDRESS`"
+)
+_ROUTE_WORDS: Final = ("gw", "gateway", "route")
+"""Options that other programs have for what only the system in a guest can set."""
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,7 +267,11 @@ def parse_nic(text: str, *, insist: bool = False) -> Nic:
             f"not {first!r}"
         )
     if rest and kind != "transport":
-        raise UsageError(f"a NIC takes nic=N, mac=M, addr=A and such, not {rest[0]!r}: {text!r}")
+        key = rest[0].partition("=")[0]
+        raise UsageError(
+            f"a NIC takes nic=N, mac=M, addr=A and such, not {rest[0]!r}: {text!r}"
+            f"{_OWN_ROUTES if key in _ROUTE_WORDS else ''}"
+        )
     _check_nic(nic, text, insist=insist)
     return nic
 

@@ -313,6 +313,8 @@ def test_nic_is_read(text: str, nic: Nic) -> None:
         ("user,addr=10.0.0.1/33", "is no address"),
         ("user,mac=x", "MAC address"),
         ("user,mac=ff:ff:ff:ff:ff:ff", "unicast MAC"),
+        ("switch=lan,gw=10.0.0.1", "'switch=lan,gw=10.0.0.1'; the guest sets its own routes: "),
+        ("switch=lan,mtu=9000", "not 'mtu=9000': 'switch=lan,mtu=9000'$"),
         ("transport=fd", "fd needs fd="),
         ("transport=nonsense", "transport= one of"),
         ("transport=raw,ifname=e,bpffile=/p", "unless you insist"),
