@@ -1,14 +1,103 @@
-"""The `dev` script, as far as it goes without setting anything up."""
+"""The `dev` script, with stand-ins for whatever sets something up."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 DEV = Path(__file__).parents[2] / "dev"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+WHEELS = "/usr/share/python-wheels"
+STAND_IN = """#!/bin/sh
+echo "${0##*/} $*${PIP_CERT+ PIP_CERT=$PIP_CERT}" >>"$HOUSE/log"
+make() {
+    rm -rf "$1"
+    mkdir -p "$1/bin"
+    cp "$0" "$1/bin/python"
+    cp "$0" "$1/bin/umlctl"
+    echo "VIRTUAL_ENV='$1'" >"$1/bin/activate"
+}
+case $* in
+-u) echo 1000 ;;
+-V*) echo Python 3.13.5 ;;
+'-m venv --clear --without-pip '*) make "$5" ;;
+'-m venv --clear '*) [ -z "${LACKS_PIP-}" ] && make "$4" ;;
+'-m zipfile -e '*)
+    mkdir -p "$5/pip/_vendor/certifi"
+    echo "$CERTIFICATES" >"$5/pip/_vendor/certifi/core.py"
+    ;;
+'-c import sysconfig'*) echo "$HOUSE/site" ;;
+setup) echo /usr/bin/linux.uml ;;
+esac
+"""
+"""Python, umlctl, apt-get and id of an ordinary user: each notes what it is told, and does what can
+be seen of that."""
+
+
+class Checkout:
+    """A directory with the script, and what it is to have for programs of the host."""
+
+    def __init__(self, house: Path) -> None:
+        self.house = house
+        self.top = house / "top"
+        self.cache = house / "cache" / "umlctl" / "dev"
+        (house / "bin").mkdir()
+        self.top.mkdir()
+        self.copy(DEV, self.top / "dev")
+        for name in ("python3", "apt-get", "id"):
+            self.stand_in(house / "bin" / name)
+
+    def copy(self, old: Path, new: Path) -> None:
+        """Copy the script, which finds nothing that only some hosts have."""
+        text = old.read_text()
+        for path in (CERTIFICATES, WHEELS):
+            assert text.count(f"={path}\n") == 1
+            text = text.replace(f"={path}\n", f"={self.house}{path}\n")
+        new.write_text(text)
+        new.chmod(0o755)
+
+    def stand_in(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STAND_IN)
+        path.chmod(0o755)
+
+    def dev(self, *arguments: str, **environment: str) -> str:
+        """Run it to a good end; what it has printed."""
+        inherited = {name: value for name, value in os.environ.items() if name != "PIP_CERT"}
+        own = {
+            "HOUSE": str(self.house),
+            "PATH": f"{self.house}/bin:{os.environ['PATH']}",
+            "CERTIFICATES": f"{self.house}{CERTIFICATES}",
+            "PYTHON": f"{self.house}/bin/python3",
+            "XDG_CACHE_HOME": f"{self.house}/cache",
+            "TMPDIR": str(self.house),
+        }
+        done = subprocess.run(
+            [self.top / "dev", *arguments],
+            env=inherited | own | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def told(self, *words: str) -> list[str]:
+        """What the stand-ins were told that begins so."""
+        lines = (self.house / "log").read_text().splitlines()
+        return [line for line in lines if line.startswith(" ".join(words))]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
 
 
 def dev(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -53,3 +142,54 @@ def test_old_python_is_named(tmp_path: Path) -> None:
     shown = dev("venv", PYTHON=str(old), XDG_CACHE_HOME=str(tmp_path))
     assert shown.returncode == 1
     assert "Python 3.9.2 is too old: set PYTHON to 3.11 or later" in shown.stderr
+
+
+def test_demo_installs_what_umlctl_needs_and_nothing_else(checkout: Checkout) -> None:
+    checkout.dev("demo")
+    (installed,) = checkout.told("python", "-m pip install")
+    assert installed.split()[-2:] == ["-e", "."]
+    assert checkout.told("apt-get") == []
+    assert checkout.told("umlctl setup") == ["umlctl setup"]
+    project = tomllib.loads((DEV.parent / "pyproject.toml").read_text())["project"]
+    assert len(project["dependencies"]) == 7, "as `demo` says"
+
+
+def test_demo_ends_with_how_to_have_umlctl(checkout: Checkout) -> None:
+    assert checkout.dev("demo").endswith(
+        "\n"
+        "To have umlctl in this terminal:\n"
+        f"  . {checkout.top}/.venv/bin/activate\n"
+        "To keep it (apt install pipx; pipx ensurepath):\n"
+        f"  pipx install {checkout.top}\n"
+    )
+
+
+def test_environment_of_a_copied_checkout_is_made_anew(checkout: Checkout) -> None:
+    checkout.dev("demo")
+    assert len(checkout.told("python3", "-m venv")) == 1
+    (checkout.top / "hatch_build.py").write_text("changed\n")
+    checkout.dev("demo")
+    assert len(checkout.told("python3", "-m venv")) == 1, "it is this one's own"
+    copied = checkout.house / "copied"
+    shutil.copytree(checkout.top, copied)
+    checkout.top = copied
+    checkout.dev("demo")
+    made = checkout.told("python3", "-m venv")
+    assert made[1:] == [f"python3 -m venv --clear {copied}/.venv"]
+    assert (copied / ".venv/bin/activate").read_text() == f"VIRTUAL_ENV='{copied}/.venv'\n"
+
+
+def test_pip_trusts_what_came_with_it_on_a_host_without_certificates(checkout: Checkout) -> None:
+    """Whose Python has no pip either. A `cert` of the user's pip.conf is left alone."""
+    wheel = Path(f"{checkout.cache}/pip{checkout.house}{WHEELS}/pip-25.whl")
+    authority = checkout.cache / "pip/usr/share/ca-certificates/mozilla/A.crt"
+    for file, text in ((wheel, ""), (authority, "authority\n")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    checkout.dev("demo", LACKS_PIP="1")
+    core = (checkout.house / "site/pip/_vendor/certifi/core.py").read_text()
+    assert core == f"{checkout.cache}/ca.crt\n"
+    assert (checkout.cache / "ca.crt").read_text() == "authority\n"
+    installed = checkout.told("python", "-m pip install")
+    assert len(installed) == 2
+    assert not any("PIP_CERT" in line for line in installed)
