@@ -131,6 +131,6 @@ def have_program() -> None:
     """Have the program, or leave the test out."""
     if shutil.which("cc") is None and not os.path.exists(hatch_build.AGENT):
         pytest.skip("takes a compiler, which builds the program; `./dev test` of root installs one")
-    source = os.stat(hatch_build.SOURCE).st_mtime
+    source = max(path.stat().st_mtime for path in Path(hatch_build.SOURCE).parent.glob("*.[ch]"))
     built = os.path.exists(hatch_build.AGENT) and os.stat(hatch_build.AGENT).st_mtime >= source
     assert built or hatch_build.build(), "the program is of another source, and cannot be built"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import DEADLINE, ended_with, wait_for
+import hatch_build
+from tests.live.conftest import DEADLINE, a_house, ended_with, wait_for
+from tests.live.exec_place import have_program, packages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +146,33 @@ def test_this_machine_is_a_root_that_cannot_be_written(house: House, shared: str
     assert "/ hostfs ro" in mounts
     assert "tmpfs /tmp" in mounts
     assert "tmpfs /run" in mounts
+
+
+def test_what_is_mounted_is_the_same_and_unmounted_at_the_end_without_our_program(
+    tmp_path: Path,
+) -> None:
+    """Our init does by programs of the host what ours does for it where that was built."""
+    have_program()
+    mounts = []
+    with packages() as without:
+        for source in (hatch_build.HERE, str(without)):
+            with a_house() as place:
+                place.env["PYTHONPATH"] = source
+                disk = str(tmp_path / f"{len(mounts)}.img")
+                subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "16M"], check=True)
+                place.start("here", "--disk", disk)
+                place.has_shell("here")
+                look = "cat /sys/class/net/lo/flags; mount -t ext4 /dev/ubdb /mnt && echo >/mnt/new"
+                assert place.shell("here", look).split() == ["0x9"]
+                assert ("agent" in place.shell("here", "ls /run").split()) == (not mounts)
+                seen = place.ok("proc", "here", "mounts").splitlines()
+                mounts.append([each for each in seen if not re.search(r"/run/umlctl|ubdb", each)])
+                place.ok("shutdown", "here")
+                state = subprocess.run(
+                    ["dumpe2fs", "-h", disk], capture_output=True, text=True, check=True
+                ).stdout
+                assert "needs_recovery" not in state
+    assert sorted(mounts[0]) == sorted(mounts[1])
 
 
 def as_somebody() -> list[str]:

@@ -102,6 +102,8 @@ static void add_system(const struct mounted *mount)
 {
 	word at = 0;
 
+	if (!is_wanted(mount))
+		return;
 	while (at < system_count && (systems[at].major != mount->major ||
 			systems[at].minor != mount->minor))
 		at++;
@@ -119,7 +121,8 @@ static void add_system(const struct mounted *mount)
 		systems[at].file = opened(mount);
 }
 
-static word find_systems(void)
+/* What is mounted, each handed to `take` in the order in which it was. */
+static word each_mount(void (*take)(const struct mounted *))
 {
 	int file = (int)CALL(OPEN, "/proc/self/mountinfo", RDONLY | CLOEXEC);
 	char *line;
@@ -143,8 +146,7 @@ static word find_systems(void)
 			break;
 		*end = 0;
 		read_mount(line, &mount);
-		if (is_wanted(&mount))
-			add_system(&mount);
+		take(&mount);
 		line = end + 1;
 	}
 	return 0;
@@ -226,7 +228,7 @@ static void freeze(void)
 {
 	int done[2], ends[2], left;
 	char none;
-	word result = find_systems();
+	word result = each_mount(add_system);
 
 	if (result < 0) {
 		say("failed", 1 << 20, -result);

@@ -62,28 +62,57 @@ export PATH HOME TERM
 # Else later versions of mount(8) tell hostfs its directory in a way that it does not understand.
 export LIBMOUNT_FORCE_MOUNT2=always
 
-# To begin a program takes a guest some 20 ms, so one mounts all that can be written down.
-mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /run
-[ -c /dev/null ] && [ -c /dev/tty0 ] || mount -t devtmpfs devtmpfs /dev
-scratch='/tmp /var/tmp /var/log /dev/shm' missing=
-for directory in $scratch /dev/pts /run/lock; do
-    [ -d "$directory" ] || missing="$missing $directory"
-done
-[ -d /lib/modules ] || missing="$missing /run/modules/lib/modules" # see give_modules
-mkdir -p $missing 2>/dev/null
-{
-    echo 'proc /proc proc nosuid,nodev,noexec'
-    echo 'sysfs /sys sysfs nosuid,nodev,noexec'
-    for directory in $scratch; do
-        [ ! -d "$directory" ] || echo "tmpfs $directory tmpfs nosuid,nodev,mode=1777"
+# What a system must write, the loopback device, and this kernel's modules. To begin a program costs
+# a guest some 30 ms of the processor, so one of ours does it all where it was built, and else few.
+agent=/run/agent session='/run/agent session'
+boot() {
+    mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /run
+    [ -c /dev/null ] && [ -c /dev/tty0 ] || mount -t devtmpfs devtmpfs /dev
+    scratch='/tmp /var/tmp /var/log /dev/shm' missing=
+    for directory in $scratch /dev/pts /run/lock; do
+        [ -d "$directory" ] || missing="$missing $directory"
     done
-    echo 'devpts /dev/pts devpts mode=620,ptmxmode=666'
-    echo 'cgroup2 /sys/fs/cgroup cgroup2 nosuid,nodev,noexec' # which not every kernel has
-} >/run/fstab
-mount -a -T /run/fstab 2>/dev/null
-[ -d /proc/self ] && [ -w /tmp ] || mount -a -T /run/fstab # says why not all is mounted
+    [ -d /lib/modules ] || missing="$missing /run/modules/lib/modules" # see give_modules
+    mkdir -p $missing 2>/dev/null
+    {
+        echo 'proc /proc proc nosuid,nodev,noexec'
+        echo 'sysfs /sys sysfs nosuid,nodev,noexec'
+        for directory in $scratch; do
+            [ ! -d "$directory" ] || echo "tmpfs $directory tmpfs nosuid,nodev,mode=1777"
+        done
+        echo 'devpts /dev/pts devpts mode=620,ptmxmode=666'
+        echo 'cgroup2 /sys/fs/cgroup cgroup2 nosuid,nodev,noexec' # which not every kernel has
+    } >/run/fstab
+    mount -a -T /run/fstab 2>/dev/null
+    [ -d /proc/self ] && [ -w /tmp ] || mount -a -T /run/fstab # says why not all is mounted
+    ip link set lo up 2>/dev/null
+    [ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null
+    agent='' session='setsid -c'
+}
+
+# The modules of this kernel, which are not where the host has its own.
+give_modules() {
+    read -r _ _ release _ </proc/version
+    [ ! -d "/lib/modules/$release" ] || return
+    place=/lib/modules
+    # Where no directory can be made there, the kernel and modprobe are told of another one.
+    [ -d $place ] || place=/run/modules/lib/modules
+    if [ -d "$UMLCTL_MODULES" ]; then
+        mount --bind "$UMLCTL_MODULES" $place
+    else # they are below what is covered here, as in /tmp
+        LIBMOUNT_FORCE_MOUNT2=always mount -t hostfs -o "$UMLCTL_MODULES" none $place
+    fi
+    if [ ! -d "$place/$release" ]; then
+        umount $place
+    elif [ $place != /lib/modules ]; then
+        printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/modules/modprobe
+        chmod +x /run/modules/modprobe
+        echo /run/modules/modprobe >/proc/sys/kernel/modprobe
+    fi
+}
+
+[ -x "${0%/*}/agent" ] && "${0%/*}/agent" boot || boot
 read -r hostname </proc/sys/kernel/hostname
-ip link set lo up 2>/dev/null
 # NAME,ADDRESS[,GATEWAY,RESOLVER], more after a ';': the NICs that this guest was started with.
 [ -z "${UMLCTL_NICS-}" ] || echo "$UMLCTL_NICS" | tr ';' '\n' | while IFS=, read -r nic address gateway resolver; do
     [ -n "$nic" ] || continue
@@ -125,27 +154,6 @@ is_open() {
 
 shell='${SHELL:-/bin/sh} -i; echo "umlctl: the shell on $1 has ended; attach anew for another"'
 
-# The modules of this kernel, which are not where the host has its own.
-give_modules() {
-    read -r _ _ release _ </proc/version
-    [ ! -d "/lib/modules/$release" ] || return
-    place=/lib/modules
-    # Where no directory can be made there, the kernel and modprobe are told of another one.
-    [ -d $place ] || place=/run/modules/lib/modules
-    if [ -d "$UMLCTL_MODULES" ]; then
-        mount --bind "$UMLCTL_MODULES" $place
-    else # they are below what is covered here, as in /tmp
-        LIBMOUNT_FORCE_MOUNT2=always mount -t hostfs -o "$UMLCTL_MODULES" none $place
-    fi
-    if [ ! -d "$place/$release" ]; then
-        umount $place
-    elif [ $place != /lib/modules ]; then
-        printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/modules/modprobe
-        chmod +x /run/modules/modprobe
-        echo /run/modules/modprobe >/proc/sys/kernel/modprobe
-    fi
-}
-
 # Process 1 cannot be waited for, and a trap waits for what runs in the foreground: so the process
 # that has Ctrl-Alt-Del end the guest reads until the shell has ended, and does the same. Only then
 # is Ctrl-Alt-Del a SIGINT, instead of a reboot without sync: process 1 would hear it too late.
@@ -161,6 +169,7 @@ end() {
 }
 
 off() {
+    [ -z "$agent" ] || exec $agent off
     trap '' INT
     kill -TERM -1 2>/dev/null
     sleep 0.1
@@ -183,7 +192,6 @@ load_modules() {
 }
 
 cd /
-[ -z "$UMLCTL_MODULES" ] || give_modules 2>/dev/null
 [ -z "$UMLCTL_LOAD" ] || load_modules 2>/dev/null
 unset UMLCTL_LOAD
 [ -z "$UMLCTL_MODULES" ] || [ -d /lib/modules ] || export MODPROBE_OPTIONS="-d /run/modules"
@@ -193,7 +201,7 @@ export PS1="$hostname:\$PWD# " # of dash and busybox; bash's own files may say a
 exec 3>&1 2>/dev/null # who waits says which of them were ended
 # No `&`: what a shell starts with it ignores Ctrl-C and Ctrl-\ for good, and all that it starts.
 {
-    setsid -c "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 3>&-
+    $session "${SHELL:-/bin/sh}" -i </dev/tty0 >/dev/tty0 2>&1 3>&-
     :
 } | end | heed </dev/ttyS63
 off

@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from umlctl.errors import HostError
+from umlctl.guest import command
 from umlctl.guest.definition import Definition, root_is_host
 from umlctl.host import binds, files, paths, shared_socket, users
 from umlctl.protocol import command_lines, console_socket
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from umlctl.state.records import Record
 
 INIT: Final = f"{os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}/guest/init.sh"
+_INIT_FILES: Final = ("init", "agent")
+"""What a guest whose first program is ours finds of that in its place."""
+_HELPS: Final = b"/run/agent"
+"""Is in a program that helps our init, see booting.h: a checkout may have an older one."""
 _WRITTEN, _READ = "dev", "dev-ro"
 """Where files appear that are plugged while a kernel runs."""
 _SHARED: Final = "shared"
@@ -67,7 +72,7 @@ def make_place(user: User, definition: Definition) -> None:
     place = os.path.dirname(shared_socket.make(definition.umid, "notify"))
     own = own_directory(definition)
     try:
-        users.remove([own, f"{place}/notify", f"{place}/init"])
+        users.remove([own, *(f"{place}/{name}" for name in ("notify", *_INIT_FILES))])
         os.mkdir(own, 0o700)
         users.give(user, [own])
     except OSError as problem:
@@ -83,7 +88,7 @@ def remove_place(definition: Definition) -> None:
     """
     if definition.user:
         place = paths.open_dir(definition.umid)
-        made = ("k", "notify", "init", "x", _WRITTEN, _READ, _SHARED)
+        made = ("k", "notify", *_INIT_FILES, "x", _WRITTEN, _READ, _SHARED)
         users.remove(f"{place}/{name}" for name in made)
         with contextlib.suppress(OSError):
             os.rmdir(place)
@@ -129,11 +134,25 @@ def _has_our_init(definition: Definition) -> bool:
 
 def _make_init(definition: Definition, directory: str, user: User | None) -> None:
     """Raises: OSError"""
-    path = _place_of("init", definition, directory)
+    for name, data in _init_files().items():
+        path = _place_of(name, definition, directory)
+        write(path, data, 0o700)
+        if user:
+            users.give(user, [path])
+
+
+def _init_files() -> dict[str, bytes]:
+    """Our init program, and that which helps it, if that was built and from this source.
+
+    Raises: OSError
+    """
     with open(INIT, "rb") as file:
-        write(path, file.read(), 0o700)
-    if user:
-        users.give(user, [path])
+        found = {"init": file.read()}
+    with contextlib.suppress(FileNotFoundError), open(command.AGENT, "rb") as file:
+        program = file.read()
+        if _HELPS in program:
+            found["agent"] = program
+    return found
 
 
 def make_again(record: Record, directory: str) -> None:
@@ -249,7 +268,7 @@ def _link_front(umid: str, directory: str) -> None:
     Raises: OSError
     """
     front = front_directory(umid)
-    for name in ("notify", "init", command_lines.HANDED) if os.path.isdir(front) else ():
+    for name in ("notify", *_INIT_FILES, command_lines.HANDED) if os.path.isdir(front) else ():
         if os.path.lexists(f"{front}/{name}") and not os.path.lexists(f"{directory}/{name}"):
             os.symlink(f"{front}/{name}", f"{directory}/{name}")
 

@@ -4,11 +4,16 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from umlctl.guest import command
 from umlctl.guest.definition import Definition
 from umlctl.state.umid_lock import kernel_socket, own_directory, own_place
 from umlctl.supervisor.launch.place import INIT, make_again, remove_place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
     from umlctl.supervisor.launch.launched import Launched
 
 
@@ -36,3 +41,21 @@ def test_what_a_reboot_needs_is_made_anew(launched: Launched) -> None:
 def test_place_of_our_own_user_is_not_removed(launched: Launched) -> None:
     remove_place(launched.definition)
     assert os.path.exists(f"{launched.claim.directory}/init")
+
+
+def test_program_that_helps_init_is_there_if_it_is_of_this_source(
+    launched: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = launched.claim.directory
+    built = tmp_path / "agent"
+    monkeypatch.setattr(command, "AGENT", str(built))
+    for program, helps in ((None, False), (b"older", False), (b"copies itself: /run/agent", True)):
+        for name in ("init", "agent"):
+            path = os.path.realpath(f"{directory}/{name}")
+            if os.path.exists(path):
+                os.unlink(path)
+        if program:
+            built.write_bytes(program)
+        make_again(launched.record, directory)
+        assert os.path.exists(f"{directory}/init")
+        assert os.access(f"{directory}/agent", os.X_OK) == helps
