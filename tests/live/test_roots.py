@@ -153,7 +153,7 @@ def test_what_is_mounted_is_the_same_and_unmounted_at_the_end_without_our_progra
 ) -> None:
     """Our init does by programs of the host what ours does for it where that was built."""
     have_program()
-    mounts = []
+    mounts: list[list[str]] = []
     with packages() as without:
         for source in (hatch_build.HERE, str(without)):
             with a_house() as place:
