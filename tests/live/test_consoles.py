@@ -364,11 +364,12 @@ def test_kernels_messages_of_each_boot_can_be_read(house: House, guest: str) -> 
 
 @pytest.mark.timeout(300)
 def test_flood_is_bounded_and_harms_nobody(house: House, guest: str, terminals: Terminals) -> None:
-    """50 MB: the log keeps its last 16 MiB, whole; a viewer that never reads changes nothing."""
+    """The log keeps its last 16 MiB, whole; a viewer that never reads changes nothing."""
     stuck = terminals("--read-only")
     stuck.delaybeforesend = None
     supervisor = house.status(guest)["supervisor_pid"]
-    for first in range(1_000_001, 7_250_000, 1_250_000):  # on a busy host, each takes its time
+    last = 7_250_000 if WHOLE else 4_750_000
+    for first in range(1_000_001, last, 1_250_000):  # on a busy host, each takes its time
         # A line of its own for the first, behind the prompt.
         house.shell(guest, f"{{ echo; seq {first} {first + 1_249_999}; }} >/dev/tty0")
     house.shell(guest, "echo the end >/dev/tty0")
@@ -379,9 +380,9 @@ def test_flood_is_bounded_and_harms_nobody(house: House, guest: str, terminals: 
     told = re.sub(r"\[ *\d+\.\d{6}\] [^\n]*\n", "", house.ok("logs", guest))
     assert re.search(r"the end\r?$", told, re.MULTILINE), told[-4000:]  # behind a prompt, at times
     numbers = re.findall(r"^(\d{7})\r?$", told, re.MULTILINE)
-    assert numbers[-1] == "7250000"
+    assert numbers[-1] == str(last)
     assert len(numbers) * 9 > 15 << 20
-    assert [int(number) for number in numbers] == list(range(int(numbers[0]), 7_250_001))
+    assert [int(number) for number in numbers] == list(range(int(numbers[0]), last + 1))
     with open(f"/proc/{supervisor}/status") as file:
         (resident,) = [line.split()[1] for line in file if line.startswith("VmHWM:")]
     assert int(resident) < 64 << 10, "KiB"

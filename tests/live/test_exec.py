@@ -114,8 +114,11 @@ def test_guest_that_cannot_begin_says_why(program: Place) -> None:
 # Streams
 
 
-def test_hundred_megabytes_come_back_as_they_went(place: Place) -> None:
-    data = os.urandom(1 << 20) * 100
+@pytest.mark.parametrize(
+    ("place", "megabytes"), [("program", 100), ("script", 25)], indirect=["place"]
+)
+def test_megabytes_come_back_as_they_went(place: Place, megabytes: int) -> None:
+    data = os.urandom(1 << 20) * megabytes
     done = place.run("--", "cat", stdin=data)
     assert done.returncode == 0
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
@@ -326,7 +329,11 @@ def test_environment_is_the_callers_but_for_what_must_not_leak(program: Place) -
             del program.env[name]
 
 
-@pytest.mark.parametrize("mode", ["writes", "strict", "off"])
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [*(("program", mode) for mode in ("writes", "strict", "off")), ("script", "strict")],
+    indirect=["place"],
+)
 def test_kernel_is_confined_as_asked(place: Place, mode: str) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as here:
         Path(here, "file").write_text("here\n")
@@ -461,7 +468,11 @@ def test_command_that_is_stopped_stops_exec(place: Place) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it is for root")
-@pytest.mark.parametrize("mode", ["writes", "strict"])
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [("program", "writes"), ("program", "strict"), ("script", "strict")],
+    indirect=["place"],
+)
 def test_kernel_of_another_user_reaches_what_that_user_does(place: Place, mode: str) -> None:
     script = "id -u; ! cat /etc/shadow 2>/dev/null; cat; exit 6"
     done = place.run(
@@ -511,10 +522,10 @@ def test_ordinary_user_has_the_same(users_home: str, without: Path, kind: str) -
     assert os.listdir(f"{users_home}/u/run/g") == []
 
 
-def test_what_became_of_it_is_written_apart(place: Place, tmp_path: Path) -> None:
+def test_what_became_of_it_is_written_apart(program: Place, tmp_path: Path) -> None:
     def how(*words: str) -> tuple[subprocess.CompletedProcess[bytes], dict[str, Any]]:
         path = tmp_path / "how.json"
-        done = place.run("--json", str(path), "--kmsg", str(tmp_path / "log"), *words)
+        done = program.run("--json", str(path), "--kmsg", str(tmp_path / "log"), *words)
         return done, json.loads(path.read_bytes())
 
     done, found = how("--", "sh", "-c", "echo out; echo err >&2; exit 7")
