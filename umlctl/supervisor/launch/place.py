@@ -109,7 +109,7 @@ def make_files(
         os.mkfifo(f"{directory}/{name}", 0o600)
     if fifos:
         _make_handed(definition, directory)
-    if _has_our_init(definition):
+    if has_our_init(definition):
         _make_init(definition, directory, user)
     if user:
         users.give(user, [notify_path(definition, directory)])
@@ -127,7 +127,7 @@ def _make_handed(definition: Definition, directory: str) -> None:
         os.chmod(path, shared_socket.MODE)
 
 
-def _has_our_init(definition: Definition) -> bool:
+def has_our_init(definition: Definition) -> bool:
     """Our init program is a guest's first, whatever comes after it."""
     return root_is_host(definition) or bool(definition.overlay)
 
@@ -170,7 +170,7 @@ def make_again(record: Record, directory: str) -> None:
             if user:
                 users.give(user, [own])
         init = _place_of("init", definition, directory)
-        if _has_our_init(definition) and not os.path.exists(init):
+        if has_our_init(definition) and not os.path.exists(init):
             os.makedirs(os.path.dirname(init), 0o700, exist_ok=True)
             _make_init(definition, directory, user)
         if os.path.exists(f"{directory}/{command_lines.fifo(0, 'tell')}"):

@@ -18,7 +18,7 @@ from umlctl.guest.definition import (
 from umlctl.host import paths, processes, processors, room, users
 from umlctl.kernels import find
 from umlctl.state.umid_lock import kernel_socket
-from umlctl.supervisor.launch.place import make_again
+from umlctl.supervisor.launch.place import has_our_init, make_again
 
 if TYPE_CHECKING:
     from umlctl.host.users import User
@@ -45,12 +45,26 @@ def check_files(definition: Definition, *, overcommit: bool) -> ProbedKernel:
         processors.share(definition.cpus, definition.ncpus, definition.numa)
     if not os.path.isdir(definition.cwd):
         raise HostError(f"{definition.umid}: there is no directory {definition.cwd}")
+    _check_is_seen(definition)
     _check_reopened(definition, room.place_of(definition, os.environ), overcommit=overcommit)
     if root_is_image(definition) and not given_to_kernel(definition).keys() & {"root", "initrd"}:
         from umlctl.backends import disk  # a guest without devices starts the sooner
 
         disk.check_root(definitions.root_disk(definition).file)
     return kernel
+
+
+def _check_is_seen(definition: Definition) -> None:
+    """See that a guest finds its first program, if that is ours: its kernel has its own /dev.
+
+    Raises: HostError
+    """
+    place = os.path.realpath(paths.run_dir())
+    if not definition.user and has_our_init(definition) and place.startswith("/dev/"):
+        raise HostError(
+            f"{definition.umid}: guests cannot see {place}, where umlctl keeps what they need, as "
+            "they have a /dev of their own; set UMLCTL_DIR to a directory elsewhere"
+        )
 
 
 def check_reach(user: User, definition: Definition, entries: list[DeviceEntry]) -> None:

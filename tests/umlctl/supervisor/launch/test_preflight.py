@@ -11,7 +11,7 @@ from umlctl.backends.disk import DISK
 from umlctl.backends.interface import Owner
 from umlctl.errors import HostError
 from umlctl.guest.specs import parse_disk
-from umlctl.host import processes
+from umlctl.host import paths, processes
 from umlctl.state.umid_lock import claim
 from umlctl.supervisor.launch.launch import launch
 from umlctl.supervisor.launch.preflight import check_files, check_reboot
@@ -33,6 +33,16 @@ def test_root_that_no_kernel_can_mount_is_said_before_the_boot(
     assert processes_of(definition) == []
     for word in ("root=/dev/ubda1", "initrd=/boot/initrd"):
         check_files(msgspec.structs.replace(asked, arguments=(word,)), overcommit=False)
+
+
+def test_place_that_the_guests_own_dev_covers_is_said_before_the_boot(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "run_dir", lambda: "/dev/shm/umlctl/run")
+    with pytest.raises(HostError, match=r"cannot see /dev/shm/umlctl/run, .*set UMLCTL_DIR"):
+        check_files(definition, overcommit=False)
+    own = msgspec.structs.replace(definition, root="/srv")
+    check_files(own, overcommit=False)
 
 
 def test_disk_of_the_command_line_that_a_reboot_would_not_find_is_said_before(
