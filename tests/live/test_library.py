@@ -131,7 +131,7 @@ def test_console_is_waited_for(guest: Guest) -> None:
 def test_it_is_asked(guest: Guest) -> None:
     assert guest.status().state == "running"
     assert guest.request("version").startswith(b"Linux ")
-    assert [event["event"] for event in guest.events()][:2] == ["started", "ready"]
+    assert next(iter(guest.events()))["event"] == "started"
     assert guest.wait_for("ready", timeout=DEADLINE)["umid"] == guest.name
     for problem in (lambda: guest.wait(timeout=0.2), lambda: guest.wait_for("panicked", 0.2)):
         with pytest.raises(umlctl.TimedOut):

@@ -92,17 +92,16 @@ class DiskBackend(Backend):
         """See that the disk's files are what they were: the guest opens them again."""
         for hold in entry.holds:
             try:
-                found = hold_of(hold.path, write=hold.write)
+                if not is_file(hold_of(hold.path, write=hold.write), hold):
+                    raise HostError(
+                        f"{entry.name}: another file was put in the place of {hold.path} since it "
+                        "was plugged; take the disk out and plug it again"
+                    )
                 size = cow.size_of(hold.path)
             except OSError as problem:
                 raise HostError(
                     f"{entry.name}: cannot read {hold.path}: {problem.strerror}"
                 ) from None
-            if not is_file(found, hold):
-                raise HostError(
-                    f"{entry.name}: another file was put in the place of {hold.path} since it was "
-                    "plugged; take the disk out and plug it again"
-                )
             _check_size(entry.name, hold.path, size)
         if len(entry.holds) > 1:
             top, backing = entry.holds[0].path, entry.holds[1].path
