@@ -24,7 +24,8 @@ OWN_NAMES: Final = ("umlctl", "__main__.py")
 """What this program is called by when it stands in for no other."""
 GARBAGE: Final = 50_000
 """How many objects are made before those are looked for that nobody can reach. To look while
-modules are imported takes a tenth of what a short command takes, and finds nothing."""
+modules are imported takes a tenth of what a short command takes, and finds nothing; what serves for
+long has tens of MB by then, at most."""
 
 
 def main(argv: list[str]) -> int:

@@ -23,7 +23,7 @@ from socketproto.blocking import Connection
 from tests.histories import strange
 from tests.program import UMLCTL
 from umlctl import exitcodes
-from umlctl.host import processes
+from umlctl.host import processes, programs
 from umlctl.protocol.status import STATUS_LOST
 from umlctl.state.event_log import decode
 
@@ -54,6 +54,16 @@ TOOLS = "".join(
 def unless_strict(why: str) -> pytest.MarkDecorator:
     """A test that guests who are confined strictly cannot pass."""
     return pytest.mark.skipif(CONFINE == "strict", reason=why)
+
+
+LOADS_NOTHING = programs.init_lacks("insmod") and programs.init_lacks("busybox")
+"""This host has no program by which a guest that has its files could load a module."""
+
+
+def takes_insmod(done: subprocess.CompletedProcess[Any]) -> bool:
+    """Whether a guest was not started for want of that, and this was said before."""
+    said = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
+    return LOADS_NOTHING and done.returncode == exitcodes.NEVER_STARTED and "takes insmod" in said
 
 
 class House:

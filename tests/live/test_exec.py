@@ -341,6 +341,11 @@ def test_kernel_is_confined_as_asked(place: Place, mode: str) -> None:
         assert (done.returncode, done.stdout) == (0, b"here\n"), done
 
 
+def test_word_that_the_kernel_does_not_know_is_not_heeded(program: Place) -> None:
+    """A kernel hands it on to process 1, ahead of its own words."""
+    assert program.run("--append", "off", "--", "sh", "-c", "exit 3").returncode == 3
+
+
 def test_log_has_what_the_kernel_said(program: Place, tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = program.run("--log", str(log), "--", "sh", "-c", "echo from inside >/dev/kmsg")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.live.conftest import DEADLINE, WHOLE, wait_for
+from umlctl.guest.command import AGENT
 from umlctl.host import processes
 
 if TYPE_CHECKING:
@@ -114,10 +115,10 @@ def test_guest_that_writes_without_pause_is_whole_in_each_snapshot(
     house: House, umid: str, root: str, tmp_path: Path, clones: list[str]
 ) -> None:
     start(house, umid, root, tmp_path)
-    frozen = 0
+    frozen = synced = 0
     for number in range(COUNT):
         made = create(house, umid, f"s{number}")
-        assert made["synced"]
+        synced += made["synced"]
         assert 0 < made["pause"] < DEADLINE
         (layer,) = made["layers"]
         check_clean(house, layer, tmp_path, frozen=umid in made["frozen_guests"])
@@ -129,7 +130,9 @@ def test_guest_that_writes_without_pause_is_whole_in_each_snapshot(
             writes(house, f"{umid}-c")
             house.ok("kill", f"{umid}-c")
             house.ok("rm", f"{umid}-c")
-    assert frozen, "on a busy machine, one or the other may not be"
+    # On a busy machine, one or the other may not be; the program that freezes may not be built.
+    assert synced
+    assert frozen or not os.access(AGENT, os.X_OK)
     assert house.status(umid)["state"] == "running"
     assert len(json.loads(house.ok("snapshot", "list", umid, "--json"))) == COUNT
     create(house, umid, "last", "--keep", "2")

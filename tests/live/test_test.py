@@ -170,7 +170,8 @@ def test_what_a_kernel_says_itself_is_read(
     said = "".join(f"echo '{line}' >/dev/kmsg\n" for line in lines)
     init = Path(tests.house.path) / "init.sh"
     init.write_text(
-        f"#!/bin/sh\n{said}mount -t proc proc /proc\necho {letter} >/proc/sysrq-trigger\nsleep 60\n"
+        f"#!/bin/sh\n{said}setpriv --no-new-privs mount -t proc proc /proc &&\n"
+        f"echo {letter} >/proc/sysrq-trigger && sleep 60\n"
     )
     init.chmod(0o755)
     options = {**OPTIONS, "append": (f"init={init}",)}

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 NO_ASLR_SINCE: Final = (7, 2)
 """Since this version of Linux, a kernel turns off the randomisation of its addresses itself."""
-NO_IP: Final = "this host, whose programs it has, lacks `ip`"
-INSTALL_IP: Final = "apt install iproute2"
 _TOLD_OF_ROOT: Final = "told-of-root"
 
 
@@ -58,7 +56,7 @@ def of_start(definition: Definition, *, once: bool = True) -> list[str]:
             "of this host as far as it can: so it is with --virtual-time"
         )
     if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
-        said.append(f"its NICs are not set up: {NO_IP}: {INSTALL_IP}")
+        said.append(f"its NICs are not set up: {programs.NO_IP}: {programs.INSTALL_IP}")
     return said + _promised(definition)
 
 

@@ -6,7 +6,6 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from umlctl.checks import boot_warnings
 from umlctl.checks.findings import NOTE, WARNING, Finding, by_root, set_to
 from umlctl.devices import needs, vec
 from umlctl.errors import HostError, UnfitHost
@@ -100,8 +99,8 @@ def sysfs() -> Iterator[Finding]:
 def ip() -> Iterator[Finding]:
     """Guests on this host's files can set their NICs up."""
     if programs.init_lacks("ip"):
-        remedy = by_root(boot_warnings.INSTALL_IP)
-        yield Finding(WARNING, boot_warnings.NO_IP, "its NICs are not set up", remedy)
+        remedy = by_root(programs.INSTALL_IP)
+        yield Finding(WARNING, programs.NO_IP, "its NICs are not set up", remedy)
 
 
 def bridged_frames() -> Iterator[Finding]:

@@ -21,13 +21,13 @@ from msgspec.structs import replace
 
 from umlctl import streams
 from umlctl.cli import gdb_at
-from umlctl.errors import GuestEnded, GuestInUse, HostError
+from umlctl.errors import GuestEnded, GuestInUse, HostError, NeverStarted
 from umlctl.execution import feed, running
 from umlctl.execution.if_killed import if_killed
 from umlctl.execution.session import Outcome, Pipes, Session
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
-from umlctl.host import confine, paths, processes, shared_socket, users
+from umlctl.host import confine, paths, processes, programs, shared_socket, users
 from umlctl.host.files import remove_tree
 from umlctl.protocol import command_lines
 from umlctl.state import endings, records, umid_lock
@@ -164,6 +164,13 @@ def _goes_on(outcome: Outcome) -> bool:
     return outcome.said is not None or bool(outcome.caught or outcome.late)
 
 
+def _check_nics(definition: Definition) -> None:
+    """Raises: NeverStarted: the guest has no program to set up its NICs by"""
+    if definition.nics and programs.init_lacks("ip"):
+        why = f"{programs.NO_IP}: {programs.INSTALL_IP}"
+        raise NeverStarted(f"{definition.umid}: its NICs cannot be set up: {why}")
+
+
 def _holder(command: Command) -> Command:
     """The command of a guest that is kept: a shell that begins others."""
     words = ("/bin/sh", "-c", _HOLD)
@@ -209,6 +216,7 @@ def is_script(definition: Definition) -> bool:
 
 def _launch(definition: Definition, held: Claim, pipes: Pipes, modes: Modes) -> Launched:
     """Start the kernel, which has its ends of the lines then, and nobody else."""
+    _check_nics(definition)
     keep = modes.keep
     if keep and not spawn.has_slots():
         raise HostError(

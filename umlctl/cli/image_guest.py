@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import click
 
 from umlctl.errors import HostError
+from umlctl.host import programs
 
 MEM: Final = "512M"
 _INTERRUPTED: Final = tuple(128 + each for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
@@ -141,7 +142,8 @@ def run_script(what: str, image: str, script: str, place: str) -> None:
     """
     copied = f"{place}/script"
     shutil.copyfile(script, copied)
-    nics = ("user",) if shutil.which("slirp4netns") else ()
+    has_network = shutil.which("slirp4netns") and not programs.init_lacks("ip")
+    nics = ("user",) if has_network else ()
     guest = _Guest(image, written=place, nics=nics)
     if code := _perform(guest, _RUN, {"script": copied, "target": f"{place}/tree.tar"}):
         raise HostError(f"{what}: {script} ended with {code} in the guest, and nothing was built")

@@ -28,6 +28,8 @@ MAX_EXTENDED: Final = 8
 """How many definitions one may begin with, each with another."""
 DEFINITION: Final = "definition"
 """What a file is that says what a guest is."""
+ROOT: Final = 0
+"""Whose the system's definitions are, as a uid."""
 
 
 class Written(NamedTuple):
@@ -247,7 +249,7 @@ def _check_trusted(path: str, status: os.stat_result) -> None:
     own = paths.definitions_dir()
     if not system and directory not in (own, os.path.dirname(own)):
         return  # who names a path means that file
-    owners = {0} if system else {0, os.getuid()}
+    owners = {ROOT} if system else {ROOT, os.getuid()}
     others = stat.S_IWGRP | stat.S_IWOTH if system else stat.S_IWOTH
     try:
         above = os.stat(directory)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.guest import cmdline
-from umlctl.host import limits
+from umlctl.host import limits, programs
 from umlctl.kernels import modules
 from umlctl.protocol import command_lines
 from umlctl.state import umid_lock
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from umlctl.guest.definition import Definition
     from umlctl.kernels.find import ProbedKernel
     from umlctl.state.records import DeviceEntry
-
-
-SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where a guest's init program looks for programs, see init.sh."""
 
 
 def of_guest(
@@ -69,15 +64,24 @@ def of_guest(
 def _overlay_module(kernel: ProbedKernel) -> str:
     """The module that our init program loads to lay something over; empty if it loads none.
 
-    Raises: NeverStarted: the guest, which has the host's programs, has none to load it by
+    Raises: NeverStarted: the guest has no program to load it by
     """
     module, _ = modules.overlay(kernel)
-    if module and not any(shutil.which(name, path=SYSTEM_PATH) for name in ("insmod", "busybox")):
-        raise NeverStarted(
-            f"--overlay takes insmod in the guest, for the kernel's {os.path.basename(module)}, "
-            "and has this host's programs: apt install kmod"
-        )
+    if module:
+        _check_loads("--overlay", module)
     return module
+
+
+def _check_loads(what: str, module: str) -> None:
+    """See that a guest has a program to load a module by: it has those of this host.
+
+    Raises: NeverStarted
+    """
+    if programs.init_lacks("insmod") and programs.init_lacks("busybox"):
+        raise NeverStarted(
+            f"{what} takes insmod in the guest, for the kernel's {os.path.basename(module)}, "
+            "and it has this host's programs: apt install kmod"
+        )
 
 
 def _loaded(definition: Definition, kernel: ProbedKernel) -> tuple[str, ...]:
@@ -94,7 +98,10 @@ def _loaded(definition: Definition, kernel: ProbedKernel) -> tuple[str, ...]:
         )
     from umlctl.kernels import needed_modules  # which few guests need
 
-    return tuple(needed_modules.files(kernel, definition.load))
+    found = tuple(needed_modules.files(kernel, definition.load))
+    for module in found:
+        _check_loads(f"module {definition.load[0]}", module)
+    return found
 
 
 def lines_of_commands(definition: Definition) -> list[str]:

@@ -923,7 +923,7 @@ __attribute__((used)) static void begin(word *stack)
 	char line[256] = "";
 
 	CALL(UMASK, 022);
-	if (stack[0] > 1 && *words[1] != '/')
+	if (stack[0] > 1 && *words[stack[0] - 1] != '/') /* the kernel may put words before DIRECTORY */
 		help_init(words);
 	if (stack[0] > 2 && *words[1] == '-') {
 		const char *digits = words[1] + 1;

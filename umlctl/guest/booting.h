@@ -12,7 +12,15 @@
 enum { NOSUID = 2, NODEV = 4, NOEXEC = 8, REMOUNT = 32, BIND_MOUNT = 4096, READ_ONLY = 1 };
 enum { CREATE = 0100, TRUNCATE = 01000, SIGINT = 2, SIGTERM = 15 };
 enum { TYPE_OF_MODE = 0170000, CHARACTER_DEVICE = 0020000, DIRECTORY_MODE = 0040000 };
-enum { MOST_UNMOUNTED = 1 << 12 };
+enum {
+	MOST_UNMOUNTED = 1 << 12,
+	MOST_TRIES = 100,       /* to unmount what is in use by processes that are about to end */
+	TRY = 10,               /* ms between them */
+};
+
+/* Is raised whenever init.sh asks for something else: a checkout may have an older program. */
+__attribute__((used)) static const char helps[] = "umlctl init 1";
+
 #define COPY "/run/agent"
 #define MODPROBE "/run/modules/modprobe"
 #define MODULES "/lib/modules"
@@ -128,7 +136,7 @@ static void session(char **words, char **environment)
 	write_all(2, buffer, length(buffer));
 }
 
-static char *unmounted[MOST_UNMOUNTED];
+static struct { char *path; int is_disk; } unmounted[MOST_UNMOUNTED];
 static word unmounted_count;
 
 /* Not what is no file system with files of its own: others look there to the end. */
@@ -141,27 +149,46 @@ static void add_unmounted(const struct mounted *mount)
 	for (at = 0; kept[at]; at++)
 		if (same(mount->type, kept[at]))
 			return;
-	if (unmounted_count < MOST_UNMOUNTED)
-		unmounted[unmounted_count++] = mount->path;
+	if (unmounted_count < MOST_UNMOUNTED) {
+		unmounted[unmounted_count].path = mount->path;
+		unmounted[unmounted_count++].is_disk = !same(mount->type, "tmpfs");
+	}
+}
+
+/* Whether nothing can be written there any more, or nothing that is there then. */
+static int unmount(word at)
+{
+	const char *target = unmounted[at].path;
+
+	return CALL(UMOUNT, target, 0) != -EBUSY || !unmounted[at].is_disk ||
+		CALL(MOUNT, "none", target, NULL, REMOUNT | READ_ONLY, NULL) != -EBUSY;
 }
 
 static void turn_off(void)
 {
+	word at, left, tries;
+
 	set_signal(SIGINT, 1); /* ignored: it asks for this */
 	CALL(KILL, -1, SIGTERM);
 	CALL(POLL, 0, 0, 100);
 	CALL(KILL, -1, SIGKILL);
 	CALL(SYNC, 0);
 	each_mount(add_unmounted);
-	while (unmounted_count--)
-		if (CALL(UMOUNT, unmounted[unmounted_count], 0) == -EBUSY)
-			CALL(MOUNT, "none", unmounted[unmounted_count], NULL, REMOUNT | READ_ONLY, NULL);
+	for (tries = 0; tries < MOST_TRIES; tries++) {
+		for (left = 0, at = unmounted_count - 1; at >= 0; at--)
+			left += unmounted[at].path && !unmount(at);
+		if (!left)
+			break;
+		CALL(POLL, 0, 0, TRY);
+	}
+	CALL(SYNC, 0);
 	write_file("/proc/sysrq-trigger", "o", 0);
 	for (;;)
 		CALL(POLL, 0, 0, 1000);
 }
 
-/* words: of the command line; what follows their end is the environment. */
+/* words: of the command line, the last of which is no directory; behind their end is the
+ * environment. */
 static void help_init(char **words)
 {
 	char **environment = words;

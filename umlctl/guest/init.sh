@@ -169,8 +169,8 @@ end() {
 }
 
 off() {
-    [ -z "$agent" ] || exec $agent off
     trap '' INT
+    [ ! -x "$agent" ] || exec "$agent" off
     kill -TERM -1 2>/dev/null
     sleep 0.1
     kill -KILL -1 2>/dev/null

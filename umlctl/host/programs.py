@@ -14,6 +14,9 @@ HEAD_BYTES: Final = 256
 
 INIT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where umlctl's init program looks for programs."""
+NO_IP: Final = "this host, whose programs it has, lacks `ip`"
+INSTALL_IP: Final = "apt install iproute2"
+"""Why the NICs of a guest on this host's files are not set up, and what to do."""
 
 
 def init_lacks(program: str) -> bool:

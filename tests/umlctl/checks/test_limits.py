@@ -10,6 +10,7 @@ import pytest
 from umlctl.checks import limits as checks
 from umlctl.checks.findings import FATAL, NOTE, WARNING
 from umlctl.host import cgroups, room
+from umlctl.host import limits as host_limits
 from umlctl.host.systemd import units
 from umlctl.state import enabled
 
@@ -45,6 +46,7 @@ def test_few_descriptors_are_told(
 def test_few_processes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(room, "_running", lambda: 0)
+    monkeypatch.setattr(host_limits, "threads_of", lambda _uid: 0)
     for most, severity in ((100_000, None), (100, WARNING), (20, FATAL)):
         limited(monkeypatch, resource.RLIMIT_NPROC, most)
         found = list(checks.processes())

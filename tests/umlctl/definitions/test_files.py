@@ -25,6 +25,7 @@ def system(house: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = Path(house) / "etc"
     place.mkdir(mode=0o755)
     monkeypatch.setattr(paths, "system_definitions_dir", lambda: str(place))
+    monkeypatch.setattr(files, "ROOT", os.getuid())
     return place
 
 

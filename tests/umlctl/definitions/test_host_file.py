@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from umlctl.definitions import host_file
+from umlctl.definitions import files, host_file
 from umlctl.errors import HostError, UsageError
 from umlctl.host import paths
 
@@ -17,6 +17,7 @@ def places(house: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     for place in (own, system):
         place.mkdir(mode=0o755)
     monkeypatch.setattr(paths, "system_definitions_dir", lambda: f"{system}/guests")
+    monkeypatch.setattr(files, "ROOT", os.getuid())
     return own / "umlctl.toml", system / "umlctl.toml"
 
 

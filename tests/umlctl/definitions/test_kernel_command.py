@@ -5,7 +5,7 @@ import pytest
 from umlctl.definitions import kernel_command
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.guest.definition import Definition
-from umlctl.host import limits, paths
+from umlctl.host import limits, paths, programs
 from umlctl.kernels import find, modules
 from umlctl.protocol import command_lines
 from umlctl.state.records import DeviceEntry
@@ -45,7 +45,7 @@ def test_overlay_of_a_module_takes_a_program_to_load_it(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(modules, "overlay", lambda _kernel: ("/m/overlay.ko", ""))
-    monkeypatch.setattr(kernel_command, "SYSTEM_PATH", house)
+    monkeypatch.setattr(programs, "INIT_PATH", house)
     definition = Definition(umid="web", kernel="/linux", overlay="memory")
     with pytest.raises(NeverStarted, match=r"takes insmod in the guest.*apt install kmod"):
         kernel_command.of_guest(definition, KERNEL, house, [], "", lines=[], wrapped=False)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from umlctl.backends import device_access
 from umlctl.guest import shares
 from umlctl.guest.cmdline import MODULES_VARIABLE, OVERLAY_MODULE_VARIABLE
+from umlctl.guest.command import AGENT
 from umlctl.guest.confinement import STRICT
 from umlctl.guest.definition import READONLY_SUFFIX, root_directory, root_is_host
 from umlctl.guest.words import unquoted
@@ -169,7 +170,8 @@ def _read(definition: Definition, command: Sequence[str], places: Places) -> Ite
     """What it reads and executes, besides what it writes."""
     yield from readable(definition)
     # They are seen where their directory is covered: there no rule for that directory reaches them.
-    yield from (f"{places.guest}/init", f"{places.guest}/{command_lines.HANDED}")
+    yield from (f"{places.guest}/{name}" for name in ("init", "agent", command_lines.HANDED))
+    yield AGENT  # where nothing in that directory can be executed
     yield from (places.guest, places.shared, command[0])
     modules = list(_modules(command))
     if modules:  # there may be links from one to the other

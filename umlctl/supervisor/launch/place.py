@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 INIT: Final = f"{os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}/guest/init.sh"
 _INIT_FILES: Final = ("init", "agent")
 """What a guest whose first program is ours finds of that in its place."""
-_HELPS: Final = b"/run/agent"
-"""Is in a program that helps our init, see booting.h: a checkout may have an older one."""
+_HELPS: Final = b"umlctl init 1\0"
+"""Is in a program that helps our init as that is now, see booting.h."""
 _WRITTEN, _READ = "dev", "dev-ro"
 """Where files appear that are plugged while a kernel runs."""
 _SHARED: Final = "shared"
@@ -109,7 +109,7 @@ def make_files(
         os.mkfifo(f"{directory}/{name}", 0o600)
     if fifos:
         _make_handed(definition, directory)
-    if has_our_init(definition):
+    if _has_our_init(definition):
         _make_init(definition, directory, user)
     if user:
         users.give(user, [notify_path(definition, directory)])
@@ -127,32 +127,37 @@ def _make_handed(definition: Definition, directory: str) -> None:
         os.chmod(path, shared_socket.MODE)
 
 
-def has_our_init(definition: Definition) -> bool:
+def _has_our_init(definition: Definition) -> bool:
     """Our init program is a guest's first, whatever comes after it."""
     return root_is_host(definition) or bool(definition.overlay)
 
 
 def _make_init(definition: Definition, directory: str, user: User | None) -> None:
     """Raises: OSError"""
-    for name, data in _init_files().items():
-        path = _place_of(name, definition, directory)
-        write(path, data, 0o700)
-        if user:
-            users.give(user, [path])
-
-
-def _init_files() -> dict[str, bytes]:
-    """Our init program, and that which helps it, if that was built and from this source.
-
-    Raises: OSError
-    """
+    found = {name: _place_of(name, definition, directory) for name in _INIT_FILES}
     with open(INIT, "rb") as file:
-        found = {"init": file.read()}
-    with contextlib.suppress(FileNotFoundError), open(command.AGENT, "rb") as file:
-        program = file.read()
-        if _HELPS in program:
-            found["agent"] = program
-    return found
+        write(found["init"], file.read(), 0o700)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(found["agent"])
+    program = _program()
+    if not program:
+        found.pop("agent")
+    elif os.statvfs(os.path.dirname(found["agent"])).f_flag & os.ST_NOEXEC and not user:
+        os.symlink(command.AGENT, found["agent"])
+    else:
+        write(found["agent"], program, 0o700)
+    if user:
+        users.give(user, found.values())
+
+
+def _program() -> bytes:
+    """The program that helps our init; empty: it was not built, or of an older source."""
+    try:
+        with open(command.AGENT, "rb") as file:
+            program = file.read()
+    except OSError:
+        return b""
+    return program if _HELPS in program else b""
 
 
 def make_again(record: Record, directory: str) -> None:
@@ -170,7 +175,7 @@ def make_again(record: Record, directory: str) -> None:
             if user:
                 users.give(user, [own])
         init = _place_of("init", definition, directory)
-        if has_our_init(definition) and not os.path.exists(init):
+        if _has_our_init(definition) and not os.path.exists(init):
             os.makedirs(os.path.dirname(init), 0o700, exist_ok=True)
             _make_init(definition, directory, user)
         if os.path.exists(f"{directory}/{command_lines.fifo(0, 'tell')}"):

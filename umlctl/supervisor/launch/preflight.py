@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from umlctl.errors import HostError
 from umlctl.guest import definition as definitions
 from umlctl.guest import overlay
+from umlctl.guest.cmdline import has_agent
 from umlctl.guest.definition import (
     Definition,
     given_to_kernel,
@@ -18,7 +19,7 @@ from umlctl.guest.definition import (
 from umlctl.host import paths, processes, processors, room, users
 from umlctl.kernels import find
 from umlctl.state.umid_lock import kernel_socket
-from umlctl.supervisor.launch.place import has_our_init, make_again
+from umlctl.supervisor.launch.place import make_again
 
 if TYPE_CHECKING:
     from umlctl.host.users import User
@@ -60,7 +61,8 @@ def _check_is_seen(definition: Definition) -> None:
     Raises: HostError
     """
     place = os.path.realpath(paths.run_dir())
-    if not definition.user and has_our_init(definition) and place.startswith("/dev/"):
+    is_first = has_agent(definition) or definition.overlay
+    if is_first and not definition.user and place.startswith("/dev/"):
         raise HostError(
             f"{definition.umid}: guests cannot see {place}, where umlctl keeps what they need, as "
             "they have a /dev of their own; set UMLCTL_DIR to a directory elsewhere"

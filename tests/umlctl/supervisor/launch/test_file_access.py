@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from umlctl.backends import device_access
+from umlctl.guest.command import AGENT
 from umlctl.guest.confinement import STRICT, WRITES
 from umlctl.guest.definition import Definition
-from umlctl.host.landlock import CHANGE, FileRule, Files
+from umlctl.host.landlock import CHANGE, EXECUTE, FileRule, Files
 from umlctl.state.records import DeviceEntry, Hold
 from umlctl.supervisor.launch import file_access
 
@@ -123,6 +124,13 @@ def test_strictly_confined_one_reads_the_init_that_its_command_names_on_this_hos
     assert not rules["/own/init"] & CHANGE
     rules = dict(file_access.rules(guest(confine=STRICT, root="/tree/"), [], command, PLACES))
     assert "/own/init" not in rules
+
+
+def test_strictly_confined_one_executes_what_helps_our_init() -> None:
+    rules = dict(file_access.rules(guest(confine=STRICT), [], COMMAND, PLACES))
+    for path in (f"{PLACES.guest}/init", f"{PLACES.guest}/agent", AGENT):
+        assert rules[path] & EXECUTE
+        assert not rules[path] & CHANGE
 
 
 def test_strictly_confined_one_reads_its_modules_and_where_they_were_built() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from umlctl.guest import command
 from umlctl.guest.definition import Definition
 from umlctl.state.umid_lock import kernel_socket, own_directory, own_place
-from umlctl.supervisor.launch.place import INIT, make_again, remove_place
+from umlctl.supervisor.launch.place import _HELPS, INIT, make_again, remove_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,13 +49,25 @@ def test_program_that_helps_init_is_there_if_it_is_of_this_source(
     directory = launched.claim.directory
     built = tmp_path / "agent"
     monkeypatch.setattr(command, "AGENT", str(built))
-    for program, helps in ((None, False), (b"older", False), (b"copies itself: /run/agent", True)):
-        for name in ("init", "agent"):
-            path = os.path.realpath(f"{directory}/{name}")
-            if os.path.exists(path):
-                os.unlink(path)
+    for program, helps in ((None, False), (b"umlctl init 0\0", False), (_HELPS, True)):
+        os.unlink(os.path.realpath(f"{directory}/init"))
         if program:
             built.write_bytes(program)
         make_again(launched.record, directory)
         assert os.path.exists(f"{directory}/init")
         assert os.access(f"{directory}/agent", os.X_OK) == helps
+
+
+def test_program_that_helps_init_stays_where_it_is_if_it_cannot_be_executed_in_the_place(
+    launched: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    directory = launched.claim.directory
+    built = tmp_path / "agent"
+    built.write_bytes(_HELPS)
+    monkeypatch.setattr(command, "AGENT", str(built))
+    real = os.statvfs(directory)
+    noexec = os.statvfs_result((*real[:8], os.ST_NOEXEC, real[9]))
+    monkeypatch.setattr(os, "statvfs", lambda _path: noexec)
+    os.unlink(os.path.realpath(f"{directory}/init"))
+    make_again(launched.record, directory)
+    assert os.path.realpath(f"{directory}/agent") == str(built)
