@@ -179,7 +179,7 @@ async def test_kernels_log_counts_where_that_is_asked(
 async def test_run_that_is_stopped_has_what_has_ended(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = f"trap exit ALRM\ntouch {house}/runs-$$; sleep 600 & wait\n"
+    script = f"trap 'kill $!; exit' ALRM\nsleep 600 &\ntouch {house}/runs-$$; wait\n"
     told = Told()
     with a_run() as place, shells(house, monkeypatch, script):
         made = Runner(place, Limits(jobs=2), expected.Expected(), told)
