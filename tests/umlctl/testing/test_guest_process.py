@@ -101,7 +101,8 @@ async def test_process_that_is_silent_is_told_to_end(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = Heard()
-    script = f"end() {{ {WRITE_ENDED}; kill $!; exit; }}; trap 'end $1' ALRM; sleep 600 & echo begun; wait"
+    end = f"end() {{ {WRITE_ENDED}; kill $!; exit; }}"
+    script = f"{end}; trap 'end $1' ALRM; sleep 600 & echo begun; wait"
     async with a_process(house, monkeypatch, script) as process:
         ended = await process.run(heard, 0.3, 60)
     assert (process.hung, ended.kind, heard.output) == (True, EXITED, b"begun\n")
