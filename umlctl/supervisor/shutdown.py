@@ -10,7 +10,7 @@ import trio
 from socketproto.exchange import ANSWERED, REFUSED, Outcome
 from umlctl.state.endings import NOT_SYNCED
 from umlctl.supervisor.emergency import REMOUNT, SYNC, emergency, lost
-from umlctl.supervisor.kernel import Unsent
+from umlctl.supervisor.kernel import ASK_TIMEOUT, Unsent
 from umlctl.supervisor.lifecycle import BOOTING, STOPPED, KillWanted
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Shutdown:
         if not handled.ok:
             # The kernel cannot be asked who handles Ctrl-Alt-Del. Where no process does, `cad`
             # resets the guest at once, so it is synced first.
-            life.unsynced = await self.sync()
+            life.unsynced = await self.sync(ANSWER_TIMEOUT)
         late = ""
         if not handled.ok or handled.data.strip() == b"0":
             pressed = await self._kernel.ask("cad", ANSWER_TIMEOUT)
@@ -163,7 +163,7 @@ class Shutdown:
         if self._is_dead():
             return
         # No process of the guest handles Ctrl-Alt-Del, or not in time: what can be saved, is.
-        life.unsynced = await self.sync()
+        life.unsynced = await self.sync(ANSWER_TIMEOUT)
         await self._emergency(REMOUNT)
         if not life.unsynced:
             life.late = late
@@ -181,12 +181,16 @@ class Shutdown:
                 outcome = await self._kernel.ask(question, ANSWER_TIMEOUT)
         return outcome
 
-    async def sync(self) -> str:
-        """Have the kernel write what it has. Returns: what may be lost; empty if it was seen to
-        write."""
-        return await self._emergency(SYNC)
+    async def sync(self, timeout: float = ASK_TIMEOUT) -> str:
+        """Have the kernel write what it has.
 
-    async def _emergency(self, what: tuple[str, bytes]) -> str:
+        timeout: how long it may take to answer, seconds
+
+        Returns: what may be lost; empty if it was seen to write
+        """
+        return await self._emergency(SYNC, timeout)
+
+    async def _emergency(self, what: tuple[str, bytes], timeout: float = ANSWER_TIMEOUT) -> str:
         return await emergency(
-            what, lambda text: self._kernel.ask(text, ANSWER_TIMEOUT), self._log, self._is_dead
+            what, lambda text: self._kernel.ask(text, timeout), self._log, self._is_dead
         )

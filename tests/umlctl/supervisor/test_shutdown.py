@@ -51,6 +51,7 @@ class Made:
         self.log = log
         log.write_bytes(b"Booted\n")
         self.killed = False
+        self.slow = 0.0  # how long its kernel takes to answer, seconds
         pauses = Pauses(self.lifecycle, self.handle, self.kernel, record, trio.lowlevel.checkpoint)
         self.shutdown = Shutdown(
             self.lifecycle,
@@ -72,8 +73,10 @@ class Made:
             self.killed = True
             self.milestones.mark_dead()
 
-    async def answer(self, text: str, _timeout: float) -> Outcome:
+    async def answer(self, text: str, timeout: float) -> Outcome:
         await trio.lowlevel.checkpoint()
+        if timeout < self.slow:
+            return Outcome(TIMED_OUT)
         if text == "sysrq s" and text not in self.answers:
             with self.log.open("ab") as file:
                 file.write(SYNCED)
@@ -97,6 +100,17 @@ async def test_guest_that_handles_it_shuts_itself_down(
     life = guest.lifecycle
     assert (life.asked_to_end, life.unsynced, life.late) == ("a user wants it", "", "")
     assert not guest.killed
+
+
+async def test_sync_by_itself_waits_for_a_busy_kernel_and_an_end_does_not(
+    autojump_clock: MockClock, log: Path
+) -> None:
+    guest = Made(log)
+    guest.slow = 5.0
+    assert await guest.shutdown.sync() == ""
+    guest.ends_of = {"halt"}
+    await guest.shutdown.run(0.0, "a user wants it")
+    assert NOT_SYNCED in guest.lifecycle.unsynced
 
 
 async def test_guest_that_does_not_is_synced_and_halted(
