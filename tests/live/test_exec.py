@@ -580,7 +580,7 @@ def test_guest_that_is_kept_goes_on(place: Place, tmp_path: Path) -> None:
 def test_guest_of_another_user_is_kept(program: Place, tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("only root runs a guest as another user")
-    done, how = kept(program, tmp_path / "how", "--user", "nobody", "--", "true")
+    done, how = kept(program, tmp_path / "how", "--user", "nobody", "--cwd", "/", "--", "true")
     try:
         assert done.returncode == 0, done
         assert program.house.ok("exec", how["guest"], "--", "echo", "here") == "here\n"
