@@ -12,7 +12,7 @@ import sys
 
 from umlctl import exitcodes, streams
 from umlctl.client.oneshot import ask, tell
-from umlctl.client.target import Target
+from umlctl.client.target import Target, named
 from umlctl.protocol.commands import ALIASES, BY_NAME, HOST, Command
 
 TYPE_CHECKING = False
@@ -56,11 +56,11 @@ def _run(argv: list[str]) -> int:
         argv = [argv[0], *words, "--help"]  # whose commands, if no guest is named: ours
         verb = ""
     if verb == "mconsole" and len(argv) > 3 and not any(word[:1] in ("", "-") for word in argv[2:]):
-        return _guarded(lambda: tell(argv[2], " ".join(argv[3:])))
+        return _guarded(lambda: tell(named(argv[2]), " ".join(argv[3:])))
     if verb == "exec" and argv[3:4] == ["--"] and argv[2][:1] not in ("", "-"):
         from umlctl.cli.exec_command import run_plainly
 
-        return _guarded(lambda: run_plainly(argv[2], argv[4:]))
+        return _guarded(lambda: run_plainly(named(argv[2]), argv[4:]))
     if verb in ALIASES:
         verb = ALIASES[verb]
         argv = [argv[0], verb, *argv[2:]]
@@ -68,7 +68,7 @@ def _run(argv: list[str]) -> int:
     if command is not None and command.served != HOST and not command.own_face:
         options = _options(command, argv[2:])
         if options is not None and not _names_several(command, options[1]):
-            return _guarded(lambda: ask(command, *options))
+            return _guarded(lambda: ask(command, named(options[0]), *options[1:]))
     return _guarded(lambda: _cli(argv[1:]))
 
 

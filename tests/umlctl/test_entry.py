@@ -102,6 +102,19 @@ def test_options_may_stand_anywhere_and_end_at_two_dashes(
     assert shot("config", server.path, "--", "--json").out == b"config --json\n"
 
 
+def test_guest_is_named_by_the_file_of_its_definition_too(
+    shot: Callable[..., Run], bare: MakeBare, house: str, tmp_path: Path
+) -> None:
+    Path(f"{house}/h/.uml/demo").mkdir(parents=True)
+    bare(name="h/.uml/demo/mconsole")
+    file = tmp_path / "demo.toml"
+    file.touch()
+    for words in (["version", str(file)], ["mconsole", str(file), "version"]):
+        done = shot(*words)
+        assert (done.code, done.out) == (0, b"version\n")
+        assert done.err == f"umlctl: demo: the guest of {file}\n"
+
+
 def test_help_is_the_guests_where_there_is_one(shot: Callable[..., Run], bare: MakeBare) -> None:
     assert shot("help", bare(saying(b"of the guest", 0)).path).out == b"of the guest\n"
     assert "no guest 'nobody'" in shot("help", "nobody").err

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from umlctl import __version__
+from umlctl.client.target import named
 from umlctl.errors import UmlctlError
 from umlctl.output import say
 from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST
@@ -153,7 +154,9 @@ def _without_empty_values(command: click.Command) -> click.Command:
     """
     for parameter in command.params:
         if parameter.type is not click.UNPROCESSED:
-            parameter.callback = parameter.callback or _refuse_empty
+            guests = _names_guests(parameter)
+            looked = _named if guests else _refuse_empty
+            parameter.callback = parameter.callback or looked
     if isinstance(command, click.Group):
         for each in command.commands.values():
             _without_empty_values(each)
@@ -170,6 +173,23 @@ def _refuse_empty(ctx: click.Context, parameter: click.Parameter, value: Any) ->
         what = ", or leave the option out" if isinstance(parameter, click.Option) else ""
         raise click.BadParameter(f"it is empty: give a value{what}", ctx, parameter)
     return value
+
+
+def _names_guests(parameter: click.Parameter) -> bool:
+    """Whether a parameter is a guest, or guests, and no file of one that is yet to be."""
+    words = (parameter.metavar or "GUEST").split("|")
+    return parameter.name in ("guest", "guests") and "GUEST" in words and "FILE" not in words
+
+
+def _named(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """The guests that are meant, also by the files that define them.
+
+    Raises: BadParameter
+    """
+    value = _refuse_empty(ctx, parameter, value)
+    if ctx.resilient_parsing or value is None:
+        return value
+    return tuple(map(named, value)) if isinstance(value, tuple) else named(value)
 
 
 class Group(click.Group):

@@ -14,6 +14,7 @@ from umlctl.cli import complete, earlier_start
 from umlctl.cli.shutdown import is_seconds, seconds_of
 from umlctl.client import background
 from umlctl.client.ask import GuestClient, deadline_of
+from umlctl.client.target import named
 from umlctl.definitions import files, host_file, make
 from umlctl.errors import GuestInUse, HostError, NoGuest, NotOnBareKernel, Refused, UsageError
 from umlctl.guest import specs
@@ -37,7 +38,7 @@ Examples:
   umlctl restart --reload web    as its definition has it now
 """,
 )
-@click.argument("guest", shell_complete=complete.guests)
+@click.argument("guest", metavar="GUEST|FILE", shell_complete=complete.guests)
 @click.argument("seconds", type=click.FloatRange(0, MAX_SECONDS), default=SHUTDOWN_TIMEOUT)
 @click.option(
     "--reload", is_flag=True, help="Start it as its definition has it, not as it was started."
@@ -49,7 +50,7 @@ def restart(guest: str, seconds: float, reload: bool, in_json: bool) -> int:
     `reboot` has the kernel begin anew in its process, with what it was plugged since; this is a
     new process, and a new kernel if its file was replaced. A guest that has ended is started.
     """
-    return _restart(guest, seconds, in_json, reload=reload)
+    return _restart(named(guest), seconds, in_json, guest if reload else "")
 
 
 def restart_all(words: list[str], in_json: bool) -> int:
@@ -76,8 +77,10 @@ def restart_all(words: list[str], in_json: bool) -> int:
     return code
 
 
-def _restart(umid: str, seconds: float, in_json: bool, *, reload: bool = False) -> int:
+def _restart(umid: str, seconds: float, in_json: bool, reloaded: str = "") -> int:
     """Restart a guest; return the exit code.
+
+    reloaded: the guest or the file whose definition it is to have; empty: as it was started
 
     Raises: UmlctlError
     """
@@ -86,7 +89,7 @@ def _restart(umid: str, seconds: float, in_json: bool, *, reload: bool = False) 
     if "/" in umid:
         raise UsageError(f"restart takes a guest's name, not the path of its socket, {umid!r}")
     # What cannot be started does not end what runs.
-    written = make.of_written(files.needed(umid)) if reload else None
+    written = make.of_written(files.needed(reloaded)) if reloaded else None
     with GuestClient(umid) as asked:
         if asked.is_bare():
             raise NotOnBareKernel(

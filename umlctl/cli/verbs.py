@@ -14,6 +14,7 @@ from socketproto.blocking import DEFAULT_TIMEOUT
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
 from umlctl.client.oneshot import ask
+from umlctl.client.target import named
 from umlctl.errors import UsageError
 from umlctl.protocol.commands import KERNEL, SYSRQ, Command
 
@@ -110,7 +111,7 @@ def _callback(command: Command) -> Callable[..., int]:
         **of_shutdown: bool,
     ) -> int:
         if command.name == "shutdown":
-            given = [*([guest] if guest else []), *words]
+            given = [*([guest] if guest else []), *map(named, words)]
             code = _shut_down(given, in_json, timeout, **of_shutdown)
             if code is not None:
                 return code

@@ -6,9 +6,24 @@ machine would begin here.
 
 from __future__ import annotations
 
-from os.path import exists
+from os.path import basename, exists, isfile
 
+from umlctl import exitcodes
 from umlctl.host.paths import find_socket, has_record
+from umlctl.output import say
+
+_SUFFIX = ".toml"
+"""What the files of definitions end with; `umlctl.definitions` imports too much for this."""
+
+
+def named(word: str) -> str:
+    """The guest that a user means: of a file that defines one, the guest that the file is named
+    after, which is said; any other word as it is."""
+    if not word.endswith(_SUFFIX) or not isfile(word):
+        return word
+    umid = basename(word).removesuffix(_SUFFIX)
+    say(f"{umid}: the guest of {word}", exitcodes.OK)
+    return umid
 
 
 class Target:

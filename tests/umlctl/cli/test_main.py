@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,7 @@ from umlctl.protocol.commands import BY_NAME, COMMANDS, HOST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.umlctl.cli.conftest import Run
+    from tests.umlctl.cli.conftest import Run, Supervisor
 
 VERBS = [c.name for c in COMMANDS if c.served != HOST and not c.own_face]
 OWN = list(main.LAZY)
@@ -259,3 +260,31 @@ def test_an_empty_value_is_a_usage_error_and_not_an_absent_one(
         or "needs" in done.err
     )
     assert "no guest" not in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["version", "./demo.toml"],
+        ["mconsole", "--json", "./demo.toml", "version"],
+        ["disk", "list", "./demo.toml"],
+    ],
+)
+def test_guest_is_named_by_the_file_of_its_definition_too(
+    supervisor: Supervisor, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo.toml").touch()
+    assert supervisor.main(*words) == 0
+    assert supervisor.err == "umlctl: demo: the guest of ./demo.toml\n"
+    assert supervisor.asked
+
+
+def test_file_of_a_guest_that_is_yet_to_be_stays_one(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo.toml").write_text('mem = "64M"\n')
+    done = run("show", "./demo.toml")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith('mem = "64M"\n')

@@ -256,3 +256,9 @@ def test_guest_is_started_as_its_definition_has_it_now(
     shuts_down(supervisor, monkeypatch)
     assert supervisor.main("restart", "--reload", "demo") == 0, supervisor.err
     assert [each.mem for each in started] == [99 << 20]
+    write_record(mem=77 << 20)
+    with open("demo.toml", "w") as file:
+        file.write('mem = "98M"')
+    assert supervisor.main("restart", "--reload", "demo.toml") == 0, supervisor.err
+    assert supervisor.err == "umlctl: demo: the guest of demo.toml\n"
+    assert [each.mem for each in started] == [99 << 20, 98 << 20]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.umlctl.state.test_records import write_record
-from umlctl.client.target import Target
+from umlctl.client.target import Target, named
 from umlctl.host import paths
 from umlctl.host.paths import BadPlace
 
@@ -44,3 +44,18 @@ def test_place_that_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("UMLCTL_DIR", "not/absolute")
     with pytest.raises(BadPlace):
         Target("demo").is_there()
+
+
+def test_file_of_a_definition_means_the_guest_of_its_name(
+    short: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(short)
+    Path("web.toml").touch()
+    os.mkdir("sub.toml")
+    assert named("web.toml") == named(f"{short}/web.toml") == "web"
+    assert capsys.readouterr().err == (
+        f"umlctl: web: the guest of web.toml\numlctl: web: the guest of {short}/web.toml\n"
+    )
+    for word in ("web", "none.toml", "sub.toml", f"{short}/demo", ""):
+        assert named(word) == word
+    assert capsys.readouterr().err == ""
