@@ -37,6 +37,8 @@ Examples:
 def dumpargs(umid: str, arguments: tuple[str, ...], *, in_json: bool, **options: Any) -> int:
     """Print the kernel command line that `start` would start a guest with, and start nothing.
 
+    A guest that is not defined is as it was started last, and as it runs.
+
     Descriptors and sockets that it names are made by a supervisor: by itself it boots no guest.
     """
     definition = _described(umid, options, arguments)
@@ -64,7 +66,7 @@ def dumpargs(umid: str, arguments: tuple[str, ...], *, in_json: bool, **options:
 def _described(
     word: str, options: dict[str, Any], arguments: tuple[str, ...]
 ) -> definitions.Definition:
-    """The guest that `start` would start.
+    """The guest that `start` would start; of one that runs undefined, the guest that it is.
 
     Raises: UsageError, NoKernel, HostError
     """
@@ -74,6 +76,6 @@ def _described(
     assert asked.umid is not None
     if asked.written is not None:
         say(f"{asked.umid}: as {asked.written.path} has it", exitcodes.OK)
-    last = earlier_start.last(asked.umid)
     plain = asked.written is None and not (given_options() or asked.arguments)
-    return last if last is not None and plain else asked.definition()
+    latest = earlier_start.latest(asked.umid) if plain else None
+    return latest or asked.definition()

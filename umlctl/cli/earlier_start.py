@@ -18,15 +18,25 @@ if TYPE_CHECKING:
 
 def last(umid: str) -> Definition | None:
     """How a guest that has ended was started last; None if there is none, or it runs."""
+    record = _record(umid)
+    if record is None or cleanup.judged(record).ending is None:
+        return None
+    return msgspec.structs.replace(record.definition, named=True)
+
+
+def latest(umid: str) -> Definition | None:
+    """How a guest was started last, whether it runs or not; None if there is none."""
+    record = _record(umid)
+    return None if record is None else msgspec.structs.replace(record.definition, named=True)
+
+
+def _record(umid: str) -> records.Record | None:
+    """What is known of a guest that was started with options or by a definition."""
     try:
         record = records.load(naming.check_umid(umid))
     except naming.BadUmid:
         return None  # a bad name is told where names are checked
-    if record is None or record.own_line:  # `linux` starts that one
-        return None
-    if cleanup.judged(record).ending is None:
-        return None
-    return msgspec.structs.replace(record.definition, named=True)
+    return None if record is None or record.own_line else record  # `linux` starts that one
 
 
 def was_process(umid: str) -> bool:

@@ -10,7 +10,7 @@ import click
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.definitions import files, make, saved
-from umlctl.errors import NoGuest
+from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest import written as writing
 from umlctl.guest.options import BY_NAME
 from umlctl.output import say, views
@@ -50,6 +50,8 @@ Examples:
 def show(guest: str, diff: bool, in_json: bool) -> int:
     """Print the definition of a guest; of one that has none, how it was started last.
 
+    Of one that runs it is said if the definition was changed since.
+
     With --diff, print what was changed since it was started: in the definition, and by devices that
     were plugged or taken out.
     """
@@ -64,6 +66,7 @@ def show(guest: str, diff: bool, in_json: bool) -> int:
         values = saved.values_of(record.definition)
     else:
         raise files.undefined(guest)
+    changed = found is not None and record is not None and _is_changed(found, record)
     if in_json:
         shown = {
             "umid": umid,
@@ -77,7 +80,21 @@ def show(guest: str, diff: bool, in_json: bool) -> int:
         print("".join(f"# extends {path}\n" for path in found.extends) + found.text, end="")
     else:
         print(f"# {umid} is not defined; it was started last with\n{writing.write(values)}", end="")
+    if changed:
+        how = f"`umlctl show {guest} --diff`"
+        say(f"{umid}: changed since it was started; {how} says how", exitcodes.OK)
     return exitcodes.OK
+
+
+def _is_changed(found: files.Written, record: records.Record) -> bool:
+    """Whether a guest runs, and not as it is written; what cannot be started is no guest."""
+    if not records.lives(record):
+        return False
+    try:
+        make.check(found)
+        return bool(compare(record.definition, _as_written(found, record.definition)))
+    except UmlctlError:
+        return True
 
 
 def _show_differences(

@@ -37,6 +37,7 @@ OTHER_WORDS: Final = {
     "vif": "nic",
     "network": "nic",
     "image": "root",
+    "ramdisk": "initrd",
     "rootfs": "root",
     "cmdline": "append",
     "extra": "append",
@@ -45,6 +46,8 @@ OTHER_WORDS: Final = {
     "inherits": EXTENDS,
 }
 """Keys of other programs, and what they are called here."""
+_NAMES: Final = ("name", "umid", "hostname")
+"""Keys of other programs for what is the name of the file here."""
 _MAX_SHOWN: Final = 80
 """How much of a wrong value is shown, characters."""
 _SIZE: Final = re.compile(SIZE_PATTERN)
@@ -143,6 +146,8 @@ def near(name: str) -> str:
     from difflib import get_close_matches
 
     plain = name.lower().replace("_", "-")
+    if plain in _NAMES:
+        return "the guest has the name of the file: leave the line out"
     fields = {option.field.replace("_", "-"): option.name for option in OPTIONS}
     known = [*BY_NAME, EXTENDS]
     exact = [plain] if plain in known else []

@@ -5,9 +5,11 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from tests.umlctl.state.test_records import ended, write_record
 from umlctl import exitcodes
 from umlctl.definitions import files
 from umlctl.host import paths
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from tests.umlctl.cli.conftest import Started
@@ -34,3 +36,16 @@ def test_guest_that_nobody_defined_is_one_by_its_options(started: Started) -> No
     assert started.main("dumpargs", "demo", "--disk", "a,discard") == 0
     assert f"ubd1={paths.record_dir('demo')}/ubd1.cow,{os.getcwd()}/a" in started.out
     assert started.main("dumpargs", "demo", "--nic", "switch=../x") == exitcodes.USAGE
+
+
+def test_guest_that_nobody_defined_is_as_it_was_started_and_runs(started: Started) -> None:
+    write_record(umid="demo", mem=77 << 20, append=("quiet",))
+    for _ in range(2):
+        assert started.main("dumpargs", "demo") == 0
+        assert {"mem=78848K", "quiet"} <= set(shlex.split(started.out))
+        assert started.main("dumpargs", "demo", "--mem", "1G") == 0
+        assert "quiet" not in shlex.split(started.out)
+        record = records.load("demo")
+        assert record is not None
+        record.ending = ended(0, 2.0)
+        records.save(record)

@@ -55,6 +55,10 @@ def test_what_was_changed_since_is_shown(started: Started) -> None:
         "after: runs with db, written is the default\n"
     )
     assert "`umlctl restart --reload web` has it as it is written" in started.err
+    assert started.main("show", "web") == 0
+    assert started.err == (
+        "umlctl: web: changed since it was started; `umlctl show web --diff` says how\n"
+    )
     assert started.main("show", "web", "--diff", "--json") == 0
     assert json.loads(started.out) == {
         "umid": "web",
@@ -69,6 +73,11 @@ def test_what_was_changed_since_is_shown(started: Started) -> None:
     files.save("web", 'kernel = "/linux"\nmem = "64M"\nafter = ["db"]\n')
     assert started.main("show", "web", "--diff") == 0
     assert started.out == "web runs as it is written\n"
+    assert started.main("show", "web") == 0
+    assert started.err == ""
+    files.save("web", 'kernel = "/linux"\nroot = "/tmp"\ninitrd = "/b"')
+    assert started.main("show", "web") == 0
+    assert "web: changed since it was started" in started.err
 
 
 def test_devices_that_were_plugged_since_are_shown(started: Started) -> None:

@@ -25,6 +25,8 @@ WRONG = [
     ('memory_limit = "1G"', 1, "memory_limit", "did you mean memory-limit?"),
     ('disks = ["a"]', 1, "disks", "did you mean disk?"),
     ("vcpus = 2", 1, "vcpus", "did you mean ncpus?"),
+    ('ramdisk = "a"', 1, "ramdisk", "did you mean initrd?"),
+    ('mem = "1G"\nname = "a"', 2, "name", "the guest has the name of the file: leave the line out"),
     ("Ncpus = 2", 1, "Ncpus", "did you mean ncpus?"),
     ('xyzzy = "a"', 1, "xyzzy", "umlctl.toml(5) has all of them"),
     ("a.b = 1", 1, "a", "there is no such key"),
