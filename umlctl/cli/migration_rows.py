@@ -75,7 +75,11 @@ VKERNEL: Final = Section(
         Row("-v", "`--verbose`"),
         Row("lockf(1) on the pidfile", "`umlctl status web`, whose exit code says it"),
         Row("SIGTERM for a clean shutdown", "`umlctl shutdown web`; never SIGKILL to the kernel"),
-        Row("^\\ and ddb", "`umlctl sysrq web`, `umlctl stack web 1`; gdb attaches to its pid"),
+        Row("^\\ and ddb", "`umlctl sysrq web`, `umlctl stack web 1`, `umlctl gdb web`"),
+        Row(
+            "gdb with handle SIGSEGV noprint",
+            "`umlctl gdb web`, which passes on the signals that a kernel runs by",
+        ),
         Row("hw.vke0.tap_unit", "`umlctl nic list web`"),
         Row("hw.vke.max_ringsize", "`--nic vec0:transport=tap,ifname=t,depth=64`"),
         Row("16 of vkd, vcd and vke each", "16 disks, which CDs are as well; NICs up to 64"),
@@ -92,6 +96,18 @@ VKERNEL: Final = Section(
         ),
         Row("/var/vkernel, and a link to it", "`~/.local/state/umlctl`; `UMLCTL_DIR` moves it"),
         Row(
+            "vfs.root.mountfrom",
+            "`--root FILE`; of a part of that disk `--append root=/dev/ubda1`",
+        ),
+        Row(
+            "boot.netif.ip, netmask and gateway",
+            "`--nic switch=lan,addr=10.0.0.2/24`, and `umlctl exec web -- ip route` for the rest",
+        ),
+        Row(
+            "boot.nfsroot.server and path",
+            "`--append root=/dev/nfs`, with a kernel that has NFS as it boots",
+        ),
+        Row(
             "an NFS root for many",
             "`--root DIR,ro`: a directory of this host, without a network",
         ),
@@ -104,17 +120,25 @@ XEN: Final = Section(
         Row("scripts that call xl", "`umlctl compat DIR` makes one, for guests as domains: xl(7)"),
         Row("dom0 and domU", "the host and its guests; nothing has to boot under a hypervisor"),
         Row("/etc/xen, /usr/pkg/etc/xen", "`~/.config/umlctl/guests/web.toml`; `umlctl define`"),
+        Row(
+            "name, and a file of that name",
+            "the file's name is the guest's: `umlctl define FILE NAME`",
+        ),
         Row("files that are Python", "TOML, which nothing runs: umlctl.toml(5)"),
         Row("xmexample1 and its like", "`umlctl examples`"),
         Row("xl create FILE", "`umlctl start ./web.toml`; a name where it is defined"),
         Row("xl create -c FILE", "`umlctl start web --console`"),
         Row("xl console, left by ^]", "`umlctl console web`, left by ^] as well"),
         Row("xl shutdown, with -w and -a", "`umlctl shutdown web`, which waits, and `--all`"),
+        Row(
+            "xm shutdown with -R and -H, and powerd",
+            "`umlctl shutdown -R web`, `umlctl shutdown -H web`; init has Ctrl-Alt-Del",
+        ),
         Row("xl destroy", "`umlctl kill web`"),
         Row("xl reboot", "`umlctl reboot web`; with an edited file `umlctl restart --reload web`"),
         Row(
             "halt -p, or else the INSTALL kernel comes again",
-            "`umlctl run web --once` ends at the first end; then edit the definition",
+            "`--append noreboot`, and a reboot is the end; `umlctl examples installer`",
         ),
         Row("xl list, -l", "`umlctl list`, `umlctl list --json`, `umlctl top`"),
         Row("xl pause, unpause", "`umlctl stop web`, `umlctl go web`"),
@@ -170,6 +194,11 @@ XEN: Final = Section(
             "the time used in the list", "`umlctl list`, `umlctl ps web`: all processes of a guest"
         ),
         Row("guests that wait for entropy", "the kernel of a guest has the host's randomness"),
+        Row(
+            "a kernel each, and copies by the name of .ok",
+            "`umlctl kernel add`, which keeps the one before, and `umlctl kernel rollback`",
+        ),
+        Row("which versions go together", "`umlctl kernel list`, `umlctl doctor`"),
         Row("ramdisk", "`--initrd FILE`"),
         Row("pci, pciback.hide", "a kernel with VFIO (Linux 6.16) takes `vfio_uml.device=`"),
         Row("anita --vmm=xm", "`umlctl test`, `umlctl exec`"),
@@ -223,6 +252,17 @@ TOOLS: Final = Section(
             "eth0=mcast, eth0=tuntap, vec0:transport=tap",
             "`--nic` takes the kernel's own words, too",
         ),
+        Row(
+            "setcap cap_net_admin,cap_net_raw+ep linux",
+            "`umlctl doctor --net` says which privilege a NIC takes; no file gets any",
+        ),
+        Row("mount -t hostfs, hostfs=DIR", "`--share DIR:PATH`, and `--confine strict` beside it"),
+        Row("TMPDIR, and a tmpfs with mpol=bind", "`--mem-dir DIR`, `--numa NODE`"),
+        Row(
+            "a name in /etc/hostname of each image",
+            "the guest's own name, unless `umlctl image build web --hostname NAME`",
+        ),
+        Row("linux without arguments, which opens xterms", "`umlctl run`, which opens none"),
         Row("port-helper, uml_watchdog", "no window is opened; `--hang-after` watches"),
         Row("jailtest, chroot around it", "`--confine strict`; `--user USER` for root"),
         Row("mounting an image to mend it", "`umlctl exec --disk FILE -- COMMAND`, without root"),
@@ -251,7 +291,8 @@ NOWHERE: Final = Section(
         Row("guests of BSD and Solaris", "UML is Linux, and runs Linux alone"),
         Row(
             "dom0_mem, dom0_max_vcpus, boot.cfg, grub menus",
-            "the host boots as always; `--memory-limit SIZE` bounds what a guest takes of it",
+            "the host boots as always; max_total_mem of umlctl.toml(5) bounds what all guests take "
+            "of it, and `--memory-limit SIZE` what one does",
         ),
         Row("MAKEDEV xencons, xenevt, /kern/xen", "the host's kernel has no part in it"),
         Row("the kernel inside as /netbsd, savecore", "nothing; modules come with `--kernel TREE`"),
