@@ -36,11 +36,11 @@ def of_start(definition: Definition, *, once: bool = True) -> list[str]:
             f"--user NAME gives it the reach of NAME{' (said once)' if once else ''}"
         )
     said += _shared_root(definition)
-    said += [
-        f"{word} keeps root in this guest from nothing: `..` leads out of it"
-        for word in (*definition.append, *definition.arguments)
-        if word.startswith(cmdline.HOSTFS_ARGUMENT)
-    ]
+    for word in (*definition.append, *definition.arguments):
+        if word.startswith(cmdline.HOSTFS_ARGUMENT):
+            said.append(f"{word} keeps root in this guest from nothing: `..` leads out of it")
+            if word.removeprefix(cmdline.HOSTFS_ARGUMENT).partition(",")[0].strip("/"):
+                said[-1] += "; umlctl mounts nothing there: `exec`, `cp` and --share do not work"
     kernel = find.probe(definition.kernel, definition.user)
     if definition.aslr and kernel.release >= NO_ASLR_SINCE:
         said.append(f"--aslr does nothing: Linux {kernel.version} turns randomisation off itself")

@@ -219,11 +219,23 @@ def _check_filled(definition: Definition) -> None:
             raise UsageError(f"the {what} of a guest is empty")
 
 
+def _check_hostfs(definition: Definition) -> None:
+    """Raises: UsageError: the kernel would look for the guest's root below another directory"""
+    moved = given_to_kernel(definition).get("hostfs", "").partition(",")[0]
+    on_hostfs = root_directory(definition) or definition.root == HOST_ROOT
+    if moved.strip("/") and on_hostfs and not chooses_root(definition):
+        raise UsageError(
+            f"hostfs={moved} has the kernel look for the guest's root below {moved}, and not where "
+            f"it is; --root {moved} has that as the root, and --share DIR a directory in the guest"
+        )
+
+
 def _check_words(definition: Definition) -> None:
     told = (*definition.append, *definition.arguments)
     for word in told:
         words.check_given(word)
     _check_overlay(definition)
+    _check_hostfs(definition)
     if definition.initrd and "initrd" in map(words.key, words.split(told)[0]):
         raise UsageError(
             f"the initial RAM disk is {definition.initrd}, and a kernel argument has another: give "

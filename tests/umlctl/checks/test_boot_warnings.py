@@ -73,8 +73,12 @@ def test_what_a_kernel_makes_of_an_option_is_said(
 
 
 def test_hostfs_argument_is_said_to_be_no_jail(started: Started) -> None:
-    assert started.main("start", "demo", "--append", "hostfs=/srv") == 0
+    assert started.main("start", "demo", "--root", "a.img", "--append", "hostfs=/srv") == 0
     assert "hostfs=/srv keeps root in this guest from nothing" in started.err
+    assert "`exec`, `cp` and --share do not work" in started.err
+    assert started.main("start", "demo", "--append", "hostfs=/,append") == 0
+    assert "hostfs=/,append keeps root in this guest from nothing: `..` leads out" in started.err
+    assert "do not work" not in started.err
     assert started.main("start", "demo", "--append", "quiet") == 0
     assert "hostfs=" not in started.err
 

@@ -28,6 +28,13 @@ WRONG = [
     ('append = ["root=/dev/x"]\nroot = "/tmp"', 2, "root", "give one of the two"),
     ('root = "/tmp"\nmem="64M"\nappend = ["root=/dev/x"]', 3, "append", "give one of the two"),
     ('root = "/i.img"\noverlay = "memory"', 2, "overlay", "/i.img,discard forgets"),
+    (
+        'root = "/tmp"\nappend = ["hostfs=/srv,append"]',
+        2,
+        "append",
+        "--root /srv has that as the root",
+    ),
+    ('append = ["hostfs=/srv"]', 1, "append", "and --share DIR a directory in the guest"),
     ('overlay = "d,e"', 1, "overlay", "cannot have a comma"),
     ('overlay = "memory"\ninitrd = "i"', 2, "initrd", "another root is asked for"),
     ('initrd = "i"\nroot = "/tmp"', 2, "root", "another one is asked for by initrd"),
