@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from umlctl.kernels.find import ProbedKernel
 
 NFS_ROOT: Final = "/dev/nfs"
+_IN_DRIVER_OF: Final = {"ucast": "mcast"}
+"""Transports that are part of another one's driver."""
 
 
 class Requirement(NamedTuple):
@@ -52,6 +54,20 @@ _NFS: Final = Requirement(
 assert {each.about for each in _LENT} == vhost.OPTIONS.keys()
 
 
+def _lacking_interface(kernel: ProbedKernel, word: str) -> str:
+    """The same of an interface of the old kind, which a kernel that lacks it takes no notice of."""
+    name, equals, value = word.partition("=")
+    if not equals or not name.startswith("eth") or not name[3:].isdigit():
+        return ""
+    transport = value.partition(",")[0]
+    has = kernel.transports if "eth" in kernel.capabilities else ()
+    if _IN_DRIVER_OF.get(transport, transport) in has:
+        return ""
+    rest = f"it has {', '.join(has)} of that kind" if has else "it has no interface of that kind"
+    better = "--nic switch=NAME and --nic user need none"
+    return f"{word}: {kernel.path} ({kernel.version}) was built without: {rest}; {better}"
+
+
 def lacking(kernel: ProbedKernel, arguments: Sequence[str], *, initrd: bool) -> str:
     """Why a kernel cannot do what its arguments ask; empty if it can, or does not say what it can.
 
@@ -61,6 +77,9 @@ def lacking(kernel: ProbedKernel, arguments: Sequence[str], *, initrd: bool) -> 
         return ""
     told, _ = split(arguments)
     for word in map(unquoted, told):
+        why = _lacking_interface(kernel, word)
+        if why:
+            return why
         about, _, value = word.partition("=")
         needed = next((each for each in _LENT if each.about == about), None)
         if key(word) == "root" and value == NFS_ROOT and not initrd:

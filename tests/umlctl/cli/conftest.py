@@ -123,7 +123,8 @@ def started(
     made = Started(capfd)
     monkeypatch.chdir(house)
     monkeypatch.setattr(find, "find", lambda name=None: name or "/usr/bin/linux.uml")
-    plain = find.ProbedKernel("/usr/bin/linux.uml", "6.1.176", frozenset(), {"UML": "y"})
+    config = {"UML": "y", "UML_NET_MCAST": "y"}
+    plain = find.ProbedKernel("/usr/bin/linux.uml", "6.1.176", frozenset({"eth"}), config)
     monkeypatch.setattr(find, "probe", lambda _path, _user="": plain)
     monkeypatch.setattr(foreground, "supervise", made.supervise)
     monkeypatch.setattr(background, "ask_supervisor", made.ask_supervisor)

@@ -28,6 +28,29 @@ def test_what_the_kernel_lacks_is_named_with_what_helps(words: list[str], said: 
     assert requirements.lacking(ABLE, words, initrd=False) == ""
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("eth0=daemon", ""),
+        ("eth0=ucast,,10.0.0.1", ""),
+        ("eth1=vde,/sw", "it has daemon, mcast of that kind; --nic switch=NAME"),
+        ("ethernet=x", ""),
+    ],
+)
+def test_interface_of_the_old_kind_is_one_that_the_kernel_has(word: str, said: str) -> None:
+    symbols = {"UML_NET_DAEMON": "y", "UML_NET_MCAST": "y"}
+    old = PLAIN._replace(options=frozenset({"eth"}), config=symbols)
+    found = requirements.lacking(old, [word], initrd=False)
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_kernel_without_old_interfaces_has_others() -> None:
+    said = requirements.lacking(ABLE, ["eth0=vde,/sw"], initrd=False)
+    assert "/linux (7.2.7) was built without: it has no interface of that kind" in said
+    assert "--nic user need none" in requirements.lacking(ABLE, ["eth0=daemon"], initrd=False)
+
+
 def test_kernel_that_does_not_say_what_it_can_is_not_refused() -> None:
     silent = PLAIN._replace(config={})
     assert requirements.lacking(silent, ["root=/dev/nfs", PCI], initrd=False) == ""

@@ -99,7 +99,7 @@ class _Reader:
             self.result.leave(at, word, OWN_ARGUMENTS[name])
         elif line is not None:
             self._line(line[1], line[2], word, at)
-        elif name in ("root", "rootfstype", "rootflags") or word in ("ro", "rw"):
+        elif name in ("root", "rootfstype", "rootflags", "hostfs") or word in ("ro", "rw"):
             self.roots[word if word in ("ro", "rw") else name] = word, at
         elif word.startswith(PRINTING_WORDS):
             self.result.leave(at, word, "the kernel prints something and ends", "ask it by itself")
@@ -213,17 +213,18 @@ class _Reader:
         device, at, word = self.disks.pop(name)
         if "ro" in self.roots:
             self.result.carry("append", *self._place("ro"))
-        for each in ("rootfstype", "rootflags"):
+        for each in ("rootfstype", "rootflags", "hostfs"):
             if each in self.roots:
                 self.result.carry("append", *self._place(each))
         disk = msgspec.structs.replace(specs.of_device(device), slot=None)
         self.result.carry_disk(disk, at, word, is_root=True)
 
     def _directory(self) -> None:
-        """A directory of the host is the root."""
-        directory = self._given("rootflags").partition(",")[0]
+        """A directory of the host is the root: rootflags=, below that of hostfs=."""
+        above = self._given("hostfs").partition(",")[0].rstrip("/")
+        directory = f"{above}/{self._given('rootflags').partition(',')[0]}".replace("//", "/")
         if directory.strip("/"):
-            word, at = self.roots["rootflags"]
+            word, at = self.roots["rootflags" if "rootflags" in self.roots else "hostfs"]
             readonly = ",ro" if "rw" not in self.roots else ""
             path = join("/", directory).rstrip("/") + "/"
             self.result.carry("root", path + readonly, at, word)

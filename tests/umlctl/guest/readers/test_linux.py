@@ -52,6 +52,8 @@ def left(*words: str) -> str:
         ("rootfstype=hostfs rootflags=/srv rw", [("root", "/srv/")]),
         ("root=/dev/root rootflags=/srv ro", [("root", "/srv/,ro")]),
         ("rootfstype=hostfs rootflags=/ ro", []),
+        ("rootfstype=hostfs hostfs=/srv/a,append rw", [("root", "/srv/a/")]),
+        ("rootfstype=hostfs rootflags=/b hostfs=/srv/a/", [("root", "/srv/a/b/,ro")]),
         ("root=98:0 rootflags=x", [("append", "root=98:0"), ("append", "rootflags=x")]),
         ("vec0:transport=tap,ifname=t", [("nic", "vec0:transport=tap,ifname=t")]),
         ("eth0=tuntap,t", [("nic", "eth0=tuntap,t")]),
