@@ -50,7 +50,7 @@ Examples:
 def show(guest: str, diff: bool, in_json: bool) -> int:
     """Print the definition of a guest; of one that has none, how it was started last.
 
-    Of one that runs it is said if the definition was changed since.
+    Of one that runs otherwise than it is written that is said.
 
     With --diff, print what was changed since it was started: in the definition, and by devices that
     were plugged or taken out.
@@ -82,7 +82,7 @@ def show(guest: str, diff: bool, in_json: bool) -> int:
         print(f"# {umid} is not defined; it was started last with\n{writing.write(values)}", end="")
     if changed:
         how = f"`umlctl show {guest} --diff`"
-        say(f"{umid}: changed since it was started; {how} says how", exitcodes.OK)
+        say(f"{umid}: does not run as it is written; {how} says how", exitcodes.OK)
     return exitcodes.OK
 
 

@@ -21,7 +21,13 @@ def named(word: str) -> str:
     after, which is said; any other word as it is."""
     if not word.endswith(_SUFFIX) or not isfile(word):
         return word
+    from umlctl.host.naming import BadUmid, check_umid
+
     umid = basename(word).removesuffix(_SUFFIX)
+    try:
+        check_umid(umid)
+    except BadUmid:
+        return word  # no guest has such a name
     say(f"{umid}: the guest of {word}", exitcodes.OK)
     return umid
 

@@ -57,7 +57,7 @@ def test_what_was_changed_since_is_shown(started: Started) -> None:
     assert "`umlctl restart --reload web` has it as it is written" in started.err
     assert started.main("show", "web") == 0
     assert started.err == (
-        "umlctl: web: changed since it was started; `umlctl show web --diff` says how\n"
+        "umlctl: web: does not run as it is written; `umlctl show web --diff` says how\n"
     )
     assert started.main("show", "web", "--diff", "--json") == 0
     assert json.loads(started.out) == {
@@ -77,7 +77,7 @@ def test_what_was_changed_since_is_shown(started: Started) -> None:
     assert started.err == ""
     files.save("web", 'kernel = "/linux"\nroot = "/tmp"\ninitrd = "/b"')
     assert started.main("show", "web") == 0
-    assert "web: changed since it was started" in started.err
+    assert "web: does not run as it is written" in started.err
 
 
 def test_devices_that_were_plugged_since_are_shown(started: Started) -> None:

@@ -58,4 +58,7 @@ def test_file_of_a_definition_means_the_guest_of_its_name(
     )
     for word in ("web", "none.toml", "sub.toml", f"{short}/demo", ""):
         assert named(word) == word
+    for word in ("./.toml", "./...toml", "./a b.toml"):
+        Path(word).touch()
+        assert named(word) == word
     assert capsys.readouterr().err == ""

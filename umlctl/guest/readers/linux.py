@@ -228,6 +228,9 @@ class _Reader:
             readonly = ",ro" if "rw" not in self.roots else ""
             path = join("/", directory).rstrip("/") + "/"
             self.result.carry("root", path + readonly, at, word)
+            if "append" in self._given("hostfs").split(",")[1:]:  # nothing is overwritten
+                at = self.roots["hostfs"][1]
+                self.result.carry("append", "hostfs=/,append", at, self.roots["hostfs"][0])
         elif "rw" in self.roots:
             word, at = self.roots["rw"]
             self.result.leave(
