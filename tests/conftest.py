@@ -196,6 +196,8 @@ class Bare:
 
     def unbind(self, *, remove: bool = True) -> None:
         """Be gone, as an ended kernel; without `remove`, as a panicked one."""
+        if threading.current_thread() is not self._thread:
+            self.stop()  # or it would wait at a descriptor that is another's by then
         if self.socket is not None:
             self.socket.close()
             self.socket = None

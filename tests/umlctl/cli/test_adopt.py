@@ -159,8 +159,12 @@ def test_guest_that_has_just_died_is_told_with_the_end_that_its_tiny_parent_saw(
 ) -> None:
     directory = paths.guest_dir("demo")
     with subprocess.Popen(
-        ["sh", "-c", "read line", "shim.sh", directory], stdin=subprocess.PIPE
+        ["sh", "-c", "echo; read line", "shim.sh", directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as shim:
+        assert shim.stdout is not None
+        shim.stdout.readline()  # for a moment, a process that executes a program has no words
         record = died(shim=shim.pid)
         os.rename(f"{directory}/status", f"{directory}/status~")
 

@@ -127,8 +127,12 @@ def test_guest_that_somebody_has_is_not_judged(house: str) -> None:
 def test_guest_whose_tiny_parent_has_yet_to_say_how_it_ended_is_not_judged(house: str) -> None:
     directory = paths.guest_dir("demo")
     with subprocess.Popen(
-        ["sh", "-c", "read line", "shim.sh", directory], stdin=subprocess.PIPE
+        ["sh", "-c", "echo; read line", "shim.sh", directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as shim:
+        assert shim.stdout is not None
+        shim.stdout.readline()  # for a moment, a process that executes a program has no words
         record = died(shim=shim.pid)
         os.unlink(f"{directory}/status")
         assert cleanup.judged(record) == record
