@@ -51,7 +51,9 @@ OF_DEVICES: Final = tuple(f"/dev/{name}" for name in (*_DISKS, *_SENSES, *_TRIGG
 """Devices by which a host's files are read past all that hides them, and what people say, type and
 see, or that act as soon as they are opened: for root, and for users of groups such as `disk`,
 `input`, `audio` and `video`."""
-_TEMPORARY: Final = ("ssh-*", "tmux-*", ".X11-unix", "umlctl-*")
+_OF_UMLCTL: Final = "umlctl-*"
+"""What of this name is umlctl's own, see `paths`: others may call their files so, too."""
+_TEMPORARY: Final = ("ssh-*", "tmux-*", ".X11-unix", _OF_UMLCTL)
 OF_SERVICES: Final = ("/run", *(f"/tmp/{name}" for name in _TEMPORARY))  # noqa: S108
 """Where services listen that do more for a user than a guest may, other guests among them."""
 NOT_SECRET: Final = (
@@ -80,9 +82,17 @@ def found(homes: Iterable[str]) -> list[str]:
             continue
         if directory not in listed:
             listed[directory] = _names(directory)
-        matching = (each for each in listed[directory] if each.startswith(begin))
+        matching = [each for each in listed[directory] if each.startswith(begin)]
+        if name == _OF_UMLCTL:
+            matching = list(filter(_is_ours, matching))
         there |= {f"{directory}/{each}" for each in matching if each.endswith(end)}
     return sorted(there | {path for path in named if os.path.lexists(path)})
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name that begins as umlctl's own do goes on with a user's number."""
+    rest = name.removeprefix("umlctl-").removeprefix("share-").removesuffix("-kept")
+    return rest.isdecimal()
 
 
 def _names(directory: str) -> list[str]:
