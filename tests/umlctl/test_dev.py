@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -68,6 +69,11 @@ class Checkout:
 
     def dev(self, *arguments: str, **environment: str) -> str:
         """Run it to a good end; what it has printed."""
+        done = self.run(*arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if name != "PIP_CERT"}
         own = {
             "HOUSE": str(self.house),
@@ -77,7 +83,7 @@ class Checkout:
             "XDG_CACHE_HOME": f"{self.house}/cache",
             "TMPDIR": str(self.house),
         }
-        done = subprocess.run(
+        return subprocess.run(
             [self.top / "dev", *arguments],
             env=inherited | own | environment,
             stdin=subprocess.DEVNULL,
@@ -86,8 +92,6 @@ class Checkout:
             check=False,
             timeout=60,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def told(self, *words: str) -> list[str]:
         """What the stand-ins were told that begins so."""
@@ -152,6 +156,21 @@ def test_demo_installs_what_umlctl_needs_and_nothing_else(checkout: Checkout) ->
     assert checkout.told("umlctl setup") == ["umlctl setup"]
     project = tomllib.loads((DEV.parent / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) == 7, "as `demo` says"
+
+
+@pytest.mark.parametrize("failing", ["", "ruff", "mypy", "pytest"])
+def test_test_fails_if_and_only_if_one_of_its_steps_does(checkout: Checkout, failing: str) -> None:
+    tools = re.search(r"^tools='(.*?)'", DEV.read_text(), re.MULTILINE | re.DOTALL)
+    assert tools is not None
+    names = [each.partition("=")[0] for each in tools[1].split()]
+    for name in (*names, "ruff", "mypy", "pytest"):
+        checkout.stand_in(checkout.house / "bin" / name)
+    if failing:
+        (checkout.house / "bin" / failing).write_text("#!/bin/sh\nexit 3\n")
+    done = checkout.run("test")
+    assert done.returncode == (1 if failing else 0), done
+    assert ("dev: all passed" in done.stderr) == (not failing)
+    assert checkout.told("mypy") == ([] if failing == "mypy" else ["mypy "])
 
 
 def test_demo_ends_with_how_to_have_umlctl(checkout: Checkout) -> None:
