@@ -254,13 +254,13 @@ TOOLS: Final = Section(
         ),
         Row(
             "setcap cap_net_admin,cap_net_raw+ep linux",
-            "`umlctl doctor --net` says which privilege a NIC takes; no file gets any",
+            "`umlctl network check` says which privilege a NIC takes; no file gets any",
         ),
         Row("mount -t hostfs, hostfs=DIR", "`--share DIR:PATH`, and `--confine strict` beside it"),
         Row("TMPDIR, and a tmpfs with mpol=bind", "`--mem-dir DIR`, `--numa NODE`"),
         Row(
             "a name in /etc/hostname of each image",
-            "the guest's own name, unless `umlctl image build web --hostname NAME`",
+            "the image's name, unless `umlctl image build web --hostname NAME`",
         ),
         Row("linux without arguments, which opens xterms", "`umlctl run`, which opens none"),
         Row("port-helper, uml_watchdog", "no window is opened; `--hang-after` watches"),

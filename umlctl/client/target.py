@@ -9,21 +9,18 @@ from __future__ import annotations
 from os.path import basename, exists, isfile
 
 from umlctl import exitcodes
-from umlctl.host.paths import find_socket, has_record
+from umlctl.host.paths import DEFINITION_SUFFIX, find_socket, has_record
 from umlctl.output import say
-
-_SUFFIX = ".toml"
-"""What the files of definitions end with; `umlctl.definitions` imports too much for this."""
 
 
 def named(word: str) -> str:
     """The guest that a user means: of a file that defines one, the guest that the file is named
     after, which is said; any other word as it is."""
-    if not word.endswith(_SUFFIX) or not isfile(word):
+    if not word.endswith(DEFINITION_SUFFIX) or not isfile(word):
         return word
     from umlctl.host.naming import BadUmid, check_umid
 
-    umid = basename(word).removesuffix(_SUFFIX)
+    umid = basename(word).removesuffix(DEFINITION_SUFFIX)
     try:
         check_umid(umid)
     except BadUmid:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from umlctl.guest.written import Given
 
-SUFFIX: Final = ".toml"
+SUFFIX: Final = paths.DEFINITION_SUFFIX
 MAX_EXTENDED: Final = 8
 """How many definitions one may begin with, each with another."""
 DEFINITION: Final = "definition"

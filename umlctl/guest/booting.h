@@ -176,7 +176,7 @@ static void turn_off(void)
 	each_mount(add_unmounted);
 	for (tries = 0; tries < MOST_TRIES; tries++) {
 		for (left = 0, at = unmounted_count - 1; at >= 0; at--)
-			left += unmounted[at].path && !unmount(at);
+			left += !unmount(at);
 		if (!left)
 			break;
 		CALL(POLL, 0, 0, TRY);

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 MAX_UNIX_PATH_BYTES: Final = 107
 """The longest path of a unix socket, bytes."""
-
-
+DEFINITION_SUFFIX: Final = ".toml"
+"""What the name of a file ends with that defines a guest."""
 FORBIDDEN_LETTERS: Final = " ,:;=\"'\\"
 """Letters that UMLCTL_DIR cannot have: the kernel would take what follows them for something
 else."""
