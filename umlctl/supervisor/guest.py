@@ -118,6 +118,8 @@ class Guest:
         self.history.add(what, pid=launched.pid, kernel=launched.definition.kernel)
         if launched.lost:
             self.history.add("record lost", text=launched.lost)
+        if launched.unheld:
+            self.history.add("less confined", text=launched.unheld)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery

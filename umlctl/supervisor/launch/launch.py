@@ -205,7 +205,7 @@ def _launch(
                 undo.callback(cgroups.remove, cgroup.directory)
             make_files(definition, directory, user, lent.fifos.values())
             given = given._replace(lent=lent)
-            shim, pid = _begin(definition, claim, log, pidfile, cgroup, jail, given)
+            shim, pid, unheld = _begin(definition, claim, log, pidfile, cgroup, jail, given)
             undo.callback(spawn.end, shim, pid)
             started = processes.start_time(pid) or 0
             pidfile.write(pid)
@@ -226,7 +226,7 @@ def _launch(
             undo.pop_all()
     except OSError as problem:
         raise HostError(f"{definition.umid}: {problem}") from problem
-    return Launched(record, claim, notify, pidfile, command)
+    return Launched(record, claim, notify, pidfile, command, unheld=unheld)
 
 
 def _shared(definition: Definition) -> list[DeviceEntry]:
@@ -249,8 +249,8 @@ def _begin(
     cgroup: cgroups.Cgroup,
     jail: Jail,
     given: Given,
-) -> tuple[int, int]:
-    """Have the tiny parent begin the kernel; its pid and the kernel's.
+) -> spawn.Begun:
+    """Have the tiny parent begin the kernel.
 
     Raises: OSError, HostError, NeverStarted
     """

@@ -31,6 +31,7 @@ class Launched:
         started: the main process's start time, clock ticks since the host's boot
         adopted: it ran already, and its supervisor was gone; `shim` is no child of ours then
         lost: what became of its record, if that could not be read; else empty
+        unheld: why it is not confined as well as this host would let it be; else empty
         passes: this process may have descriptors of its caller's for it
     """
 
@@ -43,6 +44,7 @@ class Launched:
         command: list[str],
         *,
         adopted: bool = False,
+        unheld: str = "",
     ) -> None:
         self.definition = record.definition
         self.record = record
@@ -53,6 +55,7 @@ class Launched:
         self.shim, self.pid, self.started = record.shim, record.pid, record.started
         self.adopted = adopted
         self.lost = ""
+        self.unheld = unheld
         self.passes = False
 
     def close(self) -> None:

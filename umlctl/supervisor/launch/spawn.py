@@ -68,6 +68,21 @@ class Armed(NamedTuple):
     told: bool
 
 
+class Begun(NamedTuple):
+    """A kernel that has begun.
+
+    Fields:
+        shim: pid of its tiny parent
+        pid: of the kernel
+        unheld: why what was to confine it better could not, though this host allows the scope;
+            empty if nothing failed
+    """
+
+    shim: int
+    pid: int
+    unheld: str = ""
+
+
 def has_slots() -> bool:
     """Whether there are enough descriptors for lines of commands, see
     `umlctl.protocol.command_lines`."""
@@ -96,15 +111,15 @@ def start(
     spawn: Callable[[list[str], list[int]], tuple[int, bytes]],
     *,
     mounts: bool,
-) -> tuple[int, int]:
-    """Start the tiny parent in the best scope that this host allows; its pid and the kernel's.
+) -> Begun:
+    """Start the tiny parent in the best scope that this host allows.
 
     armed: the kernel's command for a scope
     mounts: the kernel is to have mounts of its own, wherever it can
 
     Raises: HostError, NeverStarted
     """
-    told = ""
+    told = unheld = ""
     for scope in confine.scopes(kernel, mounts=mounts):
         with armed(scope) as arm:
             tells = str(CONFINED_DESCRIPTOR) if arm.told else ""
@@ -116,11 +131,13 @@ def start(
                 # The thread that is made for it ends before the supervisor goes on.
                 shim, said = confine.confined(start, abort=scope == "group")
         if said.endswith(b"\n") and said.strip().isdigit():
-            return shim, int(said)
+            return Begun(shim, int(said), unheld)
         os.waitpid(shim, 0)
         with open(log, "r+b") as file:
             told = call_list.explain(file.read(2000).decode("utf-8", "replace").strip())
             file.truncate(0)  # the next scope begins with an empty log
+        if said:  # its pid: the scope was to be had
+            unheld = unheld or told
     why = told or "it said nothing"
     raise NeverStarted(f"{chain[0]} could not start the kernel: {why}; {SEE_DOCTOR}")
 
