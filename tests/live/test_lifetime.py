@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pexpect
 import pytest
 
 from tests.live.conftest import (
@@ -892,6 +893,70 @@ def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
     assert house.umlctl("wait", umid).returncode == 126
     said = f"reboot failed: the kernel {kernel} could not be executed again: there is no such file"
     assert said in house.ok("list")
+
+
+def lose_kernel(house: House, umid: str) -> None:
+    """Have a kernel end as one does that takes a tick of its timer when it is about to reboot, and
+    has ended all but itself."""
+    status = house.status(umid)
+    said = "reboot: Restarting system"
+    with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
+        console.write(f"echo '<0>{said}' >/dev/kmsg\n")
+    wait_for(lambda: f"] {said}" in house.ok("logs", umid), "it says that it reboots")
+    hold(status["supervisor_pid"])
+    os.unlink(house.kernel_socket(umid))
+    os.kill(status["pid"], signal.SIGSEGV)
+    os.kill(status["supervisor_pid"], signal.SIGCONT)
+
+
+def test_guest_whose_kernel_dies_as_it_reboots_goes_on_with_another(
+    house: House, umid: str, tmp_path: Path
+) -> None:
+    images = [tmp_path / f"{name}.img" for name in ("boot", "later")]
+    for image in images:
+        image.write_bytes(bytes(1 << 20))
+    (tmp_path / "shared").mkdir()
+    house.start(umid, "--disk", f"{images[0]},slot=1", "--on-panic", "kill")
+    house.has_shell(umid)
+    house.ok("disk", "add", umid, str(images[1]), "--slot", "3")
+    house.ok("share", "add", umid, str(tmp_path / "shared"))
+    house.ok("remove", umid, "ubd1")
+    before = house.status(umid)
+    program, *words = house.command("console", umid)
+    with pexpect.spawn(program, words, env=house.env, encoding="utf-8", timeout=DEADLINE) as viewer:
+        viewer.expect("attached to")
+        for number in (1, 2):
+            lose_kernel(house, umid)
+            wait_for(
+                lambda number=number: house.status(umid)["reboots"] == number,  # type: ignore[misc]
+                "it reboots",
+            )
+            assert house.ask(umid, "proc uptime").ok  # answered when its devices are back
+            house.has_shell(umid)
+            after = house.status(umid)
+            assert after["pid"] != before["pid"]
+            assert (after["last_panic"], after["restarts"]) == (None, 0)
+            assert [row["name"] for row in after["devices"]] == ["ubd3", "share0"]
+            assert not any(row.get("problem") for row in after["devices"])
+        viewer.send("echo still$((20+3))\r")
+        viewer.expect("still23")
+    assert "reboot repeated" in [each["event"] for each in _events(house, umid)]
+    house.ok("shutdown", umid)
+    wait_for(lambda: not house.leftovers(umid), "nothing is left of it")
+
+
+def test_guest_that_gets_no_other_kernel_for_one_that_died_as_it_rebooted_has_ended(
+    house: House, umid: str
+) -> None:
+    kernel = f"{house.path}/{umid}.linux"
+    shutil.copy(json.loads(house.ok("kernel", "list", "--json"))[0]["path"], kernel)
+    house.start(umid, "--kernel", kernel)
+    house.has_shell(umid)
+    os.unlink(kernel)
+    lose_kernel(house, umid)
+    assert house.umlctl("wait", umid).returncode == 126
+    assert f"reboot failed: {kernel}" in house.ok("list")
+    wait_for(lambda: not house.leftovers(umid), "nothing is left of it")
 
 
 def test_guest_is_restarted_as_it_was_in_a_new_process(house: House, umid: str) -> None:

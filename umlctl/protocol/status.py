@@ -65,9 +65,12 @@ ended: no supervisor was there to see more
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 
+LATE_PANIC: Final = "Segfault with no mm"
+"""What a kernel says that takes a tick of its timer when it has ended all but itself, to reboot or
+to power down, as 6.1 does once in some hundred times where a host is busy. Source: main() in
+arch/um/os-Linux/main.c, unblock_signals()."""
 STATUS_LOST: Final = "that was as it powered down, and its own status is lost"
-"""What is said of a kernel that panics at the last moment, as 6.1 does once in some thousand times
-where a host is busy: "Segfault with no mm"."""
+"""What is said of a kernel that panics at the last moment, see LATE_PANIC."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from umlctl.protocol.status import Cause
 
 ORDERLY_ENDS: Final = (b"reboot: System halted", b"reboot: Power down")
+REBOOTS: Final = (b"reboot: Restarting system", b"sysrq: Resetting")
+_BOOTS: Final = (b"Core dump limits :\n", b"] Linux version ")
+"""What a kernel says as it is about to reboot, and as it begins again."""
 LOG_TAIL_BYTES: Final = 16 << 10
 """How much of a console's end is looked at, bytes. What a panic prints after its text has some 4
 KiB, at times twice as many."""
@@ -199,6 +202,11 @@ def judge(seen: Evidence) -> Ending:
 def is_orderly(tail: bytes) -> bool:
     """Whether the kernel has said that it halts."""
     return any(end in tail for end in ORDERLY_ENDS)
+
+
+def is_rebooting(tail: bytes) -> bool:
+    """Whether the kernel has said that it reboots, and not yet that it begins again."""
+    return max(map(tail.rfind, REBOOTS)) > max(map(tail.rfind, _BOOTS))
 
 
 def early_panic(tail: bytes) -> str:

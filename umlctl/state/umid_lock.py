@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ from umlctl.host.files import FLOCK, is_still_at, remove_tree
 from umlctl.state.public import SOCKET_NAME, PublicDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Self
 
     from umlctl.guest.definition import Definition
@@ -107,8 +108,10 @@ class Claim:
             os.close(lock)
             os.close(self.owner)
 
-    def clear(self) -> None:
+    def clear(self, *, rebooting: bool = False) -> None:
         """Remove what the last life of the guest left, for the next one under the same claim.
+
+        rebooting: what viewers and commands have open stays: FIFOs and sockets
 
         Raises: OSError, GuestInUse
         """
@@ -119,9 +122,13 @@ class Claim:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_tree(os.path.dirname(paths.kernel_socket(self.umid)))
         remove_own(self.umid)
-        self._empty((OWNER_FILE, SOCKET_NAME))
+        kept = [OWNER_FILE, SOCKET_NAME]
+        if rebooting:
+            with os.scandir(self.directory) as entries:
+                kept += [each.name for each in entries if _is_open_to_clients(each)]
+        self._empty(kept)
 
-    def _empty(self, keep: tuple[str, ...]) -> None:
+    def _empty(self, keep: Collection[str]) -> None:
         for name in os.listdir(self.directory):
             if name not in keep:
                 remove_tree(f"{self.directory}/{name}")
@@ -439,6 +446,12 @@ def remove_own(umid: str) -> None:
     with suppress(OSError):
         os.chmod(f"{own}/{ASIDE_DIRECTORY}", 0o700)
     remove_tree(own)
+
+
+def _is_open_to_clients(entry: os.DirEntry[str]) -> bool:
+    """Whether a file of a guest's directory is a FIFO, or a socket of its supervisor's."""
+    mode = entry.stat(follow_symlinks=False).st_mode
+    return stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and entry.name != "notify")
 
 
 def _unlink(path: str) -> None:

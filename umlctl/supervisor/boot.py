@@ -132,6 +132,8 @@ class Boot:
         again = life.lifecycle.state == REBOOTING
         if again:
             await restoring.renew(life.devices)
+        if life.launched.rebooted:
+            await restoring.bring_in_again(life.devices)
         await self._await_root(kernel, again=again)
         if life.launched.adopted and not again:
             again = await self._catch_up(kernel)

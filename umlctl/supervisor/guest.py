@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from socketproto.exchange import Outcome
     from umlctl.protocol.events import Event, EventName
     from umlctl.protocol.status import Ending, Status
+    from umlctl.supervisor.consoles.server import Consoles
     from umlctl.supervisor.launch.launched import Launched
 
 
@@ -101,14 +102,26 @@ class Guest:
         self.milestones.begin()
         self._begin_life(launched)
 
-    def _begin_life(self, launched: Launched) -> None:
-        self.life = Life(launched, self.lifecycle, self.milestones, self.history, self.handle)
+    def go_on(self, launched: Launched) -> None:
+        """The guest has another kernel for the one that was lost as it rebooted."""
+        self._obey_all(Relaunched(), launched.record.since)
+        self._begin_life(launched, self.life.consoles)
+
+    async def end_lost(self, why: str) -> None:
+        """The guest has no other kernel for the one that was lost as it rebooted."""
+        await post_mortem.conclude_lost(self.life, self.handle, why)
+
+    def _begin_life(self, launched: Launched, consoles: Consoles | None = None) -> None:
+        self.life = Life(
+            launched, self.lifecycle, self.milestones, self.history, self.handle, consoles
+        )
         self._boot = Boot(self.life, self.handle)
         self._booting = trio.CancelScope()
         self._notifications = Notifications(self.life, self.handle)
 
-    async def supervise(self) -> Ending:
-        """Watch the guest until it has ended, and remove all that is left of it."""
+    async def supervise(self) -> Ending | None:
+        """Watch the guest until it has ended, and remove all that is left of it; None if its kernel
+        is lost as it rebooted: the guest is to go on with another."""
         life, launched = self.life, self.launched
         gone = False
         booting = "the guest is still booting"
@@ -133,7 +146,6 @@ class Guest:
             if gone:
                 with trio.CancelScope(shield=True):
                     await post_mortem.conclude_life(life, self._notifications, self.handle)
-        assert self.ending is not None
         return self.ending
 
     def _tend(self, nursery: trio.Nursery) -> None:
@@ -183,6 +195,7 @@ class Guest:
             case lifecycle.RefuseRequests(why):
                 life.kernel.mark_gone(why)
             case lifecycle.PrepareBoot():
+                life.kernel.resets = False
                 make_again(life.launched.record, life.launched.claim.directory)
                 self._boot.begin_reboot()
                 life.consoles.note_boot()

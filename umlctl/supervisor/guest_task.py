@@ -20,7 +20,7 @@ from umlctl.supervisor.door import Door
 from umlctl.supervisor.endurance import endure
 from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.keeper import Keeper
-from umlctl.supervisor.launch.launch import launch_again
+from umlctl.supervisor.launch.launch import launch_again, launch_for_reboot
 from umlctl.supervisor.launch.place import remove_place
 from umlctl.supervisor.lifecycle import Cleared
 from umlctl.supervisor.requests import Requests
@@ -135,7 +135,7 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
             if not started:
                 started = True
                 task_status.started(guest)
-            ending = await guest.supervise()
+            ending = await _supervise(guest)
             guest.handle(Cleared())
             if not guest.lifecycle.again:
                 _announce_end(guest)
@@ -146,6 +146,34 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
             continue
         _announce_end(guest)
         return ending
+
+
+async def _supervise(guest: Guest) -> Ending:
+    """Supervise one life of a guest, in which it may need another kernel as it reboots."""
+    while (ending := await guest.supervise()) is None:
+        if guest.lifecycle.unwanted:
+            await guest.end_lost("ended by a user as it rebooted")
+        else:
+            await _reboot_again(guest)
+        if guest.ending is not None:
+            return guest.ending
+    return ending
+
+
+async def _reboot_again(guest: Guest) -> None:
+    """Have a guest go on with another kernel, since it has lost its own as it rebooted; if there is
+    none to be had, the guest has ended."""
+    with _said(guest):
+        guest.launched.pidfile.remove()
+    try:
+        launched = await trio.to_thread.run_sync(launch_for_reboot, guest.launched)
+    except Exception as problem:
+        if not (isinstance(problem, UmlctlError) or limits.is_lacking(problem)):
+            raise
+        await guest.end_lost(limits.explained(problem))
+        return
+    guest.go_on(launched)
+    _publish(guest)
 
 
 def _announce_end(guest: Guest) -> None:

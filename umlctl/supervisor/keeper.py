@@ -55,7 +55,8 @@ class Keeper:
             self._look()  # what removed all that may have left the guest without its supervisor
         while True:
             await trio.sleep(LOOK_INTERVAL)
-            if self._life().lifecycle.ending is None:
+            seen = self._life().lifecycle
+            if seen.ending is None and not seen.reboot_lost:
                 self._look()
 
     def _look(self) -> None:

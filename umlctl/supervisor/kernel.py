@@ -118,6 +118,7 @@ class KernelClient:
         trouble: why the kernel cannot answer now; empty if it can
         fragile: why all but what it answers in interrupt context would kill it; empty if not
         exchanges: requests sent to the kernel so far
+        resets: it was told to reboot, and has not begun again
         mark: set while the kernel is stopped for the time of a read
     """
 
@@ -143,9 +144,8 @@ class KernelClient:
         """
         self.path, self.owner, self.replies = path, owner, replies
         self.trouble = self.fragile = self._lost = ""
-        self._changed = changed
-        self._held = held
-        self._stopped = stopped
+        self.resets = False
+        self._changed, self._held, self._stopped = changed, held, stopped
         self.mark = Mark(marker)
         self._lock = trio.Lock()
         self._question = Client(path, owner, replies=replies)
@@ -188,10 +188,10 @@ class KernelClient:
         async with self._lock:
             if self.trouble:
                 timeout = min(timeout, PROBE_TIMEOUT)
+            self.resets = self.resets or text == "reboot"
             outcome = await self._ask(text, timeout, renew=renew)
-            if text == "reboot" and outcome.ok:
-                # The kernel answers first: a request to one that is going down may be its end.
-                self._lost = "the guest reboots"
+            if text == "reboot" and outcome.ok:  # the kernel answers first
+                self._lost = "the guest reboots"  # a request may be its end now
             return outcome
 
     def refusal(self, text: str) -> Outcome | None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from umlctl.guest.cmdline import console_elsewhere, has_agent
+from umlctl.guest.command import NO_REBOOT
 from umlctl.host import limits, users
 from umlctl.host.paths import kept_socket
-from umlctl.state import records
+from umlctl.state import endings, records
 from umlctl.state.umid_lock import kernel_socket
 from umlctl.supervisor.consoles.server import Consoles
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.devices.table import DeviceTable
 from umlctl.supervisor.kernel import FRAGILE_REASON, KernelClient
 from umlctl.supervisor.kernel_socket import KernelSocket
-from umlctl.supervisor.lifecycle import STOPPED
+from umlctl.supervisor.lifecycle import REBOOTING, STOPPED
 from umlctl.supervisor.pauses import Pauses
 from umlctl.supervisor.process import GuestProcesses
 from umlctl.supervisor.shutdown import Shutdown
@@ -67,8 +69,12 @@ class Life:
         milestones: Milestones,
         history: History,
         handle: Callable[[Event], None],
+        consoles: Consoles | None = None,
     ) -> None:
-        """handle: takes what happens to the guest"""
+        """handle: takes what happens to the guest
+
+        consoles: of the life before, which this one goes on with
+        """
         definition, record, claim = launched.definition, launched.record, launched.claim
         self.launched = launched
         self.lifecycle = lifecycle
@@ -96,13 +102,7 @@ class Life:
         self.devices = DeviceTable(
             record, claim.records, self.kernel, history, self.log, self._is_stopped
         )
-        self.consoles = Consoles(
-            claim.directory,
-            claim.records,
-            history,
-            agent=has_agent(definition),
-            elsewhere=console_elsewhere(definition),
-        )
+        self.consoles = consoles or _consoles(launched, history)
         if launched.adopted:  # an adopted guest has its consoles before it answers
             self.consoles.sync(record.devices)
         self.pauses = Pauses(lifecycle, handle, self.kernel, record, self.save)
@@ -120,6 +120,21 @@ class Life:
         self.shutdown = Shutdown(
             lifecycle, handle, milestones, self.kernel, self.process, self.pauses, heard
         )
+
+    def was_rebooting(self) -> bool:
+        """Whether a kernel that has panicked was about to reboot, and had nothing else to do any
+        more: it has removed its socket, and a client has told it to reboot, or it has said so
+        itself."""
+        seen, command = self.lifecycle, self.launched.command
+        ends = seen.unwanted or seen.asked_to_end or seen.halted or seen.panic
+        goes = seen.answers or seen.state == REBOOTING
+        if ends or not goes or self.launched.record.own_line:
+            return False
+        if "noreboot" in command or NO_REBOOT in command:
+            return False
+        if os.path.lexists(self.kernel.path):
+            return False
+        return self.kernel.resets or endings.is_rebooting(endings.tail_of(self.log))
 
     async def answers(self) -> None:
         """Wait until the guest is ready, or dead, or held, as by a debugger: a held guest answers
@@ -158,3 +173,14 @@ class Life:
             self._troubled.set()
         else:
             self.history.add("recovered")
+
+
+def _consoles(launched: Launched, history: History) -> Consoles:
+    definition, claim = launched.definition, launched.claim
+    return Consoles(
+        claim.directory,
+        claim.records,
+        history,
+        agent=has_agent(definition),
+        elsewhere=console_elsewhere(definition),
+    )

@@ -83,6 +83,12 @@ class RebootedUnseen(Event, frozen=True):
     """The kernel has rebooted while nobody supervised it."""
 
 
+class RebootLost(Event, frozen=True, kw_only=True):
+    """The kernel has panicked at the last moment, as it was about to reboot, with this message."""
+
+    text: str
+
+
 class Panicked(Event, frozen=True, kw_only=True):
     """The kernel has panicked, with this message."""
 
@@ -210,11 +216,18 @@ class CancelRestart(Instruction, frozen=True):
     """Wake the task that waits to start the guest again: it is not to be started."""
 
 
+_REBOOTS: Final[dict[type[Event], State]] = {HasSocket: REBOOTING, RebootLost: REBOOTING}
 TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
     BOOTING: {Ready: RUNNING, ReadyStopped: STOPPED, Ended: DEAD},
-    RUNNING: {Stopped: STOPPED, Resetting: REBOOTING, HasSocket: REBOOTING, Ended: DEAD},
-    STOPPED: {Resumed: RUNNING, HasSocket: REBOOTING, Ended: DEAD},
-    REBOOTING: {Ready: RUNNING, ReadyStopped: STOPPED, HasSocket: REBOOTING, Ended: DEAD},
+    RUNNING: {Stopped: STOPPED, Resetting: REBOOTING, **_REBOOTS, Ended: DEAD},
+    STOPPED: {Resumed: RUNNING, **_REBOOTS, Ended: DEAD},
+    REBOOTING: {
+        **_REBOOTS,
+        Ready: RUNNING,
+        ReadyStopped: STOPPED,
+        Relaunched: REBOOTING,
+        Ended: DEAD,
+    },
     DEAD: {Retried: RESTARTING, GivenUp: DEAD},
     RESTARTING: {Retried: RESTARTING, GivenUp: DEAD, Relaunched: BOOTING},
 }
@@ -254,6 +267,8 @@ class Lifecycle:
         reboots, restarts: how often the guest has rebooted, and was started again
         tries: restarts in a row that did not help
         again: the guest is to be started again after this life
+        reboot_lost: the kernel of this life is lost with a reboot that is not: the guest goes on
+            with another
         unwanted: a user has ended the guest: it is not started again
         hung: why the guest counts as hung; empty if it does not
         panic: what this boot of the kernel panicked with; empty if it did not
@@ -291,6 +306,7 @@ class Lifecycle:
             Stopped: self._told("stopped"),
             Resumed: self._told("resumed"),
             Resetting: lambda _event, _before: [HoldRequests("the guest reboots")],
+            RebootLost: self._reboot_lost,
             RebootedUnseen: self._rebooted_unseen,
             Panicked: self._panicked,
             Hung: self._hung,
@@ -316,6 +332,8 @@ class Lifecycle:
         if after is None and before not in OCCURRENCES.get(kind, ()):
             raise self._illegal(event)
         if kind in (Retried, GivenUp) and not self.again:
+            raise self._illegal(event)
+        if kind is Relaunched and before == REBOOTING and not self.reboot_lost:
             raise self._illegal(event)
         if after is not None:
             self.state, self.since = after, now
@@ -357,6 +375,7 @@ class Lifecycle:
         self.since = self._launched = since
         self.known = known
         self.had_socket = False
+        self.reboot_lost: bool = False
         self.ending: Ending | None = None
         self.hung = self.panic = self.asked_to_end = self.late = self.unsynced = ""
         self.forced = self.halted = False
@@ -392,6 +411,10 @@ class Lifecycle:
     def _rebooted_unseen(self, _event: RebootedUnseen, _before: State) -> list[Instruction]:
         self.reboots += 1
         return [Tell("rebooted", {"text": "while it had no supervisor"})]
+
+    def _reboot_lost(self, event: RebootLost, _before: State) -> list[Instruction]:
+        self.reboot_lost = True
+        return [HoldRequests("the guest reboots"), Tell("reboot repeated", {"text": event.text})]
 
     def _panicked(self, event: Panicked, _before: State) -> list[Instruction]:
         self.panic = self.last_panic = event.text
@@ -468,8 +491,9 @@ class Lifecycle:
         self.again = False
         return []
 
-    def _relaunched(self, event: Relaunched, _before: State) -> list[Instruction]:
-        self.restarts += 1
+    def _relaunched(self, event: Relaunched, before: State) -> list[Instruction]:
+        reboots = before == REBOOTING  # its socket will say so
+        self.restarts += not reboots
         self.again = self.adopted = False
-        self._begin(self.since, known=event.known)
+        self._begin(self.since, known=event.known or reboots)
         return []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification, WireError
+from umlctl.protocol.status import LATE_PANIC
 from umlctl.state import console_log
 from umlctl.supervisor.endurance import endure
-from umlctl.supervisor.lifecycle import HasSocket, KillWanted, Panicked
+from umlctl.supervisor.lifecycle import HasSocket, KillWanted, Panicked, RebootLost
 from umlctl.supervisor.rate_limits import NotificationLimit
 from umlctl.supervisor.relayed import Relayed
 
@@ -83,6 +84,9 @@ class Notifications:
 
     def note_panic(self, text: str) -> None:
         """Note that the kernel has panicked."""
+        if text == LATE_PANIC and self._life.was_rebooting():
+            self._handle(RebootLost(text=text))
+            return
         self._life.launched.record.last_panic = text
         console = console_log.last_of(self._life.log)
         self._handle(Panicked(text=text, facts={"console": console}))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
+from umlctl import exitcodes
 from umlctl.host import processes, room
+from umlctl.protocol.status import Ending
 from umlctl.state import endings
 from umlctl.supervisor.devices import restoring
 from umlctl.supervisor.endurance import endure
@@ -19,7 +23,6 @@ from umlctl.supervisor.lifecycle import Ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from umlctl.protocol.status import Ending
     from umlctl.supervisor.life import Life
     from umlctl.supervisor.lifecycle import Event
     from umlctl.supervisor.notifications import Notifications
@@ -40,20 +43,16 @@ async def conclude_life(life: Life, heard: Notifications, handle: Callable[[Even
     handle: takes what happens to the guest
     """
 
-    async def take_stock() -> None:
-        await _take_stock(life, heard, handle)
-
-    async def release() -> None:
-        for problem in await restoring.release(life.devices):
-            life.history.add("failed", text=problem)
-
     try:
-        await endure(life.history, "end", take_stock, errors=False)
-        await endure(life.history, "devices", release, errors=False)
+        stock = partial(_take_stock, life, heard, handle)
+        await endure(life.history, "end", stock, errors=False)
+        if not life.lifecycle.reboot_lost:
+            await endure(life.history, "devices", partial(_release, life), errors=False)
     finally:
         life.launched.notify.close()
         life.process.gone = True
-        life.milestones.mark_dead()
+        if not life.lifecycle.reboot_lost:
+            life.milestones.mark_dead()
 
 
 async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event], None]) -> None:
@@ -66,11 +65,33 @@ async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event]
     with trio.move_on_after(GROUP_TIMEOUT):
         while not processes.reap_group(life.process.pid):  # noqa: ASYNC110 - nobody tells
             await trio.sleep(LOOK_INTERVAL)
+    if life.lifecycle.reboot_lost:
+        return
     if life.lifecycle.ending is None:
         ending = _judge(life, heard, status)
         handle(Ended(ending=ending, how=endings.describe(ending)))
     life.launched.record.ending = life.lifecycle.ending
     await life.save()
+
+
+async def conclude_lost(life: Life, handle: Callable[[Event], None], why: str) -> None:
+    """See to the end of a guest whose kernel was lost as it rebooted.
+
+    why: the guest has no other kernel
+    """
+    ending = Ending(cause="reboot failed", code=exitcodes.NOT_EXECUTED, text=why, time=time.time())
+    handle(Ended(ending=ending, how=endings.describe(ending)))
+    life.launched.record.ending = ending
+    await life.save()
+    try:
+        await endure(life.history, "devices", partial(_release, life), errors=False)
+    finally:
+        life.milestones.mark_dead()
+
+
+async def _release(life: Life) -> None:
+    for problem in await restoring.release(life.devices):
+        life.history.add("failed", text=problem)
 
 
 async def _exit_status(shim: int, directory: str) -> endings.ExitStatus:

@@ -18,6 +18,7 @@ from umlctl.state.endings import (
     early_panic,
     executed_again,
     init_began,
+    is_rebooting,
     judge,
     judge_unseen,
     read_exit_status,
@@ -312,3 +313,21 @@ def test_guest_without_enough_memory_was_ended_by_the_host() -> None:
 def test_end_of_an_init_program_is_said_in_words(code: str, said: str) -> None:
     text = f"Attempted to kill init! exitcode=0x{code}"
     assert describe(Ending(cause="panicked", code=255, text=text)) == f"panicked: {text}{said}"
+
+
+@pytest.mark.parametrize(
+    ("tail", "reboots"),
+    [
+        (b"[  3.1] reboot: Restarting system\n", True),
+        (b"[  3.1] sysrq: Resetting\n", True),
+        (b"[  3.1] reboot: Power down\n", False),
+        (b"[  3.1] reboot: Restarting system\nCore dump limits :\n", False),
+        (b"[  3.1] reboot: Restarting system\n[  0.0] Linux version 6.1\n", False),
+        (b"[  0.0] Linux version 6.1\n# reboot\n[  3.1] reboot: Restarting system\n", True),
+        (b"", False),
+    ],
+)
+def test_kernel_that_is_about_to_reboot_says_so_until_it_begins_again(
+    tail: bytes, reboots: bool
+) -> None:
+    assert is_rebooting(tail) == reboots

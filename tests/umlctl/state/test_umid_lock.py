@@ -338,6 +338,17 @@ def test_cleared_claim_is_as_new_and_still_ours(house: str) -> None:
 # What was removed
 
 
+def test_claim_that_is_cleared_for_a_reboot_keeps_what_clients_have_open(house: str) -> None:
+    with claim("demo") as held:
+        os.mkfifo(f"{held.directory}/con0.in")
+        for name in ("con0", "notify"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+                bound.bind(f"{held.directory}/{name}")
+        os.mkdir(f"{held.directory}/status")
+        held.clear(rebooting=True)
+        assert sorted(os.listdir(held.directory)) == ["con0", "con0.in", "owner"]
+
+
 def test_supervisor_is_known_though_the_run_directory_was_removed(house: str) -> None:
     with claim("demo") as held:
         write_record()

@@ -58,6 +58,7 @@ class Made:
             launched=SimpleNamespace(
                 definition=definition,
                 adopted=adopted,
+                rebooted=False,
                 command=command,
                 pid=4711,
                 lost="",

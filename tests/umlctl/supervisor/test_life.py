@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from umlctl.protocol.console_socket import config
@@ -11,10 +14,11 @@ from umlctl.supervisor.guest import Guest
 from umlctl.supervisor.life import HELD_INTERVAL
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Callable
 
     from umlctl.supervisor.devices.table import DeviceTable
     from umlctl.supervisor.launch.launched import Launched
+    from umlctl.supervisor.life import Life
 
 DEADLINE = 30.0
 
@@ -85,3 +89,34 @@ async def test_guest_that_somebody_holds_is_not_waited_for(
     monkeypatch.setattr(life.process, "held", lambda: "a debugger")
     with trio.fail_after(DEADLINE):
         await life.answers()
+
+
+@pytest.mark.parametrize(
+    ("change", "reboots"),
+    [
+        (lambda _life: None, True),
+        (lambda life: Path(life.log).write_text("[  1.0] Linux version 6.1\n"), False),
+        (lambda life: Path(life.kernel.path).touch(), False),
+        (lambda life: life.launched.command.append("noreboot"), False),
+        (lambda life: setattr(life.launched.record, "own_line", True), False),
+        (lambda life: setattr(life.lifecycle, "unwanted", True), False),
+        (lambda life: setattr(life.lifecycle, "asked_to_end", "shutdown"), False),
+        (lambda life: setattr(life.lifecycle, "state", "booting"), False),
+    ],
+)
+async def test_kernel_was_about_to_reboot_if_it_had_said_so_and_was_to_come_back(
+    launched: Launched, change: Callable[[Life], None], reboots: bool
+) -> None:
+    life = Guest(launched).life
+    life.lifecycle.state = "running"
+    _say_that_it_reboots(life)
+    change(life)
+    assert life.was_rebooting() == reboots
+
+
+def _say_that_it_reboots(life: Life) -> None:
+    Path(life.log).write_text("[  3.1] reboot: Restarting system\n")
+    with contextlib.suppress(FileExistsError):  # it may be a link, to where nothing is yet
+        Path(life.kernel.path).parent.mkdir(parents=True)
+    Path(life.kernel.path).parent.resolve().mkdir(parents=True, exist_ok=True)
+    Path(life.kernel.path).unlink(missing_ok=True)

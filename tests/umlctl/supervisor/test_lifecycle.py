@@ -19,7 +19,9 @@ from umlctl.supervisor.lifecycle import (
     DEAD,
     ENDED,
     OCCURRENCES,
+    REBOOTING,
     RESTARTING,
+    RUNNING,
     TRANSITIONS,
     AnswerRequests,
     AwaitReady,
@@ -39,6 +41,7 @@ from umlctl.supervisor.lifecycle import (
     Panicked,
     Ready,
     ReadyStopped,
+    RebootLost,
     RefuseRequests,
     Relaunched,
     Resetting,
@@ -146,6 +149,29 @@ def test_guest_that_reboots_holds_requests_until_it_is_ready_again() -> None:
     assert then == AwaitReady()
     assert (life.state, life.panic, life.last_panic) == ("rebooting", "", "oops")
     assert told(goes(life, Ready())) == ["ready"]
+
+
+def test_guest_that_loses_its_kernel_as_it_reboots_goes_on_with_another() -> None:
+    life = made(restart="no")
+    goes(life, Ready())
+    found = goes(life, RebootLost(text="Segfault with no mm"))
+    assert found[0] == HoldRequests("the guest reboots")
+    assert told(found) == ["reboot repeated"]
+    assert life.state == REBOOTING
+    assert (life.panic, life.last_panic, life.reboots) == ("", "", 0)
+    goes(life, Relaunched())
+    assert (life.state, life.reboots, life.restarts, life.reboot_lost) == (REBOOTING, 0, 0, False)
+    assert told(goes(life, HasSocket())) == ["rebooting"]
+    goes(life, Ready())
+    assert (life.state, life.reboots, life.restarts) == (RUNNING, 1, 0)
+    with pytest.raises(IllegalStep):
+        goes(life, Resetting(), Relaunched())
+
+
+def test_guest_that_has_no_other_kernel_for_one_that_is_lost_has_ended() -> None:
+    life = made(restart="always")
+    goes(life, Ready(), RebootLost(text="Segfault with no mm"), ended("reboot failed", 127))
+    assert life.state == DEAD
 
 
 def test_guest_that_reboots_though_it_was_asked_to_end_is_terminated() -> None:
@@ -368,8 +394,9 @@ def test_step_that_no_table_has_is_refused_with_the_story_and_changes_nothing(
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     kind: st.just(kind())
     for kind in KINDS
-    if kind not in (Panicked, Hung, KillWanted, Ended, Retried, Relaunched)
+    if kind not in (RebootLost, Panicked, Hung, KillWanted, Ended, Retried, Relaunched)
 } | {
+    RebootLost: st.just(RebootLost(text="oops")),
     Panicked: st.just(Panicked(text="oops")),
     Hung: st.just(Hung(why="no answer")),
     KillWanted: st.builds(KillWanted, why=st.just("why"), by_policy=st.booleans()),
@@ -435,7 +462,8 @@ class Lives(RuleBasedStateMachine):
         if isinstance(event, Cleared) and (before["unwanted"] or before["halted"]):
             assert not life.again
         if isinstance(event, Relaunched):
-            assert state == RESTARTING
+            assert state == RESTARTING or before["reboot_lost"]
+            assert not life.reboot_lost
 
     @invariant()
     def is_whole(self) -> None:
@@ -452,6 +480,8 @@ class Lives(RuleBasedStateMachine):
 
 def is_legal(life: Lifecycle, kind: type[Event]) -> bool:
     has_place = kind in TRANSITIONS[life.state] or life.state in OCCURRENCES.get(kind, ())
+    if kind is Relaunched and life.state == REBOOTING:
+        return life.reboot_lost
     return has_place and (life.again or kind not in (Retried, GivenUp))
 
 

@@ -9,7 +9,7 @@ import trio
 
 from socketproto.wire import HANG, PANIC, SOCKET, USER, Notification
 from umlctl.supervisor.history import History
-from umlctl.supervisor.lifecycle import Event, HasSocket, KillWanted, Panicked
+from umlctl.supervisor.lifecycle import Event, HasSocket, KillWanted, Panicked, RebootLost
 from umlctl.supervisor.notifications import EXIT_TIMEOUT, Notifications
 from umlctl.supervisor.readiness import Milestones
 
@@ -26,6 +26,7 @@ class Made:
 
     def __init__(self, ours: socket.socket, kernel: socket.socket) -> None:
         ours.setblocking(False)
+        self.reboots = False
         self.life = cast("Any", SimpleNamespace)(
             launched=SimpleNamespace(notify=ours, record=SimpleNamespace(last_panic="", relay="")),
             history=History("demo"),
@@ -36,6 +37,7 @@ class Made:
             watchdog=SimpleNamespace(mark_unfed=lambda: self.unfed.append(True)),
             log="/nowhere",
             heard=False,
+            was_rebooting=lambda: self.reboots,
         )
         self.unfed: list[bool] = []
         self.events: list[Event] = []
@@ -80,6 +82,24 @@ async def test_panic_is_an_event_and_a_kernel_that_does_not_exit_then_is_ended(
     assert isinstance(panicked, Panicked)
     assert panicked.text == guest.life.launched.record.last_panic == "oops"
     assert killed == KillWanted(why="panicked and did not exit", by_policy=True)
+
+
+@pytest.mark.parametrize(
+    ("reboots", "text", "kind"),
+    [
+        (True, "Segfault with no mm", RebootLost),
+        (False, "Segfault with no mm", Panicked),
+        (True, "oops", Panicked),
+    ],
+)
+async def test_panic_at_the_last_moment_of_a_reboot_is_none(
+    guest: Made, reboots: bool, text: str, kind: type[Event]
+) -> None:
+    guest.reboots = reboots
+    guest.notify(PANIC, text.encode())
+    guest.notifications.take_rest()
+    assert [type(event) for event in guest.events] == [kind]
+    assert bool(guest.life.launched.record.last_panic) == (kind is Panicked)
 
 
 async def test_userspace_that_is_up_is_a_milestone(guest: Made) -> None:

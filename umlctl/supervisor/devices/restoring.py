@@ -12,7 +12,7 @@ from umlctl.backends.memory import MemoryBackend
 from umlctl.backends.share import late
 from umlctl.devices import families
 from umlctl.errors import HostError, Refusal
-from umlctl.supervisor.devices import cow_upkeep, hotplug, memory
+from umlctl.supervisor.devices import bringing, cow_upkeep, hotplug, memory
 from umlctl.supervisor.devices.table import ABSENT, AWAY, UNSETTLED
 
 if TYPE_CHECKING:
@@ -37,6 +37,22 @@ async def renew(table: DeviceTable) -> None:
         backend = registry.of(entry.name)
         try:
             await trio.to_thread.run_sync(backend.renew, entry, table.record.pid)
+        except HostError as problem:
+            table.unrenewed[entry.name] = str(problem)
+
+
+async def bring_in_again(table: DeviceTable) -> None:
+    """Have another kernel of the guest's reach the files of what was plugged into the one that is
+    lost."""
+    for entry in list(table.entries):
+        if (
+            entry.boot
+            or entry.problem == AWAY
+            or families.kind_of(entry.name) == families.DIRECTORY
+        ):
+            continue
+        try:
+            await trio.to_thread.run_sync(bringing.bring_in, table.record, entry)
         except HostError as problem:
             table.unrenewed[entry.name] = str(problem)
 

@@ -105,6 +105,41 @@ def launch_again(last: Launched) -> Launched:
     return launch(last.definition, last.claim, passes=last.passes)
 
 
+def launch_for_reboot(last: Launched) -> Launched:
+    """Start another kernel for a guest that has lost its own as it rebooted. It has the devices
+    that it had, whose host's sides are as they were left, and what clients have open.
+
+    Raises: HostError, UsageError, NeverStarted
+    """
+    from umlctl.backends import registry
+    from umlctl.state import leases
+    from umlctl.supervisor.launch import entrance
+
+    definition, claim, record = last.definition, last.claim, last.record
+    bounds = host_file.load()
+    kernel = check_files(definition, overcommit=bool(bounds and bounds.overcommit))
+    try:
+        claim.clear(rebooting=True)
+    except OSError as problem:
+        raise HostError(f"{claim.umid}: {problem}") from problem
+    numbers = passed_descriptors.check(definition, passes=last.passes)
+    entries = [entry for entry in record.devices if entry.boot]
+    asked = definitions.devices(definition)
+    with leases.lock(), contextlib.closing(entrance.find(definition, asked)) as way:
+        launched = _launch(
+            definition,
+            kernel,
+            claim,
+            f"{claim.records}/console.log",
+            entries,
+            registry.for_init(entries),
+            Given(numbers, NOTHING_LENT, way.words),
+        )
+    launched.passes, launched.rebooted = last.passes, True
+    launched.record.devices, launched.record.removed = record.devices, record.removed
+    return launched
+
+
 def _launch_with_devices(
     definition: Definition,
     kernel: ProbedKernel,

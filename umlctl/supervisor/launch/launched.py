@@ -32,6 +32,7 @@ class Launched:
         adopted: it ran already, and its supervisor was gone; `shim` is no child of ours then
         lost: what became of its record, if that could not be read; else empty
         unheld: why it is not confined as well as this host would let it be; else empty
+        rebooted: it takes the place of one that was lost as it rebooted
         passes: this process may have descriptors of its caller's for it
     """
 
@@ -56,7 +57,7 @@ class Launched:
         self.adopted = adopted
         self.lost = ""
         self.unheld = unheld
-        self.passes = False
+        self.passes = self.rebooted = False
 
     def close(self) -> None:
         """Let the kernel go, which lives, for another supervisor to adopt."""

@@ -103,10 +103,9 @@ def make_files(
 
     Raises: OSError
     """
-    for name in (*console_socket.CONSOLES, "agent"):
-        os.mkfifo(f"{directory}/{name}.in", 0o600)
-    for name in fifos:
-        os.mkfifo(f"{directory}/{name}", 0o600)
+    for name in (*(f"{each}.in" for each in (*console_socket.CONSOLES, "agent")), *fifos):
+        with contextlib.suppress(FileExistsError):  # of a guest that has rebooted
+            os.mkfifo(f"{directory}/{name}", 0o600)
     if fifos:
         _make_handed(definition, directory)
     if _has_our_init(definition):
