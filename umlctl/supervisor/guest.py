@@ -165,7 +165,7 @@ class Guest:
             nursery.start_soon(endure, self.history, name, task)
         if adopted:
             nursery.start_soon(self._boot.await_ready, self._booting)
-        else:
+        elif not self.launched.rebooted:
             nursery.start_soon(self._boot.enforce_timeout)
 
     # What the lifecycle instructs

@@ -125,11 +125,14 @@ class Keeper:
     def _name_socket(self, socket: KernelSocket) -> list[str]:
         """Look at the kernel's socket; return its name, if that was gone and is made anew.
 
-        A kernel that ends removes the name itself, a moment before. It would leave what is made
-        then, as one that was killed does. So the name has to be gone at two looks.
+        A kernel that ends or reboots removes the name itself. It would leave what is made then, as
+        one that was killed does, or could not make its next. So the name has to be gone at two
+        looks, and the kernel has to answer all the same.
         """
+        kernel = self._life().kernel
         was_gone, self._socket_gone = self._socket_gone, not socket.is_there()
-        if (self._socket_gone and not was_gone) or not socket.look():
+        lost = self._socket_gone and was_gone and socket.hears(kernel.owner, kernel.replies)
+        if (self._socket_gone and not lost) or not socket.look():
             return []
         self._socket_gone = False
         return [socket.path]

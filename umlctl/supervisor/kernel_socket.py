@@ -12,8 +12,14 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from socketproto.blocking import Unreachable
+from socketproto.client import Client
+from socketproto.wire import WireError
 from umlctl.host import limits, processes, shared_socket
 
+HEARS_TIMEOUT: Final = 0.02
+"""How long a kernel may take to answer by a socket whose name is gone, seconds: it is asked again
+later."""
 UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it; `kill` ends it"
 
 
@@ -99,6 +105,27 @@ class KernelSocket:
             self._keep()
         return False
 
+    def hears(self, owner: int | None, replies: str) -> bool:
+        """Whether the kernel answers by its socket, whose name is gone. A kernel that begins anew
+        does not, though it has the sockets of all its boots open.
+
+        owner, replies: as of `KernelClient`
+        """
+        for path in filter(None, (self._kept, self._of_process())):
+            client = Client(path, owner, replies=replies)
+            try:
+                if client.ask_at_once("version", HEARS_TIMEOUT):
+                    return True
+            except (OSError, Unreachable, WireError):
+                pass
+            finally:
+                client.close()
+        return False
+
+    def _of_process(self) -> str:
+        """A path to the held socket; empty if none is held."""
+        return f"/proc/{os.getpid()}/fd/{self._held}" if self._held >= 0 else ""
+
     def close(self) -> None:
         if self._held >= 0:
             os.close(self._held)
@@ -120,11 +147,11 @@ class KernelSocket:
         """
         # That of a confined kernel is elsewhere.
         directory = os.path.realpath(os.path.dirname(self.path))
-        held = f"/proc/{os.getpid()}/fd/{self._held}"
+        held = self._of_process()
         if shared_socket.answers(self._kept):
             os.makedirs(directory, 0o700, exist_ok=True)
             os.link(self._kept, self.path)
-        elif self._held >= 0 and shared_socket.answers(held):
+        elif held and shared_socket.answers(held):
             os.makedirs(directory, 0o700, exist_ok=True)
             os.symlink(held, self.path)
         else:

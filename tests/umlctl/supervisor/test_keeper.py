@@ -37,9 +37,13 @@ class _Socket:
 
     def __init__(self) -> None:
         self.there = False
+        self.answers = True
 
     def is_there(self) -> bool:
         return self.there
+
+    def hears(self, _owner: int | None, _replies: str) -> bool:
+        return self.answers
 
     def look(self) -> bool:
         made, self.there = not self.there, True
@@ -54,7 +58,8 @@ def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     said: list[str] = []
     history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
     socket: Any = _Socket()
-    life: Any = SimpleNamespace(history=history, kernel_socket=socket)
+    kernel = SimpleNamespace(owner=None, replies="")
+    life: Any = SimpleNamespace(history=history, kernel_socket=socket, kernel=kernel)
     keeper = Keeper(lambda: life, [])
     monkeypatch.setattr(place, "keep", lambda: None)
     monkeypatch.setattr(keeper, "_sight", lambda: (None,))
@@ -62,6 +67,10 @@ def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     monkeypatch.setattr(keeper, "_hide", list)
     keeper._look()
     assert (socket.there, said) == (False, [])
+    socket.answers = False  # a kernel that takes its time to reboot
+    keeper._look()
+    assert (socket.there, said) == (False, [])
+    socket.answers = True
     keeper._look()  # though nothing has changed since
     assert (socket.there, said) == (True, [socket.path])
     socket.there = False

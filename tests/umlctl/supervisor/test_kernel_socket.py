@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from socketproto.wire import Reply
+from umlctl.supervisor import kernel_socket as module
 from umlctl.supervisor.kernel_socket import KernelSocket, is_closed, is_open
 
 if TYPE_CHECKING:
@@ -115,3 +119,31 @@ def test_socket_is_known_to_be_open_though_its_name_was_removed(
 def test_socket_of_a_kernel_that_is_no_more_is_neither_open_nor_closed(path: str) -> None:
     assert not is_open(1 << 30, path)
     assert not is_closed(1 << 30, path)
+
+
+async def test_kernel_that_answers_by_a_socket_without_a_name_is_heard(
+    path: str, kernel: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = f"{os.path.dirname(os.path.dirname(path))}/kept"
+    held = KernelSocket(path, kept)
+    os.unlink(path)
+    monkeypatch.setattr(module, "HEARS_TIMEOUT", 0.05)
+    assert not held.hears(None, "")  # as of a kernel that begins anew, and has its last one open
+
+    while select.select([kernel], [], [], 0)[0]:
+        kernel.recv(1024)
+
+    def answer() -> None:
+        for _ in range(2):
+            _asked, client = kernel.recvfrom(1024)
+            kernel.sendto(Reply(0, False, b"6.1").encode(), client)
+
+    monkeypatch.setattr(module, "HEARS_TIMEOUT", 30.0)
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert held.hears(None, "")
+    os.unlink(kept)
+    assert held.hears(None, "")  # by what this process holds
+    thread.join()
+    held.close()
+    assert not held.hears(None, "")
