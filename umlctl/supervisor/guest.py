@@ -225,11 +225,10 @@ class Guest:
         ready = self.milestones.ready
         outcome = await self.life.kernel.ask("reboot", seconds)
         # The kernel's notification may have come before this line: `handle` has then seen to it.
-        untold = self.milestones.ready is ready and self.lifecycle.state == RUNNING
-        if outcome.ok:
-            self.life.process.end_traced(self.life.kernel_socket.path)
-        if outcome.ok and untold:
-            self.handle(Resetting())
+        if outcome.ok and self.milestones.ready is ready:
+            self.life.process.end_traced(self.life.kernel_socket)
+            if self.lifecycle.state == RUNNING:
+                self.handle(Resetting())
         return outcome
 
     async def shut_down(self, seconds: float, why: str, **by: int) -> None:

@@ -81,6 +81,19 @@ class KernelSocket:
             return False  # a kernel that cannot be asked then has panicked, or reboots
         return is_open(pid, self.path)
 
+    def is_of_this_boot(self, pid: int) -> bool:
+        """Whether the kernel has yet the socket open that was there last, named or not: one that
+        begins anew makes another.
+
+        pid: of the kernel
+        """
+        if not is_open(pid, self.path):
+            return False
+        try:
+            return os.stat(self.path).st_ino == self._inode
+        except FileNotFoundError:
+            return True
+
     def look(self) -> bool:
         """Hold the socket that is there now; if its name is gone, make that anew. True if it was
         made.

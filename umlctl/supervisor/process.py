@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from umlctl.host import exit_status, processes
-from umlctl.supervisor.kernel_socket import is_open
+
+if TYPE_CHECKING:
+    from umlctl.supervisor.kernel_socket import KernelSocket
 
 LOOK_INTERVAL: Final = 0.005
 """Between two looks at whether the kernel waits in `stop`, seconds."""
@@ -108,14 +110,14 @@ class GuestProcesses:
             return
         processes.kill_guest(self.pid, self.started, self._live_helpers())
 
-    def end_traced(self, path: str) -> None:
+    def end_traced(self, socket: KernelSocket) -> None:
         """End the processes in which a kernel runs those of its guest, as it has begun to reset.
 
         It does so itself, but may overlook one that begins or ends just then. That has the kernel's
         files, so the next kernel would find its disks locked by itself. Seen on 6.1.
 
-        path: of the kernel's socket: what is traced as long as that is open is none of the next
-            kernel's
+        socket: of the kernel that resets: what is traced as long as that is open is none of the
+            next kernel's
         """
         with suppress(OSError):
             found = [
@@ -123,7 +125,7 @@ class GuestProcesses:
                 for pid in processes.descendants(self.pid)
                 if (seen := processes.look(pid)) and processes.is_thread(seen.tracer, self.pid)
             ]
-            if is_open(self.pid, path):
+            if socket.is_of_this_boot(self.pid):
                 for seen in found:
                     os.kill(seen.pid, signal.SIGKILL)
 

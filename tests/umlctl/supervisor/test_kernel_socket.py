@@ -147,3 +147,18 @@ async def test_kernel_that_answers_by_a_socket_without_a_name_is_heard(
     thread.join()
     held.close()
     assert not held.hears(None, "")
+
+
+def test_socket_of_the_next_boot_is_another(path: str, kernel: socket.socket) -> None:
+    held = KernelSocket(path, f"{os.path.dirname(os.path.dirname(path))}/kept")
+    assert held.is_of_this_boot(os.getpid())
+    os.unlink(path)  # as a kernel does that resets
+    assert held.is_of_this_boot(os.getpid())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as following:
+        following.bind(path)
+        assert not held.is_of_this_boot(os.getpid())
+        kernel.close()
+        assert not held.is_of_this_boot(os.getpid())
+        os.unlink(path)
+    assert not held.is_of_this_boot(os.getpid())
+    held.close()

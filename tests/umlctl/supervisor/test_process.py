@@ -3,13 +3,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from umlctl.host import processes
-from umlctl.supervisor import process as module
 from umlctl.supervisor.process import RUNNING_CPU_SECONDS, GuestProcesses
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ def test_traced_processes_are_ended_unless_they_are_the_next_kernels(
 
         monkeypatch.setattr(processes, "descendants", lambda _pid: list(looks))
         monkeypatch.setattr(processes, "look", look)
-        monkeypatch.setattr(module, "is_open", lambda *_: resets)
-        process_of(child).end_traced("/k/demo/mconsole")
+        socket: Any = SimpleNamespace(is_of_this_boot=lambda _pid: resets)
+        process_of(child).end_traced(socket)
         if resets:
             assert traced.wait(DEADLINE) == -signal.SIGKILL
         assert [each.poll() for each in (helper, child)] == [None, None]
