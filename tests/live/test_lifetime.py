@@ -900,9 +900,17 @@ def lose_kernel(house: House, umid: str) -> None:
     has ended all but itself."""
     status = house.status(umid)
     said = "reboot: Restarting system"
+    before = house.ok("logs", umid).count(f"] {said}")
     with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
         console.write(f"echo '<0>{said}' >/dev/kmsg\n")
-    wait_for(lambda: f"] {said}" in house.ok("logs", umid), "it says that it reboots")
+    wait_for(lambda: house.ok("logs", umid).count(f"] {said}") > before, "it says that it reboots")
+
+    def idles() -> bool:
+        seen = processes.cpu_seconds(status["pid"])
+        time.sleep(0.2)
+        return seen == processes.cpu_seconds(status["pid"])
+
+    wait_for(idles, "it is idle")  # a fault in the context of a program is another panic
     hold(status["supervisor_pid"])
     os.unlink(house.kernel_socket(umid))
     os.kill(status["pid"], signal.SIGSEGV)
@@ -940,6 +948,11 @@ def test_guest_whose_kernel_dies_as_it_reboots_goes_on_with_another(
             assert not any(row.get("problem") for row in after["devices"])
         viewer.send("echo still$((20+3))\r")
         viewer.expect("still23")
+    house.ok("stop", umid, "1")
+    wait_for(lambda: house.status(umid)["state"] == "running", "it is resumed by itself")
+    house.ok("reboot", umid)  # as ever
+    wait_for(lambda: house.status(umid)["reboots"] == 3, "it reboots")
+    house.has_shell(umid)
     assert "reboot repeated" in [each["event"] for each in _events(house, umid)]
     house.ok("shutdown", umid)
     wait_for(lambda: not house.leftovers(umid), "nothing is left of it")

@@ -131,14 +131,17 @@ def seen_at(directory: str) -> float:
         return 0.0
 
 
-def tail_of(log: str) -> bytes:
+def tail_of(log: str, since: int = 0) -> bytes:
     """The end of a console's log; nothing if the log is not there.
+
+    since: what stands before is none of it, bytes
 
     Raises: OSError: the log cannot be read for want of something, as a descriptor
     """
     try:
         with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(since if since <= size else 0, size - LOG_TAIL_BYTES))
             return file.read()
     except OSError as problem:
         if problem.errno in LACK_ERRORS:
@@ -205,8 +208,9 @@ def is_orderly(tail: bytes) -> bool:
 
 
 def is_rebooting(tail: bytes) -> bool:
-    """Whether the kernel has said that it reboots, and not yet that it begins again."""
-    return max(map(tail.rfind, REBOOTS)) > max(map(tail.rfind, _BOOTS))
+    """Whether the last that the kernel has said of this is that it reboots, and not that it begins
+    or powers down."""
+    return max(map(tail.rfind, REBOOTS)) > max(map(tail.rfind, (*_BOOTS, *ORDERLY_ENDS)))
 
 
 def early_panic(tail: bytes) -> str:

@@ -126,6 +126,7 @@ class Claim:
         if rebooting:
             with os.scandir(self.directory) as entries:
                 kept += [each.name for each in entries if _is_open_to_clients(each)]
+            _unlink(paths.kept_socket(self.umid))
         self._empty(kept)
 
     def _empty(self, keep: Collection[str]) -> None:
@@ -451,7 +452,8 @@ def remove_own(umid: str) -> None:
 def _is_open_to_clients(entry: os.DirEntry[str]) -> bool:
     """Whether a file of a guest's directory is a FIFO, or a socket of its supervisor's."""
     mode = entry.stat(follow_symlinks=False).st_mode
-    return stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and entry.name != "notify")
+    is_lasting = entry.name not in ("notify", "init", "agent", "status", "status~")
+    return is_lasting and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
 
 
 def _unlink(path: str) -> None:

@@ -132,8 +132,9 @@ class Boot:
         again = life.lifecycle.state == REBOOTING
         if again:
             await restoring.renew(life.devices)
-        if life.launched.rebooted:
+        if again and life.brings_in:
             await restoring.bring_in_again(life.devices)
+            life.brings_in = False
         await self._await_root(kernel, again=again)
         if life.launched.adopted and not again:
             again = await self._catch_up(kernel)

@@ -108,7 +108,10 @@ class Guest:
         self._begin_life(launched, self.life.consoles)
 
     async def end_lost(self, why: str) -> None:
-        """The guest has no other kernel for the one that was lost as it rebooted."""
+        """The guest has no other kernel for the one that was lost as it rebooted.
+
+        why: empty: a user has ended it
+        """
         await post_mortem.conclude_lost(self.life, self.handle, why)
 
     def _begin_life(self, launched: Launched, consoles: Consoles | None = None) -> None:
@@ -126,9 +129,11 @@ class Guest:
         gone = False
         booting = "the guest is still booting"
         silent = "the guest was adopted, and has not answered since; `kill` ends it"
-        life.kernel.mark_gone(silent if self.lifecycle.known else booting)
-        what: EventName = "adopted" if launched.adopted else "started"
-        self.history.add(what, pid=launched.pid, kernel=launched.definition.kernel)
+        known = silent if self.lifecycle.known else booting
+        life.kernel.mark_gone("the guest reboots" if launched.losses else known)
+        if not launched.losses:  # "reboot repeated" says it
+            what: EventName = "adopted" if launched.adopted else "started"
+            self.history.add(what, pid=launched.pid, kernel=launched.definition.kernel)
         if launched.lost:
             self.history.add("record lost", text=launched.lost)
         if launched.unheld:
@@ -152,12 +157,13 @@ class Guest:
         """Begin all tasks of one life."""
         life, milestones = self.life, self.milestones
         adopted = self.launched.adopted
+        waits_not = adopted or self.launched.losses > 0
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "notifications": partial(self._notifications.hear, nursery),
             "recovery": life.recover_kernel,
             "boot id": self._boot.note_boots,
             "pauses": partial(life.pauses.run, milestones.ready),
-            "watching": partial(life.watchdog.run, None if adopted else milestones.ready),
+            "watching": partial(life.watchdog.run, None if waits_not else milestones.ready),
             "shares": partial(keep_sharing, life.devices, milestones),
             "networks": partial(keep_links, life.devices, self.launched.pid, self.history),
         }
@@ -165,7 +171,7 @@ class Guest:
             nursery.start_soon(endure, self.history, name, task)
         if adopted:
             nursery.start_soon(self._boot.await_ready, self._booting)
-        elif not self.launched.rebooted:
+        elif not self.launched.losses:
             nursery.start_soon(self._boot.enforce_timeout)
 
     # What the lifecycle instructs

@@ -151,8 +151,10 @@ async def _live(guest: Guest, task_status: trio.TaskStatus[Guest]) -> Ending:
 async def _supervise(guest: Guest) -> Ending:
     """Supervise one life of a guest, in which it may need another kernel as it reboots."""
     while (ending := await guest.supervise()) is None:
+        async with guest.life.devices.lock:  # what is being changed is done, or has failed
+            pass
         if guest.lifecycle.unwanted:
-            await guest.end_lost("ended by a user as it rebooted")
+            await guest.end_lost("")
         else:
             await _reboot_again(guest)
         if guest.ending is not None:
@@ -174,6 +176,8 @@ async def _reboot_again(guest: Guest) -> None:
         return
     guest.go_on(launched)
     _publish(guest)
+    if guest.lifecycle.unwanted:
+        guest.kill("ended by a user as it rebooted")
 
 
 def _announce_end(guest: Guest) -> None:

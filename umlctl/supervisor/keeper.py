@@ -18,6 +18,7 @@ from umlctl.guest.definition import is_shared
 from umlctl.host import paths, place, processes, shared_socket
 from umlctl.protocol import console_socket
 from umlctl.state import records
+from umlctl.supervisor.kernel import QUIET_QUESTION
 from umlctl.supervisor.launch import hiding
 from umlctl.supervisor.launch.place import make_again
 
@@ -131,7 +132,9 @@ class Keeper:
         """
         kernel = self._life().kernel
         was_gone, self._socket_gone = self._socket_gone, not socket.is_there()
-        lost = self._socket_gone and was_gone and socket.hears(kernel.owner, kernel.replies)
+        lost = self._socket_gone and was_gone and not kernel.busy
+        if lost:
+            lost = socket.hears(QUIET_QUESTION, kernel.owner, kernel.replies)
         if (self._socket_gone and not lost) or not socket.look():
             return []
         self._socket_gone = False

@@ -182,16 +182,16 @@ class KernelClient:
         timeout: seconds, suspended while the kernel is held
         renew: if not 0, the longest pause between two replies, seconds; after that the end is lost
         """
-        unable = self.refusal(text)
-        if unable is not None:
+        if (unable := self.refusal(text)) is not None:
             return unable
         async with self._lock:
             if self.trouble:
                 timeout = min(timeout, PROBE_TIMEOUT)
             self.resets = self.resets or text == "reboot"
             outcome = await self._ask(text, timeout, renew=renew)
-            if text == "reboot" and outcome.ok:  # the kernel answers first
-                self._lost = "the guest reboots"  # a request may be its end now
+            if text == "reboot":  # the kernel answers first, and a request may be its end now
+                self._lost = "the guest reboots" if outcome.ok else self._lost
+                self.resets = not isinstance(outcome, Unsent) and outcome.kind != REFUSED
             return outcome
 
     def refusal(self, text: str) -> Outcome | None:

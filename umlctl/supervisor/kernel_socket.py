@@ -118,16 +118,19 @@ class KernelSocket:
             self._keep()
         return False
 
-    def hears(self, owner: int | None, replies: str) -> bool:
+    def hears(self, question: str, owner: int | None, replies: str) -> bool:
         """Whether the kernel answers by its socket, whose name is gone. A kernel that begins anew
         does not, though it has the sockets of all its boots open.
 
+        question: that does no harm, whatever the kernel is doing
         owner, replies: as of `KernelClient`
         """
-        for path in filter(None, (self._kept, self._of_process())):
+        if not self._kept:
+            return False  # nor does `look` make a name then
+        for path in filter(os.path.exists, (self._kept, self._of_process())):
             client = Client(path, owner, replies=replies)
             try:
-                if client.ask_at_once("version", HEARS_TIMEOUT):
+                if client.ask_at_once(question, HEARS_TIMEOUT):
                     return True
             except (OSError, Unreachable, WireError):
                 pass

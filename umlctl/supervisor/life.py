@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TIME_TRAVEL: Final = "time-travel=ext"
 """The kernel argument that gives another program control over the guest's time."""
+MAX_LOSSES: Final = 3
+"""How many kernels of a guest may be lost in a row as they reboot: the next has panicked."""
 HELD_INTERVAL: Final = 0.1
 """The time between two looks at whether a debugger holds the guest, seconds."""
 FIRST_RECOVER_INTERVAL: Final = 0.2
@@ -59,6 +61,8 @@ class Life:
         log: path of its console's log
         release: the first two numbers of its kernel's version; zeros until they are known
         heard: the guest's root has sent a notification
+        brings_in: the kernel has yet to be given the files of what was plugged into the one whose
+            place it takes
         unwritten: the record could not be written; the copy beside the sockets holds what it lacks
     """
 
@@ -98,6 +102,7 @@ class Life:
         self.log = f"{claim.records}/console.log"
         self.release = (0, 0)
         self.heard = self.unwritten = False
+        self.brings_in = launched.losses > 0
         self._troubled = trio.Event()
         self.devices = DeviceTable(
             record, claim.records, self.kernel, history, self.log, self._is_stopped
@@ -134,7 +139,13 @@ class Life:
             return False
         if os.path.lexists(self.kernel.path):
             return False
-        return self.kernel.resets or endings.is_rebooting(endings.tail_of(self.log))
+        if self.launched.losses_in_a_row() >= MAX_LOSSES:
+            return False
+        return self.kernel.resets or endings.is_rebooting(self.said())
+
+    def said(self) -> bytes:
+        """The end of what the kernel of this life has printed."""
+        return endings.tail_of(self.log, self.launched.said_before)
 
     async def answers(self) -> None:
         """Wait until the guest is ready, or dead, or held, as by a debugger: a held guest answers

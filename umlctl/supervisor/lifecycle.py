@@ -246,6 +246,10 @@ OCCURRENCES: Final[dict[type[Event], tuple[State, ...]]] = {
 """The states in which an event can come that leaves the state as it is."""
 
 
+AFTER_LOSS: Final = (Relaunched, Ended, Cleared, EndWanted, KillWanted, Retried, GivenUp)
+"""What still counts of a life whose kernel is lost as it reboots."""
+
+
 class IllegalStep(RuntimeError):
     """An event came that the state of its guest does not allow: a bug of the supervisor."""
 
@@ -267,8 +271,7 @@ class Lifecycle:
         reboots, restarts: how often the guest has rebooted, and was started again
         tries: restarts in a row that did not help
         again: the guest is to be started again after this life
-        reboot_lost: the kernel of this life is lost with a reboot that is not: the guest goes on
-            with another
+        reboot_lost: the kernel is lost as it rebooted: the guest is to go on with another
         unwanted: a user has ended the guest: it is not started again
         hung: why the guest counts as hung; empty if it does not
         panic: what this boot of the kernel panicked with; empty if it did not
@@ -328,12 +331,12 @@ class Lifecycle:
         Raises: IllegalStep: nothing has changed then
         """
         before, kind = self.state, type(event)
+        if self.reboot_lost and kind not in AFTER_LOSS:
+            return []
         after = TRANSITIONS[before].get(kind)
-        if after is None and before not in OCCURRENCES.get(kind, ()):
-            raise self._illegal(event)
-        if kind in (Retried, GivenUp) and not self.again:
-            raise self._illegal(event)
-        if kind is Relaunched and before == REBOOTING and not self.reboot_lost:
+        strange = after is None and before not in OCCURRENCES.get(kind, ())
+        strange |= kind in (Retried, GivenUp) and not self.again
+        if strange or (kind is Relaunched and before == REBOOTING and not self.reboot_lost):
             raise self._illegal(event)
         if after is not None:
             self.state, self.since = after, now
@@ -397,8 +400,7 @@ class Lifecycle:
             HoldRequests("the guest rebooted"),
             Tell("rebooting", {"count": self.reboots}),
             PrepareBoot(),
-            # A guest that was asked to end has shut down in order. Its init maps Ctrl-Alt-Del to a
-            # reboot, so the kernel begins again.
+            # It has shut down in order: its init maps Ctrl-Alt-Del to a reboot.
             Terminate() if self.asked_to_end else AwaitReady(),
         ]
 
@@ -492,8 +494,7 @@ class Lifecycle:
         return []
 
     def _relaunched(self, event: Relaunched, before: State) -> list[Instruction]:
-        reboots = before == REBOOTING  # its socket will say so
-        self.restarts += not reboots
+        self.restarts += before != REBOOTING  # its socket will say so
         self.again = self.adopted = False
-        self._begin(self.since, known=event.known or reboots)
+        self._begin(self.since, known=event.known or before == REBOOTING)
         return []

@@ -60,7 +60,7 @@ class Notifications:
                     self._has_socket(os.fsdecode(notification.data))
                 elif notification.kind == PANIC:
                     nursery.start_soon(endure, self._life.history, "panic", self._see_it_die)
-                    self.note_panic(_text(notification))
+                    self._hear_panic(_text(notification))
                 elif notification.kind == USER:
                     self._note_said(notification)
                 elif notification.kind == HANG:
@@ -76,17 +76,20 @@ class Notifications:
         while self._unheard:
             notification = self._unheard.popleft()
             if notification.kind == PANIC:
-                self.note_panic(_text(notification))
+                self._hear_panic(_text(notification))
             elif notification.kind == SOCKET:
                 self._life.lifecycle.had_socket = True
             elif notification.kind == USER:
                 self._note_said(notification)
 
-    def note_panic(self, text: str) -> None:
-        """Note that the kernel has panicked."""
+    def _hear_panic(self, text: str) -> None:
         if text == LATE_PANIC and self._life.was_rebooting():
             self._handle(RebootLost(text=text))
-            return
+        else:
+            self.note_panic(text)
+
+    def note_panic(self, text: str) -> None:
+        """Note that the kernel has panicked."""
         self._life.launched.record.last_panic = text
         console = console_log.last_of(self._life.log)
         self._handle(Panicked(text=text, facts={"console": console}))

@@ -77,9 +77,15 @@ async def _take_stock(life: Life, heard: Notifications, handle: Callable[[Event]
 async def conclude_lost(life: Life, handle: Callable[[Event], None], why: str) -> None:
     """See to the end of a guest whose kernel was lost as it rebooted.
 
-    why: the guest has no other kernel
+    why: the guest has no other kernel; empty: a user has ended it
     """
-    ending = Ending(cause="reboot failed", code=exitcodes.NOT_EXECUTED, text=why, time=time.time())
+    cause, code = "reboot failed", exitcodes.NOT_EXECUTED
+    if not why:
+        cause, code = "shut down", exitcodes.OK
+        if life.lifecycle.forced:
+            cause, code = "killed", exitcodes.SIGNALLED + signal.SIGKILL
+    text = why or life.lifecycle.asked_to_end
+    ending = Ending(cause=cause, code=code, text=text, time=time.time())
     handle(Ended(ending=ending, how=endings.describe(ending)))
     life.launched.record.ending = ending
     await life.save()
@@ -125,7 +131,7 @@ async def _reaped(pid: int) -> None:
 
 
 def _judge(life: Life, heard: Notifications, status: endings.ExitStatus) -> Ending:
-    tail = endings.tail_of(life.log)
+    tail = life.said()
     seen = life.lifecycle
     if not (seen.panic or seen.answers or endings.is_orderly(tail)):
         # A kernel that panics early notifies nothing. Later, what the guest prints is no evidence.

@@ -92,8 +92,10 @@ class Milestones:
         self.dead = trio.Event()
 
     def mark_rebooting(self) -> None:
-        """Note that requests cannot be answered until the guest is ready again."""
-        self.ready = trio.Event()
+        """Note that requests cannot be answered until the guest is ready again. Who waits for that
+        already waits on."""
+        if self.ready.is_set():
+            self.ready = trio.Event()
 
     def mark_dead(self) -> None:
         """Wake all that wait for something of this life."""

@@ -321,6 +321,7 @@ def test_end_of_an_init_program_is_said_in_words(code: str, said: str) -> None:
         (b"[  3.1] reboot: Restarting system\n", True),
         (b"[  3.1] sysrq: Resetting\n", True),
         (b"[  3.1] reboot: Power down\n", False),
+        (b"[  3.1] reboot: Restarting system\n[  0.9] reboot: Power down\n", False),
         (b"[  3.1] reboot: Restarting system\nCore dump limits :\n", False),
         (b"[  3.1] reboot: Restarting system\n[  0.0] Linux version 6.1\n", False),
         (b"[  0.0] Linux version 6.1\n# reboot\n[  3.1] reboot: Restarting system\n", True),

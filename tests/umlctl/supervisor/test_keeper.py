@@ -42,7 +42,7 @@ class _Socket:
     def is_there(self) -> bool:
         return self.there
 
-    def hears(self, _owner: int | None, _replies: str) -> bool:
+    def hears(self, _question: str, _owner: int | None, _replies: str) -> bool:
         return self.answers
 
     def look(self) -> bool:
@@ -58,7 +58,7 @@ def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     said: list[str] = []
     history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
     socket: Any = _Socket()
-    kernel = SimpleNamespace(owner=None, replies="")
+    kernel = SimpleNamespace(owner=None, replies="", busy=False)
     life: Any = SimpleNamespace(history=history, kernel_socket=socket, kernel=kernel)
     keeper = Keeper(lambda: life, [])
     monkeypatch.setattr(place, "keep", lambda: None)

@@ -128,7 +128,9 @@ async def test_kernel_that_answers_by_a_socket_without_a_name_is_heard(
     held = KernelSocket(path, kept)
     os.unlink(path)
     monkeypatch.setattr(module, "HEARS_TIMEOUT", 0.05)
-    assert not held.hears(None, "")  # as of a kernel that begins anew, and has its last one open
+    assert not held.hears(
+        "k", None, ""
+    )  # as of a kernel that begins anew, and has its last one open
 
     while select.select([kernel], [], [], 0)[0]:
         kernel.recv(1024)
@@ -136,17 +138,18 @@ async def test_kernel_that_answers_by_a_socket_without_a_name_is_heard(
     def answer() -> None:
         for _ in range(2):
             _asked, client = kernel.recvfrom(1024)
-            kernel.sendto(Reply(0, False, b"6.1").encode(), client)
+            kernel.sendto(Reply(-22, False, b"Unknown command").encode(), client)
 
     monkeypatch.setattr(module, "HEARS_TIMEOUT", 30.0)
-    thread = threading.Thread(target=answer)
+    kernel.settimeout(30.0)
+    thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    assert held.hears(None, "")
+    assert held.hears("k", None, "")
     os.unlink(kept)
-    assert held.hears(None, "")  # by what this process holds
+    assert held.hears("k", None, "")  # by what this process holds
     thread.join()
     held.close()
-    assert not held.hears(None, "")
+    assert not held.hears("k", None, "")
 
 
 def test_socket_of_the_next_boot_is_another(path: str, kernel: socket.socket) -> None:

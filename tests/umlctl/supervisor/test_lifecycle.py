@@ -15,6 +15,7 @@ from umlctl.protocol.events import row
 from umlctl.protocol.status import CAUSES, STATES, Ending
 from umlctl.supervisor import lifecycle as module
 from umlctl.supervisor.lifecycle import (
+    AFTER_LOSS,
     ALIVE,
     DEAD,
     ENDED,
@@ -166,6 +167,14 @@ def test_guest_that_loses_its_kernel_as_it_reboots_goes_on_with_another() -> Non
     assert (life.state, life.reboots, life.restarts) == (RUNNING, 1, 0)
     with pytest.raises(IllegalStep):
         goes(life, Resetting(), Relaunched())
+
+
+def test_kernel_that_is_lost_says_what_it_likes_in_vain() -> None:
+    life = made()
+    goes(life, Ready(), RebootLost(text="Segfault with no mm"))
+    for event in (HasSocket(), Ready(), Panicked(text="oops"), RebootLost(text="oops")):
+        assert goes(life, event) == []
+    assert (life.state, life.reboots, life.panic) == (REBOOTING, 0, "")
 
 
 def test_guest_that_has_no_other_kernel_for_one_that_is_lost_has_ended() -> None:
@@ -447,6 +456,10 @@ class Lives(RuleBasedStateMachine):
 
     def _happens(self, event: Event) -> None:
         life, before = self.life, seen(self.life)
+        if life.reboot_lost and type(event) not in AFTER_LOSS:
+            assert life.handle(event, self.now) == []
+            assert seen(life) == before, "the kernel is lost, whatever it says"
+            return
         self.now += 1.0
         found = life.handle(event, self.now)
         state: State = before["state"]
@@ -479,6 +492,8 @@ class Lives(RuleBasedStateMachine):
 
 
 def is_legal(life: Lifecycle, kind: type[Event]) -> bool:
+    if life.reboot_lost and kind not in AFTER_LOSS:
+        return True
     has_place = kind in TRANSITIONS[life.state] or life.state in OCCURRENCES.get(kind, ())
     if kind is Relaunched and life.state == REBOOTING:
         return life.reboot_lost

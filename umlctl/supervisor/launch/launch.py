@@ -112,31 +112,29 @@ def launch_for_reboot(last: Launched) -> Launched:
     Raises: HostError, UsageError, NeverStarted
     """
     from umlctl.backends import registry
+    from umlctl.networks.namespaces import PORT
     from umlctl.state import leases
     from umlctl.supervisor.launch import entrance
 
     definition, claim, record = last.definition, last.claim, last.record
-    bounds = host_file.load()
-    kernel = check_files(definition, overcommit=bool(bounds and bounds.overcommit))
+    kernel = check_files(definition, overcommit=True)  # it had its memory already
+    cgroups.remove(record.cgroup)
     try:
         claim.clear(rebooting=True)
     except OSError as problem:
         raise HostError(f"{claim.umid}: {problem}") from problem
     numbers = passed_descriptors.check(definition, passes=last.passes)
     entries = [entry for entry in record.devices if entry.boot]
-    asked = definitions.devices(definition)
+    is_inside = any(PORT in entry.made for entry in record.devices)
+    asked = definitions.devices(definition) if is_inside else []
+    log = f"{claim.records}/console.log"
+    said = os.path.getsize(log) if os.path.exists(log) else 0
     with leases.lock(), contextlib.closing(entrance.find(definition, asked)) as way:
-        launched = _launch(
-            definition,
-            kernel,
-            claim,
-            f"{claim.records}/console.log",
-            entries,
-            registry.for_init(entries),
-            Given(numbers, NOTHING_LENT, way.words),
-        )
-    launched.passes, launched.rebooted = last.passes, True
-    launched.record.devices, launched.record.removed = record.devices, record.removed
+        given = Given(numbers, NOTHING_LENT, way.words)
+        for_init = registry.for_init(entries)
+        launched = _launch(definition, kernel, claim, log, entries, for_init, given, record)
+    launched.passes, launched.said_before = last.passes, said
+    launched.losses = last.losses_in_a_row() + 1
     return launched
 
 
@@ -212,15 +210,17 @@ def _launch(
     entries: list[DeviceEntry],
     for_init: str,
     given: Given,
+    last: records.Record | None = None,
 ) -> Launched:
+    """last: the record of the kernel whose place it takes, if of any"""
     directory, lent = claim.directory, given.lent
+    shared = _shared(definition) if last is None else []
     if not lent.words and spawn.has_slots():
         lent = spawn.lines_of_commands(has_agent=cmdline.has_agent(definition))
     wrapped = os.geteuid() != 0 and not lent.descriptors
     command = kernel_command.of_guest(
         definition, kernel, directory, entries, for_init, lines=lent.words, wrapped=wrapped
     )
-    shared = _shared(definition)
     user = users.find(definition.user) if definition.user else None
     if user:
         check_reach(user, definition, entries)
@@ -242,16 +242,16 @@ def _launch(
             given = given._replace(lent=lent)
             shim, pid, unheld = _begin(definition, claim, log, pidfile, cgroup, jail, given)
             undo.callback(spawn.end, shim, pid)
-            started = processes.start_time(pid) or 0
             pidfile.write(pid)
             record = records.Record(
                 definition=definition,
                 supervisor_pid=os.getpid(),
                 pid=pid,
-                started=started,
+                started=processes.start_time(pid) or 0,
                 boot_id=records.host_boot_id(),
                 since=since,
-                devices=[*entries, *shared],
+                devices=last.devices if last else [*entries, *shared],
+                removed=last.removed if last else [],
                 shim=shim,
                 cgroup=cgroup.of(pid),
                 confined=jail.mode,

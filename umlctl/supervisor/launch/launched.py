@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
+from umlctl.guest.policy import RECOVERED_SECONDS
 from umlctl.host import netns, shared_socket, users
 from umlctl.supervisor.launch.place import notify_path, notify_socket
 
@@ -32,7 +34,8 @@ class Launched:
         adopted: it ran already, and its supervisor was gone; `shim` is no child of ours then
         lost: what became of its record, if that could not be read; else empty
         unheld: why it is not confined as well as this host would let it be; else empty
-        rebooted: it takes the place of one that was lost as it rebooted
+        losses: how many kernels in a row were lost as they rebooted; it has the place of the last
+        said_before: how long the log of its console was when it was started, bytes
         passes: this process may have descriptors of its caller's for it
     """
 
@@ -57,13 +60,18 @@ class Launched:
         self.adopted = adopted
         self.lost = ""
         self.unheld = unheld
-        self.passes = self.rebooted = False
+        self.passes = False
+        self.losses = self.said_before = 0
 
     def close(self) -> None:
         """Let the kernel go, which lives, for another supervisor to adopt."""
         self.notify.close()
         self.pidfile.close()
         self.claim.leave()
+
+    def losses_in_a_row(self) -> int:
+        """`losses`, unless it has gone on for a while since."""
+        return self.losses if time.time() - self.record.since < RECOVERED_SECONDS else 0
 
     def is_deaf(self) -> bool:
         """The kernel's notifications find no socket: somebody has removed its name."""

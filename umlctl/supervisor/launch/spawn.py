@@ -120,6 +120,7 @@ def start(
     Raises: HostError, NeverStarted
     """
     told = unheld = ""
+    begun = os.path.getsize(log)
     for scope in confine.scopes(kernel, mounts=mounts):
         with armed(scope) as arm:
             tells = str(CONFINED_DESCRIPTOR) if arm.told else ""
@@ -134,8 +135,9 @@ def start(
             return Begun(shim, int(said), unheld)
         os.waitpid(shim, 0)
         with open(log, "r+b") as file:
+            file.seek(begun)
             told = call_list.explain(file.read(2000).decode("utf-8", "replace").strip())
-            file.truncate(0)  # the next scope begins with an empty log
+            file.truncate(begun)  # the next scope begins with the log as it was
         if said:  # its pid: the scope was to be had
             unheld = unheld or told
     why = told or "it said nothing"
