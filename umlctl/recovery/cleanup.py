@@ -46,7 +46,8 @@ def judged(record: records.Record) -> records.Record:
     status = endings.read_exit_status(directory)
     if status.code is None and _is_ending(record):
         return record
-    ending = endings.judge_unseen(status, endings.tail_of(log), left=left, executes=again)
+    tail = endings.tail_of(log)
+    ending = endings.judge_unseen(status, tail, left=left, executes=again)
     ending = msgspec.structs.replace(ending, time=endings.seen_at(directory) or ending.time)
     # A process that has buried the guest meanwhile has removed the evidence.
     latest = records.load(umid)
@@ -61,7 +62,9 @@ def judged(record: records.Record) -> records.Record:
         action = policy.on_exit(record.definition, failed=ending.code != 0)
         if panicked:
             action = policy.on_panic(record.definition)
-        found.again = action == policy.RESTART
+        # A kernel that dies at the last moment of a reboot leaves its guest without one.
+        reboots = not left and endings.is_abort(status.code) and endings.is_rebooting(tail)
+        found.again = action == policy.RESTART or record.again or reboots
     return found
 
 

@@ -207,6 +207,12 @@ def is_orderly(tail: bytes) -> bool:
     return any(end in tail for end in ORDERLY_ENDS)
 
 
+def is_abort(status: int | None) -> bool:
+    """Whether a kernel aborted, by the status that its tiny parent wrote down: by SIGABRT, or where
+    that is kept from it, see `umlctl.host.confine`."""
+    return status in (134, 127)
+
+
 def is_rebooting(tail: bytes) -> bool:
     """Whether the last that the kernel has said of this is that it reboots, and not that it begins
     or powers down."""
@@ -359,9 +365,8 @@ def _ended_itself(seen: Evidence) -> bool:
 
 
 def _aborted(seen: Evidence) -> bool:
-    """Whether the kernel aborted: by SIGABRT, or where that is kept from it, see
-    umlctl.host.confine."""
-    return seen.status in (134, 127) and seen.left
+    """Whether the kernel aborted, with its directory there yet."""
+    return is_abort(seen.status) and seen.left
 
 
 def _signal(seen: Evidence) -> int:

@@ -165,6 +165,8 @@ async def _supervise(guest: Guest) -> Ending:
 async def _reboot_again(guest: Guest) -> None:
     """Have a guest go on with another kernel, since it has lost its own as it rebooted; if there is
     none to be had, the guest has ended."""
+    guest.launched.record.again = True
+    await guest.life.save()  # for the next supervisor, should this one be killed meanwhile
     with _said(guest):
         guest.launched.pidfile.remove()
     try:

@@ -87,7 +87,7 @@ async def conclude_lost(life: Life, handle: Callable[[Event], None], why: str) -
     text = why or life.lifecycle.asked_to_end
     ending = Ending(cause=cause, code=code, text=text, time=time.time())
     handle(Ended(ending=ending, how=endings.describe(ending)))
-    life.launched.record.ending = ending
+    life.launched.record.ending, life.launched.record.again = ending, False
     await life.save()
     try:
         await endure(life.history, "devices", partial(_release, life), errors=False)

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import msgspec
+import pytest
 
 from umlctl.guest.definition import Definition
 from umlctl.host import paths
@@ -100,6 +101,30 @@ def test_guest_that_is_to_be_started_again_is_judged_so(house: str) -> None:
     assert not cleanup.is_wanted_back(msgspec.structs.replace(judged, boot_id="before"))
     with umid_lock.claim("demo"):
         assert not cleanup.is_wanted_back(judged), "its supervisor sees to it"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "again"),
+    [
+        (134, "reboot: Restarting system", True),
+        (127, "reboot: Restarting system", True),
+        (134, "reboot: Power down", False),
+        (0, "reboot: Restarting system", False),
+    ],
+)
+def test_guest_whose_kernel_died_as_it_rebooted_is_started_again(
+    house: str, status: int, said: str, again: bool
+) -> None:
+    record = died()
+    with open(f"{paths.guest_dir('demo')}/status", "w") as file:
+        file.write(f"{status}\n")
+    with open(f"{paths.record_dir('demo')}/console.log", "w") as file:
+        file.write(f"[    9.1] {said}\n")
+    assert cleanup.judged(record).again == again
+
+
+def test_guest_that_was_about_to_have_another_kernel_is_started_again(house: str) -> None:
+    assert cleanup.judged(died(again=True)).again
 
 
 def test_panic_is_judged_with_its_text(house: str) -> None:
