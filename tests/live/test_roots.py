@@ -192,7 +192,8 @@ def test_what_is_mounted_is_the_same_and_unmounted_at_the_end_without_our_progra
                 mounts.append([each for each in seen if not re.search(r"/run/umlctl|ubdb", each)])
                 if has_program:
                     place.shell("here", WRITERS)
-                place.ok("shutdown", "here")
+                # It is halted, and no more, where it takes longer than it is given.
+                assert place.ok("shutdown", "here", str(DEADLINE)) == "here shut down\n"
                 state = subprocess.run(
                     ["dumpe2fs", "-h", disk], capture_output=True, text=True, check=True
                 ).stdout
@@ -204,7 +205,7 @@ def test_guest_ends_though_what_its_init_uses_is_covered(house: House, umid: str
     house.start(umid)
     house.has_shell(umid)
     house.shell(umid, "mount -t tmpfs none /run")
-    assert house.ok("shutdown", umid) == f"{umid} shut down\n"
+    assert house.ok("shutdown", umid, str(DEADLINE)) == f"{umid} shut down\n"
 
 
 def as_somebody() -> list[str]:
