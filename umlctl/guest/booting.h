@@ -14,7 +14,8 @@ enum { CREATE = 0100, TRUNCATE = 01000, SIGINT = 2, SIGTERM = 15 };
 enum { TYPE_OF_MODE = 0170000, CHARACTER_DEVICE = 0020000, DIRECTORY_MODE = 0040000 };
 enum {
 	MOST_UNMOUNTED = 1 << 12,
-	MOST_TRIES = 100,       /* to unmount what is in use by processes that are about to end */
+	MOST_TRIES = 1000,      /* to unmount what is in use by processes that are about to end: their
+	                         * last writes may take long on a busy host */
 	TRY = 10,               /* ms between them */
 };
 
