@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,8 +12,10 @@ from socketproto.wire import Request
 from tests.umlctl.state.test_records import keep
 from umlctl.errors import NeverStarted, NoGuest, Refused
 from umlctl.execution import running as module
-from umlctl.host import paths
+from umlctl.host import paths, processes
 from umlctl.protocol import command_lines
+from umlctl.protocol.status import Ending
+from umlctl.state import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,14 +121,35 @@ def test_what_an_earlier_command_has_left_is_not_the_next_ones(directory: str) -
                 os.read(descriptor, 1)
 
 
+def alive() -> dict[str, Any]:
+    """As if this process were a kernel."""
+    pid = os.getpid()
+    return {
+        "pid": pid,
+        "started": processes.start_time(pid),
+        "boot_id": records.host_boot_id(),
+    }
+
+
 def test_guest_that_takes_none_is_said(directory: str) -> None:
     with pytest.raises(NoGuest, match="no guest 'other'"):
         module.check_takes_commands("other", paths.guest_dir("other"))
     os.unlink(f"{directory}/exec0.tell")
     with pytest.raises(Refused, match="earlier umlctl"):
         module.check_takes_commands("demo", directory)
-    keep("demo", own_line=True)
+    keep("demo", own_line=True, **alive())
     with pytest.raises(Refused, match="was started as `linux`"):
+        module.check_takes_commands("demo", directory)
+
+
+def test_guest_of_which_something_is_left_yet_is_no_guest(directory: str) -> None:
+    os.unlink(f"{directory}/exec0.tell")
+    keep("demo", pid=1 << 22, started=1)
+    with pytest.raises(NoGuest, match="no guest 'demo'"):
+        module.check_takes_commands("demo", directory)
+    ending = Ending(cause="exited", code=0)
+    keep("demo", ending=ending, **alive())
+    with pytest.raises(NoGuest, match="no guest 'demo'"):
         module.check_takes_commands("demo", directory)
 
 
