@@ -81,6 +81,17 @@ def descriptors(pid: int) -> dict[str, str]:
     return found
 
 
+def shared_memory(pid: int) -> set[tuple[str, str]]:
+    """The files, by device and inode, that a process has for memory that it writes, and that others
+    share; nothing if that cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/maps") as file:
+            rows = [line.split(None, 5) for line in file]
+    except OSError:
+        return set()
+    return {(row[3], row[4]) for row in rows if row[1][1::2] == "ws" and row[4] != "0"}
+
+
 def command(pid: int) -> list[str]:
     """The words that a process was started with.
 

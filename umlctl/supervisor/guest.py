@@ -202,6 +202,7 @@ class Guest:
                 life.kernel.mark_gone(why)
             case lifecycle.PrepareBoot():
                 life.kernel.resets = False
+                life.process.end_traced(None)
                 make_again(life.launched.record, life.launched.claim.directory)
                 self._boot.begin_reboot()
                 life.consoles.note_boot()

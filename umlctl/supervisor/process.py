@@ -110,14 +110,15 @@ class GuestProcesses:
             return
         processes.kill_guest(self.pid, self.started, self._live_helpers())
 
-    def end_traced(self, socket: KernelSocket) -> None:
-        """End the processes in which a kernel runs those of its guest, as it has begun to reset.
+    def end_traced(self, socket: KernelSocket | None) -> None:
+        """End the processes in which a kernel runs those of its guest, as it resets or has done so.
 
         It does so itself, but may overlook one that begins or ends just then. That has the kernel's
-        files, so the next kernel would find its disks locked by itself. Seen on 6.1.
+        files, so the next kernel would find its disks locked by itself. Seen on 6.1. What shares no
+        memory with the kernel is of one before it.
 
         socket: of the kernel that resets: what is traced as long as that is open is none of the
-            next kernel's
+            next kernel's; None: the next kernel has begun
         """
         with suppress(OSError):
             found = [
@@ -125,8 +126,11 @@ class GuestProcesses:
                 for pid in processes.descendants(self.pid)
                 if (seen := processes.look(pid)) and processes.is_thread(seen.tracer, self.pid)
             ]
-            if socket.is_of_this_boot(self.pid):
-                for seen in found:
+            resets = socket is not None and socket.is_of_this_boot(self.pid)
+            memory = processes.shared_memory(self.pid) if found else set()
+            for seen in found:
+                has = processes.shared_memory(seen.pid)
+                if resets or (memory and has and not has & memory):
                     os.kill(seen.pid, signal.SIGKILL)
 
     def _live_helpers(self) -> list[int]:

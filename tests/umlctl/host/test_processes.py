@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from umlctl.host import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 DEADLINE = 30.0
 TREE = """
@@ -332,3 +334,16 @@ def test_process_that_a_debugger_or_a_signal_holds_is_known() -> None:
             process.returncode = -signal.SIGKILL
     assert processes.held(os.getpid()) is None
     assert processes.held(process.pid) is None
+
+
+def test_memory_that_processes_share_is_known_by_its_file(tmp_path: Path) -> None:
+    before = processes.shared_memory(os.getpid())
+    path = tmp_path / "memory"
+    path.write_bytes(bytes(4096))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 4096):
+        path.unlink()
+        (found,) = processes.shared_memory(os.getpid()) - before
+        assert found[1] == str(os.fstat(file.fileno()).st_ino)
+        with mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_COPY):
+            assert processes.shared_memory(os.getpid()) - before == {found}
+    assert processes.shared_memory(1 << 22) == set()

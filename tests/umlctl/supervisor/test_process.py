@@ -142,9 +142,28 @@ async def test_kernel_that_does_what_it_was_asked_is_stopped_or_not_once_it_rest
     assert await GuestProcesses(4711, 1).is_stopped() is stopped
 
 
-@pytest.mark.parametrize("resets", [True, False])
+OLD, NEW = {("00:1b", "1")}, {("00:1b", "2")}
+
+
+@pytest.mark.parametrize(
+    ("resets", "kernels", "its", "ends"),
+    [
+        (True, OLD, OLD, True),
+        (False, NEW, NEW, False),
+        (False, NEW, OLD, True),
+        (False, NEW, set(), False),
+        (False, set(), OLD, False),
+        (None, NEW, OLD, True),
+        (None, NEW, NEW, False),
+    ],
+)
 def test_traced_processes_are_ended_unless_they_are_the_next_kernels(
-    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, resets: bool
+    child: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    resets: bool | None,
+    kernels: set[tuple[str, str]],
+    its: set[tuple[str, str]],
+    ends: bool,
 ) -> None:
     """Once the socket of the kernel that was told to reset is closed, they may be."""
     with subprocess.Popen(["sleep", "600"]) as traced, subprocess.Popen(["sleep", "600"]) as helper:
@@ -157,11 +176,13 @@ def test_traced_processes_are_ended_unless_they_are_the_next_kernels(
 
         monkeypatch.setattr(processes, "descendants", lambda _pid: list(looks))
         monkeypatch.setattr(processes, "look", look)
+        memory = {child.pid: kernels, traced.pid: its}
+        monkeypatch.setattr(processes, "shared_memory", memory.__getitem__)
         socket: Any = SimpleNamespace(is_of_this_boot=lambda _pid: resets)
-        process_of(child).end_traced(socket)
-        if resets:
+        process_of(child).end_traced(None if resets is None else socket)
+        if ends:
             assert traced.wait(DEADLINE) == -signal.SIGKILL
         assert [each.poll() for each in (helper, child)] == [None, None]
-        assert resets or traced.poll() is None
+        assert ends or traced.poll() is None
         traced.kill()
         helper.kill()
