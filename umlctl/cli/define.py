@@ -59,7 +59,7 @@ def define(file: str | None, name: str | None, wants_schema: bool) -> int:
         raise UsageError(f"{problem}; umlctl define FILE NAME gives it another") from None
     # Where it will be kept, a relative path would be another.
     shown = "standard input" if file == STANDARD_INPUT else file
-    make.check(files.of_text(umid, shown, text, ""))
+    make.check(files.of_text(umid, shown, text, "", kept=files.own_path(umid)))
     old = os.path.lexists(files.own_path(umid))
     path = files.save(umid, text)
     print(f"{umid} is defined anew in {path}" if old else f"{umid} is defined in {path}")

@@ -87,7 +87,7 @@ def _edited(name: str, draft: str, before: str, base: str) -> str:
         try:
             text = files.read(draft)
             if text != before:
-                make.check(files.of_text(name, draft, text, base))
+                make.check(files.of_text(name, draft, text, base, kept=files.own_path(name)))
         except UmlctlError as problem:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise UsageError(

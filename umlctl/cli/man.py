@@ -13,7 +13,14 @@ import click
 from umlctl.errors import HostError, UmlctlError, UsageError
 
 OVERVIEW_PAGE: Final = "umlctl"
-OTHER_PAGES: Final = {"mconsole": 7, "umlctl.toml": 5, "umlctl-migrating": 7}
+OTHER_PAGES: Final = {
+    "mconsole": 7,
+    "umlctl.toml": 5,
+    "umlctl-migrating": 7,
+    "linux": 7,
+    "xl": 7,
+    "umlctl.3": 3,
+}
 """Pages that are of no command, each with its section."""
 TOPICS: Final = ("migrating",)
 """What `help` and `man` explain that is no command either."""
@@ -81,7 +88,9 @@ def path_of(page: str) -> str:
     name = page if page.partition("-")[0] == OVERVIEW_PAGE else f"{OVERVIEW_PAGE}-{page}"
     other = page if page in OTHER_PAGES else name
     number = OTHER_PAGES.get(other)
-    file = f"man1/{name}.1" if number is None else f"man{number}/{other}.{number}"
+    file = f"man1/{name}.1"
+    if number is not None:
+        file = f"man{number}/{other.removesuffix(f'.{number}')}.{number}"
     places = _places()
     if not places:
         raise HostError("the manual was not installed: there are no pages beside its programs")

@@ -323,7 +323,7 @@ def _simple(verb: str, *more: str) -> Callable[[dict[str, str], list[str]], int]
 def _mem_set(_options: dict[str, str], words: list[str]) -> int:
     """xl says how much is to be left, umlctl how much is to be taken or given back."""
     name, size = xl_domains.find_guest(words[0]), words[1]
-    wanted = parse_size(f"{size}k" if size.isdigit() else size)
+    wanted = parse_size(f"{size}m" if size.isdigit() else size)
     command = [*PYTHON, "umlctl", "mem", name.name, "--json"]
     asked = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if asked.returncode:
@@ -445,6 +445,48 @@ INSTEAD: Final = {
     "cd-eject": "`umlctl disk rm DOMAIN DISK`",
     "pci-attach": "`umlctl start -- vfio_uml.device=ADDRESS`, with a kernel that has it",
     "debug-keys": "`umlctl sysrq DOMAIN LETTER`",
+    "pci-detach": "what was lent is the guest's until it ends",
+    "pci-list": "`umlctl devices DOMAIN`",
+    "pci-assignable-add": "driverctl(8) gives a device to vfio-pci",
+    "pci-assignable-remove": "driverctl(8) takes a device from vfio-pci",
+    "pci-assignable-list": "`lspci -k` shows what vfio-pci has",
+    "usbdev-attach": "UML has no USB controller to give",
+    "usbctrl-attach": "UML has no USB controller to give",
+    "usb-list": "UML has no USB controller to give",
+    "vm-list": "`umlctl list`",
+    "sched-rtds": "`umlctl start --cpu-limit PERCENT`, or chrt(1) on the pid of `xl domid`",
+    "set-parameters": "sysctl(8) on this host: there is no hypervisor",
+    "channel-list": "`umlctl devices DOMAIN`: consoles and serial lines",
+    "sharing": "guests share no memory",
+    "claims": "memory is given as it is used; max_total_mem of umlctl.toml(5) bounds it",
+    "cpupool-list": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-create": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-migrate": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-destroy": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-rename": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-cpu-add": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-cpu-remove": "`umlctl start --cpus LIST`, or cpuset cgroups",
+    "cpupool-numa-split": "`umlctl start --numa NODE`",
+    "getenforce": "`umlctl status DOMAIN` says how a guest is confined",
+    "setenforce": "`umlctl start --confine writes|strict|off`",
+    "loadpolicy": "`umlctl start --confine writes|strict|off`",
+    "remus": "`umlctl snapshot create` keeps its disks, `export` takes them to another host",
+    "migrate-receive": "`umlctl snapshot import`, if that was exported elsewhere",
+    "fork-vm": "`umlctl snapshot clone`",
+    "psr-hwinfo": "resctrl of this host's kernel does that for any process",
+    "psr-cmt-attach": "resctrl of this host's kernel does that for any process",
+    "psr-cmt-show": "resctrl of this host's kernel does that for any process",
+    "psr-cat-set": "resctrl of this host's kernel does that for any process",
+    "psr-cat-show": "resctrl of this host's kernel does that for any process",
+    "qemu-monitor-command": "there is no QEMU: `umlctl mconsole DOMAIN` asks the kernel",
+    "vtpm-attach": "UML has no TPM",
+    "vtpm-list": "UML has no TPM",
+    "vkb-attach": "a guest has no keyboard but its consoles: `umlctl console DOMAIN`",
+    "vkb-list": "a guest has no keyboard but its consoles: `umlctl console DOMAIN`",
+    "vdispl-attach": "a guest has no screen; `umlctl console DOMAIN`",
+    "vdispl-list": "a guest has no screen; `umlctl console DOMAIN`",
+    "vsnd-list": "a guest has this host's sound by its hostaudio driver alone",
+    "tmem-list": "there is no transcendent memory",
     "devd": "`umlctl setup --systemd` has the supervisor as a service",
 }
 

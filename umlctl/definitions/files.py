@@ -145,11 +145,12 @@ def load(umid: str, path: str) -> Written:
     return of_text(umid, path, read(path), os.path.dirname(os.path.abspath(path)))
 
 
-def of_text(umid: str, path: str, text: str, base: str) -> Written:
+def of_text(umid: str, path: str, text: str, base: str, *, kept: str = "") -> Written:
     """A definition by its text.
 
     path: what the file is called in messages
     base: the directory that relative paths are taken from; empty: there may be none
+    kept: where it is to be kept, in the place of what is there
 
     Raises: UsageError, HostError
     """
@@ -159,7 +160,7 @@ def of_text(umid: str, path: str, text: str, base: str) -> Written:
     nearest, at = values.get(EXTENDS), base
     while nearest is not None:
         file = _extended(nearest, at)
-        seen = [os.path.realpath(each) for each in (path, *extended)]
+        seen = [os.path.realpath(each) for each in (path, *filter(None, [kept]), *extended)]
         where = f"{nearest.place()}: {EXTENDS}"
         if os.path.realpath(file) in seen:
             raise UsageError(f"{where}: {nearest.value} extends itself in the end; leave it out")

@@ -227,7 +227,7 @@ def _check_kernel(kernel: ProbedKernel, definition: Definition) -> None:
         raise UsageError(f"the kernel {kernel.path} has no ext4, which --overlay=DIR takes")
     arguments = (*definition.append, *definition.arguments)
     initrd = "initrd" in definitions.given_to_kernel(definition)
-    lacking = requirements.lacking(kernel, arguments, initrd=initrd)
+    lacking = requirements.lacking(kernel, (*definition.nics, *arguments), initrd=initrd)
     if lacking:
         raise UsageError(lacking)
 

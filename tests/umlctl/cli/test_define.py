@@ -36,6 +36,7 @@ def test_wrong_file_replaces_nothing(started: Started) -> None:
         ("\nmem = 1", "web.toml:2: mem: "),
         ('nic = ["x"]', "web.toml:1: nic: "),
         ('kernel = "./linux"', "web.toml:1: kernel: ./linux is relative"),
+        ('extends = "web"', "web.toml:1: extends: web extends itself in the end"),
     ):
         Path("web.toml").write_text(text)
         assert started.main("define", "web.toml") == exitcodes.USAGE

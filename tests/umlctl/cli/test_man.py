@@ -74,6 +74,12 @@ def test_other_pages_are_found(name: str) -> None:
     assert man.path_of(name.rpartition(".")[0]).endswith(f"/{name}")
 
 
+@pytest.mark.parametrize("name", ["xl.7", "linux.7", "umlctl.3"])
+def test_page_of_what_is_called_by_another_name_is_found(name: str) -> None:
+    asked = name if name == "umlctl.3" else name.rpartition(".")[0]
+    assert man.path_of(asked).endswith(f"/{name}")
+
+
 def test_topic_is_a_page() -> None:
     assert man.path_of("migrating") == man.path_of("umlctl-migrating")
 
@@ -94,7 +100,8 @@ def test_other_names_are_no_pages(page: str, tmp_path: Path) -> None:
 def test_pages_complete() -> None:
     context = click.Context(man.man)
     offered = man.pages(context, man.man.params[0], "")
-    assert set(offered) == {"umlctl", "mconsole", "umlctl.toml", "migrating", *COMMANDS}
+    others = {"mconsole", "umlctl.toml", "migrating", "linux", "xl", "umlctl.3"}
+    assert set(offered) == {"umlctl", *others, *COMMANDS}
     assert man.pages(context, man.man.params[0], "di") == ["disable", "disk"]
 
 

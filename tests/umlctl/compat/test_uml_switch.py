@@ -226,6 +226,7 @@ if os.geteuid() == 0:
             wait_ready(short)
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as host:
                 host.settimeout(DEADLINE)
+                until(lambda: tap in [name for _, name in socket.if_nameindex()])
                 subprocess.run(["ip", "link", "set", tap, "up"], check=True)
                 host.bind((tap, 0x0800))
                 with kernels(f"{short}/ctl", 1) as (a,):

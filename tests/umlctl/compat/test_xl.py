@@ -86,7 +86,7 @@ def test_command_is_done_by_the_one_of_umlctl(words: str, done: list[str], ran: 
     ("size", "taken", "change"),
     [
         ("48m", 0, "-16384k"),
-        ("65536", 16 << 20, "+16384k"),
+        ("64", 16 << 20, "+16384k"),
         ("1G", 0, "+983040k"),
         ("48M", 16 << 20, ""),
     ],
@@ -228,6 +228,9 @@ def test_each_command_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
             assert said.startswith(f"Usage: xl {name}")
             assert verb.help in said
     assert not xl.VERBS.keys() & xl.INSTEAD.keys()
+    for name, instead in xl.INSTEAD.items():
+        assert xl.main(["xl", name]) != 0
+        assert f"{name} has no meaning here: {instead}" in capsys.readouterr().err
 
 
 def test_all_are_those_that_were_started_here(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
