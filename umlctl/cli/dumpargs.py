@@ -76,6 +76,8 @@ def _described(
     assert asked.umid is not None
     if asked.written is not None:
         say(f"{asked.umid}: as {asked.written.path} has it", exitcodes.OK)
+    if asked.written is None:
+        earlier_start.refuse_process(asked.umid, ended=False)
     plain = asked.written is None and not (given_options() or asked.arguments)
     latest = earlier_start.latest(asked.umid) if plain else None
     return latest or asked.definition()

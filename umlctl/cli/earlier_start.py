@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from umlctl.definitions import saved
+from umlctl.errors import Refused
 from umlctl.host import naming
 from umlctl.recovery import cleanup
 from umlctl.state import records
@@ -43,6 +44,21 @@ def was_process(umid: str) -> bool:
     """Whether the last guest of a name was one that somebody had started as `linux`."""
     record = records.load(umid)
     return record is not None and record.own_line
+
+
+def refuse_process(umid: str, *, ended: bool) -> None:
+    """Say where the words of a guest are that somebody started as `linux`.
+
+    ended: also of one that has ended; else that is the past of a name
+
+    Raises: Refused: it is one
+    """
+    record = records.load(umid)
+    if record is not None and record.own_line and (ended or records.lives(record)):
+        raise Refused(
+            f"{umid} was started as `linux`, whose words are its own: `umlctl status {umid}` shows "
+            "them while it runs; `umlctl import linux -- WORDS` makes a definition of such"
+        )
 
 
 def is_same(one: Definition, other: Definition) -> bool:

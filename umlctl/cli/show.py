@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import complete
+from umlctl.cli import complete, earlier_start
 from umlctl.definitions import files, make, saved
 from umlctl.errors import NoGuest, UmlctlError
 from umlctl.guest import written as writing
@@ -63,6 +63,7 @@ def show(guest: str, diff: bool, in_json: bool) -> int:
     if found is not None:
         values = {name: given.value for name, given in found.values.items()}
     elif record is not None:
+        earlier_start.refuse_process(umid, ended=True)
         values = saved.values_of(record.definition)
     else:
         raise files.undefined(guest)

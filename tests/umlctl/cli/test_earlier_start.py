@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.umlctl.state.test_records import ended, keep
+from umlctl import exitcodes
 from umlctl.cli import earlier_start
-from umlctl.host import paths
+from umlctl.host import paths, processes
 from umlctl.protocol.status import Ending
 from umlctl.state import records
 
@@ -59,3 +60,15 @@ def test_what_was_started_as_linux_is_no_guest_to_be_started_again(started: Star
     assert "demo: a new guest of this name; the last one was started as `linux`" in started.err
     keep("demo", ending=ended(0, 2.0))
     assert earlier_start.last("demo") is not None
+
+
+def test_words_of_what_was_started_as_linux_are_its_own(started: Started) -> None:
+    keep("demo", own_line=True, ending=ended(0, 2.0))
+    assert started.main("show", "demo") == exitcodes.REFUSED
+    assert "demo was started as `linux`, whose words are its own" in started.err
+    assert started.main("dumpargs", "demo") == 0  # as `start` would start it now
+    pid = os.getpid()
+    alive = {"pid": pid, "started": processes.start_time(pid), "boot_id": records.host_boot_id()}
+    keep("demo", own_line=True, **alive)
+    assert started.main("dumpargs", "demo") == exitcodes.REFUSED
+    assert "`umlctl import linux -- WORDS` makes a definition" in started.err
