@@ -169,13 +169,14 @@ def check_takes_commands(umid: str, directory: str) -> None:
     """
     if os.path.exists(f"{directory}/{command_lines.fifo(0, 'tell')}"):
         return
+    nobody = NoGuest(f"no guest {umid!r} runs here; `umlctl list` shows those that do")
+    if not os.path.isdir(directory):
+        raise nobody
     from umlctl.state import records  # which no command takes that is run
 
     record = records.load(umid)
-    # What is left of a guest that has just ended goes piece by piece.
-    has_ended = record is not None and (record.ending is not None or not records.lives(record))
-    if has_ended or not os.path.isdir(directory):
-        raise NoGuest(f"no guest {umid!r} runs here; `umlctl list` shows those that do")
+    if record is not None and (record.ending is not None or not records.lives(record)):
+        raise nobody  # what is left of one that has just ended goes piece by piece
     if record is not None and record.own_line:
         raise Refused(
             f"{umid} takes no commands: it was started as `linux`, whose kernel has the lines that "
