@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
-from umlctl.backends import hooks, kernel_namespace
+from umlctl.backends import hooks, kernel_namespace, nic_address
 from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import MAX_FACT_CHARACTERS, Backend, has_sysfs
 from umlctl.devices import eth, families, needs, vec
@@ -26,8 +26,6 @@ from umlctl.guest.specs import (
     TAP,
     USER,
     USER_ADDRESS,
-    USER_GATEWAY,
-    USER_RESOLVER,
     Nic,
 )
 from umlctl.host import naming, netns, paths, processes
@@ -66,9 +64,8 @@ class NicBackend(Backend):
 
     def plan(self, asked: Disk | Nic, number: int, owner: Owner) -> DeviceEntry:
         assert isinstance(asked, Nic)
-        entry = DeviceEntry(
-            name=f"{self.family}{number}", asked=str(asked), kernel="", addr=asked.addr
-        )
+        entry = DeviceEntry(name=f"{self.family}{number}", asked=str(asked), kernel="")
+        entry.addr = "" if nic_address.is_planned(asked) else asked.addr
         derived = macs.mac_of(owner.umid, number, self.family)
         entry.mac = macs.normal(asked.mac) if asked.mac else derived
         if asked.kind == KERNEL:
@@ -83,7 +80,10 @@ class NicBackend(Backend):
             entry.network = (
                 private_segment(owner.umid, number) if own else definitions.check_name(asked.name)
             )
-            entry.addr = entry.addr or (USER_ADDRESS if own else "")
+            if own:
+                entry.addr = entry.addr or USER_ADDRESS
+            elif nic_address.is_planned(asked):
+                entry.addr = nic_address.expected(entry)
             words = f"transport=bess,dst={paths.network_port(entry.network)},mac={entry.mac}"
         entry.kernel = str(vec.parse(f"{entry.name}:{words}"))
         return entry
@@ -109,6 +109,8 @@ class NicBackend(Backend):
                 _tap(entry, asked, users)
             else:
                 _switch(entry, asked)
+                if asked.kind == SWITCH and asked.addr:
+                    nic_address.give(entry, asked, owner.umid, users)
                 if owner.namespace and asked.kind == SWITCH:
                     _bridge(entry, owner)
             hooks.run("up", entry, owner.umid, owner.log)
@@ -261,24 +263,6 @@ def _network_of(port: str) -> str:
 def _quit(name: str) -> None:
     if segments.running(name):
         segments.Segment(name).quit()
-
-
-def way_out(asked: str, network: str, addr: str) -> tuple[str, str] | tuple[()]:
-    """The gateway and the name server of a NIC that slirp4netns is behind; nothing for another NIC.
-
-    asked, network, addr: of the NIC's entry
-
-    Raises: HostError
-    """
-    if asked.partition(",")[0] == USER:
-        return USER_GATEWAY, USER_RESOLVER
-    definition = definitions.load(network) if network and addr else None
-    if definition is None or not definition.user:
-        return ()
-    from ipaddress import ip_address, ip_interface  # costs as much as all the rest
-
-    reaches = ip_address(USER_GATEWAY) in ip_interface(addr).network
-    return (USER_GATEWAY, USER_RESOLVER) if reaches else ()
 
 
 def private_segment(umid: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from umlctl.backends import disk, nic
+from umlctl.backends import disk, nic, nic_address
 from umlctl.backends.disk import DISK
 from umlctl.backends.interface import Backend
 from umlctl.backends.lent import VFIO, VIRTIO
@@ -16,7 +16,7 @@ from umlctl.devices import eth, ubd, vec
 from umlctl.devices.families import family_of
 from umlctl.errors import HostError
 from umlctl.guest import words
-from umlctl.guest.specs import Disk
+from umlctl.guest.specs import USER_RESOLVER, Disk
 from umlctl.state.leases import Use
 
 if TYPE_CHECKING:
@@ -127,9 +127,18 @@ def for_init(entries: Iterable[DeviceEntry]) -> str:
 
     Raises: HostError
     """
-    told = []
+    told: list[list[str]] = []
+    resolvers: list[str] = []
+    last: list[str] = []
     for entry in entries:
-        if entry.addr and isinstance(of(entry.name), NicBackend):
-            way_out = nic.way_out(entry.asked, entry.network, entry.addr)
-            told.append(",".join([entry.name, entry.addr, *way_out]))
-    return ";".join(told)
+        is_nic = entry.addr and isinstance(of(entry.name), NicBackend)
+        if is_nic and not nic_address.asks_itself(entry.asked):
+            told.append([entry.name, entry.addr])
+            gateway, *known = nic_address.way_out(entry.asked, entry.network, entry.addr) or ("",)
+            if known:
+                last = told[-1]
+                last.append(gateway)
+                resolvers += known
+    # Those of guests first: slirp4netns's says of all other names that there are none.
+    last += sorted(dict.fromkeys(resolvers), key=lambda each: each == USER_RESOLVER)
+    return ";".join(",".join(words) for words in told)

@@ -10,7 +10,7 @@ from umlctl.checks.findings import NOTE, WARNING, Finding, by_root, set_to
 from umlctl.devices import needs, vec
 from umlctl.errors import HostError, UnfitHost
 from umlctl.host import processes, programs, settings
-from umlctl.networks import definitions, interfaces, slirp
+from umlctl.networks import definitions, interfaces, slirp, slirp_question
 from umlctl.networks.taps import TUN_DEVICE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def user() -> Iterator[Finding]:
         what, _, remedy = problem.problem.partition(": ")
         yield Finding(
             WARNING,
-            f"there is no {slirp.PROGRAM}",
+            f"there is no {slirp_question.PROGRAM}",
             f"{what}: `--nic user`, `--profile lab` and networks with --user are refused",
             by_root(remedy),
         )

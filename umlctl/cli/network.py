@@ -132,6 +132,8 @@ def show(name: str, in_json: bool) -> int:
     way = "by the host's kernel" if found.get("bridged") else ""
     said = [found["kind"], found["state"], way, uplink, found.get("address"), found.get("problem")]
     print(f"{name}: {', '.join(filter(None, said))}")
+    if found.get("names"):
+        print(f"addresses of {found['addresses']}, names from {found['names']}")
     for each in found.get("forwards", ()):
         if isinstance(each, dict):  # of a switch that runs
             error = f": {each['error']}" if each.get("error") else ""

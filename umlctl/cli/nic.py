@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from umlctl import exitcodes
-from umlctl.backends.nic import way_out
+from umlctl.backends.nic_address import asks_itself, is_planned, way_out
 from umlctl.cli import complete, device_options, nic_link
 from umlctl.cli.main import Group
 from umlctl.devices import families
@@ -42,6 +42,7 @@ Examples:
   umlctl nic add demo --user                          the internet, without root
   umlctl nic add demo --user --forward 8080:80        and the host's port 8080 to its port 80
   umlctl nic add demo --switch lan                    a network of guests, made when needed
+  umlctl nic add demo --switch lan --guest-addr auto  with an address that umlctl gives it
   umlctl nic add demo --tap auto --bridge br0         on a bridge of the host (root)
   umlctl nic add demo --tap auto --host-addr 10.1.0.1/24 --guest-addr 10.1.0.2/24
   umlctl nic add demo --transport gre,src=10.0.0.1,dst=10.0.0.2
@@ -68,7 +69,9 @@ Examples:
 @click.option("--forward", "forwards", multiple=True, metavar="HOST:GUEST", help="A port: --user.")
 @click.option("--isolated", is_flag=True, help="With --user: the host's loopback is out of reach.")
 @click.option("--mac", default="", metavar="MAC", help="[default: derived from the guest's name]")
-@click.option("--guest-addr", "addr", default="", metavar="ADDR/N", help="What it should take.")
+@click.option(
+    "--guest-addr", "addr", default="", metavar="ADDR/N", help="What it takes; auto, dhcp."
+)
 @click.option("--nic", "number", type=click.IntRange(0, 63), metavar="N", help="vecN.")
 @device_options.force_option
 @device_options.timeout_option
@@ -109,14 +112,16 @@ def add(
         return exitcodes.OK
     where = _host_side(entry)
     print(f"{entry.name} is in {guest}, MAC {entry.mac}{f', {where}' if where else ''}")
-    if entry.addr:
+    if asks_itself(entry.asked):
+        print(f"in the guest: any DHCP client, which gets {entry.addr}")
+    elif entry.addr:
         out = way_out(entry.asked, entry.network, entry.addr)
-        route = f" && ip route add default via {out[0]}" if out else ""
+        route = f" && ip route add default via {out[0]}" if any(out[:1]) else ""
         name = entry.name
         print(f"in the guest: ip addr add {entry.addr} dev {name} && ip link set {name} up{route}")
         if out:
-            other = "or any DHCP client; " if user else ""
-            print(f"{other}names are resolved by {out[1]}")
+            other = "or any DHCP client; " if user or is_planned(asked) else ""
+            print(f"{other}names are resolved by {', then '.join(out[1:])}")
     return exitcodes.OK
 
 

@@ -141,7 +141,7 @@ def build(
     init: our init program, for a root of "host"
     wrapped: ours starts the user's there, as it must for a kernel that is not root's
     devices: disks, NICs and lines in the kernel's words
-    nics: what our init program is to make of the NICs: NAME,ADDRESS,GATEWAY,RESOLVER; more
+    nics: what our init program is to make of the NICs: NAME,ADDRESS,GATEWAY,RESOLVER,...; more
         after a ';'
     traits: what its kernel is like
 

@@ -44,7 +44,8 @@ echo "${UMLCTL_NICS-}" | tr ';' '\\n' | while IFS=, read -r nic address gateway 
     [ -z "$gateway" ] || ip route add default via "$gateway" || exit
     [ -z "$resolver" ] || {
         file=$(readlink -m /etc/resolv.conf)
-        mkdir -p "${file%/*}" && echo "nameserver $resolver" >"$file"
+        mkdir -p "${file%/*}" &&
+            (IFS=,; for each in $resolver; do echo "nameserver $each"; done) >"$file"
     }
 done
 """

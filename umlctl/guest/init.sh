@@ -113,7 +113,8 @@ give_modules() {
 
 [ -x "${0%/*}/agent" ] && "${0%/*}/agent" boot || boot
 read -r hostname </proc/sys/kernel/hostname
-# NAME,ADDRESS[,GATEWAY,RESOLVER], more after a ';': the NICs that this guest was started with.
+# NAME,ADDRESS[,[GATEWAY],RESOLVER,...], more after a ';': the NICs that this guest was started with.
+resolvers() { (IFS=,; for each in $1; do echo "nameserver $each"; done); }
 [ -z "${UMLCTL_NICS-}" ] || echo "$UMLCTL_NICS" | tr ';' '\n' | while IFS=, read -r nic address gateway resolver; do
     [ -n "$nic" ] || continue
     ip link set "$nic" up && ip addr add "$address" dev "$nic"
@@ -121,8 +122,8 @@ read -r hostname </proc/sys/kernel/hostname
     [ -z "$resolver" ] || {
         file=$(readlink -m /etc/resolv.conf)
         case $file in
-        /run/*) mkdir -p "${file%/*}" && echo "nameserver $resolver" >"$file" ;;
-        *) echo "nameserver $resolver" >/run/resolv.conf && mount --bind /run/resolv.conf "$file" ;;
+        /run/*) mkdir -p "${file%/*}" && resolvers "$resolver" >"$file" ;;
+        *) resolvers "$resolver" >/run/resolv.conf && mount --bind /run/resolv.conf "$file" ;;
         esac
     }
 done

@@ -3,7 +3,7 @@
     FILE[,slot=N][,ro][,sync][,cow=FILE|,discard][,serial=S][,no-trim][,shared][,raw]
     ubdN[FLAGS]=FILE[,BACKING[,SERIAL]]                          as the kernel takes it
 
-    user|switch=NAME|tap=NAME|tap=auto|transport=...[,nic=N][,mac=M][,addr=A][,bridge=B][,host=A][,forward=F][,isolated]
+    user|switch=NAME|tap=NAME|tap=auto|transport=...[,nic=N][,mac=M][,addr=A|auto|dhcp][,bridge=B][,host=A][,forward=F][,isolated]
     vecN:transport=...,...    ethN=TRANSPORT,...                 as the kernel takes it
 
 The same text is an option, a line of a definition, the argument of the mconsole command `plug`,
@@ -42,6 +42,7 @@ USER_ADDRESS: Final = "10.0.2.15/24"
 USER_GATEWAY: Final = "10.0.2.2"
 USER_RESOLVER: Final = "10.0.2.3"
 AUTO: Final = "auto"
+DHCP: Final = "dhcp"
 _OWN_ROUTES: Final = (
     "; the guest sets its own routes: `umlctl exec GUEST -- ip route add default via ADDRESS`"
 )
@@ -113,7 +114,8 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
         name: of the switch; of the tap, or "auto"
         number: the N of vecN; None: the first free one
         mac: empty: derived from the guest's name
-        addr: the address that the guest is meant to take, with or without a prefix length: a hint
+        addr: the address that the guest is meant to take, with or without a prefix length: a hint;
+            AUTO: one that umlctl gives it; DHCP: the same, for which the guest is to ask
         bridge: the bridge that a tap joins
         host: the host's own address on a tap made for it, with its prefix length
         forwards: with USER: HOSTPORT:GUESTPORT
@@ -311,13 +313,20 @@ def _check_nic(nic: Nic, text: str, *, insist: bool) -> None:
         )
     if (nic.forwards or nic.isolated) and nic.kind != USER:
         raise UsageError(f"`forward=` and `isolated` are for a NIC of kind user: {text!r}")
-    for address in filter(None, (nic.addr, nic.host)):
+    planned = nic.addr in (AUTO, DHCP)
+    if planned and nic.kind not in (USER, SWITCH):
+        raise UsageError(
+            f"`addr={nic.addr}` is for a NIC of kind user or switch=; of another network umlctl "
+            f"does not know who has which address, so the guest takes addr=ADDRESS/N: {text!r}"
+        )
+    for address in filter(None, ("" if planned else nic.addr, nic.host)):
         import ipaddress  # costs as much as all the rest
 
         try:
             ipaddress.ip_interface(address)
         except ValueError:
-            raise UsageError(f"{address!r} is no address such as 10.0.0.5/24") from None
+            also = ", auto or dhcp" if address == nic.addr else ""
+            raise UsageError(f"{address!r} is no address such as 10.0.0.5/24{also}") from None
     if nic.text:
         parse.parse(f"vec0:{nic.text}", insist=insist)
     if nic.mac:

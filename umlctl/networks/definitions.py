@@ -15,7 +15,7 @@ import msgspec
 from umlctl.errors import HostError, UsageError
 from umlctl.host import naming, paths
 from umlctl.host.files import write_atomically
-from umlctl.networks import segments, taps
+from umlctl.networks import address_plan, segments, taps
 from umlctl.networks.forwards import parse_forward
 from umlctl.networks.segments import Segment
 from umlctl.state import leases
@@ -185,6 +185,7 @@ def remove(name: str, users: Iterable[Use]) -> str:
         raise HostError(f"on {name} are {', '.join(on)}; take these out first")
     if running:
         Segment(name).quit()
+    address_plan.forget(name)
     if network is not None:
         if bridge:
             taps.remove_bridge(name)
@@ -205,6 +206,15 @@ def is_plain(name: str) -> bool:
     """
     network = load(name)
     return network is not None and network.plain
+
+
+def range_of(name: str) -> address_plan.Range:
+    """The addresses of the guests on a switch.
+
+    Raises: HostError
+    """
+    network = load(name)
+    return address_plan.range_of(name, uplink=network is not None and network.user)
 
 
 def start_switch(name: str) -> Segment:

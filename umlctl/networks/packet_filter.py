@@ -122,9 +122,12 @@ def attach(connection: socket.socket, program: list[Instruction]) -> None:
 
     Raises: OSError
     """
+    fprog, _held = for_kernel(program)
+    connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+def for_kernel(program: list[Instruction]) -> tuple[bytes, object]:
+    """struct sock_fprog of linux/filter.h, and what it points to, which is to be kept meanwhile."""
     code = b"".join(struct.pack("=HBBI", *each) for each in program)
     held = ctypes.create_string_buffer(code, len(code))
-    address = ctypes.addressof(held)
-    # struct sock_fprog of linux/filter.h
-    fprog = struct.pack("@HP", len(program), address)
-    connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+    return struct.pack("@HP", len(program), ctypes.addressof(held)), held

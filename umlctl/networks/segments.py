@@ -44,7 +44,10 @@ START_TIMEOUT: Final = 10.0
 IDLE_TIMEOUT: Final = 10.0
 LOG_TAIL_CHARACTERS: Final = 1000
 OPTIONS: Final = frozenset(
-    ("name", "idle", "user", "forward", "guest", "host_loopback", "link", "bridged", "tap")
+    (
+        *("name", "idle", "user", "forward", "guest", "host_loopback"),
+        *("link", "bridged", "tap", "names"),
+    )
 )
 """The options that a switch writes down."""
 _LOOK_INTERVAL: Final = 0.01
@@ -117,6 +120,13 @@ class Segment:
         Raises: HostError
         """
         self._ask({"untap": name})
+
+    def serve_names(self) -> None:
+        """Have somebody on it whom its guests ask for names and addresses.
+
+        Raises: HostError
+        """
+        self._ask({"names": True})
 
     def stay(self) -> None:
         """Have it wait for a guest as long again: one is about to connect.

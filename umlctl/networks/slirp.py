@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import json
 import os
 import select
 import shutil
@@ -28,6 +27,8 @@ import time
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from umlctl.errors import HostError, UnfitHost
+from umlctl.networks import silencing
+from umlctl.networks.slirp_question import LOOK_INTERVAL, PROGRAM, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     Done = Callable[[str | None], None]
 
-PROGRAM: Final = "slirp4netns"
 GUEST_ADDRESS: Final = "10.0.2.15"
 """The address that the DHCP server of slirp4netns gives to the first client."""
 ADDRESSES: Final = {
@@ -49,17 +49,12 @@ ADDRESSES: Final = {
 }
 START_TIMEOUT: Final = 10.0
 """How long slirp4netns may take to listen, seconds."""
-ANSWER_TIMEOUT: Final = 4.0
-"""How long slirp4netns may take to answer a request, seconds: less than a client of the switch
-waits."""
-LOOK_INTERVAL: Final = 0.01
 FIRST_RESTART_INTERVAL: Final = 0.1
 MAX_RESTART_INTERVAL: Final = 5.0
 """How long to wait before slirp4netns is started again, seconds: at first, then twice as long each
 time, up to the most."""
 STABLE_SECONDS: Final = 10.0
 """How long slirp4netns runs until its next end counts as the first, seconds."""
-_MAX_ANSWER_BYTES: Final = 1 << 16
 
 
 class Carrier(Protocol):
@@ -150,7 +145,8 @@ class Uplink:
         if not host_loopback:
             self._command.append("--disable-host-loopback")
         self._rules = [_Rule(forward, kept=True) for forward in dict.fromkeys(forwards)]
-        self._asking: _Question | None = None
+        self._asking: Question | None = None
+        self._planned: tuple[str, ...] = ()
         self._pidfd = -1
         self._held = -1
         self._since = 0.0
@@ -162,6 +158,17 @@ class Uplink:
         self._bridge = bridge
         self._moving = self.pid > 0
         self._kill()
+
+    def keep_off(self, macs: Iterable[str]) -> None:
+        """Have the program give no address to some NICs, from now on: they have theirs."""
+        self._planned = tuple(macs)
+        with contextlib.suppress(FileNotFoundError):  # it has just begun, or ends
+            self._silence()
+
+    def _silence(self) -> None:
+        tap = "" if self._bridge is None else self._bridge.uplink
+        where = silencing.Place(self.pid, self._pidfd, tap, self.port)
+        silencing.keep_off(where, self._planned, self._switch.say)
 
     def start(self) -> None:
         """Start the program, and have it connected soon."""
@@ -207,7 +214,8 @@ class Uplink:
             os.set_inheritable(reader, True)
             fcntl.fcntl(reader, fcntl.F_SETOWN, -os.getpid())
             fcntl.fcntl(reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-            command = [*self._command, f"--exit-fd={reader}", *self._where(parent)]
+            where = _where(self._bridge, self._path, parent)
+            command = [*self._command, f"--exit-fd={reader}", *where]
             if os.getppid() == parent:
                 os.execv(command[0], command)  # noqa: S606 - no shell is wanted
         except OSError as problem:
@@ -222,9 +230,11 @@ class Uplink:
             return  # the program has ended since
         try:
             if self._bridge is not None:
+                self._silence()
                 self._bridge.join_uplink()
             else:
                 self.port = self._connected(pid)
+                self._silence()
         except OSError as problem:
             if time.monotonic() < self._since + START_TIMEOUT:
                 self._switch.loop.after(LOOK_INTERVAL, lambda: self._connect(pid))
@@ -240,18 +250,6 @@ class Uplink:
         for rule in self._rules:
             rule.pending, rule.error = True, None
         self._ask_next()
-
-    def _where(self, parent: int) -> list[str]:
-        """The end of the command.
-
-        parent: the switch's process
-        """
-        if self._bridge is None:
-            return ["--target-type=bess", self._path]
-        held = f"/proc/{parent}/fd"
-        net, user = self._bridge.namespaces()
-        owner = [f"--userns-path={held}/{user}"] if user >= 0 else []
-        return [*owner, "--netns-type=path", f"{held}/{net}", self._bridge.uplink]
 
     def _connected(self, pid: int) -> Port:
         """A port of the switch that the program is at.
@@ -367,7 +365,7 @@ class Uplink:
                 self._settle(rule, str(problem))
             else:
                 answered = functools.partial(self._answered, rule)
-                self._asking = _Question(
+                self._asking = Question(
                     self._switch, self._api_path, rule.forward, self.guest, answered
                 )
 
@@ -415,85 +413,15 @@ class Uplink:
         ]
 
 
-class _Question:
-    """One request to add a forward, and its answer, on a connection of its own."""
+def _where(bridge: OnBridge | None, path: str, parent: int) -> list[str]:
+    """The end of the command.
 
-    def __init__(
-        self,
-        switch: Carrier,
-        path: Callable[[], str],
-        forward: Forward,
-        guest: str,
-        done: Done,
-    ) -> None:
-        """path: what leads to the program's API socket by now"""
-        self._switch = switch
-        self._path = path
-        self._forward = forward
-        self._done = done
-        self._answer = b""
-        self._deadline = time.monotonic() + ANSWER_TIMEOUT
-        arguments = {
-            "proto": forward.protocol,
-            "host_addr": forward.host,
-            "host_port": forward.port,
-            "guest_addr": forward.guest or guest,
-            "guest_port": forward.guest_port,
-        }
-        self._request = json.dumps({"execute": "add_hostfwd", "arguments": arguments}).encode()
-        self._connection: socket.socket | None = None
-        self._open = True
-        self._switch.loop.after(0, self._ask)
-        self._switch.loop.after(ANSWER_TIMEOUT, self._give_up)
-
-    def _ask(self) -> None:
-        """Connect; the API socket appears some time after the port is connected."""
-        if not self._open:
-            return
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        try:
-            connection.connect(self._path())
-            connection.send(self._request)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            connection.close()
-            self._switch.loop.after(LOOK_INTERVAL, self._ask)
-            return
-        self._connection = connection
-        self._switch.loop.watch(connection.fileno(), select.EPOLLIN, self._read)
-
-    def _give_up(self) -> None:
-        removed = self._connection is None and not os.path.exists(self._path())
-        self._finish("its socket was removed" if removed else "no answer")
-
-    def _read(self, _events: int) -> None:
-        assert self._connection is not None
-        try:
-            data = self._connection.recv(_MAX_ANSWER_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as problem:
-            self._finish(str(problem))
-            return
-        self._answer += data
-        if data and len(self._answer) <= _MAX_ANSWER_BYTES:
-            return
-        try:
-            answer = json.loads(self._answer)
-            error = None if "return" in answer else str(answer["error"]["desc"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            error = "an answer that makes no sense"
-        self._finish(error)
-
-    def _finish(self, error: str | None) -> None:
-        if self._open:
-            self.close()
-            self._done(error and f"cannot forward {self._forward}: {PROGRAM}: {error}")
-
-    def close(self) -> None:
-        self._open = False
-        if self._connection is not None:
-            self._switch.loop.unwatch(self._connection.fileno())
-            self._connection.close()
-            self._connection = None
+    path: where the program listens, if it is on no bridge
+    parent: the switch's process
+    """
+    if bridge is None:
+        return ["--target-type=bess", path]
+    held = f"/proc/{parent}/fd"
+    net, user = bridge.namespaces()
+    owner = [f"--userns-path={held}/{user}"] if user >= 0 else []
+    return [*owner, "--netns-type=path", f"{held}/{net}", bridge.uplink]

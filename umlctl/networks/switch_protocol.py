@@ -21,6 +21,8 @@ packet.
                                 have a tap on that bridge for a NIC of a kernel in that namespace;
                                 a new one, unless "kept": true says that one that is there stays
     {"untap": NAME}             remove it
+    {"names": true}             have a station on the network that answers guests which ask for
+                                names and addresses, see `umlctl.networks.station`
     {"forward": "8080:80"}      forward a port of this host to the guest
     {"stay": true}              a client is about to connect: be alone for a while longer
     {"quit": true}              end, and tell the holders {"quit": true}
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from umlctl.networks.links import Links
     from umlctl.networks.loop import Loop
     from umlctl.networks.slirp import Uplink
+    from umlctl.networks.station import Station
 
     Message = dict[str, object]
 
@@ -82,6 +85,9 @@ class Controlled(Protocol):
     links: Links
     bridged: Bridged
     uplink: Uplink | None
+    station: Station | None
+
+    def serve_names(self) -> None: ...
 
     def guest_ports(self) -> Sequence[Port]: ...
 
@@ -243,6 +249,9 @@ class Control:
                 self._switch.bridged.remove(name)
                 self._switch.save_options()
                 return {"ok": True}
+            case {"names": True}:
+                self._switch.serve_names()
+                return {"ok": True}
             case {"forward": str(text)}:
                 return self._forward(client, text)
             case {"stay": True}:
@@ -253,7 +262,7 @@ class Control:
                 return {"ok": True}
         return {
             "error": "no such request; there are status, hold, give, forget, capture, link, "
-            "namespace, tap, untap, forward, stay and quit"
+            "namespace, tap, untap, names, forward, stay and quit"
         }
 
     def _forget(self, pid: int) -> Message:
@@ -369,6 +378,7 @@ class Control:
             "holders": self.holders(),
             "links": switch.links.all()[:MAX_LISTED_PORTS],
             "bridged": bool(switch.bridged),
+            **({} if switch.station is None else switch.station.status()),
             "ports": listed[:MAX_LISTED_PORTS],
             "unlisted": max(len(ports) + len(taps) - MAX_LISTED_PORTS, 0),
         }

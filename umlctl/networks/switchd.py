@@ -47,6 +47,7 @@ from umlctl.networks.forwarding import (
 from umlctl.networks.forwards import check_address, parse_forward
 from umlctl.networks.links import Links
 from umlctl.networks.loop import Loop
+from umlctl.networks.station import Station
 from umlctl.networks.switch_protocol import Control, peer
 from umlctl.state.checksum import seal
 
@@ -79,6 +80,7 @@ class Switch:
         links: which NICs' frames are delayed, lost, slowed down or cut
         bridged: the part of the segment that the host's kernel moves frames in
         uplink: leads out of the segment; None if nothing does
+        station: answers guests that ask for names and addresses; None if there is no plan of these
     """
 
     def __init__(self, name: str, options: argparse.Namespace, lock: int = -1) -> None:
@@ -93,6 +95,7 @@ class Switch:
             asked = json.loads(text)
             self.links.set(asked.pop("mac"), asked.pop("pid"), link.read(asked))
         self.uplink: slirp.Uplink | None = None
+        self.station: Station | None = None
         if options.user:
             self.uplink = slirp.Uplink(
                 self,
@@ -117,6 +120,8 @@ class Switch:
         if options.bridged:  # which is found by those who listen already
             self.bridged.begin([json.loads(text) for text in options.tap])
             self.apply_links()
+        if options.names:
+            self.serve_names()
         self._tick()
         self._stay()
         self.renew()
@@ -181,6 +186,14 @@ class Switch:
             _listen(self, paths.network_control(self.name), self._control.accept)
         if not os.path.exists(paths.network_options(self.name)):
             self.save_options()
+
+    def serve_names(self) -> None:
+        """Have a station that knows the plan of addresses, as it is by now."""
+        if self.station is None:
+            self.station = Station(self, uplink=self.uplink is not None)
+            self.save_options()
+        if self.uplink is not None:
+            self.uplink.keep_off(self.station.planned())
 
     # Ports
 
@@ -334,6 +347,7 @@ class Switch:
             self._options.forward = [str(forward) for forward in self.uplink.forwards()]
         self._options.link = [json.dumps(each) for each in self.links.all()]
         self._options.bridged = bool(self.bridged)
+        self._options.names = self.station is not None
         self._options.tap = [json.dumps(each) for each in self.bridged.known()]
         path = paths.network_options(self.name)
         with open(path + "~", "wb") as file:
@@ -407,6 +421,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--forward", action="append", default=[], metavar="HOSTPORT:GUESTPORT")
     made.add_argument("--link", action="append", default=[], metavar="JSON", help="of one NIC")
     made.add_argument("--bridged", action="store_true", help="there is a bridge of the host's")
+    made.add_argument("--names", action="store_true", help="guests ask for names and addresses")
     made.add_argument("--tap", action="append", default=[], metavar="JSON", help="on that bridge")
     made.add_argument(
         "--guest", default=slirp.GUEST_ADDRESS, metavar="ADDRESS", help="who is forwarded to"

@@ -86,9 +86,14 @@ def _nics(old: Definition) -> tuple[tuple[str, ...], list[str]]:
             if nic.mac:
                 lost.append(f"a MAC of its own for {text}: change it, or both have the same")
             continue
-        mine = msgspec.structs.replace(nic, mac="", addr="", host="", forwards=())
+        planned = nic.addr if nic.addr in (specs.AUTO, specs.DHCP) else ""
+        mine = msgspec.structs.replace(nic, mac="", addr=planned, host="", forwards=())
         nics.append(str(mine))
-        given = {"addr": nic.addr, "host": nic.host, "forward": ", ".join(nic.forwards)}
+        given = {
+            "addr": "" if planned else nic.addr,
+            "host": nic.host,
+            "forward": ", ".join(nic.forwards),
+        }
         lost += [f"{key} {value}" for key, value in given.items() if value]
     return tuple(nics), lost
 

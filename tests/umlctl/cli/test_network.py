@@ -195,6 +195,8 @@ def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
     moved = {"in_bytes": 5, "out_bytes": 6144, "in_rate": 125_000, "out_rate": 3, "dropped": 7}
     full.running["lan"] = {
         "uplink": {"up": True},
+        "addresses": "10.0.2.0/24",
+        "names": "10.0.2.1",
         "forwards": [
             {"forward": "tcp:127.0.0.1:8080:80", "error": None},
             {"forward": "udp:127.0.0.1:53:53", "error": "in use"},
@@ -206,8 +208,9 @@ def test_who_is_on_a_switch_is_shown_with_names_and_addresses(
         ],
     }
     assert full.main("show", "lan") == 0
-    first, *forwards, heading, one, two, three, stranger = full.out.splitlines()
+    first, plan, *forwards, heading, one, two, three, stranger = full.out.splitlines()
     assert first == "lan: switch, running, uplink slirp4netns"
+    assert plan == "addresses of 10.0.2.0/24, names from 10.0.2.1"
     assert forwards == ["forward tcp:127.0.0.1:8080:80", "forward udp:127.0.0.1:53:53: in use"]
     assert heading.split() == ["GUEST", "NIC", "MAC", "ADDRESS", "PORT", *MOVED]
     said = ["5", "6.0K", "1.0", "Mbit/s", "24", "bit/s", "7"]

@@ -85,7 +85,11 @@ def test_way_out_of_a_switch_with_an_uplink_is_told(supervisor: Supervisor) -> N
     supervisor.answer("plug nic switch=lan,addr=10.0.2.50/24", SWITCH | {"addr": "10.0.2.50/24"})
     options = ("--switch", "lan", "--guest-addr", "10.0.2.50/24")
     assert supervisor.main("nic", "add", "demo", *options) == 0
-    assert "ip route add default via 10.0.2.2\nnames are resolved by 10.0.2.3" in supervisor.out
+    assert "ip route add default via 10.0.2.2\nnames are resolved by 10.0.2.1, " in supervisor.out
+    planned = "switch=lan,addr=dhcp"
+    supervisor.answer(f"plug nic {planned}", SWITCH | {"addr": "10.0.2.50/24", "asked": planned})
+    assert supervisor.main("nic", "add", "demo", "--switch", "lan", "--guest-addr", "dhcp") == 0
+    assert "in the guest: any DHCP client, which gets 10.0.2.50/24" in supervisor.out
 
 
 def test_added_nic_as_json(supervisor: Supervisor) -> None:

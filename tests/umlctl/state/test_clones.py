@@ -25,6 +25,7 @@ def test_new_guest_has_its_own_name_disks_and_addresses() -> None:
         nics=(
             "switch=lan,nic=0,mac=02:00:00:00:00:01,addr=10.0.0.2",
             "user,nic=1,forward=2222:22",
+            "switch=lan,nic=2,mac=02:00:00:00:00:02,addr=auto",
         ),
         arguments=("ubd5=/x.img", "quiet"),
         pidfile="/run/demo.pid",
@@ -48,7 +49,7 @@ def test_new_guest_has_its_own_name_disks_and_addresses() -> None:
         "/cd.iso,slot=1,ro",
         "/srv/twin/ubd5.img,slot=5",
     )
-    assert new.nics == ("switch=lan,nic=0", "user,nic=1")
+    assert new.nics == ("switch=lan,nic=0", "user,nic=1", "switch=lan,nic=2,addr=auto")
     assert new.arguments == ("quiet",)
     assert lost == ["addr 10.0.0.2", "forward 2222:22"]
 

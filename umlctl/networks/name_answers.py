@@ -1,0 +1,105 @@
+"""Answers to questions for names of guests, as DNS has them: a datagram in, a datagram out.
+
+Only what a network knows itself is answered: the addresses of its guests, and who has an address.
+All else is refused, on which a resolver asks the next server that it was told of: a guest may be on
+several networks.
+
+Source: RFC 1035
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+from umlctl.networks.address_plan import DOMAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TTL_SECONDS: Final = 5
+MAX_QUERY_BYTES: Final = 512
+MAX_ANSWERS: Final = 16
+"""How many addresses of one name are told: they have to fit in a datagram."""
+_HEADER: Final = struct.Struct("!6H")
+_IS_ANSWER: Final = 0x8000
+_OPCODE: Final = 0x7800
+_AUTHORITATIVE: Final = 0x0400
+_WANTS_RECURSION: Final = 0x0100
+_NOT_IMPLEMENTED: Final = 4
+_REFUSED: Final = 5
+_INTERNET: Final = 1
+A: Final = 1
+PTR: Final = 12
+ANY: Final = 255
+_MAX_LABEL_BYTES: Final = 63
+_REVERSE: Final = ".in-addr.arpa"
+_QUESTION_AT: Final = 0xC00C
+"""A name that is the question's."""
+
+
+def answer(query: bytes, hosts: Iterable[tuple[str, str]]) -> bytes | None:
+    """The answer to a datagram; None if it is no question.
+
+    hosts: names of guests, each with an address
+    """
+    if not _HEADER.size < len(query) <= MAX_QUERY_BYTES:
+        return None
+    number, flags, questions, *_ = _HEADER.unpack_from(query)
+    read = _question(query)
+    if flags & _IS_ANSWER or questions != 1 or read is None:
+        return None
+    name, kind, of_class, end = read
+    if flags & _OPCODE:
+        found: list[bytes] | int = _NOT_IMPLEMENTED
+    else:
+        found = _look_up(name, kind, hosts) if of_class in (_INTERNET, ANY) else _REFUSED
+    code, records = (found, []) if isinstance(found, int) else (0, found[:MAX_ANSWERS])
+    said = _IS_ANSWER | flags & (_OPCODE | _WANTS_RECURSION) | code
+    said |= 0 if code else _AUTHORITATIVE
+    head = _HEADER.pack(number, said, 1, len(records), 0, 0)
+    return b"".join([head, query[_HEADER.size : end], *records])
+
+
+def _question(query: bytes) -> tuple[str, int, int, int] | None:
+    """The name in lower case, the type and the class of a question, and where it ends; None if it
+    is none."""
+    labels = []
+    at = _HEADER.size
+    while at < len(query) and query[at]:
+        size = query[at]
+        if size > _MAX_LABEL_BYTES:
+            return None
+        labels.append(query[at + 1 : at + 1 + size].decode("latin-1"))
+        at += 1 + size
+    end = at + 5
+    if end > len(query):
+        return None
+    kind, of_class = struct.unpack_from("!HH", query, at + 1)
+    return ".".join(labels).lower(), kind, of_class, end
+
+
+def _look_up(name: str, kind: int, hosts: Iterable[tuple[str, str]]) -> list[bytes] | int:
+    """The records that answer, or a code for why there are none."""
+    short = name.removesuffix(f".{DOMAIN}")
+    if name.endswith(_REVERSE):
+        address = ".".join(reversed(name.removesuffix(_REVERSE).split(".")))
+        guests = [guest for guest, has in hosts if has == address]
+        if not guests:
+            return _REFUSED
+        return [_record(PTR, _as_labels(f"{guests[0]}.{DOMAIN}"))] if kind in (PTR, ANY) else []
+    found = [address for guest, address in hosts if guest.lower() in (name, short)]
+    if not found:
+        return _REFUSED
+    return [_record(A, socket.inet_aton(each)) for each in found] if kind in (A, ANY) else []
+
+
+def _record(kind: int, data: bytes) -> bytes:
+    head = struct.pack("!HHHIH", _QUESTION_AT, kind, _INTERNET, TTL_SECONDS, len(data))
+    return head + data
+
+
+def _as_labels(name: str) -> bytes:
+    labels = [label.encode()[:_MAX_LABEL_BYTES] for label in name.split(".")]
+    return b"".join(bytes([len(label)]) + label for label in labels if label) + b"\0"
