@@ -125,8 +125,12 @@ def assigned(
 
 def load(network: str) -> dict[str, Lease]:
     """Which address each NIC has, by MAC address; of a file that is damaged nothing is known."""
+    return _read(path_of(network))
+
+
+def _read(path: str) -> dict[str, Lease]:
     try:
-        with open(path_of(network), "rb") as file:
+        with open(path, "rb") as file:
             return _LEASES.decode(unseal(file.read()))
     except (OSError, Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
@@ -210,7 +214,6 @@ class Known:
     """The leases of a network, as they are when they are looked at."""
 
     def __init__(self, network: str) -> None:
-        self._network = network
         self._path = path_of(network)
         self._seen: tuple[int, ...] = ()
         self._leases: dict[str, Lease] = {}
@@ -222,7 +225,7 @@ class Known:
         except OSError:
             seen = ()
         if seen != self._seen:
-            self._seen, self._leases = seen, load(self._network)
+            self._seen, self._leases = seen, _read(self._path)
         return self._leases
 
 

@@ -17,8 +17,6 @@ from umlctl.networks.address_plan import DOMAIN
 if TYPE_CHECKING:
     from umlctl.networks.address_plan import Lease, Range
 
-SERVER_PORT: Final = 67
-CLIENT_PORT: Final = 68
 LEASE_SECONDS: Final = 24 * 3600
 MAX_NAME_BYTES: Final = 63
 _FIXED: Final = struct.Struct("!4BIHH4s4s4s4s6s10x192x")

@@ -16,15 +16,15 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.networks import packet_filter
-from umlctl.networks.leasing import CLIENT_PORT, SERVER_PORT
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from umlctl.networks.forwarding import Port
     from umlctl.networks.packet_filter import Instruction
 
+SERVER_PORT: Final = 67
+CLIENT_PORT: Final = 68
+"""Of DHCP. Source: RFC 2131"""
 MAX_MACS: Final = 800
 """For how many NICs a filter can be: it has five instructions for each."""
 TUN_DEVICE: Final = "/dev/net/tun"
@@ -88,9 +88,12 @@ def keep_off(place: Place, macs: Sequence[str], say: Callable[[str], None]) -> N
     """
     if not macs:
         return
+    from umlctl.networks import packet_filter  # it runs programs, and most switches need none
+
     try:
         if place.tap:
-            _on_tap(place, macs)
+            fprog, _held = packet_filter.for_kernel(without(macs, SERVER_PORT))
+            _on_tap(place, fprog)
         elif place.port is not None and isinstance(place.port.connection, socket.socket):
             packet_filter.attach(place.port.connection, without(macs, CLIENT_PORT))
     except FileNotFoundError:
@@ -99,9 +102,9 @@ def keep_off(place: Place, macs: Sequence[str], say: Callable[[str], None]) -> N
         say(f"slirp4netns may give addresses beside the plan: {problem}")
 
 
-def _on_tap(place: Place, macs: Sequence[str]) -> None:
-    """Have a program not hear of NICs on its tap. One that has just begun has open what its parent
-    has, taps among it.
+def _on_tap(place: Place, fprog: bytes) -> None:
+    """Have a program hear only what a filter passes on its tap. One that has just begun has open
+    what its parent has, taps among it.
 
     Raises: FileNotFoundError, OSError
     """
@@ -112,7 +115,6 @@ def _on_tap(place: Place, macs: Sequence[str]) -> None:
             try:
                 if _interface(descriptor) != place.tap:
                     continue
-                fprog, _held = packet_filter.for_kernel(without(macs, SERVER_PORT))
                 fcntl.ioctl(descriptor, _TUNATTACHFILTER, fprog)
             finally:
                 os.close(descriptor)

@@ -14,7 +14,10 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
+from umlctl.errors import UmlctlError
+from umlctl.host import paths
 from umlctl.networks import address_plan, leasing, macs, name_answers
+from umlctl.networks.silencing import CLIENT_PORT, SERVER_PORT
 
 if TYPE_CHECKING:
     from umlctl.networks.forwarding import Port
@@ -127,17 +130,24 @@ class Station:
             return None
         data = body[begins + _UDP.size : begins + length]
         known = self._known.look()
-        if port == leasing.SERVER_PORT and to in (self._address, _BROADCAST):
+        if port == SERVER_PORT and to in (self._address, _BROADCAST):
             said = leasing.answer(data, known, self.range)
             source = source if source != bytes(4) else _BROADCAST
-            asks = leasing.CLIENT_PORT
+            asks = CLIENT_PORT
         elif port == NAMES_PORT and to == self._address:
-            said = name_answers.answer(
-                data, [(each.guest, each.address) for each in known.values()]
-            )
+            hosts = [(each.guest, each.address) for each in known.values()]
+            said = name_answers.answer(data, [host for host in hosts if _is_there(host[0])])
         else:
             return None
         return None if said is None else _datagram(self._address, source, (port, asks), said)
+
+
+def _is_there(guest: str) -> bool:
+    """Whether there is a guest still, be it one that has ended."""
+    try:
+        return paths.has_record(guest)
+    except UmlctlError:
+        return True  # that cannot be known, and this process has to go on
 
 
 def _datagram(source: bytes, to: bytes, ports: tuple[int, int], data: bytes) -> bytes:

@@ -250,8 +250,7 @@ class Control:
                 self._switch.save_options()
                 return {"ok": True}
             case {"names": True}:
-                self._switch.serve_names()
-                return {"ok": True}
+                return self._serve_names()
             case {"forward": str(text)}:
                 return self._forward(client, text)
             case {"stay": True}:
@@ -334,6 +333,13 @@ class Control:
         self._switch.save_options()
         self._switch.renew()
         return {"namespace": inode}
+
+    def _serve_names(self) -> Message:
+        try:
+            self._switch.serve_names()
+        except UmlctlError as problem:
+            return {"error": str(problem)}
+        return {"ok": True}
 
     def _make_tap(self, name: str, mac: str, guest: str, inode: int, kept: bool) -> Message:
         if not _MAC.fullmatch(mac):

@@ -47,13 +47,13 @@ from umlctl.networks.forwarding import (
 from umlctl.networks.forwards import check_address, parse_forward
 from umlctl.networks.links import Links
 from umlctl.networks.loop import Loop
-from umlctl.networks.station import Station
 from umlctl.networks.switch_protocol import Control, peer
 from umlctl.state.checksum import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from umlctl.networks.station import Station
     from umlctl.networks.tap_connection import TapConnection
 
 MAX_BURST_FRAMES: Final = 64
@@ -190,6 +190,8 @@ class Switch:
     def serve_names(self) -> None:
         """Have a station that knows the plan of addresses, as it is by now."""
         if self.station is None:
+            from umlctl.networks.station import Station  # most switches need none
+
             self.station = Station(self, uplink=self.uplink is not None)
             self.save_options()
         if self.uplink is not None:

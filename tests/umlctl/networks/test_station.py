@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tests.switches import BROADCAST, Running, arrived, mac, make, until
 from tests.umlctl.networks.test_address_plan import recorded
 from tests.umlctl.networks.test_leasing import DISCOVER, request
 from tests.umlctl.networks.test_name_answers import question
+from umlctl.host import paths
 from umlctl.networks import address_plan, station
 from umlctl.networks.station import Station
 
@@ -97,6 +99,9 @@ def test_names_are_answered_who_asks(alone: Station) -> None:
     assert (source, to, of, port) == (LAN.resolvers[0], LAN.address(9), 53, 5353)
     assert socket.inet_aton(address_plan.load("lan")[OWN.hex(":")].address) in data
     assert alone.answer(mac(3) + asked[6:]) is None, "it is for another"
+    shutil.rmtree(paths.record_dir("web"))
+    refused = unpacked(alone.answer(asked))[-1]  # type: ignore[arg-type]
+    assert refused[3] & 0xF == 5, "the guest is removed"
 
 
 def test_addresses_are_given_to_all_who_have_none(alone: Station) -> None:
