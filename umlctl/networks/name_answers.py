@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from umlctl.networks.address_plan import DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 TTL_SECONDS: Final = 5
 MAX_QUERY_BYTES: Final = 512
@@ -39,10 +39,13 @@ _QUESTION_AT: Final = 0xC00C
 """A name that is the question's."""
 
 
-def answer(query: bytes, hosts: Iterable[tuple[str, str]]) -> bytes | None:
+def answer(
+    query: bytes, hosts: Iterable[tuple[str, str]], is_there: Callable[[str], bool]
+) -> bytes | None:
     """The answer to a datagram; None if it is no question.
 
-    hosts: names of guests, each with an address
+    hosts: names of guests, each with an address; those that count most come first
+    is_there: whether there is a guest; it is asked of few
     """
     if not _HEADER.size < len(query) <= MAX_QUERY_BYTES:
         return None
@@ -54,8 +57,9 @@ def answer(query: bytes, hosts: Iterable[tuple[str, str]]) -> bytes | None:
     if flags & _OPCODE:
         found: list[bytes] | int = _NOT_IMPLEMENTED
     else:
-        found = _look_up(name, kind, hosts) if of_class in (_INTERNET, ANY) else _REFUSED
-    code, records = (found, []) if isinstance(found, int) else (0, found[:MAX_ANSWERS])
+        asked = of_class in (_INTERNET, ANY)
+        found = _look_up(name, kind, hosts, is_there) if asked else _REFUSED
+    code, records = (found, []) if isinstance(found, int) else (0, found)
     said = _IS_ANSWER | flags & (_OPCODE | _WANTS_RECURSION) | code
     said |= 0 if code else _AUTHORITATIVE
     head = _HEADER.pack(number, said, 1, len(records), 0, 0)
@@ -80,19 +84,23 @@ def _question(query: bytes) -> tuple[str, int, int, int] | None:
     return ".".join(labels).lower(), kind, of_class, end
 
 
-def _look_up(name: str, kind: int, hosts: Iterable[tuple[str, str]]) -> list[bytes] | int:
+def _look_up(
+    name: str, kind: int, hosts: Iterable[tuple[str, str]], is_there: Callable[[str], bool]
+) -> list[bytes] | int:
     """The records that answer, or a code for why there are none."""
     short = name.removesuffix(f".{DOMAIN}")
     if name.endswith(_REVERSE):
         address = ".".join(reversed(name.removesuffix(_REVERSE).split(".")))
-        guests = [guest for guest, has in hosts if has == address]
-        if not guests:
+        owner = next((guest for guest, has in hosts if has == address), None)
+        if owner is None or not is_there(owner):
             return _REFUSED
-        return [_record(PTR, _as_labels(f"{guests[0]}.{DOMAIN}"))] if kind in (PTR, ANY) else []
-    found = [address for guest, address in hosts if guest.lower() in (name, short)]
-    if not found:
+        return [_record(PTR, _as_labels(f"{owner}.{DOMAIN}"))] if kind in (PTR, ANY) else []
+    named = [host for host in hosts if host[0].lower() in (name, short)]
+    there = {guest for guest in {guest for guest, _ in named} if is_there(guest)}
+    if not there:
         return _REFUSED
-    return [_record(A, socket.inet_aton(each)) for each in found] if kind in (A, ANY) else []
+    found = [socket.inet_aton(address) for guest, address in named if guest in there]
+    return [_record(A, each) for each in found[:MAX_ANSWERS]] if kind in (A, ANY) else []
 
 
 def _record(kind: int, data: bytes) -> bytes:

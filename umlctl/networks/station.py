@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from umlctl.networks.forwarding import Port
     from umlctl.networks.loop import Loop
 
-MAX_BURST_FRAMES: Final = 64
-"""How many frames are taken until others get their turn."""
+MAX_BURST_FRAMES: Final = 8
+"""How many frames are answered until others get their turn: a name is looked for among all."""
 MAX_FRAME_BYTES: Final = 2048
 """The longest frame that is looked at, bytes."""
 NAMES_PORT: Final = 53
@@ -52,6 +52,8 @@ class Stationed(Protocol):
 
     def add_port(self, connection: socket.socket, pid: int, *, uplink: bool) -> Port: ...
 
+    def deliver(self, port: Port, frame: memoryview) -> None: ...
+
 
 class Station:
     """The one of a network.
@@ -68,6 +70,7 @@ class Station:
         mac = macs.mac_of(switch.name, 0, "station")
         self._mac = bytes.fromhex(mac.replace(":", ""))
         self._known = address_plan.Known(switch.name)
+        self._deliver = switch.deliver
         self._own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._own.setblocking(False)
         try:
@@ -89,11 +92,11 @@ class Station:
         for _ in range(MAX_BURST_FRAMES):
             try:
                 frame = self._own.recv(MAX_FRAME_BYTES)
-                said = self.answer(frame) if frame else None
-                if said is not None:
-                    self._own.send(said)
-            except OSError:  # no more, or no room for it: it is asked again
+            except OSError:  # no more
                 return
+            said = self.answer(frame)
+            if said is not None:  # by the port's own queue it might be lost
+                self._deliver(self.port, memoryview(said))
 
     def answer(self, frame: bytes) -> bytes | None:
         """The frame that answers one; None if none does."""
@@ -136,7 +139,7 @@ class Station:
             asks = CLIENT_PORT
         elif port == NAMES_PORT and to == self._address:
             hosts = [(each.guest, each.address) for each in known.values()]
-            said = name_answers.answer(data, [host for host in hosts if _is_there(host[0])])
+            said = name_answers.answer(data, hosts, _is_there)
         else:
             return None
         return None if said is None else _datagram(self._address, source, (port, asks), said)
@@ -146,7 +149,7 @@ def _is_there(guest: str) -> bool:
     """Whether there is a guest still, be it one that has ended."""
     try:
         return paths.has_record(guest)
-    except UmlctlError:
+    except (UmlctlError, OSError):
         return True  # that cannot be known, and this process has to go on
 
 

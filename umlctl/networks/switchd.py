@@ -251,7 +251,7 @@ class Switch:
         loop."""
         view = self._view
         receive = port.connection.recv_into
-        deliver = self._deliver
+        deliver = self.deliver
         for _ in range(MAX_BURST_FRAMES):
             try:
                 # MSG_TRUNC: the size of the whole frame, were it too long.
@@ -274,7 +274,7 @@ class Switch:
             elif not port.lanes[0].take(view[:size]):
                 port.dropped += 1
 
-    def _deliver(self, port: Port, frame: memoryview) -> None:
+    def deliver(self, port: Port, frame: memoryview) -> None:
         """Pass a frame on that has come through a port."""
         to = self.table.route(bytes(frame[:12]), port)
         if self.captures.copy is not None:
@@ -291,7 +291,7 @@ class Switch:
 
     def _deliver_late(self, port: Port, frame: memoryview) -> None:
         if self._ports.get(port.fd) is port:  # it may be gone meanwhile
-            self._deliver(port, frame)
+            self.deliver(port, frame)
 
     def _flood(self, frame: memoryview, source: Port) -> None:
         for port in self._ports.values():

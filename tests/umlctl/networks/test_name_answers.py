@@ -41,7 +41,7 @@ def read(said: bytes | None, asked: bytes) -> tuple[int, list[bytes]]:
 
 def ask(name: str, kind: int = A, **more: int) -> tuple[int, list[bytes]]:
     asked = question(name, kind, **more)
-    return read(answer(asked, HOSTS), asked)
+    return read(answer(asked, HOSTS, bool), asked)
 
 
 @pytest.mark.parametrize(
@@ -80,21 +80,33 @@ def test_other_names_are_for_other_servers(name: str) -> None:
 
 def test_only_questions_are_answered() -> None:
     assert ask("web", flags=0x2900) == (NOT_IMPLEMENTED, [])
-    assert answer(question("web", flags=0x8180), HOSTS) is None
-    assert answer(question("x" * 63 + ".web" * 200), HOSTS) is None
+    assert answer(question("web", flags=0x8180), HOSTS, bool) is None
+    assert answer(question("x" * 63 + ".web" * 200), HOSTS, bool) is None
 
 
 def test_answer_fits_in_a_datagram() -> None:
     asked = question("many")
-    said = answer(asked, [("many", f"10.0.0.{number}") for number in range(1, 200)])
+    said = answer(asked, [("many", f"10.0.0.{number}") for number in range(1, 200)], bool)
     assert len(read(said, asked)[1]) == MAX_ANSWERS
     assert said is not None
     assert len(said) <= 512
+
+
+def test_only_of_those_that_match_is_it_asked_whether_they_are_there() -> None:
+    asked: list[str] = []
+    hosts = [*HOSTS, *((f"g{number}", "10.0.1.1") for number in range(1000))]
+    for name, code in (("WEB", 0), ("nobody", REFUSED)):
+        wanted = question(name)
+        assert read(answer(wanted, hosts, lambda it: not asked.append(it)), wanted)[0] == code  # type: ignore[func-returns-value]
+    assert asked == ["web"]
+    for name, kind in (("web", A), ("2.0.0.10.in-addr.arpa", PTR)):
+        wanted = question(name, kind)
+        assert read(answer(wanted, HOSTS, lambda _: False), wanted) == (REFUSED, [])
 
 
 @given(st.binary(max_size=600))
 @example(question("web")[:-1])
 @example(question("web")[:12] + b"\xc0\x0c\0\1\0\1")
 def test_anything_may_come(data: bytes) -> None:
-    said = answer(data, HOSTS)
+    said = answer(data, HOSTS, bool)
     assert said is None or said[:2] == data[:2]

@@ -6,21 +6,21 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.switches import BROADCAST, Running, arrived, mac, make, until
+from tests.switches import BROADCAST, Guest, Running, kill, mac, make, place
 from tests.umlctl.networks.test_address_plan import recorded
 from tests.umlctl.networks.test_leasing import DISCOVER, request
 from tests.umlctl.networks.test_name_answers import question
 from umlctl.host import paths
-from umlctl.networks import address_plan, station
+from umlctl.networks import address_plan, segments, station
 from umlctl.networks.station import Station
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["make"]
+__all__ = ["make", "place"]
 
 LAN = address_plan.range_of("lan", uplink=False)
 NAMES = socket.inet_aton(LAN.resolvers[0])
@@ -35,6 +35,7 @@ class Nothing:
     def __init__(self) -> None:
         self.loop = self
         self.connections: list[socket.socket] = []
+        self.delivered: list[bytes] = []
 
     def watch(self, *_: object) -> None:
         """Nothing is ready, ever."""
@@ -42,6 +43,9 @@ class Nothing:
     def add_port(self, connection: socket.socket, _pid: int, *, uplink: bool) -> None:
         assert uplink
         self.connections.append(connection)
+
+    def deliver(self, _port: object, frame: memoryview) -> None:
+        self.delivered.append(bytes(frame))
 
 
 @pytest.fixture
@@ -111,8 +115,46 @@ def test_addresses_are_given_to_all_who_have_none(alone: Station) -> None:
     assert socket.inet_ntoa(data[16:20]) == address_plan.load("lan")[OWN.hex(":")].address
 
 
+def test_station_takes_few_frames_a_turn_and_all_are_answered(
+    alone: Station,
+) -> None:
+    """Though the switch takes none from the port meanwhile."""
+    switch = alone._deliver.__self__  # type: ignore[attr-defined]
+    own = alone.answer(arp(NAMES))[6:12]  # type: ignore[index]
+    (port,) = switch.connections
+    asked = datagram(own, LAN.address(9), NAMES, 53, question("web"))
+    for turn in range(1, 100):
+        for _ in range(station.MAX_BURST_FRAMES + 1):
+            port.send(asked)
+        alone._ready(0)
+        assert len(switch.delivered) == turn * station.MAX_BURST_FRAMES
+    assert set(switch.delivered) == {alone.answer(asked)}
+
+
+def test_only_of_who_is_asked_for_is_it_looked_whether_they_are_there(
+    alone: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look costs as much as a frame that is moved, and a plan has a thousand."""
+    for number in range(2, 40):
+        address_plan.give("lan", LAN, mac(number).hex(":"), f"g{number}", [])
+        recorded(f"g{number}")
+    own = alone.answer(arp(NAMES))[6:12]  # type: ignore[index]
+    looked: list[str] = []
+
+    def look(guest: str) -> bool:
+        looked.append(guest)
+        raise paths.BadPlace("it is gone")
+
+    monkeypatch.setattr(paths, "has_record", look)
+    for name, code in (("web", 0), ("nobody", 5)):
+        said = alone.answer(datagram(own, LAN.address(9), NAMES, 53, question(name)))
+        assert unpacked(said)[-1][3] & 0xF == code  # type: ignore[arg-type]
+    assert looked == ["web"], "and where that cannot be known, it is there"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=120), cut=st.integers(0, 90), kind=st.sampled_from([b"\x06", b"\0"]))
-def test_anything_may_come(data: bytes, cut: int, kind: bytes) -> None:
+def test_anything_may_come(house: str, data: bytes, cut: int, kind: bytes) -> None:
     """Frames that are cut short or are nonsense are no reason to end."""
     made = object.__new__(Station)
     made._mac, made._address, made.range = mac(9), NAMES, LAN
@@ -139,12 +181,10 @@ def test_station_is_at_a_switch_when_it_is_asked_for(make: Callable[..., Running
     assert guest.recv(2000)[12:14] == b"\x08\x06"
 
 
-def test_station_comes_again_with_its_switch(make: Callable[..., Running]) -> None:
-    switch = make("--names")
-    guest = switch.port()
-    guest.send(arp(NAMES))
-    first = guest.recv(2000)
-    guest.send(arp(NAMES))
-    assert guest.recv(2000) == first
-    until(lambda: not arrived(guest))
-    assert station.MAX_FRAME_BYTES > 1514
+def test_station_comes_again_with_its_switch(place: str) -> None:
+    lan = segments.start("lan", idle=60)
+    lan.serve_names()
+    kill("lan")
+    with Guest(segments.revive("lan")) as guest:
+        guest.send(arp(NAMES))
+        assert guest.recv(2000)[12:14] == b"\x08\x06"
