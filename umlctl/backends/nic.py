@@ -64,6 +64,13 @@ class NicBackend(Backend):
 
     def plan(self, asked: Disk | Nic, number: int, owner: Owner) -> DeviceEntry:
         assert isinstance(asked, Nic)
+        entry = self._begin(asked, number, owner)
+        if asked.kind == SWITCH and nic_address.is_planned(asked):
+            entry.addr = nic_address.expected(entry, owner.umid)
+        return entry
+
+    def _begin(self, asked: Nic, number: int, owner: Owner) -> DeviceEntry:
+        """The entry of a NIC that is given no address yet."""
         entry = DeviceEntry(name=f"{self.family}{number}", asked=str(asked), kernel="")
         entry.addr = "" if nic_address.is_planned(asked) else asked.addr
         derived = macs.mac_of(owner.umid, number, self.family)
@@ -82,8 +89,6 @@ class NicBackend(Backend):
             )
             if own:
                 entry.addr = entry.addr or USER_ADDRESS
-            elif nic_address.is_planned(asked):
-                entry.addr = nic_address.expected(entry)
             words = f"transport=bess,dst={paths.network_port(entry.network)},mac={entry.mac}"
         entry.kernel = str(vec.parse(f"{entry.name}:{words}"))
         return entry
@@ -98,7 +103,7 @@ class NicBackend(Backend):
         insist: bool = False,  # noqa: ARG002 - a NIC destroys nothing
     ) -> DeviceEntry:
         assert isinstance(asked, Nic)
-        entry = self.plan(asked, number, owner)
+        entry = self._begin(asked, number, owner)
         _check_mac(entry, users)
         if owner.namespace and kernel_namespace.needs_host(asked):
             raise HostError(f"{entry.name}: {kernel_namespace.ELSEWHERE}")

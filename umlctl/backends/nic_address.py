@@ -44,13 +44,13 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, ...]:
     return (of.gateway, *of.resolvers) if _reaches(addr, of) else ()
 
 
-def expected(entry: DeviceEntry) -> str:
-    """The address that a NIC on a switch would be given.
+def expected(entry: DeviceEntry, umid: str) -> str:
+    """The address that a guest's NIC on a switch would be given.
 
     Raises: HostError
     """
     of = definitions.range_of(entry.network)
-    return address_plan.expected(entry.network, of, entry.mac)
+    return address_plan.expected(entry.network, of, entry.mac, umid)
 
 
 def give(entry: DeviceEntry, asked: Nic, umid: str, users: Iterable[Use]) -> None:

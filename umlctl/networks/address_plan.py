@@ -124,15 +124,25 @@ def assigned(
 
 
 def load(network: str) -> dict[str, Lease]:
-    """Which address each NIC has, by MAC address; of a file that is damaged nothing is known."""
-    return _read(path_of(network))
+    """Which address each NIC has, by MAC address, the one that was given last being the last; of a
+    file that is damaged nothing is known.
+
+    Raises: HostError: it cannot be read now
+    """
+    try:
+        return _read(path_of(network))
+    except OSError as problem:
+        raise HostError(f"the addresses of {network} cannot be read: {problem}") from problem
 
 
 def _read(path: str) -> dict[str, Lease]:
+    """Raises: OSError"""
     try:
         with open(path, "rb") as file:
             return _LEASES.decode(unseal(file.read()))
-    except (OSError, Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except FileNotFoundError:
+        return {}
+    except (Damaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
 
 
@@ -144,29 +154,40 @@ def give(network: str, of: Range, mac: str, guest: str, used: Iterable[tuple[str
 
     Returns: with the prefix length
 
-    Raises: HostError: none is free, or it cannot be written down
+    Raises: HostError: none is free, or the plan cannot be read or written down
     """
-    now = dict(used)
-    taken = {address.partition("/")[0] for other, address in now.items() if other != mac}
     known = load(network)
+    leases = _with_one(known, of, mac, guest, dict(used))
+    _save(network, known, leases)
+    return f"{leases[mac].address}/{of.prefix}"
+
+
+def _with_one(
+    known: dict[str, Lease], of: Range, mac: str, guest: str, now: dict[str, str]
+) -> dict[str, Lease]:
+    """The leases of guests that are still there, with one for a NIC.
+
+    now: the addresses of NICs of running guests, by MAC address
+
+    Raises: HostError: none is free
+    """
+    taken = {address.partition("/")[0] for other, address in now.items() if other != mac}
     leases = {
         key: lease
         for key, lease in known.items()
         if key in now or lease.guest == guest or paths.has_record(lease.guest)
     }
     try:
-        leases = assigned(leases, of, mac, guest, taken)
+        return assigned(leases, of, mac, guest, taken)
     except HostError:  # guests that do not run have them
         leases = {key: lease for key, lease in leases.items() if key in now}
-        leases = assigned(leases, of, mac, guest, taken)
-    _save(network, known, leases)
-    return f"{leases[mac].address}/{of.prefix}"
+        return assigned(leases, of, mac, guest, taken)
 
 
 def take(network: str, mac: str, guest: str, address: str, used: Iterable[tuple[str, str]]) -> None:
     """Have a NIC have an address that it names. The caller holds `leases.lock`.
 
-    Raises: HostError: a guest that runs has it, or it cannot be written down
+    Raises: HostError: a guest that runs has it, or the plan cannot be read or written down
     """
     address = address.partition("/")[0]
     for other, has in used:
@@ -177,12 +198,13 @@ def take(network: str, mac: str, guest: str, address: str, used: Iterable[tuple[
     _save(network, known, leases | {mac: Lease(guest=guest, address=address)})
 
 
-def expected(network: str, of: Range, mac: str) -> str:
-    """The address that a NIC would get, as far as is known, with the prefix length.
+def expected(network: str, of: Range, mac: str, guest: str) -> str:
+    """The address that a NIC would get if no guest ran, with the prefix length.
 
-    Raises: HostError: none is free
+    Raises: HostError: the plan cannot be read
     """
-    return f"{assigned(load(network), of, mac, '', ())[mac].address}/{of.prefix}"
+    leases = _with_one(load(network), of, mac, guest, {})
+    return f"{leases[mac].address}/{of.prefix}"
 
 
 def forget(network: str) -> None:
@@ -211,7 +233,8 @@ def _save(network: str, known: dict[str, Lease], leases: dict[str, Lease]) -> No
 
 
 class Known:
-    """The leases of a network, as they are when they are looked at."""
+    """The leases of a network, as they are when they are looked at; what was seen last while they
+    cannot be read."""
 
     def __init__(self, network: str) -> None:
         self._path = path_of(network)
@@ -222,10 +245,16 @@ class Known:
         try:
             state = os.stat(self._path)
             seen: tuple[int, ...] = (state.st_ino, state.st_mtime_ns, state.st_size)
-        except OSError:
+        except FileNotFoundError:
             seen = ()
+        except OSError:
+            return self._leases
         if seen != self._seen:
-            self._seen, self._leases = seen, _read(self._path)
+            try:
+                self._leases = _read(self._path)
+            except OSError:
+                return self._leases
+            self._seen = seen
         return self._leases
 
 

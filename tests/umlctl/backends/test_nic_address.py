@@ -11,7 +11,9 @@ from umlctl.backends.interface import Owner
 from umlctl.errors import HostError
 from umlctl.guest.specs import parse_nic
 from umlctl.networks import address_plan, definitions, segments
+from umlctl.networks.address_plan import Lease
 from umlctl.networks.definitions import Network
+from umlctl.networks.macs import mac_of
 
 if TYPE_CHECKING:
     from umlctl.state.leases import Use
@@ -86,4 +88,19 @@ def test_plan_names_the_address_that_is_to_be_given(house: str) -> None:
     (entry,) = registry.plan_all([nic], Owner("one", "", ""))
     assert definitions.range_of("lan").has(entry.addr)
     assert not address_plan.load("lan"), "nothing is kept"
-    assert nic_address.expected(entry) == entry.addr
+    assert nic_address.expected(entry, "one") == entry.addr
+
+
+def test_full_plan_of_guests_that_are_removed_is_no_reason_to_refuse_one(
+    host: Host, asked: list[str]
+) -> None:
+    of = definitions.range_of("lan")
+    full = {
+        mac_of(f"gone{index}", 0): Lease(guest=f"gone{index}", address=of.address(index))
+        for index in range(of.first, of.last + 1)
+    }
+    address_plan._save("lan", {}, full)
+    nic = parse_nic("switch=lan,nic=0,addr=auto")
+    (entry,) = registry.plan_all([nic], Owner("one", "", ""))
+    assert prepared(host, "one", "switch=lan,addr=auto").addr == entry.addr
+    assert len(address_plan.load("lan")) == 1

@@ -94,7 +94,7 @@ def test_address_is_written_down(house: str) -> None:
     assert give("b") != first == give("a")
     known = address_plan.load("lan")
     assert f"{known[mac_of('a', 0)].address}/29" == first
-    assert address_plan.expected("lan", SMALL, mac_of("a", 0)) == first
+    assert address_plan.expected("lan", SMALL, mac_of("a", 0), "a") == first
     address_plan.forget("lan")
     address_plan.forget("lan")
     assert address_plan.load("lan") == {}
@@ -141,10 +141,36 @@ def test_of_a_damaged_file_nothing_is_known(house: str) -> None:
     assert give("a") == before, "it follows from the MAC address"
 
 
-def test_addresses_that_cannot_be_kept_are_not_given(house: str) -> None:
-    os.makedirs(address_plan.path_of("lan"))
+def test_addresses_that_cannot_be_kept_are_not_given(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(address_plan, "write_atomically", full)
     with pytest.raises(HostError, match="the addresses of lan cannot be kept"):
         give("a")
+
+
+def test_plan_that_cannot_be_read_now_is_kept(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded("a", "b")
+    first, known = give("a"), Known("lan")
+    before = known.look()
+    give("b")
+    with monkeypatch.context() as none_left:
+        none_left.setattr("builtins.open", no_descriptor)
+        assert known.look() is before
+        with pytest.raises(HostError, match="the addresses of lan cannot be read"):
+            give("a")
+        with pytest.raises(HostError, match="the addresses of lan cannot be read"):
+            address_plan.take("lan", mac_of("a", 0), "a", first, [])
+        none_left.setattr(os, "stat", no_descriptor)
+        assert known.look() is before
+    assert len(known.look()) == len(address_plan.load("lan")) == 2
+
+
+def no_descriptor(*_: object, **__: object) -> None:
+    raise OSError(24, "Too many open files")
 
 
 def test_leases_are_seen_as_they_are(house: str) -> None:
