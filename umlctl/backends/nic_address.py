@@ -82,6 +82,16 @@ def give(entry: DeviceEntry, asked: Nic, umid: str, users: Iterable[Use]) -> Non
     segments.Segment(name).serve_names()
 
 
+def keep_only(umid: str, entries: Iterable[DeviceEntry]) -> None:
+    """Have a guest that starts give back the addresses that its NICs do not have any more. The
+    caller holds `leases.lock`.
+
+    entries: all devices of the guest
+    """
+    has = {(entry.network, entry.mac, entry.addr.partition("/")[0]) for entry in entries}
+    address_plan.keep_only(umid, has)
+
+
 def _reaches(addr: str, of: Range) -> bool:
     """Whether a NIC with an address reaches those whom its network has."""
     from ipaddress import ip_address, ip_interface  # costs as much as all the rest

@@ -98,6 +98,7 @@ def prepare_all(asked: Iterable[Disk | Nic], owner: Owner, users: list[Use]) -> 
             entry = of_asked(each).prepare(each, number, owner, others)
             entry.boot = True
             entries.append(entry)
+        nic_address.keep_only(owner.umid, entries)
     except BaseException:
         undo_all(entries, owner)
         raise

@@ -11,6 +11,7 @@ import hashlib
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ _ALL: Final = 10 << 24 | 128 << 16
 _RANGES: Final = 1 << 13
 _PREFIX: Final = 22
 _UPLINK: Final = 10 << 24 | 2 << 8
+_ENDING: Final = ".addresses"
 
 
 class Range(NamedTuple):
@@ -198,6 +200,30 @@ def take(network: str, mac: str, guest: str, address: str, used: Iterable[tuple[
     _save(network, known, leases | {mac: Lease(guest=guest, address=address)})
 
 
+def keep_only(guest: str, asked: Container[tuple[str, str, str]]) -> None:
+    """Have a guest that starts keep the addresses that its NICs have now, and no other. The caller
+    holds `leases.lock`.
+
+    asked: the network, the MAC address and the address of each NIC
+    """
+    try:
+        files = paths.listed(_directory())
+    except paths.BadPlace:
+        return  # nor can it be asked who has what
+    for file in files:
+        network = file.removesuffix(_ENDING)
+        if network == file:
+            continue
+        with suppress(HostError):  # it is asked for by nobody who starts now
+            known = load(network)
+            leases = {
+                mac: lease
+                for mac, lease in known.items()
+                if lease.guest != guest or (network, mac, lease.address) in asked
+            }
+            _save(network, known, leases)
+
+
 def expected(network: str, of: Range, mac: str, guest: str) -> str:
     """The address that a NIC would get if no guest ran, with the prefix length.
 
@@ -218,11 +244,18 @@ def forget(network: str) -> None:
 
 
 def path_of(network: str) -> str:
-    return f"{paths.state_dir()}/networks/{network}.addresses"
+    return f"{_directory()}/{network}{_ENDING}"
+
+
+def _directory() -> str:
+    return f"{paths.state_dir()}/networks"
 
 
 def _save(network: str, known: dict[str, Lease], leases: dict[str, Lease]) -> None:
-    if leases == known:
+    if list(leases.items()) == list(known.items()):
+        return
+    if not leases:
+        forget(network)
         return
     path = path_of(network)
     try:

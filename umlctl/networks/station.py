@@ -138,7 +138,7 @@ class Station:
             source = source if source != bytes(4) else _BROADCAST
             asks = CLIENT_PORT
         elif port == NAMES_PORT and to == self._address:
-            hosts = [(each.guest, each.address) for each in known.values()]
+            hosts = [(each.guest, each.address) for each in reversed(known.values())]
             said = name_answers.answer(data, hosts, _is_there)
         else:
             return None

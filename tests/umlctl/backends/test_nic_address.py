@@ -83,6 +83,16 @@ def test_address_that_is_named_is_kept_where_names_are_asked(host: Host, asked: 
             prepared(host, "b", f"switch=out,addr={own}")
 
 
+def test_nic_that_is_not_asked_for_any_more_has_no_address(host: Host, asked: list[str]) -> None:
+    recorded("one")
+    for number in range(3):
+        nic = parse_nic(f"switch=lan,nic={number},addr=auto")
+        (entry,) = registry.prepare_all([nic], Owner("one", "", ""), [])
+        assert list(address_plan.load("lan")) == [entry.mac]
+    registry.prepare_all([], Owner("one", "", ""), [])
+    assert not address_plan.load("lan")
+
+
 def test_plan_names_the_address_that_is_to_be_given(house: str) -> None:
     nic = parse_nic("switch=lan,nic=0,addr=auto")
     (entry,) = registry.plan_all([nic], Owner("one", "", ""))

@@ -132,6 +132,31 @@ def test_address_that_a_guest_names_is_its_own(house: str) -> None:
     assert f"{address_plan.load('lan')[mac].address}/29" == first
 
 
+def test_guest_keeps_only_what_its_nics_have(house: str) -> None:
+    recorded("a", "b")
+    macs = [mac_of("a", number) for number in range(3)]
+    had = [address_plan.give("lan", SMALL, mac, "a", []).partition("/")[0] for mac in macs]
+    address_plan.give("other", SMALL, macs[0], "a", [])
+    give("b")
+    address_plan.keep_only("a", {("lan", macs[1], had[1]), ("lan", macs[2], "10.0.0.9")})
+    assert address_plan.load("lan").keys() == {macs[1], mac_of("b", 0)}
+    assert not os.path.exists(address_plan.path_of("other")), "nothing is left in it"
+
+
+def test_plan_that_cannot_be_read_keeps_no_guest_from_starting(house: str) -> None:
+    os.makedirs(address_plan.path_of("bad"))
+    give("a")
+    address_plan.keep_only("a", ())
+    assert address_plan.load("lan") == {}
+
+
+def test_address_that_was_given_last_is_the_last(house: str) -> None:
+    recorded("a", "b")
+    for guest in "aba":
+        give(guest)
+    assert [lease.guest for lease in address_plan.load("lan").values()] == ["b", "a"]
+
+
 def test_of_a_damaged_file_nothing_is_known(house: str) -> None:
     recorded("a")
     before = give("a")

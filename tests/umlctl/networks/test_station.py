@@ -108,6 +108,17 @@ def test_names_are_answered_who_asks(alone: Station) -> None:
     assert refused[3] & 0xF == 5, "the guest is removed"
 
 
+def test_address_that_was_given_last_is_named_first(alone: Station) -> None:
+    own = alone.answer(arp(NAMES))[6:12]  # type: ignore[index]
+    for number in (9, 8):
+        address_plan.give("lan", LAN, mac(number).hex(":"), "web", [])
+    asked = datagram(own, LAN.address(9), NAMES, 53, question("web"))
+    said = unpacked(alone.answer(asked))[-1]  # type: ignore[arg-type]
+    known = address_plan.load("lan")
+    order = [socket.inet_aton(known[mac(number).hex(":")].address) for number in (8, 9, 1)]
+    assert sorted(order, key=said.index) == order
+
+
 def test_addresses_are_given_to_all_who_have_none(alone: Station) -> None:
     ask = datagram(BROADCAST, "0.0.0.0", b"\xff" * 4, 67, request(DISCOVER, mac=OWN.hex(":")))
     source, to, of, port, data = unpacked(alone.answer(ask))  # type: ignore[arg-type]
