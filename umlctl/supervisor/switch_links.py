@@ -40,6 +40,8 @@ class OnNetworks(Protocol):
 
     def taps(self, network: str) -> list[tuple[str, str, str]]: ...
 
+    def addresses(self, network: str) -> list[str]: ...
+
 
 async def keep_links(devices: OnNetworks, pid: int, history: History) -> None:
     """Hold the connections of the kernel's process to the switches in its guest's table."""
@@ -93,6 +95,24 @@ async def _keep_taps(network: str, pid: int, history: History, devices: OnNetwor
         history.add("network lost", network=network, text=str(problem))
 
 
+async def _keep_names(network: str, history: History, devices: OnNetworks) -> None:
+    """Have somebody on the network whom the guest asks for names, if it has an address there: who
+    has started the switch may not have known.
+    """
+    given = devices.addresses(network)
+
+    def keep() -> None:
+        of = definitions.range_of(network)
+        if any(of.has(each) for each in given):
+            Segment(network).serve_names()
+
+    try:
+        if given:
+            await trio.to_thread.run_sync(keep)
+    except HostError as problem:
+        history.add("network lost", network=network, text=str(problem))
+
+
 async def _hold(network: str, pid: int, history: History, devices: OnNetworks) -> None:
     holder = None
     sparing = EventLimit()
@@ -106,10 +126,12 @@ async def _hold(network: str, pid: int, history: History, devices: OnNetworks) -
                     await trio.to_thread.run_sync(_start, network)
                     holder = await trio.to_thread.run_sync(Holder, network, pid)
                     await _keep_taps(network, pid, history, devices)
+                    await _keep_names(network, history, devices)
                 elif lost:
                     await trio.to_thread.run_sync(_start, network)
                     await trio.to_thread.run_sync(holder.reconnect)
                     await _keep_taps(network, pid, history, devices)
+                    await _keep_names(network, history, devices)
                     history.add("network back", network=network)
                     lost = False
                 pause, said = FIRST_RETRY_INTERVAL, ""

@@ -35,6 +35,7 @@ class Table:
     def __init__(self, *networks: str) -> None:
         self.wanted = set(networks)
         self.having: list[tuple[str, str, str]] = []
+        self.given: list[str] = []
         self.changed = trio.Event()
 
     def networks(self) -> set[str]:
@@ -42,6 +43,9 @@ class Table:
 
     def taps(self, _network: str) -> list[tuple[str, str, str]]:
         return self.having
+
+    def addresses(self, _network: str) -> list[str]:
+        return self.given
 
     def change(self, *networks: str) -> None:
         self.wanted = set(networks)
@@ -197,6 +201,40 @@ async def test_switch_whose_options_are_damaged_is_started_as_it_is_defined(plac
         assert len(status["ports"]) == 1
         connection.send(b"x" * 60)
     assert [each["event"] for each in held.events()] == ["network lost", "network back"]
+
+
+@pytest.mark.parametrize("start", [segments.revive, definitions.start_switch])
+async def test_names_are_known_though_the_switch_was_started_by_who_did_not_ask_for_it(
+    place: str, start: Callable[[str], segments.Segment]
+) -> None:
+    """By this guest's supervisor, once somebody else has started it, and once it has itself."""
+    names = definitions.range_of("lan").resolvers[0]
+    lan = segments.start("lan", idle=60)
+    kill("lan")
+    start("lan")
+    assert "names" not in lan.status()
+    holding = Holding("lan")
+    holding.table.given = ["10.9.0.1/24", f"{definitions.range_of('lan').address(5)}/22"]
+    async with holding.running():
+        await until(lambda: lan.status().get("names") == names)
+        os.unlink(paths.network_options("lan"))
+        first = lock_holder("lan")
+        kill("lan")
+        await holding.until_event("network back")
+        assert lock_holder("lan") != first
+        assert (await trio.to_thread.run_sync(lan.status))["names"] == names
+    assert [each["event"] for each in holding.events()] == ["network lost", "network back"]
+
+
+async def test_network_on_which_nobody_has_an_address_of_it_has_no_names(place: str) -> None:
+    lan = segments.start("lan", idle=60)
+    holding = Holding("lan")
+    holding.table.given = ["10.9.0.1/24"]
+    async with holding.running():
+        await until(lambda: lan.status()["holders"] == 1)
+        kill("lan")
+        await holding.until_event("network back")
+        assert "names" not in await trio.to_thread.run_sync(lan.status)
 
 
 @pytest.mark.skipif(bool(unable()), reason="this host has no such namespace")

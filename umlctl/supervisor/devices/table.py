@@ -99,6 +99,10 @@ class DeviceTable:
             if entry.network == network and PORT in entry.made
         ]
 
+    def addresses(self, network: str) -> list[str]:
+        """The addresses that NICs on a network were given."""
+        return [entry.addr for entry in self.entries if entry.network == network and entry.addr]
+
     def networks(self) -> set[str]:
         """The switches of umlctl's that the guest is on."""
         return {entry.network for entry in self.entries if entry.network and not entry.problem}
