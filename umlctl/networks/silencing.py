@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 SERVER_PORT: Final = 67
 CLIENT_PORT: Final = 68
 """Of DHCP. Source: RFC 2131"""
-MAX_MACS: Final = 800
-"""For how many NICs a filter can be: it has five instructions for each."""
+MAX_MACS: Final = 224
+"""For how many NICs a filter can be, which is as many as the plan has addresses beside slirp4netns.
+A filter that takes another's place is there beside it for a moment, and a host may have room for
+20 KiB of them in all. Source: sk_filter_charge and net.core.optmem_max of net/core
+"""
 TUN_DEVICE: Final = "/dev/net/tun"
 _TUNATTACHFILTER: Final = 0x401054D5
 _TUNGETIFF: Final = 0x800454D2
@@ -35,14 +38,21 @@ _PIDFD_GETFD: Final = 438
 _LOAD_WORD: Final = 0x20
 _LOAD_HALF: Final = 0x28
 _LOAD_BYTE: Final = 0x30
+_LOAD_LENGTH: Final = 0x80
 _IF_EQUAL: Final = 0x15
+_IF_AT_LEAST: Final = 0x35
+_IF_ANY: Final = 0x45
 _RETURN: Final = 0x06
 _ALL: Final = 0xFFFFFFFF
 # Where it is in a frame, bytes: of a packet whose header has no options
 _AT_TYPE: Final = 12
+_AT_FRAGMENT: Final = 20
 _AT_PROTOCOL: Final = 23
 _AT_TO_PORT: Final = 36
-_AT_MAC: Final = 70
+_AT_MAC_LAST: Final = 72
+"""The last four bytes of the address: the first two are the same nearly always."""
+_MIN_BYTES: Final = _AT_MAC_LAST + 4
+_LATER_FRAGMENT: Final = 0x1FFF
 _IP: Final = 0x0800
 _UDP: Final = 17
 
@@ -52,18 +62,22 @@ def without(macs: Sequence[str], port: int) -> list[Instruction]:
 
     port: that these go to: of servers, or of clients
     """
-    found: list[Instruction] = []
+    passes = (_RETURN, 0, 0, _ALL)
+    # Who loads what is behind a frame's end has dropped it.
+    found: list[Instruction] = [(_LOAD_LENGTH, 0, 0, 0), (_IF_AT_LEAST, 1, 0, _MIN_BYTES), passes]
     for load, at, value in (
         (_LOAD_HALF, _AT_TYPE, _IP),
         (_LOAD_BYTE, _AT_PROTOCOL, _UDP),
-        (_LOAD_HALF, _AT_TO_PORT, port),
     ):
-        found += [(load, 0, 0, at), (_IF_EQUAL, 1, 0, value), (_RETURN, 0, 0, _ALL)]
-    for mac in macs[:MAX_MACS]:
-        first, last = struct.unpack("!HI", bytes.fromhex(mac.replace(":", "")))
-        found += [(_LOAD_WORD, 0, 0, _AT_MAC + 2), (_IF_EQUAL, 0, 3, last)]
-        found += [(_LOAD_HALF, 0, 0, _AT_MAC), (_IF_EQUAL, 0, 1, first), (_RETURN, 0, 0, 0)]
-    return [*found, (_RETURN, 0, 0, _ALL)]
+        found += [(load, 0, 0, at), (_IF_EQUAL, 1, 0, value), passes]
+    # A later fragment has no port.
+    found += [(_LOAD_HALF, 0, 0, _AT_FRAGMENT), (_IF_ANY, 0, 1, _LATER_FRAGMENT), passes]
+    found += [(_LOAD_HALF, 0, 0, _AT_TO_PORT), (_IF_EQUAL, 1, 0, port), passes]
+    found.append((_LOAD_WORD, 0, 0, _AT_MAC_LAST))
+    for mac in macs[-MAX_MACS:]:
+        (last,) = struct.unpack("!I", bytes.fromhex(mac.replace(":", ""))[2:])
+        found += [(_IF_EQUAL, 0, 1, last), (_RETURN, 0, 0, 0)]
+    return [*found, passes]
 
 
 class Place(NamedTuple):

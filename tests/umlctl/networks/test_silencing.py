@@ -25,8 +25,7 @@ def dhcp(to_port: int, about: str) -> bytes:
 def test_only_what_is_said_about_planned_nics_is_dropped() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with closing(ours), closing(theirs):
-        port = Port(1, 0, ours, 0, lambda *_: None, uplink=True)
-        keep_off(Place(0, -1, "", port), [mac(7).hex(":"), PLANNED], pytest.fail)
+        keep_off(Place(0, -1, "", port_of(ours)), [mac(7).hex(":"), PLANNED], pytest.fail)
         passed = [
             dhcp(68, OTHER),
             dhcp(67, PLANNED),
@@ -38,9 +37,33 @@ def test_only_what_is_said_about_planned_nics_is_dropped() -> None:
         assert arrived(ours) == passed
 
 
-def test_filter_is_not_longer_than_a_kernel_takes() -> None:
+def test_frames_that_are_cut_short_or_no_first_fragment_pass() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with closing(ours), closing(theirs):
+        keep_off(Place(0, -1, "", port_of(ours)), [PLANNED], pytest.fail)
+        whole = dhcp(68, PLANNED)
+        later = whole[:20] + b"\x20\x01" + whole[22:]
+        passed = [*(whole[:size] for size in (14, 20, 23, 37, 60, 75)), later]
+        first = whole[:20] + b"\x20\x00" + whole[22:]
+        for frame in (first, *passed, whole):
+            theirs.send(frame)
+        assert arrived(ours) == passed
+
+
+def test_filter_takes_the_place_of_another_of_as_many_nics() -> None:
+    """As a host has room for few instructions of all filters of a socket."""
     many = [mac(number).hex(":") for number in range(silencing.MAX_MACS + 50)]
-    assert len(without(many, 67)) <= MAX_INSTRUCTIONS
+    assert len(without(many, 67)) <= 2 * silencing.MAX_MACS + 20 <= MAX_INSTRUCTIONS
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with closing(ours), closing(theirs):
+        for _ in range(2):
+            keep_off(Place(0, -1, "", port_of(ours)), many, pytest.fail)
+        theirs.send(dhcp(68, many[-1]))
+        assert arrived(ours) == []
+
+
+def port_of(connection: socket.socket) -> Port:
+    return Port(1, 0, connection, 0, lambda *_: None, uplink=True)
 
 
 def test_without_a_plan_nothing_is_done() -> None:
