@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BEING_PLUGGED: Final = "it is being plugged"
 """The problem of an entry that is written down, and that the guest does not have yet."""
+MAX_RESOLVERS: Final = 3
+"""How many name servers a system asks. Source: MAXNS of resolv.h"""
 BACKENDS: Final[tuple[Backend, ...]] = (
     *(DISK, VECTOR, LEGACY),
     *(CONSOLE, SERIAL, MEMORY, VIRTIO, VFIO, SHARE),
@@ -141,5 +143,7 @@ def for_init(entries: Iterable[DeviceEntry]) -> str:
                 last.append(gateway)
                 resolvers += known
     # Those of guests first: slirp4netns's says of all other names that there are none.
-    last += sorted(dict.fromkeys(resolvers), key=lambda each: each == USER_RESOLVER)
+    stations = [each for each in dict.fromkeys(resolvers) if each != USER_RESOLVER]
+    outside = [USER_RESOLVER] if USER_RESOLVER in resolvers else []
+    last += stations[: MAX_RESOLVERS - len(outside)] + outside
     return ";".join(",".join(words) for words in told)

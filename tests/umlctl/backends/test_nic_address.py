@@ -70,6 +70,17 @@ def test_all_who_know_names_are_told_those_of_guests_first(host: Host, asked: li
     )
 
 
+def test_who_knows_the_internet_is_among_those_that_are_asked(host: Host, asked: list[str]) -> None:
+    definitions.create(Network(name="out", user=True))
+    on = [host.prepare(f"switch={name},addr=auto", number) for number, name in enumerate("abcd")]
+    names = [definitions.range_of(name).resolvers[0] for name in "abc"]
+    assert registry.for_init(on).split(",,")[-1] == ",".join(names)
+    out = host.prepare("switch=out,addr=auto", 4)
+    assert registry.for_init([*on, out]).endswith(
+        f"{out.addr},10.0.2.2,{names[0]},{names[1]},10.0.2.3"
+    )
+
+
 def test_address_that_is_named_is_kept_where_names_are_asked(host: Host, asked: list[str]) -> None:
     definitions.create(Network(name="out", user=True))
     first = prepared(host, "one", "switch=out,addr=10.0.2.40/24")
