@@ -243,6 +243,11 @@ def forget(network: str) -> None:
         raise HostError(f"{path_of(network)} cannot be removed: {problem.strerror}") from problem
 
 
+def is_there(network: str) -> bool:
+    """Whether it is written down who has which address."""
+    return os.path.lexists(path_of(network))
+
+
 def path_of(network: str) -> str:
     return f"{_directory()}/{network}{_ENDING}"
 

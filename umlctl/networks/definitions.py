@@ -174,7 +174,7 @@ def remove(name: str, users: Iterable[Use]) -> str:
     # Some names can be a bridge's, but no switch's.
     bridge = network is not None and network.kind == BRIDGE
     running = not bridge and segments.running(name)
-    if network is None and not running:
+    if network is None and not running and not address_plan.is_there(name):
         raise HostError(f"there is no network {name}; `umlctl network list` shows them")
     on = [
         f"{use.umid}'s {use.entry.name}"

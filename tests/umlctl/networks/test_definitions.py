@@ -8,7 +8,7 @@ import pytest
 
 from tests.damage import damaged
 from umlctl.errors import HostError, UsageError
-from umlctl.networks import definitions, interfaces, segments, taps
+from umlctl.networks import address_plan, definitions, interfaces, segments, taps
 from umlctl.networks.definitions import BRIDGE, Network
 from umlctl.state.leases import Use
 from umlctl.state.records import DeviceEntry
@@ -153,6 +153,15 @@ def test_definition_that_cannot_be_read_is_named_and_hides_no_other(
 
 def test_network_that_is_not_there_cannot_be_removed(fake: Fake) -> None:
     with pytest.raises(HostError, match=r"there is no network lan; `umlctl network list`"):
+        definitions.remove("lan", ())
+
+
+def test_network_that_has_only_a_plan_of_addresses_is_removed(fake: Fake) -> None:
+    of = definitions.range_of("lan")
+    address_plan.give("lan", of, "02:00:00:00:00:01", "gone", ())
+    assert definitions.remove("lan", ()) == ""
+    assert not address_plan.is_there("lan")
+    with pytest.raises(HostError, match="there is no network lan"):
         definitions.remove("lan", ())
 
 
