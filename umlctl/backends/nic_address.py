@@ -41,7 +41,8 @@ def way_out(asked: str, network: str, addr: str) -> tuple[str, ...]:
     if not network or not addr:
         return ()
     of = definitions.range_of(network)
-    return (of.gateway, *of.resolvers) if _reaches(addr, of) else ()
+    known = of.resolvers if of.has(addr) else of.resolvers[1:]  # the first may not be there
+    return (of.gateway, *known) if known and _reaches(addr, of) else ()
 
 
 def expected(entry: DeviceEntry, umid: str) -> str:
@@ -59,7 +60,7 @@ def give(entry: DeviceEntry, asked: Nic, umid: str, users: Iterable[Use]) -> Non
 
     users: the devices of guests that run
 
-    Raises: HostError: a guest that runs has it, or none is free
+    Raises: HostError: a guest that runs has it, or it is not for a guest; or none is free
     """
     name = entry.network
     of = definitions.range_of(name)
@@ -70,13 +71,13 @@ def give(entry: DeviceEntry, asked: Nic, umid: str, users: Iterable[Use]) -> Non
     ]
     if is_planned(asked):
         entry.addr = address_plan.give(name, of, entry.mac, umid, used)
-    elif not of.has(entry.addr) and not _reaches(entry.addr, of):
-        return
-    elif entry.addr.partition("/")[0] in (of.gateway, *of.resolvers):
+    elif entry.addr.partition("/")[0] in of.own():
         raise HostError(
             f"{entry.name}: {entry.addr} is an address of the network {name} itself; take another, "
             "or addr=auto"
         )
+    elif not of.has(entry.addr):
+        return
     else:
         address_plan.take(name, entry.mac, umid, entry.addr, used)
     segments.Segment(name).serve_names()

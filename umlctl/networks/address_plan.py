@@ -66,6 +66,11 @@ class Range(NamedTuple):
             return False  # of IPv6
         return bool(0 < number - self.base < (1 << 32 - self.prefix) - 1)
 
+    def own(self) -> tuple[str, ...]:
+        """The addresses that no guest can have: its ends, and of who is there already."""
+        ends = (_dotted(self.base), _dotted(self.base + (1 << 32 - self.prefix) - 1))
+        return (*ends, *filter(None, [self.gateway]), *self.resolvers)
+
     def mask(self) -> str:
         return _dotted((1 << 32) - (1 << 32 - self.prefix))
 

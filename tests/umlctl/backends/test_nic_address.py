@@ -84,12 +84,19 @@ def test_who_knows_the_internet_is_among_those_that_are_asked(host: Host, asked:
 def test_address_that_is_named_is_kept_where_names_are_asked(host: Host, asked: list[str]) -> None:
     definitions.create(Network(name="out", user=True))
     first = prepared(host, "one", "switch=out,addr=10.0.2.40/24")
-    prepared(host, "one", "switch=lan,addr=10.9.0.1/24")
+    for elsewhere in ("10.9.0.1/24", "10.0.0.1/8", "fd00::2/64"):
+        entry = prepared(host, "one", f"switch=lan,addr={elsewhere}")
+        assert registry.for_init([entry]) == f"vec0,{elsewhere}"
+        wide = prepared(host, "two", f"switch=out,addr={elsewhere}")
+    assert registry.for_init([wide]) == "vec0,fd00::2/64"
+    wide = prepared(host, "two", "switch=out,addr=10.0.0.1/8")
+    assert registry.for_init([wide]) == "vec0,10.0.0.1/8,10.0.2.2,10.0.2.3"
     assert asked == ["out"]
+    assert not address_plan.is_there("lan")
     assert {lease.address for lease in address_plan.load("out").values()} == {"10.0.2.40"}
     with pytest.raises(HostError, match=r"10\.0\.2\.40 is the address of .* on out"):
         prepared(host, "b", "switch=out,addr=10.0.2.40/24", use("one", **fields(first)))
-    for own in ("10.0.2.1/24", "10.0.2.2/24"):
+    for own in ("10.0.2.0/24", "10.0.2.1/24", "10.0.2.2/16", "10.0.2.3/24", "10.0.2.255/8"):
         with pytest.raises(HostError, match="is an address of the network out itself"):
             prepared(host, "b", f"switch=out,addr={own}")
 
