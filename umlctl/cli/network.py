@@ -13,7 +13,7 @@ from umlctl.cli import complete
 from umlctl.cli.main import Group
 from umlctl.errors import HostError, UsageError
 from umlctl.host import naming, processes
-from umlctl.networks import definitions, interfaces, segments
+from umlctl.networks import address_plan, definitions, interfaces, segments
 from umlctl.networks.bridge import unable
 from umlctl.networks.definitions import BRIDGE, SWITCH, Network
 from umlctl.output import say, views
@@ -125,6 +125,9 @@ def show(name: str, in_json: bool) -> int:
     """Show who is on a network: guests, their NICs, and the addresses that they were given."""
     found = _find(name)
     found["nics"] = _nics_on(name)
+    if found["kind"] == SWITCH and naming.PRIVATE_MARK not in name:
+        has_way_out = bool(found.get("user") or found.get("uplink"))
+        found.setdefault("addresses", str(address_plan.range_of(name, uplink=has_way_out)))
     if in_json:
         print(views.to_json(found))
         return exitcodes.OK
@@ -132,8 +135,9 @@ def show(name: str, in_json: bool) -> int:
     way = "by the host's kernel" if found.get("bridged") else ""
     said = [found["kind"], found["state"], way, uplink, found.get("address"), found.get("problem")]
     print(f"{name}: {', '.join(filter(None, said))}")
-    if found.get("names"):
-        print(f"addresses of {found['addresses']}, names from {found['names']}")
+    if found.get("addresses"):
+        names = f", names from {found['names']}" if found.get("names") else ""
+        print(f"addresses of {found['addresses']}{names}")
     for each in found.get("forwards", ()):
         if isinstance(each, dict):  # of a switch that runs
             error = f": {each['error']}" if each.get("error") else ""

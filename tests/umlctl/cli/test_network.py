@@ -12,7 +12,7 @@ from umlctl import exitcodes
 from umlctl.cli import main, network
 from umlctl.errors import HostError
 from umlctl.guest.definition import Definition
-from umlctl.host import processes
+from umlctl.host import naming, processes
 from umlctl.networks import definitions, interfaces, segments, taps
 from umlctl.networks.definitions import BRIDGE, Network
 from umlctl.networks.interfaces import Bridge
@@ -249,13 +249,32 @@ def test_who_is_on_a_bridge_is_shown_with_the_tap(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("quick", "quick: switch, running\n"),
-        ("stuck", "stuck: switch, silent, the switch does not answer\n"),
+        ("quick", "quick: switch, running"),
+        ("stuck", "stuck: switch, silent, the switch does not answer"),
+        ("idle", "idle: switch, defined"),
     ],
 )
-def test_network_without_guests_is_one_line(full: Host, name: str, said: str) -> None:
+def test_network_without_guests_is_shown_with_its_range(full: Host, name: str, said: str) -> None:
+    full.main("create", "idle")
     assert full.main("show", name) == 0
-    assert full.out == said
+    of = definitions.range_of(name)
+    assert full.out == f"{said}\naddresses of {of}\n"
+    assert full.main("show", name, "--json") == 0
+    assert json.loads(full.out)["addresses"] == str(of)
+
+
+@pytest.mark.parametrize("name", ["docker0", f"a{naming.PRIVATE_MARK}0"])
+def test_network_that_has_no_plan_is_one_line(full: Host, name: str) -> None:
+    full.running[f"a{naming.PRIVATE_MARK}0"] = {"ports": [], "uplink": {"up": True}}
+    assert full.main("show", name) == 0
+    assert "addresses" not in full.out
+    assert len(full.out.splitlines()) == 1
+
+
+def test_range_of_a_network_with_a_way_out_is_that_of_slirp4netns(full: Host) -> None:
+    full.main("create", "out", "--user")
+    assert full.main("show", "out") == 0
+    assert full.out.splitlines()[1] == "addresses of 10.0.2.0/24"
 
 
 def test_empty_list_says_how_a_network_is_made(host: Host) -> None:
