@@ -39,12 +39,28 @@ _QUESTION_AT: Final = 0xC00C
 """A name that is the question's."""
 
 
-def answer(
-    query: bytes, hosts: Iterable[tuple[str, str]], is_there: Callable[[str], bool]
-) -> bytes | None:
+class Names:
+    """Guests by their names and addresses, so that a question takes no longer for many."""
+
+    def __init__(self, hosts: Iterable[tuple[str, str]]) -> None:
+        """hosts: names of guests, each with an address; those that count most come first"""
+        self._by_name: dict[str, list[tuple[str, str]]] = {}
+        self._by_address: dict[str, str] = {}
+        for guest, address in hosts:
+            self._by_name.setdefault(guest.lower(), []).append((guest, address))
+            self._by_address.setdefault(address, guest)
+
+    def named(self, *names: str) -> list[tuple[str, str]]:
+        """The guests of some names in lower case, each with an address."""
+        return [host for name in dict.fromkeys(names) for host in self._by_name.get(name, ())]
+
+    def owner(self, address: str) -> str | None:
+        return self._by_address.get(address)
+
+
+def answer(query: bytes, names: Names, is_there: Callable[[str], bool]) -> bytes | None:
     """The answer to a datagram; None if it is no question.
 
-    hosts: names of guests, each with an address; those that count most come first
     is_there: whether there is a guest; it is asked of few
     """
     if not _HEADER.size < len(query) <= MAX_QUERY_BYTES:
@@ -58,7 +74,7 @@ def answer(
         found: list[bytes] | int = _NOT_IMPLEMENTED
     else:
         asked = of_class in (_INTERNET, ANY)
-        found = _look_up(name, kind, hosts, is_there) if asked else _REFUSED
+        found = _look_up(name, kind, names, is_there) if asked else _REFUSED
     code, records = (found, []) if isinstance(found, int) else (0, found)
     said = _IS_ANSWER | flags & (_OPCODE | _WANTS_RECURSION) | code
     said |= 0 if code else _AUTHORITATIVE
@@ -85,17 +101,17 @@ def _question(query: bytes) -> tuple[str, int, int, int] | None:
 
 
 def _look_up(
-    name: str, kind: int, hosts: Iterable[tuple[str, str]], is_there: Callable[[str], bool]
+    name: str, kind: int, names: Names, is_there: Callable[[str], bool]
 ) -> list[bytes] | int:
     """The records that answer, or a code for why there are none."""
     short = name.removesuffix(f".{DOMAIN}")
     if name.endswith(_REVERSE):
         address = ".".join(reversed(name.removesuffix(_REVERSE).split(".")))
-        owner = next((guest for guest, has in hosts if has == address), None)
+        owner = names.owner(address)
         if owner is None or not is_there(owner):
             return _REFUSED
         return [_record(PTR, _as_labels(f"{owner}.{DOMAIN}"))] if kind in (PTR, ANY) else []
-    named = [host for host in hosts if host[0].lower() in (name, short)]
+    named = names.named(name, short)
     there = {guest for guest in {guest for guest, _ in named} if is_there(guest)}
     if not there:
         return _REFUSED

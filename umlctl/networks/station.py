@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from umlctl.errors import UmlctlError
 from umlctl.host import paths
 from umlctl.networks import address_plan, leasing, macs, name_answers
+from umlctl.networks.name_answers import Names
 from umlctl.networks.silencing import CLIENT_PORT, SERVER_PORT
 
 if TYPE_CHECKING:
+    from umlctl.networks.address_plan import Lease
     from umlctl.networks.forwarding import Port
     from umlctl.networks.loop import Loop
 
 MAX_BURST_FRAMES: Final = 8
-"""How many frames are answered until others get their turn: a name is looked for among all."""
+"""How many frames are answered until others get their turn: this takes longer than moving them."""
 MAX_FRAME_BYTES: Final = 2048
 """The longest frame that is looked at, bytes."""
 NAMES_PORT: Final = 53
@@ -70,6 +72,8 @@ class Station:
         mac = macs.mac_of(switch.name, 0, "station")
         self._mac = bytes.fromhex(mac.replace(":", ""))
         self._known = address_plan.Known(switch.name)
+        self._named: dict[str, Lease] = {}
+        self._names = Names(())
         self._deliver = switch.deliver
         self._own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._own.setblocking(False)
@@ -138,11 +142,17 @@ class Station:
             source = source if source != bytes(4) else _BROADCAST
             asks = CLIENT_PORT
         elif port == NAMES_PORT and to == self._address:
-            hosts = [(each.guest, each.address) for each in reversed(known.values())]
-            said = name_answers.answer(data, hosts, _is_there)
+            said = name_answers.answer(data, self._names_of(known), _is_there)
         else:
             return None
         return None if said is None else _datagram(self._address, source, (port, asks), said)
+
+    def _names_of(self, known: dict[str, Lease]) -> Names:
+        """The names in leases, which are other ones when the plan has changed."""
+        if known is not self._named:
+            hosts = ((each.guest, each.address) for each in reversed(known.values()))
+            self._named, self._names = known, Names(hosts)
+        return self._names
 
 
 def _is_there(guest: str) -> bool:

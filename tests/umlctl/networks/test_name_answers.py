@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from umlctl.networks.name_answers import ANY, MAX_ANSWERS, PTR, A, answer
+from umlctl.networks.name_answers import ANY, MAX_ANSWERS, PTR, A, Names, answer
 
 HOSTS = [("web", "10.0.0.2"), ("Db", "10.0.0.3"), ("web", "10.0.0.4"), ("a.b", "10.0.0.5")]
+NAMES = Names(HOSTS)
 AAAA = 28
 REFUSED, NOT_IMPLEMENTED = 5, 4
 
@@ -41,7 +42,7 @@ def read(said: bytes | None, asked: bytes) -> tuple[int, list[bytes]]:
 
 def ask(name: str, kind: int = A, **more: int) -> tuple[int, list[bytes]]:
     asked = question(name, kind, **more)
-    return read(answer(asked, HOSTS, bool), asked)
+    return read(answer(asked, NAMES, bool), asked)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +81,13 @@ def test_other_names_are_for_other_servers(name: str) -> None:
 
 def test_only_questions_are_answered() -> None:
     assert ask("web", flags=0x2900) == (NOT_IMPLEMENTED, [])
-    assert answer(question("web", flags=0x8180), HOSTS, bool) is None
-    assert answer(question("x" * 63 + ".web" * 200), HOSTS, bool) is None
+    assert answer(question("web", flags=0x8180), NAMES, bool) is None
+    assert answer(question("x" * 63 + ".web" * 200), NAMES, bool) is None
 
 
 def test_answer_fits_in_a_datagram() -> None:
     asked = question("many")
-    said = answer(asked, [("many", f"10.0.0.{number}") for number in range(1, 200)], bool)
+    said = answer(asked, Names(("many", f"10.0.0.{number}") for number in range(1, 200)), bool)
     assert len(read(said, asked)[1]) == MAX_ANSWERS
     assert said is not None
     assert len(said) <= 512
@@ -94,19 +95,19 @@ def test_answer_fits_in_a_datagram() -> None:
 
 def test_only_of_those_that_match_is_it_asked_whether_they_are_there() -> None:
     asked: list[str] = []
-    hosts = [*HOSTS, *((f"g{number}", "10.0.1.1") for number in range(1000))]
+    many = Names([*HOSTS, *((f"g{number}", "10.0.1.1") for number in range(1000))])
     for name, code in (("WEB", 0), ("nobody", REFUSED)):
         wanted = question(name)
-        assert read(answer(wanted, hosts, lambda it: not asked.append(it)), wanted)[0] == code  # type: ignore[func-returns-value]
+        assert read(answer(wanted, many, lambda it: not asked.append(it)), wanted)[0] == code  # type: ignore[func-returns-value]
     assert asked == ["web"]
     for name, kind in (("web", A), ("2.0.0.10.in-addr.arpa", PTR)):
         wanted = question(name, kind)
-        assert read(answer(wanted, HOSTS, lambda _: False), wanted) == (REFUSED, [])
+        assert read(answer(wanted, NAMES, lambda _: False), wanted) == (REFUSED, [])
 
 
 @given(st.binary(max_size=600))
 @example(question("web")[:-1])
 @example(question("web")[:12] + b"\xc0\x0c\0\1\0\1")
 def test_anything_may_come(data: bytes) -> None:
-    said = answer(data, HOSTS, bool)
+    said = answer(data, NAMES, bool)
     assert said is None or said[:2] == data[:2]

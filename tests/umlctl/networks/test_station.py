@@ -15,6 +15,7 @@ from tests.umlctl.networks.test_leasing import DISCOVER, request
 from tests.umlctl.networks.test_name_answers import question
 from umlctl.host import paths
 from umlctl.networks import address_plan, segments, station
+from umlctl.networks.name_answers import Names
 from umlctl.networks.station import Station
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def test_anything_may_come(house: str, data: bytes, cut: int, kind: bytes) -> No
     """Frames that are cut short or are nonsense are no reason to end."""
     made = object.__new__(Station)
     made._mac, made._address, made.range = mac(9), NAMES, LAN
-    made._known = address_plan.Known("lan")
+    made._known, made._named, made._names = address_plan.Known("lan"), {}, Names(())
     for frame in (
         BROADCAST + OWN + b"\x08" + kind + data,
         datagram(mac(9), "10.0.0.1", NAMES, 53, data)[:cut],
