@@ -58,6 +58,8 @@ def proc_file(data: bytes) -> None:
 def switch_request(data: bytes) -> None:
     """A packet on a switch's control socket, without descriptors."""
     switch = SimpleNamespace(
+        station=None,
+        serve_names=lambda: None,
         name="lan",
         since=0.0,
         uplink=None,
