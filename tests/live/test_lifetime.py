@@ -872,13 +872,19 @@ def test_memory_is_the_same_at_every_boot_without_randomisation(house: House, um
     assert len(totals) == 1
 
 
-def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
-    house: House, umid: str
-) -> None:
+def start_on_a_copy(house: House, umid: str) -> str:
+    """Start a guest whose kernel's file can be removed; that file."""
     kernel = f"{house.path}/{umid}.linux"
     shutil.copy(json.loads(house.ok("kernel", "list", "--json"))[0]["path"], kernel)
     house.start(umid, "--kernel", kernel)
     house.has_shell(umid)
+    return kernel
+
+
+def test_reboot_makes_sure_of_what_it_needs_and_no_failure_of_it_is_a_success(
+    house: House, umid: str
+) -> None:
+    kernel = start_on_a_copy(house, umid)
     os.unlink(f"{house.run}/g/{umid}/init")
     house.ok("reboot", umid)
     house.has_shell(umid)
@@ -961,10 +967,7 @@ def test_guest_whose_kernel_dies_as_it_reboots_goes_on_with_another(
 def test_guest_that_gets_no_other_kernel_for_one_that_died_as_it_rebooted_has_ended(
     house: House, umid: str
 ) -> None:
-    kernel = f"{house.path}/{umid}.linux"
-    shutil.copy(json.loads(house.ok("kernel", "list", "--json"))[0]["path"], kernel)
-    house.start(umid, "--kernel", kernel)
-    house.has_shell(umid)
+    kernel = start_on_a_copy(house, umid)
     os.unlink(kernel)
     lose_kernel(house, umid)
     assert house.umlctl("wait", umid).returncode == 126
