@@ -580,16 +580,15 @@ def test_script_gets_all_that_it_asked_for(house: House, guest: str) -> None:
 
 
 def test_script_that_leaves_before_the_end_is_told(house: House, guest: str) -> None:
-    asked = 'sleep 3; echo do""ne\n'
-    done = house.umlctl("console", guest, "--wait", "0.5", stdin=asked)
+    done = house.umlctl("console", guest, "--wait", "0.5", stdin='read x; echo do""ne\n')
     assert done.returncode == 0
     assert "done" not in done.stdout
     assert "printed nothing for 0.5s, and may print on" in done.stderr
     house.ok("console", guest, "--until", "done", stdin="\n")
-    done = house.umlctl("console", guest, "--until", "never", "--wait", "0.5", stdin=asked)
+    done = house.umlctl("console", guest, "--until", "never", "--wait", "0.5", stdin="\n")
     assert done.returncode == 4
     assert "'never' was not in it" in done.stderr
-    done = house.umlctl("console", guest, "--until", "done", stdin=asked.replace('""', ""))
+    done = house.umlctl("console", guest, "--until", "done", stdin="sleep 3; echo done\n")
     assert done.stdout.count("done") == 2, "its echo, and what was waited for, with its end or not"
     house.ok("console", guest, "--until", "quiet", stdin='echo qu""iet\n')
 

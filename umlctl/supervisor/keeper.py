@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from umlctl.supervisor.door import Door
-    from umlctl.supervisor.kernel_socket import KernelSocket
     from umlctl.supervisor.life import Life
 
 LOOK_INTERVAL: Final = 0.5
@@ -53,19 +52,21 @@ class Keeper:
         """Look again and again, until cancelled."""
         if self._life().launched.adopted:
             self._socket_gone = True
-            self._look()  # what removed all that may have left the guest without its supervisor
+            await (
+                self._look()
+            )  # what removed all that may have left the guest without its supervisor
         while True:
             await trio.sleep(LOOK_INTERVAL)
             seen = self._life().lifecycle
             if seen.ending is None and not seen.reboot_lost:
-                self._look()
+                await self._look()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Make anew what is missing; do nothing as long as nothing has changed."""
         try:
             place.keep()
             sight = self._sight()
-            made, problem = [] if sight == self._seen else self._make(), ""
+            made, problem = [] if sight == self._seen else await self._make(), ""
             made += self._hide()
         except Exception as failed:  # noqa: BLE001 - the guest goes on without
             sight, made, problem = (), [], str(failed)
@@ -90,12 +91,19 @@ class Keeper:
             looked_at.append(paths.open_dir(definition.umid))
         return tuple(map(_identity, looked_at))
 
-    def _make(self) -> list[str]:
+    async def _make(self) -> list[str]:
         """Make what is missing; return its names.
 
         Raises: OSError, UmlctlError
         """
         life = self._life()
+        made = self._make_places(life)
+        made += await self._name_socket(life)
+        self._make_found(life)
+        return made
+
+    def _make_places(self, life: Life) -> list[str]:
+        """Raises: OSError, UmlctlError"""
         launched, claim = life.launched, life.launched.claim
         umid = launched.definition.umid
         made = []
@@ -114,27 +122,34 @@ class Keeper:
             deaf.close()
             made.append("notify")
         made += life.consoles.restore()
-        made += self._link_consoles()
-        made += self._name_socket(life.kernel_socket)
-        if not os.path.exists(records.copy_of(umid)):
-            records.save_copy(launched.record)
-        with suppress(OSError):  # a failure was told when the guest was started
-            if not os.path.lexists(claim.public.link):
-                claim.public.publish(launched.pid)
-        return made
+        return made + self._link_consoles()
 
-    def _name_socket(self, socket: KernelSocket) -> list[str]:
+    def _make_found(self, life: Life) -> None:
+        """Have the guest be found by who looks for it.
+
+        Raises: OSError, UmlctlError
+        """
+        launched = life.launched
+        if not os.path.exists(records.copy_of(launched.definition.umid)):
+            records.save_copy(launched.record)
+        public = launched.claim.public
+        with suppress(OSError):  # a failure was told when the guest was started
+            if not os.path.lexists(public.link):
+                public.publish(launched.pid)
+
+    async def _name_socket(self, life: Life) -> list[str]:
         """Look at the kernel's socket; return its name, if that was gone and is made anew.
 
         A kernel that ends or reboots removes the name itself. It would leave what is made then, as
         one that was killed does, or could not make its next. So the name has to be gone at two
         looks, and the kernel has to answer all the same.
         """
-        kernel = self._life().kernel
+        socket, kernel = life.kernel_socket, life.kernel
         was_gone, self._socket_gone = self._socket_gone, not socket.is_there()
         lost = self._socket_gone and was_gone and not kernel.busy
         if lost:
-            lost = socket.hears(QUIET_QUESTION, kernel.owner, kernel.replies)
+            lost = await socket.hears(QUIET_QUESTION, kernel.owner, kernel.replies)
+            lost = lost and life is self._life() and life.lifecycle.ending is None
         if (self._socket_gone and not lost) or not socket.look():
             return []
         self._socket_gone = False

@@ -14,12 +14,12 @@ from typing import Final
 
 from socketproto.blocking import Unreachable
 from socketproto.client import Client
+from socketproto.exchange import ANSWERED, REFUSED
 from socketproto.wire import WireError
 from umlctl.host import limits, processes, shared_socket
 
-HEARS_TIMEOUT: Final = 0.02
-"""How long a kernel may take to answer by a socket whose name is gone, seconds: it is asked again
-later."""
+HEARS_TIMEOUT: Final = 2.0
+"""How long a kernel may take to answer by a socket whose name is gone, seconds."""
 UNREACHABLE: Final = "its kernel's socket was removed while nobody supervised it; `kill` ends it"
 
 
@@ -118,7 +118,7 @@ class KernelSocket:
             self._keep()
         return False
 
-    def hears(self, question: str, owner: int | None, replies: str) -> bool:
+    async def hears(self, question: str, owner: int | None, replies: str) -> bool:
         """Whether the kernel answers by its socket, whose name is gone. A kernel that begins anew
         does not, though it has the sockets of all its boots open.
 
@@ -128,14 +128,13 @@ class KernelSocket:
         if not self._kept:
             return False  # nor does `look` make a name then
         for path in filter(os.path.exists, (self._kept, self._of_process())):
-            client = Client(path, owner, replies=replies)
-            try:
-                if client.ask_at_once(question, HEARS_TIMEOUT):
+            with (
+                suppress(OSError, Unreachable, WireError),
+                Client(path, owner, replies=replies) as client,
+            ):
+                outcome = await client.request(question, HEARS_TIMEOUT)
+                if outcome.kind in (ANSWERED, REFUSED):
                     return True
-            except (OSError, Unreachable, WireError):
-                pass
-            finally:
-                client.close()
         return False
 
     def _of_process(self) -> str:

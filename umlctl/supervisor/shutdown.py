@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT: Final = 2.0
 """How long the kernel may take for each request, seconds."""
+CAD_TIMEOUT: Final = 10.0
+"""How long the kernel may take to answer on a busy host, where the guest's own shutdown depends on
+it, seconds: it may do what it was asked later, and must not be halted in the middle of that."""
 HALT_TIMEOUT: Final = 2.0
 """How long a halt may take, seconds."""
 TERM_TIMEOUT: Final = 2.0
 """How long a guest may take to end after SIGTERM, seconds."""
 FIRST_ANSWER_TIMEOUT: Final = 2.0
 """How long a guest that was just adopted, or reboots, may take to answer first, seconds."""
+NAMED_TIMEOUT: Final = 5.0
+"""How long it may take until a kernel's socket that lost its name has one again, seconds."""
 HELD_INTERVAL: Final = 0.1
 """The time between two looks at whether a debugger still holds the guest, seconds."""
 FORCED_END_TIMEOUT: Final = 30.0
@@ -144,14 +149,16 @@ class Shutdown:
         if life.state == STOPPED:
             await self._kernel.ask("go", ANSWER_TIMEOUT)
             self._pauses.note_running()
-        handled = await self._ask_again("proc sys/kernel/ctrl-alt-del")
+        patience = max(ANSWER_TIMEOUT, min(seconds, CAD_TIMEOUT))
+        handled = await self._ask_again("proc sys/kernel/ctrl-alt-del", patience)
         if not handled.ok:
             # The kernel cannot be asked who handles Ctrl-Alt-Del. Where no process does, `cad`
             # resets the guest at once, so it is synced first.
             life.unsynced = await self.sync(ANSWER_TIMEOUT)
         late = ""
         if not handled.ok or handled.data.strip() == b"0":
-            pressed = await self._kernel.ask("cad", ANSWER_TIMEOUT)
+            pressed = await self._kernel.ask("cad", patience)
+            late = f"its kernel did not take Ctrl-Alt-Del ({pressed}), and was halted"
             if pressed.ok:
                 if handled.ok:
                     life.unsynced = ""  # as far as the guest ends by itself
@@ -171,14 +178,14 @@ class Shutdown:
         with trio.move_on_after(HALT_TIMEOUT):
             await self._milestones.dead.wait()
 
-    async def _ask_again(self, question: str) -> Outcome:
+    async def _ask_again(self, question: str, timeout: float) -> Outcome:
         """Ask a question; ask it again while the kernel's socket is gone, which is soon put
         back."""
-        outcome = await self._kernel.ask(question, ANSWER_TIMEOUT)
-        with trio.move_on_after(FIRST_ANSWER_TIMEOUT):
+        outcome = await self._kernel.ask(question, timeout)
+        with trio.move_on_after(NAMED_TIMEOUT):
             while isinstance(outcome, Unsent) and not self._is_dead():
                 await trio.sleep(HELD_INTERVAL)
-                outcome = await self._kernel.ask(question, ANSWER_TIMEOUT)
+                outcome = await self._kernel.ask(question, timeout)
         return outcome
 
     async def sync(self, timeout: float = ASK_TIMEOUT) -> str:

@@ -4,14 +4,18 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from umlctl.host import place
 from umlctl.supervisor.keeper import Keeper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 
-def test_what_is_removed_while_it_is_made_anew_is_made_again(
+async def test_what_is_removed_while_it_is_made_anew_is_made_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who removes a directory with all in it goes on while it is made: what is to be seen then is
@@ -23,10 +27,14 @@ def test_what_is_removed_while_it_is_made_anew_is_made_again(
     missing = [["locks"], ["locks"], []]
     monkeypatch.setattr(place, "keep", lambda: None)
     monkeypatch.setattr(keeper, "_sight", lambda: (None,))
-    monkeypatch.setattr(keeper, "_make", lambda: missing.pop(0))
+
+    async def make() -> list[str]:
+        return missing.pop(0)
+
+    monkeypatch.setattr(keeper, "_make", make)
     monkeypatch.setattr(keeper, "_hide", list)
     for _ in range(5):
-        keeper._look()
+        await keeper._look()
     assert (missing, said) == ([], ["locks", "locks"])
 
 
@@ -38,11 +46,14 @@ class _Socket:
     def __init__(self) -> None:
         self.there = False
         self.answers = True
+        self.asked: Callable[[], object] = lambda: None
 
     def is_there(self) -> bool:
         return self.there
 
-    def hears(self, _question: str, _owner: int | None, _replies: str) -> bool:
+    async def hears(self, _question: str, _owner: int | None, _replies: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.asked()
         return self.answers
 
     def look(self) -> bool:
@@ -50,7 +61,7 @@ class _Socket:
         return made
 
 
-def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
+async def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A kernel that powers down removes the name itself, before it ends: what is made then stays,
@@ -59,26 +70,35 @@ def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
     socket: Any = _Socket()
     kernel = SimpleNamespace(owner=None, replies="", busy=False)
-    life: Any = SimpleNamespace(history=history, kernel_socket=socket, kernel=kernel)
-    keeper = Keeper(lambda: life, [])
+    lifecycle = SimpleNamespace(ending=None)
+    life: Any = SimpleNamespace(
+        history=history, kernel_socket=socket, kernel=kernel, lifecycle=lifecycle
+    )
+    lives = [life]
+    keeper = Keeper(lambda: lives[-1], [])
     monkeypatch.setattr(place, "keep", lambda: None)
     monkeypatch.setattr(keeper, "_sight", lambda: (None,))
-    monkeypatch.setattr(keeper, "_make", lambda: keeper._name_socket(socket))
+    monkeypatch.setattr(keeper, "_make", lambda: keeper._name_socket(life))
     monkeypatch.setattr(keeper, "_hide", list)
-    keeper._look()
+    await keeper._look()
     assert (socket.there, said) == (False, [])
     socket.answers = False  # a kernel that takes its time to reboot
-    keeper._look()
+    await keeper._look()
     assert (socket.there, said) == (False, [])
     socket.answers = True
-    keeper._look()  # though nothing has changed since
+    socket.asked = lambda: lives.append(SimpleNamespace(history=history))
+    await keeper._look()  # another life has begun by the answer
+    assert (socket.there, said) == (False, [])
+    lives.pop()
+    socket.asked = lambda: None
+    await keeper._look()  # though nothing has changed since
     assert (socket.there, said) == (True, [socket.path])
     socket.there = False
-    keeper._look()
+    await keeper._look()
     socket.there = True  # a kernel that has rebooted
-    keeper._look()
+    await keeper._look()
     socket.there = False
-    keeper._look()
+    await keeper._look()
     assert (socket.there, said) == (False, [socket.path])
 
 

@@ -128,9 +128,8 @@ async def test_kernel_that_answers_by_a_socket_without_a_name_is_heard(
     held = KernelSocket(path, kept)
     os.unlink(path)
     monkeypatch.setattr(module, "HEARS_TIMEOUT", 0.05)
-    assert not held.hears(
-        "k", None, ""
-    )  # as of a kernel that begins anew, and has its last one open
+    # As of a kernel that begins anew, and has its last one open.
+    assert not await held.hears("k", None, "")
 
     while select.select([kernel], [], [], 0)[0]:
         kernel.recv(1024)
@@ -144,12 +143,12 @@ async def test_kernel_that_answers_by_a_socket_without_a_name_is_heard(
     kernel.settimeout(30.0)
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    assert held.hears("k", None, "")
+    assert await held.hears("k", None, "")
     os.unlink(kept)
-    assert held.hears("k", None, "")  # by what this process holds
+    assert await held.hears("k", None, "")  # by what this process holds
     thread.join()
     held.close()
-    assert not held.hears("k", None, "")
+    assert not await held.hears("k", None, "")
 
 
 def test_socket_of_the_next_boot_is_another(path: str, kernel: socket.socket) -> None:

@@ -134,6 +134,22 @@ async def test_guest_that_is_late_is_synced_and_halted_and_that_is_said(
     assert not guest.lifecycle.unsynced
 
 
+async def test_guest_whose_kernel_is_slow_is_not_halted_while_it_shuts_itself_down(
+    autojump_clock: MockClock, log: Path
+) -> None:
+    guest = Made(log)
+    guest.slow = 5.0
+    guest.ends_of = {"cad"}
+    await guest.shutdown.run(30.0, "a user wants it")
+    assert guest.kernel.asked == ["proc sys/kernel/ctrl-alt-del", "cad"]
+    guest = Made(log)
+    guest.answers["cad"] = Outcome(TIMED_OUT, reason="no answer")
+    guest.ends_of = {"halt"}
+    await guest.shutdown.run(30.0, "a user wants it")
+    said = "its kernel did not take Ctrl-Alt-Del (timed out: no answer), and was halted"
+    assert (guest.lifecycle.late, guest.lifecycle.unsynced) == (said, "")
+
+
 async def test_guest_that_is_not_seen_to_sync_may_have_lost_something(
     autojump_clock: MockClock, log: Path
 ) -> None:
