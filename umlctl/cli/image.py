@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from umlctl import exitcodes
-from umlctl.cli import complete, device_options, image_build, image_files, image_use
+from umlctl.cli import complete, device_options, image_build, image_files, image_pull, image_use
 from umlctl.cli.cow_merge import users
 from umlctl.cli.main import Group
 from umlctl.cli.snapshot_use import told
@@ -33,7 +33,13 @@ def image() -> None:
 
 
 for command in (
-    *(image_build.build, image_use.shell, image_use.passwd, image_use.put_modules_in),
+    *(
+        image_build.build,
+        image_pull.pull,
+        image_use.shell,
+        image_use.passwd,
+        image_use.put_modules_in,
+    ),
     *(image_files.du, image_files.export, image_files.convert),
 ):
     image.add_command(command)

@@ -75,7 +75,7 @@ Examples:
     default=BUSYBOX,
     metavar="SOURCE",
     help="host-busybox, debian[:SUITE], or a TREE, a TARBALL, or an archive of a container image, "
-    "of OCI or `docker save`. [default: host-busybox]",
+    "of OCI or `docker save`, or docker://NAME, which skopeo fetches. [default: host-busybox]",
 )
 @click.option("--packages", default="", metavar="NAME,...", help="Also these packages of Debian.")
 @click.option("--size", metavar="SIZE", help="Of the image. [default: what goes in, and room]")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from umlctl.cli.cow_merge import progress
 from umlctl.errors import HostError, UsageError
@@ -17,14 +18,22 @@ from umlctl.state import build_cache
 from umlctl.storage import image_archive, image_setup, image_tree, oci_archive
 from umlctl.storage.image_tree import ImageTree
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BUSYBOX: Final = "host-busybox"
 DEBIAN: Final = "debian"
+STORES: Final = ("docker://", "docker-daemon:", "containers-storage:")
+"""How skopeo names a container image: of a registry, of Docker here, of Podman here."""
 SUITE: Final = "stable"
 PACKAGES: Final = ("ca-certificates", "ifupdown", "init", "iproute2", "kmod", "udev", "udhcpc")
 RESOLVER: Final = "10.0.2.3"
 """Who knows names behind `--nic user`; DHCP says another one elsewhere."""
 MAX_SAID: Final = 4
-"""Lines of mmdebstrap's that are shown when it fails."""
+"""Lines of another program that are shown when it fails."""
+_PULLED: Final = "pulled.oci.tar"
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]*")
+_SKOPEO_SAYS: Final = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
 _DAY_SECONDS: Final = 86400
 _DIRECTORIES: Final = ("bin", "mnt", "sbin")
 
@@ -71,14 +80,16 @@ def gather(
     if is_debian:
         epoch = int(time.time()) // _DAY_SECONDS * _DAY_SECONDS if epoch is None else epoch
         source = _debian(what, suite or SUITE, packages, f"{place}/root.tar", epoch)
+    elif source.startswith(STORES):
+        source = _pulled(what, source, place)
     if os.path.isdir(source):
         nodes = image_tree.of_directory(os.path.realpath(source), epoch)
         moment = max(1, max(each.mtime for each in nodes) if epoch is None else epoch)
         return Gathered(ImageTree(os.path.realpath(source), nodes, moment), False, False, moment, 0)
     if not os.path.isfile(source):
         raise UsageError(
-            f"{what}: --from is {BUSYBOX}, {DEBIAN}[:SUITE], or a tree or archive that is there, "
-            f"not {source!r}"
+            f"{what}: --from is {BUSYBOX}, {DEBIAN}[:SUITE], a container image as "
+            f"{STORES[0]}NAME, or a tree or archive that is there, not {source!r}"
         )
     os.mkdir(directory, 0o755)
     unpack = oci_archive.unpack if oci_archive.is_one(source) else image_archive.unpack
@@ -140,18 +151,62 @@ def _debian(what: str, suite: str, packages: tuple[str, ...], target: str, epoch
     all_of_it = [*words, str(epoch), os.environ.get("APT_CONFIG", "")]
     if cached := build_cache.find(all_of_it):
         return cached
-    shows = sys.stderr.isatty()  # what it does, and how far it is
-    done = dependent.run(
+    _run(
+        what,
         [*words, target],
-        has_children=True,
+        lambda said: [line for line in said.splitlines() if line.startswith(("E:", "W:"))],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
-        stdout=subprocess.DEVNULL,
+    )
+    build_cache.keep(all_of_it, target)
+    return target
+
+
+def _pulled(what: str, reference: str, place: str) -> str:
+    """The path of an archive of a container image, which is fetched.
+
+    reference: of the image, as skopeo names it
+
+    Raises: UsageError, HostError
+    """
+    name = reference.removeprefix(next(each for each in STORES if reference.startswith(each)))
+    if not _REFERENCE.fullmatch(name):
+        raise UsageError(
+            f"{what}: a container image has a name such as ubuntu:24.04 or "
+            f"registry.example.org/team/web@sha256:..., not {name!r}"
+        )
+    program = shutil.which("skopeo")
+    if program is None:
+        raise HostError(
+            f"{what}: there is no skopeo, which fetches container images: apt install skopeo; or "
+            "give --from an archive that `docker save` writes"
+        )
+    # A path in an argument would end at a colon.
+    words = [program, f"--tmpdir={place}", "copy", reference, f"oci-archive:{_PULLED}"]
+    _run(
+        what,
+        words,
+        lambda said: [each.replace('\\"', '"') for each in _SKOPEO_SAYS.findall(said)],
+        cwd=place,
+    )
+    return f"{place}/{_PULLED}"
+
+
+def _run(what: str, words: list[str], why: Callable[[str], list[str]], **options: Any) -> None:
+    """Run a program of this host's; on a terminal, it shows what it does, and how far it is.
+
+    why: the lines of what it said that say why it failed
+
+    Raises: HostError
+    """
+    shows = sys.stderr.isatty()
+    done = dependent.run(
+        words,
+        has_children=True,
+        stdout=sys.stderr if shows else subprocess.DEVNULL,
         stderr=None if shows else subprocess.PIPE,
+        **options,
     )
     if done.returncode:
         said = (done.stderr or b"").decode("utf-8", "backslashreplace")
-        lines = [line for line in said.splitlines() if line.startswith(("E:", "W:"))]
-        said = "; ".join(lines[-MAX_SAID:]) or f"it ended with {done.returncode}"
-        raise HostError(f"{what}: mmdebstrap: {said}")
-    build_cache.keep(all_of_it, target)
-    return target
+        text = "; ".join(why(said)[-MAX_SAID:]) or f"it ended with {done.returncode}"
+        raise HostError(f"{what}: {os.path.basename(words[0])}: {text}")

@@ -75,12 +75,20 @@ class Unpacking:
     def nodes(self, epoch: int | None) -> list[Node]:
         """What is in the tree, as the archives say.
 
+        A directory that they only have files of is as old as the newest of all their files.
+
         epoch: what nothing is newer than; None: no bound
 
         Raises: HostError, OSError
         """
         found = of_directory(self._tree, epoch)
-        return [_as_known(node, self._known.get(node.path), epoch) for node in found]
+        newest = max((bounded(each.mtime, epoch) for each in self._known.values()), default=0)
+        return [
+            _as_known(node, self._known[node.path], epoch)
+            if node.path in self._known
+            else node._replace(mode=stat.S_IFDIR | 0o755, mtime=newest)
+            for node in found
+        ]
 
     def remove(self, inside: str) -> None:
         """Remove what is there of a path, with all below it.
@@ -222,10 +230,8 @@ def opened(path: str) -> Iterator[tarfile.TarFile]:
         raise HostError(f"{path} cannot be unpacked: {problem}") from problem
 
 
-def _as_known(node: Node, member: tarfile.TarInfo | None, epoch: int | None) -> Node:
+def _as_known(node: Node, member: tarfile.TarInfo, epoch: int | None) -> Node:
     """A file as its archive has it."""
-    if member is None:
-        return node
     kind = stat.S_IFMT(node.mode)
     mode = kind | (member.mode & 0o7777 if kind != stat.S_IFLNK else 0o777)
     return Node(node.path, mode, member.uid, member.gid, bounded(member.mtime, epoch))

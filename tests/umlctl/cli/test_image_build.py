@@ -110,6 +110,41 @@ def test_debian_is_put_together_by_mmdebstrap(
     assert "apt install mmdebstrap" in supervisor.err
 
 
+def test_container_image_is_fetched_by_skopeo(
+    supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = oci(Path(f"{house}/a.tar"), tar({"etc/passwd": b"root:x:0:0::/:/bin/sh\n"}))
+    program = f"{house}/skopeo"
+    Path(program).write_text(
+        f'#!/bin/sh\necho "$*" >{house}/words\ncp {path} "${{4#oci-archive:}}"\n'
+    )
+    os.chmod(program, 0o755)
+    found: dict[str, str | None] = {"skopeo": program}
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name, **more: found.get(name, real(name, **more)))
+    assert supervisor.main("image", "pull", "example.org:5000/team/web:1.0", "--json") == 0
+    made = json.loads(supervisor.out)
+    assert (made["name"], made["recipe"]["from"]) == (
+        "web-1.0",
+        "docker://example.org:5000/team/web:1.0",
+    )
+    assert (ext4.contents(made["path"], "/etc/passwd") or b"").startswith(b"root:")
+    words = Path(f"{house}/words").read_text().split()
+    assert words[1:3] == ["copy", "docker://example.org:5000/team/web:1.0"]
+    build(supervisor, "b", "containers-storage:localhost/web")
+    words = Path(f"{house}/words").read_text().split()
+    assert words[1:3] == ["copy", "containers-storage:localhost/web"]
+    said = r'time="T" level=fatal msg="reading manifest: \"1.0\" unknown"'
+    Path(program).write_text(f"#!/bin/sh\ncat >&2 <<'E'\n{said}\nE\nexit 1\n")
+    assert supervisor.main("image", "pull", "web", "c") == exitcodes.FAILED
+    assert 'image build c: skopeo: reading manifest: "1.0" unknown' in supervisor.err
+    found["skopeo"] = None
+    assert supervisor.main("image", "pull", "web", "c") == exitcodes.FAILED
+    assert "apt install skopeo" in supervisor.err
+    assert supervisor.main("image", "pull", "--", "-x", "c") == exitcodes.USAGE
+    assert "a container image has a name such as" in supervisor.err
+
+
 def test_container_is_built_with_what_a_root_needs(supervisor: Supervisor, house: str) -> None:
     path = oci(Path(f"{house}/a.tar"), tar({"etc": None, "etc/passwd": b"root:x:0:0::/:/bin/sh\n"}))
     Path(f"{house}/key").write_text("ssh-ed25519 AAAA me\n")

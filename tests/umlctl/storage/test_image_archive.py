@@ -62,6 +62,24 @@ def test_archive_says_who_owns_what(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "srv" / "x").read_bytes() == b"x"
 
 
+def test_directory_that_an_archive_only_has_files_of_is_the_same_each_time(tmp_path: Path) -> None:
+    path = archive(
+        tmp_path / "a.tar",
+        member("etc/a/x", size=1, mtime=7),
+        member("etc/y", size=1, mtime=9),
+    )
+    for mask in (0o077, 0o022):
+        out = tmp_path / f"{mask}"
+        out.mkdir()
+        was = os.umask(mask)
+        try:
+            nodes, _ = unpack(path, str(out), None)
+        finally:
+            os.umask(was)
+        found = [(*each[:2], each.mtime) for each in nodes if stat.S_ISDIR(each.mode)]
+        assert found == [(each, stat.S_IFDIR | 0o755, 9) for each in ("/", "/etc", "/etc/a")]
+
+
 @pytest.mark.parametrize(
     "members",
     [
