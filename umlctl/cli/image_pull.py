@@ -19,7 +19,7 @@ _LATEST: Final = "latest"
 Examples:
   umlctl image pull debian:12-slim                       as debian-12-slim
   umlctl image pull registry.example.org/team/web web
-  umlctl image build web --from docker-daemon:web --size 2G   of Docker on this host
+  umlctl image pull docker-daemon:web                    of Docker on this host
 """,
 )
 @click.argument("reference")

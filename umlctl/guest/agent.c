@@ -31,7 +31,9 @@ enum {
 	PRCTL = 157, CHROOT = 161, SYNC = 162, MOUNT = 165, UMOUNT = 166, REBOOT = 169, OPENAT = 257,
 	SIGNALFD4 = 289, FINIT_MODULE = 313, UMASK = 95,
 };
-enum { ENOENT = 2, ENOEXEC = 8, EACCES = 13, EEXIST = 17, ENOTDIR = 20, EINTR = 4 };
+/* None that needs more than an int is among them: all would be unsigned by C23, and not below 0. */
+enum { ENOENT = 2, ENOEXEC = 8, EACCES = 13, EEXIST = 17, ENOTDIR = 20, EINTR = 4, EBUSY = 16 };
+_Static_assert(-EBUSY < 0, "calls return -EBUSY");
 enum { RDONLY = 0, WRONLY = 1, RDWR = 2, NOCTTY = 0400, CLOEXEC = 02000000, DIRECTORY = 0200000,
 	NONBLOCK = 04000 };
 enum { SIGHUP = 1, SIGKILL = 9, SIGUSR1 = 10, SIGUSR2 = 12, SIGPIPE = 13, SIGCHLD = 17, SIGCONT = 18, SIGTTOU = 22 };

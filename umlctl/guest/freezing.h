@@ -7,7 +7,7 @@
  * a file system that lies on one that is frozen already would never freeze.
  */
 
-enum { FREEZE = 0xc0045877, THAW = 0xc0045878, EBUSY = 16 };
+enum { FREEZE = 0xc0045877, THAW = 0xc0045878 };
 enum {
 	MOST_SYSTEMS = 64,
 	MOST_MOUNTS = 1 << 20,  /* bytes of the list of mounts */
