@@ -23,10 +23,16 @@ def test_image_with_a_busybox_boots_and_shuts_down(house: House, umid: str, tmp_
     top = f"{tmp_path}/top.cow"
     house.start(umid, "--root", f"{made['path']},cow={top}")
     log = Path(f"{house.state}/guests/{umid}/console.log")
-    wait_for(lambda: b" # " in log.read_bytes(), "it has a shell")
+    wait_for(lambda: f"{umid}:/root# ".encode() in log.read_bytes(), "a shell that says where")
     with open(f"{house.run}/g/{umid}/con0.in", "w") as console:
-        console.write("echo kept >/root/file; mount\n")
-    wait_for(lambda: house.ask(umid, "proc 1/root/root/file").data.strip() == b"kept", "written")
+        console.write(
+            "mount >/root/m; cp /etc/hosts /root/h; uname -n >/root/n; echo y >/root/done\n"
+        )
+    wait_for(lambda: house.ask(umid, "proc 1/root/root/done").data.strip() == b"y", "written")
+    said = {each: house.ask(umid, f"proc 1/root/root/{each}").data.decode() for each in "mhn"}
+    assert said["n"].strip() == umid
+    assert f"127.0.1.1 {umid} #" in said["h"]
+    assert ",discard" in said["m"].split(" / ")[1].splitlines()[0]  # it gives back what it frees
     refused = house.umlctl("image", "rm", umid)
     assert refused.returncode == 7
     assert f"is read by {umid} as its ubd0" in refused.stderr

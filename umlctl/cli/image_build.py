@@ -85,7 +85,11 @@ Examples:
     default=_FS,
     help="Its file system; those other than ext4 are filled by a guest.",
 )
-@click.option("--hostname", metavar="NAME", help="What its guests call themselves. [default: NAME]")
+@click.option(
+    "--hostname",
+    metavar="NAME",
+    help="What its guests call themselves. [default: each by its own name]",
+)
 @click.option(
     "--user", "users", multiple=True, metavar="NAME", help="A user who is there; repeat for more."
 )
@@ -142,8 +146,9 @@ def _asked(name: str, options: dict[str, Any]) -> _Asked:
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
     epoch = int(given) if given.isascii() and given.isdigit() else None
     keys = "".join(_key(what, path) for path in options["keys"])
-    hostname = options["hostname"] or name.replace("_", "-").replace(":", "-")
-    wanted = Wanted(hostname, options["fs"], options["users"], keys, options["autologin"])
+    wanted = Wanted(
+        options["hostname"], options["fs"], options["users"], keys, options["autologin"]
+    )
     image_setup.check(wanted)
     packages = tuple(each for each in options["packages"].split(",") if each)
     size = parse_size(options["size"]) if options["size"] else 0
@@ -180,11 +185,11 @@ def _build(asked: _Asked, place: str, path: str) -> tuple[int, int]:
     got = gather(asked.what, asked.source, asked.packages, place, asked.epoch)
     tree = got.tree
     if got.is_bare or image_setup.is_root(tree):
-        if got.is_ours or _is_changed(asked.wanted, asked.name):
+        if got.is_ours or _is_changed(asked.wanted):
             if not got.is_ours:
                 tree = _copied(tree, f"{place}/tree", got.moment)
             image_setup.set_up(tree, asked.wanted)
-    elif _is_changed(asked.wanted, asked.name):
+    elif _is_changed(asked.wanted):
         raise UsageError(
             f"{asked.what}: {asked.source} is no system that could have a user or a name"
         )
@@ -197,8 +202,8 @@ def _build(asked: _Asked, place: str, path: str) -> tuple[int, int]:
     return got.moment, got.left
 
 
-def _is_changed(wanted: Wanted, name: str) -> bool:
-    return wanted != Wanted(name, wanted.fs)
+def _is_changed(wanted: Wanted) -> bool:
+    return wanted != Wanted(None, wanted.fs)
 
 
 def _copied(tree: ImageTree, place: str, moment: int) -> ImageTree:
@@ -301,7 +306,9 @@ def _recipe(asked: _Asked, moment: int) -> dict[str, Any]:
     if asked.packages:
         found["packages"] = list(asked.packages)
     size = os.stat(image_store.path_of(asked.name)).st_size
-    found |= {"size": size, "fs": asked.wanted.fs, "hostname": asked.wanted.hostname}
+    found |= {"size": size, "fs": asked.wanted.fs}
+    if asked.wanted.hostname is not None:
+        found["hostname"] = asked.wanted.hostname
     if asked.wanted.users:
         found["users"] = list(asked.wanted.users)
     if asked.wanted.keys:

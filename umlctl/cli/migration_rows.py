@@ -260,7 +260,7 @@ TOOLS: Final = Section(
         Row("TMPDIR, and a tmpfs with mpol=bind", "`--mem-dir DIR`, `--numa NODE`"),
         Row(
             "a name in /etc/hostname of each image",
-            "the image's name, unless `umlctl image build web --hostname NAME`",
+            "each guest is called by its own, unless `umlctl image build web --hostname NAME`",
         ),
         Row("linux without arguments, which opens xterms", "`umlctl run`, which opens none"),
         Row("port-helper, uml_watchdog", "no window is opened; `--hang-after` watches"),

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import HostError, UsageError
 from umlctl.protocol.command_lines import SHELL_DEVICE
+from umlctl.storage import image_names
 from umlctl.storage.image_lint import INITS, OTHER_DISK, SHELL_UNIT, SYSTEMD, WANTS
+from umlctl.storage.image_tree import ended
 from umlctl.storage.passwords import LOCKED
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 NICS: Final = tuple(f"{kind}{number}" for kind in ("vec", "eth") for number in range(4))
 """What a guest's first network interfaces are called."""
 USER_NAME: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 FIRST_UID: Final = 1000
 _UID: Final = re.compile(r"[0-9]{1,9}")
 _GETTY: Final = re.compile(r"^(?P<before>[^#\n]*?)\btty[1-9]\b(?P<between>.*)", re.MULTILINE)
@@ -68,19 +69,21 @@ UDHCPC: Final = """\
 for each in $router; do /bin/busybox ip route replace default via "$each" dev "$interface"; done
 [ -z "$dns" ] || for each in $dns; do echo "nameserver $each"; done >/etc/resolv.conf
 """
-BUSYBOX_INIT: Final = """\
+BUSYBOX_INIT: Final = (
+    """\
 #!/bin/busybox sh
 # The first process: what can be mounted, the network, a shell on the console, and a shutdown by
 # Ctrl-Alt-Del.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-/bin/busybox mount -o remount,rw,discard / || /bin/busybox mount -o remount,rw /
 /bin/busybox mount -t proc proc /proc
+/bin/busybox mount -o remount,rw,discard / || /bin/busybox mount -o remount,rw /
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev 2>/dev/null
 /bin/busybox mkdir -p /dev/pts && /bin/busybox mount -t devpts devpts /dev/pts 2>/dev/null
 /bin/busybox mount -t tmpfs tmpfs /run
 /bin/busybox mount -t tmpfs tmpfs /tmp
 [ -e /etc/hostname ] && /bin/busybox hostname -F /etc/hostname
+[ ! -e NAMING ] || /bin/busybox sh NAMING
 down() {
   trap '' INT TERM
   /bin/busybox umount -r / 2>/dev/null
@@ -99,24 +102,27 @@ done
 [ ! -c SHELL ] || while :; do /bin/sh SHELL; /bin/busybox sleep 1; done >/dev/null 2>&1 &
 cd /root 2>/dev/null
 while :; do
-  /bin/busybox setsid /bin/busybox cttyhack /bin/sh -l </dev/console >/dev/console 2>&1 &
+  ENV=PROMPT /bin/busybox setsid /bin/busybox cttyhack /bin/sh -l </dev/console >/dev/console 2>&1 &
   wait $!
 done
 """.replace("SHELL", SHELL_DEVICE)
+    .replace("NAMING", image_names.SCRIPT)
+    .replace("PROMPT", image_names.PROMPT)
+)
 
 
 class Wanted(NamedTuple):
     """What is asked for.
 
     Fields:
-        hostname: of the guests
+        hostname: of the guests; None: each is called by its own name
         fs: the file system of the image
         users: names; the first has the keys, else root
         keys: of ssh, a line each
         autologin: root is at the console without a login
     """
 
-    hostname: str
+    hostname: str | None
     fs: str
     users: tuple[str, ...] = ()
     keys: str = ""
@@ -128,7 +134,7 @@ def check(wanted: Wanted) -> None:
 
     Raises: UsageError
     """
-    if not HOST_NAME.fullmatch(wanted.hostname):
+    if wanted.hostname is not None and not image_names.HOST_NAME.fullmatch(wanted.hostname):
         raise UsageError(
             f"a host name has up to 64 letters, digits, dots and dashes, not {wanted.hostname!r}"
         )
@@ -153,8 +159,7 @@ def set_up(tree: ImageTree, wanted: Wanted) -> None:
         tree.make_directory(path, 0o755)
     tree.make_directory("/tmp", 0o1777)  # noqa: S108 - of the image
     tree.make_directory("/root", 0o700)
-    tree.put("/etc/hostname", f"{wanted.hostname}\n".encode())
-    _name_itself(tree, wanted.hostname)
+    image_names.name_guests(tree, wanted.hostname)
     _mount(tree, wanted.fs)
     _have_users(tree, wanted)
     if any(tree.exists(path) for path in SYSTEMD):
@@ -166,18 +171,11 @@ def set_up(tree: ImageTree, wanted: Wanted) -> None:
     _network(tree)
 
 
-def _name_itself(tree: ImageTree, hostname: str) -> None:
-    hosts = _text(tree, "/etc/hosts")
-    if not re.search(rf"^[^#\n]*\s{re.escape(hostname)}(?:\s|$)", hosts, re.MULTILINE):
-        begin = hosts or "127.0.0.1\tlocalhost\n"
-        _write(tree, "/etc/hosts", f"{_ended(begin)}127.0.1.1\t{hostname}\n")
-
-
 def _mount(tree: ImageTree, fs: str) -> None:
     """The root is this disk, whatever the system came from."""
     lines = []
     has_root = False
-    for line in _text(tree, "/etc/fstab").splitlines():
+    for line in tree.text("/etc/fstab").splitlines():
         words = line.split("#")[0].split()
         if (words and OTHER_DISK.match(words[0])) or line.startswith(_UNCONFIGURED):
             continue
@@ -186,7 +184,7 @@ def _mount(tree: ImageTree, fs: str) -> None:
     if not has_root:
         how = "discard,errors=remount-ro 0 1" if fs == "ext4" else "discard 0 0"
         lines.append(f"/dev/ubda / {fs} {how}")
-    _write(tree, "/etc/fstab", "".join(f"{line}\n" for line in lines))
+    tree.write("/etc/fstab", "".join(f"{line}\n" for line in lines))
 
 
 def _have_users(tree: ImageTree, wanted: Wanted) -> None:
@@ -210,9 +208,9 @@ def _have_users(tree: ImageTree, wanted: Wanted) -> None:
 
 def _add_user(tree: ImageTree, name: str, shell: str) -> None:
     """Raises: HostError: there is one; OSError"""
-    passwd = _text(tree, "/etc/passwd")
+    passwd = tree.text("/etc/passwd")
     lines = [line.split(":") for line in passwd.splitlines()]
-    groups = [line.split(":") for line in _text(tree, "/etc/group").splitlines()]
+    groups = [line.split(":") for line in tree.text("/etc/group").splitlines()]
     if any(fields[0] == name for fields in lines):
         raise HostError(f"there is a user {name} in it already")
     taken = {fields[2] for fields in (*lines, *groups) if len(fields) > 2}
@@ -224,14 +222,15 @@ def _add_user(tree: ImageTree, name: str, shell: str) -> None:
         "/etc/shadow": f"{name}:{LOCKED}:1:0:99999:7:::\n",
     }
     for path, line in added.items():
-        _write(tree, path, f"{_ended(_text(tree, path))}{line}")
+        mode = 0o600 if path == "/etc/shadow" else 0o644
+        tree.write(path, f"{ended(tree.text(path))}{line}", mode)
     tree.make_directory("/home", 0o755)
     tree.make_directory(home, 0o755, uid)
 
 
 def _entry(tree: ImageTree, name: str) -> list[str]:
     """Raises: HostError"""
-    for line in _text(tree, "/etc/passwd").splitlines():
+    for line in tree.text("/etc/passwd").splitlines():
         fields = line.split(":")
         if fields[0] == name and len(fields) > 6 and _UID.fullmatch(fields[2]):
             return fields
@@ -246,6 +245,7 @@ def _systemd(tree: ImageTree, *, autologin: bool) -> None:
     tree.link("/etc/systemd/system/getty-static.service", "/dev/null")
     tree.put(SHELL_UNIT, _UNIT.encode())
     tree.link("/etc/systemd/system/multi-user.target.wants/umlctl.service", SHELL_UNIT)
+    image_names.by_systemd(tree)
     if autologin:
         line = "-/sbin/agetty --autologin root --noclear %I $TERM"
         text = f"[Service]\nExecStart=\nExecStart={line}\n"
@@ -263,7 +263,7 @@ def _inittab(tree: ImageTree, *, autologin: bool) -> None:
         done = True
         return f"{found['before']}tty0{found['between'].replace('tty1', 'tty0')}"
 
-    text = _GETTY.sub(move, _text(tree, "/etc/inittab"))
+    text = _GETTY.sub(move, tree.text("/etc/inittab"))
     if autologin:
         text = _RESPAWNED.sub(r"\1/bin/login -f root </dev/tty0 >/dev/tty0 2>\&1", text)
     sysv = re.search(r"^[^:#\n]*:[0-9]+:", text, re.MULTILINE)
@@ -271,8 +271,8 @@ def _inittab(tree: ImageTree, *, autologin: bool) -> None:
         f"um:2345:respawn:/bin/sh {SHELL_DEVICE}" if sysv else f"::respawn:/bin/sh {SHELL_DEVICE}"
     )
     if SHELL_DEVICE not in text:
-        text = f"{_ended(text)}{line}\n"
-    _write(tree, "/etc/inittab", text)
+        text = f"{ended(text)}{line}\n"
+    tree.write("/etc/inittab", image_names.by_inittab(tree, text, sysv=bool(sysv)))
 
 
 def _have_init(tree: ImageTree) -> None:
@@ -291,6 +291,7 @@ def _have_init(tree: ImageTree) -> None:
                 tree.link(f"/bin/{name}", "busybox")
     tree.put("/sbin/init", BUSYBOX_INIT.encode(), 0o755)
     tree.put("/sbin/udhcpc.umlctl", UDHCPC.encode(), 0o755)
+    image_names.prompt_of_shell(tree)
 
 
 def static_busybox() -> str:
@@ -310,11 +311,11 @@ def static_busybox() -> str:
 def _network(tree: ImageTree) -> None:
     """Addresses by DHCP, by what the system has for that."""
     if tree.exists("/sbin/ifup") or tree.exists("/usr/sbin/ifup"):
-        text = _text(tree, "/etc/network/interfaces")
+        text = tree.text("/etc/network/interfaces")
         if "interfaces.d" not in text or "iface lo" not in text:
             text = "\n".join(line for line in text.splitlines() if not line.startswith("source"))
             rest = _INTERFACES if "iface lo" not in text else _INTERFACES.split("\n\n")[1]
-            _write(tree, "/etc/network/interfaces", f"{_ended(text)}{rest}")
+            tree.write("/etc/network/interfaces", f"{ended(text)}{rest}")
         lines = [f"allow-hotplug {nic}\niface {nic} inet dhcp\n" for nic in NICS if nic not in text]
         tree.put("/etc/network/interfaces.d/umlctl", "".join(lines).encode())
     elif any(tree.exists(f"{path}-networkd") for path in SYSTEMD):
@@ -322,19 +323,3 @@ def _network(tree: ImageTree) -> None:
         target = "/lib/systemd/system/systemd-networkd.service"
         wants = "/etc/systemd/system/multi-user.target.wants"
         tree.link(f"{wants}/systemd-networkd.service", target)
-
-
-def _text(tree: ImageTree, path: str) -> str:
-    return tree.read(path).decode("utf-8", "surrogateescape")
-
-
-def _write(tree: ImageTree, path: str, text: str) -> None:
-    """Raises: OSError"""
-    tree.put(
-        path, text.encode("utf-8", "surrogateescape"), 0o600 if path == "/etc/shadow" else 0o644
-    )
-
-
-def _ended(text: str) -> str:
-    """With an end to its last line."""
-    return text if not text or text.endswith("\n") else f"{text}\n"

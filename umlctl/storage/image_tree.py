@@ -90,6 +90,20 @@ class ImageTree:
             known = Node(inside, stat.S_IFREG | mode, 0, 0, 0)
         self._nodes[inside] = known._replace(mtime=self._moment)
 
+    def text(self, path: str) -> str:
+        """The same as text, whatever its encoding.
+
+        Raises: OSError
+        """
+        return self.read(path).decode("utf-8", "surrogateescape")
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Put a file of what `text` gave in.
+
+        Raises: OSError
+        """
+        self.put(path, text.encode("utf-8", "surrogateescape"), mode)
+
     def link(self, path: str, target: str) -> None:
         """Put a symbolic link in, or in the place of a file.
 
@@ -157,6 +171,11 @@ class ImageTree:
         above = os.path.dirname(inside)
         if not os.path.isdir(self.directory + above):
             self.make_directory(above, 0o755)
+
+
+def ended(text: str) -> str:
+    """Text with an end to its last line."""
+    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def of_directory(tree: str, epoch: int | None) -> list[Node]:

@@ -102,7 +102,7 @@ def test_debian_is_put_together_by_mmdebstrap(
     assert "less,udev,udhcpc,vim stable" in Path(f"{house}/words").read_text()
     assert made["recipe"]["epoch"] % 86400 == 0
     Path(program).write_text("#!/bin/sh\necho E: no such suite >&2\nexit 25\n")
-    build(supervisor, "d", "debian:bookworm", "--hostname", "d")  # of what the first was made of
+    build(supervisor, "d", "debian:bookworm")  # of what the first was made of
     assert supervisor.main("image", "build", "b", "--from", "debian:none") == exitcodes.FAILED
     assert "mmdebstrap: E: no such suite" in supervisor.err
     found["mmdebstrap"] = None
@@ -153,6 +153,7 @@ def test_container_is_built_with_what_a_root_needs(supervisor: Supervisor, house
     assert made["recipe"]["ssh-keys"] == ["ssh-ed25519 AAAA me"]
     assert ext4.contents(made["path"], "/home/me/.ssh/authorized_keys") == b"ssh-ed25519 AAAA me\n"
     assert ext4.contents(made["path"], "/etc/hostname") == b"web\n"
+    assert made["recipe"]["hostname"] == "web"
     assert image_lint.problems(made["path"]) == []
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from umlctl.errors import HostError, UsageError
-from umlctl.storage import image_setup
+from umlctl.storage import image_names, image_setup
 from umlctl.storage.image_setup import Wanted, is_root, set_up
 from umlctl.storage.image_tree import ImageTree, of_directory
 
@@ -44,6 +44,7 @@ def text(tree: ImageTree, path: str) -> str:
 )
 def test_what_no_system_has_is_refused(wanted: Wanted, said: str) -> None:
     image_setup.check(PLAIN)
+    image_setup.check(PLAIN._replace(hostname=None))
     with pytest.raises(UsageError, match=said):
         image_setup.check(wanted)
 
@@ -58,6 +59,7 @@ def test_container_gets_an_init_and_a_busybox(tmp_path: Path) -> None:
     assert text(tree, "/etc/hostname") == "web\n"
     assert text(tree, "/etc/hosts") == "127.0.0.1\tlocalhost\n127.0.1.1\tweb\n"
     assert text(tree, "/etc/fstab") == "/dev/ubda / ext4 discard,errors=remount-ro 0 1\n"
+    assert image_names.PROMPT in nodes
     assert nodes["/tmp"].mode == stat.S_IFDIR | 0o1777
 
 
@@ -67,7 +69,7 @@ def test_init_of_its_own_stays_and_setting_up_twice_is_setting_up_once(tmp_path:
     set_up(tree, PLAIN)
     first = {each.path: tree.read(each.path) for each in tree.nodes}
     assert first["/sbin/init"] == b"own"
-    assert first["/etc/hosts"] == b"::1 web"
+    assert first["/etc/hosts"] == b"::1 web"  # which has the name
     assert "/bin/busybox" not in first
     set_up(tree, PLAIN)
     assert {each.path: tree.read(each.path) for each in tree.nodes} == first
