@@ -103,18 +103,38 @@ def _of_line(line: lines.Line) -> Means:
     return Means(frozenset(paths), streams=bool(served), tcp=bool(served), families=families)
 
 
+def _nic(word: str) -> eth.Eth | vec.Vec:
+    """Raises: UsageError"""
+    return eth.parse(word) if family_of(word) == ETH else vec.parse(word, insist=True)
+
+
 def _of_nic(word: str) -> Means:
     """Raises: UsageError"""
-    device = eth.parse(word) if family_of(word) == ETH else vec.parse(word, insist=True)
+    device = _nic(word)
+    is_vde = isinstance(device, vec.Vec) and device.transport == vec.VDE
+    is_tunnel = isinstance(device, vec.Vec) and device.is_tunnel
     needs = device.needs()
     kinds = {need.kind for need in needs}
     return Means(
         frozenset({TUN} if TAP in kinds else ()),
         frozenset(need.value for need in needs if need.kind == CAPABILITY),
         streams=bool(kinds & {CONTROL, PROGRAM}),
-        tcp=PROGRAM in kinds,
-        families=_FAMILIES.get(device.transport, frozenset()),
+        tcp=PROGRAM in kinds and not is_vde,
+        families=_INTERNET if is_tunnel else _FAMILIES.get(device.transport, frozenset()),
     )
+
+
+def switches(word: str) -> list[str]:
+    """The directories of this host that a NIC has vde_plug make a socket in: that of a vde_switch.
+
+    word: in its kernel's words; any other has none
+    """
+    try:
+        needs = _nic(word).needs() if kind_of(word) == NIC else ()
+    except UsageError:
+        return []
+    plugs = any(need.kind == PROGRAM for need in needs)
+    return [need.value for need in needs if plugs and need.kind == CONTROL]
 
 
 def lacking(has: Means, given: Iterable[str], word: str) -> str:
@@ -133,9 +153,8 @@ def lacking(has: Means, given: Iterable[str], word: str) -> str:
     ):
         return "with it, or with --confine off"
     given = [*given, *has.paths]
-    missing = sorted(
-        path for path in needs.paths if not any(is_below(path, each) for each in given)
-    )
+    wanted = {*needs.paths, *switches(word)}
+    missing = sorted(path for path in wanted if not any(is_below(path, each) for each in given))
     return f"with --rw {missing[0]}" if missing else ""
 
 

@@ -7,6 +7,7 @@ arch/um/drivers/vector_kern.c
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +18,7 @@ from umlctl.backends.descriptors import check_descriptor
 from umlctl.backends.interface import MAX_FACT_CHARACTERS, Backend, has_sysfs
 from umlctl.devices import eth, families, needs, vec
 from umlctl.devices.parse import parse
-from umlctl.errors import HostError, UmlctlError, UnfitHost, UsageError
+from umlctl.errors import HostError, NoKernel, Refusal, UmlctlError, UnfitHost, UsageError
 from umlctl.guest.specs import (
     AUTO,
     KERNEL,
@@ -29,6 +30,7 @@ from umlctl.guest.specs import (
     Nic,
 )
 from umlctl.host import naming, netns, paths, processes
+from umlctl.kernels import find, requirements
 from umlctl.networks import definitions, interfaces, macs, segments, taps
 from umlctl.networks.namespaces import PORT
 from umlctl.state.records import DeviceEntry
@@ -56,7 +58,9 @@ class NicBackend(Backend):
     # The host's side
 
     def check(self, device: str, pid: int) -> None:
-        """See that `fd=N` names a socket."""
+        """See that `fd=N` names a socket, and that the kernel has a transport that came later."""
+        if vec.VDE in device:  # none other came late
+            _check_kernel(device, pid)
         for word in device.replace(":", ",").split(","):
             key, _, value = word.partition("=")
             if key == "fd":
@@ -436,12 +440,23 @@ def _provide(entry: DeviceEntry, need: needs.Need, users: Iterable[Use]) -> None
                 )
 
 
+def _check_kernel(device: str, pid: int) -> None:
+    """Raises: Refusal: a kernel that runs has no such NIC"""
+    try:
+        kernel = find.probe(os.readlink(f"/proc/{pid}/exe"))
+    except (OSError, NoKernel):
+        return  # it was replaced, say; the guest's log has what is amiss
+    lacking = requirements.lacking(kernel, (device,), initrd=False)
+    if lacking:
+        raise Refusal(lacking, -errno.EINVAL)
+
+
 def _check_listens(name: str, path: str) -> None:
     """See that a program listens on a unix socket, without connecting: slirp4netns takes one guest.
 
     Raises: HostError
     """
-    path = f"{path}/ctl" if os.path.isdir(path) else path
+    path = os.path.realpath(f"{path}/ctl" if os.path.isdir(path) else path)
     if not os.path.exists(path):
         raise HostError(f"{name}: there is no socket {path}; start its switch first")
     with open("/proc/net/unix", "rb") as file:
@@ -449,9 +464,15 @@ def _check_listens(name: str, path: str) -> None:
         for line in file:
             fields = line.split(maxsplit=7)
             listens = len(fields) == 8 and int(fields[3], 16) & 0x10000
-            if listens and fields[7].rstrip(b"\n") == os.fsencode(path):
+            if listens and _is_at(os.fsdecode(fields[7].rstrip(b"\n")), path):
                 return
     raise HostError(f"{name}: nobody listens on {path}; its switch has ended")
+
+
+def _is_at(bound: str, path: str) -> bool:
+    """Whether a socket that was bound to a path is the one at another, which has no links."""
+    same = os.path.basename(bound) == os.path.basename(path)
+    return bound == path or (same and os.path.realpath(bound) == path)
 
 
 def _check_program(name: str, program: str) -> None:

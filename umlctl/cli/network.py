@@ -11,6 +11,7 @@ import click
 from umlctl import exitcodes
 from umlctl.cli import complete
 from umlctl.cli.main import Group
+from umlctl.devices.eth import VDE_PLUG
 from umlctl.errors import HostError, UsageError
 from umlctl.host import naming, processes
 from umlctl.networks import address_plan, definitions, interfaces, segments
@@ -247,6 +248,11 @@ def check(in_json: bool) -> int:
         ("--transport raw,...", "CAP_NET_RAW", raw),
         ("--transport hybrid,...", "CAP_NET_RAW, and a tap that is yours", raw and tun),
         ("--transport bess,...", "a switch that listens", True),
+        (
+            "--transport vde,...",
+            "the program vde_plug, and Linux 6.12",
+            bool(shutil.which(VDE_PLUG)),
+        ),
     ]
     if in_json:
         said = [{"nic": n, "needs": needs, "met": met, "why": ""} for n, needs, met in found]

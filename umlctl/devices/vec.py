@@ -11,15 +11,27 @@ Documentation/virt/uml/user_mode_linux_howto_v2.rst
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from umlctl.devices import check_request
-from umlctl.devices.needs import ADDRESS, CAPABILITY, INTERFACE, SEQPACKET, TAP, Need
+from umlctl.devices.eth import MODE, VDE_PLUG
+from umlctl.devices.needs import (
+    ADDRESS,
+    CAPABILITY,
+    CONTROL,
+    INTERFACE,
+    PROGRAM,
+    SEQPACKET,
+    TAP,
+    Need,
+)
 from umlctl.devices.values import (
     FLAG,
     HOST,
     IFNAME,
     MAC,
+    MAX_UNIX_PATH_BYTES,
     PATH,
     PORT,
     SOCKET,
@@ -39,6 +51,23 @@ MAX_OPTIONS: Final = 20
 past the end of its table. No transport has more than that below, and none may be given twice.
 """
 
+VDE: Final = "vde"
+"""The transport that has the kernel run vde_plug, since Linux 6.12.
+Source: user_init_vde_fds in vector_user.c: `vde_plug --descr D --port2 P --mod2 M --group2 G
+seqpacket://FD VNL`"""
+_SWITCH: Final = "vde://"
+_MAX_SWITCH_BYTES: Final = MAX_UNIX_PATH_BYTES - len("/ctl")
+_INTERNET_NETWORK: Final = re.compile(r"(?:vxvde|vxlan|udp)://[0-9A-Za-z.:/-]*")
+NETWORKS: Final = "vde:///DIRECTORY of a vde_switch, vxvde://, vxlan:// or udp://"
+"""Networks of VDE that run nothing on the host."""
+# vde_plug would take another one for an option.
+VNL: Final = Rule(
+    f"a network of VDE, without '-' before it: {NETWORKS}", lambda text: not text.startswith("-")
+)
+_WORD: Final = Rule(
+    "a word of letters, digits, '.', '_' and '-', which begins with none of these three",
+    re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*").fullmatch,
+)
 # kstrtoint() reads sessions and keys, and calls 0xffffffff out of range.
 SIGNED: Final = integer(-(2**31), 2**31 - 1, " (the kernel's are signed: -1 for 0xffffffff)")
 COMMON_OPTIONS: Final[Mapping[str, Rule]] = {
@@ -78,6 +107,13 @@ OPTIONS: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "bess": {"src": SOCKET, "dst": SOCKET},
     "fd": {"fd": between(0, 2**31 - 1)},
+    VDE: {
+        "vnl": VNL,
+        "port": between(0, 65535),
+        "mode": MODE,
+        "group": _WORD,
+        "descr": _WORD,
+    },
 }
 """Options of each transport, besides COMMON_OPTIONS."""
 REQUIRED_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -88,6 +124,7 @@ REQUIRED_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "l2tpv3": ("src", "dst", "rx_session", "tx_session"),
     "bess": ("dst",),
     "fd": ("fd",),
+    VDE: ("vnl",),
 }
 PAIRED_OPTIONS: Final = (("rx_key", "tx_key"), ("rx_cookie", "tx_cookie"), ("srcport", "dstport"))
 """Options that make sense together only."""
@@ -97,6 +134,13 @@ GUARDED_OPTIONS: Final[Mapping[str, str]] = {
     "ifup": "it runs a program on the host, as the guest's user",
 }
 """Options that are taken with `insist` only, and why."""
+GUARDED_NETWORKS: Final = (
+    f"another network than {NETWORKS} may run a program on the host, as the guest's user: a path "
+    "alone, too, since it may be a file that names a network"
+)
+"""Why some networks of VDE are taken with `insist` only. cmd:// runs what follows, others read a
+file that names networks or have some in them, as vlan://{...}, and the first part finds a library.
+"""
 
 
 class Vec:
@@ -172,7 +216,16 @@ class Vec:
                 return (tunnel,) if self.get("udp") == "1" else (tunnel, raw)
             case "bess":
                 return (Need(SEQPACKET, self.get("dst")),)
+            case "vde":
+                plug = Need(PROGRAM, VDE_PLUG)
+                switch = switch_of(self.get("vnl"))
+                return (Need(CONTROL, switch), plug) if switch else (plug,)
         return ()
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether it is on a network of VDE that leads through that of the host."""
+        return bool(_INTERNET_NETWORK.fullmatch(self.get("vnl")))
 
     def _tunnel(self) -> str:
         """`TRANSPORT SRC DST`; over UDP the ports tell tunnels apart, and are part of it."""
@@ -180,6 +233,20 @@ class Vec:
         if self.get("udp") == "1":
             src, dst = f"{src}:{self.get('srcport')}", f"{dst}:{self.get('dstport')}"
         return f"{self.transport} {src} {dst}"
+
+
+def switch_of(vnl: str) -> str:
+    """The directory of the vde_switch that a network of VDE is; empty if it is another one, or is
+    said in another way."""
+    directory = vnl.removeprefix(_SWITCH)
+    plain = directory.startswith("/") and not re.search(r"[\s\[\]{}]", directory)
+    fits = len(directory.encode("utf-8", "surrogateescape")) <= _MAX_SWITCH_BYTES
+    return directory if vnl.startswith(_SWITCH) and plain and fits else ""
+
+
+def runs_nothing(vnl: str) -> bool:
+    """Whether a network of VDE is one of NETWORKS."""
+    return bool(switch_of(vnl) or _INTERNET_NETWORK.fullmatch(vnl))
 
 
 def parse(text: str, *, insist: bool = False) -> Vec:
@@ -216,6 +283,8 @@ def parse(text: str, *, insist: bool = False) -> Vec:
             raise UsageError(
                 f"{key} is refused unless you insist: {GUARDED_OPTIONS[key]}: {text!r}"
             )
+        if key == "vnl" and not insist and not runs_nothing(given):
+            raise UsageError(f"vnl={given} is refused unless you insist: {GUARDED_NETWORKS}")
     _check_together(transport, options, text)
     _check_widths(transport, options, text)
     return vec

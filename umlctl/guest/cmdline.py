@@ -235,8 +235,10 @@ def danger(word: str) -> str:
     if about.startswith(("con", "ssl")) and about != "console":
         kinds, guarded = value.split(","), lines.GUARDED_CHANNELS
     elif word.startswith("vec"):
-        options = word.partition(":")[2].split(",")
-        kinds, guarded = [option.partition("=")[0] for option in options], vec.GUARDED_OPTIONS
+        options = [option.partition("=") for option in word.partition(":")[2].split(",")]
+        if any(name == "vnl" and not vec.runs_nothing(given) for name, _, given in options):
+            return f"vnl: {vec.GUARDED_NETWORKS}"
+        kinds, guarded = [name for name, _, _ in options], vec.GUARDED_OPTIONS
     else:
         return ""
     # The kernel looks at how a channel begins.

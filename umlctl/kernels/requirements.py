@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.devices import vhost
+from umlctl.devices import vec, vhost
 from umlctl.guest.words import key, split, unquoted
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from umlctl.kernels.find import ProbedKernel
 
 NFS_ROOT: Final = "/dev/nfs"
+VDE_SINCE: Final = (6, 12)
+"""The first release of Linux whose `vec` has the transport vde."""
 _IN_DRIVER_OF: Final = {"ucast": "mcast"}
 """Transports that are part of another one's driver."""
 
@@ -68,6 +70,21 @@ def _lacking_interface(kernel: ProbedKernel, word: str) -> str:
     return f"{word}: {kernel.path} ({kernel.version}) was built without: {rest}; {better}"
 
 
+def _lacking_transport(kernel: ProbedKernel, word: str) -> str:
+    """The same of a transport that came later, which a kernel before says nothing of until the
+    interface is brought up."""
+    is_nic = word.startswith(("vec", "transport="))
+    is_vde = is_nic and f"transport={vec.VDE}" in word.replace(":", ",", 1).split(",")
+    if not is_vde or not (0, 0) < kernel.release < VDE_SINCE:
+        return ""
+    has = "eth0=vde,DIRECTORY there, or " if "vde" in kernel.transports else ""
+    since = ".".join(map(str, VDE_SINCE))
+    return (
+        f"{word}: the transport vde takes Linux {since}, and {kernel.path} is {kernel.version}: "
+        f"{has}another --kernel"
+    )
+
+
 def lacking(kernel: ProbedKernel, arguments: Sequence[str], *, initrd: bool) -> str:
     """Why a kernel cannot do what its arguments ask; empty if it can, or does not say what it can.
 
@@ -77,7 +94,7 @@ def lacking(kernel: ProbedKernel, arguments: Sequence[str], *, initrd: bool) -> 
         return ""
     told, _ = split(arguments)
     for word in map(unquoted, told):
-        why = _lacking_interface(kernel, word)
+        why = _lacking_interface(kernel, word) or _lacking_transport(kernel, word)
         if why:
             return why
         about, _, value = word.partition("=")

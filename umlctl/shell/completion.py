@@ -133,6 +133,7 @@ TRANSPORTS: Final = {
     "raw": "a raw socket on an interface",
     "hybrid": "a tap to write, a raw socket to read",
     "fd": "a socket the kernel was started with",
+    "vde": "a network of VDE",
 }
 _VEC_OPTIONS: Final = (
     "ifname=",
@@ -143,6 +144,7 @@ _VEC_OPTIONS: Final = (
     "depth=",
     "gro=",
     "vec=",
+    "vnl=",
     "headroom=",
 )
 PLUGGED_CONSOLES: Final = CONSOLES[1:]

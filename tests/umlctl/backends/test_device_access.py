@@ -19,6 +19,7 @@ VIRTIO = "virtio_uml.device=/run/v.sock:1"
         ("vec0:transport=bess,dst=/run/port", set(), set(), False, False),
         ("eth0=daemon,,unix,/run/switch.ctl", set(), set(), True, False),
         ("eth0=slirp", set(), set(), True, True),
+        ("vec0:transport=vde,vnl=vde:///run/sw", set(), set(), True, False),
         (VIRTIO, set(), set(), True, False),
         ("vfio_uml.device=0000:00:01.0", {device_access.VFIO}, set(), False, False),
         ("con1=tty:/dev/ttyS0", {"/dev/ttyS0"}, set(), False, False),
@@ -51,6 +52,9 @@ def test_device_needs_of_the_host(
         ("vec0:transport=bess,dst=/run/port", set()),
         ("vec0:transport=fd,fd=3", set()),
         ("eth0=daemon,,unix,/run/switch.ctl", set()),
+        ("vec0:transport=vde,vnl=vde:///run/sw", set()),
+        ("vec0:transport=vde,vnl=cmd://id", set()),
+        ("vec0:transport=vde,vnl=vxvde://", {AF_INET, AF_INET6, AF_NETLINK}),
         (RAW, {AF_PACKET}),
         ("vec0:transport=hybrid,ifname=t0", {AF_PACKET}),
         ("eth0=mcast", {AF_INET, AF_INET6, AF_NETLINK}),
@@ -98,3 +102,23 @@ def test_path_is_below_a_directory_by_whole_names() -> None:
     assert device_access.is_below("/a/b", "/")
     assert device_access.is_below("/a/b", "/a/")
     assert not device_access.is_below("/ab", "/a")
+
+
+def test_plug_of_a_vde_switch_makes_its_socket_there() -> None:
+    word = "vec0:transport=vde,vnl=vde:///run/sw"
+    assert device_access.switches(word) == ["/run/sw"]
+    assert device_access.switches("eth0=vde,/run/sw,,3") == ["/run/sw"]
+    others = (
+        "eth0=vde",
+        "eth0=daemon,,unix,/a.ctl",
+        "eth0=slirp",
+        "eth0=rubbish",
+        TAP,
+        "vec0:",
+        "",
+    )
+    for other in (*others, "vec0:transport=vde,vnl=vxvde://", "vec0:transport=vde,vnl=/run/sw"):
+        assert device_access.switches(other) == []
+    has = device_access.of_device(word)
+    assert device_access.lacking(has, ["/run/sw"], word.replace("0", "1")) == ""
+    assert device_access.lacking(has, [], word) == "with --rw /run/sw"

@@ -12,9 +12,10 @@ from umlctl.backends import hooks, nic, registry
 from umlctl.backends.interface import Owner
 from umlctl.backends.nic import VECTOR
 from umlctl.devices import vec
-from umlctl.errors import HostError, UmlctlError, UsageError
+from umlctl.errors import HostError, NoKernel, Refusal, UmlctlError, UsageError
 from umlctl.guest.specs import parse_nic
 from umlctl.host import naming, paths, processes
+from umlctl.kernels import find
 from umlctl.networks import definitions, interfaces, macs, segments, taps
 from umlctl.networks.definitions import BRIDGE
 from umlctl.networks.interfaces import Interface
@@ -430,6 +431,7 @@ def test_directory_of_a_vde_switch_holds_its_socket(
     monkeypatch.setenv("PATH", short)
     os.mkdir(f"{short}/vde")
     text = f"eth0=vde,{short}/vde"
+    os.symlink("vde", f"{short}/link")
     with pytest.raises(HostError, match=f"there is no socket {short}/vde/ctl"):
         host.prepare(text)
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
@@ -440,6 +442,26 @@ def test_directory_of_a_vde_switch_holds_its_socket(
         with open(f"{short}/vde_plug", "w") as file:
             os.chmod(file.fileno(), 0o700)
         assert host.prepare(text).name == "eth0"
+        for name in ("vde", "link"):
+            assert host.prepare(f"transport=vde,vnl=vde://{short}/{name}").name == "vec0"
+
+
+def test_kernel_that_runs_is_asked_whether_it_has_a_transport(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = find.ProbedKernel("/linux", "6.1.176", frozenset(), {"UML": "y"})
+    monkeypatch.setattr(find, "probe", lambda _path: kernel)
+    VECTOR.check("transport=bess,dst=/vde", os.getpid())
+    with pytest.raises(Refusal, match=r"takes Linux 6\.12"):
+        VECTOR.check("transport=vde,vnl=vde:///sw", os.getpid())
+    kernel = kernel._replace(version="6.12.1")
+    VECTOR.check("transport=vde,vnl=vde:///sw", os.getpid())
+
+    def fail(_path: str) -> None:
+        raise NoKernel("it is gone")
+
+    monkeypatch.setattr(find, "probe", fail)
+    VECTOR.check("transport=vde,vnl=vde:///sw", os.getpid())
 
 
 def test_program_that_the_kernel_would_run_is_looked_for(host: Host) -> None:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umlctl.devices import vec
-from umlctl.devices.needs import ADDRESS, CAPABILITY, INTERFACE, SEQPACKET, TAP, Need
+from umlctl.devices.needs import (
+    ADDRESS,
+    CAPABILITY,
+    CONTROL,
+    INTERFACE,
+    PROGRAM,
+    SEQPACKET,
+    TAP,
+    Need,
+)
 from umlctl.devices.vec import GUARDED_OPTIONS, OPTIONS, Vec, parse
 from umlctl.errors import UsageError
 
@@ -43,6 +52,7 @@ MUST = {
     "l2tpv3": {"src": hosts, "dst": hosts, "rx_session": numbers, "tx_session": numbers},
     "bess": {"dst": sockets},
     "fd": {"fd": st.integers(0, 2**31 - 1).map(str)},
+    "vde": {"vnl": st.sampled_from(["vde:///run/sw", "vxvde://239.0.0.1", "cmd://id", "/sw"])},
 }
 hooks = [{"bpffile": sockets}, {"bpfflash": flags}, {"ifup": sockets}]
 MAY = {
@@ -63,6 +73,7 @@ MAY = {
     ],
     "bess": [{"src": sockets}],
     "fd": [],
+    "vde": [{"port": ports}, {"mode": st.just("0700")}, {"group": ifnames}, {"descr": ifnames}],
 }
 anything = st.text(st.characters(), max_size=30)
 
@@ -149,13 +160,15 @@ def test_order_of_options_says_nothing() -> None:
         ("vec0:transport=bess,dst=/a,b", "not 'b'"),
         ("vec0:transport=tap,", "not ''"),
         ("vec0:transport=tap,=x", "not '=x'"),
-        ("vec0:ifname=tap0", "transport= one of tap, hybrid, raw, gre, l2tpv3, bess, fd, not ''"),
+        (
+            "vec0:ifname=tap0",
+            "transport= one of tap, hybrid, raw, gre, l2tpv3, bess, fd, vde, not ''",
+        ),
         ("vec0:transport=tapx,ifname=tap0", "not 'tapx'"),
         (
             "vec0:transport=mcast",
             "older interfaces: `umlctl config GUEST eth0=mcast,...`, or --nic",
         ),
-        ("vec0:transport=vde", "older interfaces: `umlctl config GUEST eth0=vde,...`"),
         ("vec0:transport=daemon", "older interfaces: `umlctl config GUEST eth0=daemon,...`"),
         ("vec0:transport=tap", "tap needs ifname="),
         ("vec0:transport=tap,ifname=tap0,ifname=tap1", "ifname is given twice"),
@@ -188,6 +201,11 @@ def test_order_of_options_says_nothing() -> None:
             "tx_cookie has 32 bits without cookie64=1",
         ),
         ("vec0:transport=bess,src=/a", "bess needs dst="),
+        ("vec0:transport=vde", "vde needs vnl="),
+        ("vec0:transport=vde,vnl=--daemon", "without '-' before it"),
+        ("vec0:transport=vde,vnl=vde:///a,mode=9", "mode is an octal mode"),
+        ("vec0:transport=vde,vnl=vde:///a,descr=cmd://id", "descr is a word of letters"),
+        ("vec0:transport=vde,vnl=vde:///a,group=-a", "group is a word of letters"),
         ("vec0:transport=bess,dst=sock", "dst is an absolute path of at most 107 bytes"),
         ("vec0:transport=bess,dst=/" + "a" * 107, "at most 107 bytes"),
         ("vec0:transport=fd,fd=-1", "fd is a number"),
@@ -242,6 +260,9 @@ def test_new_mac_must_be_one() -> None:
         ),
         ("transport=bess,dst=/run/switch", (Need(SEQPACKET, "/run/switch"),)),
         ("transport=fd,fd=3", ()),
+        ("transport=vde,vnl=vde:///run/sw", (Need(CONTROL, "/run/sw"), Need(PROGRAM, "vde_plug"))),
+        ("transport=vde,vnl=vxvde://239.0.0.1", (Need(PROGRAM, "vde_plug"),)),
+        ("transport=vde,vnl=/run/sw", (Need(PROGRAM, "vde_plug"),)),
     ],
 )
 def test_interface_names_what_it_needs(text: str, needs: tuple[Need, ...]) -> None:
@@ -261,3 +282,41 @@ def test_any_text_is_an_interface_or_a_usage_error(text: str, insist: bool) -> N
     except UsageError:
         return
     assert str(nic) == text
+
+
+@pytest.mark.parametrize(
+    "vnl",
+    [
+        *("vde:///run/vde.ctl", "vde:///" + "a" * 102, "vxvde://", "vxvde://239.0.0.1"),
+        *("vxvde://ff05:5::1", "vxlan://239.0.0.1/4789", "udp://10.0.0.1:9000"),
+    ],
+)
+def test_network_of_vde_that_runs_nothing_is_taken(vnl: str) -> None:
+    assert parse(f"vec0:transport=vde,vnl={vnl}").get("vnl") == vnl
+    assert bool(vec.switch_of(vnl)) == vnl.startswith("vde:")
+
+
+@pytest.mark.parametrize(
+    "vnl",
+    [
+        *("cmd://id", "CMD://id", "vlan://1{cmd://id}", "vxvde://{cmd://id}", "vde:///a{cmd://id}"),
+        *("vde://a", "vde://", "vde:///a[3]", "vde:///a b", "vde:///" + "a" * 103, "/run/sw", "sw"),
+        *(
+            "../x://a",
+            "x/vde:///a",
+            " vde:///a",
+            "multi:///file",
+            "slirp://",
+            "tap://t0",
+            "~",
+            "{}",
+        ),
+        *("udp://a;id", "udp://$(id)", "vxvde://a\u00e9", "vde"),
+    ],
+)
+def test_any_other_network_of_vde_takes_insistence(vnl: str) -> None:
+    with pytest.raises(UsageError, match=r"refused unless you insist.*may run a program"):
+        parse(f"vec0:transport=vde,vnl={vnl}")
+    nic = parse(f"vec0:transport=vde,vnl={vnl}", insist=True)
+    assert not any(need.kind == CONTROL for need in nic.needs())
+    assert not nic.is_tunnel

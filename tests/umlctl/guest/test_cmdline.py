@@ -25,6 +25,8 @@ from umlctl.guest.cmdline import (
 from umlctl.guest.definition import Definition, check, is_device
 from umlctl.guest.words import unquoted
 
+VDE = "vec0:transport=vde,vnl=vde:///run/sw"
+
 
 def line(
     *devices: str,
@@ -154,6 +156,10 @@ def test_switches_add_their_words() -> None:
         ("vec0:ifup=/p,transport=tap", "ifup: it runs a program"),
         ("con=port:9000", "port: it listens on every address"),
         ("ssl3=null,xterm", "xterm: it needs a display"),
+        ("vec0:transport=vde,vnl=cmd://id", "vnl: another network than vde:///DIRECTORY"),
+        ("vec0:vnl=vlan://1{cmd://id},transport=vdex", "vnl: another"),
+        ("vec0:transport=vde,vnl=vde:///a,vnl=/file", "vnl: another"),
+        ('vec0:transport=vde,vnl="vde:///a"', "vnl: another"),
     ],
 )
 def test_argument_that_is_dangerous_to_the_host_is_known(word: str, said: str) -> None:
@@ -161,7 +167,7 @@ def test_argument_that_is_dangerous_to_the_host_is_known(word: str, said: str) -
 
 
 @pytest.mark.parametrize(
-    "word", ["quiet", "console=port:1", "con1=pts", "con0=fd:3,fd:4", "bpffile=/p", "vec0", ""]
+    "word", ["quiet", "console=port:1", "con1=pts", "con0=fd:3,fd:4", "bpffile=/p", "vec0", "", VDE]
 )
 def test_argument_of_another_kind_is_not(word: str) -> None:
     assert danger(word) == ""

@@ -21,6 +21,11 @@ SERVED = "virtio_uml.device=/s:26"
         ([PCI], f"{PCI} takes CONFIG_UML_PCI_OVER_VFIO"),
         ([PCI], "Linux has it since 6.16"),
         ([SERVED], "takes CONFIG_VIRTIO_UML"),
+        (
+            ["vec0:mtu=1500,transport=vde,vnl=vxvde://"],
+            "vde takes Linux 6.12, and /linux is 6.1.176",
+        ),
+        (["transport=vde,vnl=vxvde://,nic=0"], "vde takes Linux 6.12"),
     ],
 )
 def test_what_the_kernel_lacks_is_named_with_what_helps(words: list[str], said: str) -> None:
@@ -49,6 +54,14 @@ def test_kernel_without_old_interfaces_has_others() -> None:
     said = requirements.lacking(ABLE, ["eth0=vde,/sw"], initrd=False)
     assert "/linux (7.2.7) was built without: it has no interface of that kind" in said
     assert "--nic user need none" in requirements.lacking(ABLE, ["eth0=daemon"], initrd=False)
+
+
+def test_kernel_that_is_older_than_a_transport_has_another() -> None:
+    word = "vec0:transport=vde,vnl=vde:///sw"
+    old = PLAIN._replace(config={"UML_NET_VDE": "y"})
+    assert "eth0=vde,DIRECTORY there, or" in requirements.lacking(old, [word], initrd=False)
+    unknown = PLAIN._replace(version="")
+    assert requirements.lacking(unknown, [word], initrd=False) == ""
 
 
 def test_kernel_that_does_not_say_what_it_can_is_not_refused() -> None:

@@ -15,6 +15,7 @@ from umlctl.backends import device_access, disk
 from umlctl.devices import ubd
 from umlctl.errors import HostError
 from umlctl.guest.confinement import OFF, STRICT
+from umlctl.guest.words import unquoted
 from umlctl.host import binds, processes
 from umlctl.supervisor.launch import file_access, later_mounts
 from umlctl.supervisor.launch.place import plugged_directories, plugged_directory
@@ -60,8 +61,16 @@ def check(record: Record, name: str, device: str) -> None:
     """
     if not is_confined(record):
         return
-    has = device_access.of_command(processes.command(record.pid)[1:])
+    words = processes.command(record.pid)[1:]
+    has = device_access.of_command(words)
     given = [*record.definition.rw, *([device_access.TUN] if later_mounts.has_tun(record) else [])]
+    given += [path for word in words for path in device_access.switches(unquoted(word))]
+    there = [os.path.realpath(path) for path in given]
+    given += [
+        path
+        for path in device_access.switches(device)
+        if any(device_access.is_below(os.path.realpath(path), each) for each in there)
+    ]
     lacking = device_access.lacking(has, given, device)
     if lacking:
         raise HostError(

@@ -47,6 +47,8 @@ NEEDED: Final = (
 SOCKETS: Final = (
     Files.MAKE_DIR | Files.REMOVE_DIR | Files.MAKE_SOCK | Files.MAKE_REG | Files.REMOVE_FILE
 ) | (READ | Files.WRITE_FILE | Files.TRUNCATE)
+PLUG: Final = Files.MAKE_SOCK | Files.REMOVE_FILE
+"""What vde_plug does in the directory of its switch: it makes a socket, and removes that."""
 MEMORY: Final = READ | Files.MAKE_REG | Files.REMOVE_FILE | Files.WRITE_FILE | Files.TRUNCATE
 FILE: Final = READ | Files.WRITE_FILE | Files.TRUNCATE | Files.IOCTL_DEV
 """What is done with a disk."""
@@ -94,6 +96,7 @@ def rules(
         FileRule(places.tun, DEVICE),
         *(FileRule(hold.path, FILE) for entry in entries for hold in entry.holds if hold.write),
         *(FileRule(path, WRITE | Files.IOCTL_DEV) for path in definition.rw),
+        *(FileRule(path, PLUG) for path in _switches(definition, entries)),
     ]
     # A disk that is only read is asked how large it is.
     found += [FileRule(hold.path, FILE & ~_CHANGES) for entry in entries for hold in entry.holds]
@@ -120,7 +123,9 @@ def given(
     definition: Definition, entries: Iterable[DeviceEntry], command: Sequence[str]
 ) -> list[str]:
     """What a kernel is given that it is to see wherever it is."""
+    entries = list(entries)
     found = [hold.path for entry in entries for hold in entry.holds]
+    found += _switches(definition, entries)
     found += [command[0], definition.cwd, *definition.ro, *definition.rw, *_modules(command)]
     found += [
         os.path.join(definition.cwd, word.partition("=")[2])
@@ -140,8 +145,16 @@ def _modules(command: Sequence[str]) -> Iterator[str]:
 
 def written(definition: Definition, entries: Iterable[DeviceEntry]) -> list[str]:
     """Files and directories that a kernel writes, besides what is its own."""
+    entries = list(entries)
     found = [hold.path for entry in entries for hold in entry.holds if hold.write]
+    found += _switches(definition, entries)
     return [path for path in (*found, _written_root(definition), *definition.rw) if path]
+
+
+def _switches(definition: Definition, entries: Iterable[DeviceEntry]) -> list[str]:
+    """Directories of switches in which vde_plug makes its socket."""
+    words = (*(entry.kernel for entry in entries), *definition.append, *definition.arguments)
+    return [path for word in words for path in device_access.switches(unquoted(word))]
 
 
 def _written_root(definition: Definition) -> str:

@@ -10,7 +10,7 @@ from umlctl.devices import ubd
 from umlctl.errors import HostError
 from umlctl.guest.confinement import OFF, STRICT, WRITES
 from umlctl.guest.definition import Definition
-from umlctl.host import landlock
+from umlctl.host import landlock, processes
 from umlctl.state.records import DeviceEntry, Hold, Record
 from umlctl.supervisor.devices import bringing
 from umlctl.supervisor.launch.place import plugged_directory
@@ -56,6 +56,21 @@ def test_kernel_that_is_not_confined_is_told_what_was_asked_for(confined: str) -
 def test_what_a_confined_one_cannot_have_is_told_with_what_helps(confined: str) -> None:
     with pytest.raises(HostError, match=r"vec0: .*confined.*--rw /dev/net/tun"):
         bringing.check(record(confined), "vec0", TAP)
+
+
+def test_nic_has_the_switch_that_another_had_at_the_start_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sw").mkdir()
+    (tmp_path / "link").symlink_to("sw")
+    there, same, other = (
+        f"vec1:transport=vde,vnl=vde://{tmp_path}/{name}" for name in ("sw", "link", "other")
+    )
+    monkeypatch.setattr(processes, "command", lambda _pid: ["/linux", there])
+    bringing.check(record(WRITES), "vec1", there)
+    bringing.check(record(WRITES), "vec1", same)
+    with pytest.raises(HostError, match=f"--rw {tmp_path}/other"):
+        bringing.check(record(WRITES), "vec1", other)
 
 
 def test_people_see_the_paths_that_they_gave() -> None:

@@ -76,6 +76,19 @@ def test_it_writes_what_was_given_to_be_written() -> None:
     assert "/data" in file_access.written(guest(rw=("/data",)), [])
 
 
+def test_plug_makes_its_socket_in_the_directory_of_its_switch_and_nothing_else() -> None:
+    word = "vec0:transport=vde,vnl=vde:///sw"
+    plugged = DeviceEntry(name="vec0", asked=word, kernel=word)
+    for definition, entries in (
+        (guest(), [plugged]),
+        (guest(arguments=(word,)), []),
+        (guest(append=(word,)), []),
+    ):
+        assert allowed(definition, entries)["/sw"] == Files.MAKE_SOCK | Files.REMOVE_FILE
+        assert "/sw" in file_access.written(definition, entries)
+        assert "/sw" in file_access.given(definition, entries, COMMAND)
+
+
 def test_nobody_makes_device_nodes() -> None:
     rules = allowed(guest(root="/srv/root/", rw=("/data",)), [DISK])
     assert not any(rights & (Files.MAKE_CHAR | Files.MAKE_BLOCK) for rights in rules.values())

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING
@@ -115,6 +117,38 @@ def test_kernel_does_not_see_what_is_secret(
         if launched.record.binds:
             assert "hush" not in said
         assert "given\nmine" in said
+    assert house
+
+
+@pytest.mark.parametrize("mode", ["writes", "strict"])
+def test_plug_of_a_vde_switch_reaches_it_where_its_directory_is_hidden(
+    house: str, tmp_path: Path, short: str, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    os.makedirs(f"{short}/all/sw")
+    with open(f"{short}/vde_plug", "w") as file:
+        os.chmod(file.fileno(), 0o700)
+    monkeypatch.setenv("PATH", f"{short}:{os.environ['PATH']}")
+    (tmp_path / "plug.py").write_text(
+        "import os, socket\n"
+        f"os.chdir('{short}/all/sw')\n"
+        "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect('ctl')\n"
+        "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind('.1')\n"
+        "os.unlink('.1')\n"
+    )
+    plug = f"{sys.executable} -I {tmp_path}/plug.py"
+    script = f"{plug} && echo on; echo >{short}/all/sw/file"
+    nic = f"vec0:transport=vde,vnl=vde://{short}/all/sw"
+    ro = (f"{tmp_path}/linux.sh", f"{tmp_path}/plug.py", sys.prefix, sys.base_prefix)
+    more = {"confine": mode, "hide": (f"{short}/all",), "ro": ro}
+    with running(tmp_path, "", **more) as (launched, _):
+        has_mounts = launched.record.binds
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        listener.bind(f"{short}/all/sw/ctl")
+        listener.listen()
+        with running(tmp_path, script, arguments=(nic,), **more) as (launched, said):
+            assert (launched.record.confined, launched.record.binds) == (mode, has_mounts)
+            assert "on\n" in said, said
+            assert os.listdir(f"{short}/all/sw") == ["ctl"]
     assert house
 
 
