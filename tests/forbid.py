@@ -16,6 +16,7 @@ from typing import Final
 
 PTRACE: Final = 101
 UNSHARE: Final = 272
+MEMFD_CREATE: Final = 319
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_SECCOMP: Final = 22
 _FILTER: Final = 2

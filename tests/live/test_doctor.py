@@ -14,6 +14,7 @@ import pytest
 from tests import forbid
 from tests.live.conftest import House, a_house
 from umlctl.checks.findings import FATAL, SEVERITIES, WARNING
+from umlctl.host.files import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 MOUNTS = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "-r", "--mount"]
 WHY_NO_MOUNTS = "this user can have no mounts of its own, by which the fault is made"
 TOO_LONG = "h" * 80
+SOMEBODY = str(50000 + os.getpid() % 10000)
+"""A user that has no process."""
+OF_SOMEBODY = f"/tmp/u{SOMEBODY}"
+_CAPABILITIES = "+dac_override,+dac_read_search"
+AS_SOMEBODY = (
+    [
+        *("setpriv", "--reuid", SOMEBODY, "--regid", SOMEBODY, "--clear-groups"),
+        *("--inh-caps", _CAPABILITIES, "--ambient-caps", _CAPABILITIES),
+    ]
+    if os.geteuid() == 0
+    else []
+)
+"""Root is bound by no number of processes. It has this program somewhere where none else can."""
 
 
 def can_mount() -> bool:
@@ -40,6 +54,7 @@ class Fault(NamedTuple):
         shell: makes it, before the command; empty: it is made otherwise
         mounts: in a mount namespace
         forbidden: the number of a system call
+    processes: how many a user other than root may have
     """
 
     check: tuple[str, str]
@@ -48,6 +63,7 @@ class Fault(NamedTuple):
     shell: str = ""
     mounts: bool = False
     forbidden: int = 0
+    processes: int = 0
 
 
 NOEXEC = Fault(
@@ -59,6 +75,74 @@ NO_PTRACE = Fault(
     *(("processes", "tracing"), FATAL, "seccomp=unconfined"),
     forbidden=forbid.PTRACE,
 )
+CANNOT_RUN = {
+    "no programs in memory": (
+        Fault(
+            *(("processes", "programs in memory"), FATAL, "seccomp=unconfined"),
+            forbidden=forbid.MEMFD_CREATE,
+        ),
+        "memfd_create: Operation not permitted",
+    ),
+    "read-only UMLCTL_DIR": (
+        Fault(
+            *(("places", "run directory"), FATAL, "set UMLCTL_DIR"),
+            shell='mkdir -p "$UMLCTL_DIR" && mount --bind "$UMLCTL_DIR" "$UMLCTL_DIR" && '
+            'mount -o remount,bind,ro "$UMLCTL_DIR"',
+            mounts=True,
+        ),
+        "Read-only file system",
+    ),
+    "full UMLCTL_DIR": (
+        Fault(
+            *(("places", "space"), FATAL, "make room there"),
+            shell='mkdir -p "$UMLCTL_DIR" && '
+            'mount -t tmpfs -o size=64k,mode=700 tmpfs "$UMLCTL_DIR" && '
+            '{ cat /dev/zero >"$UMLCTL_DIR/fill" 2>/dev/null; true; }',
+            mounts=True,
+        ),
+        "No space left on device",
+    ),
+    "no room for files in UMLCTL_DIR": (
+        Fault(
+            *(("places", "space"), FATAL, "make room there"),
+            shell='mkdir -p "$UMLCTL_DIR" && '
+            'mount -t tmpfs -o nr_inodes=20,mode=700 tmpfs "$UMLCTL_DIR"',
+            mounts=True,
+        ),
+        "No space left on device",
+    ),
+    "long UMLCTL_DIR": (
+        Fault(
+            *(("places", "socket paths"), FATAL, "set UMLCTL_DIR to a shorter path"),
+            shell=f"UMLCTL_DIR=$UMLCTL_DIR/{300 * 'l'}; export UMLCTL_DIR",
+        ),
+        "too long for a unix socket",
+    ),
+    "UMLCTL_DIR that is a file": (
+        Fault(
+            *(("places", "run directory"), FATAL, "set UMLCTL_DIR"),
+            shell='UMLCTL_DIR=$HOME/file; export UMLCTL_DIR; : >"$UMLCTL_DIR"',
+        ),
+        "File exists",
+    ),
+    "ulimit -n 12": (
+        Fault(*(("limits", "descriptors"), FATAL, "ulimit -n"), shell="ulimit -n 12"),
+        "this process may open 12 files",
+    ),
+    "ulimit -n 40": (
+        Fault(*(("limits", "descriptors"), FATAL, "ulimit -n"), shell="ulimit -n 40"),
+        "this process may open 40 files",
+    ),
+    "ulimit -u 4": (
+        Fault(
+            *(("limits", "processes"), FATAL, "`ulimit -u` raises it"),
+            shell=f"UMLCTL_DIR={OF_SOMEBODY}; export UMLCTL_DIR",
+            processes=4,
+        ),
+        "may have 4 processes and threads",
+    ),
+}
+"""Faults with which no guest starts, and what of them who starts one is told."""
 FAULTS = {
     "noexec shm": NOEXEC,
     "no tun": Fault(
@@ -104,6 +188,8 @@ class FaultyHouse(House):
             return found
         if fault.shell:
             found = ["sh", "-c", f'{fault.shell} && exec "$@"', "sh", *found]
+        if fault.processes:
+            found = [*AS_SOMEBODY, "prlimit", f"--nproc={fault.processes}", *found]
         if fault.forbidden:
             found = [sys.executable, "-m", "tests.forbid", str(fault.forbidden), *found]
         return [*MOUNTS, *found] if fault.mounts else found
@@ -123,6 +209,7 @@ def faulty() -> Iterator[FaultyHouse]:
             home.env.pop(name, None)
         yield home
         home.fault = None
+        remove_tree(OF_SOMEBODY)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +243,32 @@ def test_fault_is_named_first(faulty: FaultyHouse, before: list[Any], name: str)
     text = faulty.umlctl("doctor")
     assert first["what"] in text.stdout
     assert text.returncode == code
+
+
+@pytest.mark.parametrize("name", CANNOT_RUN)
+def test_start_on_a_host_that_cannot_names_fault_and_doctor(faulty: FaultyHouse, name: str) -> None:
+    fault, said = CANNOT_RUN[name]
+    house = with_fault(faulty, fault)
+    for words in (["run", "shut", "--mem", "64M"], ["exec", "--", "true"]):
+        done = house.umlctl(*words)
+        assert (done.returncode in (2, 7), said in done.stderr) == (True, True), done
+        assert "`umlctl doctor`" in done.stderr, done
+        assert "Traceback" not in done.stderr, done
+    code, found = asked(house)
+    first = found["findings"][0]
+    assert (code, first["subject"], first["check"]) == (7, *fault.check), found["findings"]
+    assert (first["severity"], fault.remedy in first["remedy"]) == (FATAL, True), first
+
+
+@pytest.mark.parametrize("verb", ["start", "test"])
+def test_other_ways_to_start_name_fault_and_doctor(faulty: FaultyHouse, verb: str) -> None:
+    """What they have of their own: a supervisor, a directory of a run."""
+    fault, said = CANNOT_RUN["full UMLCTL_DIR"]
+    words = {"start": ["start", "shut"], "test": ["test", "--", "true"]}[verb]
+    done = with_fault(faulty, fault).umlctl(*words)
+    assert (done.returncode, said in done.stderr) == (7, True), done
+    assert "`umlctl doctor`" in done.stderr, done
+    assert "Traceback" not in done.stderr, done
 
 
 @needs_mounts

@@ -32,12 +32,11 @@ def descriptors() -> Iterator[Finding]:
     """A supervisor may open the files that guests take."""
     most = limits.hard_limit_of_descriptors()
     guests = room.for_guests(1, 1, 0).descriptors
-    if guests < 1:
+    if most < room.MIN_DESCRIPTORS:
         yield Finding(
             FATAL,
             f"you may have {most} open files",
-            f"a supervisor takes {room.SUPERVISOR_DESCRIPTORS}, and {room.GUEST_DESCRIPTORS} for "
-            "each guest",
+            f"it takes {room.MIN_DESCRIPTORS} to start a guest",
             _MORE_FILES,
         )
     elif most < limits.AMPLE_DESCRIPTORS:

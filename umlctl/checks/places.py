@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 MIN_FREE_BYTES: Final = 64 << 20
 """With less room than this where records and logs are, it is told, bytes."""
 MIN_FREE_FILES: Final = 1000
+GUEST_BYTES: Final = 64 << 10
+"""What a guest writes there at least when it starts, bytes."""
+GUEST_FILES: Final = 100
+"""How many files, directories, FIFOs and sockets it has there, nearly."""
 MIN_UMID_CHARACTERS: Final = 16
 """A name of this length is to fit into the paths of sockets."""
 MAX_CLOCK_LAG_SECONDS: Final = 86400.0
@@ -70,21 +74,30 @@ def _own(place: Callable[[], str], name: str, why: str, remedy: str) -> Iterator
 
 
 def space() -> Iterator[Finding]:
-    """There is room on the disk for records and logs."""
-    path = existing(paths.state_dir())
+    """There is room on the disk for records and logs, and for what running guests need."""
+    state, run = existing(paths.state_dir()), existing(paths.run_dir())
+    mend = f"make room there: `du -xsh {state}`, `umlctl rm` of guests that have ended"
+    yield from _space(state, "records, logs, COW files and snapshots of guests are there", mend)
+    if _device(run) != _device(state):
+        mend = f"make room there: `du -xsh {run}`, or set UMLCTL_DIR {_TO_YOURS}"
+        yield from _space(run, "the sockets and FIFOs of guests that run are there", mend)
+
+
+def _device(path: str) -> int:
+    return os.stat(path).st_dev
+
+
+def _space(path: str, why: str, mend: str) -> Iterator[Finding]:
+    """There is room in one directory."""
     found = os.statvfs(path)
     free = found.f_bavail * found.f_frsize
-    mend = f"make room there: `du -xsh {path}`, `umlctl rm` of guests that have ended"
-    if free < MIN_FREE_BYTES:
-        yield Finding(
-            WARNING if free else FATAL,
-            f"{size(free)} are free in {path}",
-            "records, logs, COW files and snapshots of guests are there",
-            mend,
-        )
+    if free < MIN_FREE_BYTES and found.f_blocks:  # a file system without a size says 0
+        severity = FATAL if free < GUEST_BYTES else WARNING
+        yield Finding(severity, f"{size(free)} are free in {path}", why, mend)
     if found.f_files and found.f_favail < MIN_FREE_FILES:
+        severity = FATAL if found.f_favail < GUEST_FILES else WARNING
         what = f"{path} has room for {found.f_favail} more files"
-        yield Finding(WARNING, what, "records and logs of guests are files there", mend)
+        yield Finding(severity, what, f"{why}, some {GUEST_FILES} files for each that runs", mend)
 
 
 def home() -> Iterator[Finding]:
@@ -176,9 +189,21 @@ def existing(path: str) -> str:
     return path
 
 
+def _file_above(path: str) -> str:
+    """What stands where a directory is to be, or one above it, and is none; empty if nothing."""
+    while path != "/" and not os.path.isdir(path):
+        if os.path.lexists(path) and not os.path.islink(path):
+            return path
+        path = os.path.dirname(path)
+    return ""
+
+
 def unwritable(path: str) -> str:
     """Why a directory cannot be written, or made; empty if it can."""
     found = existing(path)
+    in_the_way = _file_above(path)
+    if in_the_way:
+        return f"{in_the_way} is no directory"
     if os.access(found, os.W_OK | os.X_OK):
         return ""
     if os.statvfs(found).f_flag & os.ST_RDONLY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl import __version__
@@ -129,7 +130,9 @@ def is_usable(found: Iterable[Found]) -> bool:
 
 def facts() -> dict[str, object]:
     """What is no finding, and explains some: versions, and what confines kernels here."""
-    usual = kernel.usual()
+    usual = None
+    with suppress(OSError, UmlctlError):  # a check tells what cannot be seen
+        usual = kernel.usual()
     return {
         "umlctl": __version__,
         "python": platform.python_version(),
@@ -137,15 +140,22 @@ def facts() -> dict[str, object]:
         "kernel": usual and usual.path,
         "kernel_version": usual and usual.version,
         "landlock": None if landlock.unable() else landlock.version(),
-        "scope": confining.scope(),
+        "scope": _scope(),
     }
+
+
+def _scope() -> str | None:
+    with suppress(OSError, UmlctlError):
+        return confining.scope()
+    return None
 
 
 def confined() -> dict[str, str]:
     """How each guest that runs is confined."""
-    return {
-        record.definition.umid: record.confined or confinement.OFF for record in discover.running()
-    }
+    with suppress(OSError, UmlctlError):
+        running = discover.running()
+        return {each.definition.umid: each.confined or confinement.OFF for each in running}
+    return {}
 
 
 def _unseen(check: Check, problem: OSError | UmlctlError) -> Finding:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from umlctl.cli import complete
 from umlctl.cli.durations import SECONDS
-from umlctl.errors import HostError
 from umlctl.guest.options import MAX_COUNT, OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from umlctl.guest.definition import Definition
     from umlctl.guest.options import Kind, Option
@@ -84,18 +82,6 @@ class Booting(click.Command):
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- KERNEL ARGUMENTS]"]
-
-
-@contextmanager
-def host_errors() -> Iterator[None]:
-    """Turn each error of the host into HostError, for programs too.
-
-    Raises: HostError
-    """
-    try:
-        yield
-    except OSError as problem:
-        raise HostError(str(problem)) from problem
 
 
 def await_earlier(definition: Definition) -> None:

@@ -12,7 +12,6 @@ from click.core import ParameterSource
 
 from umlctl import exitcodes, streams
 from umlctl.cli import complete, exec_command, panic_text
-from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import CLEAN, Executing, guest_options
 from umlctl.definitions import make
@@ -25,6 +24,7 @@ from umlctl.guest.overlay import IN_MEMORY
 from umlctl.guest.shares import Share
 from umlctl.guest.shares import parse as parse_share
 from umlctl.host import naming, paths
+from umlctl.host.starting import unfit
 from umlctl.kernels import find, modules, needed_modules
 from umlctl.storage import overlay_image
 
@@ -218,7 +218,7 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
             raise UsageError("--gdb and --keep exclude each other: `umlctl gdb` is for the latter")
         gdb.find_gdb()
     umid = naming.of_kept(os.getpid()) if keep else naming.of_process(os.getpid())
-    with host_errors():
+    with unfit("the command cannot be run"):
         kernel = find.probe(find.find(options["kernel"]), options["user"])
         root = make_root(options, kernel)
         directory = os.path.abspath(options["cwd"]) if options["cwd"] else os.getcwd()

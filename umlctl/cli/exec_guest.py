@@ -27,7 +27,7 @@ from umlctl.execution.if_killed import if_killed
 from umlctl.execution.session import Outcome, Pipes, Session
 from umlctl.guest import command as commands
 from umlctl.guest import confinement
-from umlctl.host import confine, paths, processes, programs, shared_socket, users
+from umlctl.host import confine, paths, processes, programs, room, shared_socket, users
 from umlctl.host.files import remove_tree
 from umlctl.protocol import command_lines
 from umlctl.state import endings, records, umid_lock
@@ -217,6 +217,7 @@ def is_script(definition: Definition) -> bool:
 def _launch(definition: Definition, held: Claim, pipes: Pipes, modes: Modes) -> Launched:
     """Start the kernel, which has its ends of the lines then, and nobody else."""
     _check_nics(definition)
+    room.check_descriptors(definition.umid)
     keep = modes.keep
     if keep and not spawn.has_slots():
         raise HostError(

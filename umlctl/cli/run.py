@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from umlctl.checks import boot_warnings
 from umlctl.cli import complete
 from umlctl.cli.asked_for import asked_for, check_console
-from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
+from umlctl.cli.booting import Booting, await_earlier, with_options
 from umlctl.cli.durations import SECONDS
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import policy
 from umlctl.host import paths
+from umlctl.host.starting import unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +94,7 @@ def run(
     try:
         if in_json and options["console"]:
             raise UsageError("--json and --console both take standard output; give one of them")
-        with host_errors():
+        with unfit(f"{log.umid} cannot be run"):
             ending, place = _boot(_named(umid, options, arguments, log), log)
     except UmlctlError as problem:
         if in_json:

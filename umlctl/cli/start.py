@@ -11,10 +11,11 @@ from umlctl import exitcodes
 from umlctl.checks import boot_warnings
 from umlctl.cli import complete
 from umlctl.cli.asked_for import Asked, asked_for, check_console, given_options
-from umlctl.cli.booting import Booting, await_earlier, host_errors, with_options
+from umlctl.cli.booting import Booting, await_earlier, with_options
 from umlctl.definitions import files, saved
 from umlctl.errors import UmlctlError, UsageError
 from umlctl.guest import profile as profiles
+from umlctl.host.starting import starting
 from umlctl.output import say
 
 if TYPE_CHECKING:
@@ -60,15 +61,14 @@ def start(
     if console and no_wait:
         raise UsageError("--console stays with the guest, and --no-wait does not: give one of them")
     wishes = StartOptions(console, not no_wait, in_json, save)
-    if not in_json:
-        return _start_as_told(umid, options, arguments, wishes)
     try:
-        if console:
+        if in_json and console:
             raise UsageError("--json and --console both take standard output; give one of them")
-        with host_errors():
+        with starting(umid):
             return _start_as_told(umid, options, arguments, wishes)
     except UmlctlError as problem:
-        _print_result(umid, problem.code, str(problem))
+        if in_json:
+            _print_result(umid, problem.code, str(problem))
         raise
 
 
@@ -77,8 +77,9 @@ def start_again(definition: Definition, *, in_json: bool) -> int:
 
     Raises: UmlctlError
     """
-    _warn(definition)
-    return _start(definition, StartOptions(in_json=in_json))
+    with starting(definition.umid):
+        _warn(definition)
+        return _start(definition, StartOptions(in_json=in_json))
 
 
 class StartOptions(NamedTuple):

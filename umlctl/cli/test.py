@@ -12,11 +12,11 @@ import click
 
 from umlctl import exitcodes
 from umlctl.cli import exec as execs
-from umlctl.cli.booting import host_errors
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import Executing, guest_options
 from umlctl.errors import HostError, NeverStarted, UsageError
 from umlctl.guest.overlay import IN_MEMORY
+from umlctl.host.starting import unfit
 from umlctl.kernels import find
 from umlctl.testing import expected, kselftest, kunit
 from umlctl.testing.trial import Trial
@@ -32,6 +32,7 @@ MAX_BOOT_SECONDS: Final = 1e9
 """How long a kernel may test itself before there is a command, unless --timeout says less."""
 MAX_TITLE_LETTERS: Final = 100
 KERNEL: Final = "kernel="
+UNFIT: Final = "the tests cannot be run"
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OF_GUESTS: Final = (
     *("mem", "kept", "readonly", "rw", "shares", "cwd", "variables", "clean_env", "nics"),
@@ -219,7 +220,7 @@ def _trials(words: tuple[str, ...], options: Mapping[str, Any]) -> tuple[str, li
     """
     kernels = _kernels_of(options)
     found: list[Trial] = []
-    with host_errors():
+    with unfit(UNFIT):
         for kernel in kernels:
             shared = _shared(options, kernel)
             if options["glob"] is not None:
@@ -323,7 +324,7 @@ def _run(
     limits = Limits(jobs, options["timeout"], options["silence"], options["reruns"])
     several = len({trial.kernel for trial in trials}) > 1
     shown = Shown(len(trials), options["repeat"], kernels=several)
-    with host_errors(), kept_runs.a_run() as run, shown:
+    with unfit(UNFIT), kept_runs.a_run() as run, shown:
         return trio.run(_stay, trials, limits, (run, known, shown))
 
 

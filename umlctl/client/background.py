@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from socketproto.blocking import Connection, Unreachable
 from socketproto.exchange import GONE
 from umlctl import streams
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UnfitHost
 from umlctl.host import daemonlog, paths, processes
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def ask_supervisor(command: str, each: Callable[[bytes], None] | None = None) ->
             break
         # Else the supervisor is ending, and has no guest any more: a new one comes after it.
         if time.monotonic() > deadline:
-            raise HostError(
+            raise UnfitHost(
                 out_of_reach() or f"the supervisor did not start; see {daemonlog.path()}"
             )
         time.sleep(0.01)
@@ -107,7 +107,7 @@ def _start() -> int:
     try:
         return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
     except OSError as problem:
-        raise HostError(
+        raise UnfitHost(
             f"the supervisor cannot be started: {problem.strerror} (its log is {daemonlog.path()})"
         ) from problem
 

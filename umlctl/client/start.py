@@ -13,6 +13,7 @@ from umlctl.client import background
 from umlctl.errors import HostError
 from umlctl.guest import definition as definitions
 from umlctl.host import paths
+from umlctl.host.starting import starting
 from umlctl.protocol.starting import read_started
 
 if TYPE_CHECKING:
@@ -28,19 +29,14 @@ def start(definition: Definition, *, wait: bool = True) -> Started:
     Raises: HostError
     """
     umid = definition.umid
-    directory, path = paths.make_run_dir(), ""
-    try:
+    with starting(umid):
+        path = _hand_over(definition)
         try:
-            descriptor, path = tempfile.mkstemp(prefix="start-", dir=directory)
-            with open(descriptor, "wb") as file:
-                file.write(definitions.encode(definition))
-        except OSError as problem:
-            why = f"cannot write {path or directory}: {problem.strerror}"
-            raise HostError(f"{umid}: {why}") from problem
-        outcome = background.ask_supervisor(f"start {path}" if wait else f"start no-wait {path}")
-    finally:
-        with suppress(OSError):  # the run directory may be gone by now, and the file with it
-            os.unlink(path)
+            request = f"start {path}" if wait else f"start no-wait {path}"
+            outcome = background.ask_supervisor(request)
+        finally:
+            with suppress(OSError):  # the run directory may be gone by now, and the file with it
+                os.unlink(path)
     try:
         answer = read_started(outcome.data)
     except msgspec.DecodeError:
@@ -48,3 +44,20 @@ def start(definition: Definition, *, wait: bool = True) -> Started:
     if not answer.code and answer.status is None:
         raise HostError(f"start {umid}: it is up, and nothing more is said of it: {outcome}")
     return answer
+
+
+def _hand_over(definition: Definition) -> str:
+    """Write a definition into a file for the supervisor; its path.
+
+    Raises: OSError
+    """
+    descriptor, path = tempfile.mkstemp(prefix="start-", dir=paths.make_run_dir())
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(definitions.encode(definition))
+    except OSError as problem:
+        with suppress(OSError):
+            os.unlink(path)
+        problem.filename = path
+        raise
+    return path

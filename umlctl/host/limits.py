@@ -139,9 +139,14 @@ def explained(problem: BaseException) -> str:
 
     problem: the error itself, one that it has caused, or a group with it
     """
-    causes = list(_causes(problem))
-    reason = next((_reason(each) for each in causes if _is_lack(each)), "")
-    return f"{causes[0]}; {reason}" if reason else str(causes[0])
+    said, reason = str(next(_causes(problem))), advice(problem)
+    return f"{said}; {reason}" if reason and reason not in said else said
+
+
+def advice(problem: BaseException) -> str:
+    """What was too little, and what helps; empty if nothing was, or if the error's own words say
+    it."""
+    return next((_reason(each) for each in _causes(problem) if _is_lack(each)), "")
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from umlctl.errors import SEE_DOCTOR
 from umlctl.host import paths
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _check_length(path: str, name: str, what: str, problem: type[ValueError]) ->
         shorter = f"a shorter {what}, or " if over < len(name) else ""
         raise problem(
             f"the socket's path would be {over} bytes too long for a unix socket: {path}; "
-            f"take {shorter}a shorter UMLCTL_DIR"
+            f"take {shorter}a shorter UMLCTL_DIR; {SEE_DOCTOR}"
         )
 
 

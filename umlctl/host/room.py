@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.errors import UnfitHost
 from umlctl.host import cgroups, limits
+from umlctl.protocol import command_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,9 @@ GUEST_DESCRIPTORS: Final = 7
 """How many descriptors a supervisor holds for a guest that has no viewer."""
 SUPERVISOR_DESCRIPTORS: Final = 13
 """How many descriptors a supervisor has open besides."""
+MIN_DESCRIPTORS: Final = command_lines.FIRST_DESCRIPTOR + 10
+"""With fewer descriptors no process can start a guest: those of the kernel's lines have numbers of
+their own, and what is given to it has higher ones meanwhile."""
 IDLE_GUEST_PROCESSES: Final = 5
 """How many processes a guest takes that does nothing: 4, and one for each process of its own."""
 BOOTING_GUEST_PROCESSES: Final = 45
@@ -200,6 +204,7 @@ def check_means(umid: str) -> None:
 
     Raises: UnfitHost
     """
+    check_descriptors(umid)
     left = limits.descriptors() - limits.most_for_clients()
     if (have := limits.descriptors_left()) < GUEST_DESCRIPTORS + left:
         raise UnfitHost(
@@ -210,6 +215,18 @@ def check_means(umid: str) -> None:
         raise UnfitHost(
             f"{umid}: a guest takes {MIN_PROCESSES} processes and more, and {have} are left: "
             f"{limits.few_processes()}"
+        )
+
+
+def check_descriptors(umid: str) -> None:
+    """See that this process may have descriptors with the numbers that are taken for a start.
+
+    Raises: UnfitHost
+    """
+    if limits.descriptors() < MIN_DESCRIPTORS:
+        raise UnfitHost(
+            f"{umid}: it takes a process that may open {MIN_DESCRIPTORS} files to start a guest: "
+            f"{limits.few_descriptors()}"
         )
 
 

@@ -31,6 +31,7 @@ from umlctl.execution import copying
 from umlctl.execution.if_killed import if_killed
 from umlctl.guest.specs import parse_disk, parse_nic
 from umlctl.host import naming, paths
+from umlctl.host.starting import starting
 from umlctl.library import command, gone
 from umlctl.library.console import Console
 from umlctl.library.described import Options, described
@@ -74,7 +75,7 @@ def start(
     Raises: UsageError, NoKernel, GuestInUse, NeverStarted, NoGuest, Refused, HostError
     """
     word = naming.of_program(os.getpid(), next(_numbers)) if name is None else os.fspath(name)
-    try:
+    with starting(word):
         definition = described(word, dict(options), arguments)
         if umid_lock.has_owner(definition.umid):
             raise GuestInUse(f"{definition.umid} is the name of a running guest; take another name")
@@ -82,8 +83,6 @@ def start(
         for warning in boot_warnings.of_start(definition):
             _log.warning("%s: %s", definition.umid, warning)
         answer = start_there(definition, wait=wait)
-    except OSError as problem:
-        raise HostError(str(problem)) from problem
     if answer.status is None:
         if answer.code == exitcodes.NEVER_STARTED:
             raise _never_started(answer.text, Guest(definition.umid, is_own=True), name)

@@ -19,6 +19,7 @@ from umlctl.errors import GuestInUse, HostError, UsageError
 from umlctl.guest.definition import is_shared
 from umlctl.host import naming, paths, place
 from umlctl.host.files import FLOCK, is_still_at, remove_tree
+from umlctl.host.starting import starting
 from umlctl.state.public import SOCKET_NAME, PublicDirectory
 
 if TYPE_CHECKING:
@@ -198,18 +199,17 @@ def claim(umid: str, home: str = "") -> Claim:
 
     Raises: UsageError: no name for a guest; GuestInUse: a guest runs under it; HostError
     """
-    try:
-        naming.check_umid(umid)
-        run = paths.make_run_dir()
-    except ValueError as problem:
-        raise UsageError(str(problem)) from problem
-    except OSError as problem:
-        raise HostError(str(problem)) from problem
-    directory = f"{run}/g/{umid}"
-    try:
-        lock = _lock(umid, directory + ".lock")
-    except OSError as problem:
-        raise HostError(f"{umid}: cannot lock the name: {problem}") from problem
+    with starting(umid):
+        try:
+            naming.check_umid(umid)
+        except ValueError as problem:
+            raise UsageError(str(problem)) from problem
+        return _claim(umid, home, f"{paths.make_run_dir()}/g/{umid}")
+
+
+def _claim(umid: str, home: str, directory: str) -> Claim:
+    """Raises: GuestInUse, OSError"""
+    lock = _lock(umid, directory + ".lock")
     try:
         _refuse_living(umid)
         public = PublicDirectory(umid, home, directory)
@@ -223,11 +223,9 @@ def claim(umid: str, home: str = "") -> Claim:
         for path in (directory, records):
             os.makedirs(path, 0o700, exist_ok=True)
         owner = _own(umid, directory)
-    except BaseException as problem:
+    except BaseException:
         _unlink(directory + ".lock")
         os.close(lock)
-        if isinstance(problem, OSError):
-            raise HostError(f"{umid}: {problem}") from problem
         raise
     return Claim(umid, directory, records, public, lock, owner)
 

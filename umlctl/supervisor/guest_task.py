@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from umlctl.errors import HostError, UmlctlError
+from umlctl.errors import UmlctlError
 from umlctl.guest.definition import is_shared
 from umlctl.host import cgroups, limits, paths, processes, shared_socket
+from umlctl.host.starting import unfit
 from umlctl.state import pruning, records
 from umlctl.state.endings import describe
 from umlctl.supervisor.door import Door
@@ -62,7 +63,8 @@ async def run_guest(
             if not launched.adopted:
                 guest.kill(str(problem))
                 await guest.supervise()
-            raise HostError(f"{guest.umid}: {limits.explained(problem)}") from problem
+            with unfit(f"{guest.umid} cannot be supervised"):
+                raise
         async with trio.open_nursery() as nursery:
             requests = Requests(guest)
             for door in doors:

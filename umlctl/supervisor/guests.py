@@ -13,6 +13,7 @@ from umlctl import exitcodes
 from umlctl.errors import NeverStarted, UmlctlError
 from umlctl.guest.dependencies import ends, in_order
 from umlctl.host import daemonlog, limits
+from umlctl.host.starting import starting
 from umlctl.protocol import events
 from umlctl.protocol.commands import SHUTDOWN_TIMEOUT
 from umlctl.protocol.starting import Started
@@ -221,6 +222,12 @@ async def _write(guest: Guest) -> None:
 
 
 def _claim_and_launch(definition: Definition) -> Launched:
+    with starting(definition.umid):
+        return _launch(definition)
+
+
+def _launch(definition: Definition) -> Launched:
+    """Raises: UmlctlError, OSError"""
     for problem in cleanup.clean_up_last_life(definition.umid):
         daemonlog.note(f"{definition.umid}: {problem}")
     held = umid_lock.claim(definition.umid, definition.home)

@@ -13,9 +13,10 @@ import msgspec
 import trio
 
 from socketproto.listener import Call, ClientGone
-from umlctl.errors import NeverStarted, Refusal
+from umlctl.errors import Refusal
 from umlctl.guest import definition as definitions
 from umlctl.host import daemonlog
+from umlctl.host.starting import unfit
 from umlctl.protocol.commands import HOST
 from umlctl.protocol.guard import read
 from umlctl.supervisor import access
@@ -141,8 +142,5 @@ class HostRequests:
 
 
 def _read_definition(path: str) -> Definition:
-    try:
-        with open(path, "rb") as file:
-            return definitions.decode(file.read())
-    except OSError as problem:
-        raise NeverStarted(f"cannot read {path}: {problem.strerror}") from problem
+    with unfit("the guest cannot be started"), open(path, "rb") as file:
+        return definitions.decode(file.read())

@@ -30,7 +30,8 @@ def limited(monkeypatch: pytest.MonkeyPatch, which: int, most: int) -> None:
     ("most", "severities", "said"),
     [
         (64, [WARNING], "64 open files, which is enough for 6 guests"),
-        (16, [FATAL], "16 open files"),
+        (room.MIN_DESCRIPTORS - 1, [FATAL], f"{room.MIN_DESCRIPTORS - 1} open files"),
+        (room.MIN_DESCRIPTORS, [WARNING], "enough for"),
         (1024, [], ""),
     ],
 )

@@ -51,7 +51,10 @@ def test_user_without_a_home_is_told(house: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("blocks", "files", "severities"),
-    [(0, 9999, [FATAL]), (1000, 9999, [WARNING]), (1 << 20, 9, [WARNING]), (1 << 20, 9999, [])],
+    [
+        *((0, 9999, [FATAL]), (9, 9999, [FATAL]), (1000, 9999, [WARNING])),
+        *((1 << 20, 9, [FATAL]), (1 << 20, 200, [WARNING]), (1 << 20, 9999, [])),
+    ],
 )
 def test_disk_without_room_is_told(
     house: str,
@@ -60,9 +63,24 @@ def test_disk_without_room_is_told(
     files: int,
     severities: list[str],
 ) -> None:
-    room = SimpleNamespace(f_bavail=blocks, f_frsize=4096, f_files=99999, f_favail=files)
+    room = SimpleNamespace(
+        f_bavail=blocks, f_blocks=1 << 20, f_frsize=4096, f_files=99999, f_favail=files
+    )
     monkeypatch.setattr(os, "statvfs", lambda _: room)
     assert [each.severity for each in checks.space()] == severities
+    os.makedirs(paths.run_dir(), 0o700)
+    monkeypatch.setattr(checks, "_device", len)
+    assert [each.severity for each in checks.space()] == 2 * severities, "of both directories"
+
+
+def test_file_in_the_place_of_a_directory_is_told(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(f"{house}/file", "w"):
+        monkeypatch.setenv("UMLCTL_DIR", f"{house}/file")
+    for look in (checks.run_directory, checks.state_directory):
+        (found,) = look()
+        assert (found.severity, f"{house}/file is no directory" in found.what) == (FATAL, True)
 
 
 def test_paths_that_are_too_long_for_sockets_are_told(

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from umlctl.checks import table
+from umlctl.checks import confining, kernel, table
 from umlctl.checks.findings import FATAL, NOTE, WARNING, Check, Finding
 from umlctl.errors import HostError
+from umlctl.recovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
 NAMES = [(check.subject, check.name) for check in table.CHECKS]
 
@@ -53,6 +56,17 @@ def test_checks_are_chosen_by_subject() -> None:
     subjects = {check.subject for check in table.of_subjects(table.OF_EXEC)}
     assert subjects == table.OF_EXEC
     assert {"network", "guests"} | subjects == {subject for subject, _ in NAMES}
+
+
+def test_host_that_shows_nothing_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    for module, name in ((kernel, "usual"), (confining, "scope"), (discover, "running")):
+        monkeypatch.setattr(module, name, fail)
+    facts = table.facts()
+    assert (facts["kernel"], facts["scope"]) == (None, None)
+    assert table.confined() == {}
 
 
 def test_hints_are_among_the_checks() -> None:

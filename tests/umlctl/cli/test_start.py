@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from umlctl import exitcodes
 from umlctl.client import background
+from umlctl.errors import SEE_DOCTOR
 from umlctl.host import paths
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def test_definition_that_cannot_be_written_down_is_told_with_its_place(
     monkeypatch.setattr(tempfile, "mkstemp", full)
     assert started.main("start", "demo", "--json") == exitcodes.FAILED
     text = json.loads(started.out)["text"]
-    assert text == f"demo: cannot write {paths.run_dir()}: No space left on device"
+    assert text.startswith("demo cannot be started: ")
+    assert text.endswith(f"/run/start-x: No space left on device; {SEE_DOCTOR}")
 
 
 def test_guest_is_started_though_the_run_directory_goes_meanwhile(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from umlctl.errors import HostError
+from umlctl.errors import HostError, UnfitHost
 from umlctl.guest.definition import Definition
 from umlctl.host import limits, room
 
@@ -150,6 +150,16 @@ def test_what_a_guest_takes_is_seen_before_it_is_started(
         room.check_means("demo")
         return
     with pytest.raises(HostError, match=said):
+        room.check_means("demo")
+
+
+def test_process_with_too_few_numbers_for_descriptors_starts_no_guest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "descriptors", lambda: room.MIN_DESCRIPTORS)
+    room.check_descriptors("demo")
+    monkeypatch.setattr(limits, "descriptors", lambda: room.MIN_DESCRIPTORS - 1)
+    with pytest.raises(UnfitHost, match=r"^demo: it takes a process that may open \d+ files"):
         room.check_means("demo")
 
 

@@ -12,6 +12,7 @@ import trio.testing
 from socketproto.client import Client
 from tests.umlctl.supervisor.serving import DEADLINE, adopt, define, leave, serving, start
 from umlctl import exitcodes
+from umlctl.errors import SEE_DOCTOR
 from umlctl.host import daemonlog, paths, processes
 from umlctl.host.systemd.notify import Manager
 from umlctl.state import event_log, records
@@ -41,7 +42,8 @@ async def test_guest_that_cannot_be_launched_is_that_guests_failure(
         for _ in range(2):
             answer = await start(path, define("demo"))
             assert answer["code"] == exitcodes.FAILED
-        assert answer["text"].startswith(str(problem))
+        assert getattr(problem, "strerror", "what?") in answer["text"]
+        assert (SEE_DOCTOR in answer["text"]) == isinstance(problem, OSError)
         with claim("demo"):
             pass
 

@@ -36,5 +36,5 @@ async def test_supervisor_without_guests_has_none_to_list_or_to_adopt(house: str
         with Client(path) as client:
             assert (await client.request("list", DEADLINE)).data == b"[]"
         answer = await start(path, f"{house}/nothing")
-    assert answer["code"] == exitcodes.NEVER_STARTED
-    assert "cannot read" in answer["text"]
+    assert answer["code"] == exitcodes.FAILED
+    assert "/nothing: No such file or directory" in answer["text"]

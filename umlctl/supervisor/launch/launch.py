@@ -13,12 +13,13 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from umlctl.definitions import host_file, kernel_command
-from umlctl.errors import HostError, NeverStarted
+from umlctl.errors import NeverStarted
 from umlctl.guest import cmdline, confinement
 from umlctl.guest import definition as definitions
 from umlctl.host import cgroups, processes, processors, room, users
 from umlctl.host.pidfile import Pidfile
 from umlctl.host.place import keep as keep_place
+from umlctl.host.starting import starting
 from umlctl.protocol import console_socket
 from umlctl.state import console_log, records
 from umlctl.supervisor import passed_descriptors
@@ -101,7 +102,8 @@ def launch_again(last: Launched) -> Launched:
 
     Raises: HostError, UsageError, NeverStarted
     """
-    _clear(last.claim)
+    with starting(last.claim.umid):
+        last.claim.clear()
     return launch(last.definition, last.claim, passes=last.passes)
 
 
@@ -119,10 +121,8 @@ def launch_for_reboot(last: Launched) -> Launched:
     definition, claim, record = last.definition, last.claim, last.record
     kernel = check_files(definition, overcommit=True)  # it had its memory already
     cgroups.remove(record.cgroup)
-    try:
+    with starting(claim.umid):
         claim.clear(rebooting=True)
-    except OSError as problem:
-        raise HostError(f"{claim.umid}: {problem}") from problem
     numbers = passed_descriptors.check(definition, passes=last.passes)
     entries = [entry for entry in record.devices if entry.boot]
     is_inside = any(PORT in entry.made for entry in record.devices)
@@ -187,19 +187,9 @@ def _launch_with_devices(
             except NeverStarted as problem:
                 if not way.failed(problem):
                     raise
-                _clear(claim)
+                with starting(claim.umid):
+                    claim.clear()
                 return begin(Entrance())
-
-
-def _clear(claim: Claim) -> None:
-    """Have nothing be left of an earlier start under a claim.
-
-    Raises: HostError
-    """
-    try:
-        claim.clear()
-    except OSError as problem:
-        raise HostError(f"{claim.umid}: {problem}") from problem
 
 
 def _launch(
@@ -226,41 +216,38 @@ def _launch(
         check_reach(user, definition, entries)
         make_place(user, definition)
     since = time.time()
-    try:
-        with contextlib.ExitStack() as undo:
-            undo.callback(remove_place, definition)
-            pidfile = Pidfile.lock(definition.pidfile)
-            undo.callback(pidfile.remove)
-            memory = room.place_of(definition, os.environ)
-            jail = Jail(definition, entries, command, memory, gate=lent.gate)
-            notify = notify_socket(notify_path(definition, directory))
-            undo.callback(notify.close)
-            cgroup = _cgroup(definition)
-            if not cgroup.scope:  # systemd removes its own
-                undo.callback(cgroups.remove, cgroup.directory)
-            make_files(definition, directory, user, lent.fifos.values())
-            given = given._replace(lent=lent)
-            shim, pid, unheld = _begin(definition, claim, log, pidfile, cgroup, jail, given)
-            undo.callback(spawn.end, shim, pid)
-            pidfile.write(pid)
-            record = records.Record(
-                definition=definition,
-                supervisor_pid=os.getpid(),
-                pid=pid,
-                started=processes.start_time(pid) or 0,
-                boot_id=records.host_boot_id(),
-                since=since,
-                devices=last.devices if last else [*entries, *shared],
-                removed=last.removed if last else [],
-                shim=shim,
-                cgroup=cgroup.of(pid),
-                confined=jail.mode,
-                binds=jail.mounts,
-            )
-            records.save(record)
-            undo.pop_all()
-    except OSError as problem:
-        raise HostError(f"{definition.umid}: {problem}") from problem
+    with starting(definition.umid), contextlib.ExitStack() as undo:
+        undo.callback(remove_place, definition)
+        pidfile = Pidfile.lock(definition.pidfile)
+        undo.callback(pidfile.remove)
+        memory = room.place_of(definition, os.environ)
+        jail = Jail(definition, entries, command, memory, gate=lent.gate)
+        notify = notify_socket(notify_path(definition, directory))
+        undo.callback(notify.close)
+        cgroup = _cgroup(definition)
+        if not cgroup.scope:  # systemd removes its own
+            undo.callback(cgroups.remove, cgroup.directory)
+        make_files(definition, directory, user, lent.fifos.values())
+        given = given._replace(lent=lent)
+        shim, pid, unheld = _begin(definition, claim, log, pidfile, cgroup, jail, given)
+        undo.callback(spawn.end, shim, pid)
+        pidfile.write(pid)
+        record = records.Record(
+            definition=definition,
+            supervisor_pid=os.getpid(),
+            pid=pid,
+            started=processes.start_time(pid) or 0,
+            boot_id=records.host_boot_id(),
+            since=since,
+            devices=last.devices if last else [*entries, *shared],
+            removed=last.removed if last else [],
+            shim=shim,
+            cgroup=cgroup.of(pid),
+            confined=jail.mode,
+            binds=jail.mounts,
+        )
+        records.save(record)
+        undo.pop_all()
     return Launched(record, claim, notify, pidfile, command, unheld=unheld)
 
 

@@ -13,7 +13,7 @@ import signal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from umlctl.errors import SEE_DOCTOR, HostError, NeverStarted
+from umlctl.errors import SEE_DOCTOR, NeverStarted, UnfitHost
 from umlctl.guest import cmdline
 from umlctl.host import call_list, confine, limits, processes
 from umlctl.protocol import command_lines, console_socket
@@ -156,7 +156,7 @@ def spawn(
 
     passed: copies of descriptors that are the kernel's
 
-    Raises: HostError, NeverStarted
+    Raises: UnfitHost, NeverStarted, OSError
     """
     reader, writer = os.pipe()
     copies: dict[int, int] = {}
@@ -179,7 +179,7 @@ def spawn(
                 words[0], words, environment, file_actions=actions, setsid=True, setsigmask=()
             )
         except OSError as problem:
-            raise HostError(f"cannot run {words[0]}: {problem.strerror}") from problem
+            raise UnfitHost(f"cannot run {words[0]}: {problem.strerror}") from problem
         os.close(writer)
         writer = -1
         said = b""
@@ -189,7 +189,8 @@ def spawn(
             if not waiting.poll(BEGIN_TIMEOUT * 1000):
                 kill_parent(shim)
                 raise NeverStarted(
-                    f"{words[0]} did not begin a kernel within {BEGIN_TIMEOUT:g} seconds"
+                    f"{words[0]} did not begin a kernel within {BEGIN_TIMEOUT:g} seconds; "
+                    f"{SEE_DOCTOR}"
                 )
             piece = os.read(reader, 64)
             if not piece:

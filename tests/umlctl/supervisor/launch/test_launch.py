@@ -40,7 +40,7 @@ def test_full_disk_at_the_last_step_leaves_no_kernel(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(records, "save", save)
-    with claim("demo") as held, pytest.raises(HostError, match=r"demo: .*No space left"):
+    with claim("demo") as held, pytest.raises(HostError, match=r"demo cannot .*No space left"):
         launch(definition, held)
     end = time.monotonic() + DEADLINE
     while processes_of(definition):  # the host ends it a moment later
@@ -73,7 +73,10 @@ def test_pidfile_is_let_go_of_if_the_guest_cannot_be_heard(
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(module, "notify_socket", deaf)
-    with claim("demo") as held, pytest.raises(HostError, match=r"demo: .*Too many open files"):
+    with (
+        claim("demo") as held,
+        pytest.raises(HostError, match=r"demo cannot .*Too many open files"),
+    ):
         launch(definition, held)
     assert not os.path.exists(definition.pidfile)
 
@@ -129,7 +132,10 @@ async def test_guest_without_a_door_ends_at_once_and_says_why(
 ) -> None:
     launched = launch(definition, claim("demo"))
     os.mkdir(f"{house}/u/run/g/demo/mconsole~")
-    with trio.fail_after(DEADLINE / 2), pytest.raises(HostError, match=r"demo: .*s a directory"):
+    with (
+        trio.fail_after(DEADLINE / 2),
+        pytest.raises(HostError, match=r"demo cannot .*s a directory"),
+    ):
         await run_guest(launched)
     assert not processes.alive(launched.pid, launched.started)
     with claim("demo"):
