@@ -57,24 +57,35 @@ def of_start(definition: Definition, *, once: bool = True) -> list[str]:
         )
     if definition.nics and cmdline.has_agent(definition) and programs.init_lacks("ip"):
         said.append(f"its NICs are not set up: {programs.NO_IP}: {programs.INSTALL_IP}")
-    return said + _promised(definition)
+    return said + of_memory(definition)
 
 
-def _promised(definition: Definition) -> list[str]:
-    """Whether it may come to have more memory than there is, with what others may."""
-    from umlctl.recovery import discover
-    from umlctl.state import admission
+def of_memory(definition: Definition, *, at_once: int = 1) -> list[str]:
+    """Whether it may come to have more memory than there is, with what others may.
 
+    at_once: how many such guests are to run at a time
+    """
     bounds = host_file.load()
     wanted = bounds.overcommit if bounds else None
     place = room.place_of(definition, os.environ)
     if wanted is False or (wanted and not room.never_fits(place, definition.mem)):
         return []  # who may not have it is refused, and who wants it so is not told each time
-    others = admission.Promised(0, 0)
-    with suppress(OSError):  # who starts it tells what is wrong with this user's guests
-        others = admission.promised(place, discover.running(but=definition.umid))
-    doubt = room.memory_doubt(place, definition.mem, *others, overcommit=bool(wanted))
+    guests, untouched = _others(definition, place)
+    guests, untouched = guests + at_once - 1, untouched + (at_once - 1) * definition.mem
+    doubt = room.memory_doubt(place, definition.mem, guests, untouched, overcommit=bool(wanted))
     return [doubt] if doubt else []
+
+
+def _others(definition: Definition, place: str) -> tuple[int, int]:
+    """How many guests run that have their memory in a place, and the bytes that they may still
+    take."""
+    with suppress(OSError):  # who starts it tells what is wrong with this user's guests
+        if os.listdir(paths.guest_records()):  # a guest for a command does without
+            from umlctl.recovery import discover
+            from umlctl.state import admission
+
+            return admission.promised(place, discover.running(but=definition.umid))
+    return 0, 0
 
 
 def of_loss(definition: Definition) -> list[str]:

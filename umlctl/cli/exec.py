@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from umlctl import exitcodes, streams
+from umlctl.checks import boot_warnings
 from umlctl.cli import complete, exec_command, panic_text
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import CLEAN, Executing, guest_options
@@ -29,7 +30,7 @@ from umlctl.kernels import find, modules, needed_modules
 from umlctl.storage import overlay_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from umlctl.cli.exec_guest import Result
     from umlctl.execution.running import Ran
@@ -181,7 +182,7 @@ def _run(
     Raises: UmlctlError
     """
     if guest is None:
-        result = perform(words, options)
+        result = perform(words, options, exec_command.say)
         return _show_result(result, words, options), result
     directory, limit = options["cwd"] or "/", options["timeout"]
     return exec_command.perform_in_guest(guest, words, options["variables"], directory, limit)
@@ -196,9 +197,14 @@ def _show_result(result: Result, words: tuple[str, ...], options: Mapping[str, A
     return _code(result, words[0], options)
 
 
-def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
+def perform(
+    words: tuple[str, ...],
+    options: Mapping[str, Any],
+    warn: Callable[[str], None] = lambda _text: None,
+) -> Result:
     """Run a command in a fresh guest, of which nothing is left then; how it went.
 
+    warn: is told before what not everybody expects
     options: of `umlctl exec`, by their names; `keep` may lack, and `boot_timeout` be there: how
         long the guest may take to begin, seconds
 
@@ -227,6 +233,8 @@ def perform(words: tuple[str, ...], options: Mapping[str, Any]) -> Result:
             powerless=bool(os.geteuid() or options["user"]),
         )
         definition = _define(umid, options, root, kernel, command)
+        for text in boot_warnings.of_memory(definition):
+            warn(text)
         log = os.path.abspath(options["log"]) if options["log"] else ""
         if debugged and os.isatty(streams.STDIN):  # which is gdb's
             command = command._replace(kinds=commands.NOTHING + 2 * commands.PIPED)

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from umlctl import exitcodes
+from umlctl.checks import boot_warnings
 from umlctl.cli import exec as execs
 from umlctl.cli.durations import SECONDS
 from umlctl.cli.exec_options import Executing, guest_options
+from umlctl.definitions import make
 from umlctl.errors import HostError, NeverStarted, UsageError
 from umlctl.guest.overlay import IN_MEMORY
+from umlctl.host import naming
 from umlctl.host.starting import unfit
 from umlctl.kernels import find
+from umlctl.output import say
 from umlctl.testing import expected, kselftest, kunit
 from umlctl.testing.trial import Trial
 
@@ -149,6 +153,7 @@ def run_tests(words: tuple[str, ...], **options: Any) -> int:
     began = time.monotonic()
     known = _known(options["expect"])
     title, trials = _trials(words, options)
+    _warn(trials, _jobs(options))
     results, interrupted = _run(trials, options, known)
     seconds = time.monotonic() - began
     from umlctl.cli import test_progress
@@ -208,6 +213,24 @@ def _write(path: str, data: bytes) -> None:
         write_atomically(os.path.abspath(path), data)
     except OSError as problem:
         raise HostError(f"cannot write results to {path}: {problem.strerror}") from problem
+
+
+def _jobs(options: Mapping[str, Any]) -> int:
+    """How many guests run at a time."""
+    jobs: int | None = options["jobs"]
+    return jobs or len(os.sched_getaffinity(0))
+
+
+def _warn(trials: Sequence[Trial], jobs: int) -> None:
+    """Say what not everybody expects of the guests, once for all.
+
+    Raises: UmlctlError
+    """
+    if trials:  # all have the same memory
+        told = {"kernel": trials[0].kernel, "mem": trials[0].options["mem"]}
+        guest = make.make(naming.of_process(os.getpid()), execs.NOT_OFFERED | told, ())
+        for text in boot_warnings.of_memory(guest, at_once=min(jobs, len(trials))):
+            say(f"each guest: {text}", exitcodes.OK)
 
 
 # What is to be run
@@ -320,8 +343,7 @@ def _run(
     from umlctl.testing import kept_runs
     from umlctl.testing.runner import Limits
 
-    jobs = options["jobs"] or len(os.sched_getaffinity(0))
-    limits = Limits(jobs, options["timeout"], options["silence"], options["reruns"])
+    limits = Limits(_jobs(options), options["timeout"], options["silence"], options["reruns"])
     several = len({trial.kernel for trial in trials}) > 1
     shown = Shown(len(trials), options["repeat"], kernels=several)
     with unfit(UNFIT), kept_runs.a_run() as run, shown:

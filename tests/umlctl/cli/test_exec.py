@@ -8,12 +8,14 @@ import pytest
 
 from umlctl import exitcodes
 from umlctl.cli import exec as execs
-from umlctl.cli import main
+from umlctl.cli import exec_guest, main
 from umlctl.cli.exec_guest import Result
 from umlctl.errors import NeverStarted, UsageError
 from umlctl.execution.session import Outcome
 from umlctl.guest.command import Command, Root, steps
 from umlctl.guest.overlay import IN_MEMORY
+from umlctl.host import room
+from umlctl.kernels import find
 from umlctl.kernels.find import ProbedKernel
 from umlctl.protocol.control_line import Said
 from umlctl.protocol.status import Ending
@@ -124,6 +126,25 @@ def test_root_takes_an_overlay_file_system_unless_it_is_only_read() -> None:
         execs.make_root({**WISHES, "readonly": True, "kept": "/x"}, kernel())
     with pytest.raises(UsageError, match="no such directory"):
         execs.make_root({**WISHES, "kept": "/no/such"}, kernel(OVERLAY_FS="y"))
+
+
+def test_more_memory_than_is_free_is_told_before_the_guest(
+    house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(find, "find", lambda _name=None: "/no/bin/linux.uml")
+    monkeypatch.setattr(find, "probe", lambda *_: kernel(OVERLAY_FS="y"))
+    monkeypatch.setattr(room, "look", lambda _path: room.Space(200 << 30, 24 << 30))
+    said: list[str] = []
+
+    def execute(*_: object, **__: object) -> Result:
+        said.append(capfd.readouterr().err)
+        return Result(Outcome(Said("status", (0,)), began=True), None, TODO, b"", "")
+
+    monkeypatch.setattr(exec_guest, "execute", execute)
+    for mem in ("100G", "1G"):
+        assert main.run(["exec", "--mem", mem, "--", "true"]) == 0
+    doubt = "umlctl: it may have 102400M of memory, and 24576M are free in "
+    assert (said[0].startswith(doubt), said[1]) == (True, "")
 
 
 @pytest.mark.parametrize("words", [[], ["--"], ["ls"], ["a", "b", "--", "x"]])

@@ -14,6 +14,7 @@ from umlctl.cli import main
 from umlctl.cli import test as tests
 from umlctl.errors import HostError, NeverStarted, UsageError
 from umlctl.guest.command import Root
+from umlctl.host import room
 from umlctl.kernels import find
 from umlctl.kernels.find import ProbedKernel
 from umlctl.testing.ktap import FAILED, PASSED
@@ -83,6 +84,18 @@ def test_command_is_run_in_each_kernel_as_often_as_is_asked(runs: Runs) -> None:
     options = runs.trials[0].options
     assert (options["mem"], options["disks"], options["readonly"]) == ("64M", (), False)
     assert options["kernel"] == "/k/old"
+
+
+def test_more_memory_than_is_free_is_told_once_before_the_guests(
+    runs: Runs, house: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(room, "look", lambda _path: room.Space(200 << 30, 24 << 30))
+    assert run("--mem", "100G", "--jobs", "1", "--repeat", "3", "--", "true") == 0
+    (said,) = capfd.readouterr().err.splitlines()
+    assert "each guest: it may have 102400M of memory, and 24576M are free" in said
+    for jobs, is_told in (("2", False), ("3", True)):
+        assert run("--mem", "10G", "--jobs", jobs, "--repeat", "9", "--", "true") == 0
+        assert ("2 guests that run 20480M more than now" in capfd.readouterr().err) is is_told
 
 
 def test_limits_are_passed_on(runs: Runs) -> None:
