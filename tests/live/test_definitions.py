@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from tests.live.conftest import CONFINE, ended_with, wait_for
 from tests.live.test_roots import make_image, tree
 from umlctl.cli import examples
-from umlctl.host import programs
+from umlctl.host import cgroups, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,26 @@ VERDICT = """#!/bin/busybox sh
 echo 42 >/proc/exitcode
 echo o >/proc/sysrq-trigger
 while :; do /bin/busybox sleep 1; done
+"""
+
+
+NETWORKS = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "--mount", "--net"]
+"""Before a command: it has networks and mounts of its own."""
+AS_WRITTEN = """
+mount --bind "$OWN/srv" /srv
+mkdir "$OWN/cgroup"
+mount --rbind /sys/fs/cgroup "$OWN/cgroup"
+mount -t sysfs sysfs /sys
+mount --rbind "$OWN/cgroup" /sys/fs/cgroup
+$CREATE
+exec "$@"
+"""
+ON_A_BRIDGE = """#!/bin/sh
+mount -t proc proc /proc
+echo "it is on $(busybox grep ' / ' /proc/mounts)"
+busybox ifconfig vec0 10.1.0.2 netmask 255.255.255.0 up
+busybox ping -c 1 -W 20 10.1.0.1 && echo 3 >/proc/exitcode
+poweroff -f
 """
 
 
@@ -102,6 +124,45 @@ def test_installer_boots_what_is_on_its_initial_disk_and_ends_when_it_reboots(
     done = house.umlctl("run", write_example("installer", tmp_path), "--limit", "60")
     assert (done.returncode, "rebooting" in done.stderr) == (0, False), done
     assert house.ok("logs", "installer").count("it is installed") == 1
+
+
+def can_have_networks() -> bool:
+    """Whether there can be bridges and taps in a network namespace of these tests' own."""
+    done = subprocess.run([*NETWORKS, "test", "-c", "/dev/net/tun"], check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(not can_have_networks(), reason="this user can have no networks of its own")
+def test_server_is_on_the_bridge(own: House, tree: Path, tmp_path: Path) -> None:
+    """In namespaces, the host's bridges and /srv are as the example has them."""
+    root = tmp_path / "root"
+    shutil.copytree(tree, root, symlinks=True)
+    (root / "sbin/init").write_text(ON_A_BRIDGE)
+    (tmp_path / "srv/guests").mkdir(parents=True)
+    image = make_image(root, tmp_path)
+    image.rename(tmp_path / "srv/guests/debian.img")
+    before = (tmp_path / "srv/guests/debian.img").read_bytes()
+    path = write_example("server", tmp_path)
+    if cgroups.unable():  # then its limits are refused, as tests of them see
+        limits = re.compile("^(memory|cpu)-limit = .*\n", re.MULTILINE)
+        (tmp_path / "server.toml").write_text(limits.sub("", examples.text_of("server")))
+    create = own.command("network", "create", "br0", "--bridge", "--address", "10.1.0.1/24")
+    own.env |= {"OWN": str(tmp_path), "CREATE": shlex.join(create)}
+    done = subprocess.run(
+        [*NETWORKS, "sh", "-ec", AS_WRITTEN, "sh", *own.command("run", path, "--limit", "240")],
+        env=own.env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    own.ok("network", "rm", "br0")
+    assert ended_with(3, done.returncode, done.stderr), done
+    said = own.ok("logs", "server")
+    assert "1 packets received" in said
+    assert "it is on /dev/root / ext4 rw" in said
+    assert (tmp_path / "srv/guests/debian.img").read_bytes() == before
+    assert (tmp_path / "srv/guests/server.cow").exists()
 
 
 def test_what_was_changed_is_shown_and_then_runs(own: House, tmp_path: Path) -> None:
