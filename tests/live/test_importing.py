@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.conftest import wait_for
+from tests.live.conftest import ended_with, wait_for
 from tests.live.test_networks import GUEST_PATH
 from tests.live.test_roots import make_image, tree
 from tests.umlctl.definitions.test_imported import FORMS
@@ -105,6 +106,84 @@ def test_guest_on_a_bridge_boots(
     if form == "foo.xl":
         assert str(other) in house.table(umid)["ubd1"]["kernel"]
     house.ok("shutdown", umid)
+
+
+ENDING = """#!/bin/sh
+mount -t proc proc /proc
+echo "it is on $(busybox grep ' / ' /proc/mounts)"
+echo "it was told $(busybox cat /proc/cmdline)"
+busybox cat /proc/partitions
+echo 3 >/proc/exitcode
+poweroff -f
+"""
+
+
+@pytest.fixture(scope="module")
+def ending(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of a system that says what it is on, and ends."""
+    root = tmp_path_factory.mktemp("ending")
+    shutil.copytree(tree, root / "tree", symlinks=True)
+    (root / "tree/sbin/init").write_text(ENDING)
+    return make_image(root / "tree", root)
+
+
+def partitioned(image: Path, path: Path) -> None:
+    """Make a disk whose first partition is what an image holds."""
+    begin = 2048  # sectors
+    count = image.stat().st_size // 512
+    row = struct.pack("<B3sB3sII", 0, b"", 0x83, b"", begin, count)
+    table = row.ljust(64, b"\0") + b"\x55\xaa"
+    path.write_bytes(table.rjust(512, b"\0").ljust(512 * begin, b"\0") + image.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("form", "other"),
+    [("nbsd-install.xl", "/dev/cd0a"), ("solaris.xl", "/dev/vnd0d"), ("solaris-installed.xl", "")],
+)
+def test_guest_of_another_kernel_boots_on_its_disks_with_ours(
+    house: House, bridge: str, umid: str, ending: Path, tmp_path: Path, form: str, other: str
+) -> None:
+    """What it was to boot is no UML kernel, nor is its initial disk one of Linux, which is said:
+    what remains is a guest with that memory, those disks and that NIC."""
+    (image, cd) = (tmp_path / "root.img", tmp_path / "cd.iso")
+    shutil.copy(ending, image)
+    cd.write_bytes(bytes(3 << 20))
+    names = [("bridge0", bridge), ("/dev/wd0e", str(image)), ("/dev/wd0k", str(image))]
+    names += [(other, str(cd))] if other else []
+    text = adapted(form, image, *names)
+    text = text if MAY else text.replace("vif =", "#")
+    left = read(house, form, text, umid)
+    assert "it is not a UML kernel" in left
+    if form.startswith("solaris"):
+        assert "/root/solaris/x86.microroot': not carried over: there is no such file" in left
+        assert "unix: not carried over: it is no argument of a Linux kernel" in left
+    done = house.umlctl("run", umid, "--once", "--mem", "64M", "--limit", "60")
+    assert ended_with(3, done.returncode, done.stderr), done
+    said = house.ok("logs", umid)
+    assert "it is on /dev/root / ext4 rw" in said
+    assert (" 3072 ubdb" in said) is bool(other)
+    if form == "solaris.xl":
+        assert " install_media=cdrom" in said, "what could be an argument is one"
+    assert ("transport=tap" in said) is MAY
+
+
+def test_linux_of_another_hypervisor_boots_on_its_partition(
+    house: House, umid: str, ending: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "disk.img"
+    partitioned(ending, image)
+    text = adapted("linux-domu.xl", image, ("/dev/wd0e", str(image)))
+    user = shutil.which("slirp4netns")
+    text = text if user else text.replace("vif =", "#")
+    left = read(house, "linux-domu.xl", text, umid)
+    assert "vmlinuz-domU" in left
+    assert ("no bridge is named" in left) is bool(user)
+    done = house.umlctl("run", umid, "--once", "--mem", "64M", "--limit", "60")
+    assert ended_with(3, done.returncode, done.stderr), done
+    said = house.ok("logs", umid)
+    assert "it is on /dev/root / ext4 ro" in said
+    assert " root=/dev/ubda1" in said
+    assert " 16384 ubda1" in said
 
 
 def test_diskless_guest_boots(house: House, umid: str, tmp_path: Path) -> None:
