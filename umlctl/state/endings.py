@@ -51,6 +51,9 @@ _KERNELS_OWN: Final = b" Comm: swapper"
 """In the trace of a panic: the name of process 1 until it becomes the init program."""
 
 
+UNSEEN: Final = "nobody saw its exit status"
+
+
 class Evidence(NamedTuple):
     """What is known of a guest that has ended.
 
@@ -196,7 +199,7 @@ def judge(seen: Evidence) -> Ending:
         cause, code = "killed", exitcodes.SIGNALLED + number
         text = f"signal {number} from somebody else"
     elif seen.status is None:
-        cause, code, text = "ended", exitcodes.GONE, "nobody saw its exit status"
+        cause, code, text = "ended", exitcodes.GONE, UNSEEN
     else:
         cause, code, text = "exited", seen.status, HALTED if seen.halted else ""
     return Ending(cause=cause, code=code, text=text, time=time.time())
@@ -275,7 +278,7 @@ def _never_started(seen: Evidence) -> bool:
         return True
     if seen.panic:
         return not _panicked_late(seen)
-    exited = seen.had_socket and seen.status is not None and not _signal(seen)
+    exited = seen.had_socket and not _signal(seen)  # or nobody knows, as of one like `linux`
     return not (is_orderly(seen.tail) or exited or _aborted_unheard(seen))
 
 
@@ -284,7 +287,8 @@ def _why_never_started(seen: Evidence) -> str:
     if seen.starved:
         return STARVED
     known = _not_executed(seen.tail) or _disk_not_opened(seen.tail) or seen.panic or seen.asked
-    said = known or _last_lines(seen.tail) or f"exit status {seen.status}"
+    status = UNSEEN if seen.status is None else f"exit status {seen.status}"
+    said = known or _last_lines(seen.tail) or status
     # A kernel that says why it cannot begin has found its host unfit.
     return said if known or seen.had_socket else f"{said}; {SEE_DOCTOR}"
 

@@ -91,6 +91,11 @@ def seen(**fields: Any) -> Evidence:
         ({**EARLY, "status": 0}, "exited", 0, ""),
         ({**EARLY, "status": 1, "had_socket": False}, "never started", 125, "exit status 1"),
         ({**EARLY, "status": 1, "left": True}, "never started", 125, "exit status 1"),
+        ({**EARLY, "status": None}, "ended", 5, "nobody saw its exit status"),
+        (
+            {**EARLY, "status": None, "had_socket": False},
+            *("never started", 125, "nobody saw its exit status"),
+        ),
         ({**EARLY, "panic": "sysrq triggered crash"}, "panicked", 255, "sysrq"),
         ({**EARLY, "panic": "Requested init /x failed"}, "panicked", 255, "Requested"),
         ({**EARLY, "panic": "Oops"}, "panicked", 255, "Oops"),
