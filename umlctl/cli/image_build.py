@@ -252,7 +252,7 @@ def _make(asked: _Asked, tree: ImageTree, path: str, size: int, moment: int) -> 
         try:
             ext4.make(descriptor, tree.directory, tree.nodes, asked.name, moment)
         except HostError as problem:
-            if not asked.size:
+            if not asked.size or isinstance(problem, ext4.NoProgram):
                 raise
             had = views.size(asked.size)
             raise HostError(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PROGRAM_TIMEOUT: Final = 600.0
 """How long one of the programs may take, seconds."""
+MORE_PLACES: Final = ":/usr/sbin:/sbin"
+"""Where they are besides PATH."""
 _SPACE: Final = uuid.UUID("6f1e1b2e-6c43-4a55-9b6e-3f1f6a0a1111")
 """Names of file systems are made unique in it."""
 _STAT: Final = re.compile(
@@ -32,6 +34,10 @@ _STAT: Final = re.compile(
 """What debugfs says of a file: its mode, user and group."""
 _CHECKED: Final = (0, 1)
 """How e2fsck ends where all is well, or is now."""
+
+
+class NoProgram(HostError):
+    """A program of e2fsprogs is not there, or cannot be executed."""
 
 
 def make(descriptor: int, tree: str, nodes: Iterable[Node], label: str, epoch: int) -> None:
@@ -199,12 +205,20 @@ def _place(descriptor: int) -> str:
 def find_program(name: str) -> str:
     """The path of a program of e2fsprogs; a user's PATH may lack sbin.
 
-    Raises: HostError: it is not there
+    Raises: NoProgram
     """
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if path is None:
-        raise HostError(f"there is no {name}, which is in e2fsprogs: apt install e2fsprogs")
-    return path
+    places = os.environ.get("PATH", "") + MORE_PLACES
+    path = shutil.which(name, path=places)
+    if path is not None:
+        return path
+    there = shutil.which(name, os.F_OK, places)
+    if there is None:
+        raise NoProgram(f"there is no {name}, which is in e2fsprogs: apt install e2fsprogs")
+    noexec = os.statvfs(there).f_flag & os.ST_NOEXEC
+    why = (
+        "it is on what is mounted noexec" if noexec else "its mode forbids it: `chmod +x` mends it"
+    )
+    raise NoProgram(f"{there} cannot be executed: {why}")
 
 
 def _run(
@@ -214,14 +228,18 @@ def _run(
     environment = {**os.environ, "LC_ALL": "C"}
     if epoch:
         environment |= {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
-    done = dependent.run(
-        [find_program(name), *words],
-        env=environment,
-        pass_fds=(descriptor,),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=PROGRAM_TIMEOUT,
-    )
+    program = find_program(name)
+    try:
+        done = dependent.run(
+            [program, *words],
+            env=environment,
+            pass_fds=(descriptor,),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PROGRAM_TIMEOUT,
+        )
+    except OSError as problem:
+        raise NoProgram(f"{program} cannot be executed: {problem.strerror}") from problem
     said: str = done.stdout.decode("utf-8", "backslashreplace").strip()
     if done.returncode not in good:
         last = said.splitlines()[-1] if said else f"it ended with {done.returncode}"

@@ -71,6 +71,21 @@ def test_what_cannot_be_is_said(
     assert json.loads(supervisor.out) == []
 
 
+def test_program_that_cannot_be_executed_is_no_matter_of_size(
+    supervisor: Supervisor, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkdir(f"{house}/tree")
+    os.mkdir(f"{house}/bin")
+    Path(f"{house}/bin/mke2fs").touch(0)
+    os.symlink("/bin/sh", f"{house}/bin/sh")
+    monkeypatch.setenv("PATH", f"{house}/bin")
+    monkeypatch.setattr(ext4, "MORE_PLACES", "")
+    words = ("image", "build", "a", "--from", f"{house}/tree", "--size", "16M")
+    assert supervisor.main(*words) == exitcodes.FAILED
+    assert f"{house}/bin/mke2fs cannot be executed: its mode forbids it" in supervisor.err
+    assert "--size" not in supervisor.err
+
+
 def test_image_that_is_there_is_not_replaced(supervisor: Supervisor, house: str) -> None:
     os.mkdir(f"{house}/tree")
     build(supervisor, "a", f"{house}/tree")

@@ -80,9 +80,26 @@ def test_what_does_not_fit_and_what_is_none_are_errors(
     (tmp_path / "none").write_bytes(b"none" * 4096)
     with (tmp_path / "none").open("r+b") as file, pytest.raises(HostError, match="e2fsck"):
         ext4.resize(file.fileno(), 32 * MB)
-    monkeypatch.setattr(shutil, "which", lambda _name, **_more: None)
+    monkeypatch.setattr(shutil, "which", lambda _name, *_others, **_more: None)
     with pytest.raises(HostError, match="apt install e2fsprogs"):
         ext4.exists("/x", "/y")
+
+
+def test_program_that_cannot_be_executed_is_said_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin/mke2fs"
+    program.parent.mkdir()
+    program.write_bytes(b"no program at all")
+    program.chmod(0)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    monkeypatch.setattr(ext4, "MORE_PLACES", "")
+    source = tree(tmp_path / "a", "x")
+    with pytest.raises(ext4.NoProgram, match=f"^{program} cannot be executed: its mode forbids it"):
+        make(source, tmp_path / "a.img")
+    program.chmod(0o755)
+    with pytest.raises(ext4.NoProgram, match=f"^{program} cannot be executed: Exec format error"):
+        make(source, tmp_path / "b.img")
 
 
 def test_file_is_replaced_with_its_owner_and_mode(tmp_path: Path) -> None:
