@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import re
-import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +77,9 @@ def happened(problem: OSError) -> str:
 def _call(problem: OSError) -> str:
     """The call that has failed, as `memfd_create`; empty if that is not known, as where there is no
     text of the program. The traceback has where in its line it stands."""
+    import linecache
+    import traceback
+
     frames = [
         frame
         for frame in traceback.extract_tb(problem.__traceback__)
