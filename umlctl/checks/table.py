@@ -32,6 +32,7 @@ EXEC: Final = "exec"
 CHECKS: Final = (
     Check("proc", "host", places.proc),
     Check("version", "host", processes.host_is_new_enough),
+    Check("processes", "limits", limits.processes),
     Check("found", "kernel", kernel.is_there),
     Check("tracing", "processes", processes.tracing),
     Check("addresses", "processes", processes.addresses),
@@ -46,7 +47,6 @@ CHECKS: Final = (
     Check("socket paths", "places", places.socket_paths),
     Check("background", "guests", guests.supervisor_is_reached),
     Check("descriptors", "limits", limits.descriptors),
-    Check("processes", "limits", limits.processes),
     Check("shared memory", "memory", memory.shared_memory),
     Check("cgroup", "memory", memory.of_cgroup),
     Check("disk", "memory", memory.on_a_disk),
