@@ -52,22 +52,26 @@ class Keeper:
         """Look again and again, until cancelled."""
         if self._life().launched.adopted:
             self._socket_gone = True
-            await (
-                self._look()
-            )  # what removed all that may have left the guest without its supervisor
+            # What removed all that may have left the guest without its supervisor.
+            await self._look()
         while True:
             await trio.sleep(LOOK_INTERVAL)
-            seen = self._life().lifecycle
-            if seen.ending is None and not seen.reboot_lost:
+            if self._goes_on(self._life()):
                 await self._look()
+
+    def _goes_on(self, life: Life) -> bool:
+        """Whether a life is the guest's, and its kernel is to go on."""
+        seen = life.lifecycle
+        return life is self._life() and seen.ending is None and not seen.reboot_lost
 
     async def _look(self) -> None:
         """Make anew what is missing; do nothing as long as nothing has changed."""
+        life = self._life()
         try:
             place.keep()
             sight = self._sight()
             made, problem = [] if sight == self._seen else await self._make(), ""
-            made += self._hide()
+            made += self._hide() if self._goes_on(life) else []
         except Exception as failed:  # noqa: BLE001 - the guest goes on without
             sight, made, problem = (), [], str(failed)
         if made:
@@ -99,7 +103,8 @@ class Keeper:
         life = self._life()
         made = self._make_places(life)
         made += await self._name_socket(life)
-        self._make_found(life)
+        if self._goes_on(life):
+            self._make_found(life)
         return made
 
     def _make_places(self, life: Life) -> list[str]:
@@ -149,7 +154,7 @@ class Keeper:
         lost = self._socket_gone and was_gone and not kernel.busy
         if lost:
             lost = await socket.hears(QUIET_QUESTION, kernel.owner, kernel.replies)
-            lost = lost and life is self._life() and life.lifecycle.ending is None
+            lost = lost and self._goes_on(life)
         if (self._socket_gone and not lost) or not socket.look():
             return []
         self._socket_gone = False

@@ -22,7 +22,8 @@ async def test_what_is_removed_while_it_is_made_anew_is_made_again(
     no sign that all is there."""
     said: list[str] = []
     history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
-    life: Any = SimpleNamespace(history=history)
+    lifecycle = SimpleNamespace(ending=None, reboot_lost=False)
+    life: Any = SimpleNamespace(history=history, lifecycle=lifecycle)
     keeper = Keeper(lambda: life, [])
     missing = [["locks"], ["locks"], []]
     monkeypatch.setattr(place, "keep", lambda: None)
@@ -70,15 +71,17 @@ async def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     history = SimpleNamespace(add=lambda _event, **facts: said.append(facts["text"]))
     socket: Any = _Socket()
     kernel = SimpleNamespace(owner=None, replies="", busy=False)
-    lifecycle = SimpleNamespace(ending=None)
+    lifecycle = SimpleNamespace(ending=None, reboot_lost=False)
     life: Any = SimpleNamespace(
         history=history, kernel_socket=socket, kernel=kernel, lifecycle=lifecycle
     )
     lives = [life]
+    found: list[Any] = []
     keeper = Keeper(lambda: lives[-1], [])
     monkeypatch.setattr(place, "keep", lambda: None)
     monkeypatch.setattr(keeper, "_sight", lambda: (None,))
-    monkeypatch.setattr(keeper, "_make", lambda: keeper._name_socket(life))
+    monkeypatch.setattr(keeper, "_make_places", lambda _life: [])
+    monkeypatch.setattr(keeper, "_make_found", found.append)
     monkeypatch.setattr(keeper, "_hide", list)
     await keeper._look()
     assert (socket.there, said) == (False, [])
@@ -87,9 +90,14 @@ async def test_name_of_the_kernels_socket_is_made_anew_only_if_it_stays_away(
     assert (socket.there, said) == (False, [])
     socket.answers = True
     socket.asked = lambda: lives.append(SimpleNamespace(history=history))
+    found.clear()
     await keeper._look()  # another life has begun by the answer
-    assert (socket.there, said) == (False, [])
+    assert (socket.there, said, found) == (False, [], [])
     lives.pop()
+    socket.asked = lambda: setattr(lifecycle, "ending", "ended")
+    await keeper._look()  # it has ended by the answer, and is to be found by nobody
+    assert (socket.there, said, found) == (False, [], [])
+    lifecycle.ending = None
     socket.asked = lambda: None
     await keeper._look()  # though nothing has changed since
     assert (socket.there, said) == (True, [socket.path])
